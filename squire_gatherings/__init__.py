@@ -1,0 +1,1 @@
+"""Live rooms that end on time: gatherings on Trio, reached over WebSockets."""

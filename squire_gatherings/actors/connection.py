@@ -1,0 +1,38 @@
+"""What a gathering needs of whatever carries its messages to one onlooker."""
+
+from abc import ABC, abstractmethod
+
+from squire_gatherings.values.endings import CloseCode
+from squire_gatherings.values.outgoing import Outgoing
+
+
+class Connection(ABC):
+    """One way out to one client; a subclass must have `send` and `close`.
+
+    Nothing here waits or raises but `flush`, so that no onlooker can hold up a gathering.
+    After `close`, or once the client is gone, `send` silently does nothing.
+    """
+
+    __slots__ = ()
+
+    @abstractmethod
+    def send(self, outgoing: Outgoing) -> None:
+        """Take a message; send it now if it can go now, or queue it (bounded)."""
+
+    @abstractmethod
+    def close(self, code: CloseCode, reason: str) -> None:
+        """Close after what was sent; later calls do nothing. Doesn't wait."""
+
+    @property
+    def backlog(self) -> int:
+        """How many bytes of what was sent still wait in this process."""
+        return 0
+
+    async def flush(self) -> None:
+        """Return when the backlog is gone, or when it never will be.
+
+        Cancelling it leaves the backlog as it is.
+        """
+
+    def abort(self) -> None:
+        """Drop the backlog and the connection at once."""

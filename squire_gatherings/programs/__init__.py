@@ -1,0 +1,1 @@
+"""Layer 5, programs: the command line."""

@@ -1,0 +1,45 @@
+"""Endings: why a gathering disperses, why a connection closes, and the codes for both."""
+
+from enum import IntEnum, StrEnum
+
+
+class CloseCode(IntEnum):
+    """WebSocket close codes: RFC 6455 section 7.4.1 below 4000, ours from there on."""
+
+    LEFT = 1000
+    GOING_AWAY = 1001
+    PROTOCOL_ERROR = 1002
+    UNSUPPORTED_DATA = 1003
+    INVALID_TEXT = 1007
+    TOO_BIG = 1009
+    CRASHED = 1011
+    DISPERSED = 4001
+    UNAUTHORIZED = 4003
+    UNRESPONSIVE = 4008
+    REPLACED = 4009
+    MOVED = 4010
+    RATE_LIMIT = 4029
+
+
+class DispersalReason(StrEnum):
+    """Why an incarnation ended."""
+
+    IDLE = "idle"
+    EMPTY = "empty"
+    CRASHED = "crashed"
+    SHUTDOWN = "shutdown"
+    ADMIN = "admin"
+    MOVED = "moved"
+
+    @property
+    def close_code(self) -> CloseCode:
+        """The code with which a connection is closed for this reason."""
+        match self:
+            case DispersalReason.CRASHED:
+                return CloseCode.CRASHED
+            case DispersalReason.SHUTDOWN:
+                return CloseCode.GOING_AWAY
+            case DispersalReason.MOVED:
+                return CloseCode.MOVED
+            case _:
+                return CloseCode.DISPERSED

@@ -1,0 +1,105 @@
+"""Errors: everything that a call into a hall, a gathering or a store may raise.
+
+Each class carries the `code` under which the wire protocol reports it.
+"""
+
+from typing import ClassVar
+
+
+class GatheringsError(Exception):
+    """The base of every error that this package raises on purpose."""
+
+    code: ClassVar[str] = "internal"
+
+
+class BadGatheringId(GatheringsError, ValueError):
+    """The text can't name a gathering."""
+
+    code = "bad_id"
+
+
+class BadSetting(GatheringsError, ValueError):
+    """A setting has a value that makes no sense."""
+
+    code = "bad_setting"
+
+
+class BadRequest(GatheringsError, ValueError):
+    """A message is malformed, or says something that can't be true."""
+
+    code = "bad_message"
+
+
+class BadBase(BadRequest):
+    """A sync builds on ops that the gathering doesn't have (yet)."""
+
+    code = "bad_base"
+
+
+class SyncIdReused(BadRequest):
+    """A sync carries the id of an earlier one, but other ops."""
+
+    code = "id_reused"
+
+
+class Unauthorized(GatheringsError):
+    """Whoever asks may not enter this gathering."""
+
+    code = "unauthorized"
+
+
+class Forbidden(GatheringsError):
+    """The onlooker is in the gathering, but its role doesn't allow what it asks."""
+
+    code = "forbidden"
+
+
+class OpRejected(GatheringsError):
+    """The behaviour refuses the ops of a sync; none of them was applied."""
+
+    code = "rejected"
+
+
+class OpConflict(GatheringsError):
+    """The behaviour can't merge ops whose base is old; none of them was applied."""
+
+    code = "conflict"
+
+
+class GatheringDispersed(GatheringsError):
+    """The incarnation that was asked has ended; a new join or call gets the next one."""
+
+    code = "dispersed"
+
+
+class GatheringCrashed(GatheringsError):
+    """The gathering failed while it worked on this, and was removed.
+
+    Nothing acknowledged is lost; the next join restores it from the store.
+    """
+
+    code = "crashed"
+
+
+class HallClosed(GatheringsError):
+    """The hall is closing or closed, and takes nothing more."""
+
+    code = "hall_closed"
+
+
+class StoreUnavailable(GatheringsError):
+    """The store can't read or write now (locked, full, unreachable); try again."""
+
+    code = "store_unavailable"
+
+
+class StoreConflict(GatheringsError):
+    """The store holds other ops under these seqs: someone else wrote to this gathering."""
+
+    code = "store_conflict"
+
+
+class StoreUnusable(GatheringsError):
+    """The store can't be used as it is: not ours, or written by a newer version."""
+
+    code = "store_unusable"

@@ -1,0 +1,26 @@
+"""Who an onlooker is, and what it may do."""
+
+from enum import StrEnum
+
+from attrs import frozen
+
+
+class Role(StrEnum):
+    """What an onlooker may do in a gathering."""
+
+    MEMBER = "member"
+    """Reads, and submits ops."""
+
+    OBSERVER = "observer"
+    """Reads."""
+
+
+@frozen
+class Identity:
+    """Who an onlooker is, as authentication found: `user` is None for an anonymous one."""
+
+    user: str | None = None
+    role: Role = Role.MEMBER
+
+
+ANONYMOUS = Identity()

@@ -1,0 +1,28 @@
+"""Ids: which names a gathering may have, and fresh names for its incarnations."""
+
+import re
+import secrets
+
+from squire_gatherings.values.errors import BadGatheringId
+
+MAX_ID_LENGTH = 128
+
+_GATHERING_ID = re.compile(r"[A-Za-z0-9._~-]{1,128}")
+
+
+def check_gathering_id(text: str) -> str:
+    """Return `text` if it may name a gathering; raise `BadGatheringId` if not.
+
+    Allowed are 1 to 128 of the characters that RFC 3986 calls unreserved, so that an
+    id stands in a URL as it is.
+    """
+    if _GATHERING_ID.fullmatch(text) is None:
+        raise BadGatheringId(
+            f"a gathering id is 1 to {MAX_ID_LENGTH} of A-Z a-z 0-9 . _ ~ -, not {text[:140]!r}"
+        )
+    return text
+
+
+def new_incarnation_id() -> str:
+    """Return a fresh random incarnation id: 16 hexadecimal digits."""
+    return secrets.token_hex(8)
