@@ -1,0 +1,104 @@
+"""Whoever sends a gathering a message, and how it gets its answer."""
+
+import logging
+
+import trio
+from attrs import define, field
+
+from squire_gatherings.actors.connection import Connection
+from squire_gatherings.rules.delivery_window import DeliveryWindow
+from squire_gatherings.rules.op_log import NO_ORIGIN
+from squire_gatherings.values.endings import CloseCode
+from squire_gatherings.values.errors import GatheringsError
+from squire_gatherings.values.identity import Identity
+from squire_gatherings.values.messages import Error, ServerMessage
+from squire_gatherings.values.outgoing import Outgoing
+
+_log = logging.getLogger(__name__)
+
+
+def sync_scope(user: str | None, client: str | None) -> str:
+    """Return whose sync ids these are: ids are unique for one user and client."""
+    return f"{len(user or '')}:{user or ''}:{client or ''}"
+
+
+@define(eq=False)
+class Caller:
+    """A task that asks and waits for its answer; it has no connection."""
+
+    identity: Identity
+    scope: str
+    number: int = NO_ORIGIN
+    _outcome: ServerMessage | GatheringsError | None = None
+    _answered: trio.Event = field(factory=trio.Event)
+
+    def answer(self, message: ServerMessage) -> None:
+        """Wake the task with its answer; only the first counts."""
+        if self._outcome is None:
+            self._outcome = message
+            self._answered.set()
+
+    def fail(self, error: GatheringsError, request_id: str | None = None) -> None:
+        """Wake the task with an error; only the first outcome counts."""
+        if self._outcome is None:
+            self._outcome = error
+            self._answered.set()
+
+    async def wait(self) -> ServerMessage:
+        """Wait for the answer, or raise the error. Cancelling leaves the request under way."""
+        await self._answered.wait()
+        if isinstance(self._outcome, GatheringsError):
+            raise self._outcome
+        assert self._outcome is not None
+        return self._outcome
+
+
+@define(eq=False)
+class Onlooker:
+    """One connected client of one incarnation."""
+
+    number: int
+    connection: Connection
+    identity: Identity
+    client: str | None
+    scope: str
+    window: DeliveryWindow
+    waiting: int = 0
+    """How many of its messages lie in the inbox."""
+    attached: bool = False
+    paging: bool = False
+    """Whether a task brings it ops from the store."""
+    room: trio.Event | None = None
+
+    def send(self, outgoing: Outgoing) -> None:
+        """Hand a message to the connection; a connection that raises is only lost itself."""
+        try:
+            self.connection.send(outgoing)
+        except Exception:
+            _log.exception("a connection's send raised", extra={"onlooker": self.number})
+
+    def close(self, code: CloseCode, reason: str) -> None:
+        """Close the connection, likewise."""
+        try:
+            self.connection.close(code, reason)
+        except Exception:
+            _log.exception("a connection's close raised", extra={"onlooker": self.number})
+
+    def answer(self, message: ServerMessage) -> None:
+        """Send the answer to a request of this onlooker."""
+        if self.attached:
+            self.send(Outgoing(message))
+
+    def fail(self, error: GatheringsError, request_id: str | None = None) -> None:
+        """Tell the onlooker that its request failed."""
+        self.answer(Error(error.code, str(error), request_id))
+
+    def processed(self) -> None:
+        """One of its messages left the inbox."""
+        self.waiting -= 1
+        if self.room is not None:
+            self.room.set()
+            self.room = None
+
+
+Sender = Caller | Onlooker

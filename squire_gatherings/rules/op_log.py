@@ -1,0 +1,149 @@
+"""The op log of one gathering: seqs without a hole, syncs applied once, a tail in memory.
+
+Ops are *added* when the behaviour has judged them, and *committed* when the store has
+them; between the two they have a seq, but nobody outside may see them.
+"""
+
+import zlib
+from collections import OrderedDict, deque
+from collections.abc import Iterable
+
+from attrs import define, field
+
+from squire_gatherings.values.errors import BadBase, SyncIdReused
+from squire_gatherings.values.log import LoggedOp, Restored, SyncRecord
+from squire_gatherings.values.messages import Sync
+from squire_gatherings.values.op import Op
+
+SyncKey = tuple[str, str]
+NO_ORIGIN = 0
+
+
+@define(eq=False)
+class Entry:
+    """An op in the tail; `origin` is the number of the onlooker that submitted it."""
+
+    op: Op
+    by: str | None
+    origin: int
+
+
+def fingerprint(ops: Iterable[Op]) -> int:
+    """Return a checksum of ops, which tells a repeated sync from a reused id."""
+    checksum = 0
+    for op in ops:
+        checksum = zlib.crc32(b"\0", zlib.crc32(op.json, checksum))
+    return checksum
+
+
+@define(eq=False)
+class OpLog:
+    """What a gathering remembers of its log; the store remembers the rest."""
+
+    tail_bytes: int
+    recent_syncs: int
+    seq: int = 0
+    """The last seq given."""
+    committed: int = 0
+    """The last seq that is durable."""
+    has_older: bool = False
+    """Whether the store knows sync ids that aren't in memory."""
+    _tail: deque[Entry] = field(factory=deque)
+    _size: int = 0
+    _syncs: OrderedDict[SyncKey, SyncRecord] = field(factory=OrderedDict)
+    _uncommitted_syncs: list[SyncRecord] = field(factory=list)
+
+    def restore(self, restored: Restored) -> None:
+        """Take over what the store had."""
+        self.seq = self.committed = restored.seq
+        self.has_older = restored.has_older
+        for logged in restored.ops:
+            self._push(Entry(logged.op, logged.by, NO_ORIGIN))
+        for record in restored.recent:
+            self._syncs[record.scope, record.id] = record
+        self._trim()
+
+    @property
+    def tail_start(self) -> int:
+        """The first seq in memory (`seq` + 1 if none is)."""
+        return self.seq - len(self._tail) + 1
+
+    def knows(self, key: SyncKey) -> bool:
+        """Whether memory alone tells if this sync was applied."""
+        return not self.has_older or key in self._syncs
+
+    def find(self, key: SyncKey, sync: Sync) -> SyncRecord | None:
+        """Return the record of this sync if it was applied.
+
+        Raises `SyncIdReused` if the id was used for other ops.
+        """
+        record = self._syncs.get(key)
+        return None if record is None else self.same(record, sync)
+
+    @staticmethod
+    def same(record: SyncRecord, sync: Sync) -> SyncRecord:
+        """Return `record` if it is this sync's; raise `SyncIdReused` if not."""
+        if record.fingerprint != fingerprint(sync.ops):
+            raise SyncIdReused(f"the id {sync.id!r} was used before, for other ops")
+        return record
+
+    def check_seq(self, seq: int, what: str) -> None:
+        """Raise `BadBase` if `seq` lies beyond the end of the log."""
+        if seq > self.seq:
+            raise BadBase(f"{what} is {seq}, but the last op is {self.seq}")
+
+    def add(
+        self, ops: Iterable[Op], *, key: SyncKey, mark: int, by: str | None, origin: int
+    ) -> SyncRecord:
+        """Give seqs to the judged ops of a sync; `mark` is its fingerprint."""
+        first = self.seq + 1
+        for op in ops:
+            self._push(Entry(op, by, origin))
+            self.seq += 1
+        record = SyncRecord(key[0], key[1], first, self.seq - first + 1, mark)
+        self._syncs[key] = record
+        self._uncommitted_syncs.append(record)
+        return record
+
+    def uncommitted(self) -> tuple[tuple[LoggedOp, ...], tuple[SyncRecord, ...]]:
+        """Return what the store must be given: the ops after `committed`, and their syncs."""
+        ops = tuple(LoggedOp(entry.op, entry.by) for entry in self._since(self.committed))
+        return ops, tuple(self._uncommitted_syncs)
+
+    def commit(self) -> None:
+        """Everything that was added is durable now."""
+        self.committed = self.seq
+        self._uncommitted_syncs.clear()
+        while len(self._syncs) > self.recent_syncs:
+            self._syncs.popitem(last=False)
+            self.has_older = True
+        self._trim()
+
+    def slice(self, after: int, up_to: int, max_bytes: int) -> list[Entry]:
+        """Return entries from `after` + 1 to at most `up_to`: at least one, or `max_bytes`.
+
+        Raises `LookupError` if they begin before the tail: the store has them.
+        """
+        if after + 1 < self.tail_start:
+            raise LookupError(f"seq {after + 1} is no longer in memory")
+        found: list[Entry] = []
+        size = 0
+        for index in range(after + 1 - self.tail_start, up_to + 1 - self.tail_start):
+            entry = self._tail[index]
+            size += len(entry.op.json)
+            if found and size > max_bytes:
+                break
+            found.append(entry)
+        return found
+
+    def _since(self, after: int) -> list[Entry]:
+        start = after + 1 - self.tail_start
+        return [self._tail[index] for index in range(start, len(self._tail))]
+
+    def _push(self, entry: Entry) -> None:
+        self._tail.append(entry)
+        self._size += len(entry.op.json)
+
+    def _trim(self) -> None:
+        while self._size > self.tail_bytes and self.tail_start <= self.committed:
+            self._size -= len(self._tail.popleft().op.json)

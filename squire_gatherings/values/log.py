@@ -1,0 +1,65 @@
+"""The log as it is stored: ops, the syncs that they came from, snapshots, and what is read back."""
+
+from attrs import frozen
+
+from squire_gatherings.values.op import Op
+
+
+@frozen
+class LoggedOp:
+    """An op as it stands in the log; its seq follows from its place."""
+
+    op: Op
+    by: str | None
+
+
+@frozen
+class SyncRecord:
+    """That a sync was applied: remembered for ever, so that it's never applied again.
+
+    `scope` says whose id it is; `fingerprint` tells a repeated sync from a reused id.
+    """
+
+    scope: str
+    id: str
+    first_seq: int
+    count: int
+    fingerprint: int
+
+
+@frozen
+class Snapshot:
+    """What the behaviour's state was after the op `seq`, as JSON bytes."""
+
+    seq: int
+    state: bytes
+
+
+@frozen
+class Append:
+    """One atomic addition to one gathering's log.
+
+    `ops` have the seqs from `first_seq` on; `syncs` say which syncs they came from.
+    """
+
+    gathering: str
+    first_seq: int
+    ops: tuple[LoggedOp, ...]
+    syncs: tuple[SyncRecord, ...]
+    snapshot: Snapshot | None = None
+
+
+@frozen
+class Restored:
+    """What a gathering starts from: a snapshot, the ops after it, and recent sync ids.
+
+    `seq` is the seq of the last op (0 for a new gathering); `ops` end there and begin
+    after the snapshot's seq (at 1 without one); `recent` are the newest syncs, oldest
+    first, and `has_older` tells whether the store knows more than those.
+    """
+
+    seq: int = 0
+    snapshot: Snapshot | None = None
+    ops: tuple[LoggedOp, ...] = ()
+    recent: tuple[SyncRecord, ...] = ()
+    has_older: bool = False
