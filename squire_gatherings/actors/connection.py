@@ -28,11 +28,11 @@ class Connection(ABC):
         """How many bytes of what was sent still wait in this process."""
         return 0
 
-    async def flush(self) -> None:
+    async def flush(self) -> None:  # noqa: B027 (nothing to do where nothing is queued)
         """Return when the backlog is gone, or when it never will be.
 
         Cancelling it leaves the backlog as it is.
         """
 
-    def abort(self) -> None:
+    def abort(self) -> None:  # noqa: B027 (likewise)
         """Drop the backlog and the connection at once."""

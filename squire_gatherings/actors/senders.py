@@ -84,6 +84,13 @@ class Onlooker:
         except Exception:
             _log.exception("a connection's close raised", extra={"onlooker": self.number})
 
+    async def flush(self) -> None:
+        """Wait until the connection's backlog is gone, likewise."""
+        try:
+            await self.connection.flush()
+        except Exception:
+            _log.exception("a connection's flush raised", extra={"onlooker": self.number})
+
     def answer(self, message: ServerMessage) -> None:
         """Send the answer to a request of this onlooker."""
         if self.attached:

@@ -2,13 +2,9 @@
 
 from typing import Protocol
 
-from squire_gatherings.values.log import (
-    Append as Append,
-    LoggedOp as LoggedOp,
-    Restored as Restored,
-    Snapshot as Snapshot,
-    SyncRecord as SyncRecord,
-)
+from squire_gatherings.values.log import Append, LoggedOp, Restored, Snapshot, SyncRecord
+
+__all__ = ["Append", "LoggedOp", "Restored", "Snapshot", "Store", "SyncRecord"]
 
 
 class Store(Protocol):
@@ -35,8 +31,8 @@ class Store(Protocol):
         """Make `append` durable; return only once it is.
 
         The same append twice is applied once (a failed commit may have succeeded after
-        all). Raises `StoreConflict`, with nothing written, where the store's log doesn't end just before
-        `first_seq`.
+        all). Raises `StoreConflict`, with nothing written, where the store's log doesn't
+        end just before `first_seq`.
         """
         ...
 

@@ -38,8 +38,9 @@ class Behaviour(Protocol):
         """Return the ops to be logged for these, all of them or none.
 
         They are `ops` themselves, or as many others into which they were merged with
-        what the submitter lacked. Must not change the state. Raises `OpRejected` with the reason for the client, or
-        `OpConflict` where it can't merge ops that were made on an old base.
+        what the submitter lacked. Must not change the state. Raises `OpRejected` with
+        the reason for the client, or `OpConflict` where it can't merge ops that were
+        made on an old base.
         """
         ...
 

@@ -46,7 +46,11 @@ class DeliveryWindow:
     _interval: float = field(init=False)
 
     def __attrs_post_init__(self) -> None:
-        self.reached = self.owed = self.resend_to = self.acked
+        self.begin(self.acked)
+
+    def begin(self, seq: int) -> None:
+        """The onlooker starts with everything up to `seq`."""
+        self.acked = self.reached = self.owed = self.resend_to = seq
         self._interval = self.retry_interval
 
     @property

@@ -1,0 +1,312 @@
+"""The gathering: one actor for one tournament, from its restore to its dispersal."""
+
+import logging
+import math
+from collections import deque
+from itertools import islice
+
+import msgspec
+import trio
+from attrs import define, field
+
+from squire_gatherings.actors.delivery import Delivery
+from squire_gatherings.actors.dispersal import give_notice
+from squire_gatherings.actors.requests import JoinRequest, Requests
+from squire_gatherings.actors.senders import Caller, Onlooker, Sender
+from squire_gatherings.actors.store import Append, Snapshot, Store
+from squire_gatherings.rules.behaviour import Behaviour
+from squire_gatherings.rules.deadline import IdleDeadline
+from squire_gatherings.rules.op_log import OpLog, SyncKey
+from squire_gatherings.values.endings import DispersalReason
+from squire_gatherings.values.errors import (
+    GatheringCrashed,
+    GatheringDispersed,
+    StoreUnavailable,
+)
+from squire_gatherings.values.ids import new_incarnation_id
+from squire_gatherings.values.messages import ClientMessage, Dispersed, Sync
+from squire_gatherings.values.numbers import GatheringNumbers
+from squire_gatherings.values.settings import HallSettings
+
+_log = logging.getLogger(__name__)
+_encode_state = msgspec.json.Encoder().encode
+_decode_state = msgspec.json.Decoder().decode
+
+TURN_LIMIT = 256
+"""How many messages are processed before other gatherings get their turn."""
+
+Request = ClientMessage | JoinRequest
+
+
+def _nobody_minds(onlooker: Onlooker) -> None:
+    """What a dispersed gathering does about an onlooker that goes."""
+
+
+@define(eq=False, weakref_slot=True)
+class Gathering:
+    """One incarnation. Whoever holds it may find that it has ended: `accepting` tells.
+
+    From the moment that `accepting` is False (the point of no return) nothing reaches it.
+    """
+
+    id: str
+    settings: HallSettings
+    store: Store
+    behaviour: Behaviour
+    incarnation: str = field(factory=new_incarnation_id)
+    accepting: bool = False
+    reason: DispersalReason | None = None
+    """Why it is to end, or ended."""
+    processed: int = 0
+    opened_at: float = 0.0
+    log: OpLog = field(init=False)
+    deadline: IdleDeadline = field(init=False)
+    delivery: Delivery = field(init=False)
+    requests: Requests = field(init=False)
+    _inbox: deque[tuple[Sender, Request]] = field(factory=deque)
+    _arrived: trio.lowlevel.ParkingLot = field(factory=trio.lowlevel.ParkingLot)
+    _scope: trio.CancelScope = field(factory=trio.CancelScope)
+    _snapshot_seq: int = 0
+    _commit_retry_at: float = math.inf
+    _lookup: tuple[SyncKey, ...] = ()
+    _numbered: int = 0
+
+    # Going in: none of these waits, and each may find the gathering ended.
+
+    def put(self, sender: Sender, request: Request) -> None:
+        """Put a message into the inbox; raises `GatheringDispersed` past the end."""
+        if not self.accepting:
+            raise GatheringDispersed(f"gathering {self.id} has dispersed")
+        self._inbox.append((sender, request))
+        if isinstance(sender, Onlooker):
+            sender.waiting += 1
+        self._arrived.unpark()
+
+    def next_number(self) -> int:
+        """Return a number for a new onlooker, from 1 on."""
+        self._numbered += 1
+        return self._numbered
+
+    def gone(self, onlooker: Onlooker) -> None:
+        """An onlooker's connection has closed. Counts as no activity."""
+        if self.delivery.detach(onlooker) and not self.delivery.onlookers:
+            self.deadline.emptied(trio.current_time())
+            # The deadline may only have come nearer; elsewhere it only moves away.
+            self._scope.deadline = min(self._scope.deadline, self.deadline.at)
+
+    def end(self, reason: DispersalReason) -> None:
+        """Disperse now: what is in the inbox is still processed, nothing more comes in."""
+        if self.accepting:
+            self.accepting = False
+            self.reason = reason
+            self._arrived.unpark()
+
+    def numbers(self) -> GatheringNumbers:
+        """Return the operator's numbers."""
+        return GatheringNumbers(
+            gathering=self.id,
+            incarnation=self.incarnation,
+            opened_at=self.opened_at,
+            processed=self.processed,
+            last_processed_at=self.deadline.last_processed_at,
+            deadline=self.deadline.at,
+            onlookers=len(self.delivery.onlookers),
+            seq=self.log.committed,
+            unacked=self.delivery.unacked,
+        )
+
+    # The life.
+
+    async def run(self, *, task_status: trio.TaskStatus[None]) -> None:
+        """Live: restore, `task_status.started()`, process, disperse, return.
+
+        Raises what the restore raises (`StoreUnavailable`, `GatheringCrashed`) and nothing
+        afterwards: a crash ends in a notice and a log entry. When cancelled, it gives
+        notice with reason `shutdown` within `close_grace` first.
+        """
+        await self._restore()
+        reason = DispersalReason.SHUTDOWN
+        try:
+            async with trio.open_nursery() as nursery:
+                self.delivery = Delivery(
+                    self.id, self.settings, self.store, self.log, nursery, self.gone
+                )
+                self.requests = Requests(self)
+                self.accepting = True
+                task_status.started()
+                reason = await self._live()
+                nursery.cancel_scope.cancel()
+        except* Exception as errors:
+            reason = DispersalReason.CRASHED
+            _log.error("gathering crashed", exc_info=errors, extra=self._names())
+        finally:
+            # Nobody is left to talk to, wherever the cancellation or the crash struck.
+            self.accepting = False
+            self.reason = reason
+            await self._disperse(reason)
+            # These refer back: without them the last reference ends it, not the next
+            # garbage collection.
+            self.delivery.on_gone = _nobody_minds
+            del self.requests
+
+    async def _restore(self) -> None:
+        restored = await self.store.load(self.id, recent_syncs=self.settings.recent_syncs)
+        self.log = OpLog(self.settings.tail_bytes, self.settings.recent_syncs)
+        try:
+            if restored.snapshot is not None:
+                self._snapshot_seq = restored.snapshot.seq
+                self.behaviour.restore(_decode_state(restored.snapshot.state))
+            for logged in restored.ops:
+                self.behaviour.fold(logged.op)
+        except Exception as error:
+            _log.exception("gathering can't be restored", extra=self._names())
+            raise GatheringCrashed(f"gathering {self.id} can't be restored") from error
+        self.log.restore(restored)
+        self.opened_at = trio.current_time()
+        self.deadline = IdleDeadline(
+            self.settings.idle_timeout, self.settings.empty_timeout, self.opened_at
+        )
+
+    async def _live(self) -> DispersalReason:
+        """Process messages until the deadline passes or somebody says `end`."""
+        while True:
+            with trio.move_on_at(min(self.deadline.at, self._commit_retry_at)) as self._scope:
+                await self._turns()
+            # Only here, outside the scope, may it wait for a message's sake: the deadline
+            # never interrupts what is being processed.
+            if self._lookup:
+                await self._look_up()
+            elif self._must_commit():
+                await self._commit()
+            elif self._inbox:
+                continue
+            elif self.reason is not None:
+                return self.reason
+            elif trio.current_time() >= self.deadline.at:
+                # The point of no return: no checkpoint since the look at the inbox.
+                self.accepting = False
+                empty = self.deadline.is_empty_case
+                return DispersalReason.EMPTY if empty else DispersalReason.IDLE
+
+    async def _turns(self) -> None:
+        """Wait for messages and process them, until something must be awaited."""
+        while True:
+            if not self._inbox and self.reason is None:
+                await self._arrived.park()
+            self._turn()
+            if self._lookup or self._must_commit() or self.reason is not None:
+                return
+            if self._inbox:
+                await trio.lowlevel.checkpoint()
+
+    def _turn(self) -> None:
+        """Process what has arrived, without a checkpoint."""
+        counted = 0
+        for _ in range(min(len(self._inbox), TURN_LIMIT)):
+            sender, request = self._inbox[0]
+            if self.log.has_older and self._is_unknown(sender, request):
+                self._lookup = self._unknown()
+                break
+            self._inbox.popleft()
+            if isinstance(sender, Onlooker):
+                sender.processed()
+            self.requests.current = sender
+            counted += self.requests.process(sender, request)
+        self.requests.current = None
+        now = trio.current_time()
+        if counted:
+            self.processed += counted
+            self.deadline.processed(now)
+        if self.requests.trouble is None and self.log.seq > self.log.committed:
+            if self.store.append_nowait(self._append()):
+                self._committed(now)
+        elif self.log.seq == self.log.committed:
+            self.requests.finish(now)
+
+    def _is_unknown(self, sender: Sender, request: Request) -> bool:
+        """Whether only the store can tell if this sync was applied before."""
+        if not isinstance(request, Sync):
+            return False
+        key = (sender.scope, request.id)
+        return key not in self.requests.verified and not self.log.knows(key)
+
+    def _unknown(self) -> tuple[SyncKey, ...]:
+        return tuple(
+            (sender.scope, request.id)
+            for sender, request in islice(self._inbox, TURN_LIMIT)
+            if isinstance(request, Sync) and self._is_unknown(sender, request)
+        )
+
+    async def _look_up(self) -> None:
+        keys, self._lookup = self._lookup, ()
+        try:
+            found = await self.store.find_syncs(self.id, keys)
+        except StoreUnavailable as error:
+            self.requests.verified.update(dict.fromkeys(keys, error))
+        else:
+            self.requests.verified.update({key: found.get(key) for key in keys})
+
+    # Committing.
+
+    def _must_commit(self) -> bool:
+        return self.log.seq > self.log.committed and (
+            self.requests.trouble is None or trio.current_time() >= self._commit_retry_at
+        )
+
+    def _append(self) -> Append:
+        ops, syncs = self.log.uncommitted()
+        snapshot = None
+        if self.log.seq - self._snapshot_seq >= self.settings.snapshot_every:
+            snapshot = Snapshot(self.log.seq, _encode_state(self.behaviour.snapshot()))
+        return Append(self.id, self.log.committed + 1, ops, syncs, snapshot)
+
+    async def _commit(self) -> None:
+        """Make durable what was added, or tell those who asked that it isn't (yet)."""
+        try:
+            await self.store.append(self._append())
+        except StoreUnavailable as error:
+            now = trio.current_time()
+            if self.requests.trouble is None:
+                _log.warning("store unavailable: %s", error, extra=self._names())
+                self.deadline.processed(now)
+            self._commit_retry_at = now + self.settings.commit_retry_interval
+            self.requests.postpone(error)
+        else:
+            now = trio.current_time()
+            if self.requests.trouble is None:
+                # What is processed is so when it's durable; a retry of ours counts for nothing.
+                self.deadline.processed(now)
+            else:
+                _log.warning("store available again", extra=self._names())
+            self._committed(now)
+
+    def _committed(self, now: float) -> None:
+        self._commit_retry_at = math.inf
+        if self.log.seq - self._snapshot_seq >= self.settings.snapshot_every:
+            self._snapshot_seq = self.log.seq
+        self.delivery.begin_batch(self.log.committed)
+        self.log.commit()
+        self.requests.finish(now)
+        self.delivery.end_batch(now)
+
+    # Coming to an end.
+
+    async def _disperse(self, reason: DispersalReason) -> None:
+        crashed = reason is DispersalReason.CRASHED
+        lost = GatheringCrashed(f"gathering {self.id} crashed while it worked on this")
+        ended = GatheringDispersed(f"gathering {self.id} has dispersed")
+        self.requests.abandon(lost if crashed else ended)
+        for sender, _ in self._inbox:
+            if isinstance(sender, Caller):
+                sender.fail(ended)
+        self._inbox.clear()
+        idle_for = trio.current_time() - self.deadline.last_processed_at
+        notice = Dispersed(self.id, self.incarnation, reason, self.log.committed, idle_for)
+        onlookers = tuple(self.delivery.onlookers.values())
+        for onlooker in onlookers:
+            self.delivery.detach(onlooker)
+        await give_notice(onlookers, notice, reason, self.settings.close_grace)
+        _log.debug("gathering dispersed: %s", reason, extra=self._names())
+
+    def _names(self) -> dict[str, object]:
+        return {"gathering": self.id, "incarnation": self.incarnation}

@@ -1,0 +1,88 @@
+"""Membership: what a joined connection's owner holds, and through which its messages go in."""
+
+from __future__ import annotations
+
+import contextlib
+from typing import TYPE_CHECKING
+
+import trio
+from attrs import define
+
+from squire_gatherings.actors.gathering import Gathering
+from squire_gatherings.actors.senders import Onlooker
+from squire_gatherings.values.errors import GatheringsError
+from squire_gatherings.values.messages import ClientMessage, Sync
+
+if TYPE_CHECKING:
+    from squire_gatherings.actors.hall import Hall
+
+
+@define(eq=False)
+class Membership:
+    """One onlooker's way into its gathering, which may have dispersed at any time.
+
+    A sync that comes after the point of no return is served by the next incarnation,
+    though its answer finds no connection any more: the client repeats it with the same
+    id and is answered then. Other late messages mean nothing to the next incarnation.
+    """
+
+    gathering_id: str
+    incarnation: str
+    _hall: Hall
+    _gathering: Gathering | None
+    _onlooker: Onlooker
+
+    def deliver_nowait(self, message: ClientMessage) -> None:
+        """Put a message of this onlooker into the inbox.
+
+        Raises `trio.WouldBlock` when it must wait: too many of this onlooker's messages
+        are unprocessed, or the next incarnation is needed; call `deliver` then.
+        """
+        gathering = self._living()
+        if gathering is None:
+            if self._gathering is None or not isinstance(message, Sync):
+                return
+            raise trio.WouldBlock
+        onlooker = self._onlooker
+        if onlooker.waiting >= gathering.settings.inbox_limit:
+            raise trio.WouldBlock
+        gathering.put(onlooker, message)
+
+    async def deliver(self, message: ClientMessage) -> None:
+        """Put a message into the inbox; wait while too many of this onlooker's are there.
+
+        Never raises because the gathering ended. When cancelled, the message wasn't
+        taken, or is a sync that the next incarnation may or may not apply: repeat it.
+        """
+        while True:
+            try:
+                self.deliver_nowait(message)
+            except trio.WouldBlock:
+                pass
+            else:
+                return
+            if self._living() is None:
+                break
+            if self._onlooker.room is None:
+                self._onlooker.room = trio.Event()
+            await self._onlooker.room.wait()
+        if isinstance(message, Sync):
+            # The connection is closed: nobody is there to hear why it failed, either.
+            with contextlib.suppress(GatheringsError):
+                await self._hall.pass_on(self.gathering_id, self._onlooker, message)
+
+    def detach(self) -> None:
+        """The connection has ended: the gathering forgets it. Later calls do nothing."""
+        gathering, self._gathering = self._gathering, None
+        if gathering is not None:
+            gathering.gone(self._onlooker)
+
+    def _living(self) -> Gathering | None:
+        gathering = self._gathering
+        if gathering is None or not gathering.accepting:
+            return None
+        if not self._onlooker.attached:
+            # It left, was replaced or was given up: its gathering goes on without it.
+            self._gathering = None
+            return None
+        return gathering
