@@ -1,0 +1,77 @@
+"""The store in memory: for tests, and for halls whose logs needn't outlive the process."""
+
+from attrs import define, field
+
+from squire_gatherings.values.errors import StoreConflict
+from squire_gatherings.values.log import Append, LoggedOp, Restored, Snapshot, SyncRecord
+
+
+@define(eq=False)
+class _Log:
+    ops: list[LoggedOp] = field(factory=list)
+    syncs: dict[tuple[str, str], SyncRecord] = field(factory=dict)
+    snapshot: Snapshot | None = None
+
+
+@define(eq=False)
+class MemoryStore:
+    """A `Store` whose appends are as durable as the process, and never wait."""
+
+    name: str = "memory:"
+    _logs: dict[str, _Log] = field(factory=dict)
+
+    async def load(self, gathering: str, *, recent_syncs: int) -> Restored:
+        """Read what a new incarnation starts from."""
+        log = self._logs.get(gathering)
+        if log is None:
+            return Restored()
+        after = log.snapshot.seq if log.snapshot else 0
+        syncs = tuple(log.syncs.values())
+        return Restored(
+            len(log.ops),
+            log.snapshot,
+            tuple(log.ops[after:]),
+            syncs[-recent_syncs:],
+            len(syncs) > recent_syncs,
+        )
+
+    def append_nowait(self, append: Append) -> bool:
+        """Append at once: always true. Raises `StoreConflict`."""
+        log = self._logs.setdefault(append.gathering, _Log())
+        before = append.first_seq - 1
+        if len(log.ops) != before:
+            if append.ops and tuple(log.ops[before : before + len(append.ops)]) == append.ops:
+                return True
+            raise StoreConflict(
+                f"{append.gathering} ends at {len(log.ops)}, not before {append.first_seq}"
+            )
+        log.ops.extend(append.ops)
+        log.syncs.update({(sync.scope, sync.id): sync for sync in append.syncs})
+        if append.snapshot is not None:
+            log.snapshot = append.snapshot
+        return True
+
+    async def append(self, append: Append) -> None:
+        """Append at once. Raises `StoreConflict`."""
+        self.append_nowait(append)
+
+    async def read(
+        self, gathering: str, *, after: int, up_to: int, max_bytes: int
+    ) -> tuple[LoggedOp, ...]:
+        """Read consecutive ops, at least one if there is any."""
+        log = self._logs.get(gathering)
+        found: list[LoggedOp] = []
+        size = 0
+        for logged in log.ops[after:up_to] if log else ():
+            size += len(logged.op.json)
+            if found and size > max_bytes:
+                break
+            found.append(logged)
+        return tuple(found)
+
+    async def find_syncs(
+        self, gathering: str, keys: tuple[tuple[str, str], ...]
+    ) -> dict[tuple[str, str], SyncRecord]:
+        """Find which of these (scope, id) were applied."""
+        log = self._logs.get(gathering)
+        return {key: log.syncs[key] for key in keys if key in log.syncs} if log else {}

@@ -1,0 +1,127 @@
+"""What many tests need: an onlooker in memory, and behaviours with an opinion."""
+
+from collections.abc import Sequence
+from typing import Any, TypeVar
+
+import trio
+
+from squire_gatherings.actors.connection import Connection
+from squire_gatherings.rules.behaviour import Submission
+from squire_gatherings.values.endings import CloseCode
+from squire_gatherings.values.errors import OpConflict, OpRejected
+from squire_gatherings.values.messages import Forward, ForwardBatch, ServerMessage
+from squire_gatherings.values.op import Op
+from squire_gatherings.values.outgoing import Outgoing
+
+M = TypeVar("M", bound=ServerMessage)
+
+
+class Recorder(Connection):
+    """A connection that keeps what it was sent, when it came, and how it was closed."""
+
+    def __init__(self, *, stuck: bool = False) -> None:
+        self.received: list[tuple[float, ServerMessage]] = []
+        self.closed: list[tuple[float, CloseCode, str]] = []
+        self.aborted = False
+        self.stuck = stuck
+        self._arrival = trio.Event()
+
+    def send(self, outgoing: Outgoing) -> None:
+        if not self.closed:
+            self.received.append((trio.current_time(), outgoing.message))
+            self._arrival.set()
+
+    def close(self, code: CloseCode, reason: str) -> None:
+        if not self.closed:
+            self.closed.append((trio.current_time(), code, reason))
+            self._arrival.set()
+
+    @property
+    def backlog(self) -> int:
+        return 1 if self.stuck and not self.aborted else 0
+
+    async def flush(self) -> None:
+        if self.stuck:
+            await trio.sleep_forever()
+
+    def abort(self) -> None:
+        self.aborted = True
+
+    async def wait_closed(self) -> None:
+        while not self.closed:
+            await self._wait()
+
+    async def wait_for(self, kind: type[M], count: int = 1) -> list[M]:
+        while len(self.of(kind)) < count:
+            await self._wait()
+        return self.of(kind)
+
+    async def _wait(self) -> None:
+        self._arrival = trio.Event()
+        await self._arrival.wait()
+
+    def of(self, kind: type[M]) -> list[M]:
+        return [message for _, message in self.received if isinstance(message, kind)]
+
+    def forwards(self) -> list[tuple[float, int, str | None, dict[str, Any]]]:
+        """Every forwarded op: when it came, its seq, who submitted it, the op."""
+        found: list[tuple[float, int, str | None, dict[str, Any]]] = []
+        for at, message in self.received:
+            if isinstance(message, Forward):
+                found.append((at, message.seq, message.by, message.op.value))
+            elif isinstance(message, ForwardBatch):
+                for index, (by, op) in enumerate(zip(message.by, message.ops, strict=True)):
+                    found.append((at, message.seq + index, by, op.value))
+        return found
+
+
+class Sum:
+    """A behaviour with a state: the sum of `add`, which may not become negative."""
+
+    serves_snapshots = True
+
+    def __init__(self) -> None:
+        self.total = 0
+        self.folded = 0
+
+    def judge(self, ops: Sequence[Op], submission: Submission) -> Sequence[Op]:
+        total = self.total
+        for op in ops:
+            total += op.value["add"]
+            if total < 0:
+                raise OpRejected("the sum would be negative")
+        return ops
+
+    def fold(self, op: Op) -> None:
+        self.total += op.value["add"]
+        self.folded += 1
+
+    def snapshot(self) -> Any:
+        return {"total": self.total}
+
+    def restore(self, snapshot: Any) -> None:
+        self.total = snapshot["total"]
+
+
+class Strict(Sum):
+    """A behaviour that merges nothing: an old base is a conflict."""
+
+    serves_snapshots = False
+
+    def judge(self, ops: Sequence[Op], submission: Submission) -> Sequence[Op]:
+        if submission.is_stale:
+            raise OpConflict("the base is old")
+        return ops
+
+
+class Fragile(Sum):
+    """A behaviour that raises when it is told to."""
+
+    serves_snapshots = False
+
+    def fold(self, op: Op) -> None:
+        if "boom" in op.value:
+            raise ZeroDivisionError("boom")
+
+    def judge(self, ops: Sequence[Op], submission: Submission) -> Sequence[Op]:
+        return ops
