@@ -1,0 +1,180 @@
+"""Codecs: the two encodings of the wire protocol, JSON and MessagePack.
+
+Everything that comes in may be hostile: `decode` returns a message or raises `BadRequest`.
+"""
+
+import datetime
+import math
+from typing import Any, ClassVar
+
+import msgspec
+
+from squire_gatherings.values.errors import BadRequest
+from squire_gatherings.values.messages import Ack, Fetch, Join, Leave, ServerMessage, Sync
+from squire_gatherings.values.op import Op
+from squire_gatherings.values.outgoing import Outgoing
+
+Incoming = Join | Fetch | Sync | Ack | Leave
+
+
+class UndecodableMessage(BadRequest):
+    """A message that isn't one of the protocol's; `request_id` is its id, if it has one."""
+
+    def __init__(self, text: str, request_id: str | None = None) -> None:
+        super().__init__(text)
+        self.request_id = request_id
+
+
+class UnknownType(UndecodableMessage):
+    """A message whose `type` the protocol doesn't know."""
+
+    code: ClassVar[str] = "unknown_type"
+
+
+class _Envelope(msgspec.Struct):
+    type: str
+    id: Any = None
+
+
+_KNOWN_TYPES = frozenset({"join", "fetch", "sync", "ack", "leave"})
+
+
+class Codec:
+    """One encoding. `is_text` says in which kind of WebSocket frame it goes."""
+
+    __slots__ = ()
+
+    subprotocol: ClassVar[str]
+    is_text: ClassVar[bool]
+
+    def encode(self, outgoing: Outgoing) -> bytes:
+        """Return the message as bytes."""
+        raise NotImplementedError
+
+    def decode(self, data: bytes | str) -> Incoming:
+        """Return the message; raises `UndecodableMessage` for anything else."""
+        try:
+            return self._decode(data)
+        except (ValueError, RecursionError, OverflowError) as error:
+            raise self._explain(data, error) from None
+
+    def _decode(self, data: bytes | str) -> Incoming:
+        raise NotImplementedError
+
+    def _envelope(self, data: bytes | str) -> _Envelope:
+        raise NotImplementedError
+
+    def _explain(self, data: bytes | str, error: Exception) -> UndecodableMessage:
+        if isinstance(error, RecursionError):
+            return UndecodableMessage("the message is nested too deeply")
+        try:
+            envelope = self._envelope(data)
+        except (ValueError, RecursionError, OverflowError):
+            return UndecodableMessage(f"not a message: {error}"[:500])
+        request_id = envelope.id if isinstance(envelope.id, str) else None
+        if request_id is not None:
+            request_id = request_id[:128]
+        if envelope.type not in _KNOWN_TYPES:
+            return UnknownType(f"unknown type {envelope.type[:64]!r}", request_id)
+        return UndecodableMessage(f"bad {envelope.type}: {error}"[:500], request_id)
+
+
+def _op_from_json(_: type, value: Any) -> Op:
+    return Op.of(value)
+
+
+def _op_from_msgpack(_: type, value: Any) -> Op:
+    _check_plain(value)
+    return Op.of(value)
+
+
+def _check_plain(value: Any) -> None:
+    """Raise `ValueError` for what MessagePack can say and JSON can't.
+
+    `msgspec` would quietly turn bytes into base64 text, times into ISO 8601, NaN into null.
+    """
+    if isinstance(value, dict):
+        for key, item in value.items():
+            if not isinstance(key, str):
+                raise ValueError(f"the keys of an op are strings, not {type(key).__name__}")
+            _check_plain(item)
+    elif isinstance(value, list | tuple):
+        for item in value:
+            _check_plain(item)
+    elif isinstance(value, float):
+        if not math.isfinite(value):
+            raise ValueError(f"an op can't contain {value}")
+    elif isinstance(value, bytes | msgspec.msgpack.Ext | datetime.datetime):
+        raise ValueError(f"an op can't contain {type(value).__name__}, which JSON can't say")
+
+
+def _json_hook(value: Any) -> Any:
+    if isinstance(value, Op):
+        return msgspec.Raw(value.json)
+    raise NotImplementedError(f"can't encode {type(value).__name__}")
+
+
+def _msgpack_hook(value: Any) -> Any:
+    if isinstance(value, Op):
+        return value.value
+    raise NotImplementedError(f"can't encode {type(value).__name__}")
+
+
+class JsonCodec(Codec):
+    """`squire.v1+json`: text frames."""
+
+    __slots__ = ()
+
+    subprotocol = "squire.v1+json"
+    is_text = True
+
+    _encoder = msgspec.json.Encoder(enc_hook=_json_hook)
+    _decoder: msgspec.json.Decoder[Incoming] = msgspec.json.Decoder(
+        Incoming, dec_hook=_op_from_json
+    )
+    _envelopes = msgspec.json.Decoder(_Envelope)
+
+    def encode(self, outgoing: Outgoing) -> bytes:
+        """Return the message as UTF-8 JSON."""
+        return self._encoder.encode(outgoing.message)
+
+    def _decode(self, data: bytes | str) -> Incoming:
+        return self._decoder.decode(data)
+
+    def _envelope(self, data: bytes | str) -> _Envelope:
+        return self._envelopes.decode(data)
+
+
+class MsgpackCodec(Codec):
+    """`squire.v1+msgpack`: binary frames."""
+
+    __slots__ = ()
+
+    subprotocol = "squire.v1+msgpack"
+    is_text = False
+
+    _encoder = msgspec.msgpack.Encoder(enc_hook=_msgpack_hook)
+    _decoder: msgspec.msgpack.Decoder[Incoming] = msgspec.msgpack.Decoder(
+        Incoming, dec_hook=_op_from_msgpack
+    )
+    _envelopes = msgspec.msgpack.Decoder(_Envelope)
+
+    def encode(self, outgoing: Outgoing) -> bytes:
+        """Return the message as MessagePack."""
+        message: ServerMessage = outgoing.message
+        snapshot = getattr(message, "snapshot", None)
+        if isinstance(snapshot, msgspec.Raw):
+            # A gathering gives its snapshot as JSON, which `Raw` would pass on as it is.
+            message = msgspec.structs.replace(message, snapshot=msgspec.json.decode(snapshot))
+        return self._encoder.encode(message)
+
+    def _decode(self, data: bytes | str) -> Incoming:
+        return self._decoder.decode(data if isinstance(data, bytes) else data.encode())
+
+    def _envelope(self, data: bytes | str) -> _Envelope:
+        return self._envelopes.decode(data if isinstance(data, bytes) else data.encode())
+
+
+JSON = JsonCodec()
+MSGPACK = MsgpackCodec()
+CODECS: dict[str, Codec] = {codec.subprotocol: codec for codec in (JSON, MSGPACK)}

@@ -1,0 +1,72 @@
+"""The SQLite schema: its versions, and how a file of an older one becomes the newest."""
+
+import sqlite3
+
+from squire_gatherings.values.errors import StoreUnusable
+
+APPLICATION_ID = 0x53515247  # "SQRG"
+
+MIGRATIONS: tuple[tuple[str, ...], ...] = (
+    (
+        """CREATE TABLE gatherings (
+            key INTEGER PRIMARY KEY,
+            id TEXT NOT NULL UNIQUE,
+            head INTEGER NOT NULL
+        ) STRICT""",
+        """CREATE TABLE ops (
+            gathering INTEGER NOT NULL REFERENCES gatherings (key),
+            seq INTEGER NOT NULL,
+            by TEXT,
+            op BLOB NOT NULL,
+            PRIMARY KEY (gathering, seq)
+        ) STRICT, WITHOUT ROWID""",
+        """CREATE TABLE syncs (
+            gathering INTEGER NOT NULL REFERENCES gatherings (key),
+            scope TEXT NOT NULL,
+            id TEXT NOT NULL,
+            first_seq INTEGER NOT NULL,
+            count INTEGER NOT NULL,
+            fingerprint INTEGER NOT NULL,
+            PRIMARY KEY (gathering, scope, id)
+        ) STRICT, WITHOUT ROWID""",
+        """CREATE TABLE snapshots (
+            gathering INTEGER PRIMARY KEY REFERENCES gatherings (key),
+            seq INTEGER NOT NULL,
+            state BLOB NOT NULL
+        ) STRICT""",
+    ),
+    # 2: a restore reads the newest syncs of a gathering without sorting all of them.
+    ("CREATE INDEX newest_syncs ON syncs (gathering, first_seq)",),
+)
+"""The statements that lead from each version (0: an empty file) to the next."""
+
+VERSION = len(MIGRATIONS)
+
+
+def migrate(database: sqlite3.Connection) -> None:
+    """Bring a database to the newest version, each step in a transaction.
+
+    Raises `StoreUnusable` for somebody else's database and for one of a later version.
+    """
+    [application_id] = database.execute("PRAGMA application_id").fetchone()
+    [version] = database.execute("PRAGMA user_version").fetchone()
+    if application_id != APPLICATION_ID:
+        [tables] = database.execute("SELECT count(*) FROM sqlite_schema").fetchone()
+        if application_id != 0 or version != 0 or tables != 0:
+            raise StoreUnusable("the file is another program's SQLite database")
+    if version > VERSION:
+        raise StoreUnusable(
+            f"the file has schema version {version}, this program knows up to {VERSION}"
+        )
+    for number, statements in enumerate(MIGRATIONS[version:], start=version + 1):
+        database.execute("BEGIN IMMEDIATE")
+        try:
+            for statement in statements:
+                database.execute(statement)
+            database.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+            database.execute(f"PRAGMA user_version = {number}")
+            database.execute("COMMIT")
+        except BaseException:
+            if database.in_transaction:
+                database.execute("ROLLBACK")
+            raise

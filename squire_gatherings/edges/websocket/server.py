@@ -1,0 +1,192 @@
+"""The WebSocket server: accepts connections and gives each a task."""
+
+import errno
+import logging
+import socket
+from collections.abc import Sequence
+
+import trio
+from attrs import define, field
+
+from squire_gatherings.actors.hall import Hall
+from squire_gatherings.edges.websocket.connection import WebSocketConnection
+from squire_gatherings.edges.websocket.handshake import shake_hands
+from squire_gatherings.edges.websocket.outbox import TryWrite
+from squire_gatherings.edges.websocket.settings import ServerSettings
+
+_log = logging.getLogger(__name__)
+
+BACKLOG = 1024
+ACCEPT_PAUSE = 0.1
+_TRANSIENT = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
+
+
+@define(eq=False)
+class Server:
+    """A running server. `addresses` are the (host, port) it listens on."""
+
+    addresses: Sequence[tuple[str, int]]
+    _listeners: Sequence[socket.socket]
+    _accepting: trio.CancelScope = field(factory=trio.CancelScope)
+    _connections: set[WebSocketConnection] = field(factory=set)
+
+    @property
+    def connections(self) -> int:
+        """How many WebSockets are open."""
+        return len(self._connections)
+
+    def stop_accepting(self) -> None:
+        """Take no more connections; those that are there live on."""
+        self._accepting.cancel()
+        for listener in self._listeners:
+            listener.close()
+
+
+async def serve(
+    hall: Hall,
+    *,
+    host: str | None,
+    port: int,
+    settings: ServerSettings | None = None,
+    task_status: trio.TaskStatus[Server] = trio.TASK_STATUS_IGNORED,
+) -> None:
+    """Serve a hall's gatherings at `ws://host:port/gatherings/ID` until cancelled.
+
+    For `nursery.start`, which gives the `Server` once it listens; port 0 picks a port.
+    Raises `OSError` where it can't listen. When cancelled, every connection is told that
+    the server goes away, if that needs no waiting.
+    """
+    settings = settings or ServerSettings()
+    listeners = await _listen(host, port)
+    try:
+        addresses = [listener.getsockname()[:2] for listener in listeners]
+        server = Server(addresses, listeners)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(_keep_alive, server, settings.ping_interval)
+            task_status.started(server)
+            with server._accepting:
+                async with trio.open_nursery() as acceptors:
+                    for listener in listeners:
+                        acceptors.start_soon(_accept, listener, hall, server, settings, nursery)
+            await trio.sleep_forever()
+    finally:
+        for listener in listeners:
+            listener.close()
+
+
+async def serve_stream(
+    hall: Hall,
+    stream: trio.abc.Stream,
+    settings: ServerSettings | None = None,
+    *,
+    server: Server | None = None,
+    try_write: TryWrite | None = None,
+) -> None:
+    """Serve one client on any stream (TLS, a Unix socket, ...); closes it at the end.
+
+    `try_write` writes to the same stream without waiting, where that is possible.
+    """
+    settings = settings or ServerSettings()
+    try:
+        accepted = None
+        with trio.move_on_after(settings.handshake_timeout):
+            accepted = await shake_hands(stream)
+        if accepted is None:
+            return
+        async with trio.open_nursery() as nursery:
+            connection = WebSocketConnection(stream, accepted.codec, settings, nursery, try_write)
+            if server is not None:
+                server._connections.add(connection)
+            try:
+                await connection.run(hall, accepted.gathering_id, accepted.rest)
+            finally:
+                if server is not None:
+                    server._connections.discard(connection)
+            nursery.cancel_scope.cancel()
+    except trio.BrokenResourceError:
+        pass
+    finally:
+        # Frames that could go out have; closing needn't wait for anything else.
+        await trio.aclose_forcefully(stream)
+
+
+async def _listen(host: str | None, port: int) -> list[socket.socket]:
+    """Open a standard-library listening socket for each address of `host`.
+
+    Not `trio.open_tcp_listeners`: a connection's own socket object is needed to write to
+    it without waiting, and one that refuses after it was closed.
+    """
+    found = await trio.socket.getaddrinfo(
+        host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+    )
+    listeners: list[socket.socket] = []
+    try:
+        for family, kind, proto, _, address in dict.fromkeys(found):
+            listener = socket.socket(family, kind, proto)
+            listeners.append(listener)
+            listener.setblocking(False)
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            if family == socket.AF_INET6:
+                listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+            if port == 0 and len(listeners) > 1:
+                address = (address[0], listeners[0].getsockname()[1], *address[2:])
+            listener.bind(address)
+            listener.listen(BACKLOG)
+    except BaseException:
+        for listener in listeners:
+            listener.close()
+        raise
+    return listeners
+
+
+async def _accept(
+    listener: socket.socket,
+    hall: Hall,
+    server: Server,
+    settings: ServerSettings,
+    nursery: trio.Nursery,
+) -> None:
+    while True:
+        await trio.lowlevel.wait_readable(listener)
+        try:
+            while True:
+                client, _ = listener.accept()
+                client.setblocking(False)
+                nursery.start_soon(_serve_socket, client, hall, server, settings)
+        except BlockingIOError:
+            continue
+        except OSError as error:
+            if error.errno not in _TRANSIENT:
+                # ECONNABORTED and its like: that client is gone, others will come.
+                continue
+            _log.warning("can't accept connections for now: %s", error)
+            await trio.sleep(ACCEPT_PAUSE)
+
+
+async def _serve_socket(
+    client: socket.socket, hall: Hall, server: Server, settings: ServerSettings
+) -> None:
+    with client:
+        try:
+            client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            stream = trio.SocketStream(trio.socket.from_stdlib_socket(client))
+        except OSError:
+            return
+        try:
+            await serve_stream(hall, stream, settings, server=server, try_write=client.send)
+        except* Exception as errors:
+            # A bug of ours must not end the other connections.
+            _log.error("a connection failed", exc_info=errors)
+
+
+async def _keep_alive(server: Server, interval: float) -> None:
+    """Ping who was silent for an interval, and drop who stayed so for another."""
+    while True:
+        await trio.sleep(interval)
+        for connection in tuple(server._connections):
+            if connection.heard:
+                connection.heard = False
+            elif connection.pinged:
+                connection.abort()
+            else:
+                connection.ping()
