@@ -16,21 +16,28 @@ def append_all(
     database.execute("BEGIN IMMEDIATE")
     try:
         for append in appends:
-            # Checked before anything is written: a conflict leaves the others alone.
-            try:
-                key = _check(database, append)
-            except StoreConflict as conflict:
-                outcomes.append(conflict)
-                continue
-            if key is not None:
-                _write(database, key, append)
-            outcomes.append(None)
+            outcomes.append(_append_one(database, append))
         database.execute("COMMIT")
     except BaseException:
         if database.in_transaction:
             database.execute("ROLLBACK")
         raise
     return outcomes
+
+
+def _append_one(database: sqlite3.Connection, append: Append) -> GatheringsError | None:
+    """Write one append, or nothing of it: what is wrong with it leaves the others alone."""
+    database.execute("SAVEPOINT one")
+    outcome: GatheringsError | None = None
+    try:
+        key = _check(database, append)
+        if key is not None:
+            _write(database, key, append)
+    except (StoreConflict, sqlite3.IntegrityError) as error:
+        database.execute("ROLLBACK TO one")
+        outcome = StoreConflict(str(error))
+    database.execute("RELEASE one")
+    return outcome
 
 
 def _check(database: sqlite3.Connection, append: Append) -> int | None:

@@ -29,11 +29,17 @@ class Server:
     _listeners: Sequence[socket.socket]
     _accepting: trio.CancelScope = field(factory=trio.CancelScope)
     _connections: set[WebSocketConnection] = field(factory=set)
+    _left: trio.lowlevel.ParkingLot = field(factory=trio.lowlevel.ParkingLot)
 
     @property
     def connections(self) -> int:
         """How many WebSockets are open."""
         return len(self._connections)
+
+    async def wait_empty(self) -> None:
+        """Return once no WebSocket is open."""
+        while self._connections:
+            await self._left.park()
 
     def stop_accepting(self) -> None:
         """Take no more connections; those that are there live on."""
@@ -102,6 +108,7 @@ async def serve_stream(
             finally:
                 if server is not None:
                     server._connections.discard(connection)
+                    server._left.unpark_all()
             nursery.cancel_scope.cancel()
     except trio.BrokenResourceError:
         pass

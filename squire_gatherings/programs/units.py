@@ -1,0 +1,35 @@
+"""Durations and sizes as people write them: `24h`, `1h30m`, `500ms`, `64KiB`."""
+
+import math
+import re
+
+_SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+_BYTES = {"": 1, "B": 1, "KiB": 1024, "MiB": 1024**2, "GiB": 1024**3}
+_DURATION = re.compile(r"(?:\d+(?:\.\d+)?(?:ms|s|m|h|d))+")
+_DURATION_PART = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|d)")
+_SIZE = re.compile(r"(\d{1,15})(B|KiB|MiB|GiB)?")
+
+
+def parse_duration(text: str) -> float:
+    """Return the seconds of a duration; raises `ValueError`.
+
+    A unit is required, but for 0: `90` might be seconds or minutes.
+    """
+    text = text.strip()
+    if text == "0":
+        return 0.0
+    if _DURATION.fullmatch(text) is None:
+        raise ValueError(f"{text[:40]!r} is not a duration such as 24h, 90m, 1h30m, 2.5s or 500ms")
+    parts = _DURATION_PART.findall(text)
+    seconds = math.fsum(float(number) * _SECONDS[unit] for number, unit in parts)
+    if not math.isfinite(seconds):
+        raise ValueError(f"{text[:40]!r} is too long")
+    return seconds
+
+
+def parse_size(text: str) -> int:
+    """Return the bytes of a size; raises `ValueError`."""
+    found = _SIZE.fullmatch(text.strip())
+    if found is None:
+        raise ValueError(f"{text[:40]!r} is not a size such as 65536, 64KiB or 1MiB")
+    return int(found[1]) * _BYTES[found[2] or ""]
