@@ -1,0 +1,235 @@
+"""Delivery: forwarded to everybody else, again until acknowledged, given up in the end."""
+
+import msgspec
+import pytest
+import trio
+from trio.testing import MockClock, wait_all_tasks_blocked
+
+from squire_gatherings.actors.hall import open_hall
+from squire_gatherings.edges.stores.memory import MemoryStore
+from squire_gatherings.values.endings import CloseCode
+from squire_gatherings.values.errors import OpConflict, OpRejected
+from squire_gatherings.values.identity import Identity
+from squire_gatherings.values.messages import (
+    Ack,
+    Conflict,
+    Fetch,
+    Fetched,
+    Joined,
+    Sync,
+    Synced,
+)
+from squire_gatherings.values.op import Op
+from tests.support import Recorder, Strict, Sum
+
+ROOM = "friday-night"
+
+
+def sync(name: str, base: int = 0, size: int = 0) -> Sync:
+    return Sync(name, base, (Op.of({"n": name, "pad": "x" * size}),))
+
+
+async def test_retried_until_acknowledged(autojump_clock: MockClock) -> None:
+    async with open_hall(store=MemoryStore()) as hall:
+        reader = Recorder()
+        membership = await hall.join(ROOM, reader)
+        await hall.submit(ROOM, [{"n": 1}], identity=Identity("alice"))
+        start = trio.current_time()
+        await trio.sleep(0.249)
+        assert reader.forwards() == [(start, 1, "alice", {"n": 1})]
+        await trio.sleep(0.001)
+        await wait_all_tasks_blocked()
+        again = (start + 0.25, 1, "alice", {"n": 1})
+        assert reader.forwards()[1:] == [again]
+        membership.deliver_nowait(Ack(1))
+        await trio.sleep(100)
+        assert len(reader.forwards()) == 2
+        assert not reader.closed
+        assert hall.snapshot().gatherings[0].unacked == 0
+
+
+async def test_given_up_after_the_limit(autojump_clock: MockClock) -> None:
+    async with open_hall(store=MemoryStore()) as hall:
+        mute, polite = Recorder(), Recorder()
+        await hall.join(ROOM, mute)
+        membership = await hall.join(ROOM, polite)
+        await hall.submit(ROOM, [{"n": 1}])
+        start = trio.current_time()
+        membership.deliver_nowait(Ack(1))
+        await trio.sleep(60)
+        [(at, code, _)] = mute.closed
+        assert (at, code) == (start + 10, CloseCode.UNRESPONSIVE)
+        assert [at - start for at, *_ in mute.forwards()] == [0, 0.25, 0.75, 1.75, 3.75, 7.75]
+        assert not polite.closed
+        assert hall.snapshot().onlookers == 1
+
+
+async def test_progress_restarts_the_clock(autojump_clock: MockClock) -> None:
+    async with open_hall(store=MemoryStore()) as hall:
+        slow = Recorder()
+        membership = await hall.join(ROOM, slow)
+        for number in range(5):
+            await hall.submit(ROOM, [{"n": number}])
+        for seq in range(1, 6):
+            await trio.sleep(9)
+            membership.deliver_nowait(Ack(seq))
+        await trio.sleep(60)
+        assert not slow.closed
+
+
+async def test_what_waits_in_our_queue_is_not_sent_again(autojump_clock: MockClock) -> None:
+    async with open_hall(store=MemoryStore()) as hall:
+        stuck = Recorder(stuck=True)
+        await hall.join(ROOM, stuck)
+        await hall.submit(ROOM, [{"n": 1}])
+        start = trio.current_time()
+        await stuck.wait_closed()
+        assert trio.current_time() == start + 10
+        assert len(stuck.forwards()) == 1
+        stuck.abort()
+
+
+async def test_one_retry_timer_however_many_onlookers(autojump_clock: MockClock) -> None:
+    async with open_hall(store=MemoryStore()) as hall:
+        for _ in range(100):
+            await hall.join(ROOM, Recorder())
+        await wait_all_tasks_blocked()
+        before = trio.lowlevel.current_statistics().tasks_living
+        for number in range(50):
+            await hall.submit(ROOM, [{"n": number}])
+        await wait_all_tasks_blocked()
+        assert trio.lowlevel.current_statistics().tasks_living == before + 1
+        await trio.sleep(60)
+        assert trio.lowlevel.current_statistics().tasks_living == before
+
+
+async def test_the_author_gets_no_copy_and_nothing_out_of_order(
+    autojump_clock: MockClock,
+) -> None:
+    async with open_hall(store=MemoryStore()) as hall:
+        recorders = [Recorder() for _ in range(10)]
+        memberships = [await hall.join(ROOM, recorder) for recorder in recorders]
+        for number, membership in enumerate(memberships):
+            # All of them in one turn: each author lacks another part of the batch.
+            membership.deliver_nowait(sync(f"s{number}"))
+        await wait_all_tasks_blocked()
+        for number, recorder in enumerate(recorders):
+            seen: list[int] = []
+            for _, message in recorder.received:
+                if isinstance(message, Synced):
+                    assert message.seqs == (number + 1,)
+                    seen.append(number + 1)
+                elif not isinstance(message, Joined):
+                    assert hasattr(message, "seq")
+                    seen.extend(
+                        range(message.seq, message.seq + len(getattr(message, "ops", (0,))))
+                    )
+            assert seen == list(range(1, 11))
+
+
+async def test_a_returning_client_gets_exactly_what_it_missed(autojump_clock: MockClock) -> None:
+    async with open_hall(store=MemoryStore(), tail_bytes=500, batch_bytes=400) as hall:
+        for number in range(100):
+            await hall.submit(ROOM, [{"n": number, "pad": "x" * 50}])
+        for since in (0, 1, 42, 90, 99, 100):
+            back = Recorder()
+            membership = await hall.join(ROOM, back, since=since)
+            [joined] = back.of(Joined)
+            assert joined.seq == 100
+            assert isinstance(joined.ops, tuple)
+            got = [op.value["n"] for op in joined.ops]
+            membership.deliver_nowait(Ack(100))
+            await trio.sleep(0.1)
+            got += [op["n"] for _, _, _, op in back.forwards()]
+            assert got == list(range(since, 100))
+            assert [seq for _, seq, _, _ in back.forwards()] == list(
+                range(since + len(joined.ops) + 1, 101)
+            )
+            assert len(joined.ops) <= 6
+            membership.detach()
+
+
+async def test_fetch_reads_memory_and_store(autojump_clock: MockClock) -> None:
+    async with open_hall(store=MemoryStore(), tail_bytes=500) as hall:
+        onlooker = Recorder()
+        membership = await hall.join(ROOM, onlooker)
+        await hall.submit(ROOM, [{"n": number, "pad": "x" * 50} for number in range(100)])
+        for since in (0, 60, 99, 100):
+            membership.deliver_nowait(Fetch(f"f{since}", since))
+            await wait_all_tasks_blocked()
+            fetched = onlooker.of(Fetched)[-1]
+            assert (fetched.id, fetched.seq) == (f"f{since}", 100)
+            assert isinstance(fetched.ops, tuple)
+            assert [op.value["n"] for op in fetched.ops] == list(range(since, 100))
+
+
+async def test_snapshots_are_served_and_restored(autojump_clock: MockClock) -> None:
+    store = MemoryStore()
+    made: list[Sum] = []
+
+    def behaviour() -> Sum:
+        made.append(Sum())
+        return made[-1]
+
+    async with open_hall(
+        store=store, behaviour=behaviour, snapshot_every=10, idle_timeout=60.0
+    ) as hall:
+        for number in range(25):
+            await hall.submit(ROOM, [{"add": number}])
+        with pytest.raises(OpRejected):
+            await hall.submit(ROOM, [{"add": 1}, {"add": -1000}])
+        await trio.sleep(61)
+        onlooker = Recorder()
+        await hall.join(ROOM, onlooker)
+        [joined] = onlooker.of(Joined)
+        assert isinstance(joined.snapshot, msgspec.Raw)
+        assert bytes(joined.snapshot) == b'{"total":300}'
+        assert joined.seq == 25
+        # Restored from the snapshot after the 20th op and the five ops after it.
+        assert [one.folded for one in made] == [25, 5]
+
+
+async def test_a_strict_behaviour_conflicts(autojump_clock: MockClock) -> None:
+    async with open_hall(store=MemoryStore(), behaviour=Strict) as hall:
+        onlooker = Recorder()
+        membership = await hall.join(ROOM, onlooker)
+        await hall.submit(ROOM, [{"add": 1}, {"add": 2}])
+        with pytest.raises(OpConflict):
+            await hall.submit(ROOM, [{"add": 3}], base=1)
+        membership.deliver_nowait(Sync("late", 1, (Op.of({"add": 3}),)))
+        await wait_all_tasks_blocked()
+        assert onlooker.of(Conflict) == [Conflict("late", 2, (Op.of({"add": 2}),))]
+        membership.deliver_nowait(Sync("late", 2, (Op.of({"add": 3}),)))
+        await wait_all_tasks_blocked()
+        assert onlooker.of(Synced) == [Synced("late", (3,))]
+
+
+async def test_a_newer_connection_of_the_client_replaces_the_older(
+    autojump_clock: MockClock,
+) -> None:
+    async with open_hall(store=MemoryStore()) as hall:
+        older, newer, other = Recorder(), Recorder(), Recorder()
+        old_membership = await hall.join(ROOM, older, client="c")
+        await hall.join(ROOM, other, client="c", identity=Identity("somebody else"))
+        await hall.join(ROOM, newer, client="c")
+        assert [code for _, code, _ in older.closed] == [CloseCode.REPLACED]
+        assert not other.closed
+        old_membership.detach()
+        assert hall.snapshot().onlookers == 2
+
+
+async def test_a_sync_is_applied_once_however_old(autojump_clock: MockClock) -> None:
+    async with open_hall(store=MemoryStore(), recent_syncs=4, idle_timeout=60.0) as hall:
+        seqs = {}
+        for number in range(50):
+            seqs[number] = await hall.submit(ROOM, [{"n": number}], sync_id=f"id{number}")
+        for number in (49, 0, 17):
+            again = await hall.submit(ROOM, [{"n": number}], sync_id=f"id{number}")
+            assert again == seqs[number]
+        await trio.sleep(100)
+        assert hall.gatherings() == ()
+        for number in (3, 49):
+            again = await hall.submit(ROOM, [{"n": number}], sync_id=f"id{number}")
+            assert again == seqs[number]
+        fetched = await hall.fetch(ROOM, since=0)
+        assert fetched.seq == 50
