@@ -1,0 +1,106 @@
+"""A store in trouble: those who ask are told, nothing is lost, and all goes on by itself."""
+
+import pytest
+import trio
+from trio.testing import MockClock, wait_all_tasks_blocked
+
+from squire_gatherings.actors.hall import open_hall
+from squire_gatherings.actors.store import Append
+from squire_gatherings.edges.stores.memory import MemoryStore
+from squire_gatherings.values.errors import StoreUnavailable
+from squire_gatherings.values.messages import Ack, Error, Joined, Sync, Synced
+from squire_gatherings.values.op import Op
+from tests.support import Recorder
+
+ROOM = "friday-night"
+
+
+class Troubled(MemoryStore):
+    """A store that can be out of reach; with `ambiguous` a failed commit has happened."""
+
+    down = False
+    ambiguous = False
+
+    def append_nowait(self, append: Append) -> bool:
+        return False
+
+    async def append(self, append: Append) -> None:
+        await trio.lowlevel.checkpoint()
+        if not self.down or self.ambiguous:
+            super().append_nowait(append)
+        if self.down:
+            raise StoreUnavailable("database is locked")
+
+
+def sync(name: str) -> Sync:
+    return Sync(name, 0, (Op.of({"n": name}),))
+
+
+@pytest.mark.parametrize("ambiguous", [False, True])
+async def test_told_kept_and_recovered(
+    ambiguous: bool, autojump_clock: MockClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    store = Troubled()
+    store.ambiguous = ambiguous
+    async with open_hall(store=store) as hall:
+        author, reader = Recorder(), Recorder()
+        membership = await hall.join(ROOM, author)
+        reading = await hall.join(ROOM, reader)
+        await hall.submit(ROOM, [{"n": "before"}])
+        reading.deliver_nowait(Ack(1))
+        membership.deliver_nowait(Ack(1))
+
+        store.down = True
+        membership.deliver_nowait(sync("kept"))
+        await wait_all_tasks_blocked()
+        assert author.of(Error) == [Error("store_unavailable", "database is locked", "kept")]
+        membership.deliver_nowait(sync("refused"))
+        await wait_all_tasks_blocked()
+        assert [error.id for error in author.of(Error)] == ["kept", "refused"]
+        with pytest.raises(StoreUnavailable):
+            await hall.submit(ROOM, [{"n": "refused too"}])
+        # What isn't durable is seen by nobody; what is, by everybody.
+        late = Recorder()
+        late_membership = await hall.join(ROOM, late, since=0)
+        [joined] = late.of(Joined)
+        assert (joined.seq, joined.ops) == (1, (Op.of({"n": "before"}),))
+        assert [seq for _, seq, _, _ in reader.forwards()] == [1]
+        late_membership.deliver_nowait(Ack(1))
+
+        deadline = hall.snapshot().gatherings[0].deadline
+        await trio.sleep(30)
+        assert hall.snapshot().gatherings[0].deadline == deadline
+        store.down = False
+        await trio.sleep(1)
+        assert author.of(Synced) == [Synced("kept", (2,))]
+        assert reader.forwards()[-1][1:] == (2, None, {"n": "kept"})
+        assert late.forwards()[-1][1:] == (2, None, {"n": "kept"})
+        membership.deliver_nowait(sync("kept"))
+        membership.deliver_nowait(sync("refused"))
+        await wait_all_tasks_blocked()
+        assert author.of(Synced)[1:] == [Synced("kept", (2,)), Synced("refused", (3,))]
+
+
+async def test_a_join_that_finds_no_store_is_told(autojump_clock: MockClock) -> None:
+    class Unreachable(MemoryStore):
+        async def load(self, gathering: str, *, recent_syncs: int):  # type: ignore[no-untyped-def]
+            await trio.sleep(1)
+            raise StoreUnavailable("disk I/O error")
+
+    async with open_hall(store=Unreachable()) as hall:
+        refused = 0
+
+        async def join() -> None:
+            nonlocal refused
+            with pytest.raises(StoreUnavailable, match="disk I/O error"):
+                await hall.join(ROOM, Recorder())
+            refused += 1
+
+        start = trio.current_time()
+        async with trio.open_nursery() as nursery:
+            for _ in range(100):
+                nursery.start_soon(join)
+        assert refused == 100
+        # One attempt serves all who wait for it.
+        assert trio.current_time() == start + 1
+        assert hall.gatherings() == ()
