@@ -68,7 +68,7 @@ async def serve(
         addresses = [listener.getsockname()[:2] for listener in listeners]
         server = Server(addresses, listeners)
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(_keep_alive, server, settings.ping_interval)
+            nursery.start_soon(keep_alive, server, settings.ping_interval)
             task_status.started(server)
             with server._accepting:
                 async with trio.open_nursery() as acceptors:
@@ -186,7 +186,7 @@ async def _serve_socket(
             _log.error("a connection failed", exc_info=errors)
 
 
-async def _keep_alive(server: Server, interval: float) -> None:
+async def keep_alive(server: Server, interval: float) -> None:
     """Ping who was silent for an interval, and drop who stayed so for another."""
     while True:
         await trio.sleep(interval)

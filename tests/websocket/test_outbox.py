@@ -1,0 +1,104 @@
+"""The outbox: whole frames in order, whatever the socket takes and whenever."""
+
+import trio
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from wsproto.frame_protocol import FrameProtocol, Opcode
+
+from squire_gatherings.edges.websocket.outbox import Outbox
+
+FRAMER = FrameProtocol(client=False, extensions=[])
+
+
+class Wire(trio.abc.SendStream):
+    """A socket that takes as much at once as it is told to."""
+
+    def __init__(self, takes: list[int]) -> None:
+        self.takes = takes
+        self.data = bytearray()
+
+    def try_write(self, data: bytes) -> int:
+        taken = self.takes.pop() if self.takes else len(data)
+        if taken < 0:
+            raise BlockingIOError
+        self.data += data[:taken]
+        return min(taken, len(data))
+
+    async def send_all(self, data: bytes | bytearray | memoryview) -> None:
+        data = bytes(data)
+        while data:
+            await trio.lowlevel.checkpoint()
+            taken = max(1, abs(self.takes.pop())) if self.takes else len(data)
+            self.data += data[:taken]
+            data = data[taken:]
+
+    async def wait_send_all_might_not_block(self) -> None:
+        raise NotImplementedError
+
+    async def aclose(self) -> None:
+        pass
+
+
+def received(data: bytes) -> list[tuple[Opcode, object]]:
+    reader = FrameProtocol(client=True, extensions=[])
+    reader.receive_bytes(data)
+    return [(frame.opcode, frame.payload) for frame in reader.received_frames()]
+
+
+frames = st.lists(
+    st.tuples(st.sampled_from(["text", "ping", "pong"]), st.integers(0, 100), st.booleans()),
+    max_size=30,
+)
+
+
+@settings(deadline=None)
+@given(frames, st.lists(st.integers(-1, 120), max_size=60), st.booleans())
+def test_frames_never_interleave(
+    plan: list[tuple[str, int, bool]], takes: list[int], finish: bool
+) -> None:
+    async def send() -> None:
+        wire = Wire(list(takes))
+        expected: list[tuple[Opcode, object]] = []
+        async with trio.open_nursery() as nursery:
+            outbox = Outbox(wire, wire.try_write, nursery, 10**6, lambda: None, lambda: None)
+            for number, (kind, size, pause) in enumerate(plan):
+                if kind == "text":
+                    text = f"{number}:" + "x" * size
+                    outbox.write(bytes(FRAMER.send_data(text)))
+                    expected.append((Opcode.TEXT, text))
+                else:
+                    payload = b"%d" % number
+                    frame = FRAMER.ping(payload) if kind == "ping" else FRAMER.pong(payload)
+                    outbox.write(bytes(frame))
+                    expected.append((Opcode.PING if kind == "ping" else Opcode.PONG, payload))
+                if pause:
+                    await trio.lowlevel.checkpoint()
+            if finish:
+                outbox.finish_with(bytes(FRAMER.close(4008, "slow")))
+            await outbox.flushed()
+            assert outbox.backlog == 0
+        got = received(bytes(wire.data))
+        if not finish:
+            assert got == expected
+            return
+        # The last frame is the close; before it a beginning of what was sent, whole.
+        assert got[-1] == (Opcode.CLOSE, (4008, "slow"))
+        assert got[:-1] == expected[: len(got) - 1]
+
+    trio.run(send)
+
+
+def test_the_backlog_is_bounded() -> None:
+    async def fill() -> None:
+        wire = Wire([-1])
+        overflows: list[int] = []
+        async with trio.open_nursery() as nursery:
+            outbox = Outbox(
+                wire, wire.try_write, nursery, 1000, lambda: overflows.append(1), lambda: None
+            )
+            for _ in range(20):
+                outbox.write(b"x" * 100)
+                assert outbox.backlog <= 1000
+            assert len(overflows) == 10
+
+    trio.run(fill)
