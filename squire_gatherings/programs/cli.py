@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import click
@@ -36,7 +37,12 @@ def _duration_or_off(text: str) -> float | None:
 
 
 def _rate_or_off(text: str) -> float | None:
-    return None if text.strip() == "off" else float(text)
+    if text.strip() == "off":
+        return None
+    try:
+        return float(text)
+    except ValueError:
+        raise ValueError(f"{text[:40]!r} is neither a number nor off") from None
 
 
 DURATION = _Parsed("duration", parse_duration)
@@ -44,8 +50,14 @@ DURATION_OR_OFF = _Parsed("duration|off", _duration_or_off)
 RATE = _Parsed("number|off", _rate_or_off)
 SIZE = _Parsed("size", parse_size)
 
+_option = partial(click.option, show_default=True, show_envvar=True)
 
-@click.group(context_settings={"auto_envvar_prefix": "SQUIRE", "max_content_width": 96})
+
+# Without `no_args_is_help`, a missing command is an error of one line like any other.
+@click.group(
+    context_settings={"auto_envvar_prefix": "SQUIRE", "max_content_width": 96},
+    no_args_is_help=False,
+)
 @click.version_option(package_name="squire-gatherings", message="%(prog)s %(version)s")
 def cli() -> None:
     """Live rooms that end on time.
@@ -57,31 +69,36 @@ def cli() -> None:
 
 
 @cli.command(context_settings={"auto_envvar_prefix": "SQUIRE"})
-@click.option("--host", default="127.0.0.1", help="Address or name to listen on.")
-@click.option("--port", default=8765, type=click.IntRange(0, 65535), help="0 picks a free one.")
-@click.option(
+@_option("--host", default="127.0.0.1", help="Address or name to listen on.")
+@_option("--port", default=8765, type=click.IntRange(0, 65535), help="0 picks a free one.")
+@_option(
     "--store",
     default="sqlite:///squire_gatherings.sqlite3",
     help="Where logs last: sqlite:///PATH (four slashes: absolute), or memory: for nowhere.",
 )
-@click.option("--idle-timeout", default="24h", type=DURATION, help="Unused this long, it ends.")
-@click.option(
-    "--empty-timeout", default="off", type=DURATION_OR_OFF, help="The same with nobody there."
+@_option("--idle-timeout", default="24h", type=DURATION, help="No message this long: it ends.")
+@_option(
+    "--empty-timeout", default="off", type=DURATION_OR_OFF, help="No connection this long: it ends."
 )
-@click.option("--close-grace", default="5s", type=DURATION, help="Time that a notice may take.")
-@click.option("--retry-interval", default="250ms", type=DURATION, help="First repeat; doubles.")
-@click.option(
+@_option("--close-grace", default="5s", type=DURATION, help="Time that a notice may take.")
+@_option("--retry-interval", default="250ms", type=DURATION, help="First repeat; doubles.")
+@_option(
     "--retry-limit", default="10s", type=DURATION, help="No acknowledgement this long: closed."
 )
-@click.option("--max-message-size", default="256KiB", type=SIZE, help="Largest from a client.")
-@click.option("--rate-limit", default="off", type=RATE, help="Messages per second and client.")
-@click.option(
+@_option("--max-message-size", default="256KiB", type=SIZE, help="Largest from a client.")
+@_option("--rate-limit", default="off", type=RATE, help="Messages per second and client.")
+@_option(
     "--log-level",
     default="warning",
     type=click.Choice(["debug", "info", "warning", "error"]),
     help="Least level that is logged.",
 )
-@click.option("--log-format", default="text", type=click.Choice(["text", "json"]))
+@_option(
+    "--log-format",
+    default="text",
+    type=click.Choice(["text", "json"]),
+    help="Lines of key=value, or of JSON.",
+)
 def serve(
     host: str,
     port: int,
@@ -147,5 +164,5 @@ def main() -> None:
 
 
 def _complain(message: str) -> None:
-    print(f"squire-gatherings: error: {' '.join(message.split())}", file=sys.stderr)
+    print(f"squire_gatherings: error: {' '.join(message.split())}", file=sys.stderr)
     sys.exit(2)

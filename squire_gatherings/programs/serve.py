@@ -12,6 +12,7 @@ from attrs import frozen
 from squire_gatherings.actors.hall import open_hall
 from squire_gatherings.edges.stores import open_store
 from squire_gatherings.edges.websocket import Server, ServerSettings, serve
+from squire_gatherings.programs.units import format_duration
 from squire_gatherings.values.settings import HallSettings
 
 _log = logging.getLogger(__name__)
@@ -49,7 +50,9 @@ async def run_server(
                 raise CannotListen(why) from None
             address = _url(server)
             print(f"squire_gatherings listening on {address}", flush=True)
-            _log.info("listening", extra={"url": address, "store": opened.name})
+            idle_timeout = format_duration(hall_settings.idle_timeout)
+            extra = {"url": address, "store": opened.name, "idle_timeout": idle_timeout}
+            _log.info("listening", extra=extra)
             number = await anext(signals)
             _log.info("stopping", extra={"signal": signal.Signals(number).name})
             nursery.start_soon(_exit_on_the_second, signals)

@@ -27,6 +27,17 @@ def parse_duration(text: str) -> float:
     return seconds
 
 
+def format_duration(seconds: float) -> str:
+    """Return `seconds`, to the millisecond, as `parse_duration` reads it: `24h`, `1h30m`."""
+    left = round(seconds * 1000)
+    text = ""
+    for unit, milliseconds in (("h", 3_600_000), ("m", 60_000), ("s", 1000), ("ms", 1)):
+        count, left = divmod(left, milliseconds)
+        if count:
+            text += f"{count}{unit}"
+    return text or "0"
+
+
 def parse_size(text: str) -> int:
     """Return the bytes of a size; raises `ValueError`."""
     found = _SIZE.fullmatch(text.strip())

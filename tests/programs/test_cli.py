@@ -1,0 +1,141 @@
+"""The command line: help that teaches, and errors of one line."""
+
+import json
+import os
+import signal
+import socket
+import sqlite3
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.programs.process import serving
+
+
+def run(*arguments: str, cwd: Path, **environment: str) -> tuple[int, str, str]:
+    done = subprocess.run(
+        [sys.executable, "-m", "squire_gatherings", *arguments],
+        cwd=cwd,
+        env={**os.environ, **environment},
+        capture_output=True,
+        text=True,
+        timeout=20,
+        check=False,
+    )
+    return done.returncode, done.stdout, done.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "complaint"),
+    [
+        ([], "Missing command"),
+        (["dance"], "No such command 'dance'"),
+        (["serve", "--nope"], "No such option"),
+        (["serve", "--port"], "requires an argument"),
+        (["serve", "--port", "65536"], "65536 is not in the range"),
+        (["serve", "--idle-timeout", "90"], "'90' is not a duration such as"),
+        (["serve", "--idle-timeout", "0"], "idle_timeout must be a number above 0"),
+        (["serve", "--max-message-size", "1.5MiB"], "'1.5MiB' is not a size such as"),
+        (["serve", "--rate-limit", "many"], "'many' is neither a number nor off"),
+        (["serve", "--rate-limit", "nan"], "rate_limit must be a number above 0"),
+        (["serve", "--log-format", "xml"], "'xml' is not one of"),
+        (["serve", "--host", "256.1.1.1", "--store", "memory:"], "can't listen on 256.1.1.1"),
+        (["serve", "--store", "sqlite:///missing/rooms.db"], "not a file in an existing directory"),
+        (["serve", "--store", "sqlite:///"], "a store is memory: or sqlite:///PATH"),
+    ],
+)
+def test_an_error_is_one_line(arguments: list[str], complaint: str, tmp_path: Path) -> None:
+    code, out, err = run(*arguments, cwd=tmp_path)
+    assert (code, out) == (2, "")
+    assert err.startswith("squire_gatherings: error: ")
+    assert complaint in err
+    assert err.count("\n") == 1
+
+
+def test_the_environment_sets_options(tmp_path: Path) -> None:
+    code, out, err = run("serve", cwd=tmp_path, SQUIRE_IDLE_TIMEOUT="soon")
+    assert (code, out) == (2, "")
+    assert "'--idle-timeout': 'soon' is not a duration" in err
+
+
+def test_a_store_url_with_a_password_is_not_repeated(tmp_path: Path) -> None:
+    code, _, err = run("serve", "--store", "redis://me:hunter2@db/1", cwd=tmp_path)
+    assert code == 2
+    assert "redis" in err
+    assert "hunter2" not in err
+
+
+def test_a_port_in_use_is_one_line(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        code, out, err = run("serve", "--port", port, "--store", "memory:", cwd=tmp_path)
+    assert (code, out) == (2, "")
+    assert err == (
+        f"squire_gatherings: error: can't listen on 127.0.0.1 port {port}: Address already in use\n"
+    )
+
+
+def test_a_file_that_is_no_database_is_left_alone(tmp_path: Path) -> None:
+    file = tmp_path / "letter.txt"
+    file.write_text("Dear Sir or Madam, " * 100)
+    code, out, err = run("serve", "--store", f"sqlite:///{file}", cwd=tmp_path)
+    assert (code, out, err.count("\n")) == (2, "", 1)
+    assert "not a database" in err
+    assert file.read_text() == "Dear Sir or Madam, " * 100
+
+
+def test_another_programs_database_is_left_alone(tmp_path: Path) -> None:
+    file = tmp_path / "other.sqlite3"
+    other = sqlite3.connect(file)
+    other.execute("CREATE TABLE letters (text TEXT)")
+    other.commit()
+    other.close()
+    code, out, err = run("serve", "--store", f"sqlite:///{file}", cwd=tmp_path)
+    assert (code, out, err.count("\n")) == (2, "", 1)
+    assert "another program's SQLite database" in err
+
+
+def test_help_teaches(tmp_path: Path) -> None:
+    code, out, err = run("serve", "--help", cwd=tmp_path)
+    assert (code, err) == (0, "")
+    for word in ("SQUIRE_IDLE_TIMEOUT", "24h", "500ms", "64KiB", "sqlite:///", "Examples:"):
+        assert word in out
+
+
+def test_version(tmp_path: Path) -> None:
+    code, out, err = run("--version", cwd=tmp_path)
+    assert (code, err) == (0, "")
+    assert out.startswith("squire-gatherings ")
+
+
+def test_logs_are_json_lines_when_asked() -> None:
+    options = ["--store", "memory:", "--log-level", "info", "--log-format", "json"]
+    with serving(*options) as (process, url):
+        process.send_signal(signal.SIGTERM)
+        out, err = process.communicate(timeout=20)
+    assert (process.returncode, out) == (0, "")
+    first, last = (json.loads(line) for line in err.splitlines())
+    assert (first["event"], first["level"], first["url"]) == ("listening", "info", url)
+    assert (first["store"], first["idle_timeout"]) == ("memory:", "24h")
+    assert (last["event"], last["signal"]) == ("stopping", "SIGTERM")
+
+
+def test_logs_are_text_by_default() -> None:
+    with serving("--store", "memory:", "--log-level", "info") as (process, _):
+        process.send_signal(signal.SIGINT)
+        _, err = process.communicate(timeout=20)
+    first, last = err.splitlines()
+    assert "level=info event=listening" in first
+    assert "signal=SIGINT" in last
+
+
+def test_ipv6_stands_in_brackets() -> None:
+    with socket.socket(socket.AF_INET6) as probe:
+        try:
+            probe.bind(("::1", 0))
+        except OSError:
+            pytest.skip("no IPv6 on this machine")
+    with serving("--store", "memory:", "--host", "::1") as (_, url):
+        assert url.startswith("ws://[::1]:")
