@@ -4,6 +4,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+SCRIPTS := $(filter-out %/__init__.py,$(wildcard benchmarks/*.py))
 
 .DEFAULT_GOAL := help
 .PHONY: help serve test lint bench docs clean
@@ -24,7 +25,7 @@ lint: $(READY) ## Check style, types and layers
 	@$(BIN)/lint-imports --no-cache
 
 bench: $(READY) ## Run the benchmarks
-	@for script in benchmarks/*.py; do echo "== $$script"; $(BIN)/python $$script || exit 1; done
+	@for script in $(SCRIPTS); do echo "== $$script"; $(BIN)/python $$script || exit 1; done
 
 docs: $(READY) ## Check the docs: links resolve, examples run
 	@$(BIN)/python -m pytest -q tests/test_docs.py
@@ -33,7 +34,7 @@ clean: ## Remove what the other targets made
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis
 
 $(READY): pyproject.toml
-	@$(PYTHON) -c 'import sys, venv; sys.exit(sys.version_info < (3, 11))' 2>/dev/null \
+	@$(PYTHON) -c 'import ensurepip, sys, venv; sys.exit(sys.version_info < (3, 11))' 2>/dev/null \
 		|| { echo "make: $(PYTHON) must be Python 3.11 or later with venv (or: make PYTHON=python3.x)" >&2; exit 2; }
 	@echo "setting up $(VENV) ..." >&2
 	@$(PYTHON) -m venv --clear $(VENV)
