@@ -31,24 +31,29 @@ class MemoryStore:
             len(log.ops),
             log.snapshot,
             tuple(log.ops[after:]),
-            syncs[-recent_syncs:],
+            syncs[max(0, len(syncs) - recent_syncs) :],
             len(syncs) > recent_syncs,
         )
 
     def append_nowait(self, append: Append) -> bool:
-        """Append at once: always true. Raises `StoreConflict`."""
-        log = self._logs.setdefault(append.gathering, _Log())
+        """Append at once: always true. Raises `StoreConflict`, with nothing written."""
+        log = self._logs.get(append.gathering) or _Log()
         before = append.first_seq - 1
+        syncs = {(sync.scope, sync.id): sync for sync in append.syncs}
         if len(log.ops) != before:
-            if append.ops and tuple(log.ops[before : before + len(append.ops)]) == append.ops:
+            there = tuple(log.ops[before : before + len(append.ops)])
+            if append.ops and there == append.ops and syncs.items() <= log.syncs.items():
                 return True
             raise StoreConflict(
                 f"{append.gathering} ends at {len(log.ops)}, not before {append.first_seq}"
             )
+        if len(syncs) < len(append.syncs) or not syncs.keys().isdisjoint(log.syncs):
+            raise StoreConflict(f"{append.gathering} has a sync of this id already")
         log.ops.extend(append.ops)
-        log.syncs.update({(sync.scope, sync.id): sync for sync in append.syncs})
+        log.syncs.update(syncs)
         if append.snapshot is not None:
             log.snapshot = append.snapshot
+        self._logs[append.gathering] = log
         return True
 
     async def append(self, append: Append) -> None:

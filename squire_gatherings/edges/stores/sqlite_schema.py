@@ -43,8 +43,8 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
 VERSION = len(MIGRATIONS)
 
 
-def migrate(database: sqlite3.Connection) -> None:
-    """Bring a database to the newest version, each step in a transaction.
+def schema_version(database: sqlite3.Connection) -> int:
+    """Return the version of a database of ours, 0 for an empty one; changes nothing.
 
     Raises `StoreUnusable` for somebody else's database and for one of a later version.
     """
@@ -58,13 +58,23 @@ def migrate(database: sqlite3.Connection) -> None:
         raise StoreUnusable(
             f"the file has schema version {version}, this program knows up to {VERSION}"
         )
-    for number, statements in enumerate(MIGRATIONS[version:], start=version + 1):
+    return int(version)
+
+
+def migrate(database: sqlite3.Connection) -> None:
+    """Bring a database to the newest version, each step in a transaction.
+
+    Raises what `schema_version` raises. Several may migrate one file at the same time.
+    """
+    while schema_version(database) < VERSION:
         database.execute("BEGIN IMMEDIATE")
         try:
-            for statement in statements:
+            # Again, as only now nobody else can be migrating it.
+            version = schema_version(database)
+            for statement in MIGRATIONS[version] if version < VERSION else ():
                 database.execute(statement)
             database.execute(f"PRAGMA application_id = {APPLICATION_ID}")
-            database.execute(f"PRAGMA user_version = {number}")
+            database.execute(f"PRAGMA user_version = {min(version + 1, VERSION)}")
             database.execute("COMMIT")
         except BaseException:
             if database.in_transaction:

@@ -3,16 +3,15 @@
 import sqlite3
 from collections.abc import Iterator, Sequence
 
-from squire_gatherings.values.errors import GatheringsError, StoreConflict
+from squire_gatherings.edges.stores.group_commit import Outcome
+from squire_gatherings.values.errors import StoreConflict
 from squire_gatherings.values.log import Append, LoggedOp, Restored, Snapshot, SyncRecord
 from squire_gatherings.values.op import Op
 
 
-def append_all(
-    database: sqlite3.Connection, appends: Sequence[Append]
-) -> list[GatheringsError | None]:
+def append_all(database: sqlite3.Connection, appends: Sequence[Append]) -> list[Outcome]:
     """Commit all these in one transaction; return what each of them came to."""
-    outcomes: list[GatheringsError | None] = []
+    outcomes: list[Outcome] = []
     database.execute("BEGIN IMMEDIATE")
     try:
         for append in appends:
@@ -25,10 +24,10 @@ def append_all(
     return outcomes
 
 
-def _append_one(database: sqlite3.Connection, append: Append) -> GatheringsError | None:
+def _append_one(database: sqlite3.Connection, append: Append) -> Outcome:
     """Write one append, or nothing of it: what is wrong with it leaves the others alone."""
     database.execute("SAVEPOINT one")
-    outcome: GatheringsError | None = None
+    outcome: Outcome = None
     try:
         key = _check(database, append)
         if key is not None:
@@ -36,6 +35,10 @@ def _append_one(database: sqlite3.Connection, append: Append) -> GatheringsError
     except (StoreConflict, sqlite3.IntegrityError) as error:
         database.execute("ROLLBACK TO one")
         outcome = StoreConflict(str(error))
+    except (OverflowError, ValueError, sqlite3.DataError, sqlite3.ProgrammingError) as error:
+        # Values that SQLite can't hold, now or ever: to try again would block everybody.
+        database.execute("ROLLBACK TO one")
+        outcome = ValueError(f"{append.gathering}: can't be stored: {error}")
     database.execute("RELEASE one")
     return outcome
 
@@ -63,9 +66,15 @@ def _check(database: sqlite3.Connection, append: Append) -> int | None:
         "SELECT by, op FROM ops WHERE gathering = ? AND seq BETWEEN ? AND ? ORDER BY seq",
         (key, append.first_seq, last),
     ).fetchall()
-    if append.ops and there == [(logged.by, logged.op.json) for logged in append.ops]:
+    same_ops = there == [(logged.by, logged.op.json) for logged in append.ops]
+    if append.ops and same_ops and _has_syncs(database, key, append):
         return None
     raise StoreConflict(f"{append.gathering} ends at {head}, not before {append.first_seq}")
+
+
+def _has_syncs(database: sqlite3.Connection, key: int, append: Append) -> bool:
+    """Whether the ops came from the same syncs: equal ops of another writer don't."""
+    return all(_find_sync(database, key, s.scope, s.id) == s for s in append.syncs)
 
 
 def _write(database: sqlite3.Connection, key: int, append: Append) -> None:
@@ -141,14 +150,21 @@ def find_syncs(
     row = database.execute("SELECT key FROM gatherings WHERE id = ?", (gathering,)).fetchone()
     found: dict[tuple[str, str], SyncRecord] = {}
     for scope, sync_id in keys if row else ():
-        record = database.execute(
-            "SELECT scope, id, first_seq, count, fingerprint FROM syncs"
-            " WHERE gathering = ? AND scope = ? AND id = ?",
-            (row[0], scope, sync_id),
-        ).fetchone()
+        record = _find_sync(database, row[0], scope, sync_id)
         if record is not None:
-            found[scope, sync_id] = SyncRecord(*record)
+            found[scope, sync_id] = record
     return found
+
+
+def _find_sync(
+    database: sqlite3.Connection, key: int, scope: str, sync_id: str
+) -> SyncRecord | None:
+    row = database.execute(
+        "SELECT scope, id, first_seq, count, fingerprint FROM syncs"
+        " WHERE gathering = ? AND scope = ? AND id = ?",
+        (key, scope, sync_id),
+    ).fetchone()
+    return None if row is None else SyncRecord(*row)
 
 
 def _ops(database: sqlite3.Connection, key: int, after: int, up_to: int) -> Iterator[LoggedOp]:

@@ -1,0 +1,101 @@
+"""One connection to an SQLite file, used on worker threads only, and reopened after errors."""
+
+import sqlite3
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import TypeVar
+
+import trio
+from attrs import define, field
+
+from squire_gatherings.edges.stores.sqlite_schema import migrate, schema_version
+from squire_gatherings.values.errors import StoreUnavailable, StoreUnusable
+
+T = TypeVar("T")
+
+_LOCKED = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
+
+
+@define(eq=False)
+class Database:
+    """A file and the connection to it, one worker thread at a time.
+
+    Cancelling a call waits for the thread, so that no connection is ever used by two.
+    """
+
+    path: Path
+    busy_timeout: float
+    may_make: bool = False
+    """Whether `open` makes a file that is missing. Reopening never does: a log that
+    vanished must not pass for an empty one."""
+    _limiter: trio.CapacityLimiter = field(factory=lambda: trio.CapacityLimiter(1))
+    _connection: sqlite3.Connection | None = None
+    _closed: bool = False
+
+    async def open(self) -> None:
+        """Open the file now. Raises `StoreUnusable` and `StoreUnavailable`, in one line."""
+        if self.path.is_dir() or not self.path.absolute().parent.is_dir():
+            raise StoreUnusable(f"{self.path}: not a file in an existing directory")
+        try:
+            await trio.to_thread.run_sync(self._run, _nothing, limiter=self._limiter)
+        except StoreUnusable as error:
+            raise StoreUnusable(f"{self.path}: {error}") from None
+        self.may_make = False
+
+    async def call(self, function: Callable[[sqlite3.Connection], T]) -> T:
+        """Run `function` on a worker thread; raises `StoreUnavailable` for what SQLite raises."""
+        try:
+            return await trio.to_thread.run_sync(self._run, function, limiter=self._limiter)
+        except StoreUnusable as error:
+            # Somebody put another file in its place; the right one may come back.
+            raise StoreUnavailable(f"{self.path.name}: {error}") from error
+
+    async def close(self) -> None:
+        """Close for good; the last connection to a file folds its log back into it."""
+        self._closed = True
+        await trio.to_thread.run_sync(self._close, limiter=self._limiter)
+
+    def _run(self, function: Callable[[sqlite3.Connection], T]) -> T:
+        if self._closed:
+            raise StoreUnavailable("the store is closed")
+        try:
+            if self._connection is None:
+                self._connection = self._open()
+            return function(self._connection)
+        except (sqlite3.Error, MemoryError) as error:
+            if getattr(error, "sqlite_errorcode", 0) & 0xFF not in _LOCKED:
+                # The file may have been mended or put in another's place: look again.
+                self._close()
+            reason = str(error) or type(error).__name__
+            raise StoreUnavailable(f"{self.path.name}: {reason}") from error
+
+    def _open(self) -> sqlite3.Connection:
+        connection = sqlite3.connect(
+            f"{self.path.absolute().as_uri()}?mode={'rwc' if self.may_make else 'rw'}",
+            uri=True,
+            timeout=self.busy_timeout,
+            isolation_level=None,
+            check_same_thread=False,
+        )
+        try:
+            # First of all: not even the journal mode of somebody else's file is changed.
+            if schema_version(connection) == 0 and not self.may_make:
+                raise StoreUnusable("the file is empty, and wasn't before")
+            connection.execute("PRAGMA journal_mode = WAL")
+            connection.execute("PRAGMA synchronous = FULL")
+            migrate(connection)
+        except BaseException:
+            connection.close()
+            raise
+        return connection
+
+    def _close(self) -> None:
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            with suppress(sqlite3.Error):
+                connection.close()
+
+
+def _nothing(_: sqlite3.Connection) -> None:
+    """Do nothing: to open is enough."""

@@ -1,0 +1,33 @@
+"""A signal ends the server within `--close-grace` + 1 s, whoever is in the way."""
+
+import signal
+import sqlite3
+import time
+from contextlib import closing
+from pathlib import Path
+
+from tests.programs.process import serving
+from tests.websocket.raw import RawClient
+
+GRACE = 1.0
+
+
+def test_a_locked_database_and_a_silent_client_delay_no_exit(tmp_path: Path) -> None:
+    file = tmp_path / "rooms.sqlite3"
+    options = ["--store", f"sqlite:///{file}", "--close-grace", f"{GRACE:.0f}s"]
+    with (
+        serving(*options) as (process, url),
+        RawClient(f"{url}/gatherings/a") as client,
+        closing(sqlite3.connect(file, isolation_level=None)) as other,
+    ):
+        client.say(type="join")
+        client.hear()
+        other.execute("BEGIN IMMEDIATE")
+        client.say(type="sync", id="s", base=0, ops=[{"n": 1}])
+        assert client.hear()["code"] == "store_unavailable"
+        start = time.monotonic()
+        process.send_signal(signal.SIGTERM)
+        # It answers neither the notice nor the close frame.
+        assert client.hear()["reason"] == "shutdown"
+        assert process.wait(timeout=20) == 0
+        assert time.monotonic() - start < GRACE + 1
