@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 
 from squire_gatherings.actors.store import Store
 from squire_gatherings.edges.stores.memory import MemoryStore
@@ -15,16 +16,31 @@ _SQLITE = "sqlite:///"
 
 @asynccontextmanager
 async def open_store(url: str) -> AsyncIterator[Store]:
-    """Open `memory:` or `sqlite:///PATH` (`sqlite:////PATH` for an absolute path).
+    """Open the store that `url` names, until the block is left.
 
-    Raises `BadSetting` for another URL, and what `open_sqlite_store` raises.
+    `memory:`, or `sqlite:///PATH`, where PATH is relative to the working directory,
+    absolute with a fourth slash, or in a home directory with a first `~`. Raises
+    `BadSetting` for another URL, and what `open_sqlite_store` raises.
     """
     if url == "memory:":
         yield MemoryStore()
-    elif url.startswith(_SQLITE) and len(url) > len(_SQLITE):
-        async with open_sqlite_store(url.removeprefix(_SQLITE)) as store:
-            yield store
     else:
+        async with open_sqlite_store(_sqlite_path(url)) as store:
+            yield store
+
+
+def _sqlite_path(url: str) -> Path:
+    path = url.removeprefix(_SQLITE)
+    if path == url or not path:
         # Not the whole URL: one for another store may carry a password.
         scheme = url.partition(":")[0][:20]
-        raise BadSetting(f"a store is memory: or sqlite:///PATH, not {scheme!r}")
+        hint = ", with three slashes" if scheme == "sqlite" else f", not {scheme!r}"
+        raise BadSetting(f"a store is memory: or sqlite:///PATH{hint}")
+    if path == ":memory:":
+        raise BadSetting("a store in memory is memory:, not sqlite:///:memory:")
+    if "\0" in path:
+        raise BadSetting("the path of a store can't contain a null character")
+    try:
+        return Path(path).expanduser()
+    except RuntimeError:
+        raise BadSetting(f"there's no home directory for {path!r}") from None

@@ -1,84 +1,18 @@
-"""What every store does: the same random work on SQLite and in memory ends the same."""
+"""The SQLite store: group commit, migration, trouble with the file, and a clean end."""
 
 import sqlite3
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import pytest
 import trio
-from hypothesis import given, settings
-from hypothesis import strategies as st
+import trio.testing
 
-from squire_gatherings.actors.store import Append, LoggedOp, Snapshot, Store, SyncRecord
-from squire_gatherings.edges.stores import MemoryStore, open_sqlite_store, open_store
+from squire_gatherings.actors.store import Append, LoggedOp, SyncRecord
+from squire_gatherings.edges.stores import open_sqlite_store
 from squire_gatherings.edges.stores.sqlite_schema import APPLICATION_ID, MIGRATIONS, VERSION
-from squire_gatherings.values.errors import (
-    BadSetting,
-    StoreConflict,
-    StoreUnavailable,
-    StoreUnusable,
-)
+from squire_gatherings.values.errors import StoreUnavailable, StoreUnusable
 from squire_gatherings.values.op import Op
-
-
-def an_append(
-    gathering: str, first: int, count: int = 1, mark: str = "", snapshot: bool = False
-) -> Append:
-    last = first + count - 1
-    return Append(
-        gathering,
-        first,
-        tuple(LoggedOp(Op.of({"n": n, "mark": mark}), "alice") for n in range(first, last + 1)),
-        (SyncRecord("0::", f"s{first}{mark}", first, count, 17),),
-        Snapshot(last, b"{}") if snapshot else None,
-    )
-
-
-async def all_of(store: Store, gathering: str) -> object:
-    restored = await store.load(gathering, recent_syncs=3)
-    ops = await store.read(gathering, after=0, up_to=restored.seq, max_bytes=10**9)
-    keys = tuple(("0::", f"s{n}{mark}") for n in range(1, 40) for mark in ("", "x"))
-    return restored, ops, await store.find_syncs(gathering, keys)
-
-
-async def do(store: Store, append: Append) -> str:
-    try:
-        await store.append(append)
-    except StoreConflict:
-        return "conflict"
-    return "done"
-
-
-steps = st.lists(
-    st.tuples(
-        st.sampled_from(["a", "b"]),
-        st.integers(1, 12),
-        st.integers(1, 3),
-        st.sampled_from(["", "x"]),
-        st.booleans(),
-    ),
-    max_size=25,
-)
-
-
-@settings(max_examples=25, deadline=None)
-@given(steps, st.integers(0, 25))
-def test_sqlite_does_what_memory_does(
-    work: list[tuple[str, int, int, str, bool]], reopen_at: int
-) -> None:
-    async def compare() -> None:
-        memory = MemoryStore()
-        with TemporaryDirectory() as folder:
-            path = Path(folder) / "rooms.sqlite3"
-            for part in (work[:reopen_at], work[reopen_at:]):
-                async with open_sqlite_store(path) as sqlite:
-                    for gathering, first, count, mark, snapshot in part:
-                        append = an_append(gathering, first, count, mark, snapshot)
-                        assert await do(sqlite, append) == await do(memory, append)
-                    for gathering in ("a", "b", "c"):
-                        assert await all_of(sqlite, gathering) == await all_of(memory, gathering)
-
-    trio.run(compare)
+from tests.stores.appends import an_append, do
 
 
 async def test_what_waits_during_a_commit_goes_into_the_next(tmp_path: Path) -> None:
@@ -215,14 +149,3 @@ async def test_what_cannot_be_a_store_is_refused(tmp_path: Path) -> None:
     with pytest.raises(StoreUnavailable, match="not a database"):
         async with open_sqlite_store(text):
             pass
-
-
-async def test_urls(tmp_path: Path) -> None:
-    async with open_store("memory:") as store:
-        assert store.name == "memory:"
-    async with open_store(f"sqlite:///{tmp_path}/x.sqlite3") as store:
-        assert store.name == f"sqlite:///{tmp_path}/x.sqlite3"
-    with pytest.raises(BadSetting) as refused:
-        async with open_store("mysql://me:secret@host/db"):
-            pass
-    assert "secret" not in str(refused.value)

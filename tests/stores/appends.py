@@ -1,0 +1,44 @@
+"""Appends for the tests of stores, and what came of them."""
+
+from squire_gatherings.actors.store import Append, LoggedOp, Snapshot, Store, SyncRecord
+from squire_gatherings.values.errors import StoreConflict
+from squire_gatherings.values.op import Op
+
+
+def an_append(
+    gathering: str,
+    first: int,
+    count: int = 1,
+    mark: str = "",
+    *,
+    snapshot: bool = False,
+    sync: str | None = None,
+) -> Append:
+    """Make an append of `count` ops from one sync, which is called `sync`."""
+    last = first + count - 1
+    return Append(
+        gathering,
+        first,
+        tuple(LoggedOp(Op.of({"n": n, "mark": mark}), "alice") for n in range(first, last + 1)),
+        (SyncRecord("0::", sync or f"s{first}{mark}", first, count, 17),),
+        Snapshot(last, b'{"at":%d}' % last) if snapshot else None,
+    )
+
+
+async def all_of(store: Store, gathering: str) -> object:
+    """Read everything that a store says of a gathering, to compare it."""
+    restored = await store.load(gathering, recent_syncs=3)
+    ops = await store.read(gathering, after=0, up_to=restored.seq, max_bytes=10**9)
+    page = await store.read(gathering, after=1, up_to=restored.seq, max_bytes=40)
+    names = [f"s{n}{mark}" for n in range(1, 40) for mark in ("", "x")]
+    keys = tuple(("0::", name) for name in (*names, "reused"))
+    return restored, ops, page, await store.find_syncs(gathering, keys)
+
+
+async def do(store: Store, append: Append) -> str:
+    """Append, and say how that went."""
+    try:
+        await store.append(append)
+    except StoreConflict:
+        return "conflict"
+    return "done"

@@ -1,0 +1,234 @@
+"""What every store promises, shown for each; and random work, compared between the two."""
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import pytest
+import trio
+import trio.testing
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_state_machine_as_test
+
+from squire_gatherings.actors.store import Append, LoggedOp, Restored, Snapshot, Store, SyncRecord
+from squire_gatherings.edges.stores import MemoryStore, open_sqlite_store, open_store
+from squire_gatherings.values.errors import BadSetting, StoreConflict
+from squire_gatherings.values.op import Op
+from tests.stores.appends import all_of, an_append, do
+
+
+@pytest.fixture(params=["memory:", "sqlite"])
+async def store(request: Any, tmp_path: Path) -> AsyncIterator[Store]:
+    url = request.param if request.param == "memory:" else f"sqlite:///{tmp_path}/rooms.sqlite3"
+    async with open_store(url) as opened:
+        yield opened
+
+
+async def test_a_new_gathering_is_empty(store: Store) -> None:
+    assert await store.load("a", recent_syncs=3) == Restored()
+    assert await store.read("a", after=0, up_to=9, max_bytes=99) == ()
+    assert await store.find_syncs("a", (("0::", "s1"),)) == {}
+
+
+async def test_what_was_appended_is_read_back(store: Store) -> None:
+    first, second = an_append("a", 1, 2, snapshot=True), an_append("a", 3, 2)
+    await store.append(first)
+    await store.append(second)
+    await store.append(an_append("b", 1))
+    restored = await store.load("a", recent_syncs=9)
+    assert restored == Restored(4, first.snapshot, second.ops, first.syncs + second.syncs, False)
+    assert await store.read("a", after=1, up_to=3, max_bytes=999) == (first.ops[1], second.ops[0])
+
+
+async def test_the_newest_snapshot_replaces_the_older(store: Store) -> None:
+    for n in (1, 2, 3):
+        await store.append(an_append("a", n, snapshot=n < 3))
+    restored = await store.load("a", recent_syncs=9)
+    assert restored.snapshot == Snapshot(2, b'{"at":2}')
+    assert restored.ops == an_append("a", 3).ops
+
+
+async def test_whoever_submitted_may_be_nobody(store: Store) -> None:
+    logged = LoggedOp(Op.of({"text": "Zoë \U0001f3c6\0"}), None)
+    await store.append(Append("a", 1, (logged,), ()))
+    assert (await store.load("a", recent_syncs=1)).ops == (logged,)
+
+
+async def test_recent_syncs_are_the_newest_oldest_first(store: Store) -> None:
+    # Ids in no order that could be mistaken for the order of the log.
+    names = ["m", "z", "a", "k"]
+    for n, name in enumerate(names, start=1):
+        await store.append(an_append("a", n, sync=name))
+    for limit in (1, 3, 4, 5):
+        restored = await store.load("a", recent_syncs=limit)
+        assert [record.id for record in restored.recent] == names[-limit:]
+        assert restored.has_older == (limit < 4)
+    found = await store.find_syncs("a", (("0::", "m"), ("0::", "q"), ("1::", "m")))
+    assert found == {("0::", "m"): SyncRecord("0::", "m", 1, 1, 17)}
+
+
+async def test_a_page_has_an_op_however_large(store: Store) -> None:
+    append = an_append("a", 1, 3, mark="x" * 500)
+    await store.append(append)
+    size = len(append.ops[0].op.json)
+    assert await store.read("a", after=0, up_to=3, max_bytes=1) == append.ops[:1]
+    assert await store.read("a", after=0, up_to=3, max_bytes=2 * size) == append.ops[:2]
+    assert await store.read("a", after=0, up_to=3, max_bytes=2 * size - 1) == append.ops[:1]
+    assert await store.read("a", after=3, up_to=9, max_bytes=1) == ()
+
+
+async def test_the_same_append_again_is_applied_once(store: Store) -> None:
+    first, second = an_append("a", 1, 2, snapshot=True), an_append("a", 3)
+    for append in (first, first, second, first, second):
+        await store.append(append)
+    assert (await store.load("a", recent_syncs=9)).seq == 3
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        an_append("a", 5),  # A hole.
+        an_append("a", 2, mark="other"),  # Another op under this seq.
+        an_append("a", 3, 2),  # Only partly there.
+        an_append("a", 3, sync="another"),  # An equal op, but another writer's.
+        an_append("a", 4, sync="s1"),  # A sync that was applied before.
+        an_append("new", 2),  # A hole before a log that doesn't exist.
+        Append("a", 2, (), ()),
+    ],
+    ids=["hole", "other op", "partly", "other sync", "sync twice", "no log", "nothing"],
+)
+async def test_a_conflict_writes_nothing(store: Store, wrong: Append) -> None:
+    await store.append(an_append("a", 1, 2))
+    await store.append(an_append("a", 3))
+    before = await all_of(store, "a"), await all_of(store, "new")
+    with pytest.raises(StoreConflict):
+        await store.append(wrong)
+    assert (await all_of(store, "a"), await all_of(store, "new")) == before
+
+
+async def test_only_memory_needs_no_waiting(store: Store) -> None:
+    at_once = store.append_nowait(an_append("a", 1))
+    assert at_once == (store.name == "memory:")
+    assert (await store.load("a", recent_syncs=1)).seq == at_once
+
+
+class SameAsMemory(RuleBasedStateMachine):
+    """Appends of several gatherings, with repeats and conflicts, and reopening in between."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.memory = MemoryStore()
+        self.folder = TemporaryDirectory()
+        self.path = Path(self.folder.name) / "rooms.sqlite3"
+        self.done: list[Append] = []
+        self.pending: list[Append] = []
+
+    def teardown(self) -> None:
+        self.folder.cleanup()
+
+    @rule(
+        gathering=st.sampled_from("ab"),
+        off=st.sampled_from([0, 0, 0, 0, -2, -1, 1]),
+        count=st.integers(1, 3),
+        mark=st.sampled_from(["", "x"]),
+        snapshot=st.booleans(),
+        sync=st.sampled_from([None, None, None, "reused"]),
+    )
+    def append(
+        self, gathering: str, off: int, count: int, mark: str, snapshot: bool, sync: str | None
+    ) -> None:
+        end = sum(len(one.ops) for one in self.done if one.gathering == gathering)
+        first = max(1, end + 1 + off)
+        append = an_append(gathering, first, count, mark, snapshot=snapshot, sync=sync)
+        self.pending.append(append)
+        if off == 0:
+            self.done.append(append)
+
+    @rule(data=st.data())
+    def repeat(self, data: st.DataObject) -> None:
+        if self.done:
+            self.pending.append(data.draw(st.sampled_from(self.done)))
+
+    @invariant()
+    def ends_the_same(self) -> None:
+        if len(self.pending) >= 3:
+            trio.run(self._reopen_and_compare)
+
+    async def _reopen_and_compare(self) -> None:
+        async with open_sqlite_store(self.path) as sqlite:
+            for append in self.pending:
+                assert await do(sqlite, append) == await do(self.memory, append)
+            for gathering in ("a", "b", "c"):
+                assert await all_of(sqlite, gathering) == await all_of(self.memory, gathering)
+        self.pending.clear()
+
+
+def test_sqlite_does_what_memory_does() -> None:
+    run_state_machine_as_test(
+        SameAsMemory,
+        settings=settings(max_examples=40, stateful_step_count=30, deadline=None),
+    )
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.lists(st.tuples(st.sampled_from("abc"), st.integers(1, 4)), max_size=30))
+def test_all_at_once_is_as_one_by_one(work: list[tuple[str, int]]) -> None:
+    async def compare() -> None:
+        memory = MemoryStore()
+        with TemporaryDirectory() as folder:
+            async with open_sqlite_store(Path(folder) / "rooms.sqlite3") as sqlite:
+                outcomes: dict[int, str] = {}
+
+                async def append(number: int, one: Append) -> None:
+                    outcomes[number] = await do(sqlite, one)
+
+                expected = {}
+                async with trio.open_nursery() as nursery:
+                    for number, (gathering, first) in enumerate(work):
+                        one = an_append(gathering, first)
+                        expected[number] = await do(memory, one)
+                        nursery.start_soon(append, number, one)
+                        # Trio starts tasks in random order; the order of arrival counts.
+                        await trio.testing.wait_all_tasks_blocked()
+                assert outcomes == expected
+                for gathering in "abc":
+                    assert await all_of(sqlite, gathering) == await all_of(memory, gathering)
+
+    trio.run(compare)
+
+
+async def test_urls(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    (tmp_path / "home").mkdir()
+    async with open_store("memory:") as store:
+        assert store.name == "memory:"
+    for path, made in (
+        ("relative #1?.db", "relative #1?.db"),
+        (f"{tmp_path}/absolute%20.db", "absolute%20.db"),
+        ("~/at-home.db", "home/at-home.db"),
+    ):
+        async with open_store(f"sqlite:///{path}") as store:
+            assert store.name.endswith(made)
+        assert (tmp_path / made).is_file()
+
+
+@pytest.mark.parametrize(
+    ("url", "why"),
+    [
+        ("mysql://me:secret@host/db", "memory: or sqlite:///PATH, not 'mysql'"),
+        ("sqlite://rooms.db", "with three slashes"),
+        ("sqlite:///", "with three slashes"),
+        ("sqlite:///:memory:", "is memory:"),
+        ("sqlite:///a\0b", "null character"),
+        ("", "memory: or sqlite:///PATH"),
+    ],
+)
+async def test_other_urls_are_refused(url: str, why: str) -> None:
+    with pytest.raises(BadSetting, match=why) as refused:
+        async with open_store(url):
+            pass
+    assert "secret" not in str(refused.value)
+    assert "\n" not in str(refused.value)
