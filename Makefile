@@ -7,7 +7,7 @@ READY := $(VENV)/.ready
 SCRIPTS := $(filter-out %/__init__.py,$(wildcard benchmarks/*.py))
 
 .DEFAULT_GOAL := help
-.PHONY: help serve test lint bench docs clean
+.PHONY: help serve test lint bench load docs clean
 
 help: ## Show what there is to make
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1\t/'
@@ -26,6 +26,9 @@ lint: $(READY) ## Check style, types and layers
 
 bench: $(READY) ## Run the benchmarks
 	@for script in $(SCRIPTS); do echo "== $$script"; $(BIN)/python $$script || exit 1; done
+
+load: $(READY) ## Put a small load on a server of its own, and check all that its clients see (ARGS="--help")
+	@$(BIN)/python benchmarks/load.py $(ARGS)
 
 docs: $(READY) ## Check the docs: links resolve, examples run
 	@$(BIN)/python -m pytest -q tests/test_docs.py
