@@ -1,16 +1,14 @@
-"""The SQLite store: group commit, migration, trouble with the file, and a clean end."""
+"""The SQLite store: group commit, what a restore reads, and migration."""
 
 import sqlite3
 from pathlib import Path
 
-import pytest
 import trio
 import trio.testing
 
 from squire_gatherings.actors.store import Append, LoggedOp, SyncRecord
 from squire_gatherings.edges.stores import open_sqlite_store
 from squire_gatherings.edges.stores.sqlite_schema import APPLICATION_ID, MIGRATIONS, VERSION
-from squire_gatherings.values.errors import StoreUnavailable, StoreUnusable
 from squire_gatherings.values.op import Op
 from tests.stores.appends import an_append, do
 
@@ -47,51 +45,6 @@ async def test_a_conflict_fails_alone(tmp_path: Path) -> None:
         assert outcomes == {"good": "done", "hole": "conflict", "too": "done"}
 
 
-async def test_locked_then_free(tmp_path: Path) -> None:
-    path = tmp_path / "rooms.sqlite3"
-    async with open_sqlite_store(path, busy_timeout=0.01) as store:
-        blocker = sqlite3.connect(path, isolation_level=None)
-        blocker.execute("BEGIN IMMEDIATE")
-        with pytest.raises(StoreUnavailable, match="locked"):
-            await store.append(an_append("a", 1))
-        blocker.execute("ROLLBACK")
-        blocker.close()
-        await store.append(an_append("a", 1))
-        assert (await store.load("a", recent_syncs=9)).seq == 1
-
-
-async def test_full_then_not(tmp_path: Path) -> None:
-    import resource
-
-    path = tmp_path / "rooms.sqlite3"
-    async with open_sqlite_store(path) as store:
-        await store.append(an_append("a", 1))
-        soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-        big = an_append("a", 2, mark="x" * 300_000)
-        resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, hard))
-        try:
-            with pytest.raises(StoreUnavailable):
-                await store.append(big)
-            assert (await store.load("a", recent_syncs=9)).seq == 1
-        finally:
-            resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
-        await store.append(big)
-        assert (await store.load("a", recent_syncs=9)).seq == 2
-
-
-async def test_corrupt_then_mended(tmp_path: Path) -> None:
-    path = tmp_path / "rooms.sqlite3"
-    async with open_sqlite_store(path) as store:
-        await store.append(an_append("a", 1, 50))
-    good = path.read_bytes()
-    async with open_sqlite_store(path) as store:
-        path.write_bytes(good[:100] + b"\xff" * (len(good) - 100))
-        with pytest.raises(StoreUnavailable):
-            await store.load("a", recent_syncs=9)
-        path.write_bytes(good)
-        assert (await store.load("a", recent_syncs=9)).seq == 50
-
-
 async def test_a_restore_reads_no_more_than_it_must(tmp_path: Path) -> None:
     async with open_sqlite_store(tmp_path / "rooms.sqlite3") as store:
         await store.append(an_append("a", 1, 100_000, snapshot=True))
@@ -124,28 +77,40 @@ async def test_an_older_file_migrates(tmp_path: Path) -> None:
     new.close()
 
 
-async def test_what_cannot_be_a_store_is_refused(tmp_path: Path) -> None:
-    newer = tmp_path / "newer.sqlite3"
-    async with open_sqlite_store(newer):
+async def test_two_migrate_one_file_at_the_same_time(tmp_path: Path) -> None:
+    path = tmp_path / "rooms.sqlite3"
+    opened = 0
+
+    async def migrate() -> None:
+        nonlocal opened
+        async with open_sqlite_store(path, busy_timeout=20) as store:
+            await store.load("a", recent_syncs=9)
+            opened += 1
+
+    async with trio.open_nursery() as nursery:
+        for _ in range(8):
+            nursery.start_soon(migrate)
+    assert opened == 8
+
+
+async def test_a_restore_sorts_no_syncs(tmp_path: Path) -> None:
+    path = tmp_path / "rooms.sqlite3"
+    async with open_sqlite_store(path):
         pass
-    database = sqlite3.connect(newer)
-    database.execute("PRAGMA user_version = 999")
+    database = sqlite3.connect(path)
+    plan = database.execute(
+        "EXPLAIN QUERY PLAN"
+        " SELECT * FROM syncs WHERE gathering = ? ORDER BY first_seq DESC LIMIT ?",
+        (1, 1),
+    ).fetchall()
     database.close()
-    foreign = tmp_path / "foreign.sqlite3"
-    database = sqlite3.connect(foreign)
-    database.execute("CREATE TABLE bookmarks (url TEXT)")
-    database.close()
-    text = tmp_path / "text.sqlite3"
-    text.write_text("not a database " * 100)
-    for path, why in (
-        (newer, "version 999"),
-        (foreign, "another program"),
-        (tmp_path, "not a file"),
-        (tmp_path / "missing" / "rooms.sqlite3", "not a file"),
-    ):
-        with pytest.raises(StoreUnusable, match=why):
-            async with open_sqlite_store(path):
-                pass
-    with pytest.raises(StoreUnavailable, match="not a database"):
-        async with open_sqlite_store(text):
-            pass
+    assert len(plan) == 1
+    assert "newest_syncs" in plan[0][-1]
+
+
+async def test_rows_are_durable_when_it_says_so(tmp_path: Path) -> None:
+    async with open_sqlite_store(tmp_path / "rooms.sqlite3") as store:
+        for database in (store._writer, store._reader):
+            [mode] = await database.call(lambda it: it.execute("PRAGMA journal_mode").fetchone())
+            [sync] = await database.call(lambda it: it.execute("PRAGMA synchronous").fetchone())
+            assert (mode, sync) == ("wal", 2)

@@ -83,6 +83,7 @@ class GroupCommitter:
             closed = StoreUnavailable("the store is closed")
             for waiting in (*self._running, *self._queue):
                 waiting.settle(closed)
+            self._running, self._queue = [], []
 
     def stop(self, flush_timeout: float) -> None:
         """Take nothing more; let `run` commit what waits within so many seconds, and return."""

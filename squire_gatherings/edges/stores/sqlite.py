@@ -105,4 +105,4 @@ async def open_sqlite_store(
         del failure
         with trio.CancelScope(shield=True):
             await reader.close()
-            await writer.close()
+            await writer.close(fold=True)

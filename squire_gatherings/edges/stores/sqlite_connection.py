@@ -51,10 +51,13 @@ class Database:
             # Somebody put another file in its place; the right one may come back.
             raise StoreUnavailable(f"{self.path.name}: {error}") from error
 
-    async def close(self) -> None:
-        """Close for good; the last connection to a file folds its log back into it."""
+    async def close(self, *, fold: bool = False) -> None:
+        """Close for good; with `fold`, the write-ahead log goes back into the file first.
+
+        The last connection to a file would do so by itself, but a backup may still read.
+        """
         self._closed = True
-        await trio.to_thread.run_sync(self._close, limiter=self._limiter)
+        await trio.to_thread.run_sync(self._finish, fold, limiter=self._limiter)
 
     def _run(self, function: Callable[[sqlite3.Connection], T]) -> T:
         if self._closed:
@@ -89,6 +92,12 @@ class Database:
             connection.close()
             raise
         return connection
+
+    def _finish(self, fold: bool) -> None:
+        if fold and self._connection is not None:
+            with suppress(sqlite3.Error):
+                self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        self._close()
 
     def _close(self) -> None:
         connection, self._connection = self._connection, None

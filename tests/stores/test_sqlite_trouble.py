@@ -1,0 +1,222 @@
+"""Trouble with the SQLite file: said what it is, over when it is over, and nobody else's."""
+
+import os
+import resource
+import sqlite3
+from pathlib import Path
+
+import pytest
+import trio
+from trio.testing import wait_all_tasks_blocked
+
+from squire_gatherings.actors.store import Append, LoggedOp, SyncRecord
+from squire_gatherings.edges.stores import SqliteStore, open_sqlite_store
+from squire_gatherings.edges.stores.sqlite_statements import append_all
+from squire_gatherings.values.errors import StoreUnavailable, StoreUnusable
+from squire_gatherings.values.op import Op
+from tests.stores.appends import an_append, do
+
+
+@pytest.mark.parametrize("lock", ["BEGIN IMMEDIATE", "BEGIN EXCLUSIVE"])
+async def test_locked_then_free(tmp_path: Path, lock: str) -> None:
+    path = tmp_path / "rooms.sqlite3"
+    async with open_sqlite_store(path, busy_timeout=0.01) as store:
+        blocker = sqlite3.connect(path, isolation_level=None)
+        blocker.execute(lock)
+        with pytest.raises(StoreUnavailable, match="locked"):
+            await store.append(an_append("a", 1))
+        # Who only reads doesn't mind.
+        assert (await store.load("a", recent_syncs=9)).seq == 0
+        blocker.execute("ROLLBACK")
+        blocker.close()
+        await store.append(an_append("a", 1))
+        assert (await store.load("a", recent_syncs=9)).seq == 1
+
+
+async def test_full_then_not(tmp_path: Path) -> None:
+    path = tmp_path / "rooms.sqlite3"
+    async with open_sqlite_store(path) as store:
+        await store.append(an_append("a", 1))
+        soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+        big = an_append("a", 2, mark="x" * 300_000)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, hard))
+        try:
+            with pytest.raises(StoreUnavailable, match="disk"):
+                await store.append(big)
+            assert (await store.load("a", recent_syncs=9)).seq == 1
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+        await store.append(big)
+        assert (await store.load("a", recent_syncs=9)).seq == 2
+
+
+async def test_corrupt_then_mended(tmp_path: Path) -> None:
+    path = tmp_path / "rooms.sqlite3"
+    async with open_sqlite_store(path) as store:
+        await store.append(an_append("a", 1, 50))
+    good = path.read_bytes()
+    async with open_sqlite_store(path) as store:
+        path.write_bytes(good[:100] + b"\xff" * (len(good) - 100))
+        with pytest.raises(StoreUnavailable, match=r"malformed|not a database"):
+            await store.load("a", recent_syncs=9)
+        path.write_bytes(good)
+        assert (await store.load("a", recent_syncs=9)).seq == 50
+
+
+async def test_what_cannot_be_a_store_is_refused(tmp_path: Path) -> None:
+    newer = tmp_path / "newer.sqlite3"
+    async with open_sqlite_store(newer):
+        pass
+    database = sqlite3.connect(newer)
+    database.execute("PRAGMA user_version = 999")
+    database.close()
+    foreign = tmp_path / "foreign.sqlite3"
+    database = sqlite3.connect(foreign)
+    database.execute("CREATE TABLE bookmarks (url TEXT)")
+    database.close()
+    text = tmp_path / "text.sqlite3"
+    text.write_text("not a database " * 100)
+    for path, why in (
+        (newer, "version 999"),
+        (foreign, "another program"),
+        (tmp_path, "not a file"),
+        (tmp_path / "missing" / "rooms.sqlite3", "not a file"),
+    ):
+        with pytest.raises(StoreUnusable, match=why) as refused:
+            async with open_sqlite_store(path):
+                pass
+        assert str(refused.value).startswith(f"{path}: ")
+        assert "\n" not in str(refused.value)
+    with pytest.raises(StoreUnavailable, match="not a database"):
+        async with open_sqlite_store(text):
+            pass
+
+
+async def test_a_refused_file_is_left_as_it_was(tmp_path: Path) -> None:
+    foreign = tmp_path / "foreign.sqlite3"
+    database = sqlite3.connect(foreign)
+    database.execute("CREATE TABLE bookmarks (url TEXT)")
+    database.close()
+    before = foreign.read_bytes()
+    with pytest.raises(StoreUnusable):
+        async with open_sqlite_store(foreign):
+            pass
+    assert foreign.read_bytes() == before
+    assert os.listdir(tmp_path) == [foreign.name]
+
+
+async def test_locked_at_the_start(tmp_path: Path) -> None:
+    path = tmp_path / "rooms.sqlite3"
+    blocker = sqlite3.connect(path, isolation_level=None)
+    blocker.execute("BEGIN EXCLUSIVE")
+    with pytest.raises(StoreUnavailable, match=r"^rooms.sqlite3: database is locked$"):
+        async with open_sqlite_store(path, busy_timeout=0.01):
+            pass
+    blocker.close()
+    async with open_sqlite_store(path) as store:
+        assert await do(store, an_append("a", 1)) == "done"
+
+
+async def break_connections(store: SqliteStore) -> None:
+    """Let both connections fail as they do when a disk fails, so that they are reopened."""
+
+    def fail(_: sqlite3.Connection) -> None:
+        raise sqlite3.OperationalError("disk I/O error")
+
+    for database in (store._writer, store._reader):
+        with pytest.raises(StoreUnavailable, match=r"rooms.sqlite3: disk I/O error"):
+            await database.call(fail)
+
+
+async def unavailable(store: SqliteStore, append: Append, why: str) -> None:
+    with pytest.raises(StoreUnavailable, match=why):
+        await store.append(append)
+    with pytest.raises(StoreUnavailable, match=why):
+        await store.load("a", recent_syncs=9)
+
+
+async def test_connections_are_reopened(tmp_path: Path) -> None:
+    async with open_sqlite_store(tmp_path / "rooms.sqlite3") as store:
+        await store.append(an_append("a", 1))
+        await break_connections(store)
+        await store.append(an_append("a", 2))
+        assert (await store.load("a", recent_syncs=9)).seq == 2
+
+
+async def test_a_file_that_is_gone_is_no_empty_log(tmp_path: Path) -> None:
+    path, aside = tmp_path / "rooms.sqlite3", tmp_path / "aside"
+    async with open_sqlite_store(path) as store:
+        await store.append(an_append("a", 1))
+        await break_connections(store)
+        path.rename(aside)
+        await unavailable(store, an_append("a", 2), "unable to open")
+        path.touch()
+        await unavailable(store, an_append("a", 2), "empty")
+        aside.rename(path)
+        await store.append(an_append("a", 2))
+        assert (await store.load("a", recent_syncs=9)).seq == 2
+
+
+async def test_another_file_in_its_place_is_not_written_to(tmp_path: Path) -> None:
+    path, aside = tmp_path / "rooms.sqlite3", tmp_path / "aside"
+    async with open_sqlite_store(path) as store:
+        await store.append(an_append("a", 1))
+        await break_connections(store)
+        path.rename(aside)
+        database = sqlite3.connect(path)
+        database.execute("CREATE TABLE bookmarks (url TEXT)")
+        database.close()
+        await unavailable(store, an_append("a", 2), "another program")
+        aside.rename(path)
+        await store.append(an_append("a", 2))
+        assert (await store.load("a", recent_syncs=9)).seq == 2
+
+
+async def test_a_commit_that_seemed_to_fail_may_be_repeated(tmp_path: Path) -> None:
+    append = an_append("a", 1, 3, snapshot=True)
+
+    def ambiguous(database: sqlite3.Connection) -> None:
+        append_all(database, [append])
+        raise sqlite3.OperationalError("disk I/O error")
+
+    async with open_sqlite_store(tmp_path / "rooms.sqlite3") as store:
+        with pytest.raises(StoreUnavailable, match="disk I/O error"):
+            await store._writer.call(ambiguous)
+        await store.append(append)
+        await store.append(an_append("a", 4))
+        assert (await store.load("a", recent_syncs=9)).seq == 4
+
+
+@pytest.mark.parametrize(
+    "poison",
+    [
+        Append("bad", 1, (LoggedOp(Op(b"{}"), "\ud800"),), ()),
+        Append("bad", 1, an_append("bad", 1).ops, (SyncRecord("0::", "s", 1, 1, 2**64),)),
+        Append("bad", 1, an_append("bad", 1).ops, (SyncRecord("0::", "\udfff", 1, 1, 1),)),
+    ],
+    ids=["by", "fingerprint", "sync"],
+)
+async def test_what_cannot_be_stored_fails_alone(tmp_path: Path, poison: Append) -> None:
+    path = tmp_path / "rooms.sqlite3"
+    told: dict[str, str] = {}
+    async with open_sqlite_store(path, busy_timeout=20) as store:
+
+        async def append(one: Append) -> None:
+            try:
+                await store.append(one)
+            except ValueError as error:
+                told[one.gathering] = str(error)
+            else:
+                told[one.gathering] = "durable"
+
+        blocker = sqlite3.connect(path, isolation_level=None)
+        blocker.execute("BEGIN IMMEDIATE")
+        async with trio.open_nursery() as nursery:
+            for one in (an_append("a", 1), an_append("b", 1), poison, an_append("c", 1)):
+                nursery.start_soon(append, one)
+                await wait_all_tasks_blocked()
+            blocker.close()
+        assert told.pop("bad").startswith("bad: can't be stored: ")
+        assert told == dict.fromkeys("abc", "durable")
+        assert store.commits == 2
+        assert (await store.load("bad", recent_syncs=9)).seq == 0
