@@ -32,11 +32,26 @@ class UnknownType(UndecodableMessage):
 
 
 class _Envelope(msgspec.Struct):
-    type: str
+    type: Any = None
     id: Any = None
 
 
 _KNOWN_TYPES = frozenset({"join", "fetch", "sync", "ack", "leave"})
+_UNDECODABLE = (
+    msgspec.MsgspecError,
+    ValueError,
+    TypeError,
+    RecursionError,
+    OverflowError,
+    NotImplementedError,
+)
+
+MAX_OP_DEPTH = 128
+"""How deep objects and arrays in an op may nest.
+
+Far below what the decoders take, because that depends on how full the stack happens to
+be: an op that was accepted must be decodable wherever somebody looks at it later.
+"""
 
 
 class Codec:
@@ -55,7 +70,7 @@ class Codec:
         """Return the message; raises `UndecodableMessage` for anything else."""
         try:
             return self._decode(data)
-        except (ValueError, RecursionError, OverflowError) as error:
+        except _UNDECODABLE as error:
             raise self._explain(data, error) from None
 
     def _decode(self, data: bytes | str) -> Incoming:
@@ -69,38 +84,46 @@ class Codec:
             return UndecodableMessage("the message is nested too deeply")
         try:
             envelope = self._envelope(data)
-        except (ValueError, RecursionError, OverflowError):
+        except _UNDECODABLE:
             return UndecodableMessage(f"not a message: {error}"[:500])
         request_id = envelope.id if isinstance(envelope.id, str) else None
         if request_id is not None:
             request_id = request_id[:128]
+        if not isinstance(envelope.type, str):
+            return UndecodableMessage("a message has a `type`, which is text", request_id)
         if envelope.type not in _KNOWN_TYPES:
             return UnknownType(f"unknown type {envelope.type[:64]!r}", request_id)
         return UndecodableMessage(f"bad {envelope.type}: {error}"[:500], request_id)
 
 
 def _op_from_json(_: type, value: Any) -> Op:
-    return Op.of(value)
+    op = Op.of(value)
+    # Most ops haven't that many brackets at all, and needn't be taken apart.
+    if op.json.count(b"[") + op.json.count(b"{") > MAX_OP_DEPTH:
+        _check_plain(value, MAX_OP_DEPTH)
+    return op
 
 
 def _op_from_msgpack(_: type, value: Any) -> Op:
-    _check_plain(value)
+    _check_plain(value, MAX_OP_DEPTH)
     return Op.of(value)
 
 
-def _check_plain(value: Any) -> None:
-    """Raise `ValueError` for what MessagePack can say and JSON can't.
+def _check_plain(value: Any, room: int) -> None:
+    """Raise `ValueError` for what MessagePack can say and JSON can't, or for `room` levels more.
 
     `msgspec` would quietly turn bytes into base64 text, times into ISO 8601, NaN into null.
     """
-    if isinstance(value, dict):
-        for key, item in value.items():
-            if not isinstance(key, str):
-                raise ValueError(f"the keys of an op are strings, not {type(key).__name__}")
-            _check_plain(item)
-    elif isinstance(value, list | tuple):
+    if isinstance(value, dict | list | tuple):
+        if not room:
+            raise ValueError(f"an op nests at most {MAX_OP_DEPTH} deep")
+        if isinstance(value, dict):
+            for key in value:
+                if not isinstance(key, str):
+                    raise ValueError(f"the keys of an op are strings, not {type(key).__name__}")
+            value = value.values()
         for item in value:
-            _check_plain(item)
+            _check_plain(item, room - 1)
     elif isinstance(value, float):
         if not math.isfinite(value):
             raise ValueError(f"an op can't contain {value}")

@@ -34,21 +34,21 @@ class WebSocketConnection(Connection):
     """One accepted WebSocket. `run` drives it; everything else may be called meanwhile."""
 
     __slots__ = (
-        "_answered",
+        "_client_closed",
         "_closing",
         "_deaf",
+        "_heard",
+        "_held_up",
         "_limit",
         "_outbox",
-        "_parts",
+        "_partial",
+        "_pinged",
         "_protocol",
         "_refused",
         "_scope",
         "_settings",
-        "_size",
         "_stream",
         "codec",
-        "heard",
-        "pinged",
     )
 
     # A server's frames are neither masked nor compressed, so that one without state
@@ -64,9 +64,11 @@ class WebSocketConnection(Connection):
         try_write: TryWrite | None,
     ) -> None:
         self.codec = codec
-        self.heard = True
+        self._heard = True
         """Whether anything came since the last round of the keep-alive."""
-        self.pinged = False
+        self._pinged = False
+        self._held_up = False
+        """Whether the gathering keeps us from reading, so that nothing can be heard."""
         self._stream = stream
         self._settings = settings
         self._protocol = FrameProtocol(client=False, extensions=[])
@@ -75,12 +77,12 @@ class WebSocketConnection(Connection):
         )
         self._scope = trio.CancelScope()
         self._closing = False
-        self._answered = False
-        """Whether the client began to close, and is owed an answer."""
+        self._client_closed = False
+        """Whether the client's close frame has come: what is queued is all it still gets."""
         self._deaf = False
         """Whether what still comes is thrown away."""
-        self._parts: list[bytes | str] = []
-        self._size = 0
+        self._partial: bytearray | None = None
+        """What has come of a message that isn't whole yet; text as UTF-8."""
         self._limit = (
             None
             if settings.rate_limit is None
@@ -123,10 +125,17 @@ class WebSocketConnection(Connection):
         self._outbox.discard()
         self._scope.cancel()
 
-    def ping(self) -> None:
-        """Send a ping, to which every client answers by itself."""
-        if not self._closing:
-            self.pinged = True
+    def keep_alive(self) -> None:
+        """One round: ping the client if it was silent since the last, abort if it stayed so.
+
+        Every client answers a ping by itself.
+        """
+        if self._heard or self._held_up:
+            self._heard = self._pinged = False
+        elif self._pinged:
+            self.abort()
+        elif not self._closing:
+            self._pinged = True
             self._outbox.write(bytes(self._framer.ping()))
 
     def _begin_closing(self) -> None:
@@ -159,13 +168,18 @@ class WebSocketConnection(Connection):
                     while await self._receive():
                         for _ in self._messages():
                             pass
-            if self._answered:
+            if self._client_closed:
                 with trio.move_on_after(self._settings.close_timeout):
                     await self.flush()
+        except Exception:
+            self._fail("internal", "the server failed", CloseCode.CRASHED)
+            raise
         finally:
             if membership is not None:
                 membership.detach()
             self.close(CloseCode.GOING_AWAY, "server shutting down")
+            # Nobody brings it out any more: whoever waits for a flush needn't.
+            self._outbox.discard()
 
     async def _join(self, hall: Hall, gathering_id: str) -> Membership | None:
         with trio.move_on_after(self._settings.join_timeout) as timeout:
@@ -206,7 +220,9 @@ class WebSocketConnection(Connection):
                 try:
                     membership.deliver_nowait(message)
                 except trio.WouldBlock:
+                    self._held_up = True
                     await membership.deliver(message)
+                    self._held_up = False
             if not await self._receive():
                 return
 
@@ -219,8 +235,7 @@ class WebSocketConnection(Connection):
         if not data:
             self.abort()
             return False
-        self.heard = True
-        self.pinged = False
+        self._heard = True
         if self._deaf:
             return True
         self._protocol.receive_bytes(bytes(data))
@@ -254,33 +269,34 @@ class WebSocketConnection(Connection):
             self.close(CloseCode(code), str(error))
 
     def _assemble(self, payload: bytes | bytearray | str, finished: bool) -> Incoming | None:
-        self._size += len(payload)
-        if self._size > self._settings.max_message_size:
+        partial = self._partial
+        size = _byte_length(payload) + (len(partial) if partial is not None else 0)
+        if size > self._settings.max_message_size:
             self._deaf = True
-            self._parts.clear()
+            self._partial = None
             limit = self._settings.max_message_size
             self._fail("too_big", f"messages have at most {limit} bytes", CloseCode.TOO_BIG)
             return None
-        part = payload if isinstance(payload, str) else bytes(payload)
-        if not finished:
-            self._parts.append(part)
-            return None
-        self._size = 0
-        if self._parts:
-            self._parts.append(part)
-            empty = part[:0]
-            part = empty.join(self._parts)  # type: ignore[arg-type]
-            self._parts.clear()
+        whole: bytes | str = payload if isinstance(payload, str) else bytes(payload)
+        if not finished or partial is not None:
+            # One buffer of bytes: a list of parts would grow with empty fragments.
+            if partial is None:
+                partial = self._partial = bytearray()
+            partial += whole.encode() if isinstance(whole, str) else whole
+            if not finished:
+                return None
+            self._partial = None
+            whole = partial.decode() if isinstance(whole, str) else bytes(partial)
         if self._limit is not None and not self._limit.allow(trio.current_time()):
             self._over_the_limit()
             return None
         self._refused = 0
-        if isinstance(part, str) is not self.codec.is_text:
+        if isinstance(whole, str) is not self.codec.is_text:
             kind = "text" if self.codec.is_text else "binary"
             self._error("bad_message", f"{self.codec.subprotocol} goes in {kind} frames")
             return None
         try:
-            return self.codec.decode(part)
+            return self.codec.decode(whole)
         except UndecodableMessage as error:
             self._error(error.code, str(error), error.request_id)
             return None
@@ -296,9 +312,10 @@ class WebSocketConnection(Connection):
     def _closed_by_client(self, code: int) -> None:
         """Answer the client's close frame, or take it as the answer to ours."""
         self._deaf = True
+        # What is still queued may hold our close frame, whoever was first.
+        self._client_closed = True
         if not self._closing:
             self._closing = True
-            self._answered = True
             answer = None if code == CloseReason.NO_STATUS_RCVD else code
             self._outbox.write(bytes(self._framer.close(answer)))
         # The server closes the TCP connection first (RFC 6455, section 7.1.1).
@@ -310,6 +327,12 @@ class WebSocketConnection(Connection):
     def _fail(self, code: str, message: str, close_code: CloseCode) -> None:
         self._error(code, message)
         self.close(close_code, message)
+
+
+def _byte_length(payload: bytes | bytearray | str) -> int:
+    if isinstance(payload, str) and not payload.isascii():
+        return len(payload.encode())
+    return len(payload)
 
 
 def _close_code(error: GatheringsError) -> CloseCode:

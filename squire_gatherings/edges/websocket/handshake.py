@@ -15,6 +15,7 @@ from squire_gatherings.values.ids import check_gathering_id
 
 MAX_REQUEST_SIZE = 16 * 1024
 PREFIX = "/gatherings/"
+RETRY_AFTER = ("Retry-After", "5")
 
 
 class Refused(Exception):
@@ -42,16 +43,19 @@ class Accepted:
     rest: bytes
 
 
-async def shake_hands(stream: trio.abc.Stream) -> Accepted | None:
+async def shake_hands(stream: trio.abc.Stream, *, full: bool = False) -> Accepted | None:
     """Read a request and answer it; None if it was refused, or the client went away.
 
-    Raises `trio.BrokenResourceError` when the client is gone while we answer. When
-    cancelled, the stream is in the middle of something and must be closed.
+    A server that is `full` refuses what it would have accepted. Raises
+    `trio.BrokenResourceError` when the client is gone while we answer. When cancelled, the
+    stream is in the middle of something and must be closed.
     """
     buffer = bytearray()
     try:
-        while (end := buffer.find(b"\r\n\r\n")) < 0:
-            if len(buffer) > MAX_REQUEST_SIZE:
+        seen = 0
+        while (end := buffer.find(b"\r\n\r\n", max(0, seen - 3))) < 0:
+            seen = len(buffer)
+            if seen > MAX_REQUEST_SIZE:
                 raise Refused(431, f"the request's header is over {MAX_REQUEST_SIZE} bytes")
             data = await stream.receive_some()
             if not data:
@@ -60,6 +64,8 @@ async def shake_hands(stream: trio.abc.Stream) -> Accepted | None:
         end += 4
         connection = wsproto.WSConnection(wsproto.ConnectionType.SERVER)
         gathering_id, codec, named = _understand(connection, bytes(buffer[:end]))
+        if full:
+            raise Refused(503, "the server has all the clients that it takes", [RETRY_AFTER])
     except Refused as refused:
         await stream.send_all(refused.response)
         if isinstance(stream, trio.abc.HalfCloseableStream):

@@ -18,6 +18,8 @@ TryWrite = Callable[[bytes], int]
 class Outbox:
     """Outgoing frames of one stream.
 
+    A frame that finds nothing waiting is taken whatever its size (a snapshot may be
+    larger than any backlog); `max_backlog` bounds what waits behind it.
     `try_write` is None where a stream can't write without waiting (TLS): all goes through
     the drain task then, which runs in `nursery` while there's something to drain.
     """
@@ -32,6 +34,8 @@ class Outbox:
     """Bytes that wait in this process."""
     closed: bool = False
     _queue: deque[bytes] = field(factory=deque)
+    _allowance: int = 0
+    """What the frame that found nothing waiting adds to the limit, until it's gone."""
     _starts_inside: bool = False
     """Whether the queue starts with the rest of a frame whose beginning has gone out."""
     _in_flight: int = 0
@@ -42,21 +46,27 @@ class Outbox:
         """Send a frame now, or queue it. Past `max_backlog` calls `on_overflow` instead."""
         if self.closed:
             return
-        if not self.backlog and self.try_write is not None:
-            try:
-                written = self.try_write(frame)
-            except BlockingIOError:
-                written = 0
-            except OSError:
-                self._break()
+        if self.backlog:
+            if self.backlog + len(frame) > self.max_backlog + self._allowance:
+                self.on_overflow()
                 return
-            if written == len(frame):
-                return
-            frame = frame[written:]
-            self._starts_inside = written > 0
-        elif self.backlog + len(frame) > self.max_backlog:
-            self.on_overflow()
-            return
+        else:
+            if self.try_write is not None:
+                try:
+                    written = self.try_write(frame)
+                except BlockingIOError:
+                    written = 0
+                except OSError:
+                    self._break()
+                    return
+                if written == len(frame):
+                    return
+                frame = frame[written:]
+                self._starts_inside = written > 0
+            self._allowance = len(frame) if len(frame) > self.max_backlog else 0
+        self._enqueue(frame)
+
+    def _enqueue(self, frame: bytes) -> None:
         self._queue.append(frame)
         self.backlog += len(frame)
         if not self._draining:
@@ -69,7 +79,10 @@ class Outbox:
         self._queue.clear()
         self._queue.extend(kept)
         self.backlog = self._in_flight + sum(map(len, kept))
-        self.write(frame)
+        if self.backlog:
+            self._enqueue(frame)
+        else:
+            self.write(frame)
         self.closed = True
 
     async def flushed(self) -> None:
@@ -94,7 +107,7 @@ class Outbox:
                 self._starts_inside = False
                 self._in_flight = len(data)
                 await self.stream.send_all(data)
-                self._in_flight = 0
+                self._in_flight = self._allowance = 0
                 self.backlog = max(0, self.backlog - len(data))
         except (trio.BrokenResourceError, trio.ClosedResourceError):
             self._break()

@@ -4,6 +4,7 @@ import errno
 import logging
 import socket
 from collections.abc import Sequence
+from typing import Any
 
 import trio
 from attrs import define, field
@@ -19,6 +20,7 @@ _log = logging.getLogger(__name__)
 BACKLOG = 1024
 ACCEPT_PAUSE = 0.1
 _TRANSIENT = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
+_ABSENT = {errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL}
 
 
 @define(eq=False)
@@ -30,6 +32,8 @@ class Server:
     _accepting: trio.CancelScope = field(factory=trio.CancelScope)
     _connections: set[WebSocketConnection] = field(factory=set)
     _left: trio.lowlevel.ParkingLot = field(factory=trio.lowlevel.ParkingLot)
+    _clients: int = 0
+    """How many were let in: those whose handshake is under way, too."""
 
     @property
     def connections(self) -> int:
@@ -42,7 +46,7 @@ class Server:
             await self._left.park()
 
     def stop_accepting(self) -> None:
-        """Take no more connections; those that are there live on."""
+        """Take no more connections; those that are there live on. Later calls do nothing."""
         self._accepting.cancel()
         for listener in self._listeners:
             listener.close()
@@ -93,26 +97,28 @@ async def serve_stream(
     `try_write` writes to the same stream without waiting, where that is possible.
     """
     settings = settings or ServerSettings()
+    server = server or Server((), ())
+    full = settings.max_connections is not None and server._clients >= settings.max_connections
+    server._clients += not full
     try:
         accepted = None
         with trio.move_on_after(settings.handshake_timeout):
-            accepted = await shake_hands(stream)
+            accepted = await shake_hands(stream, full=full)
         if accepted is None:
             return
         async with trio.open_nursery() as nursery:
             connection = WebSocketConnection(stream, accepted.codec, settings, nursery, try_write)
-            if server is not None:
-                server._connections.add(connection)
+            server._connections.add(connection)
             try:
                 await connection.run(hall, accepted.gathering_id, accepted.rest)
             finally:
-                if server is not None:
-                    server._connections.discard(connection)
-                    server._left.unpark_all()
+                server._connections.discard(connection)
+                server._left.unpark_all()
             nursery.cancel_scope.cancel()
     except trio.BrokenResourceError:
         pass
     finally:
+        server._clients -= not full
         # Frames that could go out have; closing needn't wait for anything else.
         await trio.aclose_forcefully(stream)
 
@@ -127,23 +133,42 @@ async def _listen(host: str | None, port: int) -> list[socket.socket]:
         host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
     )
     listeners: list[socket.socket] = []
+    absent: OSError | None = None
     try:
         for family, kind, proto, _, address in dict.fromkeys(found):
-            listener = socket.socket(family, kind, proto)
-            listeners.append(listener)
-            listener.setblocking(False)
-            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            if family == socket.AF_INET6:
-                listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-            if port == 0 and len(listeners) > 1:
+            if port == 0 and listeners:
                 address = (address[0], listeners[0].getsockname()[1], *address[2:])
-            listener.bind(address)
-            listener.listen(BACKLOG)
+            try:
+                listeners.append(_listener(family, kind, proto, address))
+            except OSError as error:
+                # "localhost" may name an IPv6 address on a machine that has no IPv6.
+                if error.errno not in _ABSENT:
+                    raise
+                absent = error
+        if absent is not None and not listeners:
+            raise absent
     except BaseException:
         for listener in listeners:
             listener.close()
         raise
+    finally:
+        absent = None
     return listeners
+
+
+def _listener(family: int, kind: int, proto: int, address: tuple[Any, ...]) -> socket.socket:
+    listener = socket.socket(family, kind, proto)
+    try:
+        listener.setblocking(False)
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if family == socket.AF_INET6:
+            listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        listener.bind(address)
+        listener.listen(BACKLOG)
+    except BaseException:
+        listener.close()
+        raise
+    return listener
 
 
 async def _accept(
@@ -153,7 +178,8 @@ async def _accept(
     settings: ServerSettings,
     nursery: trio.Nursery,
 ) -> None:
-    while True:
+    # It may have been closed (stop_accepting) between becoming readable and our turn.
+    while listener.fileno() >= 0:
         await trio.lowlevel.wait_readable(listener)
         try:
             while True:
@@ -191,9 +217,4 @@ async def keep_alive(server: Server, interval: float) -> None:
     while True:
         await trio.sleep(interval)
         for connection in tuple(server._connections):
-            if connection.heard:
-                connection.heard = False
-            elif connection.pinged:
-                connection.abort()
-            else:
-                connection.ping()
+            connection.keep_alive()

@@ -33,3 +33,6 @@ class ServerSettings:
 
     rate_burst: int = field(default=100, validator=count)
     """How many messages it may send at once, where there is a limit."""
+
+    max_connections: int | None = field(default=None, validator=attrs.validators.optional(count))
+    """How many clients at once, handshakes included; more get HTTP 503. None for no limit."""
