@@ -48,12 +48,19 @@ def schema_version(database: sqlite3.Connection) -> int:
 
     Raises `StoreUnusable` for somebody else's database and for one of a later version.
     """
-    [application_id] = database.execute("PRAGMA application_id").fetchone()
-    [version] = database.execute("PRAGMA user_version").fetchone()
-    if application_id != APPLICATION_ID:
+    # Read at one moment: a file that somebody else is migrating isn't taken for foreign.
+    alone = not database.in_transaction
+    if alone:
+        database.execute("BEGIN")
+    try:
+        [application_id] = database.execute("PRAGMA application_id").fetchone()
+        [version] = database.execute("PRAGMA user_version").fetchone()
         [tables] = database.execute("SELECT count(*) FROM sqlite_schema").fetchone()
-        if application_id != 0 or version != 0 or tables != 0:
-            raise StoreUnusable("the file is another program's SQLite database")
+    finally:
+        if alone and database.in_transaction:
+            database.execute("ROLLBACK")
+    if application_id != APPLICATION_ID and (application_id, version, tables) != (0, 0, 0):
+        raise StoreUnusable("the file is another program's SQLite database")
     if version > VERSION:
         raise StoreUnusable(
             f"the file has schema version {version}, this program knows up to {VERSION}"
