@@ -5,10 +5,18 @@ from typing import Any
 
 import msgspec
 import pytest
+from attrs import frozen
 from hypothesis import given
 from hypothesis import strategies as st
 
-from squire_gatherings.edges.codecs import CODECS, JSON, MSGPACK, Codec, UndecodableMessage
+from squire_gatherings.edges.codecs import (
+    CODECS,
+    JSON,
+    MAX_OP_DEPTH,
+    MSGPACK,
+    Codec,
+    UndecodableMessage,
+)
 from squire_gatherings.values.messages import Fetched, Forward, Sync
 from squire_gatherings.values.op import Op
 from squire_gatherings.values.outgoing import Outgoing
@@ -66,6 +74,72 @@ def test_any_fields(kind: str, one: Any, two: Any, three: Any) -> None:
             continue
         decoded = decode_or_refuse(codec, data)
         assert decoded is None or type(decoded).__name__.lower() == kind
+
+
+def packed(value: Any) -> bytes:
+    """Pack anything, with a map as a list of pairs: any key, also twice."""
+    if isinstance(value, Pairs):
+        return b"\xdf%b%b" % (
+            len(value.pairs).to_bytes(4, "big"),
+            b"".join(packed(key) + packed(item) for key, item in value.pairs),
+        )
+    if isinstance(value, list):
+        return b"\xdd%b%b" % (len(value).to_bytes(4, "big"), b"".join(map(packed, value)))
+    return value if isinstance(value, bytes) else msgspec.msgpack.encode(value)
+
+
+@frozen
+class Pairs:
+    """A map of MessagePack, which may have keys that no dict can have."""
+
+    pairs: list[tuple[Any, Any]]
+
+
+odd = st.recursive(
+    st.sampled_from([None, True, 1, -1, 1.5, "a", "type", "id", "ops"])
+    | st.sampled_from(
+        [b"\xd4\x05\x00", b"\xd6\xff\xff\xff\xff\xff", b"\xc1", b"\xa1\xff", b"\xc4\x01x"]
+    )
+    | st.builds(lambda data: b"\xc7\x0c\xff" + data, st.binary(min_size=12, max_size=12)),
+    lambda inner: (
+        st.lists(inner, max_size=3) | st.lists(st.tuples(inner, inner), max_size=3).map(Pairs)
+    ),
+    max_leaves=12,
+)
+
+
+@given(st.sampled_from(["sync", "join", "x"]), odd, odd, st.lists(st.tuples(odd, odd), max_size=2))
+def test_any_keys_in_messagepack(kind: Any, one: Any, two: Any, more: list[Any]) -> None:
+    fields = [("type", kind), ("id", one), ("base", 0), ("ops", [Pairs([("a", two)])]), *more]
+    decode_or_refuse(MSGPACK, packed(Pairs(fields)))
+    decode_or_refuse(MSGPACK, packed(two))
+
+
+@pytest.mark.parametrize("codec", CODECS.values())
+def test_how_deep_an_op_may_nest(codec: Codec) -> None:
+    """The same everywhere: what is accepted here can be decoded on a fuller stack."""
+    encode = {JSON: msgspec.json.encode, MSGPACK: msgspec.msgpack.encode}[codec]
+    value: dict[str, Any] = {}
+    for _ in range(MAX_OP_DEPTH - 1):
+        value = {"a": value}
+    wide: list[Any] = [[{}] for _ in range(MAX_OP_DEPTH)]
+    good = {"type": "sync", "id": "1", "base": 0, "ops": [value, {"a": wide}]}
+    assert isinstance(codec.decode(encode(good)), Sync)
+    for deeper in ({"a": value}, {"a": [value]}):
+        bad = {**good, "ops": [deeper]}
+        with pytest.raises(UndecodableMessage, match="at most 128 deep") as refused:
+            codec.decode(encode(bad))
+        assert refused.value.request_id == "1"
+
+
+@pytest.mark.parametrize(
+    "text", ['{"id":"7"}', '{"id":"7","type":1}', '{"id":"7","type":"sync","base":[]}']
+)
+def test_the_id_of_a_malformed_message_is_reported(text: str) -> None:
+    for codec, data in ((JSON, text), (MSGPACK, msgspec.msgpack.encode(msgspec.json.decode(text)))):
+        with pytest.raises(UndecodableMessage) as refused:
+            codec.decode(data)
+        assert (refused.value.code, refused.value.request_id) == ("bad_message", "7")
 
 
 @given(jsons)

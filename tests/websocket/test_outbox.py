@@ -102,3 +102,66 @@ def test_the_backlog_is_bounded() -> None:
             assert len(overflows) == 10
 
     trio.run(fill)
+
+
+def test_a_frame_of_any_size_goes_if_nothing_waits() -> None:
+    """A snapshot larger than the backlog, and what follows it while it's under way."""
+
+    async def fill() -> None:
+        wire = Wire([1, -1])
+        overflows: list[int] = []
+        async with trio.open_nursery() as nursery:
+            outbox = Outbox(
+                wire, wire.try_write, nursery, 1000, lambda: overflows.append(1), lambda: None
+            )
+            outbox.write(b"s" * 5000)
+            for _ in range(20):
+                outbox.write(b"x" * 100)
+            assert len(overflows) == 10
+            await outbox.flushed()
+            wire.takes = [-1]
+            # The exception was for that frame alone.
+            for _ in range(20):
+                outbox.write(b"y" * 100)
+            assert len(overflows) == 20
+        assert wire.data == b"s" * 5000 + b"x" * 1000 + b"y" * 1000
+
+    trio.run(fill)
+
+
+def test_the_last_frame_goes_out_from_a_full_backlog() -> None:
+    async def fill() -> None:
+        wire = Wire([1, 30])
+        async with trio.open_nursery() as nursery:
+            outbox = Outbox(wire, wire.try_write, nursery, 300, lambda: None, lambda: None)
+            for letter in (b"a", b"b", b"c"):
+                outbox.write(letter * 100)
+            outbox.finish_with(b"end")
+            outbox.write(b"late")
+            await outbox.flushed()
+        assert wire.data == b"a" * 100 + b"end"
+
+    trio.run(fill)
+
+
+def test_a_broken_wire_is_told_once_and_wakes_who_waits() -> None:
+    class Broken(Wire):
+        async def send_all(self, data: bytes | bytearray | memoryview) -> None:
+            await trio.lowlevel.checkpoint()
+            raise trio.BrokenResourceError
+
+    async def fill() -> None:
+        broken: list[int] = []
+        async with trio.open_nursery() as nursery:
+            wire = Broken([-1])
+            outbox = Outbox(
+                wire, wire.try_write, nursery, 1000, lambda: None, lambda: broken.append(1)
+            )
+            outbox.write(b"x")
+            outbox.write(b"y")
+            await outbox.flushed()
+            outbox.write(b"z")
+        assert (broken, outbox.backlog) == ([1], 0)
+        assert not wire.data
+
+    trio.run(fill)

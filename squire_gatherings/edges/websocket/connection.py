@@ -48,6 +48,7 @@ class WebSocketConnection(Connection):
         "_scope",
         "_settings",
         "_stream",
+        "_unreadable",
         "codec",
     )
 
@@ -80,7 +81,9 @@ class WebSocketConnection(Connection):
         self._client_closed = False
         """Whether the client's close frame has come: what is queued is all it still gets."""
         self._deaf = False
-        """Whether what still comes is thrown away."""
+        """Whether messages that still come are thrown away; a close frame is heeded."""
+        self._unreadable = False
+        """Whether the client broke the protocol, so that nothing more can be understood."""
         self._partial: bytearray | None = None
         """What has come of a message that isn't whole yet; text as UTF-8."""
         self._limit = (
@@ -236,14 +239,13 @@ class WebSocketConnection(Connection):
             self.abort()
             return False
         self._heard = True
-        if self._deaf:
-            return True
-        self._protocol.receive_bytes(bytes(data))
+        if not self._unreadable:
+            self._protocol.receive_bytes(bytes(data))
         return True
 
     def _messages(self) -> Iterator[Incoming]:
         """Yield the messages that have arrived whole; answer everything else."""
-        if self._deaf:
+        if self._unreadable:
             return
         try:
             for frame in self._protocol.received_frames():
@@ -256,15 +258,13 @@ class WebSocketConnection(Connection):
                     assert isinstance(payload, tuple)
                     self._closed_by_client(payload[0])
                     return
-                elif frame.opcode is not Opcode.PONG:
+                elif frame.opcode is not Opcode.PONG and not self._deaf:
                     assert isinstance(payload, bytes | bytearray | str)
                     message = self._assemble(payload, frame.message_finished)
                     if message is not None:
                         yield message
-                if self._deaf:
-                    return
         except ParseFailed as error:
-            self._deaf = True
+            self._unreadable = True
             code = error.code if isinstance(error.code, int) else CloseReason.PROTOCOL_ERROR
             self.close(CloseCode(code), str(error))
 
