@@ -251,3 +251,31 @@ async def test_too_slow_a_reader(reads_again: bool, autojump_clock: MockClock) -
         await served.wait()
         assert trio.current_time() == start + (0 if reads_again else 5)
         assert hall.snapshot().onlookers == 0
+
+
+async def test_whom_nobody_waits_for_any_more(autojump_clock: MockClock) -> None:
+    """Who reads nothing is cut off after `close_timeout`, and then delays no dispersal."""
+    pair = lockstep_stream_pair()
+    async with (
+        open_hall(close_grace=60.0) as hall,
+        a_client(hall, pair=pair) as (client, _, served),
+    ):
+        await client.say(type="join")
+        await client.hear()
+        start = trio.current_time()
+        await hall.disperse("room")
+        assert trio.current_time() == start + 5
+        await served.wait()
+
+
+async def test_what_comes_after_too_big_a_message_is_not_processed() -> None:
+    async with open_hall() as hall, a_client(hall) as (client, _, served):
+        await client.say(type="join")
+        await client.hear()
+        await client.say(type="sync", id="x" * 300_000, base=0, ops=[{}])
+        await client.say(type="sync", id="1", base=0, ops=[{}])
+        await client.close(1000)
+        assert (await client.hear())["code"] == "too_big"
+        assert (await client.next())[1][0] == 1009
+        await served.wait()
+        assert (await hall.fetch("room")).seq == 0
