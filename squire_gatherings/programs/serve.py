@@ -6,12 +6,23 @@ import signal
 from collections.abc import AsyncIterator
 from functools import partial
 
+import click
 import trio
 from attrs import frozen
 
 from squire_gatherings.actors.hall import open_hall
 from squire_gatherings.edges.stores import open_store
-from squire_gatherings.edges.websocket import Server, ServerSettings, serve
+from squire_gatherings.edges.websocket import Server, ServerSettings
+from squire_gatherings.edges.websocket import serve as serve_websockets
+from squire_gatherings.programs.logs import LogFormat, configure_logs
+from squire_gatherings.programs.options import (
+    DURATION,
+    DURATION_OR_OFF,
+    ENVIRONMENT,
+    RATE,
+    SIZE,
+    option,
+)
 from squire_gatherings.programs.units import format_duration
 from squire_gatherings.values.settings import HallSettings
 
@@ -26,6 +37,79 @@ class CannotListen(Exception):
 
     def __str__(self) -> str:
         return self.why
+
+
+@click.command("serve", context_settings=ENVIRONMENT)
+@option("--host", default="127.0.0.1", help="Address or name to listen on.")
+@option("--port", default=8765, type=click.IntRange(0, 65535), help="0 picks a free one.")
+@option(
+    "--store",
+    default="sqlite:///squire_gatherings.sqlite3",
+    help="Where logs last: sqlite:///PATH (four slashes: absolute), or memory: for nowhere.",
+)
+@option("--idle-timeout", default="24h", type=DURATION, help="No message this long: it ends.")
+@option(
+    "--empty-timeout", default="off", type=DURATION_OR_OFF, help="No connection this long: it ends."
+)
+@option("--close-grace", default="5s", type=DURATION, help="Time that a notice may take.")
+@option("--retry-interval", default="250ms", type=DURATION, help="First repeat; doubles.")
+@option("--retry-limit", default="10s", type=DURATION, help="No acknowledgement this long: closed.")
+@option("--max-message-size", default="256KiB", type=SIZE, help="Largest from a client.")
+@option("--rate-limit", default="off", type=RATE, help="Messages per second and client.")
+@option(
+    "--log-level",
+    default="warning",
+    type=click.Choice(["debug", "info", "warning", "error"]),
+    help="Least level that is logged.",
+)
+@option(
+    "--log-format",
+    default="text",
+    type=click.Choice(["text", "json"]),
+    help="Lines of key=value, or of JSON.",
+)
+def serve(
+    host: str,
+    port: int,
+    store: str,
+    idle_timeout: float,
+    empty_timeout: float | None,
+    close_grace: float,
+    retry_interval: float,
+    retry_limit: float,
+    max_message_size: int,
+    rate_limit: float | None,
+    log_level: str,
+    log_format: LogFormat,
+) -> None:
+    """Serve gatherings until SIGINT or SIGTERM.
+
+    Prints one line on standard output when it is ready, and logs to standard error. Each
+    option may also come from the environment: --idle-timeout is SQUIRE_IDLE_TIMEOUT.
+    Durations have units: 24h, 1h30m, 2.5s, 500ms. Sizes: 65536, 64KiB, 1MiB.
+
+    \b
+    Examples:
+      squire-gatherings serve
+      squire-gatherings serve --port 0 --store memory: --idle-timeout 2s
+      SQUIRE_STORE=sqlite:////var/lib/squire/rooms.sqlite3 squire-gatherings serve
+    """
+    hall_settings = HallSettings(
+        idle_timeout=idle_timeout,
+        empty_timeout=empty_timeout,
+        close_grace=close_grace,
+        retry_interval=retry_interval,
+        retry_limit=retry_limit,
+    )
+    settings = ServerSettings(
+        max_message_size=max_message_size, rate_limit=rate_limit, close_timeout=close_grace
+    )
+    configure_logs(log_level, log_format)
+    trio.run(
+        lambda: run_server(
+            host=host, port=port, store=store, hall_settings=hall_settings, settings=settings
+        )
+    )
 
 
 async def run_server(
@@ -43,7 +127,7 @@ async def run_server(
         ):
             try:
                 server: Server = await nursery.start(
-                    partial(serve, hall, host=host, port=port, settings=settings)
+                    partial(serve_websockets, hall, host=host, port=port, settings=settings)
                 )
             except OSError as error:
                 why = f"can't listen on {host} port {port}: {error.strerror or error}"

@@ -1,0 +1,49 @@
+"""Options: the types of parameter that the commands share."""
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import click
+
+from squire_gatherings.programs.units import parse_duration, parse_size
+
+
+class _Parsed(click.ParamType):  # type: ignore[type-arg,unused-ignore]
+    """A click parameter that a function parses."""
+
+    def __init__(self, name: str, parse: Callable[[str], Any]) -> None:
+        self.name = name
+        self._parse = parse
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        if not isinstance(value, str):
+            return value
+        try:
+            return self._parse(value)
+        except ValueError as error:
+            self.fail(str(error), param, ctx)
+
+
+def _duration_or_off(text: str) -> float | None:
+    return None if text.strip() == "off" else parse_duration(text)
+
+
+def _rate_or_off(text: str) -> float | None:
+    if text.strip() == "off":
+        return None
+    try:
+        return float(text)
+    except ValueError:
+        raise ValueError(f"{text[:40]!r} is neither a number nor off") from None
+
+
+DURATION = _Parsed("duration", parse_duration)
+DURATION_OR_OFF = _Parsed("duration|off", _duration_or_off)
+RATE = _Parsed("number|off", _rate_or_off)
+SIZE = _Parsed("size", parse_size)
+
+option = partial(click.option, show_default=True, show_envvar=True)
+
+ENVIRONMENT = {"auto_envvar_prefix": "SQUIRE"}
+"""Of a command: each of its options may come from the environment."""
