@@ -15,17 +15,18 @@ _SQLITE = "sqlite:///"
 
 
 @asynccontextmanager
-async def open_store(url: str) -> AsyncIterator[Store]:
+async def open_store(url: str, *, flush_timeout: float = 5.0) -> AsyncIterator[Store]:
     """Open the store that `url` names, until the block is left.
 
     `memory:`, or `sqlite:///PATH`, where PATH is relative to the working directory,
-    absolute with a fourth slash, or in a home directory with a first `~`. Raises
+    absolute with a fourth slash, or in a home directory with a first `~`. Leaving the block
+    makes durable what is queued, within `flush_timeout` seconds. Raises
     `BadSetting` for another URL, and what `open_sqlite_store` raises.
     """
     if url == "memory:":
         yield MemoryStore()
     else:
-        async with open_sqlite_store(_sqlite_path(url)) as store:
+        async with open_sqlite_store(_sqlite_path(url), flush_timeout=flush_timeout) as store:
             yield store
 
 

@@ -15,17 +15,26 @@ from squire_gatherings.values.errors import StoreUnavailable, StoreUnusable
 T = TypeVar("T")
 
 _LOCKED = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
+FIRST_PAUSE = 0.001
+LONGEST_PAUSE = 0.05
+
+
+class _Locked(StoreUnavailable):
+    """Somebody else has the lock that this needs."""
 
 
 @define(eq=False)
 class Database:
     """A file and the connection to it, one worker thread at a time.
 
-    Cancelling a call waits for the thread, so that no connection is ever used by two.
+    Cancelling a call waits for the thread, so that no connection is ever used by two. A
+    lock that somebody else holds is waited for here and not in the thread, where SQLite
+    would wait: so it costs no thread, and can be cancelled.
     """
 
     path: Path
     busy_timeout: float
+    """For how many seconds a lock is waited for."""
     may_make: bool = False
     """Whether `open` makes a file that is missing. Reopening never does: a log that
     vanished must not pass for an empty one."""
@@ -38,7 +47,7 @@ class Database:
         if self.path.is_dir() or not self.path.absolute().parent.is_dir():
             raise StoreUnusable(f"{self.path}: not a file in an existing directory")
         try:
-            await trio.to_thread.run_sync(self._run, _nothing, limiter=self._limiter)
+            await self._call(_nothing)
         except StoreUnusable as error:
             raise StoreUnusable(f"{self.path}: {error}") from None
         self.may_make = False
@@ -46,10 +55,23 @@ class Database:
     async def call(self, function: Callable[[sqlite3.Connection], T]) -> T:
         """Run `function` on a worker thread; raises `StoreUnavailable` for what SQLite raises."""
         try:
-            return await trio.to_thread.run_sync(self._run, function, limiter=self._limiter)
+            return await self._call(function)
         except StoreUnusable as error:
             # Somebody put another file in its place; the right one may come back.
             raise StoreUnavailable(f"{self.path.name}: {error}") from error
+
+    async def _call(self, function: Callable[[sqlite3.Connection], T]) -> T:
+        give_up_at = trio.current_time() + self.busy_timeout
+        pause = FIRST_PAUSE
+        while True:
+            try:
+                return await trio.to_thread.run_sync(self._run, function, limiter=self._limiter)
+            except _Locked as locked:
+                now = trio.current_time()
+                if now >= give_up_at:
+                    raise StoreUnavailable(*locked.args) from locked.__cause__
+            await trio.sleep(min(pause, give_up_at - now))
+            pause = min(pause * 2, LONGEST_PAUSE)
 
     async def close(self, *, fold: bool = False) -> None:
         """Close for good; with `fold`, the write-ahead log goes back into the file first.
@@ -67,17 +89,18 @@ class Database:
                 self._connection = self._open()
             return function(self._connection)
         except (sqlite3.Error, MemoryError) as error:
-            if getattr(error, "sqlite_errorcode", 0) & 0xFF not in _LOCKED:
-                # The file may have been mended or put in another's place: look again.
-                self._close()
-            reason = str(error) or type(error).__name__
-            raise StoreUnavailable(f"{self.path.name}: {reason}") from error
+            reason = f"{self.path.name}: {str(error) or type(error).__name__}"
+            if getattr(error, "sqlite_errorcode", 0) & 0xFF in _LOCKED:
+                raise _Locked(reason) from error
+            # The file may have been mended or put in another's place: look again.
+            self._close()
+            raise StoreUnavailable(reason) from error
 
     def _open(self) -> sqlite3.Connection:
         connection = sqlite3.connect(
             f"{self.path.absolute().as_uri()}?mode={'rwc' if self.may_make else 'rw'}",
             uri=True,
-            timeout=self.busy_timeout,
+            timeout=0,
             isolation_level=None,
             check_same_thread=False,
         )
