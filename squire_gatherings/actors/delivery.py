@@ -1,7 +1,7 @@
 """Delivery: brings every onlooker the committed ops, again until acknowledged."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import trio
 from attrs import define, field
@@ -12,12 +12,13 @@ from squire_gatherings.rules.delivery_window import Verdict
 from squire_gatherings.rules.op_log import Entry, OpLog
 from squire_gatherings.values.endings import CloseCode
 from squire_gatherings.values.errors import StoreConflict, StoreUnavailable
+from squire_gatherings.values.log import LoggedOp
 from squire_gatherings.values.messages import Forward, ForwardBatch, ServerMessage
 from squire_gatherings.values.outgoing import Outgoing
 from squire_gatherings.values.settings import HallSettings
 
 
-def _forward(first: int, entries: list[Entry]) -> ServerMessage:
+def _forward(first: int, entries: Sequence[Entry | LoggedOp]) -> ServerMessage:
     if len(entries) == 1:
         return Forward(first, entries[0].by, entries[0].op)
     return ForwardBatch(first, tuple(e.by for e in entries), tuple(e.op for e in entries))
@@ -68,9 +69,7 @@ class Delivery:
         if self._by_client.get(onlooker.scope) is onlooker:
             del self._by_client[onlooker.scope]
         onlooker.attached = False
-        if onlooker.room is not None:
-            onlooker.room.set()
-            onlooker.room = None
+        onlooker.make_room()
         return True
 
     def begin_batch(self, after: int) -> None:
@@ -198,13 +197,10 @@ class Delivery:
                 raise StoreConflict(f"the store has no op {window.reached + 1}")
             if onlooker.attached:
                 now = trio.current_time()
-                first = window.reached + 1
-                by = tuple(logged.by for logged in page)
-                ops = tuple(logged.op for logged in page)
-                onlooker.send(Outgoing(ForwardBatch(first, by, ops)))
+                onlooker.send(Outgoing(_forward(window.reached + 1, page)))
                 window.forwarded(window.reached + len(page), now)
                 self._arm(now + self.settings.retry_interval)
-                await onlooker.connection.flush()
+                await onlooker.flush()
         onlooker.paging = False
         if onlooker.attached:
             self.bring(onlooker, self.log.committed, trio.current_time())

@@ -5,7 +5,6 @@ import math
 from collections import deque
 from itertools import islice
 
-import msgspec
 import trio
 from attrs import define, field
 
@@ -14,7 +13,7 @@ from squire_gatherings.actors.dispersal import give_notice
 from squire_gatherings.actors.requests import JoinRequest, Requests
 from squire_gatherings.actors.senders import Caller, Onlooker, Sender
 from squire_gatherings.actors.store import Append, Snapshot, Store
-from squire_gatherings.rules.behaviour import Behaviour
+from squire_gatherings.rules.behaviour import Behaviour, encode_state, restore_state
 from squire_gatherings.rules.deadline import IdleDeadline
 from squire_gatherings.rules.op_log import OpLog, SyncKey
 from squire_gatherings.values.endings import DispersalReason
@@ -29,8 +28,6 @@ from squire_gatherings.values.numbers import GatheringNumbers
 from squire_gatherings.values.settings import HallSettings
 
 _log = logging.getLogger(__name__)
-_encode_state = msgspec.json.Encoder().encode
-_decode_state = msgspec.json.Decoder().decode
 
 TURN_LIMIT = 256
 """How many messages are processed before other gatherings get their turn."""
@@ -70,6 +67,7 @@ class Gathering:
     _commit_retry_at: float = math.inf
     _lookup: tuple[SyncKey, ...] = ()
     _numbered: int = 0
+    _notice_by: float = math.inf
 
     # Going in: none of these waits, and each may find the gathering ended.
 
@@ -94,8 +92,12 @@ class Gathering:
             # The deadline may only have come nearer; elsewhere it only moves away.
             self._scope.deadline = min(self._scope.deadline, self.deadline.at)
 
-    def end(self, reason: DispersalReason) -> None:
-        """Disperse now: what is in the inbox is still processed, nothing more comes in."""
+    def end(self, reason: DispersalReason, *, by: float = math.inf) -> None:
+        """Disperse now: what is in the inbox is still processed, nothing more comes in.
+
+        The notice may take `close_grace`, but not longer than until `by`.
+        """
+        self._notice_by = min(self._notice_by, by)
         if self.accepting:
             self.accepting = False
             self.reason = reason
@@ -155,7 +157,7 @@ class Gathering:
         try:
             if restored.snapshot is not None:
                 self._snapshot_seq = restored.snapshot.seq
-                self.behaviour.restore(_decode_state(restored.snapshot.state))
+                restore_state(self.behaviour, restored.snapshot.state)
             for logged in restored.ops:
                 self.behaviour.fold(logged.op)
         except Exception as error:
@@ -253,11 +255,15 @@ class Gathering:
             self.requests.trouble is None or trio.current_time() >= self._commit_retry_at
         )
 
+    @property
+    def _snapshot_due(self) -> bool:
+        return self.log.seq - self._snapshot_seq >= self.settings.snapshot_every
+
     def _append(self) -> Append:
         ops, syncs = self.log.uncommitted()
         snapshot = None
-        if self.log.seq - self._snapshot_seq >= self.settings.snapshot_every:
-            snapshot = Snapshot(self.log.seq, _encode_state(self.behaviour.snapshot()))
+        if self._snapshot_due:
+            snapshot = Snapshot(self.log.seq, encode_state(self.behaviour))
         return Append(self.id, self.log.committed + 1, ops, syncs, snapshot)
 
     async def _commit(self) -> None:
@@ -282,7 +288,7 @@ class Gathering:
 
     def _committed(self, now: float) -> None:
         self._commit_retry_at = math.inf
-        if self.log.seq - self._snapshot_seq >= self.settings.snapshot_every:
+        if self._snapshot_due:
             self._snapshot_seq = self.log.seq
         self.delivery.begin_batch(self.log.committed)
         self.log.commit()
@@ -305,7 +311,8 @@ class Gathering:
         onlookers = tuple(self.delivery.onlookers.values())
         for onlooker in onlookers:
             self.delivery.detach(onlooker)
-        await give_notice(onlookers, notice, reason, self.settings.close_grace)
+        grace = min(self.settings.close_grace, max(0.0, self._notice_by - trio.current_time()))
+        await give_notice(onlookers, notice, reason, grace)
         _log.debug("gathering dispersed: %s", reason, extra=self._names())
 
     def _names(self) -> dict[str, object]:

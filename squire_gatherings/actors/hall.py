@@ -13,6 +13,7 @@ from attrs import define, evolve, field
 from squire_gatherings.actors.connection import Connection
 from squire_gatherings.actors.gathering import Gathering
 from squire_gatherings.actors.membership import Membership
+from squire_gatherings.actors.nurseries import open_hidden_nursery
 from squire_gatherings.actors.requests import JoinRequest
 from squire_gatherings.actors.senders import Caller, Onlooker, sync_scope
 from squire_gatherings.actors.store import Store
@@ -188,16 +189,17 @@ class Hall:
         """Disperse everything with reason `shutdown`; take nothing more.
 
         What still processes a message after `close_grace` seconds is cancelled. Returns
-        when all is gone. Later calls do the same.
+        when all is gone, which no client can delay any further. Later calls do the same.
         """
         self._closed = True
-        with trio.move_on_after(self.settings.close_grace):
+        by = trio.current_time() + self.settings.close_grace
+        with trio.move_on_at(by):
             for life in tuple(self._lives.values()):
-                life.gathering.end(DispersalReason.SHUTDOWN)
+                life.gathering.end(DispersalReason.SHUTDOWN, by=by)
             while self._lives:
                 life = next(iter(self._lives.values()))
                 await life.opened.wait()
-                life.gathering.end(DispersalReason.SHUTDOWN)
+                life.gathering.end(DispersalReason.SHUTDOWN, by=by)
                 await life.gone.wait()
         self._nursery.cancel_scope.cancel()
         while self._lives:
@@ -319,23 +321,15 @@ async def open_hall(
     `BadSetting`.
     """
     settings = evolve(settings or HallSettings(), **changes)
-    failure: BaseException | None = None
-    try:
-        async with trio.open_nursery() as nursery:
-            gatherings: trio.Nursery = await nursery.start(_hold_nursery)
-            hall = Hall(settings, store, behaviour, authenticate, gatherings)
-            try:
-                yield hall
-                await hall.close()
-            except BaseException as error:
-                # Raised again below, outside the nursery, which would wrap it in a group.
-                failure = error
+    async with open_hidden_nursery() as nursery:
+        gatherings: trio.Nursery = await nursery.start(_hold_nursery)
+        hall = Hall(settings, store, behaviour, authenticate, gatherings)
+        try:
+            yield hall
+            await hall.close()
+        finally:
             hall._closed = True
             nursery.cancel_scope.cancel()
-        if failure is not None:
-            raise failure
-    finally:
-        del failure
 
 
 async def _hold_nursery(*, task_status: trio.TaskStatus[trio.Nursery]) -> None:

@@ -6,7 +6,7 @@ answer is *deferred*.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -14,8 +14,8 @@ import trio
 from attrs import define, field
 
 from squire_gatherings.actors.senders import Caller, Onlooker, Sender
-from squire_gatherings.rules.behaviour import Submission
-from squire_gatherings.rules.op_log import SyncKey, fingerprint
+from squire_gatherings.rules.behaviour import Submission, encode_state
+from squire_gatherings.rules.op_log import Entry, SyncKey, fingerprint
 from squire_gatherings.values.endings import CloseCode
 from squire_gatherings.values.errors import (
     BadBase,
@@ -40,13 +40,11 @@ from squire_gatherings.values.messages import (
     Sync,
     Synced,
 )
-from squire_gatherings.values.op import Op
 
 if TYPE_CHECKING:
     from squire_gatherings.actors.gathering import Gathering
 
-_encode_state = msgspec.json.Encoder().encode
-MakeAnswer = Callable[[tuple[Op, ...]], ServerMessage]
+Ops = Sequence[Entry | LoggedOp]
 
 
 @define(eq=False)
@@ -174,7 +172,7 @@ class Requests:
         since = since or 0
         self.gathering.log.check_seq(since, "since")
         self._answer_with_ops(
-            sender, fetch.id, since, seq, lambda ops: Fetched(fetch.id, seq, ops=ops)
+            sender, fetch.id, since, seq, lambda ops: Fetched(fetch.id, seq, **_shown(ops))
         )
         return True
 
@@ -231,7 +229,7 @@ class Requests:
             return
         seq = self._visible
         self._answer_with_ops(
-            sender, sync.id, sync.base, seq, lambda ops: Conflict(sync.id, seq, ops)
+            sender, sync.id, sync.base, seq, lambda ops: Conflict(sync.id, seq, **_shown(ops))
         )
 
     def _join(self, sender: Sender, request: JoinRequest) -> bool:
@@ -250,12 +248,10 @@ class Requests:
             has = seq
         else:
             since = since or 0
-            if since + 1 < log.tail_start:
-                ops = tuple(logged.op for logged in request.page)
-            else:
-                batch_bytes = gathering.settings.batch_bytes
-                ops = tuple(entry.op for entry in log.slice(since, seq, batch_bytes))
-            shown = {"ops": ops}
+            ops: Ops = request.page
+            if since + 1 >= log.tail_start:
+                ops = log.slice(since, seq, gathering.settings.batch_bytes)
+            shown = _shown(ops)
             has = since + len(ops)
 
         def let_in(now: float) -> None:
@@ -271,6 +267,7 @@ class Requests:
                 gathering.incarnation,
                 seq,
                 onlooker.identity.role,
+                onlooker.identity.user,
                 gathering.settings.idle_timeout,
                 expires_in - now,
                 **shown,
@@ -286,10 +283,15 @@ class Requests:
     def _snapshot(self) -> msgspec.Raw:
         if self.trouble is not None:
             raise StoreUnavailable(str(self.trouble))
-        return msgspec.Raw(_encode_state(self.gathering.behaviour.snapshot()))
+        return msgspec.Raw(encode_state(self.gathering.behaviour))
 
     def _answer_with_ops(
-        self, sender: Sender, request_id: str, after: int, up_to: int, make: MakeAnswer
+        self,
+        sender: Sender,
+        request_id: str,
+        after: int,
+        up_to: int,
+        make: Callable[[Ops], ServerMessage],
     ) -> None:
         gathering = self.gathering
         if after + 1 < gathering.log.tail_start:
@@ -298,11 +300,16 @@ class Requests:
             )
             return
         entries = gathering.log.slice(after, up_to, gathering.settings.batch_bytes)
-        answer = make(tuple(entry.op for entry in entries))
+        answer = make(entries)
         self._defer(sender, request_id, lambda _: sender.answer(answer))
 
     async def _answer_from_store(
-        self, sender: Sender, request_id: str, after: int, up_to: int, make: MakeAnswer
+        self,
+        sender: Sender,
+        request_id: str,
+        after: int,
+        up_to: int,
+        make: Callable[[Ops], ServerMessage],
     ) -> None:
         gathering = self.gathering
         try:
@@ -315,4 +322,8 @@ class Requests:
         except StoreUnavailable as error:
             sender.fail(error, request_id)
         else:
-            sender.answer(make(tuple(logged.op for logged in page)))
+            sender.answer(make(page))
+
+
+def _shown(ops: Ops) -> dict[str, Any]:
+    return {"ops": tuple(one.op for one in ops), "by": tuple(one.by for one in ops)}

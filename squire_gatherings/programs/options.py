@@ -38,8 +38,17 @@ def _rate_or_off(text: str) -> float | None:
         raise ValueError(f"{text[:40]!r} is neither a number nor off") from None
 
 
+def _count_or_off(text: str) -> int | None:
+    if text.strip() == "off":
+        return None
+    if not text.strip().isdecimal():
+        raise ValueError(f"{text[:40]!r} is neither a whole number nor off")
+    return int(text)
+
+
 DURATION = _Parsed("duration", parse_duration)
 DURATION_OR_OFF = _Parsed("duration|off", _duration_or_off)
+COUNT_OR_OFF = _Parsed("count|off", _count_or_off)
 RATE = _Parsed("number|off", _rate_or_off)
 SIZE = _Parsed("size", parse_size)
 

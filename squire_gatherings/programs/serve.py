@@ -16,6 +16,7 @@ from squire_gatherings.edges.websocket import Server, ServerSettings
 from squire_gatherings.edges.websocket import serve as serve_websockets
 from squire_gatherings.programs.logs import LogFormat, configure_logs
 from squire_gatherings.programs.options import (
+    COUNT_OR_OFF,
     DURATION,
     DURATION_OR_OFF,
     ENVIRONMENT,
@@ -27,6 +28,9 @@ from squire_gatherings.programs.units import format_duration
 from squire_gatherings.values.settings import HallSettings
 
 _log = logging.getLogger(__name__)
+
+MARGIN = 0.25
+"""Of the second that an exit may take beyond `close_grace`: for each of its two steps."""
 
 
 @frozen
@@ -57,6 +61,9 @@ class CannotListen(Exception):
 @option("--max-message-size", default="256KiB", type=SIZE, help="Largest from a client.")
 @option("--rate-limit", default="off", type=RATE, help="Messages per second and client.")
 @option(
+    "--max-connections", default="off", type=COUNT_OR_OFF, help="Clients at once; more get 503."
+)
+@option(
     "--log-level",
     default="warning",
     type=click.Choice(["debug", "info", "warning", "error"]),
@@ -79,6 +86,7 @@ def serve(
     retry_limit: float,
     max_message_size: int,
     rate_limit: float | None,
+    max_connections: int | None,
     log_level: str,
     log_format: LogFormat,
 ) -> None:
@@ -102,7 +110,10 @@ def serve(
         retry_limit=retry_limit,
     )
     settings = ServerSettings(
-        max_message_size=max_message_size, rate_limit=rate_limit, close_timeout=close_grace
+        max_message_size=max_message_size,
+        rate_limit=rate_limit,
+        max_connections=max_connections,
+        close_timeout=close_grace,
     )
     configure_logs(log_level, log_format)
     trio.run(
@@ -121,7 +132,8 @@ async def run_server(
     """
     with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
         async with (
-            open_store(store) as opened,
+            # Once the hall is closed nobody waits for what is still queued.
+            open_store(store, flush_timeout=MARGIN) as opened,
             open_hall(store=opened, settings=hall_settings) as hall,
             trio.open_nursery() as nursery,
         ):
@@ -141,7 +153,7 @@ async def run_server(
             _log.info("stopping", extra={"signal": signal.Signals(number).name})
             nursery.start_soon(_exit_on_the_second, signals)
             server.stop_accepting()
-            with trio.move_on_after(hall_settings.close_grace + 0.5):
+            with trio.move_on_after(hall_settings.close_grace + MARGIN):
                 await hall.close()
                 await server.wait_empty()
             nursery.cancel_scope.cancel()

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import Any, Protocol
 
+import msgspec
 from attrs import frozen
 
 from squire_gatherings.values.identity import Identity
@@ -55,6 +56,20 @@ class Behaviour(Protocol):
     def restore(self, snapshot: Any) -> None:
         """Take over a state that `snapshot` returned, in this or an earlier process."""
         ...
+
+
+_encode = msgspec.json.Encoder().encode
+_decode = msgspec.json.Decoder().decode
+
+
+def encode_state(behaviour: Behaviour) -> bytes:
+    """Return the state as JSON bytes, in which it's stored and sent."""
+    return _encode(behaviour.snapshot())
+
+
+def restore_state(behaviour: Behaviour, state: bytes) -> None:
+    """Give a behaviour the state that `encode_state` returned."""
+    behaviour.restore(_decode(state))
 
 
 class LogBehaviour:

@@ -59,16 +59,21 @@ class ServerMessage(Struct, frozen=True, tag_field="type"):
 
 
 class Joined(ServerMessage, frozen=True, tag="joined"):
-    """Answer to `join`. `ops` follow the client's `since`; what doesn't fit is forwarded."""
+    """Answer to `join`. `ops` follow the client's `since`; what doesn't fit is forwarded.
+
+    `user` is who the client is to others: what stands in their `by`.
+    """
 
     gathering: str
     incarnation: str
     seq: int
     role: str
+    user: str | None
     idle_timeout: float
     expires_in: float
     snapshot: Any | UnsetType = UNSET
     ops: tuple[Op, ...] | UnsetType = UNSET
+    by: tuple[str | None, ...] | UnsetType = UNSET
 
 
 class Fetched(ServerMessage, frozen=True, tag="fetched"):
@@ -78,6 +83,7 @@ class Fetched(ServerMessage, frozen=True, tag="fetched"):
     seq: int
     snapshot: Any | UnsetType = UNSET
     ops: tuple[Op, ...] | UnsetType = UNSET
+    by: tuple[str | None, ...] | UnsetType = UNSET
 
 
 class Synced(ServerMessage, frozen=True, tag="synced"):
@@ -93,6 +99,7 @@ class Conflict(ServerMessage, frozen=True, tag="conflict"):
     id: str
     seq: int
     ops: tuple[Op, ...]
+    by: tuple[str | None, ...]
 
 
 class Forward(ServerMessage, frozen=True, tag="forward"):

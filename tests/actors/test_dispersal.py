@@ -1,6 +1,7 @@
 """Dispersal: the notice, what arrives meanwhile, and what is left behind: nothing."""
 
 import gc
+import math
 import weakref
 
 import pytest
@@ -216,6 +217,25 @@ async def test_leaving_the_hall_gives_notice(autojump_clock: MockClock) -> None:
     assert onlooker.closed[0][1:] == (CloseCode.GOING_AWAY, "shutdown")
     with pytest.raises(HallClosed):
         await hall.open(ROOM)
+
+
+async def test_nothing_makes_closing_last_longer_than_the_grace(autojump_clock: MockClock) -> None:
+    """A commit that never ends, and a client that reads nothing, in one gathering."""
+    store = SlowStore()
+    store.delay = math.inf
+    onlooker, stuck = Recorder(), Recorder(stuck=True)
+    async with open_hall(store=store, close_grace=5.0) as hall:
+        membership = await hall.join(ROOM, onlooker)
+        await hall.join(ROOM, stuck)
+        await hall.join("another", Recorder(stuck=True))
+        membership.deliver_nowait(sync("never durable"))
+        await wait_all_tasks_blocked()
+        start = trio.current_time()
+        await hall.close()
+        assert trio.current_time() == start + 5
+    assert onlooker.closed == [(start + 5, CloseCode.GOING_AWAY, "shutdown")]
+    assert stuck.aborted
+    assert not onlooker.of(Synced)
 
 
 async def test_cancelling_the_owner_ends_everything(autojump_clock: MockClock) -> None:

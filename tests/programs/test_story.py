@@ -53,7 +53,14 @@ def test_the_whole_story(tmp_path: Path) -> None:
             assert (forward["seq"], forward["ops"]) == (1, [{"n": 1}, {"n": "zwei"}])
             say(bob, type="ack", seq=2)
             say(bob, type="fetch", id="f1", since=1)
-            assert hear(bob) == {"type": "fetched", "id": "f1", "seq": 2, "ops": [{"n": "zwei"}]}
+            fetched = {
+                "type": "fetched",
+                "id": "f1",
+                "seq": 2,
+                "ops": [{"n": "zwei"}],
+                "by": [None],
+            }
+            assert hear(bob) == fetched
             say(bob, type="dance", id="d1")
             assert hear(bob)["code"] == "unknown_type"
 

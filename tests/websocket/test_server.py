@@ -164,7 +164,13 @@ async def test_errors_leave_the_connection_alive() -> None:
                 assert client.hear()["code"] == "bad_message"
                 client.send(TextMessage(data='{"type":"fetch",', message_finished=False))
                 client.send(TextMessage(data='"id":"8"}'))
-                assert client.hear() == {"type": "fetched", "id": "8", "seq": 0, "ops": []}
+                assert client.hear() == {
+                    "type": "fetched",
+                    "id": "8",
+                    "seq": 0,
+                    "ops": [],
+                    "by": [],
+                }
 
         await in_thread(talk)
 

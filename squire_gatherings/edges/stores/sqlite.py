@@ -7,6 +7,7 @@ from pathlib import Path
 import trio
 from attrs import define, field
 
+from squire_gatherings.actors.nurseries import open_hidden_nursery
 from squire_gatherings.edges.stores.group_commit import GroupCommitter, Outcome
 from squire_gatherings.edges.stores.sqlite_connection import Database
 from squire_gatherings.edges.stores.sqlite_statements import append_all, find_syncs, load, read
@@ -89,20 +90,14 @@ async def open_sqlite_store(
     reader = Database(path, busy_timeout)
     await writer.open()
     store = SqliteStore(f"sqlite:///{path}", writer=writer, reader=reader)
-    failure: BaseException | None = None
     try:
-        async with trio.open_nursery() as nursery:
+        async with open_hidden_nursery() as nursery:
             nursery.start_soon(store._committer.run)
             try:
                 yield store
-            except BaseException as error:
-                # Raised again below, outside the nursery, which would wrap it in a group.
-                failure = error
-            store._committer.stop(flush_timeout)
-        if failure is not None:
-            raise failure
+            finally:
+                store._committer.stop(flush_timeout)
     finally:
-        del failure
         with trio.CancelScope(shield=True):
             await reader.close()
             await writer.close(fold=True)
