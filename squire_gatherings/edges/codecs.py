@@ -131,7 +131,8 @@ def _check_plain(value: Any, room: int) -> None:
         raise ValueError(f"an op can't contain {type(value).__name__}, which JSON can't say")
 
 
-def _json_hook(value: Any) -> Any:
+def encode_op(value: Any) -> Any:
+    """An `enc_hook` for JSON: an op goes in as it is."""
     if isinstance(value, Op):
         return msgspec.Raw(value.json)
     raise NotImplementedError(f"can't encode {type(value).__name__}")
@@ -151,7 +152,7 @@ class JsonCodec(Codec):
     subprotocol = "squire.v1+json"
     is_text = True
 
-    _encoder = msgspec.json.Encoder(enc_hook=_json_hook)
+    _encoder = msgspec.json.Encoder(enc_hook=encode_op)
     _decoder: msgspec.json.Decoder[Incoming] = msgspec.json.Decoder(
         Incoming, dec_hook=_op_from_json
     )

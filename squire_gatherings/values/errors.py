@@ -42,6 +42,12 @@ class SyncIdReused(BadRequest):
     code = "id_reused"
 
 
+class TooBig(BadRequest):
+    """A message is larger than the server takes."""
+
+    code = "too_big"
+
+
 class Unauthorized(GatheringsError):
     """Whoever asks may not enter this gathering."""
 
@@ -103,3 +109,21 @@ class StoreUnusable(GatheringsError):
     """The store can't be used as it is: not ours, or written by a newer version."""
 
     code = "store_unusable"
+
+
+class CannotConnect(GatheringsError):
+    """No server answers at the address, or what answers isn't one of ours."""
+
+    code = "cannot_connect"
+
+
+class Replaced(GatheringsError):
+    """A newer connection of the same client took this one's place."""
+
+    code = "replaced"
+
+
+class Left(GatheringsError):
+    """The tournament was left; it takes nothing more."""
+
+    code = "left"

@@ -1,0 +1,70 @@
+"""The address of a server: what a client's URL says, and how a stream to it is opened."""
+
+import ssl
+from collections.abc import Awaitable, Callable
+from urllib.parse import urlsplit
+
+import trio
+from attrs import frozen
+
+from squire_gatherings.values.errors import BadSetting
+
+OpenStream = Callable[[], Awaitable[trio.abc.Stream]]
+"""Opens a connected stream; raises `OSError`."""
+
+
+@frozen
+class Address:
+    """Where a server is; `path` is what precedes `/gatherings/ID` there, mostly nothing."""
+
+    host: str
+    port: int
+    path: str
+    secure: bool
+
+    @property
+    def netloc(self) -> str:
+        """Host and port as they stand in a URL."""
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"{host}:{self.port}"
+
+    def __str__(self) -> str:
+        return f"{'wss' if self.secure else 'ws'}://{self.netloc}{self.path}"
+
+    def resource(self, gathering_id: str) -> str:
+        """Return the path of a gathering."""
+        return f"{self.path}/gatherings/{gathering_id}"
+
+    async def open_stream(self, context: ssl.SSLContext | None = None) -> trio.abc.Stream:
+        """Connect by TCP, and for wss by TLS over it. Raises `OSError`."""
+        stream = await trio.open_tcp_stream(self.host, self.port)
+        if not self.secure:
+            return stream
+        return trio.SSLStream(
+            stream,
+            context or ssl.create_default_context(),
+            server_hostname=self.host,
+            https_compatible=True,
+        )
+
+
+def parse_address(url: str) -> Address:
+    """Return what `url` says: `ws://HOST:PORT` or `wss://HOST:PORT`, perhaps with a path.
+
+    Raises `BadSetting`, without the URL: whoever puts a password there doesn't want it logged.
+    """
+    try:
+        parts = urlsplit(url)
+        port = parts.port
+    except ValueError as error:
+        raise BadSetting(f"not a URL: {error}") from None
+    if parts.scheme not in ("ws", "wss") or not parts.hostname:
+        raise BadSetting("the URL of a server is ws://HOST:PORT or wss://HOST:PORT")
+    if parts.username is not None or parts.password is not None or parts.query or parts.fragment:
+        raise BadSetting("the URL of a server has no user, password, query or fragment")
+    if not parts.path.isascii() or any(character in parts.path for character in " \r\n\t"):
+        raise BadSetting("the path of a server's URL is percent-encoded ASCII")
+    secure = parts.scheme == "wss"
+    if port is None:
+        port = 443 if secure else 80
+    return Address(parts.hostname, port, parts.path.rstrip("/"), secure)

@@ -1,0 +1,115 @@
+"""The client: a server's address and how to talk to it; joins gatherings there."""
+
+import secrets
+import ssl
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from functools import partial
+from typing import Any
+
+import attrs
+from attrs import define, field
+
+from squire_gatherings.actors.nurseries import open_hidden_nursery
+from squire_gatherings.edges.client.address import Address, OpenStream, parse_address
+from squire_gatherings.edges.client.exchange import Exchange
+from squire_gatherings.edges.client.session import Session
+from squire_gatherings.edges.client.settings import ClientSettings
+from squire_gatherings.edges.client.tournament import Tournament
+from squire_gatherings.rules.behaviour import Behaviour, LogBehaviour
+from squire_gatherings.rules.changes import Changes
+from squire_gatherings.rules.replica import Replica
+from squire_gatherings.values.errors import Left
+from squire_gatherings.values.ids import check_gathering_id
+
+
+@define(eq=False)
+class Client:
+    """A way to the gatherings of one server. Made by `open_client`."""
+
+    address: Address
+    settings: ClientSettings
+    _token: str | None = field(repr=False)
+    _open_stream: OpenStream
+    _exchanges: set[Exchange] = field(factory=set)
+    _closed: bool = False
+
+    @asynccontextmanager
+    async def join(
+        self,
+        gathering_id: str,
+        *,
+        behaviour: Callable[[], Behaviour] | None = LogBehaviour,
+        optimistic: bool = False,
+        since: int | None = None,
+        client_id: str | None = None,
+    ) -> AsyncIterator[Tournament]:
+        """Join a gathering, which is opened if need be; leave it with the block.
+
+        `behaviour` is the class that the server runs, for `snapshot`; None for no state.
+        With `optimistic`, unanswered submits show in it at once, and are rolled back when
+        they're refused. Iterating gives what comes after the join, or after the op `since`.
+        `client_id` (random, if not given) makes sync ids repeatable by another process.
+
+        Raises `BadGatheringId`, `CannotConnect` if the first attempt fails, `Unauthorized`,
+        `BadBase` if there's no op `since`. Cancelled or not, leaving says goodbye to the
+        server for at most `close_timeout` seconds.
+        """
+        check_gathering_id(gathering_id)
+        if self._closed:
+            raise Left("the client is closed")
+        replica = Replica(Changes(self.settings.max_changes), behaviour, optimistic)
+        if behaviour is None and since is not None:
+            replica.seq = since
+        exchange = Exchange(gathering_id, self.settings, replica, since)
+        session = Session(
+            self.address,
+            gathering_id,
+            client_id or secrets.token_hex(16),
+            self._token,
+            self.settings,
+            self._open_stream,
+            exchange,
+        )
+        self._exchanges.add(exchange)
+        try:
+            async with open_hidden_nursery() as nursery:
+                await nursery.start(session.run)
+                try:
+                    yield Tournament(session)
+                finally:
+                    nursery.cancel_scope.cancel()
+        finally:
+            self._exchanges.discard(exchange)
+
+
+@asynccontextmanager
+async def open_client(
+    url: str,
+    *,
+    token: str | None = None,
+    ssl_context: ssl.SSLContext | None = None,
+    open_stream: OpenStream | None = None,
+    **settings: Any,
+) -> AsyncIterator[Client]:
+    """Make a client of the server at `url`: `ws://HOST:PORT`, or `wss://HOST:PORT` for TLS.
+
+    `token` goes into each `join`, not into a URL. `open_stream` connects in your own way
+    (a Unix socket, a proxy, a stream in memory); the `url` then only names the server. Every
+    field of `ClientSettings` is a keyword argument. Raises `BadSetting`. Connects only when
+    a gathering is joined; leaving the block ends the tournaments that other tasks still have
+    with `Left`.
+    """
+    address = parse_address(url)
+    client = Client(
+        address,
+        attrs.evolve(ClientSettings(), **settings),
+        token,
+        open_stream or partial(address.open_stream, ssl_context),
+    )
+    try:
+        yield client
+    finally:
+        client._closed = True
+        for exchange in tuple(client._exchanges):
+            exchange.fail(Left("the client was closed"))

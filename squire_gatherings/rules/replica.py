@@ -1,0 +1,262 @@
+"""The replica: what a client has of a gathering, in order, each op once, and its own among them.
+
+Go by the seqs alone and a client can't tell, after a lost connection, which of the ops that it
+missed are its own: a sync that was sent but not answered is *in doubt*. Until the server has
+answered it (syncs are repeated with the same id, and answered again), what arrives is held back.
+"""
+
+from collections import deque
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+from attrs import define, field, frozen
+
+from squire_gatherings.rules.behaviour import (
+    Behaviour,
+    Submission,
+    encode_state,
+    restore_state,
+)
+from squire_gatherings.rules.changes import Changes
+from squire_gatherings.values.errors import GatheringsError, OpConflict, OpRejected
+from squire_gatherings.values.identity import ANONYMOUS, Identity
+from squire_gatherings.values.messages import Sync
+from squire_gatherings.values.op import Op
+
+_decode = msgspec.json.Decoder().decode
+
+
+class Gap(GatheringsError):
+    """The server left out an op: a fault of its, or of what is between."""
+
+    code = "gap"
+
+
+class Diverged(GatheringsError):
+    """Our own ops mean something else to the server: begin again from its state."""
+
+    code = "diverged"
+
+
+@define(eq=False)
+class Pending:
+    """A sync of ours that hasn't been answered."""
+
+    sync: Sync
+    sent: bool = False
+    in_doubt: bool = False
+    """Whether it may have been applied without our being told."""
+
+
+@frozen
+class _Ops:
+    """Ops as they came."""
+
+    first: int
+    ops: tuple[Op, ...]
+    by: tuple[str | None, ...]
+
+    @property
+    def last(self) -> int:
+        return self.first + len(self.ops) - 1
+
+
+@frozen
+class _Applied:
+    """A sync of ours, applied under these seqs; its ops aren't sent back to us."""
+
+    first: int
+    sync: Sync
+
+    @property
+    def last(self) -> int:
+        return self.first + len(self.sync.ops) - 1
+
+
+@frozen
+class _State:
+    """The state after `last`, instead of ops."""
+
+    last: int
+    state: bytes
+
+
+@define(eq=False)
+class Replica:
+    """A gathering as one client knows it. Without a behaviour, it has ops but no state.
+
+    With `optimistic`, the state shows our own unanswered ops on top of what is certain.
+    """
+
+    changes: Changes
+    make_behaviour: Callable[[], Behaviour] | None
+    optimistic: bool = False
+    identity: Identity = ANONYMOUS
+    seq: int = 0
+    """Everything up to this seq has arrived."""
+    pending: dict[str, Pending] = field(factory=dict)
+    """Our unanswered syncs by id, in the order in which they were submitted."""
+    _behaviour: Behaviour | None = field(init=False)
+    _held: deque[_Ops | _Applied | _State] = field(factory=deque)
+    _own: list[range] = field(factory=list)
+    """Our own seqs among what is held, or still to come."""
+    _view: Behaviour | None = None
+
+    def __attrs_post_init__(self) -> None:
+        self._behaviour = None if self.make_behaviour is None else self.make_behaviour()
+
+    # What arrives.
+
+    def restored(self, seq: int, state: Any) -> None:
+        """The server gave its state after `seq` instead of ops."""
+        if seq > self.seq or (seq == 0 and not self.seq):
+            self.seq = seq
+            self._held.append(_State(seq, state))
+            self._release()
+
+    def arrived(self, first: int, ops: tuple[Op, ...], by: tuple[str | None, ...]) -> bool:
+        """Take in ops from `first` on; False if they were all there. Raises `Gap`, `Diverged`."""
+        if first > self.seq + 1:
+            raise Gap(f"op {first} came after {self.seq}")
+        new = self.seq + 1 - first
+        if new >= len(ops):
+            return False
+        self._held.append(_Ops(self.seq + 1, ops[new:], by[new:]))
+        self.seq = first + len(ops) - 1
+        self._release()
+        return True
+
+    def start_over(self) -> None:
+        """Forget everything but what we submitted: the server will give its state."""
+        self.seq = 0
+        self._held.clear()
+        self._behaviour = None if self.make_behaviour is None else self.make_behaviour()
+        self._view = None
+
+    # What is submitted.
+
+    def submit(self, sync_id: str, ops: tuple[Op, ...]) -> Pending:
+        """Take a sync of ours; the caller sends it, and sends it again after `lost`."""
+        pending = Pending(Sync(sync_id, self.seq, ops))
+        self.pending[sync_id] = pending
+        self._view = None
+        return pending
+
+    def synced(self, sync_id: str, seqs: tuple[int, ...]) -> bool:
+        """The server applied a sync of ours; False if it isn't pending. Raises `Diverged`."""
+        pending = self.pending.pop(sync_id, None)
+        if pending is None:
+            return False
+        self._view = None
+        own = range(seqs[0], seqs[-1] + 1)
+        self._own.append(own)
+        if own.start == self.seq + 1:
+            # Those before it were forwarded before; it itself won't be.
+            self._held.append(_Applied(own.start, pending.sync))
+            self.seq = own.stop - 1
+        self._release()
+        return True
+
+    def failed(self, sync_id: str) -> bool:
+        """The server refused a sync of ours for good, or it was withdrawn unsent.
+
+        False if it isn't pending. Raises `Diverged`.
+        """
+        if self.pending.pop(sync_id, None) is None:
+            return False
+        self._view = None
+        self._release()
+        return True
+
+    def lost(self) -> None:
+        """The connection was lost: what was sent and not answered may have been applied."""
+        for pending in self.pending.values():
+            pending.in_doubt = pending.in_doubt or pending.sent
+            pending.sent = False
+
+    # What is shown.
+
+    def snapshot(self) -> Any:
+        """Return a copy of the state. Raises `LookupError` without a behaviour."""
+        if self._behaviour is None:
+            raise LookupError("the tournament was joined without a behaviour")
+        if not self.optimistic or not self.pending:
+            return _decode(encode_state(self._behaviour))
+        if self._view is None:
+            self._view = self._make_view(self._behaviour)
+        return _decode(encode_state(self._view))
+
+    def _make_view(self, certain: Behaviour) -> Behaviour:
+        assert self.make_behaviour is not None
+        view = self.make_behaviour()
+        restore_state(view, encode_state(certain))
+        seq = self.seq
+        for pending in self.pending.values():
+            try:
+                ops = _judged(view, pending.sync, self.identity, seq)
+            except (OpRejected, OpConflict):
+                continue
+            for op in ops:
+                view.fold(op)
+            seq += len(ops)
+        return view
+
+    # Letting go what is held.
+
+    def _release(self) -> None:
+        if any(pending.in_doubt for pending in self.pending.values()):
+            return
+        while self._held:
+            held = self._held.popleft()
+            self._view = None
+            if isinstance(held, _State):
+                self._restore(held)
+            elif isinstance(held, _Applied):
+                self._fold(_judged_again(self._behaviour, held, self.identity))
+                self.changes.pass_over(range(held.first, held.last + 1))
+            else:
+                self._fold(held.ops)
+                self._show(held)
+            self._own = [own for own in self._own if own.stop - 1 > held.last]
+
+    def _restore(self, held: _State) -> None:
+        if self.make_behaviour is not None:
+            self._behaviour = self.make_behaviour()
+            restore_state(self._behaviour, held.state)
+        self.changes.skip_to(held.last)
+        for own in sorted(self._own, key=lambda own: own.start):
+            if own.start <= held.last:
+                self.changes.pass_over(own)
+
+    def _fold(self, ops: tuple[Op, ...]) -> None:
+        if self._behaviour is not None:
+            for op in ops:
+                self._behaviour.fold(op)
+
+    def _show(self, held: _Ops) -> None:
+        for seq, (op, by) in enumerate(zip(held.ops, held.by, strict=True), start=held.first):
+            if any(seq in own for own in self._own):
+                self.changes.pass_over(range(seq, seq + 1))
+            else:
+                self.changes.add(seq, by, op)
+
+
+def _judged(behaviour: Behaviour, sync: Sync, identity: Identity, seq: int) -> tuple[Op, ...]:
+    return tuple(behaviour.judge(sync.ops, Submission(identity, sync.base, seq)))
+
+
+def _judged_again(
+    behaviour: Behaviour | None, applied: _Applied, identity: Identity
+) -> tuple[Op, ...]:
+    """Return the ops that the server logged: its judgement follows from the state alone."""
+    sync = applied.sync
+    if behaviour is None:
+        return sync.ops
+    try:
+        ops = _judged(behaviour, sync, identity, applied.first - 1)
+    except (OpRejected, OpConflict) as error:
+        raise Diverged(f"the server took what we would refuse: {error}") from None
+    if len(ops) != len(sync.ops):
+        raise Diverged(f"the server logged {len(sync.ops)} ops, we would have {len(ops)}")
+    return ops

@@ -1,0 +1,69 @@
+"""A hall, and clients of it over streams in memory: a whole world on one virtual clock."""
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from typing import Any
+
+import trio
+from attrs import define, field
+from trio.testing import MemoryReceiveStream, MemorySendStream, memory_stream_pair
+
+from squire_gatherings import Hall, ServerSettings, open_hall, serve_stream
+from squire_gatherings.client import Client, open_client
+from squire_gatherings.edges.stores import MemoryStore
+
+Pair = trio.StapledStream[MemorySendStream, MemoryReceiveStream]
+ROOM = "friday-night"
+
+
+@define(eq=False)
+class World:
+    """Where connections begin and end as a test wants it."""
+
+    nursery: trio.Nursery
+    settings: ServerSettings
+    hall: Hall | None = None
+    """None: nobody listens."""
+    streams: list[Pair] = field(factory=list)
+    """The clients' ends, from first to last."""
+    opened: int = 0
+
+    async def connect(self) -> trio.abc.Stream:
+        await trio.lowlevel.checkpoint()
+        if self.hall is None:
+            raise ConnectionRefusedError(111, "Connection refused")
+        ours, theirs = memory_stream_pair()
+        self.streams.append(ours)
+        self.opened += 1
+        self.nursery.start_soon(serve_stream, self.hall, theirs, self.settings)
+        return ours
+
+    def cut(self) -> None:
+        """Break the last connection, as a network does: without a word."""
+        for half in (self.streams[-1].send_stream, self.streams[-1].receive_stream):
+            half.close()
+
+
+@asynccontextmanager
+async def a_world(
+    *,
+    store: Any = None,
+    client_settings: dict[str, Any] | None = None,
+    server_settings: ServerSettings | None = None,
+    **hall_settings: Any,
+) -> AsyncIterator[tuple[World, Client]]:
+    async with trio.open_nursery() as nursery:
+        world = World(nursery, server_settings or ServerSettings())
+        async with open_hall(store=store or MemoryStore(), **hall_settings) as hall:
+            world.hall = hall
+            async with open_client(
+                "ws://memory", open_stream=world.connect, **(client_settings or {})
+            ) as client:
+                yield world, client
+        nursery.cancel_scope.cancel()
+
+
+async def until(condition: Callable[[], bool], news: Callable[[], trio.Event]) -> None:
+    """Wait until something has become true, looking again at each piece of news."""
+    while not condition():
+        await news().wait()
