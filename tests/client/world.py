@@ -11,9 +11,21 @@ from trio.testing import MemoryReceiveStream, MemorySendStream, memory_stream_pa
 from squire_gatherings import Hall, ServerSettings, open_hall, serve_stream
 from squire_gatherings.client import Client, open_client
 from squire_gatherings.edges.stores import MemoryStore
+from squire_gatherings.values.log import Append
 
 Pair = trio.StapledStream[MemorySendStream, MemoryReceiveStream]
 ROOM = "friday-night"
+
+
+class SlowStore(MemoryStore):
+    """Each append takes a second."""
+
+    def append_nowait(self, append: Append) -> bool:
+        return False
+
+    async def append(self, append: Append) -> None:
+        await trio.sleep(1)
+        super().append_nowait(append)
 
 
 @define(eq=False)

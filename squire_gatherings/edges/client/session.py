@@ -147,7 +147,7 @@ class Session:
         self._joined_at = math.inf
         self._lost = lost
 
-    async def _connect(self, task_status: trio.TaskStatus[None]) -> Dispersed | Lost:
+    async def _connect(self, task_status: trio.TaskStatus[None]) -> Dispersed:
         timeout = self.settings.connect_timeout
         with trio.move_on_after(timeout) as scope:
             async with open_wire(
@@ -164,7 +164,7 @@ class Session:
                     self._began = True
                     task_status.started()
                 return await self._converse(wire)
-        return Lost(f"{self.address} didn't let us in within {timeout:g} s")
+        raise Lost(f"{self.address} didn't let us in within {timeout:g} s")
 
     def _understand(self, take: Callable[[], None]) -> None:
         try:
@@ -176,7 +176,7 @@ class Session:
             self.exchange.replica.start_over()
             raise Lost(str(diverged)) from None
 
-    async def _converse(self, wire: Wire) -> Dispersed | Lost:
+    async def _converse(self, wire: Wire) -> Dispersed:
         endings: list[Dispersed | Lost] = []
         async with trio.open_nursery() as nursery:
 
@@ -195,7 +195,10 @@ class Session:
             nursery.start_soon(until_it_ends, self._receive_all)
             nursery.start_soon(until_it_ends, self._keep_alive)
             nursery.start_soon(send_all)
-        return endings[0]
+        [ending, *_] = endings
+        if isinstance(ending, Lost):
+            raise ending
+        return ending
 
     async def _receive_all(self, wire: Wire) -> Dispersed:
         while True:

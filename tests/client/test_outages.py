@@ -1,0 +1,243 @@
+"""Lost connections, servers that go and come back: nothing but pauses. All on virtual time."""
+
+import math
+from typing import Any
+
+import pytest
+import trio
+from trio.testing import MockClock, wait_all_tasks_blocked
+
+from squire_gatherings import DispersalReason, open_hall
+from squire_gatherings.client import Tournament
+from squire_gatherings.edges.stores import MemoryStore
+from squire_gatherings.values.errors import CannotConnect, Replaced, StoreUnavailable
+from squire_gatherings.values.log import Append
+from tests.client.world import ROOM, SlowStore, a_world, until
+from tests.support import Fragile
+
+
+async def arrive(tournament: Tournament, seq: int) -> None:
+    await until(lambda: tournament.seq >= seq, lambda: tournament._session.exchange.news)
+
+
+async def drop(tournament: Tournament) -> None:
+    await until(lambda: not tournament.is_connected, lambda: tournament._session.exchange.news)
+
+
+async def test_a_cut_connection_is_a_pause(autojump_clock: MockClock) -> None:
+    async with (
+        a_world() as (world, client),
+        client.join(ROOM) as other,
+        client.join(ROOM) as tournament,
+    ):
+        await tournament.submit({"n": 1})
+        world.cut()
+        await drop(tournament)
+        lost = trio.current_time()
+        await other.submit({"n": 2})
+        assert await tournament.submit({"n": 3}) == 3
+        # Jittered: somewhere within the first pause.
+        assert 0 <= trio.current_time() - lost <= 0.1
+        assert (await anext(tournament)).seq == 2
+        assert [(await anext(other)).seq for _ in range(2)] == [1, 3]
+        assert world.opened == 3
+
+
+async def test_applied_but_never_answered_is_ours_all_the_same(
+    autojump_clock: MockClock,
+) -> None:
+    """The commit succeeds while the connection is down; what is forwarded then is our own."""
+    async with (
+        a_world(store=SlowStore()) as (world, client),
+        client.join(ROOM) as other,
+        client.join(ROOM, optimistic=True) as tournament,
+    ):
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(tournament.submit, {"n": "mine"})
+            await wait_all_tasks_blocked()
+            world.cut()
+            await drop(tournament)
+            nursery.start_soon(other.submit, {"n": "theirs"})
+        await arrive(tournament, 2)
+        # Applied once, shown once, and not as somebody else's change.
+        assert tournament.snapshot() == 2
+        assert (await anext(tournament)).op == {"n": "theirs"}
+        assert (await anext(other)).op == {"n": "mine"}
+        assert world.hall is not None
+        assert (await world.hall.fetch(ROOM, since=0)).seq == 2
+
+
+async def test_pauses_grow_and_are_bounded(autojump_clock: MockClock) -> None:
+    attempts: list[float] = []
+    async with (
+        a_world(client_settings={"first_pause": 1.0, "max_pause": 64.0}) as (world, client),
+        client.join(ROOM) as tournament,
+    ):
+        connect = world.connect
+
+        async def count() -> Any:
+            attempts.append(trio.current_time())
+            return await connect()
+
+        tournament._session.open_stream = count
+        hall, world.hall = world.hall, None
+        world.cut()
+        await drop(tournament)
+        down = trio.current_time()
+        await trio.sleep(3600)
+        world.hall = hall
+        await tournament.submit({"n": 1})
+        assert trio.current_time() - down <= 3600 + 64
+    pauses = [after - before for before, after in zip([down, *attempts], attempts, strict=False)]
+    assert all(pause <= min(64, 2**n) for n, pause in enumerate(pauses))
+    # Full jitter: half the longest pause on average.
+    assert 3600 / 64 < len(pauses) < 10 + 4 * 3600 / 64
+
+
+async def test_patience_has_an_end(autojump_clock: MockClock) -> None:
+    async with (
+        a_world(client_settings={"patience": 60.0, "max_pause": 5.0}) as (world, client),
+        client.join(ROOM) as tournament,
+    ):
+        world.hall = None
+        world.cut()
+        await drop(tournament)
+        down = trio.current_time()
+        with pytest.raises(CannotConnect, match="Connection refused"):
+            await tournament.submit({"n": 1})
+        assert 60 <= trio.current_time() - down <= 65
+        with pytest.raises(CannotConnect):
+            await anext(tournament)
+        with pytest.raises(CannotConnect):
+            await tournament.rejoin()
+
+
+async def test_moved_reconnects_at_once(autojump_clock: MockClock) -> None:
+    async with a_world() as (world, client), client.join(ROOM) as tournament:
+        assert world.hall is not None
+        start = trio.current_time()
+        await world.hall.disperse(ROOM, DispersalReason.MOVED)
+        assert await tournament.submit({"n": 1}) == 1
+        assert trio.current_time() == start
+        assert tournament.dispersed is None
+
+
+async def test_a_server_that_moves_for_ever_is_no_storm(autojump_clock: MockClock) -> None:
+    async with a_world() as (world, client), client.join(ROOM) as tournament:
+        hall = world.hall
+        assert hall is not None
+        for _ in range(100):
+            await tournament.rejoin()
+            await hall.disperse(ROOM, DispersalReason.MOVED)
+            await wait_all_tasks_blocked()
+        # Each but the first after a pause, which have grown to half a minute.
+        assert trio.current_time() > 100
+        assert not tournament.is_asleep
+
+
+async def test_a_shutdown_is_sat_out(autojump_clock: MockClock) -> None:
+    store = MemoryStore()
+    async with a_world(store=store) as (world, client), client.join(ROOM) as tournament:
+        assert world.hall is not None
+        await tournament.submit({"n": 1})
+        await world.hall.close()
+        world.hall = None
+        await drop(tournament)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(tournament.submit, {"n": 2})
+            await trio.sleep(1000)
+            # The server was started anew.
+            async with open_hall(store=store) as second:
+                world.hall = second
+                await arrive(tournament, 2)
+        # None of this was a dispersal to whoever iterates.
+        assert tournament.dispersed is None
+        assert not tournament.is_asleep
+
+
+async def test_a_crash_is_sat_out(autojump_clock: MockClock) -> None:
+    async with a_world(behaviour=Fragile) as (world, client), client.join(ROOM) as tournament:
+        assert world.hall is not None
+        await tournament.submit({"add": 1})
+        with trio.move_on_after(1000):
+            # This one crashes each incarnation anew; for the others it's a bother.
+            await tournament.submit({"boom": 1})
+        assert world.hall.snapshot().crashed > 10
+        assert world.opened < 200
+
+
+async def test_replaced_by_a_newer_self(autojump_clock: MockClock) -> None:
+    async with a_world() as (world, client), client.join(ROOM, client_id="me") as older:
+        async with client.join(ROOM, client_id="me") as newer:
+            with pytest.raises(Replaced):
+                await anext(older)
+            with pytest.raises(Replaced):
+                await older.submit({"n": 1})
+            # And doesn't fight for its place.
+            await trio.sleep(1000)
+            assert await newer.submit({"n": 1}) == 1
+        assert world.opened == 2
+
+
+async def test_a_store_that_is_away_is_a_pause(autojump_clock: MockClock) -> None:
+    class Away(MemoryStore):
+        is_away = False
+
+        def append_nowait(self, append: Append) -> bool:
+            return False
+
+        async def append(self, append: Append) -> None:
+            await trio.sleep(0.1)
+            if self.is_away:
+                raise StoreUnavailable("locked")
+            super().append_nowait(append)
+
+    store = Away()
+    async with (
+        a_world(store=store) as (world, client),
+        client.join(ROOM) as one,
+        client.join(ROOM) as other,
+    ):
+        await one.submit({"n": 1})
+        store.is_away = True
+        async with trio.open_nursery() as nursery:
+            for n in range(2, 5):
+                nursery.start_soon(one.submit, {"n": n})
+            await trio.sleep(100)
+            assert one.unanswered == 3
+            store.is_away = False
+        assert sorted([(await anext(other)).op["n"] for _ in range(4)]) == [1, 2, 3, 4]
+        assert (one.seq, world.opened) == (4, 2)
+
+
+async def test_a_server_that_says_nothing_is_lost(autojump_clock: MockClock) -> None:
+    """The network swallows everything: no byte, no error, in either direction."""
+    settings = {"ping_interval": 5.0, "max_pause": 1.0}
+    async with (
+        a_world(client_settings=settings) as (world, client),
+        client.join(ROOM) as tournament,
+    ):
+        stream = world.streams[-1]
+
+        async def swallow() -> None:
+            stream.send_stream.get_data_nowait()
+
+        stream.send_stream.send_all_hook = swallow
+        silent = trio.current_time()
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(tournament.submit, {"n": 1})
+        # At most an interval until the ping, and one until it's given up.
+        assert trio.current_time() - silent <= 2 * 5.0 + 0.1
+        assert world.opened == 2
+
+
+async def test_a_server_that_never_lets_in_is_lost(autojump_clock: MockClock) -> None:
+    async def authenticate(token: str | None, gathering_id: str) -> Any:
+        await trio.sleep(math.inf)
+
+    async with a_world(authenticate=authenticate) as (_, client):
+        start = trio.current_time()
+        with pytest.raises(CannotConnect, match="didn't let us in within 10 s"):
+            async with client.join(ROOM):
+                pass
+        assert 10 <= trio.current_time() - start <= 15

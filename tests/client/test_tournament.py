@@ -1,0 +1,450 @@
+"""What a program sees of a gathering: submits, changes, state, endings. All on virtual time."""
+
+from collections.abc import Sequence
+
+import pytest
+import trio
+import trio.lowlevel
+from trio.testing import MockClock, wait_all_tasks_blocked
+
+from squire_gatherings import DispersalReason, Identity, Role, ServerSettings
+from squire_gatherings.client import Change, Tournament, open_client
+from squire_gatherings.rules.behaviour import Submission
+from squire_gatherings.values.errors import (
+    BadBase,
+    BadGatheringId,
+    BadSetting,
+    CannotConnect,
+    Forbidden,
+    Left,
+    OpConflict,
+    OpRejected,
+    SyncIdReused,
+    TooBig,
+    Unauthorized,
+)
+from squire_gatherings.values.op import Op
+from tests.client.world import ROOM, SlowStore, a_world, until
+from tests.support import Strict, Sum
+
+DAY = 24 * 60 * 60
+
+
+async def take(tournament: Tournament, count: int) -> list[Change]:
+    return [await anext(tournament) for _ in range(count)]
+
+
+async def test_everybody_sees_what_the_others_did(autojump_clock: MockClock) -> None:
+    async with a_world() as (_, client), client.join(ROOM) as alice, client.join(ROOM) as bob:
+        assert await alice.submit({"n": 1}) == 1
+        assert await bob.submit_all([{"n": 2}, {"n": 3}]) == (2, 3)
+        assert await take(bob, 1) == [Change(1, None, {"n": 1})]
+        assert await take(alice, 2) == [Change(2, None, {"n": 2}), Change(3, None, {"n": 3})]
+        assert (alice.seq, bob.seq) == (3, 3)
+        assert (alice.snapshot(), bob.snapshot()) == (3, 3)
+
+
+async def test_a_day_passes_and_a_submit_wakes_it(autojump_clock: MockClock) -> None:
+    async with a_world() as (world, client), client.join(ROOM) as tournament:
+        await tournament.submit({"n": 1})
+        used = trio.current_time()
+        assert tournament.expires_in == DAY
+        await trio.sleep(DAY / 2)
+        assert tournament.expires_in == DAY / 2
+        assert [change async for change in tournament] == []
+        # Nobody's pings and no client's retries have kept it: exactly a day.
+        assert trio.current_time() == used + DAY
+        assert tournament.dispersed is not None
+        assert (tournament.dispersed.reason, tournament.dispersed.seq) == ("idle", 1)
+        assert tournament.is_asleep
+        assert not tournament.is_connected
+        assert tournament.expires_in is None
+        # No storm of connections: nothing at all, for a week.
+        await trio.sleep(7 * DAY)
+        assert world.opened == 1
+        assert world.hall is not None
+        assert world.hall.gatherings() == ()
+        assert await tournament.submit({"n": 2}) == 2
+        assert not tournament.is_asleep
+        assert world.hall.gatherings() == (ROOM,)
+        assert (world.opened, tournament.snapshot()) == (2, 2)
+
+
+async def test_rejoin_wakes_it_and_the_loop_goes_on(autojump_clock: MockClock) -> None:
+    async with a_world() as (world, client), client.join(ROOM) as one, client.join(ROOM) as two:
+        await two.submit({"n": 1})
+        assert [change.seq async for change in one] == [1]
+        assert [change.seq async for change in two] == []
+        await two.submit({"n": 2})
+        # What happened meanwhile comes once it is back, and not before.
+        assert (one.seq, one.is_asleep) == (1, True)
+        await one.rejoin()
+        await one.rejoin()
+        assert await take(one, 1) == [Change(2, None, {"n": 2})]
+        assert world.opened == 4
+
+
+async def test_changes_before_a_dispersal_come_before_the_end(autojump_clock: MockClock) -> None:
+    async with a_world() as (_, client), client.join(ROOM) as slow, client.join(ROOM) as other:
+        await other.submit({"n": 1})
+        await trio.sleep(2 * DAY)
+        await other.submit({"n": 2})
+        await slow.rejoin()
+        assert [change.seq async for change in slow] == [1]
+        assert slow.dispersed is not None
+        assert [change.seq async for change in slow] == [2]
+
+
+async def test_who_asks_while_it_disperses_gets_the_next_incarnation(
+    autojump_clock: MockClock,
+) -> None:
+    async with a_world() as (world, client), client.join(ROOM) as tournament:
+        assert world.hall is not None
+        async with trio.open_nursery() as nursery:
+            for n in range(5):
+                nursery.start_soon(tournament.submit, {"n": n})
+            nursery.start_soon(world.hall.disperse, ROOM)
+        fetched = await world.hall.fetch(ROOM, since=0)
+        assert isinstance(fetched.ops, tuple)
+        assert sorted(op.value["n"] for op in fetched.ops) == [0, 1, 2, 3, 4]
+
+
+async def test_many_in_flight_keep_their_order(autojump_clock: MockClock) -> None:
+    async with a_world() as (_, client), client.join(ROOM) as one, client.join(ROOM) as two:
+        seqs: dict[int, int] = {}
+
+        async def submit(n: int) -> None:
+            seqs[n] = await one.submit({"n": n})
+
+        async with trio.open_nursery() as nursery:
+            for n in range(500):
+                nursery.start_soon(submit, n)
+                await wait_all_tasks_blocked()
+        assert [seqs[n] for n in range(500)] == list(range(1, 501))
+        assert [change.op["n"] for change in await take(two, 500)] == list(range(500))
+
+
+async def test_history_is_iterated_from_since_on(autojump_clock: MockClock) -> None:
+    async with a_world(batch_bytes=64) as (_, client), client.join(ROOM) as author:
+        for n in range(1, 21):
+            await author.submit({"n": n})
+        async with client.join(ROOM) as fresh, client.join(ROOM, since=5) as since:
+            await author.submit({"n": 21})
+            assert [c.seq for c in await take(fresh, 1)] == [21]
+            assert [c.seq for c in await take(since, 16)] == list(range(6, 22))
+            assert (fresh.snapshot(), since.snapshot()) == (21, 21)
+        async with client.join(ROOM, since=5, behaviour=None) as stateless:
+            assert [c.seq for c in await take(stateless, 16)] == list(range(6, 22))
+            with pytest.raises(LookupError):
+                stateless.snapshot()
+        with pytest.raises(BadBase, match="since is 22"):
+            async with client.join(ROOM, since=22):
+                pass
+
+
+async def test_history_behind_a_snapshot_is_fetched(autojump_clock: MockClock) -> None:
+    async with (
+        a_world(behaviour=Sum, batch_bytes=64) as (_, client),
+        client.join(ROOM, behaviour=Sum) as author,
+    ):
+        for n in range(1, 21):
+            await author.submit({"add": n})
+        async with client.join(ROOM, behaviour=Sum, since=5) as since:
+            assert since.snapshot() == {"total": 210}
+            assert [c.op["add"] for c in await take(since, 15)] == list(range(6, 21))
+            await author.submit({"add": 100})
+            assert [c.op["add"] for c in await take(since, 1)] == [100]
+            assert since.snapshot() == {"total": 310}
+
+
+async def test_a_slow_reader_loses_nothing(autojump_clock: MockClock) -> None:
+    """More than it may keep in memory, and its own among it."""
+    settings = {"max_changes": 100}
+    async with (
+        a_world(client_settings=settings, batch_bytes=64) as (_, client),
+        client.join(ROOM) as slow,
+        client.join(ROOM) as other,
+    ):
+        for n in range(1, 101):
+            await (slow if n % 10 == 0 else other).submit({"n": n})
+        await until(lambda: slow.seq == 100, lambda: slow._session.exchange.news)
+        assert slow._session.exchange.replica.changes._size <= 100
+        theirs = [n for n in range(1, 101) if n % 10]
+        assert [c.op["n"] for c in await take(slow, 90)] == theirs
+        await other.submit({"n": 101})
+        assert [c.seq for c in await take(slow, 1)] == [101]
+
+
+async def test_two_cannot_iterate_at_once(autojump_clock: MockClock) -> None:
+    async with (
+        a_world() as (_, client),
+        client.join(ROOM) as tournament,
+        trio.open_nursery() as nursery,
+    ):
+        nursery.start_soon(anext, tournament)
+        await wait_all_tasks_blocked()
+        with pytest.raises(trio.BusyResourceError):
+            await anext(tournament)
+        nursery.cancel_scope.cancel()
+
+
+# What the server refuses.
+
+
+async def test_a_rejected_op_is_rolled_back(autojump_clock: MockClock) -> None:
+    async with (
+        a_world(behaviour=Sum, store=SlowStore()) as (_, client),
+        client.join(ROOM, behaviour=Sum, optimistic=True) as tournament,
+        trio.open_nursery() as nursery,
+    ):
+        nursery.start_soon(tournament.submit, {"add": 5})
+        await wait_all_tasks_blocked()
+        # At once, before the server has said a word; and only where asked for.
+        assert (tournament.snapshot(), tournament.seq) == ({"total": 5}, 0)
+        with pytest.raises(OpRejected, match="would be negative"):
+            await tournament.submit({"add": -9})
+        assert tournament.snapshot() == {"total": 5}
+        assert (tournament.seq, tournament.unanswered) == (1, 0)
+
+
+class Tally(Sum):
+    """Judges by what only the server knows: the client's own judgement says yes."""
+
+    def judge(self, ops: Sequence[Op], submission: Submission) -> Sequence[Op]:
+        return ops
+
+
+async def test_what_the_client_takes_the_server_may_still_reject(
+    autojump_clock: MockClock,
+) -> None:
+    async with (
+        a_world(behaviour=Sum, store=SlowStore()) as (_, client),
+        client.join(ROOM, behaviour=Tally, optimistic=True) as tournament,
+        client.join(ROOM, behaviour=Sum) as other,
+    ):
+        shown = []
+        async with trio.open_nursery() as nursery:
+
+            async def refused() -> None:
+                with pytest.raises(OpRejected):
+                    await tournament.submit({"add": -9})
+
+            # While this is being committed the server answers nothing.
+            nursery.start_soon(other.submit, {"add": 0})
+            await wait_all_tasks_blocked()
+            nursery.start_soon(refused)
+            await wait_all_tasks_blocked()
+            shown.append(tournament.snapshot())
+        shown.append(tournament.snapshot())
+        assert shown == [{"total": -9}, {"total": 0}]
+
+
+async def test_a_conflict_is_rolled_back_onto_what_the_others_did(
+    autojump_clock: MockClock,
+) -> None:
+    async with (
+        a_world(behaviour=Strict) as (world, client),
+        client.join(ROOM, behaviour=Strict, optimistic=True) as tournament,
+    ):
+        assert world.hall is not None
+        async with trio.open_nursery() as nursery:
+
+            async def conflicting() -> None:
+                with pytest.raises(OpConflict):
+                    await tournament.submit({"add": 7})
+                # It has what it lacked, and may try again on that.
+                assert tournament.snapshot() == {"total": 1}
+                await tournament.submit({"add": 7})
+
+            nursery.start_soon(world.hall.submit, ROOM, [{"add": 1}])
+            nursery.start_soon(conflicting)
+        assert tournament.snapshot() == {"total": 8}
+        assert [change.op for change in await take(tournament, 1)] == [{"add": 1}]
+
+
+async def test_only_members_submit_and_only_objects(autojump_clock: MockClock) -> None:
+    async def authenticate(token: str | None, gathering_id: str) -> Identity:
+        if token is None:
+            raise Unauthorized("show a token")
+        return Identity(token, Role.OBSERVER)
+
+    async with a_world(authenticate=authenticate) as (_, client):
+        with pytest.raises(Unauthorized, match="show a token"):
+            async with client.join(ROOM):
+                pass
+    settings = {"token": "s3cr3t"}
+    async with a_world(authenticate=authenticate, client_settings=settings) as (_, client):
+        assert "s3cr3t" not in repr(client)
+        async with client.join(ROOM) as tournament:
+            with pytest.raises(Forbidden):
+                await tournament.submit({"n": 1})
+            with pytest.raises(ValueError, match="plain JSON"):
+                await tournament.submit({"n": object()})
+            with pytest.raises(ValueError, match="at least one"):
+                await tournament.submit_all([])
+
+
+async def test_a_sync_id_is_for_one_sync(autojump_clock: MockClock) -> None:
+    async with a_world() as (_, client):
+        async with client.join(ROOM, client_id="me") as before:
+            assert await before.submit({"n": 1}, sync_id="first") == 1
+        async with client.join(ROOM, client_id="me") as after:
+            # The program was started anew, and doesn't know whether it had got through.
+            assert await after.submit({"n": 1}, sync_id="first") == 1
+            with pytest.raises(SyncIdReused):
+                await after.submit({"n": 2}, sync_id="first")
+            assert after.seq == 1
+
+
+async def test_the_one_that_is_too_big_is_refused_and_the_others_get_through(
+    autojump_clock: MockClock,
+) -> None:
+    settings = ServerSettings(max_message_size=300)
+    async with (
+        a_world(server_settings=settings) as (_, client),
+        client.join(ROOM) as tournament,
+    ):
+        seqs = []
+
+        async def submit(size: int) -> None:
+            seqs.append(await tournament.submit({"pad": "x" * size}))
+
+        async def fail(size: int) -> None:
+            with pytest.raises(TooBig, match="at most 300 bytes"):
+                await submit(size)
+
+        async with trio.open_nursery() as nursery:
+            for size in (1, 2):
+                nursery.start_soon(submit, size)
+                nursery.start_soon(fail, 1000 * size)
+        assert sorted(seqs) == [1, 2]
+        assert await tournament.submit({"pad": ""}) == 3
+
+
+async def test_over_the_rate_limit_it_waits(autojump_clock: MockClock) -> None:
+    settings = ServerSettings(rate_limit=10, rate_burst=5)
+    async with (
+        a_world(server_settings=settings) as (_, client),
+        client.join(ROOM) as tournament,
+        client.join(ROOM) as other,
+    ):
+        async with trio.open_nursery() as nursery:
+            for n in range(8):
+                nursery.start_soon(tournament.submit, {"n": n})
+        assert sorted(c.op["n"] for c in await take(other, 8)) == list(range(8))
+
+
+# How it begins and ends.
+
+
+async def test_the_first_join_fails_at_once(autojump_clock: MockClock) -> None:
+    async with a_world() as (world, client):
+        hall, world.hall = world.hall, None
+        with pytest.raises(CannotConnect, match="can't reach ws://memory:80"):
+            async with client.join(ROOM):
+                pass
+        world.hall = hall
+        with pytest.raises(BadGatheringId):
+            async with client.join("a/b"):
+                pass
+    with pytest.raises(Left):
+        async with client.join(ROOM):
+            pass
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["http://x", "ws://", "ws://u:secret@x", "ws://x/?token=secret", "ws://x:99999", "ws://x/ä"],
+)
+async def test_a_bad_url_is_refused_without_its_secrets(url: str) -> None:
+    with pytest.raises(BadSetting) as caught:
+        async with open_client(url):
+            pass
+    assert "secret" not in str(caught.value)
+
+
+async def test_leaving_says_goodbye(autojump_clock: MockClock) -> None:
+    async with a_world(empty_timeout=0.0) as (world, client):
+        assert world.hall is not None
+        async with client.join(ROOM):
+            assert world.hall.snapshot().onlookers == 1
+        await trio.lowlevel.checkpoint()
+        await wait_all_tasks_blocked()
+        assert world.hall.gatherings() == ()
+
+
+async def test_what_the_block_raises_comes_out_as_it_is(autojump_clock: MockClock) -> None:
+    async with a_world() as (_, client):
+        with pytest.raises(KeyError, match="mine"):
+            async with client.join(ROOM):
+                raise KeyError("mine")
+
+
+async def test_who_is_left_in_another_task_is_told(autojump_clock: MockClock) -> None:
+    told: list[str] = []
+    async with trio.open_nursery() as nursery, a_world() as (_, client):
+
+        async def watch(*, task_status: trio.TaskStatus[None]) -> None:
+            async with client.join(ROOM) as tournament:
+                task_status.started()
+                try:
+                    await anext(tournament)
+                except Left as left:
+                    told.append(str(left))
+
+        await nursery.start(watch)
+    assert told == ["the client was closed"]
+
+
+async def test_a_cancelled_submit_that_was_not_sent_is_withdrawn(
+    autojump_clock: MockClock,
+) -> None:
+    async with a_world() as (world, client), client.join(ROOM) as tournament:
+        assert world.hall is not None
+        await world.hall.disperse(ROOM, DispersalReason.SHUTDOWN)
+        hall, world.hall = world.hall, None
+        with trio.move_on_after(60) as scope:
+            await tournament.submit({"n": 1})
+        assert scope.cancelled_caught
+        assert tournament.unanswered == 0
+        world.hall = hall
+        await tournament.rejoin()
+        assert await tournament.submit({"n": 2}) == 1
+
+
+async def test_merged_ops_are_the_same_on_both_sides(autojump_clock: MockClock) -> None:
+    class Doubling(Sum):
+        """Logs another op than the one that was submitted."""
+
+        def judge(self, ops: Sequence[Op], submission: Submission) -> Sequence[Op]:
+            return [Op.of({"add": 2 * op.value["add"]}) for op in ops]
+
+    async with (
+        a_world(behaviour=Doubling) as (_, client),
+        client.join(ROOM, behaviour=Doubling) as author,
+        client.join(ROOM, behaviour=Doubling) as other,
+    ):
+        await author.submit_all([{"add": 1}, {"add": 2}])
+        assert [change.op for change in await take(other, 2)] == [{"add": 2}, {"add": 4}]
+        assert author.snapshot() == other.snapshot() == {"total": 6}
+
+
+async def test_who_judges_otherwise_takes_the_servers_state(autojump_clock: MockClock) -> None:
+    class Miser(Sum):
+        """An older version of the behaviour, which refuses what the server takes."""
+
+        def judge(self, ops: Sequence[Op], submission: Submission) -> Sequence[Op]:
+            raise OpRejected("never")
+
+    async with (
+        a_world(behaviour=Sum) as (world, client),
+        client.join(ROOM, behaviour=Miser) as miser,
+        client.join(ROOM, behaviour=Sum) as other,
+    ):
+        assert await miser.submit({"add": 3}) == 1
+        await other.submit({"add": 4})
+        await until(lambda: miser.seq == 2, lambda: miser._session.exchange.news)
+        assert miser.snapshot() == {"total": 7}
+        assert world.opened == 3
+        # Its own op isn't somebody else's for that.
+        assert [change.op for change in await take(miser, 1)] == [{"add": 4}]
