@@ -70,8 +70,9 @@ class Changes:
 
     def pass_over(self, seqs: range) -> None:
         """These ops are the reader's own."""
-        if seqs.stop - 1 > self.position and (not self._own or self._own[-1].stop <= seqs.start):
-            self._own.append(seqs)
+        known = self._own[-1].stop if self._own else self.position + 1
+        if seqs.stop > known:
+            self._own.append(range(max(known, seqs.start), seqs.stop))
         self.arrived = max(self.arrived, seqs.stop - 1)
 
     def skip_to(self, seq: int) -> None:

@@ -1,0 +1,243 @@
+"""The replica and its changes, against a model of a server: any order of losses and answers."""
+
+from typing import Any
+
+import pytest
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+
+from squire_gatherings.rules.behaviour import encode_state
+from squire_gatherings.rules.changes import Change, Changes, Missing
+from squire_gatherings.rules.replica import Diverged, Gap, Replica
+from squire_gatherings.values.messages import Dispersed
+from squire_gatherings.values.op import Op
+from tests.support import Sum
+
+
+class AllOps(Sum):
+    """A state in which every op shows, and its order."""
+
+    def __init__(self) -> None:
+        self.ops: list[int] = []
+
+    def judge(self, ops: Any, submission: Any) -> Any:
+        return ops
+
+    def fold(self, op: Op) -> None:
+        self.ops.append(op.value["n"])
+
+    def snapshot(self) -> Any:
+        return self.ops
+
+    def restore(self, snapshot: Any) -> None:
+        self.ops = list(snapshot)
+
+
+class ReplicaMachine(RuleBasedStateMachine):
+    """One client of a server that is a list; what is between them may be lost at any moment."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.log: list[tuple[int, str | None]] = []
+        """The server's log: each op's number, and the id of our sync, or None."""
+        self.applied: dict[str, range] = {}
+        self.replica = Replica(Changes(max_bytes=60), AllOps, optimistic=True)
+        self.replica.changes.begin(0, 0)
+        self.connected = True
+        self.told = 0
+        """What the server has sent on this connection."""
+        self.unsent: list[str] = []
+        self.at_server: list[str] = []
+        self.seen: list[int] = []
+        self.numbers = iter(range(10**9))
+
+    # The server.
+
+    def _apply(self, sync_id: str) -> None:
+        if sync_id not in self.applied:
+            numbers = [op.value["n"] for op in self.replica.pending[sync_id].sync.ops]
+            first = len(self.log) + 1
+            self.log.extend((number, sync_id) for number in numbers)
+            self.applied[sync_id] = range(first, len(self.log) + 1)
+
+    def _forward(self, up_to: int) -> None:
+        if self.told < up_to:
+            ops = tuple(Op.of({"n": number}) for number, _ in self.log[self.told : up_to])
+            self.replica.arrived(self.told + 1, ops, (None,) * len(ops))
+            self.told = up_to
+
+    @rule(count=st.integers(1, 3))
+    def others_submit(self, count: int) -> None:
+        self.log.extend((next(self.numbers), None) for _ in range(count))
+
+    @precondition(lambda self: self.connected)
+    @rule(data=st.data())
+    def server_forwards(self, data: Any) -> None:
+        end = self.told
+        # Our own ops of this connection aren't forwarded: they come with their answer.
+        while end < len(self.log) and self.log[end][1] not in self.at_server:
+            end += 1
+        if end > self.told:
+            self._forward(data.draw(st.integers(self.told + 1, end)))
+
+    @precondition(lambda self: self.connected and self.at_server)
+    @rule(answer=st.booleans())
+    def server_processes(self, answer: bool) -> None:
+        sync_id = self.at_server.pop(0)
+        self._apply(sync_id)
+        if answer:
+            seqs = self.applied[sync_id]
+            self._forward(seqs.start - 1)
+            self.replica.synced(sync_id, tuple(seqs))
+            if self.told == seqs.start - 1:
+                self.told = seqs.stop - 1
+        else:
+            self.lose()
+
+    @precondition(lambda self: self.connected and self.at_server)
+    @rule()
+    def server_refuses(self) -> None:
+        if self.at_server[0] not in self.applied:
+            assert self.replica.failed(self.at_server.pop(0))
+
+    # The client.
+
+    @rule(count=st.integers(1, 3))
+    def submit(self, count: int) -> None:
+        sync_id = f"s{next(self.numbers)}"
+        ops = tuple(Op.of({"n": next(self.numbers)}) for _ in range(count))
+        self.replica.submit(sync_id, ops)
+        self.unsent.append(sync_id)
+
+    @precondition(lambda self: self.connected and self.unsent)
+    @rule()
+    def send(self) -> None:
+        sync_id = self.unsent.pop(0)
+        self.replica.pending[sync_id].sent = True
+        self.at_server.append(sync_id)
+
+    @rule()
+    def lose(self) -> None:
+        self.connected = False
+        # What the server had received it may still apply.
+        self.replica.lost()
+        self.at_server.clear()
+
+    @precondition(lambda self: not self.connected and self.replica.pending)
+    @rule(data=st.data())
+    def server_applies_what_was_sent_before(self, data: Any) -> None:
+        doubtful = [p.sync.id for p in self.replica.pending.values() if p.in_doubt]
+        if doubtful:
+            self._apply(data.draw(st.sampled_from(doubtful)))
+
+    @precondition(lambda self: not self.connected)
+    @rule(by_state=st.booleans())
+    def reconnect(self, by_state: bool) -> None:
+        self.connected = True
+        self.unsent = list(self.replica.pending)
+        if by_state and len(self.log) > self.replica.seq:
+            self.told = len(self.log)
+            state = AllOps()
+            state.ops = [number for number, _ in self.log]
+            self.replica.restored(len(self.log), encode_state(state))
+        else:
+            self.told = self.replica.seq
+
+    @rule()
+    def read(self) -> None:
+        taken = self.replica.changes.take()
+        if isinstance(taken, Change):
+            self.seen.append(taken.seq)
+            assert taken.op["n"] == self.log[taken.seq - 1][0]
+        elif isinstance(taken, Missing):
+            page = self.log[taken.since : taken.since + 2]
+            ops = tuple(Op.of({"n": number}) for number, _ in page)
+            self.replica.changes.refill(taken.since + 1, ops, (None,) * len(ops))
+
+    @rule()
+    def forget_and_start_over(self) -> None:
+        self.lose()
+        self.replica.start_over()
+
+    # What always holds.
+
+    @invariant()
+    def each_change_once_in_order_and_none_of_ours(self) -> None:
+        assert self.seen == sorted(set(self.seen))
+        assert all(self.log[seq - 1][1] is None for seq in self.seen)
+        passed = self.replica.changes.position
+        theirs = [seq for seq, (_, own) in enumerate(self.log, 1) if own is None and seq <= passed]
+        assert self.seen == theirs
+
+    @invariant()
+    def the_state_is_a_beginning_of_the_log_and_then_what_is_ours(self) -> None:
+        shown = self.replica.snapshot()
+        numbers = [number for number, _ in self.log]
+        pending = [op.value["n"] for p in self.replica.pending.values() for op in p.sync.ops]
+        certain = shown[: len(shown) - len(pending)]
+        assert certain == numbers[: len(certain)]
+        assert shown[len(certain) :] == pending
+
+    def teardown(self) -> None:
+        """Let everything come to rest: then the client has the whole log, and no doubts."""
+        if not self.connected:
+            self.reconnect(by_state=False)
+        while self.unsent or self.at_server:
+            while self.unsent:
+                self.send()
+            self.server_processes(answer=True)
+        self._forward(len(self.log))
+        assert self.replica.snapshot() == [number for number, _ in self.log]
+        # Each op is taken once, and each but the last page of two is fetched before.
+        for _ in range(2 * len(self.log) + 2):
+            self.read()
+        self.each_change_once_in_order_and_none_of_ours()
+        assert self.replica.changes.position == len(self.log)
+
+
+ReplicaMachine.TestCase.settings = settings(max_examples=200, stateful_step_count=40, deadline=None)
+TestReplica = ReplicaMachine.TestCase
+
+
+def ops(*numbers: int) -> tuple[Op, ...]:
+    return tuple(Op.of({"n": number}) for number in numbers)
+
+
+def test_a_gap_is_noticed_and_a_repetition_ignored() -> None:
+    replica = Replica(Changes(1000), AllOps)
+    replica.changes.begin(0, 0)
+    assert replica.arrived(1, ops(1, 2), (None, None))
+    assert not replica.arrived(1, ops(1, 2), (None, None))
+    assert replica.arrived(2, ops(2, 3), (None, None))
+    with pytest.raises(Gap):
+        replica.arrived(5, ops(5), (None,))
+    assert replica.snapshot() == [1, 2, 3]
+
+
+def test_another_judgement_is_noticed() -> None:
+    class Dropping(AllOps):
+        def judge(self, ops: Any, submission: Any) -> Any:
+            return ops[1:]
+
+    replica = Replica(Changes(1000), Dropping)
+    replica.changes.begin(0, 0)
+    replica.submit("s", ops(1, 2))
+    with pytest.raises(Diverged, match="logged 2 ops, we would have 1"):
+        replica.synced("s", (1, 2))
+
+
+def test_an_end_comes_after_what_was_before_it() -> None:
+    changes = Changes(1000)
+    changes.begin(0, 0)
+    notice = Dispersed("room", "i", "idle", 3, 1.0)
+    changes.add(1, "a", Op.of({}))
+    changes.pass_over(range(2, 3))
+    changes.end(notice)
+    changes.add(3, "a", Op.of({}))
+    assert [changes.take() for _ in range(4)] == [
+        Change(1, "a", {}),
+        notice,
+        Change(3, "a", {}),
+        None,
+    ]
