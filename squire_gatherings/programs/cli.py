@@ -5,6 +5,8 @@ import sys
 import click
 
 from squire_gatherings.programs.serve import CannotListen, serve
+from squire_gatherings.programs.submit import submit
+from squire_gatherings.programs.watch import watch
 from squire_gatherings.values.errors import GatheringsError
 
 
@@ -24,6 +26,8 @@ def cli() -> None:
 
 
 cli.add_command(serve)
+cli.add_command(watch)
+cli.add_command(submit)
 
 
 def main() -> None:
@@ -32,18 +36,10 @@ def main() -> None:
         sys.exit(cli.main(prog_name="squire-gatherings", standalone_mode=False) or 0)
     except click.ClickException as error:
         _complain(error.format_message())
-    except click.Abort:
+    except (click.Abort, KeyboardInterrupt):
         sys.exit(130)
     except (GatheringsError, CannotListen) as error:
         _complain(str(error))
-    except ExceptionGroup as group:
-        expected = group.subgroup((GatheringsError, CannotListen))
-        if expected is None or group.split((GatheringsError, CannotListen))[1] is not None:
-            raise
-        error_in_group: BaseException = expected
-        while isinstance(error_in_group, BaseExceptionGroup):
-            error_in_group = error_in_group.exceptions[0]
-        _complain(str(error_in_group))
 
 
 def _complain(message: str) -> None:

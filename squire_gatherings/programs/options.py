@@ -56,3 +56,10 @@ option = partial(click.option, show_default=True, show_envvar=True)
 
 ENVIRONMENT = {"auto_envvar_prefix": "SQUIRE"}
 """Of a command: each of its options may come from the environment."""
+
+TOKEN = click.option(
+    "--token",
+    envvar="SQUIRE_TOKEN",
+    show_envvar=True,
+    help="Goes into the join. Better in the environment: others can read a command line.",
+)

@@ -11,6 +11,7 @@ import trio
 from attrs import frozen
 
 from squire_gatherings.actors.hall import open_hall
+from squire_gatherings.actors.nurseries import open_hidden_nursery
 from squire_gatherings.edges.stores import open_store
 from squire_gatherings.edges.websocket import Server, ServerSettings
 from squire_gatherings.edges.websocket import serve as serve_websockets
@@ -135,7 +136,7 @@ async def run_server(
             # Once the hall is closed nobody waits for what is still queued.
             open_store(store, flush_timeout=MARGIN) as opened,
             open_hall(store=opened, settings=hall_settings) as hall,
-            trio.open_nursery() as nursery,
+            open_hidden_nursery() as nursery,
         ):
             try:
                 server: Server = await nursery.start(

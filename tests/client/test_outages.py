@@ -112,6 +112,40 @@ async def test_patience_has_an_end(autojump_clock: MockClock) -> None:
             await tournament.rejoin()
 
 
+async def test_a_server_that_starts_later_is_waited_for(autojump_clock: MockClock) -> None:
+    async with a_world(client_settings={"join_patience": 60.0}) as (world, client):
+        hall, world.hall = world.hall, None
+        start = trio.current_time()
+        with pytest.raises(CannotConnect):
+            async with client.join(ROOM):
+                pass
+        assert 60 <= trio.current_time() - start <= 90
+        async with trio.open_nursery() as nursery:
+
+            @nursery.start_soon
+            async def serve_later() -> None:
+                await trio.sleep(30)
+                world.hall = hall
+
+            async with client.join(ROOM) as tournament:
+                assert await tournament.submit({"n": 1}) == 1
+
+
+async def test_patience_counts_from_when_it_was_woken(autojump_clock: MockClock) -> None:
+    async with (
+        a_world(client_settings={"patience": 60.0}) as (world, client),
+        client.join(ROOM) as tournament,
+    ):
+        assert [change async for change in tournament] == []
+        hall, world.hall = world.hall, None
+        await trio.sleep(1000)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(tournament.submit, {"n": 1})
+            await trio.sleep(10)
+            world.hall = hall
+        assert tournament.seq == 1
+
+
 async def test_moved_reconnects_at_once(autojump_clock: MockClock) -> None:
     async with a_world() as (world, client), client.join(ROOM) as tournament:
         assert world.hall is not None

@@ -51,9 +51,10 @@ class Client:
         they're refused. Iterating gives what comes after the join, or after the op `since`.
         `client_id` (random, if not given) makes sync ids repeatable by another process.
 
-        Raises `BadGatheringId`, `CannotConnect` if the first attempt fails, `Unauthorized`,
-        `BadBase` if there's no op `since`. Cancelled or not, leaving says goodbye to the
-        server for at most `close_timeout` seconds.
+        Raises `BadGatheringId`, `Unauthorized`, `BadBase` if there's no op `since`, and
+        `CannotConnect` if the server can't be reached: within `join_patience` seconds, by
+        default at the first attempt. Cancelled or not, leaving says goodbye to the server
+        for at most `close_timeout` seconds.
         """
         check_gathering_id(gathering_id)
         if self._closed:

@@ -65,6 +65,7 @@ class Session:
         Raises why the first join failed, and afterwards only what a behaviour raises: why
         it ended for good is `exchange.failure`.
         """
+        self._outage_since = trio.current_time()
         try:
             while True:
                 # Nothing but a pause that grows: who waited has everything afterwards.
@@ -88,10 +89,10 @@ class Session:
             self.exchange.fail(Left(f"{self.gathering_id} was left"))
 
     def _is_hopeless(self, _: RetryCallState) -> bool:
-        patience, since = self.settings.patience, self._outage_since
-        if not self._began or patience is None or since is None:
-            return not self._began
-        return trio.current_time() - since >= patience
+        patience = self.settings.patience if self._began else self.settings.join_patience
+        if patience is None or self._outage_since is None:
+            return False
+        return trio.current_time() - self._outage_since >= patience
 
     async def _stay(self, task_status: trio.TaskStatus[None]) -> None:
         """Be connected once, and asleep if it ends so. Raises `Lost` where a pause is due."""
@@ -122,13 +123,13 @@ class Session:
     async def _sleep(self, notice: Dispersed) -> None:
         exchange = self.exchange
         exchange.replica.changes.end(notice)
-        self._outage_since = None
         exchange.wanted = trio.Event()
         self.asleep = not exchange.is_waiting
         exchange.tell()
         if self.asleep:
             await exchange.wanted.wait()
             self.asleep = False
+        self._outage_since = trio.current_time()
 
     def _give_up(self, ending: Dispersed | Lost) -> None:
         """Raise why the session is over, or after which loss to pause; or note that loss."""

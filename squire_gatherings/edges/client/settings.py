@@ -23,6 +23,9 @@ class ClientSettings:
     max_pause: float = field(default=30.0, validator=positive)
     """The longest pause before any attempt."""
 
+    join_patience: float = field(default=0.0, validator=not_negative)
+    """For how long the first join of a gathering is tried again; 0: one attempt."""
+
     patience: float | None = field(default=None, validator=attrs.validators.optional(positive))
     """How long an outage may last before the client gives up; None: for ever."""
 

@@ -1,0 +1,122 @@
+"""`watch`: prints what happens in a gathering, until it disperses."""
+
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import click
+import trio
+
+from squire_gatherings.client import Tournament, open_client
+from squire_gatherings.programs.lines import print_json, printable
+from squire_gatherings.programs.options import ENVIRONMENT, TOKEN, option
+from squire_gatherings.programs.units import format_duration
+
+
+@click.command("watch", context_settings=ENVIRONMENT)
+@click.argument("url")
+@click.argument("gathering_id", metavar="ID")
+@option("--since", type=click.IntRange(0), help="Begin after this seq, not with what comes now.")
+@option("--count", type=click.IntRange(1), help="Stop after so many ops.")
+@option("--json", "as_json", is_flag=True, help="One JSON object a line.")
+@TOKEN
+def watch(
+    url: str,
+    gathering_id: str,
+    since: int | None,
+    count: int | None,
+    as_json: bool,
+    token: str | None,
+) -> None:
+    """Print what happens in the gathering ID of the server at URL, live.
+
+    Each op is a line: its seq, who submitted it (or -), and the op. On a terminal the time
+    left until the gathering disperses runs along, at least so much. Ends when the
+    gathering disperses. Joining counts as activity, and so does acknowledging what came:
+    who watches is an onlooker.
+
+    \b
+    With --json, each line has a type:
+      joined     gathering, seq, expires_in (seconds)
+      op         seq, by, op
+      dispersed  reason, seq, idle_for (seconds)
+
+    \b
+    Examples:
+      squire-gatherings watch ws://127.0.0.1:8765 friday-night
+      squire-gatherings watch ws://127.0.0.1:8765 friday-night --since 0 --json
+    """
+    trio.run(_watch, url, gathering_id, since, count, as_json, token)
+
+
+async def _watch(
+    url: str,
+    gathering_id: str,
+    since: int | None,
+    count: int | None,
+    as_json: bool,
+    token: str | None,
+) -> None:
+    async with (
+        open_client(url, token=token) as client,
+        client.join(gathering_id, behaviour=None, since=since) as tournament,
+        _time_left(tournament, shown=sys.stderr.isatty() and not as_json),
+    ):
+        seq, left = tournament.seq, tournament.expires_in or 0.0
+        if as_json:
+            print_json(type="joined", gathering=gathering_id, seq=seq, expires_in=left)
+        else:
+            _say(f"joined {gathering_id} at seq {seq}; unused, it disperses in {_whole(left)}")
+        printed = 0
+        async for change in tournament:
+            if as_json:
+                print_json(type="op", seq=change.seq, by=change.by, op=change.op)
+            else:
+                by = "-" if change.by is None else printable(change.by)
+                _say(f"{change.seq}  {by}  {printable(change.op)}")
+            printed += 1
+            if printed == count:
+                return
+        notice = tournament.dispersed
+        assert notice is not None
+        if as_json:
+            print_json(
+                type="dispersed", reason=notice.reason, seq=notice.seq, idle_for=notice.idle_for
+            )
+        else:
+            reason = printable(notice.reason).strip('"')
+            unused = format_duration(notice.idle_for)
+            _say(f"dispersed ({reason}) at seq {notice.seq}, unused for {unused}")
+
+
+@asynccontextmanager
+async def _time_left(tournament: Tournament, *, shown: bool) -> AsyncIterator[None]:
+    """Show the time left on the last line of the terminal, while the block runs."""
+    if not shown:
+        yield
+        return
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(_show_time_left, tournament)
+        yield
+        nursery.cancel_scope.cancel()
+    print("\r\x1b[K", end="", file=sys.stderr, flush=True)
+
+
+async def _show_time_left(tournament: Tournament) -> None:
+    while True:
+        left = tournament.expires_in
+        if tournament.is_connected and left is not None:
+            text = f"disperses in {_whole(left)}"
+        else:
+            text = "not connected"
+        print(f"\r\x1b[K{text}", end="", file=sys.stderr, flush=True)
+        await trio.sleep(1)
+
+
+def _say(line: str) -> None:
+    # Where the time left is shown, the line begins anew.
+    print(f"\r\x1b[K{line}" if sys.stderr.isatty() and sys.stdout.isatty() else line, flush=True)
+
+
+def _whole(seconds: float) -> str:
+    return format_duration(round(seconds)) if seconds >= 1 else format_duration(seconds)

@@ -1,0 +1,96 @@
+"""A proxy that cuts, stalls, delays and truncates at random, as often as it's told to."""
+
+from collections import Counter
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from random import Random
+
+import trio
+from attrs import define, field
+
+KINDS = ("cut", "stall", "delay", "truncate")
+
+
+class _Cut(Exception):
+    """This connection has had it."""
+
+
+@define(eq=False)
+class FaultyProxy:
+    """Passes bytes on to `host`:`port`, and on average every `spacing` pieces does a fault.
+
+    A *cut* closes both sides at once; *truncate* passes a part of the piece on first;
+    *delay* holds one direction up for a moment; *stall* passes nothing more on, in
+    either direction, until the client gives up.
+    """
+
+    host: str
+    port: int
+    random: Random
+    wanted: int
+    """How many faults to do; afterwards it is a good proxy."""
+    spacing: int
+    moment: float = 0.005
+    """Seconds that a delay takes at most."""
+    faults: Counter[str] = field(factory=Counter)
+    address: tuple[str, int] = ("", 0)
+
+    async def serve(self, client: trio.SocketStream) -> None:
+        stalled = trio.Event()
+        try:
+            server = await trio.open_tcp_stream(self.host, self.port)
+        except OSError:
+            await trio.aclose_forcefully(client)
+            return
+        async with client, server:
+            try:
+                async with trio.open_nursery() as nursery:
+                    nursery.start_soon(self._pass_on, client, server, stalled)
+                    nursery.start_soon(self._pass_on, server, client, stalled)
+            except* (_Cut, trio.BrokenResourceError, trio.ClosedResourceError):
+                await trio.aclose_forcefully(client)
+                await trio.aclose_forcefully(server)
+
+    async def _pass_on(
+        self, source: trio.SocketStream, target: trio.SocketStream, stalled: trio.Event
+    ) -> None:
+        while True:
+            piece = await source.receive_some(self.random.choice((7, 100, 4096)))
+            if not piece:
+                # Whoever closes does so to both.
+                raise _Cut
+            if stalled.is_set():
+                continue
+            match self._fault():
+                case "cut":
+                    raise _Cut
+                case "truncate":
+                    await target.send_all(piece[: self.random.randrange(len(piece))])
+                    raise _Cut
+                case "stall":
+                    stalled.set()
+                    continue
+                case "delay":
+                    await trio.sleep(self.random.uniform(0, self.moment))
+            await target.send_all(piece)
+
+    def _fault(self) -> str | None:
+        if self.faults.total() >= self.wanted or self.random.randrange(self.spacing):
+            return None
+        kind = self.random.choice(KINDS)
+        self.faults[kind] += 1
+        return kind
+
+
+@asynccontextmanager
+async def open_faulty_proxy(
+    host: str, port: int, *, seed: int, faults: int, spacing: int
+) -> AsyncIterator[FaultyProxy]:
+    """Listen on a port of its own until the block is left."""
+    proxy = FaultyProxy(host, port, Random(seed), faults, spacing)
+    async with trio.open_nursery() as nursery:
+        listeners = await trio.open_tcp_listeners(0, host="127.0.0.1")
+        proxy.address = listeners[0].socket.getsockname()[:2]
+        nursery.start_soon(trio.serve_listeners, proxy.serve, listeners)
+        yield proxy
+        nursery.cancel_scope.cancel()
