@@ -50,10 +50,11 @@ class World:
         self.nursery.start_soon(serve_stream, self.hall, theirs, self.settings)
         return ours
 
-    def cut(self) -> None:
-        """Break the last connection, as a network does: without a word."""
-        for half in (self.streams[-1].send_stream, self.streams[-1].receive_stream):
-            half.close()
+    def cut(self, back: int = 0) -> None:
+        """Break the last connection, or an earlier one, as a network does: without a word."""
+        stream = self.streams[-1 - back]
+        stream.send_stream.close()
+        stream.receive_stream.close()
 
 
 @asynccontextmanager

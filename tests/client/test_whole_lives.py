@@ -1,0 +1,160 @@
+"""Whole lives of clients at random: submits, cuts, dispersals, crashes, restarts, days gone by."""
+
+from typing import Any
+
+import trio
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from trio.testing import MockClock
+
+from squire_gatherings import DispersalReason
+from squire_gatherings.client import Tournament
+from squire_gatherings.edges.stores import MemoryStore
+from squire_gatherings.values.errors import StoreUnavailable
+from squire_gatherings.values.log import Append
+from tests.client.world import ROOM, World, a_world
+
+CLIENTS = 3
+IDLE_TIMEOUT = 100.0
+who = st.integers(0, CLIENTS - 1)
+naps = st.sampled_from([0.01, 0.1, 1.0, 30.0, 99.9, 250.0])
+steps = st.lists(
+    st.one_of(
+        st.tuples(st.just("submit"), who, st.integers(1, 3)),
+        st.tuples(st.just("cut"), who, st.none()),
+        st.tuples(st.just("abandon"), who, st.sampled_from([0.0, 0.05, 0.5])),
+        st.tuples(
+            st.just("sleep"), st.none(), naps
+        ),
+        st.tuples(st.just("disperse"), st.none(), st.sampled_from(list(DispersalReason)[:2])),
+        st.tuples(st.just("disperse"), st.none(), st.sampled_from(list(DispersalReason)[3:])),
+        st.tuples(st.just("store"), st.none(), st.booleans()),
+        st.tuples(st.just("rejoin"), who, st.none()),
+    ),
+    max_size=25,
+)
+
+
+class Moody(MemoryStore):
+    """Takes its time, and is away now and then."""
+
+    is_away = False
+
+    def append_nowait(self, append: Append) -> bool:
+        return False
+
+    async def append(self, append: Append) -> None:
+        await trio.sleep(0.03)
+        if self.is_away:
+            raise StoreUnavailable("away")
+        super().append_nowait(append)
+
+
+class Life:
+    """One client: what it was told of its own submits, and what it saw of the others'."""
+
+    def __init__(self, name: int) -> None:
+        self.name = name
+        self.own: dict[int, int] = {}
+        self.seen: dict[int, int] = {}
+        self.order: list[int] = []
+        self.ends = 0
+        self.abandoned: set[int] = set()
+
+    async def submit(self, tournament: Tournament, numbers: list[int]) -> None:
+        seqs = await tournament.submit_all({"n": number} for number in numbers)
+        for seq, number in zip(seqs, numbers, strict=True):
+            assert seq not in self.own
+            self.own[seq] = number
+
+    async def abandon(self, tournament: Tournament, number: int, after: float) -> None:
+        with trio.move_on_after(after):
+            await self.submit(tournament, [number])
+            return
+        self.abandoned.add(number)
+
+    async def look_on(self, tournament: Tournament) -> None:
+        while True:
+            async for change in tournament:
+                assert change.seq not in self.seen
+                self.seen[change.seq] = change.op["n"]
+                self.order.append(change.seq)
+            assert tournament.dispersed is not None
+            assert tournament.dispersed.reason in ("idle", "empty", "admin")
+            self.ends += 1
+
+
+async def live(script: list[tuple[str, Any, Any]]) -> None:
+    store = Moody()
+    lives = [Life(name) for name in range(CLIENTS)]
+    numbers = iter(range(10**6))
+    async with (
+        a_world(
+            store=store,
+            idle_timeout=IDLE_TIMEOUT,
+            client_settings={"max_changes": 30, "max_pause": 5.0},
+        ) as (world, client),
+        client.join(ROOM, since=0) as one,
+        client.join(ROOM, since=0) as two,
+        client.join(ROOM, since=0) as three,
+        trio.open_nursery() as looking,
+    ):
+        tournaments = (one, two, three)
+        for life, tournament in zip(lives, tournaments, strict=True):
+            looking.start_soon(life.look_on, tournament)
+        async with trio.open_nursery() as nursery:
+            for what, index, detail in script:
+                match what:
+                    case "submit":
+                        made = [next(numbers) for _ in range(detail)]
+                        nursery.start_soon(lives[index].submit, tournaments[index], made)
+                    case "abandon":
+                        nursery.start_soon(
+                            lives[index].abandon, tournaments[index], next(numbers), detail
+                        )
+                    case "rejoin":
+                        nursery.start_soon(tournaments[index].rejoin)
+                    case _:
+                        await happen(world, store, what, index, detail)
+            store.is_away = False
+        # What was submitted is answered. Once all have heard of all ends, wake them: who is
+        # asleep, and who is only pausing, then catches up.
+        await trio.sleep(20)
+        for tournament in tournaments:
+            await tournament.rejoin()
+        await trio.sleep(20)
+        assert [tournament.unanswered for tournament in tournaments] == [0, 0, 0]
+        logs = [{**life.own, **life.seen} for life in lives]
+        assert world.hall is not None
+        fetched = await world.hall.fetch(ROOM, since=0)
+        assert isinstance(fetched.ops, tuple)
+        log = dict(enumerate((op.value["n"] for op in fetched.ops), start=1))
+        assert len(set(log.values())) == len(log)
+        for life, known, tournament in zip(lives, logs, tournaments, strict=True):
+            # Everything, but for what it gave up waiting for, and that is its own.
+            lacking = {n for seq, n in log.items() if seq not in known}
+            assert lacking <= life.abandoned
+            assert all(log[seq] == number for seq, number in known.items())
+            assert not life.own.keys() & life.seen.keys()
+            assert life.order == sorted(life.order)
+            assert tournament.snapshot() == len(log)
+        looking.cancel_scope.cancel()
+
+
+async def happen(world: World, store: Moody, what: str, index: Any, detail: Any) -> None:
+    match what:
+        case "cut" if world.opened > index:
+            world.cut(index)
+        case "sleep":
+            await trio.sleep(detail)
+        case "disperse":
+            assert world.hall is not None
+            await world.hall.disperse(ROOM, detail)
+        case "store":
+            store.is_away = detail
+
+
+@settings(max_examples=150, deadline=None)
+@given(steps)
+def test_whole_lives(script: list[tuple[str, Any, Any]]) -> None:
+    trio.run(live, script, clock=MockClock(autojump_threshold=0))
