@@ -42,7 +42,7 @@ class ReplicaMachine(RuleBasedStateMachine):
         self.log: list[tuple[int, str | None]] = []
         """The server's log: each op's number, and the id of our sync, or None."""
         self.applied: dict[str, range] = {}
-        self.replica = Replica(Changes(max_bytes=60), AllOps, optimistic=True)
+        self.replica = Replica(Changes(max_bytes=20), AllOps, optimistic=True)
         self.replica.changes.begin(0, 0)
         self.connected = True
         self.told = 0
