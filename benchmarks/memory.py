@@ -1,0 +1,128 @@
+"""Memory of an idle gathering: resident bytes each, next to the floor, and object by object.
+
+The floor is what Trio alone needs for "a task with a nursery, a `move_on_at` scope and one
+slotted object, started with `nursery.start`". Each figure comes from a process of its own:
+resident memory with so many alive, less that before, per gathering. (Linux.)
+"""
+
+import argparse
+import gc
+import json
+import subprocess
+import sys
+import tracemalloc
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import trio
+from attrs import define
+
+from benchmarks.leaks import Sink, resident
+from squire_gatherings import Hall, open_hall
+
+KINDS = {
+    "floor": "the floor: task, nursery, scope, slotted object",
+    "opened": "a gathering that was opened, and that nobody joined",
+    "used": "one that processed a submit (LogBehaviour, memory:)",
+    "joined": "one with an in-memory onlooker that acknowledged it",
+}
+
+
+@define
+class Bare:
+    """The one slotted object of the floor."""
+
+    scope: trio.CancelScope | None = None
+
+
+async def bare(one: Bare, *, task_status: trio.TaskStatus[None]) -> None:
+    async with trio.open_nursery():
+        with trio.move_on_at(trio.current_time() + 86400) as one.scope:
+            task_status.started()
+            await trio.sleep_forever()
+
+
+async def make(kind: str, hall: Hall, nursery: trio.Nursery, index: int, kept: list[Any]) -> None:
+    name = f"room-{index}"
+    if kind == "floor":
+        kept.append(Bare())
+        await nursery.start(bare, kept[-1])
+    elif kind == "opened":
+        await hall.open(name)
+    elif kind == "used":
+        await hall.submit(name, [{"n": index}])
+    else:
+        kept.append(await hall.join(name, Sink()))
+
+
+@asynccontextmanager
+async def some(kind: str, count: int) -> AsyncIterator[None]:
+    """Keep so many alive while the block runs."""
+    async with open_hall() as hall, trio.open_nursery() as nursery:
+        kept: list[Any] = []
+        for index in range(count):
+            await make(kind, hall, nursery, index, kept)
+        yield
+        nursery.cancel_scope.cancel()
+
+
+async def weigh(kind: str, count: int) -> float:
+    async with some(kind, 100):
+        pass
+    before = resident()
+    async with some(kind, count):
+        return (resident() - before) / count
+
+
+async def explain(kind: str, count: int) -> list[tuple[float, float, str]]:
+    """Return bytes and blocks per gathering by the line that allocated them, largest first."""
+    async with some(kind, 100):
+        pass
+    gc.collect()
+    tracemalloc.start()
+    try:
+        async with some(kind, count):
+            gc.collect()
+            statistics = tracemalloc.take_snapshot().statistics("lineno")
+    finally:
+        tracemalloc.stop()
+    return [
+        (one.size / count, one.count / count, _place(one.traceback[0]))
+        for one in statistics
+        if one.size >= 40 * count
+    ]
+
+
+def _place(frame: tracemalloc.Frame) -> str:
+    path = Path(frame.filename)
+    lines = path.read_text().splitlines() if path.exists() else []
+    text = lines[frame.lineno - 1].strip() if 0 < frame.lineno <= len(lines) else ""
+    return f"{'/'.join(path.parts[-2:])}:{frame.lineno}  {text[:70]}"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--count", type=int, default=10_000)
+    parser.add_argument("--kinds", nargs="*", choices=KINDS, default=list(KINDS))
+    parser.add_argument("--explain", choices=KINDS, help="line by line, by tracemalloc")
+    parser.add_argument("--weigh", choices=KINDS, help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.weigh:
+        print(json.dumps(trio.run(weigh, options.weigh, options.count)))
+    elif options.explain:
+        rows = trio.run(explain, options.explain, options.count)
+        for size, blocks, place in rows:
+            print(f"{size:7.0f} B {blocks:5.1f} blocks  {place}")
+        print(f"{sum(row[0] for row in rows):7.0f} B in lines of 40 B or more")
+    else:
+        for kind in options.kinds:
+            command = [sys.executable, "-m", "benchmarks.memory", "--weigh", kind]
+            command += ["--count", str(options.count)]
+            done = subprocess.run(command, capture_output=True, text=True, check=True)
+            print(f"{json.loads(done.stdout) / 1024:6.2f} KiB  {KINDS[kind]}", flush=True)
+
+
+if __name__ == "__main__":
+    main()
