@@ -2,7 +2,7 @@
 
 import logging
 import math
-from collections import deque
+from collections.abc import Callable
 from itertools import islice
 
 import trio
@@ -50,6 +50,8 @@ class Gathering:
     settings: HallSettings
     store: Store
     behaviour: Behaviour
+    on_gone: Callable[[], None]
+    """Called last of all, when nothing is left to do."""
     incarnation: str = field(factory=new_incarnation_id)
     accepting: bool = False
     reason: DispersalReason | None = None
@@ -60,8 +62,9 @@ class Gathering:
     deadline: IdleDeadline = field(init=False)
     delivery: Delivery = field(init=False)
     requests: Requests = field(init=False)
-    _inbox: deque[tuple[Sender, Request]] = field(factory=deque)
-    _arrived: trio.lowlevel.ParkingLot = field(factory=trio.lowlevel.ParkingLot)
+    _inbox: list[tuple[Sender, Request]] = field(factory=list)
+    _sleeper: trio.lowlevel.Task | None = None
+    """Our task, while it waits for something to arrive."""
     _scope: trio.CancelScope = field(factory=trio.CancelScope)
     _snapshot_seq: int = 0
     _commit_retry_at: float = math.inf
@@ -78,7 +81,7 @@ class Gathering:
         self._inbox.append((sender, request))
         if isinstance(sender, Onlooker):
             sender.waiting += 1
-        self._arrived.unpark()
+        self._wake()
 
     def next_number(self) -> int:
         """Return a number for a new onlooker, from 1 on."""
@@ -101,7 +104,7 @@ class Gathering:
         if self.accepting:
             self.accepting = False
             self.reason = reason
-            self._arrived.unpark()
+            self._wake()
 
     def numbers(self) -> GatheringNumbers:
         """Return the operator's numbers."""
@@ -126,30 +129,35 @@ class Gathering:
         afterwards: a crash ends in a notice and a log entry. When cancelled, it gives
         notice with reason `shutdown` within `close_grace` first.
         """
-        await self._restore()
-        reason = DispersalReason.SHUTDOWN
         try:
-            async with trio.open_nursery() as nursery:
-                self.delivery = Delivery(
-                    self.id, self.settings, self.store, self.log, nursery, self.gone
-                )
-                self.requests = Requests(self)
-                self.accepting = True
-                task_status.started()
-                reason = await self._live()
-                nursery.cancel_scope.cancel()
-        except* Exception as errors:
-            reason = DispersalReason.CRASHED
-            _log.error("gathering crashed", exc_info=errors, extra=self._names())
+            await self._restore()
+            reason = DispersalReason.SHUTDOWN
+            try:
+                async with trio.open_nursery() as nursery:
+                    self.delivery = Delivery(
+                        self.id, self.settings, self.store, self.log, nursery, self.gone
+                    )
+                    self.requests = Requests(self)
+                    self.accepting = True
+                    task_status.started()
+                    # It keeps what `nursery.start` needed: a seventh of our whole memory.
+                    del task_status
+                    reason = await self._live()
+                    nursery.cancel_scope.cancel()
+            except* Exception as errors:
+                reason = DispersalReason.CRASHED
+                _log.error("gathering crashed", exc_info=errors, extra=self._names())
+            finally:
+                # Nobody is left to talk to, wherever the cancellation or the crash struck.
+                self.accepting = False
+                self.reason = reason
+                await self._disperse(reason)
+                # These refer back: without them the last reference ends it, not the next
+                # garbage collection.
+                self.delivery.on_gone = _nobody_minds
+                del self.requests
         finally:
-            # Nobody is left to talk to, wherever the cancellation or the crash struck.
-            self.accepting = False
-            self.reason = reason
-            await self._disperse(reason)
-            # These refer back: without them the last reference ends it, not the next
-            # garbage collection.
-            self.delivery.on_gone = _nobody_minds
-            del self.requests
+            self.on_gone()
 
     async def _restore(self) -> None:
         restored = await self.store.load(self.id, recent_syncs=self.settings.recent_syncs)
@@ -173,7 +181,15 @@ class Gathering:
         """Process messages until the deadline passes or somebody says `end`."""
         while True:
             with trio.move_on_at(min(self.deadline.at, self._commit_retry_at)) as self._scope:
-                await self._turns()
+                while True:
+                    if not self._inbox and self.reason is None:
+                        self._sleeper = trio.lowlevel.current_task()
+                        await trio.lowlevel.wait_task_rescheduled(self._stop_sleeping)
+                    self._turn()
+                    if self._lookup or self._must_commit() or self.reason is not None:
+                        break
+                    if self._inbox:
+                        await trio.lowlevel.checkpoint()
             # Only here, outside the scope, may it wait for a message's sake: the deadline
             # never interrupts what is being processed.
             if self._lookup:
@@ -190,30 +206,31 @@ class Gathering:
                 empty = self.deadline.is_empty_case
                 return DispersalReason.EMPTY if empty else DispersalReason.IDLE
 
-    async def _turns(self) -> None:
-        """Wait for messages and process them, until something must be awaited."""
-        while True:
-            if not self._inbox and self.reason is None:
-                await self._arrived.park()
-            self._turn()
-            if self._lookup or self._must_commit() or self.reason is not None:
-                return
-            if self._inbox:
-                await trio.lowlevel.checkpoint()
+    def _wake(self) -> None:
+        if self._sleeper is not None:
+            trio.lowlevel.reschedule(self._sleeper)
+            self._sleeper = None
+
+    def _stop_sleeping(self, _: trio.lowlevel.RaiseCancelT) -> trio.lowlevel.Abort:
+        self._sleeper = None
+        return trio.lowlevel.Abort.SUCCEEDED
 
     def _turn(self) -> None:
         """Process what has arrived, without a checkpoint."""
-        counted = 0
-        for _ in range(min(len(self._inbox), TURN_LIMIT)):
-            sender, request = self._inbox[0]
-            if self.log.has_older and self._is_unknown(sender, request):
-                self._lookup = self._unknown()
-                break
-            self._inbox.popleft()
-            if isinstance(sender, Onlooker):
-                sender.processed()
-            self.requests.current = sender
-            counted += self.requests.process(sender, request)
+        taken = counted = 0
+        try:
+            for sender, request in self._inbox[:TURN_LIMIT]:
+                if self.log.has_older and self._is_unknown(sender, request):
+                    self._lookup = self._unknown(taken)
+                    break
+                taken += 1
+                if isinstance(sender, Onlooker):
+                    sender.processed()
+                self.requests.current = sender
+                counted += self.requests.process(sender, request)
+        finally:
+            # Also when the behaviour raises: the rest is for the next incarnation.
+            del self._inbox[:taken]
         self.requests.current = None
         now = trio.current_time()
         if counted:
@@ -232,10 +249,10 @@ class Gathering:
         key = (sender.scope, request.id)
         return key not in self.requests.verified and not self.log.knows(key)
 
-    def _unknown(self) -> tuple[SyncKey, ...]:
+    def _unknown(self, after: int) -> tuple[SyncKey, ...]:
         return tuple(
             (sender.scope, request.id)
-            for sender, request in islice(self._inbox, TURN_LIMIT)
+            for sender, request in islice(self._inbox, after, after + TURN_LIMIT)
             if isinstance(request, Sync) and self._is_unknown(sender, request)
         )
 

@@ -5,6 +5,7 @@ import secrets
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import Any
 
 import trio
@@ -53,9 +54,33 @@ class _Life:
     """The registry's entry for an incarnation, from before its restore until it is reaped."""
 
     gathering: Gathering
-    opened: trio.Event = field(factory=trio.Event)
-    gone: trio.Event = field(factory=trio.Event)
+    opened: bool = False
+    """Whether the opening is over, be it with `error`."""
+    gone: bool = False
     error: GatheringsError | None = None
+    _changed: trio.Event | None = None
+    """Made for whoever waits, which is seldom: an event in each life would be its largest part."""
+
+    def tell(self) -> None:
+        """Wake whoever waits."""
+        if self._changed is not None:
+            self._changed.set()
+            self._changed = None
+
+    async def wait_opened(self) -> None:
+        """Wait until the opening is over."""
+        while not self.opened:
+            await self._wait()
+
+    async def wait_gone(self) -> None:
+        """Wait until it is reaped."""
+        while not self.gone:
+            await self._wait()
+
+    async def _wait(self) -> None:
+        if self._changed is None:
+            self._changed = trio.Event()
+        await self._changed.wait()
 
 
 @define(eq=False)
@@ -180,9 +205,9 @@ class Hall:
         life = self._lives.get(check_gathering_id(gathering_id))
         if life is None:
             return False
-        await life.opened.wait()
+        await life.wait_opened()
         life.gathering.end(reason)
-        await life.gone.wait()
+        await life.wait_gone()
         return True
 
     async def close(self) -> None:
@@ -198,12 +223,12 @@ class Hall:
                 life.gathering.end(DispersalReason.SHUTDOWN, by=by)
             while self._lives:
                 life = next(iter(self._lives.values()))
-                await life.opened.wait()
+                await life.wait_opened()
                 life.gathering.end(DispersalReason.SHUTDOWN, by=by)
-                await life.gone.wait()
+                await life.wait_gone()
         self._nursery.cancel_scope.cancel()
         while self._lives:
-            await next(iter(self._lives.values())).gone.wait()
+            await next(iter(self._lives.values())).wait_gone()
 
     # Looking on: counts as no activity.
 
@@ -240,18 +265,24 @@ class Hall:
                 await self._start(gathering_id)
             elif life.gathering.accepting:
                 return life.gathering
-            elif not life.opened.is_set():
-                await life.opened.wait()
+            elif not life.opened:
+                await life.wait_opened()
                 if life.error is not None:
                     raise type(life.error)(*life.error.args) from life.error
             else:
-                await life.gone.wait()
+                await life.wait_gone()
 
     async def _start(self, gathering_id: str) -> None:
-        gathering = Gathering(gathering_id, self.settings, self.store, self._behaviour())
+        gathering = Gathering(
+            gathering_id,
+            self.settings,
+            self.store,
+            self._behaviour(),
+            partial(self._reap, gathering_id),
+        )
         life = self._lives[gathering_id] = _Life(gathering)
         try:
-            await self._nursery.start(self._run, life, name=f"gathering {gathering_id}")
+            await self._nursery.start(gathering.run, name=f"gathering {gathering_id}")
         except GatheringsError as error:
             life.error = error
             raise
@@ -259,17 +290,15 @@ class Hall:
             self._opened += 1
         finally:
             # Whoever waits for this opening looks again, also when it was cancelled.
-            life.opened.set()
+            life.opened = True
+            life.tell()
 
-    async def _run(self, life: _Life, *, task_status: trio.TaskStatus[None]) -> None:
-        gathering = life.gathering
-        try:
-            await gathering.run(task_status=task_status)
-        finally:
-            del self._lives[gathering.id]
-            if gathering.reason is not None:
-                self._ended[gathering.reason] += 1
-            life.gone.set()
+    def _reap(self, gathering_id: str) -> None:
+        life = self._lives.pop(gathering_id)
+        if life.gathering.reason is not None:
+            self._ended[life.gathering.reason] += 1
+        life.gone = True
+        life.tell()
 
     async def _page(self, gathering: Gathering, since: int | None) -> tuple[LoggedOp, ...]:
         after = since or 0

@@ -5,7 +5,6 @@ them; between the two they have a seq, but nobody outside may see them.
 """
 
 import zlib
-from collections import OrderedDict, deque
 from collections.abc import Iterable
 
 from attrs import define, field
@@ -48,9 +47,10 @@ class OpLog:
     """The last seq that is durable."""
     has_older: bool = False
     """Whether the store knows sync ids that aren't in memory."""
-    _tail: deque[Entry] = field(factory=deque)
+    _tail: list[Entry] = field(factory=list)
     _size: int = 0
-    _syncs: OrderedDict[SyncKey, SyncRecord] = field(factory=OrderedDict)
+    _syncs: dict[SyncKey, SyncRecord] = field(factory=dict)
+    """From the oldest to the newest."""
     _uncommitted_syncs: list[SyncRecord] = field(factory=list)
 
     def restore(self, restored: Restored) -> None:
@@ -115,7 +115,7 @@ class OpLog:
         self.committed = self.seq
         self._uncommitted_syncs.clear()
         while len(self._syncs) > self.recent_syncs:
-            self._syncs.popitem(last=False)
+            del self._syncs[next(iter(self._syncs))]
             self.has_older = True
         self._trim()
 
@@ -128,8 +128,7 @@ class OpLog:
             raise LookupError(f"seq {after + 1} is no longer in memory")
         found: list[Entry] = []
         size = 0
-        for index in range(after + 1 - self.tail_start, up_to + 1 - self.tail_start):
-            entry = self._tail[index]
+        for entry in self._tail[after + 1 - self.tail_start : up_to + 1 - self.tail_start]:
             size += len(entry.op.json)
             if found and size > max_bytes:
                 break
@@ -137,13 +136,15 @@ class OpLog:
         return found
 
     def _since(self, after: int) -> list[Entry]:
-        start = after + 1 - self.tail_start
-        return [self._tail[index] for index in range(start, len(self._tail))]
+        return self._tail[after + 1 - self.tail_start :]
 
     def _push(self, entry: Entry) -> None:
         self._tail.append(entry)
         self._size += len(entry.op.json)
 
     def _trim(self) -> None:
-        while self._size > self.tail_bytes and self.tail_start <= self.committed:
-            self._size -= len(self._tail.popleft().op.json)
+        trimmed = 0
+        while self._size > self.tail_bytes and self.tail_start + trimmed <= self.committed:
+            self._size -= len(self._tail[trimmed].op.json)
+            trimmed += 1
+        del self._tail[:trimmed]

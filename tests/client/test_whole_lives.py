@@ -23,9 +23,7 @@ steps = st.lists(
         st.tuples(st.just("submit"), who, st.integers(1, 3)),
         st.tuples(st.just("cut"), who, st.none()),
         st.tuples(st.just("abandon"), who, st.sampled_from([0.0, 0.05, 0.5])),
-        st.tuples(
-            st.just("sleep"), st.none(), naps
-        ),
+        st.tuples(st.just("sleep"), st.none(), naps),
         st.tuples(st.just("disperse"), st.none(), st.sampled_from(list(DispersalReason)[:2])),
         st.tuples(st.just("disperse"), st.none(), st.sampled_from(list(DispersalReason)[3:])),
         st.tuples(st.just("store"), st.none(), st.booleans()),
