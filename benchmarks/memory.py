@@ -1,8 +1,10 @@
-"""Memory of an idle gathering: resident bytes each, next to the floor, and object by object.
+"""Memory of an idle gathering and of an idle connection, next to the floor, line by line.
 
 The floor is what Trio alone needs for "a task with a nursery, a `move_on_at` scope and one
 slotted object, started with `nursery.start`". Each figure comes from a process of its own:
-resident memory with so many alive, less that before, per gathering. (Linux.)
+resident memory with so many alive, less that before, per gathering. A connection is
+a real WebSocket on loopback, joined to one gathering with all the others; the server is
+a process of its own, with its defaults. (Linux.)
 """
 
 import argparse
@@ -12,7 +14,7 @@ import subprocess
 import sys
 import tracemalloc
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import ExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -21,13 +23,16 @@ from attrs import define
 
 from benchmarks.leaks import Sink, resident
 from squire_gatherings import Hall, open_hall
+from tests.programs.process import serving
+from tests.websocket.raw import RawClient
 
 KINDS = {
     "floor": "the floor: task, nursery, scope, slotted object",
     "opened": "a gathering that was opened, and that nobody joined",
     "used": "one that processed a submit (LogBehaviour, memory:)",
-    "joined": "one with an in-memory onlooker that acknowledged it",
+    "joined": "one with an in-memory onlooker",
 }
+CONNECTION = "a WebSocket connection, in the server"
 
 
 @define
@@ -95,6 +100,22 @@ async def explain(kind: str, count: int) -> list[tuple[float, float, str]]:
     ]
 
 
+def weigh_connections(count: int) -> float:
+    """Return the server's resident bytes for each of so many joined connections."""
+    with serving("--store", "memory:") as (process, url), ExitStack() as stack:
+
+        def connect(some: int) -> None:
+            for _ in range(some):
+                client = stack.enter_context(RawClient(f"{url}/gatherings/room"))
+                client.say(type="join")
+                client.hear()
+
+        connect(100)
+        before = resident(process.pid)
+        connect(count)
+        return (resident(process.pid) - before) / count
+
+
 def _place(frame: tracemalloc.Frame) -> str:
     path = Path(frame.filename)
     lines = path.read_text().splitlines() if path.exists() else []
@@ -105,6 +126,7 @@ def _place(frame: tracemalloc.Frame) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--count", type=int, default=10_000)
+    parser.add_argument("--connections", type=int, default=5000)
     parser.add_argument("--kinds", nargs="*", choices=KINDS, default=list(KINDS))
     parser.add_argument("--explain", choices=KINDS, help="line by line, by tracemalloc")
     parser.add_argument("--weigh", choices=KINDS, help=argparse.SUPPRESS)
@@ -122,6 +144,7 @@ def main() -> None:
             command += ["--count", str(options.count)]
             done = subprocess.run(command, capture_output=True, text=True, check=True)
             print(f"{json.loads(done.stdout) / 1024:6.2f} KiB  {KINDS[kind]}", flush=True)
+        print(f"{weigh_connections(options.connections) / 1024:6.2f} KiB  {CONNECTION}")
 
 
 if __name__ == "__main__":

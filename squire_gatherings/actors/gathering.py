@@ -50,8 +50,8 @@ class Gathering:
     settings: HallSettings
     store: Store
     behaviour: Behaviour
-    on_gone: Callable[[], None]
-    """Called last of all, when nothing is left to do."""
+    on_gone: Callable[[str], None]
+    """Called with the id last of all, when nothing is left to do."""
     incarnation: str = field(factory=new_incarnation_id)
     accepting: bool = False
     reason: DispersalReason | None = None
@@ -157,7 +157,7 @@ class Gathering:
                 self.delivery.on_gone = _nobody_minds
                 del self.requests
         finally:
-            self.on_gone()
+            self.on_gone(self.id)
 
     async def _restore(self) -> None:
         restored = await self.store.load(self.id, recent_syncs=self.settings.recent_syncs)

@@ -5,7 +5,6 @@ import secrets
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import asynccontextmanager
-from functools import partial
 from typing import Any
 
 import trio
@@ -274,11 +273,7 @@ class Hall:
 
     async def _start(self, gathering_id: str) -> None:
         gathering = Gathering(
-            gathering_id,
-            self.settings,
-            self.store,
-            self._behaviour(),
-            partial(self._reap, gathering_id),
+            gathering_id, self.settings, self.store, self._behaviour(), self._reap
         )
         life = self._lives[gathering_id] = _Life(gathering)
         try:
