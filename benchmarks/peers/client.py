@@ -1,0 +1,207 @@
+"""The client that loads a server: one process, one scenario, one line of JSON as its result."""
+
+import argparse
+import asyncio
+import json
+import resource
+import time
+from typing import Any
+
+import uvloop
+from attrs import define, field
+from picows import WSFrame, WSListener, WSMsgType, WSTransport, ws_connect
+
+from benchmarks.peers.dialects import DIALECTS, Dialect, last_number
+from benchmarks.peers.scenarios import ALL, Scenario
+
+ACK_DELAY = 0.1
+GIVE_UP_AFTER = 10.0
+CONNECTING_AT_ONCE = 20
+
+
+@define(eq=False)
+class Room:
+    """One room, and who in it still lacks message `goal`."""
+
+    author: "Client | None" = None
+    goal: int = 0
+    lacking: int = 0
+    reached: asyncio.Event = field(factory=asyncio.Event)
+
+    def aim(self, goal: int, lacking: int) -> None:
+        self.goal, self.lacking = goal, lacking
+        self.reached.clear()
+
+    def has(self, before: int, now: int) -> None:
+        """Somebody who had everything up to `before` has everything up to `now`."""
+        if before < self.goal <= now:
+            self.lacking -= 1
+            if not self.lacking:
+                self.reached.set()
+
+
+class Client(WSListener):  # type: ignore[misc,unused-ignore]
+    """One connection."""
+
+    def __init__(self, dialect: Dialect, room: Room, echo: Any, binary: bool) -> None:
+        self.dialect = dialect
+        self.room = room
+        self.echo = echo
+        self.last = 0
+        self.acked = 0
+        self.welcome = asyncio.Event()
+        self.kind = WSMsgType.BINARY if binary else WSMsgType.TEXT
+        self.transport: WSTransport
+
+    def on_ws_connected(self, transport: WSTransport) -> None:
+        self.transport = transport
+
+    def on_ws_frame(self, transport: WSTransport, frame: WSFrame) -> None:
+        if frame.msg_type not in (WSMsgType.TEXT, WSMsgType.BINARY):
+            return
+        data = frame.get_payload_as_bytes()
+        if not self.welcome.is_set():
+            if self.dialect.is_welcome(data):
+                self.welcome.set()
+            return
+        if data == b"2":
+            self.say("3")  # Engine.IO's own ping
+            return
+        if self is self.room.author:
+            now = self.dialect.answered(data)
+            if self.echo is not None and now:
+                self.echo(self)
+        else:
+            now = last_number(data)
+        if now > self.last:
+            before, self.last = self.last, now
+            self.room.has(before, now)
+
+    def say(self, message: str | bytes) -> None:
+        self.transport.send(self.kind, message if isinstance(message, bytes) else message.encode())
+
+
+async def acknowledge(clients: list[Client]) -> None:
+    """Acknowledge lazily, as the protocol asks, spread over the interval."""
+    while True:
+        start = time.perf_counter()
+        for index, client in enumerate(clients):
+            if client.last > client.acked:
+                client.acked = client.last
+                message = client.dialect.ack(client.last)
+                if message is not None:
+                    client.say(message)
+            if index % 50 == 49:
+                ahead = ACK_DELAY * (index + 1) / len(clients)
+                await asyncio.sleep(max(0.0, start + ahead - time.perf_counter()))
+        await asyncio.sleep(max(0.0, start + ACK_DELAY - time.perf_counter()))
+
+
+async def connect(
+    url: str, dialect: Dialect, scenario: Scenario, echo: Any
+) -> tuple[list[Room], list[Client]]:
+    gate = asyncio.Semaphore(CONNECTING_AT_ONCE)
+    rooms: list[Room] = []
+    onlookers: list[Client] = []
+    binary = type(dialect).__name__ == "Crdt"
+
+    async def one(room: Room, path: str, author: bool) -> None:
+        async with gate:
+            _, client = await ws_connect(
+                lambda: Client(dialect, room, echo, binary), url + path, max_frame_size=1 << 26
+            )
+            assert isinstance(client, Client)
+            for greeting in dialect.greeting():
+                client.say(greeting)
+            await client.welcome.wait()
+        if author:
+            room.author = client
+        else:
+            onlookers.append(client)
+
+    async with asyncio.TaskGroup() as group:
+        for number in range(scenario.rooms):
+            room = Room()
+            rooms.append(room)
+            path = dialect.path(scenario.kind, f"{time.monotonic_ns():x}-{number}")
+            group.create_task(one(room, path, True))
+            for _ in range(scenario.onlookers):
+                group.create_task(one(room, path, False))
+    return rooms, onlookers
+
+
+async def fan_out(
+    room: Room, dialect: Dialect, scenario: Scenario, done: list[int], until: float
+) -> None:
+    assert room.author is not None
+    messages = dialect.messages(scenario.size)
+    n = 0
+    while time.perf_counter() < until:
+        n += scenario.burst
+        room.aim(n, scenario.onlookers + 1)
+        for _ in range(scenario.burst):
+            room.author.say(next(messages))
+        await asyncio.wait_for(room.reached.wait(), GIVE_UP_AFTER)
+        done.append(scenario.burst * scenario.onlookers)
+
+
+async def run(url: str, dialect: Dialect, scenario: Scenario, warm: float, seconds: float) -> Any:
+    answers = [0]
+    streams: dict[Client, Any] = {}
+
+    def echo(client: Client) -> None:
+        answers[0] += 1
+        client.say(next(streams[client]))
+
+    rooms, onlookers = await connect(
+        url, dialect, scenario, echo if scenario.kind == "echo" else None
+    )
+    acknowledging = asyncio.create_task(acknowledge(onlookers))
+    done: list[int] = []
+    begin = time.perf_counter()
+    async with asyncio.TaskGroup() as group:
+        if scenario.kind == "fan":
+            until = begin + warm + seconds
+            for room in rooms:
+                group.create_task(fan_out(room, dialect, scenario, done, until))
+        else:
+            for room in rooms:
+                assert room.author is not None
+                streams[room.author] = dialect.messages(scenario.size)
+                for _ in range(scenario.burst):
+                    room.author.say(next(streams[room.author]))
+        await asyncio.sleep(warm)
+        before = (sum(done), answers[0], time.perf_counter(), _cpu())
+        await asyncio.sleep(seconds)
+        elapsed = time.perf_counter() - before[2]
+        work = sum(done) - before[0] if scenario.kind == "fan" else answers[0] - before[1]
+        cpu = (_cpu() - before[3]) / elapsed
+        if scenario.kind == "echo":
+            for client in streams:
+                client.transport.disconnect()
+    acknowledging.cancel()
+    return {"rate": work / elapsed, "client_cpu": cpu}
+
+
+def _cpu() -> float:
+    used = resource.getrusage(resource.RUSAGE_SELF)
+    return used.ru_utime + used.ru_stime
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("url")
+    parser.add_argument("dialect", choices=DIALECTS)
+    parser.add_argument("scenario", choices=[one.name for one in ALL])
+    parser.add_argument("--warm", type=float, default=0.4)
+    parser.add_argument("--seconds", type=float, default=1.5)
+    options = parser.parse_args()
+    [scenario] = [one for one in ALL if one.name == options.scenario]
+    dialect = DIALECTS[options.dialect]
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        result = runner.run(run(options.url, dialect, scenario, options.warm, options.seconds))
+    print(json.dumps(result))
+
+
+if __name__ == "__main__":
+    main()

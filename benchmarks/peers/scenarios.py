@@ -1,0 +1,53 @@
+"""Scenarios: the work that every peer does."""
+
+from typing import Literal
+
+from attrs import frozen
+
+Kind = Literal["fan", "echo"]
+
+
+@frozen
+class Scenario:
+    """One kind of work.
+
+    `fan`: in each of `rooms`, one author says `burst` messages, waits until all `onlookers`
+    and itself have them, and says the next; the figure is deliveries to onlookers a second.
+    `echo`: each of `rooms` has one client with `burst` messages in flight, which come back to
+    it (for us: the sync is answered); the figure is answers a second.
+    """
+
+    name: str
+    kind: Kind
+    onlookers: int = 0
+    rooms: int = 1
+    burst: int = 1
+    size: int = 200
+    durable: bool = False
+    """Whether our own server writes to SQLite; nobody else is asked to."""
+
+
+ALL = (
+    Scenario("fan-out, 2 onlookers", "fan", onlookers=2),
+    Scenario("fan-out, 10 onlookers", "fan", onlookers=10),
+    Scenario("fan-out, 100 onlookers", "fan", onlookers=100),
+    Scenario("fan-out, 1000 onlookers", "fan", onlookers=1000),
+    Scenario("fan-out, 100 onlookers, bursts of 50", "fan", onlookers=100, burst=50),
+    Scenario("fan-out, 1000 onlookers, bursts of 50", "fan", onlookers=1000, burst=50),
+    Scenario("fan-out, 20 rooms of 50 onlookers", "fan", onlookers=50, rooms=20),
+    Scenario("fan-out, 100 onlookers, 100 B", "fan", onlookers=100, size=100),
+    Scenario("fan-out, 100 onlookers, 4 KiB", "fan", onlookers=100, size=4096),
+    Scenario("fan-out, 100 onlookers, 64 KiB", "fan", onlookers=100, size=65536),
+    Scenario("echo, 100 clients, 1 in flight", "echo", rooms=100),
+    Scenario("echo, 100 clients, 50 in flight", "echo", rooms=100, burst=50),
+    Scenario("echo, 100 clients, 1 in flight, durable", "echo", rooms=100, durable=True),
+    Scenario("echo, 100 clients, 50 in flight, durable", "echo", rooms=100, burst=50, durable=True),
+    Scenario("fan-out, 100 onlookers, durable", "fan", onlookers=100, durable=True),
+    Scenario(
+        "fan-out, 100 onlookers, bursts of 50, durable",
+        "fan",
+        onlookers=100,
+        burst=50,
+        durable=True,
+    ),
+)
