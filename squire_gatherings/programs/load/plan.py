@@ -1,0 +1,97 @@
+"""The plan: what a load test does and when; every process derives the same from it."""
+
+import random
+
+from attrs import frozen
+
+FIRST_JOINS_END = 0.45
+OTHER_JOINS_START = 0.5
+OTHER_JOINS_END = 0.95
+OPS_SPREAD = 0.5
+"""Shares of the ramp. One onlooker of each gathering joins at first, then the others, with
+pauses between in which memory is read; the gatherings begin to submit one after another
+over half a ramp, so that they neither submit nor end in lock-step."""
+
+
+@frozen(kw_only=True)
+class Plan:
+    """One load test. Times and durations are seconds; the run starts at 0."""
+
+    run: str
+    """Distinguishes this run's gatherings from all others."""
+
+    host: str
+    port: int
+    gatherings: int
+    onlookers: int
+    """In each gathering."""
+
+    rate: float
+    """Ops a second in each gathering."""
+
+    op_size: int
+    duration: float
+    ramp: float
+    churn: float
+    """Which share of the onlookers leaves and returns each minute."""
+
+    idle_fraction: float
+    slow_readers: int
+    idle_timeout: float | None
+    """What the server was started with; None where only `joined` will tell."""
+
+    retry_interval: float
+    patience: float
+    seed: int
+    processes: int
+
+    @property
+    def connections(self) -> int:
+        """How many onlookers there are."""
+        return self.gatherings * self.onlookers
+
+    @property
+    def ops_per_gathering(self) -> int:
+        """How many ops each gathering that isn't idle gets."""
+        return max(1, round(self.rate * self.duration)) if self.rate else 0
+
+    @property
+    def load_ends(self) -> float:
+        """When the last op has been due."""
+        return self.ramp * (1 + OPS_SPREAD) + self.duration
+
+    def name(self, gathering: int) -> str:
+        """Return a gathering's id."""
+        return f"load-{self.run}-{gathering}"
+
+    def joins_at(self, gathering: int, onlooker: int) -> float:
+        """Return when an onlooker first connects."""
+        if onlooker == 0:
+            return self.ramp * FIRST_JOINS_END * gathering / self.gatherings
+        others = self.onlookers - 1
+        place = (gathering * others + onlooker - 1) / (self.gatherings * others)
+        return self.ramp * (OTHER_JOINS_START + (OTHER_JOINS_END - OTHER_JOINS_START) * place)
+
+    def op_due(self, gathering: int, number: int) -> float:
+        """Return when an op of a gathering is due; the first has number 0."""
+        start = self.ramp * (1 + OPS_SPREAD * gathering / self.gatherings)
+        return start + number / self.rate
+
+    def idle_gatherings(self) -> frozenset[int]:
+        """Return the gatherings that get no ops."""
+        count = round(self.gatherings * self.idle_fraction)
+        if not self.rate:
+            count = self.gatherings
+        return frozenset(self.random("idle").sample(range(self.gatherings), count))
+
+    def slow_onlookers(self) -> frozenset[tuple[int, int]]:
+        """Return (gathering, onlooker) of those who read slowly; never a gathering's first."""
+        others = self.onlookers - 1
+        if not others:
+            return frozenset()
+        chosen = self.random("slow").sample(range(self.gatherings * others), self.slow_readers)
+        return frozenset((place // others, place % others + 1) for place in chosen)
+
+    def random(self, *purpose: object) -> random.Random:
+        """Return a source of random numbers of its own for each purpose."""
+        return random.Random(repr((self.seed, *purpose)))
