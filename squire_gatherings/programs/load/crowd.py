@@ -63,11 +63,6 @@ class Crowd:
         return any(life.members for life in self._lives.values())
 
     @property
-    def was_joined(self) -> bool:
-        """Whether its first onlooker has joined."""
-        return self.onlookers[0].feed.connection > 0
-
-    @property
     def is_settled(self) -> bool:
         """Whether nothing is to be expected: nobody's there, nobody comes, no op is due."""
         return (
@@ -174,6 +169,7 @@ class Crowd:
         """Look for lives that have ended, or should have."""
         for onlooker in self.onlookers:
             onlooker.overdue(now)
+        self._drop_what_waits_too_long(now)
         for incarnation, life in tuple(self._lives.items()):
             if not life.members:
                 if life.first_notice is not None:
@@ -181,6 +177,17 @@ class Crowd:
                     del self._lives[incarnation]
             else:
                 self._look_at(life, now)
+
+    def _drop_what_waits_too_long(self, now: float) -> None:
+        workshop = self.workshop
+        patience = workshop.plan.patience
+        while self._waiting:
+            due = workshop.start + workshop.plan.op_due(self.index, self._waiting[0])
+            if now - due < patience + AWAY_AT_MOST:
+                return
+            number = self._waiting.pop(0)
+            what = f"nobody could submit op {number} for {patience:g} s"
+            workshop.found(Finding(Kind.UNANSWERED, what), self.name)
 
     def _look_at(self, life: Life, now: float) -> None:
         patience = self.workshop.plan.patience

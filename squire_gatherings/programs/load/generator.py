@@ -20,6 +20,7 @@ from squire_gatherings.programs.load.lines import Lines
 from squire_gatherings.programs.load.plan import Plan
 from squire_gatherings.programs.load.workshop import Workshop
 
+READY = b"ready"
 REPORT_EVERY = 0.5
 WATCH_EVERY = 0.25
 LONGEST_WAIT = 600.0
@@ -44,7 +45,6 @@ class Generator:
         plan = orders.plan
         self._workshop = Workshop(plan, orders.start)
         self._phase = "loading"
-        self._first_joins_done: float | None = None
         self._unchecked = 0
         self._may_audit = trio.Event()
         self._stop = trio.Event()
@@ -96,8 +96,6 @@ class Generator:
             now = monotonic()
             for crowd in self._crowds:
                 crowd.watch(now)
-            if self._first_joins_done is None and all(crowd.was_joined for crowd in self._crowds):
-                self._first_joins_done = now - workshop.start
             over = now > workshop.start + workshop.plan.load_ends
             if over and all(crowd.is_settled for crowd in self._crowds):
                 return
@@ -144,11 +142,16 @@ class Generator:
                 connected=workshop.connected,
                 alive=sum(crowd.alive for crowd in self._crowds),
                 opening=workshop.opening,
-                first_joins_done=self._first_joins_done,
+                first_joins_done=_last(workshop.first_joined, len(self._crowds)),
+                all_joins_done=_last(workshop.joined, len(self._crowds) * workshop.plan.onlookers),
                 idle_timeout=workshop.idle_timeout,
                 ends_unchecked=self._unchecked,
             )
             await trio.to_thread.run_sync(_write, msgspec.json.encode(delta) + b"\n")
+
+
+def _last(times: list[float], expected: int) -> float | None:
+    return max(times, default=0.0) if len(times) == expected else None
 
 
 def _write(data: bytes) -> None:
@@ -159,6 +162,8 @@ def _write(data: bytes) -> None:
 async def _main() -> None:
     async with trio.lowlevel.FdStream(os.dup(sys.stdin.fileno())) as stream:
         lines = Lines(stream)
+        # Starting takes a while, and not the same in all processes: the run starts later.
+        _write(READY + b"\n")
         orders = msgspec.json.decode(await anext(lines), type=Orders)
         await Generator(orders).run(lines)
 

@@ -320,6 +320,8 @@ class Onlooker:
         workshop.opening -= 1
         workshop.connected += 1
         self._tally.counts["joins"] += 1
+        if self.feed.connection == 1:
+            workshop.came(self.number)
         self.state = State.JOINED
         self._target = joined.seq
         self._ping_sent = None
@@ -328,6 +330,9 @@ class Onlooker:
         self.life.was_processed(self._asked_at)
         try:
             workshop.learned_idle_timeout(joined.idle_timeout)
+        except Finding as finding:
+            self._found(finding)
+        try:
             self.feed.joined(joined.seq, joined.ops, self._known_before)
         finally:
             self._crowd.arrived()

@@ -7,10 +7,11 @@ from attrs import frozen
 FIRST_JOINS_END = 0.45
 OTHER_JOINS_START = 0.5
 OTHER_JOINS_END = 0.95
+MEMORY_AFTER_FIRST, MEMORY_AFTER_ALL = 0.49, 0.99
 OPS_SPREAD = 0.5
 """Shares of the ramp. One onlooker of each gathering joins at first, then the others, with
 pauses between in which memory is read; the gatherings begin to submit one after another
-over half a ramp, so that they neither submit nor end in lock-step."""
+over about half a ramp, so that they neither submit nor end in lock-step."""
 
 
 @frozen(kw_only=True)
@@ -58,7 +59,7 @@ class Plan:
     @property
     def load_ends(self) -> float:
         """When the last op has been due."""
-        return self.ramp * (1 + OPS_SPREAD) + self.duration
+        return self.ramp + self._spread + self.duration
 
     def name(self, gathering: int) -> str:
         """Return a gathering's id."""
@@ -74,8 +75,17 @@ class Plan:
 
     def op_due(self, gathering: int, number: int) -> float:
         """Return when an op of a gathering is due; the first has number 0."""
-        start = self.ramp * (1 + OPS_SPREAD * gathering / self.gatherings)
-        return start + number / self.rate
+        return self.ramp + self._spread * gathering / self.gatherings + number / self.rate
+
+    @property
+    def _spread(self) -> float:
+        """How long it takes until the last gathering has submitted its first op.
+
+        A whole number of intervals between ops, so that the ops of all come evenly.
+        """
+        if not self.rate:
+            return 0.0
+        return max(1, int(self.ramp * OPS_SPREAD * self.rate)) / self.rate
 
     def idle_gatherings(self) -> frozenset[int]:
         """Return the gatherings that get no ops."""

@@ -28,11 +28,12 @@ LOOK_FOR = 1.0
 class SlowReader:
     """One of them. Comes back after it was closed, while the load lasts."""
 
-    __slots__ = ("_crowd", "_joined", "_life", "_link", "_looking", "_sips", "client")
+    __slots__ = ("_crowd", "_joined", "_life", "_link", "_looking", "_number", "_sips", "client")
 
     def __init__(self, crowd: "Crowd", number: int) -> None:
         self._crowd = crowd
         self.client = f"{crowd.name}-{number}"
+        self._number = number
         self._sips = number % 2 == 0
         self._link: Link | None = None
         self._life: Life | None = None
@@ -76,6 +77,8 @@ class SlowReader:
         except ValueError:
             return
         if isinstance(message, messages.Joined):
+            if self._life is None:
+                self._crowd.workshop.came(self._number)
             self._joined = True
             workshop = self._crowd.workshop
             workshop.connected += 1

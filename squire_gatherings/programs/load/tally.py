@@ -62,6 +62,9 @@ class Delta(msgspec.Struct):
     """Gauges: onlookers that have joined; gatherings they are in; connections being made."""
 
     first_joins_done: float | None
+    all_joins_done: float | None
+    """When the last of the gatherings' first onlookers, and of all onlookers, had joined."""
+
     counts: dict[str, int]
     synced: bytes
     forward: bytes

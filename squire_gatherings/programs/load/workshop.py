@@ -36,6 +36,10 @@ class Workshop:
         """Whether nobody comes, returns or submits any more."""
         self.idle_timeout = plan.idle_timeout
         self.connected = 0
+        self.first_joined: list[float] = []
+        """When each gathering's first onlooker joined for the first time."""
+        self.joined: list[float] = []
+        """The same of everybody."""
         self.opening = 0
         empty = ENCODE(LoadOp(0, 0, 123456.123456, ""))
         self.pad = "x" * max(0, plan.op_size - len(empty))
@@ -50,6 +54,13 @@ class Workshop:
         self.tally.found(
             Violation(finding.kind, finding.what, at, gathering, onlooker, finding.seq)
         )
+
+    def came(self, number: int) -> None:
+        """An onlooker of this number has joined for the first time."""
+        at = monotonic() - self.start
+        self.joined.append(at)
+        if number == 0:
+            self.first_joined.append(at)
 
     def learned_idle_timeout(self, seconds: float) -> None:
         """A gathering said what the idle timeout is; raises `Finding` if it's another."""

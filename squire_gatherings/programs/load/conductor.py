@@ -1,0 +1,284 @@
+"""The conductor: runs server and generators, adds up what they report, and judges the end."""
+
+import os
+import resource
+import signal
+import socket
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
+from time import monotonic
+
+import trio
+from attrs import define, evolve, field, frozen
+
+from squire_gatherings.programs.load.findings import Kind, Violation
+from squire_gatherings.programs.load.generators import Generators, start_generators
+from squire_gatherings.programs.load.memory import LOG_BYTES, Memory, costs, peak
+from squire_gatherings.programs.load.plan import (
+    MEMORY_AFTER_ALL,
+    MEMORY_AFTER_FIRST,
+    Plan,
+)
+from squire_gatherings.programs.load.progress import Progress
+from squire_gatherings.programs.load.server import (
+    OwnServer,
+    ServerFailed,
+    Watched,
+    find_process,
+    own_server,
+)
+from squire_gatherings.programs.load.tally import Delta
+from squire_gatherings.programs.load.totals import Totals
+
+SAMPLE_EVERY = 0.5
+MEMORY_SETTLES_WITHIN = 8.0
+FILES_BESIDE = 100
+CONNECT_TIMEOUT = 5.0
+
+
+@frozen(kw_only=True)
+class Target:
+    """Which server: one at (host, port), or one of our own with this store."""
+
+    address: tuple[str, int] | None
+    store: str
+
+
+@define
+class Outcome:
+    """What a load test saw, before it is made into a report."""
+
+    plan: Plan
+    totals: Totals
+    memory: Memory | None = None
+    memory_samples: list[tuple[float, int]] = field(factory=list)
+    server_cpu: float | None = None
+    """The server's CPU share while there was a load."""
+    interrupted: bool = False
+
+
+async def conduct(plan: Plan, target: Target, progress: Progress) -> Outcome:
+    """Run one load test. The plan's host and port are set here.
+
+    SIGINT and SIGTERM end the load, not the report; a second one exits at once. Raises
+    `ServerFailed` where there is no server, `GeneratorFailed`, and `OSError`.
+    """
+    _allow_files(plan.connections + FILES_BESIDE)
+    async with AsyncExitStack() as stack:
+        signals = stack.enter_context(trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM))
+        progress.say("starting")
+        own: OwnServer | None = None
+        address = target.address
+        if address is None:
+            assert plan.idle_timeout is not None
+            own = await stack.enter_async_context(
+                own_server(
+                    store=target.store,
+                    idle_timeout=plan.idle_timeout,
+                    retry_interval=plan.retry_interval,
+                )
+            )
+            host, _, port = own.url.removeprefix("ws://").rpartition(":")
+            address = (host, int(port))
+        else:
+            await _must_answer(address)
+        plan = evolve(plan, host=address[0], port=address[1])
+        generators = await stack.enter_async_context(start_generators(plan.processes))
+        return await _Run(plan, target, own, generators, progress).run(signals)
+
+
+class _Run:
+    """One load test under way."""
+
+    def __init__(
+        self,
+        plan: Plan,
+        target: Target,
+        own: OwnServer | None,
+        generators: Generators,
+        progress: Progress,
+    ) -> None:
+        self._plan = plan
+        self._own = own
+        self._generators = generators
+        self._progress = progress
+        self._outcome = Outcome(plan, Totals(plan.processes))
+        self._totals = self._outcome.totals
+        pid = find_process(plan.host, plan.port) if own is None else own.process.pid
+        self._server = None if pid is None else Watched(pid)
+        self._keeps_logs = own is None or target.store == "memory:"
+        self._ending = False
+        self._settled = trio.Event()
+        self._done = trio.Event()
+        self._start = 0.0
+        self._after_first: int | None = None
+        self._after_all: int | None = None
+
+    async def run(self, signals: AsyncIterator[int]) -> Outcome:
+        async with trio.open_nursery() as nursery:
+            at_start = self._server.memory() if self._server else None
+            self._start = await self._generators.begin(self._plan)
+            send, receive = trio.open_memory_channel[Delta](100)
+            nursery.start_soon(self._generators.deltas, send)
+            nursery.start_soon(self._take, receive)
+            nursery.start_soon(self._heed, signals)
+            if self._own is not None:
+                nursery.start_soon(self._watch_process, self._own)
+            if self._server is not None:
+                nursery.start_soon(self._sample, self._server)
+                nursery.start_soon(self._sample_ramp, self._server)
+            await self._settled.wait()
+            self._progress.say("reading the server's memory")
+            if self._server is not None and at_start is not None:
+                await self._judge_memory(self._server, at_start)
+            self._progress.say("auditing the logs")
+            await self._generators.tell(b"audit")
+            await self._done.wait()
+            self._ending = True
+            await self._generators.tell(b"quit")
+            await self._stop_server()
+            nursery.cancel_scope.cancel()
+        self._totals.finish()
+        return self._outcome
+
+    # What comes in.
+
+    async def _take(self, deltas: trio.MemoryReceiveChannel[Delta]) -> None:
+        async for delta in deltas:
+            self._totals.add(delta)
+            memory = self._server.samples[-1][1] if self._server and self._server.samples else None
+            self._progress.update(self._totals, memory)
+            if self._totals.has_reached("settled", "done"):
+                self._settled.set()
+            if self._totals.has_reached("done"):
+                self._done.set()
+
+    async def _heed(self, signals: AsyncIterator[int]) -> None:
+        await anext(signals)
+        self._outcome.interrupted = True
+        self._progress.say("interrupted: finishing what is under way")
+        await self._generators.tell(b"stop")
+        number = await anext(signals)
+        if self._own is not None:
+            self._own.process.kill()
+        os._exit(128 + number)
+
+    async def _watch_process(self, own: OwnServer) -> None:
+        code = await own.process.wait()
+        if not self._ending:
+            self._found(Kind.SERVER, f"it ended with code {code}: {own.last_words()}")
+            await self._generators.tell(b"stop")
+
+    # The server's figures.
+
+    async def _sample(self, server: Watched) -> None:
+        """Read its memory twice a second, and its CPU time from the first op to the last."""
+        load_begins = self._plan.ramp
+        before: tuple[float, float] | None = None
+        while True:
+            at = monotonic() - self._start
+            memory, cpu = server.memory(), server.cpu()
+            if memory is None or cpu is None:
+                return
+            server.samples.append((at, memory))
+            if at >= load_begins and not self._settled.is_set():
+                if before is None:
+                    before = (at, cpu)
+                elif at <= self._plan.load_ends:
+                    self._outcome.server_cpu = (cpu - before[1]) / (at - before[0])
+            await trio.sleep(SAMPLE_EVERY)
+
+    async def _sample_ramp(self, server: Watched) -> None:
+        """Read its memory when one onlooker of each gathering is there, and when all are."""
+        ramp = self._plan.ramp
+        await trio.sleep(self._start + MEMORY_AFTER_FIRST * ramp - monotonic())
+        self._after_first = server.memory()
+        await trio.sleep(self._start + MEMORY_AFTER_ALL * ramp - monotonic())
+        self._after_all = server.memory()
+
+    async def _judge_memory(self, server: Watched, start: int) -> None:
+        end = await self._settled_memory(server)
+        if end is None:
+            return
+        totals, ramp = self._totals, self._plan.ramp
+        # The readings count only if everybody was there by then.
+        first, everybody = totals.joins_done(first=True), totals.joins_done(first=False)
+        if first is None or first > MEMORY_AFTER_FIRST * ramp:
+            self._after_first = None
+        if everybody is None or everybody > MEMORY_AFTER_ALL * ramp:
+            self._after_all = None
+        gathering, connection = costs(self._plan, start, self._after_first, self._after_all)
+        log_bytes = (self._plan.op_size + LOG_BYTES) * totals.counts["synced"]
+        memory = Memory(
+            start=start,
+            peak=max(peak(server.samples, start), end),
+            end=end,
+            logs=log_bytes if self._keeps_logs else 0,
+            per_gathering=gathering,
+            per_connection=connection,
+            checked=not self._outcome.interrupted and not totals.unchecked,
+        )
+        self._outcome.memory = memory
+        if memory.checked and not memory.is_back:
+            what = (
+                f"{_mib(end)} in use after everything ended; {_mib(start)} at the start, "
+                f"{_mib(memory.peak)} at the most, so at most {_mib(memory.bound)} may be"
+            )
+            self._found(Kind.MEMORY, what)
+
+    async def _settled_memory(self, server: Watched) -> int | None:
+        """Wait until it falls no more."""
+        lowest = server.memory()
+        since = monotonic()
+        give_up = since + MEMORY_SETTLES_WITHIN
+        while lowest is not None and (now := monotonic()) < give_up and now < since + 1.5:
+            await trio.sleep(0.25)
+            memory = server.memory()
+            if memory is not None and memory < lowest:
+                lowest, since = memory, monotonic()
+        return lowest
+
+    async def _stop_server(self) -> None:
+        self._outcome.memory_samples = self._server.samples if self._server else []
+        if self._own is None or self._own.process.returncode is not None:
+            return
+        code = await self._own.stop()
+        if code != 0:
+            self._found(Kind.SERVER, f"told to stop, it ended with {code}")
+
+    def _found(self, kind: Kind, what: str) -> None:
+        self._totals.found(Violation(kind, what, monotonic() - self._start))
+
+
+def _mib(size: float) -> str:
+    return f"{size / 2**20:.1f} MiB"
+
+
+def _allow_files(count: int) -> None:
+    """Raise the soft limit of open files; the processes that we start inherit it."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if hard != resource.RLIM_INFINITY and count > hard:
+        raise ServerFailed(f"{count} open files are needed, and ulimit -Hn allows {hard}")
+    if soft != resource.RLIM_INFINITY and soft < count:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (count, hard))
+
+
+async def _must_answer(address: tuple[str, int]) -> None:
+    try:
+        with trio.fail_after(CONNECT_TIMEOUT):
+            stream = await trio.open_tcp_stream(*address)
+    except (OSError, trio.TooSlowError) as error:
+        # Trio groups the failures of several addresses into the cause.
+        cause = error.__cause__ or error
+        why = getattr(cause, "strerror", None) or str(cause) or "no answer in time"
+        raise ServerFailed(f"can't connect to {address[0]} port {address[1]}: {why}") from None
+    await stream.aclose()
+
+
+def resolve(host: str, port: int) -> tuple[str, int]:
+    """Return the address of a host; raises `ServerFailed`."""
+    try:
+        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    except OSError as error:
+        raise ServerFailed(f"can't find {host}: {error.strerror or error}") from None
+    return str(found[0][4][0]), port
