@@ -220,4 +220,3 @@ class Link:
         if self._state != "closed":
             self.close()
             self._owner.ended(why)
-

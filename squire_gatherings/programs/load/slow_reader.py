@@ -49,9 +49,7 @@ class SlowReader:
         path = f"/gatherings/{self._crowd.name}"
         address = (workshop.plan.host, workshop.plan.port)
         try:
-            self._link = Link(
-                workshop.poller, address, path, self, receive_buffer=RECEIVE_BUFFER
-            )
+            self._link = Link(workshop.poller, address, path, self, receive_buffer=RECEIVE_BUFFER)
         except OSError:
             return
 
