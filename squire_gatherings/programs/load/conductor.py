@@ -13,7 +13,7 @@ from attrs import define, evolve, field, frozen
 
 from squire_gatherings.programs.load.findings import Kind, Violation
 from squire_gatherings.programs.load.generators import Generators, start_generators
-from squire_gatherings.programs.load.memory import LOG_BYTES, Memory, costs, peak
+from squire_gatherings.programs.load.memory import Memory, costs, peak
 from squire_gatherings.programs.load.plan import (
     MEMORY_AFTER_ALL,
     MEMORY_AFTER_FIRST,
@@ -31,7 +31,6 @@ from squire_gatherings.programs.load.tally import Delta
 from squire_gatherings.programs.load.totals import Totals
 
 SAMPLE_EVERY = 0.5
-MEMORY_SETTLES_WITHIN = 8.0
 FILES_BESIDE = 100
 CONNECT_TIMEOUT = 5.0
 
@@ -54,6 +53,9 @@ class Outcome:
     memory_samples: list[tuple[float, int]] = field(factory=list)
     server_cpu: float | None = None
     """The server's CPU share while there was a load."""
+    ended_at: float = 0.0
+    """When all gatherings had ended, in seconds since the start; the encore follows."""
+
     interrupted: bool = False
 
 
@@ -84,7 +86,7 @@ async def conduct(plan: Plan, target: Target, progress: Progress) -> Outcome:
             await _must_answer(address)
         plan = evolve(plan, host=address[0], port=address[1])
         generators = await stack.enter_async_context(start_generators(plan.processes))
-        return await _Run(plan, target, own, generators, progress).run(signals)
+        return await _Run(plan, own, generators, progress).run(signals)
 
 
 class _Run:
@@ -93,7 +95,6 @@ class _Run:
     def __init__(
         self,
         plan: Plan,
-        target: Target,
         own: OwnServer | None,
         generators: Generators,
         progress: Progress,
@@ -106,7 +107,6 @@ class _Run:
         self._totals = self._outcome.totals
         pid = find_process(plan.host, plan.port) if own is None else own.process.pid
         self._server = None if pid is None else Watched(pid)
-        self._keeps_logs = own is None or target.store == "memory:"
         self._ending = False
         self._settled = trio.Event()
         self._done = trio.Event()
@@ -128,13 +128,16 @@ class _Run:
                 nursery.start_soon(self._sample, self._server)
                 nursery.start_soon(self._sample_ramp, self._server)
             await self._settled.wait()
-            self._progress.say("reading the server's memory")
-            if self._server is not None and at_start is not None:
-                await self._judge_memory(self._server, at_start)
-            self._progress.say("auditing the logs")
-            await self._generators.tell(b"audit")
-            await self._done.wait()
+            at_end = self._server.memory() if self._server else None
+            self._outcome.ended_at = monotonic() - self._start
+            if not self._outcome.interrupted:
+                self._progress.say("encore: auditing the logs and the memory")
+                await self._generators.tell(b"encore")
+                await self._done.wait()
+            if at_start is not None and at_end is not None:
+                self._judge_memory(at_start, at_end)
             self._ending = True
+            self._progress.say("ending")
             await self._generators.tell(b"quit")
             await self._stop_server()
             nursery.cancel_scope.cancel()
@@ -196,47 +199,33 @@ class _Run:
         await trio.sleep(self._start + MEMORY_AFTER_ALL * ramp - monotonic())
         self._after_all = server.memory()
 
-    async def _judge_memory(self, server: Watched, start: int) -> None:
-        end = await self._settled_memory(server)
-        if end is None:
-            return
-        totals, ramp = self._totals, self._plan.ramp
+    def _judge_memory(self, start: int, end: int) -> None:
+        assert self._server is not None
+        outcome, ramp = self._outcome, self._plan.ramp
         # The readings count only if everybody was there by then.
-        first, everybody = totals.joins_done(first=True), totals.joins_done(first=False)
+        first, everybody = (self._totals.joins_done(first=first) for first in (True, False))
         if first is None or first > MEMORY_AFTER_FIRST * ramp:
             self._after_first = None
         if everybody is None or everybody > MEMORY_AFTER_ALL * ramp:
             self._after_all = None
         gathering, connection = costs(self._plan, start, self._after_first, self._after_all)
-        log_bytes = (self._plan.op_size + LOG_BYTES) * totals.counts["synced"]
+        before = [one for one in self._server.samples if one[0] <= outcome.ended_at]
         memory = Memory(
             start=start,
-            peak=max(peak(server.samples, start), end),
+            peak=max(peak(before, start), end),
             end=end,
-            logs=log_bytes if self._keeps_logs else 0,
+            again=None if outcome.interrupted else self._server.memory(),
             per_gathering=gathering,
             per_connection=connection,
-            checked=not self._outcome.interrupted and not totals.unchecked,
         )
-        self._outcome.memory = memory
-        if memory.checked and not memory.is_back:
+        outcome.memory = memory
+        if not memory.came_back:
+            assert memory.again is not None
             what = (
-                f"{_mib(end)} in use after everything ended; {_mib(start)} at the start, "
-                f"{_mib(memory.peak)} at the most, so at most {_mib(memory.bound)} may be"
+                f"{_mib(memory.again)} in use when everybody came again, after all had ended; "
+                f"{_mib(memory.peak)} at the most before: at most {_mib(memory.bound)} may be"
             )
             self._found(Kind.MEMORY, what)
-
-    async def _settled_memory(self, server: Watched) -> int | None:
-        """Wait until it falls no more."""
-        lowest = server.memory()
-        since = monotonic()
-        give_up = since + MEMORY_SETTLES_WITHIN
-        while lowest is not None and (now := monotonic()) < give_up and now < since + 1.5:
-            await trio.sleep(0.25)
-            memory = server.memory()
-            if memory is not None and memory < lowest:
-                lowest, since = memory, monotonic()
-        return lowest
 
     async def _stop_server(self) -> None:
         self._outcome.memory_samples = self._server.samples if self._server else []

@@ -53,6 +53,10 @@ class Crowd:
     # How it stands.
 
     @property
+    def _everybody(self) -> list[Onlooker | SlowReader]:
+        return [*self.onlookers, *self.slow]
+
+    @property
     def is_over(self) -> bool:
         """Whether no op will be due any more."""
         return self._next >= self.ops or self.workshop.stopping
@@ -121,7 +125,7 @@ class Crowd:
 
     def _wake(self) -> None:
         """The gathering ended between two ops: all come back, and it lives again."""
-        for one in (*self.onlookers, *self.slow):
+        for one in self._everybody:
             one.arrive()
 
     # Coming and going.
@@ -222,5 +226,5 @@ class Crowd:
 
     def cut(self) -> None:
         """End all connections without a word."""
-        for one in (*self.onlookers, *self.slow):
+        for one in self._everybody:
             one.cut()

@@ -136,6 +136,6 @@ class Feed:
         self._ledger.record(seq, op.n)
         if op.pad != self._pad:
             raise Finding(Kind.CONTENT, f"op {op.n} has other contents than were submitted", seq)
-        if op.a == self._onlooker and seq > self.had:
-            if self._sent_on.get(op.n) == self.connection:
-                raise Finding(Kind.OWN, f"op {op.n} is our own, of this connection", seq)
+        own = op.a == self._onlooker and self._sent_on.get(op.n) == self.connection
+        if own and seq > self.had:
+            raise Finding(Kind.OWN, f"op {op.n} is our own, of this connection", seq)

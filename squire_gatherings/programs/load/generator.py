@@ -1,7 +1,7 @@
 """A generator process: `python -m squire_gatherings.programs.load.generator`.
 
 Gets its part of the plan as a line on standard input, writes deltas as lines of JSON on
-standard output, and obeys the words `stop`, `audit` and `quit`. When its standard input
+standard output, and obeys the words `stop`, `encore` and `quit`. When its standard input
 ends, it ends: nobody is left to report to.
 """
 
@@ -13,8 +13,8 @@ import attrs
 import msgspec
 import trio
 
-from squire_gatherings.programs.load.audit import audit
 from squire_gatherings.programs.load.crowd import Crowd
+from squire_gatherings.programs.load.encore import give_encore
 from squire_gatherings.programs.load.findings import Finding, Kind
 from squire_gatherings.programs.load.lines import Lines
 from squire_gatherings.programs.load.plan import Plan
@@ -46,7 +46,7 @@ class Generator:
         self._workshop = Workshop(plan, orders.start)
         self._phase = "loading"
         self._unchecked = 0
-        self._may_audit = trio.Event()
+        self._encore = trio.Event()
         self._stop = trio.Event()
         idle = plan.idle_gatherings()
         slow: dict[int, set[int]] = {}
@@ -74,8 +74,8 @@ class Generator:
             for crowd in self._crowds:
                 crowd.cut()
             self._phase = "settled"
-            await self._may_audit.wait()
-            await audit(self._workshop, self._crowds)
+            await self._encore.wait()
+            await give_encore(self._workshop, self._crowds)
             self._phase = "done"
             await trio.sleep_forever()
 
@@ -83,8 +83,8 @@ class Generator:
         async for line in lines:
             if line == b"stop":
                 self._stop.set()
-            elif line == b"audit":
-                self._may_audit.set()
+            elif line == b"encore":
+                self._encore.set()
             elif line == b"quit":
                 break
         scope.cancel()

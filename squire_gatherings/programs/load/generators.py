@@ -40,7 +40,7 @@ class Generators:
         return start
 
     async def tell(self, word: bytes) -> None:
-        """Tell all of them `stop`, `audit` or `quit`."""
+        """Tell all of them `stop`, `encore` or `quit`."""
         for process in self._processes:
             await _say(process, word)
 
@@ -56,7 +56,7 @@ class Generators:
             delta = _decode_delta(line)
             phase = delta.phase
             await send.send(delta)
-        if phase != "done":
+        if phase == "loading":
             raise GeneratorFailed(f"generator process {number} ended while {phase}")
 
 

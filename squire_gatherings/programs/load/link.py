@@ -5,6 +5,7 @@ costs here; so one task waits until the selector itself becomes readable, and th
 every socket that has something, without a checkpoint in between.
 """
 
+import contextlib
 import errno
 import os
 import selectors
@@ -54,10 +55,8 @@ class Poller:
 
     def forget(self, link: "Link") -> None:
         """Serve a link no more, if it was served."""
-        try:
+        with contextlib.suppress(KeyError):
             self._selector.unregister(link.socket)
-        except KeyError:
-            pass
 
     async def run(self) -> None:
         """Serve the links until cancelled; cancelling closes none of them."""

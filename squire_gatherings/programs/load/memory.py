@@ -1,13 +1,14 @@
 """Memory of the server: what a gathering and a connection cost, and that it comes back.
 
-What is in use at the end, above the start, is compared with what was in use at the most.
-Not all of it can come back: the interpreter's and the C library's allocators keep pages
-that are partly used, and the store in memory keeps the logs, as it must. The bound:
+That memory is free again can't be read from outside: allocators keep pages of which only
+a part is in use (CPython 3.11 maps a mebibyte at a time), so that the resident memory
+hardly falls, however little is left. But what is free is used again. So when all
+gatherings have ended, everybody joins once more; were what the first crowd used still in
+use, then the second would need as much on top. The bound:
 
-    end - start - logs  <=  FLOOR + SHARE * (peak - start - logs)
+    with the second crowd - at the most before  <=  FLOOR + SHARE * (at the most before - start)
 
-A gathering that stays in memory with its connections costs nearly all of its share of the
-peak and is over the bound; `benchmarks/leaks.py` finds finer leaks, over many rounds.
+`benchmarks/leaks.py` finds finer leaks, over many rounds on a virtual clock.
 """
 
 from collections.abc import Sequence
@@ -17,13 +18,10 @@ from attrs import frozen
 from squire_gatherings.programs.load.plan import Plan
 
 FLOOR = 8 * 1024 * 1024
-"""Bytes: code that is loaded and tables that are made when the first clients come."""
+"""Bytes: for pages that are used in another way the second time."""
 
-SHARE = 0.5
-"""The share of the growth that may stay in partly used pages."""
-
-LOG_BYTES = 1000
-"""Bytes that the store in memory keeps for an op and its sync id, beside the op itself."""
+SHARE = 0.1
+"""The share of the first crowd's memory that may be missing for the second."""
 
 ENOUGH_CONNECTIONS = 500
 """With fewer, pages and caches blur what one of them costs."""
@@ -35,26 +33,28 @@ class Memory:
 
     start: int
     peak: int
+    """At the most, until everything had ended."""
+
     end: int
-    logs: int
-    """What the store in memory was reckoned to keep; 0 for other stores."""
+    """When everything had ended."""
+
+    again: int | None
+    """With everybody there once more; None if that wasn't tried."""
 
     per_gathering: float | None
     """Without its connections."""
 
     per_connection: float | None
-    checked: bool
-    """Whether the end was reached, so that the bound must hold."""
 
     @property
     def bound(self) -> float:
-        """What may be in use at the end."""
-        return self.start + self.logs + FLOOR + SHARE * max(0, self.peak - self.start - self.logs)
+        """What may be in use with everybody there once more."""
+        return self.peak + FLOOR + SHARE * (self.peak - self.start)
 
     @property
-    def is_back(self) -> bool:
-        """Whether it is."""
-        return self.end <= self.bound
+    def came_back(self) -> bool:
+        """Whether the second crowd found room in what the first one used (or wasn't tried)."""
+        return self.again is None or self.again <= self.bound
 
 
 def costs(

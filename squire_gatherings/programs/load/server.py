@@ -8,7 +8,7 @@ import tempfile
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-import psutil
+import psutil  # type: ignore[import-untyped]
 import trio
 from attrs import define, field
 
@@ -89,12 +89,12 @@ async def own_server(
         # Settings for the server that runs in earnest are none of this one's business.
         environment = {k: v for k, v in os.environ.items() if not k.startswith("SQUIRE_")}
         errors = os.path.join(folder, "stderr")
-        with open(errors, "wb") as stderr:
+        async with await trio.open_file(errors, "wb") as stderr:
             process = await trio.lowlevel.open_process(
                 command,
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
-                stderr=stderr,
+                stderr=stderr.wrapped,
                 env=environment,
                 # Ctrl-C is meant for us.
                 start_new_session=True,

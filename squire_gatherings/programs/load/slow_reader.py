@@ -28,7 +28,7 @@ LOOK_FOR = 1.0
 class SlowReader:
     """One of them. Comes back after it was closed, while the load lasts."""
 
-    __slots__ = ("_crowd", "_joined", "_life", "_link", "_looking", "_number", "_sips", "client")
+    __slots__ = ("_asked_at", "_crowd", "_joined", "_life", "_link", "_looking", "_number", "_sips", "client")
 
     def __init__(self, crowd: "Crowd", number: int) -> None:
         self._crowd = crowd
@@ -39,6 +39,7 @@ class SlowReader:
         self._life: Life | None = None
         self._joined = False
         self._looking = False
+        self._asked_at = 0.0
 
     def arrive(self) -> None:
         """Connect and join, unless it's there."""
@@ -65,6 +66,7 @@ class SlowReader:
     def opened(self) -> None:
         """Join, with nothing yet."""
         assert self._link is not None
+        self._asked_at = monotonic()
         self._link.send(frames.text(messages.join(self.client, 0)))
 
     def message(self, payload: bytes, now: float) -> None:
@@ -82,7 +84,7 @@ class SlowReader:
             workshop.connected += 1
             workshop.tally.counts["joins"] += 1
             self._life = self._crowd.life(message.incarnation, message.idle_timeout)
-            self._life.was_processed(now)
+            self._life.was_processed(self._asked_at)
             self._link.pause()
             workshop.agenda.at(now + LOOK_AFTER, self._look)
             if self._sips:

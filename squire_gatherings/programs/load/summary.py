@@ -57,9 +57,16 @@ def figures(report: Report) -> list[tuple[str, str]]:
             (
                 "server's memory",
                 f"{memory.start / MIB:.1f} MiB at the start, {memory.peak / MIB:.1f} at the most, "
-                f"{memory.end / MIB:.1f} at the end (allowed: {memory.bound / MIB:.1f})",
+                f"{memory.end / MIB:.1f} when all had ended",
             )
         )
+        if memory.again is not None:
+            rows.append(
+                (
+                    "with everybody there again",
+                    f"{memory.again / MIB:.1f} MiB (at most {memory.bound / MIB:.1f} may be)",
+                )
+            )
         if memory.per_gathering is not None:
             rows.append(("memory per gathering", f"{memory.per_gathering / 1024:.1f} KiB"))
         if memory.per_connection is not None:

@@ -45,7 +45,7 @@ class Delta(msgspec.Struct):
 
     process: int
     phase: str
-    """`loading`, `settled` (all have ended), `done` (the logs are audited, too)."""
+    """`loading`, `settled` (all have ended), `done` (everybody is there again)."""
 
     at: float
     """Seconds since the start."""

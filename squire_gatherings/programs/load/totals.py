@@ -33,8 +33,8 @@ class Latency:
         if not count:
             return None
         points = counted.get_percentile_to_value_dict(PERCENTILES)
-        values = [points[percentile] / 1000 for percentile in PERCENTILES]
-        return cls(count, *values, counted.get_max_value() / 1000)
+        p50, p90, p99, p999 = (points[percentile] / 1000 for percentile in PERCENTILES)
+        return cls(count, p50, p90, p99, p999, counted.get_max_value() / 1000)
 
 
 @frozen(kw_only=True)
@@ -180,11 +180,12 @@ class Totals:
 
     def joins_done(self, *, first: bool) -> float | None:
         """When the first onlookers of all gatherings had joined, or everybody; None: not yet."""
-        name = "first_joins_done" if first else "all_joins_done"
-        times = [getattr(delta, name) for delta in self.latest.values()]
-        if len(times) < self.processes or None in times:
-            return None
-        return max(times)
+        times = [
+            delta.first_joins_done if first else delta.all_joins_done
+            for delta in self.latest.values()
+        ]
+        done = [time for time in times if time is not None]
+        return max(done) if len(done) == self.processes else None
 
 
 def spread(milliseconds: list[float]) -> Latency | None:
@@ -193,5 +194,5 @@ def spread(milliseconds: list[float]) -> Latency | None:
         return None
     ordered = sorted(milliseconds)
     count = len(ordered)
-    values = [ordered[max(0, math.ceil(count * p / 100) - 1)] for p in PERCENTILES]
-    return Latency(count, *values, ordered[-1])
+    p50, p90, p99, p999 = (ordered[max(0, math.ceil(count * p / 100) - 1)] for p in PERCENTILES)
+    return Latency(count, p50, p90, p99, p999, ordered[-1])
