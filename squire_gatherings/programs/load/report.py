@@ -12,7 +12,7 @@ from squire_gatherings.programs.load.findings import Violation
 from squire_gatherings.programs.load.memory import Memory
 from squire_gatherings.programs.load.plan import Plan
 from squire_gatherings.programs.load.tally import Dispersal
-from squire_gatherings.programs.load.totals import Latency, Second, spread
+from squire_gatherings.programs.load.totals import Latency, Second, curve, spread
 
 FIRST_VIOLATIONS = 20
 BUSY = 0.9
@@ -67,6 +67,10 @@ class Report:
     forward: Latency | None
     """From the moment that an op was due to its forward at another onlooker."""
 
+    synced_curve: list[tuple[float, float]]
+    forward_curve: list[tuple[float, float]]
+    """(percentile, milliseconds), ever finer towards 100."""
+
     lateness: Latency | None
     """Of each gathering's last notice, after the last counted message sent + idle timeout."""
 
@@ -81,6 +85,9 @@ class Report:
 
     generator_cpu_max: float
     server_cpu: float | None
+    ended_at: float
+    """When all gatherings had ended; the encore follows."""
+
     memory: Memory | None
     memory_samples: list[tuple[float, int]]
     seconds: list[Second]
@@ -127,12 +134,15 @@ def make_report(outcome: Outcome, *, command: str, started: datetime, own_server
         ends_checked=not outcome.interrupted and not totals.unchecked,
         synced=Latency.of(totals.synced),
         forward=Latency.of(totals.forward),
+        synced_curve=curve(totals.synced),
+        forward_curve=curve(totals.forward),
         lateness=spread([one.late * 1000 for one in totals.dispersals]),
         server_lateness=spread([one.server_late * 1000 for one in totals.dispersals]),
         lag=lag,
         generator_cpu=sum(shares) / len(shares),
         generator_cpu_max=max(shares),
         server_cpu=outcome.server_cpu,
+        ended_at=outcome.ended_at,
         memory=outcome.memory,
         memory_samples=outcome.memory_samples,
         seconds=totals.seconds,

@@ -28,7 +28,17 @@ LOOK_FOR = 1.0
 class SlowReader:
     """One of them. Comes back after it was closed, while the load lasts."""
 
-    __slots__ = ("_asked_at", "_crowd", "_joined", "_life", "_link", "_looking", "_number", "_sips", "client")
+    __slots__ = (
+        "_asked_at",
+        "_crowd",
+        "_joined",
+        "_life",
+        "_link",
+        "_looking",
+        "_number",
+        "_sips",
+        "client",
+    )
 
     def __init__(self, crowd: "Crowd", number: int) -> None:
         self._crowd = crowd

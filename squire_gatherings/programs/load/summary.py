@@ -32,6 +32,28 @@ def latency_rows(report: Report) -> list[tuple[str, Latency]]:
     return [(name, latency) for name, latency in rows if latency is not None]
 
 
+def highlights(report: Report) -> list[tuple[str, str, str, str]]:
+    """Return name, value, unit and context of the few figures that people ask for first."""
+    found = [
+        ("Throughput", f"{report.ops_per_second:,.0f}", "ops/s", "acknowledged"),
+        ("Fan-out", f"{report.forwards_per_second:,.0f}", "forwards/s", "received"),
+    ]
+    if report.forward is not None:
+        more = f"p50 {milliseconds(report.forward.p50)} ms"
+        found.append(("Sync to forward, p99", milliseconds(report.forward.p99), "ms", more))
+    if report.lateness is not None:
+        more = f"p50 {milliseconds(report.lateness.p50)} ms, none early"
+        if "early" in report.violation_kinds:
+            more = "and some early"
+        found.append(("Dispersal late, p99", milliseconds(report.lateness.p99), "ms", more))
+    memory = report.memory
+    if memory is not None and memory.per_connection and memory.per_gathering:
+        value = f"{memory.per_connection / 1024:.1f}"
+        more = f"a gathering {memory.per_gathering / 1024:.1f} KiB"
+        found.append(("Memory per connection", value, "KiB", more))
+    return found
+
+
 def figures(report: Report) -> list[tuple[str, str]]:
     """Return name and value of every other figure."""
     plan = report.plan

@@ -196,3 +196,14 @@ def spread(milliseconds: list[float]) -> Latency | None:
     count = len(ordered)
     p50, p90, p99, p999 = (ordered[max(0, math.ceil(count * p / 100) - 1)] for p in PERCENTILES)
     return Latency(count, p50, p90, p99, p999, ordered[-1])
+
+
+def curve(counted: HdrHistogram) -> list[tuple[float, float]]:
+    """Return (percentile, milliseconds), ever finer towards 100 as far as there are values."""
+    count = counted.get_total_count()
+    percentiles, left = [], 1.0
+    while count * left >= 1:
+        percentiles.append(100 * (1 - left))
+        left *= 0.8
+    points = counted.get_percentile_to_value_dict(percentiles) if percentiles else {}
+    return [(percentile, value / 1000) for percentile, value in points.items()]
