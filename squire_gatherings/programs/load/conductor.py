@@ -2,7 +2,6 @@
 
 import os
 import resource
-import signal
 import socket
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
@@ -59,15 +58,17 @@ class Outcome:
     interrupted: bool = False
 
 
-async def conduct(plan: Plan, target: Target, progress: Progress) -> Outcome:
+async def conduct(
+    plan: Plan, target: Target, progress: Progress, interrupts: AsyncIterator[int]
+) -> Outcome:
     """Run one load test. The plan's host and port are set here.
 
-    SIGINT and SIGTERM end the load, not the report; a second one exits at once. Raises
-    `ServerFailed` where there is no server, `GeneratorFailed`, and `OSError`.
+    The first of `interrupts` ends the load, not the report; the second exits at once with
+    128 + its number. Raises `ServerFailed` where there is no server, `GeneratorFailed`, and
+    `OSError`. When cancelled, kills what it started.
     """
     _allow_files(plan.connections + FILES_BESIDE)
     async with AsyncExitStack() as stack:
-        signals = stack.enter_context(trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM))
         progress.say("starting")
         own: OwnServer | None = None
         address = target.address
@@ -86,7 +87,7 @@ async def conduct(plan: Plan, target: Target, progress: Progress) -> Outcome:
             await _must_answer(address)
         plan = evolve(plan, host=address[0], port=address[1])
         generators = await stack.enter_async_context(start_generators(plan.processes))
-        return await _Run(plan, own, generators, progress).run(signals)
+        return await _Run(plan, own, generators, progress).run(interrupts)
 
 
 class _Run:
@@ -114,14 +115,14 @@ class _Run:
         self._after_first: int | None = None
         self._after_all: int | None = None
 
-    async def run(self, signals: AsyncIterator[int]) -> Outcome:
+    async def run(self, interrupts: AsyncIterator[int]) -> Outcome:
         async with trio.open_nursery() as nursery:
             at_start = self._server.memory() if self._server else None
             self._start = await self._generators.begin(self._plan)
             send, receive = trio.open_memory_channel[Delta](100)
             nursery.start_soon(self._generators.deltas, send)
             nursery.start_soon(self._take, receive)
-            nursery.start_soon(self._heed, signals)
+            nursery.start_soon(self._heed, interrupts)
             if self._own is not None:
                 nursery.start_soon(self._watch_process, self._own)
             if self._server is not None:
@@ -156,12 +157,12 @@ class _Run:
             if self._totals.has_reached("done"):
                 self._done.set()
 
-    async def _heed(self, signals: AsyncIterator[int]) -> None:
-        await anext(signals)
+    async def _heed(self, interrupts: AsyncIterator[int]) -> None:
+        await anext(interrupts)
         self._outcome.interrupted = True
         self._progress.say("interrupted: finishing what is under way")
         await self._generators.tell(b"stop")
-        number = await anext(signals)
+        number = await anext(interrupts)
         if self._own is not None:
             self._own.process.kill()
         os._exit(128 + number)
@@ -210,11 +211,12 @@ class _Run:
             self._after_all = None
         gathering, connection = costs(self._plan, start, self._after_first, self._after_all)
         before = [one for one in self._server.samples if one[0] <= outcome.ended_at]
+        after = self._server.samples[len(before) :]
         memory = Memory(
             start=start,
-            peak=max(peak(before, start), end),
+            peak=peak(before, max(start, end)),
             end=end,
-            again=None if outcome.interrupted else self._server.memory(),
+            again=None if outcome.interrupted else peak(after, self._server.memory() or end),
             per_gathering=gathering,
             per_connection=connection,
         )
@@ -253,15 +255,16 @@ def _allow_files(count: int) -> None:
 
 
 async def _must_answer(address: tuple[str, int]) -> None:
-    try:
-        with trio.fail_after(CONNECT_TIMEOUT):
-            stream = await trio.open_tcp_stream(*address)
-    except (OSError, trio.TooSlowError) as error:
-        # Trio groups the failures of several addresses into the cause.
-        cause = error.__cause__ or error
-        why = getattr(cause, "strerror", None) or str(cause) or "no answer in time"
-        raise ServerFailed(f"can't connect to {address[0]} port {address[1]}: {why}") from None
-    await stream.aclose()
+    family = socket.AF_INET6 if ":" in address[0] else socket.AF_INET
+    why = f"no answer within {CONNECT_TIMEOUT:g} s"
+    with trio.move_on_after(CONNECT_TIMEOUT), trio.socket.socket(family) as probe:
+        try:
+            await probe.connect(address)
+        except OSError as error:
+            why = os.strerror(error.errno) if error.errno else str(error)
+        else:
+            return
+    raise ServerFailed(f"can't connect to {address[0]} port {address[1]}: {why}")
 
 
 def resolve(host: str, port: int) -> tuple[str, int]:

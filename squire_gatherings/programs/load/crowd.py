@@ -154,7 +154,7 @@ class Crowd:
         if not plan.churn:
             return
         at = after + self._random.expovariate(plan.churn / 60)
-        if at < self.workshop.start + plan.load_ends - AWAY_AT_MOST:
+        if at < self.workshop.start + plan.load_ends:
             self.workshop.agenda.at(at, partial(self._leave, onlooker))
 
     def _leave(self, onlooker: Onlooker) -> None:

@@ -84,11 +84,9 @@ class Feed:
         if seq <= self.have:
             self._again(seq, op, now)
             return
-        expected, self.have = self.have + 1, seq
-        if seq != expected:
-            if seq - expected < MAX_MISSING:
-                self._missing.update(range(expected, seq))
-            raise Finding(Kind.GAP, f"came after {expected - 1}", seq)
+        if seq != self.have + 1:
+            raise self._gap(seq, "came")
+        self.have = seq
         self._check(seq, op)
 
     def synced(self, seq: int) -> None:
@@ -96,9 +94,7 @@ class Feed:
         if seq == self.have + 1:
             self.have = seq
         elif seq > self.have:
-            before, self.have = self.have, seq
-            what = f"our own op was acknowledged when we had {before}"
-            raise Finding(Kind.WRONG_SEQ, what, seq)
+            raise self._gap(seq, "our own op, acknowledged")
 
     def finished(self, seq: int, acknowledged: int) -> None:
         """The gathering says that it ended with `seq`; raises `Finding`.
@@ -113,6 +109,12 @@ class Feed:
         if seq < acknowledged:
             what = f"acknowledged, but the gathering ended at {seq}"
             raise Finding(Kind.LOST, what, acknowledged)
+
+    def _gap(self, seq: int, what: str) -> Finding:
+        before, self.have = self.have, seq
+        if seq - before <= MAX_MISSING:
+            self._missing.update(range(before + 1, seq))
+        return Finding(Kind.GAP, f"{what} when we had {before}", seq)
 
     def _again(self, seq: int, op: LoadOp, now: float) -> None:
         if seq in self._missing:

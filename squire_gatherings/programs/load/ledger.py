@@ -13,11 +13,12 @@ class Ledger:
     Ops are numbered from 0 to `count` - 1 by who submits them, seqs from 1 on by the server.
     """
 
-    __slots__ = ("_op_of", "_seq_of", "acknowledged", "settled")
+    __slots__ = ("_acknowledged", "_op_of", "_seq_of", "acknowledged", "settled")
 
     def __init__(self, count: int) -> None:
         self._op_of = array("q")
         self._seq_of = array("q", [0] * count)
+        self._acknowledged = bytearray(count)
         self.acknowledged = 0
         """The highest seq that the server said is durable."""
         self.settled = 0
@@ -48,13 +49,25 @@ class Ledger:
             ops.extend([UNKNOWN] * (index + 1 - len(ops)))
         before = self._seq_of[number]
         if before:
+            if self._acknowledged[number]:
+                what = f"op {number}, which its author was told has seq {before}"
+                raise Finding(Kind.WRONG_SEQ, what, seq)
             raise Finding(Kind.CONTENT, f"op {number}, which has seq {before} already", seq)
         ops[index] = number
         self._seq_of[number] = seq
 
     def acknowledge(self, seq: int, number: int) -> None:
-        """The server told its author that op `number` is durable under `seq`."""
+        """The server told its author that op `number` is durable under `seq`.
+
+        Raises `Finding` for a contradiction.
+        """
         self.settled += 1
         if seq > self.acknowledged:
             self.acknowledged = seq
+        if 0 <= number < len(self._seq_of):
+            before = self._seq_of[number]
+            if before not in (0, seq):
+                what = f"op {number} was acknowledged, which others got under {before}"
+                raise Finding(Kind.WRONG_SEQ, what, seq)
+            self._acknowledged[number] = 1
         self.record(seq, number)

@@ -72,6 +72,6 @@ def costs(
     return (after_first - start) / plan.gatherings - connection, connection
 
 
-def peak(samples: Sequence[tuple[float, int]], start: int) -> int:
-    """Return the largest sample."""
-    return max((memory for _, memory in samples), default=start)
+def peak(samples: Sequence[tuple[float, int]], at_least: int) -> int:
+    """Return the largest sample, or `at_least` where that is larger."""
+    return max(at_least, *(memory for _, memory in samples), 0)

@@ -110,8 +110,9 @@ class Onlooker:
         """Look whether the server owes it something for too long."""
         patience = self._workshop.plan.patience
         for number, submitted in tuple(self.submitted.items()):
-            waiting = now - submitted.due - AWAY_AT_MOST
-            if waiting > patience:
+            # While it's away, it can't be answered; it's never away for long.
+            asked_at = submitted.sent or submitted.due + AWAY_AT_MOST
+            if now - asked_at > patience:
                 del self.submitted[number]
                 what = f"sync {number} was not answered for {patience:g} s"
                 self._found(Finding(Kind.UNANSWERED, what))

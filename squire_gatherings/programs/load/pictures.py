@@ -75,7 +75,10 @@ def pictures(report: Report) -> list[tuple[str, str, str]]:
 
 
 def _draw(draw: Callable[[Axes], None], salt: str) -> str:
-    """Draw one picture. Several of them on one page mustn't share ids, hence the salt."""
+    """Draw one picture. Several of them on one page mustn't share ids.
+
+    Those that are referred to are salted; the others are of no use.
+    """
     with matplotlib.rc_context({**_STYLE, "svg.hashsalt": salt}):
         figure = Figure(figsize=SIZE, layout="constrained")
         draw(figure.add_subplot())
@@ -86,6 +89,8 @@ def _draw(draw: Callable[[Axes], None], salt: str) -> str:
     svg = re.sub(r"<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)
     svg = re.sub(r'(<svg[^>]*?) (?:width|height)="[^"]*"', r"\1", svg)
     svg = re.sub(r'(<svg[^>]*?) (?:width|height)="[^"]*"', r"\1", svg)
+    referred = set(re.findall(r"#([\w.-]+)[\")]", svg))
+    svg = re.sub(r' id="([^"]*)"', lambda found: found[0] if found[1] in referred else "", svg)
     for drawn_in, variable in _VARIABLES.items():
         svg = svg.replace(drawn_in, variable)
     return svg
@@ -162,7 +167,11 @@ def _alive(axes: Axes, report: Report) -> None:
     _over_time(axes, "gatherings")
     other = axes.twinx()
     other.plot(
-        times, [one.connected for one in report.seconds], color=TWO, label="onlookers (right)"
+        times,
+        [one.connected for one in report.seconds],
+        color=TWO,
+        label="onlookers (right)",
+        ls=(0, (4, 3)),
     )
     other.set_ylim(bottom=0)
     other.grid(visible=False)
@@ -220,6 +229,7 @@ def _whole_numbers(axes: Axes) -> None:
 
 
 def _over_time(axes: Axes, label: str) -> None:
+    axes.set_xlim(left=0)
     axes.set_xlabel("seconds since the start")
     axes.set_ylabel(label)
 

@@ -13,6 +13,8 @@ OPS_SPREAD = 0.5
 pauses between in which memory is read; the gatherings begin to submit one after another
 over about half a ramp, so that they neither submit nor end in lock-step."""
 
+GOLDEN_RATIO = 0.6180339887498949
+
 
 @frozen(kw_only=True)
 class Plan:
@@ -59,7 +61,7 @@ class Plan:
     @property
     def load_ends(self) -> float:
         """When the last op has been due."""
-        return self.ramp + self._spread + self.duration
+        return self.ramp + self._spread + self.duration + (1 / self.rate if self.rate else 0)
 
     def name(self, gathering: int) -> str:
         """Return a gathering's id."""
@@ -75,17 +77,15 @@ class Plan:
 
     def op_due(self, gathering: int, number: int) -> float:
         """Return when an op of a gathering is due; the first has number 0."""
-        return self.ramp + self._spread * gathering / self.gatherings + number / self.rate
+        # Whole intervals, plus a part of one that is another for each gathering: the
+        # multiples of the golden ratio are as evenly spread as can be, however many.
+        later = int(self._spread * self.rate * gathering / self.gatherings)
+        phase = gathering * GOLDEN_RATIO % 1
+        return self.ramp + (later + phase + number) / self.rate
 
     @property
     def _spread(self) -> float:
-        """How long it takes until the last gathering has submitted its first op.
-
-        A whole number of intervals between ops, so that the ops of all come evenly.
-        """
-        if not self.rate:
-            return 0.0
-        return max(1, int(self.ramp * OPS_SPREAD * self.rate)) / self.rate
+        return self.ramp * OPS_SPREAD
 
     def idle_gatherings(self) -> frozenset[int]:
         """Return the gatherings that get no ops."""

@@ -1,5 +1,6 @@
 """One load test from its plan to its exit code. Needs the packages of the extra `load`."""
 
+import signal
 import sys
 from datetime import datetime
 from pathlib import Path
@@ -9,7 +10,7 @@ import msgspec
 import trio
 from rich.console import Console
 
-from squire_gatherings.programs.load.conductor import Target, conduct
+from squire_gatherings.programs.load.conductor import Outcome, Target, conduct
 from squire_gatherings.programs.load.generators import GeneratorFailed
 from squire_gatherings.programs.load.page import write_page
 from squire_gatherings.programs.load.plan import Plan
@@ -36,7 +37,8 @@ def run(
     progress = Progress(plan, Console(stderr=True))
     try:
         with progress:
-            outcome = trio.run(conduct, plan, Target(address=address, store=store), progress)
+            target = Target(address=address, store=store)
+            outcome = trio.run(_conduct, plan, target, progress)
     except* (ServerFailed, GeneratorFailed, OSError) as group:
         error: BaseException = group
         while isinstance(error, BaseExceptionGroup):
@@ -55,3 +57,8 @@ def run(
         write_page(report, html_file)
     print_summary(report, Console(stderr=to_stdout))
     return 0 if report.passed else 1
+
+
+async def _conduct(plan: Plan, target: Target, progress: Progress) -> Outcome:
+    with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
+        return await conduct(plan, target, progress, signals)
