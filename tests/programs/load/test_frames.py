@@ -20,6 +20,7 @@ def test_reads_what_wsproto_writes_however_it_is_cut(texts: list[str | int], cut
     payloads = [payload(text) for text in texts]
     server = FrameProtocol(client=False, extensions=[])
     data = b"".join(bytes(server.send_data(one.decode())) for one in payloads)
+    cut = max(cut, len(data) // 500)
     reader = frames.FrameReader()
     read = [one for at in range(0, len(data), cut) for one in reader.feed(data[at : at + cut])]
     assert read == [(frames.TEXT, one) for one in payloads]
