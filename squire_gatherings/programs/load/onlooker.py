@@ -311,8 +311,9 @@ class Onlooker:
         self.feed.proven = max(self.feed.proven, submitted.acked)
         try:
             self._crowd.ledger.acknowledge(seq, number)
-        finally:
-            self.feed.synced(seq)
+        except Finding as finding:
+            self._found(finding)
+        self.feed.synced(seq)
 
     def _joined(self, joined: messages.Joined, now: float) -> None:
         if self.state is not State.JOINING:
