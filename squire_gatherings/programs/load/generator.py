@@ -164,8 +164,9 @@ async def _main() -> None:
         lines = Lines(stream)
         # Starting takes a while, and not the same in all processes: the run starts later.
         _write(READY + b"\n")
-        orders = msgspec.json.decode(await anext(lines), type=Orders)
-        await Generator(orders).run(lines)
+        async for line in lines:
+            await Generator(msgspec.json.decode(line, type=Orders)).run(lines)
+            return
 
 
 if __name__ == "__main__":

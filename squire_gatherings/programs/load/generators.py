@@ -2,9 +2,11 @@
 
 import subprocess
 import sys
+import tempfile
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from time import monotonic
+from typing import IO
 
 import msgspec
 import trio
@@ -30,6 +32,8 @@ class Generators:
 
     _processes: list[trio.Process]
     _lines: list[Lines]
+    _errors: IO[bytes]
+    """What all of them write to standard error."""
 
     async def begin(self, plan: Plan) -> float:
         """Give them the plan; return when second 0 is, by `time.monotonic`."""
@@ -57,7 +61,14 @@ class Generators:
             phase = delta.phase
             await send.send(delta)
         if phase == "loading":
-            raise GeneratorFailed(f"generator process {number} ended while {phase}")
+            code = await self._processes[number].wait()
+            raise GeneratorFailed(
+                f"generator process {number} ended with {code} while loading: {self._last_words()}"
+            )
+
+    def _last_words(self) -> str:
+        self._errors.seek(0)
+        return " ".join(self._errors.read().decode(errors="replace").split())[-1000:]
 
 
 @asynccontextmanager
@@ -67,27 +78,29 @@ async def start_generators(count: int) -> AsyncIterator[Generators]:
     Raises `GeneratorFailed`.
     """
     command = [sys.executable, "-m", "squire_gatherings.programs.load.generator"]
-    async with AsyncExitStack() as stack:
-        processes = []
-        for _ in range(count):
-            process = await trio.lowlevel.open_process(
-                command,
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                # Ctrl-C is meant for us.
-                start_new_session=True,
-            )
-            stack.push_async_callback(_end, process)
-            processes.append(process)
-        lines = []
-        for process in processes:
-            assert process.stdout is not None
-            lines.append(Lines(process.stdout))
-        with trio.fail_after(START_TIMEOUT):
-            for number, line in enumerate(lines):
-                if await anext(line, b"") != READY:
-                    raise GeneratorFailed(f"generator process {number} didn't start")
-        yield Generators(processes, lines)
+    with tempfile.TemporaryFile() as errors:
+        async with AsyncExitStack() as stack:
+            processes = []
+            for _ in range(count):
+                process = await trio.lowlevel.open_process(
+                    command,
+                    stdin=subprocess.PIPE,
+                    stdout=subprocess.PIPE,
+                    stderr=errors,
+                    # Ctrl-C is meant for us.
+                    start_new_session=True,
+                )
+                stack.push_async_callback(_end, process)
+                processes.append(process)
+            lines = []
+            for process in processes:
+                assert process.stdout is not None
+                lines.append(Lines(process.stdout))
+            with trio.fail_after(START_TIMEOUT):
+                for number, line in enumerate(lines):
+                    if await anext(line, b"") != READY:
+                        raise GeneratorFailed(f"generator process {number} didn't start")
+            yield Generators(processes, lines, errors)
 
 
 async def _say(process: trio.Process, line: bytes) -> None:
