@@ -13,11 +13,7 @@ from attrs import define, evolve, field, frozen
 from squire_gatherings.programs.load.findings import Kind, Violation
 from squire_gatherings.programs.load.generators import Generators, start_generators
 from squire_gatherings.programs.load.memory import Memory, costs, peak
-from squire_gatherings.programs.load.plan import (
-    MEMORY_AFTER_ALL,
-    MEMORY_AFTER_FIRST,
-    Plan,
-)
+from squire_gatherings.programs.load.plan import Plan
 from squire_gatherings.programs.load.progress import Progress
 from squire_gatherings.programs.load.server import (
     OwnServer,
@@ -112,8 +108,8 @@ class _Run:
         self._settled = trio.Event()
         self._done = trio.Event()
         self._start = 0.0
-        self._after_first: int | None = None
-        self._after_all: int | None = None
+        self._in_ramp: dict[bool, int | None] = {True: None, False: None}
+        """Memory when the first onlookers were there, and when all were."""
 
     async def run(self, interrupts: AsyncIterator[int]) -> Outcome:
         async with trio.open_nursery() as nursery:
@@ -194,22 +190,21 @@ class _Run:
 
     async def _sample_ramp(self, server: Watched) -> None:
         """Read its memory when one onlooker of each gathering is there, and when all are."""
-        ramp = self._plan.ramp
-        await trio.sleep(self._start + MEMORY_AFTER_FIRST * ramp - monotonic())
-        self._after_first = server.memory()
-        await trio.sleep(self._start + MEMORY_AFTER_ALL * ramp - monotonic())
-        self._after_all = server.memory()
+        for first in (True, False):
+            due = self._start + self._plan.memory_read_at(first=first)
+            await trio.sleep(max(0.0, due - monotonic()))
+            self._in_ramp[first] = server.memory()
 
     def _judge_memory(self, start: int, end: int) -> None:
         assert self._server is not None
-        outcome, ramp = self._outcome, self._plan.ramp
-        # The readings count only if everybody was there by then.
-        first, everybody = (self._totals.joins_done(first=first) for first in (True, False))
-        if first is None or first > MEMORY_AFTER_FIRST * ramp:
-            self._after_first = None
-        if everybody is None or everybody > MEMORY_AFTER_ALL * ramp:
-            self._after_all = None
-        gathering, connection = costs(self._plan, start, self._after_first, self._after_all)
+        outcome = self._outcome
+        for first in (True, False):
+            # A reading counts only if everybody was there by then.
+            done = self._totals.joins_done(first=first)
+            if done is None or done > self._plan.memory_read_at(first=first):
+                self._in_ramp[first] = None
+        readings = (start, self._in_ramp[True], self._in_ramp[False])
+        gathering, connection = costs(self._plan, *readings)
         before = [one for one in self._server.samples if one[0] <= outcome.ended_at]
         after = self._server.samples[len(before) :]
         memory = Memory(

@@ -4,14 +4,13 @@ import random
 
 from attrs import frozen
 
-FIRST_JOINS_END = 0.45
-OTHER_JOINS_START = 0.5
-OTHER_JOINS_END = 0.95
-MEMORY_AFTER_FIRST, MEMORY_AFTER_ALL = 0.49, 0.99
+LEAST_FIRST_JOINS = 0.2
+PAUSE = 0.05
+READING = 0.04
 OPS_SPREAD = 0.5
-"""Shares of the ramp. One onlooker of each gathering joins at first, then the others, with
-pauses between in which memory is read; the gatherings begin to submit one after another
-over about half a ramp, so that they neither submit nor end in lock-step."""
+"""Shares of the ramp. One onlooker of each gathering joins at first, then the others, with a
+pause after each, towards the end of which memory is read. The gatherings begin to submit one
+after another over about half a ramp, so that they neither submit nor end in lock-step."""
 
 GOLDEN_RATIO = 0.6180339887498949
 
@@ -69,11 +68,21 @@ class Plan:
 
     def joins_at(self, gathering: int, onlooker: int) -> float:
         """Return when an onlooker first connects."""
+        first_end = self._first_joins_end
         if onlooker == 0:
-            return self.ramp * FIRST_JOINS_END * gathering / self.gatherings
+            return self.ramp * first_end * gathering / self.gatherings
         others = self.onlookers - 1
         place = (gathering * others + onlooker - 1) / (self.gatherings * others)
-        return self.ramp * (OTHER_JOINS_START + (OTHER_JOINS_END - OTHER_JOINS_START) * place)
+        return self.ramp * (first_end + PAUSE + (1 - 2 * PAUSE - first_end) * place)
+
+    def memory_read_at(self, *, first: bool) -> float:
+        """Return when memory is read: one onlooker of each gathering is there, or all are."""
+        end = self._first_joins_end if first else 1 - PAUSE
+        return self.ramp * (end + READING)
+
+    @property
+    def _first_joins_end(self) -> float:
+        return (1 - 2 * PAUSE) * max(LEAST_FIRST_JOINS, 1 / self.onlookers)
 
     def op_due(self, gathering: int, number: int) -> float:
         """Return when an op of a gathering is due; the first has number 0."""
