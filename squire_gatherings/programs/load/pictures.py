@@ -155,7 +155,7 @@ def _lateness(axes: Axes, report: Report) -> None:
     )
     axes.set_ylim(bottom=min(0.0, *(one.late * 1000 for one in chosen)))
     axes.yaxis.set_major_formatter(FuncFormatter(lambda y, _: f"{y:,g}"))
-    _over_time(axes, "ms late")
+    _over_time(axes, "ms late", left=None)
     _legend(axes, 2)
 
 
@@ -228,8 +228,8 @@ def _whole_numbers(axes: Axes) -> None:
     axes.yaxis.set_major_formatter(FuncFormatter(lambda y, _: f"{y:,.0f}"))
 
 
-def _over_time(axes: Axes, label: str) -> None:
-    axes.set_xlim(left=0)
+def _over_time(axes: Axes, label: str, *, left: float | None = 0.0) -> None:
+    axes.set_xlim(left=left)
     axes.set_xlabel("seconds since the start")
     axes.set_ylabel(label)
 
