@@ -27,8 +27,8 @@ lint: $(READY) ## Check style, types and layers
 bench: $(READY) ## Run the benchmarks
 	@for script in $(SCRIPTS); do echo "== $$script"; $(BIN)/python $$script || exit 1; done
 
-load: $(READY) ## Put a small load on a server of its own, and check all that its clients see (ARGS="--help")
-	@$(BIN)/python benchmarks/load.py $(ARGS)
+load: $(READY) ## Put a load on a server of its own, and check all that its clients see (ARGS="--help")
+	@$(BIN)/python -m squire_gatherings load $(ARGS)
 
 docs: $(READY) ## Check the docs: links resolve, examples run
 	@$(BIN)/python -m pytest -q tests/test_docs.py

@@ -4,6 +4,7 @@ import sys
 
 import click
 
+from squire_gatherings.programs.load.command import load
 from squire_gatherings.programs.serve import CannotListen, serve
 from squire_gatherings.programs.submit import submit
 from squire_gatherings.programs.watch import watch
@@ -28,6 +29,7 @@ def cli() -> None:
 cli.add_command(serve)
 cli.add_command(watch)
 cli.add_command(submit)
+cli.add_command(load)
 
 
 def main() -> None:

@@ -1,5 +1,6 @@
 """Options: the types of parameter that the commands share."""
 
+import math
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -46,11 +47,28 @@ def _count_or_off(text: str) -> int | None:
     return int(text)
 
 
+def _share(text: str) -> float:
+    text = text.strip()
+    try:
+        share = float(text[:-1]) / 100 if text.endswith("%") else float(text)
+    except ValueError:
+        share = -1.0
+    if not 0 <= share < math.inf:
+        raise ValueError(f"{text[:40]!r} is not a share such as 0.2 or 20%")
+    return share
+
+
+def _count_or_share(text: str) -> int | float:
+    return int(text) if text.strip().isdecimal() else _share(text)
+
+
 DURATION = _Parsed("duration", parse_duration)
 DURATION_OR_OFF = _Parsed("duration|off", _duration_or_off)
 COUNT_OR_OFF = _Parsed("count|off", _count_or_off)
 RATE = _Parsed("number|off", _rate_or_off)
 SIZE = _Parsed("size", parse_size)
+SHARE = _Parsed("share", _share)
+COUNT_OR_SHARE = _Parsed("number|share", _count_or_share)
 
 option = partial(click.option, show_default=True, show_envvar=True)
 
