@@ -69,6 +69,12 @@ def test_every_error_code_that_a_client_may_get_is_described() -> None:
         "bad_id",
         "store_unusable",
         "store_conflict",
+        # What our own client finds.
+        "cannot_connect",
+        "diverged",
+        "gap",
+        "left",
+        "replaced",
     }
     codes = {cls.code for cls in subclasses(GatheringsError)}  # type: ignore[attr-defined]
     assert codes - unsent <= described
