@@ -20,3 +20,58 @@ def test_memory_stays(allocator: str) -> None:
         check=False,
     )
     assert (done.returncode, done.stderr) == (0, ""), done.stdout
+
+
+CYCLES = """
+import gc
+import trio
+from functools import partial
+from squire_gatherings import open_hall, serve
+from tests.websocket.raw import RawClient
+
+
+def visit(url, politely):
+    with RawClient(url + "/gatherings/room") as client:
+        client.say(type="join")
+        client.hear()
+        client.say(type="sync", id="s", base=0, ops=[{}])
+        client.hear()
+        if politely:
+            client.say(type="leave")
+            client.hear_close()
+
+
+async def main():
+    async with open_hall(empty_timeout=0.0) as hall, trio.open_nursery() as nursery:
+        server = await nursery.start(partial(serve, hall, host="127.0.0.1", port=0))
+        url = "ws://%s:%d" % server.addresses[0]
+        for round in range(2):
+            for number in range(20):
+                await trio.to_thread.run_sync(visit, url, number % 2)
+            await server.wait_empty()
+            while hall.gatherings():
+                await hall.disperse("room")
+            if not round:
+                gc.collect()
+                gc.disable()
+        print(gc.collect())
+        nursery.cancel_scope.cancel()
+
+
+trio.run(main)
+"""
+
+
+def test_connections_and_gatherings_leave_no_reference_cycles() -> None:
+    """`serve` relies on it: it makes full collections of garbage rare (programs/garbage.py)."""
+    done = subprocess.run(
+        [sys.executable, "-c", CYCLES],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+        cwd=Path(__file__).parent.parent,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    # Something of Python's or the test's own may be among it; each of the visits is not.
+    assert int(done.stdout) < 20

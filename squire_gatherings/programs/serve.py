@@ -15,6 +15,7 @@ from squire_gatherings.actors.nurseries import open_hidden_nursery
 from squire_gatherings.edges.stores import open_store
 from squire_gatherings.edges.websocket import Server, ServerSettings
 from squire_gatherings.edges.websocket import serve as serve_websockets
+from squire_gatherings.programs.garbage import calm_the_collector
 from squire_gatherings.programs.logs import LogFormat, configure_logs
 from squire_gatherings.programs.options import (
     COUNT_OR_OFF,
@@ -117,6 +118,7 @@ def serve(
         close_timeout=close_grace,
     )
     configure_logs(log_level, log_format)
+    calm_the_collector()
     trio.run(
         lambda: run_server(
             host=host, port=port, store=store, hall_settings=hall_settings, settings=settings

@@ -182,7 +182,7 @@ class WebSocketConnection(Connection):
                 membership.detach()
             self.close(CloseCode.GOING_AWAY, "server shutting down")
             # Nobody brings it out any more: whoever waits for a flush needn't.
-            self._outbox.discard()
+            self._outbox.retire()
 
     async def _join(self, hall: Hall, gathering_id: str) -> Membership | None:
         with trio.move_on_after(self._settings.join_timeout) as timeout:

@@ -14,6 +14,10 @@ TryWrite = Callable[[bytes], int]
 """Write without waiting; returns how many bytes went. Raises `OSError`."""
 
 
+def _nobody_minds() -> None:
+    """What a retired outbox does about anything."""
+
+
 @define(eq=False)
 class Outbox:
     """Outgoing frames of one stream.
@@ -98,6 +102,11 @@ class Outbox:
         self._queue.clear()
         self.backlog = 0
         self._wake()
+
+    def retire(self) -> None:
+        """Give up what waits, for good, and forget the owner: a cycle would outlive both."""
+        self.discard()
+        self.on_overflow = self.on_broken = _nobody_minds
 
     async def _drain(self) -> None:
         try:
