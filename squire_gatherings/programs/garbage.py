@@ -3,13 +3,13 @@
 A full collection of Python's looks at every object there is and stops everything meanwhile:
 half a second with a few thousand connections, for nothing, since what ends here leaves no
 reference cycles (tests/test_leaks.py). So full collections are made rare. The young
-generations, where other packages' cycles die, are collected as ever, in larger portions.
+generations, where other packages' cycles die, are collected as ever.
 """
 
 import gc
 
-YOUNG = 5_000
-MIDDLE = 10
+YOUNG = 2_000
+MIDDLE = 5
 FULL = 1_000
 
 
