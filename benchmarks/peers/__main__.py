@@ -29,7 +29,7 @@ def measure(peer: Peer, scenario: Scenario, seconds: float) -> dict[str, float]:
     with tempfile.TemporaryDirectory() as folder, running(peer, Path(folder)) as url:
         command = [sys.executable, "-m", "benchmarks.peers.client", url, peer.dialect]
         command += [scenario.name, "--seconds", str(seconds)]
-        done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+        done = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
         if done.returncode:
             raise RuntimeError(f"{peer.title}: {scenario.name}:\n{done.stderr.strip()[-100:]}")
         result: dict[str, float] = json.loads(done.stdout)
@@ -103,7 +103,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=1.5, help="of each measurement")
     parser.add_argument("--quick", action="store_true", help="one round of half a second")
     parser.add_argument("--peers", nargs="*", choices=[peer.key for peer in PEERS])
-    parser.add_argument("--only", help="scenarios whose name contains this")
+    parser.add_argument("--only", nargs="*", help="scenarios whose name contains one of these")
     parser.add_argument("--json", type=Path, help="write all results to this file")
     parser.add_argument("--picture", type=Path, help="draw them to this file (SVG or PNG)")
     options = parser.parse_args()
@@ -116,7 +116,9 @@ def main() -> None:
         if why is not None:
             console.print(f"without {peer.title}: {why}", style="yellow")
             peers.remove(peer)
-    scenarios = [one for one in ALL if options.only is None or options.only in one.name]
+    scenarios = [
+        one for one in ALL if not options.only or any(part in one.name for part in options.only)
+    ]
     if not scenarios:
         parser.error("--only names no scenario")
     results = run(peers, scenarios, options.rounds, options.seconds, console)
