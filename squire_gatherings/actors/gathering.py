@@ -15,7 +15,8 @@ from squire_gatherings.actors.senders import Caller, Onlooker, Sender
 from squire_gatherings.actors.store import Append, Snapshot, Store
 from squire_gatherings.rules.behaviour import Behaviour, encode_state, restore_state
 from squire_gatherings.rules.deadline import IdleDeadline
-from squire_gatherings.rules.op_log import OpLog, SyncKey
+from squire_gatherings.rules.op_log import OpLog
+from squire_gatherings.rules.sync_ids import SyncKey
 from squire_gatherings.values.endings import DispersalReason
 from squire_gatherings.values.errors import (
     GatheringCrashed,
@@ -31,6 +32,9 @@ _log = logging.getLogger(__name__)
 
 TURN_LIMIT = 256
 """How many messages are processed before other gatherings get their turn."""
+
+SCOPE_LIMIT = 10_000
+"""Of how many older syncs of one scope the ids are read, so as not to look up each new one."""
 
 Request = ClientMessage | JoinRequest
 
@@ -218,9 +222,10 @@ class Gathering:
     def _turn(self) -> None:
         """Process what has arrived, without a checkpoint."""
         taken = counted = 0
+        all_known = self.log.syncs.all_known
         try:
             for sender, request in self._inbox[:TURN_LIMIT]:
-                if self.log.has_older and self._is_unknown(sender, request):
+                if not all_known and self._is_unknown(sender, request):
                     self._lookup = self._unknown(taken)
                     break
                 taken += 1
@@ -247,7 +252,7 @@ class Gathering:
         if not isinstance(request, Sync):
             return False
         key = (sender.scope, request.id)
-        return key not in self.requests.verified and not self.log.knows(key)
+        return key not in self.requests.verified and not self.log.syncs.is_known(key)
 
     def _unknown(self, after: int) -> tuple[SyncKey, ...]:
         return tuple(
@@ -258,8 +263,13 @@ class Gathering:
 
     async def _look_up(self) -> None:
         keys, self._lookup = self._lookup, ()
+        syncs = self.log.syncs
         try:
-            found = await self.store.find_syncs(self.id, keys)
+            for scope in syncs.unasked(keys):
+                ids = await self.store.sync_ids(self.id, scope, limit=SCOPE_LIMIT + 1)
+                syncs.told(scope, ids, is_all=len(ids) <= SCOPE_LIMIT)
+            keys = tuple(key for key in keys if not syncs.is_known(key))
+            found = await self.store.find_syncs(self.id, keys) if keys else {}
         except StoreUnavailable as error:
             self.requests.verified.update(dict.fromkeys(keys, error))
         else:

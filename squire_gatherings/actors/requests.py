@@ -15,7 +15,8 @@ from attrs import define, field
 
 from squire_gatherings.actors.senders import Caller, Onlooker, Sender
 from squire_gatherings.rules.behaviour import Submission, encode_state
-from squire_gatherings.rules.op_log import Entry, SyncKey, fingerprint
+from squire_gatherings.rules.op_log import Entry, fingerprint
+from squire_gatherings.rules.sync_ids import SyncKey
 from squire_gatherings.values.endings import CloseCode
 from squire_gatherings.values.errors import (
     BadBase,

@@ -50,3 +50,7 @@ class Store(Protocol):
     ) -> dict[tuple[str, str], SyncRecord]:
         """Find which of these (scope, id) were applied."""
         ...
+
+    async def sync_ids(self, gathering: str, scope: str, *, limit: int) -> tuple[str, ...]:
+        """Return the ids of the syncs of one scope that were applied, at most `limit` of them."""
+        ...

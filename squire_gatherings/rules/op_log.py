@@ -9,12 +9,12 @@ from collections.abc import Iterable
 
 from attrs import define, field
 
+from squire_gatherings.rules.sync_ids import SyncIds, SyncKey
 from squire_gatherings.values.errors import BadBase, SyncIdReused
 from squire_gatherings.values.log import LoggedOp, Restored, SyncRecord
 from squire_gatherings.values.messages import Sync
 from squire_gatherings.values.op import Op
 
-SyncKey = tuple[str, str]
 NO_ORIGIN = 0
 
 
@@ -45,22 +45,20 @@ class OpLog:
     """The last seq given."""
     committed: int = 0
     """The last seq that is durable."""
-    has_older: bool = False
-    """Whether the store knows sync ids that aren't in memory."""
+    syncs: SyncIds = field(init=False)
     _tail: list[Entry] = field(factory=list)
     _size: int = 0
-    _syncs: dict[SyncKey, SyncRecord] = field(factory=dict)
-    """From the oldest to the newest."""
     _uncommitted_syncs: list[SyncRecord] = field(factory=list)
+
+    def __attrs_post_init__(self) -> None:
+        self.syncs = SyncIds(self.recent_syncs)
 
     def restore(self, restored: Restored) -> None:
         """Take over what the store had."""
         self.seq = self.committed = restored.seq
-        self.has_older = restored.has_older
+        self.syncs.restore(restored.recent, restored.has_older)
         for logged in restored.ops:
             self._push(Entry(logged.op, logged.by, NO_ORIGIN))
-        for record in restored.recent:
-            self._syncs[record.scope, record.id] = record
         self._trim()
 
     @property
@@ -68,16 +66,12 @@ class OpLog:
         """The first seq in memory (`seq` + 1 if none is)."""
         return self.seq - len(self._tail) + 1
 
-    def knows(self, key: SyncKey) -> bool:
-        """Whether memory alone tells if this sync was applied."""
-        return not self.has_older or key in self._syncs
-
     def find(self, key: SyncKey, sync: Sync) -> SyncRecord | None:
         """Return the record of this sync if it was applied.
 
         Raises `SyncIdReused` if the id was used for other ops.
         """
-        record = self._syncs.get(key)
+        record = self.syncs.find(key)
         return None if record is None else self.same(record, sync)
 
     @staticmethod
@@ -101,7 +95,7 @@ class OpLog:
             self._push(Entry(op, by, origin))
             self.seq += 1
         record = SyncRecord(key[0], key[1], first, self.seq - first + 1, mark)
-        self._syncs[key] = record
+        self.syncs.add(key, record)
         self._uncommitted_syncs.append(record)
         return record
 
@@ -114,9 +108,7 @@ class OpLog:
         """Everything that was added is durable now."""
         self.committed = self.seq
         self._uncommitted_syncs.clear()
-        while len(self._syncs) > self.recent_syncs:
-            del self._syncs[next(iter(self._syncs))]
-            self.has_older = True
+        self.syncs.trim()
         self._trim()
 
     def slice(self, after: int, up_to: int, max_bytes: int) -> list[Entry]:

@@ -1,5 +1,7 @@
 """The store in memory: for tests, and for halls whose logs needn't outlive the process."""
 
+from itertools import islice
+
 from attrs import define, field
 
 from squire_gatherings.values.errors import StoreConflict
@@ -47,7 +49,7 @@ class MemoryStore:
             raise StoreConflict(
                 f"{append.gathering} ends at {len(log.ops)}, not before {append.first_seq}"
             )
-        if len(syncs) < len(append.syncs) or not syncs.keys().isdisjoint(log.syncs):
+        if len(syncs) < len(append.syncs) or any(key in log.syncs for key in syncs):
             raise StoreConflict(f"{append.gathering} has a sync of this id already")
         log.ops.extend(append.ops)
         log.syncs.update(syncs)
@@ -80,3 +82,8 @@ class MemoryStore:
         """Find which of these (scope, id) were applied."""
         log = self._logs.get(gathering)
         return {key: log.syncs[key] for key in keys if key in log.syncs} if log else {}
+
+    async def sync_ids(self, gathering: str, scope: str, *, limit: int) -> tuple[str, ...]:
+        """Return ids of the syncs of one scope, at most `limit` of them."""
+        log = self._logs.get(gathering)
+        return tuple(islice((one for of, one in log.syncs if of == scope), limit)) if log else ()

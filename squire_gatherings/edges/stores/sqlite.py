@@ -10,7 +10,13 @@ from attrs import define, field
 from squire_gatherings.actors.nurseries import open_hidden_nursery
 from squire_gatherings.edges.stores.group_commit import GroupCommitter, Outcome
 from squire_gatherings.edges.stores.sqlite_connection import Database
-from squire_gatherings.edges.stores.sqlite_statements import append_all, find_syncs, load, read
+from squire_gatherings.edges.stores.sqlite_statements import (
+    append_all,
+    find_syncs,
+    load,
+    read,
+    sync_ids,
+)
 from squire_gatherings.values.log import Append, LoggedOp, Restored, SyncRecord
 
 
@@ -68,6 +74,10 @@ class SqliteStore:
     ) -> dict[tuple[str, str], SyncRecord]:
         """Find which of these (scope, id) were applied."""
         return await self._reader.call(lambda database: find_syncs(database, gathering, keys))
+
+    async def sync_ids(self, gathering: str, scope: str, *, limit: int) -> tuple[str, ...]:
+        """Return ids of the syncs of one scope, at most `limit` of them."""
+        return await self._reader.call(lambda database: sync_ids(database, gathering, scope, limit))
 
     async def _commit(self, appends: Sequence[Append]) -> Sequence[Outcome]:
         return await self._writer.call(lambda database: append_all(database, appends))

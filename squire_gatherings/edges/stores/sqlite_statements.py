@@ -156,6 +156,18 @@ def find_syncs(
     return found
 
 
+def sync_ids(
+    database: sqlite3.Connection, gathering: str, scope: str, limit: int
+) -> tuple[str, ...]:
+    """Return ids of the syncs of one scope, at most `limit` of them."""
+    rows = database.execute(
+        "SELECT syncs.id FROM syncs JOIN gatherings ON gatherings.key = syncs.gathering"
+        " WHERE gatherings.id = ? AND syncs.scope = ? LIMIT ?",
+        (gathering, scope, limit),
+    )
+    return tuple(one for [one] in rows)
+
+
 def _find_sync(
     database: sqlite3.Connection, key: int, scope: str, sync_id: str
 ) -> SyncRecord | None:

@@ -1,19 +1,22 @@
-"""The server's end of one WebSocket: a gathering's `Connection`, and the task that reads it."""
+"""The server's end of one WebSocket: a gathering's `Connection`, and the task that lives for it."""
 
-import logging
-from collections.abc import Iterator
-from typing import ClassVar
+from contextlib import suppress
 
 import trio
-from wsproto.frame_protocol import CloseReason, FrameProtocol, Opcode, ParseFailed
 
 from squire_gatherings.actors.connection import Connection
 from squire_gatherings.actors.hall import Hall
 from squire_gatherings.actors.membership import Membership
-from squire_gatherings.edges.codecs import Codec, Incoming, UndecodableMessage
-from squire_gatherings.edges.websocket.outbox import Outbox, TryWrite
+from squire_gatherings.edges.codecs import Codec, Incoming
+from squire_gatherings.edges.websocket.inbound import (
+    ClosedByClient,
+    Complaint,
+    Inbound,
+    frame_of,
+)
+from squire_gatherings.edges.websocket.outbox import Flusher, Outbox, TryWrite
 from squire_gatherings.edges.websocket.settings import ServerSettings
-from squire_gatherings.rules.rate_limit import RateLimit
+from squire_gatherings.edges.websocket.sources import Source
 from squire_gatherings.values.endings import CloseCode
 from squire_gatherings.values.errors import (
     GatheringCrashed,
@@ -25,10 +28,6 @@ from squire_gatherings.values.errors import (
 from squire_gatherings.values.messages import Error, Join
 from squire_gatherings.values.outgoing import Outgoing
 
-_log = logging.getLogger(__name__)
-
-RECEIVE_SIZE = 64 * 1024
-
 
 class WebSocketConnection(Connection):
     """One accepted WebSocket. `run` drives it; everything else may be called meanwhile."""
@@ -36,82 +35,70 @@ class WebSocketConnection(Connection):
     __slots__ = (
         "_client_closed",
         "_closing",
-        "_deaf",
+        "_ended",
         "_heard",
         "_held_up",
-        "_limit",
+        "_inbound",
+        "_key",
+        "_membership",
         "_outbox",
-        "_partial",
         "_pinged",
-        "_protocol",
-        "_refused",
         "_scope",
         "_settings",
+        "_source",
         "_stream",
-        "_unreadable",
+        "_waiting",
         "codec",
     )
-
-    # A server's frames are neither masked nor compressed, so that one without state
-    # encodes for all.
-    _framer: ClassVar[FrameProtocol] = FrameProtocol(client=False, extensions=[])
 
     def __init__(
         self,
         stream: trio.abc.Stream,
+        source: Source,
         codec: Codec,
         settings: ServerSettings,
         nursery: trio.Nursery,
         try_write: TryWrite | None,
+        flusher: Flusher | None,
     ) -> None:
         self.codec = codec
+        self._key = codec.subprotocol
         self._heard = True
         """Whether anything came since the last round of the keep-alive."""
         self._pinged = False
         self._held_up = False
         """Whether the gathering keeps us from reading, so that nothing can be heard."""
         self._stream = stream
+        self._source = source
         self._settings = settings
-        self._protocol = FrameProtocol(client=False, extensions=[])
+        self._inbound = Inbound(codec, settings)
         self._outbox = Outbox(
-            stream, try_write, nursery, settings.max_backlog, self._overflow, self.abort
+            stream, try_write, nursery, settings.max_backlog, self._overflow, self.abort, flusher
         )
         self._scope = trio.CancelScope()
+        self._membership: Membership | None = None
+        self._waiting: Incoming | None = None
+        """A message for which our task must do something: the first, or one that must wait."""
         self._closing = False
+        self._ended = False
+        """Whether there's nothing more to read."""
         self._client_closed = False
         """Whether the client's close frame has come: what is queued is all it still gets."""
-        self._deaf = False
-        """Whether messages that still come are thrown away; a close frame is heeded."""
-        self._unreadable = False
-        """Whether the client broke the protocol, so that nothing more can be understood."""
-        self._partial: bytearray | None = None
-        """What has come of a message that isn't whole yet; text as UTF-8."""
-        self._limit = (
-            None
-            if settings.rate_limit is None
-            else RateLimit(settings.rate_limit, settings.rate_burst)
-        )
-        self._refused = 0
 
     # What a gathering does with it.
 
     def send(self, outgoing: Outgoing) -> None:
         """Send a message, encoded once for all connections with this subprotocol."""
-        if self._closing:
-            return
-        frame = outgoing.encoded.get(self.codec.subprotocol)
-        if frame is None:
-            payload = self.codec.encode(outgoing)
-            data = payload.decode() if self.codec.is_text else payload
-            frame = bytes(self._framer.send_data(data))
-            outgoing.encoded[self.codec.subprotocol] = frame
-        self._outbox.write(frame)
+        if not self._closing:
+            self._outbox.write(outgoing.encoded.get(self._key) or self._encode(outgoing))
 
     def close(self, code: CloseCode, reason: str) -> None:
         """Send a close frame after everything else, and give the client time to answer it."""
         if not self._closing:
             self._begin_closing()
-            self._outbox.write(bytes(self._framer.close(code, reason)))
+            self._inbound.close(code, reason)
+            self._reply()
+            self._outbox.flush_now()
 
     @property
     def backlog(self) -> int:
@@ -124,7 +111,7 @@ class WebSocketConnection(Connection):
 
     def abort(self) -> None:
         """End the connection without another word."""
-        self._closing = self._deaf = True
+        self._closing = self._inbound.deaf = True
         self._outbox.discard()
         self._scope.cancel()
 
@@ -139,7 +126,13 @@ class WebSocketConnection(Connection):
             self.abort()
         elif not self._closing:
             self._pinged = True
-            self._outbox.write(bytes(self._framer.ping()))
+            self._inbound.ping()
+            self._reply()
+
+    def _encode(self, outgoing: Outgoing) -> bytes:
+        frame = frame_of(self.codec, self.codec.encode(outgoing))
+        outgoing.encoded[self._key] = frame
+        return frame
 
     def _begin_closing(self) -> None:
         self._closing = True
@@ -148,11 +141,15 @@ class WebSocketConnection(Connection):
     def _overflow(self) -> None:
         if not self._closing:
             self._begin_closing()
-            self._deaf = True
-            frame = self._framer.close(CloseCode.UNRESPONSIVE, "too slow a reader")
-            self._outbox.finish_with(bytes(frame))
+            self._inbound.deaf = True
+            self._inbound.close(CloseCode.UNRESPONSIVE, "too slow a reader")
+            self._outbox.finish_with(b"".join(self._inbound.replies()))
 
-    # The task that reads it.
+    def _reply(self) -> None:
+        for frame in self._inbound.replies():
+            self._outbox.write(frame)
+
+    # The task that lives for it.
 
     async def run(self, hall: Hall, gathering_id: str, received: bytes) -> None:
         """Join, deliver what comes, and return when the connection has ended.
@@ -160,17 +157,19 @@ class WebSocketConnection(Connection):
         `received` came together with the handshake. When cancelled, tells the client that
         the server goes away, if that needs no waiting.
         """
-        membership: Membership | None = None
         try:
             with self._scope:
-                self._protocol.receive_bytes(received)
-                membership = await self._join(hall, gathering_id)
-                if membership is not None:
-                    await self._deliver(membership)
-                else:
-                    while await self._receive():
-                        for _ in self._messages():
-                            pass
+                if received:
+                    self._take(received)
+                await self._join(hall, gathering_id)
+                self._process()
+                while not self._ended:
+                    if self._waiting is None:
+                        await self._source.feed(self._take)
+                    else:
+                        await self._deliver_what_waits()
+                if self._inbound.broken:
+                    await self._hang_up()
             if self._client_closed:
                 with trio.move_on_after(self._settings.close_timeout):
                     await self.flush()
@@ -178,161 +177,119 @@ class WebSocketConnection(Connection):
             self._fail("internal", "the server failed", CloseCode.CRASHED)
             raise
         finally:
-            if membership is not None:
-                membership.detach()
+            if self._membership is not None:
+                self._membership.detach()
             self.close(CloseCode.GOING_AWAY, "server shutting down")
             # Nobody brings it out any more: whoever waits for a flush needn't.
             self._outbox.retire()
+            self._inbound.retire()
 
-    async def _join(self, hall: Hall, gathering_id: str) -> Membership | None:
+    async def _join(self, hall: Hall, gathering_id: str) -> None:
         with trio.move_on_after(self._settings.join_timeout) as timeout:
-            message = await self._first()
-        if timeout.cancelled_caught:
-            self._fail("join_first", "no join came in time", CloseCode.PROTOCOL_ERROR)
-            return None
-        if message is None:
-            return None
-        if not isinstance(message, Join):
+            if self._waiting is None and not self._ended:
+                await self._source.feed(self._take)
+        message, self._waiting = self._waiting, None
+        if isinstance(message, Join):
+            try:
+                self._membership = await hall.join(
+                    gathering_id,
+                    self,
+                    since=message.since,
+                    client=message.client,
+                    token=message.token,
+                )
+            except GatheringsError as error:
+                self._fail(error.code, str(error), _close_code(error))
+        elif message is not None:
             self._fail("join_first", "the first message is join", CloseCode.PROTOCOL_ERROR)
-            return None
-        try:
-            return await hall.join(
-                gathering_id,
-                self,
-                since=message.since,
-                client=message.client,
-                token=message.token,
-            )
-        except GatheringsError as error:
-            self._fail(error.code, str(error), _close_code(error))
-            return None
+        elif timeout.cancelled_caught:
+            self._fail("join_first", "no join came in time", CloseCode.PROTOCOL_ERROR)
 
-    async def _first(self) -> Incoming | None:
-        while True:
-            for message in self._messages():
-                return message
-            if not await self._receive():
-                return None
+    async def _deliver_what_waits(self) -> None:
+        message, self._waiting = self._waiting, None
+        assert self._membership is not None
+        assert message is not None
+        assert not isinstance(message, Join)
+        self._held_up = True
+        await self._membership.deliver(message)
+        self._held_up = False
+        self._process()
 
-    async def _deliver(self, membership: Membership) -> None:
-        while True:
-            for message in self._messages():
-                if isinstance(message, Join):
-                    self._error("already_joined", "this connection has joined already")
-                    continue
-                try:
-                    membership.deliver_nowait(message)
-                except trio.WouldBlock:
-                    self._held_up = True
-                    await membership.deliver(message)
-                    self._held_up = False
-            if not await self._receive():
-                return
+    async def _hang_up(self) -> None:
+        """Tell a client that can't be understood that this is all, and wait for its end.
 
-    async def _receive(self) -> bool:
-        """Wait for more bytes; False once the client has closed or gone."""
-        try:
-            data = await self._stream.receive_some(RECEIVE_SIZE)
-        except (trio.BrokenResourceError, trio.ClosedResourceError):
-            data = b""
+        Closing with unread bytes would reset the connection under what we said.
+        """
+        await self.flush()
+        if isinstance(self._stream, trio.abc.HalfCloseableStream):
+            with suppress(trio.BrokenResourceError, trio.ClosedResourceError):
+                await self._stream.send_eof()
+        await self._source.feed(_until_the_end)
+
+    # What comes in, without waiting.
+
+    def _take(self, data: bytes) -> bool:
+        """Take in what has come; says whether more is wanted."""
         if not data:
+            self._ended = True
             self.abort()
             return False
         self._heard = True
-        if not self._unreadable:
-            self._protocol.receive_bytes(bytes(data))
+        self._inbound.feed(data)
+        return self._process()
+
+    def _process(self) -> bool:
+        """Deliver what is there, as far as it can be; says whether more is wanted."""
+        inbound = self._inbound
+        while (arrival := inbound.next()) is not None:
+            if isinstance(arrival, Complaint):
+                self._complain(arrival)
+            elif isinstance(arrival, ClosedByClient):
+                self._closed_by_client()
+            elif not self._deliver(arrival):
+                self._waiting = arrival
+                return False
+        self._reply()
+        if inbound.broken:
+            self._ended = True
+        return not self._ended
+
+    def _deliver(self, message: Incoming) -> bool:
+        """Put a message into the gathering's inbox; False if our task must do something."""
+        if self._membership is None:
+            return False
+        if isinstance(message, Join):
+            self._error("already_joined", "this connection has joined already")
+            return True
+        try:
+            self._membership.deliver_nowait(message)
+        except trio.WouldBlock:
+            return False
         return True
 
-    def _messages(self) -> Iterator[Incoming]:
-        """Yield the messages that have arrived whole; answer everything else."""
-        if self._unreadable:
-            return
-        try:
-            for frame in self._protocol.received_frames():
-                payload = frame.payload
-                if frame.opcode is Opcode.PING:
-                    assert isinstance(payload, bytes | bytearray)
-                    if not self._closing:
-                        self._outbox.write(bytes(self._framer.pong(payload)))
-                elif frame.opcode is Opcode.CLOSE:
-                    assert isinstance(payload, tuple)
-                    self._closed_by_client(payload[0])
-                    return
-                elif frame.opcode is not Opcode.PONG and not self._deaf:
-                    assert isinstance(payload, bytes | bytearray | str)
-                    message = self._assemble(payload, frame.message_finished)
-                    if message is not None:
-                        yield message
-        except ParseFailed as error:
-            self._unreadable = True
-            code = error.code if isinstance(error.code, int) else CloseReason.PROTOCOL_ERROR
-            self.close(CloseCode(code), str(error))
+    def _complain(self, complaint: Complaint) -> None:
+        if complaint.code is not None:
+            self._error(complaint.code, complaint.text, complaint.request_id)
+        if complaint.close_code is not None:
+            self.close(complaint.close_code, complaint.text)
 
-    def _assemble(self, payload: bytes | bytearray | str, finished: bool) -> Incoming | None:
-        partial = self._partial
-        size = _byte_length(payload) + (len(partial) if partial is not None else 0)
-        if size > self._settings.max_message_size:
-            self._deaf = True
-            self._partial = None
-            limit = self._settings.max_message_size
-            self._fail("too_big", f"messages have at most {limit} bytes", CloseCode.TOO_BIG)
-            return None
-        whole: bytes | str = payload if isinstance(payload, str) else bytes(payload)
-        if not finished or partial is not None:
-            # One buffer of bytes: a list of parts would grow with empty fragments.
-            if partial is None:
-                partial = self._partial = bytearray()
-            partial += whole.encode() if isinstance(whole, str) else whole
-            if not finished:
-                return None
-            self._partial = None
-            whole = partial.decode() if isinstance(whole, str) else bytes(partial)
-        if self._limit is not None and not self._limit.allow(trio.current_time()):
-            self._over_the_limit()
-            return None
-        self._refused = 0
-        if isinstance(whole, str) is not self.codec.is_text:
-            kind = "text" if self.codec.is_text else "binary"
-            self._error("bad_message", f"{self.codec.subprotocol} goes in {kind} frames")
-            return None
-        try:
-            return self.codec.decode(whole)
-        except UndecodableMessage as error:
-            self._error(error.code, str(error), error.request_id)
-            return None
-
-    def _over_the_limit(self) -> None:
-        self._refused += 1
-        if self._refused > self._settings.rate_burst:
-            self._deaf = True
-            self._fail("rate_limited", "too many messages", CloseCode.RATE_LIMIT)
-        else:
-            self._error("rate_limited", "too many messages; this one was dropped")
-
-    def _closed_by_client(self, code: int) -> None:
-        """Answer the client's close frame, or take it as the answer to ours."""
-        self._deaf = True
-        # What is still queued may hold our close frame, whoever was first.
-        self._client_closed = True
-        if not self._closing:
-            self._closing = True
-            answer = None if code == CloseReason.NO_STATUS_RCVD else code
-            self._outbox.write(bytes(self._framer.close(answer)))
-        # The server closes the TCP connection first (RFC 6455, section 7.1.1).
-        self._scope.cancel()
+    def _closed_by_client(self) -> None:
+        """Take the client's close frame as the answer to ours, or let it be answered."""
+        # What is still queued may hold our close frame, whoever was first. The server
+        # closes the TCP connection first (RFC 6455, section 7.1.1).
+        self._closing = self._client_closed = self._ended = True
 
     def _error(self, code: str, message: str, request_id: str | None = None) -> None:
         self.send(Outgoing(Error(code, message, request_id)))
 
     def _fail(self, code: str, message: str, close_code: CloseCode) -> None:
+        self._inbound.deaf = True
         self._error(code, message)
         self.close(close_code, message)
 
 
-def _byte_length(payload: bytes | bytearray | str) -> int:
-    if isinstance(payload, str) and not payload.isascii():
-        return len(payload.encode())
-    return len(payload)
+def _until_the_end(data: bytes) -> bool:
+    return bool(data)
 
 
 def _close_code(error: GatheringsError) -> CloseCode:

@@ -1,10 +1,9 @@
 """The outbox: the one place through which everything that a connection sends goes out.
 
-Whole frames go in, in order, so that data, pong and close frames can't interleave. What
-the kernel takes at once costs no task switch; the rest waits, bounded in bytes.
+Whole frames go in, in order, so that data, pong and close frames can't interleave. Those of
+one turn go out together; what the kernel doesn't take at once waits, bounded in bytes.
 """
 
-from collections import deque
 from collections.abc import Callable
 
 import trio
@@ -13,19 +12,65 @@ from attrs import define, field
 TryWrite = Callable[[bytes], int]
 """Write without waiting; returns how many bytes went. Raises `OSError`."""
 
+TOGETHER = 64 * 1024
+"""Frames are put together up to so many bytes."""
+
+TURN_LIMIT = 256
+"""How many outboxes are flushed before other tasks get their turn."""
+
 
 def _nobody_minds() -> None:
     """What a retired outbox does about anything."""
 
 
 @define(eq=False)
+class Flusher:
+    """The task that flushes what the gatherings wrote, when all have had their turn.
+
+    Each write by itself would wake a client that has just fallen asleep, which costs more
+    than the rest of it; and whoever gets several frames in a turn gets them by one write.
+    """
+
+    _written: "list[Outbox]" = field(factory=list)
+    _sleeper: trio.lowlevel.Task | None = None
+
+    def flush_soon(self, outbox: "Outbox") -> None:
+        """Flush this outbox when the tasks that run now have run."""
+        self._written.append(outbox)
+        if self._sleeper is not None:
+            trio.lowlevel.reschedule(self._sleeper)
+            self._sleeper = None
+
+    async def run(self) -> None:
+        """Serve until cancelled; flushes what is there when it is."""
+        try:
+            while True:
+                if not self._written:
+                    self._sleeper = trio.lowlevel.current_task()
+                    await trio.lowlevel.wait_task_rescheduled(self._stop_sleeping)
+                written = self._written[:TURN_LIMIT]
+                del self._written[:TURN_LIMIT]
+                for outbox in written:
+                    outbox.flush_now()
+                if self._written:
+                    await trio.lowlevel.checkpoint()
+        finally:
+            for outbox in self._written:
+                outbox.flush_now()
+
+    def _stop_sleeping(self, _: trio.lowlevel.RaiseCancelT) -> trio.lowlevel.Abort:
+        self._sleeper = None
+        return trio.lowlevel.Abort.SUCCEEDED
+
+
+@define(eq=False)
 class Outbox:
     """Outgoing frames of one stream.
 
-    A frame that finds nothing waiting is taken whatever its size (a snapshot may be
-    larger than any backlog); `max_backlog` bounds what waits behind it.
-    `try_write` is None where a stream can't write without waiting (TLS): all goes through
-    the drain task then, which runs in `nursery` while there's something to drain.
+    What finds nothing waiting is taken whatever its size (a snapshot may be larger than any
+    backlog); `max_backlog` bounds what waits behind it. `try_write` is None where a stream
+    can't write without waiting (TLS): all goes through the drain task then, which runs in
+    `nursery` while there's something to drain. Without a `flusher`, each frame goes out by itself.
     """
 
     stream: trio.abc.SendStream
@@ -34,12 +79,15 @@ class Outbox:
     max_backlog: int
     on_overflow: Callable[[], None]
     on_broken: Callable[[], None]
+    flusher: Flusher | None = None
     backlog: int = 0
-    """Bytes that wait in this process."""
+    """Bytes that the kernel didn't take."""
     closed: bool = False
-    _queue: deque[bytes] = field(factory=deque)
+    _queue: list[bytes] = field(factory=list)
+    _fresh: int = 0
+    """Bytes in the queue that the kernel hasn't been offered. There are none behind a backlog."""
     _allowance: int = 0
-    """What the frame that found nothing waiting adds to the limit, until it's gone."""
+    """What was written while nothing waited adds to the limit, until it's gone."""
     _starts_inside: bool = False
     """Whether the queue starts with the rest of a frame whose beginning has gone out."""
     _in_flight: int = 0
@@ -47,50 +95,79 @@ class Outbox:
     _emptied: trio.Event | None = None
 
     def write(self, frame: bytes) -> None:
-        """Send a frame now, or queue it. Past `max_backlog` calls `on_overflow` instead."""
+        """Send a frame soon, or queue it. Past `max_backlog` calls `on_overflow` instead."""
         if self.closed:
             return
         if self.backlog:
             if self.backlog + len(frame) > self.max_backlog + self._allowance:
                 self.on_overflow()
+            else:
+                self._queue.append(frame)
+                self.backlog += len(frame)
+                self._start_draining()
+            return
+        if self._fresh:
+            if self._fresh + len(frame) > TOGETHER:
+                self.flush_now()
+                self.write(frame)
                 return
-        else:
-            if self.try_write is not None:
-                try:
-                    written = self.try_write(frame)
-                except BlockingIOError:
-                    written = 0
-                except OSError:
-                    self._break()
-                    return
-                if written == len(frame):
-                    return
-                frame = frame[written:]
-                self._starts_inside = written > 0
-            self._allowance = len(frame) if len(frame) > self.max_backlog else 0
-        self._enqueue(frame)
-
-    def _enqueue(self, frame: bytes) -> None:
+        elif self.flusher is not None:
+            self.flusher.flush_soon(self)
         self._queue.append(frame)
-        self.backlog += len(frame)
+        self._fresh += len(frame)
+        if self.flusher is None:
+            self.flush_now()
+
+    def flush_now(self) -> None:
+        """Offer the kernel what was written; what it doesn't take waits."""
+        if not self._fresh:
+            return
+        queue = self._queue
+        left, self._fresh = self._fresh, 0
+        if self.try_write is not None:
+            try:
+                written = self.try_write(queue[0] if len(queue) == 1 else b"".join(queue))
+            except BlockingIOError:
+                written = 0
+            except OSError:
+                self._break()
+                return
+            if written == left:
+                queue.clear()
+                return
+            left -= written
+            self._drop(written)
+        self._allowance = left if left > self.max_backlog else 0
+        self.backlog = left
+        self._start_draining()
+
+    def _drop(self, written: int) -> None:
+        """Drop so many bytes from the queue; what has begun is finished later."""
+        whole = 0
+        while written >= len(self._queue[whole]):
+            written -= len(self._queue[whole])
+            whole += 1
+        del self._queue[:whole]
+        self._starts_inside = written > 0
+        self._queue[0] = self._queue[0][written:]
+
+    def _start_draining(self) -> None:
         if not self._draining:
             self._draining = True
             self.nursery.start_soon(self._drain)
 
     def finish_with(self, frame: bytes) -> None:
         """Drop the whole frames that wait, and send `frame` as the last one."""
+        self.flush_now()
         kept = [self._queue[0]] if self._starts_inside and self._queue else []
-        self._queue.clear()
-        self._queue.extend(kept)
-        self.backlog = self._in_flight + sum(map(len, kept))
-        if self.backlog:
-            self._enqueue(frame)
-        else:
-            self.write(frame)
+        self._queue = [*kept, frame]
+        self.backlog = self._in_flight + sum(map(len, self._queue))
+        self._start_draining()
         self.closed = True
 
     async def flushed(self) -> None:
         """Return when nothing waits any more, sent or given up."""
+        self.flush_now()
         while self.backlog:
             if self._emptied is None:
                 self._emptied = trio.Event()
@@ -100,7 +177,7 @@ class Outbox:
         """Give up what waits; nothing more goes out. Frames may be cut off in the middle."""
         self.closed = True
         self._queue.clear()
-        self.backlog = 0
+        self._fresh = self.backlog = 0
         self._wake()
 
     def retire(self) -> None:

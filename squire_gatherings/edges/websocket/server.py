@@ -4,6 +4,7 @@ import errno
 import logging
 import socket
 from collections.abc import Sequence
+from contextlib import ExitStack
 from typing import Any
 
 import trio
@@ -12,8 +13,9 @@ from attrs import define, field
 from squire_gatherings.actors.hall import Hall
 from squire_gatherings.edges.websocket.connection import WebSocketConnection
 from squire_gatherings.edges.websocket.handshake import shake_hands
-from squire_gatherings.edges.websocket.outbox import TryWrite
+from squire_gatherings.edges.websocket.outbox import Flusher
 from squire_gatherings.edges.websocket.settings import ServerSettings
+from squire_gatherings.edges.websocket.sources import PolledSource, Poller, Source, StreamSource
 
 _log = logging.getLogger(__name__)
 
@@ -29,6 +31,9 @@ class Server:
 
     addresses: Sequence[tuple[str, int]]
     _listeners: Sequence[socket.socket]
+    _poller: Poller | None = None
+    """Reads the sockets; None where each task must read its own."""
+    _flusher: Flusher | None = None
     _accepting: trio.CancelScope = field(factory=trio.CancelScope)
     _connections: set[WebSocketConnection] = field(factory=set)
     _left: trio.lowlevel.ParkingLot = field(factory=trio.lowlevel.ParkingLot)
@@ -67,11 +72,18 @@ async def serve(
     the server goes away, if that needs no waiting.
     """
     settings = settings or ServerSettings()
-    listeners = await _listen(host, port)
-    try:
+    with ExitStack() as stack:
+        listeners = await _listen(host, port)
+        for listener in listeners:
+            stack.enter_context(listener)
+        poller = stack.enter_context(Poller()) if Poller.is_possible() else None
         addresses = [listener.getsockname()[:2] for listener in listeners]
-        server = Server(addresses, listeners)
+        flusher = Flusher()
+        server = Server(addresses, listeners, poller, flusher)
         async with trio.open_nursery() as nursery:
+            nursery.start_soon(flusher.run)
+            if poller is not None:
+                nursery.start_soon(poller.run)
             nursery.start_soon(keep_alive, server, settings.ping_interval)
             task_status.started(server)
             with server._accepting:
@@ -79,9 +91,6 @@ async def serve(
                     for listener in listeners:
                         acceptors.start_soon(_accept, listener, hall, server, settings, nursery)
             await trio.sleep_forever()
-    finally:
-        for listener in listeners:
-            listener.close()
 
 
 async def serve_stream(
@@ -90,11 +99,12 @@ async def serve_stream(
     settings: ServerSettings | None = None,
     *,
     server: Server | None = None,
-    try_write: TryWrite | None = None,
+    plain: socket.socket | None = None,
 ) -> None:
     """Serve one client on any stream (TLS, a Unix socket, ...); closes it at the end.
 
-    `try_write` writes to the same stream without waiting, where that is possible.
+    `plain` is the non-blocking socket that the stream is, where it's nothing else (not TLS):
+    what it takes at once is written to it without waiting, and the server's poller reads it.
     """
     settings = settings or ServerSettings()
     server = server or Server((), ())
@@ -107,7 +117,15 @@ async def serve_stream(
         if accepted is None:
             return
         async with trio.open_nursery() as nursery:
-            connection = WebSocketConnection(stream, accepted.codec, settings, nursery, try_write)
+            connection = WebSocketConnection(
+                stream,
+                _source(stream, plain, server),
+                accepted.codec,
+                settings,
+                nursery,
+                None if plain is None else plain.send,
+                server._flusher,
+            )
             server._connections.add(connection)
             try:
                 await connection.run(hall, accepted.gathering_id, accepted.rest)
@@ -121,6 +139,12 @@ async def serve_stream(
         server._clients -= not full
         # Frames that could go out have; closing needn't wait for anything else.
         await trio.aclose_forcefully(stream)
+
+
+def _source(stream: trio.abc.Stream, plain: socket.socket | None, server: Server) -> Source:
+    if plain is None or server._poller is None:
+        return StreamSource(stream)
+    return PolledSource(server._poller, plain)
 
 
 async def _listen(host: str | None, port: int) -> list[socket.socket]:
@@ -206,7 +230,7 @@ async def _serve_socket(
         except OSError:
             return
         try:
-            await serve_stream(hall, stream, settings, server=server, try_write=client.send)
+            await serve_stream(hall, stream, settings, server=server, plain=client)
         except* Exception as errors:
             # A bug of ours must not end the other connections.
             _log.error("a connection failed", exc_info=errors)

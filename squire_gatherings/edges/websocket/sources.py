@@ -1,0 +1,148 @@
+"""Sources: how the bytes of a client come in.
+
+A task that waits for each socket by itself pays for a wait, a wake-up and two system calls a
+message. So one task, the `Poller`, waits for all sockets of a server at once: a selector of our own
+becomes readable, for Trio, when any of its sockets is. Streams that aren't plain sockets (TLS,
+memory) are read as usual.
+"""
+
+import selectors
+import socket
+from collections.abc import Callable
+from typing import Protocol
+
+import trio
+
+RECEIVE_SIZE = 64 * 1024
+TURN_LIMIT = 64
+"""How many sockets are read before other tasks get their turn."""
+
+Take = Callable[[bytes], bool]
+"""Takes what has come, `b""` at the end; says whether it wants more. Doesn't wait."""
+
+
+class Source(Protocol):
+    """Where bytes come from."""
+
+    async def feed(self, take: Take) -> None:
+        """Call `take` with all that comes; return when it wants no more.
+
+        It must not want more after the end. Raises what `take` raises. When cancelled,
+        nothing that was read is lost.
+        """
+        ...
+
+
+class StreamSource:
+    """Any stream, read by the task that feeds."""
+
+    __slots__ = ("_stream",)
+
+    def __init__(self, stream: trio.abc.ReceiveStream) -> None:
+        self._stream = stream
+
+    async def feed(self, take: Take) -> None:
+        """See `Source`."""
+        wanted = True
+        while wanted:
+            try:
+                data = await self._stream.receive_some(RECEIVE_SIZE)
+            except (trio.BrokenResourceError, trio.ClosedResourceError):
+                data = b""
+            wanted = take(bytes(data))
+
+
+class Poller:
+    """The task that reads every socket of a server. A context manager, around all feeding."""
+
+    __slots__ = ("_selector",)
+
+    def __init__(self) -> None:
+        self._selector = selectors.DefaultSelector()
+
+    @staticmethod
+    def is_possible() -> bool:
+        """Whether a selector can be waited for here: those of Linux, macOS and the BSDs can."""
+        return hasattr(selectors.DefaultSelector, "fileno")
+
+    def __enter__(self) -> "Poller":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._selector.close()
+
+    def watch(self, one: socket.socket, readable: Callable[[], None]) -> None:
+        """Call `readable` whenever there's something to read, until `forget`."""
+        self._selector.register(one, selectors.EVENT_READ, readable)
+
+    def forget(self, one: socket.socket) -> None:
+        """Watch a socket no more; later calls do nothing. Comes before its closing."""
+        if one in self._selector.get_map():
+            self._selector.unregister(one)
+
+    async def run(self) -> None:
+        """Serve until cancelled."""
+        while True:
+            await trio.lowlevel.wait_readable(self._selector.fileno())
+            ready = self._selector.select(0)
+            for start in range(0, len(ready), TURN_LIMIT):
+                if start:
+                    await trio.lowlevel.checkpoint()
+                for key, _ in ready[start : start + TURN_LIMIT]:
+                    key.data()
+
+
+class PolledSource:
+    """A non-blocking socket that a `Poller` reads."""
+
+    __slots__ = ("_failure", "_poller", "_socket", "_take", "_task")
+
+    def __init__(self, poller: Poller, one: socket.socket) -> None:
+        self._poller = poller
+        self._socket = one
+        self._take: Take | None = None
+        self._task: trio.lowlevel.Task | None = None
+        self._failure: BaseException | None = None
+
+    async def feed(self, take: Take) -> None:
+        """See `Source`."""
+        self._take = take
+        self._poller.watch(self._socket, self._readable)
+        try:
+            self._task = trio.lowlevel.current_task()
+            await trio.lowlevel.wait_task_rescheduled(self._cancelled)
+            if self._failure is not None:
+                raise self._failure
+        finally:
+            self._stop()
+            self._failure = None
+
+    def _readable(self) -> None:
+        # The poller may have found us readable just before we stopped.
+        if self._take is None:
+            return
+        try:
+            data = self._socket.recv(RECEIVE_SIZE)
+        except BlockingIOError:
+            return
+        except OSError:
+            data = b""
+        try:
+            if self._take(data):
+                return
+        except BaseException as error:
+            self._failure = error
+        # At once, not when the task gets its turn: until then nothing more may be read.
+        self._stop()
+        if self._task is not None:
+            trio.lowlevel.reschedule(self._task)
+            self._task = None
+
+    def _stop(self) -> None:
+        self._take = None
+        self._poller.forget(self._socket)
+
+    def _cancelled(self, _: trio.lowlevel.RaiseCancelT) -> trio.lowlevel.Abort:
+        self._task = None
+        self._stop()
+        return trio.lowlevel.Abort.SUCCEEDED
