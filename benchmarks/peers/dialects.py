@@ -11,6 +11,8 @@ from pycrdt import Array, Doc, create_update_message
 
 MARK = b'"n":"'
 DIGITS = 9
+NUMBER = slice(len(MARK), len(MARK) + DIGITS)
+"""Where the digits are, seen from the mark."""
 
 
 def body(n: int, size: int) -> str:
@@ -24,7 +26,7 @@ def last_number(frame: bytes) -> int:
     at = frame.rfind(MARK)
     if at < 0:
         return 0
-    return int(frame[at + len(MARK) : at + len(MARK) + DIGITS])
+    return int(frame[at:][NUMBER])
 
 
 @frozen

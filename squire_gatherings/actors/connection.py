@@ -19,6 +19,13 @@ class Connection(ABC):
     def send(self, outgoing: Outgoing) -> None:
         """Take a message; send it now if it can go now, or queue it (bounded)."""
 
+    def send_soon(self, outgoing: Outgoing) -> None:
+        """Take a message that may wait until this turn's end, and go out with others.
+
+        What `send` takes later doesn't overtake it.
+        """
+        self.send(outgoing)
+
     @abstractmethod
     def close(self, code: CloseCode, reason: str) -> None:
         """Close after what was sent; later calls do nothing. Doesn't wait."""

@@ -9,7 +9,7 @@ from attrs import define, field
 from squire_gatherings.actors.senders import Onlooker
 from squire_gatherings.actors.store import Store
 from squire_gatherings.rules.delivery_window import Verdict
-from squire_gatherings.rules.op_log import Entry, OpLog
+from squire_gatherings.rules.op_log import OpLog
 from squire_gatherings.values.endings import CloseCode
 from squire_gatherings.values.errors import StoreConflict, StoreUnavailable
 from squire_gatherings.values.log import LoggedOp
@@ -18,7 +18,7 @@ from squire_gatherings.values.outgoing import Outgoing
 from squire_gatherings.values.settings import HallSettings
 
 
-def _forward(first: int, entries: Sequence[Entry | LoggedOp]) -> ServerMessage:
+def _forward(first: int, entries: Sequence[LoggedOp]) -> ServerMessage:
     if len(entries) == 1:
         return Forward(first, entries[0].by, entries[0].op)
     return ForwardBatch(first, tuple(e.by for e in entries), tuple(e.op for e in entries))
@@ -79,9 +79,22 @@ class Delivery:
 
     def end_batch(self, now: float) -> None:
         """Bring everybody what was committed, in one encoding for all who lack the same."""
-        up_to = self.log.committed
+        after, up_to = self._batch_after, self.log.committed
+        forwards: list[Outgoing] | None = None
+        in_memory = after + 1 >= self.log.tail_start
         for onlooker in tuple(self.onlookers.values()):
-            self.bring(onlooker, up_to, now)
+            window = onlooker.window
+            if window.reached != after or onlooker.paging or not in_memory:
+                self.bring(onlooker, up_to, now)
+                continue
+            # Almost everybody: lacks this batch and nothing else.
+            if forwards is None:
+                forwards = self._forwards(after, up_to)
+            for outgoing in forwards:
+                onlooker.send(outgoing)
+            window.forwarded(up_to, now)
+        if forwards is not None:
+            self._arm(now + self.settings.retry_interval)
         self._shared = None
 
     def bring(self, onlooker: Onlooker, up_to: int, now: float) -> None:
@@ -162,11 +175,11 @@ class Delivery:
             window.reached = after
             self._start_pager(onlooker)
             return
-        run: list[Entry] = []
+        run: list[LoggedOp] = []
         seq = after
         for entry in self.log.slice(after, up_to, self.settings.batch_bytes):
             seq += 1
-            if entry.origin != onlooker.number:
+            if self.log.origin(seq) != onlooker.number:
                 run.append(entry)
                 continue
             if run:

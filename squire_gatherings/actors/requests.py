@@ -15,7 +15,7 @@ from attrs import define, field
 
 from squire_gatherings.actors.senders import Caller, Onlooker, Sender
 from squire_gatherings.rules.behaviour import Submission, encode_state
-from squire_gatherings.rules.op_log import Entry, fingerprint
+from squire_gatherings.rules.op_log import fingerprint
 from squire_gatherings.rules.sync_ids import SyncKey
 from squire_gatherings.values.endings import CloseCode
 from squire_gatherings.values.errors import (
@@ -45,7 +45,7 @@ from squire_gatherings.values.messages import (
 if TYPE_CHECKING:
     from squire_gatherings.actors.gathering import Gathering
 
-Ops = Sequence[Entry | LoggedOp]
+Ops = Sequence[LoggedOp]
 
 
 @define(eq=False)

@@ -75,30 +75,37 @@ class Onlooker:
         try:
             self.connection.send(outgoing)
         except Exception:
-            _log.exception("a connection's send raised", extra={"onlooker": self.number})
+            self._log_failure("send")
 
     def close(self, code: CloseCode, reason: str) -> None:
         """Close the connection, likewise."""
         try:
             self.connection.close(code, reason)
         except Exception:
-            _log.exception("a connection's close raised", extra={"onlooker": self.number})
+            self._log_failure("close")
 
     async def flush(self) -> None:
         """Wait until the connection's backlog is gone, likewise."""
         try:
             await self.connection.flush()
         except Exception:
-            _log.exception("a connection's flush raised", extra={"onlooker": self.number})
+            self._log_failure("flush")
 
     def answer(self, message: ServerMessage) -> None:
         """Send the answer to a request of this onlooker."""
-        if self.attached:
-            self.send(Outgoing(message))
+        if not self.attached:
+            return
+        try:
+            self.connection.send_soon(Outgoing(message))
+        except Exception:
+            self._log_failure("send_soon")
 
     def fail(self, error: GatheringsError, request_id: str | None = None) -> None:
         """Tell the onlooker that its request failed."""
         self.answer(Error(error.code, str(error), request_id))
+
+    def _log_failure(self, what: str) -> None:
+        _log.exception("a connection's %s raised", what, extra={"onlooker": self.number})
 
     def processed(self) -> None:
         """One of its messages left the inbox."""

@@ -16,15 +16,7 @@ from squire_gatherings.values.messages import Sync
 from squire_gatherings.values.op import Op
 
 NO_ORIGIN = 0
-
-
-@define(eq=False)
-class Entry:
-    """An op in the tail; `origin` is the number of the onlooker that submitted it."""
-
-    op: Op
-    by: str | None
-    origin: int
+"""In place of the number of the onlooker that submitted an op."""
 
 
 def fingerprint(ops: Iterable[Op]) -> int:
@@ -46,7 +38,9 @@ class OpLog:
     committed: int = 0
     """The last seq that is durable."""
     syncs: SyncIds = field(init=False)
-    _tail: list[Entry] = field(factory=list)
+    _tail: list[LoggedOp] = field(factory=list)
+    _origins: list[int] = field(factory=list)
+    """For each op in the tail the number of the onlooker that submitted it."""
     _size: int = 0
     _uncommitted_syncs: list[SyncRecord] = field(factory=list)
 
@@ -58,7 +52,7 @@ class OpLog:
         self.seq = self.committed = restored.seq
         self.syncs.restore(restored.recent, restored.has_older)
         for logged in restored.ops:
-            self._push(Entry(logged.op, logged.by, NO_ORIGIN))
+            self._push(logged, NO_ORIGIN)
         self._trim()
 
     @property
@@ -92,7 +86,7 @@ class OpLog:
         """Give seqs to the judged ops of a sync; `mark` is its fingerprint."""
         first = self.seq + 1
         for op in ops:
-            self._push(Entry(op, by, origin))
+            self._push(LoggedOp(op, by), origin)
             self.seq += 1
         record = SyncRecord(key[0], key[1], first, self.seq - first + 1, mark)
         self.syncs.add(key, record)
@@ -101,8 +95,8 @@ class OpLog:
 
     def uncommitted(self) -> tuple[tuple[LoggedOp, ...], tuple[SyncRecord, ...]]:
         """Return what the store must be given: the ops after `committed`, and their syncs."""
-        ops = tuple(LoggedOp(entry.op, entry.by) for entry in self._since(self.committed))
-        return ops, tuple(self._uncommitted_syncs)
+        ops = self._tail[self.committed + 1 - self.tail_start :]
+        return tuple(ops), tuple(self._uncommitted_syncs)
 
     def commit(self) -> None:
         """Everything that was added is durable now."""
@@ -111,32 +105,38 @@ class OpLog:
         self.syncs.trim()
         self._trim()
 
-    def slice(self, after: int, up_to: int, max_bytes: int) -> list[Entry]:
-        """Return entries from `after` + 1 to at most `up_to`: at least one, or `max_bytes`.
+    def slice(self, after: int, up_to: int, max_bytes: int) -> list[LoggedOp]:
+        """Return ops from `after` + 1 to at most `up_to`: at least one, or `max_bytes`.
 
         Raises `LookupError` if they begin before the tail: the store has them.
         """
-        if after + 1 < self.tail_start:
+        start = self.tail_start
+        if after + 1 < start:
             raise LookupError(f"seq {after + 1} is no longer in memory")
-        found: list[Entry] = []
+        found: list[LoggedOp] = []
         size = 0
-        for entry in self._tail[after + 1 - self.tail_start : up_to + 1 - self.tail_start]:
-            size += len(entry.op.json)
+        for logged in self._tail[after + 1 - start : up_to + 1 - start]:
+            size += len(logged.op.json)
             if found and size > max_bytes:
                 break
-            found.append(entry)
+            found.append(logged)
         return found
 
-    def _since(self, after: int) -> list[Entry]:
-        return self._tail[after + 1 - self.tail_start :]
+    def origin(self, seq: int) -> int:
+        """Return the number of the onlooker that submitted an op of the tail."""
+        return self._origins[seq - self.tail_start]
 
-    def _push(self, entry: Entry) -> None:
-        self._tail.append(entry)
-        self._size += len(entry.op.json)
+    def _push(self, logged: LoggedOp, origin: int) -> None:
+        self._tail.append(logged)
+        self._origins.append(origin)
+        self._size += len(logged.op.json)
 
     def _trim(self) -> None:
         trimmed = 0
-        while self._size > self.tail_bytes and self.tail_start + trimmed <= self.committed:
+        trimmable = self.committed + 1 - self.tail_start
+        while self._size > self.tail_bytes and trimmed < trimmable:
             self._size -= len(self._tail[trimmed].op.json)
             trimmed += 1
-        del self._tail[:trimmed]
+        if trimmed:
+            del self._tail[:trimmed]
+            del self._origins[:trimmed]

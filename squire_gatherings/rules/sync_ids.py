@@ -1,12 +1,13 @@
 """Sync ids: which syncs were applied, so that none is applied twice, however old.
 
-The newest are remembered as records. Of those that this incarnation has forgotten a hash
-remains, so that a new id needn't be looked up in the store to know that it is new; of those
+The newest are remembered as records. Those that this incarnation has forgotten go into a
+filter, so that a new id needn't be looked up in the store to know that it is new; about those
 from before it, the store must be asked once for each scope.
 """
 
 from array import array
 from collections.abc import Iterable
+from itertools import islice
 
 from attrs import define, field
 
@@ -15,61 +16,56 @@ from squire_gatherings.values.log import SyncRecord
 SyncKey = tuple[str, str]
 """Scope and id."""
 
-_EMPTY = 0
-_FIRST_SIZE = 64
-_BITS = 2**64 - 1
+TRIMMED_AT_ONCE = 32
+"""How far the records may grow beyond their limit: forgetting many at once is cheaper."""
+
+_FIRST_BLOCKS = 1024
+_GROWTH = 4
+_KEYS_IN_A_BLOCK = 4
 
 
-def _no_slots() -> "array[int]":
-    return array("Q", bytes(8 * _FIRST_SIZE))
+def _no_blocks() -> "list[array[int]]":
+    return [array("Q", bytes(8 * _FIRST_BLOCKS))]
 
 
 @define(eq=False)
-class Hashes:
-    """A set of 64-bit hashes in 16 to 32 bytes each: open addressing, linear probing.
+class Filter:
+    """A set of keys in two bytes each, which takes about one stranger in a hundred for a member.
 
-    (Knuth, The Art of Computer Programming, volume 3, section 6.4, algorithm L.) One of
-    2**64 strangers is taken for a member: whoever asks must bear that.
+    A Bloom filter whose three bits for a key lie in one block of 64 (Putze, Sanders and
+    Singler, Cache-, Hash- and Space-Efficient Bloom Filters, 2007); one that is full is followed by
+    a larger one (Almeida et al., Scalable Bloom Filters, 2007). Python's hash of a
+    string has a secret seed: nobody outside can choose keys that meet in one block.
     """
 
-    _slots: "array[int]" = field(factory=_no_slots)
-    _count: int = 0
-
-    def __len__(self) -> int:
-        return self._count
+    _parts: "list[array[int]]" = field(factory=_no_blocks)
+    _room: int = _FIRST_BLOCKS * _KEYS_IN_A_BLOCK
+    """How many keys the last part still takes."""
 
     def add(self, key: SyncKey) -> None:
         """Remember a key."""
-        if 2 * self._count >= len(self._slots):
-            self._grow()
-        self._put(hash(key) & _BITS or 1)
+        blocks = self._parts[-1]
+        if not self._room:
+            size = _GROWTH * len(blocks)
+            self._room = size * _KEYS_IN_A_BLOCK
+            blocks = array("Q", bytes(8 * size))
+            self._parts.append(blocks)
+        self._room -= 1
+        number = hash(key)
+        blocks[number & (len(blocks) - 1)] |= _bits(number)
 
     def __contains__(self, key: SyncKey) -> bool:
-        value = hash(key) & _BITS or 1
-        return self._slots[self._place(value)] == value
+        number = hash(key)
+        bits = _bits(number)
+        for blocks in self._parts:  # noqa: SIM110 (asked for every sync: a generator takes twice as long)
+            if blocks[number & (len(blocks) - 1)] & bits == bits:
+                return True
+        return False
 
-    def _place(self, value: int) -> int:
-        """Return the slot in which `value` is, or would be."""
-        slots = self._slots
-        mask = len(slots) - 1
-        at = value & mask
-        while slots[at] not in (_EMPTY, value):
-            at = (at + 1) & mask
-        return at
 
-    def _put(self, value: int) -> None:
-        at = self._place(value)
-        if self._slots[at] == _EMPTY:
-            self._slots[at] = value
-            self._count += 1
-
-    def _grow(self) -> None:
-        older = self._slots
-        self._slots = array("Q", bytes(16 * len(older)))
-        self._count = 0
-        for value in older:
-            if value != _EMPTY:
-                self._put(value)
+def _bits(number: int) -> int:
+    """Return three of 64 bits, by the upper half of a hash: the lower half chooses the block."""
+    return 1 << (number >> 32 & 63) | 1 << (number >> 38 & 63) | 1 << (number >> 44 & 63)
 
 
 @define(eq=False)
@@ -77,10 +73,10 @@ class SyncIds:
     """What one incarnation knows of the syncs that were applied."""
 
     limit: int
-    """How many are remembered as records."""
+    """How many are remembered as records, at least."""
     _recent: dict[SyncKey, SyncRecord] = field(factory=dict)
     """From the oldest to the newest."""
-    _forgotten: Hashes | None = None
+    _forgotten: Filter | None = None
     """Those that aren't among the recent any more."""
     _has_older: bool = False
     """Whether the store had more than it gave for the restore."""
@@ -101,14 +97,12 @@ class SyncIds:
         self._recent[key] = record
 
     def trim(self) -> None:
-        """Forget the oldest beyond the limit: the store has them."""
-        recent = self._recent
-        while len(recent) > self.limit:
-            oldest = next(iter(recent))
-            del recent[oldest]
-            if self._forgotten is None:
-                self._forgotten = Hashes()
-            self._forgotten.add(oldest)
+        """Forget the oldest, if there are too many: the store has them."""
+        too_many = len(self._recent) - self.limit
+        if too_many > TRIMMED_AT_ONCE:
+            for key in tuple(islice(self._recent, too_many)):
+                del self._recent[key]
+                self._forget(key)
 
     @property
     def all_known(self) -> bool:
@@ -134,10 +128,11 @@ class SyncIds:
         if self._asked is None:
             self._asked = {}
         self._asked[scope] = is_all
-        if not is_all:
-            return
-        for one in ids:
+        for one in ids if is_all else ():
             if (scope, one) not in self._recent:
-                if self._forgotten is None:
-                    self._forgotten = Hashes()
-                self._forgotten.add((scope, one))
+                self._forget((scope, one))
+
+    def _forget(self, key: SyncKey) -> None:
+        if self._forgotten is None:
+            self._forgotten = Filter()
+        self._forgotten.add(key)

@@ -49,7 +49,7 @@ class MemoryStore:
             raise StoreConflict(
                 f"{append.gathering} ends at {len(log.ops)}, not before {append.first_seq}"
             )
-        if len(syncs) < len(append.syncs) or any(key in log.syncs for key in syncs):
+        if len(syncs) < len(append.syncs) or not log.syncs.keys().isdisjoint(syncs):
             raise StoreConflict(f"{append.gathering} has a sync of this id already")
         log.ops.extend(append.ops)
         log.syncs.update(syncs)

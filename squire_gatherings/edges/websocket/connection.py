@@ -92,13 +92,17 @@ class WebSocketConnection(Connection):
         if not self._closing:
             self._outbox.write(outgoing.encoded.get(self._key) or self._encode(outgoing))
 
+    def send_soon(self, outgoing: Outgoing) -> None:
+        """Send a message together with what else this turn brings for this client."""
+        if not self._closing:
+            self._outbox.write_soon(outgoing.encoded.get(self._key) or self._encode(outgoing))
+
     def close(self, code: CloseCode, reason: str) -> None:
         """Send a close frame after everything else, and give the client time to answer it."""
         if not self._closing:
             self._begin_closing()
             self._inbound.close(code, reason)
             self._reply()
-            self._outbox.flush_now()
 
     @property
     def backlog(self) -> int:
@@ -249,7 +253,8 @@ class WebSocketConnection(Connection):
             elif not self._deliver(arrival):
                 self._waiting = arrival
                 return False
-        self._reply()
+        if inbound.has_replies:
+            self._reply()
         if inbound.broken:
             self._ended = True
         return not self._ended

@@ -65,6 +65,7 @@ class Inbound:
         "_settings",
         "broken",
         "deaf",
+        "has_replies",
     )
 
     def __init__(self, codec: Codec, settings: ServerSettings) -> None:
@@ -80,6 +81,8 @@ class Inbound:
             max_size=settings.max_message_size,
             logger=_frames_log,
         )
+        self.has_replies = False
+        """Whether there may be `replies`."""
         self._frames: Iterator[Frame] = iter(())
         """What has come, and hasn't been asked for."""
         self._partial: bytearray | None = None
@@ -102,8 +105,12 @@ class Inbound:
         for frame in self._frames:
             opcode = frame.opcode
             if opcode is Opcode.CLOSE:
+                self.has_replies = True
                 return CLOSED_BY_CLIENT
-            if opcode is Opcode.PING or opcode is Opcode.PONG or self.deaf:
+            if opcode is Opcode.PING:
+                self.has_replies = True
+                continue
+            if opcode is Opcode.PONG or self.deaf:
                 continue
             arrival = self._assemble(frame)
             if arrival is not None:
@@ -111,8 +118,7 @@ class Inbound:
         failure = self._protocol.parser_exc
         if failure is None or self.broken:
             return None
-        self.broken = True
-        self.deaf = True
+        self.broken = self.deaf = self.has_replies = True
         if isinstance(failure, PayloadTooBig):
             return self._too_big()
         sent = self._protocol.close_sent
@@ -123,6 +129,7 @@ class Inbound:
 
     def replies(self) -> list[bytes]:
         """Return the frames that the client's own ask for, once; `next` comes first."""
+        self.has_replies = False
         return [data for data in self._protocol.data_to_send() if data]
 
     def close(self, code: CloseCode, reason: str) -> None:

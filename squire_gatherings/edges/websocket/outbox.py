@@ -15,8 +15,8 @@ TryWrite = Callable[[bytes], int]
 TOGETHER = 64 * 1024
 """Frames are put together up to so many bytes."""
 
-TURN_LIMIT = 256
-"""How many outboxes are flushed before other tasks get their turn."""
+AT_ONCE = 64
+"""So many outboxes are flushed without waiting for the turn's end: clients work while we do."""
 
 
 def _nobody_minds() -> None:
@@ -42,21 +42,17 @@ class Flusher:
             self._sleeper = None
 
     async def run(self) -> None:
-        """Serve until cancelled; flushes what is there when it is."""
-        try:
-            while True:
-                if not self._written:
-                    self._sleeper = trio.lowlevel.current_task()
-                    await trio.lowlevel.wait_task_rescheduled(self._stop_sleeping)
-                written = self._written[:TURN_LIMIT]
-                del self._written[:TURN_LIMIT]
-                for outbox in written:
-                    outbox.flush_now()
-                if self._written:
-                    await trio.lowlevel.checkpoint()
-        finally:
-            for outbox in self._written:
-                outbox.flush_now()
+        """Serve until cancelled."""
+        while True:
+            while self._written:
+                self._flush()
+            self._sleeper = trio.lowlevel.current_task()
+            await trio.lowlevel.wait_task_rescheduled(self._stop_sleeping)
+
+    def _flush(self) -> None:
+        written, self._written = self._written, []
+        for outbox in written:
+            outbox.flush_now()
 
     def _stop_sleeping(self, _: trio.lowlevel.RaiseCancelT) -> trio.lowlevel.Abort:
         self._sleeper = None
@@ -95,47 +91,73 @@ class Outbox:
     _emptied: trio.Event | None = None
 
     def write(self, frame: bytes) -> None:
-        """Send a frame soon, or queue it. Past `max_backlog` calls `on_overflow` instead."""
+        """Send a frame now, or queue it. Past `max_backlog` calls `on_overflow` instead."""
         if self.closed:
             return
-        if self.backlog:
-            if self.backlog + len(frame) > self.max_backlog + self._allowance:
-                self.on_overflow()
-            else:
-                self._queue.append(frame)
-                self.backlog += len(frame)
-                self._start_draining()
-            return
-        if self._fresh:
-            if self._fresh + len(frame) > TOGETHER:
-                self.flush_now()
-                self.write(frame)
+        if self._queue or self.backlog:
+            if self._must_wait(frame):
                 return
-        elif self.flusher is not None:
-            self.flusher.flush_soon(self)
-        self._queue.append(frame)
-        self._fresh += len(frame)
-        if self.flusher is None:
+            self._queue.append(frame)
+            self._fresh += len(frame)
             self.flush_now()
+            return
+        written = self._try(frame)
+        if written != len(frame) and not self.closed:
+            self._queue.append(frame)
+            self._wait(len(frame), written)
+
+    def write_soon(self, frame: bytes) -> None:
+        """Like `write`, but together with what else is written in this turn."""
+        if self.closed:
+            return
+        if self.flusher is None or self.backlog or self._fresh + len(frame) > TOGETHER:
+            self.write(frame)
+            return
+        self._queue.append(frame)
+        if not self._fresh:
+            self.flusher.flush_soon(self)
+        self._fresh += len(frame)
 
     def flush_now(self) -> None:
         """Offer the kernel what was written; what it doesn't take waits."""
         if not self._fresh:
             return
+        whole, self._fresh = self._fresh, 0
         queue = self._queue
-        left, self._fresh = self._fresh, 0
-        if self.try_write is not None:
-            try:
-                written = self.try_write(queue[0] if len(queue) == 1 else b"".join(queue))
-            except BlockingIOError:
-                written = 0
-            except OSError:
-                self._break()
-                return
-            if written == left:
-                queue.clear()
-                return
-            left -= written
+        written = self._try(queue[0] if len(queue) == 1 else b"".join(queue))
+        if written == whole:
+            queue.clear()
+        elif not self.closed:
+            self._wait(whole, written)
+
+    def _try(self, data: bytes) -> int:
+        """Return how much of it went out at once; closed afterwards if the stream is broken."""
+        if self.try_write is None:
+            return 0
+        try:
+            return self.try_write(data)
+        except BlockingIOError:
+            return 0
+        except OSError:
+            self._break()
+            return 0
+
+    def _must_wait(self, frame: bytes) -> bool:
+        """Queue a frame behind what waits, if anything does."""
+        if not self.backlog:
+            return False
+        if self.backlog + len(frame) > self.max_backlog + self._allowance:
+            self.on_overflow()
+        else:
+            self._queue.append(frame)
+            self.backlog += len(frame)
+            self._start_draining()
+        return True
+
+    def _wait(self, whole: int, written: int) -> None:
+        """Let what is in the queue wait, `whole` bytes of which `written` have gone out."""
+        left = whole - written
+        if written:
             self._drop(written)
         self._allowance = left if left > self.max_backlog else 0
         self.backlog = left
