@@ -15,6 +15,8 @@ from squire_gatherings.values.errors import StoreUnavailable, StoreUnusable
 T = TypeVar("T")
 
 _LOCKED = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
+CHECKPOINT_PAGES = 4000
+"""How long the write-ahead log grows (16 MiB): a page that is written often is copied seldom."""
 FIRST_PAUSE = 0.001
 LONGEST_PAUSE = 0.05
 
@@ -110,6 +112,7 @@ class Database:
                 raise StoreUnusable("the file is empty, and wasn't before")
             connection.execute("PRAGMA journal_mode = WAL")
             connection.execute("PRAGMA synchronous = FULL")
+            connection.execute(f"PRAGMA wal_autocheckpoint = {CHECKPOINT_PAGES}")
             migrate(connection)
         except BaseException:
             connection.close()
