@@ -10,6 +10,7 @@ from squire_gatherings.edges.stores.memory import MemoryStore
 from squire_gatherings.values.endings import CloseCode
 from squire_gatherings.values.errors import OpConflict, OpRejected
 from squire_gatherings.values.identity import Identity
+from squire_gatherings.values.log import SyncRecord
 from squire_gatherings.values.messages import (
     Ack,
     Conflict,
@@ -233,3 +234,37 @@ async def test_a_sync_is_applied_once_however_old(autojump_clock: MockClock) -> 
             assert again == seqs[number]
         fetched = await hall.fetch(ROOM, since=0)
         assert fetched.seq == 50
+
+
+class Counting(MemoryStore):
+    """A store that counts what it's asked about old syncs."""
+
+    asked: list[str]
+
+    async def find_syncs(
+        self, gathering: str, keys: tuple[tuple[str, str], ...]
+    ) -> dict[tuple[str, str], SyncRecord]:
+        self.asked.append("find_syncs")
+        return await super().find_syncs(gathering, keys)
+
+    async def sync_ids(self, gathering: str, scope: str, *, limit: int) -> tuple[str, ...]:
+        self.asked.append("sync_ids")
+        return await super().sync_ids(gathering, scope, limit=limit)
+
+
+async def test_new_syncs_need_no_look_at_the_store(autojump_clock: MockClock) -> None:
+    store = Counting()
+    store.asked = []
+    async with open_hall(store=store, recent_syncs=4, idle_timeout=60.0) as hall:
+        for number in range(300):
+            await hall.submit(ROOM, [{"n": number}], sync_id=f"id{number}")
+        # Chance may take a new id for an old one, and ask.
+        assert len(store.asked) < 30
+        await trio.sleep(100)
+        store.asked.clear()
+        for number in range(300, 400):
+            await hall.submit(ROOM, [{"n": number}], sync_id=f"id{number}")
+        assert store.asked.count("sync_ids") == 1
+        assert store.asked.count("find_syncs") < 20
+        assert await hall.submit(ROOM, [{"n": 7}], sync_id="id7") == (8,)
+        assert (await hall.fetch(ROOM, since=399)).seq == 400

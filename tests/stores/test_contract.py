@@ -69,6 +69,17 @@ async def test_recent_syncs_are_the_newest_oldest_first(store: Store) -> None:
     assert found == {("0::", "m"): SyncRecord("0::", "m", 1, 1, 17)}
 
 
+async def test_the_ids_of_one_scope(store: Store) -> None:
+    for n, name in enumerate(["m", "z", "a"], start=1):
+        await store.append(an_append("a", n, sync=name))
+    assert await store.sync_ids("nowhere", "0::", limit=9) == ()
+    assert await store.sync_ids("a", "1::", limit=9) == ()
+    assert sorted(await store.sync_ids("a", "0::", limit=3)) == ["a", "m", "z"]
+    some = await store.sync_ids("a", "0::", limit=2)
+    assert len(some) == 2
+    assert {*some} < {"a", "m", "z"}
+
+
 async def test_a_page_has_an_op_however_large(store: Store) -> None:
     append = an_append("a", 1, 3, mark="x" * 500)
     await store.append(append)

@@ -1,11 +1,13 @@
 """Whatever a client sends, the server ends the connection in order and raises nothing."""
 
 import json
+import logging
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Any
 
 import msgspec
+import pytest
 import trio
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -95,6 +97,13 @@ def test_requests_that_are_nearly_right(path: bytes, more: list[bytes], dropped:
     lines = [line for number, line in enumerate(HEADERS) if number not in dropped]
     got = survive(b"\r\n".join([b"GET " + path + b" HTTP/1.1", *lines, *more, b"", b""]))
     assert got == b"" or got.startswith((b"HTTP/1.1 4", b"HTTP/1.1 101"))
+
+
+def test_secrets_reach_no_log(caplog: pytest.LogCaptureFixture) -> None:
+    framer = FrameProtocol(client=True, extensions=[])
+    with caplog.at_level(logging.DEBUG):
+        survive(request(), bytes(framer.send_data('{"type":"join","token":"a secret"}')))
+    assert "secret" not in caplog.text
 
 
 @settings(deadline=None)

@@ -1,11 +1,12 @@
 """The outbox: whole frames in order, whatever the socket takes and whenever."""
 
 import trio
+import trio.testing
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from wsproto.frame_protocol import FrameProtocol, Opcode
 
-from squire_gatherings.edges.websocket.outbox import Outbox
+from squire_gatherings.edges.websocket.outbox import Flusher, Outbox
 
 FRAMER = FrameProtocol(client=False, extensions=[])
 
@@ -46,7 +47,9 @@ def received(data: bytes) -> list[tuple[Opcode, object]]:
 
 
 frames = st.lists(
-    st.tuples(st.sampled_from(["text", "ping", "pong"]), st.integers(0, 100), st.booleans()),
+    st.tuples(
+        st.sampled_from(["text", "soon", "ping", "pong"]), st.integers(0, 100), st.booleans()
+    ),
     max_size=30,
 )
 
@@ -59,12 +62,17 @@ def test_frames_never_interleave(
     async def send() -> None:
         wire = Wire(list(takes))
         expected: list[tuple[Opcode, object]] = []
-        async with trio.open_nursery() as nursery:
-            outbox = Outbox(wire, wire.try_write, nursery, 10**6, lambda: None, lambda: None)
+        flusher = Flusher()
+        async with trio.open_nursery() as serving, trio.open_nursery() as nursery:
+            serving.start_soon(flusher.run)
+            outbox = Outbox(
+                wire, wire.try_write, nursery, 10**6, lambda: None, lambda: None, flusher
+            )
             for number, (kind, size, pause) in enumerate(plan):
-                if kind == "text":
+                if kind in ("text", "soon"):
                     text = f"{number}:" + "x" * size
-                    outbox.write(bytes(FRAMER.send_data(text)))
+                    write = outbox.write if kind == "text" else outbox.write_soon
+                    write(bytes(FRAMER.send_data(text)))
                     expected.append((Opcode.TEXT, text))
                 else:
                     payload = b"%d" % number
@@ -77,6 +85,7 @@ def test_frames_never_interleave(
                 outbox.finish_with(bytes(FRAMER.close(4008, "slow")))
             await outbox.flushed()
             assert outbox.backlog == 0
+            serving.cancel_scope.cancel()
         got = received(bytes(wire.data))
         if not finish:
             assert got == expected
@@ -84,6 +93,51 @@ def test_frames_never_interleave(
         # The last frame is the close; before it a beginning of what was sent, whole.
         assert got[-1] == (Opcode.CLOSE, (4008, "slow"))
         assert got[:-1] == expected[: len(got) - 1]
+
+    trio.run(send)
+
+
+class CountingWire(Wire):
+    """A socket that takes everything, and counts the writes."""
+
+    writes = 0
+
+    def try_write(self, data: bytes) -> int:
+        self.writes += 1
+        return super().try_write(data)
+
+
+def test_what_is_written_in_one_turn_goes_out_together() -> None:
+    async def send() -> None:
+        wire = CountingWire([])
+        flusher = Flusher()
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(flusher.run)
+            await trio.testing.wait_all_tasks_blocked()
+            outbox = Outbox(
+                wire, wire.try_write, nursery, 10**6, lambda: None, lambda: None, flusher
+            )
+            for letter in (b"a", b"b", b"c"):
+                outbox.write_soon(letter)
+            assert wire.writes == 0
+            await trio.testing.wait_all_tasks_blocked()
+            assert (wire.writes, bytes(wire.data)) == (1, b"abc")
+            # What goes out now takes along what was to go out soon.
+            outbox.write_soon(b"d")
+            outbox.write(b"e")
+            assert (wire.writes, bytes(wire.data)) == (2, b"abcde")
+            # Large frames aren't copied together without end.
+            for _ in range(5):
+                outbox.write_soon(b"x" * 40_000)
+            assert wire.writes >= 4
+            await trio.testing.wait_all_tasks_blocked()
+            assert len(wire.data) == 5 + 200_000
+            # What was given up doesn't go out any more.
+            outbox.write_soon(b"never")
+            outbox.discard()
+            await trio.testing.wait_all_tasks_blocked()
+            assert len(wire.data) == 5 + 200_000
+            nursery.cancel_scope.cancel()
 
     trio.run(send)
 

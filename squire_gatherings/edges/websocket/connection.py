@@ -181,8 +181,10 @@ class WebSocketConnection(Connection):
             self._fail("internal", "the server failed", CloseCode.CRASHED)
             raise
         finally:
-            if self._membership is not None:
-                self._membership.detach()
+            # It refers back to us: a cycle would outlive both.
+            membership, self._membership = self._membership, None
+            if membership is not None:
+                membership.detach()
             self.close(CloseCode.GOING_AWAY, "server shutting down")
             # Nobody brings it out any more: whoever waits for a flush needn't.
             self._outbox.retire()

@@ -1,0 +1,97 @@
+"""Sync ids: what is certain without the store, and what must be asked, against a plain set."""
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from squire_gatherings.rules.sync_ids import TRIMMED_AT_ONCE, Filter, SyncIds, SyncKey
+from squire_gatherings.values.log import SyncRecord
+
+
+def a_record(scope: str, name: str) -> SyncRecord:
+    return SyncRecord(scope, name, 1, 1, 0)
+
+
+@given(st.sets(st.tuples(st.sampled_from("ab"), st.text(max_size=4)), max_size=200))
+def test_a_filter_forgets_nobody(keys: set[SyncKey]) -> None:
+    one = Filter()
+    for key in keys:
+        one.add(key)
+    assert all(key in one for key in keys)
+
+
+def test_a_filter_takes_few_strangers_for_members() -> None:
+    one = Filter()
+    for number in range(100_000):
+        one.add(("scope", f"member-{number}"))
+        if number in (1000, 10_000, 99_999):
+            wrong = sum(("scope", f"stranger-{number}-{n}") in one for n in range(10_000))
+            # About 1 % for each part, of which there are at most four here.
+            assert wrong < 600
+    assert all(("scope", f"member-{number}") in one for number in range(100_000))
+
+
+steps = st.lists(
+    st.tuples(
+        st.sampled_from(["apply", "ask", "tell"]), st.sampled_from("ab"), st.integers(0, 200)
+    ),
+    max_size=300,
+)
+
+
+@given(st.lists(st.integers(0, 200), unique=True, max_size=80), st.integers(0, 10), steps)
+def test_nothing_that_was_applied_is_taken_for_new(
+    before: list[int], limit: int, plan: list[tuple[str, str, int]]
+) -> None:
+    """What `is_known` says of an id, with `find`, is never wrong; it may only not know."""
+    stored: dict[SyncKey, SyncRecord] = {}
+    for number in before:
+        key = ("ab"[number % 2], str(number))
+        stored[key] = a_record(*key)
+    restored = list(stored.values())[-limit:] if limit else []
+    ids = SyncIds(limit)
+    ids.restore(restored, has_older=len(stored) > len(restored))
+    for what, scope, number in plan:
+        key = (scope, str(number))
+        match what:
+            case "apply":
+                if ids.is_known(key) and ids.find(key) is None:
+                    assert key not in stored
+                    stored[key] = a_record(*key)
+                    ids.add(key, stored[key])
+                    ids.trim()
+            case "ask":
+                if ids.is_known(key):
+                    assert ids.find(key) == stored.get(key)
+                else:
+                    assert not ids.all_known
+            case _:
+                if scope in ids.unasked([key]):
+                    ids.told(scope, [one for of, one in stored if of == scope], is_all=number > 20)
+                    assert scope not in ids.unasked([key])
+
+
+def test_new_ids_need_no_store_however_many_there_were() -> None:
+    ids = SyncIds(limit=8)
+    unknown = 0
+    for number in range(5000):
+        key = ("scope", f"s{number}")
+        unknown += not ids.is_known(key)
+        ids.add(key, a_record(*key))
+        ids.trim()
+    assert not ids.all_known
+    assert unknown < 150
+    # The newest are there as records; older ones can't be told apart from strangers.
+    assert ids.find(("scope", "s4999")) is not None
+    assert ids.find(("scope", f"s{4999 - 8 - TRIMMED_AT_ONCE}")) is None
+    assert not ids.is_known(("scope", "s0"))
+
+
+def test_a_scope_that_has_too_many_is_asked_about_once_and_stays_uncertain() -> None:
+    ids = SyncIds(limit=1)
+    ids.restore([a_record("a", "new")], has_older=True)
+    assert ids.unasked([("a", "x"), ("b", "y")]) == {"a", "b"}
+    ids.told("a", ["old"], is_all=False)
+    ids.told("b", ["old"], is_all=True)
+    assert ids.unasked([("a", "x"), ("b", "y")]) == set()
+    assert [ids.is_known(("a", one)) for one in ("x", "new")] == [False, True]
+    assert [ids.is_known(("b", one)) for one in ("y", "old")] == [True, False]
