@@ -17,6 +17,9 @@ from squire_gatherings.values.messages import Forward, ForwardBatch, ServerMessa
 from squire_gatherings.values.outgoing import Outgoing
 from squire_gatherings.values.settings import HallSettings
 
+CROWD = 100
+"""How many onlookers are brought a batch before other gatherings get their turn."""
+
 
 def _forward(first: int, entries: Sequence[LoggedOp]) -> ServerMessage:
     if len(entries) == 1:
@@ -43,6 +46,8 @@ class Delivery:
     _by_client: dict[str, Onlooker] = field(factory=dict)
     _timer: trio.CancelScope | None = None
     _batch_after: int = 0
+    _behind: list[Onlooker] = field(factory=list)
+    """Those that the last batch wasn't brought to yet."""
     _shared: dict[tuple[int, int], list[Outgoing]] | None = None
     """While a batch is being delivered: what was encoded for it already."""
 
@@ -78,12 +83,37 @@ class Delivery:
         self._shared = {}
 
     def end_batch(self, now: float) -> None:
-        """Bring everybody what was committed, in one encoding for all who lack the same."""
+        """Bring everybody what was committed, in one encoding for all who lack the same.
+
+        Of a large crowd, only some: `is_behind` then, and `bring_the_rest` must be called.
+        """
+        self._behind = list(self.onlookers.values())
+        self._bring_some(now)
+
+    @property
+    def is_behind(self) -> bool:
+        """Whether there are onlookers that a batch wasn't brought to yet."""
+        return bool(self._behind)
+
+    async def bring_the_rest(self) -> None:
+        """Bring the batch to all others, with turns for other gatherings in between.
+
+        When cancelled, some have it and some don't.
+        """
+        while self._behind:
+            await trio.lowlevel.checkpoint()
+            self._bring_some(trio.current_time())
+
+    def _bring_some(self, now: float) -> None:
+        some = self._behind[-CROWD:]
+        del self._behind[-CROWD:]
         after, up_to = self._batch_after, self.log.committed
         forwards: list[Outgoing] | None = None
         in_memory = after + 1 >= self.log.tail_start
-        for onlooker in tuple(self.onlookers.values()):
+        for onlooker in some:
             window = onlooker.window
+            if not onlooker.attached:
+                continue
             if window.reached != after or onlooker.paging or not in_memory:
                 self.bring(onlooker, up_to, now)
                 continue
@@ -95,7 +125,8 @@ class Delivery:
             window.forwarded(up_to, now)
         if forwards is not None:
             self._arm(now + self.settings.retry_interval)
-        self._shared = None
+        if not self._behind:
+            self._shared = None
 
     def bring(self, onlooker: Onlooker, up_to: int, now: float) -> None:
         """Forward to an onlooker what it lacks up to `up_to`."""

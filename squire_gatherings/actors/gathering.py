@@ -183,7 +183,10 @@ class Gathering:
 
     async def _live(self) -> DispersalReason:
         """Process messages until the deadline passes or somebody says `end`."""
+        delivery = self.delivery
         while True:
+            if delivery.is_behind:
+                await delivery.bring_the_rest()
             with trio.move_on_at(min(self.deadline.at, self._commit_retry_at)) as self._scope:
                 while True:
                     if not self._inbox and self.reason is None:
@@ -192,10 +195,14 @@ class Gathering:
                     self._turn()
                     if self._lookup or self._must_commit() or self.reason is not None:
                         break
+                    if delivery.is_behind:
+                        break
                     if self._inbox:
                         await trio.lowlevel.checkpoint()
             # Only here, outside the scope, may it wait for a message's sake: the deadline
             # never interrupts what is being processed.
+            if delivery.is_behind:
+                continue
             if self._lookup:
                 await self._look_up()
             elif self._must_commit():

@@ -1,11 +1,15 @@
 """Delivery: forwarded to everybody else, again until acknowledged, given up in the end."""
 
+from collections.abc import Sequence
+
 import msgspec
 import pytest
 import trio
 from trio.testing import MockClock, wait_all_tasks_blocked
 
+from squire_gatherings.actors.delivery import CROWD
 from squire_gatherings.actors.hall import open_hall
+from squire_gatherings.actors.membership import Membership
 from squire_gatherings.edges.stores.memory import MemoryStore
 from squire_gatherings.values.endings import CloseCode
 from squire_gatherings.values.errors import OpConflict, OpRejected
@@ -21,6 +25,7 @@ from squire_gatherings.values.messages import (
     Synced,
 )
 from squire_gatherings.values.op import Op
+from squire_gatherings.values.outgoing import Outgoing
 from tests.support import Recorder, Strict, Sum
 
 ROOM = "friday-night"
@@ -268,3 +273,60 @@ async def test_new_syncs_need_no_look_at_the_store(autojump_clock: MockClock) ->
         assert store.asked.count("find_syncs") < 20
         assert await hall.submit(ROOM, [{"n": 7}], sync_id="id7") == (8,)
         assert (await hall.fetch(ROOM, since=399)).seq == 400
+
+
+async def test_a_large_crowd_keeps_nobody_else_waiting(autojump_clock: MockClock) -> None:
+    """Whichever gathering has the first turn: the other's isn't behind the whole crowd."""
+    order: list[str] = []
+
+    class Ordered(Recorder):
+        def __init__(self, name: str) -> None:
+            super().__init__()
+            self.name = name
+
+        def send(self, outgoing: Outgoing) -> None:
+            super().send(outgoing)
+            order.append(self.name)
+
+    async with open_hall(store=MemoryStore()) as hall:
+        crowd = [Ordered("crowd") for _ in range(3 * CROWD + 1)]
+        memberships = [await hall.join(ROOM, one) for one in crowd]
+        few = Ordered("few")
+        other = await hall.join("other", few)
+        order.clear()
+        memberships[0].deliver_nowait(sync("s"))
+        other.deliver_nowait(sync("s"))
+        await wait_all_tasks_blocked()
+        assert order.index("few") <= CROWD + 1
+        assert all(len(one.forwards()) == (one is not crowd[0]) for one in crowd)
+        assert crowd[0].of(Synced) == [Synced("s", (1,))]
+
+
+async def test_the_crowd_may_change_while_a_batch_is_brought(autojump_clock: MockClock) -> None:
+    class Leaving(Recorder):
+        """Takes others along when it hears something."""
+
+        others: Sequence[Membership] = ()
+
+        def send(self, outgoing: Outgoing) -> None:
+            super().send(outgoing)
+            for other in self.others:
+                other.detach()
+
+    async with open_hall(store=MemoryStore()) as hall:
+        crowd = [Leaving() for _ in range(2 * CROWD + 50)]
+        memberships = [await hall.join(ROOM, one) for one in crowd]
+        for number, one in enumerate(crowd):
+            one.others = memberships[::2] if number % 2 else ()
+        await hall.submit(ROOM, [{"n": 1}])
+        await hall.submit(ROOM, [{"n": 2}])
+        await wait_all_tasks_blocked()
+        for one in crowd[1::2]:
+            assert [seq for _, seq, _, _ in one.forwards()] == [1, 2]
+        for one in crowd[::2]:
+            assert [seq for _, seq, _, _ in one.forwards()] in ([], [1])
+        assert hall.snapshot().onlookers == CROWD + 25
+        await trio.sleep(60)
+        # Who acknowledges nothing is given up, and nobody is left behind.
+        assert all(one.closed for one in crowd[1::2])
+        assert hall.snapshot().onlookers == 0
