@@ -15,6 +15,7 @@ import sys
 import tracemalloc
 from collections.abc import AsyncIterator
 from contextlib import ExitStack, asynccontextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ import trio
 from attrs import define
 
 from benchmarks.leaks import Sink, resident
-from squire_gatherings import Hall, open_hall
+from squire_gatherings import Hall, open_hall, serve
 from tests.programs.process import serving
 from tests.websocket.raw import RawClient
 
@@ -93,6 +94,55 @@ async def explain(kind: str, count: int) -> list[tuple[float, float, str]]:
             statistics = tracemalloc.take_snapshot().statistics("lineno")
     finally:
         tracemalloc.stop()
+    return _rows(statistics, count)
+
+
+CONNECT = """
+import sys
+from tests.websocket.raw import RawClient
+clients = [RawClient(sys.argv[1] + "/gatherings/room") for _ in range(int(sys.argv[2]))]
+for client in clients:
+    client.say(type="join")
+    client.hear()
+print("ready", flush=True)
+sys.stdin.read()
+"""
+"""A process of so many clients, so that only the server's allocations are seen here."""
+
+
+async def explain_connections(count: int) -> list[tuple[float, float, str]]:
+    """Return the same for each joined connection of a server in this process."""
+    async with open_hall() as hall, trio.open_nursery() as nursery:
+        server = await nursery.start(partial(serve, hall, host="127.0.0.1", port=0))
+        host, port = server.addresses[0]
+
+        async def connect(some: int) -> trio.Process:
+            process = await trio.lowlevel.open_process(
+                [sys.executable, "-c", CONNECT, f"ws://{host}:{port}", str(some)],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+            )
+            assert process.stdout is not None
+            await process.stdout.receive_some()
+            return process
+
+        processes = [await connect(100)]
+        gc.collect()
+        tracemalloc.start()
+        try:
+            processes.append(await connect(count))
+            gc.collect()
+            statistics = tracemalloc.take_snapshot().statistics("lineno")
+        finally:
+            tracemalloc.stop()
+        for process in processes:
+            process.kill()
+            await process.wait()
+        nursery.cancel_scope.cancel()
+    return _rows(statistics, count)
+
+
+def _rows(statistics: list[tracemalloc.Statistic], count: int) -> list[tuple[float, float, str]]:
     return [
         (one.size / count, one.count / count, _place(one.traceback[0]))
         for one in statistics
@@ -128,13 +178,18 @@ def main() -> None:
     parser.add_argument("--count", type=int, default=10_000)
     parser.add_argument("--connections", type=int, default=5000)
     parser.add_argument("--kinds", nargs="*", choices=KINDS, default=list(KINDS))
-    parser.add_argument("--explain", choices=KINDS, help="line by line, by tracemalloc")
+    parser.add_argument(
+        "--explain", choices=[*KINDS, "connection"], help="line by line, by tracemalloc"
+    )
     parser.add_argument("--weigh", choices=KINDS, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.weigh:
         print(json.dumps(trio.run(weigh, options.weigh, options.count)))
     elif options.explain:
-        rows = trio.run(explain, options.explain, options.count)
+        if options.explain == "connection":
+            rows = trio.run(explain_connections, min(options.count, options.connections))
+        else:
+            rows = trio.run(explain, options.explain, options.count)
         for size, blocks, place in rows:
             print(f"{size:7.0f} B {blocks:5.1f} blocks  {place}")
         print(f"{sum(row[0] for row in rows):7.0f} B in lines of 40 B or more")

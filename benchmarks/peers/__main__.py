@@ -18,6 +18,7 @@ from rich.table import Table
 from benchmarks.peers.catalogue import PEERS, Peer, missing, running
 from benchmarks.peers.picture import draw
 from benchmarks.peers.scenarios import ALL, Scenario
+from benchmarks.peers.targets import show_targets
 
 Results = dict[str, dict[str, list[dict[str, float]]]]
 """By scenario and peer: the results of the rounds."""
@@ -26,10 +27,10 @@ PACKAGES = ("trio", "trio-websocket", "wsproto", "websockets", "uvloop", "picows
 
 
 def measure(peer: Peer, scenario: Scenario, seconds: float) -> dict[str, float]:
-    with tempfile.TemporaryDirectory() as folder, running(peer, Path(folder)) as url:
+    with tempfile.TemporaryDirectory() as folder, running(peer, Path(folder)) as (url, server):
         command = [sys.executable, "-m", "benchmarks.peers.client", url, peer.dialect]
-        command += [scenario.name, "--seconds", str(seconds)]
-        done = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
+        command += [scenario.name, "--seconds", str(seconds), "--server", str(server.pid)]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
         if done.returncode:
             raise RuntimeError(f"{peer.title}: {scenario.name}:\n{done.stderr.strip()[-100:]}")
         result: dict[str, float] = json.loads(done.stdout)
@@ -58,37 +59,39 @@ def run(
     return results
 
 
-def rate(results: Results, scenario: Scenario, key: str) -> float | None:
+def rate(results: Results, scenario: str, key: str) -> float | None:
     """Return the median of the rounds."""
-    rounds = results[scenario.name].get(key)
+    rounds = results.get(scenario, {}).get(key)
     return median(one["rate"] for one in rounds) if rounds else None
 
 
 def show(results: Results, peers: list[Peer], scenarios: list[Scenario], console: Console) -> None:
     by_key = {peer.key: peer for peer in peers}
     for scenario in scenarios:
-        rates = {key: rate(results, scenario, key) for key in by_key}
+        rates = {key: rate(results, scenario.name, key) for key in by_key}
         others = [r for key, r in rates.items() if r and not by_key[key].ours and key != "bare"]
         best = max(others, default=None)
         table = Table(title=scenario.name, title_justify="left", title_style="bold")
         table.add_column("server")
         unit = "answers/s" if scenario.kind == "echo" else "deliveries/s"
-        for column in (unit, "x best peer", "x bare", "client CPU"):
+        for column in (unit, "x best peer", "x bare", "server CPU", "client CPU"):
             table.add_column(column, justify="right")
         for key, value in sorted(rates.items(), key=lambda item: -(item[1] or 0)):
             if value is None:
                 continue
-            cpu = median(one["client_cpu"] for one in results[scenario.name][key])
+            rounds = results[scenario.name][key]
             bare = rates.get("bare")
             table.add_row(
                 by_key[key].title,
                 f"{value:,.0f}",
                 f"{value / best:.2f}" if best else "",
                 f"{value / bare:.2f}" if bare else "",
-                f"{cpu:.0%}",
+                f"{median(one['server_cpu'] for one in rounds):.0%}",
+                f"{median(one['client_cpu'] for one in rounds):.0%}",
                 style="bold" if by_key[key].ours else None,
             )
         console.print(table)
+    show_targets(lambda name, key: rate(results, name, key), console)
     table = Table(title="What they don't do", title_justify="left", title_style="bold")
     table.add_column("server")
     table.add_column("doesn't")
@@ -109,7 +112,7 @@ def main() -> None:
     options = parser.parse_args()
     if options.quick:
         options.rounds, options.seconds = 1, 0.5
-    console = Console()
+    console = Console(width=None if sys.stdout.isatty() else 110)
     peers = [peer for peer in PEERS if not options.peers or peer.key in options.peers]
     for peer in tuple(peers):
         why = missing(peer)

@@ -76,6 +76,13 @@ PEERS = (
         EVERYTHING,
     ),
     Peer(
+        "websockets-trio",
+        "websockets, Trio, loop of send",
+        _python("websockets_on_trio"),
+        "plain",
+        EVERYTHING,
+    ),
+    Peer(
         "python-socketio",
         "python-socketio rooms, uvicorn, uvloop",
         _python("socketio_rooms"),
@@ -122,8 +129,8 @@ def missing(peer: Peer) -> str | None:
 
 
 @contextmanager
-def running(peer: Peer, folder: Path) -> Iterator[str]:
-    """Start a peer, give its URL, and end it."""
+def running(peer: Peer, folder: Path) -> "Iterator[tuple[str, subprocess.Popen[str]]]":
+    """Start a peer, give its URL and process, and end it."""
     command = list(peer.command)
     if peer.durable:
         command[-1] = f"sqlite:///{folder}/rooms.sqlite3"
@@ -135,6 +142,6 @@ def running(peer: Peer, folder: Path) -> Iterator[str]:
             line = process.stdout.readline().strip()
             if "ws://" not in line:
                 raise RuntimeError(f"{peer.title} said {line!r}, not its URL")
-            yield line[line.index("ws://") :]
+            yield line[line.index("ws://") :], process
         finally:
             process.kill()

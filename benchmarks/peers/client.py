@@ -7,12 +7,13 @@ import resource
 import time
 from typing import Any
 
+import psutil  # type: ignore[import-untyped]
 import uvloop
 from attrs import define, field
 from picows import WSFrame, WSListener, WSMsgType, WSTransport, ws_connect
 
 from benchmarks.peers.dialects import DIALECTS, MARK, NUMBER, Dialect
-from benchmarks.peers.scenarios import ALL, Scenario
+from benchmarks.peers.scenarios import ALL, SCALE, Scenario
 
 ACK_DELAY = 0.1
 GIVE_UP_AFTER = 10.0
@@ -157,7 +158,14 @@ async def fan_out(
         done.append(scenario.burst * scenario.onlookers)
 
 
-async def run(url: str, dialect: Dialect, scenario: Scenario, warm: float, seconds: float) -> Any:
+async def run(
+    url: str,
+    dialect: Dialect,
+    scenario: Scenario,
+    warm: float,
+    seconds: float,
+    server: psutil.Process | None,
+) -> Any:
     answers = [0]
     streams: dict[Client, Any] = {}
 
@@ -183,16 +191,17 @@ async def run(url: str, dialect: Dialect, scenario: Scenario, warm: float, secon
                 for _ in range(scenario.burst):
                     room.author.say(next(streams[room.author]))
         await asyncio.sleep(warm)
-        before = (sum(done), answers[0], time.perf_counter(), _cpu())
+        before = (sum(done), answers[0], time.perf_counter(), _cpu(), _cpu_of(server))
         await asyncio.sleep(seconds)
         elapsed = time.perf_counter() - before[2]
         work = sum(done) - before[0] if scenario.kind == "fan" else answers[0] - before[1]
         cpu = (_cpu() - before[3]) / elapsed
+        server_cpu = (_cpu_of(server) - before[4]) / elapsed
         if scenario.kind == "echo":
             for client in streams:
                 client.transport.disconnect()
     acknowledging.cancel()
-    return {"rate": work / elapsed, "client_cpu": cpu}
+    return {"rate": work / elapsed, "client_cpu": cpu, "server_cpu": server_cpu}
 
 
 def _cpu() -> float:
@@ -200,18 +209,29 @@ def _cpu() -> float:
     return used.ru_utime + used.ru_stime
 
 
+def _cpu_of(process: psutil.Process | None) -> float:
+    if process is None:
+        return 0.0
+    times = process.cpu_times()
+    return float(times.user + times.system)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("url")
     parser.add_argument("dialect", choices=DIALECTS)
-    parser.add_argument("scenario", choices=[one.name for one in ALL])
+    parser.add_argument("scenario", choices=[one.name for one in (*ALL, *SCALE)])
     parser.add_argument("--warm", type=float, default=0.4)
     parser.add_argument("--seconds", type=float, default=1.5)
+    parser.add_argument("--server", type=int, help="process whose CPU share is told, too")
     options = parser.parse_args()
-    [scenario] = [one for one in ALL if one.name == options.scenario]
+    [scenario] = [one for one in (*ALL, *SCALE) if one.name == options.scenario]
+    server = None if options.server is None else psutil.Process(options.server)
     dialect = DIALECTS[options.dialect]
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        result = runner.run(run(options.url, dialect, scenario, options.warm, options.seconds))
+        result = runner.run(
+            run(options.url, dialect, scenario, options.warm, options.seconds, server)
+        )
     print(json.dumps(result))
 
 

@@ -51,3 +51,16 @@ ALL = (
         durable=True,
     ),
 )
+
+SCALE = (
+    *(Scenario(f"1 gathering of {n}", "fan", onlookers=n) for n in (1, 10, 100, 1000, 4000)),
+    *(
+        Scenario(f"{rooms} gatherings of 10", "fan", onlookers=10, rooms=rooms)
+        for rooms in (1, 10, 100, 400)
+    ),
+    *(
+        Scenario(f"{rooms} authors alone", "echo", rooms=rooms)
+        for rooms in (1, 10, 100, 1000, 4000)
+    ),
+)
+"""Our own server, from small to large: `python -m benchmarks.scale`."""
