@@ -1,5 +1,8 @@
 """Appends for the tests of stores, and what came of them."""
 
+import shutil
+from pathlib import Path
+
 from squire_gatherings.actors.store import Append, LoggedOp, Snapshot, Store, SyncRecord
 from squire_gatherings.values.errors import StoreConflict
 from squire_gatherings.values.op import Op
@@ -42,3 +45,14 @@ async def do(store: Store, append: Append) -> str:
     except StoreConflict:
         return "conflict"
     return "done"
+
+
+def crashed_copy(path: Path) -> Path:
+    """Copy the file of a store that is open: what a crash at this moment would leave."""
+    copy = path.with_name(f"crashed-{path.name}")
+    for suffix in ("", "-wal"):
+        target = Path(f"{copy}{suffix}")
+        target.unlink(missing_ok=True)
+        if Path(f"{path}{suffix}").exists():
+            shutil.copy(f"{path}{suffix}", target)
+    return copy

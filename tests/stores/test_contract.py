@@ -1,5 +1,6 @@
 """What every store promises, shown for each; and random work, compared between the two."""
 
+import sqlite3
 from collections.abc import AsyncIterator
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -10,20 +11,29 @@ import trio
 import trio.testing
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_state_machine_as_test
+from hypothesis.stateful import RuleBasedStateMachine, initialize, rule, run_state_machine_as_test
 
 from squire_gatherings.actors.store import Append, LoggedOp, Restored, Snapshot, Store, SyncRecord
-from squire_gatherings.edges.stores import MemoryStore, open_sqlite_store, open_store
-from squire_gatherings.values.errors import BadSetting, StoreConflict
+from squire_gatherings.edges.stores import MemoryStore, SqliteStore, open_sqlite_store, open_store
+from squire_gatherings.values.errors import BadSetting, StoreConflict, StoreUnavailable
 from squire_gatherings.values.op import Op
-from tests.stores.appends import all_of, an_append, do
+from tests.stores.appends import all_of, an_append, crashed_copy, do
+
+SMALL_JOURNAL = 800
+"""A journal that is folded after two or three appends."""
 
 
-@pytest.fixture(params=["memory:", "sqlite"])
+@pytest.fixture(params=["memory:", "sqlite", "sqlite, small journal", "sqlite, no journal"])
 async def store(request: Any, tmp_path: Path) -> AsyncIterator[Store]:
-    url = request.param if request.param == "memory:" else f"sqlite:///{tmp_path}/rooms.sqlite3"
-    async with open_store(url) as opened:
-        yield opened
+    path = tmp_path / "rooms.sqlite3"
+    sizes = {"sqlite, small journal": SMALL_JOURNAL, "sqlite, no journal": 0}
+    if request.param in sizes:
+        async with open_sqlite_store(path, journal_bytes=sizes[request.param]) as opened:
+            yield opened
+    else:
+        url = request.param if request.param == "memory:" else f"sqlite:///{path}"
+        async with open_store(url) as made:
+            yield made
 
 
 async def test_a_new_gathering_is_empty(store: Store) -> None:
@@ -107,8 +117,9 @@ async def test_the_same_append_again_is_applied_once(store: Store) -> None:
         an_append("a", 4, sync="s1"),  # A sync that was applied before.
         an_append("new", 2),  # A hole before a log that doesn't exist.
         Append("a", 2, (), ()),
+        Append("a", 4, an_append("a", 4).ops, an_append("a", 4).syncs * 2),
     ],
-    ids=["hole", "other op", "partly", "other sync", "sync twice", "no log", "nothing"],
+    ids=["hole", "other op", "partly", "other sync", "old sync", "no log", "nothing", "sync twice"],
 )
 async def test_a_conflict_writes_nothing(store: Store, wrong: Append) -> None:
     await store.append(an_append("a", 1, 2))
@@ -125,8 +136,18 @@ async def test_only_memory_needs_no_waiting(store: Store) -> None:
     assert (await store.load("a", recent_syncs=1)).seq == at_once
 
 
+def fail(_: sqlite3.Connection) -> None:
+    raise sqlite3.OperationalError("disk I/O error")
+
+
 class SameAsMemory(RuleBasedStateMachine):
-    """Appends of several gatherings, with repeats and conflicts, and reopening in between."""
+    """Appends of several gatherings, with repeats and conflicts.
+
+    In between the store is looked at, with more or less in its journal, folded, closed or
+    left in a crash, and reopened.
+    """
+
+    journal_bytes = 0
 
     def __init__(self) -> None:
         super().__init__()
@@ -134,10 +155,17 @@ class SameAsMemory(RuleBasedStateMachine):
         self.folder = TemporaryDirectory()
         self.path = Path(self.folder.name) / "rooms.sqlite3"
         self.done: list[Append] = []
-        self.pending: list[Append] = []
+        self.pending: list[Append | str] = []
+
+    @initialize(journal_bytes=st.sampled_from([0, SMALL_JOURNAL, 3 * SMALL_JOURNAL, 1 << 20]))
+    def choose(self, journal_bytes: int) -> None:
+        self.journal_bytes = journal_bytes
 
     def teardown(self) -> None:
-        self.folder.cleanup()
+        try:
+            trio.run(self._live_one_life, True)
+        finally:
+            self.folder.cleanup()
 
     @rule(
         gathering=st.sampled_from("ab"),
@@ -162,18 +190,48 @@ class SameAsMemory(RuleBasedStateMachine):
         if self.done:
             self.pending.append(data.draw(st.sampled_from(self.done)))
 
-    @invariant()
-    def ends_the_same(self) -> None:
-        if len(self.pending) >= 3:
-            trio.run(self._reopen_and_compare)
+    @rule(event=st.sampled_from(["look", "look", "fold", "break"]))
+    def happens(self, event: str) -> None:
+        self.pending.append(event)
 
-    async def _reopen_and_compare(self) -> None:
-        async with open_sqlite_store(self.path) as sqlite:
-            for append in self.pending:
-                assert await do(sqlite, append) == await do(self.memory, append)
-            for gathering in ("a", "b", "c"):
-                assert await all_of(sqlite, gathering) == await all_of(self.memory, gathering)
+    @rule(crash=st.booleans())
+    def reopen(self, crash: bool) -> None:
+        if len(self.pending) >= 8:
+            trio.run(self._live_one_life, crash)
+
+    async def _live_one_life(self, crash: bool) -> None:
+        async with open_sqlite_store(self.path, journal_bytes=self.journal_bytes) as sqlite:
+            for step in self.pending:
+                if isinstance(step, Append):
+                    assert await do(sqlite, step) == await do(self.memory, step)
+                elif step == "look":
+                    await self._compare(sqlite)
+                else:
+                    await self._disturb(sqlite, step)
+            await self._compare(sqlite)
+            if crash:
+                copy = crashed_copy(self.path)
         self.pending.clear()
+        if crash:
+            self.path = copy
+        async with open_sqlite_store(self.path) as sqlite:
+            await self._compare(sqlite)
+
+    async def _compare(self, sqlite: SqliteStore) -> None:
+        for gathering in ("a", "b", "c"):
+            assert await all_of(sqlite, gathering) == await all_of(self.memory, gathering)
+            for limit in (2, 99):
+                ids = await sqlite.sync_ids(gathering, "0::", limit=limit)
+                expected = await self.memory.sync_ids(gathering, "0::", limit=99)
+                assert len(ids) == len(set(ids)) == min(limit, len(expected))
+                assert set(ids) <= set(expected)
+
+    async def _disturb(self, sqlite: SqliteStore, how: str) -> None:
+        if how == "fold":
+            await sqlite._writer.call(sqlite._journal.fold)
+        else:
+            with pytest.raises(StoreUnavailable):
+                await sqlite._writer.call(fail)
 
 
 def test_sqlite_does_what_memory_does() -> None:

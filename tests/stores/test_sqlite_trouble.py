@@ -11,7 +11,6 @@ from trio.testing import wait_all_tasks_blocked
 
 from squire_gatherings.actors.store import Append, LoggedOp, SyncRecord
 from squire_gatherings.edges.stores import SqliteStore, open_sqlite_store
-from squire_gatherings.edges.stores.sqlite_statements import append_all
 from squire_gatherings.values.errors import StoreUnavailable, StoreUnusable
 from squire_gatherings.values.op import Op
 from tests.stores.appends import an_append, do
@@ -175,11 +174,12 @@ async def test_another_file_in_its_place_is_not_written_to(tmp_path: Path) -> No
 async def test_a_commit_that_seemed_to_fail_may_be_repeated(tmp_path: Path) -> None:
     append = an_append("a", 1, 3, snapshot=True)
 
-    def ambiguous(database: sqlite3.Connection) -> None:
-        append_all(database, [append])
-        raise sqlite3.OperationalError("disk I/O error")
-
     async with open_sqlite_store(tmp_path / "rooms.sqlite3") as store:
+
+        def ambiguous(database: sqlite3.Connection) -> None:
+            store._journal.append_all(database, [append])
+            raise sqlite3.OperationalError("disk I/O error")
+
         with pytest.raises(StoreUnavailable, match="disk I/O error"):
             await store._writer.call(ambiguous)
         await store.append(append)

@@ -1,4 +1,7 @@
-"""The SQLite store: one file, one writer with group commit, every call on a worker thread."""
+"""The SQLite store: one file, one writer with group commit, every call on a worker thread.
+
+A commit goes into the journal, which is folded into the tables now and then.
+"""
 
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
@@ -9,14 +12,9 @@ from attrs import define, field
 
 from squire_gatherings.actors.nurseries import open_hidden_nursery
 from squire_gatherings.edges.stores.group_commit import GroupCommitter, Outcome
-from squire_gatherings.edges.stores.sqlite_connection import Database
-from squire_gatherings.edges.stores.sqlite_statements import (
-    append_all,
-    find_syncs,
-    load,
-    read,
-    sync_ids,
-)
+from squire_gatherings.edges.stores.sqlite_connection import Database, empty_wal
+from squire_gatherings.edges.stores.sqlite_journal import JOURNAL_BYTES, Journal
+from squire_gatherings.edges.stores.sqlite_reads import Known, find_syncs, load, read, sync_ids
 from squire_gatherings.values.log import Append, LoggedOp, Restored, SyncRecord
 
 
@@ -33,6 +31,7 @@ class SqliteStore:
     name: str
     _writer: Database = field(kw_only=True)
     _reader: Database = field(kw_only=True)
+    _journal: Journal = field(kw_only=True)
     _committer: GroupCommitter = field(init=False)
 
     def __attrs_post_init__(self) -> None:
@@ -46,7 +45,9 @@ class SqliteStore:
     async def load(self, gathering: str, *, recent_syncs: int) -> Restored:
         """Read what a new incarnation starts from, after any append of it under way."""
         await self._committer.settled(gathering)
-        return await self._reader.call(lambda database: load(database, gathering, recent_syncs))
+        return await self._reader.call(
+            lambda database: load(database, gathering, recent_syncs, self._unfolded(gathering))
+        )
 
     def append_nowait(self, append: Append) -> bool:
         """Never: a commit takes a thread and a disk."""
@@ -66,41 +67,58 @@ class SqliteStore:
     ) -> tuple[LoggedOp, ...]:
         """Read consecutive ops, at least one if there is any."""
         return await self._reader.call(
-            lambda database: read(database, gathering, after, up_to, max_bytes)
+            lambda database: read(
+                database, gathering, after, up_to, max_bytes, self._unfolded(gathering)
+            )
         )
 
     async def find_syncs(
         self, gathering: str, keys: tuple[tuple[str, str], ...]
     ) -> dict[tuple[str, str], SyncRecord]:
         """Find which of these (scope, id) were applied."""
-        return await self._reader.call(lambda database: find_syncs(database, gathering, keys))
+        return await self._reader.call(
+            lambda database: find_syncs(database, gathering, keys, self._unfolded(gathering))
+        )
 
     async def sync_ids(self, gathering: str, scope: str, *, limit: int) -> tuple[str, ...]:
         """Return ids of the syncs of one scope, at most `limit` of them."""
-        return await self._reader.call(lambda database: sync_ids(database, gathering, scope, limit))
+        return await self._reader.call(
+            lambda database: sync_ids(database, gathering, scope, limit, self._unfolded(gathering))
+        )
+
+    def _unfolded(self, gathering: str) -> Known:
+        return self._journal.unfolded.of(gathering)
 
     async def _commit(self, appends: Sequence[Append]) -> Sequence[Outcome]:
-        return await self._writer.call(lambda database: append_all(database, appends))
+        return await self._writer.call(lambda database: self._journal.append_all(database, appends))
 
 
 @asynccontextmanager
 async def open_sqlite_store(
-    path: str | Path, *, busy_timeout: float = 1.0, flush_timeout: float = 5.0
+    path: str | Path,
+    *,
+    busy_timeout: float = 1.0,
+    flush_timeout: float = 5.0,
+    journal_bytes: int = JOURNAL_BYTES,
 ) -> AsyncIterator[SqliteStore]:
     """Open (or make) the file at `path`, and commit to it until the block is left.
 
-    A lock that somebody else holds is waited for `busy_timeout` seconds. Leaving the
-    block, also when cancelled, commits what is queued within `flush_timeout` seconds (a
-    commit that has begun is waited for), tells what is still queued `StoreUnavailable`,
-    and closes the file. Raises `StoreUnusable` for a file that can't be a store of ours,
-    and `StoreUnavailable` for one that can't be opened now.
+    A lock that somebody else holds is waited for `busy_timeout` seconds. The journal is
+    folded once it has about `journal_bytes`, and at both ends (if it can't be at the end,
+    the next opening does it). Leaving the block, also when cancelled, commits what is queued
+    within `flush_timeout` seconds (a commit that has begun is waited for), tells what is still
+    queued `StoreUnavailable`, and closes the file. Raises `StoreUnusable` for a file that
+    can't be a store of ours, and `StoreUnavailable` for one that can't be opened now.
     """
     path = Path(path)
     writer = Database(path, busy_timeout, may_make=True)
     reader = Database(path, busy_timeout)
+    journal = Journal(journal_bytes)
     await writer.open()
-    store = SqliteStore(f"sqlite:///{path}", writer=writer, reader=reader)
+    store = SqliteStore(f"sqlite:///{path}", writer=writer, reader=reader, journal=journal)
     try:
+        # What a crash left.
+        await writer.call(journal.fold)
         async with open_hidden_nursery() as nursery:
             nursery.start_soon(store._committer.run)
             try:
@@ -110,4 +128,4 @@ async def open_sqlite_store(
     finally:
         with trio.CancelScope(shield=True):
             await reader.close()
-            await writer.close(fold=True)
+            await writer.close(journal.fold, empty_wal)

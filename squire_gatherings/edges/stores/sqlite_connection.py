@@ -1,7 +1,7 @@
 """One connection to an SQLite file, used on worker threads only, and reopened after errors."""
 
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from pathlib import Path
 from typing import TypeVar
@@ -75,13 +75,10 @@ class Database:
             await trio.sleep(min(pause, give_up_at - now))
             pause = min(pause * 2, LONGEST_PAUSE)
 
-    async def close(self, *, fold: bool = False) -> None:
-        """Close for good; with `fold`, the write-ahead log goes back into the file first.
-
-        The last connection to a file would do so by itself, but a backup may still read.
-        """
+    async def close(self, *last: Callable[[sqlite3.Connection], object]) -> None:
+        """Close for good, after these last calls, of which each may fail and none waits."""
         self._closed = True
-        await trio.to_thread.run_sync(self._finish, fold, limiter=self._limiter)
+        await trio.to_thread.run_sync(self._finish, last, limiter=self._limiter)
 
     def _run(self, function: Callable[[sqlite3.Connection], T]) -> T:
         if self._closed:
@@ -113,16 +110,19 @@ class Database:
             connection.execute("PRAGMA journal_mode = WAL")
             connection.execute("PRAGMA synchronous = FULL")
             connection.execute(f"PRAGMA wal_autocheckpoint = {CHECKPOINT_PAGES}")
+            # Where SQLite is built to overwrite what is deleted: the journal is no secret.
+            connection.execute("PRAGMA secure_delete = OFF")
             migrate(connection)
         except BaseException:
             connection.close()
             raise
         return connection
 
-    def _finish(self, fold: bool) -> None:
-        if fold and self._connection is not None:
-            with suppress(sqlite3.Error):
-                self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    def _finish(self, last: Iterable[Callable[[sqlite3.Connection], object]]) -> None:
+        if self._connection is not None:
+            for function in last:
+                with suppress(sqlite3.Error):
+                    function(self._connection)
         self._close()
 
     def _close(self) -> None:
@@ -134,3 +134,11 @@ class Database:
 
 def _nothing(_: sqlite3.Connection) -> None:
     """Do nothing: to open is enough."""
+
+
+def empty_wal(connection: sqlite3.Connection) -> None:
+    """Let the write-ahead log go back into the file.
+
+    The last connection to a file would do so by itself, but a backup may still read.
+    """
+    connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")

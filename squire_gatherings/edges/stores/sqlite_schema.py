@@ -37,6 +37,19 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
     ),
     # 2: a restore reads the newest syncs of a gathering without sorting all of them.
     ("CREATE INDEX newest_syncs ON syncs (gathering, first_seq)",),
+    # 3: appends that aren't in the other tables yet, and those that didn't fit there. No
+    # number is used again: what was folded can't be taken for what is new.
+    (
+        """CREATE TABLE journal (
+            number INTEGER PRIMARY KEY AUTOINCREMENT,
+            entry BLOB NOT NULL
+        ) STRICT""",
+        """CREATE TABLE refused (
+            number INTEGER PRIMARY KEY,
+            entry BLOB NOT NULL,
+            reason TEXT NOT NULL
+        ) STRICT""",
+    ),
 )
 """The statements that lead from each version (0: an empty file) to the next."""
 

@@ -1,0 +1,200 @@
+"""The journal: a group commit writes one row, which goes into the tables later, with many others.
+
+An append to the tables writes three pages that no other gathering's append writes; a row of the
+journal has the appends of all. Once it has enough of them it is folded (see `sqlite_fold`).
+"""
+
+import sqlite3
+from collections.abc import Sequence
+
+from attrs import define, field
+
+from squire_gatherings.edges.stores.group_commit import Outcome
+from squire_gatherings.edges.stores.sqlite_bulk import find_gatherings, has_any_sync
+from squire_gatherings.edges.stores.sqlite_entry import encode_entry
+from squire_gatherings.edges.stores.sqlite_fold import Heads, end, fold, fold_file
+from squire_gatherings.edges.stores.sqlite_statements import append_each
+from squire_gatherings.values.log import Append
+
+JOURNAL_BYTES = 1 << 20
+"""How much the journal holds before it is folded: 3000 small ops, which takes 10 ms."""
+WORTHWHILE = 4
+"""How many appends a gathering should have for a fold, which writes its pages once for all."""
+LONGEST_WAIT = 4
+"""How many times as much the journal may hold until that is so."""
+TOO_LARGE = 16
+"""How many times as much one commit must have to go straight into the tables."""
+ROW_BYTES = 100
+"""What an op or a sync counts for besides its bytes in the journal."""
+CACHED_HEADS = 20_000
+"""Of how many gatherings the heads are remembered."""
+
+SyncKey = tuple[str, str, str]
+"""Gathering, scope and id."""
+
+
+@define(eq=False)
+class Unfolded:
+    """What this process knows to be in the journal.
+
+    Only the writer's thread changes it, after each commit. Another thread that looks
+    meanwhile sees the commit or not, and finds in the file what it didn't see: whoever reads
+    takes `last` first, then the appends, then looks into the file.
+    """
+
+    last: int = 0
+    """The number of the last entry known; those after it must be read from the file."""
+    size: int = 0
+    """As `JOURNAL_BYTES` counts."""
+    count: int = 0
+    """How many appends there are."""
+    appends: dict[str, list[Append]] = field(factory=dict)
+    syncs: set[SyncKey] = field(factory=set)
+
+    def note(self, number: int, size: int, appends: Sequence[Append]) -> None:
+        """An entry has been committed."""
+        for append in appends:
+            self.appends.setdefault(append.gathering, []).append(append)
+            self.syncs.update((append.gathering, s.scope, s.id) for s in append.syncs)
+        self.size += size
+        self.count += len(appends)
+        self.last = number
+
+    def of(self, gathering: str) -> tuple[int, tuple[Append, ...]]:
+        """Return `last`, and the appends of one gathering up to there, or some more."""
+        last = self.last
+        return last, tuple(self.appends.get(gathering, ()))
+
+
+@define(eq=False)
+class Journal:
+    """Writes appends into the journal, and folds it; all calls on the writer's thread.
+
+    What it knows of the file it forgets when a commit fails, when the connection is
+    another, and when somebody else has written to the file: all that is in the journal is
+    folded then, before anything else is written.
+    """
+
+    limit: int = JOURNAL_BYTES
+    unfolded: Unfolded = field(factory=Unfolded)
+    """For readers on any thread: an object for the time between two folds."""
+    _heads: Heads = field(factory=dict)
+    _database: sqlite3.Connection | None = None
+    _version: int = 0
+    """SQLite's number for what others have written to the file."""
+
+    def append_all(self, database: sqlite3.Connection, appends: Sequence[Append]) -> list[Outcome]:
+        """Commit all these in one transaction; return what each of them came to."""
+        entry = _entry(appends)
+        size = 0 if entry is None else len(entry) + sum(_rows(one) for one in appends) * ROW_BYTES
+        database.execute("BEGIN IMMEDIATE")
+        try:
+            unfolded = self._known(database)
+            heads = None
+            if entry is not None and size <= TOO_LARGE * self.limit:
+                if self._is_full(unfolded, size):
+                    unfolded = self._fold(database, unfolded)
+                heads = self._heads_after(database, unfolded, appends)
+            if heads is None:
+                # Unusual: the tables themselves say what is wrong with which append.
+                unfolded = self._fold(database, unfolded)
+                outcomes = append_each(database, appends)
+                self._heads.clear()
+                database.execute("COMMIT")
+            else:
+                inserted = database.execute("INSERT INTO journal (entry) VALUES (?)", (entry,))
+                assert inserted.lastrowid is not None
+                outcomes = [None] * len(appends)
+                database.execute("COMMIT")
+                unfolded.note(inserted.lastrowid, size, appends)
+                self._heads.update(heads)
+            self.unfolded = unfolded
+        except BaseException:
+            self._give_up(database)
+            raise
+        return outcomes
+
+    def fold(self, database: sqlite3.Connection) -> None:
+        """Commit all that is in the journal to the tables; needs no lock if it is empty."""
+        if database.execute("SELECT 1 FROM journal LIMIT 1").fetchone() is None:
+            return
+        database.execute("BEGIN IMMEDIATE")
+        try:
+            unfolded = self._fold(database, self._known(database))
+            database.execute("COMMIT")
+            self.unfolded = unfolded
+        except BaseException:
+            self._give_up(database)
+            raise
+
+    def _known(self, database: sqlite3.Connection) -> Unfolded:
+        """Return what is unfolded: nothing any more, if others may have written."""
+        # Within the transaction: nobody else can write from here on.
+        [version] = database.execute("PRAGMA data_version").fetchone()
+        if database is self._database and version == self._version:
+            return self.unfolded
+        self._heads.clear()
+        fold_file(database)
+        self._database, self._version = database, version
+        return Unfolded()
+
+    def _fold(self, database: sqlite3.Connection, unfolded: Unfolded) -> Unfolded:
+        if not unfolded.appends:
+            return unfolded
+        heads = fold(database, unfolded.appends)
+        if not heads or len(self._heads) > CACHED_HEADS:
+            self._heads.clear()
+        self._heads.update(heads)
+        return Unfolded()
+
+    def _is_full(self, unfolded: Unfolded, more: int) -> bool:
+        size = unfolded.size + more
+        if size <= self.limit:
+            return False
+        worthwhile = unfolded.count >= WORTHWHILE * len(unfolded.appends)
+        return worthwhile or size > LONGEST_WAIT * self.limit
+
+    def _heads_after(
+        self, database: sqlite3.Connection, unfolded: Unfolded, appends: Sequence[Append]
+    ) -> Heads | None:
+        """Return the heads after these appends, or None if not all of them fit."""
+        unknown = [one.gathering for one in appends if one.gathering not in self._heads]
+        heads: Heads = dict.fromkeys(unknown, (None, 0))
+        heads.update(find_gatherings(database, tuple(heads)))
+        syncs: set[SyncKey] = set()
+        in_tables: list[tuple[int, str, str]] = []
+        count = 0
+        for append in appends:
+            gathering = append.gathering
+            key, head = heads.get(gathering) or self._heads[gathering]
+            if append.first_seq != head + 1:
+                return None
+            heads[gathering] = (key, end(append))
+            count += len(append.syncs)
+            for sync in append.syncs:
+                syncs.add((gathering, sync.scope, sync.id))
+                if key is not None:
+                    in_tables.append((key, sync.scope, sync.id))
+        if len(syncs) < count or not syncs.isdisjoint(unfolded.syncs):
+            return None
+        return None if has_any_sync(database, in_tables) else heads
+
+    def _give_up(self, database: sqlite3.Connection) -> None:
+        """Roll back. Whether a commit that failed happened all the same is in the file."""
+        self.unfolded = Unfolded()
+        self._heads.clear()
+        self._database = None
+        if database.in_transaction:
+            database.execute("ROLLBACK")
+
+
+def _entry(appends: Sequence[Append]) -> bytes | None:
+    """Return the entry of these, or None if one of them can't be written."""
+    try:
+        return encode_entry(appends)
+    except ValueError:
+        return None
+
+
+def _rows(append: Append) -> int:
+    return len(append.ops) + len(append.syncs)
