@@ -1,0 +1,25 @@
+"""How `websockets`' Sans-I/O layer is used here: without its logs, and leaving no garbage."""
+
+import logging
+
+from websockets.protocol import Protocol
+
+QUIET_LOG = logging.getLogger(__name__)
+"""For every `Protocol` here."""
+# At level DEBUG `websockets` logs what is in the headers and frames, tokens among it; at INFO
+# each connection.
+QUIET_LOG.setLevel(logging.WARNING)
+
+
+def retire(protocol: Protocol) -> None:
+    """Let nothing outlive `protocol`, which takes nothing more in: it and its parser are a cycle.
+
+    What is among its `data_to_send` stays there.
+    """
+    protocol.parser.close()
+    for failure in (protocol.parser_exc, protocol.handshake_exc):
+        error: BaseException | None = failure
+        while error is not None:
+            # It refers to the frames that it came through, which refer to the protocol.
+            error.__traceback__ = None
+            error = error.__cause__ or error.__context__
