@@ -2,6 +2,7 @@
 
 import logging
 
+from websockets.exceptions import InvalidMessage
 from websockets.protocol import Protocol
 
 QUIET_LOG = logging.getLogger(__name__)
@@ -9,6 +10,14 @@ QUIET_LOG = logging.getLogger(__name__)
 # At level DEBUG `websockets` logs what is in the headers and frames, tokens among it; at INFO
 # each connection.
 QUIET_LOG.setLevel(logging.WARNING)
+
+
+def reason_of(failure: Exception) -> Exception:
+    """Return what says most about a failed handshake, or about frames that are wrong."""
+    cause = failure.__cause__
+    return (
+        cause if isinstance(failure, InvalidMessage) and isinstance(cause, Exception) else failure
+    )
 
 
 def retire(protocol: Protocol) -> None:

@@ -18,7 +18,7 @@ from websockets.protocol import State
 from websockets.typing import Subprotocol
 from websockets.uri import WebSocketURI
 
-from squire_gatherings.edges.sans_io import QUIET_LOG, retire
+from squire_gatherings.edges.sans_io import QUIET_LOG, reason_of, retire
 from squire_gatherings.values.errors import CannotConnect
 
 RECEIVE_SIZE = 64 * 1024
@@ -89,7 +89,9 @@ class WebSocket:
             if frame.opcode is Opcode.BINARY:
                 raise Lost("the server sent a binary message, which JSON isn't")
             if frame.opcode is Opcode.PING:
-                await self._send()
+                # If it's lost for sending, what came may still be read.
+                with suppress(Lost):
+                    await self._send()
             elif frame.opcode is Opcode.PONG:
                 self._answered.set()
             elif frame.opcode is Opcode.CLOSE:
@@ -185,7 +187,7 @@ class WebSocket:
     def _broken(self, failure: Exception) -> Lost:
         if isinstance(failure, PayloadTooBig):
             return Lost(f"the server sent a message over {self._max_message_size} bytes")
-        why = str(failure.__cause__ or failure)[:MAX_QUOTE]
+        why = str(reason_of(failure))[:MAX_QUOTE]
         return Lost(f"not a WebSocket server, or broken on the way: {why}")
 
 

@@ -12,7 +12,7 @@ from websockets.server import ServerProtocol
 from websockets.typing import Subprotocol
 
 from squire_gatherings.edges.codecs import CODECS, JSON, Codec
-from squire_gatherings.edges.sans_io import QUIET_LOG, retire
+from squire_gatherings.edges.sans_io import QUIET_LOG, reason_of, retire
 from squire_gatherings.values.errors import BadGatheringId
 from squire_gatherings.values.ids import check_gathering_id
 
@@ -115,10 +115,12 @@ def _understand(head: bytes) -> tuple[str, Codec, bytes]:
 
 
 def _no_request(error: Exception | None) -> Refused:
+    if error is None:
+        return Refused(400, "not a WebSocket request")
     if isinstance(error, InvalidHeaderValue) and error.name == "Sec-WebSocket-Version":
         version = ("Sec-WebSocket-Version", "13")
         return Refused(426, "the version of WebSockets isn't known here: only 13", [version])
-    reason = None if error is None else error.__cause__ or error
+    reason = reason_of(error)
     if isinstance(reason, SecurityError):
         return Refused(431, "the request has too long a line, or too many of them")
     # It may quote what came: on one line, whatever it was.
