@@ -4,7 +4,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
-BENCHMARKS := structuring trio_websocket_client memory shutdown leaks peers
+BENCHMARKS := frames structuring trio_websocket_client memory shutdown leaks peers
 
 .DEFAULT_GOAL := help
 .PHONY: help serve test lint bench load docs clean

@@ -14,10 +14,9 @@ QUIET_LOG.setLevel(logging.WARNING)
 
 def reason_of(failure: Exception) -> Exception:
     """Return what says most about a failed handshake, or about frames that are wrong."""
-    cause = failure.__cause__
-    return (
-        cause if isinstance(failure, InvalidMessage) and isinstance(cause, Exception) else failure
-    )
+    if isinstance(failure, InvalidMessage) and isinstance(failure.__cause__, Exception):
+        return failure.__cause__
+    return failure
 
 
 def retire(protocol: Protocol) -> None:
@@ -29,6 +28,7 @@ def retire(protocol: Protocol) -> None:
     for failure in (protocol.parser_exc, protocol.handshake_exc):
         error: BaseException | None = failure
         while error is not None:
-            # It refers to the frames that it came through, which refer to the protocol.
-            error.__traceback__ = None
-            error = error.__cause__ or error.__context__
+            # The frames that it came through refer to the protocol. What was under way
+            # meanwhile may be somebody else's, and keeps its own.
+            error.__traceback__ = error.__context__ = None
+            error = error.__cause__
