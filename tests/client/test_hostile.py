@@ -33,7 +33,9 @@ JOINED = {
 }
 
 
-async def join(serve: Serve, attempts: int = 1, take: int = 0) -> list[Change]:
+async def join(
+    serve: Serve, attempts: int = 1, take: int = 0, max_message_size: int = 2**20
+) -> list[Change]:
     """Join a server that is `serve`, and take so many changes."""
     async with open_hidden_nursery() as nursery:
         left = attempts
@@ -55,7 +57,12 @@ async def join(serve: Serve, attempts: int = 1, take: int = 0) -> list[Change]:
 
         try:
             async with (
-                open_client("ws://memory", open_stream=connect, patience=60.0) as client,
+                open_client(
+                    "ws://memory",
+                    open_stream=connect,
+                    patience=60.0,
+                    max_message_size=max_message_size,
+                ) as client,
                 client.join(ROOM) as tournament,
             ):
                 return [await anext(tournament) for _ in range(take)]
@@ -73,7 +80,7 @@ def answering(data: bytes) -> Serve:
 
 
 def saying(*messages: Any, subprotocol: str | None = "squire.v1+json") -> Serve:
-    """A server that shakes hands, hears the join, says these, and is gone."""
+    """A server that shakes hands, hears the join, says these, and is gone. Bytes go out bare."""
 
     async def serve(stream: trio.abc.Stream) -> None:
         protocol = wsproto.WSConnection(wsproto.ConnectionType.SERVER)
@@ -89,6 +96,9 @@ def saying(*messages: Any, subprotocol: str | None = "squire.v1+json") -> Serve:
         await stream.send_all(protocol.send(AcceptConnection(subprotocol=subprotocol)))
         await hear(TextMessage)
         for message in messages:
+            if isinstance(message, bytes):
+                await stream.send_all(message)
+                continue
             text = message if isinstance(message, str) else json.dumps(message)
             await stream.send_all(protocol.send(TextMessage(data=text)))
         await stream.aclose()
@@ -101,8 +111,11 @@ def saying(*messages: Any, subprotocol: str | None = "squire.v1+json") -> Serve:
     [
         (b"", "the connection broke"),
         (b"HTTP/1.1 404 Not Found\r\nContent-Length: 6\r\n\r\nnobody", "answered 404: nobody"),
+        (b"HTTP/1.1 404 Not Found\r\n\r\nnobody", "answered 404: nobody"),
         (b"HTTP/1.1 503 Busy\r\nContent-Length: 99\r\n\r\ncut off", "the connection broke"),
         (b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n", "answered 200"),
+        (b"HTTP/1.1 404 Not Found\r\nContent-Length: 9999999\r\n\r\n", "not a WebSocket server"),
+        (b"HTTP/1.1 101 Sure\r\n\r\n", "not a WebSocket server"),
         (b"SSH-2.0-OpenSSH_9\r\n\r\n", "not a WebSocket server"),
         (b"\xff" * 200_000, "not a WebSocket server"),
     ],
@@ -130,6 +143,36 @@ async def test_it_is_no_websocket(data: bytes, says: str, autojump_clock: MockCl
 async def test_it_is_no_gathering(serve: Serve, says: str, autojump_clock: MockClock) -> None:
     with pytest.raises(CannotConnect, match=says):
         await join(serve)
+
+
+@pytest.mark.parametrize(
+    ("serve", "says"),
+    [
+        (saying(b"\x82\x01a"), "binary"),
+        (saying(b"\x81\x02\xff\xff"), "isn't UTF-8"),
+        (saying(b"\x01\x00\x00\x01\xe2\x80\x01\x82"), "isn't UTF-8"),
+        (saying(b"\x81\x7f\0\0\0\0\xff\xff\xff\xff"), "over 1000 bytes"),
+        (saying(b"\x01\x7e\x01\xf4" + 500 * b"x" + b"\x80\x7e\x01\xf5"), "over 1000 bytes"),
+        (saying(b"\x81\x85abcdhello"), "broken on the way"),
+        (saying(b"\x80\x00"), "broken on the way"),
+        (saying(b"\x83\x00"), "broken on the way"),
+        (saying(b"\x88\x01a"), "broken on the way"),
+        (saying(b"\x88\x00"), "the server closed: 1005"),
+        (saying(b"\x88\x06\x03\xf5busy"), "the server closed: 1013 busy"),
+    ],
+)
+async def test_its_frames_are_wrong(serve: Serve, says: str, autojump_clock: MockClock) -> None:
+    with pytest.raises(CannotConnect, match=says):
+        await join(serve, max_message_size=1000)
+
+
+async def test_a_flood_of_pings_is_answered_and_what_is_in_fragments_is_heard(
+    autojump_clock: MockClock,
+) -> None:
+    joined = json.dumps(JOINED).encode()
+    parts = b"\x01\x05" + joined[:5] + 100 * b"\x89\x02hi\x00\x00"
+    rest = b"\x80\x7e" + (len(joined) - 5).to_bytes(2, "big") + joined[5:]
+    assert len(await join(saying(parts + rest, forward(1, 1)), take=1)) == 1
 
 
 async def test_what_it_refuses_is_raised_as_what_it_is(autojump_clock: MockClock) -> None:

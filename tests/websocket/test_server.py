@@ -1,6 +1,7 @@
 """The server on real sockets: handshakes, limits, hostile clients, nothing left."""
 
 import json
+import logging
 import os
 import socket
 from collections.abc import AsyncIterator, Callable
@@ -14,6 +15,7 @@ from trio_websocket import ConnectionClosed, WebSocketConnection, wrap_client_st
 from wsproto.events import BytesMessage, CloseConnection, TextMessage
 
 from squire_gatherings import Hall, Server, ServerSettings, open_hall, serve
+from squire_gatherings.client import open_client
 from squire_gatherings.values.identity import ANONYMOUS, Identity
 from tests.websocket.raw import RawClient
 
@@ -92,6 +94,10 @@ def request(
         (request(drop="Upgrade"), 400, b"Upgrade"),
         (request(drop="Sec-WebSocket-Key"), 400, b"Sec-WebSocket-Key"),
         (request(Host="\xff\xfe"), 400, b"not a WebSocket request"),
+        (request(drop="Host"), 400, b"Host"),
+        (request(Sec_WebSocket_Key="abc"), 400, b"Sec-WebSocket-Key"),
+        (b"GET /\x1b[1m\r\x85 what\r\n\r\n", 400, b"not a WebSocket request"),
+        (request(X="x" * 9000), 431, b"too long a line"),
         (b"\x16\x03\x01\x02\x00\r\n\r\n", 400, b"not a WebSocket request"),
         (b"GET / HTTP/1.1\r\nX: " + b"x" * 20_000, 431, b"over 16384 bytes"),
     ],
@@ -103,8 +109,29 @@ async def test_refusals_say_why(sent: bytes, status: int, why: bytes) -> None:
             answer = exchange(url, sent)
             assert answer.startswith(b"HTTP/1.1 %d " % status)
             assert why in answer
+            body = answer.partition(b"\r\n\r\n")[2].decode()
+            assert body.splitlines(keepends=True) == [body]
+            assert body[:-1].isprintable()
 
         await in_thread(ask)
+
+
+async def test_what_goes_over_the_wire_is_not_logged(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.DEBUG)
+    async with a_server() as (_, _, url):
+
+        def talk() -> None:
+            with RawClient(f"{url}/gatherings/room?t0ken") as client:
+                client.say(type="join", token="t0ken")
+                client.hear()
+
+        await in_thread(talk)
+        async with open_client(url, token="t0ken") as client, client.join("room"):
+            pass
+    assert "t0ken" not in caplog.text
+    assert not [
+        name for name, *_ in caplog.record_tuples if "sans_io" in name or "websockets" in name
+    ]
 
 
 async def hear(client: WebSocketConnection) -> dict[str, object]:

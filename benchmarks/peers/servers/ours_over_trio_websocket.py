@@ -1,4 +1,4 @@
-"""Our own hall behind trio-websocket's server connection: what speaking wsproto ourselves gains.
+"""Our own hall behind trio-websocket's server connection: what doing without it gains.
 
 Each connection has trio-websocket's reader task, ours, and a writer task with a queue.
 """

@@ -6,6 +6,7 @@ from urllib.parse import urlsplit
 
 import trio
 from attrs import frozen
+from websockets.uri import WebSocketURI, parse_uri
 
 from squire_gatherings.values.errors import BadSetting
 
@@ -31,9 +32,9 @@ class Address:
     def __str__(self) -> str:
         return f"{'wss' if self.secure else 'ws'}://{self.netloc}{self.path}"
 
-    def resource(self, gathering_id: str) -> str:
-        """Return the path of a gathering."""
-        return f"{self.path}/gatherings/{gathering_id}"
+    def uri(self, gathering_id: str) -> WebSocketURI:
+        """Return where a gathering is."""
+        return parse_uri(f"{self}/gatherings/{gathering_id}")
 
     async def open_stream(self, context: ssl.SSLContext | None = None) -> trio.abc.Stream:
         """Connect by TCP, and for wss by TLS over it. Raises `OSError`."""

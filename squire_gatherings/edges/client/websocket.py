@@ -1,34 +1,28 @@
-"""The client's end of a WebSocket: `wsproto` over any Trio stream; it ends in `Lost`.
+"""The client's end of a WebSocket: `websockets`' Sans-I/O core over any Trio stream.
 
-Not `trio-websocket`'s: see docs/dependencies.md.
+It ends in `Lost`. Not `trio-websocket`'s: see docs/dependencies.md.
 """
 
 from collections import deque
+from collections.abc import Callable
 from contextlib import suppress
 from http import HTTPStatus
 
 import trio
-import wsproto
 from attrs import define, field
-from wsproto.events import (
-    AcceptConnection,
-    BytesMessage,
-    CloseConnection,
-    Event,
-    Ping,
-    Pong,
-    RejectConnection,
-    RejectData,
-    Request,
-    TextMessage,
-)
-from wsproto.frame_protocol import CloseReason
-from wsproto.utilities import LocalProtocolError, RemoteProtocolError
+from websockets.client import ClientProtocol
+from websockets.exceptions import InvalidState, InvalidStatus, PayloadTooBig
+from websockets.frames import CloseCode, Frame, Opcode
+from websockets.http11 import Request, Response
+from websockets.protocol import State
+from websockets.typing import Subprotocol
+from websockets.uri import WebSocketURI
 
+from squire_gatherings.edges.sans_io import QUIET_LOG, reason_of, retire
 from squire_gatherings.values.errors import CannotConnect
 
 RECEIVE_SIZE = 64 * 1024
-MAX_REFUSAL = 16 * 1024
+MAX_QUOTE = 200
 
 
 class Lost(Exception):
@@ -39,123 +33,167 @@ class Lost(Exception):
         self.code = code
 
 
-def _new_protocol() -> wsproto.WSConnection:
-    return wsproto.WSConnection(wsproto.ConnectionType.CLIENT)
-
-
 @define(eq=False)
 class WebSocket:
     """One WebSocket. One task may receive while others send; the stream stays the caller's."""
 
     _stream: trio.abc.Stream
+    _uri: WebSocketURI
+    _subprotocol: str
     _max_message_size: int
-    _protocol: wsproto.WSConnection = field(factory=_new_protocol)
-    _events: deque[Event] = field(factory=deque)
+    _protocol: ClientProtocol = field(init=False)
+    _events: deque[Request | Response | Frame] = field(factory=deque)
+    """What has come, and nobody has asked for; pings among it are answered already, or soon."""
     _sending: trio.Lock = field(factory=trio.Lock)
     _answered: trio.Event = field(factory=trio.Event)
-    _partial: list[str] = field(factory=list)
-    _size: int = 0
+    _partial: bytearray = field(factory=bytearray)
+    """What has come of a message that isn't whole yet."""
     _cut_off: bool = False
     """Whether a frame has gone out only in part, so that nothing may follow it."""
 
-    async def shake_hands(self, host: str, target: str, subprotocol: str) -> None:
-        """Ask for the WebSocket at `target`. Raises `Lost`, or `CannotConnect` for good.
+    @_protocol.default
+    def _new_protocol(self) -> ClientProtocol:
+        return ClientProtocol(
+            self._uri,
+            subprotocols=[Subprotocol(self._subprotocol)],
+            max_size=self._max_message_size,
+            logger=QUIET_LOG,
+        )
+
+    async def shake_hands(self) -> None:
+        """Ask for the WebSocket. Raises `Lost`, or `CannotConnect` for good.
 
         Cancelled, the stream is in the middle of something and must be closed.
         """
-        await self._send(Request(host=host, target=target, subprotocols=[subprotocol]))
-        status = 0
-        body = bytearray()
-        while True:
-            event = await self._next()
-            if isinstance(event, AcceptConnection):
-                if event.subprotocol != subprotocol:
-                    raise CannotConnect(f"the server doesn't speak {subprotocol}")
-                return
-            if isinstance(event, RejectConnection):
-                status = event.status_code
-                if not event.has_body:
-                    raise _refusal(status, body)
-            elif isinstance(event, RejectData):
-                body += event.data
-                if event.body_finished or len(body) > MAX_REFUSAL:
-                    raise _refusal(status, body)
+        protocol = self._protocol
+        await self._send(lambda: protocol.send_request(protocol.connect()))
+        response = await self._next()
+        assert isinstance(response, Response)
+        failure = protocol.handshake_exc
+        if isinstance(failure, InvalidStatus):
+            raise _refusal(response)
+        if failure is not None:
+            raise self._broken(failure)
+        if protocol.subprotocol is None:
+            raise CannotConnect(f"the server doesn't speak {self._subprotocol}")
 
     async def send_text(self, text: str) -> None:
         """Send a message. Cancelled, it may be cut off: the stream must be closed then."""
-        await self._send(TextMessage(data=text))
+        await self._send(lambda: self._protocol.send_text(text.encode()))
 
     async def receive_text(self) -> str:
         """Wait for the next message; answers pings meanwhile. Cancelled, none is lost."""
         while True:
-            event = await self._next()
-            if isinstance(event, TextMessage):
-                self._size += len(event.data)
-                if self._size > self._max_message_size:
-                    await self._send(CloseConnection(CloseReason.MESSAGE_TOO_BIG))
-                    raise Lost(f"the server sent a message over {self._max_message_size} bytes")
-                self._partial.append(event.data)
-                if event.message_finished:
-                    text = "".join(self._partial)
-                    self._partial, self._size = [], 0
-                    return text
-            elif isinstance(event, BytesMessage):
+            frame = await self._next()
+            assert isinstance(frame, Frame)
+            if frame.opcode is Opcode.BINARY:
                 raise Lost("the server sent a binary message, which JSON isn't")
-            elif isinstance(event, Ping):
-                await self._send(event.response())
-            elif isinstance(event, Pong):
-                self._answered.set()
-            elif isinstance(event, CloseConnection):
+            if frame.opcode is Opcode.PING:
+                # If it's lost for sending, what came may still be read.
                 with suppress(Lost):
-                    await self._send(event.response())
-                why = f"the server closed: {event.code} {event.reason or ''}".rstrip()
-                raise Lost(why, event.code)
+                    await self._send()
+            elif frame.opcode is Opcode.PONG:
+                self._answered.set()
+            elif frame.opcode is Opcode.CLOSE:
+                with suppress(Lost):
+                    await self._send()
+                close = self._protocol.close_rcvd
+                assert close is not None
+                why = f"the server closed: {close.code} {close.reason}".rstrip()
+                raise Lost(why, close.code)
+            elif frame.fin and not self._partial:
+                return await self._decode(frame.data)
+            else:
+                # One buffer of bytes: a list of parts would grow with empty fragments.
+                self._partial += frame.data
+                if frame.fin:
+                    data, self._partial = self._partial, bytearray()
+                    return await self._decode(data)
 
     async def ping(self) -> None:
         """Ping the server, and wait until a task that receives sees it answer."""
         self._answered = trio.Event()
-        await self._send(Ping())
+        await self._send(lambda: self._protocol.send_ping(b""))
         await self._answered.wait()
 
     async def say_goodbye(self) -> None:
         """Send a close frame and wait for the answer; no other task may receive."""
         with suppress(Lost):
-            await self._send(CloseConnection(CloseReason.NORMAL_CLOSURE))
-            while not isinstance(await self._next(), CloseConnection):
-                pass
+            await self._send(lambda: self._close(CloseCode.NORMAL_CLOSURE))
+            while True:
+                event = await self._next()
+                if isinstance(event, Frame) and event.opcode is Opcode.CLOSE:
+                    return
 
-    async def _next(self) -> Event:
+    def retire(self) -> None:
+        """Leave no garbage; it is of no more use."""
+        retire(self._protocol)
+
+    async def _next(self) -> Request | Response | Frame:
+        protocol = self._protocol
         while not self._events:
+            failure = protocol.handshake_exc or protocol.parser_exc
+            if failure is not None:
+                # A close frame that says why; nobody may be there to read it.
+                with suppress(Lost):
+                    await self._send()
+                raise self._broken(failure)
             try:
                 data = await self._stream.receive_some(RECEIVE_SIZE)
             except (trio.BrokenResourceError, trio.ClosedResourceError):
                 data = b""
-            if not data:
+            if data:
+                protocol.receive_data(data)
+            elif protocol.state is State.CONNECTING and protocol.handshake_exc is None:
+                # It may have been the end of a refusal whose length wasn't told.
+                protocol.receive_eof()
+            self._events.extend(protocol.events_received())
+            if not data and not self._events:
                 raise Lost("the connection broke")
-            try:
-                self._protocol.receive_data(bytes(data))
-                self._events.extend(self._protocol.events())
-            except (RemoteProtocolError, LocalProtocolError, ValueError) as error:
-                raise Lost(f"not a WebSocket server, or broken on the way: {error}") from None
         return self._events.popleft()
 
-    async def _send(self, event: Event) -> None:
+    async def _send(self, put: Callable[[], None] | None = None) -> None:
+        """Send what `put` puts into the protocol, and what it wants to say by itself."""
         async with self._sending:
             if self._cut_off:
                 raise Lost("a message was cut off")
             try:
-                data = self._protocol.send(event)
-                self._cut_off = True
-                await self._stream.send_all(data)
-                self._cut_off = False
+                if put is not None:
+                    put()
+                data = b"".join(self._protocol.data_to_send())
+                if data:
+                    self._cut_off = True
+                    await self._stream.send_all(data)
+                    self._cut_off = False
             except (trio.BrokenResourceError, trio.ClosedResourceError):
                 raise Lost("the connection broke") from None
-            except LocalProtocolError:
+            except InvalidState:
                 raise Lost("the WebSocket is closing") from None
 
+    def _close(self, code: CloseCode) -> None:
+        # If the server closed already, the answer waits to be sent.
+        if self._protocol.state is State.OPEN:
+            self._protocol.send_close(code)
 
-def _refusal(status: int, body: bytearray) -> Exception:
-    said = body[:200].decode(errors="replace").strip()
+    async def _decode(self, data: bytes | bytearray | memoryview) -> str:
+        try:
+            return str(data, "utf-8")
+        except UnicodeDecodeError as error:
+            reason = error.reason
+        with suppress(Lost):
+            await self._send(lambda: self._close(CloseCode.INVALID_DATA))
+        raise Lost(f"the server sent a text that isn't UTF-8: {reason}")
+
+    def _broken(self, failure: Exception) -> Lost:
+        if isinstance(failure, PayloadTooBig):
+            return Lost(f"the server sent a message over {self._max_message_size} bytes")
+        why = str(reason_of(failure))[:MAX_QUOTE]
+        return Lost(f"not a WebSocket server, or broken on the way: {why}")
+
+
+def _refusal(response: Response) -> Exception:
+    status = response.status_code
+    said = bytes(response.body or b"")[:MAX_QUOTE].decode(errors="replace").strip()
     why = f"the server answered {status}" + (f": {said}" if said else "")
     if status >= HTTPStatus.INTERNAL_SERVER_ERROR or status == HTTPStatus.TOO_MANY_REQUESTS:
         return Lost(why)

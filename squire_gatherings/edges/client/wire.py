@@ -110,13 +110,14 @@ async def open_wire(
     Leaving the block says goodbye, for at most `close_timeout` seconds even when cancelled,
     unless it's left by `Lost`: then nobody is there.
     """
+    uri = address.uri(gathering_id)
     try:
         stream = await open_stream()
     except OSError as error:
         raise Lost(f"can't reach {address}: {error.strerror or error}") from None
+    socket = WebSocket(stream, uri, JSON.subprotocol, settings.max_message_size)
     try:
-        socket = WebSocket(stream, settings.max_message_size)
-        await socket.shake_hands(address.netloc, address.resource(gathering_id), JSON.subprotocol)
+        await socket.shake_hands()
         try:
             yield Wire(socket)
         except Lost:
@@ -127,6 +128,7 @@ async def open_wire(
         else:
             await _say_goodbye(socket, settings)
     finally:
+        socket.retire()
         await trio.aclose_forcefully(stream)
 
 

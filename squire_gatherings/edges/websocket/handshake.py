@@ -5,17 +5,21 @@ from http import HTTPStatus
 from urllib.parse import unquote, urlsplit
 
 import trio
-import wsproto
 from attrs import frozen
-from wsproto.events import AcceptConnection, RejectConnection, Request
+from websockets.exceptions import InvalidHeaderValue, SecurityError
+from websockets.http11 import Request
+from websockets.server import ServerProtocol
+from websockets.typing import Subprotocol
 
 from squire_gatherings.edges.codecs import CODECS, JSON, Codec
+from squire_gatherings.edges.sans_io import QUIET_LOG, reason_of, retire
 from squire_gatherings.values.errors import BadGatheringId
 from squire_gatherings.values.ids import check_gathering_id
 
 MAX_REQUEST_SIZE = 16 * 1024
 PREFIX = "/gatherings/"
 RETRY_AFTER = ("Retry-After", "5")
+MAX_QUOTE = 200
 
 
 class Refused(Exception):
@@ -62,8 +66,7 @@ async def shake_hands(stream: trio.abc.Stream, *, full: bool = False) -> Accepte
                 return None
             buffer += data
         end += 4
-        connection = wsproto.WSConnection(wsproto.ConnectionType.SERVER)
-        gathering_id, codec, named = _understand(connection, bytes(buffer[:end]))
+        gathering_id, codec, answer = _understand(bytes(buffer[:end]))
         if full:
             raise Refused(503, "the server has all the clients that it takes", [RETRY_AFTER])
     except Refused as refused:
@@ -74,39 +77,65 @@ async def shake_hands(stream: trio.abc.Stream, *, full: bool = False) -> Accepte
             while await stream.receive_some():
                 pass
         return None
-    subprotocol = codec.subprotocol if named else None
-    await stream.send_all(connection.send(AcceptConnection(subprotocol=subprotocol)))
+    await stream.send_all(answer)
     return Accepted(gathering_id, codec, bytes(buffer[end:]))
 
 
-def _understand(connection: wsproto.WSConnection, head: bytes) -> tuple[str, Codec, bool]:
+class _Handshake(ServerProtocol):
+    def select_subprotocol(self, subprotocols: Sequence[Subprotocol]) -> Subprotocol | None:
+        # The client's order counts. Refusing is left until we know that there is something here.
+        return next((name for name in subprotocols if name in CODECS), None)
+
+
+def _understand(head: bytes) -> tuple[str, Codec, bytes]:
+    """Return the gathering's id, the codec, and the answer of one who accepts. Raises `Refused`."""
+    if not head.startswith(b"GET "):
+        raise Refused(400, "not a WebSocket request: it doesn't begin with GET")
+    protocol = _Handshake(logger=QUIET_LOG)
     try:
-        connection.receive_data(head)
-        request = next(connection.events(), None)
-    except wsproto.utilities.RemoteProtocolError as error:
-        hint = error.event_hint
-        status = hint.status_code if isinstance(hint, RejectConnection) else 400
-        if status == 426:
-            raise Refused(426, f"{error}: only 13", [("Sec-WebSocket-Version", "13")]) from None
-        raise Refused(400, f"not a WebSocket request: {error}") from None
-    except (ValueError, LookupError) as error:
-        # wsproto decodes some headers without looking whether they can be.
-        raise Refused(400, f"not a WebSocket request: {error}") from None
-    if not isinstance(request, Request):
-        raise Refused(400, "not a WebSocket request")
+        protocol.receive_data(head)
+        request = next(iter(protocol.events_received()), None)
+        if not isinstance(request, Request):
+            raise _no_request(protocol.handshake_exc)
+        response = protocol.accept(request)
+        if protocol.handshake_exc is not None:
+            raise _no_request(protocol.handshake_exc)
+        hosts = request.headers.get_all("Host")
+        if len(hosts) != 1 or not hosts[0].isascii():
+            raise Refused(400, "not a WebSocket request: it must have one Host, in ASCII")
+        gathering_id = _gathering_id(request.path)
+        codec = JSON if protocol.subprotocol is None else CODECS[protocol.subprotocol]
+        if protocol.subprotocol is None and "Sec-WebSocket-Protocol" in request.headers:
+            known = ", ".join(CODECS)
+            raise Refused(400, f"none of the subprotocols is known here; known are {known}")
+        protocol.send_response(response)
+        return gathering_id, codec, b"".join(protocol.data_to_send())
+    finally:
+        retire(protocol)
+
+
+def _no_request(error: Exception | None) -> Refused:
+    if error is None:
+        return Refused(400, "not a WebSocket request")
+    if isinstance(error, InvalidHeaderValue) and error.name == "Sec-WebSocket-Version":
+        version = ("Sec-WebSocket-Version", "13")
+        return Refused(426, "the version of WebSockets isn't known here: only 13", [version])
+    reason = reason_of(error)
+    if isinstance(reason, SecurityError):
+        return Refused(431, "the request has too long a line, or too many of them")
+    # It may quote what came: on one line, whatever it was.
+    quote = "".join(char if char.isprintable() else "?" for char in str(reason)[:MAX_QUOTE])
+    return Refused(400, f"not a WebSocket request: {quote}")
+
+
+def _gathering_id(target: str) -> str:
     try:
-        path = urlsplit(request.target).path
+        path = urlsplit(target).path
     except ValueError:
         raise Refused(400, "the request's target is not a path") from None
     if not path.startswith(PREFIX) or "/" in path[len(PREFIX) :]:
         raise Refused(404, f"nothing is here; gatherings are at {PREFIX}ID")
     try:
-        gathering_id = check_gathering_id(unquote(path[len(PREFIX) :]))
+        return check_gathering_id(unquote(path[len(PREFIX) :]))
     except BadGatheringId as error:
         raise Refused(400, str(error)) from None
-    if not request.subprotocols:
-        return gathering_id, JSON, False
-    for name in request.subprotocols:
-        if name in CODECS:
-            return gathering_id, CODECS[name], True
-    raise Refused(400, f"none of the subprotocols is known here; known are {', '.join(CODECS)}")

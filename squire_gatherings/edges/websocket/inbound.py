@@ -3,7 +3,6 @@
 Without I/O; the frames are `websockets`' work (its Sans-I/O layer).
 """
 
-import logging
 from collections.abc import Iterator
 
 import trio
@@ -13,16 +12,13 @@ from websockets.frames import Frame, Opcode
 from websockets.protocol import Protocol, Side, State
 
 from squire_gatherings.edges.codecs import Codec, Incoming, UndecodableMessage
+from squire_gatherings.edges.sans_io import QUIET_LOG, retire
 from squire_gatherings.edges.websocket.settings import ServerSettings
 from squire_gatherings.rules.rate_limit import RateLimit
 from squire_gatherings.values.endings import CloseCode
 
 MAX_REASON = 123
 """How many bytes of a reason a close frame holds (RFC 6455, section 5.5)."""
-
-_frames_log = logging.getLogger(f"{__name__}.frames")
-# At level DEBUG `websockets` logs what is in the frames, tokens among it.
-_frames_log.setLevel(logging.INFO)
 
 
 @frozen
@@ -79,7 +75,7 @@ class Inbound:
             Side.SERVER,
             state=State.OPEN,
             max_size=settings.max_message_size,
-            logger=_frames_log,
+            logger=QUIET_LOG,
         )
         self.has_replies = False
         """Whether there may be `replies`."""
@@ -143,8 +139,8 @@ class Inbound:
         self._protocol.send_ping(b"")
 
     def retire(self) -> None:
-        """Take nothing more in: the parser refers to its owner, and the cycle would outlive it."""
-        self._protocol.parser.close()
+        """Take nothing more in, and leave no garbage."""
+        retire(self._protocol)
 
     # What a message is made of.
 

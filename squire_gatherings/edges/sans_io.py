@@ -1,0 +1,34 @@
+"""How `websockets`' Sans-I/O layer is used here: without its logs, and leaving no garbage."""
+
+import logging
+
+from websockets.exceptions import InvalidMessage
+from websockets.protocol import Protocol
+
+QUIET_LOG = logging.getLogger(__name__)
+"""For every `Protocol` here."""
+# At level DEBUG `websockets` logs what is in the headers and frames, tokens among it; at INFO
+# each connection.
+QUIET_LOG.setLevel(logging.WARNING)
+
+
+def reason_of(failure: Exception) -> Exception:
+    """Return what says most about a failed handshake, or about frames that are wrong."""
+    if isinstance(failure, InvalidMessage) and isinstance(failure.__cause__, Exception):
+        return failure.__cause__
+    return failure
+
+
+def retire(protocol: Protocol) -> None:
+    """Let nothing outlive `protocol`, which takes nothing more in: it and its parser are a cycle.
+
+    What is among its `data_to_send` stays there.
+    """
+    protocol.parser.close()
+    for failure in (protocol.parser_exc, protocol.handshake_exc):
+        error: BaseException | None = failure
+        while error is not None:
+            # The frames that it came through refer to the protocol. What was under way
+            # meanwhile may be somebody else's, and keeps its own.
+            error.__traceback__ = error.__context__ = None
+            error = error.__cause__
