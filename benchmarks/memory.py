@@ -13,6 +13,7 @@ import json
 import subprocess
 import sys
 import tracemalloc
+from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import ExitStack, asynccontextmanager
 from functools import partial
@@ -173,6 +174,17 @@ def _place(frame: tracemalloc.Frame) -> str:
     return f"{'/'.join(path.parts[-2:])}:{frame.lineno}  {text[:70]}"
 
 
+def _owner(place: str) -> str:
+    """Return whose code a line is; a coroutine's frame belongs to the line that awaits it."""
+    if "trio" in place.partition(":")[0] or place.startswith("_core/"):
+        return "trio"
+    if place.startswith("websockets/"):
+        return "websockets"
+    if place.startswith(("actors/", "rules/", "websocket/", "<attrs generated methods squire")):
+        return "squire_gatherings"
+    return "Python"
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--count", type=int, default=10_000)
@@ -192,7 +204,12 @@ def main() -> None:
             rows = trio.run(explain, options.explain, options.count)
         for size, blocks, place in rows:
             print(f"{size:7.0f} B {blocks:5.1f} blocks  {place}")
-        print(f"{sum(row[0] for row in rows):7.0f} B in lines of 40 B or more")
+        owners: Counter[str] = Counter()
+        for size, _, place in rows:
+            owners[_owner(place)] += round(size)
+        for owner, size in owners.most_common():
+            print(f"{size:7} B in lines of {owner}")
+        print(f"{sum(owners.values()):7} B in lines of 40 B or more")
     else:
         for kind in options.kinds:
             command = [sys.executable, "-m", "benchmarks.memory", "--weigh", kind]

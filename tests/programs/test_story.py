@@ -1,7 +1,11 @@
-"""The whole story over a real socket, with a client library that we didn't write."""
+"""The whole story over a real socket, with client libraries that we didn't write.
+
+The server's frames are `websockets`' own work; `wsproto` shares nothing with it.
+"""
 
 import json
 import signal
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,24 +18,36 @@ from websockets.typing import Subprotocol
 from tests.programs.process import serving
 from tests.websocket.raw import RawClient
 
-
-def say(to: ClientConnection, **message: Any) -> None:
-    to.send(json.dumps(message))
+Client = ClientConnection | RawClient
 
 
-def hear(client: ClientConnection) -> dict[str, Any]:
+def say(to: Client, **message: Any) -> None:
+    if isinstance(to, RawClient):
+        to.say(**message)
+    else:
+        to.send(json.dumps(message))
+
+
+def hear(client: Client) -> dict[str, Any]:
+    if isinstance(client, RawClient):
+        return client.hear()
     message: dict[str, Any] = json.loads(client.recv(timeout=20))
     return message
 
 
-def hear_close(client: ClientConnection) -> tuple[int, str]:
+def hear_close(client: Client) -> tuple[int, str]:
+    if isinstance(client, RawClient):
+        event = client.hear_close()
+        client.send(event.response())
+        return event.code, event.reason or ""
     with pytest.raises(ConnectionClosed):
         client.recv(timeout=20)
     assert client.close_code is not None
     return client.close_code, client.close_reason or ""
 
 
-def test_the_whole_story(tmp_path: Path) -> None:
+@pytest.mark.parametrize("connect", [connect, RawClient], ids=["websockets", "wsproto"])
+def test_the_whole_story(connect: Callable[[str], Any], tmp_path: Path) -> None:
     store = f"sqlite:///{tmp_path}/rooms.sqlite3"
     with serving("--store", store, "--idle-timeout", "2s") as (_, url):
         room = f"{url}/gatherings/friday-night"
