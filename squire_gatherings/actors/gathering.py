@@ -229,6 +229,7 @@ class Gathering:
     def _turn(self) -> None:
         """Process what has arrived, without a checkpoint."""
         taken = counted = 0
+        requests = self.requests
         all_known = self.log.syncs.all_known
         try:
             for sender, request in self._inbox[:TURN_LIMIT]:
@@ -238,12 +239,12 @@ class Gathering:
                 taken += 1
                 if isinstance(sender, Onlooker):
                     sender.processed()
-                self.requests.current = sender
-                counted += self.requests.process(sender, request)
+                requests.current = sender
+                counted += requests.process(sender, request)
         finally:
             # Also when the behaviour raises: the rest is for the next incarnation.
             del self._inbox[:taken]
-        self.requests.current = None
+        requests.current = None
         now = trio.current_time()
         if counted:
             self.processed += counted

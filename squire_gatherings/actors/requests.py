@@ -183,7 +183,9 @@ class Requests:
         if sender.identity.role is Role.OBSERVER:
             raise Forbidden("observers may not submit ops")
         key = (sender.scope, sync.id)
-        record = log.find(key, sync) or self._verify(key, sync)
+        record = log.find(key, sync)
+        if record is None and self.verified:
+            record = self._verify(key, sync)
         if record is None:
             if self.trouble is not None:
                 raise StoreUnavailable(f"not taken, try again: {self.trouble}")
@@ -219,8 +221,10 @@ class Requests:
         synced = Synced(sync_id, tuple(seqs))
         if isinstance(sender, Onlooker) and sender.attached:
             # Whoever is told of its own ops has been told of everything before them.
-            self.gathering.delivery.bring(sender, seqs.start - 1, now)
-            if sender.window.reached == seqs.start - 1 and not sender.paging:
+            before = seqs.start - 1
+            if sender.window.reached < before:
+                self.gathering.delivery.bring(sender, before, now)
+            if sender.window.reached == before and not sender.paging:
                 sender.window.passed(seqs.stop - 1)
         sender.answer(synced)
 

@@ -110,7 +110,8 @@ class Onlooker:
     def processed(self) -> None:
         """One of its messages left the inbox."""
         self.waiting -= 1
-        self.make_room()
+        if self.room is not None:
+            self.make_room()
 
     def make_room(self) -> None:
         """Whoever waits to put a message into the inbox may look again."""

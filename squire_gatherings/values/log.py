@@ -1,20 +1,23 @@
-"""The log as it is stored: ops, the syncs that they came from, snapshots, and what is read back."""
+"""The log as it is stored: ops, the syncs that they came from, snapshots, and what is read back.
+
+Those of which each op makes some are `msgspec.Struct`, as messages are: made in a sixth of the
+time that a frozen `attrs` class takes, and of no interest to the garbage collector.
+"""
 
 from attrs import frozen
+from msgspec import Struct
 
 from squire_gatherings.values.op import Op
 
 
-@frozen
-class LoggedOp:
+class LoggedOp(Struct, frozen=True, gc=False):
     """An op as it stands in the log; its seq follows from its place."""
 
     op: Op
     by: str | None
 
 
-@frozen
-class SyncRecord:
+class SyncRecord(Struct, frozen=True, gc=False):
     """That a sync was applied: remembered for ever, so that it's never applied again.
 
     `scope` says whose id it is; `fingerprint` tells a repeated sync from a reused id.
@@ -35,8 +38,7 @@ class Snapshot:
     state: bytes
 
 
-@frozen
-class Append:
+class Append(Struct, frozen=True):
     """One atomic addition to one gathering's log.
 
     `ops` have the seqs from `first_seq` on; `syncs` say which syncs they came from.

@@ -9,7 +9,6 @@ from squire_gatherings.actors.hall import Hall
 from squire_gatherings.actors.membership import Membership
 from squire_gatherings.edges.codecs import Codec, Incoming
 from squire_gatherings.edges.websocket.inbound import (
-    ClosedByClient,
     Complaint,
     Inbound,
     frame_of,
@@ -25,7 +24,7 @@ from squire_gatherings.values.errors import (
     StoreUnavailable,
     Unauthorized,
 )
-from squire_gatherings.values.messages import Error, Join
+from squire_gatherings.values.messages import ClientMessage, Error, Join
 from squire_gatherings.values.outgoing import Outgoing
 
 
@@ -248,13 +247,14 @@ class WebSocketConnection(Connection):
         """Deliver what is there, as far as it can be; says whether more is wanted."""
         inbound = self._inbound
         while (arrival := inbound.next()) is not None:
-            if isinstance(arrival, Complaint):
+            if isinstance(arrival, ClientMessage):
+                if not self._deliver(arrival):
+                    self._waiting = arrival
+                    return False
+            elif isinstance(arrival, Complaint):
                 self._complain(arrival)
-            elif isinstance(arrival, ClosedByClient):
+            else:
                 self._closed_by_client()
-            elif not self._deliver(arrival):
-                self._waiting = arrival
-                return False
         if inbound.has_replies:
             self._reply()
         if inbound.broken:

@@ -17,6 +17,9 @@ from squire_gatherings.edges.websocket.settings import ServerSettings
 from squire_gatherings.rules.rate_limit import RateLimit
 from squire_gatherings.values.endings import CloseCode
 
+# Looked up once: an attribute of an enumeration costs more than a comparison.
+_TEXT, _CLOSE, _PING, _PONG = Opcode.TEXT, Opcode.CLOSE, Opcode.PING, Opcode.PONG
+
 MAX_REASON = 123
 """How many bytes of a reason a close frame holds (RFC 6455, section 5.5)."""
 
@@ -100,14 +103,16 @@ class Inbound:
         """Return the next message, or what is wrong with it; None when more must come."""
         for frame in self._frames:
             opcode = frame.opcode
-            if opcode is Opcode.CLOSE:
+            if opcode is _CLOSE:
                 self.has_replies = True
                 return CLOSED_BY_CLIENT
-            if opcode is Opcode.PING:
+            if opcode is _PING:
                 self.has_replies = True
                 continue
-            if opcode is Opcode.PONG or self.deaf:
+            if opcode is _PONG or self.deaf:
                 continue
+            if frame.fin and self._partial is None and self._limit is None:
+                return self._decode(bytes(frame.data), opcode is _TEXT)
             arrival = self._assemble(frame)
             if arrival is not None:
                 return arrival
@@ -146,7 +151,7 @@ class Inbound:
 
     def _assemble(self, frame: Frame) -> Incoming | Complaint | None:
         data = frame.data
-        is_text = frame.opcode is Opcode.TEXT
+        is_text = frame.opcode is _TEXT
         if not frame.fin or self._partial is not None:
             # One buffer of bytes: a list of parts would grow with empty fragments.
             if self._partial is None:
