@@ -98,8 +98,9 @@ class Codec:
 
 def _op_from_json(_: type, value: Any) -> Op:
     op = Op.of(value)
-    # Most ops haven't that many brackets at all, and needn't be taken apart.
-    if op.json.count(b"[") + op.json.count(b"{") > MAX_OP_DEPTH:
+    # Most ops aren't that long, or haven't that many brackets, and needn't be taken apart.
+    text = op.json
+    if len(text) > 2 * MAX_OP_DEPTH and text.count(b"[") + text.count(b"{") > MAX_OP_DEPTH:
         _check_plain(value, MAX_OP_DEPTH)
     return op
 
