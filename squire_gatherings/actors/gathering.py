@@ -260,7 +260,7 @@ class Gathering:
         if not isinstance(request, Sync):
             return False
         key = (sender.scope, request.id)
-        return key not in self.requests.verified and not self.log.syncs.is_known(key)
+        return not self.log.syncs.is_known(key) and key not in self.requests.verified
 
     def _unknown(self, after: int) -> tuple[SyncKey, ...]:
         return tuple(

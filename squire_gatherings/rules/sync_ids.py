@@ -21,51 +21,55 @@ TRIMMED_AT_ONCE = 32
 
 _FIRST_BLOCKS = 1024
 _GROWTH = 4
-_KEYS_IN_A_BLOCK = 4
-
-
-def _no_blocks() -> "list[array[int]]":
-    return [array("Q", bytes(8 * _FIRST_BLOCKS))]
+_KEYS_IN_A_BLOCK = 2
 
 
 @define(eq=False)
 class Filter:
-    """A set of keys in two bytes each, which takes about one stranger in a hundred for a member.
+    """A set of keys in four bytes each, which takes about one stranger in 2,000 for a member.
 
-    A Bloom filter whose three bits for a key lie in one block of 64 (Putze, Sanders and
+    A Bloom filter whose four bits for a key lie in one block of 64 (Putze, Sanders and
     Singler, Cache-, Hash- and Space-Efficient Bloom Filters, 2007); one that is full is followed by
-    a larger one (Almeida et al., Scalable Bloom Filters, 2007). Python's hash of a
-    string has a secret seed: nobody outside can choose keys that meet in one block.
+    a larger one (Almeida et al., Scalable Bloom Filters, 2007). Python's hash of a string has a
+    secret seed: nobody outside can choose keys that meet in one block.
     """
 
-    _parts: "list[array[int]]" = field(factory=_no_blocks)
-    _room: int = _FIRST_BLOCKS * _KEYS_IN_A_BLOCK
+    _parts: "list[tuple[array[int], int]]" = field(factory=list)
+    """The blocks, and the mask that makes a hash an index of theirs."""
+    _room: int = 0
     """How many keys the last part still takes."""
 
     def add(self, key: SyncKey) -> None:
         """Remember a key."""
-        blocks = self._parts[-1]
         if not self._room:
-            size = _GROWTH * len(blocks)
-            self._room = size * _KEYS_IN_A_BLOCK
-            blocks = array("Q", bytes(8 * size))
-            self._parts.append(blocks)
+            self._grow()
         self._room -= 1
+        blocks, mask = self._parts[-1]
         number = hash(key)
-        blocks[number & (len(blocks) - 1)] |= _bits(number)
+        blocks[number & mask] |= _bits(number)
 
     def __contains__(self, key: SyncKey) -> bool:
         number = hash(key)
         bits = _bits(number)
-        for blocks in self._parts:  # noqa: SIM110 (asked for every sync: a generator takes twice as long)
-            if blocks[number & (len(blocks) - 1)] & bits == bits:
+        for blocks, mask in self._parts:  # noqa: SIM110 (a generator would take twice as long)
+            if blocks[number & mask] & bits == bits:
                 return True
         return False
 
+    def _grow(self) -> None:
+        size = _GROWTH * len(self._parts[-1][0]) if self._parts else _FIRST_BLOCKS
+        self._parts.append((array("Q", bytes(8 * size)), size - 1))
+        self._room = size * _KEYS_IN_A_BLOCK
+
 
 def _bits(number: int) -> int:
-    """Return three of 64 bits, by the upper half of a hash: the lower half chooses the block."""
-    return 1 << (number >> 32 & 63) | 1 << (number >> 38 & 63) | 1 << (number >> 44 & 63)
+    """Return four of 64 bits, by the upper half of a hash: the lower half chooses the block."""
+    return (
+        1 << (number >> 32 & 63)
+        | 1 << (number >> 38 & 63)
+        | 1 << (number >> 44 & 63)
+        | 1 << (number >> 50 & 63)
+    )
 
 
 @define(eq=False)
