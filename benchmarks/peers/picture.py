@@ -8,6 +8,7 @@ import matplotlib as mpl
 from benchmarks.peers.catalogue import Peer
 
 mpl.use("Agg")
+mpl.rcParams["svg.fonttype"] = "none"
 
 from matplotlib import pyplot as plt
 

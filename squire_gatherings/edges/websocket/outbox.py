@@ -15,9 +15,6 @@ TryWrite = Callable[[bytes], int]
 TOGETHER = 64 * 1024
 """Frames are put together up to so many bytes."""
 
-AT_ONCE = 64
-"""So many outboxes are flushed without waiting for the turn's end: clients work while we do."""
-
 
 def _nobody_minds() -> None:
     """What a retired outbox does about anything."""
