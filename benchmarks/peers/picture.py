@@ -8,9 +8,10 @@ import matplotlib as mpl
 from benchmarks.peers.catalogue import Peer
 
 mpl.use("Agg")
-mpl.rcParams["svg.fonttype"] = "none"
 
 from matplotlib import pyplot as plt
+
+mpl.rcParams["svg.fonttype"] = "none"
 
 OURS, FLOOR, PEER = "#0b6e4f", "#b0b0b0", "#5b8db8"
 
