@@ -19,28 +19,25 @@ import trio
 import trio.testing
 
 from benchmarks.leaks import Forgetful, Sink
+from benchmarks.timing import microseconds
 from squire_gatherings import Hall, Membership, open_hall
 from squire_gatherings.rules.deadline import IdleDeadline
 from squire_gatherings.values.messages import Ack, Sync
 from squire_gatherings.values.op import Op
 
 ROUNDS = 7
+REPEATS = 20_000
 BURST = 50
 OP = Op.of({"n": 1, "note": "x" * 170})
 
 
-def microseconds(function: Callable[[], object], repeats: int = 20_000) -> float:
-    """Return what a call takes, the median of several rounds, less an empty call."""
-
-    def once(one: Callable[[], object]) -> float:
-        start = time.perf_counter()
-        for _ in range(repeats):
-            one()
-        return (time.perf_counter() - start) / repeats * 1e6
-
-    return median(once(function) for _ in range(ROUNDS)) - median(
-        once(lambda: None) for _ in range(ROUNDS)
-    )
+def cost(function: Callable[[], object]) -> float:
+    """Return the microseconds that a call takes, the median of several rounds, less an empty call."""
+    rounds = [
+        (microseconds(function, REPEATS), microseconds(lambda: None, REPEATS))
+        for _ in range(ROUNDS)
+    ]
+    return median(one for one, _ in rounds) - median(empty for _, empty in rounds)
 
 
 async def join(hall: Hall, count: int) -> list[Membership]:
@@ -79,7 +76,7 @@ async def acknowledge(memberships: list[Membership], messages: int) -> int:
 
 async def run(counts: list[int], messages: int) -> bool:
     bookkeeping = IdleDeadline(86400.0, None, 0.0)
-    ours = microseconds(lambda: bookkeeping.processed(trio.current_time()))
+    ours = cost(lambda: bookkeeping.processed(trio.current_time()))
     moment = [trio.current_time() + 86400]
     with trio.move_on_at(moment[0]) as scope:
         await trio.lowlevel.checkpoint()
@@ -88,7 +85,7 @@ async def run(counts: list[int], messages: int) -> bool:
             moment[0] += 0.001
             scope.deadline = moment[0]
 
-        pushed = microseconds(push)
+        pushed = cost(push)
     print(f"reading the clock and moving the deadline's value, once a turn: {ours:.2f} us")
     print(f"pushing a Trio deadline instead, for each message: {pushed:.2f} us")
     print("gatherings  a message alone  in a burst of 50  ours, share      blocks left")

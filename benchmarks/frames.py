@@ -1,6 +1,5 @@
 """What it costs to read frames of a client: `websockets`' Sans-I/O core against `wsproto`."""
 
-import time
 from collections.abc import Callable
 from statistics import median
 
@@ -9,6 +8,7 @@ from websockets.protocol import Protocol, Side
 from wsproto.connection import Connection, ConnectionType
 from wsproto.events import TextMessage
 
+from benchmarks.timing import microseconds
 from squire_gatherings.edges.sans_io import QUIET_LOG
 
 ROUNDS = 9
@@ -40,20 +40,13 @@ CASES: dict[str, Callable[[], bytes]] = {
 }
 
 
-def microseconds(function: Callable[[], object]) -> float:
-    start = time.perf_counter()
-    for _ in range(REPEATS):
-        function()
-    return (time.perf_counter() - start) / REPEATS * 1e6
-
-
 def main() -> None:
     times: dict[str, list[float]] = {name: [] for name in CASES}
     for function in CASES.values():
         assert function() == PAYLOAD
     for _ in range(ROUNDS):
         for name, function in CASES.items():
-            times[name].append(microseconds(function))
+            times[name].append(microseconds(function, REPEATS))
     best = median(times["websockets (used here)"])
     print("| | parse a masked frame of 200 bytes | ratio |")
     print("| --- | --- | --- |")

@@ -1,7 +1,6 @@
 """What it costs to make messages of bytes and bytes of messages: msgspec against cattrs."""
 
 import json
-import time
 from collections.abc import Callable
 from statistics import median
 from typing import Any
@@ -10,6 +9,7 @@ import attrs
 import cattrs.preconf.json
 import msgspec
 
+from benchmarks.timing import microseconds
 from squire_gatherings.edges.codecs import JSON
 from squire_gatherings.values.messages import Forward
 from squire_gatherings.values.op import Op
@@ -58,19 +58,12 @@ CASES: dict[str, tuple[Callable[[], object], Callable[[], object]]] = {
 }
 
 
-def microseconds(function: Callable[[], object]) -> float:
-    start = time.perf_counter()
-    for _ in range(REPEATS):
-        function()
-    return (time.perf_counter() - start) / REPEATS * 1e6
-
-
 def main() -> None:
     times: dict[str, tuple[list[float], list[float]]] = {name: ([], []) for name in CASES}
     for _ in range(ROUNDS):
         for name, (decode, encode) in CASES.items():
-            times[name][0].append(microseconds(decode))
-            times[name][1].append(microseconds(encode))
+            times[name][0].append(microseconds(decode, REPEATS))
+            times[name][1].append(microseconds(encode, REPEATS))
     best = [median(times["msgspec.Struct (used here)"][side]) for side in (0, 1)]
     print("| | decode a sync | encode a forward | ratio |")
     print("| --- | --- | --- | --- |")

@@ -28,7 +28,11 @@ def draw(
     )
     for axes in grid.flat[len(panels) :]:
         axes.set_visible(False)
-    for axes, (name, by_peer) in zip(grid.flat, panels.items(), strict=False):
+    for axes, (name, measured) in zip(grid.flat, panels.items(), strict=False):
+        by_peer = dict(measured)
+        without_disk = results.get(name.removesuffix(", durable"), {}).get("ours")
+        if without_disk:
+            by_peer["ours"] = without_disk
         order = sorted(by_peer, key=lambda key: median(one["rate"] for one in by_peer[key]))
         for place, key in enumerate(order):
             rates = [one["rate"] / 1000 for one in by_peer[key]]
@@ -36,6 +40,7 @@ def draw(
             axes.barh(place, median(rates), color=color)
             axes.plot([min(rates), max(rates)], [place, place], color="black", linewidth=1)
         axes.set_yticks(range(len(order)), [peers[key].title for key in order], fontsize=8)
+        axes.set_ylim(-0.6, max(len(order), 4) - 0.4)
         axes.set_title(name, loc="left", fontsize=10, fontweight="bold")
         axes.set_xlabel("thousand a second", fontsize=8)
         axes.spines[["top", "right"]].set_visible(False)
