@@ -24,7 +24,7 @@ lint: $(READY) ## Check style, types and layers
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports --no-cache
 
-bench: $(READY) ## Run the benchmarks, an hour (BENCHMARKS="memory peers" for some of them)
+bench: $(READY) ## Run the benchmarks, half an hour (BENCHMARKS="memory peers" for some of them)
 	@for name in $(BENCHMARKS); do echo "== $$name"; $(BIN)/python -m benchmarks.$$name || exit 1; done
 
 load: $(READY) ## Put a load on a server of its own, and check all that its clients see (ARGS="--help")

@@ -32,7 +32,7 @@ OP = Op.of({"n": 1, "note": "x" * 170})
 
 
 def cost(function: Callable[[], object]) -> float:
-    """Return the microseconds that a call takes, the median of several rounds, less an empty call."""
+    """Return the microseconds of a call, the median of several rounds, less an empty one's."""
     rounds = [
         (microseconds(function, REPEATS), microseconds(lambda: None, REPEATS))
         for _ in range(ROUNDS)
