@@ -96,9 +96,9 @@ class Delivery:
         return bool(self._behind)
 
     async def bring_the_rest(self) -> None:
-        """Bring the batch to all others, with turns for other gatherings in between.
+        """Bring the batch to those who lack it, with turns for other gatherings in between.
 
-        When cancelled, some have it and some don't.
+        No checkpoint if there are none. When cancelled, some have it and some don't.
         """
         while self._behind:
             await trio.lowlevel.checkpoint()

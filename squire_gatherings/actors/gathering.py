@@ -183,10 +183,7 @@ class Gathering:
 
     async def _live(self) -> DispersalReason:
         """Process messages until the deadline passes or somebody says `end`."""
-        delivery = self.delivery
         while True:
-            if delivery.is_behind:
-                await delivery.bring_the_rest()
             with trio.move_on_at(min(self.deadline.at, self._commit_retry_at)) as self._scope:
                 while True:
                     if not self._inbox and self.reason is None:
@@ -195,14 +192,13 @@ class Gathering:
                     self._turn()
                     if self._lookup or self._must_commit() or self.reason is not None:
                         break
-                    if delivery.is_behind:
+                    if self.delivery.is_behind:
                         break
                     if self._inbox:
                         await trio.lowlevel.checkpoint()
             # Only here, outside the scope, may it wait for a message's sake: the deadline
             # never interrupts what is being processed.
-            if delivery.is_behind:
-                continue
+            await self.delivery.bring_the_rest()
             if self._lookup:
                 await self._look_up()
             elif self._must_commit():
@@ -320,6 +316,7 @@ class Gathering:
             else:
                 _log.warning("store available again", extra=self._names())
             self._committed(now)
+            await self.delivery.bring_the_rest()
 
     def _committed(self, now: float) -> None:
         self._commit_retry_at = math.inf

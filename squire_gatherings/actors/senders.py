@@ -110,8 +110,7 @@ class Onlooker:
     def processed(self) -> None:
         """One of its messages left the inbox."""
         self.waiting -= 1
-        if self.room is not None:
-            self.make_room()
+        self.make_room()
 
     def make_room(self) -> None:
         """Whoever waits to put a message into the inbox may look again."""
