@@ -10,13 +10,13 @@ from attrs import define, field
 
 from squire_gatherings.actors.delivery import Delivery
 from squire_gatherings.actors.dispersal import give_notice
+from squire_gatherings.actors.lookup import LookupNeeded, SyncLookup
 from squire_gatherings.actors.requests import JoinRequest, Requests
 from squire_gatherings.actors.senders import Caller, Onlooker, Sender
 from squire_gatherings.actors.store import Append, Snapshot, Store
 from squire_gatherings.rules.behaviour import Behaviour, encode_state, restore_state
 from squire_gatherings.rules.deadline import IdleDeadline
 from squire_gatherings.rules.op_log import OpLog
-from squire_gatherings.rules.sync_ids import SyncKey
 from squire_gatherings.values.endings import DispersalReason
 from squire_gatherings.values.errors import (
     GatheringCrashed,
@@ -32,9 +32,6 @@ _log = logging.getLogger(__name__)
 
 TURN_LIMIT = 256
 """How many messages are processed before other gatherings get their turn."""
-
-SCOPE_LIMIT = 10_000
-"""Of how many older syncs of one scope the ids are read, so as not to look up each new one."""
 
 Request = ClientMessage | JoinRequest
 
@@ -65,6 +62,7 @@ class Gathering:
     log: OpLog = field(init=False)
     deadline: IdleDeadline = field(init=False)
     delivery: Delivery = field(init=False)
+    lookup: SyncLookup = field(init=False)
     requests: Requests = field(init=False)
     _inbox: list[tuple[Sender, Request]] = field(factory=list)
     _sleeper: trio.lowlevel.Task | None = None
@@ -72,7 +70,6 @@ class Gathering:
     _scope: trio.CancelScope = field(factory=trio.CancelScope)
     _snapshot_seq: int = 0
     _commit_retry_at: float = math.inf
-    _lookup: tuple[SyncKey, ...] = ()
     _numbered: int = 0
     _notice_by: float = math.inf
 
@@ -176,6 +173,7 @@ class Gathering:
             _log.exception("gathering can't be restored", extra=self._names())
             raise GatheringCrashed(f"gathering {self.id} can't be restored") from error
         self.log.restore(restored)
+        self.lookup = SyncLookup(self.id, self.store, self.log.syncs)
         self.opened_at = trio.current_time()
         self.deadline = IdleDeadline(
             self.settings.idle_timeout, self.settings.empty_timeout, self.opened_at
@@ -190,7 +188,7 @@ class Gathering:
                         self._sleeper = trio.lowlevel.current_task()
                         await trio.lowlevel.wait_task_rescheduled(self._stop_sleeping)
                     self._turn()
-                    if self._lookup or self._must_commit() or self.reason is not None:
+                    if self.lookup.is_due or self._must_commit() or self.reason is not None:
                         break
                     if self.delivery.is_behind:
                         break
@@ -199,8 +197,8 @@ class Gathering:
             # Only here, outside the scope, may it wait for a message's sake: the deadline
             # never interrupts what is being processed.
             await self.delivery.bring_the_rest()
-            if self._lookup:
-                await self._look_up()
+            if self.lookup.is_due:
+                await self.lookup.look_up()
             elif self._must_commit():
                 await self._commit()
             elif self._inbox:
@@ -226,17 +224,20 @@ class Gathering:
         """Process what has arrived, without a checkpoint."""
         taken = counted = 0
         requests = self.requests
-        all_known = self.log.syncs.all_known
         try:
             for sender, request in self._inbox[:TURN_LIMIT]:
-                if not all_known and self._is_unknown(sender, request):
-                    self._lookup = self._unknown(taken)
-                    break
+                requests.current = sender
                 taken += 1
+                counted += requests.process(sender, request)
                 if isinstance(sender, Onlooker):
                     sender.processed()
-                requests.current = sender
-                counted += requests.process(sender, request)
+        except LookupNeeded:
+            taken -= 1
+            self.lookup.prepare(
+                (sender.scope, request.id)
+                for sender, request in islice(self._inbox, taken, TURN_LIMIT)
+                if isinstance(request, Sync) and sender.identity.may_submit
+            )
         finally:
             # Also when the behaviour raises: the rest is for the next incarnation.
             del self._inbox[:taken]
@@ -250,34 +251,6 @@ class Gathering:
                 self._committed(now)
         elif self.log.seq == self.log.committed:
             self.requests.finish(now)
-
-    def _is_unknown(self, sender: Sender, request: Request) -> bool:
-        """Whether only the store can tell if this sync was applied before."""
-        if not isinstance(request, Sync):
-            return False
-        key = (sender.scope, request.id)
-        return not self.log.syncs.is_known(key) and key not in self.requests.verified
-
-    def _unknown(self, after: int) -> tuple[SyncKey, ...]:
-        return tuple(
-            (sender.scope, request.id)
-            for sender, request in islice(self._inbox, after, after + TURN_LIMIT)
-            if isinstance(request, Sync) and self._is_unknown(sender, request)
-        )
-
-    async def _look_up(self) -> None:
-        keys, self._lookup = self._lookup, ()
-        syncs = self.log.syncs
-        try:
-            for scope in syncs.unasked(keys):
-                ids = await self.store.sync_ids(self.id, scope, limit=SCOPE_LIMIT + 1)
-                syncs.told(scope, ids, is_all=len(ids) <= SCOPE_LIMIT)
-            keys = tuple(key for key in keys if not syncs.is_known(key))
-            found = await self.store.find_syncs(self.id, keys) if keys else {}
-        except StoreUnavailable as error:
-            self.requests.verified.update(dict.fromkeys(keys, error))
-        else:
-            self.requests.verified.update({key: found.get(key) for key in keys})
 
     # Committing.
 

@@ -16,7 +16,6 @@ from attrs import define, field
 from squire_gatherings.actors.senders import Caller, Onlooker, Sender
 from squire_gatherings.rules.behaviour import Submission, encode_state
 from squire_gatherings.rules.op_log import fingerprint
-from squire_gatherings.rules.sync_ids import SyncKey
 from squire_gatherings.values.endings import CloseCode
 from squire_gatherings.values.errors import (
     BadBase,
@@ -26,9 +25,9 @@ from squire_gatherings.values.errors import (
     OpConflict,
     OpRejected,
     StoreUnavailable,
+    SyncIdReused,
 )
-from squire_gatherings.values.identity import Role
-from squire_gatherings.values.log import LoggedOp, SyncRecord
+from squire_gatherings.values.log import LoggedOp
 from squire_gatherings.values.messages import (
     Ack,
     ClientMessage,
@@ -79,20 +78,20 @@ class Requests:
     gathering: Gathering
     trouble: StoreUnavailable | None = None
     """Why the last commit failed; while set, only what is durable is shown."""
-    verified: dict[SyncKey, SyncRecord | StoreUnavailable | None] = field(factory=dict)
-    """What the store said of sync ids that memory doesn't know."""
     current: Sender | None = None
     """Whose message is being processed: that one caused it, should the behaviour raise."""
     _deferred: list[Deferred] = field(factory=list)
 
     def process(self, sender: Sender, request: ClientMessage | JoinRequest) -> bool:
-        """Process one message; return whether it counts as activity."""
-        request_id = getattr(request, "id", None)
+        """Process one message; return whether it counts as activity.
+
+        Raises `LookupNeeded`, with nothing done, where the store must be asked first.
+        """
         try:
-            if isinstance(request, Ack):
-                return self._ack(sender, request)
             if isinstance(request, Sync):
                 return self._sync(sender, request)
+            if isinstance(request, Ack):
+                return self._ack(sender, request)
             if isinstance(request, Fetch):
                 return self._fetch(sender, request)
             if isinstance(request, JoinRequest):
@@ -101,7 +100,7 @@ class Requests:
                 return self._leave(sender)
             raise BadRequest(f"unexpected {type(request).__name__}")
         except GatheringsError as error:
-            sender.fail(error, request_id)
+            sender.fail(error, getattr(request, "id", None))
             return isinstance(error, OpRejected | StoreUnavailable)
 
     def finish(self, now: float) -> None:
@@ -180,12 +179,10 @@ class Requests:
     def _sync(self, sender: Sender, sync: Sync) -> bool:
         gathering = self.gathering
         log = gathering.log
-        if sender.identity.role is Role.OBSERVER:
+        if not sender.identity.may_submit:
             raise Forbidden("observers may not submit ops")
         key = (sender.scope, sync.id)
-        record = log.find(key, sync)
-        if record is None and self.verified:
-            record = self._verify(key, sync)
+        record = log.syncs.find(key) or gathering.lookup.find(key)
         if record is None:
             if self.trouble is not None:
                 raise StoreUnavailable(f"not taken, try again: {self.trouble}")
@@ -203,6 +200,8 @@ class Requests:
             by = sender.identity.user
             mark = fingerprint(sync.ops)
             record = log.add(ops, key=key, mark=mark, by=by, origin=sender.number)
+        elif record.fingerprint != fingerprint(sync.ops):
+            raise SyncIdReused(f"the id {sync.id!r} was used before, for other ops")
         elif self.trouble is not None and record.first_seq > log.committed:
             raise StoreUnavailable(f"kept, but not durable yet: {self.trouble}")
         seqs = range(record.first_seq, record.first_seq + record.count)
@@ -210,12 +209,6 @@ class Requests:
             sender, sync.id, lambda now: self._synced(sender, sync.id, seqs, now), keep=True
         )
         return True
-
-    def _verify(self, key: SyncKey, sync: Sync) -> SyncRecord | None:
-        found = self.verified.pop(key, None)
-        if isinstance(found, StoreUnavailable):
-            raise found
-        return None if found is None else self.gathering.log.same(found, sync)
 
     def _synced(self, sender: Sender, sync_id: str, seqs: range, now: float) -> None:
         synced = Synced(sync_id, tuple(seqs))

@@ -10,10 +10,12 @@ from collections.abc import Iterable
 from attrs import define, field
 
 from squire_gatherings.rules.sync_ids import SyncIds, SyncKey
-from squire_gatherings.values.errors import BadBase, SyncIdReused
+from squire_gatherings.values.errors import BadBase
 from squire_gatherings.values.log import LoggedOp, Restored, SyncRecord
-from squire_gatherings.values.messages import Sync
 from squire_gatherings.values.op import Op
+
+TRIMMED_PART = 16
+"""Of a tail that has grown too long, one part in so many is left to the store."""
 
 NO_ORIGIN = 0
 """In place of the number of the onlooker that submitted an op."""
@@ -59,21 +61,6 @@ class OpLog:
     def tail_start(self) -> int:
         """The first seq in memory (`seq` + 1 if none is)."""
         return self.seq - len(self._tail) + 1
-
-    def find(self, key: SyncKey, sync: Sync) -> SyncRecord | None:
-        """Return the record of this sync if it was applied.
-
-        Raises `SyncIdReused` if the id was used for other ops.
-        """
-        record = self.syncs.find(key)
-        return None if record is None else self.same(record, sync)
-
-    @staticmethod
-    def same(record: SyncRecord, sync: Sync) -> SyncRecord:
-        """Return `record` if it is this sync's; raise `SyncIdReused` if not."""
-        if record.fingerprint != fingerprint(sync.ops):
-            raise SyncIdReused(f"the id {sync.id!r} was used before, for other ops")
-        return record
 
     def check_seq(self, seq: int, what: str) -> None:
         """Raise `BadBase` if `seq` lies beyond the end of the log."""
@@ -132,9 +119,13 @@ class OpLog:
         self._size += len(logged.op.json)
 
     def _trim(self) -> None:
+        if self._size <= self.tail_bytes:
+            return
+        # Many at once: to take the first ones out of a list moves all the others.
+        limit = self.tail_bytes - self.tail_bytes // TRIMMED_PART
         trimmed = 0
         trimmable = self.committed + 1 - self.tail_start
-        while self._size > self.tail_bytes and trimmed < trimmable:
+        while self._size > limit and trimmed < trimmable:
             self._size -= len(self._tail[trimmed].op.json)
             trimmed += 1
         if trimmed:

@@ -8,6 +8,7 @@ from before it, the store must be asked once for each scope.
 from array import array
 from collections.abc import Iterable
 from itertools import islice
+from random import Random
 
 from attrs import define, field
 
@@ -22,6 +23,10 @@ TRIMMED_AT_ONCE = 32
 _FIRST_BLOCKS = 1024
 _GROWTH = 4
 _KEYS_IN_A_BLOCK = 2
+_BITS = 4
+_choose = Random("which bits stand for a key").sample
+_PATTERNS = tuple(sum(1 << bit for bit in _choose(range(64), _BITS)) for _ in range(4096))
+"""Which bits of a block stand for a key; to look them up is cheaper than to put them together."""
 
 
 @define(eq=False)
@@ -46,11 +51,12 @@ class Filter:
         self._room -= 1
         blocks, mask = self._parts[-1]
         number = hash(key)
-        blocks[number & mask] |= _bits(number)
+        blocks[number & mask] |= _PATTERNS[number >> 32 & 4095]
 
     def __contains__(self, key: SyncKey) -> bool:
         number = hash(key)
-        bits = _bits(number)
+        # By the upper half of the hash: the lower half chooses the block.
+        bits = _PATTERNS[number >> 32 & 4095]
         for blocks, mask in self._parts:  # noqa: SIM110 (a generator would take twice as long)
             if blocks[number & mask] & bits == bits:
                 return True
@@ -60,16 +66,6 @@ class Filter:
         size = _GROWTH * len(self._parts[-1][0]) if self._parts else _FIRST_BLOCKS
         self._parts.append((array("Q", bytes(8 * size)), size - 1))
         self._room = size * _KEYS_IN_A_BLOCK
-
-
-def _bits(number: int) -> int:
-    """Return four of 64 bits, by the upper half of a hash: the lower half chooses the block."""
-    return (
-        1 << (number >> 32 & 63)
-        | 1 << (number >> 38 & 63)
-        | 1 << (number >> 44 & 63)
-        | 1 << (number >> 50 & 63)
-    )
 
 
 @define(eq=False)
@@ -108,15 +104,11 @@ class SyncIds:
                 del self._recent[key]
                 self._forget(key)
 
-    @property
-    def all_known(self) -> bool:
-        """Whether no sync at all needs the store."""
-        return not self._has_older and self._forgotten is None
+    def is_new(self, key: SyncKey) -> bool:
+        """Whether it is certain that a sync which `find` doesn't find was never applied.
 
-    def is_known(self, key: SyncKey) -> bool:
-        """Whether it is certain here if this sync was applied; if not, the store can tell."""
-        if key in self._recent:
-            return True
+        If not, the store can tell.
+        """
         if self._has_older and not (self._asked and self._asked.get(key[0])):
             return False
         return self._forgotten is None or key not in self._forgotten

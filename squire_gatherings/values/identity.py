@@ -15,12 +15,20 @@ class Role(StrEnum):
     """Reads."""
 
 
+_MEMBER = Role.MEMBER
+
+
 @frozen
 class Identity:
     """Who an onlooker is, as authentication found: `user` is None for an anonymous one."""
 
     user: str | None = None
     role: Role = Role.MEMBER
+
+    @property
+    def may_submit(self) -> bool:
+        """Whether its syncs are taken."""
+        return self.role is _MEMBER
 
 
 ANONYMOUS = Identity()

@@ -42,7 +42,7 @@ steps = st.lists(
 def test_nothing_that_was_applied_is_taken_for_new(
     before: list[int], limit: int, plan: list[tuple[str, str, int]]
 ) -> None:
-    """What `is_known` says of an id, with `find`, is never wrong; it may only not know."""
+    """What `find` and `is_new` say of an id is never wrong; they may only not know."""
     stored: dict[SyncKey, SyncRecord] = {}
     for number in before:
         key = ("ab"[number % 2], str(number))
@@ -54,16 +54,14 @@ def test_nothing_that_was_applied_is_taken_for_new(
         key = (scope, str(number))
         match what:
             case "apply":
-                if ids.is_known(key) and ids.find(key) is None:
+                if ids.find(key) is None and ids.is_new(key):
                     assert key not in stored
                     stored[key] = a_record(*key)
                     ids.add(key, stored[key])
                     ids.trim()
             case "ask":
-                if ids.is_known(key):
-                    assert ids.find(key) == stored.get(key)
-                else:
-                    assert not ids.all_known
+                assert ids.find(key) in (None, stored.get(key))
+                assert not (ids.is_new(key) and ids.find(key) is None and key in stored)
             case _:
                 if scope in ids.unasked([key]):
                     ids.told(scope, [one for of, one in stored if of == scope], is_all=number > 20)
@@ -75,15 +73,14 @@ def test_new_ids_need_no_store_however_many_there_were() -> None:
     unknown = 0
     for number in range(5000):
         key = ("scope", f"s{number}")
-        unknown += not ids.is_known(key)
+        unknown += not ids.is_new(key)
         ids.add(key, a_record(*key))
         ids.trim()
-    assert not ids.all_known
     assert unknown < 50
     # The newest are there as records; older ones can't be told apart from strangers.
     assert ids.find(("scope", "s4999")) is not None
     assert ids.find(("scope", f"s{4999 - 8 - TRIMMED_AT_ONCE}")) is None
-    assert not ids.is_known(("scope", "s0"))
+    assert not ids.is_new(("scope", "s0"))
 
 
 def test_a_scope_that_has_too_many_is_asked_about_once_and_stays_uncertain() -> None:
@@ -93,5 +90,6 @@ def test_a_scope_that_has_too_many_is_asked_about_once_and_stays_uncertain() -> 
     ids.told("a", ["old"], is_all=False)
     ids.told("b", ["old"], is_all=True)
     assert ids.unasked([("a", "x"), ("b", "y")]) == set()
-    assert [ids.is_known(("a", one)) for one in ("x", "new")] == [False, True]
-    assert [ids.is_known(("b", one)) for one in ("y", "old")] == [True, False]
+    assert ids.find(("a", "new")) is not None
+    assert not ids.is_new(("a", "x"))
+    assert [ids.is_new(("b", one)) for one in ("y", "old")] == [True, False]
