@@ -10,13 +10,14 @@ from attrs import define, field
 
 from squire_gatherings.actors.delivery import Delivery
 from squire_gatherings.actors.dispersal import give_notice
-from squire_gatherings.actors.lookup import LookupNeeded, SyncLookup
+from squire_gatherings.actors.lookup import SyncLookup
 from squire_gatherings.actors.requests import JoinRequest, Requests
 from squire_gatherings.actors.senders import Caller, Onlooker, Sender
 from squire_gatherings.actors.store import Append, Snapshot, Store
 from squire_gatherings.rules.behaviour import Behaviour, encode_state, restore_state
 from squire_gatherings.rules.deadline import IdleDeadline
 from squire_gatherings.rules.op_log import OpLog
+from squire_gatherings.rules.sync_ids import LookupNeeded
 from squire_gatherings.values.endings import DispersalReason
 from squire_gatherings.values.errors import (
     GatheringCrashed,

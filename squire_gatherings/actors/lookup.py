@@ -8,7 +8,7 @@ from itertools import islice
 from attrs import define, field
 
 from squire_gatherings.actors.store import Store
-from squire_gatherings.rules.sync_ids import SyncIds, SyncKey
+from squire_gatherings.rules.sync_ids import LookupNeeded, SyncIds, SyncKey
 from squire_gatherings.values.errors import StoreUnavailable
 from squire_gatherings.values.log import SyncRecord
 
@@ -21,13 +21,9 @@ AT_ONCE = 256
 Found = SyncRecord | StoreUnavailable | None
 
 
-class LookupNeeded(Exception):
-    """Only the store can tell if this sync was applied: process it again after the lookup."""
-
-
 @define(eq=False)
 class SyncLookup:
-    """What the store has said of sync ids, for the messages that ask, once each."""
+    """What memory and the store say of sync ids, the store for each message that asks once."""
 
     gathering: str
     store: Store
@@ -38,24 +34,23 @@ class SyncLookup:
     _found: dict[SyncKey, Found] = field(factory=dict)
 
     def find(self, key: SyncKey) -> SyncRecord | None:
-        """Return the record of a sync that memory has none of; None if it wasn't applied.
+        """Return the record of a sync; None if it wasn't applied.
 
         Raises `LookupNeeded` where that isn't known yet, `StoreUnavailable` where it can't be.
         """
-        if self._found and key in self._found:
-            found = self._found.pop(key)
-            if isinstance(found, StoreUnavailable):
-                raise found
-            return found
-        if self.syncs.is_new(key):
-            return None
-        raise LookupNeeded
+        try:
+            return self.syncs.find(key)
+        except LookupNeeded:
+            if key not in self._found:
+                raise
+        found = self._found.pop(key)
+        if isinstance(found, StoreUnavailable):
+            raise found
+        return found
 
     def prepare(self, keys: Iterable[SyncKey]) -> None:
         """Choose from these what to `look_up`: all that aren't known, as far as is good."""
-        syncs = self.syncs
-        unknown = (key for key in keys if syncs.find(key) is None and not syncs.is_new(key))
-        self._keys = tuple(islice(unknown, AT_ONCE))
+        self._keys = tuple(islice(filter(self._is_unknown, keys), AT_ONCE))
         self.is_due = True
 
     async def look_up(self) -> None:
@@ -68,9 +63,16 @@ class SyncLookup:
             for scope in self.syncs.unasked(keys):
                 ids = await self.store.sync_ids(self.gathering, scope, limit=SCOPE_LIMIT + 1)
                 self.syncs.told(scope, ids, is_all=len(ids) <= SCOPE_LIMIT)
-            keys = tuple(key for key in keys if not self.syncs.is_new(key))
+            keys = tuple(filter(self._is_unknown, keys))
             found = await self.store.find_syncs(self.gathering, keys) if keys else {}
         except StoreUnavailable as error:
             self._found.update(dict.fromkeys(keys, error))
         else:
             self._found.update({key: found.get(key) for key in keys})
+
+    def _is_unknown(self, key: SyncKey) -> bool:
+        try:
+            self.syncs.find(key)
+        except LookupNeeded:
+            return True
+        return False

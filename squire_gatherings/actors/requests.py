@@ -182,7 +182,7 @@ class Requests:
         if not sender.identity.may_submit:
             raise Forbidden("observers may not submit ops")
         key = (sender.scope, sync.id)
-        record = log.syncs.find(key) or gathering.lookup.find(key)
+        record = gathering.lookup.find(key)
         if record is None:
             if self.trouble is not None:
                 raise StoreUnavailable(f"not taken, try again: {self.trouble}")

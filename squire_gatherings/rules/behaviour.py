@@ -4,14 +4,12 @@ from collections.abc import Sequence
 from typing import Any, Protocol
 
 import msgspec
-from attrs import frozen
 
 from squire_gatherings.values.identity import Identity
 from squire_gatherings.values.op import Op
 
 
-@frozen
-class Submission:
+class Submission(msgspec.Struct, frozen=True):
     """The circumstances of a sync: who submits it, on what base, on top of which seq."""
 
     identity: Identity

@@ -82,7 +82,7 @@ class OpLog:
 
     def uncommitted(self) -> tuple[tuple[LoggedOp, ...], tuple[SyncRecord, ...]]:
         """Return what the store must be given: the ops after `committed`, and their syncs."""
-        ops = self._tail[self.committed + 1 - self.tail_start :]
+        ops = self._tail[len(self._tail) - (self.seq - self.committed) :]
         return tuple(ops), tuple(self._uncommitted_syncs)
 
     def commit(self) -> None:

@@ -1,8 +1,8 @@
 """Sync ids: which syncs were applied, so that none is applied twice, however old.
 
-The newest are remembered as records. Those that this incarnation has forgotten go into a
-filter, so that a new id needn't be looked up in the store to know that it is new; about those
-from before it, the store must be asked once for each scope.
+The newest are remembered as records. Once some were forgotten, a filter knows all, so that
+a new id needn't be looked up in the store to know that it is new; about those from before this
+incarnation, the store must be asked once for each scope.
 """
 
 from array import array
@@ -27,6 +27,10 @@ _BITS = 4
 _choose = Random("which bits stand for a key").sample
 _PATTERNS = tuple(sum(1 << bit for bit in _choose(range(64), _BITS)) for _ in range(4096))
 """Which bits of a block stand for a key; to look them up is cheaper than to put them together."""
+
+
+class LookupNeeded(Exception):
+    """Only the store can tell if a sync was applied."""
 
 
 @define(eq=False)
@@ -76,8 +80,8 @@ class SyncIds:
     """How many are remembered as records, at least."""
     _recent: dict[SyncKey, SyncRecord] = field(factory=dict)
     """From the oldest to the newest."""
-    _forgotten: Filter | None = None
-    """Those that aren't among the recent any more."""
+    _seen: Filter | None = None
+    """All that is known, once there's more than the recent ones."""
     _has_older: bool = False
     """Whether the store had more than it gave for the restore."""
     _asked: dict[str, bool] | None = None
@@ -89,29 +93,31 @@ class SyncIds:
         self._has_older = has_older
 
     def find(self, key: SyncKey) -> SyncRecord | None:
-        """Return the record of a sync that was applied, if it's remembered."""
-        return self._recent.get(key)
+        """Return the record of a sync; None if it is certain that it was never applied.
+
+        Raises `LookupNeeded` where only the store can tell.
+        """
+        seen = self._seen
+        if seen is not None and key not in seen and not self._has_older:
+            return None
+        record = self._recent.get(key)
+        if record is None and not self._is_new(key):
+            raise LookupNeeded
+        return record
 
     def add(self, key: SyncKey, record: SyncRecord) -> None:
         """A sync has been applied."""
         self._recent[key] = record
+        if self._seen is not None:
+            self._seen.add(key)
 
     def trim(self) -> None:
         """Forget the oldest, if there are too many: the store has them."""
         too_many = len(self._recent) - self.limit
         if too_many > TRIMMED_AT_ONCE:
+            self._see()
             for key in tuple(islice(self._recent, too_many)):
                 del self._recent[key]
-                self._forget(key)
-
-    def is_new(self, key: SyncKey) -> bool:
-        """Whether it is certain that a sync which `find` doesn't find was never applied.
-
-        If not, the store can tell.
-        """
-        if self._has_older and not (self._asked and self._asked.get(key[0])):
-            return False
-        return self._forgotten is None or key not in self._forgotten
 
     def unasked(self, keys: Iterable[SyncKey]) -> set[str]:
         """Return the scopes of `keys` that the store should be asked about, once: see `told`."""
@@ -124,11 +130,20 @@ class SyncIds:
         if self._asked is None:
             self._asked = {}
         self._asked[scope] = is_all
-        for one in ids if is_all else ():
-            if (scope, one) not in self._recent:
-                self._forget((scope, one))
+        if is_all:
+            seen = self._see()
+            for one in ids:
+                seen.add((scope, one))
 
-    def _forget(self, key: SyncKey) -> None:
-        if self._forgotten is None:
-            self._forgotten = Filter()
-        self._forgotten.add(key)
+    def _is_new(self, key: SyncKey) -> bool:
+        """Whether a sync that isn't among the recent ones was never applied."""
+        if self._has_older and not (self._asked and self._asked.get(key[0])):
+            return False
+        return self._seen is None or key not in self._seen
+
+    def _see(self) -> Filter:
+        if self._seen is None:
+            self._seen = Filter()
+            for key in self._recent:
+                self._seen.add(key)
+        return self._seen

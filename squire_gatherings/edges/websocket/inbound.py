@@ -4,6 +4,7 @@ Without I/O; the frames are `websockets`' work (its Sans-I/O layer).
 """
 
 from collections.abc import Iterator
+from functools import lru_cache
 
 import trio
 from attrs import frozen
@@ -18,7 +19,11 @@ from squire_gatherings.rules.rate_limit import RateLimit
 from squire_gatherings.values.endings import CloseCode
 
 # Looked up once: an attribute of an enumeration costs more than a comparison.
-_TEXT, _CLOSE, _PING, _PONG = Opcode.TEXT, Opcode.CLOSE, Opcode.PING, Opcode.PONG
+_TEXT, _BINARY = Opcode.TEXT, Opcode.BINARY
+_CLOSE, _PING, _PONG = Opcode.CLOSE, Opcode.PING, Opcode.PONG
+
+MAX_SMALL = 1024
+"""Up to which size of messages the headers of their frames are kept."""
 
 MAX_REASON = 123
 """How many bytes of a reason a close frame holds (RFC 6455, section 5.5)."""
@@ -194,5 +199,18 @@ class Inbound:
 
 def frame_of(codec: Codec, payload: bytes) -> bytes:
     """Return the whole frame of a message; a server's isn't masked, so that it serves all."""
-    opcode = Opcode.TEXT if codec.is_text else Opcode.BINARY
-    return Frame(opcode, payload).serialize(mask=False)
+    size = len(payload)
+    if size > MAX_SMALL:
+        return _frame(codec.is_text, payload)
+    return _header(codec.is_text, size) + payload
+
+
+def _frame(is_text: bool, payload: bytes) -> bytes:
+    return Frame(_TEXT if is_text else _BINARY, payload).serialize(mask=False)
+
+
+@lru_cache(2 * MAX_SMALL)
+def _header(is_text: bool, size: int) -> bytes:
+    # What precedes an unmasked payload depends on nothing else (RFC 6455, section 5.2).
+    frame = _frame(is_text, bytes(size))
+    return frame[: len(frame) - size]
