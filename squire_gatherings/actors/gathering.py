@@ -83,7 +83,8 @@ class Gathering:
         self._inbox.append((sender, request))
         if isinstance(sender, Onlooker):
             sender.waiting += 1
-        self._wake()
+        if self._sleeper is not None:
+            self._wake()
 
     def next_number(self) -> int:
         """Return a number for a new onlooker, from 1 on."""

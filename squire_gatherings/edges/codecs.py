@@ -68,12 +68,6 @@ class Codec:
 
     def decode(self, data: bytes | str) -> Incoming:
         """Return the message; raises `UndecodableMessage` for anything else."""
-        try:
-            return self._decode(data)
-        except _UNDECODABLE as error:
-            raise self._explain(data, error) from None
-
-    def _decode(self, data: bytes | str) -> Incoming:
         raise NotImplementedError
 
     def _envelope(self, data: bytes | str) -> _Envelope:
@@ -163,8 +157,12 @@ class JsonCodec(Codec):
         """Return the message as UTF-8 JSON."""
         return self._encoder.encode(outgoing.message)
 
-    def _decode(self, data: bytes | str) -> Incoming:
-        return self._decoder.decode(data)
+    def decode(self, data: bytes | str) -> Incoming:
+        """Return the message; raises `UndecodableMessage` for anything else."""
+        try:
+            return self._decoder.decode(data)
+        except _UNDECODABLE as error:
+            raise self._explain(data, error) from None
 
     def _envelope(self, data: bytes | str) -> _Envelope:
         return self._envelopes.decode(data)
@@ -193,8 +191,12 @@ class MsgpackCodec(Codec):
             message = msgspec.structs.replace(message, snapshot=msgspec.json.decode(snapshot))
         return self._encoder.encode(message)
 
-    def _decode(self, data: bytes | str) -> Incoming:
-        return self._decoder.decode(data if isinstance(data, bytes) else data.encode())
+    def decode(self, data: bytes | str) -> Incoming:
+        """Return the message; raises `UndecodableMessage` for anything else."""
+        try:
+            return self._decoder.decode(data if isinstance(data, bytes) else data.encode())
+        except _UNDECODABLE as error:
+            raise self._explain(data, error) from None
 
     def _envelope(self, data: bytes | str) -> _Envelope:
         return self._envelopes.decode(data if isinstance(data, bytes) else data.encode())

@@ -14,7 +14,7 @@ from typing import Protocol
 import trio
 
 RECEIVE_SIZE = 64 * 1024
-TURN_SIZE = 32 * 1024
+TURN_SIZE = 64 * 1024
 """How many bytes are read before other tasks get their turn; each socket counts for 1 KiB more."""
 
 Take = Callable[[bytes], bool]
