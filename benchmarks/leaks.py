@@ -17,12 +17,14 @@ import os
 import sys
 import time
 from array import array
+from collections.abc import Callable
 from pathlib import Path
 
 import trio
 from trio.testing import MockClock
 
 from squire_gatherings import CloseCode, Connection, Hall, Outgoing, open_hall
+from squire_gatherings.actors.store import Outcome
 from squire_gatherings.edges.stores import MemoryStore
 from squire_gatherings.values.log import Append
 
@@ -43,7 +45,7 @@ class Sink(Connection):
 class Forgetful(MemoryStore):
     """A store that keeps nothing, for what it kept would be counted."""
 
-    def append_nowait(self, append: Append) -> bool:
+    def append_nowait(self, append: Append, ended: Callable[[Outcome], None]) -> bool:
         """Forget it at once."""
         return True
 

@@ -1,11 +1,13 @@
-"""What many tests need: an onlooker in memory, and behaviours with an opinion."""
+"""What many tests need: an onlooker in memory, a slower store, behaviours with an opinion."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
 import trio
 
 from squire_gatherings.actors.connection import Connection
+from squire_gatherings.actors.store import Append, Outcome
+from squire_gatherings.edges.stores.memory import MemoryStore
 from squire_gatherings.rules.behaviour import Submission
 from squire_gatherings.values.endings import CloseCode
 from squire_gatherings.values.errors import OpConflict, OpRejected
@@ -73,6 +75,13 @@ class Recorder(Connection):
                 for index, (by, op) in enumerate(zip(message.by, message.ops, strict=True)):
                     found.append((at, message.seq + index, by, op.value))
         return found
+
+
+class WaitingStore(MemoryStore):
+    """A store whose appends must be waited for."""
+
+    def append_nowait(self, append: Append, ended: Callable[[Outcome], None]) -> bool:
+        raise trio.WouldBlock
 
 
 class Sum:

@@ -8,6 +8,7 @@ from itertools import islice
 import trio
 from attrs import define, field
 
+from squire_gatherings.actors.commit import Commit
 from squire_gatherings.actors.delivery import Delivery
 from squire_gatherings.actors.dispersal import give_notice
 from squire_gatherings.actors.lookup import SyncLookup
@@ -63,6 +64,7 @@ class Gathering:
     log: OpLog = field(init=False)
     deadline: IdleDeadline = field(init=False)
     delivery: Delivery = field(init=False)
+    commit: Commit = field(init=False)
     lookup: SyncLookup = field(init=False)
     requests: Requests = field(init=False)
     _inbox: list[tuple[Sender, Request]] = field(factory=list)
@@ -175,6 +177,7 @@ class Gathering:
             _log.exception("gathering can't be restored", extra=self._names())
             raise GatheringCrashed(f"gathering {self.id} can't be restored") from error
         self.log.restore(restored)
+        self.commit = Commit(self.store)
         self.lookup = SyncLookup(self.id, self.store, self.log.syncs)
         self.opened_at = trio.current_time()
         self.deadline = IdleDeadline(
@@ -183,28 +186,40 @@ class Gathering:
 
     async def _live(self) -> DispersalReason:
         """Process messages until the deadline passes or somebody says `end`."""
+        commit, lookup, delivery = self.commit, self.lookup, self.delivery
         while True:
             with trio.move_on_at(min(self.deadline.at, self._commit_retry_at)) as self._scope:
                 while True:
-                    if not self._inbox and self.reason is None:
+                    if commit.is_under_way:
+                        await commit.wait()
+                        self._finish_commit(trio.current_time())
+                    elif not self._inbox and self.reason is None:
                         self._sleeper = trio.lowlevel.current_task()
                         await trio.lowlevel.wait_task_rescheduled(self._stop_sleeping)
-                    self._turn()
-                    if self.lookup.is_due or self._must_commit() or self.reason is not None:
+                    if not delivery.is_behind:
+                        self._turn()
+                    if commit.is_under_way:
+                        continue
+                    if self.log.seq > self.log.committed or self.reason is not None:
                         break
-                    if self.delivery.is_behind:
+                    if lookup.is_due or delivery.is_behind:
                         break
                     if self._inbox:
                         await trio.lowlevel.checkpoint()
-            # Only here, outside the scope, may it wait for a message's sake: the deadline
-            # never interrupts what is being processed.
-            await self.delivery.bring_the_rest()
-            if self.lookup.is_due:
-                await self.lookup.look_up()
+            # Only here, outside the scope, may it wait for long: the deadline never interrupts
+            # what is being processed.
+            await commit.wait()
+            if commit.is_over:
+                self._finish_commit(trio.current_time())
+            await delivery.bring_the_rest()
+            if lookup.is_due:
+                await lookup.look_up()
             elif self._must_commit():
-                await self._commit()
+                await commit.make(self._append())
+                self._finish_commit(trio.current_time())
+                await delivery.bring_the_rest()
             elif self._inbox:
-                continue
+                await trio.lowlevel.checkpoint()
             elif self.reason is not None:
                 return self.reason
             elif trio.current_time() >= self.deadline.at:
@@ -249,7 +264,7 @@ class Gathering:
             self.processed += counted
             self.deadline.processed(now)
         if self.requests.trouble is None and self.log.seq > self.log.committed:
-            if self.store.append_nowait(self._append()):
+            if self.commit.begin(self._append()):
                 self._committed(now)
         elif self.log.seq == self.log.committed:
             self.requests.finish(now)
@@ -272,26 +287,25 @@ class Gathering:
             snapshot = Snapshot(self.log.seq, encode_state(self.behaviour))
         return Append(self.id, self.log.committed + 1, ops, syncs, snapshot)
 
-    async def _commit(self) -> None:
-        """Make durable what was added, or tell those who asked that it isn't (yet)."""
-        try:
-            await self.store.append(self._append())
-        except StoreUnavailable as error:
-            now = trio.current_time()
-            if self.requests.trouble is None:
-                _log.warning("store unavailable: %s", error, extra=self._names())
-                self.deadline.processed(now)
-            self._commit_retry_at = now + self.settings.commit_retry_interval
-            self.requests.postpone(error)
-        else:
-            now = trio.current_time()
-            if self.requests.trouble is None:
+    def _finish_commit(self, now: float) -> None:
+        """What was added is durable, or those who asked are told that it isn't (yet)."""
+        outcome = self.commit.take_outcome()
+        trouble = self.requests.trouble
+        if outcome is None:
+            if trouble is None:
                 # What is processed is so when it's durable; a retry of ours counts for nothing.
                 self.deadline.processed(now)
             else:
                 _log.warning("store available again", extra=self._names())
             self._committed(now)
-            await self.delivery.bring_the_rest()
+        elif isinstance(outcome, StoreUnavailable):
+            if trouble is None:
+                _log.warning("store unavailable: %s", outcome, extra=self._names())
+                self.deadline.processed(now)
+            self._commit_retry_at = now + self.settings.commit_retry_interval
+            self.requests.postpone(outcome)
+        else:
+            raise outcome
 
     def _committed(self, now: float) -> None:
         self._commit_retry_at = math.inf

@@ -1,10 +1,14 @@
 """What a hall asks of a store; squire_gatherings.edges.stores has the implementations."""
 
+from collections.abc import Callable
 from typing import Protocol
 
 from squire_gatherings.values.log import Append, LoggedOp, Restored, Snapshot, SyncRecord
 
-__all__ = ["Append", "LoggedOp", "Restored", "Snapshot", "Store", "SyncRecord"]
+__all__ = ["Append", "LoggedOp", "Outcome", "Restored", "Snapshot", "Store", "SyncRecord"]
+
+Outcome = Exception | None
+"""What an append came to: None once it's durable, or what `append` would have raised."""
 
 
 class Store(Protocol):
@@ -23,8 +27,13 @@ class Store(Protocol):
         """Read what a new incarnation of `gathering` starts from."""
         ...
 
-    def append_nowait(self, append: Append) -> bool:
-        """Append at once if that needs no waiting; False if `append` must be called."""
+    def append_nowait(self, append: Append, ended: Callable[[Outcome], None]) -> bool:
+        """Append without waiting; True if it's durable now.
+
+        If not, `ended` is called once, on Trio's thread, with what came of it. It raises nothing,
+        and nobody may be interested any more. Raises `trio.WouldBlock` where `append` must be
+        called instead, and otherwise what `append` raises, with nothing written.
+        """
         ...
 
     async def append(self, append: Append) -> None:

@@ -17,7 +17,7 @@ from squire_gatherings.values.errors import GatheringCrashed, HallClosed
 from squire_gatherings.values.messages import Dispersed, Joined, Sync, Synced
 from squire_gatherings.values.op import Op
 from squire_gatherings.values.outgoing import Outgoing
-from tests.support import Fragile, Recorder
+from tests.support import Fragile, Recorder, WaitingStore
 
 ROOM = "friday-night"
 
@@ -26,17 +26,14 @@ def sync(name: str, base: int = 0) -> Sync:
     return Sync(name, base, (Op.of({"n": name}),))
 
 
-class SlowStore(MemoryStore):
+class SlowStore(WaitingStore):
     """Each append takes `delay` seconds."""
 
     delay = 1.0
 
-    def append_nowait(self, append: Append) -> bool:
-        return False
-
     async def append(self, append: Append) -> None:
         await trio.sleep(self.delay)
-        super().append_nowait(append)
+        await super().append(append)
 
 
 async def test_slow_commit_straddles_the_deadline(autojump_clock: MockClock) -> None:

@@ -1,5 +1,6 @@
 """Whole life cycles at random, and what must hold whatever happens."""
 
+from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
@@ -10,7 +11,7 @@ from trio.testing import MockClock
 
 from squire_gatherings.actors.hall import Hall, open_hall
 from squire_gatherings.actors.membership import Membership
-from squire_gatherings.actors.store import Append
+from squire_gatherings.actors.store import Append, Outcome
 from squire_gatherings.edges.stores.memory import MemoryStore
 from squire_gatherings.values.errors import GatheringCrashed, StoreUnavailable
 from squire_gatherings.values.messages import Ack, Dispersed, Joined, Sync, Synced
@@ -25,14 +26,16 @@ class Moody(MemoryStore):
 
     mood = "quick"
 
-    def append_nowait(self, append: Append) -> bool:
-        return self.mood == "quick" and super().append_nowait(append)
+    def append_nowait(self, append: Append, ended: Callable[[Outcome], None]) -> bool:
+        if self.mood != "quick":
+            raise trio.WouldBlock
+        return super().append_nowait(append, ended)
 
     async def append(self, append: Append) -> None:
         mood = self.mood
         await trio.sleep(0.3)
         if mood != "down":
-            super().append_nowait(append)
+            await super().append(append)
         if mood in ("down", "ambiguous"):
             raise StoreUnavailable(mood)
 

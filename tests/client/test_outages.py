@@ -13,7 +13,7 @@ from squire_gatherings.edges.stores import MemoryStore
 from squire_gatherings.values.errors import CannotConnect, Replaced, StoreUnavailable
 from squire_gatherings.values.log import Append
 from tests.client.world import ROOM, SlowStore, a_world, until
-from tests.support import Fragile
+from tests.support import Fragile, WaitingStore
 
 
 async def arrive(tournament: Tournament, seq: int) -> None:
@@ -214,17 +214,14 @@ async def test_replaced_by_a_newer_self(autojump_clock: MockClock) -> None:
 
 
 async def test_a_store_that_is_away_is_a_pause(autojump_clock: MockClock) -> None:
-    class Away(MemoryStore):
+    class Away(WaitingStore):
         is_away = False
-
-        def append_nowait(self, append: Append) -> bool:
-            return False
 
         async def append(self, append: Append) -> None:
             await trio.sleep(0.1)
             if self.is_away:
                 raise StoreUnavailable("locked")
-            super().append_nowait(append)
+            await super().append(append)
 
     store = Away()
     async with (

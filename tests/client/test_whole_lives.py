@@ -9,10 +9,10 @@ from trio.testing import MockClock
 
 from squire_gatherings import DispersalReason
 from squire_gatherings.client import Tournament
-from squire_gatherings.edges.stores import MemoryStore
 from squire_gatherings.values.errors import StoreUnavailable
 from squire_gatherings.values.log import Append
 from tests.client.world import ROOM, World, a_world
+from tests.support import WaitingStore
 
 CLIENTS = 3
 IDLE_TIMEOUT = 100.0
@@ -33,19 +33,16 @@ steps = st.lists(
 )
 
 
-class Moody(MemoryStore):
+class Moody(WaitingStore):
     """Takes its time, and is away now and then."""
 
     is_away = False
-
-    def append_nowait(self, append: Append) -> bool:
-        return False
 
     async def append(self, append: Append) -> None:
         await trio.sleep(0.03)
         if self.is_away:
             raise StoreUnavailable("away")
-        super().append_nowait(append)
+        await super().append(append)
 
 
 class Life:

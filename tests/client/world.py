@@ -12,20 +12,18 @@ from squire_gatherings import Hall, ServerSettings, open_hall, serve_stream
 from squire_gatherings.client import Client, open_client
 from squire_gatherings.edges.stores import MemoryStore
 from squire_gatherings.values.log import Append
+from tests.support import WaitingStore
 
 Pair = trio.StapledStream[MemorySendStream, MemoryReceiveStream]
 ROOM = "friday-night"
 
 
-class SlowStore(MemoryStore):
+class SlowStore(WaitingStore):
     """Each append takes a second."""
-
-    def append_nowait(self, append: Append) -> bool:
-        return False
 
     async def append(self, append: Append) -> None:
         await trio.sleep(1)
-        super().append_nowait(append)
+        await super().append(append)
 
 
 @define(eq=False)

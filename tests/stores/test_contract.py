@@ -13,7 +13,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule, run_state_machine_as_test
 
-from squire_gatherings.actors.store import Append, LoggedOp, Restored, Snapshot, Store, SyncRecord
+from squire_gatherings.actors.store import (
+    Append,
+    LoggedOp,
+    Outcome,
+    Restored,
+    Snapshot,
+    Store,
+    SyncRecord,
+)
 from squire_gatherings.edges.stores import MemoryStore, SqliteStore, open_sqlite_store, open_store
 from squire_gatherings.values.errors import BadSetting, StoreConflict, StoreUnavailable
 from squire_gatherings.values.op import Op
@@ -130,10 +138,28 @@ async def test_a_conflict_writes_nothing(store: Store, wrong: Append) -> None:
     assert (await all_of(store, "a"), await all_of(store, "new")) == before
 
 
-async def test_only_memory_needs_no_waiting(store: Store) -> None:
-    at_once = store.append_nowait(an_append("a", 1))
-    assert at_once == (store.name == "memory:")
-    assert (await store.load("a", recent_syncs=1)).seq == at_once
+async def test_who_appends_without_waiting_is_told_what_came_of_it(store: Store) -> None:
+    outcomes: list[Outcome] = []
+    told = trio.Event()
+
+    def ended(outcome: Outcome) -> None:
+        outcomes.append(outcome)
+        if len(outcomes) == 2:
+            told.set()
+
+    if store.name == "memory:":
+        assert store.append_nowait(an_append("a", 1), ended)
+        with pytest.raises(StoreConflict):
+            store.append_nowait(an_append("a", 3), ended)
+        assert not outcomes
+    else:
+        assert not store.append_nowait(an_append("a", 1), ended)
+        assert not store.append_nowait(an_append("a", 3), ended)
+        assert not outcomes
+        await told.wait()
+        assert outcomes[0] is None
+        assert isinstance(outcomes[1], StoreConflict)
+    assert (await store.load("a", recent_syncs=1)).seq == 1
 
 
 def fail(_: sqlite3.Connection) -> None:

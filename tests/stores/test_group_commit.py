@@ -1,6 +1,6 @@
 """Group commit by itself: what goes together, who is told what, and how it ends."""
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 import pytest
@@ -8,8 +8,7 @@ import trio
 from attrs import define, field
 from trio.testing import MockClock, wait_all_tasks_blocked
 
-from squire_gatherings.actors.store import Append
-from squire_gatherings.edges.stores.group_commit import GroupCommitter, Outcome
+from squire_gatherings.edges.stores.group_commit import GroupCommitter, Report, Take
 from squire_gatherings.values.errors import StoreConflict, StoreUnavailable
 from tests.stores.appends import an_append
 
@@ -22,12 +21,13 @@ class Disk:
     gate: trio.Semaphore = field(factory=lambda: trio.Semaphore(0))
     broken: bool = False
 
-    async def commit(self, appends: Sequence[Append]) -> Sequence[Outcome]:
-        self.batches.append([append.gathering for append in appends])
-        await self.gate.acquire()
-        if self.broken:
-            raise StoreUnavailable("disk I/O error")
-        return [StoreConflict("no") if one.gathering == "bad" else None for one in appends]
+    async def commit(self, take: Take, report: Report) -> None:
+        while appends := take():
+            self.batches.append([append.gathering for append in appends])
+            await self.gate.acquire()
+            if self.broken:
+                raise StoreUnavailable("disk I/O error")
+            report([StoreConflict("no") if one.gathering == "bad" else None for one in appends])
 
 
 @define(eq=False)
@@ -60,7 +60,9 @@ async def committing(disk: Disk, flush_timeout: float = 5) -> AsyncIterator[Aske
             owner.start_soon(committer.run)
             yield Asked(committer, nursery)
             committer.stop(flush_timeout)
-        assert committer._running == committer._queue == []
+        assert not committer._batch
+        assert not committer._queue
+        assert not committer._under_way
 
 
 async def test_what_waits_goes_together() -> None:
@@ -93,6 +95,58 @@ async def test_all_of_a_failed_commit_are_told_and_the_next_goes_on() -> None:
         disk.gate.release()
     assert asked.told["d"] == "durable"
     assert asked.committer.commits == 2
+
+
+async def test_a_session_that_fails_before_it_takes_anything_fails_all_that_waits() -> None:
+    async def closed(take: Take, _: Report) -> None:
+        await trio.lowlevel.checkpoint()
+        raise StoreUnavailable("no such file")
+
+    committer = GroupCommitter(closed)
+    async with trio.open_nursery() as nursery, trio.open_nursery() as owner:
+        owner.start_soon(committer.run)
+        asked = Asked(committer, nursery)
+        await asked.ask("a", "b")
+        assert asked.told == {"a": "no such file", "b": "no such file"}
+        committer.stop(5)
+
+
+async def test_a_session_may_return_early_and_be_given_the_rest_again() -> None:
+    disk = Disk()
+
+    async def once(take: Take, report: Report) -> None:
+        appends = take()
+        disk.batches.append([append.gathering for append in appends])
+        await disk.gate.acquire()
+        if len(disk.batches) != 2:
+            report([None for _ in appends])
+
+    committer = GroupCommitter(once)
+    async with trio.open_nursery() as nursery, trio.open_nursery() as owner:
+        owner.start_soon(committer.run)
+        asked = Asked(committer, nursery)
+        await asked.ask("a", "b")
+        for _ in range(3):
+            disk.gate.release()
+            await wait_all_tasks_blocked()
+        committer.stop(5)
+    assert disk.batches == [["a"], ["b"], ["b"]]
+    assert asked.told == {"a": "durable", "b": "durable"}
+
+
+async def test_outcomes_must_be_as_many_as_appends() -> None:
+    async def careless(take: Take, report: Report) -> None:
+        await trio.lowlevel.checkpoint()
+        take()
+        report([None, None])
+
+    committer = GroupCommitter(careless)
+    async with trio.open_nursery() as nursery:
+        asked = Asked(committer, nursery)
+        await asked.ask("a")
+        with pytest.raises(ValueError, match="2 outcomes for 1 appends"):
+            await committer.run()
+    assert asked.told == {"a": "the store is closed"}
 
 
 async def test_who_is_cancelled_bothers_nobody() -> None:
@@ -171,7 +225,8 @@ async def test_cancellation_around_it_waits_for_the_flush() -> None:
 
 
 async def test_a_defect_is_raised_and_leaves_nobody_waiting() -> None:
-    async def defective(_: Sequence[Append]) -> Sequence[Outcome]:
+    async def defective(take: Take, _: Report) -> None:
+        assert take()
         await trio.lowlevel.checkpoint()
         raise RuntimeError("defect")
 

@@ -10,24 +10,21 @@ from squire_gatherings.edges.stores.memory import MemoryStore
 from squire_gatherings.values.errors import StoreUnavailable
 from squire_gatherings.values.messages import Ack, Error, Joined, Sync, Synced
 from squire_gatherings.values.op import Op
-from tests.support import Recorder
+from tests.support import Recorder, WaitingStore
 
 ROOM = "friday-night"
 
 
-class Troubled(MemoryStore):
+class Troubled(WaitingStore):
     """A store that can be out of reach; with `ambiguous` a failed commit has happened."""
 
     down = False
     ambiguous = False
 
-    def append_nowait(self, append: Append) -> bool:
-        return False
-
     async def append(self, append: Append) -> None:
         await trio.lowlevel.checkpoint()
         if not self.down or self.ambiguous:
-            super().append_nowait(append)
+            await super().append(append)
         if self.down:
             raise StoreUnavailable("database is locked")
 

@@ -1,7 +1,7 @@
 """How long the edge waits for a client, with a virtual clock and streams in memory."""
 
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -12,7 +12,7 @@ from trio.testing import MockClock, lockstep_stream_pair, memory_stream_pair, wa
 from wsproto.frame_protocol import FrameProtocol, Opcode
 
 from squire_gatherings import Hall, ServerSettings, open_hall, serve_stream
-from squire_gatherings.actors.store import Append
+from squire_gatherings.actors.store import Append, Outcome
 from squire_gatherings.edges.stores.memory import MemoryStore
 from squire_gatherings.edges.websocket.server import Server, keep_alive
 from squire_gatherings.values.errors import StoreUnavailable, Unauthorized
@@ -118,14 +118,14 @@ class Stuck(MemoryStore):
 
     go: trio.Event
 
-    def append_nowait(self, append: Append) -> bool:
-        if self.go.is_set():
-            return super().append_nowait(append)
-        return False
+    def append_nowait(self, append: Append, ended: Callable[[Outcome], None]) -> bool:
+        if not self.go.is_set():
+            raise trio.WouldBlock
+        return super().append_nowait(append, ended)
 
     async def append(self, append: Append) -> None:
         await self.go.wait()
-        super().append_nowait(append)
+        await super().append(append)
 
 
 async def test_whom_the_gathering_holds_up_is_not_dropped(autojump_clock: MockClock) -> None:

@@ -1,9 +1,11 @@
 """The store in memory: for tests, and for halls whose logs needn't outlive the process."""
 
+from collections.abc import Callable
 from itertools import islice
 
 from attrs import define, field
 
+from squire_gatherings.actors.store import Outcome
 from squire_gatherings.values.errors import StoreConflict
 from squire_gatherings.values.log import Append, LoggedOp, Restored, Snapshot, SyncRecord
 
@@ -37,30 +39,14 @@ class MemoryStore:
             len(syncs) > recent_syncs,
         )
 
-    def append_nowait(self, append: Append) -> bool:
+    def append_nowait(self, append: Append, ended: Callable[[Outcome], None]) -> bool:
         """Append at once: always true. Raises `StoreConflict`, with nothing written."""
-        log = self._logs.get(append.gathering) or _Log()
-        before = append.first_seq - 1
-        syncs = {(sync.scope, sync.id): sync for sync in append.syncs}
-        if len(log.ops) != before:
-            there = tuple(log.ops[before : before + len(append.ops)])
-            if append.ops and there == append.ops and syncs.items() <= log.syncs.items():
-                return True
-            raise StoreConflict(
-                f"{append.gathering} ends at {len(log.ops)}, not before {append.first_seq}"
-            )
-        if len(syncs) < len(append.syncs) or not log.syncs.keys().isdisjoint(syncs):
-            raise StoreConflict(f"{append.gathering} has a sync of this id already")
-        log.ops.extend(append.ops)
-        log.syncs.update(syncs)
-        if append.snapshot is not None:
-            log.snapshot = append.snapshot
-        self._logs[append.gathering] = log
+        self._append(append)
         return True
 
     async def append(self, append: Append) -> None:
-        """Append at once. Raises `StoreConflict`."""
-        self.append_nowait(append)
+        """Append at once. Raises `StoreConflict`, with nothing written."""
+        self._append(append)
 
     async def read(
         self, gathering: str, *, after: int, up_to: int, max_bytes: int
@@ -87,3 +73,22 @@ class MemoryStore:
         """Return ids of the syncs of one scope, at most `limit` of them."""
         log = self._logs.get(gathering)
         return tuple(islice((one for of, one in log.syncs if of == scope), limit)) if log else ()
+
+    def _append(self, append: Append) -> None:
+        log = self._logs.get(append.gathering) or _Log()
+        before = append.first_seq - 1
+        syncs = {(sync.scope, sync.id): sync for sync in append.syncs}
+        if len(log.ops) != before:
+            there = tuple(log.ops[before : before + len(append.ops)])
+            if append.ops and there == append.ops and syncs.items() <= log.syncs.items():
+                return
+            raise StoreConflict(
+                f"{append.gathering} ends at {len(log.ops)}, not before {append.first_seq}"
+            )
+        if len(syncs) < len(append.syncs) or not log.syncs.keys().isdisjoint(syncs):
+            raise StoreConflict(f"{append.gathering} has a sync of this id already")
+        log.ops.extend(append.ops)
+        log.syncs.update(syncs)
+        if append.snapshot is not None:
+            log.snapshot = append.snapshot
+        self._logs[append.gathering] = log

@@ -3,7 +3,7 @@
 A commit goes into the journal, which is folded into the tables now and then.
 """
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -11,7 +11,8 @@ import trio
 from attrs import define, field
 
 from squire_gatherings.actors.nurseries import open_hidden_nursery
-from squire_gatherings.edges.stores.group_commit import GroupCommitter, Outcome
+from squire_gatherings.actors.store import Outcome
+from squire_gatherings.edges.stores.group_commit import GroupCommitter, Report, Take
 from squire_gatherings.edges.stores.sqlite_connection import Database, empty_wal
 from squire_gatherings.edges.stores.sqlite_journal import JOURNAL_BYTES, Journal
 from squire_gatherings.edges.stores.sqlite_reads import Known, find_syncs, load, read, sync_ids
@@ -49,8 +50,9 @@ class SqliteStore:
             lambda database: load(database, gathering, recent_syncs, self._unfolded(gathering))
         )
 
-    def append_nowait(self, append: Append) -> bool:
-        """Never: a commit takes a thread and a disk."""
+    def append_nowait(self, append: Append, ended: Callable[[Outcome], None]) -> bool:
+        """Let it go into the next commit: never true."""
+        self._committer.append_nowait(append, ended)
         return False
 
     async def append(self, append: Append) -> None:
@@ -89,8 +91,10 @@ class SqliteStore:
     def _unfolded(self, gathering: str) -> Known:
         return self._journal.unfolded.of(gathering)
 
-    async def _commit(self, appends: Sequence[Append]) -> Sequence[Outcome]:
-        return await self._writer.call(lambda database: self._journal.append_all(database, appends))
+    async def _commit(self, take: Take, report: Report) -> None:
+        """Commit batch after batch in one call; see `group_commit.Session`."""
+        journal = self._journal
+        await self._writer.call(lambda database: journal.append_batches(database, take, report))
 
 
 @asynccontextmanager

@@ -9,7 +9,8 @@ from collections.abc import Sequence
 
 from attrs import define, field
 
-from squire_gatherings.edges.stores.group_commit import Outcome
+from squire_gatherings.actors.store import Outcome
+from squire_gatherings.edges.stores.group_commit import Report, Take
 from squire_gatherings.edges.stores.sqlite_bulk import find_gatherings, has_any_sync
 from squire_gatherings.edges.stores.sqlite_entry import encode_entry
 from squire_gatherings.edges.stores.sqlite_fold import Heads, end, fold, fold_file
@@ -82,6 +83,23 @@ class Journal:
     _database: sqlite3.Connection | None = None
     _version: int = 0
     """SQLite's number for what others have written to the file."""
+
+    def append_batches(self, database: sqlite3.Connection, take: Take, report: Report) -> None:
+        """Commit batches as long as there are any, or until one of them fails.
+
+        Only for the first one that is raised: a call of its own, which the next one has then,
+        waits for a lock as long as it should, and opens the file again where that may help.
+        """
+        is_first = True
+        while appends := take():
+            try:
+                outcomes = self.append_all(database, appends)
+            except (sqlite3.Error, MemoryError):
+                if is_first:
+                    raise
+                return
+            report(outcomes)
+            is_first = False
 
     def append_all(self, database: sqlite3.Connection, appends: Sequence[Append]) -> list[Outcome]:
         """Commit all these in one transaction; return what each of them came to."""

@@ -3,7 +3,7 @@
 import sqlite3
 from collections.abc import Sequence
 
-from squire_gatherings.edges.stores.group_commit import Outcome
+from squire_gatherings.actors.store import Outcome
 from squire_gatherings.values.errors import StoreConflict
 from squire_gatherings.values.log import Append, SyncRecord
 
