@@ -78,10 +78,24 @@ class Recorder(Connection):
 
 
 class WaitingStore(MemoryStore):
-    """A store whose appends must be waited for."""
+    """A store whose appends take time, as `append` says."""
+
+    says_later = False
+    """Whether it calls back when an append has ended, or is to be waited for."""
 
     def append_nowait(self, append: Append, ended: Callable[[Outcome], None]) -> bool:
-        raise trio.WouldBlock
+        if not self.says_later:
+            raise trio.WouldBlock
+        trio.lowlevel.spawn_system_task(self._append_and_say, append, ended)
+        return False
+
+    async def _append_and_say(self, append: Append, ended: Callable[[Outcome], None]) -> None:
+        try:
+            await self.append(append)
+        except Exception as error:
+            ended(error)
+        else:
+            ended(None)
 
 
 class Sum:

@@ -25,12 +25,16 @@ class Commit:
         """Begin it, if that needs no waiting; whether it's durable already."""
         self.is_under_way = True
         try:
-            is_durable = self.store.append_nowait(append, self._ended)
+            if not self.store.append_nowait(append, self._ended):
+                return False
         except trio.WouldBlock:
-            is_durable = self.is_under_way = False
-        if is_durable:
             self.is_under_way = False
-        return is_durable
+            return False
+        except Exception as error:
+            self._ended(error)
+            return False
+        self.is_under_way = False
+        return True
 
     async def make(self, append: Append) -> None:
         """Begin it, and return when it's over. When cancelled, it may still become durable."""

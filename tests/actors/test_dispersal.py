@@ -36,8 +36,12 @@ class SlowStore(WaitingStore):
         await super().append(append)
 
 
-async def test_slow_commit_straddles_the_deadline(autojump_clock: MockClock) -> None:
+@pytest.mark.parametrize("says_later", [False, True])
+async def test_slow_commit_straddles_the_deadline(
+    says_later: bool, autojump_clock: MockClock
+) -> None:
     store = SlowStore()
+    store.says_later = says_later
     async with open_hall(store=store, idle_timeout=10.0) as hall:
         onlooker = Recorder()
         membership = await hall.join(ROOM, onlooker)
@@ -49,6 +53,56 @@ async def test_slow_commit_straddles_the_deadline(autojump_clock: MockClock) -> 
         await onlooker.wait_closed()
         assert trio.current_time() == start + 20.5
         assert onlooker.closed[0][1:] == (CloseCode.DISPERSED, "idle")
+
+
+@pytest.mark.parametrize("says_later", [False, True])
+@pytest.mark.parametrize("how", ["cancelled", "ended"])
+async def test_who_ends_during_a_commit_leaves_it_to_the_store(
+    says_later: bool, how: str, autojump_clock: MockClock
+) -> None:
+    """The commit's end finds nobody any more, and the next incarnation what it made durable."""
+    store = SlowStore()
+    store.says_later = says_later
+    onlooker = Recorder()
+    with trio.CancelScope() as scope:
+        async with open_hall(store=store, close_grace=0.5) as hall:
+            membership = await hall.join(ROOM, onlooker)
+            membership.deliver_nowait(sync("late"))
+            await trio.sleep(0.2)
+            if how == "cancelled":
+                scope.cancel()
+            else:
+                await hall.close()
+    assert onlooker.closed[0][1:] == (CloseCode.GOING_AWAY, "shutdown")
+    await trio.sleep(5)
+    async with open_hall(store=store) as hall:
+        again = Recorder()
+        membership = await hall.join(ROOM, again)
+        membership.deliver_nowait(sync("late"))
+        await trio.sleep(5)
+        assert again.of(Synced) == [Synced("late", (1,))]
+
+
+@pytest.mark.parametrize("says_later", [False, True])
+async def test_what_comes_during_a_commit_goes_into_the_next_at_once(
+    says_later: bool, autojump_clock: MockClock
+) -> None:
+    store = SlowStore()
+    store.says_later = says_later
+    async with open_hall(store=store) as hall:
+        onlooker = Recorder()
+        membership = await hall.join(ROOM, onlooker)
+        start = trio.current_time()
+        for number in range(4):
+            membership.deliver_nowait(sync(f"s{number}"))
+            await trio.sleep(0.25)
+        await onlooker.wait_for(Synced, 4)
+        assert [when - start for when, it in onlooker.received if isinstance(it, Synced)] == [
+            1.0,
+            2.0,
+            2.0,
+            2.0,
+        ]
 
 
 @pytest.mark.parametrize("sender_first", [False, True])
@@ -216,9 +270,13 @@ async def test_leaving_the_hall_gives_notice(autojump_clock: MockClock) -> None:
         await hall.open(ROOM)
 
 
-async def test_nothing_makes_closing_last_longer_than_the_grace(autojump_clock: MockClock) -> None:
+@pytest.mark.parametrize("says_later", [False, True])
+async def test_nothing_makes_closing_last_longer_than_the_grace(
+    says_later: bool, autojump_clock: MockClock
+) -> None:
     """A commit that never ends, and a client that reads nothing, in one gathering."""
     store = SlowStore()
+    store.says_later = says_later
     store.delay = math.inf
     onlooker, stuck = Recorder(), Recorder(stuck=True)
     async with open_hall(store=store, close_grace=5.0) as hall:

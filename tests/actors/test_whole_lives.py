@@ -16,19 +16,20 @@ from squire_gatherings.edges.stores.memory import MemoryStore
 from squire_gatherings.values.errors import GatheringCrashed, StoreUnavailable
 from squire_gatherings.values.messages import Ack, Dispersed, Joined, Sync, Synced
 from squire_gatherings.values.op import Op
-from tests.support import Fragile, Recorder
+from tests.support import Fragile, Recorder, WaitingStore
 
 ROOMS = ("a", "b")
 
 
-class Moody(MemoryStore):
+class Moody(WaitingStore):
     """A store that takes its time, refuses, or fails after it has written."""
 
     mood = "quick"
 
     def append_nowait(self, append: Append, ended: Callable[[Outcome], None]) -> bool:
-        if self.mood != "quick":
-            raise trio.WouldBlock
+        if self.mood == "quick":
+            return MemoryStore.append_nowait(self, append, ended)
+        self.says_later = append.first_seq % 2 == 0
         return super().append_nowait(append, ended)
 
     async def append(self, append: Append) -> None:

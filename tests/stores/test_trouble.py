@@ -33,12 +33,17 @@ def sync(name: str) -> Sync:
     return Sync(name, 0, (Op.of({"n": name}),))
 
 
+@pytest.mark.parametrize("says_later", [False, True])
 @pytest.mark.parametrize("ambiguous", [False, True])
 async def test_told_kept_and_recovered(
-    ambiguous: bool, autojump_clock: MockClock, caplog: pytest.LogCaptureFixture
+    ambiguous: bool,
+    says_later: bool,
+    autojump_clock: MockClock,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     store = Troubled()
     store.ambiguous = ambiguous
+    store.says_later = says_later
     async with open_hall(store=store) as hall:
         author, reader = Recorder(), Recorder()
         membership = await hall.join(ROOM, author)
