@@ -1,9 +1,11 @@
 """Appends for the tests of stores, and what came of them."""
 
 import shutil
+import sqlite3
 from pathlib import Path
 
 from squire_gatherings.actors.store import Append, LoggedOp, Snapshot, Store, SyncRecord
+from squire_gatherings.edges.stores import SqliteStore
 from squire_gatherings.values.errors import StoreConflict
 from squire_gatherings.values.op import Op
 
@@ -56,3 +58,15 @@ def crashed_copy(path: Path) -> Path:
         if Path(f"{path}{suffix}").exists():
             shutil.copy(f"{path}{suffix}", target)
     return copy
+
+
+async def fold_a_piece(store: SqliteStore) -> bool:
+    """Fold a piece of the journal, however little it has; whether there's more to be folded."""
+    journal = store._journal
+
+    def fold(database: sqlite3.Connection) -> bool:
+        if journal.unfolded.older is None and journal.unfolded.appends:
+            journal.begin_folding()
+        return journal.fold_some(database)
+
+    return await store._writer.call(fold)

@@ -25,7 +25,7 @@ from squire_gatherings.actors.store import (
 from squire_gatherings.edges.stores import MemoryStore, SqliteStore, open_sqlite_store, open_store
 from squire_gatherings.values.errors import BadSetting, StoreConflict, StoreUnavailable
 from squire_gatherings.values.op import Op
-from tests.stores.appends import all_of, an_append, crashed_copy, do
+from tests.stores.appends import all_of, an_append, crashed_copy, do, fold_a_piece
 
 SMALL_JOURNAL = 800
 """A journal that is folded after two or three appends."""
@@ -216,7 +216,7 @@ class SameAsMemory(RuleBasedStateMachine):
         if self.done:
             self.pending.append(data.draw(st.sampled_from(self.done)))
 
-    @rule(event=st.sampled_from(["look", "look", "fold", "break"]))
+    @rule(event=st.sampled_from(["look", "look", "fold", "piece", "piece", "break"]))
     def happens(self, event: str) -> None:
         self.pending.append(event)
 
@@ -227,6 +227,7 @@ class SameAsMemory(RuleBasedStateMachine):
 
     async def _live_one_life(self, crash: bool) -> None:
         async with open_sqlite_store(self.path, journal_bytes=self.journal_bytes) as sqlite:
+            sqlite._journal.piece = 1
             for step in self.pending:
                 if isinstance(step, Append):
                     assert await do(sqlite, step) == await do(self.memory, step)
@@ -255,6 +256,8 @@ class SameAsMemory(RuleBasedStateMachine):
     async def _disturb(self, sqlite: SqliteStore, how: str) -> None:
         if how == "fold":
             await sqlite._writer.call(sqlite._journal.fold)
+        elif how == "piece":
+            await fold_a_piece(sqlite)
         else:
             with pytest.raises(StoreUnavailable):
                 await sqlite._writer.call(fail)

@@ -17,7 +17,7 @@ from squire_gatherings.edges.stores.sqlite_reads import load
 from squire_gatherings.edges.stores.sqlite_schema import APPLICATION_ID, MIGRATIONS
 from squire_gatherings.values.errors import StoreUnavailable
 from squire_gatherings.values.op import Op
-from tests.stores.appends import all_of, an_append, crashed_copy, do
+from tests.stores.appends import all_of, an_append, crashed_copy, do, fold_a_piece
 
 
 @pytest.fixture
@@ -116,6 +116,147 @@ async def test_a_crash_in_the_midst_of_a_fold_leaves_the_journal(path: Path) -> 
         await as_memory(store, SOME)
         await store.append(an_append("b", 4))
         await as_memory(store, (*SOME, an_append("b", 4)))
+
+
+async def synchronous(store: SqliteStore) -> int:
+    [level] = await store._writer.call(
+        lambda database: database.execute("PRAGMA synchronous").fetchone()
+    )
+    assert isinstance(level, int)
+    return level
+
+
+FULL = 2
+
+
+async def commit_only(store: SqliteStore, append: Append) -> None:
+    """Commit without a session, which would go on folding."""
+    [outcome] = await store._writer.call(
+        lambda database: store._journal.append_all(database, [append])
+    )
+    assert outcome is None
+
+
+@pytest.mark.parametrize("pieces", [1, 2, 3, 4, 5])
+async def test_folding_piece_by_piece_is_seen_by_nobody(path: Path, pieces: int) -> None:
+    """What is committed, repeated, refused and crashes between two pieces."""
+    names = "dbeac"
+    appends = [an_append(name, n, snapshot=n == 2) for n in (1, 2, 3) for name in names]
+    async with open_sqlite_store(path) as store:
+        store._journal.piece = 1
+        for append in appends:
+            await store.append(append)
+        for done in range(1, pieces + 1):
+            assert await fold_a_piece(store) == (done < 5)
+            assert await synchronous(store) == FULL
+            entries = 14 + done if done < 5 else done - 1
+            assert (count(path, "journal"), count(path, "gatherings")) == (entries, done)
+            appends.append(an_append("b", 3 + done, sync=f"more{done}"))
+            await commit_only(store, appends[-1])
+            await as_memory(store, appends)
+            async with open_sqlite_store(crashed_copy(path)) as another:
+                await as_memory(another, appends)
+        # Whatever is in the tables, is to go there, or came since.
+        wrong = [an_append(name, 4, sync="s1") for name in "deac"]
+        wrong.append(an_append("b", 4 + pieces, sync="s1"))
+        wrong.append(an_append("b", 4 + pieces, sync=f"more{pieces}"))
+        for conflict in wrong:
+            async with open_sqlite_store(crashed_copy(path)) as another:
+                assert await do(another, conflict) == "conflict"
+        assert await do(store, wrong[pieces]) == "conflict"
+        for append in appends:
+            assert await do(store, append) == "done"
+        await as_memory(store, appends)
+    assert (count(path, "journal"), count(path, "ops")) == (0, 15 + pieces)
+    assert count(path, "refused") == 0
+
+
+@pytest.mark.parametrize("how", ["broken", "written to by others", "folded", "closed"])
+async def test_folding_piece_by_piece_may_be_interrupted(path: Path, how: str) -> None:
+    def fail(_: sqlite3.Connection) -> None:
+        raise sqlite3.OperationalError("disk I/O error")
+
+    appends = [an_append(name, n) for n in (1, 2) for name in "abc"]
+    async with open_sqlite_store(path) as store:
+        store._journal.piece = 1
+        for append in appends:
+            await store.append(append)
+        assert await fold_a_piece(store)
+        appends.append(an_append("b", 3))
+        await commit_only(store, appends[-1])
+        match how:
+            case "broken":
+                with pytest.raises(StoreUnavailable):
+                    await store._writer.call(fail)
+            case "written to by others":
+                async with open_sqlite_store(path) as another:
+                    appends.append(an_append("b", 4))
+                    await another.append(appends[-1])
+            case "folded":
+                await store._writer.call(store._journal.fold)
+        if how != "closed":
+            await as_memory(store, appends)
+            assert not await fold_a_piece(store) or how == "broken"
+            await as_memory(store, appends)
+            appends.append(an_append("c", 3))
+            await store.append(appends[-1])
+            await as_memory(store, appends)
+    async with open_sqlite_store(path) as store:
+        await as_memory(store, appends)
+    assert (count(path, "journal"), count(path, "refused")) == (0, 0)
+
+
+async def test_a_lock_puts_a_piece_off(path: Path) -> None:
+    appends = [an_append(name, n) for n in (1, 2) for name in "abc"]
+    async with open_sqlite_store(path) as store:
+        store._journal.piece = 1
+        for append in appends:
+            await store.append(append)
+        assert await fold_a_piece(store)
+        with other(path) as blocker:
+            blocker.execute("BEGIN IMMEDIATE")
+            assert not await fold_a_piece(store)
+            assert await synchronous(store) == FULL
+            await as_memory(store, appends)
+        assert await fold_a_piece(store)
+        assert not await fold_a_piece(store)
+        assert (count(path, "journal"), count(path, "ops")) == (0, 6)
+        await as_memory(store, appends)
+
+
+async def test_pieces_that_do_not_fit_lose_nothing(
+    path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    appends = [an_append(name, n) for n in (1, 2) for name in "abc"]
+    async with open_sqlite_store(path) as store:
+        store._journal.piece = 1
+        for append in appends:
+            await store.append(append)
+        assert await fold_a_piece(store)
+
+        def defect(database: sqlite3.Connection) -> None:
+            database.execute("INSERT INTO gatherings (id, head) VALUES ('b', 7)")
+
+        await store._writer.call(defect)
+        with caplog.at_level(logging.ERROR):
+            assert not await fold_a_piece(store)
+        assert len(caplog.records) == count(path, "refused") == 2
+        await as_memory(store, [append for append in appends if append.gathering != "b"])
+        assert await do(store, an_append("a", 3)) == "done"
+
+
+async def test_a_session_folds_when_there_is_nothing_to_commit(path: Path) -> None:
+    limit = 6000
+    async with open_sqlite_store(path, journal_bytes=limit) as store:
+        store._journal.piece = 4
+        appends = [an_append(name, n) for n in range(1, 40) for name in "abc"]
+        largest = 0
+        for append in appends:
+            await store.append(append)
+            largest = max(largest, store._journal.unfolded.size)
+        assert largest <= limit
+        assert count(path, "ops") > len(appends) // 2
+        await as_memory(store, appends)
 
 
 async def test_folding_bounds_the_journal(path: Path) -> None:

@@ -25,7 +25,11 @@ def end(append: Append) -> int:
 
 
 def fold(database: sqlite3.Connection, appends: Mapping[str, Sequence[Append]]) -> Heads:
-    """Fold the journal, whose content `appends` is; return the heads of those gatherings."""
+    """Fold what the journal has of these gatherings; return their heads in the tables.
+
+    To delete it from the journal is left to the caller, except where something doesn't fit: then
+    all that is in the journal is folded, and nothing returned.
+    """
     database.execute("SAVEPOINT folding")
     try:
         heads = _fold_all(database, appends)
@@ -112,7 +116,6 @@ def _fold_all(database: sqlite3.Connection, appends: Mapping[str, Sequence[Appen
         on_conflict="ON CONFLICT (gathering)"
         " DO UPDATE SET seq = excluded.seq, state = excluded.state",
     )
-    database.execute("DELETE FROM journal")
     return {gathering: (keys[gathering], end(some[-1])) for gathering, some in appends.items()}
 
 

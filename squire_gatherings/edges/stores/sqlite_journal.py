@@ -1,7 +1,8 @@
 """The journal: a group commit writes one row, which goes into the tables later, with many others.
 
 An append to the tables writes three pages that no other gathering's append writes; a row of the
-journal has the appends of all. Once it has enough of them it is folded (see `sqlite_fold`).
+journal has the appends of all. Once it has enough of them it is folded (see `sqlite_fold`): piece
+by piece while nothing waits to be committed; if that never is so, all of it at once.
 """
 
 import sqlite3
@@ -15,10 +16,15 @@ from squire_gatherings.edges.stores.sqlite_bulk import find_gatherings, has_any_
 from squire_gatherings.edges.stores.sqlite_entry import encode_entry
 from squire_gatherings.edges.stores.sqlite_fold import Heads, end, fold, fold_file
 from squire_gatherings.edges.stores.sqlite_statements import append_each
+from squire_gatherings.edges.stores.sqlite_unfolded import SyncKey, Unfolded
 from squire_gatherings.values.log import Append
 
 JOURNAL_BYTES = 1 << 20
-"""How much the journal holds before it is folded: 3000 small ops, which takes 10 ms."""
+"""How much the journal holds at most, about: 3000 small ops, whose fold takes 10 ms."""
+EARLY = 2
+"""With one part of it in so many, folding piece by piece begins."""
+PIECE = 256
+"""About how many ops and syncs a piece has: what waits for it waits less than a millisecond."""
 WORTHWHILE = 4
 """How many appends a gathering should have for a fold, which writes its pages once for all."""
 LONGEST_WAIT = 4
@@ -29,42 +35,6 @@ ROW_BYTES = 100
 """What an op or a sync counts for besides its bytes in the journal."""
 CACHED_HEADS = 20_000
 """Of how many gatherings the heads are remembered."""
-
-SyncKey = tuple[str, str, str]
-"""Gathering, scope and id."""
-
-
-@define(eq=False)
-class Unfolded:
-    """What this process knows to be in the journal.
-
-    Only the writer's thread changes it, after each commit. Another thread that looks
-    meanwhile sees the commit or not, and finds in the file what it didn't see: whoever reads
-    takes `last` first, then the appends, then looks into the file.
-    """
-
-    last: int = 0
-    """The number of the last entry known; those after it must be read from the file."""
-    size: int = 0
-    """As `JOURNAL_BYTES` counts."""
-    count: int = 0
-    """How many appends there are."""
-    appends: dict[str, list[Append]] = field(factory=dict)
-    syncs: set[SyncKey] = field(factory=set)
-
-    def note(self, number: int, size: int, appends: Sequence[Append]) -> None:
-        """An entry has been committed."""
-        for append in appends:
-            self.appends.setdefault(append.gathering, []).append(append)
-            self.syncs.update((append.gathering, s.scope, s.id) for s in append.syncs)
-        self.size += size
-        self.count += len(appends)
-        self.last = number
-
-    def of(self, gathering: str) -> tuple[int, tuple[Append, ...]]:
-        """Return `last`, and the appends of one gathering up to there, or some more."""
-        last = self.last
-        return last, tuple(self.appends.get(gathering, ()))
 
 
 @define(eq=False)
@@ -78,20 +48,26 @@ class Journal:
 
     limit: int = JOURNAL_BYTES
     unfolded: Unfolded = field(factory=Unfolded)
-    """For readers on any thread: an object for the time between two folds."""
+    """For readers on any thread."""
+    piece: int = PIECE
     _heads: Heads = field(factory=dict)
     _database: sqlite3.Connection | None = None
     _version: int = 0
     """SQLite's number for what others have written to the file."""
 
     def append_batches(self, database: sqlite3.Connection, take: Take, report: Report) -> None:
-        """Commit batches as long as there are any, or until one of them fails.
+        """Commit batches as long as there are any, or until one fails; fold in between.
 
         Only for the first one that is raised: a call of its own, which the next one has then,
         waits for a lock as long as it should, and opens the file again where that may help.
         """
         is_first = True
-        while appends := take():
+        while True:
+            appends = take()
+            if not appends:
+                if self.fold_some(database):
+                    continue
+                return
             try:
                 outcomes = self.append_all(database, appends)
             except (sqlite3.Error, MemoryError):
@@ -110,7 +86,7 @@ class Journal:
             unfolded = self._known(database)
             heads = None
             if entry is not None and size <= TOO_LARGE * self.limit:
-                if self._is_full(unfolded, size):
+                if self._is_full(unfolded, size, self.limit):
                     unfolded = self._fold(database, unfolded)
                 heads = self._heads_after(database, unfolded, appends)
             if heads is None:
@@ -145,6 +121,60 @@ class Journal:
             self._give_up(database)
             raise
 
+    def fold_some(self, database: sqlite3.Connection) -> bool:
+        """Fold a piece, if it's time; whether there is more to be folded.
+
+        It doesn't wait for the disk: what a loss of power undoes is still in the journal, and
+        the next commit makes durable what was written before it. Nor for a lock.
+        """
+        unfolded = self.unfolded
+        if unfolded.older is None:
+            if not unfolded.appends or not self._is_full(unfolded, 0, self.limit // EARLY):
+                return False
+            self.begin_folding()
+        database.execute("PRAGMA synchronous = NORMAL")
+        try:
+            return self._fold_piece(database)
+        except (sqlite3.Error, MemoryError):
+            # The next commit has the same trouble, and somebody to be told.
+            return False
+        finally:
+            database.execute("PRAGMA synchronous = FULL")
+
+    def begin_folding(self) -> None:
+        """Let what is unfolded now be folded piece by piece; nothing may be under way."""
+        # By their keys, as the tables are.
+        order = sorted(
+            self.unfolded.appends, key=lambda one: self._heads[one][0] or 0, reverse=True
+        )
+        self.unfolded = self.unfolded.begin_folding(order)
+
+    def _fold_piece(self, database: sqlite3.Connection) -> bool:
+        database.execute("BEGIN IMMEDIATE")
+        try:
+            unfolded = self._known(database)
+            older = unfolded.older
+            if older is not None:
+                heads = fold(database, older.next_piece(self.piece))
+                if not heads:
+                    unfolded, older = Unfolded(), None
+                    self._heads.clear()
+                elif not older.remaining:
+                    database.execute("DELETE FROM journal WHERE number <= ?", (older.last,))
+            database.execute("COMMIT")
+        except BaseException:
+            self._give_up(database)
+            raise
+        self.unfolded = unfolded
+        if older is None:
+            return False
+        # What has been committed since is later than what was folded.
+        self._heads.update((one, (key, self._heads[one][1])) for one, (key, _) in heads.items())
+        if not older.remaining:
+            unfolded.end_folding()
+            self._forget_heads()
+        return unfolded.older is not None
+
     def _known(self, database: sqlite3.Connection) -> Unfolded:
         """Return what is unfolded: nothing any more, if others may have written."""
         # Within the transaction: nobody else can write from here on.
@@ -157,20 +187,30 @@ class Journal:
         return Unfolded()
 
     def _fold(self, database: sqlite3.Connection, unfolded: Unfolded) -> Unfolded:
-        if not unfolded.appends:
+        everything = unfolded.everything()
+        if not everything:
             return unfolded
-        heads = fold(database, unfolded.appends)
+        heads = fold(database, everything)
+        if heads:
+            database.execute("DELETE FROM journal")
         if not heads or len(self._heads) > CACHED_HEADS:
             self._heads.clear()
         self._heads.update(heads)
         return Unfolded()
 
-    def _is_full(self, unfolded: Unfolded, more: int) -> bool:
+    @staticmethod
+    def _is_full(unfolded: Unfolded, more: int, limit: int) -> bool:
         size = unfolded.size + more
-        if size <= self.limit:
+        if size <= limit:
             return False
-        worthwhile = unfolded.count >= WORTHWHILE * len(unfolded.appends)
-        return worthwhile or size > LONGEST_WAIT * self.limit
+        worthwhile = unfolded.count >= WORTHWHILE * unfolded.gatherings
+        return worthwhile or size > LONGEST_WAIT * limit
+
+    def _forget_heads(self) -> None:
+        """Forget heads, if there are too many, which are also in the tables."""
+        if len(self._heads) > CACHED_HEADS:
+            unfolded = self.unfolded.appends
+            self._heads = {one: head for one, head in self._heads.items() if one in unfolded}
 
     def _heads_after(
         self, database: sqlite3.Connection, unfolded: Unfolded, appends: Sequence[Append]
@@ -193,7 +233,7 @@ class Journal:
                 syncs.add((gathering, sync.scope, sync.id))
                 if key is not None:
                     in_tables.append((key, sync.scope, sync.id))
-        if len(syncs) < count or not syncs.isdisjoint(unfolded.syncs):
+        if len(syncs) < count or unfolded.has_any(syncs):
             return None
         return None if has_any_sync(database, in_tables) else heads
 
