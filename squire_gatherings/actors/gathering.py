@@ -196,7 +196,7 @@ class Gathering:
                     elif not self._inbox and self.reason is None:
                         self._sleeper = trio.lowlevel.current_task()
                         await trio.lowlevel.wait_task_rescheduled(self._stop_sleeping)
-                    if not delivery.is_behind:
+                    if self._inbox and not delivery.is_behind:
                         self._turn()
                     if commit.is_under_way:
                         continue

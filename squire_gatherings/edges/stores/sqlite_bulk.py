@@ -13,6 +13,8 @@ _AT_ONCE = (256, 32, 4, 1)
 """How many rows go into one statement: a few sizes, so that statements stay prepared."""
 
 Row = tuple[Any, ...]
+TableKey = tuple[int, str, str]
+"""A gathering's key, and the scope and the id of one of its syncs."""
 
 
 def insert_rows(
@@ -43,18 +45,34 @@ def find_gatherings(database: sqlite3.Connection, ids: Sequence[str]) -> dict[st
     return found
 
 
-def has_any_sync(database: sqlite3.Connection, keys: Sequence[tuple[int, str, str]]) -> bool:
-    """Whether the tables have any of these syncs: gathering's key, scope, id."""
+def has_any_sync(database: sqlite3.Connection, keys: Sequence[TableKey]) -> bool:
+    """Whether the tables have any of these syncs."""
     for part in _padded(keys):
-        found = database.execute(
-            f"SELECT 1 FROM (VALUES {_places(part)}) AS wanted CROSS JOIN syncs"
-            " ON gathering = wanted.column1 AND scope = wanted.column2 AND id = wanted.column3"
-            " LIMIT 1",
-            tuple(chain.from_iterable(part)),
-        ).fetchone()
+        found = database.execute(_select_syncs(part), tuple(chain.from_iterable(part))).fetchone()
         if found is not None:
             return True
     return False
+
+
+def insert_entry(
+    database: sqlite3.Connection, entry: bytes, version: int, absent: Sequence[TableKey]
+) -> int | None:
+    """Commit an entry of the journal, with one call; return its number.
+
+    None, with nothing written, if somebody else has written to the file since its data version
+    was `version`, or the tables have one of the `absent` syncs.
+    """
+    *parts, last = [*_padded(absent)] or [()]
+    if any(has_any_sync(database, part) for part in parts):
+        return None
+    unless = f"AND NOT EXISTS ({_select_syncs(last)})" if last else ""
+    # A write statement has the lock before it looks at anything, and commits at its end.
+    inserted = database.execute(
+        "INSERT INTO journal (entry) SELECT ?"
+        f" WHERE (SELECT data_version FROM pragma_data_version) = ? {unless}",
+        (entry, version, *chain.from_iterable(last)),
+    )
+    return inserted.lastrowid if inserted.rowcount else None
 
 
 def _padded(rows: Sequence[Row]) -> Iterator[Sequence[Row]]:
@@ -64,6 +82,13 @@ def _padded(rows: Sequence[Row]) -> Iterator[Sequence[Row]]:
         part = rows[start : start + largest]
         size = min(size for size in _AT_ONCE if size >= len(part))
         yield [*part, *([part[-1]] * (size - len(part)))]
+
+
+def _select_syncs(keys: Sequence[Row]) -> str:
+    return (
+        f"SELECT 1 FROM (VALUES {_places(keys)}) AS wanted CROSS JOIN syncs"
+        " ON gathering = wanted.column1 AND scope = wanted.column2 AND id = wanted.column3 LIMIT 1"
+    )
 
 
 def _places(rows: Sequence[Row]) -> str:

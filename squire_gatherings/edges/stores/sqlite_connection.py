@@ -89,7 +89,7 @@ class Database:
             return function(self._connection)
         except (sqlite3.Error, MemoryError) as error:
             reason = f"{self.path.name}: {str(error) or type(error).__name__}"
-            if getattr(error, "sqlite_errorcode", 0) & 0xFF in _LOCKED:
+            if is_locked(error):
                 raise _Locked(reason) from error
             # The file may have been mended or put in another's place: look again.
             self._close()
@@ -130,6 +130,11 @@ class Database:
         if connection is not None:
             with suppress(sqlite3.Error):
                 connection.close()
+
+
+def is_locked(error: BaseException) -> bool:
+    """Whether somebody else's lock is what's wrong, and nothing has happened."""
+    return getattr(error, "sqlite_errorcode", 0) & 0xFF in _LOCKED
 
 
 def _nothing(_: sqlite3.Connection) -> None:

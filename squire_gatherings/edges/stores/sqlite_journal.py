@@ -6,13 +6,15 @@ by piece while nothing waits to be committed; if that never is so, all of it at 
 """
 
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 from attrs import define, field
 
 from squire_gatherings.actors.store import Outcome
 from squire_gatherings.edges.stores.group_commit import Report, Take
-from squire_gatherings.edges.stores.sqlite_bulk import find_gatherings, has_any_sync
+from squire_gatherings.edges.stores.sqlite_bulk import TableKey, find_gatherings, insert_entry
+from squire_gatherings.edges.stores.sqlite_connection import is_locked
 from squire_gatherings.edges.stores.sqlite_entry import encode_entry
 from squire_gatherings.edges.stores.sqlite_fold import Heads, end, fold, fold_file
 from squire_gatherings.edges.stores.sqlite_statements import append_each
@@ -81,65 +83,65 @@ class Journal:
         """Commit all these in one transaction; return what each of them came to."""
         entry = _entry(appends)
         size = 0 if entry is None else len(entry) + sum(_rows(one) for one in appends) * ROW_BYTES
-        database.execute("BEGIN IMMEDIATE")
-        try:
-            unfolded = self._known(database)
-            heads = None
-            if entry is not None and size <= TOO_LARGE * self.limit:
-                if self._is_full(unfolded, size, self.limit):
-                    unfolded = self._fold(database, unfolded)
-                heads = self._heads_after(database, unfolded, appends)
-            if heads is None:
-                # Unusual: the tables themselves say what is wrong with which append.
-                unfolded = self._fold(database, unfolded)
-                outcomes = append_each(database, appends)
-                self._heads.clear()
-                database.execute("COMMIT")
-            else:
-                inserted = database.execute("INSERT INTO journal (entry) VALUES (?)", (entry,))
-                assert inserted.lastrowid is not None
-                outcomes = [None] * len(appends)
-                database.execute("COMMIT")
-                unfolded.note(inserted.lastrowid, size, appends)
-                self._heads.update(heads)
-            self.unfolded = unfolded
-        except BaseException:
-            self._give_up(database)
-            raise
+        if entry is not None and size <= TOO_LARGE * self.limit:
+            if self._is_full(self.unfolded, size, self.limit):
+                self.fold(database)
+            if self._insert(database, entry, size, appends):
+                return [None] * len(appends)
+        # Unusual: the tables themselves say what is wrong with which append.
+        with self._transaction(database) as unfolded:
+            unfolded = self._fold(database, unfolded)
+            outcomes = append_each(database, appends)
+            self._heads.clear()
+        self.unfolded = unfolded
         return outcomes
+
+    def _insert(
+        self, database: sqlite3.Connection, entry: bytes, size: int, appends: Sequence[Append]
+    ) -> bool:
+        """Commit an entry, if all in it fits on what is there, as far as we know the file."""
+        if database is not self._database:
+            with self._transaction(database) as unfolded:
+                pass
+            self.unfolded = unfolded
+        try:
+            after = self._after(database, appends)
+            if after is None:
+                return False
+            heads, syncs = after
+            number = insert_entry(database, entry, self._version, syncs)
+        except sqlite3.Error as error:
+            if not is_locked(error):
+                self._give_up(database)
+            raise
+        if number is None:
+            return False
+        self.unfolded.note(number, size, appends)
+        self._heads.update(heads)
+        return True
 
     def fold(self, database: sqlite3.Connection) -> None:
         """Commit all that is in the journal to the tables; needs no lock if it is empty."""
         if database.execute("SELECT 1 FROM journal LIMIT 1").fetchone() is None:
             return
-        database.execute("BEGIN IMMEDIATE")
-        try:
-            unfolded = self._fold(database, self._known(database))
-            database.execute("COMMIT")
+        with _without_waiting_for_the_disk(database):
+            with self._transaction(database) as unfolded:
+                unfolded = self._fold(database, unfolded)
             self.unfolded = unfolded
-        except BaseException:
-            self._give_up(database)
-            raise
 
     def fold_some(self, database: sqlite3.Connection) -> bool:
-        """Fold a piece, if it's time; whether there is more to be folded.
-
-        It doesn't wait for the disk: what a loss of power undoes is still in the journal, and
-        the next commit makes durable what was written before it. Nor for a lock.
-        """
+        """Fold a piece, if it's time; whether there is more to be folded now."""
         unfolded = self.unfolded
         if unfolded.older is None:
             if not unfolded.appends or not self._is_full(unfolded, 0, self.limit // EARLY):
                 return False
             self.begin_folding()
-        database.execute("PRAGMA synchronous = NORMAL")
-        try:
-            return self._fold_piece(database)
-        except (sqlite3.Error, MemoryError):
-            # The next commit has the same trouble, and somebody to be told.
-            return False
-        finally:
-            database.execute("PRAGMA synchronous = FULL")
+        with _without_waiting_for_the_disk(database):
+            try:
+                return self._fold_piece(database)
+            except (sqlite3.Error, MemoryError):
+                # The next commit has the same trouble, and somebody to be told.
+                return False
 
     def begin_folding(self) -> None:
         """Let what is unfolded now be folded piece by piece; nothing may be under way."""
@@ -150,9 +152,8 @@ class Journal:
         self.unfolded = self.unfolded.begin_folding(order)
 
     def _fold_piece(self, database: sqlite3.Connection) -> bool:
-        database.execute("BEGIN IMMEDIATE")
-        try:
-            unfolded = self._known(database)
+        heads: Heads = {}
+        with self._transaction(database) as unfolded:
             older = unfolded.older
             if older is not None:
                 heads = fold(database, older.next_piece(self.piece))
@@ -161,10 +162,6 @@ class Journal:
                     self._heads.clear()
                 elif not older.remaining:
                     database.execute("DELETE FROM journal WHERE number <= ?", (older.last,))
-            database.execute("COMMIT")
-        except BaseException:
-            self._give_up(database)
-            raise
         self.unfolded = unfolded
         if older is None:
             return False
@@ -174,6 +171,17 @@ class Journal:
             unfolded.end_folding()
             self._forget_heads()
         return unfolded.older is not None
+
+    @contextmanager
+    def _transaction(self, database: sqlite3.Connection) -> Iterator[Unfolded]:
+        """Hold the lock, commit at the end; says what is unfolded."""
+        database.execute("BEGIN IMMEDIATE")
+        try:
+            yield self._known(database)
+            database.execute("COMMIT")
+        except BaseException:
+            self._give_up(database)
+            raise
 
     def _known(self, database: sqlite3.Connection) -> Unfolded:
         """Return what is unfolded: nothing any more, if others may have written."""
@@ -212,15 +220,18 @@ class Journal:
             unfolded = self.unfolded.appends
             self._heads = {one: head for one, head in self._heads.items() if one in unfolded}
 
-    def _heads_after(
-        self, database: sqlite3.Connection, unfolded: Unfolded, appends: Sequence[Append]
-    ) -> Heads | None:
-        """Return the heads after these appends, or None if not all of them fit."""
+    def _after(
+        self, database: sqlite3.Connection, appends: Sequence[Append]
+    ) -> tuple[Heads, list[TableKey]] | None:
+        """Return the heads after these appends, and the syncs that the tables mustn't have.
+
+        None if not all of them fit on what is there.
+        """
         unknown = [one.gathering for one in appends if one.gathering not in self._heads]
         heads: Heads = dict.fromkeys(unknown, (None, 0))
         heads.update(find_gatherings(database, tuple(heads)))
         syncs: set[SyncKey] = set()
-        in_tables: list[tuple[int, str, str]] = []
+        in_tables: list[TableKey] = []
         count = 0
         for append in appends:
             gathering = append.gathering
@@ -233,9 +244,9 @@ class Journal:
                 syncs.add((gathering, sync.scope, sync.id))
                 if key is not None:
                     in_tables.append((key, sync.scope, sync.id))
-        if len(syncs) < count or unfolded.has_any(syncs):
+        if len(syncs) < count or self.unfolded.has_any(syncs):
             return None
-        return None if has_any_sync(database, in_tables) else heads
+        return heads, in_tables
 
     def _give_up(self, database: sqlite3.Connection) -> None:
         """Roll back. Whether a commit that failed happened all the same is in the file."""
@@ -244,6 +255,19 @@ class Journal:
         self._database = None
         if database.in_transaction:
             database.execute("ROLLBACK")
+
+
+@contextmanager
+def _without_waiting_for_the_disk(database: sqlite3.Connection) -> Iterator[None]:
+    """Fold: what a loss of power undoes is still in the journal.
+
+    A write-ahead log that is flushed is flushed from its beginning: the next commit does it.
+    """
+    database.execute("PRAGMA synchronous = NORMAL")
+    try:
+        yield
+    finally:
+        database.execute("PRAGMA synchronous = FULL")
 
 
 def _entry(appends: Sequence[Append]) -> bytes | None:
