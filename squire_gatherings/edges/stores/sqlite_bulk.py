@@ -6,10 +6,11 @@ thousand statements would wait a thousand times for a busy server.
 
 import sqlite3
 from collections.abc import Iterator, Sequence
+from functools import cache
 from itertools import chain
 from typing import Any
 
-_AT_ONCE = (256, 32, 4, 1)
+_AT_ONCE = (256, 128, 64, 32, 16, 8, 4, 2, 1)
 """How many rows go into one statement: a few sizes, so that statements stay prepared."""
 
 Row = tuple[Any, ...]
@@ -27,7 +28,7 @@ def insert_rows(
             part = rows[done : done + size]
             done += size
             database.execute(
-                f"INSERT INTO {into} VALUES {_places(part)} {on_conflict}",
+                _insert(into, len(part), len(part[0]), on_conflict),
                 tuple(chain.from_iterable(part)),
             )
 
@@ -37,8 +38,7 @@ def find_gatherings(database: sqlite3.Connection, ids: Sequence[str]) -> dict[st
     found: dict[str, tuple[int, int]] = {}
     for part in _padded([(one,) for one in ids]):
         rows = database.execute(
-            f"SELECT id, key, head FROM (VALUES {_places(part)}) AS wanted"
-            " CROSS JOIN gatherings ON id = wanted.column1",
+            _select_gatherings(len(part)),
             tuple(chain.from_iterable(part)),
         )
         found.update((one, (key, head)) for one, key, head in rows)
@@ -48,7 +48,9 @@ def find_gatherings(database: sqlite3.Connection, ids: Sequence[str]) -> dict[st
 def has_any_sync(database: sqlite3.Connection, keys: Sequence[TableKey]) -> bool:
     """Whether the tables have any of these syncs."""
     for part in _padded(keys):
-        found = database.execute(_select_syncs(part), tuple(chain.from_iterable(part))).fetchone()
+        found = database.execute(
+            _select_syncs(len(part)), tuple(chain.from_iterable(part))
+        ).fetchone()
         if found is not None:
             return True
     return False
@@ -65,12 +67,9 @@ def insert_entry(
     *parts, last = [*_padded(absent)] or [()]
     if any(has_any_sync(database, part) for part in parts):
         return None
-    unless = f"AND NOT EXISTS ({_select_syncs(last)})" if last else ""
     # A write statement has the lock before it looks at anything, and commits at its end.
     inserted = database.execute(
-        "INSERT INTO journal (entry) SELECT ?"
-        f" WHERE (SELECT data_version FROM pragma_data_version) = ? {unless}",
-        (entry, version, *chain.from_iterable(last)),
+        _insert_entry(len(last) if absent else 0), (entry, version, *chain.from_iterable(last))
     )
     return inserted.lastrowid if inserted.rowcount else None
 
@@ -84,13 +83,39 @@ def _padded(rows: Sequence[Row]) -> Iterator[Sequence[Row]]:
         yield [*part, *([part[-1]] * (size - len(part)))]
 
 
-def _select_syncs(keys: Sequence[Row]) -> str:
+# Texts are kept: SQLite's module finds the prepared statement of one by its hash.
+
+
+@cache
+def _insert(into: str, rows: int, width: int, on_conflict: str) -> str:
+    return f"INSERT INTO {into} VALUES {_places(rows, width)} {on_conflict}"
+
+
+@cache
+def _select_gatherings(rows: int) -> str:
     return (
-        f"SELECT 1 FROM (VALUES {_places(keys)}) AS wanted CROSS JOIN syncs"
+        f"SELECT id, key, head FROM (VALUES {_places(rows, 1)}) AS wanted"
+        " CROSS JOIN gatherings ON id = wanted.column1"
+    )
+
+
+@cache
+def _select_syncs(rows: int) -> str:
+    return (
+        f"SELECT 1 FROM (VALUES {_places(rows, 3)}) AS wanted CROSS JOIN syncs"
         " ON gathering = wanted.column1 AND scope = wanted.column2 AND id = wanted.column3 LIMIT 1"
     )
 
 
-def _places(rows: Sequence[Row]) -> str:
-    place = f"({','.join('?' * len(rows[0]))})"
-    return ",".join([place] * len(rows))
+@cache
+def _insert_entry(absent: int) -> str:
+    unless = f" AND NOT EXISTS ({_select_syncs(absent)})" if absent else ""
+    return (
+        "INSERT INTO journal (entry) SELECT ?"
+        f" WHERE (SELECT data_version FROM pragma_data_version) = ?{unless}"
+    )
+
+
+def _places(rows: int, width: int) -> str:
+    place = f"({','.join('?' * width)})"
+    return ",".join([place] * rows)
