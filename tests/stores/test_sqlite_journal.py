@@ -267,7 +267,7 @@ async def test_folding_bounds_the_journal(path: Path) -> None:
         for append in appends:
             await store.append(append)
             with other(path) as database:
-                [size] = database.execute("SELECT sum(length(entry)) FROM journal").fetchone()
+                [size] = database.execute("SELECT total(length(entry)) FROM journal").fetchone()
             largest = max(largest, size)
             folded = max(folded, count(path, "ops"))
         assert 0 < largest <= limit
