@@ -46,7 +46,7 @@ class Delivery:
     _by_client: dict[str, Onlooker] = field(factory=dict)
     _timer: trio.CancelScope | None = None
     _batch_after: int = 0
-    _behind: list[Onlooker] = field(factory=list)
+    behind: list[Onlooker] = field(factory=list)
     """Those that the last batch wasn't brought to yet."""
     _shared: dict[tuple[int, int], list[Outgoing]] | None = None
     """While a batch is being delivered: what was encoded for it already."""
@@ -85,47 +85,41 @@ class Delivery:
     def end_batch(self, now: float) -> None:
         """Bring everybody what was committed, in one encoding for all who lack the same.
 
-        Of a large crowd, only some: `is_behind` then, and `bring_the_rest` must be called.
+        Of a large crowd, only some: others are `behind` then, and `bring_the_rest` must be called.
         """
-        self._behind = list(self.onlookers.values())
+        self.behind = list(self.onlookers.values())
         self._bring_some(now)
-
-    @property
-    def is_behind(self) -> bool:
-        """Whether there are onlookers that a batch wasn't brought to yet."""
-        return bool(self._behind)
 
     async def bring_the_rest(self) -> None:
         """Bring the batch to those who lack it, with turns for other gatherings in between.
 
         No checkpoint if there are none. When cancelled, some have it and some don't.
         """
-        while self._behind:
+        while self.behind:
             await trio.lowlevel.checkpoint()
             self._bring_some(trio.current_time())
 
     def _bring_some(self, now: float) -> None:
-        some = self._behind[-CROWD:]
-        del self._behind[-CROWD:]
+        some = self.behind[-CROWD:]
+        del self.behind[-CROWD:]
         after, up_to = self._batch_after, self.log.committed
         forwards: list[Outgoing] | None = None
-        in_memory = after + 1 >= self.log.tail_start
         for onlooker in some:
             window = onlooker.window
-            if not onlooker.attached:
+            if not onlooker.attached or window.reached >= up_to:
                 continue
-            if window.reached != after or onlooker.paging or not in_memory:
+            if forwards is None and after + 1 >= self.log.tail_start:
+                forwards = self._forwards(after, up_to)
+            if window.reached != after or onlooker.paging or forwards is None:
                 self.bring(onlooker, up_to, now)
                 continue
             # Almost everybody: lacks this batch and nothing else.
-            if forwards is None:
-                forwards = self._forwards(after, up_to)
             for outgoing in forwards:
                 onlooker.send(outgoing)
             window.forwarded(up_to, now)
         if forwards is not None:
             self._arm(now + self.settings.retry_interval)
-        if not self._behind:
+        if not self.behind:
             self._shared = None
 
     def bring(self, onlooker: Onlooker, up_to: int, now: float) -> None:

@@ -186,6 +186,7 @@ class Gathering:
 
     async def _live(self) -> DispersalReason:
         """Process messages until the deadline passes or somebody says `end`."""
+        task = trio.lowlevel.current_task()
         commit, lookup, delivery = self.commit, self.lookup, self.delivery
         while True:
             with trio.move_on_at(min(self.deadline.at, self._commit_retry_at)) as self._scope:
@@ -194,15 +195,15 @@ class Gathering:
                         await commit.wait()
                         self._finish_commit(trio.current_time())
                     elif not self._inbox and self.reason is None:
-                        self._sleeper = trio.lowlevel.current_task()
+                        self._sleeper = task
                         await trio.lowlevel.wait_task_rescheduled(self._stop_sleeping)
-                    if self._inbox and not delivery.is_behind:
+                    if self._inbox and not delivery.behind:
                         self._turn()
                     if commit.is_under_way:
                         continue
                     if self.log.seq > self.log.committed or self.reason is not None:
                         break
-                    if lookup.is_due or delivery.is_behind:
+                    if lookup.is_due or delivery.behind:
                         break
                     if self._inbox:
                         await trio.lowlevel.checkpoint()
@@ -247,7 +248,9 @@ class Gathering:
                 taken += 1
                 counted += requests.process(sender, request)
                 if isinstance(sender, Onlooker):
-                    sender.processed()
+                    sender.waiting -= 1
+                    if sender.room is not None:
+                        sender.make_room()
         except LookupNeeded:
             taken -= 1
             self.lookup.prepare(

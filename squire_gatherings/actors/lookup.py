@@ -23,7 +23,7 @@ Found = SyncRecord | StoreUnavailable | None
 
 @define(eq=False)
 class SyncLookup:
-    """What memory and the store say of sync ids, the store for each message that asks once."""
+    """What the store says of the sync ids that memory doesn't know."""
 
     gathering: str
     store: Store
@@ -33,16 +33,13 @@ class SyncLookup:
     _keys: tuple[SyncKey, ...] = ()
     _found: dict[SyncKey, Found] = field(factory=dict)
 
-    def find(self, key: SyncKey) -> SyncRecord | None:
-        """Return the record of a sync; None if it wasn't applied.
+    def answer(self, key: SyncKey) -> SyncRecord | None:
+        """Return what the store said of a sync, once; None if it wasn't applied.
 
-        Raises `LookupNeeded` where that isn't known yet, `StoreUnavailable` where it can't be.
+        Raises `LookupNeeded` where it wasn't asked yet, `StoreUnavailable` where it couldn't be.
         """
-        try:
-            return self.syncs.find(key)
-        except LookupNeeded:
-            if key not in self._found:
-                raise
+        if key not in self._found:
+            raise LookupNeeded
         found = self._found.pop(key)
         if isinstance(found, StoreUnavailable):
             raise found

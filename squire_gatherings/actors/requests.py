@@ -16,6 +16,7 @@ from attrs import define, field
 from squire_gatherings.actors.senders import Caller, Onlooker, Sender
 from squire_gatherings.rules.behaviour import Submission, encode_state
 from squire_gatherings.rules.op_log import fingerprint
+from squire_gatherings.rules.sync_ids import LookupNeeded
 from squire_gatherings.values.endings import CloseCode
 from squire_gatherings.values.errors import (
     BadBase,
@@ -182,7 +183,10 @@ class Requests:
         if not sender.identity.may_submit:
             raise Forbidden("observers may not submit ops")
         key = (sender.scope, sync.id)
-        record = gathering.lookup.find(key)
+        try:
+            record = log.syncs.find(key)
+        except LookupNeeded:
+            record = gathering.lookup.answer(key)
         if record is None:
             if self.trouble is not None:
                 raise StoreUnavailable(f"not taken, try again: {self.trouble}")

@@ -107,11 +107,6 @@ class Onlooker:
     def _log_failure(self, what: str) -> None:
         _log.exception("a connection's %s raised", what, extra={"onlooker": self.number})
 
-    def processed(self) -> None:
-        """One of its messages left the inbox."""
-        self.waiting -= 1
-        self.make_room()
-
     def make_room(self) -> None:
         """Whoever waits to put a message into the inbox may look again."""
         if self.room is not None:

@@ -53,9 +53,11 @@ class OpLog:
         """Take over what the store had."""
         self.seq = self.committed = restored.seq
         self.syncs.restore(restored.recent, restored.has_older)
-        for logged in restored.ops:
-            self._push(logged, NO_ORIGIN)
-        self._trim()
+        self._tail = list(restored.ops)
+        self._origins = [NO_ORIGIN] * len(self._tail)
+        self._size = sum(len(logged.op.json) for logged in self._tail)
+        if self._size > self.tail_bytes:
+            self._trim()
 
     @property
     def tail_start(self) -> int:
@@ -73,7 +75,9 @@ class OpLog:
         """Give seqs to the judged ops of a sync; `mark` is its fingerprint."""
         first = self.seq + 1
         for op in ops:
-            self._push(LoggedOp(op, by), origin)
+            self._tail.append(LoggedOp(op, by))
+            self._origins.append(origin)
+            self._size += len(op.json)
             self.seq += 1
         record = SyncRecord(key[0], key[1], first, self.seq - first + 1, mark)
         self.syncs.add(key, record)
@@ -90,7 +94,8 @@ class OpLog:
         self.committed = self.seq
         self._uncommitted_syncs.clear()
         self.syncs.trim()
-        self._trim()
+        if self._size > self.tail_bytes:
+            self._trim()
 
     def slice(self, after: int, up_to: int, max_bytes: int) -> list[LoggedOp]:
         """Return ops from `after` + 1 to at most `up_to`: at least one, or `max_bytes`.
@@ -113,14 +118,7 @@ class OpLog:
         """Return the number of the onlooker that submitted an op of the tail."""
         return self._origins[seq - self.tail_start]
 
-    def _push(self, logged: LoggedOp, origin: int) -> None:
-        self._tail.append(logged)
-        self._origins.append(origin)
-        self._size += len(logged.op.json)
-
     def _trim(self) -> None:
-        if self._size <= self.tail_bytes:
-            return
         # Many at once: to take the first ones out of a list moves all the others.
         limit = self.tail_bytes - self.tail_bytes // TRIMMED_PART
         trimmed = 0

@@ -41,12 +41,28 @@ class MemoryStore:
 
     def append_nowait(self, append: Append, ended: Callable[[Outcome], None]) -> bool:
         """Append at once: always true. Raises `StoreConflict`, with nothing written."""
-        self._append(append)
+        log = self._logs.get(append.gathering) or _Log()
+        before = append.first_seq - 1
+        syncs = {(sync.scope, sync.id): sync for sync in append.syncs}
+        if len(log.ops) != before:
+            there = tuple(log.ops[before : before + len(append.ops)])
+            if append.ops and there == append.ops and syncs.items() <= log.syncs.items():
+                return True
+            raise StoreConflict(
+                f"{append.gathering} ends at {len(log.ops)}, not before {append.first_seq}"
+            )
+        if len(syncs) < len(append.syncs) or not log.syncs.keys().isdisjoint(syncs):
+            raise StoreConflict(f"{append.gathering} has a sync of this id already")
+        log.ops.extend(append.ops)
+        log.syncs.update(syncs)
+        if append.snapshot is not None:
+            log.snapshot = append.snapshot
+        self._logs[append.gathering] = log
         return True
 
     async def append(self, append: Append) -> None:
         """Append at once. Raises `StoreConflict`, with nothing written."""
-        self._append(append)
+        MemoryStore.append_nowait(self, append, _nobody_asks)
 
     async def read(
         self, gathering: str, *, after: int, up_to: int, max_bytes: int
@@ -74,21 +90,6 @@ class MemoryStore:
         log = self._logs.get(gathering)
         return tuple(islice((one for of, one in log.syncs if of == scope), limit)) if log else ()
 
-    def _append(self, append: Append) -> None:
-        log = self._logs.get(append.gathering) or _Log()
-        before = append.first_seq - 1
-        syncs = {(sync.scope, sync.id): sync for sync in append.syncs}
-        if len(log.ops) != before:
-            there = tuple(log.ops[before : before + len(append.ops)])
-            if append.ops and there == append.ops and syncs.items() <= log.syncs.items():
-                return
-            raise StoreConflict(
-                f"{append.gathering} ends at {len(log.ops)}, not before {append.first_seq}"
-            )
-        if len(syncs) < len(append.syncs) or not log.syncs.keys().isdisjoint(syncs):
-            raise StoreConflict(f"{append.gathering} has a sync of this id already")
-        log.ops.extend(append.ops)
-        log.syncs.update(syncs)
-        if append.snapshot is not None:
-            log.snapshot = append.snapshot
-        self._logs[append.gathering] = log
+
+def _nobody_asks(_: Outcome) -> None:
+    """What came of an append is known at once."""
