@@ -71,7 +71,8 @@ class Gathering:
     _sleeper: trio.lowlevel.Task | None = None
     """Our task, while it waits for something to arrive."""
     _scope: trio.CancelScope = field(factory=trio.CancelScope)
-    _snapshot_seq: int = 0
+    _snapshot_at: int = 0
+    """With which seq a snapshot is due."""
     _commit_retry_at: float = math.inf
     _numbered: int = 0
     _notice_by: float = math.inf
@@ -86,7 +87,8 @@ class Gathering:
         if isinstance(sender, Onlooker):
             sender.waiting += 1
         if self._sleeper is not None:
-            self._wake()
+            trio.lowlevel.reschedule(self._sleeper)
+            self._sleeper = None
 
     def next_number(self) -> int:
         """Return a number for a new onlooker, from 1 on."""
@@ -109,7 +111,9 @@ class Gathering:
         if self.accepting:
             self.accepting = False
             self.reason = reason
-            self._wake()
+            if self._sleeper is not None:
+                trio.lowlevel.reschedule(self._sleeper)
+                self._sleeper = None
 
     def numbers(self) -> GatheringNumbers:
         """Return the operator's numbers."""
@@ -169,13 +173,14 @@ class Gathering:
         self.log = OpLog(self.settings.tail_bytes, self.settings.recent_syncs)
         try:
             if restored.snapshot is not None:
-                self._snapshot_seq = restored.snapshot.seq
+                self._snapshot_at = restored.snapshot.seq
                 restore_state(self.behaviour, restored.snapshot.state)
             for logged in restored.ops:
                 self.behaviour.fold(logged.op)
         except Exception as error:
             _log.exception("gathering can't be restored", extra=self._names())
             raise GatheringCrashed(f"gathering {self.id} can't be restored") from error
+        self._snapshot_at += self.settings.snapshot_every
         self.log.restore(restored)
         self.commit = Commit(self.store)
         self.lookup = SyncLookup(self.id, self.store, self.log.syncs)
@@ -229,11 +234,6 @@ class Gathering:
                 empty = self.deadline.is_empty_case
                 return DispersalReason.EMPTY if empty else DispersalReason.IDLE
 
-    def _wake(self) -> None:
-        if self._sleeper is not None:
-            trio.lowlevel.reschedule(self._sleeper)
-            self._sleeper = None
-
     def _stop_sleeping(self, _: trio.lowlevel.RaiseCancelT) -> trio.lowlevel.Abort:
         self._sleeper = None
         return trio.lowlevel.Abort.SUCCEEDED
@@ -279,14 +279,10 @@ class Gathering:
             self.requests.trouble is None or trio.current_time() >= self._commit_retry_at
         )
 
-    @property
-    def _snapshot_due(self) -> bool:
-        return self.log.seq - self._snapshot_seq >= self.settings.snapshot_every
-
     def _append(self) -> Append:
         ops, syncs = self.log.uncommitted()
         snapshot = None
-        if self._snapshot_due:
+        if self.log.seq >= self._snapshot_at:
             snapshot = Snapshot(self.log.seq, encode_state(self.behaviour))
         return Append(self.id, self.log.committed + 1, ops, syncs, snapshot)
 
@@ -312,8 +308,8 @@ class Gathering:
 
     def _committed(self, now: float) -> None:
         self._commit_retry_at = math.inf
-        if self._snapshot_due:
-            self._snapshot_seq = self.log.seq
+        if self.log.seq >= self._snapshot_at:
+            self._snapshot_at = self.log.seq + self.settings.snapshot_every
         self.delivery.begin_batch(self.log.committed)
         self.log.commit()
         self.requests.finish(now)
