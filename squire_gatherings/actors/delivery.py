@@ -17,7 +17,7 @@ from squire_gatherings.values.messages import Forward, ForwardBatch, ServerMessa
 from squire_gatherings.values.outgoing import Outgoing
 from squire_gatherings.values.settings import HallSettings
 
-CROWD = 100
+CROWD = 128
 """How many onlookers are brought a batch before other gatherings get their turn."""
 
 
