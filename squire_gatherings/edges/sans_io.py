@@ -1,4 +1,4 @@
-"""How `websockets`' Sans-I/O layer is used here: without its logs, and leaving no garbage."""
+"""How `websockets`' Sans-I/O layer is used here: no logs, no garbage, and quoted with care."""
 
 import logging
 
@@ -10,6 +10,15 @@ QUIET_LOG = logging.getLogger(__name__)
 # At level DEBUG `websockets` logs what is in the headers and frames, tokens among it; at INFO
 # each connection.
 QUIET_LOG.setLevel(logging.WARNING)
+
+
+MAX_QUOTE = 200
+"""How many characters of what somebody outside said are repeated."""
+
+
+def quote(what: object) -> str:
+    """Return what somebody outside said: on one line, whatever it was, and not too long."""
+    return "".join(char if char.isprintable() else "?" for char in str(what)[:MAX_QUOTE])
 
 
 def reason_of(failure: Exception) -> Exception:

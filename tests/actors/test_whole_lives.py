@@ -4,11 +4,13 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
+import pytest
 import trio
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from trio.testing import MockClock
 
+from squire_gatherings.actors.delivery import CROWD
 from squire_gatherings.actors.hall import Hall, open_hall
 from squire_gatherings.actors.membership import Membership
 from squire_gatherings.actors.store import Append, Outcome
@@ -127,8 +129,8 @@ steps = st.lists(
 
 
 @settings(max_examples=300, deadline=None)
-@given(steps)
-def test_whatever_happens(plan: list[tuple[str, Any]]) -> None:
+@given(steps, st.sampled_from([1, CROWD]))
+def test_whatever_happens(plan: list[tuple[str, Any]], crowd: int) -> None:
     async def live() -> None:
         store = Moody()
         clients = [Client(f"c{n}", ROOMS[n % 2]) for n in range(4)]
@@ -206,4 +208,7 @@ def test_whatever_happens(plan: list[tuple[str, Any]]) -> None:
         except (GatheringCrashed, StoreUnavailable):
             return
 
-    trio.run(live, clock=MockClock(autojump_threshold=0))
+    with pytest.MonkeyPatch.context() as patch:
+        # Two onlookers are a crowd then, and get what was committed one after the other.
+        patch.setattr("squire_gatherings.actors.delivery.CROWD", crowd)
+        trio.run(live, clock=MockClock(autojump_threshold=0))

@@ -18,11 +18,10 @@ from websockets.protocol import State
 from websockets.typing import Subprotocol
 from websockets.uri import WebSocketURI
 
-from squire_gatherings.edges.sans_io import QUIET_LOG, reason_of, retire
+from squire_gatherings.edges.sans_io import MAX_QUOTE, QUIET_LOG, quote, reason_of, retire
 from squire_gatherings.values.errors import CannotConnect
 
 RECEIVE_SIZE = 64 * 1024
-MAX_QUOTE = 200
 
 
 class Lost(Exception):
@@ -187,13 +186,13 @@ class WebSocket:
     def _broken(self, failure: Exception) -> Lost:
         if isinstance(failure, PayloadTooBig):
             return Lost(f"the server sent a message over {self._max_message_size} bytes")
-        why = str(reason_of(failure))[:MAX_QUOTE]
+        why = quote(reason_of(failure))
         return Lost(f"not a WebSocket server, or broken on the way: {why}")
 
 
 def _refusal(response: Response) -> Exception:
     status = response.status_code
-    said = bytes(response.body or b"")[:MAX_QUOTE].decode(errors="replace").strip()
+    said = quote(bytes(response.body or b"")[: 4 * MAX_QUOTE].decode(errors="replace").strip())
     why = f"the server answered {status}" + (f": {said}" if said else "")
     if status >= HTTPStatus.INTERNAL_SERVER_ERROR or status == HTTPStatus.TOO_MANY_REQUESTS:
         return Lost(why)

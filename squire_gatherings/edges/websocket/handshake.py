@@ -12,14 +12,13 @@ from websockets.server import ServerProtocol
 from websockets.typing import Subprotocol
 
 from squire_gatherings.edges.codecs import CODECS, JSON, Codec
-from squire_gatherings.edges.sans_io import QUIET_LOG, reason_of, retire
+from squire_gatherings.edges.sans_io import QUIET_LOG, quote, reason_of, retire
 from squire_gatherings.values.errors import BadGatheringId
 from squire_gatherings.values.ids import check_gathering_id
 
 MAX_REQUEST_SIZE = 16 * 1024
 PREFIX = "/gatherings/"
 RETRY_AFTER = ("Retry-After", "5")
-MAX_QUOTE = 200
 
 
 class Refused(Exception):
@@ -123,9 +122,7 @@ def _no_request(error: Exception | None) -> Refused:
     reason = reason_of(error)
     if isinstance(reason, SecurityError):
         return Refused(431, "the request has too long a line, or too many of them")
-    # It may quote what came: on one line, whatever it was.
-    quote = "".join(char if char.isprintable() else "?" for char in str(reason)[:MAX_QUOTE])
-    return Refused(400, f"not a WebSocket request: {quote}")
+    return Refused(400, f"not a WebSocket request: {quote(reason)}")
 
 
 def _gathering_id(target: str) -> str:
