@@ -172,7 +172,9 @@ class Requests:
             self._defer(sender, fetch.id, lambda _: sender.answer(fetched))
             return True
         since = since or 0
-        self.gathering.log.check_seq(since, "since")
+        log = self.gathering.log
+        if since > log.seq:
+            raise BadBase(f"since is {since}, but the last op is {log.seq}")
         self._answer_with_ops(
             sender, fetch.id, since, seq, lambda ops: Fetched(fetch.id, seq, **_shown(ops))
         )
@@ -191,7 +193,8 @@ class Requests:
         if record is None:
             if self.trouble is not None:
                 raise StoreUnavailable(f"not taken, try again: {self.trouble}")
-            log.check_seq(sync.base, "base")
+            if sync.base > log.seq:
+                raise BadBase(f"base is {sync.base}, but the last op is {log.seq}")
             submission = Submission(sender.identity, sync.base, log.seq)
             try:
                 ops = tuple(gathering.behaviour.judge(sync.ops, submission))

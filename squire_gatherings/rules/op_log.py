@@ -10,7 +10,6 @@ from collections.abc import Iterable
 from attrs import define, field
 
 from squire_gatherings.rules.sync_ids import SyncIds, SyncKey
-from squire_gatherings.values.errors import BadBase
 from squire_gatherings.values.log import LoggedOp, Restored, SyncRecord
 from squire_gatherings.values.op import Op
 
@@ -63,11 +62,6 @@ class OpLog:
     def tail_start(self) -> int:
         """The first seq in memory (`seq` + 1 if none is)."""
         return self.seq - len(self._tail) + 1
-
-    def check_seq(self, seq: int, what: str) -> None:
-        """Raise `BadBase` if `seq` lies beyond the end of the log."""
-        if seq > self.seq:
-            raise BadBase(f"{what} is {seq}, but the last op is {self.seq}")
 
     def add(
         self, ops: Iterable[Op], *, key: SyncKey, mark: int, by: str | None, origin: int

@@ -10,7 +10,6 @@ from squire_gatherings.rules.deadline import IdleDeadline
 from squire_gatherings.rules.delivery_window import DeliveryWindow, Verdict
 from squire_gatherings.rules.op_log import OpLog, fingerprint
 from squire_gatherings.rules.rate_limit import RateLimit
-from squire_gatherings.values.errors import BadBase
 from squire_gatherings.values.log import Restored
 from squire_gatherings.values.messages import Sync
 from squire_gatherings.values.op import Op
@@ -123,8 +122,6 @@ def test_the_log_has_no_holes_and_forgets_only_what_is_stored(
         if start:
             with pytest.raises(LookupError):
                 log.slice(start - 1, log.seq, 10**9)
-    with pytest.raises(BadBase):
-        log.check_seq(log.seq + 1, "base")
 
 
 def test_a_slice_has_at_least_one() -> None:

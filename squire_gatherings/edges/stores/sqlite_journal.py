@@ -85,7 +85,7 @@ class Journal:
         size = 0 if entry is None else len(entry) + sum(_rows(one) for one in appends) * ROW_BYTES
         if entry is not None and size <= TOO_LARGE * self.limit:
             if self._is_full(self.unfolded, size, self.limit):
-                self.fold(database)
+                self._make_room(database)
             if self._insert(database, entry, size, appends):
                 return [None] * len(appends)
         # Unusual: the tables themselves say what is wrong with which append.
@@ -128,6 +128,13 @@ class Journal:
             with self._transaction(database) as unfolded:
                 unfolded = self._fold(database, unfolded)
             self.unfolded = unfolded
+
+    def _make_room(self, database: sqlite3.Connection) -> None:
+        """Fold what is being folded to its end, or all that there is."""
+        if self.unfolded.older is None:
+            self.fold(database)
+        while self.unfolded.older is not None and self.fold_some(database):
+            pass
 
     def fold_some(self, database: sqlite3.Connection) -> bool:
         """Fold a piece, if it's time; whether there is more to be folded now."""
