@@ -25,8 +25,8 @@ JOURNAL_BYTES = 1 << 22
 """How much the journal holds at most, about: 12,000 small ops, whose fold takes 40 ms."""
 EARLY = 2
 """With one part of it in so many, folding piece by piece begins."""
-PIECE = 256
-"""About how many ops and syncs a piece has: what waits for it waits less than a millisecond."""
+PIECE = 512
+"""About how many ops and syncs a piece has: what waits for it waits a millisecond at most."""
 WORTHWHILE = 4
 """How many appends a gathering should have for a fold, which writes its pages once for all."""
 LONGEST_WAIT = 4
