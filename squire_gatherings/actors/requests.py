@@ -61,8 +61,7 @@ class JoinRequest:
     """The task that asked was cancelled."""
 
 
-@define(eq=False)
-class Deferred:
+class Deferred(msgspec.Struct, eq=False):
     """An answer that waits for the commit."""
 
     sender: Sender

@@ -43,7 +43,9 @@ class MemoryStore:
         """Append at once: always true. Raises `StoreConflict`, with nothing written."""
         log = self._logs.get(append.gathering) or _Log()
         before = append.first_seq - 1
-        syncs = {(sync.scope, sync.id): sync for sync in append.syncs}
+        syncs: dict[tuple[str, str], SyncRecord] = {}
+        for sync in append.syncs:
+            syncs[sync.scope, sync.id] = sync
         if len(log.ops) != before:
             there = tuple(log.ops[before : before + len(append.ops)])
             if append.ops and there == append.ops and syncs.items() <= log.syncs.items():
