@@ -69,7 +69,7 @@ def insert_entry(
         return None
     # A write statement has the lock before it looks at anything, and commits at its end.
     inserted = database.execute(
-        _insert_entry(len(last) if absent else 0), (entry, version, *chain.from_iterable(last))
+        _insert_entry(len(last)), (entry, version, *chain.from_iterable(last))
     )
     return inserted.lastrowid if inserted.rowcount else None
 
