@@ -2,6 +2,7 @@
 
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
+from threading import get_ident
 
 import trio
 from attrs import define, field
@@ -68,6 +69,7 @@ class GroupCommitter:
     _shield: trio.CancelScope = field(factory=_scope)
     _stopped: bool = False
     _trio: trio.lowlevel.TrioToken | None = None
+    _trio_thread: int = 0
 
     def append_nowait(self, append: Append, ended: Callable[[Outcome], None]) -> None:
         """Let `append` be committed; `ended` is called with what came of it."""
@@ -109,7 +111,7 @@ class GroupCommitter:
 
     async def run(self) -> None:
         """Commit until `stop`: shielded, as what is cancelled around it may still append."""
-        self._trio = trio.lowlevel.current_trio_token()
+        self._trio, self._trio_thread = trio.lowlevel.current_trio_token(), get_ident()
         try:
             with self._shield:
                 while self._queue or self._batch or not self._stopped:
@@ -155,7 +157,7 @@ class GroupCommitter:
             raise ValueError(f"{len(outcomes)} outcomes for {len(self._batch)} appends")
         batch, self._batch = self._batch, []
         self._has_reported = True
-        if trio.lowlevel.in_trio_run():
+        if get_ident() == self._trio_thread:
             self._committed(batch, outcomes)
             return
         assert self._trio is not None
