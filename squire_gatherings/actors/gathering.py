@@ -86,9 +86,7 @@ class Gathering:
         self._inbox.append((sender, request))
         if isinstance(sender, Onlooker):
             sender.waiting += 1
-        if self._sleeper is not None:
-            trio.lowlevel.reschedule(self._sleeper)
-            self._sleeper = None
+        self._wake()
 
     def next_number(self) -> int:
         """Return a number for a new onlooker, from 1 on."""
@@ -111,9 +109,7 @@ class Gathering:
         if self.accepting:
             self.accepting = False
             self.reason = reason
-            if self._sleeper is not None:
-                trio.lowlevel.reschedule(self._sleeper)
-                self._sleeper = None
+            self._wake()
 
     def numbers(self) -> GatheringNumbers:
         """Return the operator's numbers."""
@@ -233,6 +229,11 @@ class Gathering:
                 self.accepting = False
                 empty = self.deadline.is_empty_case
                 return DispersalReason.EMPTY if empty else DispersalReason.IDLE
+
+    def _wake(self) -> None:
+        if self._sleeper is not None:
+            trio.lowlevel.reschedule(self._sleeper)
+            self._sleeper = None
 
     def _stop_sleeping(self, _: trio.lowlevel.RaiseCancelT) -> trio.lowlevel.Abort:
         self._sleeper = None

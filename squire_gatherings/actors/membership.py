@@ -38,11 +38,12 @@ class Membership:
         Raises `trio.WouldBlock` when it must wait: too many of this onlooker's messages
         are unprocessed, or the next incarnation is needed; call `deliver` then.
         """
-        gathering, onlooker = self._gathering, self._onlooker
-        if gathering is None or not gathering.accepting or not onlooker.attached:
-            if self._living() is None and self._gathering is not None and isinstance(message, Sync):
-                raise trio.WouldBlock
-            return
+        gathering = self._living()
+        if gathering is None:
+            if self._gathering is None or not isinstance(message, Sync):
+                return
+            raise trio.WouldBlock
+        onlooker = self._onlooker
         if onlooker.waiting >= gathering.settings.inbox_limit:
             raise trio.WouldBlock
         gathering.put(onlooker, message)

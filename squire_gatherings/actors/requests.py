@@ -27,7 +27,6 @@ from squire_gatherings.values.errors import (
     OpConflict,
     OpRejected,
     StoreUnavailable,
-    SyncIdReused,
 )
 from squire_gatherings.values.log import LoggedOp
 from squire_gatherings.values.messages import (
@@ -171,9 +170,7 @@ class Requests:
             self._defer(sender, fetch.id, lambda _: sender.answer(fetched))
             return True
         since = since or 0
-        log = self.gathering.log
-        if since > log.seq:
-            raise BadBase(f"since is {since}, but the last op is {log.seq}")
+        self.gathering.log.check_seq(since, "since")
         self._answer_with_ops(
             sender, fetch.id, since, seq, lambda ops: Fetched(fetch.id, seq, **_shown(ops))
         )
@@ -189,11 +186,14 @@ class Requests:
             record = log.syncs.find(key)
         except LookupNeeded:
             record = gathering.lookup.answer(key)
-        if record is None:
+        if record is not None:
+            log.same(record, sync)
+            if self.trouble is not None and record.first_seq > log.committed:
+                raise StoreUnavailable(f"kept, but not durable yet: {self.trouble}")
+        else:
             if self.trouble is not None:
                 raise StoreUnavailable(f"not taken, try again: {self.trouble}")
-            if sync.base > log.seq:
-                raise BadBase(f"base is {sync.base}, but the last op is {log.seq}")
+            log.check_seq(sync.base, "base")
             submission = Submission(sender.identity, sync.base, log.seq)
             try:
                 ops = tuple(gathering.behaviour.judge(sync.ops, submission))
@@ -207,10 +207,6 @@ class Requests:
             by = sender.identity.user
             mark = fingerprint(sync.ops)
             record = log.add(ops, key=key, mark=mark, by=by, origin=sender.number)
-        elif record.fingerprint != fingerprint(sync.ops):
-            raise SyncIdReused(f"the id {sync.id!r} was used before, for other ops")
-        elif self.trouble is not None and record.first_seq > log.committed:
-            raise StoreUnavailable(f"kept, but not durable yet: {self.trouble}")
         seqs = range(record.first_seq, record.first_seq + record.count)
         # No closure: each variable of one costs every sync.
         self._defer(sender, sync.id, partial(self._synced, sender, sync.id, seqs), keep=True)

@@ -10,7 +10,9 @@ from collections.abc import Iterable
 from attrs import define, field
 
 from squire_gatherings.rules.sync_ids import SyncIds, SyncKey
+from squire_gatherings.values.errors import BadBase, SyncIdReused
 from squire_gatherings.values.log import LoggedOp, Restored, SyncRecord
+from squire_gatherings.values.messages import Sync
 from squire_gatherings.values.op import Op
 
 TRIMMED_PART = 16
@@ -62,6 +64,18 @@ class OpLog:
     def tail_start(self) -> int:
         """The first seq in memory (`seq` + 1 if none is)."""
         return self.seq - len(self._tail) + 1
+
+    @staticmethod
+    def same(record: SyncRecord, sync: Sync) -> SyncRecord:
+        """Return `record` if it is this sync's; raise `SyncIdReused` if not."""
+        if record.fingerprint != fingerprint(sync.ops):
+            raise SyncIdReused(f"the id {sync.id!r} was used before, for other ops")
+        return record
+
+    def check_seq(self, seq: int, what: str) -> None:
+        """Raise `BadBase` if `seq` lies beyond the end of the log."""
+        if seq > self.seq:
+            raise BadBase(f"{what} is {seq}, but the last op is {self.seq}")
 
     def add(
         self, ops: Iterable[Op], *, key: SyncKey, mark: int, by: str | None, origin: int

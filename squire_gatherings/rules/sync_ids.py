@@ -98,7 +98,7 @@ class SyncIds:
         Raises `LookupNeeded` where only the store can tell.
         """
         seen = self._seen
-        if seen is not None and key not in seen and not self._has_older:
+        if not self._has_older and seen is not None and key not in seen:
             return None
         record = self._recent.get(key)
         if record is None and not self._is_new(key):

@@ -10,6 +10,7 @@ from squire_gatherings.rules.deadline import IdleDeadline
 from squire_gatherings.rules.delivery_window import DeliveryWindow, Verdict
 from squire_gatherings.rules.op_log import OpLog, fingerprint
 from squire_gatherings.rules.rate_limit import RateLimit
+from squire_gatherings.values.errors import BadBase, SyncIdReused
 from squire_gatherings.values.log import Restored
 from squire_gatherings.values.messages import Sync
 from squire_gatherings.values.op import Op
@@ -108,7 +109,11 @@ def test_the_log_has_no_holes_and_forgets_only_what_is_stored(
         sync = a_sync(f"s{number}", *range(count))
         record = log.add(sync.ops, key=("", sync.id), mark=fingerprint(sync.ops), by=None, origin=0)
         assert record.first_seq + record.count - 1 == log.seq
-        assert log.syncs.find(("", sync.id)) == record
+        found = log.syncs.find(("", sync.id))
+        assert found is not None
+        assert log.same(found, sync) == record
+        with pytest.raises(SyncIdReused):
+            log.same(found, a_sync(sync.id, 99))
         if commit:
             ops, syncs = log.uncommitted()
             stored.extend(logged.op for logged in ops)
@@ -122,6 +127,8 @@ def test_the_log_has_no_holes_and_forgets_only_what_is_stored(
         if start:
             with pytest.raises(LookupError):
                 log.slice(start - 1, log.seq, 10**9)
+    with pytest.raises(BadBase):
+        log.check_seq(log.seq + 1, "base")
 
 
 def test_a_slice_has_at_least_one() -> None:

@@ -2,8 +2,8 @@
 
 import logging
 import sqlite3
-from collections.abc import Iterator, Sequence
-from contextlib import closing, contextmanager
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import asynccontextmanager, closing, contextmanager
 from pathlib import Path
 
 import pytest
@@ -171,17 +171,24 @@ async def test_folding_piece_by_piece_is_seen_by_nobody(path: Path, pieces: int)
     assert count(path, "refused") == 0
 
 
-@pytest.mark.parametrize("how", ["broken", "written to by others", "folded", "closed"])
-async def test_folding_piece_by_piece_may_be_interrupted(path: Path, how: str) -> None:
-    def fail(_: sqlite3.Connection) -> None:
-        raise sqlite3.OperationalError("disk I/O error")
-
+@asynccontextmanager
+async def a_fold_begun(path: Path) -> AsyncIterator[tuple[SqliteStore, list[Append]]]:
+    """A store that has two appends of each of three gatherings, and has folded one of these."""
     appends = [an_append(name, n) for n in (1, 2) for name in "abc"]
     async with open_sqlite_store(path) as store:
         store._journal.piece = 1
         for append in appends:
             await store.append(append)
         assert await fold_a_piece(store)
+        yield store, appends
+
+
+@pytest.mark.parametrize("how", ["broken", "written to by others", "folded", "closed"])
+async def test_folding_piece_by_piece_may_be_interrupted(path: Path, how: str) -> None:
+    def fail(_: sqlite3.Connection) -> None:
+        raise sqlite3.OperationalError("disk I/O error")
+
+    async with a_fold_begun(path) as (store, appends):
         appends.append(an_append("b", 3))
         await commit_only(store, appends[-1])
         match how:
@@ -207,12 +214,7 @@ async def test_folding_piece_by_piece_may_be_interrupted(path: Path, how: str) -
 
 
 async def test_a_lock_puts_a_piece_off(path: Path) -> None:
-    appends = [an_append(name, n) for n in (1, 2) for name in "abc"]
-    async with open_sqlite_store(path) as store:
-        store._journal.piece = 1
-        for append in appends:
-            await store.append(append)
-        assert await fold_a_piece(store)
+    async with a_fold_begun(path) as (store, appends):
         with other(path) as blocker:
             blocker.execute("BEGIN IMMEDIATE")
             assert not await fold_a_piece(store)
@@ -227,12 +229,7 @@ async def test_a_lock_puts_a_piece_off(path: Path) -> None:
 async def test_pieces_that_do_not_fit_lose_nothing(
     path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    appends = [an_append(name, n) for n in (1, 2) for name in "abc"]
-    async with open_sqlite_store(path) as store:
-        store._journal.piece = 1
-        for append in appends:
-            await store.append(append)
-        assert await fold_a_piece(store)
+    async with a_fold_begun(path) as (store, appends):
 
         def defect(database: sqlite3.Connection) -> None:
             database.execute("INSERT INTO gatherings (id, head) VALUES ('b', 7)")

@@ -64,9 +64,10 @@ def insert_entry(
     None, with nothing written, if somebody else has written to the file since its data version
     was `version`, or the tables have one of the `absent` syncs.
     """
-    *parts, last = [*_padded(absent)] or [()]
-    if any(has_any_sync(database, part) for part in parts):
+    most = max(0, len(absent) - _AT_ONCE[0])
+    if has_any_sync(database, absent[:most]):
         return None
+    last = next(_padded(absent[most:]), ())
     # A write statement has the lock before it looks at anything, and commits at its end.
     inserted = database.execute(
         _insert_entry(len(last)), (entry, version, *chain.from_iterable(last))
