@@ -35,6 +35,17 @@ class Connection(ABC):
         """How many bytes of what was sent still wait in this process."""
         return 0
 
+    @property
+    def progress(self) -> int:
+        """How many bytes have gone out so far. A slow client whose bytes still move is alive."""
+        return 0
+
+    def read_arrived(self) -> None:  # noqa: B027 (nothing to do where nothing is read here)
+        """Take in what has arrived and wasn't read yet, as far as that needs no waiting.
+
+        Called before a late timer judges the client, and before a gathering ends as unused.
+        """
+
     async def flush(self) -> None:  # noqa: B027 (nothing to do where nothing is queued)
         """Return when the backlog is gone, or when it never will be.
 

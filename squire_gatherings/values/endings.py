@@ -19,6 +19,7 @@ class CloseCode(IntEnum):
     UNRESPONSIVE = 4008
     REPLACED = 4009
     MOVED = 4010
+    LOG_REPLACED = 4011
     RATE_LIMIT = 4029
 
 

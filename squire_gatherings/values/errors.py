@@ -36,6 +36,16 @@ class BadBase(BadRequest):
     code = "bad_base"
 
 
+class LogReplaced(BadRequest):
+    """The gathering's log isn't the one that the client knows: begin again without `since`.
+
+    Ops that it has were lost (an older backup was restored, a store in memory restarted), and
+    others may have their seqs.
+    """
+
+    code = "log_replaced"
+
+
 class SyncIdReused(BadRequest):
     """A sync carries the id of an earlier one, but other ops."""
 
@@ -43,7 +53,7 @@ class SyncIdReused(BadRequest):
 
 
 class TooBig(BadRequest):
-    """A message is larger than the server takes."""
+    """A message is larger than the server takes, or has more ops."""
 
     code = "too_big"
 

@@ -14,11 +14,14 @@ def check_gathering_id(text: str) -> str:
     """Return `text` if it may name a gathering; raise `BadGatheringId` if not.
 
     Allowed are 1 to 128 of the characters that RFC 3986 calls unreserved, so that an
-    id stands in a URL as it is.
+    id stands in a URL as it is; not `.` and `..`, which it takes for steps (section 5.2.4).
     """
-    if _GATHERING_ID.fullmatch(text) is None:
+    if not isinstance(text, str):
+        raise BadGatheringId(f"a gathering id is text, not {type(text).__name__}")
+    if text in (".", "..") or _GATHERING_ID.fullmatch(text) is None:
         raise BadGatheringId(
-            f"a gathering id is 1 to {MAX_ID_LENGTH} of A-Z a-z 0-9 . _ ~ -, not {text[:140]!r}"
+            f"a gathering id is 1 to {MAX_ID_LENGTH} of A-Z a-z 0-9 . _ ~ - (but not . or ..),"
+            f" not {text[:140]!r}"
         )
     return text
 

@@ -4,6 +4,9 @@ Those of which each op makes some are `msgspec.Struct`, as messages are: made in
 time that a frozen `attrs` class takes, and of no interest to the garbage collector.
 """
 
+from functools import lru_cache
+
+import msgspec
 from attrs import frozen
 from msgspec import Struct
 
@@ -11,10 +14,24 @@ from squire_gatherings.values.op import Op
 
 
 class LoggedOp(Struct, frozen=True, gc=False):
-    """An op as it stands in the log; its seq follows from its place."""
+    """An op as it stands in the log; its seq follows from its place.
+
+    `epoch` is the id of the incarnation that logged it; "" where that was before there were epochs.
+    """
 
     op: Op
     by: str | None
+    epoch: str = ""
+
+
+def encoded_size(logged: LoggedOp) -> int:
+    """Return how many bytes an op adds to a message in JSON: itself, who submitted it, commas."""
+    return len(logged.op.json) + _name_size(logged.by) + 2
+
+
+@lru_cache(4096)
+def _name_size(by: str | None) -> int:
+    return len(msgspec.json.encode(by))
 
 
 class SyncRecord(Struct, frozen=True, gc=False):
@@ -55,8 +72,8 @@ class Append(Struct, frozen=True):
 class Restored:
     """What a gathering starts from: a snapshot, the ops after it, and recent sync ids.
 
-    `seq` is the seq of the last op (0 for a new gathering); `ops` end there and begin
-    after the snapshot's seq (at 1 without one); `recent` are the newest syncs, oldest
+    `seq` is the seq of the last op (0 for a new gathering), `epoch` its epoch; `ops` end there and
+    begin after the snapshot's seq (at 1 without one); `recent` are the newest syncs, oldest
     first, and `has_older` tells whether the store knows more than those.
     """
 
@@ -65,3 +82,4 @@ class Restored:
     ops: tuple[LoggedOp, ...] = ()
     recent: tuple[SyncRecord, ...] = ()
     has_older: bool = False
+    epoch: str = ""

@@ -13,6 +13,16 @@ from squire_gatherings.values.ids import MAX_ID_LENGTH
 from squire_gatherings.values.op import Op
 
 MessageId = Annotated[str, Meta(min_length=1, max_length=MAX_ID_LENGTH)]
+Epoch = str
+"""The id of the incarnation that logged an op.
+
+Two logs that have the same op seq from the same incarnation are the same up to there (the Log
+Matching property of Raft: Ongaro and Ousterhout, In Search of an Understandable Consensus
+Algorithm, 2014, section 5.3), so `since` and its epoch together say what a client has.
+
+In what a server says, `epoch` is that of the message's last op (or of the op `seq`, with a
+snapshot); left out, it is the `incarnation` of the `joined` on this connection.
+"""
 Seq = Annotated[int, Meta(ge=0, le=2**63 - 1)]
 MAX_TOKEN_LENGTH = 8192
 
@@ -22,11 +32,17 @@ class ClientMessage(Struct, frozen=True, tag_field="type", omit_defaults=True):
 
 
 class Join(ClientMessage, frozen=True, tag="join"):
-    """The first message of a connection: `since` is the last seq that the client has."""
+    """The first message of a connection: `since` is the last seq that the client has.
+
+    `epoch` is the epoch of that op. `resume` says that the client comes back by itself after a
+    lost connection, and to which incarnation: such a join is no activity.
+    """
 
     token: Annotated[str, Meta(max_length=MAX_TOKEN_LENGTH)] | None = None
     since: Seq | None = None
     client: MessageId | None = None
+    epoch: MessageId | None = None
+    resume: MessageId | None = None
 
 
 class Fetch(ClientMessage, frozen=True, tag="fetch"):
@@ -61,7 +77,9 @@ class ServerMessage(Struct, frozen=True, tag_field="type"):
 class Joined(ServerMessage, frozen=True, tag="joined"):
     """Answer to `join`. `ops` follow the client's `since`; what doesn't fit is forwarded.
 
-    `user` is who the client is to others: what stands in their `by`.
+    `user` is who the client is to others: what stands in their `by`. `client` is there where the
+    client gave none, and the server made one. `idle_timeout` and `expires_in` (seconds) are None
+    for a gathering that never ends of idleness. A sync may have `max_ops` ops.
     """
 
     gathering: str
@@ -69,11 +87,14 @@ class Joined(ServerMessage, frozen=True, tag="joined"):
     seq: int
     role: str
     user: str | None
-    idle_timeout: float
-    expires_in: float
+    idle_timeout: float | None
+    expires_in: float | None
     snapshot: Any | UnsetType = UNSET
     ops: tuple[Op, ...] | UnsetType = UNSET
     by: tuple[str | None, ...] | UnsetType = UNSET
+    epoch: Epoch | UnsetType = UNSET
+    client: str | UnsetType = UNSET
+    max_ops: int | UnsetType = UNSET
 
 
 class Fetched(ServerMessage, frozen=True, tag="fetched"):
@@ -84,22 +105,33 @@ class Fetched(ServerMessage, frozen=True, tag="fetched"):
     snapshot: Any | UnsetType = UNSET
     ops: tuple[Op, ...] | UnsetType = UNSET
     by: tuple[str | None, ...] | UnsetType = UNSET
+    epoch: Epoch | UnsetType = UNSET
 
 
 class Synced(ServerMessage, frozen=True, tag="synced"):
-    """Answer to `sync`: its ops are durable under these seqs."""
+    """Answer to `sync`: its ops are durable under these seqs.
+
+    `ops` are what was logged, where the behaviour made something else of what was sent.
+    """
 
     id: str
     seqs: tuple[int, ...]
+    ops: tuple[Op, ...] | UnsetType = UNSET
+    epoch: Epoch | UnsetType = UNSET
 
 
 class Conflict(ServerMessage, frozen=True, tag="conflict"):
-    """Answer to `sync`: not applied; `ops` are what the client lacked, from `base` + 1."""
+    """Answer to `sync`: not applied; `ops` are what the client lacked, from `base` + 1.
+
+    `message` is why the behaviour couldn't merge.
+    """
 
     id: str
     seq: int
     ops: tuple[Op, ...]
     by: tuple[str | None, ...]
+    message: str | UnsetType = UNSET
+    epoch: Epoch | UnsetType = UNSET
 
 
 class Forward(ServerMessage, frozen=True, tag="forward"):
@@ -108,6 +140,7 @@ class Forward(ServerMessage, frozen=True, tag="forward"):
     seq: int
     by: str | None
     op: Op
+    epoch: Epoch | UnsetType = UNSET
 
 
 class ForwardBatch(ServerMessage, frozen=True, tag="forward"):
@@ -116,6 +149,7 @@ class ForwardBatch(ServerMessage, frozen=True, tag="forward"):
     seq: int
     by: tuple[str | None, ...]
     ops: tuple[Op, ...]
+    epoch: Epoch | UnsetType = UNSET
 
 
 class Error(ServerMessage, frozen=True, tag="error", omit_defaults=True):

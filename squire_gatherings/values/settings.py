@@ -59,13 +59,13 @@ class HallSettings:
     """Seconds between attempts to commit while the store is unavailable."""
 
     batch_bytes: int = field(default=256 * 1024, validator=count)
-    """How many bytes of ops one answer, forward or read from the store may carry.
+    """How many bytes one answer, forward or read from the store may carry, as encoded in JSON.
 
-    At least one op is always carried, however large.
+    At least one op is always carried, however large; a snapshot is carried whole.
     """
 
     tail_bytes: int = field(default=256 * 1024, validator=count)
-    """How many bytes of recent ops a gathering keeps in memory; older ones are in the store."""
+    """How many bytes of memory recent ops may take, about; older ones are in the store."""
 
     recent_syncs: int = field(default=256, validator=count)
     """How many recent sync ids a gathering keeps in memory; older ones are in the store."""
@@ -73,5 +73,17 @@ class HallSettings:
     snapshot_every: int = field(default=1000, validator=count)
     """How many ops after the last snapshot the next one is written."""
 
+    snapshot_bytes: int = field(default=4 * 1024 * 1024, validator=count)
+    """How many bytes of ops after the last snapshot the next one is written, if sooner."""
+
     inbox_limit: int = field(default=64, validator=count)
-    """How many messages of one onlooker may wait unprocessed before its reader waits too."""
+    """How many messages of one onlooker may wait unprocessed before its reader waits too.
+
+    What a message began (a fetch from the store) counts until it is answered.
+    """
+
+    inbox_bytes: int = field(default=512 * 1024, validator=count)
+    """What the waiting messages of one onlooker may cost in memory, about; one is always taken."""
+
+    max_ops: int = field(default=1000, validator=count)
+    """How many ops a sync may have."""

@@ -157,8 +157,9 @@ class Exchange:
             self.replica.arrived(since + 1, joined.ops, joined.by)
         else:
             self.replica.restored(joined.seq, msgspec.json.encode(joined.snapshot))
-        self._idle_timeout = joined.idle_timeout
-        self.expires_at = trio.current_time() + joined.expires_in
+        self._idle_timeout = math.inf if joined.idle_timeout is None else joined.idle_timeout
+        expires_in = math.inf if joined.expires_in is None else joined.expires_in
+        self.expires_at = trio.current_time() + expires_in
         self._queue.extend(pending.sync for pending in self.replica.pending.values())
         self._queue.extend(fetch for fetch, _ in self._fetches.values())
         self.connected = True
