@@ -42,6 +42,7 @@ class Delivery:
     nursery: trio.Nursery
     on_gone: Callable[[Onlooker], None]
     """Called with an onlooker that was given up."""
+    incarnation: str = ""
     onlookers: dict[int, Onlooker] = field(factory=dict)
     _by_client: dict[str, Onlooker] = field(factory=dict)
     _timer: trio.CancelScope | None = None
@@ -56,16 +57,22 @@ class Delivery:
         """How many forwards wait for an acknowledgement, over all onlookers."""
         return sum(onlooker.window.unacked for onlooker in self.onlookers.values())
 
-    def attach(self, onlooker: Onlooker) -> None:
-        """Take an onlooker in; an older connection of the same client is replaced."""
+    def attach(self, onlooker: Onlooker) -> bool:
+        """Take an onlooker in; an older connection of the same client is replaced.
+
+        False, and it isn't taken in, if the one that is there asked later.
+        """
         if onlooker.client is not None:
             older = self._by_client.get(onlooker.scope)
             if older is not None:
+                if older.asked > onlooker.asked > 0:
+                    return False
                 self.detach(older)
                 older.close(CloseCode.REPLACED, "replaced by a newer connection")
             self._by_client[onlooker.scope] = onlooker
         onlooker.attached = True
         self.onlookers[onlooker.number] = onlooker
+        return True
 
     def detach(self, onlooker: Onlooker) -> bool:
         """Forget an onlooker; False if it was forgotten before."""
@@ -75,6 +82,8 @@ class Delivery:
             del self._by_client[onlooker.scope]
         onlooker.attached = False
         onlooker.make_room()
+        for scope in onlooker.begun or ():
+            scope.cancel()
         return True
 
     def begin_batch(self, after: int) -> None:

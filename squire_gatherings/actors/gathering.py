@@ -9,16 +9,16 @@ import trio
 from attrs import define, field
 
 from squire_gatherings.actors.commit import Commit
-from squire_gatherings.actors.delivery import Delivery
+from squire_gatherings.actors.delivery import CROWD, Delivery
 from squire_gatherings.actors.dispersal import give_notice
 from squire_gatherings.actors.lookup import SyncLookup
-from squire_gatherings.actors.requests import JoinRequest, Requests
+from squire_gatherings.actors.requests import Request, Requests
 from squire_gatherings.actors.senders import Caller, Onlooker, Sender
-from squire_gatherings.actors.store import Append, Snapshot, Store
+from squire_gatherings.actors.store import Append, Snapshot, Store, store_trouble
 from squire_gatherings.rules.behaviour import Behaviour, encode_state, restore_state
 from squire_gatherings.rules.deadline import IdleDeadline
-from squire_gatherings.rules.op_log import OpLog
-from squire_gatherings.rules.sync_ids import LookupNeeded
+from squire_gatherings.rules.op_log import OP_OVERHEAD, OpLog
+from squire_gatherings.rules.sync_ids import LookupNeeded, SyncKey
 from squire_gatherings.values.endings import DispersalReason
 from squire_gatherings.values.errors import (
     GatheringCrashed,
@@ -26,7 +26,7 @@ from squire_gatherings.values.errors import (
     StoreUnavailable,
 )
 from squire_gatherings.values.ids import new_incarnation_id
-from squire_gatherings.values.messages import ClientMessage, Dispersed, Sync
+from squire_gatherings.values.messages import Dispersed, ServerMessage, Sync
 from squire_gatherings.values.numbers import GatheringNumbers
 from squire_gatherings.values.settings import HallSettings
 
@@ -35,7 +35,14 @@ _log = logging.getLogger(__name__)
 TURN_LIMIT = 256
 """How many messages are processed before other gatherings get their turn."""
 
-Request = ClientMessage | JoinRequest
+TURN_COST = 256 * 1024
+"""What they may cost (see `Requests.spent`): a thousand small ops, or a large message."""
+
+FOLDED_AT_ONCE = 500
+"""How many ops a restore folds before others get their turn."""
+
+MESSAGE_COST = 300
+"""What a message in the inbox takes in memory, about, besides its ops."""
 
 
 def _nobody_minds(onlooker: Onlooker) -> None:
@@ -56,9 +63,17 @@ class Gathering:
     on_gone: Callable[[str], None]
     """Called with the id last of all, when nothing is left to do."""
     incarnation: str = field(factory=new_incarnation_id)
+    refused: frozenset[SyncKey] = frozenset()
+    """Syncs that crashed an earlier incarnation."""
+    suspects: tuple[SyncKey, ...] = ()
+    """Syncs that crashed this one."""
+    is_wanted: bool = False
+    """Whether it's to stay though nobody has used it: somebody asked just for that."""
     accepting: bool = False
     reason: DispersalReason | None = None
     """Why it is to end, or ended."""
+    notice: Dispersed | None = None
+    """What its onlookers were told last."""
     processed: int = 0
     opened_at: float = 0.0
     log: OpLog = field(init=False)
@@ -86,7 +101,25 @@ class Gathering:
         self._inbox.append((sender, request))
         if isinstance(sender, Onlooker):
             sender.waiting += 1
+            if isinstance(request, Sync):
+                sender.cost += _cost(request)
         self._wake()
+
+    async def ask(self, caller: Caller, request: Request) -> ServerMessage:
+        """Put a request into the inbox, and wait for its answer, which comes whatever happens.
+
+        Raises what is wrong with it, `GatheringCrashed`, or `GatheringDispersed`, with nothing
+        done or (a sync) its outcome unknown. Cancelled, what it began is ended.
+        """
+        self.put(caller, request)
+        callers = self.requests.callers
+        callers.add(caller)
+        try:
+            return await caller.wait()
+        finally:
+            callers.discard(caller)
+            for scope in caller.begun or ():
+                scope.cancel()
 
     def next_number(self) -> int:
         """Return a number for a new onlooker, from 1 on."""
@@ -96,9 +129,24 @@ class Gathering:
     def gone(self, onlooker: Onlooker) -> None:
         """An onlooker's connection has closed. Counts as no activity."""
         if self.delivery.detach(onlooker) and not self.delivery.onlookers:
-            self.deadline.emptied(trio.current_time())
-            # The deadline may only have come nearer; elsewhere it only moves away.
-            self._scope.deadline = min(self._scope.deadline, self.deadline.at)
+            self._emptied()
+
+    def visited(self, *, counted: bool) -> None:
+        """Somebody who asked for something, or wanted in, is done. If nobody is here, it's empty.
+
+        Where nothing ever counted, it goes at once, unless it is wanted.
+        """
+        if not self.accepting or self.delivery.onlookers:
+            return
+        if not (self.processed or self.is_wanted or self._inbox):
+            self.end(DispersalReason.EMPTY)
+        elif counted or self.deadline.emptied_at is None:
+            self._emptied()
+
+    def _emptied(self) -> None:
+        self.deadline.emptied(trio.current_time())
+        # The deadline may only have come nearer; elsewhere it only moves away.
+        self._scope.deadline = min(self._scope.deadline, self.deadline.at)
 
     def end(self, reason: DispersalReason, *, by: float = math.inf) -> None:
         """Disperse now: what is in the inbox is still processed, nothing more comes in.
@@ -142,6 +190,7 @@ class Gathering:
                     self.delivery = Delivery(
                         self.id, self.settings, self.store, self.log, nursery, self.gone
                     )
+                    self.delivery.incarnation = self.incarnation
                     self.requests = Requests(self)
                     self.accepting = True
                     task_status.started()
@@ -165,14 +214,17 @@ class Gathering:
             self.on_gone(self.id)
 
     async def _restore(self) -> None:
-        restored = await self.store.load(self.id, recent_syncs=self.settings.recent_syncs)
-        self.log = OpLog(self.settings.tail_bytes, self.settings.recent_syncs)
+        with store_trouble():
+            restored = await self.store.load(self.id, recent_syncs=self.settings.recent_syncs)
+        self.log = OpLog(self.settings.tail_bytes, self.settings.recent_syncs, self.incarnation)
         try:
             if restored.snapshot is not None:
                 self._snapshot_at = restored.snapshot.seq
                 restore_state(self.behaviour, restored.snapshot.state)
-            for logged in restored.ops:
+            for number, logged in enumerate(restored.ops, start=1):
                 self.behaviour.fold(logged.op)
+                if not number % FOLDED_AT_ONCE:
+                    await trio.lowlevel.checkpoint()
         except Exception as error:
             _log.exception("gathering can't be restored", extra=self._names())
             raise GatheringCrashed(f"gathering {self.id} can't be restored") from error
@@ -225,10 +277,41 @@ class Gathering:
             elif self.reason is not None:
                 return self.reason
             elif trio.current_time() >= self.deadline.at:
-                # The point of no return: no checkpoint since the look at the inbox.
-                self.accepting = False
-                empty = self.deadline.is_empty_case
-                return DispersalReason.EMPTY if empty else DispersalReason.IDLE
+                if self.requests.reading:
+                    self._sleeper = task
+                    await trio.lowlevel.wait_task_rescheduled(self._stop_sleeping)
+                    continue
+                await self._hear_out()
+                # The point of no return: no checkpoint since this look at the inbox.
+                if self._is_over():
+                    self.accepting = False
+                    empty = self.deadline.is_empty_case
+                    return DispersalReason.EMPTY if empty else DispersalReason.IDLE
+
+    def _is_over(self) -> bool:
+        """Whether the deadline has passed, and nothing is left to be done."""
+        if self._inbox or self.reason is not None or self.requests.reading:
+            return False
+        return trio.current_time() >= self.deadline.at
+
+    def finished_reading(self) -> None:
+        """A request that had to wait for the store is processed only now."""
+        self.deadline.processed(trio.current_time())
+        self._wake()
+
+    async def _hear_out(self) -> None:
+        """Take in what reached this host before the deadline, and nobody has read yet.
+
+        A timer fires when it can, which may be late (a pause of the machine, a slow fold), and
+        in the same turn in which a message becomes readable.
+        """
+        # Tasks that wait for a stream of theirs are woken in the first turn, and run by the next.
+        await trio.lowlevel.checkpoint()
+        await trio.lowlevel.checkpoint()
+        for number, onlooker in enumerate(tuple(self.delivery.onlookers.values()), start=1):
+            onlooker.read_arrived()
+            if not number % CROWD:
+                await trio.lowlevel.checkpoint()
 
     def _wake(self) -> None:
         if self._sleeper is not None:
@@ -243,6 +326,7 @@ class Gathering:
         """Process what has arrived, without a checkpoint."""
         taken = counted = 0
         requests = self.requests
+        requests.spent = 0
         try:
             for sender, request in self._inbox[:TURN_LIMIT]:
                 requests.current = sender
@@ -250,8 +334,12 @@ class Gathering:
                 counted += requests.process(sender, request)
                 if isinstance(sender, Onlooker):
                     sender.waiting -= 1
+                    if not sender.waiting:
+                        sender.cost = 0
                     if sender.room is not None:
                         sender.make_room()
+                if requests.spent > TURN_COST:
+                    break
         except LookupNeeded:
             taken -= 1
             self.lookup.prepare(
@@ -259,6 +347,10 @@ class Gathering:
                 for sender, request in islice(self._inbox, taken, TURN_LIMIT)
                 if isinstance(request, Sync) and sender.identity.may_submit
             )
+        except Exception:
+            if isinstance(request, Sync):
+                self.suspects = ((sender.scope, request.id),)
+            raise
         finally:
             # Also when the behaviour raises: the rest is for the next incarnation.
             del self._inbox[:taken]
@@ -283,9 +375,17 @@ class Gathering:
     def _append(self) -> Append:
         ops, syncs = self.log.uncommitted()
         snapshot = None
-        if self.log.seq >= self._snapshot_at:
-            snapshot = Snapshot(self.log.seq, encode_state(self.behaviour))
+        if self._is_snapshot_due():
+            try:
+                snapshot = Snapshot(self.log.seq, encode_state(self.behaviour))
+            except Exception:
+                # Which of them made a state that can't be put down isn't known.
+                self.suspects = tuple((one.scope, one.id) for one in syncs)
+                raise
         return Append(self.id, self.log.committed + 1, ops, syncs, snapshot)
+
+    def _is_snapshot_due(self) -> bool:
+        return self.log.seq >= self._snapshot_at or self.log.grown > self.settings.snapshot_bytes
 
     def _finish_commit(self, now: float) -> None:
         """What was added is durable, or those who asked are told that it isn't (yet)."""
@@ -309,8 +409,9 @@ class Gathering:
 
     def _committed(self, now: float) -> None:
         self._commit_retry_at = math.inf
-        if self.log.seq >= self._snapshot_at:
+        if self._is_snapshot_due():
             self._snapshot_at = self.log.seq + self.settings.snapshot_every
+            self.log.snapshotted()
         self.delivery.begin_batch(self.log.committed)
         self.log.commit()
         self.requests.finish(now)
@@ -322,13 +423,11 @@ class Gathering:
         crashed = reason is DispersalReason.CRASHED
         lost = GatheringCrashed(f"gathering {self.id} crashed while it worked on this")
         ended = GatheringDispersed(f"gathering {self.id} has dispersed")
-        self.requests.abandon(lost if crashed else ended)
-        for sender, _ in self._inbox:
-            if isinstance(sender, Caller):
-                sender.fail(ended)
+        self.requests.abandon(lost if crashed else ended, ended)
         self._inbox.clear()
         idle_for = trio.current_time() - self.deadline.last_processed_at
         notice = Dispersed(self.id, self.incarnation, reason, self.log.committed, idle_for)
+        self.notice = notice
         onlookers = tuple(self.delivery.onlookers.values())
         for onlooker in onlookers:
             self.delivery.detach(onlooker)
@@ -338,3 +437,11 @@ class Gathering:
 
     def _names(self) -> dict[str, object]:
         return {"gathering": self.id, "incarnation": self.incarnation}
+
+
+def _cost(sync: Sync) -> int:
+    """Return what a sync in the inbox takes in memory, about."""
+    ops = sync.ops
+    if len(ops) == 1:
+        return MESSAGE_COST + OP_OVERHEAD + len(ops[0].json)
+    return MESSAGE_COST + sum(OP_OVERHEAD + len(op.json) for op in ops)

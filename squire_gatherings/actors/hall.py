@@ -2,6 +2,7 @@
 
 import logging
 import secrets
+import weakref
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import asynccontextmanager
@@ -12,20 +13,33 @@ from attrs import define, evolve, field
 
 from squire_gatherings.actors.connection import Connection
 from squire_gatherings.actors.gathering import Gathering
+from squire_gatherings.actors.lives import Endings, Life
 from squire_gatherings.actors.membership import Membership
 from squire_gatherings.actors.nurseries import open_hidden_nursery
-from squire_gatherings.actors.requests import JoinRequest
+from squire_gatherings.actors.requests import JoinRequest, Request
 from squire_gatherings.actors.senders import Caller, Onlooker, sync_scope
-from squire_gatherings.actors.store import Store
+from squire_gatherings.actors.store import Store, store_trouble
 from squire_gatherings.rules.behaviour import Behaviour, LogBehaviour
 from squire_gatherings.rules.delivery_window import DeliveryWindow
+from squire_gatherings.rules.poison import Poison
 from squire_gatherings.values.endings import DispersalReason
-from squire_gatherings.values.errors import GatheringDispersed, GatheringsError, HallClosed
+from squire_gatherings.values.errors import (
+    GatheringDispersed,
+    GatheringsError,
+    HallClosed,
+    LogReplaced,
+    TooBig,
+)
 from squire_gatherings.values.identity import ANONYMOUS, Identity
-from squire_gatherings.values.ids import check_gathering_id
+from squire_gatherings.values.ids import (
+    MAX_ID_LENGTH,
+    check_gathering_id,
+    new_client_id,
+    new_hall_mark,
+    new_incarnation_id,
+)
 from squire_gatherings.values.log import LoggedOp
 from squire_gatherings.values.messages import (
-    ClientMessage,
     Fetch,
     Fetched,
     Joined,
@@ -35,7 +49,9 @@ from squire_gatherings.values.messages import (
 )
 from squire_gatherings.values.numbers import GatheringNumbers, HallNumbers
 from squire_gatherings.values.op import Op
+from squire_gatherings.values.outgoing import Outgoing
 from squire_gatherings.values.settings import HallSettings
+from squire_gatherings.values.text import check_text
 
 _log = logging.getLogger(__name__)
 
@@ -49,46 +65,15 @@ async def admit_everybody(token: str | None, gathering_id: str) -> Identity:
 
 
 @define(eq=False)
-class _Life:
-    """The registry's entry for an incarnation, from before its restore until it is reaped."""
-
-    gathering: Gathering
-    opened: bool = False
-    """Whether the opening is over, be it with `error`."""
-    gone: bool = False
-    error: GatheringsError | None = None
-    _changed: trio.Event | None = None
-    """Made for whoever waits, which is seldom: an event in each life would be its largest part."""
-
-    def tell(self) -> None:
-        """Wake whoever waits."""
-        if self._changed is not None:
-            self._changed.set()
-            self._changed = None
-
-    async def wait_opened(self) -> None:
-        """Wait until the opening is over."""
-        while not self.opened:
-            await self._wait()
-
-    async def wait_gone(self) -> None:
-        """Wait until it is reaped."""
-        while not self.gone:
-            await self._wait()
-
-    async def _wait(self) -> None:
-        if self._changed is None:
-            self._changed = trio.Event()
-        await self._changed.wait()
-
-
-@define(eq=False)
 class Hall:
     """The gatherings of one process. Made by `open_hall`.
 
     Every method that takes a gathering id raises `BadGatheringId` if it can't be one and
     `HallClosed` once the hall is closing; those that open the gathering also raise
     `StoreUnavailable`, or `GatheringCrashed` when its behaviour fails to restore it.
+
+    Every async method is a checkpoint, also where it need not wait. One that is cancelled
+    before it began has done nothing; its docstring says what else cancellation does.
     """
 
     settings: HallSettings
@@ -96,10 +81,14 @@ class Hall:
     _behaviour: Callable[[], Behaviour]
     _authenticate: Authenticate
     _nursery: trio.Nursery
-    _lives: dict[str, _Life] = field(factory=dict)
+    _lives: dict[str, Life] = field(factory=dict)
     _closed: bool = False
     _opened: int = 0
     _ended: Counter[str] = field(factory=Counter)
+    _asked: int = 0
+    """How many joins were asked for."""
+    _poison: Poison = field(factory=Poison)
+    _endings: Endings = field(factory=lambda: Endings(new_hall_mark()))
 
     # Joining.
 
@@ -112,44 +101,72 @@ class Hall:
         client: str | None = None,
         token: str | None = None,
         identity: Identity | None = None,
+        epoch: str | None = None,
+        resume: str | None = None,
     ) -> Membership:
         """Join a gathering, which is opened if need be; `joined` goes to the connection.
 
-        `since` is the last seq that the client has, `client` its own random id. With an
-        `identity` the caller vouches for who it is; otherwise `token` is authenticated.
-        A join that meets a gathering while it disperses waits for the next incarnation.
-        Raises `Unauthorized`, and `BadBase` when `since` lies beyond the log. When
-        cancelled, the connection isn't in the gathering.
+        `since` is the last seq that the client has, and `epoch` that op's epoch; `client` is its
+        own random id, which is made and told in `joined` if it has none. With an `identity` the
+        caller vouches for who it is; otherwise `token` is authenticated. `resume` is the
+        incarnation to which a client returns by itself, with nothing new: that is no activity,
+        and doesn't wake a gathering that has ended meanwhile.
+
+        A join that meets a gathering while it disperses waits for the next incarnation. Of
+        several connections of the same `client` the one that asked last is in it. Raises
+        `Unauthorized`, `Replaced` when another one asked later, `BadBase` when `since` lies
+        beyond the log and `LogReplaced` when the log isn't that of `epoch`; `GatheringDispersed`,
+        after the notice was sent and the connection closed, when `resume` has ended.
+        When cancelled, the connection isn't in the gathering.
         """
         check_gathering_id(gathering_id)
+        await trio.lowlevel.checkpoint_if_cancelled()
+        self._asked += 1
+        asked = self._asked
         if identity is None:
             identity = await self._authenticate(token, gathering_id)
+        made = new_client_id() if client is None else None
+        client = made or client
         scope = sync_scope(identity.user, client)
         settings = self.settings
-        while True:
-            gathering = await self._find(gathering_id)
-            page = await self._page(gathering, since)
-            window = DeliveryWindow(settings.retry_interval, settings.retry_limit, 0)
-            number = gathering.next_number()
-            onlooker = Onlooker(number, connection, identity, client, scope, window)
-            request = JoinRequest(onlooker, since, page)
-            caller = Caller(identity, scope)
-            try:
-                gathering.put(caller, request)
-                joined = await caller.wait()
-            except GatheringDispersed:
-                continue
-            except trio.Cancelled:
-                request.abandoned = True
-                if onlooker.attached:
-                    gathering.gone(onlooker)
-                raise
-            assert isinstance(joined, Joined)
-            return Membership(gathering_id, joined.incarnation, self, gathering, onlooker)
+        try:
+            while True:
+                if resume is not None:
+                    await self._check_resumable(gathering_id, connection, resume, since)
+                gathering = await self._find(gathering_id)
+                page = await self._page(gathering, since, epoch)
+                window = DeliveryWindow(settings.retry_interval, settings.retry_limit, 0)
+                number = gathering.next_number()
+                onlooker = Onlooker(number, connection, identity, client, scope, window)
+                onlooker.asked = asked
+                request = JoinRequest(onlooker, since, page, epoch, made, resume is None)
+                try:
+                    joined = await gathering.ask(Caller(identity, scope), request)
+                except GatheringDispersed:
+                    continue
+                except trio.Cancelled:
+                    request.abandoned = True
+                    if onlooker.attached:
+                        gathering.gone(onlooker)
+                    raise
+                assert isinstance(joined, Joined)
+                return Membership(
+                    gathering_id, joined.incarnation, self, weakref.ref(gathering), onlooker
+                )
+        finally:
+            self._visited(gathering_id, counted=False)
 
     async def open(self, gathering_id: str) -> None:
-        """Open a gathering unless it is open. Nobody need ever join: it disperses, too."""
-        await self._find(check_gathering_id(gathering_id))
+        """Open a gathering unless it is open. Nobody need ever join: it disperses, too.
+
+        Cancelled, the opening is given up, unless somebody else waits for it, too.
+        """
+        check_gathering_id(gathering_id)
+        await trio.lowlevel.checkpoint_if_cancelled()
+        gathering = await self._find(gathering_id)
+        gathering.is_wanted = True
+        self._visited(gathering_id, counted=False)
+        await trio.lowlevel.cancel_shielded_checkpoint()
 
     # Asking without a connection.
 
@@ -164,33 +181,46 @@ class Hall:
     ) -> tuple[int, ...]:
         """Submit ops as a sync of its own; return their seqs once they are durable.
 
-        Without a `base` it is whatever the log's end is now. With a `sync_id`, ids of
-        the same user are applied once, however often they are submitted. Raises
-        `OpRejected`, `OpConflict`, `Forbidden`, `BadBase`, `SyncIdReused`, and
-        `ValueError` for ops that aren't JSON. When cancelled, the ops may or may not be
+        Without a `base` it is whatever the log's end is when they are judged. With a `sync_id`
+        (1 to 128 characters), ids of the same user are applied once, however often they are
+        submitted. Raises `OpRejected`, `OpConflict`, `Forbidden`, `BadBase`, `SyncIdReused`,
+        `TooBig` for more than `max_ops` ops, and `ValueError` for ops that aren't JSON, and for
+        a `base` or `sync_id` that can't be one. When cancelled, the ops may or may not be
         applied.
         """
-        sync = Sync(sync_id or secrets.token_hex(16), base or 0, tuple(Op.of(op) for op in ops))
-        if not sync.ops:
+        if sync_id is None:
+            sync_id = secrets.token_hex(16)
+        check_text(sync_id, "a sync id", MAX_ID_LENGTH)
+        made: list[Op] = []
+        for op in ops:
+            if len(made) == self.settings.max_ops:
+                raise TooBig(f"a sync has at most {self.settings.max_ops} ops")
+            made.append(Op.of(op))
+        if not made:
             raise ValueError("a sync has at least one op")
-        scope = sync_scope(identity.user, None)
-        synced = await self._ask(gathering_id, sync, identity, scope, at_end=base is None)
+        sync = Sync(sync_id, 0 if base is None else _check_seq(base, "base"), tuple(made))
+        synced = await self._ask(gathering_id, sync, identity, at_end=base is None)
         assert isinstance(synced, Synced)
         return synced.seqs
 
     async def fetch(
         self, gathering_id: str, *, since: int | None = None, identity: Identity = ANONYMOUS
     ) -> Fetched:
-        """Read the ops after `since`, or a snapshot. Counts as activity; see `snapshot`."""
-        fetched = await self._ask(
-            gathering_id, Fetch("fetch", since), identity, sync_scope(identity.user, None)
-        )
+        """Read the ops after `since`, or a snapshot. Counts as activity; see `snapshot`.
+
+        Of the ops as many as fit into one message (`batch_bytes`); where they end before `seq`,
+        fetch again. Raises `BadBase` when `since` lies beyond the log, `ValueError` where it
+        can't be a seq. When cancelled, nothing is read any more.
+        """
+        if since is not None:
+            _check_seq(since, "since")
+        fetched = await self._ask(gathering_id, Fetch("fetch", since), identity)
         assert isinstance(fetched, Fetched)
         return fetched
 
     async def pass_on(self, gathering_id: str, onlooker: Onlooker, sync: Sync) -> None:
         """Have the living incarnation serve a sync whose own incarnation has ended."""
-        await self._ask(gathering_id, sync, onlooker.identity, onlooker.scope)
+        await self._ask(gathering_id, sync, onlooker.identity, scope=onlooker.scope)
 
     # Ending.
 
@@ -201,8 +231,11 @@ class Hall:
 
         What it has in its inbox is processed before. When cancelled, it goes on dispersing.
         """
-        life = self._lives.get(check_gathering_id(gathering_id))
+        check_gathering_id(gathering_id)
+        await trio.lowlevel.checkpoint_if_cancelled()
+        life = self._lives.get(gathering_id)
         if life is None:
+            await trio.lowlevel.cancel_shielded_checkpoint()
             return False
         await life.wait_opened()
         life.gathering.end(reason)
@@ -214,7 +247,9 @@ class Hall:
 
         What still processes a message after `close_grace` seconds is cancelled. Returns
         when all is gone, which no client can delay any further. Later calls do the same.
+        Cancelled, the closing goes on by itself, but for what is still processed.
         """
+        await trio.lowlevel.checkpoint_if_cancelled()
         self._closed = True
         by = trio.current_time() + self.settings.close_grace
         with trio.move_on_at(by):
@@ -228,6 +263,7 @@ class Hall:
         self._nursery.cancel_scope.cancel()
         while self._lives:
             await next(iter(self._lives.values())).wait_gone()
+        await trio.lowlevel.cancel_shielded_checkpoint()
 
     # Looking on: counts as no activity.
 
@@ -273,9 +309,15 @@ class Hall:
 
     async def _start(self, gathering_id: str) -> None:
         gathering = Gathering(
-            gathering_id, self.settings, self.store, self._behaviour(), self._reap
+            gathering_id,
+            self.settings,
+            self.store,
+            self._behaviour(),
+            self._reap,
+            incarnation=new_incarnation_id(self._endings.mark),
+            refused=self._poison.of(gathering_id),
         )
-        life = self._lives[gathering_id] = _Life(gathering)
+        life = self._lives[gathering_id] = Life(gathering)
         try:
             await self._nursery.start(gathering.run, name=f"gathering {gathering_id}")
         except GatheringsError as error:
@@ -290,42 +332,102 @@ class Hall:
 
     def _reap(self, gathering_id: str) -> None:
         life = self._lives.pop(gathering_id)
-        if life.gathering.reason is not None:
-            self._ended[life.gathering.reason] += 1
+        gathering = life.gathering
+        if gathering.reason is not None:
+            self._ended[gathering.reason] += 1
+        if gathering.notice is not None:
+            self._endings.remember(gathering.notice)
+        if gathering.suspects:
+            self._poison.remember(gathering_id, gathering.suspects)
         life.gone = True
         life.tell()
 
-    async def _page(self, gathering: Gathering, since: int | None) -> tuple[LoggedOp, ...]:
+    def _visited(self, gathering_id: str, *, counted: bool) -> None:
+        """Somebody who opened the gathering, if need be, wants nothing more of it."""
+        life = self._lives.get(gathering_id)
+        if life is not None:
+            life.gathering.visited(counted=counted)
+
+    async def _check_resumable(
+        self, gathering_id: str, connection: Connection, resume: str, since: int | None
+    ) -> None:
+        """Tell a client that returns to an incarnation that has ended, and raise."""
+        life = self._lives.get(gathering_id)
+        if life is not None and life.opened and not life.gathering.accepting:
+            await life.wait_gone()
+            life = self._lives.get(gathering_id)
+        if life is not None or self._closed:
+            return
+        notice = self._endings.notice_of(gathering_id, resume, since)
+        if notice is not None:
+            reason = DispersalReason(notice.reason)
+            connection.send(Outgoing(notice))
+            connection.close(reason.close_code, reason)
+            raise GatheringDispersed(f"gathering {gathering_id} has dispersed")
+
+    async def _page(
+        self, gathering: Gathering, since: int | None, epoch: str | None
+    ) -> tuple[LoggedOp, ...]:
+        """Read what a joining client lacks and only the store has.
+
+        Raises `LogReplaced` where the client knows another log.
+        """
+        log = gathering.log
         after = since or 0
-        if gathering.behaviour.serves_snapshots or after + 1 >= gathering.log.tail_start:
-            return ()
-        return await self.store.read(
-            gathering.id,
-            after=after,
-            up_to=gathering.log.committed,
-            max_bytes=self.settings.batch_bytes,
-        )
+        expected = epoch if after else None
+        page: tuple[LoggedOp, ...] = ()
+        is_served = not gathering.behaviour.serves_snapshots and after + 1 < log.tail_start
+        found = log.epoch_of(after)
+        if is_served or (expected is not None and found is None and after < log.tail_start):
+            with store_trouble():
+                # From the client's last op on: its epoch says whether it's the same log.
+                page = await self.store.read(
+                    gathering.id,
+                    after=max(0, after - 1),
+                    up_to=log.committed if is_served else after,
+                    max_bytes=self.settings.batch_bytes,
+                )
+            if after:
+                found = page[0].epoch if page else None
+                page = page[1:]
+            if is_served and after and not page:
+                # The client's last op alone filled it.
+                with store_trouble():
+                    page = await self.store.read(
+                        gathering.id,
+                        after=after,
+                        up_to=log.committed,
+                        max_bytes=self.settings.batch_bytes,
+                    )
+        if expected is not None and after <= log.committed and found != expected:
+            raise LogReplaced(f"op {after} isn't the one that the client has: it's another log")
+        return page
 
     async def _ask(
         self,
         gathering_id: str,
-        message: ClientMessage,
+        request: Request,
         identity: Identity,
-        scope: str,
         *,
+        scope: str | None = None,
         at_end: bool = False,
     ) -> ServerMessage:
         check_gathering_id(gathering_id)
-        while True:
-            gathering = await self._find(gathering_id)
-            caller = Caller(identity, scope)
-            if at_end and isinstance(message, Sync):
-                message = Sync(message.id, gathering.log.seq, message.ops)
-            try:
-                gathering.put(caller, message)
-                return await caller.wait()
-            except GatheringDispersed:
-                continue
+        await trio.lowlevel.checkpoint_if_cancelled()
+        caller = Caller(identity, scope or sync_scope(identity.user, None), at_end=at_end)
+        counted = False
+        try:
+            while True:
+                gathering = await self._find(gathering_id)
+                try:
+                    answer = await gathering.ask(caller, request)
+                except GatheringDispersed:
+                    caller = caller.again()
+                    continue
+                counted = True
+                return answer
+        finally:
+            self._visited(gathering_id, counted=counted)
 
 
 @asynccontextmanager
@@ -361,3 +463,10 @@ async def _hold_nursery(*, task_status: trio.TaskStatus[trio.Nursery]) -> None:
     async with trio.open_nursery() as nursery:
         task_status.started(nursery)
         await trio.sleep_forever()
+
+
+def _check_seq(seq: object, what: str) -> int:
+    """Return what can be a seq. Raises `ValueError`."""
+    if not isinstance(seq, int) or isinstance(seq, bool) or not 0 <= seq < 2**63:
+        raise ValueError(f"{what} is a whole number from 0 on, not {seq!r}")
+    return seq

@@ -7,7 +7,7 @@ from itertools import islice
 
 from attrs import define, field
 
-from squire_gatherings.actors.store import Store
+from squire_gatherings.actors.store import Store, store_trouble
 from squire_gatherings.rules.sync_ids import LookupNeeded, SyncIds, SyncKey
 from squire_gatherings.values.errors import StoreUnavailable
 from squire_gatherings.values.log import SyncRecord
@@ -57,11 +57,12 @@ class SyncLookup:
         # What nobody asked for in the meantime would never be asked for any more.
         self._found.clear()
         try:
-            for scope in self.syncs.unasked(keys):
-                ids = await self.store.sync_ids(self.gathering, scope, limit=SCOPE_LIMIT + 1)
-                self.syncs.told(scope, ids, is_all=len(ids) <= SCOPE_LIMIT)
-            keys = tuple(filter(self._is_unknown, keys))
-            found = await self.store.find_syncs(self.gathering, keys) if keys else {}
+            with store_trouble():
+                for scope in self.syncs.unasked(keys):
+                    ids = await self.store.sync_ids(self.gathering, scope, limit=SCOPE_LIMIT + 1)
+                    self.syncs.told(scope, ids, is_all=len(ids) <= SCOPE_LIMIT)
+                keys = tuple(filter(self._is_unknown, keys))
+                found = await self.store.find_syncs(self.gathering, keys) if keys else {}
         except StoreUnavailable as error:
             self._found.update(dict.fromkeys(keys, error))
         else:

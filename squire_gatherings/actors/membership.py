@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import weakref
 from typing import TYPE_CHECKING
 
 import trio
@@ -11,6 +12,7 @@ from attrs import define
 from squire_gatherings.actors.gathering import Gathering
 from squire_gatherings.actors.senders import Onlooker
 from squire_gatherings.values.errors import GatheringsError
+from squire_gatherings.values.identity import Identity
 from squire_gatherings.values.messages import ClientMessage, Sync
 
 if TYPE_CHECKING:
@@ -24,13 +26,21 @@ class Membership:
     A sync that comes after the point of no return is served by the next incarnation,
     though its answer finds no connection any more: the client repeats it with the same
     id and is answered then. Other late messages mean nothing to the next incarnation.
+
+    It keeps no gathering alive: who holds a membership after the end holds nothing else.
     """
 
     gathering_id: str
     incarnation: str
     _hall: Hall
-    _gathering: Gathering | None
+    _gathering: weakref.ref[Gathering] | None
+    """None once the onlooker is out of it."""
     _onlooker: Onlooker
+
+    @property
+    def identity(self) -> Identity:
+        """Who the onlooker is."""
+        return self._onlooker.identity
 
     def deliver_nowait(self, message: ClientMessage) -> None:
         """Put a message of this onlooker into the inbox.
@@ -38,30 +48,41 @@ class Membership:
         Raises `trio.WouldBlock` when it must wait: too many of this onlooker's messages
         are unprocessed, or the next incarnation is needed; call `deliver` then.
         """
-        gathering = self._living()
-        if gathering is None:
-            if self._gathering is None or not isinstance(message, Sync):
-                return
-            raise trio.WouldBlock
+        if self._gathering is None:
+            return
         onlooker = self._onlooker
-        if onlooker.waiting >= gathering.settings.inbox_limit:
+        gathering = self._gathering()
+        if gathering is None or not gathering.accepting:
+            if isinstance(message, Sync):
+                raise trio.WouldBlock
+            return
+        if not onlooker.attached:
+            # It left, was replaced or was given up: its gathering goes on without it.
+            self._gathering = None
+            return
+        settings = gathering.settings
+        if onlooker.waiting and (
+            onlooker.waiting >= settings.inbox_limit or onlooker.cost >= settings.inbox_bytes
+        ):
             raise trio.WouldBlock
         gathering.put(onlooker, message)
 
     async def deliver(self, message: ClientMessage) -> None:
         """Put a message into the inbox; wait while too many of this onlooker's are there.
 
-        Never raises because the gathering ended. When cancelled, the message wasn't
+        Never raises because the gathering ended. A checkpoint. When cancelled, the message wasn't
         taken, or is a sync that the next incarnation may or may not apply: repeat it.
         """
+        await trio.lowlevel.checkpoint_if_cancelled()
         while True:
             try:
                 self.deliver_nowait(message)
             except trio.WouldBlock:
                 pass
             else:
+                await trio.lowlevel.cancel_shielded_checkpoint()
                 return
-            if self._living() is None:
+            if self._is_late():
                 break
             if self._onlooker.room is None:
                 self._onlooker.room = trio.Event()
@@ -73,16 +94,11 @@ class Membership:
 
     def detach(self) -> None:
         """The connection has ended: the gathering forgets it. Later calls do nothing."""
-        gathering, self._gathering = self._gathering, None
+        gathering = None if self._gathering is None else self._gathering()
+        self._gathering = None
         if gathering is not None:
             gathering.gone(self._onlooker)
 
-    def _living(self) -> Gathering | None:
-        gathering = self._gathering
-        if gathering is None or not gathering.accepting:
-            return None
-        if not self._onlooker.attached:
-            # It left, was replaced or was given up: its gathering goes on without it.
-            self._gathering = None
-            return None
-        return gathering
+    def _is_late(self) -> bool:
+        gathering = None if self._gathering is None else self._gathering()
+        return gathering is None or not gathering.accepting

@@ -6,6 +6,7 @@ answer is *deferred*.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -13,9 +14,11 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import trio
 from attrs import define, field
+from msgspec import UNSET, UnsetType
 
 from squire_gatherings.actors.senders import Caller, Onlooker, Sender
-from squire_gatherings.rules.behaviour import Submission, encode_state
+from squire_gatherings.actors.store import store_trouble
+from squire_gatherings.rules.behaviour import Submission, encode_state, fold_all, judged
 from squire_gatherings.rules.op_log import fingerprint
 from squire_gatherings.rules.sync_ids import LookupNeeded
 from squire_gatherings.values.endings import CloseCode
@@ -24,11 +27,14 @@ from squire_gatherings.values.errors import (
     BadRequest,
     Forbidden,
     GatheringsError,
+    LogReplaced,
     OpConflict,
     OpRejected,
+    Replaced,
     StoreUnavailable,
+    TooBig,
 )
-from squire_gatherings.values.log import LoggedOp
+from squire_gatherings.values.log import LoggedOp, SyncRecord
 from squire_gatherings.values.messages import (
     Ack,
     ClientMessage,
@@ -41,11 +47,21 @@ from squire_gatherings.values.messages import (
     Sync,
     Synced,
 )
+from squire_gatherings.values.op import Op
 
 if TYPE_CHECKING:
     from squire_gatherings.actors.gathering import Gathering
 
 Ops = Sequence[LoggedOp]
+
+READS_AT_ONCE = 4
+"""How many pages one gathering reads for those who fetch: the store serves others, too."""
+
+WHOLE = 2**62
+"""In place of a number of bytes, where everything is wanted."""
+
+ENTRY_COST = 100
+"""What an op in an answer costs besides its bytes, in bytes that take as long."""
 
 
 @define(eq=False)
@@ -56,8 +72,16 @@ class JoinRequest:
     since: int | None
     page: tuple[LoggedOp, ...] = ()
     """Ops after `since` from the store, where they are older than memory."""
+    epoch: str | None = None
+    """What the client takes for the epoch of the op `since`."""
+    made_client: str | None = None
+    """The id that was made for a client that has given none."""
+    is_activity: bool = True
     abandoned: bool = False
     """The task that asked was cancelled."""
+
+
+Request = ClientMessage | JoinRequest
 
 
 class Deferred(msgspec.Struct, eq=False):
@@ -80,9 +104,16 @@ class Requests:
     """Why the last commit failed; while set, only what is durable is shown."""
     current: Sender | None = None
     """Whose message is being processed: that one caused it, should the behaviour raise."""
+    spent: int = 0
+    """What was processed in this turn, in bytes that take about as long."""
+    callers: set[Caller] = field(factory=set)
+    """All who have asked and aren't answered. Each is, at the latest by `abandon`."""
     _deferred: list[Deferred] = field(factory=list)
+    reading: int = 0
+    """How many requests wait for a page from the store."""
+    _reads: trio.CapacityLimiter | None = None
 
-    def process(self, sender: Sender, request: ClientMessage | JoinRequest) -> bool:
+    def process(self, sender: Sender, request: Request) -> bool:
         """Process one message; return whether it counts as activity.
 
         Raises `LookupNeeded`, with nothing done, where the store must be asked first.
@@ -119,11 +150,16 @@ class Requests:
                 one.sender.fail(error, one.request_id)
         self._deferred = [one for one in self._deferred if one.keep]
 
-    def abandon(self, error: GatheringsError) -> None:
-        """The gathering ends: nothing that waits will be answered."""
+    def abandon(self, lost: GatheringsError, ended: GatheringsError) -> None:
+        """The gathering ends: tell all who have asked and weren't answered.
+
+        Those whose requests were being processed are told `lost`, all others `ended`.
+        """
         for sender in (*(one.sender for one in self._deferred), self.current):
             if isinstance(sender, Caller):
-                sender.fail(error)
+                sender.fail(lost)
+        for caller in self.callers:
+            caller.fail(ended)
         self._deferred.clear()
 
     def _defer(
@@ -163,16 +199,18 @@ class Requests:
         return True
 
     def _fetch(self, sender: Sender, fetch: Fetch) -> bool:
+        if isinstance(sender, Onlooker) and not sender.attached:
+            return False
         seq = self._visible
         since = fetch.since
         if since is None and self.gathering.behaviour.serves_snapshots:
-            fetched = Fetched(fetch.id, seq, snapshot=self._snapshot())
+            fetched = Fetched(fetch.id, seq, snapshot=self._snapshot(), epoch=self._epoch(seq))
             self._defer(sender, fetch.id, lambda _: sender.answer(fetched))
             return True
         since = since or 0
         self.gathering.log.check_seq(since, "since")
         self._answer_with_ops(
-            sender, fetch.id, since, seq, lambda ops: Fetched(fetch.id, seq, **_shown(ops))
+            sender, fetch.id, since, seq, lambda ops: Fetched(fetch.id, seq, **self._shown(ops))
         )
         return True
 
@@ -181,6 +219,9 @@ class Requests:
         log = gathering.log
         if not sender.identity.may_submit:
             raise Forbidden("observers may not submit ops")
+        if len(sync.ops) > gathering.settings.max_ops:
+            most = gathering.settings.max_ops
+            raise TooBig(f"a sync has at most {most} ops, not {len(sync.ops)}")
         key = (sender.scope, sync.id)
         try:
             record = log.syncs.find(key)
@@ -190,46 +231,70 @@ class Requests:
             log.same(record, sync)
             if self.trouble is not None and record.first_seq > log.committed:
                 raise StoreUnavailable(f"kept, but not durable yet: {self.trouble}")
+            self._repeat(sender, sync, record)
+            return True
+        if self.trouble is not None:
+            raise StoreUnavailable(f"not taken, try again: {self.trouble}")
+        if key in gathering.refused:
+            raise OpRejected("the gathering crashed over this sync; it isn't taken again")
+        base = log.seq if sender.at_end else sync.base
+        if base < log.seq:
+            if sender.number and log.is_own_since(base, sender.scope):
+                base = log.seq
         else:
-            if self.trouble is not None:
-                raise StoreUnavailable(f"not taken, try again: {self.trouble}")
-            log.check_seq(sync.base, "base")
-            submission = Submission(sender.identity, sync.base, log.seq)
-            try:
-                ops = tuple(gathering.behaviour.judge(sync.ops, submission))
-            except OpConflict as conflict:
-                self._conflict(sender, sync, conflict)
-                return True
-            if len(ops) != len(sync.ops):
-                raise RuntimeError(f"judge returned {len(ops)} ops for {len(sync.ops)}")
-            for op in ops:
-                gathering.behaviour.fold(op)
-            by = sender.identity.user
-            mark = fingerprint(sync.ops)
-            record = log.add(ops, key=key, mark=mark, by=by, origin=sender.number)
+            log.check_seq(base, "base")
+        try:
+            ops = judged(gathering.behaviour, sync.ops, Submission(sender.identity, base, log.seq))
+        except OpConflict as conflict:
+            self._conflict(sender, sync, base, conflict)
+            return True
+        fold_all(gathering.behaviour, ops)
+        grown = log.grown
+        by, mark = sender.identity.user, fingerprint(sync.ops)
+        record = log.add(ops, key=key, mark=mark, by=by, origin=sender.number)
+        self.spent += log.grown - grown + record.count * ENTRY_COST
         seqs = range(record.first_seq, record.first_seq + record.count)
+        answer = _synced(sync, tuple(seqs), ops)
         # No closure: each variable of one costs every sync.
-        self._defer(sender, sync.id, partial(self._synced, sender, sync.id, seqs), keep=True)
+        self._defer(sender, sync.id, partial(self._synced, sender, answer), keep=True)
         return True
 
-    def _synced(self, sender: Sender, sync_id: str, seqs: range, now: float) -> None:
-        synced = Synced(sync_id, tuple(seqs))
+    def _repeat(self, sender: Sender, sync: Sync, record: SyncRecord) -> None:
+        """Answer a sync that was applied before as it was answered then.
+
+        What only the store has isn't read for it: whoever has joined since is given the log itself.
+        """
+        log = self.gathering.log
+        seqs = tuple(range(record.first_seq, record.first_seq + record.count))
+        answer = Synced(sync.id, seqs)
+        if seqs[0] >= log.tail_start:
+            logged = log.slice(seqs[0] - 1, seqs[-1], WHOLE, most=len(seqs))
+            answer = _synced(sync, seqs, tuple(one.op for one in logged))
+        self._defer(sender, sync.id, partial(self._synced, sender, answer), keep=True)
+
+    def _synced(self, sender: Sender, synced: Synced, now: float) -> None:
+        seqs = synced.seqs
         if isinstance(sender, Onlooker) and sender.attached:
             # Whoever is told of its own ops has been told of everything before them.
-            before = seqs.start - 1
+            before = seqs[0] - 1
             if sender.window.reached < before:
                 self.gathering.delivery.bring(sender, before, now)
             if sender.window.reached == before and not sender.paging:
-                sender.window.passed(seqs.stop - 1)
+                sender.window.passed(seqs[-1])
         sender.answer(synced)
 
-    def _conflict(self, sender: Sender, sync: Sync, conflict: OpConflict) -> None:
+    def _conflict(self, sender: Sender, sync: Sync, base: int, conflict: OpConflict) -> None:
         if isinstance(sender, Caller):
             self._defer(sender, sync.id, lambda _: sender.fail(conflict))
             return
         seq = self._visible
+        why = str(conflict)
         self._answer_with_ops(
-            sender, sync.id, sync.base, seq, lambda ops: Conflict(sync.id, seq, **_shown(ops))
+            sender,
+            sync.id,
+            base,
+            seq,
+            lambda ops: Conflict(sync.id, seq, message=why, **self._shown(ops)),
         )
 
     def _join(self, sender: Sender, request: JoinRequest) -> bool:
@@ -240,50 +305,81 @@ class Requests:
         seq = self._visible
         since = request.since
         if since is not None and since > seq:
-            raise BadBase(f"since is {since}, but the last op is {seq}")
+            why = f"since is {since}, but the last op is {seq}"
+            raise BadBase(why) if request.epoch is None else LogReplaced(why)
         snapshots = gathering.behaviour.serves_snapshots
         shown: dict[str, Any]
         if snapshots and (since is None or since + 1 < log.tail_start):
-            shown = {"snapshot": self._snapshot()}
+            shown = {"snapshot": self._snapshot(), "epoch": self._epoch(seq)}
             has = seq
         else:
             since = since or 0
             ops: Ops = request.page
             if since + 1 >= log.tail_start:
                 ops = log.slice(since, seq, gathering.settings.batch_bytes)
-            shown = _shown(ops)
             has = since + len(ops)
+            shown = self._shown(ops)
+            if has and not ops:
+                shown["epoch"] = self._epoch(has)
 
         def let_in(now: float) -> None:
             if request.abandoned:
                 return
             onlooker = request.onlooker
             onlooker.window.begin(has)
-            gathering.delivery.attach(onlooker)
+            if not gathering.delivery.attach(onlooker):
+                sender.fail(Replaced("a newer connection of the same client has joined"))
+                return
             gathering.deadline.occupied()
-            expires_in = gathering.deadline.last_processed_at + gathering.settings.idle_timeout
+            if request.is_activity:
+                # What follows tells the client the deadline as this join has moved it.
+                gathering.deadline.processed(now)
+            left = gathering.deadline.last_processed_at + gathering.settings.idle_timeout - now
             joined = Joined(
                 gathering.id,
                 gathering.incarnation,
                 seq,
                 onlooker.identity.role,
                 onlooker.identity.user,
-                gathering.settings.idle_timeout,
-                expires_in - now,
+                _finite(gathering.settings.idle_timeout),
+                _finite(left),
+                client=request.made_client or UNSET,
+                max_ops=gathering.settings.max_ops,
                 **shown,
             )
             onlooker.answer(joined)
             sender.answer(joined)
             gathering.delivery.bring(onlooker, log.committed, now)
 
-        gathering.deadline.processed(trio.current_time())
         self._defer(sender, None, let_in)
-        return True
+        return request.is_activity
 
     def _snapshot(self) -> msgspec.Raw:
         if self.trouble is not None:
             raise StoreUnavailable(str(self.trouble))
-        return msgspec.Raw(encode_state(self.gathering.behaviour))
+        state = encode_state(self.gathering.behaviour)
+        self.spent += len(state)
+        return msgspec.Raw(state)
+
+    def _epoch(self, seq: int) -> str | UnsetType:
+        """Return the epoch to be said of an op that memory knows; see `values.messages.Epoch`."""
+        epoch = self.gathering.log.epoch_of(seq)
+        if not seq or epoch == self.gathering.incarnation:
+            return UNSET
+        return epoch or ""
+
+    def _epoch_after(self, ops: Ops) -> str | UnsetType:
+        """Return the epoch to be said of the last of these ops."""
+        if not ops or ops[-1].epoch == self.gathering.incarnation:
+            return UNSET
+        return ops[-1].epoch
+
+    def _shown(self, ops: Ops) -> dict[str, Any]:
+        return {
+            "ops": tuple(one.op for one in ops),
+            "by": tuple(one.by for one in ops),
+            "epoch": self._epoch_after(ops),
+        }
 
     def _answer_with_ops(
         self,
@@ -293,17 +389,17 @@ class Requests:
         up_to: int,
         make: Callable[[Ops], ServerMessage],
     ) -> None:
-        gathering = self.gathering
-        if after + 1 < gathering.log.tail_start:
-            gathering.delivery.nursery.start_soon(
-                self._answer_from_store, sender, request_id, after, up_to, make
-            )
+        """Answer with the ops after `after`, as many as fit."""
+        log, most = self.gathering.log, self.gathering.settings.batch_bytes
+        if after + 1 < log.tail_start:
+            self._begin_reading(sender, request_id, after, up_to, make)
             return
-        entries = gathering.log.slice(after, up_to, gathering.settings.batch_bytes)
+        entries = log.slice(after, up_to, most)
+        self.spent += sum(len(one.op.json) + ENTRY_COST for one in entries)
         answer = make(entries)
         self._defer(sender, request_id, lambda _: sender.answer(answer))
 
-    async def _answer_from_store(
+    def _begin_reading(
         self,
         sender: Sender,
         request_id: str,
@@ -311,19 +407,68 @@ class Requests:
         up_to: int,
         make: Callable[[Ops], ServerMessage],
     ) -> None:
+        scope = trio.CancelScope()
+        begin(sender, scope)
+        self.reading += 1
+        self.gathering.delivery.nursery.start_soon(
+            self._answer_from_store, sender, scope, request_id, after, up_to, make
+        )
+
+    async def _answer_from_store(
+        self,
+        sender: Sender,
+        scope: trio.CancelScope,
+        request_id: str,
+        after: int,
+        up_to: int,
+        make: Callable[[Ops], ServerMessage],
+    ) -> None:
         gathering = self.gathering
+        if self._reads is None:
+            self._reads = trio.CapacityLimiter(READS_AT_ONCE)
         try:
-            page = await gathering.store.read(
-                gathering.id,
-                after=after,
-                up_to=min(up_to, gathering.log.committed),
-                max_bytes=gathering.settings.batch_bytes,
-            )
+            # Whoever asked may go meanwhile: then nobody wants it any more.
+            with scope:
+                async with self._reads:
+                    with store_trouble():
+                        page = await gathering.store.read(
+                            gathering.id,
+                            after=after,
+                            up_to=min(up_to, gathering.log.committed),
+                            max_bytes=gathering.settings.batch_bytes,
+                        )
+                sender.answer(make(page))
         except StoreUnavailable as error:
             sender.fail(error, request_id)
-        else:
-            sender.answer(make(page))
+        finally:
+            end(sender, scope)
+            self.reading -= 1
+            gathering.finished_reading()
 
 
-def _shown(ops: Ops) -> dict[str, Any]:
-    return {"ops": tuple(one.op for one in ops), "by": tuple(one.by for one in ops)}
+def begin(sender: Sender, scope: trio.CancelScope) -> None:
+    """Something was begun for `sender` that `scope` ends; it counts as a waiting message."""
+    if sender.begun is None:
+        sender.begun = set()
+    sender.begun.add(scope)
+    if isinstance(sender, Onlooker):
+        sender.waiting += 1
+
+
+def end(sender: Sender, scope: trio.CancelScope) -> None:
+    """What was begun is over."""
+    assert sender.begun is not None
+    sender.begun.discard(scope)
+    if isinstance(sender, Onlooker):
+        sender.waiting -= 1
+        sender.make_room()
+
+
+def _synced(sync: Sync, seqs: tuple[int, ...], ops: tuple[Op, ...]) -> Synced:
+    if ops is sync.ops or ops == sync.ops:
+        return Synced(sync.id, seqs)
+    return Synced(sync.id, seqs, ops=ops)
+
+
+def _finite(seconds: float) -> float | None:
+    return None if math.isinf(seconds) else seconds

@@ -1,6 +1,7 @@
 """Whoever sends a gathering a message, and how it gets its answer."""
 
 import logging
+from typing import ClassVar
 
 import trio
 from attrs import define, field
@@ -29,6 +30,10 @@ class Caller:
     identity: Identity
     scope: str
     number: int = NO_ORIGIN
+    at_end: bool = False
+    """Whether its sync builds on whatever the log's end is when it is processed."""
+    begun: set[trio.CancelScope] | None = None
+    """What was begun for it and isn't over."""
     _outcome: ServerMessage | GatheringsError | None = None
     _answered: trio.Event = field(factory=trio.Event)
 
@@ -44,6 +49,10 @@ class Caller:
             self._outcome = error
             self._answered.set()
 
+    def again(self) -> "Caller":
+        """Return one who asks the same of the next incarnation."""
+        return Caller(self.identity, self.scope, at_end=self.at_end)
+
     async def wait(self) -> ServerMessage:
         """Wait for the answer, or raise the error. Cancelling leaves the request under way."""
         await self._answered.wait()
@@ -57,6 +66,7 @@ class Caller:
 class Onlooker:
     """One connected client of one incarnation."""
 
+    at_end: ClassVar[bool] = False
     number: int
     connection: Connection
     identity: Identity
@@ -69,6 +79,12 @@ class Onlooker:
     paging: bool = False
     """Whether a task brings it ops from the store."""
     room: trio.Event | None = None
+    asked: int = 0
+    """Its place in the order in which the hall's joins were asked for."""
+    cost: int = 0
+    """What its messages in the inbox cost in memory, or did since there were none."""
+    begun: set[trio.CancelScope] | None = None
+    """What was begun for it and isn't over."""
 
     def send(self, outgoing: Outgoing) -> None:
         """Hand a message to the connection; a connection that raises is only lost itself."""
@@ -90,6 +106,13 @@ class Onlooker:
             await self.connection.flush()
         except Exception:
             self._log_failure("flush")
+
+    def read_arrived(self) -> None:
+        """Let the connection take in what has arrived, likewise."""
+        try:
+            self.connection.read_arrived()
+        except Exception:
+            self._log_failure("read_arrived")
 
     def answer(self, message: ServerMessage) -> None:
         """Send the answer to a request of this onlooker."""

@@ -1,11 +1,25 @@
 """What a hall asks of a store; squire_gatherings.edges.stores has the implementations."""
 
-from collections.abc import Callable
+import logging
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Protocol
 
+from squire_gatherings.values.errors import GatheringsError, StoreUnavailable
 from squire_gatherings.values.log import Append, LoggedOp, Restored, Snapshot, SyncRecord
 
-__all__ = ["Append", "LoggedOp", "Outcome", "Restored", "Snapshot", "Store", "SyncRecord"]
+__all__ = [
+    "Append",
+    "LoggedOp",
+    "Outcome",
+    "Restored",
+    "Snapshot",
+    "Store",
+    "SyncRecord",
+    "store_trouble",
+]
+
+_log = logging.getLogger(__name__)
 
 Outcome = Exception | None
 """What an append came to: None once it's durable, or what `append` would have raised."""
@@ -63,3 +77,18 @@ class Store(Protocol):
     async def sync_ids(self, gathering: str, scope: str, *, limit: int) -> tuple[str, ...]:
         """Return the ids of the syncs of one scope that were applied, at most `limit` of them."""
         ...
+
+
+@contextmanager
+def store_trouble() -> Iterator[None]:
+    """Around each reading of a store: whatever it raises is an error that callers expect.
+
+    What it may raise comes out as it is, anything else is logged and becomes `StoreUnavailable`.
+    """
+    try:
+        yield
+    except GatheringsError:
+        raise
+    except Exception as error:
+        _log.exception("the store failed")
+        raise StoreUnavailable(f"the store failed: {type(error).__name__}") from error

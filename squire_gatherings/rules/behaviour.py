@@ -1,16 +1,21 @@
 """Behaviour: what a program plugs in to judge ops and to fold them into a state."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, Protocol
 
 import msgspec
 
+from squire_gatherings.values.errors import GatheringsError, OpConflict, OpRejected
 from squire_gatherings.values.identity import Identity
 from squire_gatherings.values.op import Op
 
 
 class Submission(msgspec.Struct, frozen=True):
-    """The circumstances of a sync: who submits it, on what base, on top of which seq."""
+    """The circumstances of a sync: who submits it, on what base, on top of which seq.
+
+    `base` is the last seq that the submitter had. Where all that came after it are the
+    submitter's own ops, sent before these, it is `seq`: nobody lacks its own ops.
+    """
 
     identity: Identity
     base: int
@@ -18,7 +23,7 @@ class Submission(msgspec.Struct, frozen=True):
 
     @property
     def is_stale(self) -> bool:
-        """Whether the submitter lacked ops when it made these."""
+        """Whether the submitter lacked ops of others when it made these."""
         return self.base < self.seq
 
 
@@ -27,7 +32,8 @@ class Behaviour(Protocol):
 
     One object per incarnation, made by the factory that the hall was given. Its methods
     are called one at a time, may not wait, and decide from what they are given and have
-    folded alone. Any exception but those named crashes this gathering, and no other.
+    folded alone. Any exception but those named crashes this gathering, and no other: of the sync
+    that was being processed nothing is applied, and it is refused when it comes again.
     """
 
     serves_snapshots: bool
@@ -36,15 +42,16 @@ class Behaviour(Protocol):
     def judge(self, ops: Sequence[Op], submission: Submission) -> Sequence[Op]:
         """Return the ops to be logged for these, all of them or none.
 
-        They are `ops` themselves, or as many others into which they were merged with
-        what the submitter lacked. Must not change the state. Raises `OpRejected` with
-        the reason for the client, or `OpConflict` where it can't merge ops that were
-        made on an old base.
+        They are `ops` themselves, or as many others (`Op.of`) into which they were merged
+        with what the submitter lacked, who is told them. Must not change the state. Raises
+        `OpRejected` or `OpConflict` (where it can't merge ops that were made on an old base),
+        with the reason for the client. Anything else, also another number of ops or what isn't
+        an `Op`, crashes the gathering.
         """
         ...
 
     def fold(self, op: Op) -> None:
-        """Apply an op that was judged good. Not allowed to fail."""
+        """Apply an op that was judged good. Whatever it raises crashes the gathering."""
         ...
 
     def snapshot(self) -> Any:
@@ -60,9 +67,49 @@ _encode = msgspec.json.Encoder().encode
 _decode = msgspec.json.Decoder().decode
 
 
+class BehaviourFailed(Exception):
+    """A behaviour did what it isn't allowed to; says what."""
+
+
+def judged(behaviour: Behaviour, ops: tuple[Op, ...], submission: Submission) -> tuple[Op, ...]:
+    """Return what the behaviour wants logged for these ops.
+
+    Raises `OpRejected` and `OpConflict`; what else `judge` raises, or returns that it may not,
+    comes as some other exception that isn't a `GatheringsError`.
+    """
+    try:
+        found = behaviour.judge(ops, submission)
+    except (OpRejected, OpConflict):
+        raise
+    except GatheringsError as error:
+        raise BehaviourFailed(f"judge raised {error!r}") from error
+    if found is ops:
+        return ops
+    if not isinstance(found, Sequence) or not all(isinstance(op, Op) for op in found):
+        raise BehaviourFailed(f"judge returned something else than a sequence of Op: {found!r:.80}")
+    if len(found) != len(ops):
+        raise BehaviourFailed(f"judge returned {len(found)} ops for {len(ops)}")
+    return tuple(found)
+
+
+def fold_all(behaviour: Behaviour, ops: Iterable[Op]) -> None:
+    """Fold ops into the state; what `fold` raises isn't a `GatheringsError` afterwards."""
+    try:
+        for op in ops:
+            behaviour.fold(op)
+    except GatheringsError as error:
+        raise BehaviourFailed(f"fold raised {error!r}") from error
+
+
 def encode_state(behaviour: Behaviour) -> bytes:
-    """Return the state as JSON bytes, in which it's stored and sent."""
-    return _encode(behaviour.snapshot())
+    """Return the state as JSON bytes, in which it's stored and sent.
+
+    What `snapshot` raises isn't a `GatheringsError` afterwards.
+    """
+    try:
+        return _encode(behaviour.snapshot())
+    except GatheringsError as error:
+        raise BehaviourFailed(f"snapshot raised {error!r}") from error
 
 
 def restore_state(behaviour: Behaviour, state: bytes) -> None:

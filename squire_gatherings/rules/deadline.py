@@ -10,8 +10,9 @@ class IdleDeadline:
     """When a gathering disperses unless something happens before.
 
     Times are seconds on one monotonic clock, durations are seconds. The deadline is the
-    last processed message + `idle_timeout`; while no connection is left and there is an
-    `empty_timeout`, it is the moment the last one closed + `empty_timeout`, if sooner.
+    last processed message + `idle_timeout`; while no connection is there and there is an
+    `empty_timeout`, it is the moment the last one closed (or, before there was any, the moment
+    of the opening) + `empty_timeout`, if sooner.
     """
 
     idle_timeout: float

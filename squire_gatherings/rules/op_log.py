@@ -11,12 +11,18 @@ from attrs import define, field
 
 from squire_gatherings.rules.sync_ids import SyncIds, SyncKey
 from squire_gatherings.values.errors import BadBase, SyncIdReused
-from squire_gatherings.values.log import LoggedOp, Restored, SyncRecord
+from squire_gatherings.values.log import LoggedOp, Restored, SyncRecord, encoded_size
 from squire_gatherings.values.messages import Sync
 from squire_gatherings.values.op import Op
 
 TRIMMED_PART = 16
 """Of a tail that has grown too long, one part in so many is left to the store."""
+
+OP_OVERHEAD = 130
+"""What an op takes in memory besides its bytes: objects, and places in lists (measured: 129)."""
+
+MOST_OPS = 4096
+"""How many ops are handed out together at most, however small they are."""
 
 NO_ORIGIN = 0
 """In place of the number of the onlooker that submitted an op."""
@@ -36,15 +42,25 @@ class OpLog:
 
     tail_bytes: int
     recent_syncs: int
+    epoch: str = ""
+    """The incarnation whose log this is: it is put down with each op that is added."""
     seq: int = 0
     """The last seq given."""
     committed: int = 0
     """The last seq that is durable."""
     syncs: SyncIds = field(init=False)
+    grown: int = 0
+    """How many bytes of ops there are after the last snapshot."""
     _tail: list[LoggedOp] = field(factory=list)
     _origins: list[int] = field(factory=list)
     """For each op in the tail the number of the onlooker that submitted it."""
     _size: int = 0
+    """What the tail takes in memory, about."""
+    _before: str | None = ""
+    """The epoch of the op before the tail; None where only the store knows."""
+    _author: str | None = None
+    """The scope that submitted the last ops of the log: all from `_author_from` on."""
+    _author_from: int = 1
     _uncommitted_syncs: list[SyncRecord] = field(factory=list)
 
     def __attrs_post_init__(self) -> None:
@@ -56,14 +72,37 @@ class OpLog:
         self.syncs.restore(restored.recent, restored.has_older)
         self._tail = list(restored.ops)
         self._origins = [NO_ORIGIN] * len(self._tail)
-        self._size = sum(len(logged.op.json) for logged in self._tail)
+        self._before = None if self._tail else restored.epoch
+        self.grown = sum(len(logged.op.json) for logged in self._tail)
+        self._size = self.grown + len(self._tail) * OP_OVERHEAD
         if self._size > self.tail_bytes:
             self._trim()
+        self._author_from = self.seq + 1
+        for record in reversed(restored.recent):
+            if self._author not in (None, record.scope):
+                break
+            self._author = record.scope
+            self._author_from = record.first_seq
 
     @property
     def tail_start(self) -> int:
         """The first seq in memory (`seq` + 1 if none is)."""
         return self.seq - len(self._tail) + 1
+
+    def epoch_of(self, seq: int) -> str | None:
+        """Return the epoch of the op `seq`; None where only the store can tell."""
+        start = self.tail_start
+        if start <= seq <= self.seq:
+            return self._tail[seq - start].epoch
+        return self._before if seq == start - 1 else None
+
+    def is_own_since(self, base: int, scope: str) -> bool:
+        """Whether all ops after `base` came from syncs of `scope`."""
+        return base == self.seq or (scope == self._author and base + 1 >= self._author_from)
+
+    def snapshotted(self) -> None:
+        """A snapshot of the state after the last op is on its way into the store."""
+        self.grown = 0
 
     @staticmethod
     def same(record: SyncRecord, sync: Sync) -> SyncRecord:
@@ -82,12 +121,18 @@ class OpLog:
     ) -> SyncRecord:
         """Give seqs to the judged ops of a sync; `mark` is its fingerprint."""
         first = self.seq + 1
+        size = 0
         for op in ops:
-            self._tail.append(LoggedOp(op, by))
+            self._tail.append(LoggedOp(op, by, self.epoch))
             self._origins.append(origin)
-            self._size += len(op.json)
+            size += len(op.json)
             self.seq += 1
-        record = SyncRecord(key[0], key[1], first, self.seq - first + 1, mark)
+        count = self.seq - first + 1
+        self.grown += size
+        self._size += size + count * OP_OVERHEAD
+        if self._author != key[0]:
+            self._author, self._author_from = key[0], first
+        record = SyncRecord(key[0], key[1], first, count, mark)
         self.syncs.add(key, record)
         self._uncommitted_syncs.append(record)
         return record
@@ -105,18 +150,21 @@ class OpLog:
         if self._size > self.tail_bytes:
             self._trim()
 
-    def slice(self, after: int, up_to: int, max_bytes: int) -> list[LoggedOp]:
-        """Return ops from `after` + 1 to at most `up_to`: at least one, or `max_bytes`.
+    def slice(
+        self, after: int, up_to: int, max_bytes: int, *, most: int = MOST_OPS
+    ) -> list[LoggedOp]:
+        """Return ops from `after` + 1 to at most `up_to`: `max_bytes` as encoded, or one.
 
-        Raises `LookupError` if they begin before the tail: the store has them.
+        And no more than `most`. Raises `LookupError` if they begin before the tail: the store
+        has them.
         """
         start = self.tail_start
         if after + 1 < start:
             raise LookupError(f"seq {after + 1} is no longer in memory")
         found: list[LoggedOp] = []
         size = 0
-        for logged in self._tail[after + 1 - start : up_to + 1 - start]:
-            size += len(logged.op.json)
+        for logged in self._tail[after + 1 - start : min(up_to, after + most) + 1 - start]:
+            size += encoded_size(logged)
             if found and size > max_bytes:
                 break
             found.append(logged)
@@ -132,8 +180,9 @@ class OpLog:
         trimmed = 0
         trimmable = self.committed + 1 - self.tail_start
         while self._size > limit and trimmed < trimmable:
-            self._size -= len(self._tail[trimmed].op.json)
+            self._size -= len(self._tail[trimmed].op.json) + OP_OVERHEAD
             trimmed += 1
         if trimmed:
+            self._before = self._tail[trimmed - 1].epoch
             del self._tail[:trimmed]
             del self._origins[:trimmed]

@@ -2,7 +2,11 @@
 
 from enum import StrEnum
 
-from attrs import frozen
+from attrs import field, frozen
+
+from squire_gatherings.values.text import check_text
+
+MAX_USER_LENGTH = 256
 
 
 class Role(StrEnum):
@@ -20,10 +24,19 @@ _MEMBER = Role.MEMBER
 
 @frozen
 class Identity:
-    """Who an onlooker is, as authentication found: `user` is None for an anonymous one."""
+    """Who an onlooker is, as authentication found: `user` is None for an anonymous one.
 
-    user: str | None = None
+    A user's name is what others see in `by`: text of 1 to 256 characters that can be encoded.
+    Raises `ValueError` for anything else.
+    """
+
+    user: str | None = field(default=None)
     role: Role = Role.MEMBER
+
+    @user.validator
+    def _check_user(self, _: object, user: object) -> None:
+        if user is not None:
+            check_text(user, "a user's name", MAX_USER_LENGTH)
 
     @property
     def may_submit(self) -> bool:

@@ -26,6 +26,19 @@ def check_gathering_id(text: str) -> str:
     return text
 
 
-def new_incarnation_id() -> str:
-    """Return a fresh random incarnation id: 16 hexadecimal digits."""
-    return secrets.token_hex(8)
+def new_hall_mark() -> str:
+    """Return a fresh random beginning for the incarnation ids of one hall."""
+    return secrets.token_hex(4)
+
+
+def new_incarnation_id(hall_mark: str = "") -> str:
+    """Return a fresh random incarnation id: the hall's mark, and 12 hexadecimal digits.
+
+    So a hall knows which incarnations were its own, without a list of them.
+    """
+    return hall_mark + secrets.token_hex(6)
+
+
+def new_client_id() -> str:
+    """Return a fresh random id for a client that has given none: 128 bits, nobody's guess."""
+    return secrets.token_urlsafe(16)

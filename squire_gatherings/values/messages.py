@@ -117,7 +117,6 @@ class Synced(ServerMessage, frozen=True, tag="synced"):
     id: str
     seqs: tuple[int, ...]
     ops: tuple[Op, ...] | UnsetType = UNSET
-    epoch: Epoch | UnsetType = UNSET
 
 
 class Conflict(ServerMessage, frozen=True, tag="conflict"):

@@ -204,7 +204,9 @@ async def test_a_strict_behaviour_conflicts(autojump_clock: MockClock) -> None:
             await hall.submit(ROOM, [{"add": 3}], base=1)
         membership.deliver_nowait(Sync("late", 1, (Op.of({"add": 3}),)))
         await wait_all_tasks_blocked()
-        assert onlooker.of(Conflict) == [Conflict("late", 2, (Op.of({"add": 2}),), (None,))]
+        assert onlooker.of(Conflict) == [
+            Conflict("late", 2, (Op.of({"add": 2}),), (None,), "the base is old")
+        ]
         membership.deliver_nowait(Sync("late", 2, (Op.of({"add": 3}),)))
         await wait_all_tasks_blocked()
         assert onlooker.of(Synced) == [Synced("late", (3,))]

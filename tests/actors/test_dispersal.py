@@ -66,7 +66,7 @@ async def test_who_ends_during_a_commit_leaves_it_to_the_store(
     onlooker = Recorder()
     with trio.CancelScope() as scope:
         async with open_hall(store=store, close_grace=0.5) as hall:
-            membership = await hall.join(ROOM, onlooker)
+            membership = await hall.join(ROOM, onlooker, client="one of them")
             membership.deliver_nowait(sync("late"))
             await trio.sleep(0.2)
             if how == "cancelled":
@@ -77,7 +77,7 @@ async def test_who_ends_during_a_commit_leaves_it_to_the_store(
     await trio.sleep(5)
     async with open_hall(store=store) as hall:
         again = Recorder()
-        membership = await hall.join(ROOM, again)
+        membership = await hall.join(ROOM, again, client="one of them")
         membership.deliver_nowait(sync("late"))
         await trio.sleep(5)
         assert again.of(Synced) == [Synced("late", (1,))]

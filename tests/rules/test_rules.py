@@ -136,7 +136,9 @@ def test_a_slice_has_at_least_one() -> None:
     log.restore(Restored())
     log.add(a_sync("s", 1, 2, 3).ops, key=("", "s"), mark=0, by=None, origin=0)
     assert len(log.slice(0, 3, 1)) == 1
-    assert len(log.slice(0, 3, 14)) == 2
+    # As encoded: with who submitted it, and the commas.
+    assert len(log.slice(0, 3, 25)) == 1
+    assert len(log.slice(0, 3, 26)) == 2
     assert log.slice(3, 3, 100) == []
 
 
