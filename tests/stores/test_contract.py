@@ -25,7 +25,15 @@ from squire_gatherings.actors.store import (
 from squire_gatherings.edges.stores import MemoryStore, SqliteStore, open_sqlite_store, open_store
 from squire_gatherings.values.errors import BadSetting, StoreConflict, StoreUnavailable
 from squire_gatherings.values.op import Op
-from tests.stores.appends import all_of, an_append, crashed_copy, do, fold_a_piece
+from tests.stores.appends import (
+    FINGERPRINT,
+    all_of,
+    an_append,
+    crashed_copy,
+    do,
+    fold_a_piece,
+    in_epoch,
+)
 
 SMALL_JOURNAL = 800
 """A journal that is folded after two or three appends."""
@@ -56,8 +64,30 @@ async def test_what_was_appended_is_read_back(store: Store) -> None:
     await store.append(second)
     await store.append(an_append("b", 1))
     restored = await store.load("a", recent_syncs=9)
-    assert restored == Restored(4, first.snapshot, second.ops, first.syncs + second.syncs, False)
+    assert restored == Restored(
+        4, first.snapshot, second.ops, first.syncs + second.syncs, False, "epoch 1"
+    )
     assert await store.read("a", after=1, up_to=3, max_bytes=999) == (first.ops[1], second.ops[0])
+
+
+async def test_each_op_has_its_epoch(store: Store) -> None:
+    first = an_append("a", 1, 7)
+    await store.append(first)
+    await store.append(in_epoch(an_append("a", 8, 2), "epoch 2"))
+    await store.append(Append("a", 10, (), (), Snapshot(9, b"{}")))
+    await store.append(in_epoch(an_append("b", 1), ""))
+    await store.append(in_epoch(an_append("b", 2), "later"))
+    for _ in range(2):
+        restored = await store.load("a", recent_syncs=1)
+        assert (restored.seq, restored.ops, restored.epoch) == (9, (), "epoch 2")
+        ops = await store.read("a", after=3, up_to=99, max_bytes=999)
+        assert [logged.epoch for logged in ops] == ["epoch 1"] * 2 + ["epoch 2"] * 4
+        # Incarnations are few and ops are many.
+        assert len({id(logged.epoch) for logged in ops[:2]}) == 1
+        restored = await store.load("b", recent_syncs=1)
+        assert [logged.epoch for logged in restored.ops] == ["", restored.epoch] == ["", "later"]
+        if isinstance(store, SqliteStore):
+            await store._writer.call(store._journal.fold)
 
 
 async def test_the_newest_snapshot_replaces_the_older(store: Store) -> None:
@@ -84,7 +114,7 @@ async def test_recent_syncs_are_the_newest_oldest_first(store: Store) -> None:
         assert [record.id for record in restored.recent] == names[-limit:]
         assert restored.has_older == (limit < 4)
     found = await store.find_syncs("a", (("0::", "m"), ("0::", "q"), ("1::", "m")))
-    assert found == {("0::", "m"): SyncRecord("0::", "m", 1, 1, 17)}
+    assert found == {("0::", "m"): SyncRecord("0::", "m", 1, 1, FINGERPRINT)}
 
 
 async def test_the_ids_of_one_scope(store: Store) -> None:
@@ -122,12 +152,23 @@ async def test_the_same_append_again_is_applied_once(store: Store) -> None:
         an_append("a", 2, mark="other"),  # Another op under this seq.
         an_append("a", 3, 2),  # Only partly there.
         an_append("a", 3, sync="another"),  # An equal op, but another writer's.
+        in_epoch(an_append("a", 3), "another"),  # Likewise.
         an_append("a", 4, sync="s1"),  # A sync that was applied before.
         an_append("new", 2),  # A hole before a log that doesn't exist.
         Append("a", 2, (), ()),
         Append("a", 4, an_append("a", 4).ops, an_append("a", 4).syncs * 2),
     ],
-    ids=["hole", "other op", "partly", "other sync", "old sync", "no log", "nothing", "sync twice"],
+    ids=[
+        "hole",
+        "other op",
+        "partly",
+        "other sync",
+        "epoch",
+        "old sync",
+        "no log",
+        "nothing",
+        "sync twice",
+    ],
 )
 async def test_a_conflict_writes_nothing(store: Store, wrong: Append) -> None:
     await store.append(an_append("a", 1, 2))

@@ -37,6 +37,7 @@ class MemoryStore:
             tuple(log.ops[after:]),
             syncs[max(0, len(syncs) - recent_syncs) :],
             len(syncs) > recent_syncs,
+            log.ops[-1].epoch if log.ops else "",
         )
 
     def append_nowait(self, append: Append, ended: Callable[[Outcome], None]) -> bool:
