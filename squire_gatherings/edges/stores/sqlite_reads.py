@@ -10,8 +10,10 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from itertools import chain
 
+from squire_gatherings.edges.stores.page import page
 from squire_gatherings.edges.stores.sqlite_entry import newer_appends
 from squire_gatherings.edges.stores.sqlite_statements import epoch_at, find_sync, stored_ops
+from squire_gatherings.edges.stores.texts import is_storable
 from squire_gatherings.values.log import Append, LoggedOp, Restored, Snapshot, SyncRecord
 
 Known = tuple[int, tuple[Append, ...]]
@@ -53,21 +55,14 @@ def read(
     max_bytes: int,
     unfolded: Known,
 ) -> tuple[LoggedOp, ...]:
-    """Read consecutive ops, at least one if there is any, up to `max_bytes`."""
+    """Read consecutive ops: a page of them."""
     with _one_moment(database):
         key, head = _key_and_head(database, gathering)
         ops = stored_ops(database, key, after + 1, up_to)
         if up_to > head:
             later = _later(database, gathering, head, unfolded)
             ops = chain(ops, _later_ops(later, max(after, head), up_to))
-        found: list[LoggedOp] = []
-        size = 0
-        for logged in ops:
-            size += len(logged.op.json)
-            if found and size > max_bytes:
-                break
-            found.append(logged)
-        return tuple(found)
+        return page(ops, max_bytes)
 
 
 def find_syncs(
@@ -80,7 +75,7 @@ def find_syncs(
     with _one_moment(database):
         key, head = _key_and_head(database, gathering)
         later = _later(database, gathering, head, unfolded)
-        wanted = frozenset(keys)
+        wanted = {key for key in keys if is_storable(key[0]) and is_storable(key[1])}
         found = {
             (sync.scope, sync.id): sync
             for append in later
@@ -100,6 +95,8 @@ def sync_ids(
     """Return ids of the syncs of one scope, at most `limit` of them."""
     with _one_moment(database):
         key, head = _key_and_head(database, gathering)
+        if not is_storable(scope):
+            return ()
         rows = database.execute(
             "SELECT id FROM syncs WHERE gathering = ? AND scope = ? LIMIT ?", (key, scope, limit)
         )
@@ -122,6 +119,8 @@ def _one_moment(database: sqlite3.Connection) -> Iterator[None]:
 
 def _key_and_head(database: sqlite3.Connection, gathering: str) -> tuple[int | None, int]:
     """Return where the tables end; no key, and 0, for a gathering that they don't have."""
+    if not is_storable(gathering):
+        return None, 0
     row = database.execute("SELECT key, head FROM gatherings WHERE id = ?", (gathering,)).fetchone()
     return (None, 0) if row is None else (row[0], row[1])
 

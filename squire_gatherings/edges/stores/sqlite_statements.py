@@ -5,9 +5,13 @@ from collections.abc import Iterator, Sequence
 
 from squire_gatherings.actors.store import Outcome
 from squire_gatherings.edges.stores.epoch_runs import epochs, runs
+from squire_gatherings.edges.stores.texts import unstorable
 from squire_gatherings.values.errors import StoreConflict
 from squire_gatherings.values.log import Append, LoggedOp, SyncRecord
 from squire_gatherings.values.op import Op
+
+_DOUBLE = (sqlite3.SQLITE_CONSTRAINT_PRIMARYKEY, sqlite3.SQLITE_CONSTRAINT_UNIQUE)
+"""Errors of rows that are there already: others say that a value can't be stored at all."""
 
 
 def append_each(database: sqlite3.Connection, appends: Sequence[Append]) -> list[Outcome]:
@@ -23,13 +27,24 @@ def _append_one(database: sqlite3.Connection, append: Append) -> Outcome:
         key = _check(database, append)
         if key is not None:
             _write(database, key, append)
-    except (StoreConflict, sqlite3.IntegrityError) as error:
-        database.execute("ROLLBACK TO one")
+    except StoreConflict as error:
+        # Another one: a variable that keeps what was raised here makes a reference cycle.
         outcome = StoreConflict(str(error))
-    except (OverflowError, ValueError, sqlite3.DataError, sqlite3.ProgrammingError) as error:
+    except sqlite3.IntegrityError as error:
+        is_double = error.sqlite_errorcode in _DOUBLE
+        outcome = StoreConflict(str(error)) if is_double else unstorable(append, error)
+    except (
+        OverflowError,
+        TypeError,
+        ValueError,
+        sqlite3.DataError,
+        sqlite3.InterfaceError,
+        sqlite3.ProgrammingError,
+    ) as error:
         # Values that SQLite can't hold, now or ever: to try again would block everybody.
+        outcome = unstorable(append, error)
+    if outcome is not None:
         database.execute("ROLLBACK TO one")
-        outcome = ValueError(f"{append.gathering}: can't be stored: {error}")
     database.execute("RELEASE one")
     return outcome
 
