@@ -5,10 +5,12 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Protocol
 
+from squire_gatherings.rules.op_log import MOST_OPS
 from squire_gatherings.values.errors import GatheringsError, StoreUnavailable
 from squire_gatherings.values.log import Append, LoggedOp, Restored, Snapshot, SyncRecord
 
 __all__ = [
+    "READ_LIMIT",
     "Append",
     "LoggedOp",
     "Outcome",
@@ -25,11 +27,19 @@ Outcome = Exception | None
 """What an append came to: None once it's durable, or what `append` would have raised."""
 
 
+READ_LIMIT = MOST_OPS
+"""How many ops one `Store.read` returns at most, however small they are."""
+
+
 class Store(Protocol):
     """Where logs last. Everything here raises `StoreUnavailable` when the store can't now.
 
-    Cancelling a call abandons the wait; whether an append that was under way became
-    durable is then unknown.
+    Every async call is a checkpoint. One that is cancelled before it began does nothing. Cancelling
+    it later abandons a wait: a read changes nothing, and an append that was under way may become
+    durable or not; it may be repeated, as after a commit that failed.
+
+    No text here may have a lone surrogate: an append with one is refused, and what is asked with
+    one isn't there.
     """
 
     @property
@@ -38,7 +48,11 @@ class Store(Protocol):
         ...
 
     async def load(self, gathering: str, *, recent_syncs: int) -> Restored:
-        """Read what a new incarnation of `gathering` starts from."""
+        """Read what a new incarnation of `gathering` starts from.
+
+        That is after any append of it whose outcome isn't known yet. All ops after the snapshot are
+        read at once: whoever appends decides by its snapshots how many that are.
+        """
         ...
 
     def append_nowait(self, append: Append, ended: Callable[[Outcome], None]) -> bool:
@@ -55,7 +69,8 @@ class Store(Protocol):
 
         The same append twice is applied once (a failed commit may have succeeded after
         all). Raises `StoreConflict`, with nothing written, where the store's log doesn't
-        end just before `first_seq`.
+        end just before `first_seq`, and `ValueError`, with nothing written, where `append` is
+        one that the store can't hold now or ever: to repeat it is no use.
         """
         ...
 
@@ -64,7 +79,8 @@ class Store(Protocol):
     ) -> tuple[LoggedOp, ...]:
         """Read consecutive ops from seq `after` + 1 to `up_to`, as many as `max_bytes` allow.
 
-        At least one if there is any.
+        An op counts with what it adds to a message (`values.log.encoded_size`): at least one is
+        read if there is any, and at most `READ_LIMIT` are.
         """
         ...
 

@@ -6,6 +6,7 @@ them; between the two they have a seq, but nobody outside may see them.
 
 import zlib
 from collections.abc import Iterable
+from hashlib import blake2b
 
 from attrs import define, field
 
@@ -24,16 +25,25 @@ OP_OVERHEAD = 130
 MOST_OPS = 4096
 """How many ops are handed out together at most, however small they are."""
 
+CHECKSUM_SIZE = 4
+"""How many bytes a fingerprint had as long as it was a checksum."""
+
 NO_ORIGIN = 0
 """In place of the number of the onlooker that submitted an op."""
 
 
-def fingerprint(ops: Iterable[Op]) -> int:
-    """Return a checksum of ops, which tells a repeated sync from a reused id."""
+def fingerprint(ops: Iterable[Op]) -> bytes:
+    """Return a hash of ops, which tells a repeated sync from a reused id, also a forged one."""
+    # No op as JSON has a null byte in it.
+    return blake2b(b"\0".join([op.json for op in ops]), digest_size=16).digest()
+
+
+def _checksum(ops: Iterable[Op]) -> bytes:
+    """Return what `fingerprint` was once; the records of that time are kept for ever."""
     checksum = 0
     for op in ops:
         checksum = zlib.crc32(b"\0", zlib.crc32(op.json, checksum))
-    return checksum
+    return checksum.to_bytes(CHECKSUM_SIZE, "big")
 
 
 @define(eq=False)
@@ -107,7 +117,8 @@ class OpLog:
     @staticmethod
     def same(record: SyncRecord, sync: Sync) -> SyncRecord:
         """Return `record` if it is this sync's; raise `SyncIdReused` if not."""
-        if record.fingerprint != fingerprint(sync.ops):
+        mark = _checksum if len(record.fingerprint) == CHECKSUM_SIZE else fingerprint
+        if record.fingerprint != mark(sync.ops):
             raise SyncIdReused(f"the id {sync.id!r} was used before, for other ops")
         return record
 
@@ -117,7 +128,7 @@ class OpLog:
             raise BadBase(f"{what} is {seq}, but the last op is {self.seq}")
 
     def add(
-        self, ops: Iterable[Op], *, key: SyncKey, mark: int, by: str | None, origin: int
+        self, ops: Iterable[Op], *, key: SyncKey, mark: bytes, by: str | None, origin: int
     ) -> SyncRecord:
         """Give seqs to the judged ops of a sync; `mark` is its fingerprint."""
         first = self.seq + 1

@@ -134,7 +134,7 @@ def test_the_log_has_no_holes_and_forgets_only_what_is_stored(
 def test_a_slice_has_at_least_one() -> None:
     log = OpLog(10**6, recent_syncs=3)
     log.restore(Restored())
-    log.add(a_sync("s", 1, 2, 3).ops, key=("", "s"), mark=0, by=None, origin=0)
+    log.add(a_sync("s", 1, 2, 3).ops, key=("", "s"), mark=b"", by=None, origin=0)
     assert len(log.slice(0, 3, 1)) == 1
     # As encoded: with who submitted it, and the commas.
     assert len(log.slice(0, 3, 25)) == 1

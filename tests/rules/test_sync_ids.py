@@ -22,7 +22,7 @@ def is_new(ids: SyncIds, key: SyncKey) -> bool | None:
 
 
 def a_record(scope: str, name: str) -> SyncRecord:
-    return SyncRecord(scope, name, 1, 1, 0)
+    return SyncRecord(scope, name, 1, 1, b"")
 
 
 @given(st.sets(st.tuples(st.sampled_from("ab"), st.text(max_size=4)), max_size=200))

@@ -3,11 +3,14 @@
 import shutil
 import sqlite3
 from pathlib import Path
+from sys import intern
 
 from squire_gatherings.actors.store import Append, LoggedOp, Snapshot, Store, SyncRecord
 from squire_gatherings.edges.stores import SqliteStore
 from squire_gatherings.values.errors import StoreConflict
 from squire_gatherings.values.op import Op
+
+FINGERPRINT = b"0123456789abcdef"
 
 
 def an_append(
@@ -19,15 +22,27 @@ def an_append(
     snapshot: bool = False,
     sync: str | None = None,
 ) -> Append:
-    """Make an append of `count` ops from one sync, which is called `sync`."""
+    """Make an append of `count` ops from one sync, which is called `sync`.
+
+    Every third op is logged by another incarnation than the one before it.
+    """
     last = first + count - 1
     return Append(
         gathering,
         first,
-        tuple(LoggedOp(Op.of({"n": n, "mark": mark}), "alice") for n in range(first, last + 1)),
-        (SyncRecord("0::", sync or f"s{first}{mark}", first, count, 17),),
+        tuple(
+            LoggedOp(Op.of({"n": n, "mark": mark}), "alice", intern(f"epoch {n // 3}"))
+            for n in range(first, last + 1)
+        ),
+        (SyncRecord("0::", sync or f"s{first}{mark}", first, count, FINGERPRINT),),
         Snapshot(last, b'{"at":%d}' % last) if snapshot else None,
     )
+
+
+def in_epoch(append: Append, epoch: str) -> Append:
+    """Make the same append by another incarnation."""
+    ops = tuple(LoggedOp(logged.op, logged.by, epoch) for logged in append.ops)
+    return Append(append.gathering, append.first_seq, ops, append.syncs, append.snapshot)
 
 
 async def all_of(store: Store, gathering: str) -> object:

@@ -1,7 +1,8 @@
 """What every store promises, shown for each; and random work, compared between the two."""
 
 import sqlite3
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -14,6 +15,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule, run_state_machine_as_test
 
 from squire_gatherings.actors.store import (
+    READ_LIMIT,
     Append,
     LoggedOp,
     Outcome,
@@ -23,9 +25,23 @@ from squire_gatherings.actors.store import (
     SyncRecord,
 )
 from squire_gatherings.edges.stores import MemoryStore, SqliteStore, open_sqlite_store, open_store
-from squire_gatherings.values.errors import BadSetting, StoreConflict, StoreUnavailable
+from squire_gatherings.values.errors import (
+    BadSetting,
+    GatheringsError,
+    StoreConflict,
+    StoreUnavailable,
+)
+from squire_gatherings.values.log import encoded_size
 from squire_gatherings.values.op import Op
-from tests.stores.appends import all_of, an_append, crashed_copy, do, fold_a_piece
+from tests.stores.appends import (
+    FINGERPRINT,
+    all_of,
+    an_append,
+    crashed_copy,
+    do,
+    fold_a_piece,
+    in_epoch,
+)
 
 SMALL_JOURNAL = 800
 """A journal that is folded after two or three appends."""
@@ -56,8 +72,30 @@ async def test_what_was_appended_is_read_back(store: Store) -> None:
     await store.append(second)
     await store.append(an_append("b", 1))
     restored = await store.load("a", recent_syncs=9)
-    assert restored == Restored(4, first.snapshot, second.ops, first.syncs + second.syncs, False)
+    assert restored == Restored(
+        4, first.snapshot, second.ops, first.syncs + second.syncs, False, "epoch 1"
+    )
     assert await store.read("a", after=1, up_to=3, max_bytes=999) == (first.ops[1], second.ops[0])
+
+
+async def test_each_op_has_its_epoch(store: Store) -> None:
+    first = an_append("a", 1, 7)
+    await store.append(first)
+    await store.append(in_epoch(an_append("a", 8, 2), "epoch 2"))
+    await store.append(Append("a", 10, (), (), Snapshot(9, b"{}")))
+    await store.append(in_epoch(an_append("b", 1), ""))
+    await store.append(in_epoch(an_append("b", 2), "later"))
+    for _ in range(2):
+        restored = await store.load("a", recent_syncs=1)
+        assert (restored.seq, restored.ops, restored.epoch) == (9, (), "epoch 2")
+        ops = await store.read("a", after=3, up_to=99, max_bytes=999)
+        assert [logged.epoch for logged in ops] == ["epoch 1"] * 2 + ["epoch 2"] * 4
+        # Incarnations are few and ops are many.
+        assert len({id(logged.epoch) for logged in ops[:2]}) == 1
+        restored = await store.load("b", recent_syncs=1)
+        assert [logged.epoch for logged in restored.ops] == ["", restored.epoch] == ["", "later"]
+        if isinstance(store, SqliteStore):
+            await store._writer.call(store._journal.fold)
 
 
 async def test_the_newest_snapshot_replaces_the_older(store: Store) -> None:
@@ -84,7 +122,7 @@ async def test_recent_syncs_are_the_newest_oldest_first(store: Store) -> None:
         assert [record.id for record in restored.recent] == names[-limit:]
         assert restored.has_older == (limit < 4)
     found = await store.find_syncs("a", (("0::", "m"), ("0::", "q"), ("1::", "m")))
-    assert found == {("0::", "m"): SyncRecord("0::", "m", 1, 1, 17)}
+    assert found == {("0::", "m"): SyncRecord("0::", "m", 1, 1, FINGERPRINT)}
 
 
 async def test_the_ids_of_one_scope(store: Store) -> None:
@@ -101,11 +139,90 @@ async def test_the_ids_of_one_scope(store: Store) -> None:
 async def test_a_page_has_an_op_however_large(store: Store) -> None:
     append = an_append("a", 1, 3, mark="x" * 500)
     await store.append(append)
-    size = len(append.ops[0].op.json)
+    size = encoded_size(append.ops[0])
+    assert size > len(append.ops[0].op.json)
     assert await store.read("a", after=0, up_to=3, max_bytes=1) == append.ops[:1]
     assert await store.read("a", after=0, up_to=3, max_bytes=2 * size) == append.ops[:2]
     assert await store.read("a", after=0, up_to=3, max_bytes=2 * size - 1) == append.ops[:1]
     assert await store.read("a", after=3, up_to=9, max_bytes=1) == ()
+
+
+async def test_a_page_is_bounded_however_small_its_ops_are(store: Store) -> None:
+    tiny = tuple(LoggedOp(Op(b"{}"), None) for _ in range(READ_LIMIT + 1))
+    await store.append(Append("a", 1, tiny, ()))
+    # Whoever submitted counts, too.
+    await store.append(Append("b", 1, (LoggedOp(Op(b"{}"), "x" * 100),) * 3, ()))
+    for _ in range(2):
+        page = await store.read("a", after=0, up_to=READ_LIMIT + 1, max_bytes=10**9)
+        assert len(page) == READ_LIMIT
+        assert len(await store.read("a", after=1, up_to=9**9, max_bytes=10**9)) == READ_LIMIT
+        assert len(await store.read("b", after=0, up_to=3, max_bytes=250)) == 2
+        if isinstance(store, SqliteStore):
+            await store._writer.call(store._journal.fold)
+
+
+CALLS: dict[str, Callable[[Store], Awaitable[object]]] = {
+    "load": lambda store: store.load("a", recent_syncs=3),
+    "append": lambda store: store.append(an_append("a", 2)),
+    "append again": lambda store: store.append(an_append("a", 1)),
+    "append in vain": lambda store: store.append(an_append("a", 7)),
+    "read": lambda store: store.read("a", after=0, up_to=1, max_bytes=99),
+    "read nothing": lambda store: store.read("nowhere", after=0, up_to=1, max_bytes=99),
+    "find_syncs": lambda store: store.find_syncs("a", (("0::", "s1"),)),
+    "find no syncs": lambda store: store.find_syncs("nowhere", ()),
+    "sync_ids": lambda store: store.sync_ids("a", "0::", limit=3),
+}
+
+
+@pytest.mark.parametrize("call", CALLS.values(), ids=CALLS)
+async def test_every_call_is_a_checkpoint(
+    store: Store, call: Callable[[Store], Awaitable[object]]
+) -> None:
+    await store.append(an_append("a", 1))
+    before = await all_of(store, "a")
+    with trio.CancelScope() as scope:
+        scope.cancel()
+        await call(store)
+    assert scope.cancelled_caught
+    # What was cancelled before it began has done nothing.
+    assert await all_of(store, "a") == before
+    with trio.testing.assert_checkpoints(), suppress(StoreConflict):
+        await call(store)
+
+
+@pytest.mark.parametrize(
+    "never",
+    [
+        Append("a", 2, (LoggedOp(Op(b"{}"), "\ud800"),), ()),
+        Append("a", 2, an_append("a", 2).ops, (SyncRecord("\ud800", "s", 2, 1, b""),)),
+        Append("a", 2, an_append("a", 2).ops, (SyncRecord("0::", "\udfff", 2, 1, b""),)),
+        Append("\ud800", 1, an_append("a", 1).ops, ()),
+    ],
+    ids=["by", "scope", "sync", "gathering"],
+)
+async def test_what_can_never_be_stored_is_an_error_of_its_own(store: Store, never: Append) -> None:
+    await store.append(an_append("a", 1))
+    before = await all_of(store, "a")
+    for _ in range(2):
+        with pytest.raises(
+            ValueError, match=r": can't be stored: .*surrogates not allowed"
+        ) as error:
+            await store.append(never)
+        assert not isinstance(error.value, GatheringsError)
+        # Whoever is told can be told.
+        str(error.value).encode()
+    assert await all_of(store, "a") == before
+
+
+async def test_what_is_asked_with_a_lone_surrogate_is_not_there(store: Store) -> None:
+    await store.append(an_append("a", 1))
+    known, unknown = ("0::", "s1"), ("0::", "\ud800")
+    found = await store.find_syncs("a", (unknown, known, ("\udfff", "s1")))
+    assert found == {known: an_append("a", 1).syncs[0]}
+    assert await store.find_syncs("\ud800", (known,)) == {}
+    assert await store.sync_ids("a", "\ud800", limit=9) == ()
+    assert await store.load("\ud800", recent_syncs=9) == Restored()
+    assert await store.read("\ud800", after=0, up_to=9, max_bytes=99) == ()
 
 
 async def test_the_same_append_again_is_applied_once(store: Store) -> None:
@@ -122,12 +239,23 @@ async def test_the_same_append_again_is_applied_once(store: Store) -> None:
         an_append("a", 2, mark="other"),  # Another op under this seq.
         an_append("a", 3, 2),  # Only partly there.
         an_append("a", 3, sync="another"),  # An equal op, but another writer's.
+        in_epoch(an_append("a", 3), "another"),  # Likewise.
         an_append("a", 4, sync="s1"),  # A sync that was applied before.
         an_append("new", 2),  # A hole before a log that doesn't exist.
         Append("a", 2, (), ()),
         Append("a", 4, an_append("a", 4).ops, an_append("a", 4).syncs * 2),
     ],
-    ids=["hole", "other op", "partly", "other sync", "old sync", "no log", "nothing", "sync twice"],
+    ids=[
+        "hole",
+        "other op",
+        "partly",
+        "other sync",
+        "epoch",
+        "old sync",
+        "no log",
+        "nothing",
+        "sync twice",
+    ],
 )
 async def test_a_conflict_writes_nothing(store: Store, wrong: Append) -> None:
     await store.append(an_append("a", 1, 2))

@@ -1,14 +1,20 @@
 """The SQLite store: group commit, what a restore reads, and migration."""
 
 import sqlite3
+from collections.abc import Iterable, Iterator
+from contextlib import closing
 from pathlib import Path
 
+import pytest
 import trio
 import trio.testing
 
-from squire_gatherings.actors.store import Append, LoggedOp, SyncRecord
+from squire_gatherings.actors.store import Append, LoggedOp, Snapshot, SyncRecord
 from squire_gatherings.edges.stores import open_sqlite_store
 from squire_gatherings.edges.stores.sqlite_schema import APPLICATION_ID, MIGRATIONS, VERSION
+from squire_gatherings.rules.op_log import OpLog
+from squire_gatherings.values.errors import SyncIdReused
+from squire_gatherings.values.messages import Sync
 from squire_gatherings.values.op import Op
 from tests.stores.appends import an_append, do
 
@@ -71,10 +77,46 @@ async def test_an_older_file_migrates(tmp_path: Path) -> None:
     async with open_sqlite_store(path) as store:
         restored = await store.load("a", recent_syncs=9)
         assert restored.ops == (LoggedOp(Op.of({"n": 1}), "alice"),)
-        assert restored.recent == (SyncRecord("0::", "s1", 1, 1, 17),)
+        assert restored.recent == (SyncRecord("0::", "s1", 1, 1, b"\0\0\0\x11"),)
     new = sqlite3.connect(path)
     assert new.execute("PRAGMA user_version").fetchone() == (VERSION,)
     new.close()
+
+
+async def test_a_file_of_schema_3_migrates_with_its_journal(tmp_path: Path) -> None:
+    path = tmp_path / "rooms.sqlite3"
+    with closing(sqlite3.connect(path)) as old:
+        old.executescript(Path(__file__).with_name("schema3.sql").read_text())
+        assert old.execute("SELECT count(*) FROM journal").fetchone() == (3,)
+    async with open_sqlite_store(path) as store:
+        ops = [LoggedOp(Op.of({"n": n}), by) for n, by in enumerate(["alice"] * 2 + ["bob"], 1)]
+        assert await store.read("friday", after=0, up_to=3, max_bytes=999) == tuple(ops)
+        for _ in range(2):
+            restored = await store.load("friday", recent_syncs=9)
+            assert (restored.seq, restored.epoch) == (5, "")
+            assert restored.snapshot == Snapshot(3, b'{"at":3}')
+            assert restored.ops == tuple(LoggedOp(Op.of({"n": n}), None) for n in (4, 5))
+            # They are recognised, also those that were in the journal.
+            sent = [Sync("first", 0, tuple(logged.op for logged in ops[:2]))]
+            sent += [Sync("second", 0, (ops[2].op,)), Sync("third", 0, tuple(just(restored.ops)))]
+            for record, sync in zip(restored.recent, sent, strict=True):
+                assert OpLog.same(record, sync) is record
+                with pytest.raises(SyncIdReused):
+                    OpLog.same(record, Sync(sync.id, 0, (Op.of({"n": 0}),)))
+            monday = await store.load("monday", recent_syncs=9)
+            assert monday.ops == (LoggedOp(Op.of({"n": 1}), None),)
+            await store._writer.call(store._journal.fold)
+        logged = LoggedOp(Op.of({"n": 6}), None, "new")
+        await store.append(Append("friday", 6, (logged,), ()))
+    async with open_sqlite_store(path) as store:
+        restored = await store.load("friday", recent_syncs=9)
+        assert (restored.epoch, [one.epoch for one in restored.ops]) == ("new", ["", "", "new"])
+    with closing(sqlite3.connect(path)) as new:
+        assert new.execute("SELECT * FROM epochs").fetchall() == [(1, 6, "new")]
+
+
+def just(logged: Iterable[LoggedOp]) -> Iterator[Op]:
+    return (one.op for one in logged)
 
 
 async def test_two_migrate_one_file_at_the_same_time(tmp_path: Path) -> None:

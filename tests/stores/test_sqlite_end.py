@@ -158,6 +158,11 @@ async def test_an_error_in_the_block_comes_out_as_it_is(path: Path) -> None:
     assert os.listdir(path.parent) == [path.name]
 
 
+async def cancel_when_blocked(scope: trio.CancelScope) -> None:
+    await wait_all_tasks_blocked()
+    scope.cancel()
+
+
 async def test_a_load_sees_an_append_whose_caller_was_cancelled(path: Path) -> None:
     async with open_sqlite_store(path, busy_timeout=20) as store, trio.open_nursery() as nursery:
         await store.append(an_append("a", 1))
@@ -169,8 +174,10 @@ async def test_a_load_sees_an_append_whose_caller_was_cancelled(path: Path) -> N
         with locked(path):
             nursery.start_soon(store.append, an_append("b", 1))
             await wait_all_tasks_blocked()
-            with trio.move_on_after(0):
+            with trio.CancelScope() as scope:
+                nursery.start_soon(cancel_when_blocked, scope)
                 await store.append(an_append("a", 2))
+            assert scope.cancelled_caught
             nursery.start_soon(load)
             await wait_all_tasks_blocked()
     assert heads == [2]

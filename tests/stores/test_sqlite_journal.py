@@ -17,7 +17,7 @@ from squire_gatherings.edges.stores.sqlite_reads import load
 from squire_gatherings.edges.stores.sqlite_schema import APPLICATION_ID, MIGRATIONS
 from squire_gatherings.values.errors import StoreUnavailable
 from squire_gatherings.values.op import Op
-from tests.stores.appends import all_of, an_append, crashed_copy, do, fold_a_piece
+from tests.stores.appends import all_of, an_append, crashed_copy, do, fold_a_piece, in_epoch
 
 
 @pytest.fixture
@@ -462,7 +462,7 @@ async def test_one_append_that_does_not_fit_leaves_the_others(
             await store.append(append)
 
         def defect(database: sqlite3.Connection) -> None:
-            database.execute("INSERT INTO syncs VALUES (1, '0::', 's2', 1, 1, 17)")
+            database.execute("INSERT INTO syncs VALUES (1, '0::', 's2', 1, 1, x'11')")
 
         await store._writer.call(defect)
         with caplog.at_level(logging.ERROR):
@@ -489,21 +489,23 @@ async def test_a_file_of_version_2_migrates(path: Path) -> None:
             "INSERT INTO ops VALUES (1, 1, 'alice', ?)", (an_append("a", 1).ops[0].op.json,)
         )
         old.execute("INSERT INTO syncs VALUES (1, '0::', 's1', 1, 1, 17)")
+    was = in_epoch(an_append("a", 1), "")
+    was = Append("a", 1, was.ops, (SyncRecord("0::", "s1", 1, 1, b"\0\0\0\x11"),))
     async with open_sqlite_store(path) as store:
-        await as_memory(store, [an_append("a", 1)])
+        await as_memory(store, [was])
         assert await do(store, an_append("a", 2, sync="s1")) == "conflict"
         await store.append(an_append("a", 2))
-        await as_memory(store, [an_append("a", 1), an_append("a", 2)])
+        await as_memory(store, [was, an_append("a", 2)])
 
 
 @pytest.mark.parametrize(
     "poison",
     [
-        Append("bad", 1, an_append("bad", 1).ops, (SyncRecord("0::", "s", 1, 1, 2**63),)),
+        Append("bad", 1, an_append("bad", 1).ops, (SyncRecord("0::", "s", 1, 2**63, b""),)),
         Append("bad", 1, an_append("bad", 1).ops, (), Snapshot(-(2**63) - 1, b"{}")),
         Append("ba\ud800d", 1, an_append("bad", 1).ops, ()),
     ],
-    ids=["fingerprint", "snapshot", "gathering"],
+    ids=["count", "snapshot", "gathering"],
 )
 async def test_what_the_tables_cannot_hold_stays_out_of_the_journal(
     path: Path, poison: Append
@@ -521,7 +523,7 @@ async def test_extreme_values_come_back(path: Path) -> None:
         "a",
         1,
         (LoggedOp(Op(b'{"text":"\0"}'), "Zoë\0\U0001f3c6"), LoggedOp(Op(b"{}"), None)),
-        (SyncRecord("0::", "", 1, 2**63 - 1, -(2**63)),),
+        (SyncRecord("0::", "", 1, 2**63 - 1, b""),),
     )
     async with open_sqlite_store(path) as store:
         await store.append(append)

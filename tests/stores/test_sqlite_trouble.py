@@ -4,6 +4,8 @@ import os
 import resource
 import sqlite3
 from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
 
 import pytest
 import trio
@@ -191,10 +193,12 @@ async def test_a_commit_that_seemed_to_fail_may_be_repeated(tmp_path: Path) -> N
     "poison",
     [
         Append("bad", 1, (LoggedOp(Op(b"{}"), "\ud800"),), ()),
-        Append("bad", 1, an_append("bad", 1).ops, (SyncRecord("0::", "s", 1, 1, 2**64),)),
-        Append("bad", 1, an_append("bad", 1).ops, (SyncRecord("0::", "\udfff", 1, 1, 1),)),
+        Append("bad", 1, an_append("bad", 1).ops, (SyncRecord("0::", "s", 1, 2**64, b""),)),
+        Append("bad", 1, (LoggedOp(Op(b"{}"), cast(str, b"bytes")),), ()),
+        Append("bad", 1, (LoggedOp(cast(Op, SimpleNamespace(json="text")), "bob"),), ()),
+        Append("bad", 1, an_append("bad", 1).ops, (SyncRecord("0::", "\udfff", 1, 1, b""),)),
     ],
-    ids=["by", "fingerprint", "sync"],
+    ids=["by", "count", "bytes", "text", "sync"],
 )
 async def test_what_cannot_be_stored_fails_alone(tmp_path: Path, poison: Append) -> None:
     path = tmp_path / "rooms.sqlite3"

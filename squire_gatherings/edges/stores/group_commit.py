@@ -84,8 +84,10 @@ class GroupCommitter:
     async def append(self, append: Append) -> None:
         """Return once `append` is committed; raise its outcome if it wasn't.
 
-        Cancellation abandons the wait; the append may still be committed.
+        Cancelled before it began, it appends nothing; later cancellation abandons the wait, and
+        the append may still be committed.
         """
+        await trio.lowlevel.checkpoint_if_cancelled()
         settled = trio.Event()
         outcomes: list[Outcome] = []
 

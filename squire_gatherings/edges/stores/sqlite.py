@@ -25,8 +25,8 @@ class SqliteStore:
 
     What is appended while a commit runs goes into the next one, whatever gathering it is
     of: one `fsync` for all of them. Every call raises `StoreUnavailable` while the file is
-    locked, full, broken or gone, and after the store was closed. Cancelling a read waits for
-    the worker thread first.
+    locked, full, broken or gone, and after the store was closed. Every async call is a checkpoint;
+    cancelled before it began, it does nothing. Cancelling a read waits for the worker thread first.
     """
 
     name: str

@@ -45,6 +45,15 @@ def find_gatherings(database: sqlite3.Connection, ids: Sequence[str]) -> dict[st
     return found
 
 
+def find_epochs(database: sqlite3.Connection, keys: Sequence[int]) -> dict[int, str]:
+    """Return the epoch of the last op that the tables have of each of these gatherings."""
+    found: dict[int, str] = {}
+    for part in _padded([(one,) for one in keys]):
+        rows = database.execute(_select_epochs(len(part)), tuple(chain.from_iterable(part)))
+        found.update((key, epoch or "") for key, epoch in rows)
+    return found
+
+
 def has_any_sync(database: sqlite3.Connection, keys: Sequence[TableKey]) -> bool:
     """Whether the tables have any of these syncs."""
     for part in _padded(keys):
@@ -97,6 +106,14 @@ def _select_gatherings(rows: int) -> str:
     return (
         f"SELECT id, key, head FROM (VALUES {_places(rows, 1)}) AS wanted"
         " CROSS JOIN gatherings ON id = wanted.column1"
+    )
+
+
+@cache
+def _select_epochs(rows: int) -> str:
+    return (
+        "SELECT column1, (SELECT epoch FROM epochs WHERE gathering = column1"
+        f" ORDER BY first_seq DESC LIMIT 1) FROM (VALUES {_places(rows, 1)})"
     )
 
 

@@ -1,4 +1,7 @@
-"""The journal's entries: the appends of one group commit as one piece of MessagePack."""
+"""The journal's entries: the appends of one group commit as one piece of MessagePack.
+
+Entries of schema 3, in which ops have no epoch and fingerprints are numbers, are read, too.
+"""
 
 import sqlite3
 from collections.abc import Sequence
@@ -6,15 +9,30 @@ from typing import Annotated
 
 import msgspec
 
+from squire_gatherings.edges.stores.epoch_runs import epochs, runs
+from squire_gatherings.edges.stores.sqlite_schema import checksum_bytes
 from squire_gatherings.values.log import Append, LoggedOp, Snapshot, SyncRecord
 from squire_gatherings.values.op import Op
 
 _Integer = Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)]
 """What SQLite can hold."""
 _Op = tuple[str | None, bytes]
-_Sync = tuple[str, str, _Integer, _Integer, _Integer]
+_Sync = tuple[str, str, _Integer, _Integer, bytes | int]
 _Snapshot = tuple[_Integer, bytes]
-_Written = tuple[str, _Integer, tuple[_Op, ...], tuple[_Sync, ...], _Snapshot | None]
+_Run = tuple[_Integer, str]
+
+
+class _Written(msgspec.Struct, array_like=True, gc=False):
+    """An append, as an array."""
+
+    gathering: str
+    first_seq: _Integer
+    ops: tuple[_Op, ...]
+    syncs: tuple[_Sync, ...]
+    snapshot: _Snapshot | None
+    runs: tuple[_Run, ...] = ()
+    """Of epochs."""
+
 
 _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder(list[_Written]).decode
@@ -38,16 +56,7 @@ def encode_entry(appends: Sequence[Append]) -> bytes:
 def decode_entry(entry: bytes) -> list[Append]:
     """Return the appends of an entry. Raises `ValueError` if it isn't one."""
     try:
-        return [
-            Append(
-                gathering,
-                first_seq,
-                tuple([LoggedOp(Op(op), by) for by, op in ops]),
-                tuple([SyncRecord(*sync) for sync in syncs]),
-                None if snapshot is None else Snapshot(*snapshot),
-            )
-            for gathering, first_seq, ops, syncs, snapshot in _decode(entry)
-        ]
+        return [_read(one) for one in _decode(entry)]
     except msgspec.MsgspecError as error:
         raise ValueError(str(error)) from None
 
@@ -75,4 +84,22 @@ def _written(append: Append) -> tuple[object, ...]:
         [(logged.by, logged.op.json) for logged in append.ops],
         [(s.scope, s.id, s.first_seq, s.count, s.fingerprint) for s in append.syncs],
         None if snapshot is None else (snapshot.seq, snapshot.state),
+        runs(append.ops, append.first_seq),
     )
+
+
+def _read(one: _Written) -> Append:
+    of_each = epochs(one.runs, one.first_seq)
+    return Append(
+        one.gathering,
+        one.first_seq,
+        tuple(
+            [LoggedOp(Op(op), by, epoch) for (by, op), epoch in zip(one.ops, of_each, strict=False)]
+        ),
+        tuple([SyncRecord(*sync[:4], _fingerprint(sync[4])) for sync in one.syncs]),
+        None if one.snapshot is None else Snapshot(*one.snapshot),
+    )
+
+
+def _fingerprint(stored: bytes | int) -> bytes:
+    return checksum_bytes(stored) if isinstance(stored, int) else stored

@@ -8,7 +8,8 @@ import logging
 import sqlite3
 from collections.abc import Mapping, Sequence
 
-from squire_gatherings.edges.stores.sqlite_bulk import find_gatherings, insert_rows
+from squire_gatherings.edges.stores.epoch_runs import runs
+from squire_gatherings.edges.stores.sqlite_bulk import find_epochs, find_gatherings, insert_rows
 from squire_gatherings.edges.stores.sqlite_entry import decode_entry, encode_entry
 from squire_gatherings.edges.stores.sqlite_statements import append_each
 from squire_gatherings.values.log import Append
@@ -93,6 +94,14 @@ def _fold_all(database: sqlite3.Connection, appends: Mapping[str, Sequence[Appen
             for seq, logged in enumerate(append.ops, start=append.first_seq)
         ],
     )
+    epochs = find_epochs(database, [key for key, _ in before.values()])
+    begin: list[tuple[int, int, str]] = []
+    for key, some in ordered:
+        epoch = epochs.get(key, "")
+        for append in some:
+            begin += [(key, *run) for run in runs(append.ops, append.first_seq, before=epoch)]
+            epoch = append.ops[-1].epoch if append.ops else epoch
+    insert_rows(database, "epochs (gathering, first_seq, epoch)", begin)
     insert_rows(
         database,
         "syncs (gathering, scope, id, first_seq, count, fingerprint)",

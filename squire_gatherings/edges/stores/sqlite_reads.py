@@ -10,10 +10,11 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from itertools import chain
 
+from squire_gatherings.edges.stores.page import page
 from squire_gatherings.edges.stores.sqlite_entry import newer_appends
-from squire_gatherings.edges.stores.sqlite_statements import find_sync
+from squire_gatherings.edges.stores.sqlite_statements import epoch_at, find_sync, stored_ops
+from squire_gatherings.edges.stores.texts import is_storable
 from squire_gatherings.values.log import Append, LoggedOp, Restored, Snapshot, SyncRecord
-from squire_gatherings.values.op import Op
 
 Known = tuple[int, tuple[Append, ...]]
 """The last entry of the journal that memory knows, and a gathering's appends up to there."""
@@ -28,7 +29,9 @@ def load(
         later = _later(database, gathering, head, unfolded)
         snapshot = _snapshot(database, key, later)
         after = 0 if snapshot is None else snapshot.seq
-        ops = tuple(chain(_ops(database, key, after, head), _later_ops(later, max(after, head))))
+        ops = tuple(
+            chain(stored_ops(database, key, after + 1, head), _later_ops(later, max(after, head)))
+        )
         syncs = [sync for append in later for sync in append.syncs]
         missing = max(0, recent_syncs + 1 - len(syncs))
         newest = database.execute(
@@ -39,7 +42,9 @@ def load(
         syncs = [*(SyncRecord(*one) for one in reversed(newest)), *syncs]
         seq = head + sum(len(append.ops) for append in later)
         recent = tuple(syncs[max(0, len(syncs) - recent_syncs) :])
-        return Restored(seq, snapshot, ops, recent, len(syncs) > recent_syncs)
+        last = next((append.ops[-1] for append in reversed(later) if append.ops), None)
+        epoch = epoch_at(database, key, head) if last is None else last.epoch
+        return Restored(seq, snapshot, ops, recent, len(syncs) > recent_syncs, epoch)
 
 
 def read(
@@ -50,21 +55,14 @@ def read(
     max_bytes: int,
     unfolded: Known,
 ) -> tuple[LoggedOp, ...]:
-    """Read consecutive ops, at least one if there is any, up to `max_bytes`."""
+    """Read consecutive ops: a page of them."""
     with _one_moment(database):
         key, head = _key_and_head(database, gathering)
-        ops = _ops(database, key, after, up_to)
+        ops = stored_ops(database, key, after + 1, up_to)
         if up_to > head:
             later = _later(database, gathering, head, unfolded)
             ops = chain(ops, _later_ops(later, max(after, head), up_to))
-        found: list[LoggedOp] = []
-        size = 0
-        for logged in ops:
-            size += len(logged.op.json)
-            if found and size > max_bytes:
-                break
-            found.append(logged)
-        return tuple(found)
+        return page(ops, max_bytes)
 
 
 def find_syncs(
@@ -77,7 +75,7 @@ def find_syncs(
     with _one_moment(database):
         key, head = _key_and_head(database, gathering)
         later = _later(database, gathering, head, unfolded)
-        wanted = frozenset(keys)
+        wanted = {key for key in keys if is_storable(key[0]) and is_storable(key[1])}
         found = {
             (sync.scope, sync.id): sync
             for append in later
@@ -97,6 +95,8 @@ def sync_ids(
     """Return ids of the syncs of one scope, at most `limit` of them."""
     with _one_moment(database):
         key, head = _key_and_head(database, gathering)
+        if not is_storable(scope):
+            return ()
         rows = database.execute(
             "SELECT id FROM syncs WHERE gathering = ? AND scope = ? LIMIT ?", (key, scope, limit)
         )
@@ -119,6 +119,8 @@ def _one_moment(database: sqlite3.Connection) -> Iterator[None]:
 
 def _key_and_head(database: sqlite3.Connection, gathering: str) -> tuple[int | None, int]:
     """Return where the tables end; no key, and 0, for a gathering that they don't have."""
+    if not is_storable(gathering):
+        return None, 0
     row = database.execute("SELECT key, head FROM gatherings WHERE id = ?", (gathering,)).fetchone()
     return (None, 0) if row is None else (row[0], row[1])
 
@@ -153,14 +155,3 @@ def _snapshot(
         "SELECT seq, state FROM snapshots WHERE gathering = ?", (key,)
     ).fetchone()
     return None if found is None else Snapshot(found[0], found[1])
-
-
-def _ops(
-    database: sqlite3.Connection, key: int | None, after: int, up_to: int
-) -> Iterator[LoggedOp]:
-    rows = database.execute(
-        "SELECT by, op FROM ops WHERE gathering = ? AND seq > ? AND seq <= ? ORDER BY seq",
-        (key, after, up_to),
-    )
-    for by, op in rows:
-        yield LoggedOp(Op(op), by)

@@ -50,10 +50,40 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
             reason TEXT NOT NULL
         ) STRICT""",
     ),
+    # 4: the epoch of each op, in a row where it changes (see `epoch_runs`; older ops have none);
+    # fingerprints are bytes, of which those that were checksums have four.
+    (
+        """CREATE TABLE epochs (
+            gathering INTEGER NOT NULL REFERENCES gatherings (key),
+            first_seq INTEGER NOT NULL,
+            epoch TEXT NOT NULL,
+            PRIMARY KEY (gathering, first_seq)
+        ) STRICT, WITHOUT ROWID""",
+        """CREATE TABLE newer_syncs (
+            gathering INTEGER NOT NULL REFERENCES gatherings (key),
+            scope TEXT NOT NULL,
+            id TEXT NOT NULL,
+            first_seq INTEGER NOT NULL,
+            count INTEGER NOT NULL,
+            fingerprint BLOB NOT NULL,
+            PRIMARY KEY (gathering, scope, id)
+        ) STRICT, WITHOUT ROWID""",
+        """INSERT INTO newer_syncs
+            SELECT gathering, scope, id, first_seq, count, checksum_bytes(fingerprint)
+            FROM syncs""",
+        "DROP TABLE syncs",
+        "ALTER TABLE newer_syncs RENAME TO syncs",
+        "CREATE INDEX newest_syncs ON syncs (gathering, first_seq)",
+    ),
 )
 """The statements that lead from each version (0: an empty file) to the next."""
 
 VERSION = len(MIGRATIONS)
+
+
+def checksum_bytes(checksum: int) -> bytes:
+    """Return what a fingerprint of schema 3, a checksum of 32 bits, has become."""
+    return (checksum & 0xFFFFFFFF).to_bytes(4, "big")
 
 
 def schema_version(database: sqlite3.Connection) -> int:
@@ -87,6 +117,7 @@ def migrate(database: sqlite3.Connection) -> None:
     Raises what `schema_version` raises. Several may migrate one file at the same time.
     """
     while schema_version(database) < VERSION:
+        database.create_function("checksum_bytes", 1, checksum_bytes, deterministic=True)
         database.execute("BEGIN IMMEDIATE")
         try:
             # Again, as only now nobody else can be migrating it.

@@ -1,11 +1,17 @@
-"""Appends written into the tables one by one, each with an outcome of its own."""
+"""The tables: appends written one by one, each with an outcome of its own, and rows found."""
 
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from squire_gatherings.actors.store import Outcome
+from squire_gatherings.edges.stores.epoch_runs import epochs, runs
+from squire_gatherings.edges.stores.texts import unstorable
 from squire_gatherings.values.errors import StoreConflict
-from squire_gatherings.values.log import Append, SyncRecord
+from squire_gatherings.values.log import Append, LoggedOp, SyncRecord
+from squire_gatherings.values.op import Op
+
+_DOUBLE = (sqlite3.SQLITE_CONSTRAINT_PRIMARYKEY, sqlite3.SQLITE_CONSTRAINT_UNIQUE)
+"""Errors of rows that are there already: others say that a value can't be stored at all."""
 
 
 def append_each(database: sqlite3.Connection, appends: Sequence[Append]) -> list[Outcome]:
@@ -21,13 +27,24 @@ def _append_one(database: sqlite3.Connection, append: Append) -> Outcome:
         key = _check(database, append)
         if key is not None:
             _write(database, key, append)
-    except (StoreConflict, sqlite3.IntegrityError) as error:
-        database.execute("ROLLBACK TO one")
+    except StoreConflict as error:
+        # Another one: a variable that keeps what was raised here makes a reference cycle.
         outcome = StoreConflict(str(error))
-    except (OverflowError, ValueError, sqlite3.DataError, sqlite3.ProgrammingError) as error:
+    except sqlite3.IntegrityError as error:
+        is_double = error.sqlite_errorcode in _DOUBLE
+        outcome = StoreConflict(str(error)) if is_double else unstorable(append, error)
+    except (
+        OverflowError,
+        TypeError,
+        ValueError,
+        sqlite3.DataError,
+        sqlite3.InterfaceError,
+        sqlite3.ProgrammingError,
+    ) as error:
         # Values that SQLite can't hold, now or ever: to try again would block everybody.
+        outcome = unstorable(append, error)
+    if outcome is not None:
         database.execute("ROLLBACK TO one")
-        outcome = ValueError(f"{append.gathering}: can't be stored: {error}")
     database.execute("RELEASE one")
     return outcome
 
@@ -51,12 +68,8 @@ def _check(database: sqlite3.Connection, append: Append) -> int | None:
     if head == append.first_seq - 1:
         return key
     last = append.first_seq + len(append.ops) - 1
-    there = database.execute(
-        "SELECT by, op FROM ops WHERE gathering = ? AND seq BETWEEN ? AND ? ORDER BY seq",
-        (key, append.first_seq, last),
-    ).fetchall()
-    same_ops = there == [(logged.by, logged.op.json) for logged in append.ops]
-    if append.ops and same_ops and _has_syncs(database, key, append):
+    there = tuple(stored_ops(database, key, append.first_seq, last))
+    if append.ops and there == append.ops and _has_syncs(database, key, append):
         return None
     raise StoreConflict(f"{append.gathering} ends at {head}, not before {append.first_seq}")
 
@@ -72,6 +85,15 @@ def _write(database: sqlite3.Connection, key: int, append: Append) -> None:
         [
             (key, seq, logged.by, logged.op.json)
             for seq, logged in enumerate(append.ops, start=append.first_seq)
+        ],
+    )
+    database.executemany(
+        "INSERT INTO epochs (gathering, first_seq, epoch) VALUES (?, ?, ?)",
+        [
+            (key, seq, epoch)
+            for seq, epoch in runs(
+                append.ops, append.first_seq, before=epoch_at(database, key, append.first_seq - 1)
+            )
         ],
     )
     database.executemany(
@@ -99,3 +121,31 @@ def find_sync(
         (key, scope, sync_id),
     ).fetchone()
     return None if row is None else SyncRecord(*row)
+
+
+def stored_ops(
+    database: sqlite3.Connection, key: int | None, first: int, last: int
+) -> Iterator[LoggedOp]:
+    """Return the ops that the tables have from seq `first` to `last`."""
+    rows = database.execute(
+        "SELECT by, op FROM ops WHERE gathering = ? AND seq BETWEEN ? AND ? ORDER BY seq",
+        (key, first, last),
+    )
+    begin = database.execute(
+        "SELECT first_seq, epoch FROM epochs WHERE gathering = ?1 AND first_seq <= ?3"
+        " AND first_seq >= coalesce((SELECT max(first_seq) FROM epochs"
+        " WHERE gathering = ?1 AND first_seq <= ?2), 0) ORDER BY first_seq",
+        (key, first, last),
+    )
+    for (by, op), epoch in zip(rows, epochs(begin, first), strict=False):
+        yield LoggedOp(Op(op), by, epoch)
+
+
+def epoch_at(database: sqlite3.Connection, key: int | None, seq: int) -> str:
+    """Return the epoch of an op that the tables have; "" if it has none, and for the seq 0."""
+    row = database.execute(
+        "SELECT epoch FROM epochs WHERE gathering = ? AND first_seq <= ?"
+        " ORDER BY first_seq DESC LIMIT 1",
+        (key, seq),
+    ).fetchone()
+    return "" if row is None else str(row[0])

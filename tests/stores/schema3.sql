@@ -1,0 +1,54 @@
+-- A file of schema 3, as `iterdump` printed it while the store was open: its journal isn't folded.
+PRAGMA application_id = 1397838407;
+PRAGMA user_version = 3;
+BEGIN TRANSACTION;
+CREATE TABLE gatherings (
+            key INTEGER PRIMARY KEY,
+            id TEXT NOT NULL UNIQUE,
+            head INTEGER NOT NULL
+        ) STRICT;
+INSERT INTO "gatherings" VALUES(1,'friday',2);
+INSERT INTO "gatherings" VALUES(2,'sunday',1);
+CREATE TABLE journal (
+            number INTEGER PRIMARY KEY AUTOINCREMENT,
+            entry BLOB NOT NULL
+        ) STRICT;
+INSERT INTO "journal" VALUES(3,X'9195A6667269646179039192A3626F62C4077B226E223A337D9195AA353A3A616C6963656331A67365636F6E640301CE66EF2CE39203C4087B226174223A337D');
+INSERT INTO "journal" VALUES(4,X'9195A6667269646179049292C0C4077B226E223A347D92C0C4077B226E223A357D9195AA353A3A616C6963656331A574686972640402CEBF7B1F02C0');
+INSERT INTO "journal" VALUES(5,X'9195A66D6F6E646179019192C0C4077B226E223A317D9195AA353A3A616C6963656331A46F6E6C790101CE656BF88DC0');
+CREATE TABLE ops (
+            gathering INTEGER NOT NULL REFERENCES gatherings (key),
+            seq INTEGER NOT NULL,
+            by TEXT,
+            op BLOB NOT NULL,
+            PRIMARY KEY (gathering, seq)
+        ) STRICT, WITHOUT ROWID;
+INSERT INTO "ops" VALUES(1,1,'alice',X'7B226E223A317D');
+INSERT INTO "ops" VALUES(1,2,'alice',X'7B226E223A327D');
+INSERT INTO "ops" VALUES(2,1,NULL,X'7B226E223A317D');
+CREATE TABLE refused (
+            number INTEGER PRIMARY KEY,
+            entry BLOB NOT NULL,
+            reason TEXT NOT NULL
+        ) STRICT;
+CREATE TABLE snapshots (
+            gathering INTEGER PRIMARY KEY REFERENCES gatherings (key),
+            seq INTEGER NOT NULL,
+            state BLOB NOT NULL
+        ) STRICT;
+CREATE TABLE syncs (
+            gathering INTEGER NOT NULL REFERENCES gatherings (key),
+            scope TEXT NOT NULL,
+            id TEXT NOT NULL,
+            first_seq INTEGER NOT NULL,
+            count INTEGER NOT NULL,
+            fingerprint INTEGER NOT NULL,
+            PRIMARY KEY (gathering, scope, id)
+        ) STRICT, WITHOUT ROWID;
+INSERT INTO "syncs" VALUES(1,'5::alicec1','first',1,2,3412305349);
+INSERT INTO "syncs" VALUES(2,'5::alicec1','only',1,1,1701574797);
+CREATE INDEX newest_syncs ON syncs (gathering, first_seq);
+DELETE FROM "sqlite_sequence";
+INSERT INTO "sqlite_sequence" VALUES('journal',5);
+COMMIT;
+
