@@ -1,5 +1,6 @@
 """What many tests need: an onlooker in memory, a slower store, behaviours with an opinion."""
 
+import os
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
@@ -148,3 +149,8 @@ class Fragile(Sum):
 
     def judge(self, ops: Sequence[Op], submission: Submission) -> Sequence[Op]:
         return ops
+
+
+def examples(number: int) -> int:
+    """Return how many random examples a test tries: more in `make test-long`."""
+    return int(number * float(os.environ.get("TEST_EXAMPLES_TIMES", "1")))

@@ -261,6 +261,9 @@ class Hall:
                 life.gathering.end(DispersalReason.SHUTDOWN, by=by)
                 await life.wait_gone()
         self._nursery.cancel_scope.cancel()
+        for life in self._lives.values():
+            if life.opening is not None:
+                life.opening.cancel()
         while self._lives:
             await next(iter(self._lives.values())).wait_gone()
         await trio.lowlevel.cancel_shielded_checkpoint()
@@ -319,7 +322,10 @@ class Hall:
         )
         life = self._lives[gathering_id] = Life(gathering)
         try:
-            await self._nursery.start(gathering.run, name=f"gathering {gathering_id}")
+            with trio.CancelScope() as life.opening:
+                await self._nursery.start(gathering.run, name=f"gathering {gathering_id}")
+            if life.opening.cancelled_caught:
+                raise HallClosed("the hall was closed")
         except GatheringsError as error:
             life.error = error
             raise
@@ -328,6 +334,7 @@ class Hall:
         finally:
             # Whoever waits for this opening looks again, also when it was cancelled.
             life.opened = True
+            life.opening = None
             life.tell()
 
     def _reap(self, gathering_id: str) -> None:

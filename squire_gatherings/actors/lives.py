@@ -23,6 +23,8 @@ class Life:
     """Whether the opening is over, be it with `error`."""
     gone: bool = False
     error: GatheringsError | None = None
+    opening: trio.CancelScope | None = None
+    """Ends the opening, while it's under way."""
     _changed: trio.Event | None = None
     """Made for whoever waits, which is seldom: an event in each life would be its largest part."""
 
