@@ -91,6 +91,7 @@ class Membership:
             # The connection is closed: nobody is there to hear why it failed, either.
             with contextlib.suppress(GatheringsError):
                 await self._hall.pass_on(self.gathering_id, self._onlooker, message)
+        await trio.lowlevel.cancel_shielded_checkpoint()
 
     def detach(self) -> None:
         """The connection has ended: the gathering forgets it. Later calls do nothing."""

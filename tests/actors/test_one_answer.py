@@ -22,7 +22,7 @@ from squire_gatherings.values.op import Op
 from tests.support import Fragile, Recorder, WaitingStore, examples
 
 ROOM = "friday-night"
-TINY = {"tail_bytes": 1, "batch_bytes": 30, "recent_syncs": 1}
+TINY: dict[str, Any] = {"tail_bytes": 1, "batch_bytes": 30, "recent_syncs": 1}
 """So little in memory that almost everything must be asked of the store."""
 
 
