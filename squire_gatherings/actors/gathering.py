@@ -88,6 +88,8 @@ class Gathering:
     _scope: trio.CancelScope = field(factory=trio.CancelScope)
     _snapshot_at: int = 0
     """With which seq a snapshot is due."""
+    _has_snapshot: bool = False
+    """Whether one is being committed."""
     _commit_retry_at: float = math.inf
     _numbered: int = 0
     _notice_by: float = math.inf
@@ -100,9 +102,9 @@ class Gathering:
             raise GatheringDispersed(f"gathering {self.id} has dispersed")
         self._inbox.append((sender, request))
         if isinstance(sender, Onlooker):
-            sender.waiting += 1
-            if isinstance(request, Sync):
+            if sender.waiting and isinstance(request, Sync):
                 sender.cost += _cost(request)
+            sender.waiting += 1
         self._wake()
 
     async def ask(self, caller: Caller, request: Request) -> ServerMessage:
@@ -375,7 +377,10 @@ class Gathering:
     def _append(self) -> Append:
         ops, syncs = self.log.uncommitted()
         snapshot = None
-        if self._is_snapshot_due():
+        self._has_snapshot = (
+            self.log.seq >= self._snapshot_at or self.log.grown > self.settings.snapshot_bytes
+        )
+        if self._has_snapshot:
             try:
                 snapshot = Snapshot(self.log.seq, encode_state(self.behaviour))
             except Exception:
@@ -383,9 +388,6 @@ class Gathering:
                 self.suspects = tuple((one.scope, one.id) for one in syncs)
                 raise
         return Append(self.id, self.log.committed + 1, ops, syncs, snapshot)
-
-    def _is_snapshot_due(self) -> bool:
-        return self.log.seq >= self._snapshot_at or self.log.grown > self.settings.snapshot_bytes
 
     def _finish_commit(self, now: float) -> None:
         """What was added is durable, or those who asked are told that it isn't (yet)."""
@@ -409,7 +411,8 @@ class Gathering:
 
     def _committed(self, now: float) -> None:
         self._commit_retry_at = math.inf
-        if self._is_snapshot_due():
+        if self._has_snapshot:
+            self._has_snapshot = False
             self._snapshot_at = self.log.seq + self.settings.snapshot_every
             self.log.snapshotted()
         self.delivery.begin_batch(self.log.committed)

@@ -18,7 +18,7 @@ from msgspec import UNSET, UnsetType
 
 from squire_gatherings.actors.senders import Caller, Onlooker, Sender
 from squire_gatherings.actors.store import store_trouble
-from squire_gatherings.rules.behaviour import Submission, encode_state, fold_all, judged
+from squire_gatherings.rules.behaviour import Submission, encode_state, judge_and_fold
 from squire_gatherings.rules.op_log import fingerprint
 from squire_gatherings.rules.sync_ids import LookupNeeded
 from squire_gatherings.values.endings import CloseCode
@@ -235,26 +235,27 @@ class Requests:
             return True
         if self.trouble is not None:
             raise StoreUnavailable(f"not taken, try again: {self.trouble}")
-        if key in gathering.refused:
+        if gathering.refused and key in gathering.refused:
             raise OpRejected("the gathering crashed over this sync; it isn't taken again")
-        base = log.seq if sender.at_end else sync.base
-        if base < log.seq:
+        seq = log.seq
+        base = seq if sender.at_end else sync.base
+        if base < seq:
             if sender.number and log.is_own_since(base, sender.scope):
-                base = log.seq
-        else:
+                base = seq
+        elif base > seq:
             log.check_seq(base, "base")
         try:
-            ops = judged(gathering.behaviour, sync.ops, Submission(sender.identity, base, log.seq))
+            ops = judge_and_fold(
+                gathering.behaviour, sync.ops, Submission(sender.identity, base, seq)
+            )
         except OpConflict as conflict:
             self._conflict(sender, sync, base, conflict)
             return True
-        fold_all(gathering.behaviour, ops)
         grown = log.grown
         by, mark = sender.identity.user, fingerprint(sync.ops)
-        record = log.add(ops, key=key, mark=mark, by=by, origin=sender.number)
-        self.spent += log.grown - grown + record.count * ENTRY_COST
-        seqs = range(record.first_seq, record.first_seq + record.count)
-        answer = _synced(sync, tuple(seqs), ops)
+        log.add(ops, key=key, mark=mark, by=by, origin=sender.number)
+        self.spent += log.grown - grown + (log.seq - seq) * ENTRY_COST
+        answer = _synced(sync, tuple(range(seq + 1, log.seq + 1)), ops)
         # No closure: each variable of one costs every sync.
         self._defer(sender, sync.id, partial(self._synced, sender, answer), keep=True)
         return True

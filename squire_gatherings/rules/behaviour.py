@@ -1,6 +1,6 @@
 """Behaviour: what a program plugs in to judge ops and to fold them into a state."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any, Protocol
 
 import msgspec
@@ -71,34 +71,36 @@ class BehaviourFailed(Exception):
     """A behaviour did what it isn't allowed to; says what."""
 
 
-def judged(behaviour: Behaviour, ops: tuple[Op, ...], submission: Submission) -> tuple[Op, ...]:
-    """Return what the behaviour wants logged for these ops.
+def judge_and_fold(
+    behaviour: Behaviour, ops: tuple[Op, ...], submission: Submission
+) -> tuple[Op, ...]:
+    """Let the behaviour judge ops and fold what it wants logged; return that.
 
-    Raises `OpRejected` and `OpConflict`; what else `judge` raises, or returns that it may not,
-    comes as some other exception that isn't a `GatheringsError`.
+    Raises `OpRejected` and `OpConflict`, with nothing folded. What it raises else, or returns that
+    it may not, comes as some other exception that isn't a `GatheringsError`.
     """
+    what = "judge"
     try:
         found = behaviour.judge(ops, submission)
-    except (OpRejected, OpConflict):
-        raise
+        if found is not ops:
+            found = _checked(found, ops)
+        what = "fold"
+        for op in found:
+            behaviour.fold(op)
     except GatheringsError as error:
-        raise BehaviourFailed(f"judge raised {error!r}") from error
-    if found is ops:
-        return ops
+        if what == "judge" and isinstance(error, OpRejected | OpConflict):
+            raise
+        raise BehaviourFailed(f"{what} raised {error!r}") from error
+    return found
+
+
+def _checked(found: Sequence[Op], ops: tuple[Op, ...]) -> tuple[Op, ...]:
+    """Return what `judge` returned for `ops`, as a tuple. Raises `BehaviourFailed`."""
     if not isinstance(found, Sequence) or not all(isinstance(op, Op) for op in found):
         raise BehaviourFailed(f"judge returned something else than a sequence of Op: {found!r:.80}")
     if len(found) != len(ops):
         raise BehaviourFailed(f"judge returned {len(found)} ops for {len(ops)}")
     return tuple(found)
-
-
-def fold_all(behaviour: Behaviour, ops: Iterable[Op]) -> None:
-    """Fold ops into the state; what `fold` raises isn't a `GatheringsError` afterwards."""
-    try:
-        for op in ops:
-            behaviour.fold(op)
-    except GatheringsError as error:
-        raise BehaviourFailed(f"fold raised {error!r}") from error
 
 
 def encode_state(behaviour: Behaviour) -> bytes:

@@ -219,7 +219,7 @@ async def test_the_notice_is_tried_once_even_when_sending_fails(
 
 async def test_nothing_is_left(autojump_clock: MockClock) -> None:
     # Log records that pytest keeps may hold what crashed in earlier tests.
-    earlier = {id(one) for one in gc.get_objects() if type(one) is Gathering}
+    earlier = [one for one in gc.get_objects() if type(one) is Gathering]
     async with open_hall(store=MemoryStore(), idle_timeout=60.0) as hall:
         await trio.testing.wait_all_tasks_blocked()
         tasks = trio.lowlevel.current_statistics().tasks_living
@@ -230,7 +230,7 @@ async def test_nothing_is_left(autojump_clock: MockClock) -> None:
         gatherings = [
             weakref.ref(one)
             for one in gc.get_objects()
-            if type(one) is Gathering and id(one) not in earlier
+            if type(one) is Gathering and not any(one is other for other in earlier)
         ]
         assert any(ref().id == ROOM for ref in gatherings if ref() is not None)  # type: ignore[union-attr]
         await trio.sleep(120)

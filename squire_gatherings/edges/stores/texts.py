@@ -16,11 +16,13 @@ def is_storable(text: str) -> bool:
 
 def check_texts(append: Append) -> None:
     """Raise `ValueError` if any text of `append` can't be stored."""
-    texts = [append.gathering]
-    texts += [logged.by for logged in append.ops if logged.by is not None]
     for sync in append.syncs:
-        texts += (sync.scope, sync.id)
-    if not all(map(is_storable, texts)):
+        if not (is_storable(sync.id) and is_storable(sync.scope)):
+            raise unstorable(append, "surrogates not allowed")
+    for logged in append.ops:
+        if logged.by is not None and not is_storable(logged.by):
+            raise unstorable(append, "surrogates not allowed")
+    if not is_storable(append.gathering):
         raise unstorable(append, "surrogates not allowed")
 
 
