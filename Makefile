@@ -7,16 +7,19 @@ READY := $(VENV)/.ready
 BENCHMARKS := frames structuring trio_websocket_client deadline memory lateness shutdown leaks fairness scale peers
 
 .DEFAULT_GOAL := help
-.PHONY: help serve test lint bench load docs clean
+.PHONY: help serve test test-long lint bench load docs clean
 
 help: ## Show what there is to make
-	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1\t/'
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/'
 
 serve: $(READY) ## Serve gatherings, with their logs in ./squire_gatherings.sqlite3 (ARGS="..." for options)
 	@$(BIN)/python -m squire_gatherings serve $(ARGS)
 
 test: $(READY) ## Run the tests (ARGS="..." for pytest)
 	@$(BIN)/python -m pytest $(ARGS)
+
+test-long: $(READY) ## Run the random tests with forty times as many examples, half an hour
+	@TEST_EXAMPLES_TIMES=40 $(BIN)/python -m pytest -k "random or returns or happens or hostile" $(ARGS)
 
 lint: $(READY) ## Check style, types and layers
 	@$(BIN)/ruff check .
