@@ -103,6 +103,7 @@ class Hall:
         identity: Identity | None = None,
         epoch: str | None = None,
         resume: str | None = None,
+        tail: bool = False,
     ) -> Membership:
         """Join a gathering, which is opened if need be; `joined` goes to the connection.
 
@@ -110,7 +111,8 @@ class Hall:
         own random id, which is made and told in `joined` if it has none. With an `identity` the
         caller vouches for who it is; otherwise `token` is authenticated. `resume` is the
         incarnation to which a client returns by itself, with nothing new: that is no activity,
-        and doesn't wake a gathering that has ended meanwhile.
+        and doesn't wake a gathering that has ended meanwhile. With `tail` and without `since`,
+        the client is given what comes after the join and nothing before.
 
         A join that meets a gathering while it disperses waits for the next incarnation. Of
         several connections of the same `client` the one that asked last is in it. Raises
@@ -129,17 +131,20 @@ class Hall:
         client = made or client
         scope = sync_scope(identity.user, client)
         settings = self.settings
+        wants_past = since is not None or not tail
         try:
             while True:
                 if resume is not None:
                     await self._check_resumable(gathering_id, connection, resume, since)
                 gathering = await self._find(gathering_id)
-                page = await self._page(gathering, since, epoch)
+                page = await self._page(gathering, since, epoch) if wants_past else ()
                 window = DeliveryWindow(settings.retry_interval, settings.retry_limit, 0)
                 number = gathering.next_number()
                 onlooker = Onlooker(number, connection, identity, client, scope, window)
                 onlooker.asked = asked
-                request = JoinRequest(onlooker, since, page, epoch, made, resume is None)
+                request = JoinRequest(
+                    onlooker, since, page, epoch, made, resume is None, not wants_past
+                )
                 try:
                     joined = await gathering.ask(Caller(identity, scope), request)
                 except GatheringDispersed:

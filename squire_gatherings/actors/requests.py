@@ -77,6 +77,8 @@ class JoinRequest:
     made_client: str | None = None
     """The id that was made for a client that has given none."""
     is_activity: bool = True
+    tail: bool = False
+    """Whether it wants nothing of what was before."""
     abandoned: bool = False
     """The task that asked was cancelled."""
 
@@ -310,7 +312,10 @@ class Requests:
             raise BadBase(why) if request.epoch is None else LogReplaced(why)
         snapshots = gathering.behaviour.serves_snapshots
         shown: dict[str, Any]
-        if snapshots and (since is None or since + 1 < log.tail_start):
+        if request.tail:
+            shown = {"ops": (), "by": (), "epoch": self._epoch(seq)}
+            has = seq
+        elif snapshots and (since is None or since + 1 < log.tail_start):
             shown = {"snapshot": self._snapshot(), "epoch": self._epoch(seq)}
             has = seq
         else:

@@ -413,3 +413,20 @@ async def test_answers_are_bounded_as_they_are_encoded(autojump_clock: MockClock
         fetched = await hall.fetch(ROOM, since=0)
         assert isinstance(fetched, Fetched)
         assert fetched.ops
+
+
+@pytest.mark.parametrize("behaviour", [Fragile, Sum])
+async def test_who_wants_nothing_of_what_was_is_sent_nothing_of_it(
+    behaviour: type, autojump_clock: MockClock
+) -> None:
+    async with open_hall(store=MemoryStore(), behaviour=behaviour, tail_bytes=1) as hall:
+        for _ in range(5):
+            await hall.submit(ROOM, [{"add": 1}])
+        recorder, _, answer = await joined(hall, tail=True)
+        assert (answer.seq, answer.ops, answer.by, answer.snapshot) == (5, (), (), UNSET)
+        await hall.submit(ROOM, [{"add": 1}])
+        await wait_all_tasks_blocked()
+        assert [seq for _, seq, *_ in recorder.forwards()] == [6]
+        # With `since` it is as ever.
+        _, _, answer = await joined(hall, tail=True, since=5)
+        assert isinstance(answer.ops, tuple) or isinstance(answer.snapshot, msgspec.Raw)
