@@ -1,17 +1,18 @@
-"""Delivery: brings every onlooker the committed ops, again until acknowledged."""
+"""Delivery: brings every onlooker the committed ops, each once, and what others did only."""
 
 import math
 from collections.abc import Callable, Sequence
 
 import trio
 from attrs import define, field
+from msgspec import UNSET
 
-from squire_gatherings.actors.senders import Onlooker
+from squire_gatherings.actors.catching_up import catch_up
+from squire_gatherings.actors.retries import Retries
+from squire_gatherings.actors.senders import Onlooker, Paging
 from squire_gatherings.actors.store import Store
-from squire_gatherings.rules.delivery_window import Verdict
 from squire_gatherings.rules.op_log import OpLog
 from squire_gatherings.values.endings import CloseCode
-from squire_gatherings.values.errors import StoreConflict, StoreUnavailable
 from squire_gatherings.values.log import LoggedOp
 from squire_gatherings.values.messages import Forward, ForwardBatch, ServerMessage
 from squire_gatherings.values.outgoing import Outgoing
@@ -21,17 +22,20 @@ CROWD = 128
 """How many onlookers are brought a batch before other gatherings get their turn."""
 
 
-def _forward(first: int, entries: Sequence[LoggedOp]) -> ServerMessage:
-    if len(entries) == 1:
-        return Forward(first, entries[0].by, entries[0].op)
-    return ForwardBatch(first, tuple(e.by for e in entries), tuple(e.op for e in entries))
+def nothing_waits() -> tuple[int, int]:
+    """What an inbox says that nothing was ever put into."""
+    return 0, 0
+
+
+def nobody_minds(onlooker: Onlooker) -> None:
+    """What a dispersed gathering does about an onlooker that goes."""
 
 
 @define(eq=False)
 class Delivery:
     """The onlookers of one incarnation, and how far each of them is.
 
-    Its tasks (one retry timer while anything is unacknowledged, one pager for each
+    Its tasks (one for the retries while anything is unacknowledged, one for each
     onlooker that lacks ops which only the store has) run in the gathering's nursery.
     """
 
@@ -41,10 +45,15 @@ class Delivery:
     log: OpLog
     nursery: trio.Nursery
     on_gone: Callable[[Onlooker], None]
-    """Called with an onlooker that was given up."""
+    """Called with an onlooker that was given up, or whose connection failed."""
+    incarnation: str = ""
+    """The epoch that goes without saying."""
+    inbox: Callable[[], tuple[int, int]] = nothing_waits
+    """How many messages were taken out of the gathering's inbox so far, and how many put in."""
     onlookers: dict[int, Onlooker] = field(factory=dict)
     _by_client: dict[str, Onlooker] = field(factory=dict)
-    _timer: trio.CancelScope | None = None
+    retries: Retries | None = None
+    """There while anything is unacknowledged."""
     _batch_after: int = 0
     behind: list[Onlooker] = field(factory=list)
     """Those that the last batch wasn't brought to yet."""
@@ -56,26 +65,41 @@ class Delivery:
         """How many forwards wait for an acknowledgement, over all onlookers."""
         return sum(onlooker.window.unacked for onlooker in self.onlookers.values())
 
-    def attach(self, onlooker: Onlooker) -> None:
-        """Take an onlooker in; an older connection of the same client is replaced."""
+    # Who is there.
+
+    def attach(self, onlooker: Onlooker) -> bool:
+        """Take an onlooker in; of two connections of the same client, the later to ask stays.
+
+        An older one is replaced. False, with nothing done, if the one that is there asked later.
+        """
         if onlooker.client is not None:
-            older = self._by_client.get(onlooker.scope)
-            if older is not None:
-                self.detach(older)
-                older.close(CloseCode.REPLACED, "replaced by a newer connection")
+            other = self._by_client.get(onlooker.scope)
+            if other is not None:
+                if 0 < onlooker.asked < other.asked:
+                    return False
+                self.detach(other)
+                other.close(CloseCode.REPLACED, "replaced by a newer connection")
             self._by_client[onlooker.scope] = onlooker
         onlooker.attached = True
+        onlooker.on_lost = self.on_gone
         self.onlookers[onlooker.number] = onlooker
+        return True
 
     def detach(self, onlooker: Onlooker) -> bool:
-        """Forget an onlooker; False if it was forgotten before."""
+        """Forget an onlooker, and end what goes on for it; False if it was forgotten before."""
         if self.onlookers.pop(onlooker.number, None) is None:
             return False
         if self._by_client.get(onlooker.scope) is onlooker:
             del self._by_client[onlooker.scope]
-        onlooker.attached = False
-        onlooker.make_room()
+        onlooker.left()
         return True
+
+    def retire(self) -> None:
+        """Forget the gathering, which has ended: a cycle would outlive both."""
+        self.on_gone = nobody_minds
+        self.inbox = nothing_waits
+
+    # What was committed.
 
     def begin_batch(self, after: int) -> None:
         """What follows `after` has just been committed together."""
@@ -118,25 +142,84 @@ class Delivery:
                 onlooker.send(outgoing)
             window.forwarded(up_to, now)
         if forwards is not None:
-            self._arm(now + self.settings.retry_interval)
+            self.arm(now + min(self.settings.retry_interval, self.settings.retry_limit))
         if not self.behind:
             self._shared = None
 
     def bring(self, onlooker: Onlooker, up_to: int, now: float) -> None:
         """Forward to an onlooker what it lacks up to `up_to`."""
         window = onlooker.window
-        if window.reached >= up_to or onlooker.paging:
+        if window.reached >= up_to or onlooker.paging or not onlooker.attached:
             return
         if window.reached + 1 < self.log.tail_start:
-            self._start_pager(onlooker)
+            onlooker.paging = Paging.READING
+            self.nursery.start_soon(catch_up, self, onlooker, name=f"pager of {self.gathering}")
             return
         for outgoing in self._forwards(window.reached, up_to):
             onlooker.send(outgoing)
-        window.forwarded(up_to, now)
-        self._arm(now + self.settings.retry_interval)
+        self.sent(onlooker, up_to, now)
+
+    def synced(self, onlooker: Onlooker, seqs: range, answer: ServerMessage, now: float) -> None:
+        """Tell an onlooker under which seqs its own ops are, after everything before them.
+
+        While it catches up, the answer waits for its turn; until then it counts as unanswered.
+        """
+        window = onlooker.window
+        before = seqs.start - 1
+        if window.reached < before:
+            self.bring(onlooker, before, now)
+            if window.reached < before and onlooker.attached:
+                held = onlooker.held
+                if held is None:
+                    held = onlooker.held = []
+                held.append((seqs, answer))
+                held.sort(key=lambda one: one[0].start)
+                onlooker.waiting += 1
+                return
+        if window.reached < seqs.stop - 1:
+            window.passed(seqs.stop - 1)
+        onlooker.answer(answer)
+
+    # What came of it.
+
+    def sent(self, onlooker: Onlooker, up_to: int, now: float) -> None:
+        """What others did up to `up_to` has been handed to an onlooker's connection."""
+        onlooker.window.forwarded(up_to, now)
+        self.arm(onlooker.window.due_at)
+
+    def acknowledged(self, onlooker: Onlooker, seq: int, now: float) -> None:
+        """An onlooker says that it has everything up to `seq`."""
+        window = onlooker.window
+        window.acknowledged(seq, now)
+        if window.due_at != math.inf:
+            # Its limit begins anew, and so do its retries: sooner than what is armed.
+            self.arm(window.due_at)
+
+    def arm(self, due: float) -> None:
+        """Have the retries looked at when they're due, at the latest."""
+        if self.retries is None:
+            if due != math.inf:
+                self.retries = Retries(self, due)
+                self.nursery.start_soon(self.retries.run, name=f"retries of {self.gathering}")
+        elif due < self.retries.due:
+            self.retries.arm(due)
+
+    # How it is encoded.
+
+    def forward(self, first: int, entries: Sequence[LoggedOp]) -> Outgoing:
+        """Return the forward of these ops, of which `first` is the seq of the first."""
+        epoch = entries[-1].epoch
+        said = UNSET if epoch == self.incarnation else epoch
+        message: ServerMessage
+        if len(entries) == 1:
+            message = Forward(first, entries[0].by, entries[0].op, said)
+        else:
+            by = tuple(one.by for one in entries)
+            message = ForwardBatch(first, by, tuple(one.op for one in entries), said)
+        return Outgoing(message)
 
     def _forwards(self, after: int, up_to: int) -> list[Outgoing]:
-        if self._shared is None or after < self._batch_after:
+        if self._shared is None:
             return self._chunks(after, up_to)
         shared = self._shared.get((after, up_to))
         if shared is not None:
@@ -155,90 +238,6 @@ class Delivery:
         chunks: list[Outgoing] = []
         while after < up_to:
             entries = self.log.slice(after, up_to, self.settings.batch_bytes)
-            chunks.append(Outgoing(_forward(after + 1, entries)))
+            chunks.append(self.forward(after + 1, entries))
             after += len(entries)
         return chunks
-
-    def _arm(self, due: float) -> None:
-        if self._timer is None:
-            self._timer = trio.CancelScope(deadline=due)
-            self.nursery.start_soon(self._run_timer, name=f"retries of {self.gathering}")
-        elif due < self._timer.deadline:
-            self._timer.deadline = due
-
-    async def _run_timer(self) -> None:
-        """Sleep until a retry is due; return when nothing is outstanding any more."""
-        while self._timer is not None:
-            with self._timer:
-                await trio.sleep_forever()
-            due = self._retry(trio.current_time())
-            self._timer = None if due == math.inf else trio.CancelScope(deadline=due)
-
-    def _retry(self, now: float) -> float:
-        """Resend or give up wherever that is due; return when something is due next."""
-        due = math.inf
-        for onlooker in tuple(self.onlookers.values()):
-            window = onlooker.window
-            match window.verdict(now):
-                case Verdict.GIVE_UP:
-                    onlooker.close(CloseCode.UNRESPONSIVE, "forwards were not acknowledged")
-                    self.on_gone(onlooker)
-                    continue
-                case Verdict.RESEND:
-                    if onlooker.connection.backlog == 0 and not onlooker.paging:
-                        self._resend(onlooker)
-                    window.rescheduled(now)
-                case Verdict.NOTHING:
-                    pass
-            due = min(due, window.due_at)
-        return due
-
-    def _resend(self, onlooker: Onlooker) -> None:
-        window = onlooker.window
-        after, up_to = window.acked, window.resend_to
-        if after + 1 < self.log.tail_start:
-            window.reached = after
-            self._start_pager(onlooker)
-            return
-        run: list[LoggedOp] = []
-        seq = after
-        for entry in self.log.slice(after, up_to, self.settings.batch_bytes):
-            seq += 1
-            if self.log.origin(seq) != onlooker.number:
-                run.append(entry)
-                continue
-            if run:
-                onlooker.send(Outgoing(_forward(seq - len(run), run)))
-            run = []
-        if run:
-            onlooker.send(Outgoing(_forward(seq - len(run) + 1, run)))
-
-    def _start_pager(self, onlooker: Onlooker) -> None:
-        onlooker.paging = True
-        self.nursery.start_soon(self._page, onlooker, name=f"pager of {self.gathering}")
-
-    async def _page(self, onlooker: Onlooker) -> None:
-        """Bring an onlooker pages from the store until memory has the rest."""
-        window = onlooker.window
-        while onlooker.attached and window.reached + 1 < self.log.tail_start:
-            try:
-                page = await self.store.read(
-                    self.gathering,
-                    after=window.reached,
-                    up_to=self.log.committed,
-                    max_bytes=self.settings.batch_bytes,
-                )
-            except StoreUnavailable:
-                await trio.sleep(self.settings.commit_retry_interval)
-                continue
-            if not page:
-                raise StoreConflict(f"the store has no op {window.reached + 1}")
-            if onlooker.attached:
-                now = trio.current_time()
-                onlooker.send(Outgoing(_forward(window.reached + 1, page)))
-                window.forwarded(window.reached + len(page), now)
-                self._arm(now + self.settings.retry_interval)
-                await onlooker.flush()
-        onlooker.paging = False
-        if onlooker.attached:
-            self.bring(onlooker, self.log.committed, trio.current_time())

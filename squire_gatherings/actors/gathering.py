@@ -38,10 +38,6 @@ TURN_LIMIT = 256
 Request = ClientMessage | JoinRequest
 
 
-def _nobody_minds(onlooker: Onlooker) -> None:
-    """What a dispersed gathering does about an onlooker that goes."""
-
-
 @define(eq=False, weakref_slot=True)
 class Gathering:
     """One incarnation. Whoever holds it may find that it has ended: `accepting` tells.
@@ -75,6 +71,8 @@ class Gathering:
     """With which seq a snapshot is due."""
     _commit_retry_at: float = math.inf
     _numbered: int = 0
+    _taken: int = 0
+    """How many messages were taken out of the inbox so far."""
     _notice_by: float = math.inf
 
     # Going in: none of these waits, and each may find the gathering ended.
@@ -140,7 +138,13 @@ class Gathering:
             try:
                 async with trio.open_nursery() as nursery:
                     self.delivery = Delivery(
-                        self.id, self.settings, self.store, self.log, nursery, self.gone
+                        self.id,
+                        self.settings,
+                        self.store,
+                        self.log,
+                        nursery,
+                        self.gone,
+                        inbox=self._inbox_counts,
                     )
                     self.requests = Requests(self)
                     self.accepting = True
@@ -159,7 +163,7 @@ class Gathering:
                 await self._disperse(reason)
                 # These refer back: without them the last reference ends it, not the next
                 # garbage collection.
-                self.delivery.on_gone = _nobody_minds
+                self.delivery.retire()
                 del self.requests
         finally:
             self.on_gone(self.id)
@@ -262,6 +266,7 @@ class Gathering:
         finally:
             # Also when the behaviour raises: the rest is for the next incarnation.
             del self._inbox[:taken]
+            self._taken += taken
         requests.current = None
         now = trio.current_time()
         if counted:
@@ -335,6 +340,9 @@ class Gathering:
         grace = min(self.settings.close_grace, max(0.0, self._notice_by - trio.current_time()))
         await give_notice(onlookers, notice, reason, grace)
         _log.debug("gathering dispersed: %s", reason, extra=self._names())
+
+    def _inbox_counts(self) -> tuple[int, int]:
+        return self._taken, self._taken + len(self._inbox)
 
     def _names(self) -> dict[str, object]:
         return {"gathering": self.id, "incarnation": self.incarnation}

@@ -153,7 +153,7 @@ class Requests:
             return False
         if ack.seq > self.gathering.log.committed:
             raise BadBase(f"ack of {ack.seq}, but the last op is {self.gathering.log.committed}")
-        sender.window.acknowledged(ack.seq, trio.current_time())
+        self.gathering.delivery.acknowledged(sender, ack.seq, trio.current_time())
         return True
 
     def _leave(self, sender: Sender) -> bool:
@@ -215,13 +215,9 @@ class Requests:
     def _synced(self, sender: Sender, sync_id: str, seqs: range, now: float) -> None:
         synced = Synced(sync_id, tuple(seqs))
         if isinstance(sender, Onlooker) and sender.attached:
-            # Whoever is told of its own ops has been told of everything before them.
-            before = seqs.start - 1
-            if sender.window.reached < before:
-                self.gathering.delivery.bring(sender, before, now)
-            if sender.window.reached == before and not sender.paging:
-                sender.window.passed(seqs.stop - 1)
-        sender.answer(synced)
+            self.gathering.delivery.synced(sender, seqs, synced, now)
+        else:
+            sender.answer(synced)
 
     def _conflict(self, sender: Sender, sync: Sync, conflict: OpConflict) -> None:
         if isinstance(sender, Caller):
