@@ -39,7 +39,7 @@ async def _bring_pages(delivery: Delivery, onlooker: Onlooker) -> None:
         onlooker.paging = Paging.READING
         await trio.lowlevel.checkpoint()
         _answer_next(onlooker)
-        after = window.reached
+        after, since = window.reached, trio.current_time()
         if after + 1 >= delivery.log.tail_start:
             return
         try:
@@ -52,6 +52,9 @@ async def _bring_pages(delivery: Delivery, onlooker: Onlooker) -> None:
         except StoreUnavailable:
             await trio.sleep(delivery.settings.commit_retry_interval)
             continue
+        finally:
+            # What it says may wait behind what waits for the store.
+            window.excuse(since, trio.current_time())
         if not page and _end(delivery, onlooker) > after:
             raise StoreConflict(f"the store has no op {after + 1}")
         # Another answer may have come to wait meanwhile.

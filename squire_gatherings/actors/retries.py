@@ -176,7 +176,7 @@ class Retries:
     def _is_unheard(self, onlooker: Onlooker) -> bool:
         """Whether it may have said something that the gathering hasn't processed."""
         if onlooker.paging is Paging.READING:
-            # What it says may wait behind what waits for the store.
+            # It may wait behind what waits for the store.
             return True
         if not onlooker.waiting:
             return False
