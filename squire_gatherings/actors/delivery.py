@@ -168,17 +168,21 @@ class Delivery:
         before = seqs.start - 1
         if window.reached < before:
             self.bring(onlooker, before, now)
-            if window.reached < before and onlooker.attached:
-                held = onlooker.held
-                if held is None:
-                    held = onlooker.held = []
-                held.append((seqs, answer))
-                held.sort(key=lambda one: one[0].start)
-                onlooker.waiting += 1
+            if window.reached < before:
+                self._hold(onlooker, seqs, answer)
                 return
-        if window.reached < seqs.stop - 1:
-            window.passed(seqs.stop - 1)
+        last = seqs.stop - 1
+        if window.reached < last:
+            window.passed(last)
         onlooker.answer(answer)
+
+    def _hold(self, onlooker: Onlooker, seqs: range, answer: ServerMessage) -> None:
+        if onlooker.attached:
+            if onlooker.held is None:
+                onlooker.held = []
+            onlooker.held.append((seqs, answer))
+            onlooker.held.sort(key=lambda one: one[0].start)
+            onlooker.waiting += 1
 
     # What came of it.
 

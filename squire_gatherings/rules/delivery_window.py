@@ -88,20 +88,22 @@ class DeliveryWindow:
 
     def forwarded(self, seq: int, now: float) -> None:
         """What others did up to `seq` has been handed to the connection."""
-        acked = self.acked
-        is_running = self.owed > acked
         self.reached = seq
-        if seq > acked:
+        if self.owed > self.acked:
             self.owed = seq
-            if not is_running:
-                self._begin(now)
+        elif seq > self.acked:
+            self.owed = seq
+            self._begin(now)
 
     def passed(self, seq: int) -> None:
         """The onlooker's own ops, from `reached` + 1 to `seq`, are told it by an answer."""
-        first, self.reached = self.reached + 1, seq
         if self.owed <= self.acked:
-            self.acked = max(self.acked, seq)
-        elif self._own is None:
+            self.reached = seq
+            if seq > self.acked:
+                self.acked = seq
+            return
+        first, self.reached = self.reached + 1, seq
+        if self._own is None:
             self._own = [(first, seq)]
         elif self._own[-1][1] == first - 1 or len(self._own) >= OWN_RANGES:
             # Past the limit, what others did in between isn't sent again either.
@@ -116,7 +118,8 @@ class DeliveryWindow:
         self.acked = seq
         self.ever_acked = True
         if self.owed > seq:
-            self._forget_own(seq)
+            if self._own is not None:
+                self._forget_own(self._own, seq)
             self._begin(now)
             return
         # All that lies between is its own.
@@ -202,12 +205,10 @@ class DeliveryWindow:
         self.resend_to = self.owed
         self._target = None
 
-    def _forget_own(self, seq: int) -> None:
-        own = self._own
-        if own is not None:
-            gone = 0
-            while gone < len(own) and own[gone][1] <= seq:
-                gone += 1
-            del own[:gone]
-            if not own:
-                self._own = None
+    def _forget_own(self, own: list[tuple[int, int]], seq: int) -> None:
+        gone = 0
+        while gone < len(own) and own[gone][1] <= seq:
+            gone += 1
+        del own[:gone]
+        if not own:
+            self._own = None
