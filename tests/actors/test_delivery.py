@@ -5,27 +5,35 @@ from collections.abc import Sequence
 import msgspec
 import pytest
 import trio
+from msgspec import UNSET
 from trio.testing import MockClock, wait_all_tasks_blocked
 
-from squire_gatherings.actors.delivery import CROWD
+from squire_gatherings.actors.delivery import CROWD, Delivery
 from squire_gatherings.actors.hall import open_hall
 from squire_gatherings.actors.membership import Membership
+from squire_gatherings.actors.senders import Onlooker
+from squire_gatherings.edges.codecs import JSON
 from squire_gatherings.edges.stores.memory import MemoryStore
+from squire_gatherings.rules.delivery_window import DeliveryWindow
+from squire_gatherings.rules.op_log import OpLog
 from squire_gatherings.values.endings import CloseCode
 from squire_gatherings.values.errors import OpConflict, OpRejected
 from squire_gatherings.values.identity import Identity
-from squire_gatherings.values.log import SyncRecord
+from squire_gatherings.values.log import LoggedOp, SyncRecord
 from squire_gatherings.values.messages import (
     Ack,
     Conflict,
     Fetch,
     Fetched,
+    Forward,
+    ForwardBatch,
     Joined,
     Sync,
     Synced,
 )
 from squire_gatherings.values.op import Op
 from squire_gatherings.values.outgoing import Outgoing
+from squire_gatherings.values.settings import HallSettings
 from tests.support import Recorder, Strict, Sum
 
 ROOM = "friday-night"
@@ -330,3 +338,93 @@ async def test_the_crowd_may_change_while_a_batch_is_brought(autojump_clock: Moc
         # Who acknowledges nothing is given up, and nobody is left behind.
         assert all(one.closed for one in crowd[1::2])
         assert hall.snapshot().onlookers == 0
+
+
+async def attached(nursery: trio.Nursery, asked: list[int]) -> tuple[list[bool], list[Recorder]]:
+    """Attach connections of one client that asked in this order; say which were let in."""
+    settings = HallSettings()
+    log = OpLog(settings.tail_bytes, settings.recent_syncs)
+    delivery = Delivery(ROOM, settings, MemoryStore(), log, nursery, lambda _: None)
+    recorders = [Recorder() for _ in asked]
+    let_in = []
+    for number, (one, recorder) in enumerate(zip(asked, recorders, strict=True), start=1):
+        window = DeliveryWindow(settings.retry_interval, settings.retry_limit, 0)
+        onlooker = Onlooker(number, recorder, Identity("bob"), "c", "scope", window, asked=one)
+        let_in.append(delivery.attach(onlooker))
+        assert onlooker.attached == let_in[-1]
+    assert len(delivery.onlookers) == 1
+    return let_in, recorders
+
+
+@pytest.mark.parametrize(
+    ("asked", "let_in", "closed"),
+    [
+        ([1, 2], [True, True], [True, False]),
+        ([2, 1], [True, False], [False, False]),
+        ([2, 1, 3], [True, False, True], [True, False, False]),
+        # Who isn't known to have asked earlier counts as the newest.
+        ([2, 0], [True, True], [True, False]),
+        ([0, 1], [True, True], [True, False]),
+    ],
+)
+async def test_the_latest_to_ask_wins(
+    asked: list[int], let_in: list[bool], closed: list[bool]
+) -> None:
+    async with trio.open_nursery() as nursery:
+        found, recorders = await attached(nursery, asked)
+    assert found == let_in
+    assert [bool(one.closed) for one in recorders] == closed
+
+
+@pytest.mark.parametrize(
+    ("epochs", "said"),
+    [
+        (["now"], UNSET),
+        (["then"], "then"),
+        # The last op's counts.
+        (["then", "now"], UNSET),
+        (["now", "then"], "then"),
+        # Logged before there were epochs, which isn't the same as now.
+        ([""], ""),
+    ],
+)
+async def test_a_forward_tells_the_epoch_where_it_isnt_the_incarnations(
+    epochs: list[str], said: object
+) -> None:
+    settings = HallSettings()
+    log = OpLog(settings.tail_bytes, settings.recent_syncs)
+    async with trio.open_nursery() as nursery:
+        delivery = Delivery(
+            ROOM, settings, MemoryStore(), log, nursery, lambda _: None, incarnation="now"
+        )
+        entries = [LoggedOp(Op.of({"n": 1}), None, epoch) for epoch in epochs]
+        message = delivery.forward(7, entries).message
+    assert isinstance(message, Forward | ForwardBatch)
+    assert message.seq == 7
+    assert message.epoch == said
+    encoded = msgspec.json.decode(JSON.encode(Outgoing(message)))
+    assert ("epoch" in encoded) == (said is not UNSET)
+
+
+async def test_what_goes_on_for_an_onlooker_ends_with_it() -> None:
+    window = DeliveryWindow(0.25, 10.0, 0)
+    onlooker = Onlooker(1, Recorder(), Identity(), None, "", window)
+    ended = []
+
+    async def work(name: str) -> None:
+        with onlooker.under_way():
+            try:
+                await trio.sleep_forever()
+            finally:
+                ended.append(name)
+
+    async with trio.open_nursery() as nursery:
+        onlooker.attached = True
+        nursery.start_soon(work, "a")
+        nursery.start_soon(work, "b")
+        await wait_all_tasks_blocked()
+        assert not ended
+        onlooker.left()
+        # One that begins too late ends at once.
+        nursery.start_soon(work, "c")
+    assert sorted(ended) == ["a", "b", "c"]
