@@ -68,6 +68,8 @@ class Watcher(Recorder):
         self.synced = 0
         self.sent_bytes = 0
         self.empty_at = 0.0
+        self.arrivals: list[tuple[float, int]] = []
+        """When what was sent is over the line, and up to where that is."""
         self.unread: list[Ack] = []
         self.delivered: list[tuple[float, int]] = []
         self.raises = False
@@ -112,6 +114,7 @@ class Watcher(Recorder):
             assert message.seqs[0] <= self.has + 1, "after everything before"
             self.own |= set(message.seqs)
             self.has = max(self.has, message.seqs[-1])
+        self.arrivals.append((self.empty_at, self.has))
 
     def _forwarded(self, first: int, ops: tuple[Op, ...]) -> None:
         for seq, op in enumerate(ops, start=first):
@@ -176,8 +179,8 @@ class Watcher(Recorder):
                         self.membership.deliver_nowait(Fetch("ahead", self.has))
                 self.acknowledge(max(self.has, self.ahead))
             elif self.sort == "slow":
-                if not self.backlog:
-                    self.acknowledge(self.has)
+                now = trio.current_time()
+                self.acknowledge(max((has for at, has in self.arrivals if at <= now), default=0))
             elif self.sort != "mute":
                 self.acknowledge(self.has)
 
