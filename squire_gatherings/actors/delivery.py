@@ -19,7 +19,17 @@ from squire_gatherings.values.outgoing import Outgoing
 from squire_gatherings.values.settings import HallSettings
 
 CROWD = 128
-"""How many onlookers are brought a batch before other gatherings get their turn."""
+"""How many onlookers are brought a batch before other gatherings get their turn.
+
+Fewer where it is large: each message counts for one, and each `WEIGHT` bytes of ops for one more.
+"""
+
+WEIGHT = 8 * 1024
+SMALL = 8
+"""So few are brought a batch in one turn, whatever it weighs."""
+
+BLOCK = 64
+"""How many ops go together where many lack different parts of a batch."""
 
 
 def nothing_waits() -> tuple[int, int]:
@@ -59,6 +69,8 @@ class Delivery:
     """Those that the last batch wasn't brought to yet."""
     _shared: dict[tuple[int, int], list[Outgoing]] | None = None
     """While a batch is being delivered: what was encoded for it already."""
+    _weight: int = 1
+    """For how many onlookers one counts who is brought the whole batch."""
 
     @property
     def unacked(self) -> int:
@@ -124,40 +136,53 @@ class Delivery:
             self._bring_some(trio.current_time())
 
     def _bring_some(self, now: float) -> None:
-        some = self.behind[-CROWD:]
+        some = iter(self.behind[-CROWD:])
         del self.behind[-CROWD:]
         after, up_to = self._batch_after, self.log.committed
         forwards: list[Outgoing] | None = None
+        left, weight = CROWD, 1
         for onlooker in some:
             window = onlooker.window
             if not onlooker.attached or window.reached >= up_to:
                 continue
             if forwards is None and after + 1 >= self.log.tail_start:
                 forwards = self._forwards(after, up_to)
+                weight = self._weight
             if window.reached != after or onlooker.paging or forwards is None:
-                self.bring(onlooker, up_to, now)
-                continue
-            # Almost everybody: lacks this batch and nothing else.
-            for outgoing in forwards:
-                onlooker.send(outgoing)
-            window.forwarded(up_to, now)
+                left -= self.bring(onlooker, up_to, now)
+            else:
+                # Almost everybody: lacks this batch and nothing else.
+                for outgoing in forwards:
+                    onlooker.send(outgoing)
+                window.forwarded(up_to, now)
+                if weight == 1:
+                    continue
+                left -= weight
+            if left <= 0:
+                self.behind.extend(some)
+                break
         if forwards is not None:
             self.arm(now + min(self.settings.retry_interval, self.settings.retry_limit))
         if not self.behind:
             self._shared = None
 
-    def bring(self, onlooker: Onlooker, up_to: int, now: float) -> None:
-        """Forward to an onlooker what it lacks up to `up_to`."""
+    def bring(self, onlooker: Onlooker, up_to: int, now: float) -> int:
+        """Forward to an onlooker what it lacks up to `up_to`; return how many messages that took.
+
+        None, where a task must read it from the store first, or does so already.
+        """
         window = onlooker.window
         if window.reached >= up_to or onlooker.paging or not onlooker.attached:
-            return
+            return 0
         if window.reached + 1 < self.log.tail_start:
             onlooker.paging = Paging.READING
             self.nursery.start_soon(catch_up, self, onlooker, name=f"pager of {self.gathering}")
-            return
-        for outgoing in self._forwards(window.reached, up_to):
+            return 0
+        forwards = self._forwards(window.reached, up_to)
+        for outgoing in forwards:
             onlooker.send(outgoing)
         self.sent(onlooker, up_to, now)
+        return len(forwards)
 
     def synced(self, onlooker: Onlooker, seqs: range, answer: ServerMessage, now: float) -> None:
         """Tell an onlooker under which seqs its own ops are, after everything before them.
@@ -228,15 +253,30 @@ class Delivery:
         shared = self._shared.get((after, up_to))
         if shared is not None:
             return shared
-        whole = after == self._batch_after and up_to == self.log.committed
-        if whole or up_to - after == 1:
+        count = up_to - after
+        if after == self._batch_after and up_to == self.log.committed:
+            forwards = self._chunks(after, up_to)
+            self._weight = 1 if len(self.onlookers) <= SMALL else self._weigh(forwards)
+        elif count == 1 or (count == BLOCK and after % BLOCK == 0):
             forwards = self._chunks(after, up_to)
         else:
-            # An author lacks two parts of a batch, each author other ones: singly encoded
-            # ops serve them all, where a message for each part would be quadratic.
-            forwards = [one for seq in range(after, up_to) for one in self._forwards(seq, seq + 1)]
+            # An author lacks two parts of a batch, each author other ones: blocks that begin at
+            # the same places for all, and single ops at their edges, serve them all, where a
+            # message for each part would be quadratic.
+            forwards = []
+            while after < up_to:
+                whole = after % BLOCK == 0 and after + BLOCK <= up_to
+                step = BLOCK if whole else 1
+                forwards += self._forwards(after, after + step)
+                after += step
+            after = up_to - count
         self._shared[after, up_to] = forwards
         return forwards
+
+    def _weigh(self, forwards: list[Outgoing]) -> int:
+        after, up_to = self._batch_after, self.log.committed
+        size = sum(len(one.op.json) for one in self.log.slice(after, up_to, WEIGHT * CROWD))
+        return len(forwards) + size // WEIGHT
 
     def _chunks(self, after: int, up_to: int) -> list[Outgoing]:
         chunks: list[Outgoing] = []

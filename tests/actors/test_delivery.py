@@ -1,5 +1,6 @@
 """Delivery: forwarded to everybody else, again until acknowledged, given up in the end."""
 
+from collections import Counter
 from collections.abc import Sequence
 
 import msgspec
@@ -8,7 +9,7 @@ import trio
 from msgspec import UNSET
 from trio.testing import MockClock, wait_all_tasks_blocked
 
-from squire_gatherings.actors.delivery import CROWD, Delivery
+from squire_gatherings.actors.delivery import BLOCK, CROWD, WEIGHT, Delivery
 from squire_gatherings.actors.hall import open_hall
 from squire_gatherings.actors.membership import Membership
 from squire_gatherings.actors.senders import Onlooker
@@ -308,6 +309,69 @@ async def test_a_large_crowd_keeps_nobody_else_waiting(autojump_clock: MockClock
         assert order.index("few") <= CROWD + 1
         assert all(len(one.forwards()) == (one is not crowd[0]) for one in crowd)
         assert crowd[0].of(Synced) == [Synced("s", (1,))]
+
+
+class Counted(Recorder):
+    """Encodes what isn't encoded yet, and says how long it is."""
+
+    def __init__(self, encoded: Counter[int], kept: list[Outgoing]) -> None:
+        super().__init__()
+        self.encoded = encoded
+        self.kept = kept
+
+    def send(self, outgoing: Outgoing) -> None:
+        super().send(outgoing)
+        self.kept.append(outgoing)
+        if not outgoing.encoded:
+            outgoing.encoded["test"] = JSON.encode(outgoing)
+            self.encoded[id(outgoing)] = len(outgoing.encoded["test"])
+
+
+async def test_authors_of_many_ops_get_those_of_others_in_blocks(
+    autojump_clock: MockClock,
+) -> None:
+    """Each lacks other parts of the batch: neither a message for each op nor an encoding each."""
+    encoded: Counter[int] = Counter()
+    kept: list[Outgoing] = []
+    async with open_hall(store=MemoryStore()) as hall:
+        authors = [Counted(encoded, kept) for _ in range(8)]
+        memberships = [await hall.join(ROOM, one) for one in authors]
+        encoded.clear()
+        for number, membership in enumerate(memberships):
+            ops = tuple(Op.of({"n": n, "by": number}) for n in range(1000))
+            membership.deliver_nowait(Sync(f"s{number}", 0, ops))
+        await wait_all_tasks_blocked()
+        for number, one in enumerate(authors):
+            expected = [seq for seq in range(1, 8001) if (seq - 1) // 1000 != number]
+            assert [seq for _, seq, _, _ in one.forwards()] == expected
+            assert len(one.received) <= 7000 / BLOCK + 4 * BLOCK + 2
+        alone = len(JSON.encode(Outgoing(Forward(8000, None, Op.of({"n": 999, "by": 1})))))
+        assert encoded.total() <= 8000 * alone
+
+
+async def test_a_large_batch_is_brought_to_fewer_at_a_time(autojump_clock: MockClock) -> None:
+    order: list[str] = []
+
+    class Ordered(Recorder):
+        def __init__(self, name: str) -> None:
+            super().__init__()
+            self.name = name
+
+        def send(self, outgoing: Outgoing) -> None:
+            super().send(outgoing)
+            order.append(self.name)
+
+    async with open_hall(store=MemoryStore()) as hall:
+        crowd = [Ordered("crowd") for _ in range(CROWD)]
+        memberships = [await hall.join(ROOM, one) for one in crowd]
+        few = Ordered("few")
+        other = await hall.join("other", few)
+        order.clear()
+        memberships[0].deliver_nowait(sync("s", size=200_000))
+        other.deliver_nowait(sync("s"))
+        await wait_all_tasks_blocked()
+        assert order.index("few") <= 2 * CROWD * WEIGHT / 200_000 + 2
+        assert all(len(one.forwards()) == (one is not crowd[0]) for one in crowd)
 
 
 async def test_the_crowd_may_change_while_a_batch_is_brought(autojump_clock: MockClock) -> None:

@@ -270,6 +270,7 @@ async def test_who_never_acknowledges_gets_few_and_all_get_the_same(
         sent = encoded = 0
         await hall.submit(ROOM, [{"n": number} for number in range(5_000)])
         await hall.submit(ROOM, [{"pad": "x" * 100_000}])
+        await wait_all_tasks_blocked()
         first = sent
         await trio.sleep(60)
         assert hall.snapshot().onlookers == 0
