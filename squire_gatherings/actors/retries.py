@@ -11,10 +11,10 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import trio
-from attrs import define, field
+from attrs import define, field, frozen
 
 from squire_gatherings.actors.senders import Onlooker, Paging
-from squire_gatherings.rules.delivery_window import Verdict
+from squire_gatherings.rules.delivery_window import DeliveryWindow, Verdict
 from squire_gatherings.values.endings import CloseCode
 from squire_gatherings.values.errors import StoreUnavailable
 from squire_gatherings.values.log import LoggedOp
@@ -24,7 +24,8 @@ if TYPE_CHECKING:
     from squire_gatherings.actors.delivery import Delivery
 
 RETRY_BYTES = 64 * 1024
-"""How many bytes of ops one retry sends at most, and at least one op: the first that lack."""
+RETRY_OPS = 4096
+"""How much one retry sends at most, and at least one op: the first that lack."""
 
 FEW_OPS = 16
 FEW_BYTES = 16 * 1024
@@ -49,8 +50,32 @@ LARGE = 128
 SPACING = 10e-6
 """So many seconds an onlooker lie between two rounds over more than `LARGE` of them."""
 
-Few = bool
-_Range = tuple[int, int, Few]
+
+@frozen
+class _Portion:
+    """How much a retry may send."""
+
+    max_ops: int
+    max_bytes: int
+    any_op: bool
+    """Whether the first op is sent even if it has more than `max_bytes`."""
+
+    def of(self, entries: Sequence[LoggedOp]) -> Sequence[LoggedOp]:
+        """Return what may be sent of these ops, which a read cut off at `max_bytes`."""
+        if entries and not self.any_op and len(entries[0].op.json) > self.max_bytes:
+            return ()
+        return entries
+
+
+_PORTION = _Portion(RETRY_OPS, RETRY_BYTES, any_op=True)
+_FIRST = _Portion(FEW_OPS, FEW_BYTES, any_op=True)
+_FEW = _Portion(FEW_OPS, FEW_BYTES, any_op=False)
+
+
+def _portion(window: DeliveryWindow) -> _Portion:
+    if window.ever_acked:
+        return _PORTION
+    return _FIRST if window.is_first_retry else _FEW
 
 
 @define(eq=False)
@@ -91,8 +116,8 @@ class Retries:
     """By number, who would be given up but for what lies in the inbox: up to where, and how often
     that was seen."""
 
-    _slices: dict[_Range, list[LoggedOp]] = field(factory=dict)
-    _from_store: dict[tuple[int, Few], list[Onlooker]] = field(factory=dict)
+    _slices: dict[tuple[int, int, int], Sequence[LoggedOp]] = field(factory=dict)
+    _from_store: dict[tuple[int, _Portion], list[Onlooker]] = field(factory=dict)
 
     def arm(self, due: float) -> None:
         """Look at `due`, at the latest."""
@@ -195,46 +220,46 @@ class Retries:
     def _resend(self, onlooker: Onlooker, encoded: _Encoded) -> int:
         """Send again the first ops that lack; return how many bytes that were."""
         window, log = onlooker.window, self.delivery.log
-        few = not window.ever_acked
-        after, up_to = window.acked, window.resend_to
+        portion = _portion(window)
+        after = window.acked
         if after + 1 < log.tail_start:
-            self._from_store.setdefault((after, few), []).append(onlooker)
+            self._from_store.setdefault((after, portion), []).append(onlooker)
             return 0
-        key = (after, up_to, few)
+        up_to = min(window.resend_to, after + portion.max_ops)
+        key = (after, up_to, portion.max_bytes)
         entries = self._slices.get(key)
         if entries is None:
             if len(self._slices) >= LARGE:
                 self._slices.clear()
-            if few:
-                up_to = min(up_to, after + FEW_OPS)
-            entries = self._slices[key] = log.slice(after, up_to, self._room(few))
-        if few and len(entries[0].op.json) > FEW_BYTES and not window.is_first_retry:
-            return 0
-        return encoded.send(onlooker, after, entries)
+            entries = self._slices[key] = log.slice(after, up_to, self._max_bytes(portion))
+        return encoded.send(onlooker, after, portion.of(entries))
 
-    def _room(self, few: bool) -> int:
-        return FEW_BYTES if few else min(RETRY_BYTES, self.delivery.settings.batch_bytes)
+    def _max_bytes(self, portion: _Portion) -> int:
+        return min(portion.max_bytes, self.delivery.settings.batch_bytes)
 
     # What only the store has.
 
     def _ask_the_store(self) -> None:
         wanted, self._from_store = self._from_store, {}
-        for (after, few), onlookers in wanted.items():
-            self.delivery.nursery.start_soon(self._resend_from_store, after, few, onlookers)
+        for (after, portion), onlookers in wanted.items():
+            self.delivery.nursery.start_soon(self._resend_from_store, after, portion, onlookers)
 
-    async def _resend_from_store(self, after: int, few: Few, onlookers: list[Onlooker]) -> None:
+    async def _resend_from_store(
+        self, after: int, portion: _Portion, onlookers: list[Onlooker]
+    ) -> None:
         """Send again what follows `after`, to all of these who still lack it."""
-        up_to = max(onlooker.window.resend_to for onlooker in onlookers)
-        if few:
-            up_to = min(up_to, after + FEW_OPS)
+        up_to = min(
+            max(onlooker.window.resend_to for onlooker in onlookers), after + portion.max_ops
+        )
         delivery = self.delivery
         try:
             page = await delivery.store.read(
-                delivery.gathering, after=after, up_to=up_to, max_bytes=self._room(few)
+                delivery.gathering, after=after, up_to=up_to, max_bytes=self._max_bytes(portion)
             )
         except StoreUnavailable:
             # The next retry asks again.
             return
+        page = tuple(portion.of(page))
         encoded = _Encoded(delivery)
         work = 0
         for onlooker in onlookers:
