@@ -83,26 +83,31 @@ class _Encoded:
     """What is sent again in one round, encoded once for all who lack the same."""
 
     delivery: Delivery
-    _forwards: dict[tuple[int, int], Outgoing] = field(factory=dict)
+    _forwards: dict[tuple[int, int], tuple[Outgoing, int]] = field(factory=dict)
+    """By first and last seq: the message, and how many bytes of ops it has."""
+
     _size: int = 0
 
     def send(self, onlooker: Onlooker, after: int, entries: Sequence[LoggedOp]) -> int:
         """Send an onlooker what others did among the ops after `after`; return the bytes."""
-        size = 0
+        sent = 0
         for first, last in onlooker.window.runs(after, after + len(entries)):
-            run = entries[first - 1 - after : last - after]
-            length = sum(len(logged.op.json) for logged in run)
-            size += length
-            outgoing = self._forwards.get((first, last))
-            if outgoing is None:
-                outgoing = self.delivery.forward(first, run)
-                self._size += length
-                if self._size > KEPT_BYTES:
-                    self._size = length
-                    self._forwards.clear()
-                self._forwards[first, last] = outgoing
+            found = self._forwards.get((first, last))
+            if found is None:
+                found = self._encode(first, entries[first - 1 - after : last - after])
+                self._forwards[first, last] = found
+            outgoing, size = found
             onlooker.send(outgoing)
-        return size
+            sent += size
+        return sent
+
+    def _encode(self, first: int, run: Sequence[LoggedOp]) -> tuple[Outgoing, int]:
+        size = sum(len(logged.op.json) for logged in run)
+        self._size += size
+        if self._size > KEPT_BYTES:
+            self._size = size
+            self._forwards.clear()
+        return self.delivery.forward(first, run), size
 
 
 @define(eq=False)

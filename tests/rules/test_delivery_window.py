@@ -133,6 +133,15 @@ def test_bytes_that_move_are_progress() -> None:
     assert 30 < given_up_at(window, slow) <= 30 + 2 * LIMIT
 
 
+def test_without_a_look_before_bytes_that_are_to_go_get_one_more_limit() -> None:
+    window = DeliveryWindow(100.0, LIMIT, 0)
+    window.forwarded(1, 0.0)
+    assert given_up_at(window, {0.0: (0, 50_000)}) == 2 * LIMIT
+    window = DeliveryWindow(100.0, LIMIT, 0)
+    window.forwarded(1, 0.0)
+    assert given_up_at(window, {0.0: (50_000, 0)}) == LIMIT
+
+
 def test_bytes_that_dont_move_are_none() -> None:
     window = DeliveryWindow(INTERVAL, LIMIT, 0)
     window.forwarded(1, 5.0)
