@@ -9,8 +9,9 @@ from squire_gatherings.values.outgoing import Outgoing
 class Connection(ABC):
     """One way out to one client; a subclass must have `send` and `close`.
 
-    Nothing here waits or raises but `flush`, so that no onlooker can hold up a gathering.
-    After `close`, or once the client is gone, `send` silently does nothing.
+    Nothing here waits but `flush`, so that no onlooker can hold up a gathering. A connection
+    that raises, or returns what it mustn't, is aborted and leaves the gathering; nobody else
+    notices. After `close`, or once the client is gone, `send` silently does nothing.
     """
 
     __slots__ = ()
@@ -39,6 +40,14 @@ class Connection(ABC):
     def progress(self) -> int:
         """How many bytes have gone out so far. A slow client whose bytes still move is alive."""
         return 0
+
+    @property
+    def in_transit(self) -> int:
+        """How many bytes of what was sent aren't part of `progress` yet: at least the backlog.
+
+        More than that where the connection knows what waits in the kernel, too.
+        """
+        return self.backlog
 
     def read_arrived(self) -> None:  # noqa: B027 (nothing to do where nothing is read here)
         """Take in what has arrived and wasn't read yet, as far as that needs no waiting.

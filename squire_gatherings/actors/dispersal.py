@@ -23,7 +23,7 @@ async def give_notice(
     for onlooker in onlookers:
         onlooker.send(outgoing)
         onlooker.close(reason.close_code, reason)
-        if onlooker.connection.backlog:
+        if onlooker.backlog:
             slow.append(onlooker)
     if not slow:
         return
@@ -32,5 +32,5 @@ async def give_notice(
             for onlooker in slow:
                 nursery.start_soon(onlooker.flush)
     for onlooker in slow:
-        if onlooker.connection.backlog:
-            onlooker.connection.abort()
+        if onlooker.backlog:
+            onlooker.abort()

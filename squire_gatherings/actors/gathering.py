@@ -45,10 +45,6 @@ MESSAGE_COST = 300
 """What a message in the inbox takes in memory, about, besides its ops."""
 
 
-def _nobody_minds(onlooker: Onlooker) -> None:
-    """What a dispersed gathering does about an onlooker that goes."""
-
-
 @define(eq=False, weakref_slot=True)
 class Gathering:
     """One incarnation. Whoever holds it may find that it has ended: `accepting` tells.
@@ -92,6 +88,8 @@ class Gathering:
     """Whether one is being committed."""
     _commit_retry_at: float = math.inf
     _numbered: int = 0
+    _taken: int = 0
+    """How many messages were taken out of the inbox so far."""
     _notice_by: float = math.inf
 
     # Going in: none of these waits, and each may find the gathering ended.
@@ -120,8 +118,7 @@ class Gathering:
             return await caller.wait()
         finally:
             callers.discard(caller)
-            for scope in caller.begun or ():
-                scope.cancel()
+            caller.gone()
 
     def next_number(self) -> int:
         """Return a number for a new onlooker, from 1 on."""
@@ -190,9 +187,15 @@ class Gathering:
             try:
                 async with trio.open_nursery() as nursery:
                     self.delivery = Delivery(
-                        self.id, self.settings, self.store, self.log, nursery, self.gone
+                        self.id,
+                        self.settings,
+                        self.store,
+                        self.log,
+                        nursery,
+                        self.gone,
+                        incarnation=self.incarnation,
+                        inbox=self._inbox_counts,
                     )
-                    self.delivery.incarnation = self.incarnation
                     self.requests = Requests(self)
                     self.accepting = True
                     task_status.started()
@@ -210,7 +213,7 @@ class Gathering:
                 await self._disperse(reason)
                 # These refer back: without them the last reference ends it, not the next
                 # garbage collection.
-                self.delivery.on_gone = _nobody_minds
+                self.delivery.retire()
                 del self.requests
         finally:
             self.on_gone(self.id)
@@ -267,13 +270,14 @@ class Gathering:
             await commit.wait()
             if commit.is_over:
                 self._finish_commit(trio.current_time())
-            await delivery.bring_the_rest()
+            if delivery.behind:
+                await delivery.bring_the_rest()
+                self.log.trim()
             if lookup.is_due:
                 await lookup.look_up()
             elif self._must_commit():
                 await commit.make(self._append())
                 self._finish_commit(trio.current_time())
-                await delivery.bring_the_rest()
             elif self._inbox:
                 await trio.lowlevel.checkpoint()
             elif self.reason is not None:
@@ -356,6 +360,7 @@ class Gathering:
         finally:
             # Also when the behaviour raises: the rest is for the next incarnation.
             del self._inbox[:taken]
+            self._taken += taken
         requests.current = None
         now = trio.current_time()
         if counted:
@@ -416,9 +421,12 @@ class Gathering:
             self._snapshot_at = self.log.seq + self.settings.snapshot_every
             self.log.snapshotted()
         self.delivery.begin_batch(self.log.committed)
-        self.log.commit()
+        # It stays in memory until all who are here have been brought it.
+        self.log.commit(trim=False)
         self.requests.finish(now)
         self.delivery.end_batch(now)
+        if not self.delivery.behind:
+            self.log.trim()
 
     # Coming to an end.
 
@@ -437,6 +445,9 @@ class Gathering:
         grace = min(self.settings.close_grace, max(0.0, self._notice_by - trio.current_time()))
         await give_notice(onlookers, notice, reason, grace)
         _log.debug("gathering dispersed: %s", reason, extra=self._names())
+
+    def _inbox_counts(self) -> tuple[int, int]:
+        return self._taken, self._taken + len(self._inbox)
 
     def _names(self) -> dict[str, object]:
         return {"gathering": self.id, "incarnation": self.incarnation}

@@ -191,7 +191,7 @@ class Requests:
             return False
         if ack.seq > self.gathering.log.committed:
             raise BadBase(f"ack of {ack.seq}, but the last op is {self.gathering.log.committed}")
-        sender.window.acknowledged(ack.seq, trio.current_time())
+        self.gathering.delivery.acknowledged(sender, ack.seq, trio.current_time())
         return True
 
     def _leave(self, sender: Sender) -> bool:
@@ -273,18 +273,19 @@ class Requests:
         if seqs[0] >= log.tail_start:
             logged = log.slice(seqs[0] - 1, seqs[-1], WHOLE, most=len(seqs))
             answer = _synced(sync, seqs, tuple(one.op for one in logged))
-        self._defer(sender, sync.id, partial(self._synced, sender, answer), keep=True)
+        if isinstance(sender, Onlooker) and seqs[-1] <= sender.joined_at:
+            # It is given them as ops, so that this answer stands for none of them.
+            self._defer(sender, sync.id, lambda _: sender.answer(answer), keep=True)
+        else:
+            self._defer(sender, sync.id, partial(self._synced, sender, answer), keep=True)
 
     def _synced(self, sender: Sender, synced: Synced, now: float) -> None:
         seqs = synced.seqs
         if isinstance(sender, Onlooker) and sender.attached:
-            # Whoever is told of its own ops has been told of everything before them.
-            before = seqs[0] - 1
-            if sender.window.reached < before:
-                self.gathering.delivery.bring(sender, before, now)
-            if sender.window.reached == before and not sender.paging:
-                sender.window.passed(seqs[-1])
-        sender.answer(synced)
+            own = range(seqs[0], seqs[-1] + 1)
+            self.gathering.delivery.synced(sender, own, synced, now)
+        else:
+            sender.answer(synced)
 
     def _conflict(self, sender: Sender, sync: Sync, base: int, conflict: OpConflict) -> None:
         if isinstance(sender, Caller):
@@ -333,6 +334,7 @@ class Requests:
                 return
             onlooker = request.onlooker
             onlooker.window.begin(has)
+            onlooker.joined_at = seq
             if not gathering.delivery.attach(onlooker):
                 sender.fail(Replaced("a newer connection of the same client has joined"))
                 return
@@ -413,17 +415,16 @@ class Requests:
         up_to: int,
         make: Callable[[Ops], ServerMessage],
     ) -> None:
-        scope = trio.CancelScope()
-        begin(sender, scope)
+        if isinstance(sender, Onlooker):
+            sender.waiting += 1
         self.reading += 1
         self.gathering.delivery.nursery.start_soon(
-            self._answer_from_store, sender, scope, request_id, after, up_to, make
+            self._answer_from_store, sender, request_id, after, up_to, make
         )
 
     async def _answer_from_store(
         self,
         sender: Sender,
-        scope: trio.CancelScope,
         request_id: str,
         after: int,
         up_to: int,
@@ -434,7 +435,7 @@ class Requests:
             self._reads = trio.CapacityLimiter(READS_AT_ONCE)
         try:
             # Whoever asked may go meanwhile: then nobody wants it any more.
-            with scope:
+            with sender.under_way():
                 async with self._reads:
                     with store_trouble():
                         page = await gathering.store.read(
@@ -447,27 +448,11 @@ class Requests:
         except StoreUnavailable as error:
             sender.fail(error, request_id)
         finally:
-            end(sender, scope)
+            if isinstance(sender, Onlooker):
+                sender.waiting -= 1
+                sender.make_room()
             self.reading -= 1
             gathering.finished_reading()
-
-
-def begin(sender: Sender, scope: trio.CancelScope) -> None:
-    """Something was begun for `sender` that `scope` ends; it counts as a waiting message."""
-    if sender.begun is None:
-        sender.begun = set()
-    sender.begun.add(scope)
-    if isinstance(sender, Onlooker):
-        sender.waiting += 1
-
-
-def end(sender: Sender, scope: trio.CancelScope) -> None:
-    """What was begun is over."""
-    assert sender.begun is not None
-    sender.begun.discard(scope)
-    if isinstance(sender, Onlooker):
-        sender.waiting -= 1
-        sender.make_room()
 
 
 def _synced(sync: Sync, seqs: tuple[int, ...], ops: tuple[Op, ...]) -> Synced:

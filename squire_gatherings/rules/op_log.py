@@ -154,11 +154,19 @@ class OpLog:
         ops = self._tail[len(self._tail) - (self.seq - self.committed) :]
         return tuple(ops), tuple(self._uncommitted_syncs)
 
-    def commit(self) -> None:
-        """Everything that was added is durable now."""
+    def commit(self, *, trim: bool = True) -> None:
+        """Everything that was added is durable now.
+
+        Without `trim`, all of it stays in memory until `trim` is called: somebody needs it yet.
+        """
         self.committed = self.seq
         self._uncommitted_syncs.clear()
         self.syncs.trim()
+        if trim:
+            self.trim()
+
+    def trim(self) -> None:
+        """Leave to the store what makes the tail too large."""
         if self._size > self.tail_bytes:
             self._trim()
 

@@ -1,31 +1,40 @@
 """Delivery: forwarded to everybody else, again until acknowledged, given up in the end."""
 
+from collections import Counter
 from collections.abc import Sequence
 
 import msgspec
 import pytest
 import trio
+from msgspec import UNSET
 from trio.testing import MockClock, wait_all_tasks_blocked
 
-from squire_gatherings.actors.delivery import CROWD
+from squire_gatherings.actors.delivery import BLOCK, CROWD, WEIGHT, Delivery
 from squire_gatherings.actors.hall import open_hall
 from squire_gatherings.actors.membership import Membership
+from squire_gatherings.actors.senders import Onlooker
+from squire_gatherings.edges.codecs import JSON
 from squire_gatherings.edges.stores.memory import MemoryStore
+from squire_gatherings.rules.delivery_window import DeliveryWindow
+from squire_gatherings.rules.op_log import OpLog
 from squire_gatherings.values.endings import CloseCode
 from squire_gatherings.values.errors import OpConflict, OpRejected
 from squire_gatherings.values.identity import Identity
-from squire_gatherings.values.log import SyncRecord
+from squire_gatherings.values.log import LoggedOp, SyncRecord
 from squire_gatherings.values.messages import (
     Ack,
     Conflict,
     Fetch,
     Fetched,
+    Forward,
+    ForwardBatch,
     Joined,
     Sync,
     Synced,
 )
 from squire_gatherings.values.op import Op
 from squire_gatherings.values.outgoing import Outgoing
+from squire_gatherings.values.settings import HallSettings
 from tests.support import Recorder, Strict, Sum
 
 ROOM = "friday-night"
@@ -304,6 +313,71 @@ async def test_a_large_crowd_keeps_nobody_else_waiting(autojump_clock: MockClock
         assert crowd[0].of(Synced) == [Synced("s", (1,))]
 
 
+class Counted(Recorder):
+    """Encodes what isn't encoded yet, and says how long it is."""
+
+    def __init__(self, encoded: Counter[int], kept: list[Outgoing]) -> None:
+        super().__init__()
+        self.encoded = encoded
+        self.kept = kept
+
+    def send(self, outgoing: Outgoing) -> None:
+        super().send(outgoing)
+        self.kept.append(outgoing)
+        if not outgoing.encoded:
+            outgoing.encoded["test"] = JSON.encode(outgoing)
+            self.encoded[id(outgoing)] = len(outgoing.encoded["test"])
+
+
+async def test_authors_of_many_ops_get_those_of_others_in_blocks(
+    autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each lacks other parts of the batch: neither a message for each op nor an encoding each."""
+    # All of them in one turn, so that they make one batch.
+    monkeypatch.setattr("squire_gatherings.actors.gathering.TURN_COST", 10**9)
+    encoded: Counter[int] = Counter()
+    kept: list[Outgoing] = []
+    async with open_hall(store=MemoryStore()) as hall:
+        authors = [Counted(encoded, kept) for _ in range(8)]
+        memberships = [await hall.join(ROOM, one) for one in authors]
+        encoded.clear()
+        for number, membership in enumerate(memberships):
+            ops = tuple(Op.of({"n": n, "by": number}) for n in range(1000))
+            membership.deliver_nowait(Sync(f"s{number}", 0, ops))
+        await wait_all_tasks_blocked()
+        for number, one in enumerate(authors):
+            expected = [seq for seq in range(1, 8001) if (seq - 1) // 1000 != number]
+            assert [seq for _, seq, _, _ in one.forwards()] == expected
+            assert len(one.received) <= 7000 / BLOCK + 4 * BLOCK + 2
+        alone = len(JSON.encode(Outgoing(Forward(8000, None, Op.of({"n": 999, "by": 1})))))
+        assert encoded.total() <= 8000 * alone
+
+
+async def test_a_large_batch_is_brought_to_fewer_at_a_time(autojump_clock: MockClock) -> None:
+    order: list[str] = []
+
+    class Ordered(Recorder):
+        def __init__(self, name: str) -> None:
+            super().__init__()
+            self.name = name
+
+        def send(self, outgoing: Outgoing) -> None:
+            super().send(outgoing)
+            order.append(self.name)
+
+    async with open_hall(store=MemoryStore()) as hall:
+        crowd = [Ordered("crowd") for _ in range(CROWD)]
+        memberships = [await hall.join(ROOM, one) for one in crowd]
+        few = Ordered("few")
+        other = await hall.join("other", few)
+        order.clear()
+        memberships[0].deliver_nowait(sync("s", size=200_000))
+        other.deliver_nowait(sync("s"))
+        await wait_all_tasks_blocked()
+        assert order.index("few") <= 2 * CROWD * WEIGHT / 200_000 + 2
+        assert all(len(one.forwards()) == (one is not crowd[0]) for one in crowd)
+
+
 async def test_the_crowd_may_change_while_a_batch_is_brought(autojump_clock: MockClock) -> None:
     class Leaving(Recorder):
         """Takes others along when it hears something."""
@@ -332,3 +406,93 @@ async def test_the_crowd_may_change_while_a_batch_is_brought(autojump_clock: Moc
         # Who acknowledges nothing is given up, and nobody is left behind.
         assert all(one.closed for one in crowd[1::2])
         assert hall.snapshot().onlookers == 0
+
+
+async def attached(nursery: trio.Nursery, asked: list[int]) -> tuple[list[bool], list[Recorder]]:
+    """Attach connections of one client that asked in this order; say which were let in."""
+    settings = HallSettings()
+    log = OpLog(settings.tail_bytes, settings.recent_syncs)
+    delivery = Delivery(ROOM, settings, MemoryStore(), log, nursery, lambda _: None)
+    recorders = [Recorder() for _ in asked]
+    let_in = []
+    for number, (one, recorder) in enumerate(zip(asked, recorders, strict=True), start=1):
+        window = DeliveryWindow(settings.retry_interval, settings.retry_limit, 0)
+        onlooker = Onlooker(number, recorder, Identity("bob"), "c", "scope", window, asked=one)
+        let_in.append(delivery.attach(onlooker))
+        assert onlooker.attached == let_in[-1]
+    assert len(delivery.onlookers) == 1
+    return let_in, recorders
+
+
+@pytest.mark.parametrize(
+    ("asked", "let_in", "closed"),
+    [
+        ([1, 2], [True, True], [True, False]),
+        ([2, 1], [True, False], [False, False]),
+        ([2, 1, 3], [True, False, True], [True, False, False]),
+        # Who isn't known to have asked earlier counts as the newest.
+        ([2, 0], [True, True], [True, False]),
+        ([0, 1], [True, True], [True, False]),
+    ],
+)
+async def test_the_latest_to_ask_wins(
+    asked: list[int], let_in: list[bool], closed: list[bool]
+) -> None:
+    async with trio.open_nursery() as nursery:
+        found, recorders = await attached(nursery, asked)
+    assert found == let_in
+    assert [bool(one.closed) for one in recorders] == closed
+
+
+@pytest.mark.parametrize(
+    ("epochs", "said"),
+    [
+        (["now"], UNSET),
+        (["then"], "then"),
+        # The last op's counts.
+        (["then", "now"], UNSET),
+        (["now", "then"], "then"),
+        # Logged before there were epochs, which isn't the same as now.
+        ([""], ""),
+    ],
+)
+async def test_a_forward_tells_the_epoch_where_it_isnt_the_incarnations(
+    epochs: list[str], said: object
+) -> None:
+    settings = HallSettings()
+    log = OpLog(settings.tail_bytes, settings.recent_syncs)
+    async with trio.open_nursery() as nursery:
+        delivery = Delivery(
+            ROOM, settings, MemoryStore(), log, nursery, lambda _: None, incarnation="now"
+        )
+        entries = [LoggedOp(Op.of({"n": 1}), None, epoch) for epoch in epochs]
+        message = delivery.forward(7, entries).message
+    assert isinstance(message, Forward | ForwardBatch)
+    assert message.seq == 7
+    assert message.epoch == said
+    encoded = msgspec.json.decode(JSON.encode(Outgoing(message)))
+    assert ("epoch" in encoded) == (said is not UNSET)
+
+
+async def test_what_goes_on_for_an_onlooker_ends_with_it() -> None:
+    window = DeliveryWindow(0.25, 10.0, 0)
+    onlooker = Onlooker(1, Recorder(), Identity(), None, "", window)
+    ended = []
+
+    async def work(name: str) -> None:
+        with onlooker.under_way():
+            try:
+                await trio.sleep_forever()
+            finally:
+                ended.append(name)
+
+    async with trio.open_nursery() as nursery:
+        onlooker.attached = True
+        nursery.start_soon(work, "a")
+        nursery.start_soon(work, "b")
+        await wait_all_tasks_blocked()
+        assert not ended
+        onlooker.left()
+        # One that begins too late ends at once.
+        nursery.start_soon(work, "c")
+    assert sorted(ended) == ["a", "b", "c"]
