@@ -27,7 +27,7 @@ from squire_gatherings.values.messages import (
 )
 from squire_gatherings.values.op import Op
 from squire_gatherings.values.outgoing import Outgoing
-from tests.support import Recorder
+from tests.support import Recorder, examples
 
 ROOM = "friday-night"
 RATE = 250
@@ -200,7 +200,7 @@ steps = st.lists(
 )
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=examples(100), deadline=None)
 @given(
     steps,
     st.lists(st.sampled_from(SORTS), min_size=4, max_size=4),

@@ -18,7 +18,7 @@ from squire_gatherings.edges.stores.memory import MemoryStore
 from squire_gatherings.values.errors import GatheringCrashed, StoreUnavailable
 from squire_gatherings.values.messages import Ack, Dispersed, Joined, Sync, Synced
 from squire_gatherings.values.op import Op
-from tests.support import Fragile, Recorder, WaitingStore
+from tests.support import Fragile, Recorder, WaitingStore, examples
 
 ROOMS = ("a", "b")
 
@@ -128,7 +128,7 @@ steps = st.lists(
 )
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=examples(300), deadline=None)
 @given(steps, st.sampled_from([1, CROWD]))
 def test_whatever_happens(plan: list[tuple[str, Any]], crowd: int) -> None:
     async def live() -> None:

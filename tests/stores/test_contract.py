@@ -42,6 +42,7 @@ from tests.stores.appends import (
     fold_a_piece,
     in_epoch,
 )
+from tests.support import examples
 
 SMALL_JOURNAL = 800
 """A journal that is folded after two or three appends."""
@@ -394,11 +395,11 @@ class SameAsMemory(RuleBasedStateMachine):
 def test_sqlite_does_what_memory_does() -> None:
     run_state_machine_as_test(
         SameAsMemory,
-        settings=settings(max_examples=40, stateful_step_count=30, deadline=None),
+        settings=settings(max_examples=examples(40), stateful_step_count=30, deadline=None),
     )
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=examples(20), deadline=None)
 @given(st.lists(st.tuples(st.sampled_from("abc"), st.integers(1, 4)), max_size=30))
 def test_all_at_once_is_as_one_by_one(work: list[tuple[str, int]]) -> None:
     async def compare() -> None:
