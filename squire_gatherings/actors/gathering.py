@@ -36,7 +36,7 @@ TURN_LIMIT = 256
 """How many messages are processed before other gatherings get their turn."""
 
 TURN_COST = 256 * 1024
-"""What they may cost (see `Requests.spent`): a thousand small ops, or a large message."""
+"""What they may cost, in bytes that take as long: 1,500 small ops, or one large message."""
 
 FOLDED_AT_ONCE = 500
 """How many ops a restore folds before others get their turn."""
@@ -196,7 +196,7 @@ class Gathering:
                         incarnation=self.incarnation,
                         inbox=self._inbox_counts,
                     )
-                    self.requests = Requests(self)
+                    self.requests = Requests(self, self.settings.max_ops)
                     self.accepting = True
                     task_status.started()
                     # It keeps what `nursery.start` needed: a seventh of our whole memory.
@@ -331,8 +331,8 @@ class Gathering:
     def _turn(self) -> None:
         """Process what has arrived, without a checkpoint."""
         taken = counted = 0
-        requests = self.requests
-        requests.spent = 0
+        requests, log = self.requests, self.log
+        limit = requests.spent + log.added + TURN_COST
         try:
             for sender, request in self._inbox[:TURN_LIMIT]:
                 requests.current = sender
@@ -344,7 +344,7 @@ class Gathering:
                         sender.cost = 0
                     if sender.room is not None:
                         sender.make_room()
-                if requests.spent > TURN_COST:
+                if requests.spent + log.added > limit:
                     break
         except LookupNeeded:
             taken -= 1
@@ -366,11 +366,11 @@ class Gathering:
         if counted:
             self.processed += counted
             self.deadline.processed(now)
-        if self.requests.trouble is None and self.log.seq > self.log.committed:
+        if requests.trouble is None and log.seq > log.committed:
             if self.commit.begin(self._append()):
                 self._committed(now)
-        elif self.log.seq == self.log.committed:
-            self.requests.finish(now)
+        elif log.seq == log.committed:
+            requests.finish(now)
 
     # Committing.
 
@@ -383,7 +383,8 @@ class Gathering:
         ops, syncs = self.log.uncommitted()
         snapshot = None
         self._has_snapshot = (
-            self.log.seq >= self._snapshot_at or self.log.grown > self.settings.snapshot_bytes
+            self.log.seq >= self._snapshot_at
+            or self.log.since_snapshot > self.settings.snapshot_bytes
         )
         if self._has_snapshot:
             try:

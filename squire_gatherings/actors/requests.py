@@ -102,12 +102,14 @@ class Requests:
     """Processes the messages of one incarnation."""
 
     gathering: Gathering
+    max_ops: int
+    """How many ops a sync may have."""
     trouble: StoreUnavailable | None = None
     """Why the last commit failed; while set, only what is durable is shown."""
     current: Sender | None = None
     """Whose message is being processed: that one caused it, should the behaviour raise."""
     spent: int = 0
-    """What was processed in this turn, in bytes that take about as long."""
+    """What answers have cost so far, in bytes that take about as long; ops are in `OpLog.added`."""
     callers: set[Caller] = field(factory=set)
     """All who have asked and aren't answered. Each is, at the latest by `abandon`."""
     _deferred: list[Deferred] = field(factory=list)
@@ -221,9 +223,8 @@ class Requests:
         log = gathering.log
         if not sender.identity.may_submit:
             raise Forbidden("observers may not submit ops")
-        if len(sync.ops) > gathering.settings.max_ops:
-            most = gathering.settings.max_ops
-            raise TooBig(f"a sync has at most {most} ops, not {len(sync.ops)}")
+        if len(sync.ops) > self.max_ops:
+            raise TooBig(f"a sync has at most {self.max_ops} ops, not {len(sync.ops)}")
         key = (sender.scope, sync.id)
         try:
             record = log.syncs.find(key)
@@ -253,13 +254,12 @@ class Requests:
         except OpConflict as conflict:
             self._conflict(sender, sync, base, conflict)
             return True
-        grown = log.grown
         by, mark = sender.identity.user, fingerprint(sync.ops)
         log.add(ops, key=key, mark=mark, by=by, origin=sender.number)
-        self.spent += log.grown - grown + (log.seq - seq) * ENTRY_COST
-        answer = _synced(sync, tuple(range(seq + 1, log.seq + 1)), ops)
+        seqs = range(seq + 1, log.seq + 1)
+        answer = Synced(sync.id, tuple(seqs)) if ops is sync.ops else _synced(sync, seqs, ops)
         # No closure: each variable of one costs every sync.
-        self._defer(sender, sync.id, partial(self._synced, sender, answer), keep=True)
+        self._defer(sender, sync.id, partial(self._synced, sender, answer, seqs), keep=True)
         return True
 
     def _repeat(self, sender: Sender, sync: Sync, record: SyncRecord) -> None:
@@ -268,22 +268,20 @@ class Requests:
         What only the store has isn't read for it: whoever has joined since is given the log itself.
         """
         log = self.gathering.log
-        seqs = tuple(range(record.first_seq, record.first_seq + record.count))
-        answer = Synced(sync.id, seqs)
-        if seqs[0] >= log.tail_start:
-            logged = log.slice(seqs[0] - 1, seqs[-1], WHOLE, most=len(seqs))
+        seqs = range(record.first_seq, record.first_seq + record.count)
+        answer = Synced(sync.id, tuple(seqs))
+        if seqs.start >= log.tail_start:
+            logged = log.slice(seqs.start - 1, seqs.stop - 1, WHOLE, most=len(seqs))
             answer = _synced(sync, seqs, tuple(one.op for one in logged))
-        if isinstance(sender, Onlooker) and seqs[-1] <= sender.joined_at:
+        if isinstance(sender, Onlooker) and seqs.stop - 1 <= sender.joined_at:
             # It is given them as ops, so that this answer stands for none of them.
             self._defer(sender, sync.id, lambda _: sender.answer(answer), keep=True)
         else:
-            self._defer(sender, sync.id, partial(self._synced, sender, answer), keep=True)
+            self._defer(sender, sync.id, partial(self._synced, sender, answer, seqs), keep=True)
 
-    def _synced(self, sender: Sender, synced: Synced, now: float) -> None:
-        seqs = synced.seqs
+    def _synced(self, sender: Sender, synced: Synced, seqs: range, now: float) -> None:
         if isinstance(sender, Onlooker) and sender.attached:
-            own = range(seqs[0], seqs[-1] + 1)
-            self.gathering.delivery.synced(sender, own, synced, now)
+            self.gathering.delivery.synced(sender, seqs, synced, now)
         else:
             sender.answer(synced)
 
@@ -455,10 +453,10 @@ class Requests:
             gathering.finished_reading()
 
 
-def _synced(sync: Sync, seqs: tuple[int, ...], ops: tuple[Op, ...]) -> Synced:
-    if ops is sync.ops or ops == sync.ops:
-        return Synced(sync.id, seqs)
-    return Synced(sync.id, seqs, ops=ops)
+def _synced(sync: Sync, seqs: range, ops: tuple[Op, ...]) -> Synced:
+    if ops == sync.ops:
+        return Synced(sync.id, tuple(seqs))
+    return Synced(sync.id, tuple(seqs), ops=ops)
 
 
 def _finite(seconds: float) -> float | None:

@@ -60,13 +60,15 @@ class OpLog:
     committed: int = 0
     """The last seq that is durable."""
     syncs: SyncIds = field(init=False)
-    grown: int = 0
-    """How many bytes of ops there are after the last snapshot."""
+    added: int = 0
+    """What all ops so far take in memory, about; of those of a restore, what the tail does."""
+    _trimmed: int = 0
+    """What of that was left to the store."""
+    _snapshotted: int = 0
+    """What of that the last snapshot has."""
     _tail: list[LoggedOp] = field(factory=list)
     _origins: list[int] = field(factory=list)
     """For each op in the tail the number of the onlooker that submitted it."""
-    _size: int = 0
-    """What the tail takes in memory, about."""
     _before: str | None = ""
     """The epoch of the op before the tail; None where only the store knows."""
     _author: str | None = None
@@ -84,10 +86,8 @@ class OpLog:
         self._tail = list(restored.ops)
         self._origins = [NO_ORIGIN] * len(self._tail)
         self._before = None if self._tail else restored.epoch
-        self.grown = sum(len(logged.op.json) for logged in self._tail)
-        self._size = self.grown + len(self._tail) * OP_OVERHEAD
-        if self._size > self.tail_bytes:
-            self._trim()
+        self.added = sum(len(logged.op.json) + OP_OVERHEAD for logged in self._tail)
+        self.trim()
         self._author_from = self.seq + 1
         for record in reversed(restored.recent):
             if self._author not in (None, record.scope):
@@ -111,9 +111,14 @@ class OpLog:
         """Whether all ops after `base` came from syncs of `scope`."""
         return base == self.seq or (scope == self._author and base + 1 >= self._author_from)
 
+    @property
+    def since_snapshot(self) -> int:
+        """What the ops after the last snapshot take in memory, about."""
+        return self.added - self._snapshotted
+
     def snapshotted(self) -> None:
-        """A snapshot of the state after the last op is on its way into the store."""
-        self.grown = 0
+        """The store has a snapshot of the state after the last op."""
+        self._snapshotted = self.added
 
     @staticmethod
     def same(record: SyncRecord, sync: Sync) -> SyncRecord:
@@ -133,15 +138,14 @@ class OpLog:
     ) -> SyncRecord:
         """Give seqs to the judged ops of a sync; `mark` is its fingerprint."""
         first = self.seq + 1
-        size = 0
+        count = size = 0
         for op in ops:
             self._tail.append(LoggedOp(op, by, self.epoch))
             self._origins.append(origin)
             size += len(op.json)
-            self.seq += 1
-        count = self.seq - first + 1
-        self.grown += size
-        self._size += size + count * OP_OVERHEAD
+            count += 1
+        self.seq += count
+        self.added += size + count * OP_OVERHEAD
         if self._author != key[0]:
             self._author, self._author_from = key[0], first
         record = SyncRecord(key[0], key[1], first, count, mark)
@@ -167,7 +171,7 @@ class OpLog:
 
     def trim(self) -> None:
         """Leave to the store what makes the tail too large."""
-        if self._size > self.tail_bytes:
+        if self.added - self._trimmed > self.tail_bytes:
             self._trim()
 
     def slice(
@@ -199,8 +203,8 @@ class OpLog:
         limit = self.tail_bytes - self.tail_bytes // TRIMMED_PART
         trimmed = 0
         trimmable = self.committed + 1 - self.tail_start
-        while self._size > limit and trimmed < trimmable:
-            self._size -= len(self._tail[trimmed].op.json) + OP_OVERHEAD
+        while self.added - self._trimmed > limit and trimmed < trimmable:
+            self._trimmed += len(self._tail[trimmed].op.json) + OP_OVERHEAD
             trimmed += 1
         if trimmed:
             self._before = self._tail[trimmed - 1].epoch
