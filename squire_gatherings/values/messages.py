@@ -35,7 +35,8 @@ class Join(ClientMessage, frozen=True, tag="join"):
     """The first message of a connection: `since` is the last seq that the client has.
 
     `epoch` is the epoch of that op. `resume` says that the client comes back by itself after a
-    lost connection, and to which incarnation: such a join is no activity.
+    lost connection, and to which incarnation: such a join is no activity. `tail` says, where
+    there is no `since`, that the client wants what comes after the join and nothing before.
     """
 
     token: Annotated[str, Meta(max_length=MAX_TOKEN_LENGTH)] | None = None
@@ -43,6 +44,7 @@ class Join(ClientMessage, frozen=True, tag="join"):
     client: MessageId | None = None
     epoch: MessageId | None = None
     resume: MessageId | None = None
+    tail: bool = False
 
 
 class Fetch(ClientMessage, frozen=True, tag="fetch"):

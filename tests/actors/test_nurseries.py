@@ -23,17 +23,20 @@ async def test_the_blocks_own_error_comes_out_as_it_is() -> None:
 
 
 async def test_a_tasks_error_comes_out_in_a_group() -> None:
-    with pytest.raises(ExceptionGroup) as caught:
+    async def block() -> None:
         async with open_hidden_nursery() as nursery:
             nursery.start_soon(fail, ZeroDivisionError())
             await trio.sleep_forever()
+
+    with pytest.raises(ExceptionGroup) as caught:
+        await block()
     [theirs] = caught.value.exceptions
     assert isinstance(theirs, ZeroDivisionError)
 
 
 @pytest.mark.parametrize("when", ["before", "meanwhile", "after"])
 async def test_both_come_out_in_a_group(when: str, autojump_clock: MockClock) -> None:
-    with pytest.raises(ExceptionGroup) as caught:
+    async def block() -> None:
         async with open_hidden_nursery() as nursery:
             nursery.start_soon(fail, ZeroDivisionError(), 1.0)
             if when == "after":
@@ -45,6 +48,9 @@ async def test_both_come_out_in_a_group(when: str, autojump_clock: MockClock) ->
                     with trio.CancelScope(shield=True):
                         await trio.sleep(1)
                 raise KeyError("mine")
+
+    with pytest.raises(ExceptionGroup) as caught:
+        await block()
     first, second = caught.value.exceptions
     assert isinstance(first, KeyError)
     assert isinstance(second, ZeroDivisionError)
@@ -59,14 +65,17 @@ async def test_what_a_block_raises_while_a_task_cancels_it_comes_without_the_can
         finally:
             raise KeyError("mine")
 
-    with pytest.raises(ExceptionGroup) as caught:
+    async def block() -> None:
         async with open_hidden_nursery() as hidden, trio.open_nursery() as own:
             own.start_soon(clean_up_badly)
             own.start_soon(trio.sleep_forever)
             hidden.start_soon(fail, ZeroDivisionError())
+
+    with pytest.raises(ExceptionGroup) as caught:
+        await block()
     assert caught.value.split(KeyError)[0] is not None
     assert caught.value.split(ZeroDivisionError)[0] is not None
-    assert caught.value.split(trio.Cancelled)[0] is None
+    assert "Cancelled" not in repr(caught.value)
 
 
 async def test_a_time_limit_outside_is_kept(autojump_clock: MockClock) -> None:
@@ -80,10 +89,13 @@ async def test_a_time_limit_outside_is_kept(autojump_clock: MockClock) -> None:
 async def test_the_blocks_error_is_kept_when_what_it_waits_for_is_cancelled(
     autojump_clock: MockClock,
 ) -> None:
-    with pytest.raises(KeyError, match="mine"), trio.move_on_after(1):
+    async def block() -> None:
         async with open_hidden_nursery() as nursery:
             nursery.start_soon(trio.sleep_forever)
             raise KeyError("mine")
+
+    with pytest.raises(KeyError, match="mine"), trio.move_on_after(1):
+        await block()
 
 
 async def test_a_cancelled_nursery_ends_its_block_and_no_more() -> None:
