@@ -103,7 +103,7 @@ class Exchange:
     _fetch_failure: GatheringsError | None = None
     """What the reader is to be told of that."""
     _queue: Queue = field(init=False)
-    _refused_big: bool = False
+    _told_too_big: bool = False
     """Whether the server has said on this wire that something is too big."""
     _ack_at: float = math.inf
     _work: trio.Event = field(factory=trio.Event)
@@ -224,7 +224,7 @@ class Exchange:
         if self._fetch is not None:
             self._queue.put((self._fetch.id,))
         self.connected = True
-        self.progressed = self._refused_big = False
+        self.progressed = self._told_too_big = False
         self.tell()
 
     def _check_joined(self, joined: Joined, since: int) -> None:
@@ -236,9 +236,9 @@ class Exchange:
 
     def lost(self, code: int | None = None) -> None:
         """The wire has ended, with that close code."""
-        if code == CloseCode.TOO_BIG and not self._refused_big:
+        if code == CloseCode.TOO_BIG and not self._told_too_big and self._queue.sent:
             try:
-                self._refuse_largest(TooBig("the server takes no message of that size"))
+                self._refuse_one(TooBig("the server takes no message of that size"))
             except Diverged:
                 self.replica.start_over()
         elif code == CloseCode.RATE_LIMIT:
@@ -378,7 +378,7 @@ class Exchange:
 
     def _failed_one(self, request_id: str, code: str, text: str) -> None:
         """The server refuses the request with this id."""
-        self._refused_big |= code == TooBig.code
+        self._told_too_big |= code == TooBig.code
         if request_id not in self.replica.pending and not self._is_fetch(request_id):
             self._log(text)
         elif code == LogReplaced.code:
@@ -394,21 +394,16 @@ class Exchange:
             raise Lost(text, CloseCode.LOG_REPLACED)
         if code in _FOR_THE_WIRE:
             raise Lost(f"the server says: {text}"[:500])
-        self._refused_big |= code == TooBig.code
+        self._told_too_big |= code == TooBig.code
         sent = tuple(self._queue.sent)
         if code in _PASSING:
             self._repeat(sent, code)
         elif code == BadBase.code or not sent:
             # An ack beyond the log: everything else has an id.
             self._log(text)
-        elif code == TooBig.code:
-            self._refuse_largest(TooBig(text))
-        elif len(sent) == 1:
-            self._refuse(sent[0], error_from(code, text))
         else:
             self._log(text)
-            self._queue.suspect(sent, trio.current_time())
-            self._work.set()
+            self._refuse_one(error_from(code, text))
 
     def _repeat(self, request_ids: Iterable[str], code: str) -> None:
         now = trio.current_time()
@@ -417,11 +412,14 @@ class Exchange:
         self._queue.repeat(request_ids, now)
         self._work.set()
 
-    def _refuse_largest(self, error: GatheringsError) -> None:
-        pending = self.replica.pending
-        syncs = [pending[one].sync for one in self._queue.sent if one in pending]
-        if syncs:
-            self._refuse(max(syncs, key=_size).id, error)
+    def _refuse_one(self, error: GatheringsError) -> None:
+        """Refuse what was sent, or if that's several, find out which of them is meant."""
+        sent = tuple(self._queue.sent)
+        if len(sent) == 1:
+            self._refuse(sent[0], error)
+        else:
+            self._queue.suspect(sent, trio.current_time())
+            self._work.set()
 
     def _refuse(self, request_id: str, error: GatheringsError) -> None:
         if self._is_fetch(request_id):
@@ -444,7 +442,3 @@ class Exchange:
 
     def _log(self, text: str) -> None:
         _log.warning("the server says: %s", text[:500], extra={"gathering": self.gathering_id})
-
-
-def _size(sync: Sync) -> int:
-    return sum(len(op.json) for op in sync.ops)

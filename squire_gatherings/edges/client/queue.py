@@ -89,4 +89,5 @@ class Queue:
 
     @property
     def _must_wait(self) -> bool:
-        return bool(self._suspects and self.sent)
+        # Other errors that were under way come before one goes out alone.
+        return bool(self._suspects and (self.sent or self._postponed))
