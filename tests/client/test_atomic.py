@@ -128,7 +128,7 @@ def test_whatever_the_limits_each_change_and_end_comes_once(script: list[Any]) -
 
 
 async def test_an_expired_limit_submits_nothing(autojump_clock: MockClock) -> None:
-    async with a_world() as (world, client), client.join(ROOM) as tournament:
+    async with a_world() as (_, client), client.join(ROOM) as tournament:
         assert await expired(lambda: tournament.submit({"n": 1}))
         assert await expired(lambda: tournament.submit_all([{"n": 1}, {"n": 2}]))
         assert tournament.unanswered == 0
@@ -220,12 +220,15 @@ async def test_a_sync_that_was_withdrawn_unsent_is_never_sent(autojump_clock: Mo
             await peer.say({"type": "synced", "id": sync["id"], "seqs": [len(heard)]})
         await peer.wait()
 
-    async with a_client(serve) as client, client.join(ROOM) as tournament:
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(tournament.submit, {"n": 1})
-            with trio.move_on_after(0):
-                await tournament.submit({"n": 2}, sync_id="mine")
-            nursery.start_soon(lambda: tournament.submit({"n": 3}, sync_id="mine"))
+    async with (
+        a_client(serve) as client,
+        client.join(ROOM) as tournament,
+        trio.open_nursery() as nursery,
+    ):
+        nursery.start_soon(tournament.submit, {"n": 1})
+        with trio.move_on_after(0):
+            await tournament.submit({"n": 2}, sync_id="mine")
+        nursery.start_soon(lambda: tournament.submit({"n": 3}, sync_id="mine"))
     assert heard == [[{"n": 1}], [{"n": 3}]]
 
 

@@ -173,14 +173,14 @@ async def test_a_message_too_big_is_known_by_the_close_code(autojump_clock: Mock
                 return
             await peer.say(synced(sync, 1))
 
-    async with a_client(*[serve] * 3) as client, client.join(ROOM) as tournament:
+    async with a_client(*[serve] * 5) as client, client.join(ROOM) as tournament:
+
+        async def fail() -> None:
+            with pytest.raises(TooBig):
+                await tournament.submit({"pad": 200 * "x"})
+
         async with trio.open_nursery() as nursery:
-
-            @nursery.start_soon
-            async def fail() -> None:
-                with pytest.raises(TooBig):
-                    await tournament.submit({"pad": 200 * "x"})
-
+            nursery.start_soon(fail)
             nursery.start_soon(tournament.submit, {"pad": ""})
 
 
