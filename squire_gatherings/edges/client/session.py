@@ -209,10 +209,10 @@ class Session:
         # The first of one attempt is made, however short the patience.
         until = self._patient_until if self._began or self.settings.join_patience else math.inf
         with trio.move_on_at(min(trio.current_time() + timeout, until)) as scope:
-            token = await self._ask_for_token()
             async with open_wire(
                 self.address, self.gathering_id, self.settings, self.open_stream
             ) as wire:
+                token = await self._ask_for_token()
                 scope.deadline = math.inf
                 message, since = await self._ask_to_be_let_in(wire, token, until)
                 if isinstance(message, Dispersed):
