@@ -84,6 +84,7 @@ class Peer:
 
     stream: trio.abc.Stream
     heard: list[dict[str, Any]] = field(factory=list)
+    pong_delay: float = 0.0
     _protocol: wsproto.WSConnection = field(
         factory=lambda: wsproto.WSConnection(wsproto.ConnectionType.SERVER)
     )
@@ -106,6 +107,7 @@ class Peer:
                     if isinstance(event, TextMessage):
                         self.heard.append(json.loads(event.data))
                     elif isinstance(event, Ping):
+                        await trio.sleep(self.pong_delay)
                         await self.stream.send_all(self._protocol.send(event.response()))
                     elif isinstance(event, CloseConnection):
                         raise HungUp

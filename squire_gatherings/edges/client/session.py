@@ -208,12 +208,13 @@ class Session:
         timeout = self.settings.connect_timeout
         # The first of one attempt is made, however short the patience.
         until = self._patient_until if self._began or self.settings.join_patience else math.inf
+        is_open = False
         with trio.move_on_at(min(trio.current_time() + timeout, until)) as scope:
             async with open_wire(
                 self.address, self.gathering_id, self.settings, self.open_stream
             ) as wire:
                 token = await self._ask_for_token()
-                scope.deadline = math.inf
+                scope.deadline, is_open = math.inf, True
                 message, since = await self._ask_to_be_let_in(wire, token, until)
                 if isinstance(message, Dispersed):
                     return self.exchange.check_notice(message)
@@ -225,7 +226,8 @@ class Session:
                     self._began = True
                     task_status.started()
                 return await self._converse(wire)
-        raise Lost(f"{self.address} didn't let us in within {timeout:g} s")
+        hint = " (does it speak TLS there?)" if self.address.secure and not is_open else ""
+        raise Lost(f"{self.address} didn't let us in within {timeout:g} s{hint}")
 
     async def _ask_to_be_let_in(
         self, wire: Wire, token: str | None, until: float

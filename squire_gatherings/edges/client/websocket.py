@@ -175,8 +175,13 @@ class WebSocket:
                 protocol.receive_eof()
             self._events.extend(protocol.events_received())
             if not data and not self._events:
-                raise Lost("the connection broke")
+                raise Lost("the connection broke" + ("" if self._heard else self._hint))
         return self._events.popleft()
+
+    @property
+    def _hint(self) -> str:
+        """What may be wrong where the server hangs up without a word."""
+        return "" if self._uri.secure else " at once (if it speaks TLS, its URL begins with wss://)"
 
     async def _send(self, put: Callable[[], None] | None = None) -> None:
         """Send what `put` puts into the protocol, and what it wants to say by itself."""
