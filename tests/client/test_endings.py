@@ -137,7 +137,7 @@ async def test_the_first_join_is_patient_to_the_second(autojump_clock: MockClock
         await trio.sleep_forever()
 
     start = trio.current_time()
-    settings = {"join_patience": 25.0, "connect_timeout": 10.0}
+    settings: dict[str, Any] = {"join_patience": 25.0, "connect_timeout": 10.0}
     async with open_client("ws://memory", open_stream=hang, **settings) as client:
         with pytest.raises(CannotConnect, match="didn't let us in"):
             async with client.join(ROOM):

@@ -140,7 +140,7 @@ async def test_a_certificate_that_expires_meanwhile_is_a_pause() -> None:
 
         [listener] = await nursery.start(partial(trio.serve_tcp, serve, 0, host="127.0.0.1"))
         port = listener.socket.getsockname()[1]
-        settings = {"first_pause": 0.01, "max_pause": 0.02}
+        settings: dict[str, Any] = {"first_pause": 0.01, "max_pause": 0.02}
         async with (
             open_client(
                 f"wss://127.0.0.1:{port}", ssl_context=client_context(), **settings
