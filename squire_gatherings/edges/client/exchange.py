@@ -161,6 +161,11 @@ class Exchange:
         return bool(self.replica.pending) or self._fetch is not None or self.rejoining > 0
 
     @property
+    def has_anything(self) -> bool:
+        """Whether we know any op of this log."""
+        return self.replica.seq > 0 or self.replica.changes.arrived > 0
+
+    @property
     def wants_tail(self) -> bool:
         """Whether what was before the first join is of no interest."""
         return not self._began and self.since is None and self.replica.make_behaviour is None
@@ -230,6 +235,8 @@ class Exchange:
     def _check_joined(self, joined: Joined, since: int) -> None:
         if joined.gathering != self.gathering_id:
             raise Lost("the server let us into another gathering")
+        if self._began and joined.seq < max(since, self.replica.changes.arrived):
+            raise Lost(f"its last op is {joined.seq}, and we have more", CloseCode.LOG_REPLACED)
         has = since + len(joined.ops) if isinstance(joined.ops, tuple) else since
         if has > joined.seq:
             raise Lost(f"the server says that its last op is {joined.seq}, but there is {has}")

@@ -179,7 +179,7 @@ class Session:
             self._check_replaced()
         elif lost.code == CloseCode.UNAUTHORIZED:
             raise Unauthorized(str(lost))
-        elif lost.code == CloseCode.LOG_REPLACED and self.exchange.replica.seq:
+        elif lost.code == CloseCode.LOG_REPLACED and self.exchange.has_anything:
             self._begin_anew(lost)
         _log.info("connection lost: %s", lost, extra=self._names())
         self._latest = lost
