@@ -92,8 +92,8 @@ async def test_who_is_always_cut_for_it_backs_off(autojump_clock: MockClock) -> 
         nonlocal opened
         opened += 1
         await peer.hear("join")
-        await peer.say(joined())
-        await peer.say({"type": "forward", "seq": 1, "by": None, "op": {}})
+        await peer.say(joined(seq=opened - 1))
+        await peer.say({"type": "forward", "seq": opened, "by": None, "op": {}})
         await peer.hear()
         await peer.close(4029)
 

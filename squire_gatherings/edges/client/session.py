@@ -184,11 +184,11 @@ class Session:
         _log.info("connection lost: %s", lost, extra=self._names())
         self._latest = lost
         steady = trio.current_time() - self._joined_at >= self.settings.max_pause
-        hasty = lost.code == CloseCode.RATE_LIMIT and not steady
-        if not self._began or hasty or not (steady or self.exchange.progressed):
-            raise lost
+        good = steady or (self.exchange.progressed and lost.code != CloseCode.RATE_LIMIT)
         self.exchange.progressed = False
         self._joined_at = math.inf
+        if not self._began or not good:
+            raise lost
         self._lost = lost
 
     def _check_replaced(self) -> None:
