@@ -24,6 +24,7 @@ from squire_gatherings.values.errors import (
     BadSetting,
     CannotConnect,
     GatheringCrashed,
+    GatheringDispersed,
     GatheringsError,
     HallClosed,
     Left,
@@ -45,7 +46,12 @@ _log = logging.getLogger(__name__)
 _SLEEPS = (DispersalReason.IDLE, DispersalReason.EMPTY, DispersalReason.ADMIN)
 """After these nothing is wrong: the gathering is left alone until there's something to do."""
 
-_PASSING = {StoreUnavailable.code, HallClosed.code, GatheringCrashed.code, "rate_limited"}
+_PASSING = {
+    StoreUnavailable.code,
+    HallClosed.code,
+    GatheringCrashed.code,
+    GatheringDispersed.code,
+}
 """Why a join may fail now and succeed later."""
 
 _ANOTHER_LOG = {LogReplaced.code, BadBase.code}
@@ -76,7 +82,8 @@ class Session:
     _outage_since: float | None = None
     _lost: Lost | None = None
     """A loss after which the pauses are short again, but not left out."""
-    _moved: bool = False
+    _hurried: bool = False
+    """Whether we came back at once, the last time."""
     _resume: str | None = None
     """The incarnation to which a join by ourselves comes back."""
     _latest: Lost | None = None
@@ -144,29 +151,35 @@ class Session:
             if self.exchange.connected:
                 self._outage_since = trio.current_time()
             self.exchange.lost(code)
+        at_once = isinstance(ending, Dispersed) and ending.reason == DispersalReason.MOVED
         if isinstance(ending, Dispersed) and ending.reason in _SLEEPS:
-            await self._sleep(ending)
-        elif isinstance(ending, Dispersed) and self._moves_now(ending):
-            self._moved = True
-        else:
+            if await self._sleep(ending):
+                return
+            at_once = True
+        if not (at_once and self._may_hurry()):
             self._give_up(ending)
 
-    def _moves_now(self, notice: Dispersed) -> bool:
+    def _may_hurry(self) -> bool:
+        """Whether to come back at once: not twice for nothing, or it'd be a storm."""
         if self.exchange.progressed:
-            self._moved = False
-        return notice.reason == DispersalReason.MOVED and not self._moved
+            self._hurried = False
+        hurried, self._hurried = self._hurried, True
+        return not hurried
 
-    async def _sleep(self, notice: Dispersed) -> None:
+    async def _sleep(self, notice: Dispersed) -> bool:
+        """Leave the gathering alone until somebody asks; False if somebody does already."""
         exchange = self.exchange
         exchange.replica.changes.end(notice)
         exchange.wanted = trio.Event()
         self._resume = None
         self.asleep = not exchange.is_waiting
         exchange.tell()
-        if self.asleep:
+        slept = self.asleep
+        if slept:
             await exchange.wanted.wait()
-            self.asleep = False
+            self.asleep = self._hurried = False
         self._outage_since = trio.current_time()
+        return slept
 
     def _give_up(self, ending: Dispersed | Lost) -> None:
         """Raise why the session is over, or after which loss to pause; or note that loss."""
@@ -254,20 +267,20 @@ class Session:
         if message is None:
             raise Lost(f"{self.address} didn't let us in within {timeout:g} s")
         self._given_up_at = ghost
-        return self._check_answer(message, since), since
+        if isinstance(message, Joined) or (isinstance(message, Dispersed) and resume):
+            return message, since
+        raise self._refused(message, since)
 
-    def _check_answer(self, message: Incoming, since: int) -> Joined | Dispersed:
-        if isinstance(message, Joined) or (isinstance(message, Dispersed) and self._began):
-            return message
+    def _refused(self, message: Incoming, since: int) -> Exception:
         if not isinstance(message, Error):
-            raise Lost(f"the server answered the join with {type(message).__name__}")
+            return Lost(f"the server answered the join with {type(message).__name__}")
         if message.code in _ANOTHER_LOG and self._began and since:
-            raise Lost(message.message, CloseCode.LOG_REPLACED)
+            return Lost(message.message, CloseCode.LOG_REPLACED)
         if message.code == "rate_limited":
-            raise Lost(message.message, CloseCode.RATE_LIMIT)
+            return Lost(message.message, CloseCode.RATE_LIMIT)
         if message.code in _PASSING or message.code == GatheringsError.code:
-            raise Lost(message.message)
-        raise error_from(message.code, message.message)
+            return Lost(message.message)
+        return error_from(message.code, message.message)
 
     async def _ask_for_token(self) -> str | None:
         token = self.token

@@ -99,9 +99,11 @@ class WebSocket:
             if frame.opcode is Opcode.BINARY:
                 raise Lost("the server sent a binary message, which JSON isn't")
             if frame.opcode is Opcode.PING:
-                # If it's lost for sending, what came may still be read.
-                with suppress(Lost):
-                    await self._send()
+                # Whoever is sending sends the pong, too; what comes must go on being read. If it's
+                # lost for sending, what came may still be read.
+                if not self._sending.locked():
+                    with suppress(Lost):
+                        await self._send()
             elif frame.opcode is Opcode.PONG:
                 self._answered.set()
             elif frame.opcode is Opcode.CLOSE:
@@ -191,8 +193,7 @@ class WebSocket:
             try:
                 if put is not None:
                     put()
-                data = b"".join(self._protocol.data_to_send())
-                if data:
+                while data := b"".join(self._protocol.data_to_send()):
                     self._cut_off = True
                     await self._send_all(data)
                     self._cut_off = False
