@@ -14,13 +14,14 @@ from attrs import define, field
 from squire_gatherings.actors.nurseries import open_hidden_nursery
 from squire_gatherings.edges.client.address import Address, OpenStream, parse_address
 from squire_gatherings.edges.client.exchange import Exchange
+from squire_gatherings.edges.client.incoming import MAX_SEQ
 from squire_gatherings.edges.client.session import Session, Token, check_token
 from squire_gatherings.edges.client.settings import ClientSettings
 from squire_gatherings.edges.client.tournament import Tournament, check_message_id
 from squire_gatherings.rules.behaviour import Behaviour, LogBehaviour
 from squire_gatherings.rules.changes import Changes
 from squire_gatherings.rules.replica import Replica
-from squire_gatherings.values.errors import BadSetting, Left
+from squire_gatherings.values.errors import BadBase, BadSetting, Left
 from squire_gatherings.values.ids import check_gathering_id
 
 
@@ -54,8 +55,12 @@ class Client:
 
         Raises `BadGatheringId`, `Unauthorized`, `BadBase` if there's no op `since`, and
         `CannotConnect` if the server can't be reached: within `join_patience` seconds, by
-        default at the first attempt. Cancelled or not, leaving says goodbye to the server
-        for at most `close_timeout` seconds.
+        default at the first attempt; at once where TLS says no. A checkpoint; cancelled on the
+        way in, it isn't joined. Cancelled or not, leaving says goodbye to the server for at most
+        `close_timeout` seconds.
+
+        What the block raises comes out as it is. Should the behaviour raise in the client's own
+        tasks, that comes out in a group, with what the block raised, if it did.
         """
         await trio.lowlevel.checkpoint_if_cancelled()
         check_gathering_id(gathering_id)
@@ -64,6 +69,8 @@ class Client:
                 check_message_id(client_id)
             except ValueError as error:
                 raise BadSetting(f"client_id: {error}") from None
+        if since is not None and not 0 <= since <= MAX_SEQ:
+            raise BadBase(f"since is {since}, which no op's seq is")
         if self._closed:
             raise Left("the client is closed")
         replica = Replica(Changes(self.settings.max_changes), behaviour, optimistic)

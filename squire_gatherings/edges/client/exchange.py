@@ -9,7 +9,13 @@ import msgspec
 import trio
 from attrs import define, field
 
-from squire_gatherings.edges.client.answers import Answer, error_from
+from squire_gatherings.edges.client.answers import (
+    FOR_THE_WIRE,
+    PASSING,
+    RATE_LIMITED,
+    Answer,
+    error_from,
+)
 from squire_gatherings.edges.client.incoming import Incoming
 from squire_gatherings.edges.client.pace import Pace
 from squire_gatherings.edges.client.queue import Queue
@@ -20,13 +26,9 @@ from squire_gatherings.rules.replica import Diverged, Pending, Replica
 from squire_gatherings.values.endings import CloseCode
 from squire_gatherings.values.errors import (
     BadBase,
-    GatheringCrashed,
-    GatheringDispersed,
     GatheringsError,
-    HallClosed,
     LogReplaced,
     OpConflict,
-    StoreUnavailable,
     TooBig,
 )
 from squire_gatherings.values.identity import Identity, Role
@@ -46,25 +48,6 @@ from squire_gatherings.values.messages import (
 from squire_gatherings.values.op import Op
 
 _log = logging.getLogger(__name__)
-
-_RATE_LIMITED = "rate_limited"
-_PASSING = {
-    StoreUnavailable.code,
-    GatheringCrashed.code,
-    GatheringDispersed.code,
-    HallClosed.code,
-    _RATE_LIMITED,
-}
-"""Errors after which a request is sent again."""
-
-_FOR_THE_WIRE = {
-    "join_first",
-    "already_joined",
-    GatheringCrashed.code,
-    GatheringDispersed.code,
-    HallClosed.code,
-}
-"""Errors that, without an id, mean that this connection is of no more use."""
 
 
 @define(eq=False)
@@ -390,7 +373,7 @@ class Exchange:
             self._log(text)
         elif code == LogReplaced.code:
             raise Lost(text, CloseCode.LOG_REPLACED)
-        elif code in _PASSING:
+        elif code in PASSING:
             self._repeat((request_id,), code)
         else:
             self._refuse(request_id, error_from(code, text))
@@ -399,22 +382,20 @@ class Exchange:
         """The server refuses something, and doesn't say what."""
         if code == LogReplaced.code:
             raise Lost(text, CloseCode.LOG_REPLACED)
-        if code in _FOR_THE_WIRE:
+        if code in FOR_THE_WIRE:
             raise Lost(f"the server says: {text}"[:500])
         self._told_too_big |= code == TooBig.code
         sent = tuple(self._queue.sent)
-        if code in _PASSING:
+        if code in PASSING:
             self._repeat(sent, code)
-        elif code == BadBase.code or not sent:
-            # An ack beyond the log: everything else has an id.
-            self._log(text)
         else:
             self._log(text)
-            self._refuse_one(error_from(code, text))
+            if sent:
+                self._refuse_one(error_from(code, text))
 
     def _repeat(self, request_ids: Iterable[str], code: str) -> None:
         now = trio.current_time()
-        if code == _RATE_LIMITED:
+        if code == RATE_LIMITED:
             self._queue.pace.slower(now)
         self._queue.repeat(request_ids, now)
         self._work.set()

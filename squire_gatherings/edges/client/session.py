@@ -11,7 +11,7 @@ from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type
 from tenacity.wait import wait_random_exponential
 
 from squire_gatherings.edges.client.address import Address, OpenStream
-from squire_gatherings.edges.client.answers import error_from
+from squire_gatherings.edges.client.answers import PASSING, RATE_LIMITED, error_from
 from squire_gatherings.edges.client.exchange import Exchange
 from squire_gatherings.edges.client.incoming import Incoming
 from squire_gatherings.edges.client.settings import ClientSettings
@@ -23,14 +23,10 @@ from squire_gatherings.values.errors import (
     BadBase,
     BadSetting,
     CannotConnect,
-    GatheringCrashed,
-    GatheringDispersed,
     GatheringsError,
-    HallClosed,
     Left,
     LogReplaced,
     Replaced,
-    StoreUnavailable,
     Unauthorized,
 )
 from squire_gatherings.values.messages import (
@@ -45,14 +41,6 @@ _log = logging.getLogger(__name__)
 
 _SLEEPS = (DispersalReason.IDLE, DispersalReason.EMPTY, DispersalReason.ADMIN)
 """After these nothing is wrong: the gathering is left alone until there's something to do."""
-
-_PASSING = {
-    StoreUnavailable.code,
-    HallClosed.code,
-    GatheringCrashed.code,
-    GatheringDispersed.code,
-}
-"""Why a join may fail now and succeed later."""
 
 _ANOTHER_LOG = {LogReplaced.code, BadBase.code}
 """Why a join that says what the client has may fail for good."""
@@ -250,7 +238,14 @@ class Session:
         since = exchange.replica.seq
         epoch = (exchange.replica.epoch or None) if since else None
         resume = None if exchange.is_waiting else self._resume
-        join = Join(token, since or None, self.client_id, epoch, resume, exchange.wants_tail)
+        join = Join(
+            token=token,
+            since=since or None,
+            client=self.client_id,
+            epoch=epoch,
+            resume=resume,
+            tail=exchange.wants_tail,
+        )
         timeout = self.settings.connect_timeout
         message: Incoming | None = None
         ghost = self._given_up_at
@@ -276,9 +271,9 @@ class Session:
             return Lost(f"the server answered the join with {type(message).__name__}")
         if message.code in _ANOTHER_LOG and self._began and since:
             return Lost(message.message, CloseCode.LOG_REPLACED)
-        if message.code == "rate_limited":
+        if message.code == RATE_LIMITED:
             return Lost(message.message, CloseCode.RATE_LIMIT)
-        if message.code in _PASSING or message.code == GatheringsError.code:
+        if message.code in PASSING or message.code == GatheringsError.code:
             return Lost(message.message)
         return error_from(message.code, message.message)
 
