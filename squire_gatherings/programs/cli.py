@@ -4,11 +4,11 @@ import sys
 
 import click
 
+from squire_gatherings.programs.failures import exit_code_of
 from squire_gatherings.programs.load.command import load
-from squire_gatherings.programs.serve import CannotListen, serve
+from squire_gatherings.programs.serve import serve
 from squire_gatherings.programs.submit import submit
 from squire_gatherings.programs.watch import watch
-from squire_gatherings.values.errors import GatheringsError
 
 
 # Without `no_args_is_help`, a missing command is an error of one line like any other.
@@ -35,15 +35,12 @@ cli.add_command(load)
 def main() -> None:
     """Run the command line; what is wrong is said in one line, with exit code 2."""
     try:
-        sys.exit(cli.main(prog_name="squire-gatherings", standalone_mode=False) or 0)
-    except click.ClickException as error:
-        _complain(error.format_message())
-    except (click.Abort, KeyboardInterrupt):
-        sys.exit(130)
-    except (GatheringsError, CannotListen) as error:
-        _complain(str(error))
-
-
-def _complain(message: str) -> None:
-    print(f"squire_gatherings: error: {' '.join(message.split())}", file=sys.stderr)
-    sys.exit(2)
+        code = cli.main(prog_name="squire-gatherings", standalone_mode=False) or 0
+        sys.stdout.flush()
+    except SystemExit:
+        raise
+    except BaseException as error:
+        code = exit_code_of(error)
+        if code is None:
+            raise
+    sys.exit(code)

@@ -7,7 +7,8 @@ from contextlib import asynccontextmanager
 import click
 import trio
 
-from squire_gatherings.client import Tournament, open_client
+from squire_gatherings.actors.nurseries import open_hidden_nursery
+from squire_gatherings.client import Change, LogReplaced, Tournament, open_client
 from squire_gatherings.programs.lines import print_json, printable
 from squire_gatherings.programs.options import ENVIRONMENT, TOKEN, option
 from squire_gatherings.programs.units import format_duration
@@ -39,6 +40,7 @@ def watch(
     With --json, each line has a type:
       joined     gathering, seq, expires_in (seconds)
       op         seq, by, op
+      replaced   what follows is another log, from its first op on
       dispersed  reason, seq, idle_for (seconds)
 
     \b
@@ -68,7 +70,7 @@ async def _watch(
         else:
             _say(f"joined {gathering_id} at seq {seq}; unused, it disperses in {_whole(left)}")
         printed = 0
-        async for change in tournament:
+        async for change in _changes(tournament, as_json):
             if as_json:
                 print_json(type="op", seq=change.seq, by=change.by, op=change.op)
             else:
@@ -89,17 +91,35 @@ async def _watch(
             _say(f"dispersed ({reason}) at seq {notice.seq}, unused for {unused}")
 
 
+async def _changes(tournament: Tournament, as_json: bool) -> AsyncIterator[Change]:
+    """Give what happens, also in a log that replaces the one we know."""
+    while True:
+        try:
+            yield await anext(tournament)
+        except StopAsyncIteration:
+            return
+        except LogReplaced:
+            if as_json:
+                print_json(type="replaced")
+            else:
+                _say("the log was replaced; this is the new one")
+
+
 @asynccontextmanager
 async def _time_left(tournament: Tournament, *, shown: bool) -> AsyncIterator[None]:
     """Show the time left on the last line of the terminal, while the block runs."""
     if not shown:
         yield
         return
-    async with trio.open_nursery() as nursery:
-        nursery.start_soon(_show_time_left, tournament)
-        yield
-        nursery.cancel_scope.cancel()
-    print("\r\x1b[K", end="", file=sys.stderr, flush=True)
+    try:
+        async with open_hidden_nursery() as nursery:
+            nursery.start_soon(_show_time_left, tournament)
+            try:
+                yield
+            finally:
+                nursery.cancel_scope.cancel()
+    finally:
+        print("\r\x1b[K", end="", file=sys.stderr, flush=True)
 
 
 async def _show_time_left(tournament: Tournament) -> None:

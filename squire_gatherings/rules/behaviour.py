@@ -145,5 +145,7 @@ class LogBehaviour:
         return self.length
 
     def restore(self, snapshot: int) -> None:
-        """Take over the number of ops."""
+        """Take over the number of ops. Raises `ValueError` for anything else."""
+        if type(snapshot) is not int or snapshot < 0:
+            raise ValueError("not a number of ops")
         self.length = snapshot

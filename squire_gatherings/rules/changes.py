@@ -8,8 +8,13 @@ from typing import Any
 
 from attrs import define, field, frozen
 
+from squire_gatherings.rules.runs import Runs
+from squire_gatherings.values.errors import LogReplaced
 from squire_gatherings.values.messages import Dispersed
 from squire_gatherings.values.op import Op
+
+_COST = 200
+"""How many bytes of memory one that is kept takes at least, about."""
 
 
 @frozen
@@ -48,9 +53,11 @@ class Changes:
     _size: int = 0
     _behind: bool = False
     """Whether something between what is kept and `arrived` isn't kept."""
-    _own: deque[range] = field(factory=deque)
-    """Own seqs that the reader may still meet, ascending."""
+    _own: Runs = field(factory=Runs)
+    """Own seqs that the reader may still meet."""
     _ends: deque[tuple[int, Dispersed]] = field(factory=deque)
+    _replaced: LogReplaced | None = None
+    """What the reader is to be told before anything else."""
 
     def begin(self, position: int, arrived: int) -> None:
         """The reader wants what follows `position`, of which nothing up to `arrived` is kept."""
@@ -58,21 +65,31 @@ class Changes:
         self.arrived = max(position, arrived)
         self._behind = position < arrived
 
+    def start_over(self, why: LogReplaced) -> None:
+        """The log isn't the one that these came from; the reader is told `why`, once.
+
+        What it hasn't taken is void. It goes on with the first op of the new log.
+        """
+        self._kept.clear()
+        self._ends.clear()
+        self._own.clear()
+        self._size = 0
+        self._replaced = why
+        self.begin(0, 0)
+
     def add(self, seq: int, by: str | None, op: Op) -> None:
         """Somebody else's op has arrived."""
         if seq <= self.arrived:
             return
         self.arrived = seq
-        if self._behind or (self._kept and self._size + len(op.json) > self.max_bytes):
+        if self._behind or (self._kept and self._is_full(op)):
             self._behind = True
         else:
             self._keep(_Kept(seq, by, op))
 
     def pass_over(self, seqs: range) -> None:
         """These ops are the reader's own."""
-        known = self._own[-1].stop if self._own else self.position + 1
-        if seqs.stop > known:
-            self._own.append(range(max(known, seqs.start), seqs.stop))
+        self._own.add(range(max(seqs.start, self.position + 1), seqs.stop))
         self.arrived = max(self.arrived, seqs.stop - 1)
 
     def skip_to(self, seq: int) -> None:
@@ -95,16 +112,19 @@ class Changes:
             if seq <= last or seq > self.arrived:
                 continue
             last = seq
-            if not self._is_own(seq):
+            if seq not in self._own:
                 self._keep(_Kept(seq, who, op))
         if not self._kept:
             # Everything on the page was the reader's own.
-            self.position = max(self.position, last)
+            self._pass(last)
         if last >= self.arrived:
             self._behind = False
 
-    def take(self) -> Change | Dispersed | Missing | None:
+    def take(self) -> Change | Dispersed | LogReplaced | Missing | None:
         """Return what comes next for the reader; None if it must wait."""
+        if self._replaced is not None:
+            replaced, self._replaced = self._replaced, None
+            return replaced
         if self._ends and self._next_seq() > self._ends[0][0]:
             return self._ends.popleft()[1]
         if self._kept:
@@ -123,14 +143,15 @@ class Changes:
             return self._kept[0].seq
         return self.position + 1 if self._behind else self.arrived + 1
 
+    def _is_full(self, op: Op) -> bool:
+        # Small ones cost memory, too.
+        bytes_kept = max(self._size, len(self._kept) * _COST)
+        return bytes_kept + len(op.json) > self.max_bytes
+
     def _keep(self, kept: _Kept) -> None:
         self._kept.append(kept)
         self._size += len(kept.op.json)
 
     def _pass(self, seq: int) -> None:
         self.position = max(self.position, seq)
-        while self._own and self._own[0].stop - 1 <= self.position:
-            self._own.popleft()
-
-    def _is_own(self, seq: int) -> bool:
-        return any(seq in seqs for seqs in self._own)
+        self._own.drop_to(self.position)

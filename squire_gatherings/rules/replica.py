@@ -19,7 +19,13 @@ from squire_gatherings.rules.behaviour import (
     restore_state,
 )
 from squire_gatherings.rules.changes import Changes
-from squire_gatherings.values.errors import GatheringsError, OpConflict, OpRejected
+from squire_gatherings.rules.runs import Runs
+from squire_gatherings.values.errors import (
+    GatheringsError,
+    LogReplaced,
+    OpConflict,
+    OpRejected,
+)
 from squire_gatherings.values.identity import ANONYMOUS, Identity
 from squire_gatherings.values.messages import Sync
 from squire_gatherings.values.op import Op
@@ -64,10 +70,14 @@ class _Ops:
 
 @frozen
 class _Applied:
-    """A sync of ours, applied under these seqs; its ops aren't sent back to us."""
+    """A sync of ours, applied under these seqs; its ops aren't sent back to us.
+
+    `logged` are what the server made of them; None where it doesn't say.
+    """
 
     first: int
     sync: Sync
+    logged: tuple[Op, ...] | None
 
     @property
     def last(self) -> int:
@@ -95,12 +105,18 @@ class Replica:
     identity: Identity = ANONYMOUS
     seq: int = 0
     """Everything up to this seq has arrived."""
+    epoch: str | None = None
+    """The epoch of the op `seq`, where it's known."""
     pending: dict[str, Pending] = field(factory=dict)
     """Our unanswered syncs by id, in the order in which they were submitted."""
     _behaviour: Behaviour | None = field(init=False)
     _held: deque[_Ops | _Applied | _State] = field(factory=deque)
-    _own: list[range] = field(factory=list)
+    _own: Runs = field(factory=Runs)
     """Our own seqs among what is held, or still to come."""
+    _doubts: int = 0
+    """How many of `pending` are in doubt."""
+    _others: int = 0
+    """The last seq, of what the state has, that isn't known to be ours."""
     _view: Behaviour | None = None
 
     def __attrs_post_init__(self) -> None:
@@ -108,31 +124,56 @@ class Replica:
 
     # What arrives.
 
-    def restored(self, seq: int, state: Any) -> None:
-        """The server gave its state after `seq` instead of ops."""
+    def restored(self, seq: int, state: bytes, epoch: str | None = None) -> None:
+        """The server gave its state after `seq` instead of ops. Raises `Diverged`."""
         if seq > self.seq or (seq == 0 and not self.seq):
-            self.seq = seq
+            self.seq, self.epoch = seq, epoch
             self._held.append(_State(seq, state))
             self._release()
 
-    def arrived(self, first: int, ops: tuple[Op, ...], by: tuple[str | None, ...]) -> bool:
-        """Take in ops from `first` on; False if they were all there. Raises `Gap`, `Diverged`."""
+    def arrived(
+        self,
+        first: int,
+        ops: tuple[Op, ...],
+        by: tuple[str | None, ...],
+        epoch: str | None = None,
+    ) -> bool:
+        """Take in ops from `first` on; False if they were all there. Raises `Gap`, `Diverged`.
+
+        `epoch` is the last one's.
+        """
         if first > self.seq + 1:
             raise Gap(f"op {first} came after {self.seq}")
         new = self.seq + 1 - first
         if new >= len(ops):
             return False
         self._held.append(_Ops(self.seq + 1, ops[new:], by[new:]))
-        self.seq = first + len(ops) - 1
+        self.seq, self.epoch = first + len(ops) - 1, epoch
         self._release()
         return True
 
+    def skip_to(self, seq: int, epoch: str | None = None) -> None:
+        """Begin after `seq`, without what was before: only where there's no state."""
+        self.seq, self.epoch = seq, epoch
+
     def start_over(self) -> None:
         """Forget everything but what we submitted: the server will give its state."""
-        self.seq = 0
+        self.seq, self.epoch = 0, None
         self._held.clear()
         self._behaviour = None if self.make_behaviour is None else self.make_behaviour()
         self._view = None
+        self._others = 0
+
+    def replaced(self, why: LogReplaced) -> None:
+        """The log is another one: start over, and tell the reader.
+
+        What isn't answered may be new to that log; it is based on nothing that is in it.
+        """
+        self.start_over()
+        self._own.clear()
+        self.changes.start_over(why)
+        for pending in self.pending.values():
+            pending.sync = Sync(pending.sync.id, 0, pending.sync.ops)
 
     # What is submitted.
 
@@ -143,18 +184,30 @@ class Replica:
         self._view = None
         return pending
 
-    def synced(self, sync_id: str, seqs: tuple[int, ...]) -> bool:
-        """The server applied a sync of ours; False if it isn't pending. Raises `Diverged`."""
-        pending = self.pending.pop(sync_id, None)
+    def synced(
+        self,
+        sync_id: str,
+        seqs: tuple[int, ...],
+        logged: tuple[Op, ...] | None = None,
+        epoch: str | None = None,
+        *,
+        stands_for_ops: bool = True,
+    ) -> bool:
+        """The server applied a sync of ours; False if it isn't pending. Raises `Diverged`.
+
+        `logged` are the ops as they stand in the log; None where they must be judged again to
+        know. `epoch` is the last one's. Where this answer stands for its ops, they don't come as
+        such when all before them have; otherwise they do.
+        """
+        pending = self._no_longer_pending(sync_id)
         if pending is None:
             return False
-        self._view = None
         own = range(seqs[0], seqs[-1] + 1)
-        self._own.append(own)
-        if own.start == self.seq + 1:
+        self._own.add(own)
+        if stands_for_ops and own.start == self.seq + 1:
             # Those before it were forwarded before; it itself won't be.
-            self._held.append(_Applied(own.start, pending.sync))
-            self.seq = own.stop - 1
+            self._held.append(_Applied(own.start, pending.sync, logged))
+            self.seq, self.epoch = own.stop - 1, epoch
         self._release()
         return True
 
@@ -163,17 +216,25 @@ class Replica:
 
         False if it isn't pending. Raises `Diverged`.
         """
-        if self.pending.pop(sync_id, None) is None:
+        if self._no_longer_pending(sync_id) is None:
             return False
-        self._view = None
         self._release()
         return True
 
     def lost(self) -> None:
         """The connection was lost: what was sent and not answered may have been applied."""
         for pending in self.pending.values():
-            pending.in_doubt = pending.in_doubt or pending.sent
-            pending.sent = False
+            if pending.sent:
+                self._doubts += not pending.in_doubt
+                pending.in_doubt = True
+                pending.sent = False
+
+    def _no_longer_pending(self, sync_id: str) -> Pending | None:
+        pending = self.pending.pop(sync_id, None)
+        if pending is not None:
+            self._doubts -= pending.in_doubt
+            self._view = None
+        return pending
 
     # What is shown.
 
@@ -194,7 +255,7 @@ class Replica:
         seq = self.seq
         for pending in self.pending.values():
             try:
-                ops = _judged(view, pending.sync, self.identity, seq)
+                ops = self._judged(view, pending.sync, seq)
             except (OpRejected, OpConflict):
                 continue
             for op in ops:
@@ -205,7 +266,7 @@ class Replica:
     # Letting go what is held.
 
     def _release(self) -> None:
-        if any(pending.in_doubt for pending in self.pending.values()):
+        if self._doubts:
             return
         while self._held:
             held = self._held.popleft()
@@ -213,21 +274,28 @@ class Replica:
             if isinstance(held, _State):
                 self._restore(held)
             elif isinstance(held, _Applied):
-                self._fold(_judged_again(self._behaviour, held, self.identity))
+                self._fold(self._logged(held))
                 self.changes.pass_over(range(held.first, held.last + 1))
             else:
                 self._fold(held.ops)
                 self._show(held)
-            self._own = [own for own in self._own if own.stop - 1 > held.last]
+            self._own.drop_to(held.last)
+        self._own.drop_to(self.seq)
 
     def _restore(self, held: _State) -> None:
         if self.make_behaviour is not None:
-            self._behaviour = self.make_behaviour()
-            restore_state(self._behaviour, held.state)
+            behaviour = self.make_behaviour()
+            try:
+                restore_state(behaviour, held.state)
+            except Exception as error:
+                raise Diverged(f"the server's state is none of ours: {error!r}") from error
+            self._behaviour = behaviour
+        self._others = held.last
         self.changes.skip_to(held.last)
-        for own in sorted(self._own, key=lambda own: own.start):
-            if own.start <= held.last:
-                self.changes.pass_over(own)
+        for own in self._own:
+            if own.start > held.last:
+                break
+            self.changes.pass_over(range(own.start, min(own.stop, held.last + 1)))
 
     def _fold(self, ops: tuple[Op, ...]) -> None:
         if self._behaviour is not None:
@@ -235,28 +303,32 @@ class Replica:
                 self._behaviour.fold(op)
 
     def _show(self, held: _Ops) -> None:
+        own = self._own
         for seq, (op, by) in enumerate(zip(held.ops, held.by, strict=True), start=held.first):
-            if any(seq in own for own in self._own):
+            if own and seq in own:
                 self.changes.pass_over(range(seq, seq + 1))
             else:
+                self._others = seq
                 self.changes.add(seq, by, op)
 
+    # What the behaviour says to our own.
 
-def _judged(behaviour: Behaviour, sync: Sync, identity: Identity, seq: int) -> tuple[Op, ...]:
-    return tuple(behaviour.judge(sync.ops, Submission(identity, sync.base, seq)))
+    def _logged(self, applied: _Applied) -> tuple[Op, ...]:
+        """Return the ops that the server logged: its judgement follows from the state alone."""
+        if applied.logged is not None:
+            return applied.logged
+        sync = applied.sync
+        if self._behaviour is None:
+            return sync.ops
+        try:
+            ops = self._judged(self._behaviour, sync, applied.first - 1)
+        except (OpRejected, OpConflict) as error:
+            raise Diverged(f"the server took what we would refuse: {error}") from None
+        if len(ops) != len(sync.ops):
+            raise Diverged(f"the server logged {len(sync.ops)} ops, we would have {len(ops)}")
+        return ops
 
-
-def _judged_again(
-    behaviour: Behaviour | None, applied: _Applied, identity: Identity
-) -> tuple[Op, ...]:
-    """Return the ops that the server logged: its judgement follows from the state alone."""
-    sync = applied.sync
-    if behaviour is None:
-        return sync.ops
-    try:
-        ops = _judged(behaviour, sync, identity, applied.first - 1)
-    except (OpRejected, OpConflict) as error:
-        raise Diverged(f"the server took what we would refuse: {error}") from None
-    if len(ops) != len(sync.ops):
-        raise Diverged(f"the server logged {len(sync.ops)} ops, we would have {len(ops)}")
-    return ops
+    def _judged(self, behaviour: Behaviour, sync: Sync, seq: int) -> tuple[Op, ...]:
+        # Whoever lacks only what is its own isn't behind.
+        base = seq if self._others <= sync.base else sync.base
+        return tuple(behaviour.judge(sync.ops, Submission(self.identity, base, seq)))

@@ -6,7 +6,7 @@ from attrs import field, frozen
 
 from squire_gatherings.values.text import check_text
 
-MAX_USER_LENGTH = 256
+MAX_USER_LENGTH = 1024
 
 
 class Role(StrEnum):
@@ -26,7 +26,7 @@ _MEMBER = Role.MEMBER
 class Identity:
     """Who an onlooker is, as authentication found: `user` is None for an anonymous one.
 
-    A user's name is what others see in `by`: text of 1 to 256 characters that can be encoded.
+    A user's name is what others see in `by`: text of 1 to 1024 characters that can be encoded.
     Raises `ValueError` for anything else.
     """
 

@@ -1,6 +1,8 @@
 """Servers that aren't ours, or have lost their wits: a clear error, never a hang or a crash."""
 
 import json
+import logging
+import re
 from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
@@ -15,7 +17,13 @@ from wsproto.events import AcceptConnection, Event, Request, TextMessage
 
 from squire_gatherings.actors.nurseries import open_hidden_nursery
 from squire_gatherings.client import Change, open_client
-from squire_gatherings.values.errors import BadBase, CannotConnect, GatheringsError
+from squire_gatherings.rules.behaviour import LogBehaviour
+from squire_gatherings.values.errors import (
+    BadBase,
+    CannotConnect,
+    GatheringsError,
+)
+from tests.client.scripted import Peer, a_client, joined
 from tests.client.world import ROOM
 
 Serve = Callable[[trio.abc.Stream], Any]
@@ -240,6 +248,244 @@ def test_whatever_it_says_ends_in_an_error_of_ours(messages: list[Any]) -> None:
             await join(serve, take=100)
 
     trio.run(main, clock=MockClock(autojump_threshold=0))
+
+
+OP = {"n": 1}
+VALID: dict[str, dict[str, Any]] = {
+    "joined": JOINED | {"seq": 2, "ops": [OP, OP], "by": [None, "b"], "epoch": "e", "max_ops": 5},
+    "joined with a state": {key: value for key, value in JOINED.items() if key not in ("ops", "by")}
+    | {"seq": 2, "snapshot": 2},
+    "forward": {"type": "forward", "seq": 1, "by": "a", "op": OP, "epoch": "e"},
+    "batch": {"type": "forward", "seq": 1, "by": ["a", None], "ops": [OP, OP]},
+    "synced": {"type": "synced", "id": "mine", "seqs": [1, 2], "ops": [OP, OP]},
+    "conflict": {
+        "type": "conflict",
+        "id": "mine",
+        "seq": 2,
+        "ops": [OP, OP],
+        "by": [None, "b"],
+        "message": "no",
+    },
+    "fetched": {"type": "fetched", "id": "FETCH", "seq": 2, "ops": [OP, OP], "by": ["a", "b"]},
+    "error": {"type": "error", "code": "rejected", "message": "no", "id": "mine"},
+    "dispersed": {
+        "type": "dispersed",
+        "gathering": ROOM,
+        "incarnation": "i",
+        "reason": "idle",
+        "seq": 2,
+        "idle_for": 1.0,
+    },
+}
+"""Valid messages of each kind, in one or the other situation."""
+
+WRONG: list[Any] = [
+    None,
+    True,
+    -1,
+    0,
+    3,
+    2**31,
+    2**63 - 1,
+    2**63,
+    2**64,
+    10**400,
+    -0.5,
+    1.5,
+    float("nan"),
+    float("inf"),
+    "",
+    "x",
+    "\ud800",
+    "x" * 1000,
+    [],
+    [None],
+    [None] * 3,
+    [OP],
+    [OP] * 3,
+    [1],
+    [1, 3],
+    [2, 1],
+    [0, 1],
+    [-1, 0],
+    [3, 4],
+    [1, 2, 3],
+    [2**63 - 1, 2**63],
+    [[]],
+    ["a", {}],
+    {},
+    {"n": 2**70},
+    {"n": float("nan")},
+    {"": {"": [[]]}},
+]
+LEFT_OUT = object()
+
+
+def change_inside(value: Any, wrong: Any, where: int) -> Any:
+    """Put something wrong into a list or an object."""
+    if isinstance(value, list) and value:
+        index = where % len(value)
+        return [wrong if number == index else one for number, one in enumerate(value)]
+    if isinstance(value, dict) and value:
+        key = list(value)[where % len(value)]
+        return value | {key: wrong}
+    return wrong
+
+
+@st.composite
+def almost_valid(draw: Any) -> dict[str, Any]:
+    message = dict(draw(st.sampled_from(list(VALID.values()))))
+    for _ in range(draw(st.integers(0, 2))):
+        name = draw(st.sampled_from(sorted(message)))
+        wrong = draw(st.sampled_from([LEFT_OUT, *WRONG]))
+        if wrong is LEFT_OUT:
+            del message[name]
+        elif draw(st.booleans()):
+            message[name] = wrong
+        else:
+            message[name] = change_inside(message[name], wrong, draw(st.integers(0, 3)))
+        if not message:
+            break
+    return message
+
+
+async def talk_nonsense(
+    first: dict[str, Any], rest: list[dict[str, Any]], behaviour: Any, optimistic: bool
+) -> None:
+    """A client that submits, fetches and iterates, of a server that says these and is gone."""
+
+    async def serve(peer: Peer) -> None:
+        await peer.hear("join")
+        await peer.say(json.dumps(first))
+        for message in rest:
+            if message.get("id") == "FETCH":
+                with trio.move_on_after(1):
+                    fetch = await peer.hear("fetch")
+                    message = message | {"id": fetch["id"]}
+            await peer.say(json.dumps(message))
+        await peer.wait()
+
+    how: dict[str, Any] = {"behaviour": behaviour, "optimistic": optimistic}
+    async with (
+        a_client(*[serve] * 3, patience=60.0, max_pause=5.0) as client,
+        client.join(ROOM, since=0, client_id="me", **how) as tournament,
+    ):
+
+        async def submit() -> None:
+            with suppress(GatheringsError):
+                await tournament.submit_all([OP, OP], sync_id="mine")
+
+        async def iterate() -> None:
+            for _ in range(20):
+                with suppress(StopAsyncIteration, GatheringsError):
+                    await anext(tournament)
+                with suppress(GatheringsError):
+                    await tournament.rejoin()
+
+        with trio.move_on_after(3600):
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(submit)
+                await iterate()
+
+
+@settings(max_examples=500, deadline=None)
+@given(
+    first=st.one_of(st.sampled_from([JOINED, *list(VALID.values())[:2]]), almost_valid()),
+    rest=st.lists(almost_valid(), max_size=4),
+    behaviour=st.sampled_from([LogBehaviour, None]),
+    optimistic=st.booleans(),
+)
+def test_almost_valid_messages_end_in_an_error_of_ours(
+    first: dict[str, Any], rest: list[dict[str, Any]], behaviour: Any, optimistic: bool
+) -> None:
+    async def main() -> None:
+        # A refusal at the join, a connection lost for good, or nothing wrong: no other error.
+        with suppress(GatheringsError):
+            await talk_nonsense(first, rest, behaviour, optimistic and behaviour is not None)
+
+    trio.run(main, clock=MockClock(autojump_threshold=0))
+
+
+@pytest.mark.parametrize(
+    ("kind", "change", "says"),
+    [
+        ("joined", {"by": [None]}, "1 in `by` for 2 ops"),
+        ("joined", {"ops": LEFT_OUT, "by": LEFT_OUT}, "neither ops"),
+        ("joined", {"by": LEFT_OUT}, "neither ops"),
+        ("joined", {"snapshot": 1}, "both ops and a snapshot"),
+        ("joined", {"seq": -1}, "up to the seq -1|the seq -1"),
+        ("joined", {"seq": 1}, "2 ops up to the seq 1"),
+        ("joined", {"gathering": "another"}, "another gathering"),
+        ("joined", {"incarnation": ""}, "incarnation"),
+        ("joined", {"max_ops": 0}, "max_ops is 0"),
+        ("joined", {"idle_timeout": -1.0}, "idle_timeout is -1"),
+        ("joined", {"expires_in": float("nan")}, "something else"),
+        ("joined", {"epoch": 129 * "x"}, "epoch"),
+        ("joined with a state", {"snapshot": "two"}, "state"),
+        ("joined with a state", {"snapshot": {"n": [1]}}, "state"),
+        ("forward", {"seq": 0}, "the seq 0"),
+        ("forward", {"seq": -5}, "the seq -5"),
+        ("forward", {"seq": 2**63}, "the seq 9"),
+        ("forward", {"seq": 2**63 - 1}, "came after"),
+        ("forward", {"ops": [OP]}, "contradict"),
+        ("batch", {"by": ["a"]}, "1 in `by` for 2 ops"),
+        ("batch", {"by": "a"}, "contradict"),
+        ("batch", {"ops": [], "by": []}, "no op"),
+        ("batch", {"ops": [OP, {"n": 2**70}]}, "something else"),
+        ("synced", {"seqs": []}, "without seqs"),
+        ("synced", {"seqs": [1]}, "2 ops under 1 seqs"),
+        ("synced", {"seqs": [1], "ops": LEFT_OUT}, "1 seqs to 2 ops"),
+        ("synced", {"seqs": [1, 2, 3], "ops": [OP] * 3}, "3 seqs to 2 ops"),
+        ("synced", {"seqs": [1, 3]}, "don't follow"),
+        ("synced", {"seqs": [2, 1]}, "don't follow"),
+        ("synced", {"seqs": [0, 1]}, "don't follow"),
+        ("synced", {"seqs": [1, 2.5]}, "something else"),
+        ("synced", {"ops": [OP]}, "1 ops under 2 seqs"),
+        ("conflict", {"by": []}, "0 in `by`"),
+        ("conflict", {"seq": 1}, "2 ops from 0 to 1"),
+        ("conflict", {"seq": -1}, "the seq -1"),
+        ("fetched", {"ops": LEFT_OUT, "by": LEFT_OUT}, "neither ops"),
+        ("fetched", {"ops": LEFT_OUT, "by": LEFT_OUT, "snapshot": 1}, "gave a snapshot"),
+        ("fetched", {"ops": [], "by": []}, "0 ops after 0"),
+        ("fetched", {"seq": 1}, "2 ops up to the seq 1"),
+        ("dispersed", {"seq": -1}, "the seq -1"),
+        ("dispersed", {"idle_for": -1.0}, "idle_for is -1"),
+        ("dispersed", {"gathering": "another"}, "another gathering"),
+    ],
+)
+async def test_what_is_wrong_is_said(
+    kind: str,
+    change: dict[str, Any],
+    says: str,
+    autojump_clock: MockClock,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    message = {
+        name: value for name, value in (VALID[kind] | change).items() if value is not LEFT_OUT
+    }
+    if kind.startswith("joined"):
+        with pytest.raises(CannotConnect, match=says):
+            await join(saying(json.dumps(message)))
+        return
+
+    async def serve(peer: Peer) -> None:
+        await peer.hear("join")
+        state = VALID["joined with a state"]
+        await peer.say(state if kind == "fetched" else joined())
+        asked = await peer.hear("fetch" if kind == "fetched" else "sync")
+        await peer.say(json.dumps(message | {"id": asked["id"]}))
+        await peer.wait()
+
+    # What it says is the reason of the loss, which is logged; then nobody listens.
+    caplog.set_level(logging.INFO, "squire_gatherings")
+    async with (
+        a_client(serve, patience=10.0) as client,
+        client.join(ROOM, since=0) as tournament,
+    ):
+        ask = anext(tournament) if kind == "fetched" else tournament.submit_all([OP, OP])
+        with pytest.raises(CannotConnect):
+            await ask
+    assert re.search(says, caplog.messages[0])
 
 
 @settings(max_examples=200, deadline=None)

@@ -18,6 +18,8 @@ from squire_gatherings.values.errors import (
     StoreUnavailable,
 )
 from squire_gatherings.values.log import Append
+from tests.client.scripted import Peer, a_client, dispersed, joined
+from tests.client.test_progress import Slow
 from tests.client.world import ROOM, SlowStore, a_world, until
 from tests.support import Fragile, WaitingStore
 
@@ -291,3 +293,53 @@ async def test_a_server_that_never_lets_in_is_lost(autojump_clock: MockClock) ->
             async with client.join(ROOM):
                 pass
         assert 10 <= trio.current_time() - start <= 15
+
+
+async def test_a_server_that_ends_at_once_for_ever_is_no_storm(autojump_clock: MockClock) -> None:
+    """Something is asked for, and each incarnation is over as soon as it begins."""
+    opened = 0
+
+    async def serve(peer: Peer) -> None:
+        nonlocal opened
+        opened += 1
+        await peer.hear("join")
+        if opened % 2:
+            await peer.say(joined())
+        await peer.say(dispersed())
+        await peer.close(4001)
+
+    async with a_client(*[serve] * 10_000) as client, client.join(ROOM) as tournament:
+        with trio.move_on_after(3600):
+            await tournament.submit({"n": 1})
+        assert opened < 1000
+
+
+async def test_a_ping_does_not_keep_it_from_reading(autojump_clock: MockClock) -> None:
+    """The server reads nothing for a while, in the middle of a big sync, and still talks."""
+
+    async def serve(peer: Peer) -> None:
+        await peer.hear("join")
+        await peer.say(joined())
+        await peer.stream.send_all(b"\x89\x00")
+        await peer.say({"type": "forward", "seq": 1, "by": None, "op": {}})
+        await trio.sleep(1000)
+
+    class Stuck(Slow):
+        async def send_all(self, data: Any) -> None:
+            # Small ones get through: the handshake, and the join.
+            if len(data) > 10_000:
+                await trio.sleep_forever()
+            await self.inner.send_all(data)
+
+    async with a_client(serve) as client:
+        connect = client._open_stream
+
+        async def stuck() -> trio.abc.Stream:
+            return Stuck(await connect(), math.inf)
+
+        client._open_stream = stuck
+        async with client.join(ROOM) as tournament, trio.open_nursery() as nursery:
+            nursery.start_soon(tournament.submit, {"pad": "x" * 100_000})
+            with trio.fail_after(5):
+                assert (await anext(tournament)).seq == 1
+            nursery.cancel_scope.cancel()

@@ -142,6 +142,14 @@ async def test_history_is_iterated_from_since_on(autojump_clock: MockClock) -> N
                 pass
 
 
+@pytest.mark.parametrize("since", [-1, 2**63])
+async def test_a_seq_that_cannot_be_is_refused(since: int, autojump_clock: MockClock) -> None:
+    async with a_world() as (_, client):
+        with pytest.raises(BadBase, match="since is"):
+            async with client.join(ROOM, since=since, behaviour=None):
+                pass
+
+
 async def test_history_behind_a_snapshot_is_fetched(autojump_clock: MockClock) -> None:
     async with (
         a_world(behaviour=Sum, batch_bytes=64) as (_, client),
@@ -445,6 +453,7 @@ async def test_who_judges_otherwise_takes_the_servers_state(autojump_clock: Mock
         await other.submit({"add": 4})
         await until(lambda: miser.seq == 2, lambda: miser._session.exchange.news)
         assert miser.snapshot() == {"total": 7}
-        assert world.opened == 3
+        # A server that says what it has logged makes starting over unnecessary.
+        assert world.opened in (2, 3)
         # Its own op isn't somebody else's for that.
         assert [change.op for change in await take(miser, 1)] == [{"add": 4}]

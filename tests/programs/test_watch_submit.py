@@ -2,13 +2,24 @@
 
 import json
 import os
+import pty
+import socket
 import subprocess
 import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import click
 import pytest
+import wsproto
+from wsproto.events import AcceptConnection, CloseConnection, Request, TextMessage
 
+from squire_gatherings.programs.failures import exit_code_of
+from squire_gatherings.values.errors import Replaced, Unauthorized
+from tests.client.scripted import joined
 from tests.programs.process import serving
 
 
@@ -110,6 +121,147 @@ def test_who_stops_reading_is_no_error(tmp_path: Path) -> None:
             watching.stdout.close()
             assert watching.stderr.read() == b""
         assert watching.returncode == 1
+
+
+# On a terminal, and when it ends otherwise.
+
+
+class Terminal:
+    """A command with a terminal of its own: what it shows, and how it ends."""
+
+    def __init__(self, *arguments: str) -> None:
+        self.shown = ""
+        self.pid, self.fd = pty.fork()
+        if self.pid == 0:
+            os.execv(sys.executable, command(*arguments))
+
+    def read_until(self, text: str) -> None:
+        while text not in self.shown:
+            try:
+                data = os.read(self.fd, 65536)
+            except OSError:
+                data = b""
+            assert data, self.shown
+            self.shown += data.decode()
+
+    def press_ctrl_c(self) -> None:
+        os.write(self.fd, b"\x03")
+
+    def wait(self) -> int:
+        """Return the exit code, having read everything."""
+        try:
+            while data := os.read(self.fd, 65536):
+                self.shown += data.decode()
+        except OSError:
+            pass
+        os.close(self.fd)
+        return os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1])
+
+
+def test_ctrl_c_ends_watch_quietly() -> None:
+    with serving("--store", "memory:") as (_, url):
+        for how in ((), ("--json",)):
+            terminal = Terminal("watch", url, "room", *how)
+            terminal.read_until("joined")
+            terminal.press_ctrl_c()
+            assert terminal.wait() == 130
+            assert "Traceback" not in terminal.shown
+            assert "Error" not in terminal.shown
+
+
+def test_ctrl_c_ends_submit_quietly() -> None:
+    # Nobody answers there: it waits.
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+        terminal = Terminal("submit", f"ws://127.0.0.1:{port}", "room", "{}")
+        connection, _ = listener.accept()
+        with connection:
+            terminal.press_ctrl_c()
+            assert terminal.wait() == 130
+    assert "Traceback" not in terminal.shown
+
+
+@contextmanager
+def closing_with(code: int) -> Iterator[str]:
+    """A server that lets in whoever comes, and then closes; give its URL."""
+
+    def serve(listener: socket.socket) -> None:
+        connection, _ = listener.accept()
+        protocol = wsproto.WSConnection(wsproto.ConnectionType.SERVER)
+        with connection:
+            answered = False
+            while not answered:
+                protocol.receive_data(connection.recv(65536))
+                for event in protocol.events():
+                    if isinstance(event, Request):
+                        accept = AcceptConnection(subprotocol="squire.v1+json")
+                        connection.sendall(protocol.send(accept))
+                    if isinstance(event, TextMessage):
+                        said = TextMessage(data=json.dumps(joined(gathering="room")))
+                        connection.sendall(protocol.send(said))
+                        connection.sendall(protocol.send(CloseConnection(code, "")))
+                        answered = True
+            connection.recv(65536)
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        thread = threading.Thread(target=serve, args=(listener,), daemon=True)
+        thread.start()
+        yield f"ws://127.0.0.1:{listener.getsockname()[1]}"
+        thread.join(10)
+
+
+@pytest.mark.parametrize(("code", "says"), [(4009, "took its place"), (4003, "4003")])
+def test_what_ends_it_is_said_in_one_line_on_a_terminal(code: int, says: str) -> None:
+    with closing_with(code) as url:
+        terminal = Terminal("watch", url, "room")
+        assert terminal.wait() == 2
+    assert "Traceback" not in terminal.shown
+    [line] = [line for line in terminal.shown.splitlines() if "error:" in line]
+    assert says in line
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        (KeyboardInterrupt(), 130),
+        (BaseExceptionGroup("", [KeyboardInterrupt()]), 130),
+        (BaseExceptionGroup("", [KeyError(), BaseExceptionGroup("", [KeyboardInterrupt()])]), 130),
+        (click.Abort(), 130),
+        (ExceptionGroup("", [ExceptionGroup("", [Replaced("gone\n by")])]), 2),
+        (ExceptionGroup("", [click.UsageError("so not")]), 2),
+        (ExceptionGroup("", [Replaced("gone"), Unauthorized("out")]), 2),
+        (ExceptionGroup("", [Replaced("gone"), KeyError("a bug")]), None),
+        (KeyError("a bug"), None),
+    ],
+)
+def test_groups_are_unwrapped_for_people(
+    error: BaseException, code: int | None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert exit_code_of(error) == code
+    assert len(capsys.readouterr().err.splitlines()) == (1 if code == 2 else 0)
+
+
+def test_who_stops_reading_a_terminal_program_is_no_error() -> None:
+    """The error stream is a terminal, so that the time left is shown; nobody reads the ops."""
+    ours, theirs = os.openpty()
+    with serving("--store", "memory:") as (_, url):
+        run("submit", url, "room", "{}")
+        with subprocess.Popen(
+            command("watch", url, "room", "--since", "0"), stdout=subprocess.PIPE, stderr=theirs
+        ) as watching:
+            os.close(theirs)
+            assert watching.stdout is not None
+            watching.stdout.close()
+            shown = b""
+            try:
+                while data := os.read(ours, 65536):
+                    shown += data
+            except OSError:
+                pass
+        assert watching.returncode == 1
+    os.close(ours)
+    assert b"Traceback" not in shown
+    assert b"Broken" not in shown
 
 
 def test_the_token_comes_from_the_environment() -> None:

@@ -10,6 +10,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from squire_gatherings.rules.behaviour import encode_state
 from squire_gatherings.rules.changes import Change, Changes, Missing
 from squire_gatherings.rules.replica import Diverged, Gap, Replica
+from squire_gatherings.values.errors import LogReplaced
 from squire_gatherings.values.messages import Dispersed
 from squire_gatherings.values.op import Op
 from tests.support import Sum
@@ -41,6 +42,11 @@ class ReplicaMachine(RuleBasedStateMachine):
         super().__init__()
         self.log: list[tuple[int, str | None]] = []
         """The server's log: each op's number, and the id of our sync, or None."""
+        self.epochs: list[str] = []
+        """Which incarnation logged each."""
+        self.incarnation = 1
+        self.replaced_times = 0
+        self.told_replaced = 0
         self.applied: dict[str, range] = {}
         self.replica = Replica(Changes(max_bytes=20), AllOps, optimistic=True)
         self.replica.changes.begin(0, 0)
@@ -58,18 +64,24 @@ class ReplicaMachine(RuleBasedStateMachine):
         if sync_id not in self.applied:
             numbers = [op.value["n"] for op in self.replica.pending[sync_id].sync.ops]
             first = len(self.log) + 1
-            self.log.extend((number, sync_id) for number in numbers)
+            # The server may make something else of what was sent.
+            self._log((-number if number % 3 == 0 else number, sync_id) for number in numbers)
             self.applied[sync_id] = range(first, len(self.log) + 1)
+
+    def _log(self, entries: Any) -> None:
+        self.log.extend(entries)
+        self.epochs.extend([f"i{self.incarnation}"] * (len(self.log) - len(self.epochs)))
 
     def _forward(self, up_to: int) -> None:
         if self.told < up_to:
             ops = tuple(Op.of({"n": number}) for number, _ in self.log[self.told : up_to])
-            self.replica.arrived(self.told + 1, ops, (None,) * len(ops))
+            epoch = self.epochs[up_to - 1]
+            self.replica.arrived(self.told + 1, ops, (None,) * len(ops), epoch)
             self.told = up_to
 
     @rule(count=st.integers(1, 3))
     def others_submit(self, count: int) -> None:
-        self.log.extend((next(self.numbers), None) for _ in range(count))
+        self._log((next(self.numbers), None) for _ in range(count))
 
     @precondition(lambda self: self.connected)
     @rule(data=st.data())
@@ -89,7 +101,10 @@ class ReplicaMachine(RuleBasedStateMachine):
         if answer:
             seqs = self.applied[sync_id]
             self._forward(seqs.start - 1)
-            self.replica.synced(sync_id, tuple(seqs))
+            logged = tuple(
+                Op.of({"n": number}) for number, _ in self.log[seqs.start - 1 : seqs.stop - 1]
+            )
+            self.replica.synced(sync_id, tuple(seqs), logged, self.epochs[seqs.stop - 2])
             if self.told == seqs.start - 1:
                 self.told = seqs.stop - 1
         else:
@@ -135,26 +150,59 @@ class ReplicaMachine(RuleBasedStateMachine):
     @rule(by_state=st.booleans())
     def reconnect(self, by_state: bool) -> None:
         self.connected = True
+        since = self.replica.seq
+        if since and (since > len(self.log) or self.epochs[since - 1] != self.replica.epoch):
+            self.replica.replaced(LogReplaced("another log"))
+            self.replaced_times += 1
+            # What was answered before isn't known to be ours in this log.
+            self.log = [
+                (number, own if own in self.replica.pending else None) for number, own in self.log
+            ]
+            self.seen.clear()
+            assert all(pending.sync.base == 0 for pending in self.replica.pending.values())
         self.unsent = list(self.replica.pending)
         if by_state and len(self.log) > self.replica.seq:
             self.told = len(self.log)
             state = AllOps()
             state.ops = [number for number, _ in self.log]
-            self.replica.restored(len(self.log), encode_state(state))
+            self.replica.restored(len(self.log), encode_state(state), self.epochs[-1])
         else:
             self.told = self.replica.seq
+
+    # Who has just started over has nothing by which it could tell, but the number of ops.
+    @precondition(
+        lambda self: not self.connected and (self.replica.seq or not self.replica.changes.arrived)
+    )
+    @rule(data=st.data())
+    def server_restores_a_backup(self, data: Any) -> None:
+        """It has lost ops, and doesn't know; what it logs from now on has another epoch."""
+        kept = data.draw(st.integers(0, len(self.log)))
+        while 0 < kept < len(self.log) and self.log[kept][1] is not None:
+            # A sync is in it as a whole, or not at all.
+            if self.log[kept - 1][1] != self.log[kept][1]:
+                break
+            kept -= 1
+        del self.log[kept:]
+        del self.epochs[kept:]
+        self.applied = {one: seqs for one, seqs in self.applied.items() if seqs.stop <= kept + 1}
+        self.incarnation += 1
 
     @rule()
     def read(self) -> None:
         taken = self.replica.changes.take()
+        if isinstance(taken, LogReplaced):
+            self.told_replaced += 1
+            taken = None
         if isinstance(taken, Change):
             self.seen.append(taken.seq)
-            assert taken.op["n"] == self.log[taken.seq - 1][0]
-        elif isinstance(taken, Missing):
+            if self.connected:
+                assert taken.op["n"] == self.log[taken.seq - 1][0]
+        elif isinstance(taken, Missing) and self.connected:
             page = self.log[taken.since : taken.since + 2]
             ops = tuple(Op.of({"n": number}) for number, _ in page)
             self.replica.changes.refill(taken.since + 1, ops, (None,) * len(ops))
 
+    @precondition(lambda self: self.connected)
     @rule()
     def forget_and_start_over(self) -> None:
         self.lose()
@@ -164,6 +212,9 @@ class ReplicaMachine(RuleBasedStateMachine):
 
     @invariant()
     def each_change_once_in_order_and_none_of_ours(self) -> None:
+        if not self.connected:
+            # Whether the log is another one is found out by coming back.
+            return
         assert self.seen == sorted(set(self.seen))
         assert all(self.log[seq - 1][1] is None for seq in self.seen)
         passed = self.replica.changes.position
@@ -172,6 +223,8 @@ class ReplicaMachine(RuleBasedStateMachine):
 
     @invariant()
     def the_state_is_a_beginning_of_the_log_and_then_what_is_ours(self) -> None:
+        if not self.connected:
+            return
         shown = self.replica.snapshot()
         numbers = [number for number, _ in self.log]
         pending = [op.value["n"] for p in self.replica.pending.values() for op in p.sync.ops]
@@ -190,10 +243,15 @@ class ReplicaMachine(RuleBasedStateMachine):
         self._forward(len(self.log))
         assert self.replica.snapshot() == [number for number, _ in self.log]
         # Each op is taken once, and each but the last page of two is fetched before.
-        for _ in range(2 * len(self.log) + 2):
+        for _ in range(2 * len(self.log) + 3):
             self.read()
         self.each_change_once_in_order_and_none_of_ours()
         assert self.replica.changes.position == len(self.log)
+        # Told each time, unless it was replaced again before anybody was told.
+        assert (self.told_replaced > 0) == (self.replaced_times > 0)
+        assert self.told_replaced <= self.replaced_times
+        assert not self.replica.changes._own
+        assert not self.replica._own
 
 
 ReplicaMachine.TestCase.settings = settings(max_examples=200, stateful_step_count=40, deadline=None)

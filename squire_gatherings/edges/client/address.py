@@ -1,5 +1,6 @@
 """The address of a server: what a client's URL says, and how a stream to it is opened."""
 
+import errno
 import ssl
 from collections.abc import Awaitable, Callable
 from urllib.parse import urlsplit
@@ -12,6 +13,9 @@ from squire_gatherings.values.errors import BadSetting
 
 OpenStream = Callable[[], Awaitable[trio.abc.Stream]]
 """Opens a connected stream; raises `OSError`."""
+
+_NO_TLS = ("WRONG_VERSION_NUMBER", "UNEXPECTED_EOF_WHILE_READING", "RECORD_LAYER_FAILURE")
+"""How OpenSSL says that something else than TLS came."""
 
 
 @frozen
@@ -37,16 +41,36 @@ class Address:
         return parse_uri(f"{self}/gatherings/{gathering_id}")
 
     async def open_stream(self, context: ssl.SSLContext | None = None) -> trio.abc.Stream:
-        """Connect by TCP, and for wss by TLS over it. Raises `OSError`."""
+        """Connect by TCP, and for wss by TLS over it. Raises `OSError`, also `ssl.SSLError`."""
         stream = await trio.open_tcp_stream(self.host, self.port)
         if not self.secure:
             return stream
-        return trio.SSLStream(
+        secured = trio.SSLStream(
             stream,
             context or ssl.create_default_context(),
             server_hostname=self.host,
             https_compatible=True,
         )
+        try:
+            await secured.do_handshake()
+        except trio.BrokenResourceError as error:
+            await trio.aclose_forcefully(stream)
+            if isinstance(error.__cause__, ssl.SSLError):
+                raise error.__cause__ from None
+            raise ConnectionResetError(errno.ECONNRESET, "the TLS handshake broke off") from None
+        except BaseException:
+            await trio.aclose_forcefully(stream)
+            raise
+        return secured
+
+
+def tls_fault(error: ssl.SSLError) -> str:
+    """Return what is wrong, for people."""
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return f"its certificate isn't trusted ({error.verify_message.rstrip('.')})"
+    if error.reason in _NO_TLS:
+        return "it doesn't speak TLS there (without it, the URL begins with ws://)"
+    return str(error.reason or error.strerror or error).lower().replace("_", " ")
 
 
 def parse_address(url: str) -> Address:

@@ -1,4 +1,4 @@
-"""Answers: what tasks wait for, and the session's receiver brings."""
+"""Answers: what tasks wait for, and the session's receiver brings; and errors by their codes."""
 
 from typing import Generic, TypeVar
 
@@ -6,7 +6,13 @@ import trio
 from attrs import define, field
 
 from squire_gatherings.values import errors
-from squire_gatherings.values.errors import GatheringsError
+from squire_gatherings.values.errors import (
+    GatheringCrashed,
+    GatheringDispersed,
+    GatheringsError,
+    HallClosed,
+    StoreUnavailable,
+)
 
 T = TypeVar("T")
 
@@ -34,6 +40,26 @@ class Answer(Generic[T]):
         assert outcome is not None
         return outcome
 
+
+RATE_LIMITED = "rate_limited"
+
+PASSING = {
+    StoreUnavailable.code,
+    GatheringCrashed.code,
+    GatheringDispersed.code,
+    HallClosed.code,
+    RATE_LIMITED,
+}
+"""Errors after which the same may be asked again, and is: nothing was wrong with it."""
+
+FOR_THE_WIRE = {
+    "join_first",
+    "already_joined",
+    GatheringCrashed.code,
+    GatheringDispersed.code,
+    HallClosed.code,
+}
+"""Errors that, without an id, mean that this connection is of no more use."""
 
 _BY_CODE: dict[str, type[GatheringsError]] = {
     one.code: one

@@ -8,18 +8,20 @@ from functools import partial
 from typing import Any
 
 import attrs
+import trio
 from attrs import define, field
 
 from squire_gatherings.actors.nurseries import open_hidden_nursery
 from squire_gatherings.edges.client.address import Address, OpenStream, parse_address
 from squire_gatherings.edges.client.exchange import Exchange
-from squire_gatherings.edges.client.session import Session
+from squire_gatherings.edges.client.incoming import MAX_SEQ
+from squire_gatherings.edges.client.session import Session, Token, check_token
 from squire_gatherings.edges.client.settings import ClientSettings
-from squire_gatherings.edges.client.tournament import Tournament
+from squire_gatherings.edges.client.tournament import Tournament, check_message_id
 from squire_gatherings.rules.behaviour import Behaviour, LogBehaviour
 from squire_gatherings.rules.changes import Changes
 from squire_gatherings.rules.replica import Replica
-from squire_gatherings.values.errors import Left
+from squire_gatherings.values.errors import BadBase, BadSetting, Left
 from squire_gatherings.values.ids import check_gathering_id
 
 
@@ -29,7 +31,7 @@ class Client:
 
     address: Address
     settings: ClientSettings
-    _token: str | None = field(repr=False)
+    _token: Token = field(repr=False)
     _open_stream: OpenStream
     _exchanges: set[Exchange] = field(factory=set)
     _closed: bool = False
@@ -53,10 +55,22 @@ class Client:
 
         Raises `BadGatheringId`, `Unauthorized`, `BadBase` if there's no op `since`, and
         `CannotConnect` if the server can't be reached: within `join_patience` seconds, by
-        default at the first attempt. Cancelled or not, leaving says goodbye to the server
-        for at most `close_timeout` seconds.
+        default at the first attempt; at once where TLS says no. A checkpoint; cancelled on the
+        way in, it isn't joined. Cancelled or not, leaving says goodbye to the server for at most
+        `close_timeout` seconds.
+
+        What the block raises comes out as it is. Should the behaviour raise in the client's own
+        tasks, that comes out in a group, with what the block raised, if it did.
         """
+        await trio.lowlevel.checkpoint_if_cancelled()
         check_gathering_id(gathering_id)
+        if client_id is not None:
+            try:
+                check_message_id(client_id)
+            except ValueError as error:
+                raise BadSetting(f"client_id: {error}") from None
+        if since is not None and not 0 <= since <= MAX_SEQ:
+            raise BadBase(f"since is {since}, which no op's seq is")
         if self._closed:
             raise Left("the client is closed")
         replica = Replica(Changes(self.settings.max_changes), behaviour, optimistic)
@@ -88,20 +102,25 @@ class Client:
 async def open_client(
     url: str,
     *,
-    token: str | None = None,
+    token: Token = None,
     ssl_context: ssl.SSLContext | None = None,
     open_stream: OpenStream | None = None,
     **settings: Any,
 ) -> AsyncIterator[Client]:
     """Make a client of the server at `url`: `ws://HOST:PORT`, or `wss://HOST:PORT` for TLS.
 
-    `token` goes into each `join`, not into a URL. `open_stream` connects in your own way
-    (a Unix socket, a proxy, a stream in memory); the `url` then only names the server. Every
-    field of `ClientSettings` is a keyword argument. Raises `BadSetting`. Connects only when
-    a gathering is joined; leaving the block ends the tournaments that other tasks still have
-    with `Left`.
+    `token` goes into each `join`, not into a URL; where it is a function, sync or async, that is
+    asked on each connection. What it raises at a gathering's first join comes out of `join`; later,
+    it is a pause like a lost connection, unless it is a `GatheringsError`. `open_stream` connects
+    in your own way (a Unix socket, a proxy, a stream in memory); the `url` then only names the
+    server. Every field of `ClientSettings` is a keyword argument. Raises `BadSetting`. Connects
+    only when a gathering is joined; leaving the block ends the tournaments that other tasks still
+    have with `Left`.
     """
+    await trio.lowlevel.checkpoint_if_cancelled()
     address = parse_address(url)
+    if token is not None and not callable(token):
+        check_token(token)
     client = Client(
         address,
         attrs.evolve(ClientSettings(), **settings),

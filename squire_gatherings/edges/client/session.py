@@ -11,32 +11,45 @@ from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type
 from tenacity.wait import wait_random_exponential
 
 from squire_gatherings.edges.client.address import Address, OpenStream
-from squire_gatherings.edges.client.answers import error_from
+from squire_gatherings.edges.client.answers import PASSING, RATE_LIMITED, error_from
 from squire_gatherings.edges.client.exchange import Exchange
+from squire_gatherings.edges.client.incoming import Incoming
 from squire_gatherings.edges.client.settings import ClientSettings
 from squire_gatherings.edges.client.websocket import Lost
-from squire_gatherings.edges.client.wire import Incoming, Wire, open_wire
+from squire_gatherings.edges.client.wire import Untrusted, Wire, open_wire
 from squire_gatherings.rules.replica import Diverged, Gap
 from squire_gatherings.values.endings import CloseCode, DispersalReason
 from squire_gatherings.values.errors import (
+    BadBase,
+    BadSetting,
     CannotConnect,
-    GatheringCrashed,
     GatheringsError,
-    HallClosed,
     Left,
+    LogReplaced,
     Replaced,
-    StoreUnavailable,
     Unauthorized,
 )
-from squire_gatherings.values.messages import Dispersed, Error, Join, Joined
+from squire_gatherings.values.messages import (
+    MAX_TOKEN_LENGTH,
+    Dispersed,
+    Error,
+    Join,
+    Joined,
+)
 
 _log = logging.getLogger(__name__)
 
 _SLEEPS = (DispersalReason.IDLE, DispersalReason.EMPTY, DispersalReason.ADMIN)
 """After these nothing is wrong: the gathering is left alone until there's something to do."""
 
-_PASSING = {StoreUnavailable.code, HallClosed.code, GatheringCrashed.code, "rate_limited"}
-"""Why a join may fail now and succeed later."""
+_ANOTHER_LOG = {LogReplaced.code, BadBase.code}
+"""Why a join that says what the client has may fail for good."""
+
+_OWN_GHOSTS = 60.0
+"""For how long (in seconds) a join of ours that was given up may still take our place."""
+
+Token = str | None | Callable[[], str | Awaitable[str | None] | None]
+"""A token, or what is asked for one on each connection."""
 
 
 @define(eq=False)
@@ -46,7 +59,7 @@ class Session:
     address: Address
     gathering_id: str
     client_id: str
-    token: str | None
+    token: Token
     settings: ClientSettings
     open_stream: OpenStream
     exchange: Exchange
@@ -57,7 +70,14 @@ class Session:
     _outage_since: float | None = None
     _lost: Lost | None = None
     """A loss after which the pauses are short again, but not left out."""
-    _moved: bool = False
+    _hurried: bool = False
+    """Whether we came back at once, the last time."""
+    _resume: str | None = None
+    """The incarnation to which a join by ourselves comes back."""
+    _latest: Lost | None = None
+    """Why the last attempt failed."""
+    _given_up_at: float = -math.inf
+    """When a join of ours was given up that the server may still process."""
 
     async def run(self, *, task_status: trio.TaskStatus[None]) -> None:
         """Join, `task_status.started()`, and stay, until cancelled or for good.
@@ -75,7 +95,7 @@ class Session:
                         multiplier=self.settings.first_pause, max=self.settings.max_pause
                     ),
                     stop=self._is_hopeless,
-                    sleep=trio.sleep,
+                    sleep=self._pause,
                     reraise=True,
                 )
                 await retrying(self._stay, task_status)
@@ -88,84 +108,190 @@ class Session:
         finally:
             self.exchange.fail(Left(f"{self.gathering_id} was left"))
 
-    def _is_hopeless(self, _: RetryCallState) -> bool:
+    @property
+    def _patient_until(self) -> float:
         patience = self.settings.patience if self._began else self.settings.join_patience
         if patience is None or self._outage_since is None:
-            return False
-        return trio.current_time() - self._outage_since >= patience
+            return math.inf
+        return self._outage_since + patience
+
+    def _is_hopeless(self, _: RetryCallState) -> bool:
+        return trio.current_time() >= self._patient_until
+
+    async def _pause(self, seconds: float) -> None:
+        await trio.sleep_until(min(trio.current_time() + seconds, self._patient_until))
 
     async def _stay(self, task_status: trio.TaskStatus[None]) -> None:
         """Be connected once, and asleep if it ends so. Raises `Lost` where a pause is due."""
         if self._lost is not None:
             lost, self._lost = self._lost, None
             raise lost
+        if self._latest is not None and trio.current_time() >= self._patient_until:
+            raise self._latest
         ending: Dispersed | Lost
+        code: int | None = None
         try:
             ending = await self._connect(task_status)
         except Lost as error:
             ending = error
+            code = error.code
         finally:
             if self.exchange.connected:
                 self._outage_since = trio.current_time()
-            self.exchange.lost()
+            self.exchange.lost(code)
+        at_once = isinstance(ending, Dispersed) and ending.reason == DispersalReason.MOVED
         if isinstance(ending, Dispersed) and ending.reason in _SLEEPS:
-            await self._sleep(ending)
-        elif isinstance(ending, Dispersed) and self._moves_now(ending):
-            self._moved = True
-        else:
+            if await self._sleep(ending):
+                return
+            at_once = True
+        if not (at_once and self._may_hurry()):
             self._give_up(ending)
 
-    def _moves_now(self, notice: Dispersed) -> bool:
+    def _may_hurry(self) -> bool:
+        """Whether to come back at once: not twice for nothing, or it'd be a storm."""
         if self.exchange.progressed:
-            self._moved = False
-        return notice.reason == DispersalReason.MOVED and not self._moved
+            self._hurried = False
+        hurried, self._hurried = self._hurried, True
+        return not hurried
 
-    async def _sleep(self, notice: Dispersed) -> None:
+    async def _sleep(self, notice: Dispersed) -> bool:
+        """Leave the gathering alone until somebody asks; False if somebody does already."""
         exchange = self.exchange
         exchange.replica.changes.end(notice)
         exchange.wanted = trio.Event()
+        self._resume = None
         self.asleep = not exchange.is_waiting
         exchange.tell()
-        if self.asleep:
+        slept = self.asleep
+        if slept:
             await exchange.wanted.wait()
-            self.asleep = False
+            self.asleep = self._hurried = False
         self._outage_since = trio.current_time()
+        return slept
 
     def _give_up(self, ending: Dispersed | Lost) -> None:
         """Raise why the session is over, or after which loss to pause; or note that loss."""
         lost = ending
         if isinstance(lost, Dispersed):
             lost = Lost(f"the gathering ended: {lost.reason}")
+        elif isinstance(lost, Untrusted) and not self._began:
+            raise CannotConnect(str(lost))
         elif lost.code == CloseCode.REPLACED:
-            raise Replaced("a newer connection of the same client took its place")
+            self._check_replaced()
         elif lost.code == CloseCode.UNAUTHORIZED:
             raise Unauthorized(str(lost))
+        elif lost.code == CloseCode.LOG_REPLACED and self.exchange.has_anything:
+            self._begin_anew(lost)
         _log.info("connection lost: %s", lost, extra=self._names())
+        self._latest = lost
         steady = trio.current_time() - self._joined_at >= self.settings.max_pause
-        if not self._began or not (steady or self.exchange.progressed):
-            raise lost
+        good = steady or (self.exchange.progressed and lost.code != CloseCode.RATE_LIMIT)
         self.exchange.progressed = False
         self._joined_at = math.inf
+        if not self._began or not good:
+            raise lost
         self._lost = lost
+
+    def _check_replaced(self) -> None:
+        """Raise `Replaced`, unless it may have been an earlier attempt of ours."""
+        if trio.current_time() - self._given_up_at > _OWN_GHOSTS:
+            raise Replaced("a newer connection of the same client took its place")
+        self._given_up_at = -math.inf
+
+    def _begin_anew(self, lost: Lost) -> None:
+        if not self._began:
+            raise LogReplaced(str(lost))
+        why = LogReplaced(f"the log of {self.gathering_id} isn't the one that we know: {lost}")
+        _log.warning("begins again: %s", why, extra=self._names())
+        self.exchange.replaced(why)
 
     async def _connect(self, task_status: trio.TaskStatus[None]) -> Dispersed:
         timeout = self.settings.connect_timeout
-        with trio.move_on_after(timeout) as scope:
+        # The first of one attempt is made, however short the patience.
+        until = self._patient_until if self._began or self.settings.join_patience else math.inf
+        is_open = False
+        with trio.move_on_at(min(trio.current_time() + timeout, until)) as scope:
             async with open_wire(
                 self.address, self.gathering_id, self.settings, self.open_stream
             ) as wire:
-                since = self.exchange.replica.seq or None
-                await wire.send(Join(self.token, since, self.client_id))
-                joined = _check_joined(await wire.receive())
-                scope.deadline = math.inf
-                self._understand(lambda: self.exchange.joined(joined, since or 0))
+                token = await self._ask_for_token()
+                scope.deadline, is_open = math.inf, True
+                message, since = await self._ask_to_be_let_in(wire, token, until)
+                if isinstance(message, Dispersed):
+                    return self.exchange.check_notice(message)
+                self._understand(lambda: self.exchange.joined(message, since))
                 self._joined_at = trio.current_time()
-                self._outage_since = None
+                self._outage_since = self._latest = None
+                self._resume = message.incarnation
                 if not self._began:
                     self._began = True
                     task_status.started()
                 return await self._converse(wire)
-        raise Lost(f"{self.address} didn't let us in within {timeout:g} s")
+        hint = " (does it speak TLS there?)" if self.address.secure and not is_open else ""
+        raise Lost(f"{self.address} didn't let us in within {timeout:g} s{hint}")
+
+    async def _ask_to_be_let_in(
+        self, wire: Wire, token: str | None, until: float
+    ) -> tuple[Joined | Dispersed, int]:
+        """Join; return the answer, and the seq up to which we have everything."""
+        exchange = self.exchange
+        since = exchange.replica.seq
+        epoch = (exchange.replica.epoch or None) if since else None
+        resume = None if exchange.is_waiting else self._resume
+        join = Join(
+            token=token,
+            since=since or None,
+            client=self.client_id,
+            epoch=epoch,
+            resume=resume,
+            tail=exchange.wants_tail,
+        )
+        timeout = self.settings.connect_timeout
+        message: Incoming | None = None
+        ghost = self._given_up_at
+        self._given_up_at = trio.current_time()
+        try:
+            with wire.patience.wait(timeout, until):
+                await wire.send(join)
+                message = await wire.receive()
+        except Lost as lost:
+            if lost.code is not None:
+                # It was answered: it's over.
+                self._given_up_at = ghost
+            raise
+        if message is None:
+            raise Lost(f"{self.address} didn't let us in within {timeout:g} s")
+        self._given_up_at = ghost
+        if isinstance(message, Joined) or (isinstance(message, Dispersed) and resume):
+            return message, since
+        raise self._refused(message, since)
+
+    def _refused(self, message: Incoming, since: int) -> Exception:
+        if not isinstance(message, Error):
+            return Lost(f"the server answered the join with {type(message).__name__}")
+        if message.code in _ANOTHER_LOG and self._began and since:
+            return Lost(message.message, CloseCode.LOG_REPLACED)
+        if message.code == RATE_LIMITED:
+            return Lost(message.message, CloseCode.RATE_LIMIT)
+        if message.code in PASSING or message.code == GatheringsError.code:
+            return Lost(message.message)
+        return error_from(message.code, message.message)
+
+    async def _ask_for_token(self) -> str | None:
+        token = self.token
+        if callable(token):
+            try:
+                asked = token()
+                token = await asked if isinstance(asked, Awaitable) else asked
+            except GatheringsError:
+                raise
+            except Exception as error:
+                if not self._began:
+                    raise
+                raise Lost(f"there's no token: {type(error).__name__}: {error}") from error
+        if token is not None:
+            check_token(token)
+        return token
 
     def _understand(self, take: Callable[[], None]) -> None:
         try:
@@ -205,27 +331,28 @@ class Session:
         while True:
             message = await wire.receive()
             if isinstance(message, Dispersed):
-                return message
+                return self.exchange.check_notice(message)
             self._understand(lambda: self.exchange.take(message))  # noqa: B023 (called at once)
 
     async def _keep_alive(self, wire: Wire) -> Dispersed:
         interval = self.settings.ping_interval
         while True:
             await trio.sleep(interval)
-            with trio.move_on_after(interval) as scope:
-                await wire.ping()
-            if scope.cancelled_caught:
-                raise Lost(f"the server didn't answer a ping within {interval:g} s")
+            await wire.ping(interval)
 
     def _names(self) -> dict[str, object]:
         return {"gathering": self.gathering_id}
 
 
-def _check_joined(message: Incoming) -> Joined:
-    if isinstance(message, Joined):
-        return message
-    if not isinstance(message, Error):
-        raise Lost(f"the server answered the join with {type(message).__name__}")
-    if message.code in _PASSING or message.code == GatheringsError.code:
-        raise Lost(message.message)
-    raise error_from(message.code, message.message)
+def check_token(token: object) -> None:
+    """Raise `BadSetting` if it's none; without it, for it's a secret."""
+    if not isinstance(token, str) or len(token) > MAX_TOKEN_LENGTH or not _is_sayable(token):
+        raise BadSetting(f"a token is text of at most {MAX_TOKEN_LENGTH} characters")
+
+
+def _is_sayable(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True

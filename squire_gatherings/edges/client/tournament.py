@@ -10,6 +10,7 @@ from attrs import define
 
 from squire_gatherings.edges.client.session import Session
 from squire_gatherings.rules.changes import Change, Missing
+from squire_gatherings.values.ids import MAX_ID_LENGTH
 from squire_gatherings.values.messages import Dispersed
 from squire_gatherings.values.op import Op
 
@@ -25,6 +26,11 @@ class Tournament:
     `async for change in tournament` gives what others did, each `Change` once and in
     order. A dispersal ends the loop, and `dispersed` says why; the next loop goes on after it,
     once `submit` or `rejoin` has woken the gathering. One task may iterate at a time.
+    `LogReplaced` is raised once where the server's log turns out to be another one (an older
+    backup was restored): the next loop begins with its first op.
+
+    Every call that waits is a checkpoint, and atomic about cancellation: cancelled, it has
+    taken nothing; what it has taken, it returns.
     """
 
     _session: Session
@@ -85,7 +91,9 @@ class Tournament:
         of your program. Wakes a gathering that has dispersed.
 
         Raises `OpRejected`, `OpConflict`, `Forbidden`, `SyncIdReused`, `TooBig`, and
-        `ValueError` for an op that isn't JSON. Cancelled, the op may or may not be applied.
+        `ValueError` for an op that isn't JSON. A checkpoint. Cancelled before the answer has
+        come, the op may or may not be applied, unless it was cancelled already when called:
+        then it isn't. Submitted again with the same `sync_id`, it is applied once.
         """
         [seq] = await self.submit_all([op], sync_id=sync_id)
         return seq
@@ -93,26 +101,45 @@ class Tournament:
     async def submit_all(
         self, ops: Iterable[dict[str, Any]], *, sync_id: str | None = None
     ) -> tuple[int, ...]:
-        """Submit ops, all or none, like `submit`; return the seq of each."""
+        """Submit ops, all or none, like `submit`; return the seq of each.
+
+        Raises `TooBig` at once for more ops than the server takes in one sync. A checkpoint;
+        cancellation does what it does to `submit`.
+        """
         made = tuple(Op.of(op) for op in ops)
         if not made:
             raise ValueError("a sync has at least one op")
-        return await self._session.exchange.submit(sync_id or secrets.token_hex(16), made)
+        if sync_id is None:
+            sync_id = secrets.token_hex(16)
+        return await self._session.exchange.submit(check_message_id(sync_id), made)
 
     async def rejoin(self) -> None:
-        """Wake the gathering if it has dispersed; return once this client is in it."""
+        """Wake the gathering if it has dispersed; return once this client is in it.
+
+        A checkpoint. Cancelled, the gathering may be woken all the same.
+        """
+        await trio.lowlevel.checkpoint_if_cancelled()
         exchange = self._session.exchange
+        exchange.rejoining += 1
         exchange.wanted.set()
-        while True:
-            exchange.check()
-            if exchange.connected:
-                return
-            await exchange.news.wait()
+        try:
+            while True:
+                exchange.check()
+                if exchange.connected:
+                    await trio.lowlevel.cancel_shielded_checkpoint()
+                    return
+                await exchange.news.wait()
+        finally:
+            exchange.rejoining -= 1
 
     def __aiter__(self) -> "Tournament":
         return self
 
     async def __anext__(self) -> Change:
+        """Return what others did next. A checkpoint; cancelled, nothing is lost.
+
+        Raises `StopAsyncIteration` once for each dispersal, `LogReplaced` once for each log.
+        """
         if self._iterating:
             raise trio.BusyResourceError("another task iterates over this tournament")
         self._iterating = True
@@ -122,22 +149,33 @@ class Tournament:
             self._iterating = False
 
     async def _next_change(self) -> Change:
+        await trio.lowlevel.checkpoint_if_cancelled()
         exchange = self._session.exchange
         changes = exchange.replica.changes
         while True:
-            match changes.take():
-                case Change() as change:
-                    await trio.lowlevel.checkpoint()
-                    return change
-                case Dispersed() as notice:
-                    self.dispersed = notice
-                    await trio.lowlevel.checkpoint()
+            taken = changes.take()
+            if isinstance(taken, Missing):
+                # It's kept when it comes, whether or not somebody still waits here.
+                exchange.refill(taken.since)
+                await exchange.news.wait()
+            elif taken is None:
+                exchange.check()
+                self.dispersed = None
+                await exchange.news.wait()
+            else:
+                # It's taken: from here on, nothing may be raised but what it is.
+                await trio.lowlevel.cancel_shielded_checkpoint()
+                if isinstance(taken, Change):
+                    return taken
+                if isinstance(taken, Dispersed):
+                    self.dispersed = taken
                     raise StopAsyncIteration
-                case Missing(since):
-                    fetched = await exchange.fetch(since)
-                    if isinstance(fetched.ops, tuple) and isinstance(fetched.by, tuple):
-                        changes.refill(since + 1, fetched.ops, fetched.by)
-                case None:
-                    exchange.check()
-                    self.dispersed = None
-                    await exchange.news.wait()
+                raise taken
+
+
+def check_message_id(text: str) -> str:
+    """Return `text` if it may be the id of a sync or a client; raise `ValueError` if not."""
+    if not isinstance(text, str) or not 1 <= len(text) <= MAX_ID_LENGTH:
+        raise ValueError(f"an id is text of 1 to {MAX_ID_LENGTH} characters")
+    text.encode()
+    return text

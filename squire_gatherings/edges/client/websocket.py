@@ -6,7 +6,6 @@ It ends in `Lost`. Not `trio-websocket`'s: see docs/dependencies.md.
 from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
-from http import HTTPStatus
 
 import trio
 from attrs import define, field
@@ -18,10 +17,18 @@ from websockets.protocol import State
 from websockets.typing import Subprotocol
 from websockets.uri import WebSocketURI
 
+from squire_gatherings.edges.client.patience import Patience
 from squire_gatherings.edges.sans_io import MAX_QUOTE, QUIET_LOG, quote, reason_of, retire
-from squire_gatherings.values.errors import CannotConnect
 
 RECEIVE_SIZE = 64 * 1024
+SEND_SIZE = 16 * 1024
+"""How much is sent at once, so that a slow link is seen to move."""
+
+_TLS_ALERT = b"\x15\x03"
+"""How a server that speaks TLS begins its answer to one that doesn't (RFC 8446, section 5.1)."""
+
+_LATE = 1.0
+"""A timer that fires so late (in seconds) says nothing about the server."""
 
 
 class Lost(Exception):
@@ -47,6 +54,10 @@ class WebSocket:
     _answered: trio.Event = field(factory=trio.Event)
     _partial: bytearray = field(factory=bytearray)
     """What has come of a message that isn't whole yet."""
+    patience: Patience = field(factory=Patience)
+    """Told of each byte that moves, in either direction."""
+    _heard: bool = False
+    """Whether any byte has come."""
     _cut_off: bool = False
     """Whether a frame has gone out only in part, so that nothing may follow it."""
 
@@ -60,7 +71,7 @@ class WebSocket:
         )
 
     async def shake_hands(self) -> None:
-        """Ask for the WebSocket. Raises `Lost`, or `CannotConnect` for good.
+        """Ask for the WebSocket. Raises `Lost`.
 
         Cancelled, the stream is in the middle of something and must be closed.
         """
@@ -74,7 +85,7 @@ class WebSocket:
         if failure is not None:
             raise self._broken(failure)
         if protocol.subprotocol is None:
-            raise CannotConnect(f"the server doesn't speak {self._subprotocol}")
+            raise Lost(f"the server doesn't speak {self._subprotocol}")
 
     async def send_text(self, text: str) -> None:
         """Send a message. Cancelled, it may be cut off: the stream must be closed then."""
@@ -88,9 +99,11 @@ class WebSocket:
             if frame.opcode is Opcode.BINARY:
                 raise Lost("the server sent a binary message, which JSON isn't")
             if frame.opcode is Opcode.PING:
-                # If it's lost for sending, what came may still be read.
-                with suppress(Lost):
-                    await self._send()
+                # Whoever is sending sends the pong, too; what comes must go on being read. If it's
+                # lost for sending, what came may still be read.
+                if not self._sending.locked():
+                    with suppress(Lost):
+                        await self._send()
             elif frame.opcode is Opcode.PONG:
                 self._answered.set()
             elif frame.opcode is Opcode.CLOSE:
@@ -109,11 +122,23 @@ class WebSocket:
                     data, self._partial = self._partial, bytearray()
                     return await self._decode(data)
 
-    async def ping(self) -> None:
-        """Ping the server, and wait until a task that receives sees it answer."""
+    async def ping(self, patience: float) -> None:
+        """Ping the server, and wait until a task that receives sees it answer.
+
+        Raises `Lost` when nothing has moved for `patience` seconds, in either direction: the
+        answer may lie behind much else. Cancelled, a message may be cut off.
+        """
         self._answered = trio.Event()
-        await self._send(lambda: self._protocol.send_ping(b""))
-        await self._answered.wait()
+        with self.patience.wait(patience) as scope:
+            await self._send(lambda: self._protocol.send_ping(b""))
+        while not scope.cancelled_caught:
+            with self.patience.wait(patience) as scope:
+                await self._answered.wait()
+                return
+            if trio.current_time() > scope.deadline + _LATE:
+                # We were held up, not the server: what it said meanwhile comes first.
+                scope = trio.CancelScope()
+        raise Lost(f"the server didn't answer a ping within {patience:g} s")
 
     async def say_goodbye(self) -> None:
         """Send a close frame and wait for the answer; no other task may receive."""
@@ -142,14 +167,23 @@ class WebSocket:
             except (trio.BrokenResourceError, trio.ClosedResourceError):
                 data = b""
             if data:
+                if not self._heard and data.startswith(_TLS_ALERT):
+                    raise Lost("the server speaks TLS there: its URL begins with wss://")
+                self._heard = True
+                self.patience.moved(len(data))
                 protocol.receive_data(data)
             elif protocol.state is State.CONNECTING and protocol.handshake_exc is None:
                 # It may have been the end of a refusal whose length wasn't told.
                 protocol.receive_eof()
             self._events.extend(protocol.events_received())
             if not data and not self._events:
-                raise Lost("the connection broke")
+                raise Lost("the connection broke" + ("" if self._heard else self._hint))
         return self._events.popleft()
+
+    @property
+    def _hint(self) -> str:
+        """What may be wrong where the server hangs up without a word."""
+        return "" if self._uri.secure else " at once (if it speaks TLS, its URL begins with wss://)"
 
     async def _send(self, put: Callable[[], None] | None = None) -> None:
         """Send what `put` puts into the protocol, and what it wants to say by itself."""
@@ -159,15 +193,24 @@ class WebSocket:
             try:
                 if put is not None:
                     put()
-                data = b"".join(self._protocol.data_to_send())
-                if data:
+                while data := b"".join(self._protocol.data_to_send()):
                     self._cut_off = True
-                    await self._stream.send_all(data)
+                    await self._send_all(data)
                     self._cut_off = False
             except (trio.BrokenResourceError, trio.ClosedResourceError):
                 raise Lost("the connection broke") from None
             except InvalidState:
                 raise Lost("the WebSocket is closing") from None
+
+    async def _send_all(self, data: bytes) -> None:
+        if len(data) <= SEND_SIZE:
+            await self._stream.send_all(data)
+            return
+        view = memoryview(data)
+        for start in range(0, len(data), SEND_SIZE):
+            part = view[start : start + SEND_SIZE]
+            await self._stream.send_all(part)
+            self.patience.moved(len(part))
 
     def _close(self, code: CloseCode) -> None:
         # If the server closed already, the answer waits to be sent.
@@ -190,10 +233,6 @@ class WebSocket:
         return Lost(f"not a WebSocket server, or broken on the way: {why}")
 
 
-def _refusal(response: Response) -> Exception:
-    status = response.status_code
+def _refusal(response: Response) -> Lost:
     said = quote(bytes(response.body or b"")[: 4 * MAX_QUOTE].decode(errors="replace").strip())
-    why = f"the server answered {status}" + (f": {said}" if said else "")
-    if status >= HTTPStatus.INTERNAL_SERVER_ERROR or status == HTTPStatus.TOO_MANY_REQUESTS:
-        return Lost(why)
-    return CannotConnect(why)
+    return Lost(f"the server answered {response.status_code}" + (f": {said}" if said else ""))

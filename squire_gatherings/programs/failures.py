@@ -1,0 +1,58 @@
+"""Failures: what a person at the command line is told of what went wrong, and the exit code."""
+
+import os
+import sys
+from collections.abc import Iterator
+
+import click
+
+from squire_gatherings.programs.serve import CannotListen
+from squire_gatherings.values.errors import GatheringsError
+
+INTERRUPTED = 130
+"""The exit code after Ctrl-C, as shells have it: 128 + SIGINT."""
+
+WRONG = 2
+NOBODY_READS = 1
+
+
+def exit_code_of(error: BaseException) -> int | None:
+    """Say what went wrong, in one line where there's something to say; return the exit code.
+
+    Whatever it was, it may come in groups, as nurseries raise it. None for what nobody has
+    foreseen: a traceback is due.
+    """
+    leaves = tuple(_leaves(error))
+    if any(isinstance(leaf, KeyboardInterrupt | click.Abort) for leaf in leaves):
+        return INTERRUPTED
+    if all(isinstance(leaf, BrokenPipeError) for leaf in leaves):
+        _let_go_of_stdout()
+        return NOBODY_READS
+    texts = [_text_of(leaf) for leaf in leaves if not isinstance(leaf, BrokenPipeError)]
+    if None in texts:
+        return None
+    print(f"squire_gatherings: error: {' '.join(str(texts[0]).split())}", file=sys.stderr)
+    return WRONG
+
+
+def _leaves(error: BaseException) -> Iterator[BaseException]:
+    if isinstance(error, BaseExceptionGroup):
+        for one in error.exceptions:
+            yield from _leaves(one)
+    else:
+        yield error
+
+
+def _text_of(error: BaseException) -> str | None:
+    if isinstance(error, click.ClickException):
+        return error.format_message()
+    if isinstance(error, GatheringsError | CannotListen):
+        return str(error)
+    return None
+
+
+def _let_go_of_stdout() -> None:
+    # Python flushes it once more at its end, and would complain.
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, sys.stdout.fileno())
+    os.close(nowhere)
