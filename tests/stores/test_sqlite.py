@@ -11,6 +11,8 @@ import trio.testing
 
 from squire_gatherings.actors.store import Append, LoggedOp, Snapshot, SyncRecord
 from squire_gatherings.edges.stores import open_sqlite_store
+from squire_gatherings.edges.stores.sqlite_connection import Database
+from squire_gatherings.edges.stores.sqlite_place import Place
 from squire_gatherings.edges.stores.sqlite_schema import APPLICATION_ID, MIGRATIONS, VERSION
 from squire_gatherings.rules.op_log import OpLog
 from squire_gatherings.values.errors import SyncIdReused
@@ -123,16 +125,22 @@ async def test_two_migrate_one_file_at_the_same_time(tmp_path: Path) -> None:
     path = tmp_path / "rooms.sqlite3"
     opened = 0
 
+    place = Place.find(path)
+
     async def migrate() -> None:
         nonlocal opened
-        async with open_sqlite_store(path, busy_timeout=20) as store:
-            await store.load("a", recent_syncs=9)
-            opened += 1
+        database = Database(place, 20, may_be_empty=True)
+        await database.open()
+        [version] = await database.call(lambda it: it.execute("PRAGMA user_version").fetchone())
+        assert version == VERSION
+        opened += 1
+        await database.close()
 
     async with trio.open_nursery() as nursery:
         for _ in range(8):
             nursery.start_soon(migrate)
     assert opened == 8
+    place.leave()
 
 
 async def test_a_restore_sorts_no_syncs(tmp_path: Path) -> None:
