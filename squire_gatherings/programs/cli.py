@@ -4,6 +4,7 @@ import sys
 
 import click
 
+from squire_gatherings.programs.backup import backup
 from squire_gatherings.programs.load.command import load
 from squire_gatherings.programs.serve import CannotListen, serve
 from squire_gatherings.programs.submit import submit
@@ -30,6 +31,7 @@ cli.add_command(serve)
 cli.add_command(watch)
 cli.add_command(submit)
 cli.add_command(load)
+cli.add_command(backup)
 
 
 def main() -> None:

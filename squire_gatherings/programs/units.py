@@ -44,3 +44,11 @@ def parse_size(text: str) -> int:
     if found is None:
         raise ValueError(f"{text[:40]!r} is not a size such as 65536, 64KiB or 1MiB")
     return int(found[1]) * _BYTES[found[2] or ""]
+
+
+def format_size(size: int) -> str:
+    """Return a size for people, in the largest unit of which there's one: `64.0 KiB`."""
+    for unit in ("GiB", "MiB", "KiB"):
+        if size >= _BYTES[unit]:
+            return f"{size / _BYTES[unit]:.1f} {unit}"
+    return f"{size} B"

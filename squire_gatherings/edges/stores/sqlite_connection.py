@@ -17,6 +17,8 @@ T = TypeVar("T")
 _LOCKED = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
 CHECKPOINT_PAGES = 4000
 """How long the write-ahead log grows (16 MiB): a page that is written often is copied seldom."""
+WAL_BYTES = 32 << 20
+"""What is kept of a write-ahead log that grew larger because somebody read for long."""
 FIRST_PAUSE = 0.001
 LONGEST_PAUSE = 0.05
 
@@ -113,6 +115,7 @@ class Database:
             connection.execute("PRAGMA journal_mode = WAL")
             connection.execute("PRAGMA synchronous = FULL")
             connection.execute(f"PRAGMA wal_autocheckpoint = {CHECKPOINT_PAGES}")
+            connection.execute(f"PRAGMA journal_size_limit = {WAL_BYTES}")
             # Where SQLite is built to overwrite what is deleted: the journal is no secret.
             connection.execute("PRAGMA secure_delete = OFF")
             migrate(connection)
