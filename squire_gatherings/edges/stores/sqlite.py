@@ -151,6 +151,7 @@ async def open_sqlite_store(
         )
         try:
             await writer.open()
+            place.warn_of_readers()
             # What a crash left.
             await writer.call(journal.fold)
             async with open_hidden_nursery() as nursery:

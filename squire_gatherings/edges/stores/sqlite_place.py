@@ -7,6 +7,8 @@ both are looked at where the next start looks for them: two `stat`s, about a mic
 
 import logging
 import os
+import stat
+from contextlib import suppress
 from pathlib import Path
 from threading import Lock
 
@@ -73,9 +75,6 @@ class Place:
             status = os.stat(real)
         except OSError as error:
             raise StoreUnavailable(f"{path}: {error.strerror}") from None
-        if status.st_mode & 0o077:
-            mode = status.st_mode & 0o777
-            _log.warning("%s may be read by others than its owner (mode %03o)", real, mode)
         return cls(given, real, (status.st_dev, status.st_ino), pin)
 
     def check(self) -> None:
@@ -109,6 +108,14 @@ class Place:
     def look_again(self) -> None:
         """No connection is open any more: the next one may find all in order."""
         self._trouble = None
+
+    def warn_of_readers(self) -> None:
+        """Log a warning if the file's permissions, which are its owner's, let others read it."""
+        with suppress(OSError):
+            mode = stat.S_IMODE(os.stat(self.path).st_mode)
+            if not mode & 0o077:
+                return
+            _log.warning("%s may be read by others than its owner (mode %03o)", self.path, mode)
 
     def leave(self) -> None:
         """Let go of the file; all connections must have been closed."""
