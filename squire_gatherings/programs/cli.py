@@ -7,6 +7,7 @@ import click
 
 from squire_gatherings.programs.backup import backup
 from squire_gatherings.programs.environment import check_environment, known_variables
+from squire_gatherings.programs.forget import forget
 from squire_gatherings.programs.load.command import load
 from squire_gatherings.programs.serve import CannotListen, serve
 from squire_gatherings.programs.submit import submit
@@ -77,6 +78,7 @@ cli.add_command(watch)
 cli.add_command(submit)
 cli.add_command(load)
 cli.add_command(backup)
+cli.add_command(forget)
 cli.add_command(show_help)
 
 
