@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.programs.process import serving
+from tests.websocket.raw import RawClient
 
 
 def run(*arguments: str, cwd: Path, **environment: str) -> tuple[int, str, str]:
@@ -155,3 +156,15 @@ def test_ipv6_stands_in_brackets() -> None:
             pytest.skip("no IPv6 on this machine")
     with serving("--store", "memory:", "--host", "::1") as (_, url):
         assert url.startswith("ws://[::1]:")
+
+
+def test_times_may_have_no_end() -> None:
+    options = ["--idle-timeout", "off", "--ping-interval", "off", "--log-level", "info"]
+    with serving("--store", "memory:", *options) as (process, url):
+        with RawClient(f"{url}/gatherings/a") as client:
+            client.say(type="join")
+            assert client.hear()["type"] == "joined"
+        process.terminate()
+        _, err = process.communicate(timeout=20)
+    assert process.returncode == 0
+    assert "idle_timeout=off" in err

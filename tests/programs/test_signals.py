@@ -12,11 +12,13 @@ import pytest
 from tests.programs.process import READY, serving
 from tests.websocket.raw import RawClient
 
+QUICK = ("--store", "memory:", "--close-grace", "500ms")
+
 
 @pytest.mark.parametrize("name", ["SIGINT", "SIGTERM", "SIGHUP"])
 def test_a_stop_is_told_to_everybody(name: str) -> None:
     with (
-        serving("--store", "memory:") as (process, url),
+        serving(*QUICK) as (process, url),
         RawClient(f"{url}/gatherings/a") as client,
     ):
         client.say(type="join")
@@ -52,7 +54,7 @@ def test_a_second_stop_exits_at_once() -> None:
 
 def test_other_signals_are_ignored() -> None:
     with (
-        serving("--store", "memory:") as (process, url),
+        serving(*QUICK) as (process, url),
         RawClient(f"{url}/gatherings/a") as client,
     ):
         for name in ("SIGUSR1", "SIGUSR2", "SIGPIPE"):
