@@ -4,6 +4,7 @@ from squire_gatherings.actors.connection import Connection
 from squire_gatherings.actors.hall import Hall
 from squire_gatherings.actors.membership import Membership
 from squire_gatherings.actors.store import Store
+from squire_gatherings.edges.clock import BootTimeClock
 from squire_gatherings.edges.stores import open_store
 from squire_gatherings.edges.websocket import Server, ServerSettings, serve, serve_stream
 from squire_gatherings.embedding import open_hall
@@ -40,6 +41,7 @@ __all__ = [
     "BadRequest",
     "BadSetting",
     "Behaviour",
+    "BootTimeClock",
     "CloseCode",
     "Connection",
     "DispersalReason",

@@ -1,35 +1,85 @@
 """The command line: what `squire-gatherings` and `python -m squire_gatherings` understand."""
 
+import os
 import sys
 
 import click
 
+from squire_gatherings.programs.backup import backup
+from squire_gatherings.programs.environment import check_environment, known_variables
 from squire_gatherings.programs.failures import exit_code_of
+from squire_gatherings.programs.forget import forget
 from squire_gatherings.programs.load.command import load
 from squire_gatherings.programs.serve import serve
 from squire_gatherings.programs.submit import submit
 from squire_gatherings.programs.watch import watch
 
 
-# Without `no_args_is_help`, a missing command is an error of one line like any other.
+class _Commands(click.Group):
+    """The commands; before one of them runs, the environment is looked at."""
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        name, command, left = super().resolve_command(ctx, args)
+        if name != "help" and not {"-h", "--help"} & set(left):
+            ctx.obj = check_environment(os.environ, known_variables(self, ctx))
+        return name, command, left
+
+
 @click.group(
-    context_settings={"auto_envvar_prefix": "SQUIRE", "max_content_width": 96},
-    no_args_is_help=False,
+    cls=_Commands,
+    context_settings={
+        "auto_envvar_prefix": "SQUIRE",
+        "help_option_names": ["-h", "--help"],
+        "max_content_width": 96,
+    },
+    invoke_without_command=True,
 )
 @click.version_option(package_name="squire-gatherings", message="%(prog)s %(version)s")
-def cli() -> None:
+@click.pass_context
+def cli(context: click.Context) -> None:
     """Live rooms that end on time.
 
     A gathering is the crowd around one live tournament. Clients reach it by WebSocket at
     ws://HOST:PORT/gatherings/ID; when nobody has used it for a day, it tells everybody
     and is gone from memory, and the next one who joins finds everything again.
+
+    \b
+    To begin with:
+      squire-gatherings serve
+      squire-gatherings watch ws://127.0.0.1:8765 friday-night
+      squire-gatherings submit ws://127.0.0.1:8765 friday-night '{"table": 12}'
+      squire-gatherings help serve
     """
+    if context.invoked_subcommand is None:
+        click.echo(context.get_help())
+
+
+@click.command("help")
+@click.argument("command", required=False)
+@click.pass_context
+def show_help(context: click.Context, command: str | None) -> None:
+    """Show what a command does, and its options."""
+    commands = context.parent
+    assert commands is not None
+    if command is None:
+        click.echo(commands.get_help())
+        return
+    found = cli.get_command(commands, command)
+    if found is None:
+        raise click.UsageError(f"No such command {command!r}.")
+    inner = click.Context(found, info_name=command, parent=commands, **found.context_settings)
+    click.echo(found.get_help(inner))
 
 
 cli.add_command(serve)
 cli.add_command(watch)
 cli.add_command(submit)
 cli.add_command(load)
+cli.add_command(backup)
+cli.add_command(forget)
+cli.add_command(show_help)
 
 
 def main() -> None:

@@ -1,16 +1,114 @@
-"""Logs: the library's standard log records as lines of text or JSON on standard error."""
+"""Logs: the library's standard log records as lines of text or JSON on standard error.
+
+Whoever logs never waits for who reads: lines go through a bounded queue to a thread that writes
+them. While nobody reads (a stuck pipe), the queue fills up, and what doesn't fit is counted.
+"""
 
 import logging
+import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from logging.handlers import QueueHandler, QueueListener
+from queue import Full, Queue
+from threading import Event
 from typing import Literal
 
 import structlog
 
 LogFormat = Literal["text", "json"]
 
+QUEUED = 10_000
+"""How many records may wait to be written."""
+LAST_WORDS = 0.25
+"""For how many seconds the end waits until what was logged is written."""
 
-def configure_logs(level: str, log_format: LogFormat) -> None:
-    """Send the log records from `level` on to standard error."""
+
+@contextmanager
+def logs(level: str, log_format: LogFormat) -> Iterator[None]:
+    """Send log records from `level` on to standard error while the block runs.
+
+    Leaving the block waits until they are written, for `LAST_WORDS` seconds at most.
+    """
+    root = logging.getLogger()
+    root.setLevel(level.upper())
+    if sys.stderr is None:
+        # It was closed before we began: another file may have its number by now.
+        root.handlers[:] = [logging.NullHandler()]
+        yield
+        return
+    records: Queue[logging.LogRecord] = Queue(QUEUED)
+    queue = _Bounded(records)
+    queue.setFormatter(_formatter(log_format))
+    writer = _Writer(sys.stderr.fileno())
+    root.handlers[:] = [queue]
+    # Its thread is a daemon: it keeps nobody from exiting, whatever it waits for.
+    QueueListener(records, writer).start()
+    try:
+        yield
+    finally:
+        root.handlers[:] = [logging.NullHandler()]
+        queue.finish(writer)
+
+
+class _Bounded(QueueHandler):
+    """Puts lines into the queue; those that don't fit are dropped, and counted."""
+
+    queue: "Queue[logging.LogRecord]"
+
+    def __init__(self, records: "Queue[logging.LogRecord]") -> None:
+        super().__init__(records)
+        self._dropped = 0
+
+    def enqueue(self, record: logging.LogRecord) -> None:
+        with suppress(Full):
+            if self._dropped:
+                self.queue.put_nowait(self._count())
+                self._dropped = 0
+            self.queue.put_nowait(record)
+            return
+        self._dropped += 1
+
+    def finish(self, writer: "_Writer") -> None:
+        """Wait until all is written, but not for long."""
+        with suppress(Full):
+            if self._dropped:
+                self.queue.put(self._count(), timeout=LAST_WORDS / 2)
+            self.queue.put(writer.last, timeout=LAST_WORDS / 2)
+            writer.is_done.wait(LAST_WORDS / 2)
+
+    def _count(self) -> logging.LogRecord:
+        event = f"{self._dropped} log records were dropped: nobody reads them fast enough"
+        fields = {"name": __name__, "levelno": logging.ERROR, "levelname": "ERROR", "msg": event}
+        return self.prepare(logging.makeLogRecord(fields))  # type: ignore[no-any-return,unused-ignore]
+
+
+class _Writer(logging.NullHandler):
+    """Writes lines to a file, on the queue's thread.
+
+    Without a lock and without a buffer, which at the exit others would wait for in vain, where
+    this thread is stuck. (That is what it has of `NullHandler`.)
+    """
+
+    def __init__(self, file: int) -> None:
+        super().__init__()
+        self._file = file
+        self.last = logging.makeLogRecord({})
+        """A record that says that there will be no more."""
+        self.is_done = Event()
+
+    def handle(self, record: logging.LogRecord) -> bool:
+        if record is self.last:
+            self.is_done.set()
+            return False
+        line = memoryview(f"{record.getMessage()}\n".encode(errors="backslashreplace"))
+        with suppress(OSError):
+            while line:
+                line = line[os.write(self._file, line) :]
+        return True
+
+
+def _formatter(log_format: LogFormat) -> logging.Formatter:
     renderer: structlog.typing.Processor
     if log_format == "json":
         renderer = structlog.processors.JSONRenderer()
@@ -19,7 +117,7 @@ def configure_logs(level: str, log_format: LogFormat) -> None:
             key_order=["timestamp", "level", "event", "gathering", "incarnation"],
             drop_missing=True,
         )
-    formatter = structlog.stdlib.ProcessorFormatter(
+    return structlog.stdlib.ProcessorFormatter(
         foreign_pre_chain=[
             structlog.stdlib.add_log_level,
             structlog.stdlib.add_logger_name,
@@ -32,8 +130,3 @@ def configure_logs(level: str, log_format: LogFormat) -> None:
             renderer,
         ],
     )
-    handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(formatter)
-    root = logging.getLogger()
-    root.handlers[:] = [handler]
-    root.setLevel(level.upper())

@@ -7,7 +7,12 @@ from typing import Any
 
 import click
 
-from squire_gatherings.programs.units import parse_duration, parse_size
+from squire_gatherings.programs.units import format_size, parse_duration, parse_size
+
+LEAST_MESSAGE = 1024
+"""The least that `--max-message-size` may be: a join with a token fits."""
+LARGEST_MESSAGE = 512 * 1024**2
+"""The largest: what SQLite can hold, by far."""
 
 
 class _Parsed(click.ParamType):  # type: ignore[type-arg,unused-ignore]
@@ -30,19 +35,26 @@ def _duration_or_off(text: str) -> float | None:
     return None if text.strip() == "off" else parse_duration(text)
 
 
+def _duration_or_endless(text: str) -> float:
+    return math.inf if text.strip() == "off" else parse_duration(text)
+
+
 def _rate_or_off(text: str) -> float | None:
     if text.strip() == "off":
         return None
     try:
-        return float(text)
+        rate = float(text)
     except ValueError:
-        raise ValueError(f"{text[:40]!r} is neither a number nor off") from None
+        rate = math.nan
+    if not math.isfinite(rate):
+        raise ValueError(f"{text[:40]!r} is neither a number nor off")
+    return rate
 
 
 def _count_or_off(text: str) -> int | None:
     if text.strip() == "off":
         return None
-    if not text.strip().isdecimal():
+    if not _is_whole(text):
         raise ValueError(f"{text[:40]!r} is neither a whole number nor off")
     return int(text)
 
@@ -59,14 +71,30 @@ def _share(text: str) -> float:
 
 
 def _count_or_share(text: str) -> int | float:
-    return int(text) if text.strip().isdecimal() else _share(text)
+    return int(text) if _is_whole(text) else _share(text)
+
+
+def _is_whole(text: str) -> bool:
+    # As many digits as Python reads, and no number that only looks like one.
+    text = text.strip()
+    return text.isascii() and text.isdecimal() and len(text) <= 18
+
+
+def _message_size(text: str) -> int:
+    size = parse_size(text)
+    if not LEAST_MESSAGE <= size <= LARGEST_MESSAGE:
+        least, largest = format_size(LEAST_MESSAGE), format_size(LARGEST_MESSAGE)
+        raise ValueError(f"{text[:40]!r} is not between {least} and {largest}")
+    return size
 
 
 DURATION = _Parsed("duration", parse_duration)
+DURATION_OR_ENDLESS = _Parsed("duration|off", _duration_or_endless)
 DURATION_OR_OFF = _Parsed("duration|off", _duration_or_off)
 COUNT_OR_OFF = _Parsed("count|off", _count_or_off)
 RATE = _Parsed("number|off", _rate_or_off)
 SIZE = _Parsed("size", parse_size)
+MESSAGE_SIZE = _Parsed("size", _message_size)
 SHARE = _Parsed("share", _share)
 COUNT_OR_SHARE = _Parsed("number|share", _count_or_share)
 

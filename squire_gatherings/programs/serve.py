@@ -4,6 +4,7 @@ import logging
 import os
 import signal
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from functools import partial
 
 import click
@@ -12,20 +13,24 @@ from attrs import frozen
 
 from squire_gatherings.actors.hall import open_hall
 from squire_gatherings.actors.nurseries import open_hidden_nursery
+from squire_gatherings.edges.clock import BootTimeClock
 from squire_gatherings.edges.stores import open_store
 from squire_gatherings.edges.websocket import Server, ServerSettings
 from squire_gatherings.edges.websocket import serve as serve_websockets
 from squire_gatherings.programs.garbage import calm_the_collector
-from squire_gatherings.programs.logs import LogFormat, configure_logs
+from squire_gatherings.programs.limits import raise_open_files
+from squire_gatherings.programs.logs import LogFormat, logs
 from squire_gatherings.programs.options import (
     COUNT_OR_OFF,
     DURATION,
+    DURATION_OR_ENDLESS,
     DURATION_OR_OFF,
     ENVIRONMENT,
+    MESSAGE_SIZE,
     RATE,
-    SIZE,
     option,
 )
+from squire_gatherings.programs.signals import ignore_signals, stop_signals
 from squire_gatherings.programs.units import format_duration
 from squire_gatherings.values.settings import HallSettings
 
@@ -53,14 +58,22 @@ class CannotListen(Exception):
     default="sqlite:///squire_gatherings.sqlite3",
     help="Where logs last: sqlite:///PATH (four slashes: absolute), or memory: for nowhere.",
 )
-@option("--idle-timeout", default="24h", type=DURATION, help="No message this long: it ends.")
+@option(
+    "--idle-timeout",
+    default="24h",
+    type=DURATION_OR_ENDLESS,
+    help="No message this long: it ends.",
+)
 @option(
     "--empty-timeout", default="off", type=DURATION_OR_OFF, help="No connection this long: it ends."
 )
 @option("--close-grace", default="5s", type=DURATION, help="Time that a notice may take.")
 @option("--retry-interval", default="250ms", type=DURATION, help="First repeat; doubles.")
 @option("--retry-limit", default="10s", type=DURATION, help="No acknowledgement this long: closed.")
-@option("--max-message-size", default="256KiB", type=SIZE, help="Largest from a client.")
+@option("--max-message-size", default="256KiB", type=MESSAGE_SIZE, help="Largest from a client.")
+@option(
+    "--ping-interval", default="20s", type=DURATION_OR_ENDLESS, help="Silent this long: pinged."
+)
 @option("--rate-limit", default="off", type=RATE, help="Messages per second and client.")
 @option(
     "--max-connections", default="off", type=COUNT_OR_OFF, help="Clients at once; more get 503."
@@ -77,7 +90,9 @@ class CannotListen(Exception):
     type=click.Choice(["text", "json"]),
     help="Lines of key=value, or of JSON.",
 )
+@click.pass_obj
 def serve(
+    links: tuple[str, ...],
     host: str,
     port: int,
     store: str,
@@ -87,12 +102,13 @@ def serve(
     retry_interval: float,
     retry_limit: float,
     max_message_size: int,
+    ping_interval: float,
     rate_limit: float | None,
     max_connections: int | None,
     log_level: str,
     log_format: LogFormat,
 ) -> None:
-    """Serve gatherings until SIGINT or SIGTERM.
+    """Serve gatherings until SIGINT, SIGTERM or SIGHUP.
 
     Prints one line on standard output when it is ready, and logs to standard error. Each
     option may also come from the environment: --idle-timeout is SQUIRE_IDLE_TIMEOUT.
@@ -113,27 +129,34 @@ def serve(
     )
     settings = ServerSettings(
         max_message_size=max_message_size,
+        ping_interval=ping_interval,
         rate_limit=rate_limit,
         max_connections=max_connections,
         close_timeout=close_grace,
     )
-    configure_logs(log_level, log_format)
+    ignore_signals()
     calm_the_collector()
-    trio.run(
-        lambda: run_server(
-            host=host, port=port, store=store, hall_settings=hall_settings, settings=settings
+    open_files = raise_open_files()
+    with logs(log_level, log_format):
+        for name in links:
+            _log.info("a service link in the environment is ignored", extra={"variable": name})
+        _log.info("open files", extra={"limit": open_files})
+        trio.run(
+            lambda: run_server(
+                host=host, port=port, store=store, hall_settings=hall_settings, settings=settings
+            ),
+            clock=BootTimeClock(),
         )
-    )
 
 
 async def run_server(
     *, host: str, port: int, store: str, hall_settings: HallSettings, settings: ServerSettings
 ) -> None:
-    """Serve until SIGINT or SIGTERM, then disperse everything; a second signal exits at once.
+    """Serve until a signal says stop, then disperse everything; a second one exits at once.
 
     Prints one line once it listens. Raises `CannotListen`, and what `open_store` raises.
     """
-    with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
+    with trio.open_signal_receiver(*stop_signals()) as signals:
         async with (
             # Once the hall is closed nobody waits for what is still queued.
             open_store(store, flush_timeout=MARGIN) as opened,
@@ -148,7 +171,8 @@ async def run_server(
                 why = f"can't listen on {host} port {port}: {error.strerror or error}"
                 raise CannotListen(why) from None
             address = _url(server)
-            print(f"squire_gatherings listening on {address}", flush=True)
+            with suppress(OSError):
+                print(f"squire_gatherings listening on {address}", flush=True)
             idle_timeout = format_duration(hall_settings.idle_timeout)
             extra = {"url": address, "store": opened.name, "idle_timeout": idle_timeout}
             _log.info("listening", extra=extra)
@@ -163,8 +187,10 @@ async def run_server(
 
 
 async def _exit_on_the_second(signals: AsyncIterator[int]) -> None:
-    number = await anext(signals)
-    os._exit(128 + number)
+    async for number in signals:
+        # Of a lost terminal one learns twice: from the system, and from the shell.
+        if number != getattr(signal, "SIGHUP", None):
+            os._exit(128 + number)
 
 
 def _url(server: Server) -> str:

@@ -1,8 +1,6 @@
 """The command line: help that teaches, and errors of one line."""
 
-import json
 import os
-import signal
 import socket
 import sqlite3
 import subprocess
@@ -12,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.programs.process import serving
+from tests.websocket.raw import RawClient
 
 
 def run(*arguments: str, cwd: Path, **environment: str) -> tuple[int, str, str]:
@@ -30,7 +29,6 @@ def run(*arguments: str, cwd: Path, **environment: str) -> tuple[int, str, str]:
 @pytest.mark.parametrize(
     ("arguments", "complaint"),
     [
-        ([], "Missing command"),
         (["dance"], "No such command 'dance'"),
         (["serve", "--nope"], "No such option"),
         (["serve", "--port"], "requires an argument"),
@@ -39,7 +37,26 @@ def run(*arguments: str, cwd: Path, **environment: str) -> tuple[int, str, str]:
         (["serve", "--idle-timeout", "0"], "idle_timeout must be a number above 0"),
         (["serve", "--max-message-size", "1.5MiB"], "'1.5MiB' is not a size such as"),
         (["serve", "--rate-limit", "many"], "'many' is neither a number nor off"),
-        (["serve", "--rate-limit", "nan"], "rate_limit must be a number above 0"),
+        (["serve", "--rate-limit", "nan"], "'nan' is neither a number nor off"),
+        (["serve", "--rate-limit", "inf"], "'inf' is neither a number nor off"),
+        (["serve", "--rate-limit", "0"], "rate_limit must be a number above 0"),
+        (["serve", "--rate-limit", "-1"], "rate_limit must be a number above 0"),
+        (["serve", "--max-connections", "0"], "max_connections must be a whole number from 1"),
+        (["serve", "--max-connections", "9" * 5000], "is neither a whole number nor off"),
+        (["serve", "--max-connections", "²"], "'²' is neither a whole number nor off"),
+        (["serve", "--port", "9" * 5000], "'--port'"),
+        (["serve", "--max-message-size", "10"], "'10' is not between 1.0 KiB and 512.0 MiB"),
+        (["serve", "--max-message-size", "0"], "'0' is not between 1.0 KiB and 512.0 MiB"),
+        (["serve", "--max-message-size", "1GiB"], "'1GiB' is not between 1.0 KiB and 512.0 MiB"),
+        (["serve", "--ping-interval", "0"], "ping_interval must be a number above 0"),
+        (["serve", "--retry-interval", "0"], "retry_interval must be a number above 0"),
+        (["serve", "--retry-interval", "0.5ms"], "'0.5ms' is too short"),
+        (["serve", "--retry-limit", "0"], "retry_limit must be a number above 0"),
+        (["serve", "--retry-limit", "off"], "'off' is not a duration such as"),
+        (["serve", "--close-grace", "99999d"], "'99999d' is too long"),
+        (["serve", "--close-grace", "-1s"], "'-1s' is not a duration such as"),
+        (["serve", "--empty-timeout", "inf"], "'inf' is not a duration such as"),
+        (["help", "dance"], "No such command 'dance'"),
         (["serve", "--log-format", "xml"], "'xml' is not one of"),
         (["serve", "--host", "256.1.1.1", "--store", "memory:"], "can't listen on 256.1.1.1"),
         (["serve", "--store", "sqlite:///missing/rooms.db"], "not a file in an existing directory"),
@@ -104,31 +121,31 @@ def test_help_teaches(tmp_path: Path) -> None:
         assert word in out
 
 
+@pytest.mark.parametrize("arguments", [[], ["-h"], ["--help"], ["help"]])
+def test_whoever_knows_nothing_is_taught(arguments: list[str], tmp_path: Path) -> None:
+    code, out, err = run(*arguments, cwd=tmp_path)
+    assert (code, err) == (0, "")
+    assert out.startswith("Usage: squire-gatherings ")
+    for word in ("serve", "watch", "submit", "load", "backup", "To begin with:", "help serve"):
+        assert word in out
+
+
+@pytest.mark.parametrize("command", ["serve", "watch", "submit", "load", "backup"])
+def test_each_command_is_explained(command: str, tmp_path: Path) -> None:
+    shown = [
+        run(*arguments, cwd=tmp_path)
+        for arguments in ([command, "--help"], [command, "-h"], ["help", command])
+    ]
+    assert shown[0] == shown[1] == shown[2]
+    code, out, err = shown[0]
+    assert (code, err) == (0, "")
+    assert out.startswith(f"Usage: squire-gatherings {command} ")
+
+
 def test_version(tmp_path: Path) -> None:
     code, out, err = run("--version", cwd=tmp_path)
     assert (code, err) == (0, "")
     assert out.startswith("squire-gatherings ")
-
-
-def test_logs_are_json_lines_when_asked() -> None:
-    options = ["--store", "memory:", "--log-level", "info", "--log-format", "json"]
-    with serving(*options) as (process, url):
-        process.send_signal(signal.SIGTERM)
-        out, err = process.communicate(timeout=20)
-    assert (process.returncode, out) == (0, "")
-    first, last = (json.loads(line) for line in err.splitlines())
-    assert (first["event"], first["level"], first["url"]) == ("listening", "info", url)
-    assert (first["store"], first["idle_timeout"]) == ("memory:", "24h")
-    assert (last["event"], last["signal"]) == ("stopping", "SIGTERM")
-
-
-def test_logs_are_text_by_default() -> None:
-    with serving("--store", "memory:", "--log-level", "info") as (process, _):
-        process.send_signal(signal.SIGINT)
-        _, err = process.communicate(timeout=20)
-    first, last = err.splitlines()
-    assert "level=info event=listening" in first
-    assert "signal=SIGINT" in last
 
 
 def test_ipv6_stands_in_brackets() -> None:
@@ -139,3 +156,15 @@ def test_ipv6_stands_in_brackets() -> None:
             pytest.skip("no IPv6 on this machine")
     with serving("--store", "memory:", "--host", "::1") as (_, url):
         assert url.startswith("ws://[::1]:")
+
+
+def test_times_may_have_no_end() -> None:
+    options = ["--idle-timeout", "off", "--ping-interval", "off", "--log-level", "info"]
+    with serving("--store", "memory:", *options) as (process, url):
+        with RawClient(f"{url}/gatherings/a") as client:
+            client.say(type="join")
+            assert client.hear()["type"] == "joined"
+        process.terminate()
+        _, err = process.communicate(timeout=20)
+    assert process.returncode == 0
+    assert "idle_timeout=off" in err

@@ -1,12 +1,18 @@
 """Durations and sizes as people write them."""
 
 import contextlib
+import math
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from squire_gatherings.programs.units import format_duration, parse_duration, parse_size
+from squire_gatherings.programs.units import (
+    format_duration,
+    format_size,
+    parse_duration,
+    parse_size,
+)
 
 
 @pytest.mark.parametrize(
@@ -35,9 +41,24 @@ def test_another_text_is_no_duration(text: str) -> None:
         parse_duration(text)
 
 
-def test_a_duration_without_end_is_refused() -> None:
-    with pytest.raises(ValueError, match="too long"):
-        parse_duration("9" * 400 + "s")
+@pytest.mark.parametrize("text", ["9" * 400 + "s", "36501d", "99999999999999999999h"])
+def test_a_duration_without_end_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match="too long: at most 36500d"):
+        parse_duration(text)
+    assert parse_duration("36500d") == 36_500 * 86_400
+
+
+@pytest.mark.parametrize("text", ["0.9ms", "0.0001s", "0.000000001d"])
+def test_a_duration_that_is_hardly_one_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match="too short: at least 1ms"):
+        parse_duration(text)
+
+
+def test_sizes_and_durations_for_people() -> None:
+    sizes = [0, 1023, 1024, 65_536, 1_572_864, 3 << 30]
+    shown = ["0 B", "1023 B", "1.0 KiB", "64.0 KiB", "1.5 MiB", "3.0 GiB"]
+    assert [format_size(size) for size in sizes] == shown
+    assert format_duration(math.inf) == "off"
 
 
 @given(st.integers(min_value=0, max_value=10**12))

@@ -2,11 +2,13 @@
 
 import shutil
 import sqlite3
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 from sys import intern
 
 from squire_gatherings.actors.store import Append, LoggedOp, Snapshot, Store, SyncRecord
-from squire_gatherings.edges.stores import SqliteStore
+from squire_gatherings.edges.stores import SqliteStore, open_sqlite_store
 from squire_gatherings.values.errors import StoreConflict
 from squire_gatherings.values.op import Op
 
@@ -64,6 +66,11 @@ async def do(store: Store, append: Append) -> str:
     return "done"
 
 
+def beside(path: Path, suffix: str) -> Path:
+    """Return the path of a file that belongs to a store's."""
+    return path.with_name(path.name + suffix)
+
+
 def crashed_copy(path: Path) -> Path:
     """Copy the file of a store that is open: what a crash at this moment would leave."""
     copy = path.with_name(f"crashed-{path.name}")
@@ -73,6 +80,14 @@ def crashed_copy(path: Path) -> Path:
         if Path(f"{path}{suffix}").exists():
             shutil.copy(f"{path}{suffix}", target)
     return copy
+
+
+@asynccontextmanager
+async def another_writer(path: Path) -> AsyncIterator[SqliteStore]:
+    """Open the file of an open store, whose lock somebody has taken away."""
+    beside(path, "-lock").unlink()
+    async with open_sqlite_store(path) as store:
+        yield store
 
 
 async def fold_a_piece(store: SqliteStore) -> bool:

@@ -3,6 +3,7 @@
 import sqlite3
 from collections.abc import Iterable, Iterator
 from contextlib import closing
+from itertools import count
 from pathlib import Path
 
 import pytest
@@ -11,12 +12,14 @@ import trio.testing
 
 from squire_gatherings.actors.store import Append, LoggedOp, Snapshot, SyncRecord
 from squire_gatherings.edges.stores import open_sqlite_store
+from squire_gatherings.edges.stores.sqlite_connection import WAL_BYTES, Database
+from squire_gatherings.edges.stores.sqlite_place import Place
 from squire_gatherings.edges.stores.sqlite_schema import APPLICATION_ID, MIGRATIONS, VERSION
 from squire_gatherings.rules.op_log import OpLog
 from squire_gatherings.values.errors import SyncIdReused
 from squire_gatherings.values.messages import Sync
 from squire_gatherings.values.op import Op
-from tests.stores.appends import an_append, do
+from tests.stores.appends import an_append, beside, do
 
 
 async def test_what_waits_while_a_commit_cannot_goes_with_it(tmp_path: Path) -> None:
@@ -123,16 +126,22 @@ async def test_two_migrate_one_file_at_the_same_time(tmp_path: Path) -> None:
     path = tmp_path / "rooms.sqlite3"
     opened = 0
 
+    place = Place.find(path)
+
     async def migrate() -> None:
         nonlocal opened
-        async with open_sqlite_store(path, busy_timeout=20) as store:
-            await store.load("a", recent_syncs=9)
-            opened += 1
+        database = Database(place, 20, may_be_empty=True)
+        await database.open()
+        [version] = await database.call(lambda it: it.execute("PRAGMA user_version").fetchone())
+        assert version == VERSION
+        opened += 1
+        await database.close()
 
     async with trio.open_nursery() as nursery:
         for _ in range(8):
             nursery.start_soon(migrate)
     assert opened == 8
+    place.leave()
 
 
 async def test_a_restore_sorts_no_syncs(tmp_path: Path) -> None:
@@ -156,3 +165,24 @@ async def test_rows_are_durable_when_it_says_so(tmp_path: Path) -> None:
             [mode] = await database.call(lambda it: it.execute("PRAGMA journal_mode").fetchone())
             [sync] = await database.call(lambda it: it.execute("PRAGMA synchronous").fetchone())
             assert (mode, sync) == ("wal", 2)
+
+
+async def test_a_write_ahead_log_that_grew_shrinks_again(tmp_path: Path) -> None:
+    path = tmp_path / "rooms.sqlite3"
+    wal = beside(path, "-wal")
+    async with open_sqlite_store(path) as store:
+        seqs = count(1)
+
+        async def write(number: int) -> None:
+            for _ in range(number):
+                await store.append(an_append("a", next(seqs), mark="x" * 1_000_000))
+
+        await write(1)
+        with closing(sqlite3.connect(path, isolation_level=None)) as backup:
+            backup.execute("BEGIN")
+            backup.execute("SELECT count(*) FROM ops").fetchone()
+            await write(40)
+            assert wal.stat().st_size > WAL_BYTES
+            backup.execute("ROLLBACK")
+        await write(2)
+        assert wal.stat().st_size <= WAL_BYTES

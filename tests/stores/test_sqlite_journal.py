@@ -17,7 +17,15 @@ from squire_gatherings.edges.stores.sqlite_reads import load
 from squire_gatherings.edges.stores.sqlite_schema import APPLICATION_ID, MIGRATIONS
 from squire_gatherings.values.errors import StoreUnavailable
 from squire_gatherings.values.op import Op
-from tests.stores.appends import all_of, an_append, crashed_copy, do, fold_a_piece, in_epoch
+from tests.stores.appends import (
+    all_of,
+    an_append,
+    another_writer,
+    crashed_copy,
+    do,
+    fold_a_piece,
+    in_epoch,
+)
 
 
 @pytest.fixture
@@ -196,7 +204,7 @@ async def test_folding_piece_by_piece_may_be_interrupted(path: Path, how: str) -
                 with pytest.raises(StoreUnavailable):
                     await store._writer.call(fail)
             case "written to by others":
-                async with open_sqlite_store(path) as another:
+                async with another_writer(path) as another:
                     appends.append(an_append("b", 4))
                     await another.append(appends[-1])
             case "folded":
@@ -382,7 +390,7 @@ async def test_a_file_that_is_locked_at_the_end_is_folded_by_the_next(path: Path
 
 
 async def test_two_writers_notice_each_other(path: Path) -> None:
-    async with open_sqlite_store(path) as one, open_sqlite_store(path) as two:
+    async with open_sqlite_store(path) as one, another_writer(path) as two:
         appends = [an_append("a", n) for n in range(1, 9)]
         for n, append in enumerate(appends):
             mine, theirs = (one, two) if n % 3 else (two, one)

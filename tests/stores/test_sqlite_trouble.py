@@ -150,9 +150,9 @@ async def test_a_file_that_is_gone_is_no_empty_log(tmp_path: Path) -> None:
         await store.append(an_append("a", 1))
         await break_connections(store)
         path.rename(aside)
-        await unavailable(store, an_append("a", 2), "unable to open")
+        await unavailable(store, an_append("a", 2), "the file is gone")
         path.touch()
-        await unavailable(store, an_append("a", 2), "empty")
+        await unavailable(store, an_append("a", 2), "another file is in its place")
         aside.rename(path)
         await store.append(an_append("a", 2))
         assert (await store.load("a", recent_syncs=9)).seq == 2
@@ -167,7 +167,9 @@ async def test_another_file_in_its_place_is_not_written_to(tmp_path: Path) -> No
         database = sqlite3.connect(path)
         database.execute("CREATE TABLE bookmarks (url TEXT)")
         database.close()
-        await unavailable(store, an_append("a", 2), "another program")
+        before = path.read_bytes()
+        await unavailable(store, an_append("a", 2), "another file is in its place")
+        assert path.read_bytes() == before
         aside.rename(path)
         await store.append(an_append("a", 2))
         assert (await store.load("a", recent_syncs=9)).seq == 2

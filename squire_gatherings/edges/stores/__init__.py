@@ -9,7 +9,7 @@ from squire_gatherings.edges.stores.memory import MemoryStore
 from squire_gatherings.edges.stores.sqlite import SqliteStore, open_sqlite_store
 from squire_gatherings.values.errors import BadSetting
 
-__all__ = ["MemoryStore", "SqliteStore", "open_sqlite_store", "open_store"]
+__all__ = ["MemoryStore", "SqliteStore", "open_sqlite_store", "open_store", "sqlite_path"]
 
 _SQLITE = "sqlite:///"
 
@@ -26,11 +26,19 @@ async def open_store(url: str, *, flush_timeout: float = 5.0) -> AsyncIterator[S
     if url == "memory:":
         yield MemoryStore()
     else:
-        async with open_sqlite_store(_sqlite_path(url), flush_timeout=flush_timeout) as store:
+        async with open_sqlite_store(_url_path(url), flush_timeout=flush_timeout) as store:
             yield store
 
 
-def _sqlite_path(url: str) -> Path:
+def sqlite_path(text: str) -> Path:
+    """Return the path of an SQLite store that is named by its URL, or by the path itself.
+
+    Raises `BadSetting` for another URL.
+    """
+    return Path(text) if ":" not in text.partition("/")[0] else _url_path(text)
+
+
+def _url_path(url: str) -> Path:
     path = url.removeprefix(_SQLITE)
     if path == url or not path:
         # Not the whole URL: one for another store may carry a password.

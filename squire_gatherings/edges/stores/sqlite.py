@@ -3,20 +3,26 @@
 A commit goes into the journal, which is folded into the tables now and then.
 """
 
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+import sqlite3
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
+from typing import TypeVar
 
 import trio
 from attrs import define, field
 
 from squire_gatherings.actors.nurseries import open_hidden_nursery
 from squire_gatherings.actors.store import Outcome
+from squire_gatherings.edges.stores.file_lock import locked
 from squire_gatherings.edges.stores.group_commit import GroupCommitter, Report, Take
 from squire_gatherings.edges.stores.sqlite_connection import Database, empty_wal
 from squire_gatherings.edges.stores.sqlite_journal import JOURNAL_BYTES, Journal
+from squire_gatherings.edges.stores.sqlite_place import Misplaced, Place
 from squire_gatherings.edges.stores.sqlite_reads import Known, find_syncs, load, read, sync_ids
 from squire_gatherings.values.log import Append, LoggedOp, Restored, SyncRecord
+
+T = TypeVar("T")
 
 
 @define(eq=False)
@@ -30,10 +36,12 @@ class SqliteStore:
     """
 
     name: str
+    _place: Place = field(kw_only=True)
     _writer: Database = field(kw_only=True)
     _reader: Database = field(kw_only=True)
     _journal: Journal = field(kw_only=True)
     _committer: GroupCommitter = field(init=False)
+    _letting_go: trio.Lock = field(factory=trio.Lock)
 
     def __attrs_post_init__(self) -> None:
         self._committer = GroupCommitter(self._commit)
@@ -46,8 +54,9 @@ class SqliteStore:
     async def load(self, gathering: str, *, recent_syncs: int) -> Restored:
         """Read what a new incarnation starts from, after any append of it under way."""
         await self._committer.settled(gathering)
-        return await self._reader.call(
-            lambda database: load(database, gathering, recent_syncs, self._unfolded(gathering))
+        return await self._call(
+            self._reader,
+            lambda database: load(database, gathering, recent_syncs, self._unfolded(gathering)),
         )
 
     def append_nowait(self, append: Append, ended: Callable[[Outcome], None]) -> bool:
@@ -68,24 +77,27 @@ class SqliteStore:
         self, gathering: str, *, after: int, up_to: int, max_bytes: int
     ) -> tuple[LoggedOp, ...]:
         """Read consecutive ops, at least one if there is any."""
-        return await self._reader.call(
+        return await self._call(
+            self._reader,
             lambda database: read(
                 database, gathering, after, up_to, max_bytes, self._unfolded(gathering)
-            )
+            ),
         )
 
     async def find_syncs(
         self, gathering: str, keys: tuple[tuple[str, str], ...]
     ) -> dict[tuple[str, str], SyncRecord]:
         """Find which of these (scope, id) were applied."""
-        return await self._reader.call(
-            lambda database: find_syncs(database, gathering, keys, self._unfolded(gathering))
+        return await self._call(
+            self._reader,
+            lambda database: find_syncs(database, gathering, keys, self._unfolded(gathering)),
         )
 
     async def sync_ids(self, gathering: str, scope: str, *, limit: int) -> tuple[str, ...]:
         """Return ids of the syncs of one scope, at most `limit` of them."""
-        return await self._reader.call(
-            lambda database: sync_ids(database, gathering, scope, limit, self._unfolded(gathering))
+        return await self._call(
+            self._reader,
+            lambda database: sync_ids(database, gathering, scope, limit, self._unfolded(gathering)),
         )
 
     def _unfolded(self, gathering: str) -> Known:
@@ -93,8 +105,22 @@ class SqliteStore:
 
     async def _commit(self, take: Take, report: Report) -> None:
         """Commit batch after batch in one call; see `group_commit.Session`."""
-        journal = self._journal
-        await self._writer.call(lambda database: journal.append_batches(database, take, report))
+        journal, check = self._journal, self._place.check
+        await self._call(
+            self._writer, lambda database: journal.append_batches(database, take, report, check)
+        )
+
+    async def _call(self, database: Database, function: Callable[[sqlite3.Connection], T]) -> T:
+        try:
+            return await database.call(function)
+        except Misplaced:
+            # Nobody may open a connection as long as one is left (see `Place`). What the
+            # write-ahead log has goes into the file that it belongs to, wherever that is now.
+            async with self._letting_go:
+                await self._reader.disconnect()
+                await self._writer.disconnect(empty_wal)
+                self._place.look_again()
+            raise
 
 
 @asynccontextmanager
@@ -107,6 +133,8 @@ async def open_sqlite_store(
 ) -> AsyncIterator[SqliteStore]:
     """Open (or make) the file at `path`, and commit to it until the block is left.
 
+    A new file can be read by its owner alone. A symbolic link is followed once, now: `name` says
+    where it led. Nobody else who opens a store there can have it meanwhile.
     A lock that somebody else holds is waited for `busy_timeout` seconds. The journal is
     folded once it has about `journal_bytes`, and at both ends (if it can't be at the end,
     the next opening does it). Leaving the block, also when cancelled, commits what is queued
@@ -114,22 +142,36 @@ async def open_sqlite_store(
     queued `StoreUnavailable`, and closes the file. Raises `StoreUnusable` for a file that
     can't be a store of ours, and `StoreUnavailable` for one that can't be opened now.
     """
-    path = Path(path)
-    writer = Database(path, busy_timeout, may_make=True)
-    reader = Database(path, busy_timeout)
-    journal = Journal(journal_bytes)
-    await writer.open()
-    store = SqliteStore(f"sqlite:///{path}", writer=writer, reader=reader, journal=journal)
+    with _taken(Path(path)) as place:
+        writer = Database(place, busy_timeout, may_be_empty=True)
+        reader = Database(place, busy_timeout)
+        journal = Journal(journal_bytes)
+        store = SqliteStore(
+            f"sqlite:///{place.path}", place=place, writer=writer, reader=reader, journal=journal
+        )
+        try:
+            await writer.open()
+            place.warn_of_readers()
+            # What a crash left.
+            await writer.call(journal.fold)
+            async with open_hidden_nursery() as nursery:
+                nursery.start_soon(store._committer.run)
+                try:
+                    yield store
+                finally:
+                    store._committer.stop(flush_timeout)
+        finally:
+            with trio.CancelScope(shield=True):
+                await reader.close()
+                await writer.close(journal.fold, empty_wal)
+
+
+@contextmanager
+def _taken(path: Path) -> Iterator[Place]:
+    """Find the file, and keep others from it."""
+    place = Place.find(path)
     try:
-        # What a crash left.
-        await writer.call(journal.fold)
-        async with open_hidden_nursery() as nursery:
-            nursery.start_soon(store._committer.run)
-            try:
-                yield store
-            finally:
-                store._committer.stop(flush_timeout)
+        with locked(place.path):
+            yield place
     finally:
-        with trio.CancelScope(shield=True):
-            await reader.close()
-            await writer.close(journal.fold, empty_wal)
+        place.leave()

@@ -3,12 +3,12 @@
 import sqlite3
 from collections.abc import Callable, Iterable
 from contextlib import suppress
-from pathlib import Path
 from typing import TypeVar
 
 import trio
 from attrs import define, field
 
+from squire_gatherings.edges.stores.sqlite_place import Place
 from squire_gatherings.edges.stores.sqlite_schema import migrate, schema_version
 from squire_gatherings.values.errors import StoreUnavailable, StoreUnusable
 
@@ -17,6 +17,8 @@ T = TypeVar("T")
 _LOCKED = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
 CHECKPOINT_PAGES = 4000
 """How long the write-ahead log grows (16 MiB): a page that is written often is copied seldom."""
+WAL_BYTES = 32 << 20
+"""What is kept of a write-ahead log that grew larger because somebody read for long."""
 FIRST_PAUSE = 0.001
 LONGEST_PAUSE = 0.05
 
@@ -34,11 +36,11 @@ class Database:
     would wait: so it costs no thread, and can be cancelled.
     """
 
-    path: Path
+    place: Place
     busy_timeout: float
     """For how many seconds a lock is waited for."""
-    may_make: bool = False
-    """Whether `open` makes a file that is missing. Reopening never does: a log that
+    may_be_empty: bool = False
+    """Whether `open` takes an empty file for a new one. Reopening never does: a log that
     vanished must not pass for an empty one."""
     _limiter: trio.CapacityLimiter = field(factory=lambda: trio.CapacityLimiter(1))
     _connection: sqlite3.Connection | None = None
@@ -46,13 +48,11 @@ class Database:
 
     async def open(self) -> None:
         """Open the file now. Raises `StoreUnusable` and `StoreUnavailable`, in one line."""
-        if self.path.is_dir() or not self.path.absolute().parent.is_dir():
-            raise StoreUnusable(f"{self.path}: not a file in an existing directory")
         try:
             await self._call(_nothing)
         except StoreUnusable as error:
-            raise StoreUnusable(f"{self.path}: {error}") from None
-        self.may_make = False
+            raise StoreUnusable(f"{self.place.path}: {error}") from None
+        self.may_be_empty = False
 
     async def call(self, function: Callable[[sqlite3.Connection], T]) -> T:
         """Run `function` on a worker thread; raises `StoreUnavailable` for what SQLite raises."""
@@ -60,7 +60,7 @@ class Database:
             return await self._call(function)
         except StoreUnusable as error:
             # Somebody put another file in its place; the right one may come back.
-            raise StoreUnavailable(f"{self.path.name}: {error}") from error
+            raise StoreUnavailable(f"{self.place.path.name}: {error}") from error
 
     async def _call(self, function: Callable[[sqlite3.Connection], T]) -> T:
         give_up_at = trio.current_time() + self.busy_timeout
@@ -78,17 +78,22 @@ class Database:
     async def close(self, *last: Callable[[sqlite3.Connection], object]) -> None:
         """Close for good, after these last calls, of which each may fail and none waits."""
         self._closed = True
+        await self.disconnect(*last)
+
+    async def disconnect(self, *last: Callable[[sqlite3.Connection], object]) -> None:
+        """Close the connection, after these last calls, likewise; the next call opens one."""
         await trio.to_thread.run_sync(self._finish, last, limiter=self._limiter)
 
     def _run(self, function: Callable[[sqlite3.Connection], T]) -> T:
         if self._closed:
             raise StoreUnavailable("the store is closed")
+        self.place.check()
         try:
             if self._connection is None:
                 self._connection = self._open()
             return function(self._connection)
         except (sqlite3.Error, MemoryError) as error:
-            reason = f"{self.path.name}: {str(error) or type(error).__name__}"
+            reason = f"{self.place.path.name}: {str(error) or type(error).__name__}"
             if is_locked(error):
                 raise _Locked(reason) from error
             # The file may have been mended or put in another's place: look again.
@@ -97,7 +102,7 @@ class Database:
 
     def _open(self) -> sqlite3.Connection:
         connection = sqlite3.connect(
-            f"{self.path.absolute().as_uri()}?mode={'rwc' if self.may_make else 'rw'}",
+            f"{self.place.path.as_uri()}?mode=rw",
             uri=True,
             timeout=0,
             isolation_level=None,
@@ -105,15 +110,23 @@ class Database:
         )
         try:
             # First of all: not even the journal mode of somebody else's file is changed.
-            if schema_version(connection) == 0 and not self.may_make:
+            if schema_version(connection) == 0 and not self.may_be_empty:
                 raise StoreUnusable("the file is empty, and wasn't before")
             connection.execute("PRAGMA journal_mode = WAL")
             connection.execute("PRAGMA synchronous = FULL")
             connection.execute(f"PRAGMA wal_autocheckpoint = {CHECKPOINT_PAGES}")
+            connection.execute(f"PRAGMA journal_size_limit = {WAL_BYTES}")
             # Where SQLite is built to overwrite what is deleted: the journal is no secret.
             connection.execute("PRAGMA secure_delete = OFF")
             migrate(connection)
         except BaseException:
+            connection.close()
+            raise
+        try:
+            # By now it has a write-ahead log.
+            self.place.opened()
+        except BaseException:
+            self.place.closing()
             connection.close()
             raise
         return connection
@@ -128,6 +141,7 @@ class Database:
     def _close(self) -> None:
         connection, self._connection = self._connection, None
         if connection is not None:
+            self.place.closing()
             with suppress(sqlite3.Error):
                 connection.close()
 

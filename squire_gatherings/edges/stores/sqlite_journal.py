@@ -6,7 +6,7 @@ by piece while nothing waits to be committed; if that never is so, all of it at 
 """
 
 import sqlite3
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 from attrs import define, field
@@ -19,6 +19,7 @@ from squire_gatherings.edges.stores.sqlite_entry import encode_entry
 from squire_gatherings.edges.stores.sqlite_fold import Heads, end, fold, fold_file
 from squire_gatherings.edges.stores.sqlite_statements import append_each
 from squire_gatherings.edges.stores.sqlite_unfolded import SyncKey, Unfolded
+from squire_gatherings.values.errors import StoreUnavailable
 from squire_gatherings.values.log import Append
 
 JOURNAL_BYTES = 1 << 22
@@ -57,9 +58,16 @@ class Journal:
     _version: int = 0
     """SQLite's number for what others have written to the file."""
 
-    def append_batches(self, database: sqlite3.Connection, take: Take, report: Report) -> None:
+    def append_batches(
+        self,
+        database: sqlite3.Connection,
+        take: Take,
+        report: Report,
+        check: Callable[[], None],
+    ) -> None:
         """Commit batches as long as there are any, or until one fails; fold in between.
 
+        After each commit `check` raises `StoreUnavailable` if it went where nobody will find it.
         Only for the first one that is raised: a call of its own, which the next one has then,
         waits for a lock as long as it should, and opens the file again where that may help.
         """
@@ -72,7 +80,8 @@ class Journal:
                 return
             try:
                 outcomes = self.append_all(database, appends)
-            except (sqlite3.Error, MemoryError):
+                check()
+            except (sqlite3.Error, MemoryError, StoreUnavailable):
                 if is_first:
                     raise
                 return

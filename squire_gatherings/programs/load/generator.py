@@ -133,7 +133,7 @@ class Generator:
         while True:
             number += 1
             # The same instants in all processes, so that the deltas add up.
-            await trio.sleep(workshop.start + number * REPORT_EVERY - monotonic())
+            await trio.sleep(max(0.0, workshop.start + number * REPORT_EVERY - monotonic()))
             phase = self._phase
             delta = workshop.tally.take(
                 process=self._process,

@@ -1,5 +1,7 @@
 """The wire protocol as the lean client needs it: only the fields that it looks at."""
 
+import math
+
 import msgspec
 
 ENCODE = msgspec.json.Encoder().encode
@@ -14,13 +16,20 @@ class LoadOp(msgspec.Struct, gc=False):
     pad: str
 
 
-class Joined(msgspec.Struct, tag_field="type", tag="joined", gc=False):
+class Joined(
+    msgspec.Struct, tag_field="type", tag="joined", gc=False, rename={"timeout": "idle_timeout"}
+):
     """Answer to `join`."""
 
     incarnation: str
     seq: int
-    idle_timeout: float
+    timeout: float | None
     ops: list[LoadOp] = []
+
+    @property
+    def idle_timeout(self) -> float:
+        """The server's, in seconds; infinite where gatherings never end of idleness."""
+        return math.inf if self.timeout is None else self.timeout
 
 
 class Synced(msgspec.Struct, tag_field="type", tag="synced", gc=False):

@@ -66,6 +66,11 @@ class Plan:
         """Return a gathering's id."""
         return f"load-{self.run}-{gathering}"
 
+    @property
+    def pattern(self) -> str:
+        """What all ids of this run match, as `forget` takes it."""
+        return f"load-{self.run}-*"
+
     def joins_at(self, gathering: int, onlooker: int) -> float:
         """Return when an onlooker first connects."""
         first_end = self._first_joins_end

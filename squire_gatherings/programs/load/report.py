@@ -33,6 +33,9 @@ class Report:
     version: str
     machine: str
     own_server: bool
+    left_in_store: str | None
+    """With which ids its gatherings stay in the store of a server that isn't its own."""
+
     plan: Plan
     violations: int
     violation_kinds: dict[str, int]
@@ -112,6 +115,7 @@ def make_report(outcome: Outcome, *, command: str, started: datetime, own_server
         version=_version(),
         machine=_machine(),
         own_server=own_server,
+        left_in_store=None if own_server else plan.pattern,
         plan=plan,
         violations=sum(kinds.values()),
         violation_kinds=kinds,

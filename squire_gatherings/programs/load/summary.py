@@ -125,6 +125,10 @@ def print_summary(report: Report, console: Console) -> None:
     for name, value in figures(report):
         table.add_row(name, value)
     console.print(table)
+    if report.left_in_store is not None:
+        left = f"its gatherings stay in the server's store, as {report.left_in_store}"
+        command = f"squire-gatherings forget STORE '{report.left_in_store}'"
+        console.print(Text(f"Note: {left}; when it's stopped: {command}"))
     for warning in report.warnings:
         console.print(Text(f"Note: {warning}", style="yellow"))
     if not report.passed:

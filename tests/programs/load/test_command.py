@@ -93,9 +93,12 @@ def test_a_good_server_passes_and_the_reports_say_so(tmp_path: Path) -> None:
 
 def test_a_server_that_leaks_is_found(tmp_path: Path) -> None:
     with broken_server("leak") as url:
-        code, out, _ = run(*SMALL, "--url", url, "--json", "-", cwd=tmp_path)
+        code, out, err = run(*SMALL, "--url", url, "--json", "-", cwd=tmp_path)
     report = json.loads(out)
     assert code == 1
+    # What stays in a server's store has a name.
+    assert report["left_in_store"] == f"load-{report['plan']['run']}-*"
+    assert f"forget STORE '{report['left_in_store']}'" in " ".join(err.split())
     assert report["violation_kinds"] == {"memory": 1}, report["first_violations"]
     assert "in use when everybody came again" in report["first_violations"][0]["what"]
 

@@ -1,0 +1,159 @@
+"""The place of the file: whether the next start would open the file that is open now.
+
+A file that is deleted, moved or replaced can be written to as ever by whoever has it open, and is
+gone with its last user. So is its write-ahead log, in which the last commits are. After each commit
+both are looked at where the next start looks for them: two `stat`s, about a microsecond each.
+"""
+
+import logging
+import os
+import stat
+from contextlib import suppress
+from pathlib import Path
+from threading import Lock
+
+from attrs import define, field
+
+from squire_gatherings.values.errors import StoreUnavailable, StoreUnusable
+
+_log = logging.getLogger(__name__)
+
+_Key = tuple[int, int]
+"""Device and inode."""
+
+PRIVATE = 0o600
+
+
+class Misplaced(StoreUnavailable):
+    """What the next start would open isn't what is open: nothing more is durable there."""
+
+
+@define(eq=False)
+class Place:
+    """Where the database and its write-ahead log stand. Used by any thread.
+
+    Once something was found wrong, each `check` says so, until all connections are closed and
+    `look_again` was called: one that is opened beside one that has an older write-ahead log would
+    damage the file.
+    """
+
+    given: Path
+    """The path that the next start is given: absolute, perhaps with symbolic links."""
+    path: Path
+    """The real path, as it was at the start."""
+    _file: _Key
+    _pin: int | None
+    """Keeps the file's inode from being used again, for a file that takes its place."""
+    _wal: _Key | None = None
+    """The write-ahead log that the open connections have; with the last of them it ends."""
+    _connections: int = 0
+    _counting: Lock = field(factory=Lock)
+    _trouble: str | None = None
+    _is_logged: bool = False
+    wal: str = field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self.wal = f"{self.path}-wal"
+
+    @classmethod
+    def find(cls, path: Path) -> "Place":
+        """Find the file, and make it, empty and for its owner alone, if there's none.
+
+        Raises `StoreUnusable` for what can't be a file, and `StoreUnavailable` for what can't be
+        opened.
+        """
+        given = path.absolute()
+        try:
+            real = given.resolve()
+        except (OSError, RuntimeError) as error:
+            raise StoreUnusable(f"{path}: {error}") from None
+        if real.is_dir() or not real.parent.is_dir():
+            raise StoreUnusable(f"{path}: not a file in an existing directory")
+        try:
+            _make(real)
+            pin = _pin(real)
+            status = os.stat(real)
+        except OSError as error:
+            raise StoreUnavailable(f"{path}: {error.strerror}") from None
+        return cls(given, real, (status.st_dev, status.st_ino), pin)
+
+    def check(self) -> None:
+        """Raise `Misplaced` if the next start would open something else."""
+        if self._trouble is None:
+            self._trouble = self._look()
+        if self._trouble is not None:
+            if not self._is_logged:
+                self._is_logged = True
+                _log.error("%s; nothing is acknowledged until that is so", self._trouble)
+            raise Misplaced(self._trouble)
+
+    def opened(self) -> None:
+        """A connection has been opened: note which write-ahead log it has."""
+        with self._counting:
+            self._connections += 1
+            if self._wal is None:
+                self._wal = _key(self.wal)
+        self.check()
+        if self._is_logged:
+            self._is_logged = False
+            _log.warning("%s is back", self.path)
+
+    def closing(self) -> None:
+        """A connection that was opened is about to be closed."""
+        with self._counting:
+            self._connections -= 1
+            if not self._connections:
+                self._wal = None
+
+    def look_again(self) -> None:
+        """No connection is open any more: the next one may find all in order."""
+        self._trouble = None
+
+    def warn_of_readers(self) -> None:
+        """Log a warning if the file's permissions, which are its owner's, let others read it."""
+        with suppress(OSError):
+            mode = stat.S_IMODE(os.stat(self.path).st_mode)
+            if not mode & 0o077:
+                return
+            _log.warning("%s may be read by others than its owner (mode %03o)", self.path, mode)
+
+    def leave(self) -> None:
+        """Let go of the file; all connections must have been closed."""
+        pin, self._pin = self._pin, None
+        if pin is not None:
+            os.close(pin)
+
+    def _look(self) -> str | None:
+        file = _key(self.given)
+        if file != self._file:
+            what = "the file is gone" if file is None else "another file is in its place"
+            return f"{self.given.name}: {what}: put the right one back, or restart"
+        if self._wal is not None:
+            wal = _key(self.wal)
+            if wal != self._wal:
+                how = "deleted" if wal is None else "replaced"
+                return f"{self.given.name}: its write-ahead log was {how}; it goes into the file"
+        return None
+
+
+def _key(path: str | Path) -> _Key | None:
+    try:
+        status = os.stat(path)
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino
+
+
+def _make(path: Path) -> None:
+    try:
+        made = os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, PRIVATE)
+    except FileExistsError:
+        return
+    # It is new: nobody has a lock on it that closing it would drop.
+    os.close(made)
+
+
+def _pin(path: Path) -> int | None:
+    # Not opened otherwise: closing a file drops all locks that this process has on it.
+    how = getattr(os, "O_PATH", None)
+    return None if how is None else os.open(path, how)

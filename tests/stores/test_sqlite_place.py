@@ -1,0 +1,268 @@
+"""Where the file is: what is acknowledged is in the file that the next start opens."""
+
+import logging
+import os
+import sqlite3
+import stat
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+import pytest
+from attrs import frozen
+
+from squire_gatherings.actors.store import Append, Outcome
+from squire_gatherings.edges.stores import open_sqlite_store
+from squire_gatherings.edges.stores.sqlite_journal import Journal
+from squire_gatherings.values.errors import GatheringsError, StoreUnavailable
+from tests.stores.appends import an_append, beside, crashed_copy
+
+
+@frozen
+class Files:
+    """A store's file in a directory of its own, to which a symbolic link leads."""
+
+    folder: Path
+
+    @property
+    def real(self) -> Path:
+        return self.folder / "data" / "rooms.sqlite3"
+
+    @property
+    def link(self) -> Path:
+        return self.folder / "link.sqlite3"
+
+    @property
+    def aside(self) -> Path:
+        return self.folder / "aside"
+
+
+@pytest.fixture
+def files(tmp_path: Path) -> Files:
+    files = Files(tmp_path)
+    files.real.parent.mkdir()
+    files.link.symlink_to(files.real)
+    return files
+
+
+def moved(files: Files) -> Iterator[None]:
+    files.real.rename(files.aside)
+    yield
+    files.aside.rename(files.real)
+
+
+def replaced(files: Files) -> Iterator[None]:
+    other = files.folder / "other"
+    with sqlite3.connect(files.real) as source, sqlite3.connect(other) as target:
+        source.backup(target)
+    source.close()
+    target.close()
+    files.real.rename(files.aside)
+    other.rename(files.real)
+    yield
+    files.aside.rename(files.real)
+
+
+def directory_moved(files: Files) -> Iterator[None]:
+    files.real.parent.rename(files.aside)
+    yield
+    files.aside.rename(files.real.parent)
+
+
+def link_retargeted(files: Files) -> Iterator[None]:
+    files.link.unlink()
+    files.link.symlink_to(files.folder / "elsewhere.sqlite3")
+    yield
+    files.link.unlink()
+    files.link.symlink_to(files.real)
+
+
+Misplace = Callable[[Files], Iterator[None]]
+
+
+@pytest.fixture(params=[moved, replaced, directory_moved, link_retargeted])
+def misplace(request: pytest.FixtureRequest) -> Misplace:
+    found: Misplace = request.param
+    return found
+
+
+async def test_what_goes_into_a_misplaced_file_is_not_acknowledged(
+    files: Files, misplace: Misplace, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with open_sqlite_store(files.link) as store:
+        await store.append(an_append("a", 1))
+        await store.load("a", recent_syncs=9)
+        misplacing = misplace(files)
+        with caplog.at_level(logging.INFO):
+            next(misplacing)
+            for _ in range(3):
+                with pytest.raises(StoreUnavailable, match=r"link.sqlite3: (the|another) file"):
+                    await store.append(an_append("a", 2))
+                with pytest.raises(StoreUnavailable, match=r"link.sqlite3: (the|another) file"):
+                    await store.load("a", recent_syncs=9)
+            assert [record.levelname for record in caplog.records] == ["ERROR"]
+            assert "put the right one back, or restart" in caplog.text
+            next(misplacing, None)
+            await store.append(an_append("a", 2))
+        assert [record.levelname for record in caplog.records] == ["ERROR", "WARNING"]
+        assert (await store.load("a", recent_syncs=9)).seq == 2
+    async with open_sqlite_store(files.link) as store:
+        assert (await store.load("a", recent_syncs=9)).seq == 2
+
+
+async def test_also_if_it_happens_while_a_commit_runs(
+    files: Files, misplace: Misplace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    commit = Journal.append_all
+    misplacing = misplace(files)
+    is_due = False
+
+    def misplace_first(
+        journal: Journal, database: sqlite3.Connection, appends: Sequence[Append]
+    ) -> list[Outcome]:
+        nonlocal is_due
+        if is_due:
+            is_due = False
+            next(misplacing)
+        return commit(journal, database, appends)
+
+    monkeypatch.setattr(Journal, "append_all", misplace_first)
+    async with open_sqlite_store(files.link) as store:
+        await store.append(an_append("a", 1))
+        is_due = True
+        for _ in range(2):
+            with pytest.raises(StoreUnavailable, match=r"link.sqlite3: (the|another) file"):
+                await store.append(an_append("a", 2))
+        next(misplacing, None)
+        # It was committed there: the same again is no second time.
+        await store.append(an_append("a", 2))
+        await store.append(an_append("a", 3))
+    async with open_sqlite_store(files.real) as store:
+        assert (await store.load("a", recent_syncs=9)).seq == 3
+
+
+@pytest.mark.parametrize("suffixes", [("",), ("", "-wal", "-shm")])
+async def test_a_deleted_file_is_never_an_empty_log(files: Files, suffixes: Sequence[str]) -> None:
+    async with open_sqlite_store(files.real) as store:
+        await store.append(an_append("a", 1))
+        for suffix in suffixes:
+            beside(files.real, suffix).unlink()
+        for make in (False, True):
+            if make:
+                # As small as its number may be, the system doesn't use it again.
+                files.real.touch()
+            for _ in range(2):
+                with pytest.raises(StoreUnavailable, match="file"):
+                    await store.append(an_append("a", 2))
+                with pytest.raises(StoreUnavailable, match="file"):
+                    await store.load("a", recent_syncs=9)
+        assert files.real.stat().st_size == 0
+
+
+@pytest.mark.parametrize("how", ["deleted", "replaced"])
+@pytest.mark.parametrize("with_reader", [True, False])
+async def test_a_write_ahead_log_that_is_gone_goes_into_the_file(
+    files: Files, how: str, with_reader: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    wal = beside(files.real, "-wal")
+    async with open_sqlite_store(files.real) as store:
+        for n in range(1, 20):
+            await store.append(an_append("a", n, mark="x" * 5000))
+        if with_reader:
+            await store.load("a", recent_syncs=9)
+        if how == "replaced":
+            other = files.folder / "other-wal"
+            other.write_bytes(wal.read_bytes()[:-8192])
+            other.rename(wal)
+        else:
+            wal.unlink()
+        with pytest.raises(StoreUnavailable, match=f"write-ahead log was {how}"):
+            await store.append(an_append("a", 20))
+        await store.append(an_append("a", 20))
+        await store.append(an_append("a", 21))
+        assert [record.levelname for record in caplog.records] == ["ERROR", "WARNING"]
+        assert (await store.load("a", recent_syncs=9)).seq == 21
+        async with open_sqlite_store(crashed_copy(files.real)) as crashed:
+            assert (await crashed.load("a", recent_syncs=9)).seq == 21
+            with sqlite3.connect(crashed._place.path) as database:
+                assert database.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
+            database.close()
+
+
+async def test_a_moved_file_takes_its_write_ahead_log_along(files: Files) -> None:
+    async with open_sqlite_store(files.real) as store:
+        await store.append(an_append("a", 1))
+        files.real.rename(files.aside)
+        with pytest.raises(StoreUnavailable, match="gone"):
+            await store.append(an_append("a", 2))
+        # Whatever is put in its place doesn't meet a log that isn't its own.
+        assert beside(files.real, "-wal").stat().st_size == 0
+        async with open_sqlite_store(files.aside) as other:
+            assert (await other.load("a", recent_syncs=9)).seq >= 1
+
+
+async def test_one_store_for_each_file(files: Files) -> None:
+    async with open_sqlite_store(files.real) as store:
+        for path in (files.real, files.link):
+            with pytest.raises(StoreUnavailable, match=f"in use by process {os.getpid()}$") as told:
+                async with open_sqlite_store(path):
+                    pass
+            assert "\n" not in str(told.value)
+        # To have looked drops none of our locks.
+        await store.append(an_append("a", 1))
+    assert sorted(os.listdir(files.real.parent)) == [files.real.name]
+    async with open_sqlite_store(files.link) as store:
+        assert (await store.load("a", recent_syncs=9)).seq == 1
+
+
+async def test_a_lock_that_a_crash_left_is_free(files: Files) -> None:
+    lock = beside(files.real, "-lock")
+    lock.write_text("1")
+    async with open_sqlite_store(files.real):
+        assert lock.read_text() == str(os.getpid())
+    assert not lock.exists()
+
+
+async def test_a_lock_that_cannot_be_made_is_an_error_of_one_line(files: Files) -> None:
+    beside(files.real, "-lock").symlink_to(files.folder / "trap")
+    with pytest.raises(StoreUnavailable, match=r"rooms.sqlite3-lock: .*symbolic links$"):
+        async with open_sqlite_store(files.real):
+            pass
+    assert not (files.folder / "trap").exists()
+
+
+async def test_the_files_are_their_owners_alone(
+    files: Files, caplog: pytest.LogCaptureFixture
+) -> None:
+    before = os.umask(0)
+    try:
+        async with open_sqlite_store(files.link) as store:
+            await store.append(an_append("a", 1))
+            modes = {
+                one.name: stat.S_IMODE(one.stat().st_mode) for one in files.real.parent.iterdir()
+            }
+    finally:
+        os.umask(before)
+    suffixes = ("", "-wal", "-shm", "-lock")
+    assert modes == {f"{files.real.name}{suffix}": 0o600 for suffix in suffixes}
+    assert not caplog.records
+    files.real.chmod(0o644)
+    async with open_sqlite_store(files.real):
+        pass
+    assert stat.S_IMODE(files.real.stat().st_mode) == 0o644
+    [record] = caplog.records
+    assert record.getMessage().endswith("may be read by others than its owner (mode 644)")
+
+
+async def test_a_link_is_followed_and_the_real_path_shown(files: Files) -> None:
+    async with open_sqlite_store(files.link) as store:
+        assert store.name == f"sqlite:///{files.real}"
+    assert files.link.is_symlink()
+    assert files.real.exists()
+
+
+async def test_a_link_in_a_circle_is_an_error_of_one_line(files: Files) -> None:
+    files.real.symlink_to(files.link)
+    with pytest.raises(GatheringsError, match=r"link\.sqlite3: ") as told:
+        async with open_sqlite_store(files.link):
+            pass
+    assert "\n" not in str(told.value)
