@@ -11,6 +11,7 @@ from attrs import define
 from squire_gatherings.actors.gathering import Gathering
 from squire_gatherings.actors.senders import Onlooker
 from squire_gatherings.values.errors import GatheringsError
+from squire_gatherings.values.identity import Identity
 from squire_gatherings.values.messages import ClientMessage, Sync
 
 if TYPE_CHECKING:
@@ -31,6 +32,11 @@ class Membership:
     _hall: Hall
     _gathering: Gathering | None
     _onlooker: Onlooker
+
+    @property
+    def identity(self) -> Identity:
+        """Who the onlooker is, as authentication found."""
+        return self._onlooker.identity
 
     def deliver_nowait(self, message: ClientMessage) -> None:
         """Put a message of this onlooker into the inbox.

@@ -13,8 +13,10 @@ import ormsgpack
 from msgspec import Raw
 
 from squire_gatherings.edges.skimming import (
+    FEW,
     MAX_CONTAINERS,
     Skimmed,
+    has_few_in_json,
     has_too_many_in_json,
     has_too_many_in_msgpack,
     length_of_array,
@@ -201,6 +203,8 @@ class JsonCodec(Codec):
 
     def _decode_large(self, data: bytes | str, max_ops: int) -> Incoming:
         data = data if isinstance(data, bytes) else data.encode()
+        if max_ops >= FEW and has_few_in_json(data):
+            return self._decoder.decode(data)
         if len(data) > _AMPLE and has_too_many_in_json(data):
             raise self._too_many_containers(data)
         decoder: msgspec.json.Decoder[Incoming] = msgspec.json.Decoder(

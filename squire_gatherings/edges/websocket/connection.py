@@ -1,5 +1,6 @@
 """The server's end of one WebSocket: a gathering's `Connection`, and the task that lives for it."""
 
+from collections.abc import Callable
 from contextlib import suppress
 
 import trio
@@ -9,23 +10,42 @@ from squire_gatherings.actors.hall import Hall
 from squire_gatherings.actors.membership import Membership
 from squire_gatherings.edges.codecs import Codec, Incoming
 from squire_gatherings.edges.websocket.inbound import (
+    TURN,
+    ClosedByClient,
     Complaint,
     Inbound,
     frame_of,
 )
+from squire_gatherings.edges.websocket.limits import Meter
 from squire_gatherings.edges.websocket.outbox import Flusher, Outbox, TryWrite
 from squire_gatherings.edges.websocket.settings import ServerSettings
+from squire_gatherings.edges.websocket.silence import Due, Silence
 from squire_gatherings.edges.websocket.sources import Source
 from squire_gatherings.values.endings import CloseCode
 from squire_gatherings.values.errors import (
     GatheringCrashed,
+    GatheringDispersed,
     GatheringsError,
     HallClosed,
+    LogReplaced,
+    Replaced,
     StoreUnavailable,
     Unauthorized,
 )
 from squire_gatherings.values.messages import ClientMessage, Error, Join
 from squire_gatherings.values.outgoing import Outgoing
+
+EARLY_SIZE = 64 * 1024
+"""How many bytes are read, about, while the join is under way."""
+
+LATE = 0.5
+"""A timer that fires this many seconds late was kept from it, as the client may have been."""
+
+ALL_THERE_IS = 1 << 62
+"""Room for whatever has arrived."""
+
+MOST_READS = 256
+"""How often a socket is read at once, at most: 16 MiB, more than a kernel keeps."""
 
 
 class WebSocketConnection(Connection):
@@ -34,16 +54,18 @@ class WebSocketConnection(Connection):
     __slots__ = (
         "_client_closed",
         "_closing",
+        "_early",
         "_ended",
-        "_heard",
         "_held_up",
         "_inbound",
         "_key",
         "_membership",
+        "_meter",
         "_outbox",
-        "_pinged",
+        "_quiet_until",
         "_scope",
         "_settings",
+        "_silence",
         "_source",
         "_stream",
         "_waiting",
@@ -56,21 +78,24 @@ class WebSocketConnection(Connection):
         source: Source,
         codec: Codec,
         settings: ServerSettings,
+        meter: Meter,
+        max_ops: int,
         nursery: trio.Nursery,
         try_write: TryWrite | None,
         flusher: Flusher | None,
     ) -> None:
         self.codec = codec
         self._key = codec.subprotocol
-        self._heard = True
-        """Whether anything came since the last round of the keep-alive."""
-        self._pinged = False
+        self._silence = Silence()
         self._held_up = False
-        """Whether the gathering keeps us from reading, so that nothing can be heard."""
+        """Whether something keeps us from reading, so that nothing can be heard."""
+        self._quiet_until = 0.0
+        """Until when nothing is read, since too much came that says nothing."""
+        self._meter = meter
         self._stream = stream
         self._source = source
         self._settings = settings
-        self._inbound = Inbound(codec, settings)
+        self._inbound = Inbound(codec, settings, meter, max_ops)
         self._outbox = Outbox(
             stream, try_write, nursery, settings.max_backlog, self._overflow, self.abort, flusher
         )
@@ -78,6 +103,8 @@ class WebSocketConnection(Connection):
         self._membership: Membership | None = None
         self._waiting: Incoming | None = None
         """A message for which our task must do something: the first, or one that must wait."""
+        self._early: list[Incoming | Complaint] = []
+        """What came while the join was under way."""
         self._closing = False
         self._ended = False
         """Whether there's nothing more to read."""
@@ -108,6 +135,22 @@ class WebSocketConnection(Connection):
         """Bytes that the kernel hasn't taken yet."""
         return self._outbox.backlog
 
+    @property
+    def progress(self) -> int:
+        """Bytes that the kernel has taken so far."""
+        return self._outbox.progress
+
+    def read_arrived(self) -> None:
+        """Take in all that lies in the socket, as far as the gathering takes it.
+
+        Nothing happens where the stream isn't a plain socket, before the join is over, and while a
+        message waits to be delivered. Safe at any moment; doesn't wait.
+        """
+        if self._closing or self._ended or self._held_up or self._waiting is not None:
+            return
+        if self._membership is not None and trio.current_time() >= self._quiet_until:
+            self._take_all(self._take)
+
     async def flush(self) -> None:
         """Wait until the backlog is gone. Cancelling it changes nothing."""
         await self._outbox.flushed()
@@ -119,18 +162,17 @@ class WebSocketConnection(Connection):
         self._scope.cancel()
 
     def keep_alive(self) -> None:
-        """One round: ping the client if it was silent since the last, abort if it stayed so.
-
-        Every client answers a ping by itself.
-        """
-        if self._heard or self._held_up:
-            self._heard = self._pinged = False
-        elif self._pinged:
-            self.abort()
-        elif not self._closing:
-            self._pinged = True
-            self._inbound.ping()
-            self._reply()
+        """One round: ping the client if nothing came or went for long, abort if it stayed so."""
+        outbox = self._outbox
+        listened = not self._held_up
+        match self._silence.round(outbox.progress, outbox.backlog, listened=listened):
+            case Due.PING if not self._closing:
+                self._inbound.ping()
+                self._reply()
+            case Due.END if not self._closing:
+                self.read_arrived()
+                if not self._silence.heard:
+                    self.abort()
 
     def _encode(self, outgoing: Outgoing) -> bytes:
         frame = frame_of(self.codec, self.codec.encode(outgoing))
@@ -146,11 +188,12 @@ class WebSocketConnection(Connection):
             self._begin_closing()
             self._inbound.deaf = True
             self._inbound.close(CloseCode.UNRESPONSIVE, "too slow a reader")
-            self._outbox.finish_with(b"".join(self._inbound.replies()))
+            self._outbox.finish_with(self._inbound.replies())
 
     def _reply(self) -> None:
-        for frame in self._inbound.replies():
-            self._outbox.write(frame)
+        frames = self._inbound.replies()
+        if frames:
+            self._outbox.write(frames)
 
     # The task that lives for it.
 
@@ -165,12 +208,8 @@ class WebSocketConnection(Connection):
                 if received:
                     self._take(received)
                 await self._join(hall, gathering_id)
-                self._process()
                 while not self._ended:
-                    if self._waiting is None:
-                        await self._source.feed(self._take)
-                    else:
-                        await self._deliver_what_waits()
+                    await self._go_on()
                 if self._inbound.broken:
                     await self._hang_up()
             if self._client_closed:
@@ -190,35 +229,118 @@ class WebSocketConnection(Connection):
             self._inbound.retire()
 
     async def _join(self, hall: Hall, gathering_id: str) -> None:
-        with trio.move_on_after(self._settings.join_timeout) as timeout:
-            if self._waiting is None and not self._ended:
-                await self._source.feed(self._take)
+        in_time = await self._wait_for_the_first()
         message, self._waiting = self._waiting, None
         if isinstance(message, Join):
-            try:
-                self._membership = await hall.join(
-                    gathering_id,
-                    self,
-                    since=message.since,
-                    client=message.client,
-                    token=message.token,
-                )
-            except GatheringsError as error:
-                self._fail(error.code, str(error), _close_code(error))
+            self._held_up = True
+            failure = await self._enter(hall, gathering_id, message)
+            if self._membership is not None:
+                user = self._membership.identity.user
+                self._meter.identified(user, trio.current_time())
+                await self._deliver_what_came_early()
+            elif isinstance(failure, GatheringDispersed):
+                # The hall has said so, and closed.
+                self._inbound.deaf = True
+            elif isinstance(failure, GatheringsError):
+                self._fail(failure.code, str(failure), _close_code(failure))
+            elif failure is not None:
+                raise failure
+            self._held_up = False
         elif message is not None:
             self._fail("join_first", "the first message is join", CloseCode.PROTOCOL_ERROR)
-        elif timeout.cancelled_caught:
+        elif not in_time:
             self._fail("join_first", "no join came in time", CloseCode.PROTOCOL_ERROR)
+
+    async def _wait_for_the_first(self) -> bool:
+        """Wait for the first message, or the end; False if neither comes in time."""
+        while self._waiting is None and not self._ended:
+            due = trio.current_time() + self._settings.join_timeout
+            with trio.move_on_at(due) as timeout:
+                while self._waiting is None and not self._ended:
+                    await self._go_on()
+            if timeout.cancelled_caught and self._waiting is None and not self._ended:
+                # The timer comes late when we were kept from listening: that's our fault.
+                self._take_all(self._take)
+                if self._waiting is None and trio.current_time() < due + LATE:
+                    return False
+        return True
+
+    async def _enter(self, hall: Hall, gathering_id: str, join: Join) -> Exception | None:
+        """Join; return what it raised. Whoever hangs up meanwhile doesn't join."""
+        failure: Exception | None = None
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._listen_meanwhile, nursery.cancel_scope)
+            try:
+                self._membership = await hall.join(
+                    gathering_id, self, since=join.since, client=join.client, token=join.token
+                )
+            except Exception as error:
+                failure = error
+            nursery.cancel_scope.cancel()
+        try:
+            return failure
+        finally:
+            # Its traceback has this frame: a cycle.
+            failure = None
+
+    async def _listen_meanwhile(self, joining: trio.CancelScope) -> None:
+        """Keep what comes for after the join; cancel the join when the client has gone."""
+        read = 0
+
+        def take(data: bytes) -> bool:
+            nonlocal read
+            if not data:
+                return self._take(data)
+            read += len(data)
+            self._silence.heard = True
+            self._inbound.feed(data)
+            return self._keep()
+
+        self._keep()
+        while not self._ended and not self._inbound.broken and read < EARLY_SIZE:
+            await self._go_on(take, self._keep)
+        if self._ended:
+            joining.cancel()
+
+    async def _deliver_what_came_early(self) -> None:
+        early, self._early = self._early, []
+        for arrival in early:
+            if isinstance(arrival, Complaint):
+                self._complain(arrival)
+            elif not self._deliver(arrival):
+                self._waiting = arrival
+                await self._deliver_what_waits()
+        self._process()
+
+    async def _go_on(
+        self,
+        take: Callable[[bytes], bool] | None = None,
+        process: Callable[[], bool] | None = None,
+    ) -> None:
+        """Do what is next: deliver what waits, go on with what has come, or read more."""
+        now = trio.current_time()
+        if self._waiting is not None:
+            self._held_up = True
+            await self._deliver_what_waits()
+            self._held_up = False
+        elif self._quiet_until > now:
+            held_up, self._held_up = self._held_up, True
+            await trio.sleep_until(self._quiet_until)
+            self._held_up = held_up
+        elif self._inbound.room < 0:
+            await trio.lowlevel.checkpoint()
+            self._inbound.room = self._inbound.turn
+        else:
+            await self._source.feed(take or self._take)
+            return
+        (process or self._process)()
 
     async def _deliver_what_waits(self) -> None:
         message, self._waiting = self._waiting, None
         assert self._membership is not None
         assert message is not None
         assert not isinstance(message, Join)
-        self._held_up = True
         await self._membership.deliver(message)
-        self._held_up = False
-        self._process()
 
     async def _hang_up(self) -> None:
         """Tell a client that can't be understood that this is all, and wait for its end.
@@ -239,27 +361,68 @@ class WebSocketConnection(Connection):
             self._ended = True
             self.abort()
             return False
-        self._heard = True
+        self._silence.heard = True
         self._inbound.feed(data)
         return self._process()
 
+    def _take_all(self, take: Callable[[bytes], bool]) -> None:
+        """Take in what lies in the socket, and what of it was left for later."""
+        self._inbound.room = self._inbound.turn = ALL_THERE_IS
+        wanted = self._process()
+        for _ in range(MOST_READS):
+            if not wanted:
+                # Whoever reads has another thing to do.
+                self._source.stop()
+                break
+            data = self._source.receive_nowait()
+            if data is None:
+                break
+            wanted = take(data)
+        self._inbound.room = self._inbound.turn = TURN
+
     def _process(self) -> bool:
         """Deliver what is there, as far as it can be; says whether more is wanted."""
+        if self._waiting is not None:
+            return False
         inbound = self._inbound
         while (arrival := inbound.next()) is not None:
             if isinstance(arrival, ClientMessage):
                 if not self._deliver(arrival):
                     self._waiting = arrival
-                    return False
+                    break
             elif isinstance(arrival, Complaint):
                 self._complain(arrival)
             else:
                 self._closed_by_client()
+        return self._is_through()
+
+    def _keep(self) -> bool:
+        """Keep what is there for after the join; says whether more is wanted."""
+        inbound = self._inbound
+        while (arrival := inbound.next()) is not None:
+            if isinstance(arrival, ClosedByClient):
+                self._closed_by_client()
+            else:
+                self._early.append(arrival)
+        return self._is_through()
+
+    def _is_through(self) -> bool:
+        """Reply, and count what that cost; says whether more is wanted."""
+        inbound = self._inbound
         if inbound.has_replies:
             self._reply()
-        if inbound.broken:
+        if inbound.spent:
+            self._source.spend(inbound.spent)
+            inbound.spent = 0
+        if inbound.noise:
+            now = trio.current_time()
+            self._quiet_until = now + self._meter.noise(inbound.noise, now)
+            inbound.noise = 0
+            if self._quiet_until > now:
+                return False
+        if inbound.broken and not self._early:
             self._ended = True
-        return not self._ended
+        return not self._ended and inbound.room >= 0 and self._waiting is None
 
     def _deliver(self, message: Incoming) -> bool:
         """Put a message into the gathering's inbox; False if our task must do something."""
@@ -303,6 +466,10 @@ def _close_code(error: GatheringsError) -> CloseCode:
     """Return with which code a connection is closed whose join failed."""
     if isinstance(error, Unauthorized):
         return CloseCode.UNAUTHORIZED
+    if isinstance(error, Replaced):
+        return CloseCode.REPLACED
+    if isinstance(error, LogReplaced):
+        return CloseCode.LOG_REPLACED
     if isinstance(error, HallClosed):
         return CloseCode.GOING_AWAY
     if isinstance(error, GatheringCrashed):
