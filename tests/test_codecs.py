@@ -261,6 +261,8 @@ def test_how_many_objects_and_arrays_a_message_may_have(codec: Codec, empty: Any
         ('{"type":"dance","id":"7","steps":[', "unknown type"),
         ('{"ops":[{"id":"8","type":"x"}],"id":"7","type":"sync","base":-1}', "bad sync"),
         ('{"id":"7","type":"sync","ops":' + "[" * 3000, "deep"),
+        ('{"type":"sync","ops":[' + "{}," * 900 + '1],"base":0,"id":"7"}', "bad sync"),
+        ('{"ops":[' + "[[]]," * 3000 + '1],"base":0,"id":"7","type":"sync"}', "bad sync"),
     ],
 )
 def test_what_cannot_be_decoded_names_its_request(text: str, error: str) -> None:

@@ -109,7 +109,9 @@ class Hall:
         connection: Connection,
         *,
         since: int | None = None,
+        epoch: str | None = None,
         client: str | None = None,
+        resume: str | None = None,
         token: str | None = None,
         identity: Identity | None = None,
     ) -> Membership:

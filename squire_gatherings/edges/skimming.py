@@ -10,6 +10,7 @@ from typing import Any
 
 import msgspec
 from attrs import frozen
+from msgspec import Raw
 
 MAX_CONTAINERS = 20_000
 """How many objects and arrays a message may have.
@@ -20,7 +21,7 @@ More can stand in 256 KiB (one is a byte in MessagePack), and would take the thr
 FEW = 256
 
 MAX_STEPS = 2_000
-"""After how many values the search for a `type` and an `id` ends."""
+"""After how many values the search for a `type` and an `id` in what is unsound ends."""
 
 
 @frozen
@@ -31,10 +32,20 @@ class Skimmed:
     id: str | None = None
 
 
+class _Envelope(msgspec.Struct):
+    """What is wanted, not decoded; everything else is skipped. Only of whole, sound messages."""
+
+    type: Raw = Raw(b"")
+    id: Raw = Raw(b"")
+
+
+_UNSOUND = (msgspec.MsgspecError, ValueError, RecursionError)
+
 # JSON. A string is skipped as a whole; a quote that nothing closes ends what can be told.
 _TO_A_CONTAINER = re.compile(rb'(?:[^"\[{]++|"(?:[^"\\]++|\\.)*+")*+', re.DOTALL)
 _TOKEN = re.compile(rb'"((?:[^"\\]++|\\.)*+)("?)|[{}\[\]:,]', re.DOTALL)
 _text_of_json = msgspec.json.Decoder(str).decode
+_envelope_of_json = msgspec.json.Decoder(_Envelope).decode
 
 
 def has_too_many_in_json(data: bytes) -> bool:
@@ -67,6 +78,11 @@ def _has_few(data: bytes, mark: bytes) -> bool:
 
 def skim_json(data: bytes) -> Skimmed:
     """Return what can be found in what may be cut off, or no JSON at all."""
+    try:
+        envelope = _envelope_of_json(data)
+        return _skimmed(bytes(envelope.type), bytes(envelope.id), _text_of_json)
+    except _UNSOUND:
+        pass
     found: dict[bytes, bytes] = {}
     depth = 0
     text = key = None
@@ -107,6 +123,7 @@ _WIDTHS = {
 }
 """How many bytes say how long it is."""
 _text_of_msgpack = msgspec.msgpack.Decoder(str).decode
+_envelope_of_msgpack = msgspec.msgpack.Decoder(_Envelope).decode
 
 
 def has_too_many_in_msgpack(data: bytes) -> bool:
@@ -138,6 +155,11 @@ def length_of_array(data: bytes) -> int | None:
 
 def skim_msgpack(data: bytes) -> Skimmed:
     """Return what can be found in what may be cut off, or no MessagePack at all."""
+    try:
+        envelope = _envelope_of_msgpack(data)
+        return _skimmed(bytes(envelope.type), bytes(envelope.id), _text_of_msgpack)
+    except _UNSOUND:
+        pass
     found: dict[bytes, bytes] = {}
     at, items = _step(data, 0) if data[:1] and data[0] in _HEADS else (0, 0)
     steps = 0
@@ -192,7 +214,7 @@ def _skimmed(kind: bytes | None, name: bytes | None, text_of: Callable[[bytes], 
 
 
 def _text(data: bytes | None, text_of: Callable[[bytes], Any]) -> str | None:
-    if data is None:
+    if not data:
         return None
     try:
         text: str = text_of(data)

@@ -189,3 +189,18 @@ async def test_a_join_that_came_in_time_but_was_not_read() -> None:
         time.sleep(0.1)  # noqa: ASYNC251 (nothing else runs meanwhile)
         assert (await trio.to_thread.run_sync(raw.hear))["type"] == "joined"
         raw.socket.close()
+
+
+async def test_what_a_join_says_reaches_the_hall(monkeypatch: pytest.MonkeyPatch) -> None:
+    said: dict[str, object] = {}
+
+    async def join(hall: Hall, gathering_id: str, connection: object, **more: object) -> None:
+        said.update(more)
+        raise Replaced("enough")
+
+    monkeypatch.setattr(Hall, "join", join)
+    what = {"since": 7, "epoch": "e1", "client": "c" * 16, "resume": "r1", "token": "t"}
+    async with open_hall() as hall, a_client(hall) as (client, _, _):
+        await client.say(type="join", **what)
+        await client.hear()
+    assert said == what

@@ -41,9 +41,6 @@ EARLY_SIZE = 64 * 1024
 LATE = 0.5
 """A timer that fires this many seconds late was kept from it, as the client may have been."""
 
-ALL_THERE_IS = 1 << 62
-"""Room for whatever has arrived."""
-
 MOST_READS = 256
 """How often a socket is read at once, at most: 16 MiB, more than a kernel keeps."""
 
@@ -68,6 +65,7 @@ class WebSocketConnection(Connection):
         "_silence",
         "_source",
         "_stream",
+        "_turns",
         "_waiting",
         "codec",
     )
@@ -80,6 +78,7 @@ class WebSocketConnection(Connection):
         settings: ServerSettings,
         meter: Meter,
         max_ops: int,
+        turns: trio.Lock,
         nursery: trio.Nursery,
         try_write: TryWrite | None,
         flusher: Flusher | None,
@@ -90,8 +89,10 @@ class WebSocketConnection(Connection):
         self._held_up = False
         """Whether something keeps us from reading, so that nothing can be heard."""
         self._quiet_until = 0.0
-        """Until when nothing is read, since too much came that says nothing."""
+        """Until when nothing is read, since too much came that says nothing; else 0."""
         self._meter = meter
+        self._turns = turns
+        """Held by whoever goes on with what has come: one after the other."""
         self._stream = stream
         self._source = source
         self._settings = settings
@@ -148,8 +149,8 @@ class WebSocketConnection(Connection):
         """
         if self._closing or self._ended or self._held_up or self._waiting is not None:
             return
-        if self._membership is not None and trio.current_time() >= self._quiet_until:
-            self._take_all(self._take)
+        if self._membership is not None and not self._quiet_until:
+            self._take_all()
 
     async def flush(self) -> None:
         """Wait until the backlog is gone. Cancelling it changes nothing."""
@@ -235,8 +236,6 @@ class WebSocketConnection(Connection):
             self._held_up = True
             failure = await self._enter(hall, gathering_id, message)
             if self._membership is not None:
-                user = self._membership.identity.user
-                self._meter.identified(user, trio.current_time())
                 await self._deliver_what_came_early()
             elif isinstance(failure, GatheringDispersed):
                 # The hall has said so, and closed.
@@ -260,7 +259,7 @@ class WebSocketConnection(Connection):
                     await self._go_on()
             if timeout.cancelled_caught and self._waiting is None and not self._ended:
                 # The timer comes late when we were kept from listening: that's our fault.
-                self._take_all(self._take)
+                self._take_all()
                 if self._waiting is None and trio.current_time() < due + LATE:
                     return False
         return True
@@ -272,8 +271,16 @@ class WebSocketConnection(Connection):
             nursery.start_soon(self._listen_meanwhile, nursery.cancel_scope)
             try:
                 self._membership = await hall.join(
-                    gathering_id, self, since=join.since, client=join.client, token=join.token
+                    gathering_id,
+                    self,
+                    since=join.since,
+                    epoch=join.epoch,
+                    client=join.client,
+                    resume=join.resume,
+                    token=join.token,
                 )
+                user = self._membership.identity.user
+                self._meter.identified(user, trio.current_time())
             except Exception as error:
                 failure = error
             nursery.cancel_scope.cancel()
@@ -318,18 +325,19 @@ class WebSocketConnection(Connection):
         process: Callable[[], bool] | None = None,
     ) -> None:
         """Do what is next: deliver what waits, go on with what has come, or read more."""
-        now = trio.current_time()
         if self._waiting is not None:
             self._held_up = True
             await self._deliver_what_waits()
             self._held_up = False
-        elif self._quiet_until > now:
+        elif self._quiet_until:
             held_up, self._held_up = self._held_up, True
             await trio.sleep_until(self._quiet_until)
-            self._held_up = held_up
+            self._quiet_until, self._held_up = 0.0, held_up
         elif self._inbound.room < 0:
-            await trio.lowlevel.checkpoint()
-            self._inbound.room = self._inbound.turn
+            async with self._turns:
+                self._inbound.room = TURN
+                (process or self._process)()
+            return
         else:
             await self._source.feed(take or self._take)
             return
@@ -365,20 +373,24 @@ class WebSocketConnection(Connection):
         self._inbound.feed(data)
         return self._process()
 
-    def _take_all(self, take: Callable[[bytes], bool]) -> None:
+    def _take_all(self) -> None:
         """Take in what lies in the socket, and what of it was left for later."""
-        self._inbound.room = self._inbound.turn = ALL_THERE_IS
         wanted = self._process()
-        for _ in range(MOST_READS):
+        reads = 0
+        while True:
+            if not wanted and not self._is_stopped() and self._inbound.room < 0:
+                self._inbound.room = TURN
+                wanted = self._process()
+                continue
             if not wanted:
                 # Whoever reads has another thing to do.
                 self._source.stop()
-                break
+                return
             data = self._source.receive_nowait()
-            if data is None:
-                break
-            wanted = take(data)
-        self._inbound.room = self._inbound.turn = TURN
+            if data is None or reads == MOST_READS:
+                return
+            reads += 1
+            wanted = self._take(data)
 
     def _process(self) -> bool:
         """Deliver what is there, as far as it can be; says whether more is wanted."""
@@ -416,13 +428,19 @@ class WebSocketConnection(Connection):
             inbound.spent = 0
         if inbound.noise:
             now = trio.current_time()
-            self._quiet_until = now + self._meter.noise(inbound.noise, now)
+            wait = self._meter.noise(inbound.noise, now)
             inbound.noise = 0
-            if self._quiet_until > now:
-                return False
+            if wait:
+                self._quiet_until = now + wait
         if inbound.broken and not self._early:
             self._ended = True
-        return not self._ended and inbound.room >= 0 and self._waiting is None
+        return inbound.room >= 0 and not self._is_stopped()
+
+    def _is_stopped(self) -> bool:
+        """Whether something comes before what else has arrived."""
+        if self._ended or self._waiting is not None:
+            return True
+        return bool(self._quiet_until)
 
     def _deliver(self, message: Incoming) -> bool:
         """Put a message into the gathering's inbox; False if our task must do something."""

@@ -76,7 +76,7 @@ class Inbound:
     in between may. A pong, and the answer to a close frame, are among the `replies`.
 
     `next` gives nothing more once `room` is used up, whatever else has come: others get their
-    turn then, and whoever asks again sets it to `turn` first.
+    turn then, and whoever asks again sets it to `TURN` first.
     """
 
     __slots__ = (
@@ -100,7 +100,6 @@ class Inbound:
         "noise",
         "room",
         "spent",
-        "turn",
     )
 
     def __init__(self, codec: Codec, settings: ServerSettings, meter: Meter, max_ops: int) -> None:
@@ -132,8 +131,8 @@ class Inbound:
         self._unfed = b""
         """What has come; the parser has had it up to `_at`, and from `_portion` on just now."""
         self._at = self._portion = 0
-        self.turn = self.room = TURN
-        """How many frames are taken in in a turn, and how many of these are left."""
+        self.room = TURN
+        """How many frames may still be taken in in this turn."""
         self.spent = 0
         """How many frames were taken in beyond the first of what was fed. Its reader resets it."""
         self.noise = 0
@@ -147,7 +146,7 @@ class Inbound:
             self._frames = iter(self._protocol.events_received())  # type: ignore[arg-type]
         else:
             self._unfed, self._at = data, 0
-            self.room = self.turn
+            self.room = TURN
             self._feed_portion()
 
     def _feed_portion(self) -> None:

@@ -13,7 +13,7 @@ import trio
 from attrs import define, field
 
 from squire_gatherings.actors.hall import Hall
-from squire_gatherings.edges.websocket.connection import WebSocketConnection
+from squire_gatherings.edges.websocket.connection import LATE, WebSocketConnection
 from squire_gatherings.edges.websocket.handshake import shake_hands
 from squire_gatherings.edges.websocket.limits import Limits
 from squire_gatherings.edges.websocket.outbox import Flusher
@@ -50,6 +50,7 @@ class Server:
     _clients: int = 0
     """How many were let in: those whose handshake is under way, too."""
     _limits: Limits = field(factory=Limits)
+    _turns: trio.Lock = field(factory=trio.Lock)
     _keeps_alive: bool = False
     """Whether a task of its own pings the clients."""
     _logged_at: float = -math.inf
@@ -153,6 +154,7 @@ async def serve_stream(
                 settings,
                 meter,
                 hall.settings.max_ops,
+                server._turns,
                 nursery,
                 None if plain is None else plain.send,
                 server._flusher,
@@ -301,7 +303,7 @@ async def _rounds(server: Server, connections: set[WebSocketConnection], interva
     while True:
         due = trio.current_time() + pause
         await trio.sleep_until(due)
-        if trio.current_time() - due > pause / ROUNDS:
+        if trio.current_time() - due > max(LATE, pause / ROUNDS):
             # We were kept from listening. What arrived meanwhile is read first, and this is no
             # round in which anybody was silent.
             continue
