@@ -55,10 +55,10 @@ class Op:
             check_plain(value)
             return cls(_encode_json(value))
         except RecursionError:
-            # The caller's stack was nearly full, or the value changed meanwhile.
-            raise ValueError("an op must be plain JSON: it is nested too deeply") from None
+            # The caller's stack was nearly full.
+            raise _not_plain("it is nested too deeply") from None
         except (UnicodeError, OverflowError, TypeError, msgspec.MsgspecError) as error:
-            raise ValueError(f"an op must be plain JSON: {error}") from None
+            raise _not_plain(str(error)) from None
 
     @classmethod
     def of_json(cls, value: dict[str, Any]) -> "Op":
@@ -73,7 +73,7 @@ class Op:
             _encode_msgpack(value)
             text = _encode_json(value)
         except (OverflowError, TypeError, msgspec.MsgspecError, RecursionError) as error:
-            raise ValueError(f"an op must be plain JSON: {error}") from None
+            raise _not_plain(str(error)) from None
         # Most ops aren't that long, or haven't that many brackets, and needn't be taken apart.
         if len(text) > 2 * MAX_OP_DEPTH and text.count(b"[") + text.count(b"{") > MAX_OP_DEPTH:
             _check_depth(value, MAX_OP_DEPTH)
@@ -105,7 +105,7 @@ def check_plain(value: dict[str, Any] | list[Any], room: int = MAX_OP_DEPTH) -> 
     if type(value) is dict:
         for key in value:
             if type(key) is not str:
-                raise ValueError(f"the keys of an op are strings, not {type(key).__name__}")
+                raise _not_plain(f"its keys are strings, not {type(key).__name__}")
         items = value.values()
     for item in items:
         kind = type(item)
@@ -115,11 +115,11 @@ def check_plain(value: dict[str, Any] | list[Any], room: int = MAX_OP_DEPTH) -> 
             check_plain(item, room - 1)
         elif kind is float:
             if not math.isfinite(item):
-                raise ValueError(f"an op can't contain {item}, which JSON can't say")
+                raise _not_plain(f"it can't contain {item}")
         elif kind is not int:
-            raise ValueError(f"an op can't contain {kind.__name__}, which JSON can't say")
+            raise _not_plain(f"it can't contain {kind.__name__}")
         elif not _LEAST <= item <= _MOST:
-            raise ValueError("an op must be plain JSON: its integers have at most 64 bits")
+            raise _not_plain("its integers have at most 64 bits")
 
 
 def _check_depth(value: dict[str, Any] | list[Any], room: int) -> None:
@@ -132,3 +132,7 @@ def _check_depth(value: dict[str, Any] | list[Any], room: int) -> None:
 
 def _too_deep() -> ValueError:
     return ValueError(f"an op nests at most {MAX_OP_DEPTH} deep")
+
+
+def _not_plain(why: str) -> ValueError:
+    return ValueError(f"an op must be plain JSON: {why}")

@@ -406,7 +406,9 @@ class WebSocketConnection(Connection):
                 self._complain(arrival)
             else:
                 self._closed_by_client()
-        return self._is_through()
+        if inbound.unsettled:
+            return self._settle()
+        return self._waiting is None and not self._ended
 
     def _keep(self) -> bool:
         """Keep what is there for after the join; says whether more is wanted."""
@@ -416,13 +418,12 @@ class WebSocketConnection(Connection):
                 self._closed_by_client()
             else:
                 self._early.append(arrival)
-        return self._is_through()
+        return self._settle()
 
-    def _is_through(self) -> bool:
+    def _settle(self) -> bool:
         """Reply, and count what that cost; says whether more is wanted."""
         inbound = self._inbound
-        if inbound.has_replies:
-            self._reply()
+        self._reply()
         if inbound.spent:
             self._source.spend(inbound.spent)
             inbound.spent = 0

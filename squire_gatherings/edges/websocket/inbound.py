@@ -96,10 +96,10 @@ class Inbound:
         "_unfed",
         "broken",
         "deaf",
-        "has_replies",
         "noise",
         "room",
         "spent",
+        "unsettled",
     )
 
     def __init__(self, codec: Codec, settings: ServerSettings, meter: Meter, max_ops: int) -> None:
@@ -115,8 +115,8 @@ class Inbound:
             max_size=settings.max_message_size,
             logger=QUIET_LOG,
         )
-        self.has_replies = False
-        """Whether there may be `replies`."""
+        self.unsettled = False
+        """Whether there may be `replies`, `spent` or `noise`."""
         self._frames: Iterator[Frame] = iter(())
         """What has come, and hasn't been asked for."""
         self._partial: bytearray | None = None
@@ -155,6 +155,7 @@ class Inbound:
         self._portion = start + cutter.skipped
         self.room -= cutter.count
         self.spent += cutter.count - (start == 0)
+        self.unsettled = True
         self._protocol.receive_data(data if end - start == len(data) else data[start:end])
         self._frames = iter(self._protocol.events_received())  # type: ignore[arg-type]
 
@@ -167,13 +168,14 @@ class Inbound:
             for frame in self._frames:
                 opcode = frame.opcode
                 if opcode is _CLOSE:
-                    self.has_replies = True
+                    self.unsettled = True
                     return CLOSED_BY_CLIENT
                 if opcode is _PING:
-                    self.has_replies = True
+                    self.unsettled = True
                     self.noise += 1
                     continue
                 if opcode is _PONG or self.deaf:
+                    self.unsettled = True
                     self.noise += 1
                     continue
                 if frame.fin and self._partial is None and not self._is_limited:
@@ -193,7 +195,7 @@ class Inbound:
         failure = self._protocol.parser_exc
         if self.broken:
             return None
-        self.broken = self.deaf = self.has_replies = True
+        self.broken = self.deaf = self.unsettled = True
         if isinstance(failure, PayloadTooBig):
             return self._too_big()
         sent = self._protocol.close_sent
@@ -207,7 +209,7 @@ class Inbound:
 
         Of several pings only the last is answered (RFC 6455, section 5.5.3).
         """
-        self.has_replies = False
+        self.unsettled = False
         frames = [data for data in self._protocol.data_to_send() if data]
         if len(frames) > 1:
             last = max((n for n, data in enumerate(frames) if data[0] == _PONG_HEAD), default=0)
@@ -240,6 +242,7 @@ class Inbound:
             self._partial += data
             if not frame.fin:
                 if len(data) < SMALL_FRAGMENT:
+                    self.unsettled = True
                     self.noise += 1
                 return None
             data, is_text, self._partial = self._partial, self._partial_is_text, None
@@ -250,28 +253,28 @@ class Inbound:
         return self._decode(bytes(data), is_text)
 
     def _decode(self, data: bytes, is_text: bool) -> Incoming | Complaint:
-        try:
-            message = self._message(data, is_text)
-        except UndecodableMessage as error:
-            self.noise += 2
-            return Complaint(error.code, str(error), request_id=error.request_id)
-        if len(data) > SMALL_FRAGMENT and type(message) is Sync:
-            more = len(message.ops) // OPS_OF_A_FRAME
-            self.room -= more
-            self.spent += more
-        return message
-
-    def _message(self, data: bytes, is_text: bool) -> Incoming | Complaint:
         if is_text and not data.isascii():
             try:
                 data.decode()
             except UnicodeDecodeError as error:
                 self.deaf = True
                 return Complaint(None, f"not UTF-8: {error.reason}", CloseCode.INVALID_TEXT)
-        if is_text is not self._codec.is_text:
-            kind = "text" if self._codec.is_text else "binary"
-            raise UndecodableMessage(f"{self._codec.subprotocol} goes in {kind} frames")
-        return self._codec.decode(data, self._max_ops)
+        codec = self._codec
+        try:
+            if is_text is not codec.is_text:
+                kind = "text" if codec.is_text else "binary"
+                raise UndecodableMessage(f"{codec.subprotocol} goes in {kind} frames")
+            message = codec.decode(data, self._max_ops)
+        except UndecodableMessage as error:
+            self.unsettled = True
+            self.noise += 2
+            return Complaint(error.code, str(error), request_id=error.request_id)
+        if len(data) > SMALL_FRAGMENT and type(message) is Sync:
+            more = len(message.ops) // OPS_OF_A_FRAME
+            self.unsettled = True
+            self.room -= more
+            self.spent += more
+        return message
 
     def _too_big(self) -> Complaint:
         limit = self._settings.max_message_size
@@ -288,6 +291,7 @@ class Inbound:
 
     def _over_the_limit(self, data: bytes, refused: int) -> Complaint:
         request_id = self._id_in(data)
+        self.unsettled = True
         self.noise += 2
         # Whom nothing was taken of can't be told what to repeat: its join.
         if refused > self._settings.rate_burst or not self._admitted:
