@@ -1,6 +1,5 @@
 """The server's end of one WebSocket: a gathering's `Connection`, and the task that lives for it."""
 
-from collections.abc import Callable
 from contextlib import suppress
 
 import trio
@@ -36,7 +35,7 @@ from squire_gatherings.values.messages import ClientMessage, Error, Join
 from squire_gatherings.values.outgoing import Outgoing
 
 EARLY_SIZE = 64 * 1024
-"""How many bytes are read, about, while the join is under way."""
+"""How many bytes are read, about, while the join is under way; of frames it's one turn at once."""
 
 LATE = 0.5
 """A timer that fires this many seconds late was kept from it, as the client may have been."""
@@ -266,32 +265,6 @@ class WebSocketConnection(Connection):
 
     async def _enter(self, hall: Hall, gathering_id: str, join: Join) -> Exception | None:
         """Join; return what it raised. Whoever hangs up meanwhile doesn't join."""
-        failure: Exception | None = None
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(self._listen_meanwhile, nursery.cancel_scope)
-            try:
-                self._membership = await hall.join(
-                    gathering_id,
-                    self,
-                    since=join.since,
-                    epoch=join.epoch,
-                    client=join.client,
-                    resume=join.resume,
-                    token=join.token,
-                )
-                user = self._membership.identity.user
-                self._meter.identified(user, trio.current_time())
-            except Exception as error:
-                failure = error
-            nursery.cancel_scope.cancel()
-        try:
-            return failure
-        finally:
-            # Its traceback has this frame: a cycle.
-            failure = None
-
-    async def _listen_meanwhile(self, joining: trio.CancelScope) -> None:
-        """Keep what comes for after the join; cancel the join when the client has gone."""
         read = 0
 
         def take(data: bytes) -> bool:
@@ -301,13 +274,44 @@ class WebSocketConnection(Connection):
             read += len(data)
             self._silence.heard = True
             self._inbound.feed(data)
-            return self._keep()
+            return keep()
 
-        self._keep()
-        while not self._ended and not self._inbound.broken and read < EARLY_SIZE:
-            await self._go_on(take, self._keep)
-        if self._ended:
-            joining.cancel()
+        def keep() -> bool:
+            wanted = self._keep()
+            if self._ended:
+                joining.cancel()
+            return wanted and not self._inbound.broken and read < EARLY_SIZE
+
+        with trio.CancelScope() as joining:
+            if not keep():
+                return await self._ask_to_join(hall, gathering_id, join)
+            if self._source.attach(take):
+                try:
+                    return await self._ask_to_join(hall, gathering_id, join)
+                finally:
+                    self._source.detach()
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(self._source.feed, take)
+                failure = await self._ask_to_join(hall, gathering_id, join)
+                nursery.cancel_scope.cancel()
+            return failure
+        return None
+
+    async def _ask_to_join(self, hall: Hall, gathering_id: str, join: Join) -> Exception | None:
+        try:
+            self._membership = await hall.join(
+                gathering_id,
+                self,
+                since=join.since,
+                epoch=join.epoch,
+                client=join.client,
+                resume=join.resume,
+                token=join.token,
+            )
+        except Exception as error:
+            return error
+        self._meter.identified(self._membership.identity.user, trio.current_time())
+        return None
 
     async def _deliver_what_came_early(self) -> None:
         early, self._early = self._early, []
@@ -319,29 +323,25 @@ class WebSocketConnection(Connection):
                 await self._deliver_what_waits()
         self._process()
 
-    async def _go_on(
-        self,
-        take: Callable[[bytes], bool] | None = None,
-        process: Callable[[], bool] | None = None,
-    ) -> None:
+    async def _go_on(self) -> None:
         """Do what is next: deliver what waits, go on with what has come, or read more."""
         if self._waiting is not None:
             self._held_up = True
             await self._deliver_what_waits()
             self._held_up = False
         elif self._quiet_until:
-            held_up, self._held_up = self._held_up, True
+            self._held_up = True
             await trio.sleep_until(self._quiet_until)
-            self._quiet_until, self._held_up = 0.0, held_up
+            self._quiet_until, self._held_up = 0.0, False
         elif self._inbound.room < 0:
             async with self._turns:
                 self._inbound.room = TURN
-                (process or self._process)()
+                self._process()
             return
         else:
-            await self._source.feed(take or self._take)
+            await self._source.feed(self._take)
             return
-        (process or self._process)()
+        self._process()
 
     async def _deliver_what_waits(self) -> None:
         message, self._waiting = self._waiting, None

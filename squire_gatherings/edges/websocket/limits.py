@@ -42,7 +42,15 @@ class Limits:
 class Meter:
     """What one connection costs, on its own account, its address's and its user's."""
 
-    __slots__ = ("_address", "_messages", "_name", "_noise", "_shared", "_shared_noise", "limit")
+    __slots__ = (
+        "_address",
+        "_messages",
+        "_name",
+        "_noise",
+        "_shared_noise",
+        "_shared_noises",
+        "limit",
+    )
 
     def __init__(
         self, messages: SharedLimits | None, noise: SharedLimits, address: str | None, now: float
@@ -57,10 +65,11 @@ class Meter:
             self.limit = messages.enter(self._name, now)
         elif messages is not None:
             self.limit = RateLimit(messages.rate, messages.burst)
-        self._noise = RateLimit(NOISE_RATE, NOISE_BURST)
         self._address = address
-        self._shared = noise
-        self._shared_noise = None if address is None else noise.enter(address, now)
+        self._shared_noises = noise
+        # Most never make any.
+        self._noise: RateLimit | None = None
+        self._shared_noise: RateLimit | None = None
 
     def identified(self, user: str | None, now: float) -> None:
         """From now on the messages are this user's, and so was the join.
@@ -77,6 +86,10 @@ class Meter:
 
     def noise(self, cost: float, now: float) -> float:
         """Count frames that say nothing; return for how many seconds no more are wanted."""
+        if self._noise is None:
+            self._noise = RateLimit(NOISE_RATE, NOISE_BURST)
+            if self._address is not None:
+                self._shared_noise = self._shared_noises.enter(self._address, now)
         wait = self._noise.charge(cost, now)
         if self._shared_noise is not None:
             wait = max(wait, self._shared_noise.charge(cost, now))
@@ -86,7 +99,7 @@ class Meter:
         """The connection has ended."""
         self._leave_messages(now)
         if self._shared_noise is not None:
-            self._shared.leave(self._address, now)
+            self._shared_noises.leave(self._address, now)
             self._shared_noise = None
 
     def _leave_messages(self, now: float) -> None:

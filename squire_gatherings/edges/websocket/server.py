@@ -260,9 +260,9 @@ async def _accept(
         await trio.lowlevel.wait_readable(listener)
         try:
             while True:
-                client, _ = listener.accept()
+                client, address = listener.accept()
                 client.setblocking(False)
-                nursery.start_soon(_serve_socket, client, hall, server, settings)
+                nursery.start_soon(_serve_socket, client, address[0], hall, server, settings)
         except BlockingIOError:
             continue
         except OSError as error:
@@ -274,7 +274,7 @@ async def _accept(
 
 
 async def _serve_socket(
-    client: socket.socket, hall: Hall, server: Server, settings: ServerSettings
+    client: socket.socket, peer: str, hall: Hall, server: Server, settings: ServerSettings
 ) -> None:
     with client:
         try:
@@ -283,7 +283,7 @@ async def _serve_socket(
         except OSError:
             return
         try:
-            await serve_stream(hall, stream, settings, server=server, plain=client)
+            await serve_stream(hall, stream, settings, server=server, plain=client, peer=peer)
         except* Exception as errors:
             # A bug of ours must not end the other connections.
             _log.error("a connection failed", exc_info=errors)

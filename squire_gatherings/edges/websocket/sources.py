@@ -35,6 +35,17 @@ class Source(Protocol):
         """
         ...
 
+    def attach(self, take: Take) -> bool:
+        """Call `take` with what comes while the task does something else, until `detach`.
+
+        Also until `take` wants no more. False where that takes a task of its own: `feed`.
+        """
+        ...
+
+    def detach(self) -> None:
+        """Let an attached `take` be called no more. Raises what it has raised."""
+        ...
+
     def receive_nowait(self) -> bytes | None:
         """Return what has arrived, `b""` at the end; None where nothing has, or can't be told."""
         ...
@@ -65,6 +76,13 @@ class StreamSource:
             except (trio.BrokenResourceError, trio.ClosedResourceError):
                 data = b""
             wanted = take(bytes(data))
+
+    def attach(self, take: Take) -> bool:
+        """See `Source`: only a task can read a stream."""
+        return False
+
+    def detach(self) -> None:
+        """See `Source`."""
 
     def receive_nowait(self) -> bytes | None:
         """See `Source`: a stream can't be read without waiting."""
@@ -145,6 +163,19 @@ class PolledSource:
         finally:
             self._stop()
             self._failure = None
+
+    def attach(self, take: Take) -> bool:
+        """See `Source`."""
+        self._take = take
+        self._poller.watch(self._socket, self._readable)
+        return True
+
+    def detach(self) -> None:
+        """See `Source`."""
+        self._stop()
+        failure, self._failure = self._failure, None
+        if failure is not None:
+            raise failure
 
     def receive_nowait(self) -> bytes | None:
         """See `Source`."""
