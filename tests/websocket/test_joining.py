@@ -56,6 +56,30 @@ async def test_whoever_hung_up_does_not_join(how: str) -> None:
 
 
 @pytest.mark.parametrize("stream", ["memory", "socket"])
+async def test_nonsense_meanwhile_ends_it(stream: str) -> None:
+    door = SlowDoor()
+    nonsense = b"\xff" * 20
+    if stream == "memory":
+        async with open_hall(authenticate=door) as hall, a_client(hall) as (client, _, served):
+            await client.say(type="join")
+            await door.asked.wait()
+            await client.answer(nonsense)
+            await door.cancelled.wait()
+            assert (await client.next())[1][0] == 1002
+            await client.stream.send_stream.aclose()
+            await served.wait()
+        return
+    async with a_server(authenticate=door) as (_, server, url):
+        with await trio.to_thread.run_sync(RawClient, f"{url}/gatherings/room") as raw:
+            raw.say(type="join")
+            await door.asked.wait()
+            raw.socket.sendall(nonsense)
+            await door.cancelled.wait()
+            assert (await trio.to_thread.run_sync(raw.hear_close)).code == 1002
+        await server.wait_empty()
+
+
+@pytest.mark.parametrize("stream", ["memory", "socket"])
 async def test_what_comes_meanwhile_is_kept_in_order(stream: str) -> None:
     door = SlowDoor()
     count = 100

@@ -4,7 +4,6 @@ from contextlib import suppress
 
 import trio
 
-from squire_gatherings.actors.connection import Connection
 from squire_gatherings.actors.hall import Hall
 from squire_gatherings.actors.membership import Membership
 from squire_gatherings.edges.codecs import Codec, Incoming
@@ -13,13 +12,13 @@ from squire_gatherings.edges.websocket.inbound import (
     ClosedByClient,
     Complaint,
     Inbound,
-    frame_of,
 )
 from squire_gatherings.edges.websocket.limits import Meter
 from squire_gatherings.edges.websocket.outbox import Flusher, Outbox, TryWrite
 from squire_gatherings.edges.websocket.settings import ServerSettings
 from squire_gatherings.edges.websocket.silence import Due, Silence
 from squire_gatherings.edges.websocket.sources import Source
+from squire_gatherings.edges.websocket.way_out import WayOut
 from squire_gatherings.values.endings import CloseCode
 from squire_gatherings.values.errors import (
     GatheringCrashed,
@@ -31,8 +30,7 @@ from squire_gatherings.values.errors import (
     StoreUnavailable,
     Unauthorized,
 )
-from squire_gatherings.values.messages import ClientMessage, Error, Join
-from squire_gatherings.values.outgoing import Outgoing
+from squire_gatherings.values.messages import ClientMessage, Join
 
 EARLY_SIZE = 64 * 1024
 """How many bytes are read, about, while the join is under way; of frames it's one turn at once."""
@@ -44,29 +42,22 @@ MOST_READS = 256
 """How often a socket is read at once, at most: 16 MiB, more than a kernel keeps."""
 
 
-class WebSocketConnection(Connection):
+class WebSocketConnection(WayOut):
     """One accepted WebSocket. `run` drives it; everything else may be called meanwhile."""
 
     __slots__ = (
         "_client_closed",
-        "_closing",
         "_early",
         "_ended",
         "_held_up",
-        "_inbound",
-        "_key",
         "_membership",
         "_meter",
-        "_outbox",
         "_quiet_until",
-        "_scope",
-        "_settings",
         "_silence",
         "_source",
         "_stream",
         "_turns",
         "_waiting",
-        "codec",
     )
 
     def __init__(
@@ -82,8 +73,7 @@ class WebSocketConnection(Connection):
         try_write: TryWrite | None,
         flusher: Flusher | None,
     ) -> None:
-        self.codec = codec
-        self._key = codec.subprotocol
+        super().__init__(codec, settings, Inbound(codec, settings, meter, max_ops))
         self._silence = Silence()
         self._held_up = False
         """Whether something keeps us from reading, so that nothing can be heard."""
@@ -94,51 +84,20 @@ class WebSocketConnection(Connection):
         """Held by whoever goes on with what has come: one after the other."""
         self._stream = stream
         self._source = source
-        self._settings = settings
-        self._inbound = Inbound(codec, settings, meter, max_ops)
         self._outbox = Outbox(
             stream, try_write, nursery, settings.max_backlog, self._overflow, self.abort, flusher
         )
-        self._scope = trio.CancelScope()
         self._membership: Membership | None = None
         self._waiting: Incoming | None = None
         """A message for which our task must do something: the first, or one that must wait."""
         self._early: list[Incoming | Complaint] = []
         """What came while the join was under way."""
-        self._closing = False
         self._ended = False
         """Whether there's nothing more to read."""
         self._client_closed = False
         """Whether the client's close frame has come: what is queued is all it still gets."""
 
-    # What a gathering does with it.
-
-    def send(self, outgoing: Outgoing) -> None:
-        """Send a message, encoded once for all connections with this subprotocol."""
-        if not self._closing:
-            self._outbox.write(outgoing.encoded.get(self._key) or self._encode(outgoing))
-
-    def send_soon(self, outgoing: Outgoing) -> None:
-        """Send a message together with what else this turn brings for this client."""
-        if not self._closing:
-            self._outbox.write_soon(outgoing.encoded.get(self._key) or self._encode(outgoing))
-
-    def close(self, code: CloseCode, reason: str) -> None:
-        """Send a close frame after everything else, and give the client time to answer it."""
-        if not self._closing:
-            self._begin_closing()
-            self._inbound.close(code, reason)
-            self._reply()
-
-    @property
-    def backlog(self) -> int:
-        """Bytes that the kernel hasn't taken yet."""
-        return self._outbox.backlog
-
-    @property
-    def progress(self) -> int:
-        """Bytes that the kernel has taken so far."""
-        return self._outbox.progress
+    # What others ask of it.
 
     def read_arrived(self) -> None:
         """Take in all that lies in the socket, as far as the gathering takes it.
@@ -150,16 +109,6 @@ class WebSocketConnection(Connection):
             return
         if self._membership is not None and not self._quiet_until:
             self._take_all()
-
-    async def flush(self) -> None:
-        """Wait until the backlog is gone. Cancelling it changes nothing."""
-        await self._outbox.flushed()
-
-    def abort(self) -> None:
-        """End the connection without another word."""
-        self._closing = self._inbound.deaf = True
-        self._outbox.discard()
-        self._scope.cancel()
 
     def keep_alive(self) -> None:
         """One round: ping the client if nothing came or went for long, abort if it stayed so."""
@@ -173,27 +122,6 @@ class WebSocketConnection(Connection):
                 self.read_arrived()
                 if not self._silence.heard:
                     self.abort()
-
-    def _encode(self, outgoing: Outgoing) -> bytes:
-        frame = frame_of(self.codec, self.codec.encode(outgoing))
-        outgoing.encoded[self._key] = frame
-        return frame
-
-    def _begin_closing(self) -> None:
-        self._closing = True
-        self._scope.deadline = trio.current_time() + self._settings.close_timeout
-
-    def _overflow(self) -> None:
-        if not self._closing:
-            self._begin_closing()
-            self._inbound.deaf = True
-            self._inbound.close(CloseCode.UNRESPONSIVE, "too slow a reader")
-            self._outbox.finish_with(self._inbound.replies())
-
-    def _reply(self) -> None:
-        frames = self._inbound.replies()
-        if frames:
-            self._outbox.write(frames)
 
     # The task that lives for it.
 
@@ -234,15 +162,15 @@ class WebSocketConnection(Connection):
         if isinstance(message, Join):
             self._held_up = True
             failure = await self._enter(hall, gathering_id, message)
-            if self._membership is not None:
+            if failure is not None and not isinstance(failure, GatheringsError):
+                raise failure
+            if self._membership is not None or self._inbound.broken:
                 await self._deliver_what_came_early()
             elif isinstance(failure, GatheringDispersed):
                 # The hall has said so, and closed.
                 self._inbound.deaf = True
-            elif isinstance(failure, GatheringsError):
-                self._fail(failure.code, str(failure), _close_code(failure))
             elif failure is not None:
-                raise failure
+                self._fail(failure.code, str(failure), _close_code(failure))
             self._held_up = False
         elif message is not None:
             self._fail("join_first", "the first message is join", CloseCode.PROTOCOL_ERROR)
@@ -264,7 +192,10 @@ class WebSocketConnection(Connection):
         return True
 
     async def _enter(self, hall: Hall, gathering_id: str, join: Join) -> Exception | None:
-        """Join; return what it raised. Whoever hangs up meanwhile doesn't join."""
+        """Join; return what it raised.
+
+        Whoever hangs up meanwhile, or talks nonsense, doesn't join.
+        """
         read = 0
 
         def take(data: bytes) -> bool:
@@ -278,12 +209,13 @@ class WebSocketConnection(Connection):
 
         def keep() -> bool:
             wanted = self._keep()
-            if self._ended:
+            if self._ended or self._inbound.broken:
                 joining.cancel()
-            return wanted and not self._inbound.broken and read < EARLY_SIZE
+            return wanted and read < EARLY_SIZE
 
         with trio.CancelScope() as joining:
             if not keep():
+                await trio.lowlevel.checkpoint_if_cancelled()
                 return await self._ask_to_join(hall, gathering_id, join)
             if self._source.attach(take):
                 try:
@@ -318,10 +250,12 @@ class WebSocketConnection(Connection):
         for arrival in early:
             if isinstance(arrival, Complaint):
                 self._complain(arrival)
-            elif not self._deliver(arrival):
+            elif self._membership is not None and not self._deliver(arrival):
                 self._waiting = arrival
                 await self._deliver_what_waits()
         self._process()
+        if self._inbound.broken:
+            self._ended = True
 
     async def _go_on(self) -> None:
         """Do what is next: deliver what waits, go on with what has come, or read more."""
@@ -418,7 +352,8 @@ class WebSocketConnection(Connection):
                 self._closed_by_client()
             else:
                 self._early.append(arrival)
-        return self._settle()
+        # What is wrong is told first, and then that this is the end.
+        return not inbound.broken and self._settle()
 
     def _settle(self) -> bool:
         """Reply, and count what that cost; says whether more is wanted."""
@@ -467,14 +402,6 @@ class WebSocketConnection(Connection):
         # What is still queued may hold our close frame, whoever was first. The server
         # closes the TCP connection first (RFC 6455, section 7.1.1).
         self._closing = self._client_closed = self._ended = True
-
-    def _error(self, code: str, message: str, request_id: str | None = None) -> None:
-        self.send(Outgoing(Error(code, message, request_id)))
-
-    def _fail(self, code: str, message: str, close_code: CloseCode) -> None:
-        self._inbound.deaf = True
-        self._error(code, message)
-        self.close(close_code, message)
 
 
 def _until_the_end(data: bytes) -> bool:
