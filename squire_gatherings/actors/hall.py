@@ -98,11 +98,11 @@ class Hall:
         connection: Connection,
         *,
         since: int | None = None,
+        epoch: str | None = None,
         client: str | None = None,
+        resume: str | None = None,
         token: str | None = None,
         identity: Identity | None = None,
-        epoch: str | None = None,
-        resume: str | None = None,
         tail: bool = False,
     ) -> Membership:
         """Join a gathering, which is opened if need be; `joined` goes to the connection.

@@ -39,7 +39,7 @@ class Membership:
 
     @property
     def identity(self) -> Identity:
-        """Who the onlooker is."""
+        """Who the onlooker is, as authentication found."""
         return self._onlooker.identity
 
     def deliver_nowait(self, message: ClientMessage) -> None:

@@ -12,6 +12,7 @@ from wsproto.events import (
     CloseConnection,
     Event,
     Ping,
+    Pong,
     Request,
     TextMessage,
 )
@@ -50,7 +51,7 @@ class RawClient:
         text = ""
         while True:
             event = self.next()
-            if isinstance(event, Ping):
+            if isinstance(event, Ping | Pong):
                 continue
             assert isinstance(event, TextMessage), event
             text += event.data

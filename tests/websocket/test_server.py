@@ -179,7 +179,7 @@ async def test_errors_leave_the_connection_alive() -> None:
                         "bad_message",
                         "6",
                     ),
-                    ('{"type":"sync","id":"7","ops":' + "[" * 50_000, "bad_message", None),
+                    ('{"type":"sync","id":"7","ops":' + "[" * 50_000, "bad_message", "7"),
                     ('{"type":"ack","seq":-1}', "bad_message", None),
                     ('{"type":"ack","seq":1}', "bad_base", None),
                 ):

@@ -4,50 +4,60 @@ from contextlib import suppress
 
 import trio
 
-from squire_gatherings.actors.connection import Connection
 from squire_gatherings.actors.hall import Hall
 from squire_gatherings.actors.membership import Membership
 from squire_gatherings.edges.codecs import Codec, Incoming
 from squire_gatherings.edges.websocket.inbound import (
+    TURN,
+    ClosedByClient,
     Complaint,
     Inbound,
-    frame_of,
 )
+from squire_gatherings.edges.websocket.limits import Meter
 from squire_gatherings.edges.websocket.outbox import Flusher, Outbox, TryWrite
 from squire_gatherings.edges.websocket.settings import ServerSettings
+from squire_gatherings.edges.websocket.silence import Due, Silence
 from squire_gatherings.edges.websocket.sources import Source
+from squire_gatherings.edges.websocket.way_out import WayOut
 from squire_gatherings.values.endings import CloseCode
 from squire_gatherings.values.errors import (
     GatheringCrashed,
+    GatheringDispersed,
     GatheringsError,
     HallClosed,
+    LogReplaced,
+    Replaced,
     StoreUnavailable,
     Unauthorized,
 )
-from squire_gatherings.values.messages import ClientMessage, Error, Join
-from squire_gatherings.values.outgoing import Outgoing
+from squire_gatherings.values.messages import ClientMessage, Join
+
+EARLY_SIZE = 64 * 1024
+"""How many bytes are read, about, while the join is under way; of frames it's one turn at once."""
+
+LATE = 0.5
+"""A timer that fires this many seconds late was kept from it, as the client may have been."""
+
+MOST_READS = 256
+"""How often a socket is read at once, at most: 16 MiB, more than a kernel keeps."""
 
 
-class WebSocketConnection(Connection):
+class WebSocketConnection(WayOut):
     """One accepted WebSocket. `run` drives it; everything else may be called meanwhile."""
 
     __slots__ = (
         "_client_closed",
-        "_closing",
+        "_early",
         "_ended",
-        "_heard",
         "_held_up",
-        "_inbound",
-        "_key",
         "_membership",
-        "_outbox",
-        "_pinged",
-        "_scope",
-        "_settings",
+        "_meter",
+        "_quiet_until",
+        "_silence",
         "_source",
         "_stream",
+        "_turns",
         "_waiting",
-        "codec",
     )
 
     def __init__(
@@ -56,101 +66,62 @@ class WebSocketConnection(Connection):
         source: Source,
         codec: Codec,
         settings: ServerSettings,
+        meter: Meter,
+        max_ops: int,
+        turns: trio.Lock,
         nursery: trio.Nursery,
         try_write: TryWrite | None,
         flusher: Flusher | None,
     ) -> None:
-        self.codec = codec
-        self._key = codec.subprotocol
-        self._heard = True
-        """Whether anything came since the last round of the keep-alive."""
-        self._pinged = False
+        super().__init__(codec, settings, Inbound(codec, settings, meter, max_ops))
+        self._silence = Silence()
         self._held_up = False
-        """Whether the gathering keeps us from reading, so that nothing can be heard."""
+        """Whether something keeps us from reading, so that nothing can be heard."""
+        self._quiet_until = 0.0
+        """Until when nothing is read, since too much came that says nothing; else 0."""
+        self._meter = meter
+        self._turns = turns
+        """Held by whoever goes on with what has come: one after the other."""
         self._stream = stream
         self._source = source
-        self._settings = settings
-        self._inbound = Inbound(codec, settings)
         self._outbox = Outbox(
             stream, try_write, nursery, settings.max_backlog, self._overflow, self.abort, flusher
         )
-        self._scope = trio.CancelScope()
         self._membership: Membership | None = None
         self._waiting: Incoming | None = None
         """A message for which our task must do something: the first, or one that must wait."""
-        self._closing = False
+        self._early: list[Incoming | Complaint] = []
+        """What came while the join was under way."""
         self._ended = False
         """Whether there's nothing more to read."""
         self._client_closed = False
         """Whether the client's close frame has come: what is queued is all it still gets."""
 
-    # What a gathering does with it.
+    # What others ask of it.
 
-    def send(self, outgoing: Outgoing) -> None:
-        """Send a message, encoded once for all connections with this subprotocol."""
-        if not self._closing:
-            self._outbox.write(outgoing.encoded.get(self._key) or self._encode(outgoing))
+    def read_arrived(self) -> None:
+        """Take in all that lies in the socket, as far as the gathering takes it.
 
-    def send_soon(self, outgoing: Outgoing) -> None:
-        """Send a message together with what else this turn brings for this client."""
-        if not self._closing:
-            self._outbox.write_soon(outgoing.encoded.get(self._key) or self._encode(outgoing))
-
-    def close(self, code: CloseCode, reason: str) -> None:
-        """Send a close frame after everything else, and give the client time to answer it."""
-        if not self._closing:
-            self._begin_closing()
-            self._inbound.close(code, reason)
-            self._reply()
-
-    @property
-    def backlog(self) -> int:
-        """Bytes that the kernel hasn't taken yet."""
-        return self._outbox.backlog
-
-    async def flush(self) -> None:
-        """Wait until the backlog is gone. Cancelling it changes nothing."""
-        await self._outbox.flushed()
-
-    def abort(self) -> None:
-        """End the connection without another word."""
-        self._closing = self._inbound.deaf = True
-        self._outbox.discard()
-        self._scope.cancel()
+        Nothing happens where the stream isn't a plain socket, before the join is over, and while a
+        message waits to be delivered. Safe at any moment; doesn't wait.
+        """
+        if self._closing or self._ended or self._held_up or self._waiting is not None:
+            return
+        if self._membership is not None and not self._quiet_until:
+            self._take_all()
 
     def keep_alive(self) -> None:
-        """One round: ping the client if it was silent since the last, abort if it stayed so.
-
-        Every client answers a ping by itself.
-        """
-        if self._heard or self._held_up:
-            self._heard = self._pinged = False
-        elif self._pinged:
-            self.abort()
-        elif not self._closing:
-            self._pinged = True
-            self._inbound.ping()
-            self._reply()
-
-    def _encode(self, outgoing: Outgoing) -> bytes:
-        frame = frame_of(self.codec, self.codec.encode(outgoing))
-        outgoing.encoded[self._key] = frame
-        return frame
-
-    def _begin_closing(self) -> None:
-        self._closing = True
-        self._scope.deadline = trio.current_time() + self._settings.close_timeout
-
-    def _overflow(self) -> None:
-        if not self._closing:
-            self._begin_closing()
-            self._inbound.deaf = True
-            self._inbound.close(CloseCode.UNRESPONSIVE, "too slow a reader")
-            self._outbox.finish_with(b"".join(self._inbound.replies()))
-
-    def _reply(self) -> None:
-        for frame in self._inbound.replies():
-            self._outbox.write(frame)
+        """One round: ping the client if nothing came or went for long, abort if it stayed so."""
+        outbox = self._outbox
+        listened = not self._held_up
+        match self._silence.round(outbox.progress, outbox.backlog, listened=listened):
+            case Due.PING if not self._closing:
+                self._inbound.ping()
+                self._reply()
+            case Due.END if not self._closing:
+                self.read_arrived()
+                if not self._silence.heard:
+                    self.abort()
 
     # The task that lives for it.
 
@@ -165,12 +136,8 @@ class WebSocketConnection(Connection):
                 if received:
                     self._take(received)
                 await self._join(hall, gathering_id)
-                self._process()
                 while not self._ended:
-                    if self._waiting is None:
-                        await self._source.feed(self._take)
-                    else:
-                        await self._deliver_what_waits()
+                    await self._go_on()
                 if self._inbound.broken:
                     await self._hang_up()
             if self._client_closed:
@@ -190,35 +157,133 @@ class WebSocketConnection(Connection):
             self._inbound.retire()
 
     async def _join(self, hall: Hall, gathering_id: str) -> None:
-        with trio.move_on_after(self._settings.join_timeout) as timeout:
-            if self._waiting is None and not self._ended:
-                await self._source.feed(self._take)
+        in_time = await self._wait_for_the_first()
         message, self._waiting = self._waiting, None
         if isinstance(message, Join):
-            try:
-                self._membership = await hall.join(
-                    gathering_id,
-                    self,
-                    since=message.since,
-                    client=message.client,
-                    token=message.token,
-                )
-            except GatheringsError as error:
-                self._fail(error.code, str(error), _close_code(error))
+            self._held_up = True
+            failure = await self._enter(hall, gathering_id, message)
+            if failure is not None and not isinstance(failure, GatheringsError):
+                raise failure
+            if self._membership is not None or self._inbound.broken:
+                await self._deliver_what_came_early()
+            elif isinstance(failure, GatheringDispersed):
+                # The hall has said so, and closed.
+                self._inbound.deaf = True
+            elif failure is not None:
+                self._fail(failure.code, str(failure), _close_code(failure))
+            self._held_up = False
         elif message is not None:
             self._fail("join_first", "the first message is join", CloseCode.PROTOCOL_ERROR)
-        elif timeout.cancelled_caught:
+        elif not in_time:
             self._fail("join_first", "no join came in time", CloseCode.PROTOCOL_ERROR)
+
+    async def _wait_for_the_first(self) -> bool:
+        """Wait for the first message, or the end; False if neither comes in time."""
+        while self._waiting is None and not self._ended:
+            due = trio.current_time() + self._settings.join_timeout
+            with trio.move_on_at(due) as timeout:
+                while self._waiting is None and not self._ended:
+                    await self._go_on()
+            if timeout.cancelled_caught and self._waiting is None and not self._ended:
+                # The timer comes late when we were kept from listening: that's our fault.
+                self._take_all()
+                if self._waiting is None and trio.current_time() < due + LATE:
+                    return False
+        return True
+
+    async def _enter(self, hall: Hall, gathering_id: str, join: Join) -> Exception | None:
+        """Join; return what it raised.
+
+        Whoever hangs up meanwhile, or talks nonsense, doesn't join.
+        """
+        read = 0
+
+        def take(data: bytes) -> bool:
+            nonlocal read
+            if not data:
+                return self._take(data)
+            read += len(data)
+            self._silence.heard = True
+            self._inbound.feed(data)
+            return keep()
+
+        def keep() -> bool:
+            wanted = self._keep()
+            if self._ended or self._inbound.broken:
+                joining.cancel()
+            return wanted and read < EARLY_SIZE
+
+        with trio.CancelScope() as joining:
+            if not keep():
+                await trio.lowlevel.checkpoint_if_cancelled()
+                return await self._ask_to_join(hall, gathering_id, join)
+            if self._source.attach(take):
+                try:
+                    return await self._ask_to_join(hall, gathering_id, join)
+                finally:
+                    self._source.detach()
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(self._source.feed, take)
+                failure = await self._ask_to_join(hall, gathering_id, join)
+                nursery.cancel_scope.cancel()
+            return failure
+        return None
+
+    async def _ask_to_join(self, hall: Hall, gathering_id: str, join: Join) -> Exception | None:
+        try:
+            self._membership = await hall.join(
+                gathering_id,
+                self,
+                since=join.since,
+                epoch=join.epoch,
+                client=join.client,
+                resume=join.resume,
+                token=join.token,
+                tail=join.tail,
+            )
+        except Exception as error:
+            return error
+        self._meter.identified(self._membership.identity.user, trio.current_time())
+        return None
+
+    async def _deliver_what_came_early(self) -> None:
+        early, self._early = self._early, []
+        for arrival in early:
+            if isinstance(arrival, Complaint):
+                self._complain(arrival)
+            elif self._membership is not None and not self._deliver(arrival):
+                self._waiting = arrival
+                await self._deliver_what_waits()
+        self._process()
+        if self._inbound.broken:
+            self._ended = True
+
+    async def _go_on(self) -> None:
+        """Do what is next: deliver what waits, go on with what has come, or read more."""
+        if self._waiting is not None:
+            self._held_up = True
+            await self._deliver_what_waits()
+            self._held_up = False
+        elif self._quiet_until:
+            self._held_up = True
+            await trio.sleep_until(self._quiet_until)
+            self._quiet_until, self._held_up = 0.0, False
+        elif self._inbound.room < 0:
+            async with self._turns:
+                self._inbound.room = TURN
+                self._process()
+            return
+        else:
+            await self._source.feed(self._take)
+            return
+        self._process()
 
     async def _deliver_what_waits(self) -> None:
         message, self._waiting = self._waiting, None
         assert self._membership is not None
         assert message is not None
         assert not isinstance(message, Join)
-        self._held_up = True
         await self._membership.deliver(message)
-        self._held_up = False
-        self._process()
 
     async def _hang_up(self) -> None:
         """Tell a client that can't be understood that this is all, and wait for its end.
@@ -239,27 +304,80 @@ class WebSocketConnection(Connection):
             self._ended = True
             self.abort()
             return False
-        self._heard = True
+        self._silence.heard = True
         self._inbound.feed(data)
         return self._process()
 
+    def _take_all(self) -> None:
+        """Take in what lies in the socket, and what of it was left for later."""
+        wanted = self._process()
+        reads = 0
+        while True:
+            if not wanted and not self._is_stopped() and self._inbound.room < 0:
+                self._inbound.room = TURN
+                wanted = self._process()
+                continue
+            if not wanted:
+                # Whoever reads has another thing to do.
+                self._source.stop()
+                return
+            data = self._source.receive_nowait()
+            if data is None or reads == MOST_READS:
+                return
+            reads += 1
+            wanted = self._take(data)
+
     def _process(self) -> bool:
         """Deliver what is there, as far as it can be; says whether more is wanted."""
+        if self._waiting is not None:
+            return False
         inbound = self._inbound
         while (arrival := inbound.next()) is not None:
             if isinstance(arrival, ClientMessage):
                 if not self._deliver(arrival):
                     self._waiting = arrival
-                    return False
+                    break
             elif isinstance(arrival, Complaint):
                 self._complain(arrival)
             else:
                 self._closed_by_client()
-        if inbound.has_replies:
-            self._reply()
-        if inbound.broken:
+        if inbound.unsettled:
+            return self._settle()
+        return self._waiting is None and not self._ended
+
+    def _keep(self) -> bool:
+        """Keep what is there for after the join; says whether more is wanted."""
+        inbound = self._inbound
+        while (arrival := inbound.next()) is not None:
+            if isinstance(arrival, ClosedByClient):
+                self._closed_by_client()
+            else:
+                self._early.append(arrival)
+        # What is wrong is told first, and then that this is the end.
+        return not inbound.broken and self._settle()
+
+    def _settle(self) -> bool:
+        """Reply, and count what that cost; says whether more is wanted."""
+        inbound = self._inbound
+        self._reply()
+        if inbound.spent:
+            self._source.spend(inbound.spent)
+            inbound.spent = 0
+        if inbound.noise:
+            now = trio.current_time()
+            wait = self._meter.noise(inbound.noise, now)
+            inbound.noise = 0
+            if wait:
+                self._quiet_until = now + wait
+        if inbound.broken and not self._early:
             self._ended = True
-        return not self._ended
+        return inbound.room >= 0 and not self._is_stopped()
+
+    def _is_stopped(self) -> bool:
+        """Whether something comes before what else has arrived."""
+        if self._ended or self._waiting is not None:
+            return True
+        return bool(self._quiet_until)
 
     def _deliver(self, message: Incoming) -> bool:
         """Put a message into the gathering's inbox; False if our task must do something."""
@@ -286,14 +404,6 @@ class WebSocketConnection(Connection):
         # closes the TCP connection first (RFC 6455, section 7.1.1).
         self._closing = self._client_closed = self._ended = True
 
-    def _error(self, code: str, message: str, request_id: str | None = None) -> None:
-        self.send(Outgoing(Error(code, message, request_id)))
-
-    def _fail(self, code: str, message: str, close_code: CloseCode) -> None:
-        self._inbound.deaf = True
-        self._error(code, message)
-        self.close(close_code, message)
-
 
 def _until_the_end(data: bytes) -> bool:
     return bool(data)
@@ -303,6 +413,10 @@ def _close_code(error: GatheringsError) -> CloseCode:
     """Return with which code a connection is closed whose join failed."""
     if isinstance(error, Unauthorized):
         return CloseCode.UNAUTHORIZED
+    if isinstance(error, Replaced):
+        return CloseCode.REPLACED
+    if isinstance(error, LogReplaced):
+        return CloseCode.LOG_REPLACED
     if isinstance(error, HallClosed):
         return CloseCode.GOING_AWAY
     if isinstance(error, GatheringCrashed):

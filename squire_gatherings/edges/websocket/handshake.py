@@ -18,6 +18,8 @@ from squire_gatherings.values.ids import check_gathering_id
 
 MAX_REQUEST_SIZE = 16 * 1024
 PREFIX = "/gatherings/"
+_GET = b"GET "
+_NO_GET = "not a WebSocket request: it doesn't begin with GET"
 RETRY_AFTER = ("Retry-After", "5")
 
 
@@ -64,6 +66,9 @@ async def shake_hands(stream: trio.abc.Stream, *, full: bool = False) -> Accepte
             if not data:
                 return None
             buffer += data
+            if not _GET.startswith(bytes(buffer[: len(_GET)])):
+                # A client that speaks TLS, say, waits for an answer to its first bytes.
+                raise Refused(400, _NO_GET)
         end += 4
         gathering_id, codec, answer = _understand(bytes(buffer[:end]))
         if full:
@@ -88,8 +93,6 @@ class _Handshake(ServerProtocol):
 
 def _understand(head: bytes) -> tuple[str, Codec, bytes]:
     """Return the gathering's id, the codec, and the answer of one who accepts. Raises `Refused`."""
-    if not head.startswith(b"GET "):
-        raise Refused(400, "not a WebSocket request: it doesn't begin with GET")
     protocol = _Handshake(logger=QUIET_LOG)
     try:
         protocol.receive_data(head)

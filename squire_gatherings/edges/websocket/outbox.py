@@ -15,6 +15,9 @@ TryWrite = Callable[[bytes], int]
 TOGETHER = 64 * 1024
 """Frames are put together up to so many bytes."""
 
+PIECE = 64 * 1024
+"""What waits goes out in pieces, so that one sees it move."""
+
 
 def _nobody_minds() -> None:
     """What a retired outbox does about anything."""
@@ -75,6 +78,8 @@ class Outbox:
     flusher: Flusher | None = None
     backlog: int = 0
     """Bytes that the kernel didn't take."""
+    progress: int = 0
+    """Bytes that the kernel took, ever."""
     closed: bool = False
     _queue: list[bytes] = field(factory=list)
     _fresh: int = 0
@@ -132,12 +137,14 @@ class Outbox:
         if self.try_write is None:
             return 0
         try:
-            return self.try_write(data)
+            written = self.try_write(data)
         except BlockingIOError:
             return 0
         except OSError:
             self._break()
             return 0
+        self.progress += written
+        return written
 
     def _must_wait(self, frame: bytes) -> bool:
         """Queue a frame behind what waits, if anything does."""
@@ -211,14 +218,23 @@ class Outbox:
                 self._queue.clear()
                 self._starts_inside = False
                 self._in_flight = len(data)
-                await self.stream.send_all(data)
-                self._in_flight = self._allowance = 0
-                self.backlog = max(0, self.backlog - len(data))
+                view = memoryview(data)
+                while self._in_flight:
+                    piece = view[-self._in_flight :][:PIECE]
+                    await self.stream.send_all(piece)
+                    self._went_out(len(piece))
+                self._allowance = 0
         except (trio.BrokenResourceError, trio.ClosedResourceError):
             self._break()
         finally:
             self._draining = False
         self._wake()
+
+    def _went_out(self, size: int) -> None:
+        self._in_flight -= size
+        self.progress += size
+        self._allowance = max(0, self._allowance - size)
+        self.backlog = max(0, self.backlog - size)
 
     def _break(self) -> None:
         if not self.closed:

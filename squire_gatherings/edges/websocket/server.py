@@ -2,25 +2,35 @@
 
 import errno
 import logging
+import math
 import socket
 from collections.abc import Sequence
 from contextlib import ExitStack
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import trio
 from attrs import define, field
 
 from squire_gatherings.actors.hall import Hall
-from squire_gatherings.edges.websocket.connection import WebSocketConnection
+from squire_gatherings.edges.websocket.connection import LATE, WebSocketConnection
 from squire_gatherings.edges.websocket.handshake import shake_hands
+from squire_gatherings.edges.websocket.limits import Limits
 from squire_gatherings.edges.websocket.outbox import Flusher
 from squire_gatherings.edges.websocket.settings import ServerSettings
+from squire_gatherings.edges.websocket.silence import ROUNDS
 from squire_gatherings.edges.websocket.sources import PolledSource, Poller, Source, StreamSource
 
 _log = logging.getLogger(__name__)
 
 BACKLOG = 1024
 ACCEPT_PAUSE = 0.1
+LOG_PAUSE = 60.0
+"""For how long the same trouble isn't logged again."""
+
+AT_ONCE = 256
+"""How many connections have their round of the keep-alive before others get their turn."""
+
 _TRANSIENT = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
 _ABSENT = {errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL}
 
@@ -39,6 +49,11 @@ class Server:
     _left: trio.lowlevel.ParkingLot = field(factory=trio.lowlevel.ParkingLot)
     _clients: int = 0
     """How many were let in: those whose handshake is under way, too."""
+    _limits: Limits = field(factory=Limits)
+    _turns: trio.Lock = field(factory=trio.Lock)
+    _keeps_alive: bool = False
+    """Whether a task of its own pings the clients."""
+    _logged_at: float = -math.inf
 
     @property
     def connections(self) -> int:
@@ -55,6 +70,13 @@ class Server:
         self._accepting.cancel()
         for listener in self._listeners:
             listener.close()
+
+    def _log_trouble(self, error: OSError) -> None:
+        now = trio.current_time()
+        if now - self._logged_at < LOG_PAUSE:
+            return
+        self._logged_at = now
+        _log.warning("can't accept connections for now, having %d: %s", self._clients, error)
 
 
 async def serve(
@@ -100,14 +122,21 @@ async def serve_stream(
     *,
     server: Server | None = None,
     plain: socket.socket | None = None,
+    peer: str | None = None,
 ) -> None:
     """Serve one client on any stream (TLS, a Unix socket, ...); closes it at the end.
+
+    Without a `server` all streams of a hall share one, which counts the clients and what they may
+    send. `peer` is the client's address, under which anonymous clients are limited together; that
+    of the socket, unless it is given. When cancelled, the client is told that the server goes
+    away, if that needs no waiting.
 
     `plain` is the non-blocking socket that the stream is, where it's nothing else (not TLS):
     what it takes at once is written to it without waiting, and the server's poller reads it.
     """
     settings = settings or ServerSettings()
-    server = server or Server((), ())
+    if server is None:
+        server = _servers.setdefault(hall, Server((), ()))
     full = settings.max_connections is not None and server._clients >= settings.max_connections
     server._clients += not full
     try:
@@ -116,20 +145,27 @@ async def serve_stream(
             accepted = await shake_hands(stream, full=full)
         if accepted is None:
             return
+        meter = server._limits.enter(settings, peer or _peer_of(stream), trio.current_time())
         async with trio.open_nursery() as nursery:
             connection = WebSocketConnection(
                 stream,
                 _source(stream, plain, server),
                 accepted.codec,
                 settings,
+                meter,
+                hall.settings.max_ops,
+                server._turns,
                 nursery,
                 None if plain is None else plain.send,
                 server._flusher,
             )
             server._connections.add(connection)
+            if not server._keeps_alive:
+                nursery.start_soon(_rounds, server, {connection}, settings.ping_interval)
             try:
                 await connection.run(hall, accepted.gathering_id, accepted.rest)
             finally:
+                meter.leave(trio.current_time())
                 server._connections.discard(connection)
                 server._left.unpark_all()
             nursery.cancel_scope.cancel()
@@ -139,6 +175,23 @@ async def serve_stream(
         server._clients -= not full
         # Frames that could go out have; closing needn't wait for anything else.
         await trio.aclose_forcefully(stream)
+
+
+_servers: WeakKeyDictionary[Hall, Server] = WeakKeyDictionary()
+"""Those that streams without a server of their own share."""
+
+
+def _peer_of(stream: trio.abc.Stream) -> str | None:
+    """Return the address of whoever is at the other end; None where there's none."""
+    while isinstance(stream, trio.SSLStream):
+        stream = stream.transport_stream
+    if not isinstance(stream, trio.SocketStream):
+        return None
+    try:
+        peer = stream.socket.getpeername()
+    except OSError:
+        return None
+    return peer[0] if isinstance(peer, tuple) else None
 
 
 def _source(stream: trio.abc.Stream, plain: socket.socket | None, server: Server) -> Source:
@@ -207,21 +260,21 @@ async def _accept(
         await trio.lowlevel.wait_readable(listener)
         try:
             while True:
-                client, _ = listener.accept()
+                client, address = listener.accept()
                 client.setblocking(False)
-                nursery.start_soon(_serve_socket, client, hall, server, settings)
+                nursery.start_soon(_serve_socket, client, address[0], hall, server, settings)
         except BlockingIOError:
             continue
         except OSError as error:
             if error.errno not in _TRANSIENT:
                 # ECONNABORTED and its like: that client is gone, others will come.
                 continue
-            _log.warning("can't accept connections for now: %s", error)
+            server._log_trouble(error)
             await trio.sleep(ACCEPT_PAUSE)
 
 
 async def _serve_socket(
-    client: socket.socket, hall: Hall, server: Server, settings: ServerSettings
+    client: socket.socket, peer: str, hall: Hall, server: Server, settings: ServerSettings
 ) -> None:
     with client:
         try:
@@ -230,15 +283,33 @@ async def _serve_socket(
         except OSError:
             return
         try:
-            await serve_stream(hall, stream, settings, server=server, plain=client)
+            await serve_stream(hall, stream, settings, server=server, plain=client, peer=peer)
         except* Exception as errors:
             # A bug of ours must not end the other connections.
             _log.error("a connection failed", exc_info=errors)
 
 
 async def keep_alive(server: Server, interval: float) -> None:
-    """Ping who was silent for an interval, and drop who stayed so for another."""
+    """Ping who was silent for an interval, and drop who stays so for another."""
+    server._keeps_alive = True
+    try:
+        await _rounds(server, server._connections, interval)
+    finally:
+        server._keeps_alive = False
+
+
+async def _rounds(server: Server, connections: set[WebSocketConnection], interval: float) -> None:
+    pause = interval / ROUNDS
     while True:
-        await trio.sleep(interval)
-        for connection in tuple(server._connections):
+        due = trio.current_time() + pause
+        await trio.sleep_until(due)
+        if trio.current_time() - due > max(LATE, pause / ROUNDS):
+            # We were kept from listening. What arrived meanwhile is read first, and this is no
+            # round in which anybody was silent.
+            continue
+        if server._keeps_alive and connections is not server._connections:
+            continue
+        for number, connection in enumerate(tuple(connections), 1):
             connection.keep_alive()
+            if not number % AT_ONCE:
+                await trio.lowlevel.checkpoint()

@@ -26,10 +26,17 @@ class ServerSettings:
     """How long to wait for the client's close frame after ours."""
 
     ping_interval: float = field(default=20.0, validator=positive)
-    """A client that was silent this long is pinged, and dropped after as long again."""
+    """After so long a silence in either direction a client is pinged (up to a quarter later).
+
+    It's dropped when nothing comes from it for as long again, unless what it is sent still moves.
+    """
 
     rate_limit: float | None = field(default=None, validator=attrs.validators.optional(positive))
-    """How many messages a second a client may send on average; None for no limit."""
+    """How many messages a second a client may send on average; None for no limit.
+
+    All connections of a user share it, and those of anonymous clients from one address. A client
+    that is sent away (4029) and comes back at once is as limited as before.
+    """
 
     rate_burst: int = field(default=100, validator=count)
     """How many messages it may send at once, where there is a limit."""

@@ -15,7 +15,10 @@ import trio
 
 RECEIVE_SIZE = 64 * 1024
 TURN_SIZE = 64 * 1024
-"""How many bytes are read before other tasks get their turn; each socket counts for 1 KiB more."""
+"""How many bytes are read before other tasks get their turn."""
+
+FRAME_SIZE = 1024
+"""For how many bytes more each frame counts."""
 
 Take = Callable[[bytes], bool]
 """Takes what has come, `b""` at the end; says whether it wants more. Doesn't wait."""
@@ -30,6 +33,29 @@ class Source(Protocol):
         It must not want more after the end. Raises what `take` raises. When cancelled,
         nothing that was read is lost.
         """
+        ...
+
+    def attach(self, take: Take) -> bool:
+        """Call `take` with what comes while the task does something else, until `detach`.
+
+        Also until `take` wants no more. False where that takes a task of its own: `feed`.
+        """
+        ...
+
+    def detach(self) -> None:
+        """Let an attached `take` be called no more. Raises what it has raised."""
+        ...
+
+    def receive_nowait(self) -> bytes | None:
+        """Return what has arrived, `b""` at the end; None where nothing has, or can't be told."""
+        ...
+
+    def stop(self) -> None:
+        """Let `feed` return, if anybody waits in it."""
+        ...
+
+    def spend(self, frames: int) -> None:
+        """Count frames that were taken in beyond one for what was received."""
         ...
 
 
@@ -50,6 +76,23 @@ class StreamSource:
             except (trio.BrokenResourceError, trio.ClosedResourceError):
                 data = b""
             wanted = take(bytes(data))
+
+    def attach(self, take: Take) -> bool:
+        """See `Source`: only a task can read a stream."""
+        return False
+
+    def detach(self) -> None:
+        """See `Source`."""
+
+    def receive_nowait(self) -> bytes | None:
+        """See `Source`: a stream can't be read without waiting."""
+        return None
+
+    def stop(self) -> None:
+        """See `Source`: without `receive_nowait`, only `take` says when there's enough."""
+
+    def spend(self, frames: int) -> None:
+        """See `Source`: nobody else is read by this task."""
 
 
 class Poller:
@@ -74,7 +117,7 @@ class Poller:
     def watch(self, one: socket.socket, readable: Callable[[], int]) -> None:
         """Call `readable` whenever there's something to read, until `forget`.
 
-        It reads once, and returns how many bytes it was.
+        It reads once, and returns for how many bytes that counts.
         """
         self._selector.register(one, selectors.EVENT_READ, readable)
 
@@ -92,13 +135,13 @@ class Poller:
                 if room < 0:
                     await trio.lowlevel.checkpoint()
                     room = TURN_SIZE
-                room -= 1024 + key.data()
+                room -= FRAME_SIZE + key.data()
 
 
 class PolledSource:
     """A non-blocking socket that a `Poller` reads."""
 
-    __slots__ = ("_failure", "_poller", "_socket", "_take", "_task")
+    __slots__ = ("_failure", "_poller", "_socket", "_spent", "_take", "_task")
 
     def __init__(self, poller: Poller, one: socket.socket) -> None:
         self._poller = poller
@@ -106,6 +149,7 @@ class PolledSource:
         self._take: Take | None = None
         self._task: trio.lowlevel.Task | None = None
         self._failure: BaseException | None = None
+        self._spent = 0
 
     async def feed(self, take: Take) -> None:
         """See `Source`."""
@@ -120,6 +164,41 @@ class PolledSource:
             self._stop()
             self._failure = None
 
+    def attach(self, take: Take) -> bool:
+        """See `Source`."""
+        self._take = take
+        self._poller.watch(self._socket, self._readable)
+        return True
+
+    def detach(self) -> None:
+        """See `Source`."""
+        self._stop()
+        failure, self._failure = self._failure, None
+        if failure is not None:
+            raise failure
+
+    def receive_nowait(self) -> bytes | None:
+        """See `Source`."""
+        if self._socket.fileno() < 0:
+            return None
+        try:
+            return self._socket.recv(RECEIVE_SIZE)
+        except BlockingIOError:
+            return None
+        except OSError:
+            return b""
+
+    def stop(self) -> None:
+        """See `Source`."""
+        self._stop()
+        if self._task is not None:
+            trio.lowlevel.reschedule(self._task)
+            self._task = None
+
+    def spend(self, frames: int) -> None:
+        """See `Source`."""
+        self._spent += frames
+
     def _readable(self) -> int:
         # The poller may have found us readable just before we stopped.
         if self._take is None:
@@ -131,16 +210,17 @@ class PolledSource:
         except OSError:
             data = b""
         try:
-            if self._take(data):
-                return len(data)
+            wanted = self._take(data)
         except BaseException as error:
             self._failure = error
-        # At once, not when the task gets its turn: until then nothing more may be read.
-        self._stop()
-        if self._task is not None:
-            trio.lowlevel.reschedule(self._task)
-            self._task = None
-        return len(data)
+            wanted = False
+        if not wanted:
+            # At once, not when the task gets its turn: until then nothing more may be read.
+            self.stop()
+        if not self._spent:
+            return len(data)
+        spent, self._spent = self._spent, 0
+        return len(data) + spent * FRAME_SIZE
 
     def _stop(self) -> None:
         self._take = None

@@ -1,0 +1,101 @@
+"""Portions: where what has come may be cut, so that few frames are taken in at a time.
+
+A parser is given all at once or in portions; in 64 KiB are ten thousand empty frames, which would
+take too long. Only the lengths in the heads of frames are read here (RFC 6455, section 5.2).
+"""
+
+from itertools import cycle
+from operator import xor
+
+MAX_HEAD = 14
+"""How many bytes the head of a masked frame has at most."""
+
+
+def frame_size(head: bytes) -> int | None:
+    """Return how many bytes a masked frame has that begins so; None where more must be known."""
+    if len(head) < 2:
+        return None
+    size = head[1] & 0x7F
+    if size < 126:
+        return 6 + size
+    width = 2 if size == 126 else 8
+    if len(head) < 2 + width:
+        return None
+    return 6 + width + int.from_bytes(head[2 : 2 + width], "big")
+
+
+def is_one_frame(data: bytes) -> bool:
+    """Whether it's one frame of up to 64 KiB, neither more nor less, as almost everything is."""
+    size = len(data)
+    if size < 132:
+        return size >= 6 and (data[1] & 0x7F) + 6 == size
+    return data[1] & 0x7F == 126 and (data[2] << 8 | data[3]) + 8 == size
+
+
+class Cutter:
+    """Follows the frames through all that comes, but for single ones while it is `between`."""
+
+    __slots__ = ("_head", "_left", "between", "count", "skipped")
+
+    def __init__(self) -> None:
+        self._head = b""
+        """The beginning of a head of which more must come."""
+        self._left = 0
+        """How many bytes of a frame are still to come."""
+        self.between = True
+        """Whether a frame has ended, and none has begun."""
+        self.count = 0
+        """How many frames ended, or went on, in the last portion."""
+        self.skipped = 0
+        """How many bytes of the last portion belong to a frame that began before."""
+
+    def cut(self, data: bytes, start: int, most: int) -> int:
+        """Return where a portion of `most` frames (1 or more) from `start` on ends."""
+        end_of_portion = self._cut(data, start, most)
+        self.between = not self._left and not self._head
+        return end_of_portion
+
+    def _cut(self, data: bytes, start: int, most: int) -> int:
+        end, at = len(data), start
+        self.count = 1
+        if self._left:
+            at += self._left
+            self.skipped = min(at, end) - start
+            self._left = max(0, at - end)
+        else:
+            self.skipped = 0
+            self.count = 0
+        while at < end and self.count < most:
+            known = len(self._head)
+            head = self._head + data[at : at + MAX_HEAD]
+            size = frame_size(head)
+            self.count += 1
+            if size is None:
+                self._head = head
+                self.skipped = end - start if known else self.skipped
+                return end
+            self._head = b""
+            at += size - known
+            if known:
+                self.skipped = min(at, end) - start
+            self._left = max(0, at - end)
+        return min(at, end)
+
+
+def beginning_of_larger(data: bytes, limit: int, most: int) -> bytes:
+    """Return up to `most` bytes of the payload of the first frame in `data` that has over `limit`.
+
+    `data` starts with a frame.
+    """
+    at = 0
+    while at < len(data):
+        size = frame_size(data[at : at + MAX_HEAD])
+        if size is None:
+            break
+        narrow = data[at + 1] & 0x7F
+        head = 6 if narrow < 126 else 8 if narrow == 126 else MAX_HEAD
+        if size - head > limit:
+            payload = data[at + head : at + head + most]
+            return bytes(map(xor, payload, cycle(data[at + head - 4 : at + head])))
+        at += size
+    return b""
