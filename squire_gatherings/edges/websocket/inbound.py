@@ -15,7 +15,12 @@ from websockets.protocol import Protocol, Side, State
 from squire_gatherings.edges.codecs import Codec, Incoming, UndecodableMessage
 from squire_gatherings.edges.sans_io import QUIET_LOG, retire
 from squire_gatherings.edges.websocket.limits import Meter
-from squire_gatherings.edges.websocket.portions import Cutter, beginning_of_larger, is_one_frame
+from squire_gatherings.edges.websocket.portions import (
+    Cutter,
+    beginning_of_larger,
+    is_one_frame,
+    whole_frames,
+)
 from squire_gatherings.edges.websocket.settings import ServerSettings
 from squire_gatherings.values.endings import CloseCode
 from squire_gatherings.values.ids import MAX_ID_LENGTH
@@ -32,7 +37,7 @@ MAX_SMALL = 1024
 PORTION = 8
 """How many frames the parser is given at a time."""
 
-TURN = 32
+TURN = 64
 """How many frames are taken in before others get their turn; sixteen ops count as one more."""
 
 OPS_OF_A_FRAME = 16
@@ -144,9 +149,19 @@ class Inbound:
             self._unfed, self._portion, self._at = data, 0, len(data)
             self._protocol.receive_data(data)
             self._frames = iter(self._protocol.events_received())  # type: ignore[arg-type]
+            return
+        self.room = TURN
+        count = whole_frames(data, TURN) if self._cutter.between else 0
+        if count:
+            # So few that the parser may have them all at once.
+            self._unfed, self._portion, self._at = data, 0, len(data)
+            self.room -= count
+            self.spent += count - 1
+            self.unsettled = True
+            self._protocol.receive_data(data)
+            self._frames = iter(self._protocol.events_received())  # type: ignore[arg-type]
         else:
             self._unfed, self._at = data, 0
-            self.room = TURN
             self._feed_portion()
 
     def _feed_portion(self) -> None:

@@ -32,6 +32,25 @@ def is_one_frame(data: bytes) -> bool:
     return data[1] & 0x7F == 126 and (data[2] << 8 | data[3]) + 8 == size
 
 
+def whole_frames(data: bytes, most: int) -> int:
+    """Return how many frames these bytes are, neither more nor less; 0 if not, or over `most`."""
+    end = len(data)
+    at = count = 0
+    try:
+        while at < end and count < most:
+            size = data[at + 1] & 0x7F
+            if size < 126:
+                at += size + 6
+            elif size == 126:
+                at += (data[at + 2] << 8 | data[at + 3]) + 8
+            else:
+                return 0
+            count += 1
+    except IndexError:
+        return 0
+    return count if at == end else 0
+
+
 class Cutter:
     """Follows the frames through all that comes, but for single ones while it is `between`."""
 
