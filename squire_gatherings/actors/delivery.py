@@ -187,8 +187,11 @@ class Delivery:
     def synced(self, onlooker: Onlooker, seqs: range, answer: ServerMessage, now: float) -> None:
         """Tell an onlooker under which seqs its own ops are, after everything before them.
 
-        While it catches up, the answer waits for its turn; until then it counts as unanswered.
+        While it catches up, the answer waits for its turn; until then it counts as unanswered. One
+        who has left is told nothing.
         """
+        if not onlooker.attached:
+            return
         window = onlooker.window
         before = seqs.start - 1
         if window.reached < before:

@@ -2,7 +2,7 @@
 
 import logging
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from itertools import islice
 
 import trio
@@ -28,6 +28,7 @@ from squire_gatherings.values.errors import (
 from squire_gatherings.values.ids import new_incarnation_id
 from squire_gatherings.values.messages import Dispersed, ServerMessage, Sync
 from squire_gatherings.values.numbers import GatheringNumbers
+from squire_gatherings.values.op import Op
 from squire_gatherings.values.settings import HallSettings
 
 _log = logging.getLogger(__name__)
@@ -43,6 +44,9 @@ FOLDED_AT_ONCE = 500
 
 MESSAGE_COST = 300
 """What a message in the inbox takes in memory, about, besides its ops."""
+
+SINGLE_COST = MESSAGE_COST + OP_OVERHEAD
+"""That of one with a single op, besides its bytes."""
 
 
 @define(eq=False, weakref_slot=True)
@@ -101,7 +105,8 @@ class Gathering:
         self._inbox.append((sender, request))
         if isinstance(sender, Onlooker):
             if sender.waiting and isinstance(request, Sync):
-                sender.cost += _cost(request)
+                ops = request.ops
+                sender.cost += SINGLE_COST + len(ops[0].json) if len(ops) == 1 else _cost(ops)
             sender.waiting += 1
         self._wake()
 
@@ -454,9 +459,6 @@ class Gathering:
         return {"gathering": self.id, "incarnation": self.incarnation}
 
 
-def _cost(sync: Sync) -> int:
-    """Return what a sync in the inbox takes in memory, about."""
-    ops = sync.ops
-    if len(ops) == 1:
-        return MESSAGE_COST + OP_OVERHEAD + len(ops[0].json)
+def _cost(ops: Iterable[Op]) -> int:
+    """Return what a sync of these in the inbox takes in memory, about."""
     return MESSAGE_COST + sum(OP_OVERHEAD + len(op.json) for op in ops)

@@ -225,7 +225,8 @@ class Requests:
             raise Forbidden("observers may not submit ops")
         if len(sync.ops) > self.max_ops:
             raise TooBig(f"a sync has at most {self.max_ops} ops, not {len(sync.ops)}")
-        key = (sender.scope, sync.id)
+        scope = sender.scope
+        key = (scope, sync.id)
         try:
             record = log.syncs.find(key)
         except LookupNeeded:
@@ -243,7 +244,8 @@ class Requests:
         seq = log.seq
         base = seq if sender.at_end else sync.base
         if base < seq:
-            if sender.number and log.is_own_since(base, sender.scope):
+            # All that came since may be its own, sent before this one.
+            if scope == log.author and base + 1 >= log.author_from and sender.number:
                 base = seq
         elif base > seq:
             log.check_seq(base, "base")
@@ -259,7 +261,12 @@ class Requests:
         seqs = range(seq + 1, log.seq + 1)
         answer = Synced(sync.id, tuple(seqs)) if ops is sync.ops else _synced(sync, seqs, ops)
         # No closure: each variable of one costs every sync.
-        self._defer(sender, sync.id, partial(self._synced, sender, answer, seqs), keep=True)
+        if isinstance(sender, Onlooker):
+            effect = partial(gathering.delivery.synced, sender, seqs, answer)
+        else:
+            effect = partial(self._answered, sender, answer)
+        # It isn't durable yet, so it's never answered at once.
+        self._deferred.append(Deferred(sender, sync.id, effect, True))
         return True
 
     def _repeat(self, sender: Sender, sync: Sync, record: SyncRecord) -> None:
@@ -273,17 +280,15 @@ class Requests:
         if seqs.start >= log.tail_start:
             logged = log.slice(seqs.start - 1, seqs.stop - 1, WHOLE, most=len(seqs))
             answer = _synced(sync, seqs, tuple(one.op for one in logged))
-        if isinstance(sender, Onlooker) and seqs.stop - 1 <= sender.joined_at:
-            # It is given them as ops, so that this answer stands for none of them.
-            self._defer(sender, sync.id, lambda _: sender.answer(answer), keep=True)
-        else:
-            self._defer(sender, sync.id, partial(self._synced, sender, answer, seqs), keep=True)
+        effect = partial(self._answered, sender, answer)
+        # What was logged before it joined it is given as ops: this answer stands for none of them.
+        if isinstance(sender, Onlooker) and seqs.stop - 1 > sender.joined_at:
+            effect = partial(self.gathering.delivery.synced, sender, seqs, answer)
+        self._defer(sender, sync.id, effect, keep=True)
 
-    def _synced(self, sender: Sender, synced: Synced, seqs: range, now: float) -> None:
-        if isinstance(sender, Onlooker) and sender.attached:
-            self.gathering.delivery.synced(sender, seqs, synced, now)
-        else:
-            sender.answer(synced)
+    @staticmethod
+    def _answered(sender: Sender, answer: ServerMessage, now: float) -> None:
+        sender.answer(answer)
 
     def _conflict(self, sender: Sender, sync: Sync, base: int, conflict: OpConflict) -> None:
         if isinstance(sender, Caller):

@@ -71,9 +71,9 @@ class OpLog:
     """For each op in the tail the number of the onlooker that submitted it."""
     _before: str | None = ""
     """The epoch of the op before the tail; None where only the store knows."""
-    _author: str | None = None
-    """The scope that submitted the last ops of the log: all from `_author_from` on."""
-    _author_from: int = 1
+    author: str | None = None
+    """The scope that submitted the last ops of the log: all from `author_from` on."""
+    author_from: int = 1
     _uncommitted_syncs: list[SyncRecord] = field(factory=list)
 
     def __attrs_post_init__(self) -> None:
@@ -88,12 +88,12 @@ class OpLog:
         self._before = None if self._tail else restored.epoch
         self.added = sum(len(logged.op.json) + OP_OVERHEAD for logged in self._tail)
         self.trim()
-        self._author_from = self.seq + 1
+        self.author_from = self.seq + 1
         for record in reversed(restored.recent):
-            if self._author not in (None, record.scope):
+            if self.author not in (None, record.scope):
                 break
-            self._author = record.scope
-            self._author_from = record.first_seq
+            self.author = record.scope
+            self.author_from = record.first_seq
 
     @property
     def tail_start(self) -> int:
@@ -106,10 +106,6 @@ class OpLog:
         if start <= seq <= self.seq:
             return self._tail[seq - start].epoch
         return self._before if seq == start - 1 else None
-
-    def is_own_since(self, base: int, scope: str) -> bool:
-        """Whether all ops after `base` came from syncs of `scope`."""
-        return base == self.seq or (scope == self._author and base + 1 >= self._author_from)
 
     @property
     def since_snapshot(self) -> int:
@@ -146,8 +142,8 @@ class OpLog:
             count += 1
         self.seq += count
         self.added += size + count * OP_OVERHEAD
-        if self._author != key[0]:
-            self._author, self._author_from = key[0], first
+        if self.author != key[0]:
+            self.author, self.author_from = key[0], first
         record = SyncRecord(key[0], key[1], first, count, mark)
         self.syncs.add(key, record)
         self._uncommitted_syncs.append(record)
