@@ -26,7 +26,7 @@ from squire_gatherings.values.errors import (
     StoreUnavailable,
 )
 from squire_gatherings.values.ids import new_incarnation_id
-from squire_gatherings.values.messages import Dispersed, ServerMessage, Sync
+from squire_gatherings.values.messages import ClientMessage, Dispersed, ServerMessage, Sync
 from squire_gatherings.values.numbers import GatheringNumbers
 from squire_gatherings.values.op import Op
 from squire_gatherings.values.settings import HallSettings
@@ -98,17 +98,22 @@ class Gathering:
 
     # Going in: none of these waits, and each may find the gathering ended.
 
-    def put(self, sender: Sender, request: Request) -> None:
-        """Put a message into the inbox; raises `GatheringDispersed` past the end."""
+    def put(self, sender: Caller, request: Request) -> None:
+        """Put a request into the inbox; raises `GatheringDispersed` past the end."""
         if not self.accepting:
             raise GatheringDispersed(f"gathering {self.id} has dispersed")
         self._inbox.append((sender, request))
-        if isinstance(sender, Onlooker):
-            if sender.waiting and isinstance(request, Sync):
-                ops = request.ops
-                sender.cost += SINGLE_COST + len(ops[0].json) if len(ops) == 1 else _cost(ops)
-            sender.waiting += 1
         self._wake()
+
+    def put_from(self, onlooker: Onlooker, message: ClientMessage) -> None:
+        """Put a message of an onlooker into the inbox, which it must be able to take."""
+        if onlooker.waiting and isinstance(message, Sync):
+            ops = message.ops
+            onlooker.cost += SINGLE_COST + len(ops[0].json) if len(ops) == 1 else _cost(ops)
+        onlooker.waiting += 1
+        self._inbox.append((onlooker, message))
+        if self._sleeper is not None:
+            self._wake()
 
     async def ask(self, caller: Caller, request: Request) -> ServerMessage:
         """Put a request into the inbox, and wait for its answer, which comes whatever happens.

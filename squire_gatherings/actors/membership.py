@@ -65,7 +65,7 @@ class Membership:
             onlooker.waiting >= settings.inbox_limit or onlooker.cost >= settings.inbox_bytes
         ):
             raise trio.WouldBlock
-        gathering.put(onlooker, message)
+        gathering.put_from(onlooker, message)
 
     async def deliver(self, message: ClientMessage) -> None:
         """Put a message into the inbox; wait while too many of this onlooker's are there.

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -87,13 +86,15 @@ Request = ClientMessage | JoinRequest
 
 
 class Deferred(msgspec.Struct, eq=False):
-    """An answer that waits for the commit."""
+    """An answer that waits for the commit, or a function that gives it."""
 
     sender: Sender
     request_id: str | None
-    effect: Callable[[float], None]
+    effect: Callable[[float], None] | Synced
     keep: bool
     """Whether it still comes when the commit fails at first and succeeds later."""
+    seqs: range = range(0)
+    """Of the answer to a sync."""
     failed: bool = False
 
 
@@ -142,8 +143,15 @@ class Requests:
         """Everything is durable: give the answers that waited, in order."""
         self.trouble = None
         deferred, self._deferred = self._deferred, []
+        synced = self.gathering.delivery.synced
         for one in deferred:
-            one.effect(now)
+            effect, sender = one.effect, one.sender
+            if not isinstance(effect, Synced):
+                effect(now)
+            elif isinstance(sender, Onlooker):
+                synced(sender, one.seqs, effect, now)
+            else:
+                sender.answer(effect)
 
     def postpone(self, error: StoreUnavailable) -> None:
         """The commit failed: say so to whoever waits. What they submitted is kept."""
@@ -260,13 +268,8 @@ class Requests:
         log.add(ops, key=key, mark=mark, by=by, origin=sender.number)
         seqs = range(seq + 1, log.seq + 1)
         answer = Synced(sync.id, tuple(seqs)) if ops is sync.ops else _synced(sync, seqs, ops)
-        # No closure: each variable of one costs every sync.
-        if isinstance(sender, Onlooker):
-            effect = partial(gathering.delivery.synced, sender, seqs, answer)
-        else:
-            effect = partial(self._answered, sender, answer)
         # It isn't durable yet, so it's never answered at once.
-        self._deferred.append(Deferred(sender, sync.id, effect, True))
+        self._deferred.append(Deferred(sender, sync.id, answer, True, seqs))
         return True
 
     def _repeat(self, sender: Sender, sync: Sync, record: SyncRecord) -> None:
@@ -280,15 +283,15 @@ class Requests:
         if seqs.start >= log.tail_start:
             logged = log.slice(seqs.start - 1, seqs.stop - 1, WHOLE, most=len(seqs))
             answer = _synced(sync, seqs, tuple(one.op for one in logged))
-        effect = partial(self._answered, sender, answer)
-        # What was logged before it joined it is given as ops: this answer stands for none of them.
-        if isinstance(sender, Onlooker) and seqs.stop - 1 > sender.joined_at:
-            effect = partial(self.gathering.delivery.synced, sender, seqs, answer)
-        self._defer(sender, sync.id, effect, keep=True)
 
-    @staticmethod
-    def _answered(sender: Sender, answer: ServerMessage, now: float) -> None:
-        sender.answer(answer)
+        def give(now: float) -> None:
+            # What was logged before it joined it is given as ops: this stands for none of them.
+            if isinstance(sender, Onlooker) and seqs.stop - 1 > sender.joined_at:
+                self.gathering.delivery.synced(sender, seqs, answer, now)
+            else:
+                sender.answer(answer)
+
+        self._defer(sender, sync.id, give, keep=True)
 
     def _conflict(self, sender: Sender, sync: Sync, base: int, conflict: OpConflict) -> None:
         if isinstance(sender, Caller):

@@ -43,7 +43,7 @@ class Filter:
     secret seed: nobody outside can choose keys that meet in one block.
     """
 
-    _parts: "list[tuple[array[int], int]]" = field(factory=list)
+    parts: "list[tuple[array[int], int]]" = field(factory=list)
     """The blocks, and the mask that makes a hash an index of theirs."""
     _room: int = 0
     """How many keys the last part still takes."""
@@ -53,7 +53,7 @@ class Filter:
         if not self._room:
             self._grow()
         self._room -= 1
-        blocks, mask = self._parts[-1]
+        blocks, mask = self.parts[-1]
         number = hash(key)
         blocks[number & mask] |= _PATTERNS[number >> 32 & 4095]
 
@@ -61,14 +61,14 @@ class Filter:
         number = hash(key)
         # By the upper half of the hash: the lower half chooses the block.
         bits = _PATTERNS[number >> 32 & 4095]
-        for blocks, mask in self._parts:  # noqa: SIM110 (a generator would take twice as long)
+        for blocks, mask in self.parts:  # noqa: SIM110 (a generator would take twice as long)
             if blocks[number & mask] & bits == bits:
                 return True
         return False
 
     def _grow(self) -> None:
-        size = _GROWTH * len(self._parts[-1][0]) if self._parts else _FIRST_BLOCKS
-        self._parts.append((array("Q", bytes(8 * size)), size - 1))
+        size = _GROWTH * len(self.parts[-1][0]) if self.parts else _FIRST_BLOCKS
+        self.parts.append((array("Q", bytes(8 * size)), size - 1))
         self._room = size * _KEYS_IN_A_BLOCK
 
 
@@ -98,8 +98,15 @@ class SyncIds:
         Raises `LookupNeeded` where only the store can tell.
         """
         seen = self._seen
-        if not self._has_older and seen is not None and key not in seen:
-            return None
+        if seen is not None and not self._has_older:
+            # As `key not in seen`, which almost all are.
+            number = hash(key)
+            bits = _PATTERNS[number >> 32 & 4095]
+            for blocks, mask in seen.parts:
+                if blocks[number & mask] & bits == bits:
+                    break
+            else:
+                return None
         record = self._recent.get(key)
         if record is None and not self._is_new(key):
             raise LookupNeeded
