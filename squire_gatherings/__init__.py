@@ -6,6 +6,7 @@ from squire_gatherings.actors.membership import Membership
 from squire_gatherings.actors.store import Store
 from squire_gatherings.edges.clock import BootTimeClock
 from squire_gatherings.edges.stores import open_store
+from squire_gatherings.edges.ways_in import Channel, attend, attend_channel
 from squire_gatherings.edges.websocket import Server, ServerSettings, serve, serve_stream
 from squire_gatherings.embedding import open_hall
 from squire_gatherings.rules.behaviour import Behaviour, LogBehaviour, Submission
@@ -42,6 +43,7 @@ __all__ = [
     "BadSetting",
     "Behaviour",
     "BootTimeClock",
+    "Channel",
     "CloseCode",
     "Connection",
     "DispersalReason",
@@ -72,6 +74,8 @@ __all__ = [
     "Submission",
     "SyncIdReused",
     "Unauthorized",
+    "attend",
+    "attend_channel",
     "open_hall",
     "open_store",
     "serve",
