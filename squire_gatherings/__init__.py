@@ -1,9 +1,9 @@
 """Live rooms that end on time: gatherings on Trio, reached over WebSockets."""
 
 from squire_gatherings.actors.connection import Connection
-from squire_gatherings.actors.hall import Hall
+from squire_gatherings.actors.hall import Authenticate, Hall
 from squire_gatherings.actors.membership import Membership
-from squire_gatherings.actors.store import Store
+from squire_gatherings.actors.store import Outcome, Store
 from squire_gatherings.edges.clock import BootTimeClock
 from squire_gatherings.edges.stores import open_store
 from squire_gatherings.edges.ways_in import Channel, attend, attend_channel
@@ -16,38 +16,73 @@ from squire_gatherings.values.errors import (
     BadGatheringId,
     BadRequest,
     BadSetting,
+    CannotConnect,
     Forbidden,
     GatheringCrashed,
     GatheringDispersed,
     GatheringsError,
     HallClosed,
+    Left,
     LogReplaced,
     OpConflict,
     OpRejected,
+    Replaced,
     StoreConflict,
     StoreUnavailable,
     StoreUnusable,
     SyncIdReused,
+    TooBig,
     Unauthorized,
 )
-from squire_gatherings.values.identity import Identity, Role
+from squire_gatherings.values.identity import ANONYMOUS, Identity, Role
+from squire_gatherings.values.log import Append, LoggedOp, Restored, Snapshot, SyncRecord
+from squire_gatherings.values.messages import (
+    Ack,
+    ClientMessage,
+    Conflict,
+    Dispersed,
+    Error,
+    Fetch,
+    Fetched,
+    Forward,
+    ForwardBatch,
+    Join,
+    Joined,
+    Leave,
+    ServerMessage,
+    Sync,
+    Synced,
+)
 from squire_gatherings.values.numbers import GatheringNumbers, HallNumbers
 from squire_gatherings.values.op import Op
 from squire_gatherings.values.outgoing import Outgoing
 from squire_gatherings.values.settings import HallSettings
 
 __all__ = [
+    "ANONYMOUS",
+    "Ack",
+    "Append",
+    "Authenticate",
     "BadBase",
     "BadGatheringId",
     "BadRequest",
     "BadSetting",
     "Behaviour",
     "BootTimeClock",
+    "CannotConnect",
     "Channel",
+    "ClientMessage",
     "CloseCode",
+    "Conflict",
     "Connection",
     "DispersalReason",
+    "Dispersed",
+    "Error",
+    "Fetch",
+    "Fetched",
     "Forbidden",
+    "Forward",
+    "ForwardBatch",
     "GatheringCrashed",
     "GatheringDispersed",
     "GatheringNumbers",
@@ -57,22 +92,36 @@ __all__ = [
     "HallNumbers",
     "HallSettings",
     "Identity",
+    "Join",
+    "Joined",
+    "Leave",
+    "Left",
     "LogBehaviour",
     "LogReplaced",
+    "LoggedOp",
     "Membership",
     "Op",
     "OpConflict",
     "OpRejected",
+    "Outcome",
     "Outgoing",
+    "Replaced",
+    "Restored",
     "Role",
     "Server",
+    "ServerMessage",
     "ServerSettings",
+    "Snapshot",
     "Store",
     "StoreConflict",
     "StoreUnavailable",
     "StoreUnusable",
     "Submission",
+    "Sync",
     "SyncIdReused",
+    "SyncRecord",
+    "Synced",
+    "TooBig",
     "Unauthorized",
     "attend",
     "attend_channel",

@@ -1,16 +1,49 @@
 """The client library: programs that talk to gatherings import it as `squire_gatherings.client`."""
 
 from squire_gatherings.edges.client import Client, ClientSettings, Tournament, open_client
+from squire_gatherings.edges.client.address import OpenStream
+from squire_gatherings.rules.behaviour import Behaviour, LogBehaviour
 from squire_gatherings.rules.changes import Change
-from squire_gatherings.values.errors import LogReplaced
+from squire_gatherings.values.errors import (
+    BadBase,
+    BadGatheringId,
+    BadSetting,
+    CannotConnect,
+    Forbidden,
+    GatheringsError,
+    Left,
+    LogReplaced,
+    OpConflict,
+    OpRejected,
+    Replaced,
+    SyncIdReused,
+    TooBig,
+    Unauthorized,
+)
 from squire_gatherings.values.messages import Dispersed
 
 __all__ = [
+    "BadBase",
+    "BadGatheringId",
+    "BadSetting",
+    "Behaviour",
+    "CannotConnect",
     "Change",
     "Client",
     "ClientSettings",
     "Dispersed",
+    "Forbidden",
+    "GatheringsError",
+    "Left",
+    "LogBehaviour",
     "LogReplaced",
+    "OpConflict",
+    "OpRejected",
+    "OpenStream",
+    "Replaced",
+    "SyncIdReused",
+    "TooBig",
     "Tournament",
+    "Unauthorized",
     "open_client",
 ]

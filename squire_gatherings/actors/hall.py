@@ -223,7 +223,7 @@ class Hall:
         assert isinstance(fetched, Fetched)
         return fetched
 
-    async def pass_on(self, gathering_id: str, onlooker: Onlooker, sync: Sync) -> None:
+    async def _pass_on(self, gathering_id: str, onlooker: Onlooker, sync: Sync) -> None:
         """Have the living incarnation serve a sync whose own incarnation has ended."""
         await self._ask(gathering_id, sync, onlooker.identity, scope=onlooker.scope)
 

@@ -90,7 +90,7 @@ class Membership:
         if isinstance(message, Sync):
             # The connection is closed: nobody is there to hear why it failed, either.
             with contextlib.suppress(GatheringsError):
-                await self._hall.pass_on(self.gathering_id, self._onlooker, message)
+                await self._hall._pass_on(self.gathering_id, self._onlooker, message)
         await trio.lowlevel.cancel_shielded_checkpoint()
 
     def detach(self) -> None:
