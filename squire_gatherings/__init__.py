@@ -56,7 +56,7 @@ from squire_gatherings.values.messages import (
 from squire_gatherings.values.numbers import GatheringNumbers, HallNumbers
 from squire_gatherings.values.op import Op
 from squire_gatherings.values.outgoing import Outgoing
-from squire_gatherings.values.settings import HallSettings
+from squire_gatherings.values.settings import HallOptions, HallSettings
 
 __all__ = [
     "ANONYMOUS",
@@ -90,6 +90,7 @@ __all__ = [
     "Hall",
     "HallClosed",
     "HallNumbers",
+    "HallOptions",
     "HallSettings",
     "Identity",
     "Join",

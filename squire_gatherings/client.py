@@ -2,6 +2,7 @@
 
 from squire_gatherings.edges.client import Client, ClientSettings, Tournament, open_client
 from squire_gatherings.edges.client.address import OpenStream
+from squire_gatherings.edges.client.settings import ClientOptions
 from squire_gatherings.rules.behaviour import Behaviour, LogBehaviour
 from squire_gatherings.rules.changes import Change
 from squire_gatherings.values.errors import (
@@ -30,6 +31,7 @@ __all__ = [
     "CannotConnect",
     "Change",
     "Client",
+    "ClientOptions",
     "ClientSettings",
     "Dispersed",
     "Forbidden",

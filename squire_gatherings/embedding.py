@@ -2,13 +2,14 @@
 
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
-from typing import Any
+from typing import Unpack
 
 from squire_gatherings.actors.hall import Authenticate, Hall, admit_everybody
 from squire_gatherings.actors.hall import open_hall as open_hall_with
 from squire_gatherings.actors.store import Store
 from squire_gatherings.edges.stores import open_store
 from squire_gatherings.rules.behaviour import Behaviour, LogBehaviour
+from squire_gatherings.values.settings import HallOptions
 
 
 @asynccontextmanager
@@ -17,7 +18,7 @@ async def open_hall(
     store: Store | str = "memory:",
     behaviour: Callable[[], Behaviour] = LogBehaviour,
     authenticate: Authenticate = admit_everybody,
-    **settings: Any,
+    **settings: Unpack[HallOptions],
 ) -> AsyncIterator[Hall]:
     """Open a hall, and its store if that is given as a URL (see `open_store`).
 

@@ -83,3 +83,14 @@ def test_everything_is_said_once_and_is_there() -> None:
         assert sorted(face.__all__) == sorted(set(face.__all__))
         for name in face.__all__:
             assert hasattr(face, name)
+
+
+@pytest.mark.parametrize(
+    ("options", "settings"),
+    [
+        (squire_gatherings.HallOptions, squire_gatherings.HallSettings),
+        (squire_gatherings.client.ClientOptions, squire_gatherings.client.ClientSettings),
+    ],
+)
+def test_options_are_the_settings(options: type, settings: type) -> None:
+    assert typing.get_type_hints(options) == typing.get_type_hints(settings)

@@ -6,7 +6,7 @@ import weakref
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import asynccontextmanager
-from typing import Any
+from typing import Any, Unpack
 
 import trio
 from attrs import define, evolve, field
@@ -50,7 +50,7 @@ from squire_gatherings.values.messages import (
 from squire_gatherings.values.numbers import GatheringNumbers, HallNumbers
 from squire_gatherings.values.op import Op
 from squire_gatherings.values.outgoing import Outgoing
-from squire_gatherings.values.settings import HallSettings
+from squire_gatherings.values.settings import HallOptions, HallSettings
 from squire_gatherings.values.text import check_text
 
 _log = logging.getLogger(__name__)
@@ -449,7 +449,7 @@ async def open_hall(
     behaviour: Callable[[], Behaviour] = LogBehaviour,
     authenticate: Authenticate = admit_everybody,
     settings: HallSettings | None = None,
-    **changes: Any,
+    **changes: Unpack[HallOptions],
 ) -> AsyncIterator[Hall]:
     """Open a hall; every field of `HallSettings` is a keyword argument as well.
 

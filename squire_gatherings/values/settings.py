@@ -4,7 +4,7 @@ Times are in seconds and sizes in bytes; None switches a limit off.
 """
 
 import math
-from typing import Any
+from typing import Any, TypedDict
 
 import attrs
 from attrs import field, frozen
@@ -87,3 +87,22 @@ class HallSettings:
 
     max_ops: int = field(default=1000, validator=count)
     """How many ops a sync may have."""
+
+
+class HallOptions(TypedDict, total=False):
+    """The fields of `HallSettings` as keyword arguments, so that a misspelt one is a type error."""
+
+    idle_timeout: float
+    empty_timeout: float | None
+    close_grace: float
+    retry_interval: float
+    retry_limit: float
+    commit_retry_interval: float
+    batch_bytes: int
+    tail_bytes: int
+    recent_syncs: int
+    snapshot_every: int
+    snapshot_bytes: int
+    inbox_limit: int
+    inbox_bytes: int
+    max_ops: int

@@ -5,7 +5,7 @@ import ssl
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from functools import partial
-from typing import Any
+from typing import Unpack
 
 import attrs
 import trio
@@ -16,7 +16,7 @@ from squire_gatherings.edges.client.address import Address, OpenStream, parse_ad
 from squire_gatherings.edges.client.exchange import Exchange
 from squire_gatherings.edges.client.incoming import MAX_SEQ
 from squire_gatherings.edges.client.session import Session, Token, check_token
-from squire_gatherings.edges.client.settings import ClientSettings
+from squire_gatherings.edges.client.settings import ClientOptions, ClientSettings
 from squire_gatherings.edges.client.tournament import Tournament, check_message_id
 from squire_gatherings.rules.behaviour import Behaviour, LogBehaviour
 from squire_gatherings.rules.changes import Changes
@@ -105,7 +105,7 @@ async def open_client(
     token: Token = None,
     ssl_context: ssl.SSLContext | None = None,
     open_stream: OpenStream | None = None,
-    **settings: Any,
+    **settings: Unpack[ClientOptions],
 ) -> AsyncIterator[Client]:
     """Make a client of the server at `url`: `ws://HOST:PORT`, or `wss://HOST:PORT` for TLS.
 

@@ -1,5 +1,7 @@
 """Settings of the client. Times are in seconds, sizes in bytes."""
 
+from typing import TypedDict
+
 import attrs
 from attrs import field, frozen
 
@@ -46,3 +48,19 @@ class ClientSettings:
 
     max_changes: int = field(default=16 * 1024 * 1024, validator=count)
     """How many bytes of changes wait for whoever iterates; more are fetched again later."""
+
+
+class ClientOptions(TypedDict, total=False):
+    """The fields of `ClientSettings` as keyword arguments: a misspelt one is a type error."""
+
+    connect_timeout: float
+    first_pause: float
+    max_pause: float
+    join_patience: float
+    patience: float | None
+    ping_interval: float
+    ack_delay: float
+    repeat_interval: float
+    close_timeout: float
+    max_message_size: int
+    max_changes: int
