@@ -10,6 +10,13 @@ from squire_gatherings.values.messages import Dispersed
 from squire_gatherings.values.outgoing import Outgoing
 
 
+def say_goodbye(onlooker: Onlooker, notice: Dispersed) -> None:
+    """Send `notice` and a close frame to one who comes too late to be among the onlookers."""
+    reason = DispersalReason(notice.reason)
+    onlooker.send(Outgoing(notice))
+    onlooker.close(reason.close_code, reason)
+
+
 async def give_notice(
     onlookers: Iterable[Onlooker], notice: Dispersed, reason: DispersalReason, grace: float
 ) -> None:

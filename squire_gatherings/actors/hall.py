@@ -12,6 +12,7 @@ import trio
 from attrs import define, evolve, field
 
 from squire_gatherings.actors.connection import Connection
+from squire_gatherings.actors.dispersal import say_goodbye
 from squire_gatherings.actors.gathering import Gathering
 from squire_gatherings.actors.lives import Endings, Life
 from squire_gatherings.actors.membership import Membership
@@ -40,6 +41,7 @@ from squire_gatherings.values.ids import (
 )
 from squire_gatherings.values.log import LoggedOp
 from squire_gatherings.values.messages import (
+    Dispersed,
     Fetch,
     Fetched,
     Joined,
@@ -49,7 +51,6 @@ from squire_gatherings.values.messages import (
 )
 from squire_gatherings.values.numbers import GatheringNumbers, HallNumbers
 from squire_gatherings.values.op import Op
-from squire_gatherings.values.outgoing import Outgoing
 from squire_gatherings.values.settings import HallOptions, HallSettings
 from squire_gatherings.values.text import check_text
 
@@ -135,7 +136,12 @@ class Hall:
         try:
             while True:
                 if resume is not None:
-                    await self._check_resumable(gathering_id, connection, resume, since)
+                    notice = await self._missed_notice(gathering_id, resume, since)
+                    if notice is not None:
+                        window = DeliveryWindow(settings.retry_interval, settings.retry_limit, 0)
+                        guest = Onlooker(0, connection, identity, client, scope, window)
+                        say_goodbye(guest, notice)
+                        raise GatheringDispersed(f"gathering {gathering_id} has dispersed")
                 gathering = await self._find(gathering_id)
                 page = await self._page(gathering, since, epoch) if wants_past else ()
                 window = DeliveryWindow(settings.retry_interval, settings.retry_limit, 0)
@@ -360,22 +366,17 @@ class Hall:
         if life is not None:
             life.gathering.visited(counted=counted)
 
-    async def _check_resumable(
-        self, gathering_id: str, connection: Connection, resume: str, since: int | None
-    ) -> None:
-        """Tell a client that returns to an incarnation that has ended, and raise."""
+    async def _missed_notice(
+        self, gathering_id: str, resume: str, since: int | None
+    ) -> Dispersed | None:
+        """Return what a client missed that returns to an incarnation that has ended."""
         life = self._lives.get(gathering_id)
         if life is not None and life.opened and not life.gathering.accepting:
             await life.wait_gone()
             life = self._lives.get(gathering_id)
         if life is not None or self._closed:
-            return
-        notice = self._endings.notice_of(gathering_id, resume, since)
-        if notice is not None:
-            reason = DispersalReason(notice.reason)
-            connection.send(Outgoing(notice))
-            connection.close(reason.close_code, reason)
-            raise GatheringDispersed(f"gathering {gathering_id} has dispersed")
+            return None
+        return self._endings.notice_of(gathering_id, resume, since)
 
     async def _page(
         self, gathering: Gathering, since: int | None, epoch: str | None

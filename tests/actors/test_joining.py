@@ -27,6 +27,7 @@ from squire_gatherings.values.identity import Identity
 from squire_gatherings.values.log import Append, LoggedOp
 from squire_gatherings.values.messages import Dispersed, Error, Fetched, Joined, Sync, Synced
 from squire_gatherings.values.op import Op
+from squire_gatherings.values.outgoing import Outgoing
 from tests.support import Fragile, Recorder, Sum
 
 ROOM = "friday-night"
@@ -430,3 +431,24 @@ async def test_who_wants_nothing_of_what_was_is_sent_nothing_of_it(
         # With `since` it is as ever.
         _, _, answer = await joined(hall, tail=True, since=5)
         assert isinstance(answer.ops, tuple) or isinstance(answer.snapshot, msgspec.Raw)
+
+
+class Broken(Recorder):
+    """A connection of an embedder that raises whatever it is asked."""
+
+    def send(self, outgoing: Outgoing) -> None:
+        raise OSError("broken")
+
+    def close(self, code: CloseCode, reason: str) -> None:
+        raise OSError("broken")
+
+
+async def test_who_comes_back_on_a_broken_connection_is_told_all_the_same(
+    autojump_clock: MockClock,
+) -> None:
+    async with open_hall(store=MemoryStore()) as hall:
+        _, _, answer = await joined(hall)
+        assert await hall.disperse(ROOM)
+        with pytest.raises(GatheringDispersed):
+            await hall.join(ROOM, Broken(), since=0, resume=answer.incarnation)
+        assert hall.gatherings() == ()

@@ -7,6 +7,7 @@ import trio
 from squire_gatherings.actors.hall import Hall
 from squire_gatherings.actors.membership import Membership
 from squire_gatherings.edges.codecs import Codec, Incoming
+from squire_gatherings.edges.refusals import close_code_of
 from squire_gatherings.edges.websocket.inbound import (
     TURN,
     ClosedByClient,
@@ -20,16 +21,7 @@ from squire_gatherings.edges.websocket.silence import Due, Silence
 from squire_gatherings.edges.websocket.sources import Source
 from squire_gatherings.edges.websocket.way_out import WayOut
 from squire_gatherings.values.endings import CloseCode
-from squire_gatherings.values.errors import (
-    GatheringCrashed,
-    GatheringDispersed,
-    GatheringsError,
-    HallClosed,
-    LogReplaced,
-    Replaced,
-    StoreUnavailable,
-    Unauthorized,
-)
+from squire_gatherings.values.errors import GatheringDispersed, GatheringsError
 from squire_gatherings.values.messages import ClientMessage, Join
 
 EARLY_SIZE = 64 * 1024
@@ -170,7 +162,7 @@ class WebSocketConnection(WayOut):
                 # The hall has said so, and closed.
                 self._inbound.deaf = True
             elif failure is not None:
-                self._fail(failure.code, str(failure), _close_code(failure))
+                self._fail(failure.code, str(failure), close_code_of(failure))
             self._held_up = False
         elif message is not None:
             self._fail("join_first", "the first message is join", CloseCode.PROTOCOL_ERROR)
@@ -407,20 +399,3 @@ class WebSocketConnection(WayOut):
 
 def _until_the_end(data: bytes) -> bool:
     return bool(data)
-
-
-def _close_code(error: GatheringsError) -> CloseCode:
-    """Return with which code a connection is closed whose join failed."""
-    if isinstance(error, Unauthorized):
-        return CloseCode.UNAUTHORIZED
-    if isinstance(error, Replaced):
-        return CloseCode.REPLACED
-    if isinstance(error, LogReplaced):
-        return CloseCode.LOG_REPLACED
-    if isinstance(error, HallClosed):
-        return CloseCode.GOING_AWAY
-    if isinstance(error, GatheringCrashed):
-        return CloseCode.CRASHED
-    if isinstance(error, StoreUnavailable):
-        return CloseCode.TRY_AGAIN_LATER
-    return CloseCode.PROTOCOL_ERROR
