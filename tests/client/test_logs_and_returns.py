@@ -1,0 +1,95 @@
+"""The client and the hall together: logs that were replaced, and coming back by itself."""
+
+from typing import Any
+
+import pytest
+import trio
+from trio.testing import MockClock
+
+from squire_gatherings import LogReplaced, open_hall
+from squire_gatherings.client import Tournament
+from squire_gatherings.edges.stores import MemoryStore
+from tests.client.world import ROOM, a_world, until
+from tests.support import Sum
+
+
+async def arrive(tournament: Tournament, seq: int) -> None:
+    await until(lambda: tournament.seq >= seq, lambda: tournament._session.exchange.news)
+
+
+@pytest.mark.parametrize("grown", [1, 3, 5])
+@pytest.mark.parametrize("behaviour", [None, Sum])
+async def test_a_log_that_was_replaced_is_told_once_and_begun_again(
+    behaviour: Any, grown: int, autojump_clock: MockClock
+) -> None:
+    how: dict[str, Any] = {} if behaviour is None else {"behaviour": behaviour}
+    async with a_world(store=MemoryStore(), **how) as (world, client):
+        first = world.hall
+        assert first is not None
+        for number in range(3):
+            await first.submit(ROOM, [{"add": number}])
+        async with client.join(ROOM, behaviour=behaviour, since=0) as tournament:
+            before = [await anext(tournament) for _ in range(3)]
+            assert [change.op["add"] for change in before] == [0, 1, 2]
+            async with open_hall(store=MemoryStore(), **how) as second:
+                for number in range(grown):
+                    await second.submit(ROOM, [{"add": 100 + number}])
+                world.hall = second
+                await first.close()
+                with pytest.raises(LogReplaced):
+                    await anext(tournament)
+                after = [await anext(tournament) for _ in range(grown)]
+                assert [change.seq for change in after] == list(range(1, grown + 1))
+                assert [change.op["add"] for change in after] == [100 + n for n in range(grown)]
+                if behaviour is not None:
+                    assert tournament.snapshot() == {"total": sum(100 + n for n in range(grown))}
+                assert await tournament.submit({"add": 7}) == grown + 1
+
+
+async def test_a_client_that_is_cut_keeps_nothing_alive(autojump_clock: MockClock) -> None:
+    async with a_world(idle_timeout=100.0) as (world, client), client.join(ROOM) as tournament:
+        assert world.hall is not None
+        await tournament.submit({"n": 1})
+        start = trio.current_time()
+        for _ in range(12):
+            await trio.sleep(7)
+            world.cut()
+        # The loop ends as if it had been there.
+        assert [change async for change in tournament] == []
+        assert tournament.dispersed is not None
+        assert tournament.dispersed.reason == "idle"
+        assert trio.current_time() == start + 100
+
+
+async def test_a_client_that_missed_the_end_wakes_nothing(autojump_clock: MockClock) -> None:
+    async with a_world(idle_timeout=100.0) as (world, client), client.join(ROOM) as tournament:
+        hall = world.hall
+        assert hall is not None
+        await tournament.submit({"n": 1})
+        await trio.sleep(50)
+        world.hall = None
+        world.cut()
+        await trio.sleep(200)
+        assert hall.gatherings() == ()
+        world.hall = hall
+        assert [change async for change in tournament] == []
+        assert tournament.is_asleep
+        assert hall.gatherings() == ()
+        assert hall.snapshot().opened == 1
+        # With something to do it wakes it.
+        assert await tournament.submit({"n": 2}) == 2
+
+
+async def test_what_it_asked_for_is_asked_again_after_the_end(autojump_clock: MockClock) -> None:
+    async with a_world(idle_timeout=100.0) as (world, client), client.join(ROOM) as tournament:
+        hall = world.hall
+        assert hall is not None
+        await trio.sleep(50)
+        world.hall = None
+        world.cut()
+        await trio.sleep(1)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(tournament.submit, {"n": 1})
+            await trio.sleep(200)
+            world.hall = hall
+        assert (await hall.fetch(ROOM)).seq == 1
