@@ -6,9 +6,11 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from sys import intern
+from unittest.mock import patch
 
 from squire_gatherings.actors.store import Append, LoggedOp, Snapshot, Store, SyncRecord
 from squire_gatherings.edges.stores import SqliteStore, open_sqlite_store
+from squire_gatherings.edges.stores.sqlite_place import Place
 from squire_gatherings.values.errors import StoreConflict
 from squire_gatherings.values.op import Op
 
@@ -84,10 +86,11 @@ def crashed_copy(path: Path) -> Path:
 
 @asynccontextmanager
 async def another_writer(path: Path) -> AsyncIterator[SqliteStore]:
-    """Open the file of an open store, whose lock somebody has taken away."""
+    """Open the file of an open store, whose locks somebody has taken away."""
     beside(path, "-lock").unlink()
-    async with open_sqlite_store(path) as store:
-        yield store
+    with patch.object(Place, "hold", lambda _: None):
+        async with open_sqlite_store(path) as store:
+            yield store
 
 
 async def fold_a_piece(store: SqliteStore) -> bool:

@@ -4,6 +4,7 @@ import logging
 import os
 import sqlite3
 import stat
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from attrs import frozen
 
 from squire_gatherings.actors.store import Append, Outcome
 from squire_gatherings.edges.stores import open_sqlite_store
+from squire_gatherings.edges.stores.sqlite_backup import back_up
 from squire_gatherings.edges.stores.sqlite_journal import Journal
 from squire_gatherings.values.errors import GatheringsError, StoreUnavailable
 from tests.stores.appends import an_append, beside, crashed_copy
@@ -196,8 +198,110 @@ async def test_a_moved_file_takes_its_write_ahead_log_along(files: Files) -> Non
             await store.append(an_append("a", 2))
         # Whatever is put in its place doesn't meet a log that isn't its own.
         assert beside(files.real, "-wal").stat().st_size == 0
-        async with open_sqlite_store(files.aside) as other:
+        async with open_sqlite_store(crashed_copy(files.aside)) as other:
             assert (await other.load("a", recent_syncs=9)).seq >= 1
+
+
+async def test_a_moved_file_is_not_shared_with_who_may_get_it_back(files: Files) -> None:
+    async with open_sqlite_store(files.real) as store:
+        await store.append(an_append("a", 1))
+        files.real.rename(files.aside)
+        with pytest.raises(StoreUnavailable, match="in use"):
+            async with open_sqlite_store(files.aside):
+                pytest.fail("two servers on one file")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere flock and fcntl may be one")
+@pytest.mark.parametrize("how", ["a hard link", "the lock is deleted"])
+async def test_one_store_for_each_file_whatever_its_name(files: Files, how: str) -> None:
+    other = files.aside if how == "a hard link" else files.real
+    async with open_sqlite_store(files.real) as store:
+        if how == "a hard link":
+            files.aside.hardlink_to(files.real)
+        else:
+            beside(files.real, "-lock").unlink()
+        with pytest.raises(StoreUnavailable, match="in use by another process"):
+            async with open_sqlite_store(other):
+                pytest.fail("two servers on one file")
+        await store.append(an_append("a", 1))
+    async with open_sqlite_store(other) as store:
+        assert (await store.load("a", recent_syncs=9)).seq == 1
+
+
+def _overwrite(target: Path, content: bytes) -> None:
+    """As `cp` does: the file stays the same one."""
+    with target.open("r+b") as file:
+        file.truncate()
+        file.write(content)
+
+
+@pytest.mark.parametrize("how", ["a backup", "an older copy", "nothing"])
+@pytest.mark.parametrize("noticed", ["at a commit", "at a read", "at the end"])
+async def test_a_file_that_is_overwritten_is_not_mixed_with_what_it_was(
+    files: Files, how: str, noticed: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with open_sqlite_store(files.real) as store:
+        for n in range(1, 30):
+            await store.append(an_append("a", n, mark="x" * 5000))
+    old = files.real.read_bytes()
+    if how == "a backup":
+        back_up(files.real, files.aside, lambda *_: None)
+        old = files.aside.read_bytes()
+    elif how == "nothing":
+        old = b""
+    async with open_sqlite_store(files.real, journal_bytes=20_000) as store:
+        for n in range(30, 60):
+            await store.append(an_append("a", n, mark="x" * 5000))
+        await store.load("a", recent_syncs=9)
+        with sqlite3.connect(files.real) as database:
+            database.execute("PRAGMA wal_checkpoint(PASSIVE)")
+        database.close()
+        await store.append(an_append("a", 60))
+        _overwrite(files.real, old)
+        for _ in range(3):
+            if noticed == "at a commit":
+                with pytest.raises(StoreUnavailable, match="overwritten by somebody else: restart"):
+                    await store.append(an_append("a", 61))
+            if noticed == "at a read":
+                with pytest.raises(StoreUnavailable, match="overwritten by somebody else: restart"):
+                    await store.load("a", recent_syncs=9)
+    if noticed != "at the end":
+        assert [record.levelname for record in caplog.records] == ["ERROR"]
+    async with open_sqlite_store(files.real) as store:
+        assert (await store.load("a", recent_syncs=9)).seq == (29 if old else 0)
+        await store.append(an_append("a", 30 if old else 1))
+    with sqlite3.connect(files.real) as database:
+        assert database.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
+    database.close()
+
+
+async def test_a_write_ahead_log_that_is_emptied_is_no_place_for_acknowledged_ops(
+    files: Files,
+) -> None:
+    async with open_sqlite_store(files.real) as store:
+        await store.append(an_append("a", 1))
+    async with open_sqlite_store(files.real) as store:
+        for n in range(2, 20):
+            await store.append(an_append("a", n))
+        _overwrite(beside(files.real, "-wal"), b"")
+        for _ in range(3):
+            with pytest.raises(StoreUnavailable, match="write-ahead log was overwritten"):
+                await store.append(an_append("a", 20))
+    async with open_sqlite_store(files.real) as store:
+        assert (await store.load("a", recent_syncs=9)).seq == 1
+
+
+async def test_who_else_empties_the_write_ahead_log_into_the_file_is_no_trouble(
+    files: Files,
+) -> None:
+    async with open_sqlite_store(files.real) as store:
+        for n in range(1, 9):
+            await store.append(an_append("a", n))
+            with sqlite3.connect(files.real) as database:
+                database.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+                database.execute("VACUUM")
+            database.close()
+        assert (await store.load("a", recent_syncs=9)).seq == 8
 
 
 async def test_one_store_for_each_file(files: Files) -> None:

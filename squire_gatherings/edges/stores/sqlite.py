@@ -172,6 +172,10 @@ def _taken(path: Path) -> Iterator[Place]:
     place = Place.find(path)
     try:
         with locked(place.path):
-            yield place
+            try:
+                place.hold()
+                yield place
+            finally:
+                place.let_go()
     finally:
         place.leave()

@@ -132,7 +132,7 @@ class Database:
         return connection
 
     def _finish(self, last: Iterable[Callable[[sqlite3.Connection], object]]) -> None:
-        if self._connection is not None:
+        if self._connection is not None and not self.place.give_up():
             for function in last:
                 with suppress(sqlite3.Error):
                     function(self._connection)
