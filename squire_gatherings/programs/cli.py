@@ -11,6 +11,7 @@ from squire_gatherings.programs.failures import exit_code_of
 from squire_gatherings.programs.forget import forget
 from squire_gatherings.programs.load.command import load
 from squire_gatherings.programs.serve import serve
+from squire_gatherings.programs.streams import open_what_is_closed
 from squire_gatherings.programs.submit import submit
 from squire_gatherings.programs.watch import watch
 
@@ -84,6 +85,7 @@ cli.add_command(show_help)
 
 def main() -> None:
     """Run the command line; what is wrong is said in one line, with exit code 2."""
+    open_what_is_closed()
     try:
         code = cli.main(prog_name="squire-gatherings", standalone_mode=False) or 0
         sys.stdout.flush()

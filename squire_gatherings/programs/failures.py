@@ -1,12 +1,14 @@
 """Failures: what a person at the command line is told of what went wrong, and the exit code."""
 
-import os
+import errno
 import sys
 from collections.abc import Iterator
+from contextlib import suppress
 
 import click
 
 from squire_gatherings.programs.serve import CannotListen
+from squire_gatherings.programs.streams import let_go_of_stdout
 from squire_gatherings.values.errors import GatheringsError
 
 INTERRUPTED = 130
@@ -14,6 +16,9 @@ INTERRUPTED = 130
 
 WRONG = 2
 NOBODY_READS = 1
+
+_UNWRITABLE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
+"""What is said of standard output where it leads to a full disk or a lost terminal."""
 
 
 def exit_code_of(error: BaseException) -> int | None:
@@ -26,12 +31,15 @@ def exit_code_of(error: BaseException) -> int | None:
     if any(isinstance(leaf, KeyboardInterrupt | click.Abort) for leaf in leaves):
         return INTERRUPTED
     if all(isinstance(leaf, BrokenPipeError) for leaf in leaves):
-        _let_go_of_stdout()
+        let_go_of_stdout()
         return NOBODY_READS
     texts = [_text_of(leaf) for leaf in leaves if not isinstance(leaf, BrokenPipeError)]
     if None in texts:
         return None
-    print(f"squire_gatherings: error: {' '.join(str(texts[0]).split())}", file=sys.stderr)
+    if any(isinstance(leaf, OSError) for leaf in leaves):
+        let_go_of_stdout()
+    with suppress(OSError):
+        print(f"squire_gatherings: error: {' '.join(str(texts[0]).split())}", file=sys.stderr)
     return WRONG
 
 
@@ -48,11 +56,6 @@ def _text_of(error: BaseException) -> str | None:
         return error.format_message()
     if isinstance(error, GatheringsError | CannotListen):
         return str(error)
+    if isinstance(error, OSError) and error.errno in _UNWRITABLE:
+        return f"can't write: {error.strerror}"
     return None
-
-
-def _let_go_of_stdout() -> None:
-    # Python flushes it once more at its end, and would complain.
-    nowhere = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nowhere, sys.stdout.fileno())
-    os.close(nowhere)

@@ -51,9 +51,9 @@ def submit(
 
 
 def _parse(text: str) -> dict[str, Any]:
-    if text == "-":
-        text = sys.stdin.read()
     try:
+        if text == "-":
+            text = sys.stdin.read()
         op = msgspec.json.decode(text)
     except (msgspec.MsgspecError, ValueError, RecursionError) as error:
         raise click.UsageError(f"OP is not JSON: {error}") from None
