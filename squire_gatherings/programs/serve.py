@@ -167,8 +167,10 @@ async def run_server(
                 server: Server = await nursery.start(
                     partial(serve_websockets, hall, host=host, port=port, settings=settings)
                 )
-            except OSError as error:
-                why = f"can't listen on {host} port {port}: {error.strerror or error}"
+            except (OSError, UnicodeError) as error:
+                # A name that nobody can look up, as it can't be encoded, is the latter.
+                reason = getattr(error, "strerror", None) or error
+                why = f"can't listen on {host[:255]} port {port}: {reason}"
                 raise CannotListen(why) from None
             address = _url(server)
             with suppress(OSError):

@@ -42,7 +42,10 @@ class Address:
 
     async def open_stream(self, context: ssl.SSLContext | None = None) -> trio.abc.Stream:
         """Connect by TCP, and for wss by TLS over it. Raises `OSError`, also `ssl.SSLError`."""
-        stream = await trio.open_tcp_stream(self.host, self.port)
+        try:
+            stream = await trio.open_tcp_stream(self.host, self.port)
+        except UnicodeError as error:
+            raise OSError(errno.EINVAL, f"no name of a host: {error}") from None
         if not self.secure:
             return stream
         secured = trio.SSLStream(
@@ -81,6 +84,7 @@ def parse_address(url: str) -> Address:
     try:
         parts = urlsplit(url)
         port = parts.port
+        (parts.hostname or "").encode("idna")
     except ValueError as error:
         raise BadSetting(f"not a URL: {error}") from None
     if parts.scheme not in ("ws", "wss") or not parts.hostname:

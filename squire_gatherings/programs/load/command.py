@@ -1,6 +1,7 @@
 """`load`: the command, its options, and what is wrong with them."""
 
 import ipaddress
+import math
 import os
 import secrets
 import shlex
@@ -13,9 +14,18 @@ from urllib.parse import urlsplit
 import click
 
 from squire_gatherings.programs.load.plan import Plan
-from squire_gatherings.programs.options import COUNT_OR_SHARE, DURATION, SHARE, SIZE, option
+from squire_gatherings.programs.options import (
+    COUNT_OR_SHARE,
+    DURATION,
+    LARGEST_MESSAGE,
+    SHARE,
+    SIZE,
+    option,
+)
+from squire_gatherings.programs.units import format_size
 
 CONNECTIONS_PER_SECOND = 1000
+LARGEST_OP = LARGEST_MESSAGE
 EXTRA = {"hdrh", "jinja2", "matplotlib", "psutil", "rich"}
 
 
@@ -110,6 +120,10 @@ def _plan(options: dict[str, Any], *, own: bool) -> Plan:
             f"--slow-readers: {slow_readers} of {connections} onlookers leave a gathering without "
             "anybody who reads"
         )
+    if not math.isfinite(options["rate"]):
+        raise click.UsageError("--rate must be a finite number")
+    if options["op_size"] > LARGEST_OP:
+        raise click.UsageError(f"--op-size must be at most {format_size(LARGEST_OP)}")
     for name in ("duration", "patience", "retry_interval", "idle_timeout"):
         if not options[name] > 0:
             raise click.UsageError(f"--{name.replace('_', '-')} must be above 0")
