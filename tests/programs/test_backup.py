@@ -99,6 +99,14 @@ def test_a_path_names_the_store_too_and_people_are_told(tmp_path: Path) -> None:
     assert seq_of(tmp_path / "copy.sqlite3") == 300
 
 
+@pytest.mark.parametrize("name", ["b" * 255, "\N{MONEY BAG}" * 63, "\udcff"])
+def test_a_copy_may_have_any_name(name: str, tmp_path: Path) -> None:
+    fill(tmp_path / "rooms.sqlite3")
+    code, _, err = run("backup", "rooms.sqlite3", name, "--json", cwd=tmp_path)
+    assert (code, err) == (0, "")
+    assert sorted(os.listdir(tmp_path)) == sorted([name, "rooms.sqlite3"])
+
+
 @pytest.mark.parametrize(
     ("source", "target", "complaint"),
     [

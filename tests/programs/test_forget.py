@@ -61,6 +61,7 @@ def test_what_does_not_match_stays(store: Path, tmp_path: Path) -> None:
     url = f"sqlite:///{store}"
     code, out, err = run("forget", url, "friday", "--yes", cwd=tmp_path)
     assert (code, out, err) == (0, "forgot 0 gatherings\n", "")
+    assert run("forget", url, "\udcff", "--yes", cwd=tmp_path)[::2] == (0, "")
     assert rows(store)["gatherings"] == 5
 
 

@@ -326,6 +326,13 @@ async def test_a_lock_that_a_crash_left_is_free(files: Files) -> None:
     assert not lock.exists()
 
 
+async def test_a_lock_that_is_a_pipe_is_an_error_of_one_line(files: Files) -> None:
+    os.mkfifo(beside(files.real, "-lock"))
+    with pytest.raises(StoreUnavailable, match=r"-lock: not a file$"):
+        async with open_sqlite_store(files.real):
+            pytest.fail("no lock")
+
+
 async def test_a_lock_that_cannot_be_made_is_an_error_of_one_line(files: Files) -> None:
     beside(files.real, "-lock").symlink_to(files.folder / "trap")
     with pytest.raises(StoreUnavailable, match=r"rooms.sqlite3-lock: .*symbolic links$"):

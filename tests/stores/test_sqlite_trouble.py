@@ -77,10 +77,15 @@ async def test_what_cannot_be_a_store_is_refused(tmp_path: Path) -> None:
     database.close()
     text = tmp_path / "text.sqlite3"
     text.write_text("not a database " * 100)
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
     for path, why in (
         (newer, "version 999"),
         (foreign, "another program"),
         (tmp_path, "not a file"),
+        (pipe, "not a file"),
+        (Path("/dev/null"), "not a file"),
+        (tmp_path / ("a" * 300), "File name too long"),
         (tmp_path / "missing" / "rooms.sqlite3", "not a file"),
     ):
         with pytest.raises(StoreUnusable, match=why) as refused:

@@ -1,6 +1,7 @@
 """The lock: one server for each file, as long as the server lives."""
 
 import os
+import stat
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -26,8 +27,10 @@ def locked(path: Path) -> Iterator[None]:
     lock = Path(f"{path}-lock")
     file = _lock(path, lock)
     try:
-        os.ftruncate(file, 0)
-        os.write(file, str(os.getpid()).encode())
+        # On a full disk it says nothing, and is a lock all the same.
+        with suppress(OSError):
+            os.ftruncate(file, 0)
+            os.write(file, str(os.getpid()).encode())
         yield
     finally:
         # While it is held: whoever opened it before finds that it isn't the one at the path.
@@ -42,11 +45,16 @@ if sys.platform != "win32":
     def _lock(path: Path, lock: Path) -> int:
         while True:
             try:
-                file = os.open(lock, os.O_CREAT | os.O_RDWR | os.O_NOFOLLOW, PRIVATE)
+                # Without waiting, if it's a pipe.
+                how = os.O_CREAT | os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK
+                file = os.open(lock, how, PRIVATE)
             except OSError as error:
                 raise StoreUnavailable(f"{lock}: {error.strerror}") from None
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                if not stat.S_ISREG(os.fstat(file).st_mode):
+                    os.close(file)
+                    raise StoreUnavailable(f"{lock}: not a file")
                 if _is_at(file, lock):
                     return file
             except BlockingIOError:

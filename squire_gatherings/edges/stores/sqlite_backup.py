@@ -34,7 +34,8 @@ def back_up(source: Path, target: Path, progress: Progress) -> int:
         raise StoreUnusable(f"{source}: no such file")
     if os.path.lexists(target):
         raise StoreUnusable(f"{target}: exists already")
-    unfinished = target.with_name(f".{target.name[:200]}.{token_hex(4)}")
+    # Not longer than a name may be, in bytes.
+    unfinished = target.with_name(f".{target.name[:40]}.{token_hex(4)}")
     try:
         os.close(os.open(unfinished, os.O_CREAT | os.O_EXCL | os.O_RDWR, PRIVATE))
         try:
@@ -72,7 +73,8 @@ def _copy(source: Path, target: Path, progress: Progress) -> None:
             [page] = database.execute("PRAGMA page_size").fetchone()
             size = pages * page
             database.set_progress_handler(tell, STEPS)
-            database.execute("VACUUM INTO ?", (str(target),))
+            # A path needn't be text in UTF-8.
+            database.execute("VACUUM INTO CAST(? AS TEXT)", (os.fsencode(target),))
     except (sqlite3.Error, MemoryError) as error:
         if raised:
             raise raised[0] from None

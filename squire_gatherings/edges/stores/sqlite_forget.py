@@ -7,6 +7,7 @@ from pathlib import Path
 from squire_gatherings.edges.stores.file_lock import locked
 from squire_gatherings.edges.stores.sqlite_fold import fold_file
 from squire_gatherings.edges.stores.sqlite_schema import migrate, schema_version
+from squire_gatherings.edges.stores.texts import is_storable
 from squire_gatherings.values.errors import StoreUnavailable, StoreUnusable
 
 BUSY_TIMEOUT = 1.0
@@ -32,6 +33,8 @@ def forget(path: Path, pattern: str) -> list[str]:
 def _work(path: Path, pattern: str, *, delete: bool) -> list[str]:
     if not path.is_file():
         raise StoreUnusable(f"{path}: no such file")
+    if not is_storable(pattern):
+        return []
     real = path.resolve()
     with locked(real):
         try:

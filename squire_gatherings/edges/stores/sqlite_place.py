@@ -88,9 +88,11 @@ class Place:
         given = path.absolute()
         try:
             real = given.resolve()
+            is_file = real.parent.is_dir() and (real.is_file() or not real.exists())
         except (OSError, RuntimeError) as error:
-            raise StoreUnusable(f"{path}: {error}") from None
-        if real.is_dir() or not real.parent.is_dir():
+            why = error.strerror if isinstance(error, OSError) else None
+            raise StoreUnusable(f"{path}: {why or error}") from None
+        if not is_file:
             raise StoreUnusable(f"{path}: not a file in an existing directory")
         try:
             _make(real)
