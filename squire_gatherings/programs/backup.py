@@ -11,6 +11,7 @@ from squire_gatherings.edges.stores import sqlite_path
 from squire_gatherings.edges.stores.sqlite_backup import back_up
 from squire_gatherings.programs.lines import print_json
 from squire_gatherings.programs.options import ENVIRONMENT, option
+from squire_gatherings.programs.signals import stop_signals
 from squire_gatherings.programs.units import format_duration, format_size
 
 PROGRESS_INTERVAL = 0.2
@@ -37,7 +38,9 @@ def backup(store: str, target: str, as_json: bool) -> None:
     began = time.monotonic()
     shown = sys.stderr.isatty() and not as_json
     # What was begun is removed.
-    signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
+    for number in stop_signals():
+        if number != signal.SIGINT:
+            signal.signal(number, lambda number, _: sys.exit(128 + number))
     try:
         size = back_up(sqlite_path(store), Path(target), _Progress() if shown else _say_nothing)
     finally:

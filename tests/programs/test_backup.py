@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import sqlite3
 import stat
 import subprocess
@@ -152,6 +153,26 @@ def test_what_is_given_up_leaves_nothing(tmp_path: Path) -> None:
     with pytest.raises(KeyboardInterrupt):
         back_up(source, target, give_up)
     assert os.listdir(tmp_path) == [source.name]
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT])
+def test_a_signal_leaves_nothing(number: signal.Signals, tmp_path: Path) -> None:
+    fill(tmp_path / "rooms.sqlite3", 200_000)
+    command = [sys.executable, "-m", "squire_gatherings", "backup", "rooms.sqlite3", "copy"]
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
+    with subprocess.Popen(
+        command, cwd=tmp_path, stderr=subprocess.PIPE, text=True, env=environment
+    ) as process:
+        try:
+            while not any(name.startswith(".copy.") for name in os.listdir(tmp_path)):
+                assert process.poll() is None
+            process.send_signal(number)
+            _, err = process.communicate(timeout=20)
+            assert not err.strip()
+            assert process.returncode == 128 + number
+        finally:
+            process.kill()
+    assert {name for name in os.listdir(tmp_path) if "copy" in name} == set()
 
 
 def test_whoever_makes_the_target_meanwhile_keeps_it(tmp_path: Path) -> None:

@@ -341,10 +341,11 @@ async def test_a_lock_that_cannot_be_made_is_an_error_of_one_line(files: Files) 
     assert not (files.folder / "trap").exists()
 
 
+@pytest.mark.parametrize("umask", [0, 0o077, 0o277, 0o777])
 async def test_the_files_are_their_owners_alone(
-    files: Files, caplog: pytest.LogCaptureFixture
+    files: Files, umask: int, caplog: pytest.LogCaptureFixture
 ) -> None:
-    before = os.umask(0)
+    before = os.umask(umask)
     try:
         async with open_sqlite_store(files.link) as store:
             await store.append(an_append("a", 1))

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from squire_gatherings.edges.stores.sqlite_place import PRIVATE
+from squire_gatherings.edges.stores.sqlite_place import PRIVATE, make_private
 from squire_gatherings.values.errors import StoreUnavailable
 
 if sys.platform != "win32":
@@ -47,7 +47,11 @@ if sys.platform != "win32":
             try:
                 # Without waiting, if it's a pipe.
                 how = os.O_CREAT | os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK
-                file = os.open(lock, how, PRIVATE)
+                try:
+                    file = os.open(lock, how | os.O_EXCL, PRIVATE)
+                    make_private(file)
+                except FileExistsError:
+                    file = os.open(lock, how, PRIVATE)
             except OSError as error:
                 raise StoreUnavailable(f"{lock}: {error.strerror}") from None
             try:

@@ -11,7 +11,7 @@ from contextlib import closing, suppress
 from pathlib import Path
 from secrets import token_hex
 
-from squire_gatherings.edges.stores.sqlite_place import PRIVATE
+from squire_gatherings.edges.stores.sqlite_place import PRIVATE, make_private
 from squire_gatherings.edges.stores.sqlite_schema import schema_version
 from squire_gatherings.values.errors import StoreUnavailable, StoreUnusable
 
@@ -37,8 +37,12 @@ def back_up(source: Path, target: Path, progress: Progress) -> int:
     # Not longer than a name may be, in bytes.
     unfinished = target.with_name(f".{target.name[:40]}.{token_hex(4)}")
     try:
-        os.close(os.open(unfinished, os.O_CREAT | os.O_EXCL | os.O_RDWR, PRIVATE))
+        made = os.open(unfinished, os.O_CREAT | os.O_EXCL | os.O_RDWR, PRIVATE)
         try:
+            try:
+                make_private(made)
+            finally:
+                os.close(made)
             _copy(source, unfinished, progress)
             return _finish(unfinished, target)
         finally:

@@ -242,7 +242,20 @@ def _make(path: Path) -> None:
     except FileExistsError:
         return
     # It is new: nobody has a lock on it that closing it would drop.
-    os.close(made)
+    try:
+        make_private(made)
+    finally:
+        os.close(made)
+
+
+def make_private(made: int) -> None:
+    """Let a new file be read and written by its owner alone, whatever the umask is.
+
+    It takes too much away, too: SQLite gives its files the permissions of the database, and where
+    that has none, others may read them.
+    """
+    if sys.platform != "win32":
+        os.fchmod(made, PRIVATE)
 
 
 def _pin(path: Path) -> int | None:
