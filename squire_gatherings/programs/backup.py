@@ -37,12 +37,11 @@ def backup(store: str, target: str, as_json: bool) -> None:
     """
     began = time.monotonic()
     shown = sys.stderr.isatty() and not as_json
-    # What was begun is removed.
+    progress = _Progress(shown=shown)
     for number in stop_signals():
-        if number != signal.SIGINT:
-            signal.signal(number, lambda number, _: sys.exit(128 + number))
+        signal.signal(number, progress.stop)
     try:
-        size = back_up(sqlite_path(store), Path(target), _Progress() if shown else _say_nothing)
+        size = back_up(sqlite_path(store), Path(target), progress)
     finally:
         if shown:
             print("\r\x1b[K", end="", file=sys.stderr, flush=True)
@@ -54,18 +53,26 @@ def backup(store: str, target: str, as_json: bool) -> None:
 
 
 class _Progress:
-    """Shows on the last line of the terminal how much was copied."""
+    """Shows on the last line of the terminal how much was copied, and ends it when told so.
 
-    def __init__(self) -> None:
+    A handler that raised would do so anywhere, also where SQLite swallows it. So it only notes the
+    signal, and what was begun is removed on the way out.
+    """
+
+    def __init__(self, *, shown: bool) -> None:
+        self._shown = shown
         self._next = 0.0
+        self._stopped_by = 0
+
+    def stop(self, number: int, _: object) -> None:
+        """Handle a signal."""
+        self._stopped_by = number
 
     def __call__(self, copied: int, size: int) -> None:
+        if self._stopped_by:
+            sys.exit(128 + self._stopped_by)
         now = time.monotonic()
-        if now >= self._next:
+        if self._shown and now >= self._next:
             self._next = now + PROGRESS_INTERVAL
             text = f"\r\x1b[K{format_size(copied)} of about {format_size(size)}"
             print(text, end="", file=sys.stderr, flush=True)
-
-
-def _say_nothing(_: int, __: int) -> None:
-    """Where nobody looks."""
