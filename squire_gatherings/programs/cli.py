@@ -9,6 +9,7 @@ from squire_gatherings.programs.backup import backup
 from squire_gatherings.programs.environment import check_environment, known_variables
 from squire_gatherings.programs.failures import exit_code_of
 from squire_gatherings.programs.forget import forget
+from squire_gatherings.programs.lines import flush_stdout
 from squire_gatherings.programs.load.command import load
 from squire_gatherings.programs.serve import serve
 from squire_gatherings.programs.submit import submit
@@ -86,7 +87,7 @@ def main() -> None:
     """Run the command line; what is wrong is said in one line, with exit code 2."""
     try:
         code = cli.main(prog_name="squire-gatherings", standalone_mode=False) or 0
-        sys.stdout.flush()
+        flush_stdout()
     except SystemExit:
         raise
     except BaseException as error:

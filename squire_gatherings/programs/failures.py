@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 import click
 
+from squire_gatherings.programs.lines import CannotPrint
 from squire_gatherings.programs.serve import CannotListen
 from squire_gatherings.values.errors import GatheringsError
 
@@ -28,6 +29,8 @@ def exit_code_of(error: BaseException) -> int | None:
     if all(isinstance(leaf, BrokenPipeError) for leaf in leaves):
         _let_go_of_stdout()
         return NOBODY_READS
+    if any(isinstance(leaf, CannotPrint) for leaf in leaves):
+        _let_go_of_stdout()
     texts = [_text_of(leaf) for leaf in leaves if not isinstance(leaf, BrokenPipeError)]
     if None in texts:
         return None
@@ -46,13 +49,15 @@ def _leaves(error: BaseException) -> Iterator[BaseException]:
 def _text_of(error: BaseException) -> str | None:
     if isinstance(error, click.ClickException):
         return error.format_message()
-    if isinstance(error, GatheringsError | CannotListen):
+    if isinstance(error, GatheringsError | CannotListen | CannotPrint):
         return str(error)
     return None
 
 
 def _let_go_of_stdout() -> None:
     # Python flushes it once more at its end, and would complain.
+    if sys.stdout is None:
+        return
     nowhere = os.open(os.devnull, os.O_WRONLY)
     os.dup2(nowhere, sys.stdout.fileno())
     os.close(nowhere)

@@ -8,9 +8,12 @@ import msgspec
 import trio
 
 from squire_gatherings.client import open_client
-from squire_gatherings.programs.lines import print_json
+from squire_gatherings.programs.lines import print_json, print_line
 from squire_gatherings.programs.options import DURATION, ENVIRONMENT, TOKEN, option
 from squire_gatherings.values.errors import BadSetting, CannotConnect
+from squire_gatherings.values.ids import MAX_ID_LENGTH
+from squire_gatherings.values.op import Op
+from squire_gatherings.values.text import check_text
 
 
 @click.command("submit", context_settings=ENVIRONMENT)
@@ -47,19 +50,22 @@ def submit(
     if as_json:
         print_json(gathering=gathering_id, seq=seq)
     else:
-        print(seq)
+        print_line(str(seq))
 
 
 def _parse(text: str) -> dict[str, Any]:
-    if text == "-":
-        text = sys.stdin.read()
     try:
+        if text == "-":
+            text = "" if sys.stdin is None else sys.stdin.read()
         op = msgspec.json.decode(text)
     except (msgspec.MsgspecError, ValueError, RecursionError) as error:
         raise click.UsageError(f"OP is not JSON: {error}") from None
     if not isinstance(op, dict):
         raise click.UsageError("OP is not a JSON object")
-    return op
+    try:
+        return Op.of(op).value
+    except ValueError as error:
+        raise click.UsageError(f"OP can't be an op: {error}") from None
 
 
 async def _submit(
@@ -73,6 +79,11 @@ async def _submit(
 ) -> int:
     if (client_id is None) is not (sync_id is None):
         raise BadSetting("--client-id and --sync-id go together")
+    if sync_id is not None:
+        try:
+            check_text(sync_id, "--sync-id", MAX_ID_LENGTH)
+        except ValueError as error:
+            raise BadSetting(str(error)) from None
     with trio.move_on_after(timeout):
         async with (
             open_client(url, token=token) as client,
