@@ -125,7 +125,9 @@ class Exchange:
                 self.replica.failed(sync_id)
             raise
         finally:
-            del self._answers[sync_id]
+            # Once this was answered, the same id may have been submitted again before we ran.
+            if self._answers.get(sync_id) is answer:
+                del self._answers[sync_id]
 
     def refill(self, since: int) -> None:
         """Have the ops after `since`, which the reader lacks, fetched: news will tell.
