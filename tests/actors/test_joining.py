@@ -452,3 +452,22 @@ async def test_who_comes_back_on_a_broken_connection_is_told_all_the_same(
         with pytest.raises(GatheringDispersed):
             await hall.join(ROOM, Broken(), since=0, resume=answer.incarnation)
         assert hall.gatherings() == ()
+
+
+@pytest.mark.parametrize("behaviour", [Fragile, Sum])
+async def test_a_log_that_grows_while_a_client_of_another_log_joins_is_told_from_it(
+    behaviour: type[Sum], autojump_clock: MockClock
+) -> None:
+    """The op with the client's last seq is submitted just before its join."""
+
+    async def join(hall: Hall) -> None:
+        with pytest.raises(LogReplaced):
+            await hall.join(ROOM, Recorder(), since=2, epoch="of another log")
+
+    # Which of two tasks that are started together runs first is random.
+    for _ in range(20):
+        async with open_hall(store=MemoryStore(), behaviour=behaviour) as hall:
+            await hall.submit(ROOM, [{"add": 1}])
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(hall.submit, ROOM, [{"add": 2}])
+                nursery.start_soon(join, hall)
