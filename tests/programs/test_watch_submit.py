@@ -97,6 +97,8 @@ def test_a_repeated_submit_is_applied_once() -> None:
         (("submit", "URL", "room", "{}", "--client-id", "x", "--sync-id", ""), "--sync-id has 1"),
         (("submit", "URL", "room", "{}", "--client-id", "x", "--sync-id", "\udcff"), "--sync-id"),
         (("submit", "http://x", "room", "{}"), "ws://HOST:PORT"),
+        (("watch", "ws://a..b", "room"), "the host of a server's URL is none"),
+        (("watch", f"wss://{70 * 'a'}.org", "room"), "the host of a server's URL is none"),
         (("watch", "ws://127.0.0.1:1", "room"), "can't reach ws://127.0.0.1:1"),
         (("watch", "URL/elsewhere", "room"), "answered 404"),
         (("watch", "URL", "room", "--since", "7"), "since is 7, but the last op is 0"),
