@@ -223,11 +223,16 @@ class Replica:
 
     def lost(self) -> None:
         """The connection was lost: what was sent and not answered may have been applied."""
+        self.doubt()
+        for pending in self.pending.values():
+            pending.sent = False
+
+    def doubt(self) -> None:
+        """What arrives now may have ops of ours in it of which we aren't told yet."""
         for pending in self.pending.values():
             if pending.sent:
                 self._doubts += not pending.in_doubt
                 pending.in_doubt = True
-                pending.sent = False
 
     def _no_longer_pending(self, sync_id: str) -> Pending | None:
         pending = self.pending.pop(sync_id, None)

@@ -354,6 +354,10 @@ class Exchange:
         base = pending.sync.base
         if base + len(conflict.ops) > conflict.seq:
             raise Lost(f"the server sent {len(conflict.ops)} ops from {base} to {conflict.seq}")
+        replica = self.replica
+        if base + len(conflict.ops) > replica.seq and replica.identity.user in conflict.by:
+            # It may overtake the answers to others of ours.
+            replica.doubt()
         self._arrived(base + 1, conflict.ops, conflict.by, self._epoch(conflict))
         said = conflict.message
         why = said if isinstance(said, str) else "others were faster, and it can't be merged"
