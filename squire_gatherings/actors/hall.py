@@ -412,7 +412,13 @@ class Hall:
                         up_to=log.committed,
                         max_bytes=self.settings.batch_bytes,
                     )
-        if expected is not None and after <= log.committed and found != expected:
+        if expected is None:
+            return page
+        # Whoever was told of an op was told of one that is durable. It's decided here, where the
+        # log's end is what it is: until the join is processed, another op may get that seq.
+        if after > log.committed:
+            raise LogReplaced(f"since is {after}, but the last op is {log.committed}")
+        if found != expected:
             raise LogReplaced(f"op {after} isn't the one that the client has: it's another log")
         return page
 

@@ -13,6 +13,9 @@ from squire_gatherings.values.messages import Dispersed
 REMEMBERED = 1024
 """How many endings are remembered as they were; of older ones only that they were."""
 
+_COME_BACK = (DispersalReason.CRASHED, DispersalReason.SHUTDOWN, DispersalReason.MOVED)
+"""After these a client joins again: told of one for each time it does, it would never get in."""
+
 
 @define(eq=False)
 class Life:
@@ -69,12 +72,13 @@ class Endings:
     def notice_of(self, gathering: str, incarnation: str, since: int | None) -> Dispersed | None:
         """Return what a client of an incarnation that isn't there missed.
 
-        None where it is to come in instead: after a crash, and where the incarnation was another
-        process's, of which nobody here knows how it ended.
+        None where it is to come in instead: after an end from which clients come back by
+        themselves, and where the incarnation was another process's, of which nobody here knows
+        how it ended.
         """
         if not incarnation.startswith(self.mark):
             return None
         notice = self._last.get(incarnation)
         if notice is None:
             return Dispersed(gathering, incarnation, DispersalReason.IDLE, since or 0, 0.0)
-        return None if notice.reason == DispersalReason.CRASHED else notice
+        return None if notice.reason in _COME_BACK else notice

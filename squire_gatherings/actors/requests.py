@@ -275,19 +275,22 @@ class Requests:
     def _repeat(self, sender: Sender, sync: Sync, record: SyncRecord) -> None:
         """Answer a sync that was applied before as it was answered then.
 
-        What only the store has isn't read for it: whoever has joined since is given the log itself.
+        What only the store has isn't read for it: then the answer stands for no op, and those that
+        the client lacks are forwarded before it.
         """
         log = self.gathering.log
         seqs = range(record.first_seq, record.first_seq + record.count)
         answer = Synced(sync.id, tuple(seqs))
+        stands_for = range(seqs.stop, seqs.stop)
         if seqs.start >= log.tail_start:
+            stands_for = seqs
             logged = log.slice(seqs.start - 1, seqs.stop - 1, WHOLE, most=len(seqs))
             answer = _synced(sync, seqs, tuple(one.op for one in logged))
 
         def give(now: float) -> None:
             # What was logged before it joined it is given as ops: this stands for none of them.
             if isinstance(sender, Onlooker) and seqs.stop - 1 > sender.joined_at:
-                self.gathering.delivery.synced(sender, seqs, answer, now)
+                self.gathering.delivery.synced(sender, stands_for, answer, now)
             else:
                 sender.answer(answer)
 

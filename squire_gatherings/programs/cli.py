@@ -9,6 +9,7 @@ from squire_gatherings.programs.backup import backup
 from squire_gatherings.programs.environment import check_environment, known_variables
 from squire_gatherings.programs.failures import exit_code_of
 from squire_gatherings.programs.forget import forget
+from squire_gatherings.programs.lines import flush_stdout
 from squire_gatherings.programs.load.command import load
 from squire_gatherings.programs.serve import serve
 from squire_gatherings.programs.streams import open_what_is_closed
@@ -88,7 +89,7 @@ def main() -> None:
     open_what_is_closed()
     try:
         code = cli.main(prog_name="squire-gatherings", standalone_mode=False) or 0
-        sys.stdout.flush()
+        flush_stdout()
     except SystemExit:
         raise
     except BaseException as error:

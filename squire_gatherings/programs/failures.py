@@ -7,6 +7,7 @@ from contextlib import suppress
 
 import click
 
+from squire_gatherings.programs.lines import CannotPrint
 from squire_gatherings.programs.serve import CannotListen
 from squire_gatherings.programs.streams import let_go_of_stdout
 from squire_gatherings.values.errors import GatheringsError
@@ -33,6 +34,8 @@ def exit_code_of(error: BaseException) -> int | None:
     if all(isinstance(leaf, BrokenPipeError) for leaf in leaves):
         let_go_of_stdout()
         return NOBODY_READS
+    if any(isinstance(leaf, CannotPrint) for leaf in leaves):
+        let_go_of_stdout()
     texts = [_text_of(leaf) for leaf in leaves if not isinstance(leaf, BrokenPipeError)]
     if None in texts:
         return None
@@ -54,7 +57,7 @@ def _leaves(error: BaseException) -> Iterator[BaseException]:
 def _text_of(error: BaseException) -> str | None:
     if isinstance(error, click.ClickException):
         return error.format_message()
-    if isinstance(error, GatheringsError | CannotListen):
+    if isinstance(error, GatheringsError | CannotListen | CannotPrint):
         return str(error)
     if isinstance(error, OSError) and error.errno in _UNWRITABLE:
         return f"can't write: {error.strerror}"

@@ -1,6 +1,7 @@
 """`submit`: submits one op to a gathering."""
 
 import sys
+from functools import partial
 from typing import Any
 
 import click
@@ -8,9 +9,12 @@ import msgspec
 import trio
 
 from squire_gatherings.client import open_client
-from squire_gatherings.programs.lines import print_json
+from squire_gatherings.programs.lines import print_json, print_line
 from squire_gatherings.programs.options import DURATION, ENVIRONMENT, TOKEN, option
 from squire_gatherings.values.errors import BadSetting, CannotConnect
+from squire_gatherings.values.ids import MAX_ID_LENGTH
+from squire_gatherings.values.op import Op
+from squire_gatherings.values.text import check_text
 
 
 @click.command("submit", context_settings=ENVIRONMENT)
@@ -43,23 +47,30 @@ def submit(
       squire-gatherings submit ws://127.0.0.1:8765 friday-night '{"table": 12}'
       squire-gatherings submit ws://127.0.0.1:8765 friday-night - --json < op.json
     """
-    seq = trio.run(_submit, url, gathering_id, _parse(op), timeout, client_id, sync_id, token)
+    seq = trio.run(
+        partial(_submit, url, gathering_id, _parse(op), timeout, client_id, sync_id, token),
+        # Elsewhere Ctrl-C might strike within Trio, which takes that for a defect of its own.
+        restrict_keyboard_interrupt_to_checkpoints=True,
+    )
     if as_json:
         print_json(gathering=gathering_id, seq=seq)
     else:
-        print(seq)
+        print_line(str(seq))
 
 
 def _parse(text: str) -> dict[str, Any]:
     try:
         if text == "-":
-            text = sys.stdin.read()
+            text = "" if sys.stdin is None else sys.stdin.read()
         op = msgspec.json.decode(text)
     except (msgspec.MsgspecError, ValueError, RecursionError) as error:
         raise click.UsageError(f"OP is not JSON: {error}") from None
     if not isinstance(op, dict):
         raise click.UsageError("OP is not a JSON object")
-    return op
+    try:
+        return Op.of(op).value
+    except ValueError as error:
+        raise click.UsageError(f"OP can't be an op: {error}") from None
 
 
 async def _submit(
@@ -73,6 +84,11 @@ async def _submit(
 ) -> int:
     if (client_id is None) is not (sync_id is None):
         raise BadSetting("--client-id and --sync-id go together")
+    if sync_id is not None:
+        try:
+            check_text(sync_id, "--sync-id", MAX_ID_LENGTH)
+        except ValueError as error:
+            raise BadSetting(str(error)) from None
     with trio.move_on_after(timeout):
         async with (
             open_client(url, token=token) as client,

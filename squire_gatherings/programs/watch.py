@@ -1,15 +1,23 @@
 """`watch`: prints what happens in a gathering, until it disperses."""
 
+import math
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 
 import click
 import trio
 
 from squire_gatherings.actors.nurseries import open_hidden_nursery
 from squire_gatherings.client import Change, LogReplaced, Tournament, open_client
-from squire_gatherings.programs.lines import print_json, printable
+from squire_gatherings.programs.lines import (
+    is_terminal,
+    print_json,
+    print_line,
+    printable,
+    printing,
+)
 from squire_gatherings.programs.options import ENVIRONMENT, TOKEN, option
 from squire_gatherings.programs.units import format_duration
 
@@ -38,7 +46,7 @@ def watch(
 
     \b
     With --json, each line has a type:
-      joined     gathering, seq, expires_in (seconds)
+      joined     gathering, seq, expires_in (seconds; null: never)
       op         seq, by, op
       replaced   what follows is another log, from its first op on
       dispersed  reason, seq, idle_for (seconds)
@@ -48,7 +56,11 @@ def watch(
       squire-gatherings watch ws://127.0.0.1:8765 friday-night
       squire-gatherings watch ws://127.0.0.1:8765 friday-night --since 0 --json
     """
-    trio.run(_watch, url, gathering_id, since, count, as_json, token)
+    trio.run(
+        partial(_watch, url, gathering_id, since, count, as_json, token),
+        # Elsewhere Ctrl-C might strike within Trio, which takes that for a defect of its own.
+        restrict_keyboard_interrupt_to_checkpoints=True,
+    )
 
 
 async def _watch(
@@ -62,13 +74,15 @@ async def _watch(
     async with (
         open_client(url, token=token) as client,
         client.join(gathering_id, behaviour=None, since=since) as tournament,
-        _time_left(tournament, shown=sys.stderr.isatty() and not as_json),
+        _time_left(tournament, shown=is_terminal(sys.stderr) and not as_json),
     ):
         seq, left = tournament.seq, tournament.expires_in or 0.0
         if as_json:
-            print_json(type="joined", gathering=gathering_id, seq=seq, expires_in=left)
+            # JSON has no infinity; the protocol says null, too.
+            expires_in = None if math.isinf(left) else left
+            print_json(type="joined", gathering=gathering_id, seq=seq, expires_in=expires_in)
         else:
-            _say(f"joined {gathering_id} at seq {seq}; unused, it disperses in {_whole(left)}")
+            _say(f"joined {gathering_id} at seq {seq}; unused, it {_disperses(left)}")
         printed = 0
         async for change in _changes(tournament, as_json):
             if as_json:
@@ -119,24 +133,28 @@ async def _time_left(tournament: Tournament, *, shown: bool) -> AsyncIterator[No
             finally:
                 nursery.cancel_scope.cancel()
     finally:
-        print("\r\x1b[K", end="", file=sys.stderr, flush=True)
+        _show("")
 
 
 async def _show_time_left(tournament: Tournament) -> None:
     while True:
-        left = tournament.expires_in
-        if tournament.is_connected and left is not None:
-            text = f"disperses in {_whole(left)}"
-        else:
-            text = "not connected"
-        print(f"\r\x1b[K{text}", end="", file=sys.stderr, flush=True)
+        left = tournament.expires_in if tournament.is_connected else None
+        _show("not connected" if left is None else _disperses(left))
         await trio.sleep(1)
+
+
+def _show(text: str) -> None:
+    with printing():
+        print(f"\r\x1b[K{text}", end="", file=sys.stderr, flush=True)
 
 
 def _say(line: str) -> None:
     # Where the time left is shown, the line begins anew.
-    print(f"\r\x1b[K{line}" if sys.stderr.isatty() and sys.stdout.isatty() else line, flush=True)
+    both = is_terminal(sys.stderr) and is_terminal(sys.stdout)
+    print_line(f"\r\x1b[K{line}" if both else line)
 
 
-def _whole(seconds: float) -> str:
-    return format_duration(round(seconds)) if seconds >= 1 else format_duration(seconds)
+def _disperses(seconds: float) -> str:
+    if math.isinf(seconds):
+        return "never disperses"
+    return f"disperses in {format_duration(round(seconds) if seconds >= 1 else seconds)}"

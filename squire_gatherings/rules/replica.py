@@ -223,11 +223,16 @@ class Replica:
 
     def lost(self) -> None:
         """The connection was lost: what was sent and not answered may have been applied."""
+        self.doubt()
+        for pending in self.pending.values():
+            pending.sent = False
+
+    def doubt(self) -> None:
+        """What arrives now may have ops of ours in it of which we aren't told yet."""
         for pending in self.pending.values():
             if pending.sent:
                 self._doubts += not pending.in_doubt
                 pending.in_doubt = True
-                pending.sent = False
 
     def _no_longer_pending(self, sync_id: str) -> Pending | None:
         pending = self.pending.pop(sync_id, None)
@@ -249,19 +254,38 @@ class Replica:
         return _decode(encode_state(self._view))
 
     def _make_view(self, certain: Behaviour) -> Behaviour:
+        state = encode_state(certain)
+        poison: set[str] = set()
+        while True:
+            view = self._new_behaviour(state)
+            bad = self._add_pending(view, poison)
+            if bad is None:
+                return view
+            # It may have folded some of it. The server will refuse it, or crash over it.
+            poison.add(bad)
+
+    def _new_behaviour(self, state: bytes) -> Behaviour:
         assert self.make_behaviour is not None
-        view = self.make_behaviour()
-        restore_state(view, encode_state(certain))
+        behaviour = self.make_behaviour()
+        restore_state(behaviour, state)
+        return behaviour
+
+    def _add_pending(self, view: Behaviour, poison: set[str]) -> str | None:
+        """Put what isn't answered on top; return the id of one over which the behaviour raises."""
         seq = self.seq
-        for pending in self.pending.values():
+        for sync_id, pending in self.pending.items():
+            if sync_id in poison:
+                continue
             try:
                 ops = self._judged(view, pending.sync, seq)
             except (OpRejected, OpConflict):
                 continue
-            for op in ops:
-                view.fold(op)
+            except Exception:
+                return sync_id
+            if not _folds(view, ops):
+                return sync_id
             seq += len(ops)
-        return view
+        return None
 
     # Letting go what is held.
 
@@ -284,12 +308,10 @@ class Replica:
 
     def _restore(self, held: _State) -> None:
         if self.make_behaviour is not None:
-            behaviour = self.make_behaviour()
             try:
-                restore_state(behaviour, held.state)
+                self._behaviour = self._new_behaviour(held.state)
             except Exception as error:
                 raise Diverged(f"the server's state is none of ours: {error!r}") from error
-            self._behaviour = behaviour
         self._others = held.last
         self.changes.skip_to(held.last)
         for own in self._own:
@@ -332,3 +354,12 @@ class Replica:
         # Whoever lacks only what is its own isn't behind.
         base = seq if self._others <= sync.base else sync.base
         return tuple(behaviour.judge(sync.ops, Submission(self.identity, base, seq)))
+
+
+def _folds(behaviour: Behaviour, ops: tuple[Op, ...]) -> bool:
+    try:
+        for op in ops:
+            behaviour.fold(op)
+    except Exception:
+        return False
+    return True

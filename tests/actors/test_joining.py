@@ -2,6 +2,8 @@
 
 import gc
 import weakref
+from collections.abc import Sequence
+from typing import Any
 
 import msgspec
 import pytest
@@ -12,6 +14,7 @@ from trio.testing import MockClock, wait_all_tasks_blocked
 from squire_gatherings.actors.hall import Hall, open_hall
 from squire_gatherings.actors.membership import Membership
 from squire_gatherings.edges.stores.memory import MemoryStore
+from squire_gatherings.rules.behaviour import Submission
 from squire_gatherings.values.endings import CloseCode
 from squire_gatherings.values.errors import (
     BadBase,
@@ -20,6 +23,7 @@ from squire_gatherings.values.errors import (
     GatheringDispersed,
     LogReplaced,
     Replaced,
+    StoreUnavailable,
     TooBig,
     Unauthorized,
 )
@@ -28,7 +32,7 @@ from squire_gatherings.values.log import Append, LoggedOp
 from squire_gatherings.values.messages import Dispersed, Error, Fetched, Joined, Sync, Synced
 from squire_gatherings.values.op import Op
 from squire_gatherings.values.outgoing import Outgoing
-from tests.support import Fragile, Recorder, Sum
+from tests.support import Fragile, Recorder, Sum, WaitingStore
 
 ROOM = "friday-night"
 
@@ -452,3 +456,75 @@ async def test_who_comes_back_on_a_broken_connection_is_told_all_the_same(
         with pytest.raises(GatheringDispersed):
             await hall.join(ROOM, Broken(), since=0, resume=answer.incarnation)
         assert hall.gatherings() == ()
+
+
+@pytest.mark.parametrize("behaviour", [Fragile, Sum])
+async def test_a_log_that_grows_while_a_client_of_another_log_joins_is_told_from_it(
+    behaviour: type[Sum], autojump_clock: MockClock
+) -> None:
+    """The op with the client's last seq is submitted just before its join."""
+
+    async def join(hall: Hall) -> None:
+        with pytest.raises(LogReplaced):
+            await hall.join(ROOM, Recorder(), since=2, epoch="of another log")
+
+    # Which of two tasks that are started together runs first is random.
+    for _ in range(20):
+        async with open_hall(store=MemoryStore(), behaviour=behaviour) as hall:
+            await hall.submit(ROOM, [{"add": 1}])
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(hall.submit, ROOM, [{"add": 2}])
+                nursery.start_soon(join, hall)
+
+
+class Away(WaitingStore):
+    """Is away when it's told to be, and takes a second to read."""
+
+    is_away = False
+
+    async def append(self, append: Append) -> None:
+        await trio.lowlevel.checkpoint()
+        if self.is_away:
+            raise StoreUnavailable("away")
+        await super().append(append)
+
+    async def read(self, *what: Any, **how: Any) -> tuple[LoggedOp, ...]:
+        await trio.sleep(1)
+        return await super().read(*what, **how)
+
+
+class Stamping(Fragile):
+    """Logs another op than was sent."""
+
+    def judge(self, ops: Sequence[Op], submission: Submission) -> Sequence[Op]:
+        return [Op.of({**op.value, "stamped": True}) for op in ops]
+
+    def fold(self, op: Op) -> None:
+        self.folded += 1
+
+
+async def test_a_repeated_sync_whose_ops_are_no_longer_in_memory_stands_for_none(
+    autojump_clock: MockClock,
+) -> None:
+    """Cut while the store was away, the client catches up while its op becomes durable."""
+    store = Away()
+    async with open_hall(store=store, behaviour=Stamping, tail_bytes=1, batch_bytes=1) as hall:
+        for number in range(3):
+            await hall.submit(ROOM, [{"n": number}])
+        store.is_away = True
+        first, membership, _ = await joined(hall, client="c" * 16, since=3)
+        await membership.deliver(sync("s1"))
+        await first.wait_for(Error)
+        membership.detach()
+        second, membership, answer = await joined(hall, client="c" * 16)
+        assert answer.seq == 3
+        store.is_away = False
+        await trio.sleep(1)
+        await membership.deliver(sync("s1"))
+        [synced] = await second.wait_for(Synced)
+        assert synced.seqs == (4,)
+        stamped = {"n": "s1", "stamped": True}
+        shown = [op for _, seq, _, op in second.forwards() if seq == 4]
+        if isinstance(synced.ops, tuple):
+            shown += [op.value for op in synced.ops]
+        assert shown == [stamped]

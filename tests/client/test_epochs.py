@@ -510,3 +510,28 @@ async def test_what_others_did_makes_it_stale(autojump_clock: MockClock) -> None
         # It will be refused: it isn't shown any more.
         assert tournament.snapshot() == {"total": 100}
         nursery.cancel_scope.cancel()
+
+
+async def test_a_conflict_that_overtakes_an_answer_shows_nothing_of_ours(
+    autojump_clock: MockClock,
+) -> None:
+    async def serve(peer: Peer) -> None:
+        await peer.hear("join")
+        await peer.say(joined())
+        first = await peer.hear("sync")
+        second = await peer.hear("sync")
+        lacking = {"ops": [{"n": 0}, first["ops"][0]], "by": [None, None]}
+        await peer.say({"type": "conflict", "id": second["id"], "seq": 2, **lacking})
+        await trio.sleep(1)
+        await peer.say(synced(first, 2))
+        await peer.say(forward(3))
+        await peer.wait()
+
+    async with a_client(serve) as client, client.join(ROOM) as tournament:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(tournament.submit, {"n": 1})
+            await wait_all_tasks_blocked()
+            with pytest.raises(OpConflict):
+                await tournament.submit({"n": 2})
+        assert [(await anext(tournament)).seq for _ in range(2)] == [1, 3]
+        assert tournament.snapshot() == 3

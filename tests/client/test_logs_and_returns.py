@@ -6,7 +6,7 @@ import pytest
 import trio
 from trio.testing import MockClock
 
-from squire_gatherings import LogReplaced, open_hall
+from squire_gatherings import DispersalReason, LogReplaced, open_hall
 from squire_gatherings.client import Tournament
 from squire_gatherings.edges.stores import MemoryStore
 from tests.client.world import ROOM, a_world, until
@@ -57,8 +57,9 @@ async def test_a_client_that_is_cut_keeps_nothing_alive(autojump_clock: MockCloc
         # The loop ends as if it had been there.
         assert [change async for change in tournament] == []
         assert tournament.dispersed is not None
-        assert tournament.dispersed.reason == "idle"
-        assert trio.current_time() == start + 100
+        assert (tournament.dispersed.reason, tournament.dispersed.idle_for) == ("idle", 100.0)
+        # It hears so at once, or when it is back from a pause.
+        assert start + 100 <= trio.current_time() <= start + 130
 
 
 async def test_a_client_that_missed_the_end_wakes_nothing(autojump_clock: MockClock) -> None:
@@ -93,3 +94,25 @@ async def test_what_it_asked_for_is_asked_again_after_the_end(autojump_clock: Mo
             await trio.sleep(200)
             world.hall = hall
         assert (await hall.fetch(ROOM)).seq == 1
+
+
+@pytest.mark.parametrize(
+    "reason", [DispersalReason.MOVED, DispersalReason.SHUTDOWN, DispersalReason.CRASHED]
+)
+async def test_who_missed_an_end_from_which_clients_come_back_comes_back(
+    reason: DispersalReason, autojump_clock: MockClock
+) -> None:
+    async with a_world() as (world, client), client.join(ROOM) as tournament:
+        hall = world.hall
+        assert hall is not None
+        await tournament.submit({"n": 1})
+        world.hall = None
+        world.cut()
+        await hall.disperse(ROOM, reason)
+        world.hall = hall
+        # It only looks on.
+        await trio.sleep(60)
+        assert tournament.is_connected
+        await hall.submit(ROOM, [{"n": 2}])
+        with trio.fail_after(1):
+            assert (await anext(tournament)).op == {"n": 2}

@@ -1,6 +1,7 @@
 """What a program sees of a gathering: submits, changes, state, endings. All on virtual time."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import pytest
 import trio
@@ -457,3 +458,70 @@ async def test_who_judges_otherwise_takes_the_servers_state(autojump_clock: Mock
         assert world.opened in (2, 3)
         # Its own op isn't somebody else's for that.
         assert [change.op for change in await take(miser, 1)] == [{"add": 4}]
+
+
+class Players(Sum):
+    """It trusts what it's given."""
+
+    serves_snapshots = False
+
+    def fold(self, op: Op) -> None:
+        self.total += 1
+        self.total += op.value["add"] - 1
+
+    def judge(self, ops: Any, submission: Any) -> Any:
+        for op in ops:
+            if "judge" in op.value:
+                raise TypeError("no such thing")
+        return ops
+
+
+async def test_what_the_behaviour_raises_over_is_not_in_the_optimistic_view(
+    autojump_clock: MockClock,
+) -> None:
+    async with (
+        a_world(behaviour=Players, store=SlowStore()) as (_, client),
+        client.join(ROOM, behaviour=Players, optimistic=True) as tournament,
+        trio.open_nursery() as nursery,
+    ):
+        refused: list[dict[str, Any]] = []
+
+        async def submit(op: dict[str, Any]) -> None:
+            try:
+                await tournament.submit(op)
+            except OpRejected:
+                refused.append(op)
+
+        ops: list[dict[str, Any]] = [{"add": 1}, {"poison": 1}, {"judge": 1}, {"add": 2}]
+        for op in ops:
+            nursery.start_soon(submit, op)
+            await wait_all_tasks_blocked()
+        assert tournament.unanswered == 4
+        assert tournament.snapshot() == {"total": 3}
+        await trio.sleep(60)
+        assert tournament.unanswered == 0
+        assert refused == [{"poison": 1}, {"judge": 1}]
+        assert tournament.snapshot() == {"total": 3}
+
+
+async def test_an_id_may_be_used_again_the_moment_it_is_answered(
+    autojump_clock: MockClock,
+) -> None:
+    async with a_world() as (_, client), client.join(ROOM) as tournament:
+        seqs: list[int] = []
+
+        async def again() -> None:
+            exchange = tournament._session.exchange
+            await until(lambda: tournament.unanswered == 0, lambda: exchange.news)
+            seqs.append(await tournament.submit({"n": 1}, sync_id="x"))
+
+        # Which of two tasks that are woken together runs first is random.
+        for _ in range(20):
+            with trio.fail_after(60):
+                async with trio.open_nursery() as nursery:
+                    nursery.start_soon(tournament.submit, {"n": 1})
+                    await wait_all_tasks_blocked()
+                    nursery.start_soon(again)
+                    seqs.append(await tournament.submit({"n": 1}, sync_id="x"))
+        assert set(seqs) == {2}
+        assert len(seqs) == 40

@@ -91,11 +91,17 @@ def test_a_repeated_submit_is_applied_once() -> None:
         (("submit", "URL", "room", "[1]"), "OP is not a JSON object"),
         (("submit", "URL", "room", "{"), "OP is not JSON"),
         (("submit", "URL", "a/b", "{}"), "a gathering id is"),
+        (("submit", "URL", "room", '{"n": ' + 200 * "[" + 200 * "]" + "}"), "128 deep"),
+        (("submit", "URL", "room", '{"n": 18446744073709551616}'), "64 bits"),
         (("submit", "URL", "room", "{}", "--sync-id", "x"), "go together"),
+        (("submit", "URL", "room", "{}", "--client-id", "x", "--sync-id", ""), "--sync-id has 1"),
+        (("submit", "URL", "room", "{}", "--client-id", "x", "--sync-id", "\udcff"), "--sync-id"),
         (("submit", "http://x", "room", "{}"), "ws://HOST:PORT"),
-        (("submit", "ws://\udcff:1", "room", "{}"), "not a URL"),
-        (("submit", f"ws://{'a' * 80}:1", "room", "{}"), "not a URL: "),
+        (("submit", "ws://\udcff:1", "room", "{}"), "the host of a server's URL"),
+        (("submit", f"ws://{'a' * 80}:1", "room", "{}"), "the host of a server's URL"),
         (("watch", "ws://\u0661:1", "room"), "no name of a host"),
+        (("watch", "ws://a..b", "room"), "the host of a server's URL is none"),
+        (("watch", f"wss://{70 * 'a'}.org", "room"), "the host of a server's URL is none"),
         (("watch", "ws://127.0.0.1:1", "room"), "can't reach ws://127.0.0.1:1"),
         (("watch", "URL/elsewhere", "room"), "answered 404"),
         (("watch", "URL", "room", "--since", "7"), "since is 7, but the last op is 0"),
@@ -124,6 +130,45 @@ def test_who_stops_reading_is_no_error(tmp_path: Path) -> None:
             watching.stdout.close()
             assert watching.stderr.read() == b""
         assert watching.returncode == 1
+
+
+def test_a_gathering_that_never_ends_is_watched() -> None:
+    with serving("--store", "memory:", "--idle-timeout", "off") as (_, url):
+        run("submit", url, "room", "{}")
+        watched = run("watch", url, "room", "--since", "0", "--count", "1")
+        assert watched.stdout.splitlines()[0] == "joined room at seq 1; unused, it never disperses"
+        watched = run("watch", url, "room", "--since", "0", "--count", "1", "--json")
+        assert '"expires_in": null' in watched.stdout
+        assert (watched.returncode, watched.stderr) == (0, "")
+
+
+@pytest.mark.parametrize(
+    ("what", "code"),
+    [
+        ("submit URL room {} > /dev/full", 2),
+        ("watch URL room --since 0 > /dev/full", 2),
+        ("watch URL room --since 0 --json > /dev/full", 2),
+        ("submit URL room {} >&-", 0),
+        ("submit URL room {} 2>&-", 0),
+        ("submit URL room - <&-", 2),
+        ("watch URL room --since 0 --count 1 >&-", 0),
+        ("watch URL room --since 0 --count 1 2>&-", 0),
+    ],
+)
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="there's no /dev/full")
+def test_what_can_not_be_written_is_said_in_one_line(what: str, code: int) -> None:
+    with serving("--store", "memory:") as (_, url):
+        run("submit", url, "room", "{}")
+        script = f'exec "$0" -m squire_gatherings {what.replace("URL", url)}'
+        done = subprocess.run(
+            ["sh", "-c", script, sys.executable],
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+    assert done.returncode == code, done.stderr
+    assert len(done.stderr.splitlines()) == (1 if code else 0)
 
 
 # On a terminal, and when it ends otherwise.

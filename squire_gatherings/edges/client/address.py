@@ -84,7 +84,6 @@ def parse_address(url: str) -> Address:
     try:
         parts = urlsplit(url)
         port = parts.port
-        (parts.hostname or "").encode("idna")
     except ValueError as error:
         raise BadSetting(f"not a URL: {error}") from None
     if parts.scheme not in ("ws", "wss") or not parts.hostname:
@@ -93,6 +92,11 @@ def parse_address(url: str) -> Address:
         raise BadSetting("the URL of a server has no user, password, query or fragment")
     if not parts.path.isascii() or any(character in parts.path for character in " \r\n\t"):
         raise BadSetting("the path of a server's URL is percent-encoded ASCII")
+    try:
+        # As it's done where it is looked up: an empty label, or one that is too long.
+        parts.hostname.encode("idna")
+    except UnicodeError:
+        raise BadSetting("the host of a server's URL is none") from None
     secure = parts.scheme == "wss"
     if port is None:
         port = 443 if secure else 80

@@ -125,7 +125,9 @@ class Exchange:
                 self.replica.failed(sync_id)
             raise
         finally:
-            del self._answers[sync_id]
+            # Once this was answered, the same id may have been submitted again before we ran.
+            if self._answers.get(sync_id) is answer:
+                del self._answers[sync_id]
 
     def refill(self, since: int) -> None:
         """Have the ops after `since`, which the reader lacks, fetched: news will tell.
@@ -352,6 +354,10 @@ class Exchange:
         base = pending.sync.base
         if base + len(conflict.ops) > conflict.seq:
             raise Lost(f"the server sent {len(conflict.ops)} ops from {base} to {conflict.seq}")
+        replica = self.replica
+        if base + len(conflict.ops) > replica.seq and replica.identity.user in conflict.by:
+            # It may overtake the answers to others of ours.
+            replica.doubt()
         self._arrived(base + 1, conflict.ops, conflict.by, self._epoch(conflict))
         said = conflict.message
         why = said if isinstance(said, str) else "others were faster, and it can't be merged"

@@ -218,6 +218,8 @@ class Session:
                 scope.deadline, is_open = math.inf, True
                 message, since = await self._ask_to_be_let_in(wire, token, until)
                 if isinstance(message, Dispersed):
+                    # It's told once: whoever comes back after that comes to the next incarnation.
+                    self._resume = None
                     return self.exchange.check_notice(message)
                 self._understand(lambda: self.exchange.joined(message, since))
                 self._joined_at = trio.current_time()

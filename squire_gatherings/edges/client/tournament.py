@@ -20,8 +20,8 @@ class Tournament:
     """One gathering that a client joined. Made by `Client.join`.
 
     A lost connection is nothing but a pause here. What ends it for good (`Unauthorized`,
-    `Replaced`, `CannotConnect` when the patience is over, `BadBase` when the server has lost
-    ops, `Left`) is raised by whatever is called or waits.
+    `Replaced`, `CannotConnect` when the patience is over, `Left`) is raised by whatever is called
+    or waits.
 
     `async for change in tournament` gives what others did, each `Change` once and in
     order. A dispersal ends the loop, and `dispersed` says why; the next loop goes on after it,
