@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import trio
 
 from squire_gatherings.actors.senders import Onlooker, Paging
-from squire_gatherings.actors.store import store_trouble
+from squire_gatherings.actors.store import read_page
 from squire_gatherings.values.errors import StoreConflict, StoreUnavailable
 
 if TYPE_CHECKING:
@@ -44,13 +44,13 @@ async def _bring_pages(delivery: Delivery, onlooker: Onlooker) -> None:
         if after + 1 >= delivery.log.tail_start:
             return
         try:
-            with store_trouble():
-                page = await delivery.store.read(
-                    delivery.gathering,
-                    after=after,
-                    up_to=_end(delivery, onlooker),
-                    max_bytes=delivery.settings.batch_bytes,
-                )
+            page = await read_page(
+                delivery.store,
+                delivery.gathering,
+                after=after,
+                up_to=_end(delivery, onlooker),
+                max_bytes=delivery.settings.batch_bytes,
+            )
         except StoreUnavailable:
             await trio.sleep(delivery.settings.commit_retry_interval)
             continue

@@ -1,5 +1,7 @@
 """The commit: one append at a time on its way into the store, and whoever waits for it."""
 
+from functools import partial
+
 import trio
 from attrs import define
 
@@ -18,22 +20,31 @@ class Commit:
     is_under_way: bool = False
     is_over: bool = False
     """Whether an outcome is there to be taken."""
+    _number: int = 0
+    """Of the append whose outcome is waited for; another number: of none."""
     _outcome: Outcome = None
     _waiter: trio.lowlevel.Task | None = None
 
     def begin(self, append: Append) -> bool:
         """Begin it, if that needs no waiting; whether it's durable already."""
         self.is_under_way = True
+        self._number += 1
         try:
-            if not self.store.append_nowait(append, self._ended):
+            # What is said twice, or of an earlier append, says nothing of this one.
+            if not self.store.append_nowait(append, partial(self._told, self._number)):
                 return False
         except trio.WouldBlock:
-            self.is_under_way = False
+            self._number += 1
+            self.is_under_way = self.is_over = False
+            self._outcome = None
             return False
         except Exception as error:
+            self._number += 1
             self._ended(error)
             return False
-        self.is_under_way = False
+        self._number += 1
+        self.is_under_way = self.is_over = False
+        self._outcome = None
         return True
 
     async def make(self, append: Append) -> None:
@@ -61,6 +72,11 @@ class Commit:
         outcome, self._outcome = self._outcome, None
         self.is_over = False
         return outcome
+
+    def _told(self, number: int, outcome: Outcome) -> None:
+        if number == self._number:
+            self._number += 1
+            self._ended(outcome)
 
     def _ended(self, outcome: Outcome) -> None:
         self.is_under_way = False

@@ -14,7 +14,7 @@ from squire_gatherings.actors.dispersal import give_notice
 from squire_gatherings.actors.lookup import SyncLookup
 from squire_gatherings.actors.requests import Request, Requests
 from squire_gatherings.actors.senders import Caller, Onlooker, Sender
-from squire_gatherings.actors.store import Append, Snapshot, Store, store_trouble
+from squire_gatherings.actors.store import Append, Restored, Snapshot, Store, store_trouble
 from squire_gatherings.rules.behaviour import Behaviour, encode_state, restore_state
 from squire_gatherings.rules.deadline import IdleDeadline
 from squire_gatherings.rules.op_log import OP_OVERHEAD, OpLog
@@ -59,7 +59,7 @@ class Gathering:
     id: str
     settings: HallSettings
     store: Store
-    behaviour: Behaviour
+    make_behaviour: Callable[[], Behaviour]
     on_gone: Callable[[str], None]
     """Called with the id last of all, when nothing is left to do."""
     incarnation: str = field(factory=new_incarnation_id)
@@ -76,6 +76,8 @@ class Gathering:
     """What its onlookers were told last."""
     processed: int = 0
     opened_at: float = 0.0
+    behaviour: Behaviour = field(init=False)
+    serves_snapshots: bool = field(init=False)
     log: OpLog = field(init=False)
     deadline: IdleDeadline = field(init=False)
     delivery: Delivery = field(init=False)
@@ -231,8 +233,12 @@ class Gathering:
     async def _restore(self) -> None:
         with store_trouble():
             restored = await self.store.load(self.id, recent_syncs=self.settings.recent_syncs)
+            if not isinstance(restored, Restored):
+                raise TypeError(f"load returned {restored!r:.80}")
         self.log = OpLog(self.settings.tail_bytes, self.settings.recent_syncs, self.incarnation)
         try:
+            self.behaviour = self.make_behaviour()
+            self.serves_snapshots = bool(self.behaviour.serves_snapshots)
             if restored.snapshot is not None:
                 self._snapshot_at = restored.snapshot.seq
                 restore_state(self.behaviour, restored.snapshot.state)
@@ -240,11 +246,11 @@ class Gathering:
                 self.behaviour.fold(logged.op)
                 if not number % FOLDED_AT_ONCE:
                     await trio.lowlevel.checkpoint()
+            self.log.restore(restored)
         except Exception as error:
             _log.exception("gathering can't be restored", extra=self._names())
             raise GatheringCrashed(f"gathering {self.id} can't be restored") from error
         self._snapshot_at += self.settings.snapshot_every
-        self.log.restore(restored)
         self.commit = Commit(self.store)
         self.lookup = SyncLookup(self.id, self.store, self.log.syncs)
         self.opened_at = trio.current_time()
@@ -423,6 +429,10 @@ class Gathering:
             self._commit_retry_at = now + self.settings.commit_retry_interval
             self.requests.postpone(outcome)
         else:
+            if isinstance(outcome, ValueError):
+                # It can't be stored, now or ever: to try again would crash the next one, too.
+                _, syncs = self.log.uncommitted()
+                self.suspects = tuple((one.scope, one.id) for one in syncs)
             raise outcome
 
     def _committed(self, now: float) -> None:
@@ -452,6 +462,7 @@ class Gathering:
         self.notice = notice
         onlookers = tuple(self.delivery.onlookers.values())
         for onlooker in onlookers:
+            onlooker.was_crashed = crashed
             self.delivery.detach(onlooker)
         grace = min(self.settings.close_grace, max(0.0, self._notice_by - trio.current_time()))
         await give_notice(onlookers, notice, reason, grace)

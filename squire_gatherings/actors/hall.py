@@ -19,10 +19,11 @@ from squire_gatherings.actors.membership import Membership
 from squire_gatherings.actors.nurseries import open_hidden_nursery
 from squire_gatherings.actors.requests import JoinRequest, Request
 from squire_gatherings.actors.senders import Caller, Onlooker, sync_scope
-from squire_gatherings.actors.store import Store, store_trouble
+from squire_gatherings.actors.store import Store, read_page
 from squire_gatherings.rules.behaviour import Behaviour, LogBehaviour
 from squire_gatherings.rules.delivery_window import DeliveryWindow
 from squire_gatherings.rules.poison import Poison
+from squire_gatherings.values.checks import check_id, check_seq
 from squire_gatherings.values.endings import DispersalReason
 from squire_gatherings.values.errors import (
     GatheringDispersed,
@@ -33,7 +34,6 @@ from squire_gatherings.values.errors import (
 )
 from squire_gatherings.values.identity import ANONYMOUS, Identity
 from squire_gatherings.values.ids import (
-    MAX_ID_LENGTH,
     check_gathering_id,
     new_client_id,
     new_hall_mark,
@@ -52,7 +52,6 @@ from squire_gatherings.values.messages import (
 from squire_gatherings.values.numbers import GatheringNumbers, HallNumbers
 from squire_gatherings.values.op import Op
 from squire_gatherings.values.settings import HallOptions, HallSettings
-from squire_gatherings.values.text import check_text
 
 _log = logging.getLogger(__name__)
 
@@ -123,11 +122,18 @@ class Hall:
         When cancelled, the connection isn't in the gathering.
         """
         check_gathering_id(gathering_id)
+        if since is not None:
+            check_seq(since, "since")
+        for what, text in (("client", client), ("epoch", epoch), ("resume", resume)):
+            if text is not None:
+                check_id(text, what)
         await trio.lowlevel.checkpoint_if_cancelled()
         self._asked += 1
         asked = self._asked
         if identity is None:
             identity = await self._authenticate(token, gathering_id)
+        if not isinstance(identity, Identity):
+            raise TypeError(f"who joins is an Identity, not {identity!r:.80}")
         made = new_client_id() if client is None else None
         client = made or client
         scope = sync_scope(identity.user, client)
@@ -201,7 +207,7 @@ class Hall:
         """
         if sync_id is None:
             sync_id = secrets.token_hex(16)
-        check_text(sync_id, "a sync id", MAX_ID_LENGTH)
+        check_id(sync_id, "a sync id")
         made: list[Op] = []
         for op in ops:
             if len(made) == self.settings.max_ops:
@@ -209,7 +215,7 @@ class Hall:
             made.append(Op.of(op))
         if not made:
             raise ValueError("a sync has at least one op")
-        sync = Sync(sync_id, 0 if base is None else _check_seq(base, "base"), tuple(made))
+        sync = Sync(sync_id, 0 if base is None else check_seq(base, "base"), tuple(made))
         synced = await self._ask(gathering_id, sync, identity, at_end=base is None)
         assert isinstance(synced, Synced)
         return synced.seqs
@@ -224,7 +230,7 @@ class Hall:
         can't be a seq. When cancelled, nothing is read any more.
         """
         if since is not None:
-            _check_seq(since, "since")
+            check_seq(since, "since")
         fetched = await self._ask(gathering_id, Fetch("fetch", since), identity)
         assert isinstance(fetched, Fetched)
         return fetched
@@ -243,6 +249,7 @@ class Hall:
         What it has in its inbox is processed before. When cancelled, it goes on dispersing.
         """
         check_gathering_id(gathering_id)
+        reason = DispersalReason(reason)
         await trio.lowlevel.checkpoint_if_cancelled()
         life = self._lives.get(gathering_id)
         if life is None:
@@ -326,7 +333,7 @@ class Hall:
             gathering_id,
             self.settings,
             self.store,
-            self._behaviour(),
+            self._behaviour,
             self._reap,
             incarnation=new_incarnation_id(self._endings.mark),
             refused=self._poison.of(gathering_id),
@@ -342,6 +349,8 @@ class Hall:
             raise
         else:
             self._opened += 1
+            if self._closed:
+                gathering.end(DispersalReason.SHUTDOWN)
         finally:
             # Whoever waits for this opening looks again, also when it was cancelled.
             life.opened = True
@@ -389,29 +398,29 @@ class Hall:
         after = since or 0
         expected = epoch if after else None
         page: tuple[LoggedOp, ...] = ()
-        is_served = not gathering.behaviour.serves_snapshots and after + 1 < log.tail_start
+        is_served = not gathering.serves_snapshots and after + 1 < log.tail_start
         found = log.epoch_of(after)
         if is_served or (expected is not None and found is None and after < log.tail_start):
-            with store_trouble():
-                # From the client's last op on: its epoch says whether it's the same log.
-                page = await self.store.read(
-                    gathering.id,
-                    after=max(0, after - 1),
-                    up_to=log.committed if is_served else after,
-                    max_bytes=self.settings.batch_bytes,
-                )
+            # From the client's last op on: its epoch says whether it's the same log.
+            page = await read_page(
+                self.store,
+                gathering.id,
+                after=max(0, after - 1),
+                up_to=log.committed if is_served else after,
+                max_bytes=self.settings.batch_bytes,
+            )
             if after:
                 found = page[0].epoch if page else None
                 page = page[1:]
             if is_served and after and not page:
                 # The client's last op alone filled it.
-                with store_trouble():
-                    page = await self.store.read(
-                        gathering.id,
-                        after=after,
-                        up_to=log.committed,
-                        max_bytes=self.settings.batch_bytes,
-                    )
+                page = await read_page(
+                    self.store,
+                    gathering.id,
+                    after=after,
+                    up_to=log.committed,
+                    max_bytes=self.settings.batch_bytes,
+                )
         if expected is None:
             return page
         # Whoever was told of an op was told of one that is durable. It's decided here, where the
@@ -469,6 +478,7 @@ async def open_hall(
     async with open_hidden_nursery() as nursery:
         gatherings: trio.Nursery = await nursery.start(_hold_nursery)
         hall = Hall(settings, store, behaviour, authenticate, gatherings)
+        nursery.start_soon(_close_when_cancelled, hall)
         try:
             yield hall
             await hall.close()
@@ -477,15 +487,16 @@ async def open_hall(
             nursery.cancel_scope.cancel()
 
 
+async def _close_when_cancelled(hall: Hall) -> None:
+    """Let nobody in any more, as soon as the gatherings are cancelled from outside."""
+    try:
+        await trio.sleep_forever()
+    finally:
+        hall._closed = True
+
+
 async def _hold_nursery(*, task_status: trio.TaskStatus[trio.Nursery]) -> None:
     """Keep the nursery of the gatherings, which can so be cancelled without its user."""
     async with trio.open_nursery() as nursery:
         task_status.started(nursery)
         await trio.sleep_forever()
-
-
-def _check_seq(seq: object, what: str) -> int:
-    """Return what can be a seq. Raises `ValueError`."""
-    if not isinstance(seq, int) or isinstance(seq, bool) or not 0 <= seq < 2**63:
-        raise ValueError(f"{what} is a whole number from 0 on, not {seq!r}")
-    return seq

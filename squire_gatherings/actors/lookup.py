@@ -63,10 +63,11 @@ class SyncLookup:
                     self.syncs.told(scope, ids, is_all=len(ids) <= SCOPE_LIMIT)
                 keys = tuple(filter(self._is_unknown, keys))
                 found = await self.store.find_syncs(self.gathering, keys) if keys else {}
+                records = {key: found.get(key) for key in keys}
         except StoreUnavailable as error:
             self._found.update(dict.fromkeys(keys, error))
         else:
-            self._found.update({key: found.get(key) for key in keys})
+            self._found.update(records)
 
     def _is_unknown(self, key: SyncKey) -> bool:
         try:

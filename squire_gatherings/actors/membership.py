@@ -11,6 +11,7 @@ from attrs import define
 
 from squire_gatherings.actors.gathering import Gathering
 from squire_gatherings.actors.senders import Onlooker
+from squire_gatherings.values.checks import check_message
 from squire_gatherings.values.errors import GatheringsError
 from squire_gatherings.values.identity import Identity
 from squire_gatherings.values.messages import ClientMessage, Sync
@@ -23,8 +24,8 @@ if TYPE_CHECKING:
 class Membership:
     """One onlooker's way into its gathering, which may have dispersed at any time.
 
-    A sync that comes after the point of no return is served by the next incarnation,
-    though its answer finds no connection any more: the client repeats it with the same
+    A sync that comes after the point of no return, unless that was a crash, is served by the next
+    incarnation, though its answer finds no connection any more: the client repeats it with the same
     id and is answered then. Other late messages mean nothing to the next incarnation.
 
     It keeps no gathering alive: who holds a membership after the end holds nothing else.
@@ -46,14 +47,21 @@ class Membership:
         """Put a message of this onlooker into the inbox.
 
         Raises `trio.WouldBlock` when it must wait: too many of this onlooker's messages
-        are unprocessed, or the next incarnation is needed; call `deliver` then.
+        are unprocessed, or the next incarnation is needed; call `deliver` then. Raises
+        `BadRequest` for what isn't a message, or has values that none can have.
         """
+        check_message(message)
+        self.take_nowait(message)
+
+    def take_nowait(self, message: ClientMessage) -> None:
+        """As `deliver_nowait`, for a message that a codec has decoded, and so checked."""
         if self._gathering is None:
             return
         onlooker = self._onlooker
         gathering = self._gathering()
         if gathering is None or not gathering.accepting:
-            if isinstance(message, Sync):
+            # What it had sent before a crash may be lost, and is repeated: it can't be overtaken.
+            if isinstance(message, Sync) and not onlooker.was_crashed:
                 raise trio.WouldBlock
             return
         if not onlooker.attached:
@@ -70,13 +78,19 @@ class Membership:
     async def deliver(self, message: ClientMessage) -> None:
         """Put a message into the inbox; wait while too many of this onlooker's are there.
 
-        Never raises because the gathering ended. A checkpoint. When cancelled, the message wasn't
-        taken, or is a sync that the next incarnation may or may not apply: repeat it.
+        Never raises because the gathering ended. Raises `BadRequest` as `deliver_nowait` does. A
+        checkpoint. When cancelled, the message wasn't taken, or is a sync that the next incarnation
+        may or may not apply: repeat it.
         """
+        check_message(message)
+        await self.take(message)
+
+    async def take(self, message: ClientMessage) -> None:
+        """As `deliver`, for a message that a codec has decoded, and so checked."""
         await trio.lowlevel.checkpoint_if_cancelled()
         while True:
             try:
-                self.deliver_nowait(message)
+                self.take_nowait(message)
             except trio.WouldBlock:
                 pass
             else:

@@ -16,7 +16,7 @@ from attrs import define, field
 from msgspec import UNSET, UnsetType
 
 from squire_gatherings.actors.senders import Caller, Onlooker, Sender
-from squire_gatherings.actors.store import store_trouble
+from squire_gatherings.actors.store import read_page
 from squire_gatherings.rules.behaviour import Submission, encode_state, judge_and_fold
 from squire_gatherings.rules.op_log import fingerprint
 from squire_gatherings.rules.sync_ids import LookupNeeded
@@ -47,6 +47,7 @@ from squire_gatherings.values.messages import (
     Synced,
 )
 from squire_gatherings.values.op import Op
+from squire_gatherings.values.text import sayable
 
 if TYPE_CHECKING:
     from squire_gatherings.actors.gathering import Gathering
@@ -215,7 +216,7 @@ class Requests:
             return False
         seq = self._visible
         since = fetch.since
-        if since is None and self.gathering.behaviour.serves_snapshots:
+        if since is None and self.gathering.serves_snapshots:
             fetched = Fetched(fetch.id, seq, snapshot=self._snapshot(), epoch=self._epoch(seq))
             self._defer(sender, fetch.id, lambda _: sender.answer(fetched))
             return True
@@ -301,7 +302,7 @@ class Requests:
             self._defer(sender, sync.id, lambda _: sender.fail(conflict))
             return
         seq = self._visible
-        why = str(conflict)
+        why = sayable(conflict)
         self._answer_with_ops(
             sender,
             sync.id,
@@ -320,7 +321,7 @@ class Requests:
         if since is not None and since > seq:
             why = f"since is {since}, but the last op is {seq}"
             raise BadBase(why) if request.epoch is None else LogReplaced(why)
-        snapshots = gathering.behaviour.serves_snapshots
+        snapshots = gathering.serves_snapshots
         shown: dict[str, Any]
         if request.tail:
             shown = {"ops": (), "by": (), "epoch": self._epoch(seq)}
@@ -446,13 +447,13 @@ class Requests:
             # Whoever asked may go meanwhile: then nobody wants it any more.
             with sender.under_way():
                 async with self._reads:
-                    with store_trouble():
-                        page = await gathering.store.read(
-                            gathering.id,
-                            after=after,
-                            up_to=min(up_to, gathering.log.committed),
-                            max_bytes=gathering.settings.batch_bytes,
-                        )
+                    page = await read_page(
+                        gathering.store,
+                        gathering.id,
+                        after=after,
+                        up_to=min(up_to, gathering.log.committed),
+                        max_bytes=gathering.settings.batch_bytes,
+                    )
                 sender.answer(make(page))
         except StoreUnavailable as error:
             sender.fail(error, request_id)

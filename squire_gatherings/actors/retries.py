@@ -14,7 +14,7 @@ import trio
 from attrs import define, field, frozen
 
 from squire_gatherings.actors.senders import Onlooker, Paging
-from squire_gatherings.actors.store import store_trouble
+from squire_gatherings.actors.store import read_page
 from squire_gatherings.rules.delivery_window import DeliveryWindow, Verdict
 from squire_gatherings.values.endings import CloseCode
 from squire_gatherings.values.errors import StoreUnavailable
@@ -259,13 +259,13 @@ class Retries:
         )
         delivery = self.delivery
         try:
-            with store_trouble():
-                page = await delivery.store.read(
-                    delivery.gathering,
-                    after=after,
-                    up_to=up_to,
-                    max_bytes=self._max_bytes(portion),
-                )
+            page = await read_page(
+                delivery.store,
+                delivery.gathering,
+                after=after,
+                up_to=up_to,
+                max_bytes=self._max_bytes(portion),
+            )
         except StoreUnavailable:
             # The next retry asks again.
             return

@@ -17,6 +17,7 @@ from squire_gatherings.values.errors import GatheringsError
 from squire_gatherings.values.identity import Identity
 from squire_gatherings.values.messages import Error, ServerMessage
 from squire_gatherings.values.outgoing import Outgoing
+from squire_gatherings.values.text import sayable
 
 _log = logging.getLogger(__name__)
 
@@ -114,6 +115,8 @@ class Onlooker:
     """What those in the inbox take in memory, in bytes."""
     asked: int = 0
     """When it asked to join, as a number that grows with each join; 0 if that isn't known."""
+    was_crashed: bool = False
+    """Whether its incarnation ended by a crash: what it had sent before may be lost."""
     joined_at: int = 0
     """The log's end when it joined: what was logged up to there is brought to it as ops."""
     attached: bool = False
@@ -145,7 +148,7 @@ class Onlooker:
 
     def fail(self, error: GatheringsError, request_id: str | None = None) -> None:
         """Tell the onlooker that its request failed."""
-        self.answer(Error(error.code, str(error), request_id))
+        self.answer(Error(error.code, sayable(error), request_id))
 
     def close(self, code: CloseCode, reason: str) -> None:
         """Close the connection after what was sent."""

@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from typing import Protocol
 
 from squire_gatherings.rules.op_log import MOST_OPS
-from squire_gatherings.values.errors import GatheringsError, StoreUnavailable
+from squire_gatherings.values.errors import StoreUnavailable
 from squire_gatherings.values.log import Append, LoggedOp, Restored, Snapshot, SyncRecord
 
 __all__ = [
@@ -18,6 +18,7 @@ __all__ = [
     "Snapshot",
     "Store",
     "SyncRecord",
+    "read_page",
     "store_trouble",
 ]
 
@@ -97,14 +98,27 @@ class Store(Protocol):
 
 @contextmanager
 def store_trouble() -> Iterator[None]:
-    """Around each reading of a store: whatever it raises is an error that callers expect.
+    """Around each reading of a store, and what is made of it: its faults are `StoreUnavailable`.
 
-    What it may raise comes out as it is, anything else is logged and becomes `StoreUnavailable`.
+    That is what a store may raise. Anything else is logged: other errors of ours, which would mean
+    something else to callers, and what comes of answers that it mustn't give.
     """
     try:
         yield
-    except GatheringsError:
-        raise
+    except StoreUnavailable as error:
+        # One of a class of its own may not be made again for others who wait.
+        raise StoreUnavailable(str(error)) from error
     except Exception as error:
         _log.exception("the store failed")
         raise StoreUnavailable(f"the store failed: {type(error).__name__}") from error
+
+
+async def read_page(
+    store: Store, gathering: str, *, after: int, up_to: int, max_bytes: int
+) -> tuple[LoggedOp, ...]:
+    """Read ops as `Store.read` does. Raises `StoreUnavailable`, and nothing else."""
+    with store_trouble():
+        page = await store.read(gathering, after=after, up_to=up_to, max_bytes=max_bytes)
+        if not isinstance(page, tuple) or not all(isinstance(one, LoggedOp) for one in page):
+            raise TypeError(f"read returned {page!r:.80}")
+        return page

@@ -27,11 +27,11 @@ class Identity:
     """Who an onlooker is, as authentication found: `user` is None for an anonymous one.
 
     A user's name is what others see in `by`: text of 1 to 1024 characters that can be encoded.
-    Raises `ValueError` for anything else.
+    Raises `ValueError` for anything else, and for what is no role.
     """
 
     user: str | None = field(default=None)
-    role: Role = Role.MEMBER
+    role: Role = field(default=Role.MEMBER, converter=Role)
 
     @user.validator
     def _check_user(self, _: object, user: object) -> None:

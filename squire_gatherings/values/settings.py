@@ -13,7 +13,13 @@ from squire_gatherings.values.errors import BadSetting
 
 
 def _number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and not math.isnan(value)
+    if not isinstance(value, int | float) or isinstance(value, bool):
+        return False
+    try:
+        return not math.isnan(value)
+    except OverflowError:
+        # A whole number that no float can be.
+        return False
 
 
 def positive(_: Any, attribute: "attrs.Attribute[Any]", value: Any) -> None:

@@ -15,3 +15,8 @@ def check_text(text: object, what: str, longest: int) -> str:
     except UnicodeEncodeError:
         raise ValueError(f"{what} can't contain a lone surrogate") from None
     return text
+
+
+def sayable(text: object, longest: int = 1000) -> str:
+    """Return a text that can go into a message, whatever it was: encodable, and not too long."""
+    return str(text)[:longest].encode(errors="replace").decode()

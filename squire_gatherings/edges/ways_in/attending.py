@@ -186,9 +186,9 @@ class _Attendance:
             self._connection.fail("already_joined", "this connection has joined already")
             return
         try:
-            self._membership.deliver_nowait(message)
+            self._membership.take_nowait(message)
         except trio.WouldBlock:
-            await self._membership.deliver(message)
+            await self._membership.take(message)
 
     async def _understand(self, data: str | bytes) -> Incoming | None:
         """Return the message; None for what isn't one, of which the client is told."""

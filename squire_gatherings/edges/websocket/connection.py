@@ -275,7 +275,7 @@ class WebSocketConnection(WayOut):
         assert self._membership is not None
         assert message is not None
         assert not isinstance(message, Join)
-        await self._membership.deliver(message)
+        await self._membership.take(message)
 
     async def _hang_up(self) -> None:
         """Tell a client that can't be understood that this is all, and wait for its end.
@@ -379,7 +379,7 @@ class WebSocketConnection(WayOut):
             self._error("already_joined", "this connection has joined already")
             return True
         try:
-            self._membership.deliver_nowait(message)
+            self._membership.take_nowait(message)
         except trio.WouldBlock:
             return False
         return True
