@@ -21,9 +21,9 @@ import trio.testing
 from benchmarks.leaks import Forgetful, Sink
 from benchmarks.timing import microseconds
 from squire_gatherings import Hall, Membership, open_hall
-from squire_gatherings.rules.deadline import IdleDeadline
-from squire_gatherings.values.messages import Ack, Sync
-from squire_gatherings.values.op import Op
+from squire_gatherings._rules.deadline import IdleDeadline
+from squire_gatherings._values.messages import Ack, Sync
+from squire_gatherings._values.op import Op
 
 ROUNDS = 7
 REPEATS = 20_000

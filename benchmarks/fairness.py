@@ -19,7 +19,7 @@ import trio
 
 from benchmarks.peers.scenarios import ALL
 from squire_gatherings.client import Tournament, open_client
-from tests.programs.process import serving
+from tests.cli.process import serving
 
 RATE = 50.0
 FLOODS = ("fan-out, 100 onlookers, bursts of 50", "fan-out, 1000 onlookers")

@@ -9,7 +9,7 @@ from wsproto.connection import Connection, ConnectionType
 from wsproto.events import TextMessage
 
 from benchmarks.timing import microseconds
-from squire_gatherings.edges.sans_io import QUIET_LOG
+from squire_gatherings._wire.websockets_core import QUIET_LOG
 
 ROUNDS = 9
 REPEATS = 5000

@@ -18,8 +18,8 @@ from attrs import define, field
 
 from benchmarks.leaks import Sink
 from squire_gatherings import CloseCode, open_hall
-from squire_gatherings.programs.garbage import calm_the_collector
-from squire_gatherings.values.messages import Fetch
+from squire_gatherings._cli.garbage import calm_the_collector
+from squire_gatherings._values.messages import Fetch
 
 
 @define(eq=False)

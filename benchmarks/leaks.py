@@ -24,9 +24,9 @@ import trio
 from trio.testing import MockClock
 
 from squire_gatherings import CloseCode, Connection, Hall, Outgoing, open_hall
-from squire_gatherings.actors.store import Outcome
-from squire_gatherings.edges.stores import MemoryStore
-from squire_gatherings.values.log import Append
+from squire_gatherings._hall.store import Outcome
+from squire_gatherings._stores import MemoryStore
+from squire_gatherings._values.log import Append
 
 TOLERANCE = 0.05
 DAY = 24 * 60 * 60.0

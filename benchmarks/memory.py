@@ -25,8 +25,8 @@ from attrs import define
 
 from benchmarks.leaks import Sink, resident
 from squire_gatherings import Hall, open_hall, serve
-from tests.programs.process import serving
-from tests.websocket.raw import RawClient
+from tests.cli.process import serving
+from tests.server.raw import RawClient
 
 KINDS = {
     "floor": "the floor: task, nursery, scope, slotted object",
@@ -100,7 +100,7 @@ async def explain(kind: str, count: int) -> list[tuple[float, float, str]]:
 
 CONNECT = """
 import sys
-from tests.websocket.raw import RawClient
+from tests.server.raw import RawClient
 clients = [RawClient(sys.argv[1] + "/gatherings/room") for _ in range(int(sys.argv[2]))]
 for client in clients:
     client.say(type="join")
@@ -180,7 +180,7 @@ def _owner(place: str) -> str:
         return "trio"
     if place.startswith("websockets/"):
         return "websockets"
-    if place.startswith(("actors/", "rules/", "websocket/", "<attrs generated methods squire")):
+    if place.startswith(("_hall/", "_rules/", "websocket/", "<attrs generated methods squire")):
         return "squire_gatherings"
     return "Python"
 

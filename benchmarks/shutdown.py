@@ -14,8 +14,8 @@ import time
 from contextlib import closing
 from pathlib import Path
 
-from tests.programs.process import serving
-from tests.websocket.raw import RawClient
+from tests.cli.process import serving
+from tests.server.raw import RawClient
 
 
 def exit_time(grace: float, phase: float) -> float:

@@ -10,10 +10,10 @@ import cattrs.preconf.json
 import msgspec
 
 from benchmarks.timing import microseconds
-from squire_gatherings.edges.codecs import JSON
-from squire_gatherings.values.messages import Forward
-from squire_gatherings.values.op import Op
-from squire_gatherings.values.outgoing import Outgoing
+from squire_gatherings._values.messages import Forward
+from squire_gatherings._values.op import Op
+from squire_gatherings._values.outgoing import Outgoing
+from squire_gatherings._wire.codecs import JSON
 
 ROUNDS = 9
 REPEATS = 5000

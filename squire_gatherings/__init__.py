@@ -1,17 +1,16 @@
 """Live rooms that end on time: gatherings on Trio, reached over WebSockets."""
 
-from squire_gatherings.actors.connection import Connection
-from squire_gatherings.actors.hall import Authenticate, Hall
-from squire_gatherings.actors.membership import Membership
-from squire_gatherings.actors.store import Outcome, Store
-from squire_gatherings.edges.clock import BootTimeClock
-from squire_gatherings.edges.stores import open_store
-from squire_gatherings.edges.ways_in import Channel, attend, attend_channel
-from squire_gatherings.edges.websocket import Server, ServerSettings, serve, serve_stream
-from squire_gatherings.embedding import open_hall
-from squire_gatherings.rules.behaviour import Behaviour, LogBehaviour, Submission
-from squire_gatherings.values.endings import CloseCode, DispersalReason
-from squire_gatherings.values.errors import (
+from squire_gatherings._hall.clock import BootTimeClock
+from squire_gatherings._hall.connection import Connection
+from squire_gatherings._hall.hall import Authenticate, Hall
+from squire_gatherings._hall.membership import Membership
+from squire_gatherings._hall.store import Outcome, Store
+from squire_gatherings._open_hall import open_hall
+from squire_gatherings._rules.behaviour import Behaviour, LogBehaviour, Submission
+from squire_gatherings._server import Server, ServerSettings, serve, serve_stream
+from squire_gatherings._stores import open_store
+from squire_gatherings._values.endings import CloseCode, DispersalReason
+from squire_gatherings._values.errors import (
     BadBase,
     BadGatheringId,
     BadRequest,
@@ -34,9 +33,9 @@ from squire_gatherings.values.errors import (
     TooBig,
     Unauthorized,
 )
-from squire_gatherings.values.identity import ANONYMOUS, Identity, Role
-from squire_gatherings.values.log import Append, LoggedOp, Restored, Snapshot, SyncRecord
-from squire_gatherings.values.messages import (
+from squire_gatherings._values.identity import ANONYMOUS, Identity, Role
+from squire_gatherings._values.log import Append, LoggedOp, Restored, Snapshot, SyncRecord
+from squire_gatherings._values.messages import (
     Ack,
     ClientMessage,
     Conflict,
@@ -53,10 +52,11 @@ from squire_gatherings.values.messages import (
     Sync,
     Synced,
 )
-from squire_gatherings.values.numbers import GatheringNumbers, HallNumbers
-from squire_gatherings.values.op import Op
-from squire_gatherings.values.outgoing import Outgoing
-from squire_gatherings.values.settings import HallOptions, HallSettings
+from squire_gatherings._values.numbers import GatheringNumbers, HallNumbers
+from squire_gatherings._values.op import Op
+from squire_gatherings._values.outgoing import Outgoing
+from squire_gatherings._values.settings import HallOptions, HallSettings
+from squire_gatherings._ways_in import Channel, attend, attend_channel
 
 __all__ = [
     "ANONYMOUS",

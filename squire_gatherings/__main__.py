@@ -1,6 +1,6 @@
 """`python -m squire_gatherings`."""
 
-from squire_gatherings.programs.cli import main
+from squire_gatherings._cli.cli import main
 
 if __name__ == "__main__":
     main()

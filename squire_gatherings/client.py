@@ -1,11 +1,11 @@
 """The client library: programs that talk to gatherings import it as `squire_gatherings.client`."""
 
-from squire_gatherings.edges.client import Client, ClientSettings, Tournament, open_client
-from squire_gatherings.edges.client.address import OpenStream
-from squire_gatherings.edges.client.settings import ClientOptions
-from squire_gatherings.rules.behaviour import Behaviour, LogBehaviour
-from squire_gatherings.rules.changes import Change
-from squire_gatherings.values.errors import (
+from squire_gatherings._client import Client, ClientSettings, Tournament, open_client
+from squire_gatherings._client.address import OpenStream
+from squire_gatherings._client.settings import ClientOptions
+from squire_gatherings._rules.behaviour import Behaviour, LogBehaviour
+from squire_gatherings._rules.changes import Change
+from squire_gatherings._values.errors import (
     BadBase,
     BadGatheringId,
     BadSetting,
@@ -21,7 +21,7 @@ from squire_gatherings.values.errors import (
     TooBig,
     Unauthorized,
 )
-from squire_gatherings.values.messages import Dispersed
+from squire_gatherings._values.messages import Dispersed
 
 __all__ = [
     "BadBase",

@@ -6,15 +6,15 @@ from typing import Any, TypeVar
 
 import trio
 
-from squire_gatherings.actors.connection import Connection
-from squire_gatherings.actors.store import Append, Outcome
-from squire_gatherings.edges.stores.memory import MemoryStore
-from squire_gatherings.rules.behaviour import Submission
-from squire_gatherings.values.endings import CloseCode
-from squire_gatherings.values.errors import OpConflict, OpRejected
-from squire_gatherings.values.messages import Forward, ForwardBatch, ServerMessage
-from squire_gatherings.values.op import Op
-from squire_gatherings.values.outgoing import Outgoing
+from squire_gatherings._hall.connection import Connection
+from squire_gatherings._hall.store import Append, Outcome
+from squire_gatherings._rules.behaviour import Submission
+from squire_gatherings._stores.memory import MemoryStore
+from squire_gatherings._values.endings import CloseCode
+from squire_gatherings._values.errors import OpConflict, OpRejected
+from squire_gatherings._values.messages import Forward, ForwardBatch, ServerMessage
+from squire_gatherings._values.op import Op
+from squire_gatherings._values.outgoing import Outgoing
 
 M = TypeVar("M", bound=ServerMessage)
 

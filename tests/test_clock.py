@@ -8,8 +8,8 @@ import pytest
 import trio
 
 from squire_gatherings import BootTimeClock, open_hall
-from squire_gatherings.edges.clock import LONGEST_SLEEP, boot_time
-from squire_gatherings.values.messages import Dispersed
+from squire_gatherings._hall.clock import LONGEST_SLEEP, boot_time
+from squire_gatherings._values.messages import Dispersed
 from tests.support import Recorder
 
 

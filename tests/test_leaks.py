@@ -27,7 +27,7 @@ import gc
 import trio
 from functools import partial
 from squire_gatherings import open_hall, serve
-from tests.websocket.raw import RawClient
+from tests.server.raw import RawClient
 
 
 def visit(url, politely):
@@ -63,7 +63,7 @@ trio.run(main)
 
 
 def test_connections_and_gatherings_leave_no_reference_cycles() -> None:
-    """`serve` relies on it: it makes full collections of garbage rare (programs/garbage.py)."""
+    """`serve` relies on it: it makes full collections of garbage rare (_cli/garbage.py)."""
     done = subprocess.run(
         [sys.executable, "-c", CYCLES],
         capture_output=True,

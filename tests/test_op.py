@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from squire_gatherings import open_hall
-from squire_gatherings.values.op import MAX_OP_DEPTH, Op
+from squire_gatherings._values.op import MAX_OP_DEPTH, Op
 
 plain = st.recursive(
     st.none()

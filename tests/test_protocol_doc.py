@@ -8,10 +8,10 @@ from typing import Any
 import msgspec
 import pytest
 
-from squire_gatherings.edges.codecs import JSON
-from squire_gatherings.values import messages
-from squire_gatherings.values.endings import CloseCode, DispersalReason
-from squire_gatherings.values.errors import GatheringsError
+from squire_gatherings._values import messages
+from squire_gatherings._values.endings import CloseCode, DispersalReason
+from squire_gatherings._values.errors import GatheringsError
+from squire_gatherings._wire.codecs import JSON
 
 PAGE = (Path(__file__).parent.parent / "docs" / "protocol.md").read_text()
 CLIENT, SERVER = PAGE.split("## What the server sends")

@@ -17,7 +17,7 @@ from wsproto.events import (
     TextMessage,
 )
 
-from squire_gatherings.actors.nurseries import open_hidden_nursery
+from squire_gatherings._hall.nurseries import open_hidden_nursery
 from squire_gatherings.client import Client, open_client
 from tests.client.world import ROOM
 

@@ -7,13 +7,13 @@ import pytest
 import trio
 from trio.testing import MockClock, memory_stream_pair
 
-from squire_gatherings.client import open_client
-from squire_gatherings.values.errors import (
+from squire_gatherings._values.errors import (
     BadSetting,
     CannotConnect,
     Replaced,
     Unauthorized,
 )
+from squire_gatherings.client import open_client
 from tests.client.scripted import Peer, a_client, error, joined, synced
 from tests.client.world import ROOM, a_world
 

@@ -7,10 +7,10 @@ import pytest
 import trio
 from trio.testing import MockClock, wait_all_tasks_blocked
 
+from squire_gatherings._rules.behaviour import Submission
+from squire_gatherings._values.errors import BadBase, OpConflict
+from squire_gatherings._values.op import Op
 from squire_gatherings.client import Change, LogReplaced, Tournament
-from squire_gatherings.rules.behaviour import Submission
-from squire_gatherings.values.errors import BadBase, OpConflict
-from squire_gatherings.values.op import Op
 from tests.client.scripted import (
     HungUp,
     Peer,

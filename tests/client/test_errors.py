@@ -8,14 +8,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from trio.testing import MockClock
 
-from squire_gatherings.client import Tournament
-from squire_gatherings.values.errors import (
+from squire_gatherings._values.errors import (
     BadRequest,
     Forbidden,
     GatheringsError,
     OpRejected,
     TooBig,
 )
+from squire_gatherings.client import Tournament
 from tests.client.scripted import Peer, a_client, error, fetched, joined, synced
 from tests.client.world import ROOM
 

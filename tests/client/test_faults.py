@@ -6,9 +6,9 @@ from typing import Any
 import trio
 
 from squire_gatherings.client import Client, open_client
+from tests.cli.process import serving
 from tests.client.faulty_proxy import KINDS, open_faulty_proxy
 from tests.client.world import ROOM
-from tests.programs.process import serving
 
 CLIENTS = 20
 OPS = 10_000

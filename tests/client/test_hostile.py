@@ -15,14 +15,14 @@ from hypothesis import strategies as st
 from trio.testing import MockClock, memory_stream_pair
 from wsproto.events import AcceptConnection, Event, Request, TextMessage
 
-from squire_gatherings.actors.nurseries import open_hidden_nursery
-from squire_gatherings.client import Change, open_client
-from squire_gatherings.rules.behaviour import LogBehaviour
-from squire_gatherings.values.errors import (
+from squire_gatherings._hall.nurseries import open_hidden_nursery
+from squire_gatherings._rules.behaviour import LogBehaviour
+from squire_gatherings._values.errors import (
     BadBase,
     CannotConnect,
     GatheringsError,
 )
+from squire_gatherings.client import Change, open_client
 from tests.client.scripted import Peer, a_client, joined
 from tests.client.world import ROOM
 

@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from trio.testing import MockClock
 
 from squire_gatherings import LogReplaced, OpConflict, OpRejected
+from squire_gatherings._stores import MemoryStore
 from squire_gatherings.client import Client, Tournament
-from squire_gatherings.edges.stores import MemoryStore
 from tests.client.world import ROOM, World, a_world
 from tests.support import Strict, Sum, examples
 

@@ -7,8 +7,8 @@ import trio
 from trio.testing import MockClock
 
 from squire_gatherings import DispersalReason, LogReplaced, open_hall
+from squire_gatherings._stores import MemoryStore
 from squire_gatherings.client import Tournament
-from squire_gatherings.edges.stores import MemoryStore
 from tests.client.world import ROOM, a_world, until
 from tests.support import Sum
 

@@ -8,16 +8,16 @@ import trio
 from trio.testing import MockClock, wait_all_tasks_blocked
 
 from squire_gatherings import DispersalReason, open_hall
-from squire_gatherings.client import Tournament
-from squire_gatherings.edges.stores import MemoryStore
-from squire_gatherings.values.errors import (
+from squire_gatherings._stores import MemoryStore
+from squire_gatherings._values.errors import (
     CannotConnect,
     GatheringCrashed,
     OpRejected,
     Replaced,
     StoreUnavailable,
 )
-from squire_gatherings.values.log import Append
+from squire_gatherings._values.log import Append
+from squire_gatherings.client import Tournament
 from tests.client.scripted import Peer, a_client, dispersed, joined
 from tests.client.test_progress import Slow
 from tests.client.world import ROOM, SlowStore, a_world, until

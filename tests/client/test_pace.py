@@ -7,8 +7,8 @@ from hypothesis import strategies as st
 from trio.testing import MockClock
 
 from squire_gatherings import ServerSettings
-from squire_gatherings.edges.client.pace import Pace
-from squire_gatherings.rules.rate_limit import RateLimit
+from squire_gatherings._client.pace import Pace
+from squire_gatherings._rules.rate_limit import RateLimit
 from tests.client.scripted import Peer, a_client, error, joined, synced
 from tests.client.world import ROOM, a_world
 

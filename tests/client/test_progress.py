@@ -7,7 +7,7 @@ import pytest
 import trio
 from trio.testing import MockClock, wait_all_tasks_blocked
 
-from squire_gatherings.values.errors import CannotConnect
+from squire_gatherings._values.errors import CannotConnect
 from tests.client.scripted import Peer, a_client, joined
 from tests.client.world import ROOM, World, a_world
 

@@ -12,8 +12,8 @@ import trio
 import trustme
 
 from squire_gatherings import open_hall, serve_stream
+from squire_gatherings._values.errors import CannotConnect
 from squire_gatherings.client import open_client
-from squire_gatherings.values.errors import CannotConnect
 from tests.client.world import ROOM
 
 CA = trustme.CA()

@@ -9,9 +9,8 @@ import trio.lowlevel
 from trio.testing import MockClock, wait_all_tasks_blocked
 
 from squire_gatherings import DispersalReason, Identity, Role, ServerSettings
-from squire_gatherings.client import Change, Tournament, open_client
-from squire_gatherings.rules.behaviour import Submission
-from squire_gatherings.values.errors import (
+from squire_gatherings._rules.behaviour import Submission
+from squire_gatherings._values.errors import (
     BadBase,
     BadGatheringId,
     BadSetting,
@@ -24,7 +23,8 @@ from squire_gatherings.values.errors import (
     TooBig,
     Unauthorized,
 )
-from squire_gatherings.values.op import Op
+from squire_gatherings._values.op import Op
+from squire_gatherings.client import Change, Tournament, open_client
 from tests.client.world import ROOM, SlowStore, a_world, until
 from tests.support import Strict, Sum
 

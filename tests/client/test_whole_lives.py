@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 from trio.testing import MockClock
 
 from squire_gatherings import DispersalReason
+from squire_gatherings._values.errors import StoreUnavailable
+from squire_gatherings._values.log import Append
 from squire_gatherings.client import Tournament
-from squire_gatherings.values.errors import StoreUnavailable
-from squire_gatherings.values.log import Append
 from tests.client.world import ROOM, World, a_world
 from tests.support import WaitingStore
 

@@ -9,9 +9,9 @@ from attrs import define, field
 from trio.testing import MemoryReceiveStream, MemorySendStream, memory_stream_pair
 
 from squire_gatherings import Hall, ServerSettings, open_hall, serve_stream
+from squire_gatherings._stores import MemoryStore
+from squire_gatherings._values.log import Append
 from squire_gatherings.client import Client, open_client
-from squire_gatherings.edges.stores import MemoryStore
-from squire_gatherings.values.log import Append
 from tests.support import WaitingStore
 
 Pair = trio.StapledStream[MemorySendStream, MemoryReceiveStream]

@@ -7,7 +7,7 @@ from attrs import define, field
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from squire_gatherings.rules.delivery_window import OWN_RANGES, DeliveryWindow, Verdict
+from squire_gatherings._rules.delivery_window import OWN_RANGES, DeliveryWindow, Verdict
 
 INTERVAL, LIMIT = 0.25, 10.0
 

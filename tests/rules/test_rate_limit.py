@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from squire_gatherings.rules.rate_limit import RateLimit, SharedLimits
+from squire_gatherings._rules.rate_limit import RateLimit, SharedLimits
 
 
 def test_a_debt_is_paid_in_time() -> None:

@@ -7,12 +7,12 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from squire_gatherings.rules.behaviour import encode_state
-from squire_gatherings.rules.changes import Change, Changes, Missing
-from squire_gatherings.rules.replica import Diverged, Gap, Replica
-from squire_gatherings.values.errors import LogReplaced
-from squire_gatherings.values.messages import Dispersed
-from squire_gatherings.values.op import Op
+from squire_gatherings._rules.behaviour import encode_state
+from squire_gatherings._rules.changes import Change, Changes, Missing
+from squire_gatherings._rules.replica import Diverged, Gap, Replica
+from squire_gatherings._values.errors import LogReplaced
+from squire_gatherings._values.messages import Dispersed
+from squire_gatherings._values.op import Op
 from tests.support import Sum
 
 

@@ -6,14 +6,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from squire_gatherings.rules.deadline import IdleDeadline
-from squire_gatherings.rules.delivery_window import DeliveryWindow, Verdict
-from squire_gatherings.rules.op_log import OpLog, fingerprint
-from squire_gatherings.rules.rate_limit import RateLimit
-from squire_gatherings.values.errors import BadBase, SyncIdReused
-from squire_gatherings.values.log import Restored
-from squire_gatherings.values.messages import Sync
-from squire_gatherings.values.op import Op
+from squire_gatherings._rules.deadline import IdleDeadline
+from squire_gatherings._rules.delivery_window import DeliveryWindow, Verdict
+from squire_gatherings._rules.op_log import OpLog, fingerprint
+from squire_gatherings._rules.rate_limit import RateLimit
+from squire_gatherings._values.errors import BadBase, SyncIdReused
+from squire_gatherings._values.log import Restored
+from squire_gatherings._values.messages import Sync
+from squire_gatherings._values.op import Op
 
 times = st.floats(0, 1e6, allow_nan=False)
 

@@ -6,11 +6,11 @@ from itertools import pairwise
 from hypothesis import given
 from hypothesis import strategies as st
 
-from squire_gatherings.rules.behaviour import LogBehaviour
-from squire_gatherings.rules.changes import Changes, Missing
-from squire_gatherings.rules.replica import Replica
-from squire_gatherings.rules.runs import Runs
-from squire_gatherings.values.op import Op
+from squire_gatherings._rules.behaviour import LogBehaviour
+from squire_gatherings._rules.changes import Changes, Missing
+from squire_gatherings._rules.replica import Replica
+from squire_gatherings._rules.runs import Runs
+from squire_gatherings._values.op import Op
 
 OP = Op.of({"n": 1})
 

@@ -3,14 +3,14 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from squire_gatherings.rules.sync_ids import (
+from squire_gatherings._rules.sync_ids import (
     TRIMMED_AT_ONCE,
     Filter,
     LookupNeeded,
     SyncIds,
     SyncKey,
 )
-from squire_gatherings.values.log import SyncRecord
+from squire_gatherings._values.log import SyncRecord
 
 
 def is_new(ids: SyncIds, key: SyncKey) -> bool | None:

@@ -8,11 +8,11 @@ from pathlib import Path
 from sys import intern
 from unittest.mock import patch
 
-from squire_gatherings.actors.store import Append, LoggedOp, Snapshot, Store, SyncRecord
-from squire_gatherings.edges.stores import SqliteStore, open_sqlite_store
-from squire_gatherings.edges.stores.sqlite_place import Place
-from squire_gatherings.values.errors import StoreConflict
-from squire_gatherings.values.op import Op
+from squire_gatherings._hall.store import Append, LoggedOp, Snapshot, Store, SyncRecord
+from squire_gatherings._stores import SqliteStore, open_sqlite_store
+from squire_gatherings._stores.sqlite_place import Place
+from squire_gatherings._values.errors import StoreConflict
+from squire_gatherings._values.op import Op
 
 FINGERPRINT = b"0123456789abcdef"
 

@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule, run_state_machine_as_test
 
-from squire_gatherings.actors.store import (
+from squire_gatherings._hall.store import (
     READ_LIMIT,
     Append,
     LoggedOp,
@@ -24,15 +24,15 @@ from squire_gatherings.actors.store import (
     Store,
     SyncRecord,
 )
-from squire_gatherings.edges.stores import MemoryStore, SqliteStore, open_sqlite_store, open_store
-from squire_gatherings.values.errors import (
+from squire_gatherings._stores import MemoryStore, SqliteStore, open_sqlite_store, open_store
+from squire_gatherings._values.errors import (
     BadSetting,
     GatheringsError,
     StoreConflict,
     StoreUnavailable,
 )
-from squire_gatherings.values.log import encoded_size
-from squire_gatherings.values.op import Op
+from squire_gatherings._values.log import encoded_size
+from squire_gatherings._values.op import Op
 from tests.stores.appends import (
     FINGERPRINT,
     all_of,

@@ -10,15 +10,15 @@ import pytest
 import trio
 import trio.testing
 
-from squire_gatherings.actors.store import Append, LoggedOp, Snapshot, SyncRecord
-from squire_gatherings.edges.stores import open_sqlite_store
-from squire_gatherings.edges.stores.sqlite_connection import WAL_BYTES, Database
-from squire_gatherings.edges.stores.sqlite_place import Place
-from squire_gatherings.edges.stores.sqlite_schema import APPLICATION_ID, MIGRATIONS, VERSION
-from squire_gatherings.rules.op_log import OpLog
-from squire_gatherings.values.errors import SyncIdReused
-from squire_gatherings.values.messages import Sync
-from squire_gatherings.values.op import Op
+from squire_gatherings._hall.store import Append, LoggedOp, Snapshot, SyncRecord
+from squire_gatherings._rules.op_log import OpLog
+from squire_gatherings._stores import open_sqlite_store
+from squire_gatherings._stores.sqlite_connection import WAL_BYTES, Database
+from squire_gatherings._stores.sqlite_place import Place
+from squire_gatherings._stores.sqlite_schema import APPLICATION_ID, MIGRATIONS, VERSION
+from squire_gatherings._values.errors import SyncIdReused
+from squire_gatherings._values.messages import Sync
+from squire_gatherings._values.op import Op
 from tests.stores.appends import an_append, beside, do
 
 

@@ -10,13 +10,13 @@ import pytest
 import trio
 from trio.testing import wait_all_tasks_blocked
 
-from squire_gatherings.actors.store import Append, LoggedOp, Snapshot, SyncRecord
-from squire_gatherings.edges.stores import MemoryStore, SqliteStore, open_sqlite_store
-from squire_gatherings.edges.stores.sqlite_entry import encode_entry
-from squire_gatherings.edges.stores.sqlite_reads import load
-from squire_gatherings.edges.stores.sqlite_schema import APPLICATION_ID, MIGRATIONS
-from squire_gatherings.values.errors import StoreUnavailable
-from squire_gatherings.values.op import Op
+from squire_gatherings._hall.store import Append, LoggedOp, Snapshot, SyncRecord
+from squire_gatherings._stores import MemoryStore, SqliteStore, open_sqlite_store
+from squire_gatherings._stores.sqlite_entry import encode_entry
+from squire_gatherings._stores.sqlite_reads import load
+from squire_gatherings._stores.sqlite_schema import APPLICATION_ID, MIGRATIONS
+from squire_gatherings._values.errors import StoreUnavailable
+from squire_gatherings._values.op import Op
 from tests.stores.appends import (
     all_of,
     an_append,
@@ -323,7 +323,7 @@ async def test_many_gatherings_in_one_fold(path: Path) -> None:
 async def test_heads_are_forgotten_and_looked_up(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("squire_gatherings.edges.stores.sqlite_journal.CACHED_HEADS", 2)
+    monkeypatch.setattr("squire_gatherings._stores.sqlite_journal.CACHED_HEADS", 2)
     async with open_sqlite_store(path, journal_bytes=800) as store:
         for first in (1, 2, 3):
             for name in "abcde":

@@ -11,11 +11,11 @@ from pathlib import Path
 import pytest
 from attrs import frozen
 
-from squire_gatherings.actors.store import Append, Outcome
-from squire_gatherings.edges.stores import open_sqlite_store
-from squire_gatherings.edges.stores.sqlite_backup import back_up
-from squire_gatherings.edges.stores.sqlite_journal import Journal
-from squire_gatherings.values.errors import GatheringsError, StoreUnavailable
+from squire_gatherings._hall.store import Append, Outcome
+from squire_gatherings._stores import open_sqlite_store
+from squire_gatherings._stores.sqlite_backup import back_up
+from squire_gatherings._stores.sqlite_journal import Journal
+from squire_gatherings._values.errors import GatheringsError, StoreUnavailable
 from tests.stores.appends import an_append, beside, crashed_copy
 
 

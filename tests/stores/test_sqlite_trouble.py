@@ -11,10 +11,10 @@ import pytest
 import trio
 from trio.testing import wait_all_tasks_blocked
 
-from squire_gatherings.actors.store import Append, LoggedOp, SyncRecord
-from squire_gatherings.edges.stores import SqliteStore, open_sqlite_store
-from squire_gatherings.values.errors import StoreUnavailable, StoreUnusable
-from squire_gatherings.values.op import Op
+from squire_gatherings._hall.store import Append, LoggedOp, SyncRecord
+from squire_gatherings._stores import SqliteStore, open_sqlite_store
+from squire_gatherings._values.errors import StoreUnavailable, StoreUnusable
+from squire_gatherings._values.op import Op
 from tests.stores.appends import an_append, do
 
 

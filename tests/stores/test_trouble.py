@@ -4,12 +4,12 @@ import pytest
 import trio
 from trio.testing import MockClock, wait_all_tasks_blocked
 
-from squire_gatherings.actors.hall import open_hall
-from squire_gatherings.actors.store import Append
-from squire_gatherings.edges.stores.memory import MemoryStore
-from squire_gatherings.values.errors import StoreUnavailable
-from squire_gatherings.values.messages import Ack, Error, Joined, Sync, Synced
-from squire_gatherings.values.op import Op
+from squire_gatherings._hall.hall import open_hall
+from squire_gatherings._hall.store import Append
+from squire_gatherings._stores.memory import MemoryStore
+from squire_gatherings._values.errors import StoreUnavailable
+from squire_gatherings._values.messages import Ack, Error, Joined, Sync, Synced
+from squire_gatherings._values.op import Op
 from tests.support import Recorder, WaitingStore
 
 ROOM = "friday-night"

@@ -15,8 +15,8 @@ from trio_websocket import (
 )
 
 from squire_gatherings import CloseCode, Connection, Hall, Outgoing, open_hall
-from squire_gatherings.edges.codecs import JSON
-from squire_gatherings.values.messages import Join
+from squire_gatherings._values.messages import Join
+from squire_gatherings._wire.codecs import JSON
 
 
 class Bridge(Connection):

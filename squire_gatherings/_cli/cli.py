@@ -1,0 +1,99 @@
+"""The command line: what `squire-gatherings` and `python -m squire_gatherings` understand."""
+
+import os
+import sys
+
+import click
+
+from squire_gatherings._cli.backup import backup
+from squire_gatherings._cli.environment import check_environment, known_variables
+from squire_gatherings._cli.failures import exit_code_of
+from squire_gatherings._cli.forget import forget
+from squire_gatherings._cli.lines import flush_stdout
+from squire_gatherings._cli.serve import serve
+from squire_gatherings._cli.streams import open_what_is_closed
+from squire_gatherings._cli.submit import submit
+from squire_gatherings._cli.watch import watch
+from squire_gatherings._load.command import load
+
+
+class _Commands(click.Group):
+    """The commands; before one of them runs, the environment is looked at."""
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        name, command, left = super().resolve_command(ctx, args)
+        if name != "help" and not {"-h", "--help"} & set(left):
+            ctx.obj = check_environment(os.environ, known_variables(self, ctx))
+        return name, command, left
+
+
+@click.group(
+    cls=_Commands,
+    context_settings={
+        "auto_envvar_prefix": "SQUIRE",
+        "help_option_names": ["-h", "--help"],
+        "max_content_width": 96,
+    },
+    invoke_without_command=True,
+)
+@click.version_option(package_name="squire-gatherings", message="%(prog)s %(version)s")
+@click.pass_context
+def cli(context: click.Context) -> None:
+    """Live rooms that end on time.
+
+    A gathering is the crowd around one live tournament. Clients reach it by WebSocket at
+    ws://HOST:PORT/gatherings/ID; when nobody has used it for a day, it tells everybody
+    and is gone from memory, and the next one who joins finds everything again.
+
+    \b
+    To begin with:
+      squire-gatherings serve
+      squire-gatherings watch ws://127.0.0.1:8765 friday-night
+      squire-gatherings submit ws://127.0.0.1:8765 friday-night '{"table": 12}'
+      squire-gatherings help serve
+    """
+    if context.invoked_subcommand is None:
+        click.echo(context.get_help())
+
+
+@click.command("help")
+@click.argument("command", required=False)
+@click.pass_context
+def show_help(context: click.Context, command: str | None) -> None:
+    """Show what a command does, and its options."""
+    commands = context.parent
+    assert commands is not None
+    if command is None:
+        click.echo(commands.get_help())
+        return
+    found = cli.get_command(commands, command)
+    if found is None:
+        raise click.UsageError(f"No such command {command!r}.")
+    inner = click.Context(found, info_name=command, parent=commands, **found.context_settings)
+    click.echo(found.get_help(inner))
+
+
+cli.add_command(serve)
+cli.add_command(watch)
+cli.add_command(submit)
+cli.add_command(load)
+cli.add_command(backup)
+cli.add_command(forget)
+cli.add_command(show_help)
+
+
+def main() -> None:
+    """Run the command line; what is wrong is said in one line, with exit code 2."""
+    open_what_is_closed()
+    try:
+        code = cli.main(prog_name="squire-gatherings", standalone_mode=False) or 0
+        flush_stdout()
+    except SystemExit:
+        raise
+    except BaseException as error:
+        code = exit_code_of(error)
+        if code is None:
+            raise
+    sys.exit(code)

@@ -1,0 +1,64 @@
+"""Failures: what a person at the command line is told of what went wrong, and the exit code."""
+
+import errno
+import sys
+from collections.abc import Iterator
+from contextlib import suppress
+
+import click
+
+from squire_gatherings._cli.lines import CannotPrint
+from squire_gatherings._cli.serve import CannotListen
+from squire_gatherings._cli.streams import let_go_of_stdout
+from squire_gatherings._values.errors import GatheringsError
+
+INTERRUPTED = 130
+"""The exit code after Ctrl-C, as shells have it: 128 + SIGINT."""
+
+WRONG = 2
+NOBODY_READS = 1
+
+_UNWRITABLE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
+"""What is said of standard output where it leads to a full disk or a lost terminal."""
+
+
+def exit_code_of(error: BaseException) -> int | None:
+    """Say what went wrong, in one line where there's something to say; return the exit code.
+
+    Whatever it was, it may come in groups, as nurseries raise it. None for what nobody has
+    foreseen: a traceback is due.
+    """
+    leaves = tuple(_leaves(error))
+    if any(isinstance(leaf, KeyboardInterrupt | click.Abort) for leaf in leaves):
+        return INTERRUPTED
+    if all(isinstance(leaf, BrokenPipeError) for leaf in leaves):
+        let_go_of_stdout()
+        return NOBODY_READS
+    if any(isinstance(leaf, CannotPrint) for leaf in leaves):
+        let_go_of_stdout()
+    texts = [_text_of(leaf) for leaf in leaves if not isinstance(leaf, BrokenPipeError)]
+    if None in texts:
+        return None
+    if any(isinstance(leaf, OSError) for leaf in leaves):
+        let_go_of_stdout()
+    with suppress(OSError):
+        print(f"squire_gatherings: error: {' '.join(str(texts[0]).split())}", file=sys.stderr)
+    return WRONG
+
+
+def _leaves(error: BaseException) -> Iterator[BaseException]:
+    if isinstance(error, BaseExceptionGroup):
+        for one in error.exceptions:
+            yield from _leaves(one)
+    else:
+        yield error
+
+
+def _text_of(error: BaseException) -> str | None:
+    if isinstance(error, click.ClickException):
+        return error.format_message()
+    if isinstance(error, GatheringsError | CannotListen | CannotPrint):
+        return str(error)
+    if isinstance(error, OSError) and error.errno in _UNWRITABLE:
+        return f"can't write: {error.strerror}"
+    return None

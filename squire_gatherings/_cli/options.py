@@ -1,0 +1,111 @@
+"""Options: the types of parameter that the commands share."""
+
+import math
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import click
+
+from squire_gatherings._cli.units import format_size, parse_duration, parse_size
+
+LEAST_MESSAGE = 1024
+"""The least that `--max-message-size` may be: a join with a token fits."""
+LARGEST_MESSAGE = 512 * 1024**2
+"""The largest: what SQLite can hold, by far."""
+
+
+class _Parsed(click.ParamType):  # type: ignore[type-arg,unused-ignore]
+    """A click parameter that a function parses."""
+
+    def __init__(self, name: str, parse: Callable[[str], Any]) -> None:
+        self.name = name
+        self._parse = parse
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        if not isinstance(value, str):
+            return value
+        try:
+            return self._parse(value)
+        except ValueError as error:
+            self.fail(str(error), param, ctx)
+
+
+def _duration_or_off(text: str) -> float | None:
+    return None if text.strip() == "off" else parse_duration(text)
+
+
+def _duration_or_endless(text: str) -> float:
+    return math.inf if text.strip() == "off" else parse_duration(text)
+
+
+def _rate_or_off(text: str) -> float | None:
+    if text.strip() == "off":
+        return None
+    try:
+        rate = float(text)
+    except ValueError:
+        rate = math.nan
+    if not math.isfinite(rate):
+        raise ValueError(f"{text[:40]!r} is neither a number nor off")
+    return rate
+
+
+def _count_or_off(text: str) -> int | None:
+    if text.strip() == "off":
+        return None
+    if not _is_whole(text):
+        raise ValueError(f"{text[:40]!r} is neither a whole number nor off")
+    return int(text)
+
+
+def _share(text: str) -> float:
+    text = text.strip()
+    try:
+        share = float(text[:-1]) / 100 if text.endswith("%") else float(text)
+    except ValueError:
+        share = -1.0
+    if not 0 <= share < math.inf:
+        raise ValueError(f"{text[:40]!r} is not a share such as 0.2 or 20%")
+    return share
+
+
+def _count_or_share(text: str) -> int | float:
+    return int(text) if _is_whole(text) else _share(text)
+
+
+def _is_whole(text: str) -> bool:
+    # As many digits as Python reads, and no number that only looks like one.
+    text = text.strip()
+    return text.isascii() and text.isdecimal() and len(text) <= 18
+
+
+def _message_size(text: str) -> int:
+    size = parse_size(text)
+    if not LEAST_MESSAGE <= size <= LARGEST_MESSAGE:
+        least, largest = format_size(LEAST_MESSAGE), format_size(LARGEST_MESSAGE)
+        raise ValueError(f"{text[:40]!r} is not between {least} and {largest}")
+    return size
+
+
+DURATION = _Parsed("duration", parse_duration)
+DURATION_OR_ENDLESS = _Parsed("duration|off", _duration_or_endless)
+DURATION_OR_OFF = _Parsed("duration|off", _duration_or_off)
+COUNT_OR_OFF = _Parsed("count|off", _count_or_off)
+RATE = _Parsed("number|off", _rate_or_off)
+SIZE = _Parsed("size", parse_size)
+MESSAGE_SIZE = _Parsed("size", _message_size)
+SHARE = _Parsed("share", _share)
+COUNT_OR_SHARE = _Parsed("number|share", _count_or_share)
+
+option = partial(click.option, show_default=True, show_envvar=True)
+
+ENVIRONMENT = {"auto_envvar_prefix": "SQUIRE"}
+"""Of a command: each of its options may come from the environment."""
+
+TOKEN = click.option(
+    "--token",
+    envvar="SQUIRE_TOKEN",
+    show_envvar=True,
+    help="Goes into the join. Better in the environment: others can read a command line.",
+)

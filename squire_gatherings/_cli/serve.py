@@ -1,0 +1,200 @@
+"""`serve`: a hall behind a WebSocket server, until a signal says stop."""
+
+import logging
+import os
+import signal
+from collections.abc import AsyncIterator
+from contextlib import suppress
+from functools import partial
+
+import click
+import trio
+from attrs import frozen
+
+from squire_gatherings._cli.garbage import calm_the_collector
+from squire_gatherings._cli.limits import raise_open_files
+from squire_gatherings._cli.logs import LogFormat, logs
+from squire_gatherings._cli.options import (
+    COUNT_OR_OFF,
+    DURATION,
+    DURATION_OR_ENDLESS,
+    DURATION_OR_OFF,
+    ENVIRONMENT,
+    MESSAGE_SIZE,
+    RATE,
+    option,
+)
+from squire_gatherings._cli.signals import ignore_signals, stop_signals
+from squire_gatherings._cli.units import format_duration
+from squire_gatherings._hall.clock import BootTimeClock
+from squire_gatherings._hall.hall import open_hall
+from squire_gatherings._hall.nurseries import open_hidden_nursery
+from squire_gatherings._server import Server, ServerSettings
+from squire_gatherings._server import serve as serve_websockets
+from squire_gatherings._stores import open_store
+from squire_gatherings._values.settings import HallSettings
+
+_log = logging.getLogger(__name__)
+
+MARGIN = 0.25
+"""Of the second that an exit may take beyond `close_grace`: for each of its two steps."""
+
+
+@frozen
+class CannotListen(Exception):
+    """The address can't be listened on; says why."""
+
+    why: str
+
+    def __str__(self) -> str:
+        return self.why
+
+
+@click.command("serve", context_settings=ENVIRONMENT)
+@option("--host", default="127.0.0.1", help="Address or name to listen on.")
+@option("--port", default=8765, type=click.IntRange(0, 65535), help="0 picks a free one.")
+@option(
+    "--store",
+    default="sqlite:///squire_gatherings.sqlite3",
+    help="Where logs last: sqlite:///PATH (four slashes: absolute), or memory: for nowhere.",
+)
+@option(
+    "--idle-timeout",
+    default="24h",
+    type=DURATION_OR_ENDLESS,
+    help="No message this long: it ends.",
+)
+@option(
+    "--empty-timeout", default="off", type=DURATION_OR_OFF, help="No connection this long: it ends."
+)
+@option("--close-grace", default="5s", type=DURATION, help="Time that a notice may take.")
+@option("--retry-interval", default="250ms", type=DURATION, help="First repeat; doubles.")
+@option("--retry-limit", default="10s", type=DURATION, help="No acknowledgement this long: closed.")
+@option("--max-message-size", default="256KiB", type=MESSAGE_SIZE, help="Largest from a client.")
+@option(
+    "--ping-interval", default="20s", type=DURATION_OR_ENDLESS, help="Silent this long: pinged."
+)
+@option("--rate-limit", default="off", type=RATE, help="Messages per second and client.")
+@option(
+    "--max-connections", default="off", type=COUNT_OR_OFF, help="Clients at once; more get 503."
+)
+@option(
+    "--log-level",
+    default="warning",
+    type=click.Choice(["debug", "info", "warning", "error"]),
+    help="Least level that is logged.",
+)
+@option(
+    "--log-format",
+    default="text",
+    type=click.Choice(["text", "json"]),
+    help="Lines of key=value, or of JSON.",
+)
+@click.pass_obj
+def serve(
+    links: tuple[str, ...],
+    host: str,
+    port: int,
+    store: str,
+    idle_timeout: float,
+    empty_timeout: float | None,
+    close_grace: float,
+    retry_interval: float,
+    retry_limit: float,
+    max_message_size: int,
+    ping_interval: float,
+    rate_limit: float | None,
+    max_connections: int | None,
+    log_level: str,
+    log_format: LogFormat,
+) -> None:
+    """Serve gatherings until SIGINT, SIGTERM or SIGHUP.
+
+    Prints one line on standard output when it is ready, and logs to standard error. Each
+    option may also come from the environment: --idle-timeout is SQUIRE_IDLE_TIMEOUT.
+    Durations have units: 24h, 1h30m, 2.5s, 500ms. Sizes: 65536, 64KiB, 1MiB.
+
+    \b
+    Examples:
+      squire-gatherings serve
+      squire-gatherings serve --port 0 --store memory: --idle-timeout 2s
+      SQUIRE_STORE=sqlite:////var/lib/squire/rooms.sqlite3 squire-gatherings serve
+    """
+    hall_settings = HallSettings(
+        idle_timeout=idle_timeout,
+        empty_timeout=empty_timeout,
+        close_grace=close_grace,
+        retry_interval=retry_interval,
+        retry_limit=retry_limit,
+    )
+    settings = ServerSettings(
+        max_message_size=max_message_size,
+        ping_interval=ping_interval,
+        rate_limit=rate_limit,
+        max_connections=max_connections,
+        close_timeout=close_grace,
+    )
+    ignore_signals()
+    calm_the_collector()
+    open_files = raise_open_files()
+    with logs(log_level, log_format):
+        for name in links:
+            _log.info("a service link in the environment is ignored", extra={"variable": name})
+        _log.info("open files", extra={"limit": open_files})
+        trio.run(
+            lambda: run_server(
+                host=host, port=port, store=store, hall_settings=hall_settings, settings=settings
+            ),
+            clock=BootTimeClock(),
+        )
+
+
+async def run_server(
+    *, host: str, port: int, store: str, hall_settings: HallSettings, settings: ServerSettings
+) -> None:
+    """Serve until a signal says stop, then disperse everything; a second one exits at once.
+
+    Prints one line once it listens. Raises `CannotListen`, and what `open_store` raises.
+    """
+    with trio.open_signal_receiver(*stop_signals()) as signals:
+        async with (
+            # Once the hall is closed nobody waits for what is still queued.
+            open_store(store, flush_timeout=MARGIN) as opened,
+            open_hall(store=opened, settings=hall_settings) as hall,
+            open_hidden_nursery() as nursery,
+        ):
+            try:
+                server: Server = await nursery.start(
+                    partial(serve_websockets, hall, host=host, port=port, settings=settings)
+                )
+            except (OSError, UnicodeError) as error:
+                # A name that nobody can look up, as it can't be encoded, is the latter.
+                reason = getattr(error, "strerror", None) or error
+                why = f"can't listen on {host[:255]} port {port}: {reason}"
+                raise CannotListen(why) from None
+            address = _url(server)
+            with suppress(OSError):
+                print(f"squire_gatherings listening on {address}", flush=True)
+            idle_timeout = format_duration(hall_settings.idle_timeout)
+            extra = {"url": address, "store": opened.name, "idle_timeout": idle_timeout}
+            _log.info("listening", extra=extra)
+            number = await anext(signals)
+            _log.info("stopping", extra={"signal": signal.Signals(number).name})
+            nursery.start_soon(_exit_on_the_second, signals)
+            server.stop_accepting()
+            with trio.move_on_after(hall_settings.close_grace + MARGIN):
+                await hall.close()
+                await server.wait_empty()
+            nursery.cancel_scope.cancel()
+
+
+async def _exit_on_the_second(signals: AsyncIterator[int]) -> None:
+    async for number in signals:
+        # Of a lost terminal one learns twice: from the system, and from the shell.
+        if number != getattr(signal, "SIGHUP", None):
+            os._exit(128 + number)
+
+
+def _url(server: Server) -> str:
+    host, port = server.addresses[0]
+    return f"ws://[{host}]:{port}" if ":" in host else f"ws://{host}:{port}"

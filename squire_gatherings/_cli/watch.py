@@ -1,0 +1,160 @@
+"""`watch`: prints what happens in a gathering, until it disperses."""
+
+import math
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from functools import partial
+
+import click
+import trio
+
+from squire_gatherings._cli.lines import (
+    is_terminal,
+    print_json,
+    print_line,
+    printable,
+    printing,
+)
+from squire_gatherings._cli.options import ENVIRONMENT, TOKEN, option
+from squire_gatherings._cli.units import format_duration
+from squire_gatherings._hall.nurseries import open_hidden_nursery
+from squire_gatherings.client import Change, LogReplaced, Tournament, open_client
+
+
+@click.command("watch", context_settings=ENVIRONMENT)
+@click.argument("url")
+@click.argument("gathering_id", metavar="ID")
+@option("--since", type=click.IntRange(0), help="Begin after this seq, not with what comes now.")
+@option("--count", type=click.IntRange(1), help="Stop after so many ops.")
+@option("--json", "as_json", is_flag=True, help="One JSON object a line.")
+@TOKEN
+def watch(
+    url: str,
+    gathering_id: str,
+    since: int | None,
+    count: int | None,
+    as_json: bool,
+    token: str | None,
+) -> None:
+    """Print what happens in the gathering ID of the server at URL, live.
+
+    Each op is a line: its seq, who submitted it (or -), and the op. On a terminal the time
+    left until the gathering disperses runs along, at least so much. Ends when the
+    gathering disperses. Joining counts as activity, and so does acknowledging what came:
+    who watches is an onlooker.
+
+    \b
+    With --json, each line has a type:
+      joined     gathering, seq, expires_in (seconds; null: never)
+      op         seq, by, op
+      replaced   what follows is another log, from its first op on
+      dispersed  reason, seq, idle_for (seconds)
+
+    \b
+    Examples:
+      squire-gatherings watch ws://127.0.0.1:8765 friday-night
+      squire-gatherings watch ws://127.0.0.1:8765 friday-night --since 0 --json
+    """
+    trio.run(
+        partial(_watch, url, gathering_id, since, count, as_json, token),
+        # Elsewhere Ctrl-C might strike within Trio, which takes that for a defect of its own.
+        restrict_keyboard_interrupt_to_checkpoints=True,
+    )
+
+
+async def _watch(
+    url: str,
+    gathering_id: str,
+    since: int | None,
+    count: int | None,
+    as_json: bool,
+    token: str | None,
+) -> None:
+    async with (
+        open_client(url, token=token) as client,
+        client.join(gathering_id, behaviour=None, since=since) as tournament,
+        _time_left(tournament, shown=is_terminal(sys.stderr) and not as_json),
+    ):
+        seq, left = tournament.seq, tournament.expires_in or 0.0
+        if as_json:
+            # JSON has no infinity; the protocol says null, too.
+            expires_in = None if math.isinf(left) else left
+            print_json(type="joined", gathering=gathering_id, seq=seq, expires_in=expires_in)
+        else:
+            _say(f"joined {gathering_id} at seq {seq}; unused, it {_disperses(left)}")
+        printed = 0
+        async for change in _changes(tournament, as_json):
+            if as_json:
+                print_json(type="op", seq=change.seq, by=change.by, op=change.op)
+            else:
+                by = "-" if change.by is None else printable(change.by)
+                _say(f"{change.seq}  {by}  {printable(change.op)}")
+            printed += 1
+            if printed == count:
+                return
+        notice = tournament.dispersed
+        assert notice is not None
+        if as_json:
+            print_json(
+                type="dispersed", reason=notice.reason, seq=notice.seq, idle_for=notice.idle_for
+            )
+        else:
+            reason = printable(notice.reason).strip('"')
+            unused = format_duration(notice.idle_for)
+            _say(f"dispersed ({reason}) at seq {notice.seq}, unused for {unused}")
+
+
+async def _changes(tournament: Tournament, as_json: bool) -> AsyncIterator[Change]:
+    """Give what happens, also in a log that replaces the one we know."""
+    while True:
+        try:
+            yield await anext(tournament)
+        except StopAsyncIteration:
+            return
+        except LogReplaced:
+            if as_json:
+                print_json(type="replaced")
+            else:
+                _say("the log was replaced; this is the new one")
+
+
+@asynccontextmanager
+async def _time_left(tournament: Tournament, *, shown: bool) -> AsyncIterator[None]:
+    """Show the time left on the last line of the terminal, while the block runs."""
+    if not shown:
+        yield
+        return
+    try:
+        async with open_hidden_nursery() as nursery:
+            nursery.start_soon(_show_time_left, tournament)
+            try:
+                yield
+            finally:
+                nursery.cancel_scope.cancel()
+    finally:
+        _show("")
+
+
+async def _show_time_left(tournament: Tournament) -> None:
+    while True:
+        left = tournament.expires_in if tournament.is_connected else None
+        _show("not connected" if left is None else _disperses(left))
+        await trio.sleep(1)
+
+
+def _show(text: str) -> None:
+    with printing():
+        print(f"\r\x1b[K{text}", end="", file=sys.stderr, flush=True)
+
+
+def _say(line: str) -> None:
+    # Where the time left is shown, the line begins anew.
+    both = is_terminal(sys.stderr) and is_terminal(sys.stdout)
+    print_line(f"\r\x1b[K{line}" if both else line)
+
+
+def _disperses(seconds: float) -> str:
+    if math.isinf(seconds):
+        return "never disperses"
+    return f"disperses in {format_duration(round(seconds) if seconds >= 1 else seconds)}"

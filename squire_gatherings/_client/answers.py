@@ -1,0 +1,73 @@
+"""Answers: what tasks wait for, and the session's receiver brings; and errors by their codes."""
+
+from typing import Generic, TypeVar
+
+import trio
+from attrs import define, field
+
+from squire_gatherings._values import errors
+from squire_gatherings._values.errors import (
+    GatheringCrashed,
+    GatheringDispersed,
+    GatheringsError,
+    HallClosed,
+    StoreUnavailable,
+)
+
+T = TypeVar("T")
+
+
+@define(eq=False)
+class Answer(Generic[T]):
+    """One answer or error, for one task."""
+
+    _outcome: T | GatheringsError | None = None
+    _there: trio.Event = field(factory=trio.Event)
+
+    def give(self, outcome: T | GatheringsError) -> None:
+        """Wake the task; only the first outcome counts."""
+        if self._outcome is None:
+            self._outcome = outcome
+            self._there.set()
+
+    async def wait(self) -> T:
+        """Return the answer, or raise the error."""
+        await self._there.wait()
+        outcome = self._outcome
+        if isinstance(outcome, GatheringsError):
+            # A copy: the same error may be raised by many tasks.
+            raise type(outcome)(*outcome.args) from outcome
+        assert outcome is not None
+        return outcome
+
+
+RATE_LIMITED = "rate_limited"
+
+PASSING = {
+    StoreUnavailable.code,
+    GatheringCrashed.code,
+    GatheringDispersed.code,
+    HallClosed.code,
+    RATE_LIMITED,
+}
+"""Errors after which the same may be asked again, and is: nothing was wrong with it."""
+
+FOR_THE_WIRE = {
+    "join_first",
+    "already_joined",
+    GatheringCrashed.code,
+    GatheringDispersed.code,
+    HallClosed.code,
+}
+"""Errors that, without an id, mean that this connection is of no more use."""
+
+_BY_CODE: dict[str, type[GatheringsError]] = {
+    one.code: one
+    for one in vars(errors).values()
+    if isinstance(one, type) and issubclass(one, GatheringsError)
+}
+
+
+def error_from(code: str, message: str) -> GatheringsError:
+    """Return the exception that the wire protocol's error `code` stands for."""
+    return _BY_CODE.get(code, GatheringsError)(message)

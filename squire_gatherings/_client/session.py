@@ -1,0 +1,360 @@
+"""The session: keeps a client in one gathering, through lost connections and dispersals."""
+
+import logging
+import math
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+
+import trio
+from attrs import define
+from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type
+from tenacity.wait import wait_random_exponential
+
+from squire_gatherings._client.address import Address, OpenStream
+from squire_gatherings._client.answers import PASSING, RATE_LIMITED, error_from
+from squire_gatherings._client.exchange import Exchange
+from squire_gatherings._client.incoming import Incoming
+from squire_gatherings._client.settings import ClientSettings
+from squire_gatherings._client.websocket import Lost
+from squire_gatherings._client.wire import Untrusted, Wire, open_wire
+from squire_gatherings._rules.replica import Diverged, Gap
+from squire_gatherings._values.endings import CloseCode, DispersalReason
+from squire_gatherings._values.errors import (
+    BadBase,
+    BadSetting,
+    CannotConnect,
+    GatheringsError,
+    Left,
+    LogReplaced,
+    Replaced,
+    Unauthorized,
+)
+from squire_gatherings._values.messages import (
+    MAX_TOKEN_LENGTH,
+    Dispersed,
+    Error,
+    Join,
+    Joined,
+)
+
+_log = logging.getLogger(__name__)
+
+_SLEEPS = (DispersalReason.IDLE, DispersalReason.EMPTY, DispersalReason.ADMIN)
+"""After these nothing is wrong: the gathering is left alone until there's something to do."""
+
+_ANOTHER_LOG = {LogReplaced.code, BadBase.code}
+"""Why a join that says what the client has may fail for good."""
+
+_OWN_GHOSTS = 60.0
+"""For how long (in seconds) a join of ours that was given up may still take our place."""
+
+Token = str | None | Callable[[], str | Awaitable[str | None] | None]
+"""A token, or what is asked for one on each connection."""
+
+
+@define(eq=False)
+class Session:
+    """One client in one gathering. `run` drives it."""
+
+    address: Address
+    gathering_id: str
+    client_id: str
+    token: Token
+    settings: ClientSettings
+    open_stream: OpenStream
+    exchange: Exchange
+    asleep: bool = False
+    """Whether the gathering dispersed and is left alone."""
+    _began: bool = False
+    _joined_at: float = math.inf
+    _outage_since: float | None = None
+    _lost: Lost | None = None
+    """A loss after which the pauses are short again, but not left out."""
+    _hurried: bool = False
+    """Whether we came back at once, the last time."""
+    _resume: str | None = None
+    """The incarnation to which a join by ourselves comes back."""
+    _latest: Lost | None = None
+    """Why the last attempt failed."""
+    _given_up_at: float = -math.inf
+    """When a join of ours was given up that the server may still process."""
+
+    async def run(self, *, task_status: trio.TaskStatus[None]) -> None:
+        """Join, `task_status.started()`, and stay, until cancelled or for good.
+
+        Raises why the first join failed, and afterwards only what a behaviour raises: why
+        it ended for good is `exchange.failure`.
+        """
+        self._outage_since = trio.current_time()
+        try:
+            while True:
+                # Nothing but a pause that grows: who waited has everything afterwards.
+                retrying = AsyncRetrying(
+                    retry=retry_if_exception_type(Lost),
+                    wait=wait_random_exponential(
+                        multiplier=self.settings.first_pause, max=self.settings.max_pause
+                    ),
+                    stop=self._is_hopeless,
+                    sleep=self._pause,
+                    reraise=True,
+                )
+                await retrying(self._stay, task_status)
+        except (GatheringsError, Lost) as error:
+            failure = error if isinstance(error, GatheringsError) else CannotConnect(str(error))
+            if not self._began:
+                raise failure from None
+            _log.warning("gathering lost: %s", failure, extra=self._names())
+            self.exchange.fail(failure)
+        finally:
+            self.exchange.fail(Left(f"{self.gathering_id} was left"))
+
+    @property
+    def _patient_until(self) -> float:
+        patience = self.settings.patience if self._began else self.settings.join_patience
+        if patience is None or self._outage_since is None:
+            return math.inf
+        return self._outage_since + patience
+
+    def _is_hopeless(self, _: RetryCallState) -> bool:
+        return trio.current_time() >= self._patient_until
+
+    async def _pause(self, seconds: float) -> None:
+        await trio.sleep_until(min(trio.current_time() + seconds, self._patient_until))
+
+    async def _stay(self, task_status: trio.TaskStatus[None]) -> None:
+        """Be connected once, and asleep if it ends so. Raises `Lost` where a pause is due."""
+        if self._lost is not None:
+            lost, self._lost = self._lost, None
+            raise lost
+        if self._latest is not None and trio.current_time() >= self._patient_until:
+            raise self._latest
+        ending: Dispersed | Lost
+        code: int | None = None
+        try:
+            ending = await self._connect(task_status)
+        except Lost as error:
+            ending = error
+            code = error.code
+        finally:
+            if self.exchange.connected:
+                self._outage_since = trio.current_time()
+            self.exchange.lost(code)
+        at_once = isinstance(ending, Dispersed) and ending.reason == DispersalReason.MOVED
+        if isinstance(ending, Dispersed) and ending.reason in _SLEEPS:
+            if await self._sleep(ending):
+                return
+            at_once = True
+        if not (at_once and self._may_hurry()):
+            self._give_up(ending)
+
+    def _may_hurry(self) -> bool:
+        """Whether to come back at once: not twice for nothing, or it'd be a storm."""
+        if self.exchange.progressed:
+            self._hurried = False
+        hurried, self._hurried = self._hurried, True
+        return not hurried
+
+    async def _sleep(self, notice: Dispersed) -> bool:
+        """Leave the gathering alone until somebody asks; False if somebody does already."""
+        exchange = self.exchange
+        exchange.replica.changes.end(notice)
+        exchange.wanted = trio.Event()
+        self._resume = None
+        self.asleep = not exchange.is_waiting
+        exchange.tell()
+        slept = self.asleep
+        if slept:
+            await exchange.wanted.wait()
+            self.asleep = self._hurried = False
+        self._outage_since = trio.current_time()
+        return slept
+
+    def _give_up(self, ending: Dispersed | Lost) -> None:
+        """Raise why the session is over, or after which loss to pause; or note that loss."""
+        lost = ending
+        if isinstance(lost, Dispersed):
+            lost = Lost(f"the gathering ended: {lost.reason}")
+        elif isinstance(lost, Untrusted) and not self._began:
+            raise CannotConnect(str(lost))
+        elif lost.code == CloseCode.REPLACED:
+            self._check_replaced()
+        elif lost.code == CloseCode.UNAUTHORIZED:
+            raise Unauthorized(str(lost))
+        elif lost.code == CloseCode.LOG_REPLACED and self.exchange.has_anything:
+            self._begin_anew(lost)
+        _log.info("connection lost: %s", lost, extra=self._names())
+        self._latest = lost
+        steady = trio.current_time() - self._joined_at >= self.settings.max_pause
+        good = steady or (self.exchange.progressed and lost.code != CloseCode.RATE_LIMIT)
+        self.exchange.progressed = False
+        self._joined_at = math.inf
+        if not self._began or not good:
+            raise lost
+        self._lost = lost
+
+    def _check_replaced(self) -> None:
+        """Raise `Replaced`, unless it may have been an earlier attempt of ours."""
+        if trio.current_time() - self._given_up_at > _OWN_GHOSTS:
+            raise Replaced("a newer connection of the same client took its place")
+        self._given_up_at = -math.inf
+
+    def _begin_anew(self, lost: Lost) -> None:
+        if not self._began:
+            raise LogReplaced(str(lost))
+        why = LogReplaced(f"the log of {self.gathering_id} isn't the one that we know: {lost}")
+        _log.warning("begins again: %s", why, extra=self._names())
+        self.exchange.replaced(why)
+
+    async def _connect(self, task_status: trio.TaskStatus[None]) -> Dispersed:
+        timeout = self.settings.connect_timeout
+        # The first of one attempt is made, however short the patience.
+        until = self._patient_until if self._began or self.settings.join_patience else math.inf
+        is_open = False
+        with trio.move_on_at(min(trio.current_time() + timeout, until)) as scope:
+            async with open_wire(
+                self.address, self.gathering_id, self.settings, self.open_stream
+            ) as wire:
+                token = await self._ask_for_token()
+                scope.deadline, is_open = math.inf, True
+                message, since = await self._ask_to_be_let_in(wire, token, until)
+                if isinstance(message, Dispersed):
+                    # It's told once: whoever comes back after that comes to the next incarnation.
+                    self._resume = None
+                    return self.exchange.check_notice(message)
+                self._understand(lambda: self.exchange.joined(message, since))
+                self._joined_at = trio.current_time()
+                self._outage_since = self._latest = None
+                self._resume = message.incarnation
+                if not self._began:
+                    self._began = True
+                    task_status.started()
+                return await self._converse(wire)
+        hint = " (does it speak TLS there?)" if self.address.secure and not is_open else ""
+        raise Lost(f"{self.address} didn't let us in within {timeout:g} s{hint}")
+
+    async def _ask_to_be_let_in(
+        self, wire: Wire, token: str | None, until: float
+    ) -> tuple[Joined | Dispersed, int]:
+        """Join; return the answer, and the seq up to which we have everything."""
+        exchange = self.exchange
+        since = exchange.replica.seq
+        epoch = (exchange.replica.epoch or None) if since else None
+        resume = None if exchange.is_waiting else self._resume
+        join = Join(
+            token=token,
+            since=since or None,
+            client=self.client_id,
+            epoch=epoch,
+            resume=resume,
+            tail=exchange.wants_tail,
+        )
+        timeout = self.settings.connect_timeout
+        message: Incoming | None = None
+        ghost = self._given_up_at
+        self._given_up_at = trio.current_time()
+        try:
+            with wire.patience.wait(timeout, until):
+                await wire.send(join)
+                message = await wire.receive()
+        except Lost as lost:
+            if lost.code is not None:
+                # It was answered: it's over.
+                self._given_up_at = ghost
+            raise
+        if message is None:
+            raise Lost(f"{self.address} didn't let us in within {timeout:g} s")
+        self._given_up_at = ghost
+        if isinstance(message, Joined) or (isinstance(message, Dispersed) and resume):
+            return message, since
+        raise self._refused(message, since)
+
+    def _refused(self, message: Incoming, since: int) -> Exception:
+        if not isinstance(message, Error):
+            return Lost(f"the server answered the join with {type(message).__name__}")
+        if message.code in _ANOTHER_LOG and self._began and since:
+            return Lost(message.message, CloseCode.LOG_REPLACED)
+        if message.code == RATE_LIMITED:
+            return Lost(message.message, CloseCode.RATE_LIMIT)
+        if message.code in PASSING or message.code == GatheringsError.code:
+            return Lost(message.message)
+        return error_from(message.code, message.message)
+
+    async def _ask_for_token(self) -> str | None:
+        token = self.token
+        if callable(token):
+            try:
+                asked = token()
+                token = await asked if isinstance(asked, Awaitable) else asked
+            except GatheringsError:
+                raise
+            except Exception as error:
+                if not self._began:
+                    raise
+                raise Lost(f"there's no token: {type(error).__name__}: {error}") from error
+        if token is not None:
+            check_token(token)
+        return token
+
+    def _understand(self, take: Callable[[], None]) -> None:
+        try:
+            take()
+        except Gap as gap:
+            raise Lost(str(gap)) from None
+        except Diverged as diverged:
+            _log.warning("begins again: %s", diverged, extra=self._names())
+            self.exchange.replica.start_over()
+            raise Lost(str(diverged)) from None
+
+    async def _converse(self, wire: Wire) -> Dispersed:
+        endings: list[Dispersed | Lost] = []
+        async with trio.open_nursery() as nursery:
+
+            async def until_it_ends(part: Callable[[Wire], Awaitable[Dispersed]]) -> None:
+                try:
+                    endings.append(await part(wire))
+                except Lost as lost:
+                    endings.append(lost)
+                nursery.cancel_scope.cancel()
+
+            async def send_all() -> None:
+                # Lost for sending isn't the end: what the server said last may still be read.
+                with suppress(Lost):
+                    await self.exchange.send_all(wire)
+
+            nursery.start_soon(until_it_ends, self._receive_all)
+            nursery.start_soon(until_it_ends, self._keep_alive)
+            nursery.start_soon(send_all)
+        [ending, *_] = endings
+        if isinstance(ending, Lost):
+            raise ending
+        return ending
+
+    async def _receive_all(self, wire: Wire) -> Dispersed:
+        while True:
+            message = await wire.receive()
+            if isinstance(message, Dispersed):
+                return self.exchange.check_notice(message)
+            self._understand(lambda: self.exchange.take(message))  # noqa: B023 (called at once)
+
+    async def _keep_alive(self, wire: Wire) -> Dispersed:
+        interval = self.settings.ping_interval
+        while True:
+            await trio.sleep(interval)
+            await wire.ping(interval)
+
+    def _names(self) -> dict[str, object]:
+        return {"gathering": self.gathering_id}
+
+
+def check_token(token: object) -> None:
+    """Raise `BadSetting` if it's none; without it, for it's a secret."""
+    if not isinstance(token, str) or len(token) > MAX_TOKEN_LENGTH or not _is_sayable(token):
+        raise BadSetting(f"a token is text of at most {MAX_TOKEN_LENGTH} characters")
+
+
+def _is_sayable(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True

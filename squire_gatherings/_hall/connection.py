@@ -1,0 +1,65 @@
+"""What a gathering needs of whatever carries its messages to one onlooker."""
+
+from abc import ABC, abstractmethod
+
+from squire_gatherings._values.endings import CloseCode
+from squire_gatherings._values.outgoing import Outgoing
+
+
+class Connection(ABC):
+    """One way out to one client; a subclass must have `send` and `close`.
+
+    Nothing here waits but `flush`, so that no onlooker can hold up a gathering. A connection
+    that raises, or returns what it mustn't, is aborted and leaves the gathering; nobody else
+    notices. After `close`, or once the client is gone, `send` silently does nothing.
+    """
+
+    __slots__ = ()
+
+    @abstractmethod
+    def send(self, outgoing: Outgoing) -> None:
+        """Take a message; send it now if it can go now, or queue it (bounded)."""
+
+    def send_soon(self, outgoing: Outgoing) -> None:
+        """Take a message that may wait until this turn's end, and go out with others.
+
+        What `send` takes later doesn't overtake it.
+        """
+        self.send(outgoing)
+
+    @abstractmethod
+    def close(self, code: CloseCode, reason: str) -> None:
+        """Close after what was sent; later calls do nothing. Doesn't wait."""
+
+    @property
+    def backlog(self) -> int:
+        """How many bytes of what was sent still wait in this process."""
+        return 0
+
+    @property
+    def progress(self) -> int:
+        """How many bytes have gone out so far. A slow client whose bytes still move is alive."""
+        return 0
+
+    @property
+    def in_transit(self) -> int:
+        """How many bytes of what was sent aren't part of `progress` yet: at least the backlog.
+
+        More than that where the connection knows what waits in the kernel, too.
+        """
+        return self.backlog
+
+    def read_arrived(self) -> None:  # noqa: B027 (nothing to do where nothing is read here)
+        """Take in what has arrived and wasn't read yet, as far as that needs no waiting.
+
+        Called before a late timer judges the client, and before a gathering ends as unused.
+        """
+
+    async def flush(self) -> None:  # noqa: B027 (nothing to do where nothing is queued)
+        """Return when the backlog is gone, or when it never will be.
+
+        Cancelling it leaves the backlog as it is.
+        """
+
+    def abort(self) -> None:  # noqa: B027 (likewise)
+        """Drop the backlog and the connection at once."""

@@ -1,0 +1,84 @@
+"""Lives: what a hall knows of the incarnations that are there, and of those that have ended."""
+
+from collections import OrderedDict
+
+import trio
+from attrs import define, field
+
+from squire_gatherings._hall.gathering import Gathering
+from squire_gatherings._values.endings import DispersalReason
+from squire_gatherings._values.errors import GatheringsError
+from squire_gatherings._values.messages import Dispersed
+
+REMEMBERED = 1024
+"""How many endings are remembered as they were; of older ones only that they were."""
+
+_COME_BACK = (DispersalReason.CRASHED, DispersalReason.SHUTDOWN, DispersalReason.MOVED)
+"""After these a client joins again: told of one for each time it does, it would never get in."""
+
+
+@define(eq=False)
+class Life:
+    """The registry's entry for an incarnation, from before its restore until it is reaped."""
+
+    gathering: Gathering
+    opened: bool = False
+    """Whether the opening is over, be it with `error`."""
+    gone: bool = False
+    error: GatheringsError | None = None
+    opening: trio.CancelScope | None = None
+    """Ends the opening, while it's under way."""
+    _changed: trio.Event | None = None
+    """Made for whoever waits, which is seldom: an event in each life would be its largest part."""
+
+    def tell(self) -> None:
+        """Wake whoever waits."""
+        if self._changed is not None:
+            self._changed.set()
+            self._changed = None
+
+    async def wait_opened(self) -> None:
+        """Wait until the opening is over."""
+        while not self.opened:
+            await self._wait()
+
+    async def wait_gone(self) -> None:
+        """Wait until it is reaped."""
+        while not self.gone:
+            await self._wait()
+
+    async def _wait(self) -> None:
+        if self._changed is None:
+            self._changed = trio.Event()
+        await self._changed.wait()
+
+
+@define(eq=False)
+class Endings:
+    """How the incarnations of one hall ended, for clients who weren't there to be told.
+
+    `mark` is how the ids of this hall's incarnations begin.
+    """
+
+    mark: str
+    _last: OrderedDict[str, Dispersed] = field(factory=OrderedDict)
+
+    def remember(self, notice: Dispersed) -> None:
+        """An incarnation has ended so."""
+        self._last[notice.incarnation] = notice
+        if len(self._last) > REMEMBERED:
+            self._last.popitem(last=False)
+
+    def notice_of(self, gathering: str, incarnation: str, since: int | None) -> Dispersed | None:
+        """Return what a client of an incarnation that isn't there missed.
+
+        None where it is to come in instead: after an end from which clients come back by
+        themselves, and where the incarnation was another process's, of which nobody here knows
+        how it ended.
+        """
+        if not incarnation.startswith(self.mark):
+            return None
+        notice = self._last.get(incarnation)
+        if notice is None:
+            return Dispersed(gathering, incarnation, DispersalReason.IDLE, since or 0, 0.0)
+        return None if notice.reason in _COME_BACK else notice

@@ -1,0 +1,77 @@
+"""The lookup: asks the store about syncs of which memory can't tell if they were applied."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from itertools import islice
+
+from attrs import define, field
+
+from squire_gatherings._hall.store import Store, store_trouble
+from squire_gatherings._rules.sync_ids import LookupNeeded, SyncIds, SyncKey
+from squire_gatherings._values.errors import StoreUnavailable
+from squire_gatherings._values.log import SyncRecord
+
+SCOPE_LIMIT = 10_000
+"""Of how many older syncs of one scope the ids are read, so as not to look up each new one."""
+
+AT_ONCE = 256
+"""Of how many syncs at most the store is asked together."""
+
+Found = SyncRecord | StoreUnavailable | None
+
+
+@define(eq=False)
+class SyncLookup:
+    """What the store says of the sync ids that memory doesn't know."""
+
+    gathering: str
+    store: Store
+    syncs: SyncIds
+    is_due: bool = False
+    """Whether a message waits for what `look_up` finds."""
+    _keys: tuple[SyncKey, ...] = ()
+    _found: dict[SyncKey, Found] = field(factory=dict)
+
+    def answer(self, key: SyncKey) -> SyncRecord | None:
+        """Return what the store said of a sync, once; None if it wasn't applied.
+
+        Raises `LookupNeeded` where it wasn't asked yet, `StoreUnavailable` where it couldn't be.
+        """
+        if key not in self._found:
+            raise LookupNeeded
+        found = self._found.pop(key)
+        if isinstance(found, StoreUnavailable):
+            raise found
+        return found
+
+    def prepare(self, keys: Iterable[SyncKey]) -> None:
+        """Choose from these what to `look_up`: all that aren't known, as far as is good."""
+        self._keys = tuple(islice(filter(self._is_unknown, keys), AT_ONCE))
+        self.is_due = True
+
+    async def look_up(self) -> None:
+        """Ask the store what was prepared. If it can't be asked, that is what was found."""
+        keys, self._keys = self._keys, ()
+        self.is_due = False
+        # What nobody asked for in the meantime would never be asked for any more.
+        self._found.clear()
+        try:
+            with store_trouble():
+                for scope in self.syncs.unasked(keys):
+                    ids = await self.store.sync_ids(self.gathering, scope, limit=SCOPE_LIMIT + 1)
+                    self.syncs.told(scope, ids, is_all=len(ids) <= SCOPE_LIMIT)
+                keys = tuple(filter(self._is_unknown, keys))
+                found = await self.store.find_syncs(self.gathering, keys) if keys else {}
+                records = {key: found.get(key) for key in keys}
+        except StoreUnavailable as error:
+            self._found.update(dict.fromkeys(keys, error))
+        else:
+            self._found.update(records)
+
+    def _is_unknown(self, key: SyncKey) -> bool:
+        try:
+            self.syncs.find(key)
+        except LookupNeeded:
+            return True
+        return False

@@ -1,0 +1,151 @@
+"""Behaviour: what a program plugs in to judge ops and to fold them into a state."""
+
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+import msgspec
+
+from squire_gatherings._values.errors import GatheringsError, OpConflict, OpRejected
+from squire_gatherings._values.identity import Identity
+from squire_gatherings._values.op import Op
+
+
+class Submission(msgspec.Struct, frozen=True):
+    """The circumstances of a sync: who submits it, on what base, on top of which seq.
+
+    `base` is the last seq that the submitter had. Where all that came after it are the
+    submitter's own ops, sent before these, it is `seq`: nobody lacks its own ops.
+    """
+
+    identity: Identity
+    base: int
+    seq: int
+
+    @property
+    def is_stale(self) -> bool:
+        """Whether the submitter lacked ops of others when it made these."""
+        return self.base < self.seq
+
+
+class Behaviour(Protocol):
+    """The state of one gathering, and the judge of what may change it.
+
+    One object per incarnation, made by the factory that the hall was given. Its methods
+    are called one at a time, may not wait, and decide from what they are given and have
+    folded alone. Any exception but those named crashes this gathering, and no other: of the sync
+    that was being processed nothing is applied, and it is refused when it comes again.
+    """
+
+    serves_snapshots: bool
+    """Whether a client without the ops is given `snapshot()`; if not, it's given every op."""
+
+    def judge(self, ops: Sequence[Op], submission: Submission) -> Sequence[Op]:
+        """Return the ops to be logged for these, all of them or none.
+
+        They are `ops` themselves, or as many others (`Op.of`) into which they were merged
+        with what the submitter lacked, who is told them. Must not change the state. Raises
+        `OpRejected` or `OpConflict` (where it can't merge ops that were made on an old base),
+        with the reason for the client. Anything else, also another number of ops or what isn't
+        an `Op`, crashes the gathering.
+        """
+        ...
+
+    def fold(self, op: Op) -> None:
+        """Apply an op that was judged good. Whatever it raises crashes the gathering."""
+        ...
+
+    def snapshot(self) -> Any:
+        """Return the whole state as a JSON value, from which `restore` makes it again."""
+        ...
+
+    def restore(self, snapshot: Any) -> None:
+        """Take over a state that `snapshot` returned, in this or an earlier process."""
+        ...
+
+
+_encode = msgspec.json.Encoder().encode
+_decode = msgspec.json.Decoder().decode
+
+
+class BehaviourFailed(Exception):
+    """A behaviour did what it isn't allowed to; says what."""
+
+
+def judge_and_fold(
+    behaviour: Behaviour, ops: tuple[Op, ...], submission: Submission
+) -> tuple[Op, ...]:
+    """Let the behaviour judge ops and fold what it wants logged; return that.
+
+    Raises `OpRejected` and `OpConflict`, with nothing folded. What it raises else, or returns that
+    it may not, comes as some other exception that isn't a `GatheringsError`.
+    """
+    what = "judge"
+    try:
+        found = behaviour.judge(ops, submission)
+        if found is not ops:
+            found = _checked(found, ops)
+        what = "fold"
+        for op in found:
+            behaviour.fold(op)
+    except GatheringsError as error:
+        if what == "judge" and isinstance(error, OpRejected | OpConflict):
+            raise
+        raise BehaviourFailed(f"{what} raised {error!r}") from error
+    return found
+
+
+def _checked(found: Sequence[Op], ops: tuple[Op, ...]) -> tuple[Op, ...]:
+    """Return what `judge` returned for `ops`, as a tuple. Raises `BehaviourFailed`."""
+    if not isinstance(found, Sequence) or not all(isinstance(op, Op) for op in found):
+        raise BehaviourFailed(f"judge returned something else than a sequence of Op: {found!r:.80}")
+    if len(found) != len(ops):
+        raise BehaviourFailed(f"judge returned {len(found)} ops for {len(ops)}")
+    return tuple(found)
+
+
+def encode_state(behaviour: Behaviour) -> bytes:
+    """Return the state as JSON bytes, in which it's stored and sent.
+
+    What `snapshot` raises isn't a `GatheringsError` afterwards.
+    """
+    try:
+        return _encode(behaviour.snapshot())
+    except GatheringsError as error:
+        raise BehaviourFailed(f"snapshot raised {error!r}") from error
+
+
+def restore_state(behaviour: Behaviour, state: bytes) -> None:
+    """Give a behaviour the state that `encode_state` returned."""
+    behaviour.restore(_decode(state))
+
+
+class LogBehaviour:
+    """The default: an ordered log of opaque ops, in which nothing conflicts.
+
+    It keeps how many there are; the ops themselves are in the store.
+    """
+
+    __slots__ = ("length",)
+
+    serves_snapshots = False
+
+    def __init__(self) -> None:
+        self.length = 0
+
+    def judge(self, ops: Sequence[Op], submission: Submission) -> Sequence[Op]:
+        """Accept anything: appending merges with whatever came before."""
+        return ops
+
+    def fold(self, op: Op) -> None:
+        """Count it."""
+        self.length += 1
+
+    def snapshot(self) -> int:
+        """Return how many ops there are."""
+        return self.length
+
+    def restore(self, snapshot: int) -> None:
+        """Take over the number of ops. Raises `ValueError` for anything else."""
+        if type(snapshot) is not int or snapshot < 0:
+            raise ValueError("not a number of ops")
+        self.length = snapshot

@@ -1,0 +1,157 @@
+"""Changes: what others did in a gathering, as one reader takes it, one after the other.
+
+Bounded in bytes: what doesn't fit isn't kept, and must be fetched once the reader gets there.
+"""
+
+from collections import deque
+from typing import Any
+
+from attrs import define, field, frozen
+
+from squire_gatherings._rules.runs import Runs
+from squire_gatherings._values.errors import LogReplaced
+from squire_gatherings._values.messages import Dispersed
+from squire_gatherings._values.op import Op
+
+_COST = 200
+"""How many bytes of memory one that is kept takes at least, about."""
+
+
+@frozen
+class Change:
+    """An op that somebody else submitted; `by` is None for an anonymous one."""
+
+    seq: int
+    by: str | None
+    op: dict[str, Any]
+
+
+@frozen
+class Missing:
+    """What follows the seq `since` must be fetched before there's another change."""
+
+    since: int
+
+
+@frozen
+class _Kept:
+    seq: int
+    by: str | None
+    op: Op
+
+
+@define(eq=False)
+class Changes:
+    """The changes that a reader hasn't taken yet, and the dispersals between them."""
+
+    max_bytes: int
+    position: int = 0
+    """The reader has passed everything up to this seq."""
+    arrived: int = 0
+    """Everything up to this seq was handed in, kept or not."""
+    _kept: deque[_Kept] = field(factory=deque)
+    _size: int = 0
+    _behind: bool = False
+    """Whether something between what is kept and `arrived` isn't kept."""
+    _own: Runs = field(factory=Runs)
+    """Own seqs that the reader may still meet."""
+    _ends: deque[tuple[int, Dispersed]] = field(factory=deque)
+    _replaced: LogReplaced | None = None
+    """What the reader is to be told before anything else."""
+
+    def begin(self, position: int, arrived: int) -> None:
+        """The reader wants what follows `position`, of which nothing up to `arrived` is kept."""
+        self.position = position
+        self.arrived = max(position, arrived)
+        self._behind = position < arrived
+
+    def start_over(self, why: LogReplaced) -> None:
+        """The log isn't the one that these came from; the reader is told `why`, once.
+
+        What it hasn't taken is void. It goes on with the first op of the new log.
+        """
+        self._kept.clear()
+        self._ends.clear()
+        self._own.clear()
+        self._size = 0
+        self._replaced = why
+        self.begin(0, 0)
+
+    def add(self, seq: int, by: str | None, op: Op) -> None:
+        """Somebody else's op has arrived."""
+        if seq <= self.arrived:
+            return
+        self.arrived = seq
+        if self._behind or (self._kept and self._is_full(op)):
+            self._behind = True
+        else:
+            self._keep(_Kept(seq, by, op))
+
+    def pass_over(self, seqs: range) -> None:
+        """These ops are the reader's own."""
+        self._own.add(range(max(seqs.start, self.position + 1), seqs.stop))
+        self.arrived = max(self.arrived, seqs.stop - 1)
+
+    def skip_to(self, seq: int) -> None:
+        """What lies before `seq` came as a state, not as ops."""
+        if seq > self.arrived:
+            self.arrived = seq
+            self._behind = True
+
+    def end(self, notice: Dispersed) -> None:
+        """The gathering dispersed after what has arrived by now."""
+        self._ends.append((self.arrived, notice))
+
+    def refill(self, first: int, ops: tuple[Op, ...], by: tuple[str | None, ...]) -> None:
+        """Hand in the ops from `first` on that were fetched for `Missing`.
+
+        What lies beyond `arrived` is left out: whose it is isn't known yet.
+        """
+        last = self._kept[-1].seq if self._kept else self.position
+        for seq, (op, who) in enumerate(zip(ops, by, strict=True), start=first):
+            if seq <= last or seq > self.arrived:
+                continue
+            last = seq
+            if seq not in self._own:
+                self._keep(_Kept(seq, who, op))
+        if not self._kept:
+            # Everything on the page was the reader's own.
+            self._pass(last)
+        if last >= self.arrived:
+            self._behind = False
+
+    def take(self) -> Change | Dispersed | LogReplaced | Missing | None:
+        """Return what comes next for the reader; None if it must wait."""
+        if self._replaced is not None:
+            replaced, self._replaced = self._replaced, None
+            return replaced
+        if self._ends and self._next_seq() > self._ends[0][0]:
+            return self._ends.popleft()[1]
+        if self._kept:
+            kept = self._kept.popleft()
+            self._size -= len(kept.op.json)
+            self._pass(kept.seq)
+            return Change(kept.seq, kept.by, kept.op.value)
+        if self._behind:
+            return Missing(self.position)
+        self._pass(self.arrived)
+        return None
+
+    def _next_seq(self) -> int:
+        """Return a seq before which the reader meets nothing more."""
+        if self._kept:
+            return self._kept[0].seq
+        return self.position + 1 if self._behind else self.arrived + 1
+
+    def _is_full(self, op: Op) -> bool:
+        # Small ones cost memory, too.
+        bytes_kept = max(self._size, len(self._kept) * _COST)
+        return bytes_kept + len(op.json) > self.max_bytes
+
+    def _keep(self, kept: _Kept) -> None:
+        self._kept.append(kept)
+        self._size += len(kept.op.json)
+
+    def _pass(self, seq: int) -> None:
+        self.position = max(self.position, seq)
+        self._own.drop_to(self.position)

@@ -1,0 +1,208 @@
+"""The op log of one gathering: seqs without a hole, syncs applied once, a tail in memory.
+
+Ops are *added* when the behaviour has judged them, and *committed* when the store has
+them; between the two they have a seq, but nobody outside may see them.
+"""
+
+import zlib
+from collections.abc import Iterable, Sequence
+from hashlib import blake2b
+
+from attrs import define, field
+
+from squire_gatherings._rules.sync_ids import SyncIds, SyncKey
+from squire_gatherings._values.errors import BadBase, SyncIdReused
+from squire_gatherings._values.log import LoggedOp, Restored, SyncRecord, encoded_size
+from squire_gatherings._values.messages import Sync
+from squire_gatherings._values.op import Op
+
+TRIMMED_PART = 16
+"""Of a tail that has grown too long, one part in so many is left to the store."""
+
+OP_OVERHEAD = 130
+"""What an op takes in memory besides its bytes: objects, and places in lists (measured: 129)."""
+
+MOST_OPS = 4096
+"""How many ops are handed out together at most, however small they are."""
+
+CHECKSUM_SIZE = 4
+"""How many bytes a fingerprint had as long as it was a checksum."""
+
+NO_ORIGIN = 0
+"""In place of the number of the onlooker that submitted an op."""
+
+
+def fingerprint(ops: Sequence[Op]) -> bytes:
+    """Return a hash of ops, which tells a repeated sync from a reused id, also a forged one."""
+    # No op as JSON has a null byte in it.
+    text = ops[0].json if len(ops) == 1 else b"\0".join([op.json for op in ops])
+    return blake2b(text, digest_size=16).digest()
+
+
+def _checksum(ops: Iterable[Op]) -> bytes:
+    """Return what `fingerprint` was once; the records of that time are kept for ever."""
+    checksum = 0
+    for op in ops:
+        checksum = zlib.crc32(b"\0", zlib.crc32(op.json, checksum))
+    return checksum.to_bytes(CHECKSUM_SIZE, "big")
+
+
+@define(eq=False)
+class OpLog:
+    """What a gathering remembers of its log; the store remembers the rest."""
+
+    tail_bytes: int
+    recent_syncs: int
+    epoch: str = ""
+    """The incarnation whose log this is: it is put down with each op that is added."""
+    seq: int = 0
+    """The last seq given."""
+    committed: int = 0
+    """The last seq that is durable."""
+    syncs: SyncIds = field(init=False)
+    added: int = 0
+    """What all ops so far take in memory, about; of those of a restore, what the tail does."""
+    _trimmed: int = 0
+    """What of that was left to the store."""
+    _snapshotted: int = 0
+    """What of that the last snapshot has."""
+    _tail: list[LoggedOp] = field(factory=list)
+    _origins: list[int] = field(factory=list)
+    """For each op in the tail the number of the onlooker that submitted it."""
+    _before: str | None = ""
+    """The epoch of the op before the tail; None where only the store knows."""
+    author: str | None = None
+    """The scope that submitted the last ops of the log: all from `author_from` on."""
+    author_from: int = 1
+    _uncommitted_syncs: list[SyncRecord] = field(factory=list)
+
+    def __attrs_post_init__(self) -> None:
+        self.syncs = SyncIds(self.recent_syncs)
+
+    def restore(self, restored: Restored) -> None:
+        """Take over what the store had."""
+        self.seq = self.committed = restored.seq
+        self.syncs.restore(restored.recent, restored.has_older)
+        self._tail = list(restored.ops)
+        self._origins = [NO_ORIGIN] * len(self._tail)
+        self._before = None if self._tail else restored.epoch
+        self.added = sum(len(logged.op.json) + OP_OVERHEAD for logged in self._tail)
+        self.trim()
+        self.author_from = self.seq + 1
+        for record in reversed(restored.recent):
+            if self.author not in (None, record.scope):
+                break
+            self.author = record.scope
+            self.author_from = record.first_seq
+
+    @property
+    def tail_start(self) -> int:
+        """The first seq in memory (`seq` + 1 if none is)."""
+        return self.seq - len(self._tail) + 1
+
+    def epoch_of(self, seq: int) -> str | None:
+        """Return the epoch of the op `seq`; None where only the store can tell."""
+        start = self.tail_start
+        if start <= seq <= self.seq:
+            return self._tail[seq - start].epoch
+        return self._before if seq == start - 1 else None
+
+    @property
+    def since_snapshot(self) -> int:
+        """What the ops after the last snapshot take in memory, about."""
+        return self.added - self._snapshotted
+
+    def snapshotted(self) -> None:
+        """The store has a snapshot of the state after the last op."""
+        self._snapshotted = self.added
+
+    @staticmethod
+    def same(record: SyncRecord, sync: Sync) -> SyncRecord:
+        """Return `record` if it is this sync's; raise `SyncIdReused` if not."""
+        mark = _checksum if len(record.fingerprint) == CHECKSUM_SIZE else fingerprint
+        if record.fingerprint != mark(sync.ops):
+            raise SyncIdReused(f"the id {sync.id!r} was used before, for other ops")
+        return record
+
+    def check_seq(self, seq: int, what: str) -> None:
+        """Raise `BadBase` if `seq` lies beyond the end of the log."""
+        if seq > self.seq:
+            raise BadBase(f"{what} is {seq}, but the last op is {self.seq}")
+
+    def add(
+        self, ops: Iterable[Op], *, key: SyncKey, mark: bytes, by: str | None, origin: int
+    ) -> SyncRecord:
+        """Give seqs to the judged ops of a sync; `mark` is its fingerprint."""
+        first = self.seq + 1
+        count = size = 0
+        for op in ops:
+            self._tail.append(LoggedOp(op, by, self.epoch))
+            self._origins.append(origin)
+            size += len(op.json)
+            count += 1
+        self.seq += count
+        self.added += size + count * OP_OVERHEAD
+        if self.author != key[0]:
+            self.author, self.author_from = key[0], first
+        record = SyncRecord(key[0], key[1], first, count, mark)
+        self.syncs.add(key, record)
+        self._uncommitted_syncs.append(record)
+        return record
+
+    def uncommitted(self) -> tuple[tuple[LoggedOp, ...], tuple[SyncRecord, ...]]:
+        """Return what the store must be given: the ops after `committed`, and their syncs."""
+        ops = self._tail[len(self._tail) - (self.seq - self.committed) :]
+        return tuple(ops), tuple(self._uncommitted_syncs)
+
+    def commit(self, *, trim: bool = True) -> None:
+        """Everything that was added is durable now.
+
+        Without `trim`, all of it stays in memory until `trim` is called: somebody needs it yet.
+        """
+        self.committed = self.seq
+        self._uncommitted_syncs.clear()
+        self.syncs.trim()
+        if trim:
+            self.trim()
+
+    def trim(self) -> None:
+        """Leave to the store what makes the tail too large."""
+        if self.added - self._trimmed > self.tail_bytes:
+            self._trim()
+
+    def slice(
+        self, after: int, up_to: int, max_bytes: int, *, most: int = MOST_OPS
+    ) -> list[LoggedOp]:
+        """Return ops from `after` + 1 to at most `up_to`: `max_bytes` as encoded, or one.
+
+        And no more than `most`. Raises `LookupError` if they begin before the tail: the store
+        has them.
+        """
+        start = self.tail_start
+        if after + 1 < start:
+            raise LookupError(f"seq {after + 1} is no longer in memory")
+        found: list[LoggedOp] = []
+        size = 0
+        for logged in self._tail[after + 1 - start : min(up_to, after + most) + 1 - start]:
+            size += encoded_size(logged)
+            if found and size > max_bytes:
+                break
+            found.append(logged)
+        return found
+
+    def origin(self, seq: int) -> int:
+        """Return the number of the onlooker that submitted an op of the tail."""
+        return self._origins[seq - self.tail_start]
+
+    def _trim(self) -> None:
+        # Many at once: to take the first ones out of a list moves all the others.
+        limit = self.tail_bytes - self.tail_bytes // TRIMMED_PART
+        trimmed = 0
+        trimmable = self.committed + 1 - self.tail_start
+        while self.added - self._trimmed > limit and trimmed < trimmable:
+            self._trimmed += len(self._tail[trimmed].op.json) + OP_OVERHEAD
+            trimmed += 1
+        if trimmed:
+            self._before = self._tail[trimmed - 1].epoch
+            del self._tail[:trimmed]
+            del self._origins[:trimmed]

@@ -1,0 +1,41 @@
+"""Poison: syncs that crashed their gathering, so that none of them does it twice."""
+
+from collections import deque
+from collections.abc import Iterable
+
+from attrs import define, field
+
+from squire_gatherings._rules.sync_ids import SyncKey
+
+POISON_LIMIT = 1000
+"""How many such syncs a hall remembers; the oldest are forgotten first."""
+
+
+@define(eq=False)
+class Poison:
+    """The syncs that a behaviour couldn't bear, by their gathering. Bounded."""
+
+    _by_gathering: dict[str, set[SyncKey]] = field(factory=dict)
+    _order: deque[tuple[str, SyncKey]] = field(factory=deque)
+
+    def remember(self, gathering: str, keys: Iterable[SyncKey]) -> None:
+        """These were being processed when `gathering` crashed."""
+        known = self._by_gathering.setdefault(gathering, set())
+        for key in keys:
+            if key not in known:
+                known.add(key)
+                self._order.append((gathering, key))
+        if not known:
+            del self._by_gathering[gathering]
+        while len(self._order) > POISON_LIMIT:
+            self._forget(*self._order.popleft())
+
+    def of(self, gathering: str) -> frozenset[SyncKey]:
+        """Return what the next incarnation of `gathering` refuses."""
+        return frozenset(self._by_gathering.get(gathering, ()))
+
+    def _forget(self, gathering: str, key: SyncKey) -> None:
+        known = self._by_gathering[gathering]
+        known.discard(key)
+        if not known:
+            del self._by_gathering[gathering]

@@ -1,0 +1,365 @@
+"""The replica: what a client has of a gathering, in order, each op once, and its own among them.
+
+Go by the seqs alone and a client can't tell, after a lost connection, which of the ops that it
+missed are its own: a sync that was sent but not answered is *in doubt*. Until the server has
+answered it (syncs are repeated with the same id, and answered again), what arrives is held back.
+"""
+
+from collections import deque
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+from attrs import define, field, frozen
+
+from squire_gatherings._rules.behaviour import (
+    Behaviour,
+    Submission,
+    encode_state,
+    restore_state,
+)
+from squire_gatherings._rules.changes import Changes
+from squire_gatherings._rules.runs import Runs
+from squire_gatherings._values.errors import (
+    GatheringsError,
+    LogReplaced,
+    OpConflict,
+    OpRejected,
+)
+from squire_gatherings._values.identity import ANONYMOUS, Identity
+from squire_gatherings._values.messages import Sync
+from squire_gatherings._values.op import Op
+
+_decode = msgspec.json.Decoder().decode
+
+
+class Gap(GatheringsError):
+    """The server left out an op: a fault of its, or of what is between."""
+
+    code = "gap"
+
+
+class Diverged(GatheringsError):
+    """Our own ops mean something else to the server: begin again from its state."""
+
+    code = "diverged"
+
+
+@define(eq=False)
+class Pending:
+    """A sync of ours that hasn't been answered."""
+
+    sync: Sync
+    sent: bool = False
+    in_doubt: bool = False
+    """Whether it may have been applied without our being told."""
+
+
+@frozen
+class _Ops:
+    """Ops as they came."""
+
+    first: int
+    ops: tuple[Op, ...]
+    by: tuple[str | None, ...]
+
+    @property
+    def last(self) -> int:
+        return self.first + len(self.ops) - 1
+
+
+@frozen
+class _Applied:
+    """A sync of ours, applied under these seqs; its ops aren't sent back to us.
+
+    `logged` are what the server made of them; None where it doesn't say.
+    """
+
+    first: int
+    sync: Sync
+    logged: tuple[Op, ...] | None
+
+    @property
+    def last(self) -> int:
+        return self.first + len(self.sync.ops) - 1
+
+
+@frozen
+class _State:
+    """The state after `last`, instead of ops."""
+
+    last: int
+    state: bytes
+
+
+@define(eq=False)
+class Replica:
+    """A gathering as one client knows it. Without a behaviour, it has ops but no state.
+
+    With `optimistic`, the state shows our own unanswered ops on top of what is certain.
+    """
+
+    changes: Changes
+    make_behaviour: Callable[[], Behaviour] | None
+    optimistic: bool = False
+    identity: Identity = ANONYMOUS
+    seq: int = 0
+    """Everything up to this seq has arrived."""
+    epoch: str | None = None
+    """The epoch of the op `seq`, where it's known."""
+    pending: dict[str, Pending] = field(factory=dict)
+    """Our unanswered syncs by id, in the order in which they were submitted."""
+    _behaviour: Behaviour | None = field(init=False)
+    _held: deque[_Ops | _Applied | _State] = field(factory=deque)
+    _own: Runs = field(factory=Runs)
+    """Our own seqs among what is held, or still to come."""
+    _doubts: int = 0
+    """How many of `pending` are in doubt."""
+    _others: int = 0
+    """The last seq, of what the state has, that isn't known to be ours."""
+    _view: Behaviour | None = None
+
+    def __attrs_post_init__(self) -> None:
+        self._behaviour = None if self.make_behaviour is None else self.make_behaviour()
+
+    # What arrives.
+
+    def restored(self, seq: int, state: bytes, epoch: str | None = None) -> None:
+        """The server gave its state after `seq` instead of ops. Raises `Diverged`."""
+        if seq > self.seq or (seq == 0 and not self.seq):
+            self.seq, self.epoch = seq, epoch
+            self._held.append(_State(seq, state))
+            self._release()
+
+    def arrived(
+        self,
+        first: int,
+        ops: tuple[Op, ...],
+        by: tuple[str | None, ...],
+        epoch: str | None = None,
+    ) -> bool:
+        """Take in ops from `first` on; False if they were all there. Raises `Gap`, `Diverged`.
+
+        `epoch` is the last one's.
+        """
+        if first > self.seq + 1:
+            raise Gap(f"op {first} came after {self.seq}")
+        new = self.seq + 1 - first
+        if new >= len(ops):
+            return False
+        self._held.append(_Ops(self.seq + 1, ops[new:], by[new:]))
+        self.seq, self.epoch = first + len(ops) - 1, epoch
+        self._release()
+        return True
+
+    def skip_to(self, seq: int, epoch: str | None = None) -> None:
+        """Begin after `seq`, without what was before: only where there's no state."""
+        self.seq, self.epoch = seq, epoch
+
+    def start_over(self) -> None:
+        """Forget everything but what we submitted: the server will give its state."""
+        self.seq, self.epoch = 0, None
+        self._held.clear()
+        self._behaviour = None if self.make_behaviour is None else self.make_behaviour()
+        self._view = None
+        self._others = 0
+
+    def replaced(self, why: LogReplaced) -> None:
+        """The log is another one: start over, and tell the reader.
+
+        What isn't answered may be new to that log; it is based on nothing that is in it.
+        """
+        self.start_over()
+        self._own.clear()
+        self.changes.start_over(why)
+        for pending in self.pending.values():
+            pending.sync = Sync(pending.sync.id, 0, pending.sync.ops)
+
+    # What is submitted.
+
+    def submit(self, sync_id: str, ops: tuple[Op, ...]) -> Pending:
+        """Take a sync of ours; the caller sends it, and sends it again after `lost`."""
+        pending = Pending(Sync(sync_id, self.seq, ops))
+        self.pending[sync_id] = pending
+        self._view = None
+        return pending
+
+    def synced(
+        self,
+        sync_id: str,
+        seqs: tuple[int, ...],
+        logged: tuple[Op, ...] | None = None,
+        epoch: str | None = None,
+        *,
+        stands_for_ops: bool = True,
+    ) -> bool:
+        """The server applied a sync of ours; False if it isn't pending. Raises `Diverged`.
+
+        `logged` are the ops as they stand in the log; None where they must be judged again to
+        know. `epoch` is the last one's. Where this answer stands for its ops, they don't come as
+        such when all before them have; otherwise they do.
+        """
+        pending = self._no_longer_pending(sync_id)
+        if pending is None:
+            return False
+        own = range(seqs[0], seqs[-1] + 1)
+        self._own.add(own)
+        if stands_for_ops and own.start == self.seq + 1:
+            # Those before it were forwarded before; it itself won't be.
+            self._held.append(_Applied(own.start, pending.sync, logged))
+            self.seq, self.epoch = own.stop - 1, epoch
+        self._release()
+        return True
+
+    def failed(self, sync_id: str) -> bool:
+        """The server refused a sync of ours for good, or it was withdrawn unsent.
+
+        False if it isn't pending. Raises `Diverged`.
+        """
+        if self._no_longer_pending(sync_id) is None:
+            return False
+        self._release()
+        return True
+
+    def lost(self) -> None:
+        """The connection was lost: what was sent and not answered may have been applied."""
+        self.doubt()
+        for pending in self.pending.values():
+            pending.sent = False
+
+    def doubt(self) -> None:
+        """What arrives now may have ops of ours in it of which we aren't told yet."""
+        for pending in self.pending.values():
+            if pending.sent:
+                self._doubts += not pending.in_doubt
+                pending.in_doubt = True
+
+    def _no_longer_pending(self, sync_id: str) -> Pending | None:
+        pending = self.pending.pop(sync_id, None)
+        if pending is not None:
+            self._doubts -= pending.in_doubt
+            self._view = None
+        return pending
+
+    # What is shown.
+
+    def snapshot(self) -> Any:
+        """Return a copy of the state. Raises `LookupError` without a behaviour."""
+        if self._behaviour is None:
+            raise LookupError("the tournament was joined without a behaviour")
+        if not self.optimistic or not self.pending:
+            return _decode(encode_state(self._behaviour))
+        if self._view is None:
+            self._view = self._make_view(self._behaviour)
+        return _decode(encode_state(self._view))
+
+    def _make_view(self, certain: Behaviour) -> Behaviour:
+        state = encode_state(certain)
+        poison: set[str] = set()
+        while True:
+            view = self._new_behaviour(state)
+            bad = self._add_pending(view, poison)
+            if bad is None:
+                return view
+            # It may have folded some of it. The server will refuse it, or crash over it.
+            poison.add(bad)
+
+    def _new_behaviour(self, state: bytes) -> Behaviour:
+        assert self.make_behaviour is not None
+        behaviour = self.make_behaviour()
+        restore_state(behaviour, state)
+        return behaviour
+
+    def _add_pending(self, view: Behaviour, poison: set[str]) -> str | None:
+        """Put what isn't answered on top; return the id of one over which the behaviour raises."""
+        seq = self.seq
+        for sync_id, pending in self.pending.items():
+            if sync_id in poison:
+                continue
+            try:
+                ops = self._judged(view, pending.sync, seq)
+            except (OpRejected, OpConflict):
+                continue
+            except Exception:
+                return sync_id
+            if not _folds(view, ops):
+                return sync_id
+            seq += len(ops)
+        return None
+
+    # Letting go what is held.
+
+    def _release(self) -> None:
+        if self._doubts:
+            return
+        while self._held:
+            held = self._held.popleft()
+            self._view = None
+            if isinstance(held, _State):
+                self._restore(held)
+            elif isinstance(held, _Applied):
+                self._fold(self._logged(held))
+                self.changes.pass_over(range(held.first, held.last + 1))
+            else:
+                self._fold(held.ops)
+                self._show(held)
+            self._own.drop_to(held.last)
+        self._own.drop_to(self.seq)
+
+    def _restore(self, held: _State) -> None:
+        if self.make_behaviour is not None:
+            try:
+                self._behaviour = self._new_behaviour(held.state)
+            except Exception as error:
+                raise Diverged(f"the server's state is none of ours: {error!r}") from error
+        self._others = held.last
+        self.changes.skip_to(held.last)
+        for own in self._own:
+            if own.start > held.last:
+                break
+            self.changes.pass_over(range(own.start, min(own.stop, held.last + 1)))
+
+    def _fold(self, ops: tuple[Op, ...]) -> None:
+        if self._behaviour is not None:
+            for op in ops:
+                self._behaviour.fold(op)
+
+    def _show(self, held: _Ops) -> None:
+        own = self._own
+        for seq, (op, by) in enumerate(zip(held.ops, held.by, strict=True), start=held.first):
+            if own and seq in own:
+                self.changes.pass_over(range(seq, seq + 1))
+            else:
+                self._others = seq
+                self.changes.add(seq, by, op)
+
+    # What the behaviour says to our own.
+
+    def _logged(self, applied: _Applied) -> tuple[Op, ...]:
+        """Return the ops that the server logged: its judgement follows from the state alone."""
+        if applied.logged is not None:
+            return applied.logged
+        sync = applied.sync
+        if self._behaviour is None:
+            return sync.ops
+        try:
+            ops = self._judged(self._behaviour, sync, applied.first - 1)
+        except (OpRejected, OpConflict) as error:
+            raise Diverged(f"the server took what we would refuse: {error}") from None
+        if len(ops) != len(sync.ops):
+            raise Diverged(f"the server logged {len(sync.ops)} ops, we would have {len(ops)}")
+        return ops
+
+    def _judged(self, behaviour: Behaviour, sync: Sync, seq: int) -> tuple[Op, ...]:
+        # Whoever lacks only what is its own isn't behind.
+        base = seq if self._others <= sync.base else sync.base
+        return tuple(behaviour.judge(sync.ops, Submission(self.identity, base, seq)))
+
+
+def _folds(behaviour: Behaviour, ops: tuple[Op, ...]) -> bool:
+    try:
+        for op in ops:
+            behaviour.fold(op)
+    except Exception:
+        return False
+    return True

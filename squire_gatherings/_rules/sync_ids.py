@@ -1,0 +1,156 @@
+"""Sync ids: which syncs were applied, so that none is applied twice, however old.
+
+The newest are remembered as records. Once some were forgotten, a filter knows all, so that
+a new id needn't be looked up in the store to know that it is new; about those from before this
+incarnation, the store must be asked once for each scope.
+"""
+
+from array import array
+from collections.abc import Iterable
+from itertools import islice
+from random import Random
+
+from attrs import define, field
+
+from squire_gatherings._values.log import SyncRecord
+
+SyncKey = tuple[str, str]
+"""Scope and id."""
+
+TRIMMED_AT_ONCE = 32
+"""How far the records may grow beyond their limit: forgetting many at once is cheaper."""
+
+_FIRST_BLOCKS = 1024
+_GROWTH = 4
+_KEYS_IN_A_BLOCK = 2
+_BITS = 4
+_choose = Random("which bits stand for a key").sample
+_PATTERNS = tuple(sum(1 << bit for bit in _choose(range(64), _BITS)) for _ in range(4096))
+"""Which bits of a block stand for a key; to look them up is cheaper than to put them together."""
+
+
+class LookupNeeded(Exception):
+    """Only the store can tell if a sync was applied."""
+
+
+@define(eq=False)
+class Filter:
+    """A set of keys in four bytes each, which takes about one stranger in 2,000 for a member.
+
+    A Bloom filter whose four bits for a key lie in one block of 64 (Putze, Sanders and
+    Singler, Cache-, Hash- and Space-Efficient Bloom Filters, 2007); one that is full is followed by
+    a larger one (Almeida et al., Scalable Bloom Filters, 2007). Python's hash of a string has a
+    secret seed: nobody outside can choose keys that meet in one block.
+    """
+
+    parts: "list[tuple[array[int], int]]" = field(factory=list)
+    """The blocks, and the mask that makes a hash an index of theirs."""
+    _room: int = 0
+    """How many keys the last part still takes."""
+
+    def add(self, key: SyncKey) -> None:
+        """Remember a key."""
+        if not self._room:
+            self._grow()
+        self._room -= 1
+        blocks, mask = self.parts[-1]
+        number = hash(key)
+        blocks[number & mask] |= _PATTERNS[number >> 32 & 4095]
+
+    def __contains__(self, key: SyncKey) -> bool:
+        number = hash(key)
+        # By the upper half of the hash: the lower half chooses the block.
+        bits = _PATTERNS[number >> 32 & 4095]
+        for blocks, mask in self.parts:  # noqa: SIM110 (a generator would take twice as long)
+            if blocks[number & mask] & bits == bits:
+                return True
+        return False
+
+    def _grow(self) -> None:
+        size = _GROWTH * len(self.parts[-1][0]) if self.parts else _FIRST_BLOCKS
+        self.parts.append((array("Q", bytes(8 * size)), size - 1))
+        self._room = size * _KEYS_IN_A_BLOCK
+
+
+@define(eq=False)
+class SyncIds:
+    """What one incarnation knows of the syncs that were applied."""
+
+    limit: int
+    """How many are remembered as records, at least."""
+    _recent: dict[SyncKey, SyncRecord] = field(factory=dict)
+    """From the oldest to the newest."""
+    _seen: Filter | None = None
+    """All that is known, once there's more than the recent ones."""
+    _has_older: bool = False
+    """Whether the store had more than it gave for the restore."""
+    _asked: dict[str, bool] | None = None
+    """Scopes that the store was asked about; whether all that's older is known since."""
+
+    def restore(self, recent: Iterable[SyncRecord], has_older: bool) -> None:
+        """Take over what the store gave."""
+        self._recent = {(one.scope, one.id): one for one in recent}
+        self._has_older = has_older
+
+    def find(self, key: SyncKey) -> SyncRecord | None:
+        """Return the record of a sync; None if it is certain that it was never applied.
+
+        Raises `LookupNeeded` where only the store can tell.
+        """
+        seen = self._seen
+        if seen is not None and not self._has_older:
+            # As `key not in seen`, which almost all are.
+            number = hash(key)
+            bits = _PATTERNS[number >> 32 & 4095]
+            for blocks, mask in seen.parts:
+                if blocks[number & mask] & bits == bits:
+                    break
+            else:
+                return None
+        record = self._recent.get(key)
+        if record is None and not self._is_new(key):
+            raise LookupNeeded
+        return record
+
+    def add(self, key: SyncKey, record: SyncRecord) -> None:
+        """A sync has been applied."""
+        self._recent[key] = record
+        if self._seen is not None:
+            self._seen.add(key)
+
+    def trim(self) -> None:
+        """Forget the oldest, if there are too many: the store has them."""
+        too_many = len(self._recent) - self.limit
+        if too_many > TRIMMED_AT_ONCE:
+            self._see()
+            for key in tuple(islice(self._recent, too_many)):
+                del self._recent[key]
+
+    def unasked(self, keys: Iterable[SyncKey]) -> set[str]:
+        """Return the scopes of `keys` that the store should be asked about, once: see `told`."""
+        if not self._has_older:
+            return set()
+        return {scope for scope, _ in keys if self._asked is None or scope not in self._asked}
+
+    def told(self, scope: str, ids: Iterable[str], *, is_all: bool) -> None:
+        """The store has told ids of a scope, all that it has or too few to be certain."""
+        if self._asked is None:
+            self._asked = {}
+        self._asked[scope] = is_all
+        if is_all:
+            seen = self._see()
+            for one in ids:
+                seen.add((scope, one))
+
+    def _is_new(self, key: SyncKey) -> bool:
+        """Whether a sync that isn't among the recent ones was never applied."""
+        if self._has_older and not (self._asked and self._asked.get(key[0])):
+            return False
+        return self._seen is None or key not in self._seen
+
+    def _see(self) -> Filter:
+        if self._seen is None:
+            self._seen = Filter()
+            for key in self._recent:
+                self._seen.add(key)
+        return self._seen

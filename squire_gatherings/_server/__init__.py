@@ -1,0 +1,6 @@
+"""The WebSocket server."""
+
+from squire_gatherings._server.server import Server, serve, serve_stream
+from squire_gatherings._server.settings import ServerSettings
+
+__all__ = ["Server", "ServerSettings", "serve", "serve_stream"]

@@ -1,0 +1,141 @@
+"""The opening handshake: from an HTTP request to a gathering's id and a codec, or a refusal."""
+
+from collections.abc import Sequence
+from http import HTTPStatus
+from urllib.parse import unquote, urlsplit
+
+import trio
+from attrs import frozen
+from websockets.exceptions import InvalidHeaderValue, SecurityError
+from websockets.http11 import Request
+from websockets.server import ServerProtocol
+from websockets.typing import Subprotocol
+
+from squire_gatherings._values.errors import BadGatheringId
+from squire_gatherings._values.ids import check_gathering_id
+from squire_gatherings._wire.codecs import CODECS, JSON, Codec
+from squire_gatherings._wire.websockets_core import QUIET_LOG, quote, reason_of, retire
+
+MAX_REQUEST_SIZE = 16 * 1024
+PREFIX = "/gatherings/"
+_GET = b"GET "
+_NO_GET = "not a WebSocket request: it doesn't begin with GET"
+RETRY_AFTER = ("Retry-After", "5")
+
+
+class Refused(Exception):
+    """The request isn't answered with a WebSocket; `response` is what it's answered with."""
+
+    def __init__(self, status: int, why: str, headers: Sequence[tuple[str, str]] = ()) -> None:
+        super().__init__(why)
+        body = (why + "\n").encode()
+        lines = [
+            f"HTTP/1.1 {status} {HTTPStatus(status).phrase}",
+            "Content-Type: text/plain; charset=utf-8",
+            f"Content-Length: {len(body)}",
+            "Connection: close",
+            *(f"{name}: {value}" for name, value in headers),
+        ]
+        self.response = ("\r\n".join(lines) + "\r\n\r\n").encode() + body
+
+
+@frozen
+class Accepted:
+    """What a client asked for; `rest` are the bytes that came after the request."""
+
+    gathering_id: str
+    codec: Codec
+    rest: bytes
+
+
+async def shake_hands(stream: trio.abc.Stream, *, full: bool = False) -> Accepted | None:
+    """Read a request and answer it; None if it was refused, or the client went away.
+
+    A server that is `full` refuses what it would have accepted. Raises
+    `trio.BrokenResourceError` when the client is gone while we answer. When cancelled, the
+    stream is in the middle of something and must be closed.
+    """
+    buffer = bytearray()
+    try:
+        seen = 0
+        while (end := buffer.find(b"\r\n\r\n", max(0, seen - 3))) < 0:
+            seen = len(buffer)
+            if seen > MAX_REQUEST_SIZE:
+                raise Refused(431, f"the request's header is over {MAX_REQUEST_SIZE} bytes")
+            data = await stream.receive_some()
+            if not data:
+                return None
+            buffer += data
+            if not _GET.startswith(bytes(buffer[: len(_GET)])):
+                # A client that speaks TLS, say, waits for an answer to its first bytes.
+                raise Refused(400, _NO_GET)
+        end += 4
+        gathering_id, codec, answer = _understand(bytes(buffer[:end]))
+        if full:
+            raise Refused(503, "the server has all the clients that it takes", [RETRY_AFTER])
+    except Refused as refused:
+        await stream.send_all(refused.response)
+        if isinstance(stream, trio.abc.HalfCloseableStream):
+            # Closing with unread bytes would reset the connection under the response.
+            await stream.send_eof()
+            while await stream.receive_some():
+                pass
+        return None
+    await stream.send_all(answer)
+    return Accepted(gathering_id, codec, bytes(buffer[end:]))
+
+
+class _Handshake(ServerProtocol):
+    def select_subprotocol(self, subprotocols: Sequence[Subprotocol]) -> Subprotocol | None:
+        # The client's order counts. Refusing is left until we know that there is something here.
+        return next((name for name in subprotocols if name in CODECS), None)
+
+
+def _understand(head: bytes) -> tuple[str, Codec, bytes]:
+    """Return the gathering's id, the codec, and the answer of one who accepts. Raises `Refused`."""
+    protocol = _Handshake(logger=QUIET_LOG)
+    try:
+        protocol.receive_data(head)
+        request = next(iter(protocol.events_received()), None)
+        if not isinstance(request, Request):
+            raise _no_request(protocol.handshake_exc)
+        response = protocol.accept(request)
+        if protocol.handshake_exc is not None:
+            raise _no_request(protocol.handshake_exc)
+        hosts = request.headers.get_all("Host")
+        if len(hosts) != 1 or not hosts[0].isascii():
+            raise Refused(400, "not a WebSocket request: it must have one Host, in ASCII")
+        gathering_id = _gathering_id(request.path)
+        codec = JSON if protocol.subprotocol is None else CODECS[protocol.subprotocol]
+        if protocol.subprotocol is None and "Sec-WebSocket-Protocol" in request.headers:
+            known = ", ".join(CODECS)
+            raise Refused(400, f"none of the subprotocols is known here; known are {known}")
+        protocol.send_response(response)
+        return gathering_id, codec, b"".join(protocol.data_to_send())
+    finally:
+        retire(protocol)
+
+
+def _no_request(error: Exception | None) -> Refused:
+    if error is None:
+        return Refused(400, "not a WebSocket request")
+    if isinstance(error, InvalidHeaderValue) and error.name == "Sec-WebSocket-Version":
+        version = ("Sec-WebSocket-Version", "13")
+        return Refused(426, "the version of WebSockets isn't known here: only 13", [version])
+    reason = reason_of(error)
+    if isinstance(reason, SecurityError):
+        return Refused(431, "the request has too long a line, or too many of them")
+    return Refused(400, f"not a WebSocket request: {quote(reason)}")
+
+
+def _gathering_id(target: str) -> str:
+    try:
+        path = urlsplit(target).path
+    except ValueError:
+        raise Refused(400, "the request's target is not a path") from None
+    if not path.startswith(PREFIX) or "/" in path[len(PREFIX) :]:
+        raise Refused(404, f"nothing is here; gatherings are at {PREFIX}ID")
+    try:
+        return check_gathering_id(unquote(path[len(PREFIX) :]))
+    except BadGatheringId as error:
+        raise Refused(400, str(error)) from None

@@ -1,0 +1,339 @@
+"""Inbound: from the bytes of one client to its messages, and to what is wrong with them.
+
+Without I/O; the frames are `websockets`' work (its Sans-I/O layer), which gets few at a time.
+"""
+
+from collections.abc import Iterator
+from functools import lru_cache
+
+import trio
+from attrs import frozen
+from websockets.exceptions import PayloadTooBig
+from websockets.frames import Frame, Opcode
+from websockets.protocol import Protocol, Side, State
+
+from squire_gatherings._server.limits import Meter
+from squire_gatherings._server.portions import (
+    Cutter,
+    beginning_of_larger,
+    is_one_frame,
+    whole_frames,
+)
+from squire_gatherings._server.settings import ServerSettings
+from squire_gatherings._values.endings import CloseCode
+from squire_gatherings._values.ids import MAX_ID_LENGTH
+from squire_gatherings._values.messages import Sync
+from squire_gatherings._wire.codecs import Codec, Incoming, UndecodableMessage
+from squire_gatherings._wire.websockets_core import QUIET_LOG, retire
+
+# Looked up once: an attribute of an enumeration costs more than a comparison.
+_TEXT, _BINARY = Opcode.TEXT, Opcode.BINARY
+_CLOSE, _PING, _PONG = Opcode.CLOSE, Opcode.PING, Opcode.PONG
+_PONG_HEAD = 0x80 | Opcode.PONG
+
+MAX_SMALL = 1024
+"""Up to which size of messages the headers of their frames are kept."""
+
+PORTION = 8
+"""How many frames the parser is given at a time."""
+
+TURN = 64
+"""How many frames are taken in before others get their turn; sixteen ops count as one more."""
+
+OPS_OF_A_FRAME = 16
+
+SMALL_FRAGMENT = 1024
+"""A fragment of fewer bytes costs more than it says."""
+
+MAX_SEARCHED = 4096
+"""How many bytes of too large a message are searched for its id."""
+
+MAX_REASON = 123
+"""How many bytes of a reason a close frame holds (RFC 6455, section 5.5)."""
+
+
+@frozen
+class Complaint:
+    """What the client is to be told; with a `close_code`, it's the last it is told.
+
+    Without a `code`, only the close frame is left to be sent.
+    """
+
+    code: str | None
+    text: str
+    close_code: CloseCode | None = None
+    request_id: str | None = None
+
+
+class ClosedByClient:
+    """The client's close frame has come."""
+
+
+CLOSED_BY_CLIENT = ClosedByClient()
+
+Arrival = Incoming | Complaint | ClosedByClient
+
+
+class Inbound:
+    """The protocol state of one connection. Frames that go out are its business, too.
+
+    `feed` takes bytes, `next` gives what they came to, one at a time, so that whoever must wait
+    in between may. A pong, and the answer to a close frame, are among the `replies`.
+
+    `next` gives nothing more once `room` is used up, whatever else has come: others get their
+    turn then, and whoever asks again sets it to `TURN` first.
+    """
+
+    __slots__ = (
+        "_admitted",
+        "_at",
+        "_codec",
+        "_cutter",
+        "_frames",
+        "_is_limited",
+        "_max_ops",
+        "_meter",
+        "_partial",
+        "_partial_is_text",
+        "_portion",
+        "_protocol",
+        "_settings",
+        "_unfed",
+        "broken",
+        "deaf",
+        "noise",
+        "room",
+        "spent",
+        "unsettled",
+    )
+
+    def __init__(self, codec: Codec, settings: ServerSettings, meter: Meter, max_ops: int) -> None:
+        self.deaf = False
+        """Whether messages that still come are thrown away; a close frame is heeded."""
+        self.broken = False
+        """Whether the client broke the protocol, so that nothing more can be understood."""
+        self._codec = codec
+        self._settings = settings
+        self._protocol = Protocol(
+            Side.SERVER,
+            state=State.OPEN,
+            max_size=settings.max_message_size,
+            logger=QUIET_LOG,
+        )
+        self.unsettled = False
+        """Whether there may be `replies`, `spent` or `noise`."""
+        self._frames: Iterator[Frame] = iter(())
+        """What has come, and hasn't been asked for."""
+        self._partial: bytearray | None = None
+        """What has come of a message that isn't whole yet."""
+        self._partial_is_text = False
+        self._max_ops = max_ops
+        self._meter = meter
+        self._is_limited = meter.limit is not None
+        self._admitted = False
+        """Whether a message was within the limit."""
+        self._cutter = Cutter()
+        self._unfed = b""
+        """What has come; the parser has had it up to `_at`, and from `_portion` on just now."""
+        self._at = self._portion = 0
+        self.room = TURN
+        """How many frames may still be taken in in this turn."""
+        self.spent = 0
+        """How many frames were taken in beyond the first of what was fed. Its reader resets it."""
+        self.noise = 0
+        """How many frames said nothing; likewise."""
+
+    def feed(self, data: bytes) -> None:
+        """Take bytes in, once `next` has given all that came before."""
+        if self._cutter.between and is_one_frame(data):
+            self._unfed, self._portion, self._at = data, 0, len(data)
+            self._protocol.receive_data(data)
+            self._frames = iter(self._protocol.events_received())  # type: ignore[arg-type]
+            return
+        self.room = TURN
+        count = whole_frames(data, TURN) if self._cutter.between else 0
+        if count:
+            # So few that the parser may have them all at once.
+            self._unfed, self._portion, self._at = data, 0, len(data)
+            self.room -= count
+            self.spent += count - 1
+            self.unsettled = True
+            self._protocol.receive_data(data)
+            self._frames = iter(self._protocol.events_received())  # type: ignore[arg-type]
+        else:
+            self._unfed, self._at = data, 0
+            self._feed_portion()
+
+    def _feed_portion(self) -> None:
+        cutter, start, data = self._cutter, self._at, self._unfed
+        self._at = end = cutter.cut(data, start, PORTION)
+        self._portion = start + cutter.skipped
+        self.room -= cutter.count
+        self.spent += cutter.count - (start == 0)
+        self.unsettled = True
+        self._protocol.receive_data(data if end - start == len(data) else data[start:end])
+        self._frames = iter(self._protocol.events_received())  # type: ignore[arg-type]
+
+    def next(self) -> Arrival | None:
+        """Return the next message, or what is wrong with it; None when more must come.
+
+        Also None when `room` is below 0.
+        """
+        while self.room >= 0:
+            for frame in self._frames:
+                opcode = frame.opcode
+                if opcode is _CLOSE:
+                    self.unsettled = True
+                    return CLOSED_BY_CLIENT
+                if opcode is _PING:
+                    self.unsettled = True
+                    self.noise += 1
+                    continue
+                if opcode is _PONG or self.deaf:
+                    self.unsettled = True
+                    self.noise += 1
+                    continue
+                if frame.fin and self._partial is None and not self._is_limited:
+                    return self._decode(bytes(frame.data), opcode is _TEXT)
+                arrival = self._assemble(frame)
+                if arrival is not None:
+                    return arrival
+            if self._protocol.parser_exc is not None:
+                return self._broken()
+            if self._at == len(self._unfed):
+                self._unfed, self._at = b"", 0
+                return None
+            self._feed_portion()
+        return None
+
+    def _broken(self) -> Complaint | None:
+        failure = self._protocol.parser_exc
+        if self.broken:
+            return None
+        self.broken = self.deaf = self.unsettled = True
+        if isinstance(failure, PayloadTooBig):
+            return self._too_big()
+        sent = self._protocol.close_sent
+        code = CloseCode.PROTOCOL_ERROR if sent is None else CloseCode(sent.code)
+        return Complaint(None, str(failure), code)
+
+    # Frames that go out.
+
+    def replies(self) -> bytes:
+        """Return the frames that the client's own ask for, once; `next` comes first.
+
+        Of several pings only the last is answered (RFC 6455, section 5.5.3).
+        """
+        self.unsettled = False
+        frames = [data for data in self._protocol.data_to_send() if data]
+        if len(frames) > 1:
+            last = max((n for n, data in enumerate(frames) if data[0] == _PONG_HEAD), default=0)
+            frames = [data for n, data in enumerate(frames) if n == last or data[0] != _PONG_HEAD]
+        return b"".join(frames)
+
+    def close(self, code: CloseCode, reason: str) -> None:
+        """Put a close frame among the `replies`, unless one is or was there."""
+        if self._protocol.state is State.OPEN:
+            text = reason.encode()[:MAX_REASON].decode(errors="ignore")
+            self._protocol.send_close(code, text)
+
+    def ping(self) -> None:
+        """Put a ping among the `replies`."""
+        self._protocol.send_ping(b"")
+
+    def retire(self) -> None:
+        """Take nothing more in, and leave no garbage."""
+        retire(self._protocol)
+
+    # What a message is made of.
+
+    def _assemble(self, frame: Frame) -> Incoming | Complaint | None:
+        data = frame.data
+        is_text = frame.opcode is _TEXT
+        if not frame.fin or self._partial is not None:
+            # One buffer of bytes: a list of parts would grow with empty fragments.
+            if self._partial is None:
+                self._partial, self._partial_is_text = bytearray(), is_text
+            self._partial += data
+            if not frame.fin:
+                if len(data) < SMALL_FRAGMENT:
+                    self.unsettled = True
+                    self.noise += 1
+                return None
+            data, is_text, self._partial = self._partial, self._partial_is_text, None
+        limit = self._meter.limit
+        if limit is not None and not limit.allow(trio.current_time()):
+            return self._over_the_limit(bytes(data), limit.refused)
+        self._admitted = True
+        return self._decode(bytes(data), is_text)
+
+    def _decode(self, data: bytes, is_text: bool) -> Incoming | Complaint:
+        if is_text and not data.isascii():
+            try:
+                data.decode()
+            except UnicodeDecodeError as error:
+                self.deaf = True
+                return Complaint(None, f"not UTF-8: {error.reason}", CloseCode.INVALID_TEXT)
+        codec = self._codec
+        try:
+            if is_text is not codec.is_text:
+                kind = "text" if codec.is_text else "binary"
+                raise UndecodableMessage(f"{codec.subprotocol} goes in {kind} frames")
+            message = codec.decode(data, self._max_ops)
+        except UndecodableMessage as error:
+            self.unsettled = True
+            self.noise += 2
+            return Complaint(error.code, str(error), request_id=error.request_id)
+        if len(data) > SMALL_FRAGMENT and type(message) is Sync:
+            more = len(message.ops) // OPS_OF_A_FRAME
+            self.unsettled = True
+            self.room -= more
+            self.spent += more
+        return message
+
+    def _too_big(self) -> Complaint:
+        limit = self._settings.max_message_size
+        if self._partial is not None:
+            beginning = bytes(self._partial[:MAX_SEARCHED])
+        else:
+            beginning = beginning_of_larger(self._unfed[self._portion :], limit, MAX_SEARCHED)
+        return Complaint(
+            "too_big",
+            f"messages have at most {limit} bytes",
+            CloseCode.TOO_BIG,
+            self._id_in(beginning),
+        )
+
+    def _over_the_limit(self, data: bytes, refused: int) -> Complaint:
+        request_id = self._id_in(data)
+        self.unsettled = True
+        self.noise += 2
+        # Whom nothing was taken of can't be told what to repeat: its join.
+        if refused > self._settings.rate_burst or not self._admitted:
+            self.deaf = True
+            return Complaint("rate_limited", "too many messages", CloseCode.RATE_LIMIT, request_id)
+        text = "too many messages; this one was dropped"
+        return Complaint("rate_limited", text, request_id=request_id)
+
+    def _id_in(self, data: bytes) -> str | None:
+        found = self._codec.skim(data).id
+        return None if found is None else found[:MAX_ID_LENGTH]
+
+
+def frame_of(codec: Codec, payload: bytes) -> bytes:
+    """Return the whole frame of a message; a server's isn't masked, so that it serves all."""
+    size = len(payload)
+    if size > MAX_SMALL:
+        return _frame(codec.is_text, payload)
+    return _header(codec.is_text, size) + payload
+
+
+def _frame(is_text: bool, payload: bytes) -> bytes:
+    return Frame(_TEXT if is_text else _BINARY, payload).serialize(mask=False)
+
+
+@lru_cache(2 * MAX_SMALL)
+def _header(is_text: bool, size: int) -> bytes:
+    # What precedes an unmasked payload depends on nothing else (RFC 6455, section 5.2).
+    frame = _frame(is_text, bytes(size))
+    return frame[: len(frame) - size]

@@ -1,0 +1,45 @@
+"""Settings of the WebSocket server. Times are in seconds, sizes in bytes."""
+
+import attrs
+from attrs import field, frozen
+
+from squire_gatherings._values.settings import count, not_negative, positive
+
+
+@frozen(kw_only=True)
+class ServerSettings:
+    """Limits of every connection, with the server's defaults."""
+
+    max_message_size: int = field(default=256 * 1024, validator=count)
+    """The largest message that a client may send; a larger one closes with 1009."""
+
+    max_backlog: int = field(default=1024 * 1024, validator=count)
+    """How many bytes may wait for a slow reader before it is closed with 4008."""
+
+    handshake_timeout: float = field(default=10.0, validator=positive)
+    """How long the HTTP request may take."""
+
+    join_timeout: float = field(default=10.0, validator=positive)
+    """How long a client may take until its `join`."""
+
+    close_timeout: float = field(default=5.0, validator=not_negative)
+    """How long to wait for the client's close frame after ours."""
+
+    ping_interval: float = field(default=20.0, validator=positive)
+    """After so long a silence in either direction a client is pinged (up to a quarter later).
+
+    It's dropped when nothing comes from it for as long again, unless what it is sent still moves.
+    """
+
+    rate_limit: float | None = field(default=None, validator=attrs.validators.optional(positive))
+    """How many messages a second a client may send on average; None for no limit.
+
+    All connections of a user share it, and those of anonymous clients from one address. A client
+    that is sent away (4029) and comes back at once is as limited as before.
+    """
+
+    rate_burst: int = field(default=100, validator=count)
+    """How many messages it may send at once, where there is a limit."""
+
+    max_connections: int | None = field(default=None, validator=attrs.validators.optional(count))
+    """How many clients at once, handshakes included; more get HTTP 503. None for no limit."""

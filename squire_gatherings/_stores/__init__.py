@@ -1,0 +1,55 @@
+"""The stores, and which of them a URL names."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+from squire_gatherings._hall.store import Store
+from squire_gatherings._stores.memory import MemoryStore
+from squire_gatherings._stores.sqlite import SqliteStore, open_sqlite_store
+from squire_gatherings._values.errors import BadSetting
+
+__all__ = ["MemoryStore", "SqliteStore", "open_sqlite_store", "open_store", "sqlite_path"]
+
+_SQLITE = "sqlite:///"
+
+
+@asynccontextmanager
+async def open_store(url: str, *, flush_timeout: float = 5.0) -> AsyncIterator[Store]:
+    """Open the store that `url` names, until the block is left.
+
+    `memory:`, or `sqlite:///PATH`, where PATH is relative to the working directory,
+    absolute with a fourth slash, or in a home directory with a first `~`. Leaving the block
+    makes durable what is queued, within `flush_timeout` seconds. Raises
+    `BadSetting` for another URL, and what `open_sqlite_store` raises.
+    """
+    if url == "memory:":
+        yield MemoryStore()
+    else:
+        async with open_sqlite_store(_url_path(url), flush_timeout=flush_timeout) as store:
+            yield store
+
+
+def sqlite_path(text: str) -> Path:
+    """Return the path of an SQLite store that is named by its URL, or by the path itself.
+
+    Raises `BadSetting` for another URL.
+    """
+    return Path(text) if ":" not in text.partition("/")[0] else _url_path(text)
+
+
+def _url_path(url: str) -> Path:
+    path = url.removeprefix(_SQLITE)
+    if path == url or not path:
+        # Not the whole URL: one for another store may carry a password.
+        scheme = url.partition(":")[0][:20]
+        hint = ", with three slashes" if scheme == "sqlite" else f", not {scheme!r}"
+        raise BadSetting(f"a store is memory: or sqlite:///PATH{hint}")
+    if path == ":memory:":
+        raise BadSetting("a store in memory is memory:, not sqlite:///:memory:")
+    if "\0" in path:
+        raise BadSetting("the path of a store can't contain a null character")
+    try:
+        return Path(path).expanduser()
+    except RuntimeError:
+        raise BadSetting(f"there's no home directory for {path!r}") from None

@@ -1,0 +1,68 @@
+"""Forgetting: whole gatherings, their ops and all, are deleted from a file that nobody serves."""
+
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+
+from squire_gatherings._stores.file_lock import locked
+from squire_gatherings._stores.sqlite_fold import fold_file
+from squire_gatherings._stores.sqlite_schema import migrate, schema_version
+from squire_gatherings._stores.texts import is_storable
+from squire_gatherings._values.errors import StoreUnavailable, StoreUnusable
+
+BUSY_TIMEOUT = 1.0
+
+
+def matching(path: Path, pattern: str) -> list[str]:
+    """Return the ids that match a shell pattern (`*`, `?`, `[a-z]`), in order.
+
+    Raises what `forget` raises.
+    """
+    return _work(path, pattern, delete=False)
+
+
+def forget(path: Path, pattern: str) -> list[str]:
+    """Delete the gatherings whose ids match, for good; return the ids.
+
+    The file keeps its size, and uses the room for what comes. Raises `StoreUnusable` for a file
+    that isn't a store, and `StoreUnavailable` for one that a server has or that can't be written.
+    """
+    return _work(path, pattern, delete=True)
+
+
+def _work(path: Path, pattern: str, *, delete: bool) -> list[str]:
+    if not path.is_file():
+        raise StoreUnusable(f"{path}: no such file")
+    if not is_storable(pattern):
+        return []
+    real = path.resolve()
+    with locked(real):
+        try:
+            uri = f"{real.as_uri()}?mode=rw"
+            connection = sqlite3.connect(uri, uri=True, timeout=BUSY_TIMEOUT, isolation_level=None)
+            with closing(connection) as database:
+                if not schema_version(database):
+                    raise StoreUnusable("the file is empty")
+                migrate(database)
+                return _in_one_transaction(database, pattern, delete=delete)
+        except StoreUnusable as error:
+            raise StoreUnusable(f"{path}: {error}") from None
+        except (sqlite3.Error, MemoryError) as error:
+            raise StoreUnavailable(f"{path}: {error}") from None
+
+
+def _in_one_transaction(database: sqlite3.Connection, pattern: str, *, delete: bool) -> list[str]:
+    database.execute("BEGIN IMMEDIATE")
+    # Of a server that was killed, the last commits are in the journal.
+    fold_file(database)
+    found = database.execute(
+        "SELECT key, id FROM gatherings WHERE id GLOB ? ORDER BY id", (pattern,)
+    ).fetchall()
+    if delete:
+        for table in ("ops", "epochs", "syncs", "snapshots"):
+            database.executemany(
+                f"DELETE FROM {table} WHERE gathering = ?", [(key,) for key, _ in found]
+            )
+        database.executemany("DELETE FROM gatherings WHERE key = ?", [(key,) for key, _ in found])
+    database.execute("COMMIT")
+    return [one for _, one in found]

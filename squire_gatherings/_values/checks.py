@@ -1,0 +1,42 @@
+"""Checks of what an embedding program hands in: as strict as the codecs are with what is sent."""
+
+from squire_gatherings._values.errors import BadRequest
+from squire_gatherings._values.ids import MAX_ID_LENGTH
+from squire_gatherings._values.messages import Ack, Fetch, Leave, Sync
+from squire_gatherings._values.op import Op
+from squire_gatherings._values.text import check_text
+
+
+def check_seq(seq: object, what: str) -> int:
+    """Return what can be a seq. Raises `BadRequest`, which is a `ValueError`."""
+    if not isinstance(seq, int) or isinstance(seq, bool) or not 0 <= seq < 2**63:
+        raise BadRequest(f"{what} is a whole number from 0 on, not {seq!r:.80}")
+    return seq
+
+
+def check_id(text: object, what: str) -> str:
+    """Return what can be the id of a message, a client or an incarnation. Raises `BadRequest`."""
+    try:
+        return check_text(text, what, MAX_ID_LENGTH)
+    except ValueError as error:
+        raise BadRequest(str(error)) from None
+
+
+def check_message(message: object) -> None:
+    """Raise `BadRequest` for what isn't a message that an onlooker may send after its join."""
+    match message:
+        case Sync(sync_id, base, ops):
+            check_id(sync_id, "a sync id")
+            check_seq(base, "base")
+            if not isinstance(ops, tuple) or not ops or not all(type(op) is Op for op in ops):
+                raise BadRequest("the ops of a sync are a tuple of one Op or more")
+        case Ack(seq):
+            check_seq(seq, "seq")
+        case Fetch(fetch_id, since):
+            check_id(fetch_id, "a fetch id")
+            if since is not None:
+                check_seq(since, "since")
+        case Leave():
+            pass
+        case _:
+            raise BadRequest(f"a message is Sync, Ack, Fetch or Leave, not {message!r:.80}")

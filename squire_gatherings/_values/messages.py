@@ -1,0 +1,171 @@
+"""Messages: what clients and gatherings say to each other, one class each.
+
+`msgspec.Struct` instead of `attrs`: it tells the classes apart by the field `type` while
+it decodes, several times faster than `cattrs` into `attrs` classes (docs/dependencies.md
+has the figures).
+"""
+
+from typing import Annotated, Any
+
+from msgspec import UNSET, Meta, Struct, UnsetType
+
+from squire_gatherings._values.ids import MAX_ID_LENGTH
+from squire_gatherings._values.op import Op
+
+MessageId = Annotated[str, Meta(min_length=1, max_length=MAX_ID_LENGTH)]
+Epoch = str
+"""The id of the incarnation that logged an op.
+
+Two logs that have the same op seq from the same incarnation are the same up to there (the Log
+Matching property of Raft: Ongaro and Ousterhout, In Search of an Understandable Consensus
+Algorithm, 2014, section 5.3), so `since` and its epoch together say what a client has.
+
+In what a server says, `epoch` is that of the message's last op (or of the op `seq`, with a
+snapshot); left out, it is the `incarnation` of the `joined` on this connection.
+"""
+Seq = Annotated[int, Meta(ge=0, le=2**63 - 1)]
+MAX_TOKEN_LENGTH = 8192
+
+
+class ClientMessage(Struct, frozen=True, tag_field="type", omit_defaults=True):
+    """What a client may send."""
+
+
+class Join(ClientMessage, frozen=True, tag="join"):
+    """The first message of a connection: `since` is the last seq that the client has.
+
+    `epoch` is the epoch of that op. `resume` says that the client comes back by itself after a
+    lost connection, and to which incarnation: such a join is no activity. `tail` says, where
+    there is no `since`, that the client wants what comes after the join and nothing before.
+    """
+
+    token: Annotated[str, Meta(max_length=MAX_TOKEN_LENGTH)] | None = None
+    since: Seq | None = None
+    client: MessageId | None = None
+    epoch: MessageId | None = None
+    resume: MessageId | None = None
+    tail: bool = False
+
+
+class Fetch(ClientMessage, frozen=True, tag="fetch"):
+    """Ask for the ops after `since`, or without it for a snapshot."""
+
+    id: MessageId
+    since: Seq | None = None
+
+
+class Sync(ClientMessage, frozen=True, tag="sync"):
+    """Submit ops; `base` is the last seq that the client had when it made them."""
+
+    id: MessageId
+    base: Seq
+    ops: Annotated[tuple[Op, ...], Meta(min_length=1)]
+
+
+class Ack(ClientMessage, frozen=True, tag="ack"):
+    """Everything up to `seq` has arrived."""
+
+    seq: Seq
+
+
+class Leave(ClientMessage, frozen=True, tag="leave"):
+    """Goodbye; answered with close code 1000."""
+
+
+class ServerMessage(Struct, frozen=True, tag_field="type"):
+    """What a gathering may send."""
+
+
+class Joined(ServerMessage, frozen=True, tag="joined"):
+    """Answer to `join`. `ops` follow the client's `since`; what doesn't fit is forwarded.
+
+    `user` is who the client is to others: what stands in their `by`. `client` is there where the
+    client gave none, and the server made one. `idle_timeout` and `expires_in` (seconds) are None
+    for a gathering that never ends of idleness. A sync may have `max_ops` ops.
+    """
+
+    gathering: str
+    incarnation: str
+    seq: int
+    role: str
+    user: str | None
+    idle_timeout: float | None
+    expires_in: float | None
+    snapshot: Any | UnsetType = UNSET
+    ops: tuple[Op, ...] | UnsetType = UNSET
+    by: tuple[str | None, ...] | UnsetType = UNSET
+    epoch: Epoch | UnsetType = UNSET
+    client: str | UnsetType = UNSET
+    max_ops: int | UnsetType = UNSET
+
+
+class Fetched(ServerMessage, frozen=True, tag="fetched"):
+    """Answer to `fetch`. `ops` follow `since`; where they end before `seq`, fetch again."""
+
+    id: str
+    seq: int
+    snapshot: Any | UnsetType = UNSET
+    ops: tuple[Op, ...] | UnsetType = UNSET
+    by: tuple[str | None, ...] | UnsetType = UNSET
+    epoch: Epoch | UnsetType = UNSET
+
+
+class Synced(ServerMessage, frozen=True, tag="synced"):
+    """Answer to `sync`: its ops are durable under these seqs.
+
+    `ops` are what was logged, where the behaviour made something else of what was sent.
+    """
+
+    id: str
+    seqs: tuple[int, ...]
+    ops: tuple[Op, ...] | UnsetType = UNSET
+
+
+class Conflict(ServerMessage, frozen=True, tag="conflict"):
+    """Answer to `sync`: not applied; `ops` are what the client lacked, from `base` + 1.
+
+    `message` is why the behaviour couldn't merge.
+    """
+
+    id: str
+    seq: int
+    ops: tuple[Op, ...]
+    by: tuple[str | None, ...]
+    message: str | UnsetType = UNSET
+    epoch: Epoch | UnsetType = UNSET
+
+
+class Forward(ServerMessage, frozen=True, tag="forward"):
+    """One op that somebody else submitted."""
+
+    seq: int
+    by: str | None
+    op: Op
+    epoch: Epoch | UnsetType = UNSET
+
+
+class ForwardBatch(ServerMessage, frozen=True, tag="forward"):
+    """Consecutive ops from `seq` on, and who submitted each."""
+
+    seq: int
+    by: tuple[str | None, ...]
+    ops: tuple[Op, ...]
+    epoch: Epoch | UnsetType = UNSET
+
+
+class Error(ServerMessage, frozen=True, tag="error", omit_defaults=True):
+    """A request failed; `id` is the request's, if it is known."""
+
+    code: str
+    message: str
+    id: str | None = None
+
+
+class Dispersed(ServerMessage, frozen=True, tag="dispersed"):
+    """The close notice: the last message of a connection."""
+
+    gathering: str
+    incarnation: str
+    reason: str
+    seq: int
+    idle_for: float

@@ -1,0 +1,114 @@
+"""Settings of a hall and its gatherings, with the server's defaults.
+
+Times are in seconds and sizes in bytes; None switches a limit off.
+"""
+
+import math
+from typing import Any, TypedDict
+
+import attrs
+from attrs import field, frozen
+
+from squire_gatherings._values.errors import BadSetting
+
+
+def _number(value: Any) -> bool:
+    if not isinstance(value, int | float) or isinstance(value, bool):
+        return False
+    try:
+        return not math.isnan(value)
+    except OverflowError:
+        # A whole number that no float can be.
+        return False
+
+
+def positive(_: Any, attribute: "attrs.Attribute[Any]", value: Any) -> None:
+    """An `attrs` validator: a number above 0; infinity is allowed."""
+    if not _number(value) or value <= 0:
+        raise BadSetting(f"{attribute.name} must be a number above 0, not {value!r}")
+
+
+def not_negative(_: Any, attribute: "attrs.Attribute[Any]", value: Any) -> None:
+    """An `attrs` validator: a number from 0 on; infinity is allowed."""
+    if not _number(value) or value < 0:
+        raise BadSetting(f"{attribute.name} must be a number from 0 on, not {value!r}")
+
+
+def count(_: Any, attribute: "attrs.Attribute[Any]", value: Any) -> None:
+    """An `attrs` validator: a whole number from 1 on."""
+    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+        raise BadSetting(f"{attribute.name} must be a whole number from 1 on, not {value!r}")
+
+
+@frozen(kw_only=True)
+class HallSettings:
+    """How the gatherings of a hall live, deliver and end."""
+
+    idle_timeout: float = field(default=24 * 60 * 60.0, validator=positive)
+    """Seconds without a processed message after which a gathering disperses."""
+
+    empty_timeout: float | None = field(
+        default=None, validator=attrs.validators.optional(not_negative)
+    )
+    """Seconds after its last connection closed at which a gathering disperses, if sooner."""
+
+    close_grace: float = field(default=5.0, validator=not_negative)
+    """Seconds that the close notice may take."""
+
+    retry_interval: float = field(default=0.25, validator=positive)
+    """Seconds after which a forward that wasn't acknowledged is sent again; doubles."""
+
+    retry_limit: float = field(default=10.0, validator=positive)
+    """Seconds without progress after which an onlooker is closed as unresponsive."""
+
+    commit_retry_interval: float = field(default=0.5, validator=positive)
+    """Seconds between attempts to commit while the store is unavailable."""
+
+    batch_bytes: int = field(default=256 * 1024, validator=count)
+    """How many bytes one answer, forward or read from the store may carry, as encoded in JSON.
+
+    At least one op is always carried, however large; a snapshot is carried whole.
+    """
+
+    tail_bytes: int = field(default=256 * 1024, validator=count)
+    """How many bytes of memory recent ops may take, about; older ones are in the store."""
+
+    recent_syncs: int = field(default=256, validator=count)
+    """How many recent sync ids a gathering keeps in memory; older ones are in the store."""
+
+    snapshot_every: int = field(default=1000, validator=count)
+    """How many ops after the last snapshot the next one is written."""
+
+    snapshot_bytes: int = field(default=4 * 1024 * 1024, validator=count)
+    """How many bytes of ops after the last snapshot the next one is written, if sooner."""
+
+    inbox_limit: int = field(default=64, validator=count)
+    """How many messages of one onlooker may wait unprocessed before its reader waits too.
+
+    What a message began (a fetch from the store) counts until it is answered.
+    """
+
+    inbox_bytes: int = field(default=512 * 1024, validator=count)
+    """What the waiting messages of one onlooker may cost in memory, about; one is always taken."""
+
+    max_ops: int = field(default=1000, validator=count)
+    """How many ops a sync may have."""
+
+
+class HallOptions(TypedDict, total=False):
+    """The fields of `HallSettings` as keyword arguments, so that a misspelt one is a type error."""
+
+    idle_timeout: float
+    empty_timeout: float | None
+    close_grace: float
+    retry_interval: float
+    retry_limit: float
+    commit_retry_interval: float
+    batch_bytes: int
+    tail_bytes: int
+    recent_syncs: int
+    snapshot_every: int
+    snapshot_bytes: int
+    inbox_limit: int
+    inbox_bytes: int
+    max_ops: int

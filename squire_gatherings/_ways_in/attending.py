@@ -1,0 +1,231 @@
+"""Attending: lets a client into a gathering over a channel that a program has opened itself.
+
+It says and does what our own server does over a WebSocket: the protocol of docs/protocol.md, with
+the same limits, errors, notices and close codes. What belongs to frames (pings, fragments, the size
+of what is received) is the channel's.
+"""
+
+from weakref import WeakKeyDictionary
+
+import trio
+from attrs import define, field
+
+from squire_gatherings._hall.hall import Hall
+from squire_gatherings._hall.membership import Membership
+from squire_gatherings._hall.nurseries import open_hidden_nursery
+from squire_gatherings._server.limits import Limits, Meter
+from squire_gatherings._server.settings import ServerSettings
+from squire_gatherings._values.endings import CloseCode
+from squire_gatherings._values.errors import BadSetting, GatheringDispersed, GatheringsError
+from squire_gatherings._values.identity import Identity
+from squire_gatherings._values.ids import MAX_ID_LENGTH
+from squire_gatherings._values.messages import Join
+from squire_gatherings._ways_in.channel_connection import Channel, ChannelConnection
+from squire_gatherings._wire.codecs import CODECS, JSON, Codec, Incoming, UndecodableMessage
+from squire_gatherings._wire.refusals import close_code_of
+
+EARLY_MESSAGES, EARLY_SIZE = 64, 64 * 1024
+"""How many messages, and bytes of them, are read while the join is under way."""
+
+NOISE = 2
+"""What a message that can't be understood counts, as for our own server."""
+
+_limits: WeakKeyDictionary[Hall, Limits] = WeakKeyDictionary()
+"""What all channels of a hall share."""
+
+
+async def attend_channel(
+    hall: Hall,
+    gathering_id: str,
+    channel: Channel,
+    *,
+    subprotocol: str = JSON.subprotocol,
+    identity: Identity | None = None,
+    settings: ServerSettings | None = None,
+    peer: str | None = None,
+) -> None:
+    """Let a client into a gathering; return when its connection has ended.
+
+    The client's first message is `join`. With an `identity` the caller vouches for who it is, and
+    its token is ignored; otherwise the hall authenticates it. `peer` is its address, under which
+    anonymous clients share a rate limit. Of `settings`, those about handshakes and pings don't
+    apply here.
+
+    Closes the channel, with the close codes of docs/protocol.md, unless the client was first.
+    Raises `BadSetting` for a subprotocol that isn't one of ours, and what the channel raises beyond
+    its contract. When cancelled, the client is told that the server goes away, within
+    `close_timeout` seconds.
+    """
+    codec = CODECS.get(subprotocol)
+    if codec is None:
+        raise BadSetting(f"a subprotocol is one of {', '.join(CODECS)}, not {subprotocol!r:.80}")
+    settings = settings or ServerSettings()
+    limits = _limits.setdefault(hall, Limits())
+    meter = limits.enter(settings, peer, trio.current_time())
+    connection = ChannelConnection(channel, codec, settings)
+    attendance = _Attendance(
+        hall, gathering_id, channel, connection, codec, settings, meter, identity
+    )
+    async with open_hidden_nursery() as nursery:
+
+        async def write() -> None:
+            await connection.write_all()
+            nursery.cancel_scope.cancel()
+
+        nursery.start_soon(write)
+        try:
+            await attendance.run()
+        finally:
+            meter.leave(trio.current_time())
+            attendance.detach()
+            # If it isn't closing already; what has been sent goes out before.
+            connection.close(CloseCode.GOING_AWAY, "server shutting down")
+
+
+@define(eq=False)
+class _Attendance:
+    """One client's stay, as the task that reads what it says sees it."""
+
+    _hall: Hall
+    _gathering_id: str
+    _channel: Channel
+    _connection: ChannelConnection
+    _codec: Codec
+    _settings: ServerSettings
+    _meter: Meter
+    _identity: Identity | None
+    _membership: Membership | None = None
+    _early: list[str | bytes] = field(factory=list)
+    """What came while the join was under way."""
+
+    async def run(self) -> None:
+        """Join, deliver what comes, and return when the client has gone or nothing is left."""
+        try:
+            join = await self._wait_for_join()
+            if join is not None:
+                await self._join(join)
+            early, self._early = self._early, []
+            for data in early:
+                await self._take(data)
+            while True:
+                await self._take(await self._channel.receive())
+        except trio.EndOfChannel:
+            # Unless we are closing: then it's the writer who knows when that is done.
+            if not self._connection.is_closing:
+                self._connection.abort()
+
+    def detach(self) -> None:
+        """The gathering forgets the client."""
+        if self._membership is not None:
+            self._membership.detach()
+
+    async def _wait_for_join(self) -> Join | None:
+        with trio.move_on_after(self._settings.join_timeout):
+            while True:
+                message = await self._understand(await self._channel.receive())
+                if isinstance(message, Join):
+                    return message
+                if message is not None:
+                    self._refuse("join_first", "the first message is join")
+                if self._connection.is_closing:
+                    return None
+        self._refuse("join_first", "no join came in time")
+        return None
+
+    async def _join(self, join: Join) -> None:
+        """Join, and listen meanwhile: whoever hangs up doesn't join."""
+        failure: Exception | None = None
+        with trio.CancelScope() as joining:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(self._read_early, joining)
+                try:
+                    self._membership = await self._hall.join(
+                        self._gathering_id,
+                        self._connection,
+                        since=join.since,
+                        epoch=join.epoch,
+                        client=join.client,
+                        resume=join.resume,
+                        tail=join.tail,
+                        token=join.token,
+                        identity=self._identity,
+                    )
+                except Exception as error:
+                    failure = error
+                nursery.cancel_scope.cancel()
+        if joining.cancelled_caught:
+            raise trio.EndOfChannel
+        if failure is None:
+            assert self._membership is not None
+            self._meter.identified(self._membership.identity.user, trio.current_time())
+        elif not isinstance(failure, GatheringsError):
+            self._connection.fail("internal", "the server failed")
+            self._connection.close(CloseCode.CRASHED, "the server failed")
+            raise failure
+        elif not isinstance(failure, GatheringDispersed):
+            # Of that the hall itself has told the client.
+            self._connection.fail(failure.code, str(failure))
+            self._connection.close(close_code_of(failure), str(failure))
+
+    async def _read_early(self, joining: trio.CancelScope) -> None:
+        size = 0
+        try:
+            while len(self._early) < EARLY_MESSAGES and size < EARLY_SIZE:
+                data = await self._channel.receive()
+                self._early.append(data)
+                size += len(data)
+        except trio.EndOfChannel:
+            joining.cancel()
+
+    async def _take(self, data: str | bytes) -> None:
+        """Deliver a message; wait while the gathering has too many of this client's."""
+        message = await self._understand(data)
+        if message is None or self._connection.is_closing or self._membership is None:
+            return
+        if isinstance(message, Join):
+            self._connection.fail("already_joined", "this connection has joined already")
+            return
+        try:
+            self._membership.take_nowait(message)
+        except trio.WouldBlock:
+            await self._membership.take(message)
+
+    async def _understand(self, data: str | bytes) -> Incoming | None:
+        """Return the message; None for what isn't one, of which the client is told."""
+        if self._connection.is_closing:
+            return None
+        raw = data.encode(errors="replace") if isinstance(data, str) else data
+        if len(raw) > self._settings.max_message_size:
+            text = f"messages have at most {self._settings.max_message_size} bytes"
+            self._connection.fail("too_big", text, self._id_in(raw))
+            self._connection.close(CloseCode.TOO_BIG, text)
+            return None
+        now = trio.current_time()
+        limit = self._meter.limit
+        if limit is not None and not limit.allow(now):
+            await self._over_the_limit(raw, limit.refused, now)
+            return None
+        try:
+            if isinstance(data, str) is not self._codec.is_text:
+                kind = "text" if self._codec.is_text else "binary"
+                raise UndecodableMessage(f"{self._codec.subprotocol} goes in {kind} messages")
+            return self._codec.decode(raw, self._hall.settings.max_ops)
+        except UndecodableMessage as error:
+            self._connection.fail(error.code, str(error), error.request_id)
+        await trio.sleep(self._meter.noise(NOISE, now))
+        return None
+
+    async def _over_the_limit(self, raw: bytes, refused: int, now: float) -> None:
+        text = "too many messages; this one was dropped"
+        self._connection.fail("rate_limited", text, self._id_in(raw))
+        if refused > self._settings.rate_burst or self._membership is None:
+            self._connection.close(CloseCode.RATE_LIMIT, "too many messages")
+        await trio.sleep(self._meter.noise(NOISE, now))
+
+    def _id_in(self, raw: bytes) -> str | None:
+        found = self._codec.skim(raw).id
+        return None if found is None else found[:MAX_ID_LENGTH]
+
+    def _refuse(self, code: str, text: str) -> None:
+        self._connection.fail(code, text)
+        self._connection.close(CloseCode.PROTOCOL_ERROR, text)

@@ -1,0 +1,177 @@
+"""A connection over a channel of messages: what a gathering says waits in a queue for its turn."""
+
+from collections import deque
+from collections.abc import Awaitable
+from typing import Protocol
+
+import trio
+
+from squire_gatherings._hall.connection import Connection
+from squire_gatherings._server.settings import ServerSettings
+from squire_gatherings._values.endings import CloseCode
+from squire_gatherings._values.messages import Error
+from squire_gatherings._values.outgoing import Outgoing
+from squire_gatherings._wire.codecs import Codec
+
+MAX_REASON = 123
+"""How many bytes of a reason a close frame holds (RFC 6455, section 5.5)."""
+
+
+class Channel(Protocol):
+    """Messages in and out, over a connection that somebody else has accepted.
+
+    A WebSocket of any library, a message broker, a test. `receive` and `send` may run at the same
+    time, each in one task; `close` comes after the last `send`.
+    """
+
+    def receive(self) -> Awaitable[str | bytes]:
+        """Wait for the next message: text or bytes, as the subprotocol has it.
+
+        Raises `trio.EndOfChannel` when the client has gone. Cancelled, it has taken none.
+        """
+        ...
+
+    def send(self, data: str | bytes) -> Awaitable[None]:
+        """Send a message. Raises `trio.BrokenResourceError` when the client has gone.
+
+        Cancelled, the channel may be broken.
+        """
+        ...
+
+    def close(self, code: int, reason: str) -> Awaitable[None]:
+        """Close the connection with a WebSocket close code; return when that is done or can't be.
+
+        It is given `close_timeout` seconds. What `receive` does meanwhile doesn't matter.
+        """
+        ...
+
+
+class ChannelConnection(Connection):
+    """A gathering's way out through a channel. `write_all` carries what was sent, in order."""
+
+    __slots__ = (
+        "_backlog",
+        "_changed",
+        "_channel",
+        "_close",
+        "_codec",
+        "_ended",
+        "_key",
+        "_progress",
+        "_queue",
+        "_scope",
+        "_settings",
+    )
+
+    def __init__(self, channel: Channel, codec: Codec, settings: ServerSettings) -> None:
+        self._channel = channel
+        self._codec = codec
+        self._key = ("message", codec.subprotocol)
+        self._settings = settings
+        self._queue: deque[bytes] = deque()
+        self._backlog = self._progress = 0
+        self._close: tuple[CloseCode, str] | None = None
+        """How it's to be closed, once everything before has gone out."""
+        self._ended = False
+        """Whether nothing more can go out."""
+        self._changed = trio.Event()
+        self._scope = trio.CancelScope(shield=True)
+        """Around all writing: a message that is cut off would break the channel. It's given
+        `close_timeout` as soon as the connection is to be closed."""
+
+    # What a gathering does with it.
+
+    def send(self, outgoing: Outgoing) -> None:
+        """Queue a message, encoded once for all channels with this subprotocol.
+
+        One that finds nothing waiting is taken whatever its size; past `max_backlog` the client
+        is closed as too slow a reader.
+        """
+        if self.is_closing:
+            return
+        data = outgoing.encoded.get(self._key)
+        if data is None:
+            data = outgoing.encoded[self._key] = self._codec.encode(outgoing)
+        if self._backlog and self._backlog + len(data) > self._settings.max_backlog:
+            self._drop()
+            self.close(CloseCode.UNRESPONSIVE, "too slow a reader")
+            return
+        self._queue.append(data)
+        self._backlog += len(data)
+        self._tell()
+
+    def close(self, code: CloseCode, reason: str) -> None:
+        """Close after what was sent."""
+        if not self.is_closing:
+            self._close = code, reason.encode()[:MAX_REASON].decode(errors="ignore")
+            self._scope.deadline = trio.current_time() + self._settings.close_timeout
+            self._tell()
+
+    @property
+    def backlog(self) -> int:
+        """Bytes that the channel hasn't taken yet."""
+        return self._backlog
+
+    @property
+    def progress(self) -> int:
+        """Bytes that the channel has taken."""
+        return self._progress
+
+    async def flush(self) -> None:
+        """Wait until the backlog is gone. Cancelling it changes nothing."""
+        while self._backlog and not self._ended:
+            await self._changed.wait()
+
+    def abort(self) -> None:
+        """Drop what waits, and let the connection end."""
+        self._ended = True
+        self._drop()
+        self._scope.cancel()
+        self._tell()
+
+    # What its tasks do with it.
+
+    @property
+    def is_closing(self) -> bool:
+        """Whether nothing more is taken in for the client."""
+        return self._close is not None or self._ended
+
+    def fail(self, code: str, message: str, request_id: str | None = None) -> None:
+        """Tell the client that something failed."""
+        self.send(Outgoing(Error(code, message, request_id)))
+
+    async def write_all(self) -> None:
+        """Carry what is sent, until the connection is closed or the client has gone.
+
+        Cancelling it changes nothing: it ends by `close`, within `close_timeout`, and `abort`.
+        """
+        try:
+            with self._scope:
+                while not self._ended:
+                    if self._queue:
+                        await self._write(self._queue.popleft())
+                    elif self._close is not None:
+                        await self._channel.close(*self._close)
+                        break
+                    else:
+                        await self._changed.wait()
+        except (trio.BrokenResourceError, trio.ClosedResourceError):
+            pass
+        self._ended = True
+        self._drop()
+        self._tell()
+
+    async def _write(self, data: bytes) -> None:
+        await self._channel.send(data.decode() if self._codec.is_text else data)
+        # It may have been dropped meanwhile.
+        self._backlog = max(0, self._backlog - len(data))
+        self._progress += len(data)
+        self._tell()
+
+    def _drop(self) -> None:
+        self._queue.clear()
+        self._backlog = 0
+
+    def _tell(self) -> None:
+        self._changed.set()
+        self._changed = trio.Event()

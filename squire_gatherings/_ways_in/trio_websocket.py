@@ -1,0 +1,63 @@
+"""The way in for programs that serve WebSockets with `trio-websocket` already."""
+
+import trio
+from attrs import frozen
+from trio_websocket import ConnectionClosed, Endpoint, WebSocketConnection
+
+from squire_gatherings._hall.hall import Hall
+from squire_gatherings._server.settings import ServerSettings
+from squire_gatherings._values.identity import Identity
+from squire_gatherings._ways_in.attending import attend_channel
+from squire_gatherings._wire.codecs import JSON
+
+
+async def attend(
+    hall: Hall,
+    gathering_id: str,
+    ws: WebSocketConnection,
+    *,
+    identity: Identity | None = None,
+    settings: ServerSettings | None = None,
+) -> None:
+    """Let the client of a WebSocket that was accepted into a gathering; return when it ended.
+
+    For the handler of `trio_websocket.serve_websocket`: the route, the cookies and who the client
+    is (`identity`) are the program's own; the messages, limits, notices and close codes are as our
+    own server's (see `attend_channel`). Accept the WebSocket with one of our subprotocols,
+    `request.accept(subprotocol="squire.v1+json")`; one without is spoken JSON to.
+
+    A client that reads nothing is closed as by our server; `trio-websocket` itself refuses messages
+    larger than its `max_message_size`.
+    """
+    remote = ws.remote
+    await attend_channel(
+        hall,
+        gathering_id,
+        _WebSocketChannel(ws),
+        subprotocol=ws.subprotocol or JSON.subprotocol,
+        identity=identity,
+        settings=settings,
+        peer=str(remote.address) if isinstance(remote, Endpoint) else None,
+    )
+
+
+@frozen
+class _WebSocketChannel:
+    """A `Channel` made of a `trio-websocket` connection."""
+
+    ws: WebSocketConnection
+
+    async def receive(self) -> str | bytes:
+        try:
+            return await self.ws.get_message()
+        except ConnectionClosed:
+            raise trio.EndOfChannel from None
+
+    async def send(self, data: str | bytes) -> None:
+        try:
+            await self.ws.send_message(data)
+        except ConnectionClosed:
+            raise trio.BrokenResourceError from None
+
+    async def close(self, code: int, reason: str) -> None:
+        await self.ws.aclose(code, reason)

@@ -1,0 +1,29 @@
+"""Refusals: with which close code a connection ends whose join failed."""
+
+from squire_gatherings._values.endings import CloseCode
+from squire_gatherings._values.errors import (
+    GatheringCrashed,
+    GatheringsError,
+    HallClosed,
+    LogReplaced,
+    Replaced,
+    StoreUnavailable,
+    Unauthorized,
+)
+
+_CODES: tuple[tuple[type[GatheringsError], CloseCode], ...] = (
+    (Unauthorized, CloseCode.UNAUTHORIZED),
+    (Replaced, CloseCode.REPLACED),
+    (LogReplaced, CloseCode.LOG_REPLACED),
+    (HallClosed, CloseCode.GOING_AWAY),
+    (GatheringCrashed, CloseCode.CRASHED),
+    (StoreUnavailable, CloseCode.TRY_AGAIN_LATER),
+)
+
+
+def close_code_of(error: GatheringsError) -> CloseCode:
+    """Return the close code after a join that failed with `error`."""
+    for kind, code in _CODES:
+        if isinstance(error, kind):
+            return code
+    return CloseCode.PROTOCOL_ERROR

@@ -1,1 +1,0 @@
-"""Layer 4, edges: stores, WebSockets, authentication."""

@@ -1,7 +1,0 @@
-"""The ways in besides our own server: connections that a program has accepted itself."""
-
-from squire_gatherings.edges.ways_in.attending import attend_channel
-from squire_gatherings.edges.ways_in.channel_connection import Channel
-from squire_gatherings.edges.ways_in.trio_websocket import attend
-
-__all__ = ["Channel", "attend", "attend_channel"]

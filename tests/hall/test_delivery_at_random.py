@@ -1,0 +1,278 @@
+"""Onlookers of all sorts, and what each of them must be told whatever the others do."""
+
+from contextlib import suppress
+from typing import Any
+
+import pytest
+import trio
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from trio.testing import MockClock, wait_all_tasks_blocked
+
+from squire_gatherings._hall.delivery import CROWD
+from squire_gatherings._hall.hall import Hall, open_hall
+from squire_gatherings._hall.membership import Membership
+from squire_gatherings._stores.memory import MemoryStore
+from squire_gatherings._values.endings import CloseCode
+from squire_gatherings._values.log import LoggedOp
+from squire_gatherings._values.messages import (
+    Ack,
+    Fetch,
+    Fetched,
+    Forward,
+    ForwardBatch,
+    Joined,
+    Sync,
+    Synced,
+)
+from squire_gatherings._values.op import Op
+from squire_gatherings._values.outgoing import Outgoing
+from tests.support import Recorder, examples
+
+ROOM = "friday-night"
+RATE = 250
+"""Of a slow line, in bytes a second: an op counts as a hundred."""
+
+FILLED = 40
+"""How many ops are there before anybody joins: more than two pages."""
+
+SORTS = ("polite", "slow", "mute", "ahead", "raising", "fetching", "late")
+
+
+class SlowReads(MemoryStore):
+    """A store that takes its time to read."""
+
+    async def read(
+        self, gathering: str, *, after: int, up_to: int, max_bytes: int
+    ) -> tuple[LoggedOp, ...]:
+        await trio.sleep(0.2)
+        return await super().read(gathering, after=after, up_to=up_to, max_bytes=max_bytes)
+
+
+class Watcher(Recorder):
+    """One onlooker of some sort, which checks what it's told as it comes."""
+
+    def __init__(self, sort: str, number: int) -> None:
+        super().__init__()
+        self.sort = sort
+        self.number = number
+        self.membership: Membership | None = None
+        self.has = 0
+        """Everything up to this seq was told it, each in its turn."""
+        self.ahead = 0
+        """The last seq that it fetched, or says so."""
+        self.owed = 0
+        """The last seq that was forwarded to it."""
+        self.acked = 0
+        self.own: set[int] = set()
+        self.synced = 0
+        self.sent_bytes = 0
+        self.empty_at = 0.0
+        self.arrivals: list[tuple[float, int]] = []
+        """When what was sent is over the line, and up to where that is."""
+        self.unread: list[Ack] = []
+        self.delivered: list[tuple[float, int]] = []
+        self.raises = False
+        self.faults: list[AssertionError] = []
+        """What a connection raises, its guard takes for the connection's fault."""
+
+    # What the gathering does.
+
+    def send(self, outgoing: Outgoing) -> None:
+        if self.raises:
+            raise RuntimeError("on purpose")
+        try:
+            self._sent(outgoing)
+        except AssertionError as fault:
+            self.faults.append(fault)
+
+    def close(self, code: CloseCode, reason: str) -> None:
+        try:
+            self._closed(code, reason)
+        except AssertionError as fault:
+            self.faults.append(fault)
+
+    def _sent(self, outgoing: Outgoing) -> None:
+        assert not self.closed, "nothing comes after the close"
+        super().send(outgoing)
+        message = outgoing.message
+        if self.sort == "slow":
+            size = sum(100 for _ in getattr(message, "ops", None) or (1,))
+            self.sent_bytes += size
+            self.empty_at = max(self.empty_at, trio.current_time()) + size / RATE
+        if isinstance(message, Joined):
+            assert isinstance(message.ops, tuple)
+            self.has += len(message.ops)
+        elif isinstance(message, Forward):
+            self._forwarded(message.seq, (message.op,))
+        elif isinstance(message, ForwardBatch):
+            self._forwarded(message.seq, message.ops)
+        elif isinstance(message, Fetched):
+            self.ahead = message.seq
+        elif isinstance(message, Synced):
+            self.synced += 1
+            assert message.seqs[0] <= self.has + 1, "after everything before"
+            self.own |= set(message.seqs)
+            self.has = max(self.has, message.seqs[-1])
+        self.arrivals.append((self.empty_at, self.has))
+
+    def _forwarded(self, first: int, ops: tuple[Op, ...]) -> None:
+        for seq, op in enumerate(ops, start=first):
+            assert op.value["by"] != self.number, "not its own"
+            assert seq not in self.own
+            if seq <= self.has:
+                assert seq > self._heard(), "only what it didn't acknowledge comes again"
+            else:
+                assert seq == self.has + 1, "each in its turn"
+                self.has = seq
+            self.owed = max(self.owed, seq)
+
+    def _closed(self, code: CloseCode, reason: str) -> None:
+        super().close(code, reason)
+        if code == CloseCode.UNRESPONSIVE:
+            assert self.owed > self.acked, "it had acknowledged everything"
+            assert self.sort == "mute"
+
+    @property
+    def backlog(self) -> int:
+        return max(0, round((self.empty_at - trio.current_time()) * RATE))
+
+    @property
+    def progress(self) -> int:
+        return self.sent_bytes - self.backlog
+
+    async def flush(self) -> None:
+        await trio.sleep_until(self.empty_at)
+
+    def read_arrived(self) -> None:
+        with suppress(trio.WouldBlock):
+            while self.unread and self.membership is not None:
+                self.membership.deliver_nowait(self.unread[0])
+                del self.unread[0]
+
+    # What the client does.
+
+    def acknowledge(self, seq: int) -> None:
+        self.acked = max(self.acked, seq)
+        if self.membership is None:
+            return
+        if self.sort == "late":
+            # It's only read when somebody asks.
+            self.unread = [Ack(self.acked)]
+            return
+        with suppress(trio.WouldBlock):
+            self.membership.deliver_nowait(Ack(self.acked))
+            self.delivered.append((trio.current_time(), self.acked))
+
+    def _heard(self) -> int:
+        """What the gathering must know by now that it acknowledged."""
+        now = trio.current_time()
+        return max((seq for at, seq in self.delivered if at < now), default=0)
+
+    async def live(self) -> None:
+        """Acknowledge as its sort does."""
+        while not self.closed:
+            await trio.sleep(0.25)
+            if self.sort == "ahead":
+                if self.membership is not None and self.ahead <= self.has:
+                    with suppress(trio.WouldBlock):
+                        self.membership.deliver_nowait(Fetch("ahead", self.has))
+                self.acknowledge(max(self.has, self.ahead))
+            elif self.sort == "slow":
+                now = trio.current_time()
+                self.acknowledge(max((has for at, has in self.arrivals if at <= now), default=0))
+            elif self.sort != "mute":
+                self.acknowledge(self.has)
+
+
+steps = st.lists(
+    st.one_of(
+        st.tuples(st.just("join"), st.integers(0, 3)),
+        st.tuples(st.just("submit"), st.integers(1, 5)),
+        st.tuples(st.just("sync"), st.integers(0, 3)),
+        st.tuples(st.just("fetch"), st.integers(0, 3)),
+        st.tuples(st.just("leave"), st.integers(0, 3)),
+        st.tuples(st.just("raise"), st.integers(0, 3)),
+        st.tuples(st.just("wait"), st.sampled_from([0, 0.01, 0.1, 0.3, 1, 5, 12])),
+    ),
+    min_size=10,
+    max_size=60,
+)
+
+
+@settings(max_examples=examples(100), deadline=None)
+@given(
+    steps,
+    st.lists(st.sampled_from(SORTS), min_size=4, max_size=4),
+    st.sampled_from([1, CROWD]),
+    st.sampled_from([1, 400]),
+)
+def test_onlookers_of_all_sorts(
+    plan: list[tuple[str, float]], sorts: list[str], crowd: int, tail_bytes: int
+) -> None:
+    async def live() -> None:
+        watchers: dict[int, Watcher] = {}
+        joined: list[Watcher] = []
+        syncs: dict[Watcher, int] = {}
+        async with (
+            open_hall(store=SlowReads(), tail_bytes=tail_bytes, batch_bytes=300) as hall,
+            trio.open_nursery() as nursery,
+        ):
+            await hall.submit(ROOM, [{"by": 0, "n": n} for n in range(FILLED)])
+            for number, (what, value) in enumerate(plan):
+                watcher = watchers.get(int(value))
+                match what:
+                    case "join":
+                        new = Watcher(sorts[int(value)], len(joined) + 1)
+                        joined.append(new)
+                        watchers[int(value)] = new
+                        new.membership = await hall.join(ROOM, new, since=0)
+                        nursery.start_soon(new.live)
+                    case "submit":
+                        await hall.submit(ROOM, [{"by": 0, "n": n} for n in range(int(value))])
+                    case "sync" if watcher is not None:
+                        if deliver(watcher, Sync(f"s{number}", 0, ops(watcher.number))):
+                            syncs[watcher] = syncs.get(watcher, 0) + 1
+                    case "fetch" if watcher is not None:
+                        deliver(watcher, Fetch(f"f{number}", watcher.has))
+                    case "leave" if watcher is not None and watcher.membership is not None:
+                        watcher.membership.detach()
+                        watcher.close(CloseCode.LEFT, "left")
+                    case "raise" if watcher is not None and watcher.sort == "raising":
+                        watcher.raises = True
+                    case "wait":
+                        await trio.sleep(value)
+            await check_the_end(hall, joined, syncs)
+            nursery.cancel_scope.cancel()
+
+    def ops(number: int) -> tuple[Op, ...]:
+        return tuple(Op.of({"by": number, "n": n}) for n in range(number % 3 + 1))
+
+    def deliver(watcher: Watcher, message: Any) -> bool:
+        if watcher.closed or watcher.membership is None:
+            return False
+        try:
+            watcher.membership.deliver_nowait(message)
+        except trio.WouldBlock:
+            return False
+        return True
+
+    async def check_the_end(hall: Hall, joined: list[Watcher], syncs: dict[Watcher, int]) -> None:
+        await trio.sleep(60)
+        await wait_all_tasks_blocked()
+        last = (await hall.fetch(ROOM, since=0)).seq
+        for watcher in joined:
+            for fault in watcher.faults:
+                raise fault
+            if watcher.closed or watcher.raises:
+                continue
+            if watcher.sort != "mute" or watcher.owed == 0:
+                assert watcher.has == last, "it was told everything"
+                assert watcher.synced == syncs.get(watcher, 0), "each sync was answered"
+            assert watcher.sort != "mute" or watcher.owed == 0, "it was given up"
+        [numbers] = hall.snapshot().gatherings
+        assert numbers.unacked == 0
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("squire_gatherings._hall.delivery.CROWD", crowd)
+        trio.run(live, clock=MockClock(autojump_threshold=0))

@@ -1,0 +1,345 @@
+"""Dispersal: the notice, what arrives meanwhile, and what is left behind: nothing."""
+
+import gc
+import math
+import weakref
+
+import pytest
+import trio
+from trio.testing import MockClock, wait_all_tasks_blocked
+
+from squire_gatherings._hall.gathering import Gathering
+from squire_gatherings._hall.hall import Hall, open_hall
+from squire_gatherings._hall.store import Append
+from squire_gatherings._stores.memory import MemoryStore
+from squire_gatherings._values.endings import CloseCode
+from squire_gatherings._values.errors import GatheringCrashed, HallClosed
+from squire_gatherings._values.messages import Dispersed, Joined, Sync, Synced
+from squire_gatherings._values.op import Op
+from squire_gatherings._values.outgoing import Outgoing
+from tests.support import Fragile, Recorder, WaitingStore
+
+ROOM = "friday-night"
+
+
+def sync(name: str, base: int = 0) -> Sync:
+    return Sync(name, base, (Op.of({"n": name}),))
+
+
+class SlowStore(WaitingStore):
+    """Each append takes `delay` seconds."""
+
+    delay = 1.0
+
+    async def append(self, append: Append) -> None:
+        await trio.sleep(self.delay)
+        await super().append(append)
+
+
+@pytest.mark.parametrize("says_later", [False, True])
+async def test_slow_commit_straddles_the_deadline(
+    says_later: bool, autojump_clock: MockClock
+) -> None:
+    store = SlowStore()
+    store.says_later = says_later
+    async with open_hall(store=store, idle_timeout=10.0) as hall:
+        onlooker = Recorder()
+        membership = await hall.join(ROOM, onlooker)
+        start = trio.current_time()
+        await trio.sleep(9.5)
+        membership.deliver_nowait(sync("late"))
+        await onlooker.wait_for(Synced)
+        assert trio.current_time() == start + 10.5
+        await onlooker.wait_closed()
+        assert trio.current_time() == start + 20.5
+        assert onlooker.closed[0][1:] == (CloseCode.DISPERSED, "idle")
+
+
+@pytest.mark.parametrize("says_later", [False, True])
+@pytest.mark.parametrize("how", ["cancelled", "ended"])
+async def test_who_ends_during_a_commit_leaves_it_to_the_store(
+    says_later: bool, how: str, autojump_clock: MockClock
+) -> None:
+    """The commit's end finds nobody any more, and the next incarnation what it made durable."""
+    store = SlowStore()
+    store.says_later = says_later
+    onlooker = Recorder()
+    with trio.CancelScope() as scope:
+        async with open_hall(store=store, close_grace=0.5) as hall:
+            membership = await hall.join(ROOM, onlooker, client="one of them")
+            membership.deliver_nowait(sync("late"))
+            await trio.sleep(0.2)
+            if how == "cancelled":
+                scope.cancel()
+            else:
+                await hall.close()
+    assert onlooker.closed[0][1:] == (CloseCode.GOING_AWAY, "shutdown")
+    await trio.sleep(5)
+    async with open_hall(store=store) as hall:
+        again = Recorder()
+        membership = await hall.join(ROOM, again, client="one of them")
+        membership.deliver_nowait(sync("late"))
+        await trio.sleep(5)
+        assert again.of(Synced) == [Synced("late", (1,))]
+
+
+@pytest.mark.parametrize("says_later", [False, True])
+async def test_what_comes_during_a_commit_goes_into_the_next_at_once(
+    says_later: bool, autojump_clock: MockClock
+) -> None:
+    store = SlowStore()
+    store.says_later = says_later
+    async with open_hall(store=store) as hall:
+        onlooker = Recorder()
+        membership = await hall.join(ROOM, onlooker)
+        start = trio.current_time()
+        for number in range(4):
+            membership.deliver_nowait(sync(f"s{number}"))
+            await trio.sleep(0.25)
+        await onlooker.wait_for(Synced, 4)
+        assert [when - start for when, it in onlooker.received if isinstance(it, Synced)] == [
+            1.0,
+            2.0,
+            2.0,
+            2.0,
+        ]
+
+
+@pytest.mark.parametrize("sender_first", [False, True])
+async def test_message_at_the_instant_of_expiry(
+    sender_first: bool, autojump_clock: MockClock
+) -> None:
+    """Trio runs the tasks of one instant in random order: many rounds meet both orders."""
+    for _ in range(50):
+        store = MemoryStore()
+        async with (
+            open_hall(store=store, idle_timeout=10.0) as hall,
+            trio.open_nursery() as nursery,
+        ):
+
+            async def send(hall: Hall, expiry: float, name: str) -> None:
+                if sender_first:
+                    await trio.sleep_until(expiry)
+                else:
+                    with trio.move_on_at(expiry):
+                        await trio.sleep_forever()
+                await hall.submit(ROOM, [{"n": name}], sync_id=name)
+
+            onlooker = Recorder()
+            membership = await hall.join(ROOM, onlooker)
+            expiry = trio.current_time() + 10.0
+            nursery.start_soon(send, hall, expiry, "a")
+            nursery.start_soon(send, hall, expiry, "b")
+            await trio.sleep_until(expiry)
+            await membership.deliver(sync("c"))
+            await wait_all_tasks_blocked()
+            fetched = await hall.fetch(ROOM, since=0)
+            assert isinstance(fetched.ops, tuple)
+            assert sorted(op.value["n"] for op in fetched.ops) == ["a", "b", "c"]
+
+
+async def test_a_hundred_joins_and_syncs_while_it_disperses(autojump_clock: MockClock) -> None:
+    async with open_hall(store=MemoryStore(), close_grace=5.0) as hall:
+        stuck = Recorder(stuck=True)
+        await hall.join(ROOM, stuck)
+        await hall.submit(ROOM, [{"n": 0}])
+        [old] = [one.incarnation for one in hall.snapshot().gatherings]
+        joined: list[Recorder] = []
+        seqs: list[int] = []
+        alive: list[int] = []
+
+        async def join() -> None:
+            recorder = Recorder()
+            await hall.join(ROOM, recorder)
+            joined.append(recorder)
+            alive.append(len(hall.snapshot().gatherings))
+
+        async def submit(number: int) -> None:
+            seqs.extend(await hall.submit(ROOM, [{"n": number}]))
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(hall.disperse, ROOM)
+            await wait_all_tasks_blocked()
+            assert hall.gatherings() == ()
+            for number in range(100):
+                nursery.start_soon(join)
+                nursery.start_soon(submit, number)
+            await wait_all_tasks_blocked()
+            # The old one still waits for the stuck client: the next one hasn't begun.
+            assert not joined
+            assert not seqs
+        incarnations = {recorder.of(Joined)[0].incarnation for recorder in joined}
+        assert len(joined) == 100
+        assert len(incarnations) == 1
+        assert old not in incarnations
+        assert sorted(seqs) == list(range(2, 102))
+        assert set(alive) == {1}
+
+
+async def test_one_that_reads_nothing_delays_nobody(autojump_clock: MockClock) -> None:
+    async with open_hall(store=MemoryStore(), idle_timeout=60.0, close_grace=5.0) as hall:
+        recorders = [Recorder(stuck=number == 42) for number in range(100)]
+        for recorder in recorders:
+            await hall.join(ROOM, recorder)
+        due = trio.current_time() + 60.0
+        await trio.sleep_until(due)
+        await wait_all_tasks_blocked()
+        for recorder in recorders:
+            assert len(recorder.of(Dispersed)) == 1
+            assert recorder.received[-1][0] == due
+            assert recorder.closed == [(due, CloseCode.DISPERSED, "idle")]
+        assert not recorders[42].aborted
+        await trio.sleep_until(due + 5.0)
+        await wait_all_tasks_blocked()
+        assert recorders[42].aborted
+        assert hall.snapshot().dispersed == {"idle": 1}
+
+
+async def test_the_notice_is_tried_once_even_when_sending_fails(
+    autojump_clock: MockClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    class Failing(Recorder):
+        tries = 0
+
+        def send(self, outgoing: Outgoing) -> None:
+            if isinstance(outgoing.message, Dispersed):
+                self.tries += 1
+                raise OSError("no")
+            super().send(outgoing)
+
+    async with open_hall(store=MemoryStore(), idle_timeout=60.0) as hall:
+        failing, other = Failing(), Recorder()
+        await hall.join(ROOM, failing)
+        await hall.join(ROOM, other)
+        await trio.sleep(120)
+        assert failing.tries == 1
+        assert len(other.of(Dispersed)) == 1
+        assert hall.gatherings() == ()
+
+
+async def test_nothing_is_left(autojump_clock: MockClock) -> None:
+    # Log records that pytest keeps may hold what crashed in earlier tests.
+    earlier = [one for one in gc.get_objects() if type(one) is Gathering]
+    async with open_hall(store=MemoryStore(), idle_timeout=60.0) as hall:
+        await trio.testing.wait_all_tasks_blocked()
+        tasks = trio.lowlevel.current_statistics().tasks_living
+        membership = await hall.join(ROOM, Recorder())
+        await hall.join(ROOM, Recorder())
+        membership.deliver_nowait(sync("a"))
+        await wait_all_tasks_blocked()
+        gatherings = [
+            weakref.ref(one)
+            for one in gc.get_objects()
+            if type(one) is Gathering and not any(one is other for other in earlier)
+        ]
+        assert any(ref().id == ROOM for ref in gatherings if ref() is not None)  # type: ignore[union-attr]
+        await trio.sleep(120)
+        membership.detach()
+        del membership
+        gc.collect()
+        assert [ref for ref in gatherings if ref() is not None] == []
+        assert trio.lowlevel.current_statistics().tasks_living == tasks
+        assert hall.snapshot().gatherings == ()
+
+
+async def test_a_crash_takes_nobody_else_down(
+    autojump_clock: MockClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with open_hall(store=MemoryStore(), behaviour=Fragile) as hall:
+        onlooker, elsewhere = Recorder(), Recorder()
+        await hall.join(ROOM, onlooker)
+        await hall.join("other", elsewhere)
+        assert await hall.submit(ROOM, [{"n": 1}]) == (1,)
+        with pytest.raises(GatheringCrashed):
+            await hall.submit(ROOM, [{"boom": True}])
+        await onlooker.wait_closed()
+        assert onlooker.closed[0][1:] == (CloseCode.CRASHED, "crashed")
+        assert onlooker.of(Dispersed)[0].reason == "crashed"
+        await wait_all_tasks_blocked()
+        assert hall.gatherings() == ("other",)
+        assert hall.snapshot().crashed == 1
+        assert not elsewhere.closed
+        again = Recorder()
+        await hall.join(ROOM, again, since=0)
+        [joined] = again.of(Joined)
+        assert isinstance(joined.ops, tuple)
+        assert [op.value for op in joined.ops] == [{"n": 1}]
+        assert "gathering crashed" in caplog.text
+
+
+async def test_leaving_the_hall_gives_notice(autojump_clock: MockClock) -> None:
+    onlooker = Recorder()
+    async with open_hall(store=MemoryStore()) as hall:
+        await hall.join(ROOM, onlooker)
+    assert onlooker.closed[0][1:] == (CloseCode.GOING_AWAY, "shutdown")
+    with pytest.raises(HallClosed):
+        await hall.open(ROOM)
+
+
+@pytest.mark.parametrize("says_later", [False, True])
+async def test_nothing_makes_closing_last_longer_than_the_grace(
+    says_later: bool, autojump_clock: MockClock
+) -> None:
+    """A commit that never ends, and a client that reads nothing, in one gathering."""
+    store = SlowStore()
+    store.says_later = says_later
+    store.delay = math.inf
+    onlooker, stuck = Recorder(), Recorder(stuck=True)
+    async with open_hall(store=store, close_grace=5.0) as hall:
+        membership = await hall.join(ROOM, onlooker)
+        await hall.join(ROOM, stuck)
+        await hall.join("another", Recorder(stuck=True))
+        membership.deliver_nowait(sync("never durable"))
+        await wait_all_tasks_blocked()
+        start = trio.current_time()
+        await hall.close()
+        assert trio.current_time() == start + 5
+    assert onlooker.closed == [(start + 5, CloseCode.GOING_AWAY, "shutdown")]
+    assert stuck.aborted
+    assert not onlooker.of(Synced)
+
+
+async def test_cancelling_the_owner_ends_everything(autojump_clock: MockClock) -> None:
+    onlooker, stuck = Recorder(), Recorder(stuck=True)
+    start = trio.current_time()
+    with trio.move_on_after(10) as scope:
+        async with open_hall(store=MemoryStore(), close_grace=5.0) as hall:
+            await hall.join(ROOM, onlooker)
+            await hall.join(ROOM, stuck)
+            await trio.sleep_forever()
+    assert scope.cancelled_caught
+    assert trio.current_time() == start + 15
+    assert onlooker.closed[0] == (start + 10, CloseCode.GOING_AWAY, "shutdown")
+
+
+async def test_an_error_in_the_owner_comes_out_as_it_is(autojump_clock: MockClock) -> None:
+    onlooker = Recorder()
+    with pytest.raises(KeyError, match="mine"):  # noqa: PT012 (the block is what's tested)
+        async with open_hall(store=MemoryStore()) as hall:
+            await hall.join(ROOM, onlooker)
+            raise KeyError("mine")
+    assert onlooker.closed[0][1:] == (CloseCode.GOING_AWAY, "shutdown")
+
+
+async def test_cancelled_join_leaves_nobody_behind(autojump_clock: MockClock) -> None:
+    class SlowToLoad(MemoryStore):
+        async def load(self, gathering: str, *, recent_syncs: int):  # type: ignore[no-untyped-def]
+            await trio.sleep(5)
+            return await super().load(gathering, recent_syncs=recent_syncs)
+
+    async with open_hall(store=SlowToLoad()) as hall:
+        patient = Recorder()
+        async with trio.open_nursery() as nursery:
+
+            async def impatient() -> None:
+                with trio.move_on_after(1):
+                    await hall.join(ROOM, Recorder())
+
+            async def wait() -> None:
+                await hall.join(ROOM, patient)
+
+            nursery.start_soon(impatient)
+            await wait_all_tasks_blocked()
+            nursery.start_soon(wait)
+        assert len(patient.of(Joined)) == 1
+        assert hall.snapshot().onlookers == 1

@@ -1,0 +1,115 @@
+"""A timer that fires late looks at what has arrived before it ends anything."""
+
+import pytest
+import trio
+from trio.testing import MemoryReceiveStream, MockClock, wait_all_tasks_blocked
+
+from squire_gatherings._hall.hall import open_hall
+from squire_gatherings._hall.membership import Membership
+from squire_gatherings._stores.memory import MemoryStore
+from squire_gatherings._values.log import LoggedOp
+from squire_gatherings._values.messages import Ack, Fetch, Fetched, Sync, Synced
+from squire_gatherings._values.op import Op
+from tests.support import Recorder, WaitingStore
+
+ROOM = "friday-night"
+
+
+class Unread(Recorder):
+    """A connection where messages lie that nobody has read."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.membership: Membership | None = None
+        self.unread: list[Sync | Ack] = []
+        self.looks = 0
+
+    def read_arrived(self) -> None:
+        self.looks += 1
+        assert self.membership is not None
+        unread, self.unread = self.unread, []
+        for message in unread:
+            self.membership.deliver_nowait(message)
+
+
+async def test_what_lies_unread_at_the_deadline_keeps_it_open(autojump_clock: MockClock) -> None:
+    async with open_hall(store=MemoryStore(), idle_timeout=10.0) as hall:
+        connection = Unread()
+        connection.membership = await hall.join(ROOM, connection)
+        start = trio.current_time()
+        connection.unread = [Sync("s", 0, (Op.of({"n": 1}),))]
+        # Nothing ran for as long as a machine sleeps.
+        autojump_clock.jump(24.0)
+        await connection.wait_for(Synced)
+        assert not connection.closed
+        await connection.wait_closed()
+        assert connection.closed[0][0] == start + 34
+        assert connection.closed[0][2] == "idle"
+
+
+@pytest.mark.parametrize("onlookers", [1, 300])
+async def test_who_said_nothing_is_dispersed_on_time(
+    onlookers: int, autojump_clock: MockClock
+) -> None:
+    async with open_hall(store=MemoryStore(), idle_timeout=10.0) as hall:
+        connections = [Unread() for _ in range(onlookers)]
+        for connection in connections:
+            connection.membership = await hall.join(ROOM, connection)
+        start = trio.current_time()
+        await connections[0].wait_closed()
+        assert {connection.closed[0][0] for connection in connections} == {start + 10}
+        # Each was looked at once, not with every message.
+        assert {connection.looks for connection in connections} == {1}
+
+
+async def test_a_stream_that_became_readable_in_the_same_turn_is_heard(
+    autojump_clock: MockClock,
+) -> None:
+    """A reader that waits for its stream, as those of TLS do, is given its turn."""
+    async with open_hall(store=MemoryStore(), idle_timeout=10.0) as hall:
+        for _ in range(20):
+            theirs = MemoryReceiveStream()
+            recorder = Recorder()
+            membership = await hall.join(ROOM, recorder)
+            start = trio.current_time()
+
+            async def read(
+                membership: Membership = membership, theirs: MemoryReceiveStream = theirs
+            ) -> None:
+                await theirs.receive_some()
+                membership.deliver_nowait(Ack(0))
+
+            async def write(theirs: MemoryReceiveStream = theirs, at: float = start + 10) -> None:
+                await trio.sleep_until(at)
+                theirs.put_data(b"x")
+
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(read)
+                nursery.start_soon(write)
+            await wait_all_tasks_blocked()
+            assert not recorder.closed
+            await recorder.wait_closed()
+            assert recorder.closed[0][0] == start + 20
+
+
+class SlowReads(WaitingStore):
+    async def read(
+        self, gathering: str, *, after: int, up_to: int, max_bytes: int
+    ) -> tuple[LoggedOp, ...]:
+        await trio.sleep(15)
+        return await super().read(gathering, after=after, up_to=up_to, max_bytes=max_bytes)
+
+
+async def test_a_fetch_that_is_being_read_is_not_interrupted(autojump_clock: MockClock) -> None:
+    async with open_hall(store=SlowReads(), idle_timeout=10.0, tail_bytes=1) as hall:
+        await hall.submit(ROOM, [{"n": 1}])
+        await hall.submit(ROOM, [{"n": 2}])
+        recorder = Recorder()
+        membership = await hall.join(ROOM, recorder, since=2)
+        start = trio.current_time()
+        membership.deliver_nowait(Fetch("f", 0))
+        await recorder.wait_for(Fetched)
+        assert trio.current_time() == start + 15
+        # It is processed only now.
+        await recorder.wait_closed()
+        assert recorder.closed[0][0] == start + 25

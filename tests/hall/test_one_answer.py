@@ -1,0 +1,346 @@
+"""Whatever is asked gets exactly one answer or error, whatever ends meanwhile."""
+
+from collections import Counter
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import pytest
+import trio
+from attrs import define, field
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from trio.testing import MockClock
+
+from squire_gatherings._hall.hall import Hall, open_hall
+from squire_gatherings._hall.membership import Membership
+from squire_gatherings._stores.memory import MemoryStore
+from squire_gatherings._values.endings import DispersalReason
+from squire_gatherings._values.errors import GatheringCrashed, GatheringsError, StoreUnavailable
+from squire_gatherings._values.log import Append, LoggedOp, Restored
+from squire_gatherings._values.messages import Error, Fetch, Fetched, Sync, Synced
+from squire_gatherings._values.op import Op
+from tests.support import Fragile, Recorder, WaitingStore, examples
+
+ROOM = "friday-night"
+TINY: dict[str, Any] = {"tail_bytes": 1, "batch_bytes": 30, "recent_syncs": 1}
+"""So little in memory that almost everything must be asked of the store."""
+
+
+class Reluctant(WaitingStore):
+    """A store of which every call takes `delay` seconds, and then fails with `trouble`."""
+
+    delay = 0.0
+    trouble: Exception | None = None
+    says_later = True
+
+    async def _consider(self) -> None:
+        await trio.sleep(self.delay)
+        if self.trouble is not None:
+            raise self.trouble
+
+    async def load(self, gathering: str, *, recent_syncs: int) -> Restored:
+        await self._consider()
+        return await super().load(gathering, recent_syncs=recent_syncs)
+
+    async def append(self, append: Append) -> None:
+        await self._consider()
+        await super().append(append)
+
+    async def read(
+        self, gathering: str, *, after: int, up_to: int, max_bytes: int
+    ) -> tuple[LoggedOp, ...]:
+        await self._consider()
+        return await super().read(gathering, after=after, up_to=up_to, max_bytes=max_bytes)
+
+    async def find_syncs(
+        self, gathering: str, keys: tuple[tuple[str, str], ...]
+    ) -> dict[tuple[str, str], Any]:
+        await self._consider()
+        return await super().find_syncs(gathering, keys)
+
+    async def sync_ids(self, gathering: str, scope: str, *, limit: int) -> tuple[str, ...]:
+        await self._consider()
+        return await super().sync_ids(gathering, scope, limit=limit)
+
+
+async def disperse(hall: Hall) -> None:
+    assert await hall.disperse(ROOM)
+
+
+async def crash(hall: Hall) -> None:
+    with pytest.raises(GatheringCrashed):
+        await hall.submit(ROOM, [{"boom": True}])
+
+
+async def idle(hall: Hall) -> None:
+    await trio.sleep(10)
+
+
+@pytest.mark.parametrize("end", [disperse, crash, idle])
+async def test_a_fetch_is_answered_though_its_gathering_ends(
+    end: Callable[[Hall], Awaitable[None]], autojump_clock: MockClock
+) -> None:
+    store = Reluctant()
+    async with open_hall(store=store, behaviour=Fragile, idle_timeout=10.0, **TINY) as hall:
+        for number in range(5):
+            await hall.submit(ROOM, [{"n": number}])
+        fetched: list[Fetched] = []
+
+        async def fetch() -> None:
+            fetched.append(await hall.fetch(ROOM, since=0))
+
+        async with trio.open_nursery() as nursery:
+            store.delay = 20.0
+            nursery.start_soon(fetch)
+            await trio.sleep(1)
+            store.delay = 0.0
+            nursery.start_soon(end, hall)
+        [answer] = fetched
+        assert isinstance(answer.ops, tuple)
+        assert answer.ops[0].value == {"n": 0}
+
+
+async def test_a_fetch_that_the_hall_closes_over_is_told(autojump_clock: MockClock) -> None:
+    store = Reluctant()
+    async with open_hall(store=store, close_grace=0.0, **TINY) as hall:
+        await hall.submit(ROOM, [{"n": 1}, {"n": 2}])
+        store.delay = 20.0
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(raises, GatheringsError, hall.fetch, ROOM)
+            await trio.sleep(1)
+            await hall.close()
+            assert trio.current_time() < 20
+
+
+async def raises(kind: type[Exception], call: Callable[..., Awaitable[Any]], *args: Any) -> None:
+    with pytest.raises(kind):
+        await call(*args)
+
+
+@pytest.mark.parametrize("trouble", [StoreUnavailable("away"), RuntimeError("a bug"), OSError(5)])
+async def test_a_store_that_cannot_read_is_told_of(
+    trouble: Exception, autojump_clock: MockClock
+) -> None:
+    store = Reluctant()
+    async with open_hall(store=store, **TINY) as hall:
+        recorder = Recorder()
+        membership = await hall.join(ROOM, recorder, client="c")
+        for number in range(5):
+            membership.deliver_nowait(Sync(f"s{number}", 0, (Op.of({"n": number}),)))
+        await recorder.wait_for(Synced, 5)
+        store.trouble = trouble
+        with pytest.raises(StoreUnavailable):
+            await hall.fetch(ROOM, since=0)
+        with pytest.raises(StoreUnavailable):
+            await hall.join(ROOM, Recorder(), since=0)
+        with pytest.raises(StoreUnavailable):
+            await hall.open("another")
+        membership.deliver_nowait(Fetch("f", 0))
+        [error] = await recorder.wait_for(Error)
+        assert (error.code, error.id) == ("store_unavailable", "f")
+        # Whatever it was, it is over.
+        store.trouble = None
+        assert (await hall.fetch(ROOM, since=0)).seq == 5
+        assert not recorder.closed
+
+
+async def test_who_hung_up_is_read_for_no_more(autojump_clock: MockClock) -> None:
+    class Counting(Reluctant):
+        reads = 0
+
+        async def read(self, *args: Any, **how: Any) -> tuple[LoggedOp, ...]:
+            Counting.reads += 1
+            return await super().read(*args, **how)
+
+    store = Counting()
+    async with open_hall(store=store, **TINY) as hall:
+        await hall.submit(ROOM, [{"n": 1}])
+        await hall.submit(ROOM, [{"n": 2}])
+        membership = await hall.join(ROOM, Recorder(), since=2)
+        store.delay = 1.0
+        with trio.CancelScope() as scope:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(deliver_many, membership, 10_000)
+                await trio.sleep(0.5)
+                membership.detach()
+                await trio.sleep(100)
+                scope.cancel()
+        # What was under way when it went, and not ten thousand.
+        assert 1 <= Counting.reads <= 4
+
+
+async def deliver_many(membership: Membership, count: int) -> None:
+    for number in range(count):
+        await membership.deliver(Fetch(f"f{number}", 0))
+
+
+# At random.
+
+calls = st.one_of(
+    st.tuples(st.just("fetch"), st.integers(0, 3)),
+    st.tuples(st.just("submit"), st.integers(0, 9)),
+    st.tuples(st.just("boom"), st.integers(0, 2)),
+    st.tuples(st.just("join"), st.integers(0, 3)),
+    st.tuples(st.just("open"), st.just(0)),
+    st.tuples(st.just("disperse"), st.just(0)),
+    st.tuples(st.just("deliver"), st.integers(0, 3)),
+    st.tuples(st.just("leave"), st.integers(0, 3)),
+    st.tuples(st.just("cancel"), st.integers(0, 9)),
+    st.tuples(st.just("wait"), st.sampled_from([0.0, 0.4, 1.0, 5.0, 10.0, 11.0])),
+    st.tuples(st.just("delay"), st.sampled_from([0.0, 0.0, 1.0, 15.0])),
+    st.tuples(
+        st.just("trouble"),
+        st.sampled_from([None, None, StoreUnavailable("away"), RuntimeError("a bug")]),
+    ),
+)
+
+
+@define(eq=False)
+class Calls:
+    """Calls that are under way, and what became of the others."""
+
+    hall: Hall
+    nursery: trio.Nursery
+    under_way: dict[int, trio.CancelScope] = field(factory=dict)
+    begun: int = 0
+    outcomes: Counter[str] = field(factory=Counter)
+
+    def begin(self, call: Callable[..., Awaitable[Any]], *args: Any) -> None:
+        self.begun += 1
+        self.nursery.start_soon(self._run, self.begun, call, *args)
+
+    async def _run(self, number: int, call: Callable[..., Awaitable[Any]], *args: Any) -> None:
+        with trio.CancelScope() as scope:
+            self.under_way[number] = scope
+            try:
+                await call(*args)
+            except GatheringsError as error:
+                self.outcomes[error.code] += 1
+            else:
+                self.outcomes["answered"] += 1
+        if scope.cancelled_caught:
+            self.outcomes["cancelled"] += 1
+        del self.under_way[number]
+
+    def cancel(self, one: int) -> None:
+        scopes = list(self.under_way.values())
+        if scopes:
+            scopes[one % len(scopes)].cancel()
+
+
+async def live(plan: list[tuple[str, Any]], **limits: Any) -> None:
+    store = Reluctant()
+    limits = {"idle_timeout": 10.0, "empty_timeout": 7.0, "close_grace": 1.0, **TINY, **limits}
+    recorders: list[Recorder | None] = [None] * 4
+    memberships: list[Membership | None] = [None] * 4
+    asked: list[tuple[Recorder, str]] = []
+    async with trio.open_nursery() as nursery:
+        async with open_hall(store=store, behaviour=Fragile, **limits) as hall:
+            calls = Calls(hall, nursery)
+
+            async def join(which: int) -> None:
+                recorder = Recorder()
+                membership = await hall.join(ROOM, recorder, since=0, client=f"c{which}")
+                recorders[which], memberships[which] = recorder, membership
+
+            async def deliver(which: int, number: int) -> None:
+                membership, recorder = memberships[which], recorders[which]
+                if membership is not None and recorder is not None:
+                    asked.append((recorder, f"f{number}"))
+                    await membership.deliver(Fetch(f"f{number}", 0))
+
+            for number, (what, value) in enumerate(plan):
+                match what:
+                    case "fetch":
+                        calls.begin(lambda since: hall.fetch(ROOM, since=since), value)
+                    case "submit":
+                        sync_id = f"s{value}"
+                        calls.begin(
+                            lambda one: hall.submit(ROOM, [{"of": one}], sync_id=one), sync_id
+                        )
+                    case "boom":
+                        sync_id = f"b{value}"
+                        calls.begin(
+                            lambda one: hall.submit(ROOM, [{"boom": 1}], sync_id=one), sync_id
+                        )
+                    case "join":
+                        calls.begin(join, value)
+                    case "open":
+                        calls.begin(hall.open, ROOM)
+                    case "disperse":
+                        calls.begin(hall.disperse, ROOM)
+                    case "deliver":
+                        calls.begin(deliver, value, number)
+                    case "leave":
+                        membership, memberships[value] = memberships[value], None
+                        if membership is not None:
+                            membership.detach()
+                    case "cancel":
+                        calls.cancel(value)
+                    case "wait":
+                        await trio.sleep(value)
+                    case "delay":
+                        store.delay = value
+                    case "trouble":
+                        store.trouble = value
+            store.delay, store.trouble = 0.0, None
+            # Longer than anything here may take; nothing is held up by anything.
+            await trio.sleep(200)
+            assert not calls.under_way, "every call has returned"
+            assert calls.outcomes.total() == calls.begun
+            assert "internal" not in calls.outcomes
+            for recorder, request in asked:
+                answers = [one for one in recorder.of(Fetched) if one.id == request]
+                errors = [one for one in recorder.of(Error) if one.id == request]
+                assert len(answers) + len(errors) <= 1
+            assert hall.gatherings() == ()
+            numbers = hall.snapshot()
+            ended = numbers.dispersed
+            assert sum(ended.values()) >= numbers.opened
+            log = [op.value for op in await everything(hall)]
+            submitted = [one["of"] for one in log if "of" in one]
+            assert len(set(submitted)) == len(submitted), "each sync is applied once"
+            assert all("boom" not in one for one in log)
+        nursery.cancel_scope.cancel()
+
+
+async def everything(hall: Hall) -> list[Op]:
+    ops: list[Op] = []
+    while True:
+        page = await hall.fetch(ROOM, since=len(ops))
+        assert isinstance(page.ops, tuple)
+        ops.extend(page.ops)
+        if len(ops) == page.seq:
+            return ops
+
+
+@settings(max_examples=examples(250), deadline=None)
+@given(st.lists(calls, max_size=25))
+def test_every_call_returns(plan: list[tuple[str, Any]]) -> None:
+    trio.run(live, plan, clock=MockClock(autojump_threshold=0))
+
+
+@settings(max_examples=examples(150), deadline=None)
+@given(st.lists(calls, max_size=25))
+def test_every_call_returns_with_the_log_in_memory(plan: list[tuple[str, Any]]) -> None:
+    async def main() -> None:
+        await live(plan, tail_bytes=10**6, batch_bytes=10**6, recent_syncs=1000)
+
+    trio.run(main, clock=MockClock(autojump_threshold=0))
+
+
+async def test_what_hangs_on_a_store_does_not_hang_on_a_hall(autojump_clock: MockClock) -> None:
+    """A store that never answers: the hall closes all the same, and all are told."""
+    store = Reluctant()
+    async with open_hall(store=store, **TINY) as hall, trio.open_nursery() as nursery:
+        await hall.submit(ROOM, [{"n": 1}])
+        await hall.submit(ROOM, [{"n": 2}])
+        store.delay = 10**9
+        nursery.start_soon(raises, GatheringsError, hall.fetch, ROOM)
+        nursery.start_soon(raises, GatheringsError, hall.submit, ROOM, [{"n": 3}])
+        nursery.start_soon(raises, GatheringsError, hall.open, "another")
+        await trio.sleep(1)
+        await hall.close()
+        assert trio.current_time() < 100
+    assert isinstance(store, MemoryStore)
+    assert DispersalReason.SHUTDOWN in hall.snapshot().dispersed

@@ -1,0 +1,183 @@
+"""One client holds up nobody: what is done in one turn, and kept in memory, is bounded."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import trio
+from trio.testing import MockClock, wait_all_tasks_blocked
+
+from squire_gatherings._hall.gathering import FOLDED_AT_ONCE, TURN_COST
+from squire_gatherings._hall.hall import open_hall
+from squire_gatherings._rules.behaviour import LogBehaviour
+from squire_gatherings._rules.op_log import OP_OVERHEAD
+from squire_gatherings._stores.memory import MemoryStore
+from squire_gatherings._values.log import Append, LoggedOp, Restored
+from squire_gatherings._values.messages import Fetch, Sync
+from squire_gatherings._values.op import Op
+from tests.support import Recorder, WaitingStore
+
+ROOM = "friday-night"
+
+
+class Counting(LogBehaviour):
+    """Counts the most that was folded without a turn for others."""
+
+    folded = 0
+    most = 0
+
+    def fold(self, op: Op) -> None:
+        super().fold(op)
+        Counting.folded += 1
+        Counting.most = max(Counting.most, Counting.folded)
+
+    @classmethod
+    def reset(cls) -> None:
+        Counting.folded = Counting.most = 0
+
+
+async def take_turns(bystander: trio.CancelScope) -> None:
+    """What others do meanwhile: each of our turns ends one of theirs."""
+    with bystander:
+        while True:
+            Counting.folded = 0
+            await trio.lowlevel.checkpoint()
+
+
+def tiny(name: str, count: int) -> Sync:
+    return Sync(name, 0, tuple(Op(b"{}") for _ in range(count)))
+
+
+async def test_a_turn_counts_ops(autojump_clock: MockClock) -> None:
+    async with open_hall(store=MemoryStore(), behaviour=Counting) as hall:
+        membership = await hall.join(ROOM, Recorder())
+        for number in range(50):
+            await membership.deliver(tiny(f"warm{number}", 1))
+        await wait_all_tasks_blocked()
+        Counting.reset()
+        async with trio.open_nursery() as nursery:
+            bystander = trio.CancelScope()
+            nursery.start_soon(take_turns, bystander)
+            for number in range(50):
+                await membership.deliver(tiny(f"s{number}", 1000))
+            while hall.snapshot().gatherings[0].seq < 50_050:
+                await trio.lowlevel.checkpoint()
+            bystander.cancel()
+        # What the budget allows, and the one message that went over it; two of its turns may
+        # follow each other.
+        assert 1000 <= Counting.most <= 2 * (TURN_COST // 100 + 1000)
+
+
+async def test_a_restore_takes_turns(autojump_clock: MockClock) -> None:
+    store = MemoryStore()
+    async with open_hall(store=store, snapshot_every=10**6) as hall:
+        for _ in range(20):
+            await hall.submit(ROOM, [{}] * 1000)
+    async with open_hall(store=store, behaviour=Counting) as hall:
+        Counting.reset()
+        async with trio.open_nursery() as nursery:
+            bystander = trio.CancelScope()
+            nursery.start_soon(take_turns, bystander)
+            await hall.open(ROOM)
+            bystander.cancel()
+        # Two of our turns may follow each other, in whichever order Trio runs its tasks.
+        assert Counting.most <= 2 * FOLDED_AT_ONCE + 1
+
+
+async def test_a_restore_is_small_however_large_the_ops(autojump_clock: MockClock) -> None:
+    class Watching(MemoryStore):
+        async def load(self, gathering: str, *, recent_syncs: int) -> Restored:
+            restored = await super().load(gathering, recent_syncs=recent_syncs)
+            sizes.append(sum(len(one.op.json) for one in restored.ops))
+            return restored
+
+    sizes: list[int] = []
+    store = Watching()
+    for _ in range(5):
+        async with open_hall(store=store, snapshot_bytes=10**6) as hall:
+            for _ in range(30):
+                await hall.submit(ROOM, [{"pad": "x" * 200_000}])
+    assert len(sizes) == 5
+    assert max(sizes) <= 10**6 + 200_100
+
+
+async def test_the_tail_counts_what_it_takes_in_memory(autojump_clock: MockClock) -> None:
+    async with open_hall(store=MemoryStore(), tail_bytes=100_000) as hall:
+        for _ in range(10):
+            await hall.submit(ROOM, [{}] * 1000)
+        log = hall._lives[ROOM].gathering.log
+        assert log.seq - log.tail_start + 1 <= 100_000 // OP_OVERHEAD
+
+
+class Slow(WaitingStore):
+    """Its appends and reads take their time."""
+
+    reading = 0
+    most_reading = 0
+
+    async def append(self, append: Append) -> None:
+        await trio.sleep(1)
+        await super().append(append)
+
+    async def read(
+        self, gathering: str, *, after: int, up_to: int, max_bytes: int
+    ) -> tuple[LoggedOp, ...]:
+        Slow.reading += 1
+        Slow.most_reading = max(Slow.most_reading, Slow.reading)
+        try:
+            await trio.sleep(1)
+        finally:
+            Slow.reading -= 1
+        return await super().read(gathering, after=after, up_to=up_to, max_bytes=max_bytes)
+
+
+async def deliver_all(membership: Any, messages: Sequence[Any], done: list[int]) -> None:
+    for message in messages:
+        await membership.deliver(message)
+        done.append(1)
+
+
+async def test_what_one_client_has_unprocessed_is_bounded_in_cost(
+    autojump_clock: MockClock,
+) -> None:
+    async with open_hall(store=Slow(), inbox_bytes=300_000) as hall:
+        membership = await hall.join(ROOM, Recorder())
+        done: list[int] = []
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(
+                deliver_all, membership, [tiny(f"s{n}", 1000) for n in range(20)], done
+            )
+            await wait_all_tasks_blocked()
+            # The first, or two, are being committed; of the others the first is always taken, and
+            # three more cost as much as may wait.
+            assert len(done) in (1 + 4, 2 + 4)
+        assert (await hall.fetch(ROOM)).seq == 20_000
+
+
+async def test_what_a_fetch_began_counts_until_it_is_answered(autojump_clock: MockClock) -> None:
+    async with open_hall(store=Slow(), tail_bytes=1, inbox_limit=64) as hall:
+        await hall.submit(ROOM, [{}])
+        await hall.submit(ROOM, [{}])
+        Slow.most_reading = 0
+        recorder = Recorder()
+        membership = await hall.join(ROOM, recorder, since=2)
+        done: list[int] = []
+        with trio.CancelScope() as scope:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(
+                    deliver_all, membership, [Fetch(f"f{n}", 0) for n in range(10_000)], done
+                )
+                await wait_all_tasks_blocked()
+                assert len(done) == 64
+                await trio.sleep(10)
+                assert 64 < len(done) <= 64 + 44
+                assert Slow.most_reading == 4
+                scope.cancel()
+
+
+async def test_tiny_ops_cost_no_more_memory_than_large_ones(autojump_clock: MockClock) -> None:
+    """The tail that 20 syncs of a thousand empty ops leave is as large as any."""
+    async with open_hall(store=MemoryStore()) as hall:
+        for _ in range(20):
+            await hall.submit(ROOM, [{}] * 1000)
+        log = hall._lives[ROOM].gathering.log
+        assert log.seq - log.tail_start + 1 <= 256 * 1024 // OP_OVERHEAD

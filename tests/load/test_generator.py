@@ -1,0 +1,36 @@
+"""A generator process: one that begins late, on a busy machine, goes on all the same."""
+
+import subprocess
+import sys
+from time import monotonic
+
+import msgspec
+from attrs import evolve
+
+from squire_gatherings._load.generator import Orders
+from tests.load.running import SMALL
+
+
+def test_who_is_late_reports_at_once() -> None:
+    # Nothing to do, and one second behind.
+    plan = evolve(SMALL, gatherings=1, processes=2, host="127.0.0.1")
+    orders = Orders(plan=plan, process=1, start=monotonic() - 1)
+    with subprocess.Popen(
+        [sys.executable, "-m", "squire_gatherings._load.generator"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    ) as process:
+        try:
+            assert process.stdin is not None
+            assert process.stdout is not None
+            process.stdout.readline()
+            process.stdin.write(msgspec.json.encode(orders) + b"\n")
+            process.stdin.flush()
+            reports = [msgspec.json.decode(process.stdout.readline() or b"{}") for _ in range(3)]
+            assert all("phase" in report for report in reports)
+            process.stdin.write(b"quit\n")
+            process.stdin.close()
+            assert process.wait(timeout=20) == 0
+        finally:
+            process.kill()

@@ -1,0 +1,181 @@
+"""Limits belong to the user or the address, not to the connection."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import pytest
+import trio
+from trio.testing import MockClock, memory_stream_pair
+from wsproto.frame_protocol import Opcode
+
+from squire_gatherings import Hall, Server, ServerSettings, open_hall, serve_stream
+from squire_gatherings._server.inbound import Complaint
+from squire_gatherings._server.limits import address_of
+from squire_gatherings._values.identity import Identity
+from squire_gatherings._values.messages import Leave
+from tests.server.test_hostile import request
+from tests.server.test_timing import Client, a_client
+from tests.server.test_turns import an_inbound, frame
+
+LIMITED = ServerSettings(rate_limit=0.5, rate_burst=3)
+
+
+@asynccontextmanager
+async def from_peer(
+    hall: Hall, server: Server | None, peer: str | None, settings: ServerSettings = LIMITED
+) -> AsyncIterator[Client]:
+    ours, theirs = memory_stream_pair()
+    async with trio.open_nursery() as nursery:
+
+        async def serve() -> None:
+            await serve_stream(hall, ours, settings, server=server, peer=peer)
+
+        nursery.start_soon(serve)
+        await theirs.send_all(request())
+        answer = b""
+        while not answer.endswith(b"\r\n\r\n"):
+            answer += await theirs.receive_some(1)
+        yield Client(theirs)
+        nursery.cancel_scope.cancel()
+
+
+async def exhaust(client: Client) -> None:
+    """Join, and go on until the connection is closed."""
+    await client.say(type="join", token="alice")
+    await client.hear()
+    for number in range(6):
+        await client.say(type="fetch", id=str(number))
+        assert (await client.hear())["id"] == str(number)
+    assert await client.next() == (Opcode.CLOSE, (4029, "too many messages"))
+
+
+async def refused(client: Client) -> bool:
+    await client.say(type="join", token="alice")
+    answer = await client.hear()
+    if answer["type"] == "joined":
+        return False
+    assert answer["code"] == "rate_limited"
+    assert (await client.next())[1][0] == 4029
+    return True
+
+
+@pytest.mark.parametrize("shared", [True, False])
+async def test_who_was_sent_away_is_as_limited_when_it_comes_back(
+    shared: bool, autojump_clock: MockClock
+) -> None:
+    """Also without a server of one's own."""
+    server = Server((), ()) if shared else None
+    async with open_hall() as hall:
+        async with from_peer(hall, server, "192.0.2.1") as client:
+            await exhaust(client)
+        for _ in range(3):
+            async with from_peer(hall, server, "192.0.2.1") as client:
+                assert await refused(client)
+        async with from_peer(hall, server, "192.0.2.2") as client:
+            assert not await refused(client)
+        await trio.sleep(2)
+        async with from_peer(hall, server, "192.0.2.1") as client:
+            assert not await refused(client)
+
+
+async def by_token(token: str | None, gathering_id: str) -> Identity:
+    return Identity(token)
+
+
+async def test_a_user_is_limited_wherever_it_comes_from(autojump_clock: MockClock) -> None:
+    server = Server((), ())
+    async with open_hall(authenticate=by_token) as hall:
+        async with from_peer(hall, server, "192.0.2.1") as client:
+            await exhaust(client)
+            async with from_peer(hall, server, "192.0.2.2") as other:
+                # Who it is turns out with the join.
+                await other.say(type="join", token="alice")
+                await other.hear()
+                await other.say(type="fetch", id="7")
+                assert await other.hear() == {
+                    "type": "error",
+                    "id": "7",
+                    "code": "rate_limited",
+                    "message": "too many messages",
+                }
+        # Its address isn't charged for a user's messages, nor for its join.
+        for name in ("bob", "carol", "dave", "erin", "frank"):
+            async with from_peer(hall, server, "192.0.2.1") as client:
+                await client.say(type="join", token=name)
+                assert (await client.hear())["user"] == name
+
+
+async def test_whose_address_is_not_known_is_limited_alone(autojump_clock: MockClock) -> None:
+    server = Server((), ())
+    async with open_hall() as hall:
+        async with from_peer(hall, server, None) as client:
+            await exhaust(client)
+        async with from_peer(hall, server, None) as client:
+            assert not await refused(client)
+
+
+def test_addresses() -> None:
+    assert address_of(None) is None
+    assert address_of("192.0.2.1") == "192.0.2.1"
+    assert address_of("::ffff:192.0.2.1") == "192.0.2.1"
+    assert (
+        address_of("2001:db8:1:2:3::4") == address_of("2001:db8:1:2:ffff::") == "2001:db8:1:2::/64"
+    )
+    assert address_of("2001:db8:1:3::4") != address_of("2001:db8:1:2::4")
+    assert address_of("fe80::1%eth0") == address_of("fe80::2%eth0")
+    assert address_of("not:an:address") == "not:an:address"
+
+
+async def test_streams_count_together(autojump_clock: MockClock) -> None:
+    settings = ServerSettings(max_connections=1)
+    async with open_hall() as hall, open_hall() as other_hall:
+        async with from_peer(hall, None, None, settings):
+            ours, theirs = memory_stream_pair()
+            await theirs.send_all(request())
+            await theirs.send_eof()
+            await serve_stream(hall, ours, settings)
+            assert b"HTTP/1.1 503" in await theirs.receive_some()
+            async with from_peer(other_hall, None, None, settings):
+                pass
+        async with from_peer(hall, None, None, settings):
+            pass
+
+
+def the_complaint(data: bytes, settings: ServerSettings) -> Complaint:
+    inbound = an_inbound(settings)
+    inbound.feed(data)
+    arrival = inbound.next()
+    assert isinstance(arrival, Complaint)
+    return arrival
+
+
+@pytest.mark.parametrize("size", [50, 200, 70_000])
+@pytest.mark.parametrize("before", [b"", frame(b"x", Opcode.PING)])
+def test_too_big_a_message_is_named(size: int, before: bytes) -> None:
+    text = '{"type":"sync","id":"7","base":0,"ops":[{"a":"' + "x" * size
+    settings = ServerSettings(max_message_size=80)
+    for data in (frame(text), frame(text[:60], fin=False) + frame(text[60:], Opcode.CONTINUATION)):
+        complaint = the_complaint(before + data, settings)
+        assert (complaint.code, complaint.request_id) == ("too_big", "7")
+    assert the_complaint(frame("x" * 100), settings).request_id is None
+
+
+async def test_too_many_ops_are_named_and_the_connection_lives() -> None:
+    async with open_hall(max_ops=3) as hall, a_client(hall) as (client, _, _):
+        await client.say(type="join")
+        await client.hear()
+        await client.say(type="sync", id="7", base=0, ops=[{}] * 4)
+        error = await client.hear()
+        assert (error["code"], error["id"]) == ("too_big", "7")
+        await client.say(type="sync", id="8", base=0, ops=[{}] * 3)
+        assert (await client.hear())["seqs"] == [1, 2, 3]
+
+
+async def test_a_dropped_message_is_named() -> None:
+    inbound = an_inbound(ServerSettings(rate_limit=0.001, rate_burst=1))
+    inbound.feed(frame('{"type":"leave"}'))
+    assert isinstance(inbound.next(), Leave)
+    inbound.feed(frame('{"ops":[{"id":"no"}],"id":"7"}'))
+    arrival = inbound.next()
+    assert isinstance(arrival, Complaint)
+    assert (arrival.code, arrival.request_id, arrival.close_code) == ("rate_limited", "7", None)

@@ -1,0 +1,294 @@
+"""How long the edge waits for a client, with a virtual clock and streams in memory."""
+
+import json
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+import trio
+from attrs import define, field
+from trio.testing import MockClock, lockstep_stream_pair, memory_stream_pair, wait_all_tasks_blocked
+from wsproto.frame_protocol import FrameProtocol, Opcode
+
+from squire_gatherings import Hall, ServerSettings, open_hall, serve_stream
+from squire_gatherings._hall.store import Append, Outcome
+from squire_gatherings._server.server import Server, keep_alive
+from squire_gatherings._stores.memory import MemoryStore
+from squire_gatherings._values.errors import StoreUnavailable, Unauthorized
+from squire_gatherings._values.identity import Identity
+from tests.server.test_hostile import request
+
+Stream = trio.StapledStream[Any, Any]
+
+
+@define
+class Client:
+    """A client that does nothing by itself, on a stream in memory."""
+
+    stream: Stream
+    _framer: FrameProtocol = field(factory=lambda: FrameProtocol(client=True, extensions=[]))
+
+    async def say(self, **message: Any) -> None:
+        await self.stream.send_all(bytes(self._framer.send_data(json.dumps(message))))
+
+    async def answer(self, frame: bytes) -> None:
+        await self.stream.send_all(frame)
+
+    async def next(self) -> tuple[Opcode, Any]:
+        while True:
+            for frame in self._framer.received_frames():
+                return frame.opcode, frame.payload
+            self._framer.receive_bytes(bytes(await self.stream.receive_some()))
+
+    async def hear(self) -> dict[str, Any]:
+        opcode, payload = await self.next()
+        assert opcode is Opcode.TEXT
+        message: dict[str, Any] = json.loads(payload)
+        return message
+
+    async def next_message(self) -> dict[str, Any]:
+        """Hear what comes after pings."""
+        while True:
+            opcode, payload = await self.next()
+            if opcode is not Opcode.PING:
+                assert opcode is Opcode.TEXT
+                message: dict[str, Any] = json.loads(payload)
+                return message
+
+    async def pong(self, payload: bytes) -> None:
+        await self.answer(bytes(self._framer.pong(payload)))
+
+    async def close(self, code: int) -> None:
+        await self.answer(bytes(self._framer.close(code)))
+
+
+@asynccontextmanager
+async def a_client(
+    hall: Hall,
+    settings: ServerSettings | None = None,
+    rest: bytes = b"",
+    pair: tuple[Stream, Stream] | None = None,
+) -> AsyncIterator[tuple[Client, Server, trio.Event]]:
+    """Give a client after its handshake, its server, and what is set once it's served."""
+    server = Server((), ())
+    served = trio.Event()
+    ours, theirs = pair or memory_stream_pair()
+
+    async def run() -> None:
+        await serve_stream(hall, ours, settings, server=server)
+        served.set()
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(run)
+        await theirs.send_all(request() + rest)
+        answer = b""
+        while not answer.endswith(b"\r\n\r\n"):
+            answer += await theirs.receive_some(1)
+        yield Client(theirs), server, served
+        nursery.cancel_scope.cancel()
+
+
+async def test_no_join(autojump_clock: MockClock) -> None:
+    async with open_hall() as hall, a_client(hall) as (client, _, served):
+        start = trio.current_time()
+        assert (await client.hear())["code"] == "join_first"
+        assert trio.current_time() == start + 10
+        assert await client.next() == (Opcode.CLOSE, (1002, "no join came in time"))
+        # It doesn't answer: the stream is closed after `close_timeout`.
+        await served.wait()
+        assert trio.current_time() == start + 15
+        assert hall.gatherings() == ()
+
+
+async def test_an_answered_close_ends_at_once(autojump_clock: MockClock) -> None:
+    async with open_hall() as hall, a_client(hall) as (client, _, served):
+        await client.say(type="leave")
+        await client.hear()
+        assert (await client.next())[0] is Opcode.CLOSE
+        start = trio.current_time()
+        await client.close(1000)
+        await served.wait()
+        assert trio.current_time() == start
+
+
+async def test_a_client_that_closes_is_answered(autojump_clock: MockClock) -> None:
+    async with open_hall() as hall, a_client(hall) as (client, _, served):
+        await client.say(type="join")
+        await client.hear()
+        await client.close(4321)
+        await served.wait()
+        assert await client.next() == (Opcode.CLOSE, (4321, ""))
+        assert hall.snapshot().onlookers == 0
+
+
+class Stuck(MemoryStore):
+    """A store whose appends wait until it is told."""
+
+    go: trio.Event
+
+    def append_nowait(self, append: Append, ended: Callable[[Outcome], None]) -> bool:
+        if not self.go.is_set():
+            raise trio.WouldBlock
+        return super().append_nowait(append, ended)
+
+    async def append(self, append: Append) -> None:
+        await self.go.wait()
+        await super().append(append)
+
+
+async def test_whom_the_gathering_holds_up_is_not_dropped(autojump_clock: MockClock) -> None:
+    """While its messages wait, the pongs of a client aren't read: it isn't dead for that."""
+    store = Stuck()
+    store.go = trio.Event()
+    async with (
+        open_hall(store=store, inbox_limit=1) as hall,
+        a_client(hall) as (client, server, served),
+        trio.open_nursery() as nursery,
+    ):
+        nursery.start_soon(keep_alive, server, 20.0)
+        await client.say(type="join")
+        await client.hear()
+        for number in range(1, 6):
+            await client.say(type="sync", id=str(number), base=0, ops=[{}])
+        await trio.sleep(200)
+        assert not served.is_set()
+        # It's pinged, so that nothing on the way takes the connection for dead.
+        for _ in range(200 // 25):
+            assert (await client.next())[0] is Opcode.PING
+        store.go.set()
+        for number in range(1, 6):
+            answer = await client.next_message()
+            assert answer == {"type": "synced", "id": str(number), "seqs": [number]}
+        # Now it's heard again: it must answer pings.
+        start = trio.current_time()
+        assert (await client.next())[0] is Opcode.PING
+        await client.pong(b"")
+        assert (await client.next())[0] is Opcode.PING
+        await served.wait()
+        assert 60 < trio.current_time() - start <= 100
+        nursery.cancel_scope.cancel()
+
+
+async def no_entry(token: str | None, gathering_id: str) -> Identity:
+    raise Unauthorized("no entry")
+
+
+async def a_bug(token: str | None, gathering_id: str) -> Identity:
+    raise ZeroDivisionError
+
+
+async def store_is_gone(token: str | None, gathering_id: str) -> Identity:
+    raise StoreUnavailable("the disk is full")
+
+
+@pytest.mark.parametrize(
+    ("authenticate", "error", "close_code"),
+    [(no_entry, "unauthorized", 4003), (store_is_gone, "store_unavailable", 1013)],
+)
+async def test_joins_that_fail(
+    authenticate: Any, error: str, close_code: int, autojump_clock: MockClock
+) -> None:
+    async with open_hall(authenticate=authenticate) as hall, a_client(hall) as (client, _, _):
+        await client.say(type="join")
+        assert (await client.hear())["code"] == error
+        opcode, payload = await client.next()
+        assert (opcode, payload[0]) == (Opcode.CLOSE, close_code)
+
+
+async def test_a_join_in_a_hall_that_is_closed() -> None:
+    async with open_hall() as hall:
+        await hall.close()
+        async with a_client(hall) as (client, _, _):
+            await client.say(type="join")
+            assert (await client.hear())["code"] == "hall_closed"
+            assert (await client.next())[1][0] == 1001
+
+
+async def test_an_unexpected_error_ends_one_connection() -> None:
+    async with open_hall(authenticate=a_bug) as hall:
+        ours, theirs = memory_stream_pair()
+        await theirs.send_all(
+            request() + bytes(Client(theirs)._framer.send_data('{"type":"join"}'))
+        )
+        with pytest.RaisesGroup(ZeroDivisionError):
+            await serve_stream(hall, ours)
+
+
+async def test_what_comes_with_the_request_is_not_lost() -> None:
+    framer = FrameProtocol(client=True, extensions=[])
+    texts = ('{"type":"join"}', '{"type":"fetch","id":"1"}', '{"type":"fet')
+    rest = b"".join(bytes(framer.send_data(text, fin=text.endswith("}"))) for text in texts)
+    async with open_hall() as hall, a_client(hall, rest=rest[:-3]) as (client, _, _):
+        assert (await client.hear())["type"] == "joined"
+        assert (await client.hear())["type"] == "fetched"
+        await client.answer(rest[-3:])
+        await client.answer(bytes(framer.send_data('ch","id":"2"}')))
+        assert (await client.hear())["id"] == "2"
+
+
+async def test_the_size_limit_is_in_bytes() -> None:
+    settings = ServerSettings(max_message_size=40)
+    async with open_hall() as hall, a_client(hall, settings) as (client, _, _):
+        framer = FrameProtocol(client=True, extensions=[])
+        # Empty fragments cost nothing, however many; 23 characters are 40 bytes and more.
+        for _ in range(1000):
+            await client.answer(bytes(framer.send_data("", fin=False)))
+        await client.answer(bytes(framer.send_data('{"type":"join"}', fin=True)))
+        assert (await client.hear())["type"] == "joined"
+        await client.answer(bytes(framer.send_data("ü" * 20)))
+        assert (await client.hear())["code"] == "bad_message"
+        await client.answer(bytes(framer.send_data("ü" * 20 + "x")))
+        assert (await client.hear())["code"] == "too_big"
+        assert (await client.next())[1][0] == 1009
+
+
+@pytest.mark.parametrize("reads_again", [True, False])
+async def test_too_slow_a_reader(reads_again: bool, autojump_clock: MockClock) -> None:
+    """Through a stream that can't be written to without waiting, as TLS is."""
+    settings = ServerSettings(max_backlog=10_000)
+    pair = lockstep_stream_pair()
+    async with open_hall() as hall, a_client(hall, settings, pair=pair) as (client, _, served):
+        await client.say(type="join")
+        await client.hear()
+        start = trio.current_time()
+        for _ in range(10):
+            await hall.submit("room", [{"pad": "x" * 4000}])
+            await wait_all_tasks_blocked()
+        assert trio.current_time() == start
+        if reads_again:
+            # One was under way; the others were dropped for the close frame.
+            assert (await client.hear())["seq"] == 1
+            assert await client.next() == (Opcode.CLOSE, (4008, "too slow a reader"))
+            await client.close(4008)
+        await served.wait()
+        assert trio.current_time() == start + (0 if reads_again else 5)
+        assert hall.snapshot().onlookers == 0
+
+
+async def test_whom_nobody_waits_for_any_more(autojump_clock: MockClock) -> None:
+    """Who reads nothing is cut off after `close_timeout`, and then delays no dispersal."""
+    pair = lockstep_stream_pair()
+    async with (
+        open_hall(close_grace=60.0) as hall,
+        a_client(hall, pair=pair) as (client, _, served),
+    ):
+        await client.say(type="join")
+        await client.hear()
+        start = trio.current_time()
+        await hall.disperse("room")
+        assert trio.current_time() == start + 5
+        await served.wait()
+
+
+async def test_what_comes_after_too_big_a_message_is_not_processed() -> None:
+    async with open_hall() as hall, a_client(hall) as (client, _, served):
+        await client.say(type="join")
+        await client.hear()
+        await client.say(type="sync", id="x" * 300_000, base=0, ops=[{}])
+        await client.say(type="sync", id="1", base=0, ops=[{}])
+        await client.close(1000)
+        assert (await client.hear())["code"] == "too_big"
+        assert (await client.next())[1][0] == 1009
+        await served.wait()
+        assert (await hall.fetch("room")).seq == 0

@@ -1,0 +1,210 @@
+"""Turns: one client's frames, however small, are taken in a few at a time, and floods wait."""
+
+import json
+import struct
+from collections.abc import Sequence
+from itertools import pairwise
+
+import pytest
+import trio
+from hypothesis import given
+from hypothesis import strategies as st
+from trio.testing import MockClock, memory_stream_pair
+from wsproto.frame_protocol import Opcode
+
+from squire_gatherings import ServerSettings, open_hall, serve_stream
+from squire_gatherings._server.inbound import PORTION, TURN, Complaint, Inbound
+from squire_gatherings._server.limits import NOISE_BURST, NOISE_RATE, Limits
+from squire_gatherings._server.portions import Cutter, beginning_of_larger, is_one_frame
+from squire_gatherings._server.server import Server
+from squire_gatherings._values.messages import Ack, Sync
+from squire_gatherings._wire.codecs import JSON, Incoming
+from tests.server.test_hostile import request
+from tests.server.test_timing import Client, a_client
+
+
+def frame(payload: bytes | str, opcode: int = Opcode.TEXT, *, fin: bool = True) -> bytes:
+    data = payload.encode() if isinstance(payload, str) else payload
+    head = bytes([(0x80 if fin else 0) | opcode])
+    if len(data) < 126:
+        head += bytes([0x80 | len(data)])
+    elif len(data) < 65536:
+        head += b"\xfe" + struct.pack("!H", len(data))
+    else:
+        head += b"\xff" + struct.pack("!Q", len(data))
+    mask = b"\x37\xfa\x21\x3d"
+    return head + mask + bytes(byte ^ mask[n % 4] for n, byte in enumerate(data))
+
+
+def an_inbound(settings: ServerSettings | None = None, max_ops: int = 1000) -> Inbound:
+    settings = settings or ServerSettings()
+    return Inbound(JSON, settings, Limits().enter(settings, None, 0.0), max_ops)
+
+
+PING, PONG = frame(b"", Opcode.PING), frame(b"", Opcode.PONG)
+sizes = st.integers(0, 200) | st.sampled_from([125, 126, 65_535, 65_536])
+
+
+@given(st.lists(sizes, max_size=40), st.lists(st.integers(0, 400), max_size=60), st.integers(1, 9))
+def test_portions_end_with_frames(plan: list[int], cuts: list[int], most: int) -> None:
+    frames = [frame(bytes(size), Opcode.BINARY) for size in plan]
+    data = b"".join(frames)
+    ends = [0]
+    for one in frames:
+        ends.append(ends[-1] + len(one))
+    places = sorted({0, len(data), *(cut for cut in cuts if cut < len(data))})
+    cutter = Cutter()
+    for start, end in pairwise(places):
+        chunk, at = data[start:end], 0
+        while at < len(chunk):
+            assert cutter.between == (start + at in ends)
+            if cutter.between:
+                assert is_one_frame(chunk) == (chunk in frames and len(chunk) < 65_544) or at
+            to = cutter.cut(chunk, at, most)
+            within = [one for one in ends if start + at < one < start + to]
+            assert len(within) < most
+            assert to == len(chunk) or start + to in ends
+            if cutter.skipped < to - at:
+                assert start + at + cutter.skipped in ends
+            at = to
+    assert cutter.between
+
+
+@given(st.integers(0, 3), st.integers(100, 70_000), st.integers(1, 200))
+def test_the_beginning_of_too_large_a_frame(before: int, size: int, most: int) -> None:
+    payload = bytes(n % 251 for n in range(size))
+    data = frame(b"x" * 50) * before + frame(payload)
+    assert beginning_of_larger(data, 99, most) == payload[:most]
+    assert beginning_of_larger(data, size, most) == b""
+
+
+def taken(inbound: Inbound) -> list[Incoming | Complaint]:
+    found: list[Incoming | Complaint] = []
+    while (arrival := inbound.next()) is not None:
+        assert not isinstance(arrival, type(None))
+        found.append(arrival)  # type: ignore[arg-type]
+    return found
+
+
+@pytest.mark.parametrize(
+    "tiny", [PING, PONG, frame("", Opcode.CONTINUATION, fin=False), frame("{}"), frame(b"x", 2)]
+)
+def test_a_turn_is_so_many_frames(tiny: bytes) -> None:
+    """64 KiB are ten thousand of them."""
+    inbound = an_inbound()
+    if tiny[0] & 0x0F == Opcode.CONTINUATION:
+        inbound.feed(frame("", fin=False))
+        assert inbound.next() is None
+    count = 65_536 // len(tiny)
+    inbound.feed(tiny * count)
+    turns = seen = 0
+    while True:
+        seen += len(taken(inbound))
+        turns += 1
+        assert inbound.noise <= 2 * (TURN + PORTION)
+        inbound.noise = 0
+        if inbound.room >= 0:
+            break
+        inbound.room = TURN
+    assert turns >= count // (TURN + PORTION)
+    assert seen in (0, count)
+
+
+def test_ops_count_in_a_turn() -> None:
+    inbound = an_inbound()
+    ops = ",".join(["{}"] * 1000)
+    sync = frame(f'{{"type":"sync","id":"1","base":0,"ops":[{ops}]}}')
+    inbound.feed(sync * 5)
+    assert len(taken(inbound)) == 1
+    assert inbound.spent > TURN
+    rest = []
+    while inbound.room < 0:
+        inbound.room = TURN
+        rest += taken(inbound)
+    assert [type(one) for one in rest] == [Sync] * 4
+
+
+@given(st.lists(st.integers(1, 700), max_size=50))
+def test_nothing_is_lost_or_reordered_between_turns(cuts: Sequence[int]) -> None:
+    parts = [frame(json.dumps({"type": "ack", "seq": n, "x": "y" * (n % 300)})) for n in range(150)]
+    data = b"".join(part + PING * (n % 3) for n, part in enumerate(parts))
+    inbound = an_inbound()
+    found: list[Incoming | Complaint] = []
+    while data:
+        size = cuts[len(found) % len(cuts)] if cuts else 4000
+        piece, data = data[:size], data[size:]
+        inbound.feed(piece)
+        found += taken(inbound)
+        while inbound.room < 0:
+            inbound.room = TURN
+            found += taken(inbound)
+    assert found == [Ack(n) for n in range(150)]
+
+
+def test_of_several_pings_the_last_is_answered() -> None:
+    inbound = an_inbound()
+    inbound.feed(b"".join(frame(b"%d" % n, Opcode.PING) for n in range(20)) + frame(b"", 8))
+    while inbound.next() is not None:
+        pass
+    assert inbound.replies() == b"\x8a\x0219" + b"\x88\x00"
+    assert inbound.replies() == b""
+
+
+async def hear_of(stream: trio.abc.ReceiveStream, what: bytes) -> None:
+    got = b""
+    while what not in got:
+        got += await stream.receive_some()
+
+
+async def test_who_floods_waits_and_nobody_else(autojump_clock: MockClock) -> None:
+    seconds = 10
+    async with open_hall() as hall, a_client(hall) as (client, server, _):
+        await client.say(type="join")
+        await client.hear()
+        ours, theirs = memory_stream_pair()
+        async with trio.open_nursery() as nursery:
+
+            async def serve() -> None:
+                await serve_stream(hall, ours, server=server)
+
+            nursery.start_soon(serve)
+            await theirs.send_all(request() + frame('{"type":"join"}'))
+            await hear_of(theirs, b"joined")
+            start = trio.current_time()
+            count = NOISE_BURST + seconds * NOISE_RATE
+            await theirs.send_all(PONG * count + frame('{"type":"fetch","id":"late"}'))
+            await client.say(type="fetch", id="1")
+            assert (await client.hear())["id"] == "1"
+            assert trio.current_time() == start
+            await hear_of(theirs, b'"late"')
+            assert start + seconds - 1 <= trio.current_time() <= start + seconds + 1
+            nursery.cancel_scope.cancel()
+
+
+async def test_an_address_has_a_budget_of_its_own(autojump_clock: MockClock) -> None:
+    """More connections are no way around it; who is there and doesn't flood is served."""
+    async with open_hall() as hall, trio.open_nursery() as nursery:
+        server = Server((), ())
+        clients = []
+        for _ in range(5):
+            ours, theirs = memory_stream_pair()
+
+            async def serve(stream: trio.abc.Stream = ours) -> None:
+                await serve_stream(hall, stream, server=server, peer="192.0.2.7")
+
+            nursery.start_soon(serve)
+            await theirs.send_all(request() + frame('{"type":"join"}'))
+            clients.append(Client(theirs))
+        for client in clients:
+            await hear_of(client.stream, b"joined")
+        start = trio.current_time()
+        for client in clients[:4]:
+            await client.answer(PONG * NOISE_BURST + frame('{"type":"fetch","id":"late"}'))
+        await clients[4].answer(frame('{"type":"fetch","id":"now"}'))
+        await hear_of(clients[4].stream, b'"now"')
+        assert trio.current_time() == start
+        for client in clients[:4]:
+            await hear_of(client.stream, b'"late"')
+        # 4 bursts, of which the address had two; then its own rate, of two connections.
+        assert start + 3 <= trio.current_time() <= start + 5
+        nursery.cancel_scope.cancel()

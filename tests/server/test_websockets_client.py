@@ -1,0 +1,80 @@
+"""The `websockets` library as the client: another author's reading of RFC 6455."""
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+import msgpack  # type: ignore[import-untyped]
+import pytest
+import trio
+from websockets.exceptions import ConnectionClosed, InvalidStatus
+from websockets.sync.client import ClientConnection, connect
+from websockets.typing import Subprotocol
+
+from squire_gatherings import ServerSettings
+from tests.server.test_server import a_server
+
+Packer = Callable[[Any], str | bytes]
+CODECS: dict[str | None, tuple[Packer, Callable[[Any], Any]]] = {
+    None: (json.dumps, json.loads),
+    "squire.v1+json": (json.dumps, json.loads),
+    "squire.v1+msgpack": (msgpack.packb, msgpack.unpackb),
+}
+
+
+def dial(url: str, subprotocol: str | None = None) -> ClientConnection:
+    """Connect, with the library's own offers (permessage-deflate among them)."""
+    offered = None if subprotocol is None else [Subprotocol(subprotocol)]
+    return connect(f"{url}/gatherings/room?from=here", subprotocols=offered, proxy=None)
+
+
+@pytest.mark.parametrize("subprotocol", CODECS)
+async def test_a_conversation(subprotocol: str | None) -> None:
+    pack, unpack = CODECS[subprotocol]
+    async with a_server() as (_, server, url):
+
+        def talk() -> None:
+            with dial(url, subprotocol) as alice, dial(url) as bob:
+                assert alice.subprotocol == subprotocol
+                alice.send(pack({"type": "join"}))
+                bob.send(json.dumps({"type": "join"}))
+                assert unpack(alice.recv())["type"] == json.loads(bob.recv())["type"] == "joined"
+                op = {"zürich": [1, 2.5, None, True, {"x": "y" * 70_000}]}
+                sync = pack({"type": "sync", "id": "1", "base": 0, "ops": [op]})
+                alice.send([sync[:40], sync[40:1000], sync[:0], sync[1000:]])
+                assert unpack(alice.recv()) == {"type": "synced", "id": "1", "seqs": [1]}
+                assert json.loads(bob.recv())["op"] == op
+                alice.ping().wait(10)
+                alice.send("x" if isinstance(sync, bytes) else b"x")
+                assert unpack(alice.recv())["code"] == "bad_message"
+                bob.send(json.dumps({"type": "leave"}))
+                with pytest.raises(ConnectionClosed) as closed:
+                    bob.recv()
+                assert closed.value.rcvd is not None
+                assert closed.value.rcvd.code == 1000
+                alice.close(code=4321, reason="mine")
+                assert alice.close_code == 4321
+
+        await trio.to_thread.run_sync(talk)
+        await server.wait_empty()
+
+
+async def test_more_clients_than_the_server_takes() -> None:
+    async with a_server(ServerSettings(max_connections=2)) as (_, server, url):
+
+        def fill() -> None:
+            with dial(url), dial(url):
+                with pytest.raises(InvalidStatus) as refused:
+                    dial(url)
+                response = refused.value.response
+                assert response.status_code == 503
+                assert response.headers["Retry-After"] == "5"
+
+        def again() -> None:
+            with dial(url) as client:
+                client.send('{"type":"join"}')
+                assert json.loads(client.recv())["type"] == "joined"
+
+        await trio.to_thread.run_sync(fill)
+        await server.wait_empty()
+        await trio.to_thread.run_sync(again)
