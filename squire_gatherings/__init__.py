@@ -1,8 +1,9 @@
 """Live rooms that end on time: gatherings on Trio, reached over WebSockets."""
 
+from squire_gatherings._hall.authentication import Authenticate
 from squire_gatherings._hall.clock import BootTimeClock
 from squire_gatherings._hall.connection import Connection
-from squire_gatherings._hall.hall import Authenticate, Hall
+from squire_gatherings._hall.hall import Hall
 from squire_gatherings._hall.membership import Membership
 from squire_gatherings._hall.store import Outcome, Store
 from squire_gatherings._open_hall import open_hall
@@ -11,6 +12,7 @@ from squire_gatherings._server import Server, ServerSettings, serve, serve_strea
 from squire_gatherings._stores import open_store
 from squire_gatherings._values.endings import CloseCode, DispersalReason
 from squire_gatherings._values.errors import (
+    AuthenticationUnavailable,
     BadBase,
     BadGatheringId,
     BadRequest,
@@ -33,6 +35,7 @@ from squire_gatherings._values.errors import (
     TooBig,
     Unauthorized,
 )
+from squire_gatherings._values.handshake import HandshakeRequest
 from squire_gatherings._values.identity import ANONYMOUS, Identity, Role
 from squire_gatherings._values.log import Append, LoggedOp, Restored, Snapshot, SyncRecord
 from squire_gatherings._values.messages import (
@@ -63,6 +66,7 @@ __all__ = [
     "Ack",
     "Append",
     "Authenticate",
+    "AuthenticationUnavailable",
     "BadBase",
     "BadGatheringId",
     "BadRequest",
@@ -92,6 +96,7 @@ __all__ = [
     "HallNumbers",
     "HallOptions",
     "HallSettings",
+    "HandshakeRequest",
     "Identity",
     "Join",
     "Joined",

@@ -4,13 +4,14 @@ import logging
 import secrets
 import weakref
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
 from typing import Any, Unpack
 
 import trio
 from attrs import define, evolve, field
 
+from squire_gatherings._hall.authentication import Authenticate, Authenticator, admit_everybody
 from squire_gatherings._hall.connection import Connection
 from squire_gatherings._hall.dispersal import say_goodbye
 from squire_gatherings._hall.gathering import Gathering
@@ -32,6 +33,7 @@ from squire_gatherings._values.errors import (
     LogReplaced,
     TooBig,
 )
+from squire_gatherings._values.handshake import HandshakeRequest
 from squire_gatherings._values.identity import ANONYMOUS, Identity
 from squire_gatherings._values.ids import (
     check_gathering_id,
@@ -55,14 +57,6 @@ from squire_gatherings._values.settings import HallOptions, HallSettings
 
 _log = logging.getLogger(__name__)
 
-Authenticate = Callable[[str | None, str], Awaitable[Identity]]
-"""Called with the token (or None) and the gathering id; raises `Unauthorized`."""
-
-
-async def admit_everybody(token: str | None, gathering_id: str) -> Identity:
-    """The default authentication: everybody is an anonymous member."""
-    return ANONYMOUS
-
 
 @define(eq=False)
 class Hall:
@@ -79,7 +73,7 @@ class Hall:
     settings: HallSettings
     store: Store
     _behaviour: Callable[[], Behaviour]
-    _authenticate: Authenticate
+    _authenticator: Authenticator
     _nursery: trio.Nursery
     _lives: dict[str, Life] = field(factory=dict)
     _closed: bool = False
@@ -102,6 +96,7 @@ class Hall:
         client: str | None = None,
         resume: str | None = None,
         token: str | None = None,
+        request: HandshakeRequest | None = None,
         identity: Identity | None = None,
         tail: bool = False,
     ) -> Membership:
@@ -109,16 +104,18 @@ class Hall:
 
         `since` is the last seq that the client has, and `epoch` that op's epoch; `client` is its
         own random id, which is made and told in `joined` if it has none. With an `identity` the
-        caller vouches for who it is; otherwise `token` is authenticated. `resume` is the
+        caller vouches for who it is; otherwise the hall's `authenticate` is asked, with `token` and
+        the `request` by which the client came, if it came by one. `resume` is the
         incarnation to which a client returns by itself, with nothing new: that is no activity,
         and doesn't wake a gathering that has ended meanwhile. With `tail` and without `since`,
         the client is given what comes after the join and nothing before.
 
         A join that meets a gathering while it disperses waits for the next incarnation. Of
         several connections of the same `client` the one that asked last is in it. Raises
-        `Unauthorized`, `Replaced` when another one asked later, `BadBase` when `since` lies
-        beyond the log and `LogReplaced` when the log isn't that of `epoch`; `GatheringDispersed`,
-        after the notice was sent and the connection closed, when `resume` has ended.
+        `Unauthorized`, `AuthenticationUnavailable`, `Replaced` when another one asked later,
+        `BadBase` when `since` lies beyond the log and `LogReplaced` when the log isn't that of
+        `epoch`; `GatheringDispersed`, after the notice was sent and the connection closed, when
+        `resume` has ended.
         When cancelled, the connection isn't in the gathering.
         """
         check_gathering_id(gathering_id)
@@ -131,8 +128,8 @@ class Hall:
         self._asked += 1
         asked = self._asked
         if identity is None:
-            identity = await self._authenticate(token, gathering_id)
-        if not isinstance(identity, Identity):
+            identity = await self._authenticator.identify(token, gathering_id, request)
+        elif not isinstance(identity, Identity):
             raise TypeError(f"who joins is an Identity, not {identity!r:.80}")
         made = new_client_id() if client is None else None
         client = made or client
@@ -154,15 +151,15 @@ class Hall:
                 number = gathering.next_number()
                 onlooker = Onlooker(number, connection, identity, client, scope, window)
                 onlooker.asked = asked
-                request = JoinRequest(
+                asking = JoinRequest(
                     onlooker, since, page, epoch, made, resume is None, not wants_past
                 )
                 try:
-                    joined = await gathering.ask(Caller(identity, scope), request)
+                    joined = await gathering.ask(Caller(identity, scope), asking)
                 except GatheringDispersed:
                     continue
                 except trio.Cancelled:
-                    request.abandoned = True
+                    asking.abandoned = True
                     if onlooker.attached:
                         gathering.gone(onlooker)
                     raise
@@ -475,9 +472,10 @@ async def open_hall(
     `BadSetting`.
     """
     settings = evolve(settings or HallSettings(), **changes)
+    authenticator = Authenticator.of(authenticate, settings.authenticate_timeout)
     async with open_hidden_nursery() as nursery:
         gatherings: trio.Nursery = await nursery.start(_hold_nursery)
-        hall = Hall(settings, store, behaviour, authenticate, gatherings)
+        hall = Hall(settings, store, behaviour, authenticator, gatherings)
         nursery.start_soon(_close_when_cancelled, hall)
         try:
             yield hall

@@ -3,6 +3,7 @@
 from contextlib import suppress
 
 import trio
+from attrs import frozen
 
 from squire_gatherings._hall.hall import Hall
 from squire_gatherings._hall.membership import Membership
@@ -20,6 +21,8 @@ from squire_gatherings._server.sources import Source
 from squire_gatherings._server.way_out import WayOut
 from squire_gatherings._values.endings import CloseCode
 from squire_gatherings._values.errors import GatheringDispersed, GatheringsError
+from squire_gatherings._values.handshake import HandshakeRequest
+from squire_gatherings._values.identity import Identity
 from squire_gatherings._values.messages import ClientMessage, Join
 from squire_gatherings._wire.codecs import Codec, Incoming
 from squire_gatherings._wire.refusals import close_code_of
@@ -34,10 +37,19 @@ MOST_READS = 256
 """How often a socket is read at once, at most: 16 MiB, more than a kernel keeps."""
 
 
+@frozen
+class Arrival:
+    """How a client came: by which request, and who it is where the caller vouches for it."""
+
+    request: HandshakeRequest
+    identity: Identity | None = None
+
+
 class WebSocketConnection(WayOut):
     """One accepted WebSocket. `run` drives it; everything else may be called meanwhile."""
 
     __slots__ = (
+        "_arrival",
         "_client_closed",
         "_early",
         "_ended",
@@ -57,6 +69,7 @@ class WebSocketConnection(WayOut):
         stream: trio.abc.Stream,
         source: Source,
         codec: Codec,
+        arrival: Arrival,
         settings: ServerSettings,
         meter: Meter,
         max_ops: int,
@@ -66,6 +79,8 @@ class WebSocketConnection(WayOut):
         flusher: Flusher | None,
     ) -> None:
         super().__init__(codec, settings, Inbound(codec, settings, meter, max_ops))
+        self._arrival: Arrival | None = arrival
+        """Until it has joined, or failed to."""
         self._silence = Silence()
         self._held_up = False
         """Whether something keeps us from reading, so that nothing can be heard."""
@@ -150,10 +165,12 @@ class WebSocketConnection(WayOut):
 
     async def _join(self, hall: Hall, gathering_id: str) -> None:
         in_time = await self._wait_for_the_first()
+        arrival, self._arrival = self._arrival, None
+        assert arrival is not None
         message, self._waiting = self._waiting, None
         if isinstance(message, Join):
             self._held_up = True
-            failure = await self._enter(hall, gathering_id, message)
+            failure = await self._enter(hall, gathering_id, message, arrival)
             if failure is not None and not isinstance(failure, GatheringsError):
                 raise failure
             if self._membership is not None or self._inbound.broken:
@@ -183,7 +200,9 @@ class WebSocketConnection(WayOut):
                     return False
         return True
 
-    async def _enter(self, hall: Hall, gathering_id: str, join: Join) -> Exception | None:
+    async def _enter(
+        self, hall: Hall, gathering_id: str, join: Join, arrival: Arrival
+    ) -> Exception | None:
         """Join; return what it raised.
 
         Whoever hangs up meanwhile, or talks nonsense, doesn't join.
@@ -208,20 +227,22 @@ class WebSocketConnection(WayOut):
         with trio.CancelScope() as joining:
             if not keep():
                 await trio.lowlevel.checkpoint_if_cancelled()
-                return await self._ask_to_join(hall, gathering_id, join)
+                return await self._ask_to_join(hall, gathering_id, join, arrival)
             if self._source.attach(take):
                 try:
-                    return await self._ask_to_join(hall, gathering_id, join)
+                    return await self._ask_to_join(hall, gathering_id, join, arrival)
                 finally:
                     self._source.detach()
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(self._source.feed, take)
-                failure = await self._ask_to_join(hall, gathering_id, join)
+                failure = await self._ask_to_join(hall, gathering_id, join, arrival)
                 nursery.cancel_scope.cancel()
             return failure
         return None
 
-    async def _ask_to_join(self, hall: Hall, gathering_id: str, join: Join) -> Exception | None:
+    async def _ask_to_join(
+        self, hall: Hall, gathering_id: str, join: Join, arrival: Arrival
+    ) -> Exception | None:
         try:
             self._membership = await hall.join(
                 gathering_id,
@@ -231,6 +252,8 @@ class WebSocketConnection(WayOut):
                 client=join.client,
                 resume=join.resume,
                 token=join.token,
+                request=arrival.request,
+                identity=arrival.identity,
                 tail=join.tail,
             )
         except Exception as error:

@@ -12,6 +12,7 @@ from websockets.server import ServerProtocol
 from websockets.typing import Subprotocol
 
 from squire_gatherings._values.errors import BadGatheringId
+from squire_gatherings._values.handshake import HandshakeRequest
 from squire_gatherings._values.ids import check_gathering_id
 from squire_gatherings._wire.codecs import CODECS, JSON, Codec
 from squire_gatherings._wire.websockets_core import QUIET_LOG, quote, reason_of, retire
@@ -45,10 +46,13 @@ class Accepted:
 
     gathering_id: str
     codec: Codec
+    request: HandshakeRequest
     rest: bytes
 
 
-async def shake_hands(stream: trio.abc.Stream, *, full: bool = False) -> Accepted | None:
+async def shake_hands(
+    stream: trio.abc.Stream, peer: str | None = None, *, full: bool = False
+) -> Accepted | None:
     """Read a request and answer it; None if it was refused, or the client went away.
 
     A server that is `full` refuses what it would have accepted. Raises
@@ -70,7 +74,7 @@ async def shake_hands(stream: trio.abc.Stream, *, full: bool = False) -> Accepte
                 # A client that speaks TLS, say, waits for an answer to its first bytes.
                 raise Refused(400, _NO_GET)
         end += 4
-        gathering_id, codec, answer = _understand(bytes(buffer[:end]))
+        gathering_id, codec, request, answer = _understand(bytes(buffer[:end]), peer)
         if full:
             raise Refused(503, "the server has all the clients that it takes", [RETRY_AFTER])
     except Refused as refused:
@@ -82,17 +86,23 @@ async def shake_hands(stream: trio.abc.Stream, *, full: bool = False) -> Accepte
                 pass
         return None
     await stream.send_all(answer)
-    return Accepted(gathering_id, codec, bytes(buffer[end:]))
+    return Accepted(gathering_id, codec, request, bytes(buffer[end:]))
 
 
 class _Handshake(ServerProtocol):
+    offered: Sequence[str] = ()
+
     def select_subprotocol(self, subprotocols: Sequence[Subprotocol]) -> Subprotocol | None:
+        self.offered = subprotocols
         # The client's order counts. Refusing is left until we know that there is something here.
         return next((name for name in subprotocols if name in CODECS), None)
 
 
-def _understand(head: bytes) -> tuple[str, Codec, bytes]:
-    """Return the gathering's id, the codec, and the answer of one who accepts. Raises `Refused`."""
+def _understand(head: bytes, peer: str | None) -> tuple[str, Codec, HandshakeRequest, bytes]:
+    """Return the gathering's id, the codec, the request, and the answer of one who accepts.
+
+    Raises `Refused`.
+    """
     protocol = _Handshake(logger=QUIET_LOG)
     try:
         protocol.receive_data(head)
@@ -111,7 +121,13 @@ def _understand(head: bytes) -> tuple[str, Codec, bytes]:
             known = ", ".join(CODECS)
             raise Refused(400, f"none of the subprotocols is known here; known are {known}")
         protocol.send_response(response)
-        return gathering_id, codec, b"".join(protocol.data_to_send())
+        seen = HandshakeRequest(
+            path=request.path,
+            headers=request.headers.raw_items(),
+            peer=peer,
+            subprotocols=protocol.offered,
+        )
+        return gathering_id, codec, seen, b"".join(protocol.data_to_send())
     finally:
         retire(protocol)
 

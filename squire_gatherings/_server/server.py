@@ -13,13 +13,14 @@ import trio
 from attrs import define, field
 
 from squire_gatherings._hall.hall import Hall
-from squire_gatherings._server.connection import LATE, WebSocketConnection
+from squire_gatherings._server.connection import LATE, Arrival, WebSocketConnection
 from squire_gatherings._server.handshake import shake_hands
 from squire_gatherings._server.limits import Limits
 from squire_gatherings._server.outbox import Flusher
 from squire_gatherings._server.settings import ServerSettings
 from squire_gatherings._server.silence import ROUNDS
 from squire_gatherings._server.sources import PolledSource, Poller, Source, StreamSource
+from squire_gatherings._values.identity import Identity
 
 _log = logging.getLogger(__name__)
 
@@ -123,13 +124,15 @@ async def serve_stream(
     server: Server | None = None,
     plain: socket.socket | None = None,
     peer: str | None = None,
+    identity: Identity | None = None,
 ) -> None:
     """Serve one client on any stream (TLS, a Unix socket, ...); closes it at the end.
 
     Without a `server` all streams of a hall share one, which counts the clients and what they may
     send. `peer` is the client's address, under which anonymous clients are limited together; that
-    of the socket, unless it is given. When cancelled, the client is told that the server goes
-    away, if that needs no waiting.
+    of the socket, unless it is given. With an `identity` the caller vouches for who the client is;
+    otherwise the hall's `authenticate` is asked. When cancelled, the client is told that the server
+    goes away, if that needs no waiting.
 
     `plain` is the non-blocking socket that the stream is, where it's nothing else (not TLS):
     what it takes at once is written to it without waiting, and the server's poller reads it.
@@ -137,20 +140,24 @@ async def serve_stream(
     settings = settings or ServerSettings()
     if server is None:
         server = _servers.setdefault(hall, Server((), ()))
+    peer = peer or _peer_of(stream)
     full = settings.max_connections is not None and server._clients >= settings.max_connections
     server._clients += not full
     try:
         accepted = None
         with trio.move_on_after(settings.handshake_timeout):
-            accepted = await shake_hands(stream, full=full)
+            accepted = await shake_hands(stream, peer, full=full)
         if accepted is None:
             return
-        meter = server._limits.enter(settings, peer or _peer_of(stream), trio.current_time())
+        meter = server._limits.enter(settings, peer, trio.current_time())
+        gathering_id, rest = accepted.gathering_id, accepted.rest
+        arrival = Arrival(accepted.request, identity)
         async with trio.open_nursery() as nursery:
             connection = WebSocketConnection(
                 stream,
                 _source(stream, plain, server),
                 accepted.codec,
+                arrival,
                 settings,
                 meter,
                 hall.settings.max_ops,
@@ -159,11 +166,13 @@ async def serve_stream(
                 None if plain is None else plain.send,
                 server._flusher,
             )
+            # Who lives for days needn't keep what was said at the door.
+            del accepted, arrival
             server._connections.add(connection)
             if not server._keeps_alive:
                 nursery.start_soon(_rounds, server, {connection}, settings.ping_interval)
             try:
-                await connection.run(hall, accepted.gathering_id, accepted.rest)
+                await connection.run(hall, gathering_id, rest)
             finally:
                 meter.leave(trio.current_time())
                 server._connections.discard(connection)

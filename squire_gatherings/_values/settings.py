@@ -55,6 +55,9 @@ class HallSettings:
     close_grace: float = field(default=5.0, validator=not_negative)
     """Seconds that the close notice may take."""
 
+    authenticate_timeout: float = field(default=120.0, validator=positive)
+    """Seconds that a program's `authenticate` may take."""
+
     retry_interval: float = field(default=0.25, validator=positive)
     """Seconds after which a forward that wasn't acknowledged is sent again; doubles."""
 
@@ -101,6 +104,7 @@ class HallOptions(TypedDict, total=False):
     idle_timeout: float
     empty_timeout: float | None
     close_grace: float
+    authenticate_timeout: float
     retry_interval: float
     retry_limit: float
     commit_retry_interval: float

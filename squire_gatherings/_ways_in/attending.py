@@ -17,6 +17,7 @@ from squire_gatherings._server.limits import Limits, Meter
 from squire_gatherings._server.settings import ServerSettings
 from squire_gatherings._values.endings import CloseCode
 from squire_gatherings._values.errors import BadSetting, GatheringDispersed, GatheringsError
+from squire_gatherings._values.handshake import HandshakeRequest
 from squire_gatherings._values.identity import Identity
 from squire_gatherings._values.ids import MAX_ID_LENGTH
 from squire_gatherings._values.messages import Join
@@ -41,14 +42,16 @@ async def attend_channel(
     *,
     subprotocol: str = JSON.subprotocol,
     identity: Identity | None = None,
+    request: HandshakeRequest | None = None,
     settings: ServerSettings | None = None,
     peer: str | None = None,
 ) -> None:
     """Let a client into a gathering; return when its connection has ended.
 
     The client's first message is `join`. With an `identity` the caller vouches for who it is, and
-    its token is ignored; otherwise the hall authenticates it. `peer` is its address, under which
-    anonymous clients share a rate limit. Of `settings`, those about handshakes and pings don't
+    its token is ignored; otherwise the hall's `authenticate` is asked, and sees the `request`.
+    `peer` is its address, under which anonymous clients share a rate limit; that of the `request`,
+    unless it is given. Of `settings`, those about handshakes and pings don't
     apply here.
 
     Closes the channel, with the close codes of docs/protocol.md, unless the client was first.
@@ -61,10 +64,12 @@ async def attend_channel(
         raise BadSetting(f"a subprotocol is one of {', '.join(CODECS)}, not {subprotocol!r:.80}")
     settings = settings or ServerSettings()
     limits = _limits.setdefault(hall, Limits())
+    if peer is None and request is not None:
+        peer = request.peer
     meter = limits.enter(settings, peer, trio.current_time())
     connection = ChannelConnection(channel, codec, settings)
     attendance = _Attendance(
-        hall, gathering_id, channel, connection, codec, settings, meter, identity
+        hall, gathering_id, channel, connection, codec, settings, meter, identity, request
     )
     async with open_hidden_nursery() as nursery:
 
@@ -94,6 +99,7 @@ class _Attendance:
     _settings: ServerSettings
     _meter: Meter
     _identity: Identity | None
+    _request: HandshakeRequest | None
     _membership: Membership | None = None
     _early: list[str | bytes] = field(factory=list)
     """What came while the join was under way."""
@@ -148,6 +154,7 @@ class _Attendance:
                         resume=join.resume,
                         tail=join.tail,
                         token=join.token,
+                        request=self._request,
                         identity=self._identity,
                     )
                 except Exception as error:

@@ -2,6 +2,7 @@
 
 from squire_gatherings._values.endings import CloseCode
 from squire_gatherings._values.errors import (
+    AuthenticationUnavailable,
     GatheringCrashed,
     GatheringsError,
     HallClosed,
@@ -18,6 +19,7 @@ _CODES: tuple[tuple[type[GatheringsError], CloseCode], ...] = (
     (HallClosed, CloseCode.GOING_AWAY),
     (GatheringCrashed, CloseCode.CRASHED),
     (StoreUnavailable, CloseCode.TRY_AGAIN_LATER),
+    (AuthenticationUnavailable, CloseCode.TRY_AGAIN_LATER),
 )
 
 

@@ -1,6 +1,7 @@
 """What happens while a join takes its time: the client is listened to."""
 
 import json
+import math
 import time
 from typing import Any
 
@@ -12,6 +13,7 @@ from wsproto.frame_protocol import FrameProtocol, Opcode
 from squire_gatherings import Hall, ServerSettings, open_hall
 from squire_gatherings._server.server import keep_alive
 from squire_gatherings._values.errors import GatheringDispersed, LogReplaced, Replaced
+from squire_gatherings._values.handshake import HandshakeRequest
 from squire_gatherings._values.identity import ANONYMOUS, Identity
 from tests.server.raw import RawClient
 from tests.server.test_server import a_server
@@ -149,13 +151,13 @@ async def test_how_much_is_kept_is_bounded() -> None:
 async def test_a_slow_join_drops_nobody(autojump_clock: MockClock) -> None:
     """Whether its pongs are read or not."""
 
-    async def a_minute(token: str | None, gathering_id: str) -> Identity:
+    async def ten_minutes(token: str | None, gathering_id: str) -> Identity:
         await trio.sleep(600)
         return ANONYMOUS
 
     for answers in (True, False):
         async with (
-            open_hall(authenticate=a_minute) as hall,
+            open_hall(authenticate=ten_minutes, authenticate_timeout=math.inf) as hall,
             a_client(hall) as (client, server, _),
             trio.open_nursery() as nursery,
         ):
@@ -229,4 +231,7 @@ async def test_what_a_join_says_reaches_the_hall(monkeypatch: pytest.MonkeyPatch
     async with open_hall() as hall, a_client(hall) as (client, _, _):
         await client.say(type="join", **what)
         await client.hear()
-    assert said == what
+    request = said.pop("request")
+    assert isinstance(request, HandshakeRequest)
+    assert request.path == "/gatherings/room"
+    assert said == {**what, "identity": None}
