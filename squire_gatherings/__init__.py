@@ -59,10 +59,15 @@ from squire_gatherings._values.numbers import GatheringNumbers, HallNumbers
 from squire_gatherings._values.op import Op
 from squire_gatherings._values.outgoing import Outgoing
 from squire_gatherings._values.settings import HallOptions, HallSettings
-from squire_gatherings._ways_in import Channel, attend, attend_channel
+from squire_gatherings._ways_in.asgi import attend_asgi
+from squire_gatherings._ways_in.attending import attend_channel
+from squire_gatherings._ways_in.channel_connection import Channel
+from squire_gatherings._ways_in.trio_websocket import attend
+from squire_gatherings._wire.codecs import SUBPROTOCOLS
 
 __all__ = [
     "ANONYMOUS",
+    "SUBPROTOCOLS",
     "Ack",
     "Append",
     "Authenticate",
@@ -130,6 +135,7 @@ __all__ = [
     "TooBig",
     "Unauthorized",
     "attend",
+    "attend_asgi",
     "attend_channel",
     "open_hall",
     "open_store",

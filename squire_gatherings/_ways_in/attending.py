@@ -79,7 +79,8 @@ async def attend_channel(
 
         nursery.start_soon(write)
         try:
-            await attendance.run()
+            with connection.reading:
+                await attendance.run()
         finally:
             meter.leave(trio.current_time())
             attendance.detach()

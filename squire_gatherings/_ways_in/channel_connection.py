@@ -61,6 +61,7 @@ class ChannelConnection(Connection):
         "_queue",
         "_scope",
         "_settings",
+        "reading",
     )
 
     def __init__(self, channel: Channel, codec: Codec, settings: ServerSettings) -> None:
@@ -78,6 +79,9 @@ class ChannelConnection(Connection):
         self._scope = trio.CancelScope(shield=True)
         """Around all writing: a message that is cut off would break the channel. It's given
         `close_timeout` as soon as the connection is to be closed."""
+        self.reading = trio.CancelScope()
+        """Around all reading, for as long: a channel may shield its `send` from our scope, and
+        the gathering needn't keep a client whose channel is stuck there."""
 
     # What a gathering does with it.
 
@@ -104,7 +108,8 @@ class ChannelConnection(Connection):
         """Close after what was sent."""
         if not self.is_closing:
             self._close = code, reason.encode()[:MAX_REASON].decode(errors="ignore")
-            self._scope.deadline = trio.current_time() + self._settings.close_timeout
+            deadline = trio.current_time() + self._settings.close_timeout
+            self._scope.deadline = self.reading.deadline = deadline
             self._tell()
 
     @property
@@ -127,6 +132,7 @@ class ChannelConnection(Connection):
         self._ended = True
         self._drop()
         self._scope.cancel()
+        self.reading.cancel()
         self._tell()
 
     # What its tasks do with it.

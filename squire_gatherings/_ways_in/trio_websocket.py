@@ -26,7 +26,7 @@ async def attend(
     For the handler of `trio_websocket.serve_websocket`: the route, the cookies and who the client
     is (`identity`) are the program's own. Without an `identity` the hall's `authenticate` is asked,
     and sees the `request` that was accepted. The messages, limits, notices and close codes are as
-    our own server's (see `attend_channel`). Accept the WebSocket with one of our subprotocols,
+    our own server's (see `attend_channel`). Accept the WebSocket with one of the `SUBPROTOCOLS`,
     `request.accept(subprotocol="squire.v1+json")`; one without is spoken JSON to.
 
     A client that reads nothing is closed as by our server; `trio-websocket` itself refuses messages
