@@ -18,6 +18,7 @@ from squire_gatherings._values.identity import ANONYMOUS, Identity
 from tests.server.raw import RawClient
 from tests.server.test_server import a_server
 from tests.server.test_timing import a_client
+from tests.ways_in.ways import WAYS, Way, every_way, serving
 
 
 class SlowDoor:
@@ -38,10 +39,11 @@ class SlowDoor:
         return ANONYMOUS
 
 
+@every_way
 @pytest.mark.parametrize("how", ["close", "hang up", "close and hang up"])
-async def test_whoever_hung_up_does_not_join(how: str) -> None:
+async def test_whoever_hung_up_does_not_join(how: str, way: Way) -> None:
     door = SlowDoor()
-    async with a_server(authenticate=door) as (hall, server, url):
+    async with serving(way, authenticate=door) as (hall, server, url):
         client = await trio.to_thread.run_sync(RawClient, f"{url}/gatherings/room")
         client.say(type="join")
         client.say(type="fetch", id="1")
@@ -82,11 +84,11 @@ async def test_nonsense_meanwhile_ends_it(stream: str) -> None:
         await server.wait_empty()
 
 
-@pytest.mark.parametrize("stream", ["memory", "socket"])
-async def test_what_comes_meanwhile_is_kept_in_order(stream: str) -> None:
+@pytest.mark.parametrize("stream", ["memory", *WAYS.values()], ids=["memory", *WAYS])
+async def test_what_comes_meanwhile_is_kept_in_order(stream: str | Way) -> None:
     door = SlowDoor()
     count = 100
-    if stream == "memory":
+    if isinstance(stream, str):
         async with open_hall(authenticate=door) as hall, a_client(hall) as (client, _, _):
             await client.say(type="join")
             await door.asked.wait()
@@ -98,7 +100,7 @@ async def test_what_comes_meanwhile_is_kept_in_order(stream: str) -> None:
             assert (await client.hear())["type"] == "joined"
             got = [await client.hear() for _ in range(count + 1)]
     else:
-        async with a_server(authenticate=door) as (_, _, url):
+        async with serving(stream, authenticate=door) as (_, _, url):
             raw = await trio.to_thread.run_sync(RawClient, f"{url}/gatherings/room")
             raw.say(type="join")
             await door.asked.wait()
@@ -121,10 +123,11 @@ async def test_what_comes_meanwhile_is_kept_in_order(stream: str) -> None:
     assert ids == [str(number) for number in range(count)]
 
 
-async def test_how_much_is_kept_is_bounded() -> None:
+@every_way
+async def test_how_much_is_kept_is_bounded(way: Way) -> None:
     """What is more waits in the socket, and isn't lost."""
     door = SlowDoor()
-    async with a_server(authenticate=door) as (_, _, url):
+    async with serving(way, authenticate=door) as (_, _, url):
         raw = await trio.to_thread.run_sync(RawClient, f"{url}/gatherings/room")
         raw.say(type="join")
         await door.asked.wait()
