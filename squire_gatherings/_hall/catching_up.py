@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import trio
 
-from squire_gatherings._hall.senders import Onlooker, Paging
+from squire_gatherings._hall.clients import Onlooker, Paging
 from squire_gatherings._hall.store import read_page
 from squire_gatherings._values.errors import StoreConflict, StoreUnavailable
 

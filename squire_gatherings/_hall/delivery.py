@@ -9,7 +9,7 @@ from msgspec import UNSET
 
 from squire_gatherings._hall.catching_up import catch_up
 from squire_gatherings._hall.retries import Retries
-from squire_gatherings._hall.senders import Onlooker, Paging
+from squire_gatherings._hall.clients import Onlooker, Paging
 from squire_gatherings._hall.store import Store
 from squire_gatherings._rules.op_log import OpLog
 from squire_gatherings._values.endings import CloseCode

@@ -4,7 +4,7 @@ from collections.abc import Iterable
 
 import trio
 
-from squire_gatherings._hall.senders import Onlooker
+from squire_gatherings._hall.clients import Onlooker
 from squire_gatherings._values.endings import DispersalReason
 from squire_gatherings._values.messages import Dispersed
 from squire_gatherings._values.outgoing import Outgoing

@@ -13,7 +13,7 @@ from squire_gatherings._hall.delivery import CROWD, Delivery
 from squire_gatherings._hall.dispersal import give_notice
 from squire_gatherings._hall.lookup import SyncLookup
 from squire_gatherings._hall.requests import Request, Requests
-from squire_gatherings._hall.senders import Caller, Onlooker, Sender
+from squire_gatherings._hall.clients import Caller, Onlooker, Sender
 from squire_gatherings._hall.store import Append, Restored, Snapshot, Store, store_trouble
 from squire_gatherings._rules.behaviour import Behaviour, encode_state, restore_state
 from squire_gatherings._rules.deadline import IdleDeadline

@@ -14,11 +14,11 @@ from attrs import define, evolve, field
 from squire_gatherings._hall.connection import Connection
 from squire_gatherings._hall.dispersal import say_goodbye
 from squire_gatherings._hall.gathering import Gathering
-from squire_gatherings._hall.lives import Endings, Life
+from squire_gatherings._hall.incarnations import Endings, Life
 from squire_gatherings._hall.membership import Membership
 from squire_gatherings._hall.nurseries import open_hidden_nursery
 from squire_gatherings._hall.requests import JoinRequest, Request
-from squire_gatherings._hall.senders import Caller, Onlooker, sync_scope
+from squire_gatherings._hall.clients import Caller, Onlooker, sync_scope
 from squire_gatherings._hall.store import Store, read_page
 from squire_gatherings._rules.behaviour import Behaviour, LogBehaviour
 from squire_gatherings._rules.delivery_window import DeliveryWindow

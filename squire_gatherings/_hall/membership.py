@@ -10,7 +10,7 @@ import trio
 from attrs import define
 
 from squire_gatherings._hall.gathering import Gathering
-from squire_gatherings._hall.senders import Onlooker
+from squire_gatherings._hall.clients import Onlooker
 from squire_gatherings._values.checks import check_message
 from squire_gatherings._values.errors import GatheringsError
 from squire_gatherings._values.identity import Identity

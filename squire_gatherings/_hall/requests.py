@@ -15,7 +15,7 @@ import trio
 from attrs import define, field
 from msgspec import UNSET, UnsetType
 
-from squire_gatherings._hall.senders import Caller, Onlooker, Sender
+from squire_gatherings._hall.clients import Caller, Onlooker, Sender
 from squire_gatherings._hall.store import read_page
 from squire_gatherings._rules.behaviour import Submission, encode_state, judge_and_fold
 from squire_gatherings._rules.op_log import fingerprint

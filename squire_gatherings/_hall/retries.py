@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import trio
 from attrs import define, field, frozen
 
-from squire_gatherings._hall.senders import Onlooker, Paging
+from squire_gatherings._hall.clients import Onlooker, Paging
 from squire_gatherings._hall.store import read_page
 from squire_gatherings._rules.delivery_window import DeliveryWindow, Verdict
 from squire_gatherings._values.endings import CloseCode

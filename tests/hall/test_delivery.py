@@ -12,7 +12,7 @@ from trio.testing import MockClock, wait_all_tasks_blocked
 from squire_gatherings._hall.delivery import BLOCK, CROWD, WEIGHT, Delivery
 from squire_gatherings._hall.hall import open_hall
 from squire_gatherings._hall.membership import Membership
-from squire_gatherings._hall.senders import Onlooker
+from squire_gatherings._hall.clients import Onlooker
 from squire_gatherings._rules.delivery_window import DeliveryWindow
 from squire_gatherings._rules.op_log import OpLog
 from squire_gatherings._stores.memory import MemoryStore
