@@ -86,7 +86,7 @@ class Caller:
 
 
 class Paging(IntEnum):
-    """What a task does that brings an onlooker ops from the store."""
+    """What a task does that brings a client ops from the store."""
 
     NO = 0
     READING = 1
@@ -94,7 +94,7 @@ class Paging(IntEnum):
 
 
 @define(eq=False)
-class Onlooker:
+class Client:
     """One connected client of one incarnation, and the guard before its connection.
 
     Everything that is asked of a connection goes through here. One that raises, or returns what
@@ -106,7 +106,7 @@ class Onlooker:
     number: int
     connection: Connection
     identity: Identity
-    client: str | None
+    client_id: str | None
     scope: str
     window: DeliveryWindow
     waiting: int = 0
@@ -124,7 +124,7 @@ class Onlooker:
     room: trio.Event | None = None
     held: list[tuple[range, ServerMessage]] | None = None
     """Answers that tell it of its own ops, and must wait until it has what comes before."""
-    on_lost: Callable[["Onlooker"], None] | None = None
+    on_lost: Callable[["Client"], None] | None = None
     """Called when the connection fails; there while attached."""
     _begun: set[trio.CancelScope] | None = None
 
@@ -138,7 +138,7 @@ class Onlooker:
             self._lost("send")
 
     def answer(self, message: ServerMessage) -> None:
-        """Send the answer to a request of this onlooker."""
+        """Send the answer to a request of this client."""
         if not self.attached:
             return
         try:
@@ -147,7 +147,7 @@ class Onlooker:
             self._lost("send_soon")
 
     def fail(self, error: GatheringsError, request_id: str | None = None) -> None:
-        """Tell the onlooker that its request failed."""
+        """Tell the client that its request failed."""
         self.answer(Error(error.code, sayable(error), request_id))
 
     def close(self, code: CloseCode, reason: str) -> None:
@@ -204,12 +204,12 @@ class Onlooker:
         return value
 
     def _lost(self, what: str) -> None:
-        _log.exception("a connection's %s raised", what, extra={"onlooker": self.number})
+        _log.exception("a connection's %s raised", what, extra={"client": self.number})
         connection, self.connection = self.connection, _GONE
         try:
             connection.abort()
         except Exception as error:
-            _log.debug("its abort raised, too: %r", error, extra={"onlooker": self.number})
+            _log.debug("its abort raised, too: %r", error, extra={"client": self.number})
         if self.on_lost is not None:
             self.on_lost(self)
 
@@ -217,7 +217,7 @@ class Onlooker:
 
     @contextmanager
     def under_way(self) -> Iterator[trio.CancelScope]:
-        """Cancel what runs inside when the onlooker is detached; at once, if it isn't attached."""
+        """Cancel what runs inside when the client is detached; at once, if it isn't attached."""
         with trio.CancelScope() as scope:
             if not self.attached:
                 scope.cancel()
@@ -261,4 +261,4 @@ class _Gone(Connection):
 
 _GONE = _Gone()
 
-Sender = Caller | Onlooker
+Sender = Caller | Client

@@ -1,4 +1,4 @@
-"""What a gathering needs of whatever carries its messages to one onlooker."""
+"""What a gathering needs of whatever carries its messages to one client."""
 
 from abc import ABC, abstractmethod
 
@@ -9,7 +9,7 @@ from squire_gatherings._values.outgoing import Outgoing
 class Connection(ABC):
     """One way out to one client; a subclass must have `send` and `close`.
 
-    Nothing here waits but `flush`, so that no onlooker can hold up a gathering. A connection
+    Nothing here waits but `flush`, so that no client can hold up a gathering. A connection
     that raises, or returns what it mustn't, is aborted and leaves the gathering; nobody else
     notices. After `close`, or once the client is gone, `send` silently does nothing.
     """

@@ -1,4 +1,4 @@
-"""Delivery: brings every onlooker the committed ops, each once, and what others did only."""
+"""Delivery: brings every client the committed ops, each once, and what others did only."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -8,8 +8,8 @@ from attrs import define, field
 from msgspec import UNSET
 
 from squire_gatherings._hall.catching_up import catch_up
+from squire_gatherings._hall.clients import Client, Paging
 from squire_gatherings._hall.retries import Retries
-from squire_gatherings._hall.clients import Onlooker, Paging
 from squire_gatherings._hall.store import Store
 from squire_gatherings._rules.op_log import OpLog
 from squire_gatherings._values.endings import CloseCode
@@ -19,7 +19,7 @@ from squire_gatherings._values.outgoing import Outgoing
 from squire_gatherings._values.settings import HallSettings
 
 CROWD = 128
-"""How many onlookers are brought a batch before other gatherings get their turn.
+"""How many clients are brought a batch before other gatherings get their turn.
 
 Fewer where it is large: each message counts for one, and each `WEIGHT` bytes of ops for one more.
 """
@@ -37,16 +37,16 @@ def nothing_waits() -> tuple[int, int]:
     return 0, 0
 
 
-def nobody_minds(onlooker: Onlooker) -> None:
-    """What a dispersed gathering does about an onlooker that goes."""
+def nobody_minds(client: Client) -> None:
+    """What a dispersed gathering does about a client that goes."""
 
 
 @define(eq=False)
 class Delivery:
-    """The onlookers of one incarnation, and how far each of them is.
+    """The clients of one incarnation, and how far each of them is.
 
     Its tasks (one for the retries while anything is unacknowledged, one for each
-    onlooker that lacks ops which only the store has) run in the gathering's nursery.
+    client that lacks ops which only the store has) run in the gathering's nursery.
     """
 
     gathering: str
@@ -54,56 +54,56 @@ class Delivery:
     store: Store
     log: OpLog
     nursery: trio.Nursery
-    on_gone: Callable[[Onlooker], None]
-    """Called with an onlooker that was given up, or whose connection failed."""
+    on_gone: Callable[[Client], None]
+    """Called with a client that was given up, or whose connection failed."""
     incarnation: str = ""
     """The epoch that goes without saying."""
     inbox: Callable[[], tuple[int, int]] = nothing_waits
     """How many messages were taken out of the gathering's inbox so far, and how many put in."""
-    onlookers: dict[int, Onlooker] = field(factory=dict)
-    _by_client: dict[str, Onlooker] = field(factory=dict)
+    clients: dict[int, Client] = field(factory=dict)
+    _by_scope: dict[str, Client] = field(factory=dict)
     retries: Retries | None = None
     """There while anything is unacknowledged."""
     _batch_after: int = 0
-    behind: list[Onlooker] = field(factory=list)
+    behind: list[Client] = field(factory=list)
     """Those that the last batch wasn't brought to yet."""
     _shared: dict[tuple[int, int], list[Outgoing]] | None = None
     """While a batch is being delivered: what was encoded for it already."""
     _weight: int = 1
-    """For how many onlookers one counts who is brought the whole batch."""
+    """For how many clients one counts who is brought the whole batch."""
 
     @property
     def unacked(self) -> int:
-        """How many forwards wait for an acknowledgement, over all onlookers."""
-        return sum(onlooker.window.unacked for onlooker in self.onlookers.values())
+        """How many forwards wait for an acknowledgement, over all clients."""
+        return sum(client.window.unacked for client in self.clients.values())
 
     # Who is there.
 
-    def attach(self, onlooker: Onlooker) -> bool:
-        """Take an onlooker in; of two connections of the same client, the later to ask stays.
+    def attach(self, client: Client) -> bool:
+        """Take a client in; of two connections of the same client, the later to ask stays.
 
         An older one is replaced. False, with nothing done, if the one that is there asked later.
         """
-        if onlooker.client is not None:
-            other = self._by_client.get(onlooker.scope)
+        if client.client_id is not None:
+            other = self._by_scope.get(client.scope)
             if other is not None:
-                if 0 < onlooker.asked < other.asked:
+                if 0 < client.asked < other.asked:
                     return False
                 self.detach(other)
                 other.close(CloseCode.REPLACED, "replaced by a newer connection")
-            self._by_client[onlooker.scope] = onlooker
-        onlooker.attached = True
-        onlooker.on_lost = self.on_gone
-        self.onlookers[onlooker.number] = onlooker
+            self._by_scope[client.scope] = client
+        client.attached = True
+        client.on_lost = self.on_gone
+        self.clients[client.number] = client
         return True
 
-    def detach(self, onlooker: Onlooker) -> bool:
-        """Forget an onlooker, and end what goes on for it; False if it was forgotten before."""
-        if self.onlookers.pop(onlooker.number, None) is None:
+    def detach(self, client: Client) -> bool:
+        """Forget a client, and end what goes on for it; False if it was forgotten before."""
+        if self.clients.pop(client.number, None) is None:
             return False
-        if self._by_client.get(onlooker.scope) is onlooker:
-            del self._by_client[onlooker.scope]
-        onlooker.left()
+        if self._by_scope.get(client.scope) is client:
+            del self._by_scope[client.scope]
+        client.left()
         return True
 
     def retire(self) -> None:
@@ -123,7 +123,7 @@ class Delivery:
 
         Of a large crowd, only some: others are `behind` then, and `bring_the_rest` must be called.
         """
-        self.behind = list(self.onlookers.values())
+        self.behind = list(self.clients.values())
         self._bring_some(now)
 
     async def bring_the_rest(self) -> None:
@@ -141,19 +141,19 @@ class Delivery:
         after, up_to = self._batch_after, self.log.committed
         forwards: list[Outgoing] | None = None
         left, weight = CROWD, 1
-        for onlooker in some:
-            window = onlooker.window
-            if not onlooker.attached or window.reached >= up_to:
+        for client in some:
+            window = client.window
+            if not client.attached or window.reached >= up_to:
                 continue
             if forwards is None and after + 1 >= self.log.tail_start:
                 forwards = self._forwards(after, up_to)
                 weight = self._weight
-            if window.reached != after or onlooker.paging or forwards is None:
-                left -= self.bring(onlooker, up_to, now)
+            if window.reached != after or client.paging or forwards is None:
+                left -= self.bring(client, up_to, now)
             else:
                 # Almost everybody: lacks this batch and nothing else.
                 for outgoing in forwards:
-                    onlooker.send(outgoing)
+                    client.send(outgoing)
                 window.forwarded(up_to, now)
                 if weight == 1:
                     continue
@@ -166,62 +166,62 @@ class Delivery:
         if not self.behind:
             self._shared = None
 
-    def bring(self, onlooker: Onlooker, up_to: int, now: float) -> int:
-        """Forward to an onlooker what it lacks up to `up_to`; return how many messages that took.
+    def bring(self, client: Client, up_to: int, now: float) -> int:
+        """Forward to a client what it lacks up to `up_to`; return how many messages that took.
 
         None, where a task must read it from the store first, or does so already.
         """
-        window = onlooker.window
-        if window.reached >= up_to or onlooker.paging or not onlooker.attached:
+        window = client.window
+        if window.reached >= up_to or client.paging or not client.attached:
             return 0
         if window.reached + 1 < self.log.tail_start:
-            onlooker.paging = Paging.READING
-            self.nursery.start_soon(catch_up, self, onlooker, name=f"pager of {self.gathering}")
+            client.paging = Paging.READING
+            self.nursery.start_soon(catch_up, self, client, name=f"pager of {self.gathering}")
             return 0
         forwards = self._forwards(window.reached, up_to)
         for outgoing in forwards:
-            onlooker.send(outgoing)
-        self.sent(onlooker, up_to, now)
+            client.send(outgoing)
+        self.sent(client, up_to, now)
         return len(forwards)
 
-    def synced(self, onlooker: Onlooker, seqs: range, answer: ServerMessage, now: float) -> None:
-        """Tell an onlooker under which seqs its own ops are, after everything before them.
+    def synced(self, client: Client, seqs: range, answer: ServerMessage, now: float) -> None:
+        """Tell a client under which seqs its own ops are, after everything before them.
 
         While it catches up, the answer waits for its turn; until then it counts as unanswered. One
         who has left is told nothing.
         """
-        if not onlooker.attached:
+        if not client.attached:
             return
-        window = onlooker.window
+        window = client.window
         before = seqs.start - 1
         if window.reached < before:
-            self.bring(onlooker, before, now)
+            self.bring(client, before, now)
             if window.reached < before:
-                self._hold(onlooker, seqs, answer)
+                self._hold(client, seqs, answer)
                 return
         last = seqs.stop - 1
         if window.reached < last:
             window.passed(last)
-        onlooker.answer(answer)
+        client.answer(answer)
 
-    def _hold(self, onlooker: Onlooker, seqs: range, answer: ServerMessage) -> None:
-        if onlooker.attached:
-            if onlooker.held is None:
-                onlooker.held = []
-            onlooker.held.append((seqs, answer))
-            onlooker.held.sort(key=lambda one: one[0].start)
-            onlooker.waiting += 1
+    def _hold(self, client: Client, seqs: range, answer: ServerMessage) -> None:
+        if client.attached:
+            if client.held is None:
+                client.held = []
+            client.held.append((seqs, answer))
+            client.held.sort(key=lambda one: one[0].start)
+            client.waiting += 1
 
     # What came of it.
 
-    def sent(self, onlooker: Onlooker, up_to: int, now: float) -> None:
-        """What others did up to `up_to` has been handed to an onlooker's connection."""
-        onlooker.window.forwarded(up_to, now)
-        self.arm(onlooker.window.due_at)
+    def sent(self, client: Client, up_to: int, now: float) -> None:
+        """What others did up to `up_to` has been handed to a client's connection."""
+        client.window.forwarded(up_to, now)
+        self.arm(client.window.due_at)
 
-    def acknowledged(self, onlooker: Onlooker, seq: int, now: float) -> None:
-        """An onlooker says that it has everything up to `seq`."""
-        window = onlooker.window
+    def acknowledged(self, client: Client, seq: int, now: float) -> None:
+        """A client says that it has everything up to `seq`."""
+        window = client.window
         window.acknowledged(seq, now)
         if window.due_at != math.inf:
             # Its limit begins anew, and so do its retries: sooner than what is armed.
@@ -259,7 +259,7 @@ class Delivery:
         count = up_to - after
         if after == self._batch_after and up_to == self.log.committed:
             forwards = self._chunks(after, up_to)
-            self._weight = 1 if len(self.onlookers) <= SMALL else self._weigh(forwards)
+            self._weight = 1 if len(self.clients) <= SMALL else self._weigh(forwards)
         elif count == 1 or (count == BLOCK and after % BLOCK == 0):
             forwards = self._chunks(after, up_to)
         else:

@@ -8,12 +8,12 @@ from itertools import islice
 import trio
 from attrs import define, field
 
+from squire_gatherings._hall.clients import Caller, Client, Sender
 from squire_gatherings._hall.commit import Commit
 from squire_gatherings._hall.delivery import CROWD, Delivery
 from squire_gatherings._hall.dispersal import give_notice
 from squire_gatherings._hall.lookup import SyncLookup
 from squire_gatherings._hall.requests import Request, Requests
-from squire_gatherings._hall.clients import Caller, Onlooker, Sender
 from squire_gatherings._hall.store import Append, Restored, Snapshot, Store, store_trouble
 from squire_gatherings._rules.behaviour import Behaviour, encode_state, restore_state
 from squire_gatherings._rules.deadline import IdleDeadline
@@ -73,7 +73,7 @@ class Gathering:
     reason: DispersalReason | None = None
     """Why it is to end, or ended."""
     notice: Dispersed | None = None
-    """What its onlookers were told last."""
+    """What its clients were told last."""
     processed: int = 0
     opened_at: float = 0.0
     behaviour: Behaviour = field(init=False)
@@ -107,13 +107,13 @@ class Gathering:
         self._inbox.append((sender, request))
         self._wake()
 
-    def put_from(self, onlooker: Onlooker, message: ClientMessage) -> None:
-        """Put a message of an onlooker into the inbox, which it must be able to take."""
-        if onlooker.waiting and isinstance(message, Sync):
+    def put_from(self, client: Client, message: ClientMessage) -> None:
+        """Put a message of a client into the inbox, which it must be able to take."""
+        if client.waiting and isinstance(message, Sync):
             ops = message.ops
-            onlooker.cost += SINGLE_COST + len(ops[0].json) if len(ops) == 1 else _cost(ops)
-        onlooker.waiting += 1
-        self._inbox.append((onlooker, message))
+            client.cost += SINGLE_COST + len(ops[0].json) if len(ops) == 1 else _cost(ops)
+        client.waiting += 1
+        self._inbox.append((client, message))
         if self._sleeper is not None:
             self._wake()
 
@@ -133,13 +133,13 @@ class Gathering:
             caller.gone()
 
     def next_number(self) -> int:
-        """Return a number for a new onlooker, from 1 on."""
+        """Return a number for a new client, from 1 on."""
         self._numbered += 1
         return self._numbered
 
-    def gone(self, onlooker: Onlooker) -> None:
-        """An onlooker's connection has closed. Counts as no activity."""
-        if self.delivery.detach(onlooker) and not self.delivery.onlookers:
+    def gone(self, client: Client) -> None:
+        """A client's connection has closed. Counts as no activity."""
+        if self.delivery.detach(client) and not self.delivery.clients:
             self._emptied()
 
     def visited(self, *, counted: bool) -> None:
@@ -147,7 +147,7 @@ class Gathering:
 
         Where nothing ever counted, it goes at once, unless it is wanted.
         """
-        if not self.accepting or self.delivery.onlookers:
+        if not self.accepting or self.delivery.clients:
             return
         if not (self.processed or self.is_wanted or self._inbox):
             self.end(DispersalReason.EMPTY)
@@ -179,7 +179,7 @@ class Gathering:
             processed=self.processed,
             last_processed_at=self.deadline.last_processed_at,
             deadline=self.deadline.at,
-            onlookers=len(self.delivery.onlookers),
+            clients=len(self.delivery.clients),
             seq=self.log.committed,
             unacked=self.delivery.unacked,
         )
@@ -330,8 +330,8 @@ class Gathering:
         # Tasks that wait for a stream of theirs are woken in the first turn, and run by the next.
         await trio.lowlevel.checkpoint()
         await trio.lowlevel.checkpoint()
-        for number, onlooker in enumerate(tuple(self.delivery.onlookers.values()), start=1):
-            onlooker.read_arrived()
+        for number, client in enumerate(tuple(self.delivery.clients.values()), start=1):
+            client.read_arrived()
             if not number % CROWD:
                 await trio.lowlevel.checkpoint()
 
@@ -354,7 +354,7 @@ class Gathering:
                 requests.current = sender
                 taken += 1
                 counted += requests.process(sender, request)
-                if isinstance(sender, Onlooker):
+                if isinstance(sender, Client):
                     sender.waiting -= 1
                     if not sender.waiting:
                         sender.cost = 0
@@ -460,12 +460,12 @@ class Gathering:
         idle_for = trio.current_time() - self.deadline.last_processed_at
         notice = Dispersed(self.id, self.incarnation, reason, self.log.committed, idle_for)
         self.notice = notice
-        onlookers = tuple(self.delivery.onlookers.values())
-        for onlooker in onlookers:
-            onlooker.was_crashed = crashed
-            self.delivery.detach(onlooker)
+        clients = tuple(self.delivery.clients.values())
+        for client in clients:
+            client.was_crashed = crashed
+            self.delivery.detach(client)
         grace = min(self.settings.close_grace, max(0.0, self._notice_by - trio.current_time()))
-        await give_notice(onlookers, notice, reason, grace)
+        await give_notice(clients, notice, reason, grace)
         _log.debug("gathering dispersed: %s", reason, extra=self._names())
 
     def _inbox_counts(self) -> tuple[int, int]:

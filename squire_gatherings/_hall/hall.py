@@ -11,6 +11,7 @@ from typing import Any, Unpack
 import trio
 from attrs import define, evolve, field
 
+from squire_gatherings._hall.clients import Caller, Client, sync_scope
 from squire_gatherings._hall.connection import Connection
 from squire_gatherings._hall.dispersal import say_goodbye
 from squire_gatherings._hall.gathering import Gathering
@@ -18,7 +19,6 @@ from squire_gatherings._hall.incarnations import Endings, Life
 from squire_gatherings._hall.membership import Membership
 from squire_gatherings._hall.nurseries import open_hidden_nursery
 from squire_gatherings._hall.requests import JoinRequest, Request
-from squire_gatherings._hall.clients import Caller, Onlooker, sync_scope
 from squire_gatherings._hall.store import Store, read_page
 from squire_gatherings._rules.behaviour import Behaviour, LogBehaviour
 from squire_gatherings._rules.delivery_window import DeliveryWindow
@@ -145,17 +145,17 @@ class Hall:
                     notice = await self._missed_notice(gathering_id, resume, since)
                     if notice is not None:
                         window = DeliveryWindow(settings.retry_interval, settings.retry_limit, 0)
-                        guest = Onlooker(0, connection, identity, client, scope, window)
+                        guest = Client(0, connection, identity, client, scope, window)
                         say_goodbye(guest, notice)
                         raise GatheringDispersed(f"gathering {gathering_id} has dispersed")
                 gathering = await self._find(gathering_id)
                 page = await self._page(gathering, since, epoch) if wants_past else ()
                 window = DeliveryWindow(settings.retry_interval, settings.retry_limit, 0)
                 number = gathering.next_number()
-                onlooker = Onlooker(number, connection, identity, client, scope, window)
-                onlooker.asked = asked
+                joiner = Client(number, connection, identity, client, scope, window)
+                joiner.asked = asked
                 request = JoinRequest(
-                    onlooker, since, page, epoch, made, resume is None, not wants_past
+                    joiner, since, page, epoch, made, resume is None, not wants_past
                 )
                 try:
                     joined = await gathering.ask(Caller(identity, scope), request)
@@ -163,12 +163,12 @@ class Hall:
                     continue
                 except trio.Cancelled:
                     request.abandoned = True
-                    if onlooker.attached:
-                        gathering.gone(onlooker)
+                    if joiner.attached:
+                        gathering.gone(joiner)
                     raise
                 assert isinstance(joined, Joined)
                 return Membership(
-                    gathering_id, joined.incarnation, self, weakref.ref(gathering), onlooker
+                    gathering_id, joined.incarnation, self, weakref.ref(gathering), joiner
                 )
         finally:
             self._visited(gathering_id, counted=False)
@@ -235,9 +235,9 @@ class Hall:
         assert isinstance(fetched, Fetched)
         return fetched
 
-    async def _pass_on(self, gathering_id: str, onlooker: Onlooker, sync: Sync) -> None:
+    async def _pass_on(self, gathering_id: str, client: Client, sync: Sync) -> None:
         """Have the living incarnation serve a sync whose own incarnation has ended."""
-        await self._ask(gathering_id, sync, onlooker.identity, scope=onlooker.scope)
+        await self._ask(gathering_id, sync, client.identity, scope=client.scope)
 
     # Ending.
 
@@ -300,7 +300,7 @@ class Hall:
         return HallNumbers(
             now=trio.current_time(),
             gatherings=numbers,
-            onlookers=sum(one.onlookers for one in numbers),
+            clients=sum(one.clients for one in numbers),
             opened=self._opened,
             crashed=self._ended[DispersalReason.CRASHED],
             dispersed={str(reason): n for reason, n in self._ended.items()},

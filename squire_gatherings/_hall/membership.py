@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 import trio
 from attrs import define
 
+from squire_gatherings._hall.clients import Client
 from squire_gatherings._hall.gathering import Gathering
-from squire_gatherings._hall.clients import Onlooker
 from squire_gatherings._values.checks import check_message
 from squire_gatherings._values.errors import GatheringsError
 from squire_gatherings._values.identity import Identity
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 @define(eq=False)
 class Membership:
-    """One onlooker's way into its gathering, which may have dispersed at any time.
+    """One client's way into its gathering, which may have dispersed at any time.
 
     A sync that comes after the point of no return, unless that was a crash, is served by the next
     incarnation, though its answer finds no connection any more: the client repeats it with the same
@@ -35,18 +35,18 @@ class Membership:
     incarnation: str
     _hall: Hall
     _gathering: weakref.ref[Gathering] | None
-    """None once the onlooker is out of it."""
-    _onlooker: Onlooker
+    """None once the client is out of it."""
+    _client: Client
 
     @property
     def identity(self) -> Identity:
-        """Who the onlooker is, as authentication found."""
-        return self._onlooker.identity
+        """Who the client is, as authentication found."""
+        return self._client.identity
 
     def deliver_nowait(self, message: ClientMessage) -> None:
-        """Put a message of this onlooker into the inbox.
+        """Put a message of this client into the inbox.
 
-        Raises `trio.WouldBlock` when it must wait: too many of this onlooker's messages
+        Raises `trio.WouldBlock` when it must wait: too many of this client's messages
         are unprocessed, or the next incarnation is needed; call `deliver` then. Raises
         `BadRequest` for what isn't a message, or has values that none can have.
         """
@@ -57,26 +57,26 @@ class Membership:
         """As `deliver_nowait`, for a message that a codec has decoded, and so checked."""
         if self._gathering is None:
             return
-        onlooker = self._onlooker
+        client = self._client
         gathering = self._gathering()
         if gathering is None or not gathering.accepting:
             # What it had sent before a crash may be lost, and is repeated: it can't be overtaken.
-            if isinstance(message, Sync) and not onlooker.was_crashed:
+            if isinstance(message, Sync) and not client.was_crashed:
                 raise trio.WouldBlock
             return
-        if not onlooker.attached:
+        if not client.attached:
             # It left, was replaced or was given up: its gathering goes on without it.
             self._gathering = None
             return
         settings = gathering.settings
-        if onlooker.waiting and (
-            onlooker.waiting >= settings.inbox_limit or onlooker.cost >= settings.inbox_bytes
+        if client.waiting and (
+            client.waiting >= settings.inbox_limit or client.cost >= settings.inbox_bytes
         ):
             raise trio.WouldBlock
-        gathering.put_from(onlooker, message)
+        gathering.put_from(client, message)
 
     async def deliver(self, message: ClientMessage) -> None:
-        """Put a message into the inbox; wait while too many of this onlooker's are there.
+        """Put a message into the inbox; wait while too many of this client's are there.
 
         Never raises because the gathering ended. Raises `BadRequest` as `deliver_nowait` does. A
         checkpoint. When cancelled, the message wasn't taken, or is a sync that the next incarnation
@@ -98,13 +98,13 @@ class Membership:
                 return
             if self._is_late():
                 break
-            if self._onlooker.room is None:
-                self._onlooker.room = trio.Event()
-            await self._onlooker.room.wait()
+            if self._client.room is None:
+                self._client.room = trio.Event()
+            await self._client.room.wait()
         if isinstance(message, Sync):
             # The connection is closed: nobody is there to hear why it failed, either.
             with contextlib.suppress(GatheringsError):
-                await self._hall._pass_on(self.gathering_id, self._onlooker, message)
+                await self._hall._pass_on(self.gathering_id, self._client, message)
         await trio.lowlevel.cancel_shielded_checkpoint()
 
     def detach(self) -> None:
@@ -112,7 +112,7 @@ class Membership:
         gathering = None if self._gathering is None else self._gathering()
         self._gathering = None
         if gathering is not None:
-            gathering.gone(self._onlooker)
+            gathering.gone(self._client)
 
     def _is_late(self) -> bool:
         gathering = None if self._gathering is None else self._gathering()

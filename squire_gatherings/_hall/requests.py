@@ -15,7 +15,7 @@ import trio
 from attrs import define, field
 from msgspec import UNSET, UnsetType
 
-from squire_gatherings._hall.clients import Caller, Onlooker, Sender
+from squire_gatherings._hall.clients import Caller, Client, Sender
 from squire_gatherings._hall.store import read_page
 from squire_gatherings._rules.behaviour import Submission, encode_state, judge_and_fold
 from squire_gatherings._rules.op_log import fingerprint
@@ -66,15 +66,15 @@ ENTRY_COST = 100
 
 @define(eq=False)
 class JoinRequest:
-    """A join: an onlooker that wants in, and what the joining task read for it before."""
+    """A join: a client that wants in, and what the joining task read for it before."""
 
-    onlooker: Onlooker
+    client: Client
     since: int | None
     page: tuple[LoggedOp, ...] = ()
     """Ops after `since` from the store, where they are older than memory."""
     epoch: str | None = None
     """What the client takes for the epoch of the op `since`."""
-    made_client: str | None = None
+    made_client_id: str | None = None
     """The id that was made for a client that has given none."""
     is_activity: bool = True
     tail: bool = False
@@ -149,7 +149,7 @@ class Requests:
             effect, sender = one.effect, one.sender
             if not isinstance(effect, Synced):
                 effect(now)
-            elif isinstance(sender, Onlooker):
+            elif isinstance(sender, Client):
                 synced(sender, one.seqs, effect, now)
             else:
                 sender.answer(effect)
@@ -198,7 +198,7 @@ class Requests:
     # One method for each kind of message.
 
     def _ack(self, sender: Sender, ack: Ack) -> bool:
-        if not isinstance(sender, Onlooker) or not sender.attached:
+        if not isinstance(sender, Client) or not sender.attached:
             return False
         if ack.seq > self.gathering.log.committed:
             raise BadBase(f"ack of {ack.seq}, but the last op is {self.gathering.log.committed}")
@@ -206,13 +206,13 @@ class Requests:
         return True
 
     def _leave(self, sender: Sender) -> bool:
-        if isinstance(sender, Onlooker) and sender.attached:
+        if isinstance(sender, Client) and sender.attached:
             self.gathering.gone(sender)
             sender.close(CloseCode.LEFT, "left")
         return True
 
     def _fetch(self, sender: Sender, fetch: Fetch) -> bool:
-        if isinstance(sender, Onlooker) and not sender.attached:
+        if isinstance(sender, Client) and not sender.attached:
             return False
         seq = self._visible
         since = fetch.since
@@ -290,7 +290,7 @@ class Requests:
 
         def give(now: float) -> None:
             # What was logged before it joined it is given as ops: this stands for none of them.
-            if isinstance(sender, Onlooker) and seqs.stop - 1 > sender.joined_at:
+            if isinstance(sender, Client) and seqs.stop - 1 > sender.joined_at:
                 self.gathering.delivery.synced(sender, stands_for, answer, now)
             else:
                 sender.answer(answer)
@@ -342,10 +342,10 @@ class Requests:
         def let_in(now: float) -> None:
             if request.abandoned:
                 return
-            onlooker = request.onlooker
-            onlooker.window.begin(has)
-            onlooker.joined_at = seq
-            if not gathering.delivery.attach(onlooker):
+            client = request.client
+            client.window.begin(has)
+            client.joined_at = seq
+            if not gathering.delivery.attach(client):
                 sender.fail(Replaced("a newer connection of the same client has joined"))
                 return
             gathering.deadline.occupied()
@@ -357,17 +357,17 @@ class Requests:
                 gathering.id,
                 gathering.incarnation,
                 seq,
-                onlooker.identity.role,
-                onlooker.identity.user,
+                client.identity.role,
+                client.identity.user,
                 _finite(gathering.settings.idle_timeout),
                 _finite(left),
-                client=request.made_client or UNSET,
+                client=request.made_client_id or UNSET,
                 max_ops=gathering.settings.max_ops,
                 **shown,
             )
-            onlooker.answer(joined)
+            client.answer(joined)
             sender.answer(joined)
-            gathering.delivery.bring(onlooker, log.committed, now)
+            gathering.delivery.bring(client, log.committed, now)
 
         self._defer(sender, None, let_in)
         return request.is_activity
@@ -425,7 +425,7 @@ class Requests:
         up_to: int,
         make: Callable[[Ops], ServerMessage],
     ) -> None:
-        if isinstance(sender, Onlooker):
+        if isinstance(sender, Client):
             sender.waiting += 1
         self.reading += 1
         self.gathering.delivery.nursery.start_soon(
@@ -458,7 +458,7 @@ class Requests:
         except StoreUnavailable as error:
             sender.fail(error, request_id)
         finally:
-            if isinstance(sender, Onlooker):
+            if isinstance(sender, Client):
                 sender.waiting -= 1
                 sender.make_room()
             self.reading -= 1

@@ -1,6 +1,6 @@
 """Retries: what isn't acknowledged is sent again, and who never acknowledges it is given up.
 
-One task looks at all onlookers whenever something is due, in portions. Nobody is judged for time
+One task looks at all clients whenever something is due, in portions. Nobody is judged for time
 in which the server didn't listen, before what it said is known, or while its bytes move.
 """
 
@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import trio
 from attrs import define, field, frozen
 
-from squire_gatherings._hall.clients import Onlooker, Paging
+from squire_gatherings._hall.clients import Client, Paging
 from squire_gatherings._hall.store import read_page
 from squire_gatherings._rules.delivery_window import DeliveryWindow, Verdict
 from squire_gatherings._values.endings import CloseCode
@@ -30,7 +30,7 @@ RETRY_OPS = 4096
 
 FEW_OPS = 16
 FEW_BYTES = 16 * 1024
-"""The same for an onlooker that never acknowledged anything. A larger op it is sent again once."""
+"""The same for a client that never acknowledged anything. A larger op it is sent again once."""
 
 KEPT_BYTES = 1024 * 1024
 """How many bytes of ops are kept encoded for those who lack the same, about."""
@@ -39,17 +39,17 @@ LATE = 0.05
 """By how many seconds the task must wake late for that time not to count."""
 
 LOOK_AGAIN = 0.05
-"""After how many seconds an onlooker is looked at again whose messages are unprocessed."""
+"""After how many seconds a client is looked at again whose messages are unprocessed."""
 
 LOOKS = 20
 """How often at most, while it keeps sending other things."""
 
 TURN = 1024
-"""How much is done before others get their turn: 1 for an onlooker, more for what it is sent."""
+"""How much is done before others get their turn: 1 for a client, more for what it is sent."""
 
 LARGE = 128
 SPACING = 10e-6
-"""So many seconds an onlooker lie between two rounds over more than `LARGE` of them."""
+"""So many seconds a client lie between two rounds over more than `LARGE` of them."""
 
 
 @frozen
@@ -89,16 +89,16 @@ class _Encoded:
 
     _size: int = 0
 
-    def send(self, onlooker: Onlooker, after: int, entries: Sequence[LoggedOp]) -> int:
-        """Send an onlooker what others did among the ops after `after`; return the bytes."""
+    def send(self, client: Client, after: int, entries: Sequence[LoggedOp]) -> int:
+        """Send a client what others did among the ops after `after`; return the bytes."""
         sent = 0
-        for first, last in onlooker.window.runs(after, after + len(entries)):
+        for first, last in client.window.runs(after, after + len(entries)):
             found = self._forwards.get((first, last))
             if found is None:
                 found = self._encode(first, entries[first - 1 - after : last - after])
                 self._forwards[first, last] = found
             outgoing, size = found
-            onlooker.send(outgoing)
+            client.send(outgoing)
             sent += size
         return sent
 
@@ -123,7 +123,7 @@ class Retries:
     that was seen."""
 
     _slices: dict[tuple[int, int, int], Sequence[LoggedOp]] = field(factory=dict)
-    _from_store: dict[tuple[int, _Portion], list[Onlooker]] = field(factory=dict)
+    _from_store: dict[tuple[int, _Portion], list[Client]] = field(factory=dict)
 
     def arm(self, due: float) -> None:
         """Look at `due`, at the latest."""
@@ -143,21 +143,21 @@ class Retries:
             self.delivery.retries = None
 
     async def _round(self) -> None:
-        """Look at all onlookers. Whoever's clock begins meanwhile arms us again."""
+        """Look at all clients. Whoever's clock begins meanwhile arms us again."""
         since, self.due = self.due, math.inf
         until = now = trio.current_time()
         is_late = until - since > LATE
         encoded = _Encoded(self.delivery)
         soonest = math.inf
         work = 0
-        onlookers = tuple(self.delivery.onlookers.values())
-        for onlooker in onlookers:
-            window = onlooker.window
+        clients = tuple(self.delivery.clients.values())
+        for client in clients:
+            window = client.window
             if is_late:
                 window.excuse(since, until)
-            if window.due_at <= now and onlooker.attached:
-                work += self._look_at(onlooker, now, encoded, is_late=is_late)
-            if window.due_at < soonest and onlooker.attached:
+            if window.due_at <= now and client.attached:
+                work += self._look_at(client, now, encoded, is_late=is_late)
+            if window.due_at < soonest and client.attached:
                 soonest = window.due_at
             work += 1
             if work >= TURN:
@@ -168,68 +168,68 @@ class Retries:
                 if now - before > LATE:
                     since, until = (since if is_late else before), now
                     is_late = True
-        if len(onlookers) > LARGE:
-            soonest = max(soonest, now + len(onlookers) * SPACING)
+        if len(clients) > LARGE:
+            soonest = max(soonest, now + len(clients) * SPACING)
         self._slices.clear()
         self._ask_the_store()
         self._suspects = {
             number: seen
             for number, seen in self._suspects.items()
-            if number in self.delivery.onlookers
+            if number in self.delivery.clients
         }
         self.due = min(self.due, soonest)
 
-    def _look_at(self, onlooker: Onlooker, now: float, encoded: _Encoded, *, is_late: bool) -> int:
+    def _look_at(self, client: Client, now: float, encoded: _Encoded, *, is_late: bool) -> int:
         """Send again, give up, or neither; return how much that was to do."""
-        window = onlooker.window
+        window = client.window
         if is_late or window.verdict(now) is Verdict.GIVE_UP:
-            onlooker.read_arrived()
-            if self._is_unheard(onlooker):
+            client.read_arrived()
+            if self._is_unheard(client):
                 window.put_off(now + LOOK_AGAIN)
                 return 8
-        in_transit = onlooker.in_transit
-        window.looked(onlooker.progress, in_transit, now)
-        if not onlooker.attached:
+        in_transit = client.in_transit
+        window.looked(client.progress, in_transit, now)
+        if not client.attached:
             return 8
         work = 8
         match window.verdict(now):
             case Verdict.GIVE_UP:
-                onlooker.close(CloseCode.UNRESPONSIVE, "forwards were not acknowledged")
-                self.delivery.on_gone(onlooker)
+                client.close(CloseCode.UNRESPONSIVE, "forwards were not acknowledged")
+                self.delivery.on_gone(client)
             case Verdict.RESEND:
-                if in_transit <= 0 and not onlooker.paging:
-                    work += self._resend(onlooker, encoded) // 64
+                if in_transit <= 0 and not client.paging:
+                    work += self._resend(client, encoded) // 64
                 window.rescheduled(now)
             case Verdict.NOTHING:
                 pass
         return work
 
-    def _is_unheard(self, onlooker: Onlooker) -> bool:
+    def _is_unheard(self, client: Client) -> bool:
         """Whether it may have said something that the gathering hasn't processed."""
-        if onlooker.paging is Paging.READING:
+        if client.paging is Paging.READING:
             # It may wait behind what waits for the store.
             return True
-        if not onlooker.waiting:
+        if not client.waiting:
             return False
         taken, put = self.delivery.inbox()
         if taken == put:
             # All that came is processed; unless what it began keeps it from saying more.
-            return onlooker.waiting >= self.delivery.settings.inbox_limit
-        up_to, looks = self._suspects.get(onlooker.number, (0, 0))
+            return client.waiting >= self.delivery.settings.inbox_limit
+        up_to, looks = self._suspects.get(client.number, (0, 0))
         if taken >= up_to:
             if looks >= LOOKS:
                 return False
             # More has come since, as it does when its reader had to wait.
-            self._suspects[onlooker.number] = (put, looks + 1)
+            self._suspects[client.number] = (put, looks + 1)
         return True
 
-    def _resend(self, onlooker: Onlooker, encoded: _Encoded) -> int:
+    def _resend(self, client: Client, encoded: _Encoded) -> int:
         """Send again the first ops that lack; return how many bytes that were."""
-        window, log = onlooker.window, self.delivery.log
+        window, log = client.window, self.delivery.log
         portion = _portion(window)
         after = window.acked
         if after + 1 < log.tail_start:
-            self._from_store.setdefault((after, portion), []).append(onlooker)
+            self._from_store.setdefault((after, portion), []).append(client)
             return 0
         up_to = min(window.resend_to, after + portion.max_ops)
         key = (after, up_to, portion.max_bytes)
@@ -238,7 +238,7 @@ class Retries:
             if len(self._slices) >= LARGE:
                 self._slices.clear()
             entries = self._slices[key] = log.slice(after, up_to, self._max_bytes(portion))
-        return encoded.send(onlooker, after, portion.of(entries))
+        return encoded.send(client, after, portion.of(entries))
 
     def _max_bytes(self, portion: _Portion) -> int:
         return min(portion.max_bytes, self.delivery.settings.batch_bytes)
@@ -247,16 +247,14 @@ class Retries:
 
     def _ask_the_store(self) -> None:
         wanted, self._from_store = self._from_store, {}
-        for (after, portion), onlookers in wanted.items():
-            self.delivery.nursery.start_soon(self._resend_from_store, after, portion, onlookers)
+        for (after, portion), clients in wanted.items():
+            self.delivery.nursery.start_soon(self._resend_from_store, after, portion, clients)
 
     async def _resend_from_store(
-        self, after: int, portion: _Portion, onlookers: list[Onlooker]
+        self, after: int, portion: _Portion, clients: list[Client]
     ) -> None:
         """Send again what follows `after`, to all of these who still lack it."""
-        up_to = min(
-            max(onlooker.window.resend_to for onlooker in onlookers), after + portion.max_ops
-        )
+        up_to = min(max(client.window.resend_to for client in clients), after + portion.max_ops)
         delivery = self.delivery
         try:
             page = await read_page(
@@ -272,11 +270,11 @@ class Retries:
         page = tuple(portion.of(page))
         encoded = _Encoded(delivery)
         work = 0
-        for onlooker in onlookers:
-            window = onlooker.window
-            if onlooker.attached and window.acked == after and not onlooker.paging:
+        for client in clients:
+            window = client.window
+            if client.attached and window.acked == after and not client.paging:
                 entries = page[: max(0, window.resend_to - after)]
-                work += 8 + encoded.send(onlooker, after, entries) // 64
+                work += 8 + encoded.send(client, after, entries) // 64
             if work >= TURN:
                 work = 0
                 await trio.lowlevel.checkpoint()

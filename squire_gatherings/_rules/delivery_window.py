@@ -1,4 +1,4 @@
-"""The delivery window of one onlooker: what was sent, acknowledged, is due again, is hopeless.
+"""The delivery window of one client: what was sent, acknowledged, is due again, is hopeless.
 
 Go-back-N with cumulative acknowledgement and exponential backoff, as in RFC 1122
 section 4.2.3.1 and RFC 6298 rule 5.5 (back off by doubling), over a transport that is
@@ -15,11 +15,11 @@ from enum import Enum, auto
 from attrs import define, field
 
 OWN_RANGES = 1024
-"""How many ranges of own ops are remembered of an onlooker that acknowledges too little."""
+"""How many ranges of own ops are remembered of a client that acknowledges too little."""
 
 
 class Verdict(Enum):
-    """What is to be done for an onlooker at some instant."""
+    """What is to be done for a client at some instant."""
 
     NOTHING = auto()
     RESEND = auto()
@@ -28,16 +28,16 @@ class Verdict(Enum):
 
 @define
 class DeliveryWindow:
-    """What one onlooker has been sent and has acknowledged, by seq.
+    """What one client has been sent and has acknowledged, by seq.
 
     Times and durations are seconds. What is sent while a retry is scheduled already
-    joins the retry after that one, so that an onlooker has one due time, not one a message.
+    joins the retry after that one, so that a client has one due time, not one a message.
     """
 
     retry_interval: float
     retry_limit: float
     acked: int
-    """The onlooker has everything up to this seq. It may say so of what wasn't forwarded yet."""
+    """The client has everything up to this seq. It may say so of what wasn't forwarded yet."""
 
     reached: int = field(init=False)
     """Everything up to this seq was handed to the connection, or needn't be."""
@@ -61,7 +61,7 @@ class DeliveryWindow:
     """Ranges of own ops after `acked`: first and last seq, in order."""
 
     _target: int | None = field(init=False, default=None)
-    """How many bytes must have gone out before the onlooker can acknowledge; None: not looked."""
+    """How many bytes must have gone out before the client can acknowledge; None: not looked."""
 
     _moved: int = field(init=False, default=0)
     """How many bytes had gone out at the last look."""
@@ -70,7 +70,7 @@ class DeliveryWindow:
         self.begin(self.acked)
 
     def begin(self, seq: int) -> None:
-        """The onlooker starts with everything up to `seq`."""
+        """The client starts with everything up to `seq`."""
         self.acked = self.reached = self.owed = self.resend_to = seq
         self._interval = self.retry_interval
 
@@ -96,7 +96,7 @@ class DeliveryWindow:
             self._begin(now)
 
     def passed(self, seq: int) -> None:
-        """The onlooker's own ops, from `reached` + 1 to `seq`, are told it by an answer."""
+        """The client's own ops, from `reached` + 1 to `seq`, are told it by an answer."""
         if self.owed <= self.acked:
             self.reached = seq
             if seq > self.acked:
@@ -112,7 +112,7 @@ class DeliveryWindow:
             self._own.append((first, seq))
 
     def acknowledged(self, seq: int, now: float) -> None:
-        """The onlooker says that it has everything up to `seq`."""
+        """The client says that it has everything up to `seq`."""
         if seq <= self.acked:
             return
         self.acked = seq
@@ -156,12 +156,12 @@ class DeliveryWindow:
         self.resend_to = self.owed
         self.due_at = min(self.resend_at, self.give_up_at)
 
-    # What excuses an onlooker.
+    # What excuses a client.
 
     def looked(self, progress: int, in_transit: int, now: float) -> None:
         """Tell that `progress` bytes have gone out, and that `in_transit` are still to go.
 
-        While bytes move without which the onlooker can't acknowledge anything, its limit begins
+        While bytes move without which the client can't acknowledge anything, its limit begins
         anew. Bytes that were sent later prove nothing: a client that reads and never
         acknowledges makes each retry move.
         """
@@ -177,7 +177,7 @@ class DeliveryWindow:
     def excuse(self, since: float, until: float) -> None:
         """Don't hold the time from `since` to `until` against it: the server didn't listen.
 
-        After it, the onlooker has at least one retry interval.
+        After it, the client has at least one retry interval.
         """
         if self.give_up_at != math.inf:
             lost = until - max(since, self.give_up_at - self.retry_limit)

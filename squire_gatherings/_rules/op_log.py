@@ -29,7 +29,7 @@ CHECKSUM_SIZE = 4
 """How many bytes a fingerprint had as long as it was a checksum."""
 
 NO_ORIGIN = 0
-"""In place of the number of the onlooker that submitted an op."""
+"""In place of the number of the client that submitted an op."""
 
 
 def fingerprint(ops: Sequence[Op]) -> bytes:
@@ -68,7 +68,7 @@ class OpLog:
     """What of that the last snapshot has."""
     _tail: list[LoggedOp] = field(factory=list)
     _origins: list[int] = field(factory=list)
-    """For each op in the tail the number of the onlooker that submitted it."""
+    """For each op in the tail the number of the client that submitted it."""
     _before: str | None = ""
     """The epoch of the op before the tail; None where only the store knows."""
     author: str | None = None
@@ -191,7 +191,7 @@ class OpLog:
         return found
 
     def origin(self, seq: int) -> int:
-        """Return the number of the onlooker that submitted an op of the tail."""
+        """Return the number of the client that submitted an op of the tail."""
         return self._origins[seq - self.tail_start]
 
     def _trim(self) -> None:

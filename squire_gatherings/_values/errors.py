@@ -65,7 +65,7 @@ class Unauthorized(GatheringsError):
 
 
 class Forbidden(GatheringsError):
-    """The onlooker is in the gathering, but its role doesn't allow what it asks."""
+    """The client is in the gathering, but its role doesn't allow what it asks."""
 
     code = "forbidden"
 

@@ -76,12 +76,12 @@ async def test_what_a_behaviour_may_not_raise_crashes_it(
         return
     behaviour = listing(trouble={where: error})
     async with open_hall(store=MemoryStore(), behaviour=behaviour) as hall:
-        onlooker = Recorder()
-        membership = await hall.join(ROOM, onlooker, client="c")
+        client = Recorder()
+        membership = await hall.join(ROOM, client, client="c")
         await hall.submit(ROOM, [{"n": 1}])
         with pytest.raises(GatheringCrashed):
             await hall.submit(ROOM, [{"n": 2}, {"n": 3, "bad": where}])
-        assert onlooker.closed[0][1] == CloseCode.CRASHED
+        assert client.closed[0][1] == CloseCode.CRASHED
         await hall.submit(ROOM, [{"n": 4}])
         # Nothing of it is in the state, nor in the log.
         fetched = await hall.fetch(ROOM)

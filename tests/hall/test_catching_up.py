@@ -173,7 +173,7 @@ async def test_whoever_fetched_ahead_of_its_pages_and_said_so_stays(
         reader.open()
         await trio.sleep(60)
         assert not reader.closed
-        assert hall.snapshot().onlookers == 1
+        assert hall.snapshot().clients == 1
         await hall.submit(ROOM, [{"n": 100}])
         start = trio.current_time()
         await reader.wait_closed()

@@ -1,4 +1,4 @@
-"""Onlookers of all sorts, and what each of them must be told whatever the others do."""
+"""Clients of all sorts, and what each of them must be told whatever the others do."""
 
 from contextlib import suppress
 from typing import Any
@@ -50,7 +50,7 @@ class SlowReads(MemoryStore):
 
 
 class Watcher(Recorder):
-    """One onlooker of some sort, which checks what it's told as it comes."""
+    """One client of some sort, which checks what it's told as it comes."""
 
     def __init__(self, sort: str, number: int) -> None:
         super().__init__()
@@ -207,7 +207,7 @@ steps = st.lists(
     st.sampled_from([1, CROWD]),
     st.sampled_from([1, 400]),
 )
-def test_onlookers_of_all_sorts(
+def test_clients_of_all_sorts(
     plan: list[tuple[str, float]], sorts: list[str], crowd: int, tail_bytes: int
 ) -> None:
     async def live() -> None:

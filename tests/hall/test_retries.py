@@ -273,7 +273,7 @@ async def test_who_never_acknowledges_gets_few_and_all_get_the_same(
         await wait_all_tasks_blocked()
         first = sent
         await trio.sleep(60)
-        assert hall.snapshot().onlookers == 0
+        assert hall.snapshot().clients == 0
         assert encoded <= first / 100 + 5 * 1000
         assert sent - first <= 100 * 5 * (FEW_OPS * 40 + 200)
 
@@ -406,13 +406,13 @@ async def test_a_large_crowd_of_retries_keeps_nobody_waiting(
         assert max(seen.values()) <= 10
         await trio.sleep(60)
         assert all(len(one.forwards()) == 6 and one.closed for one in crowd)
-        assert hall.snapshot().onlookers == 0
+        assert hall.snapshot().clients == 0
 
 
 async def test_many_with_due_times_of_their_own_are_not_looked_at_one_by_one(
     autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A round goes over all of them: as many rounds as onlookers would be quadratic."""
+    """A round goes over all of them: as many rounds as clients would be quadratic."""
     monkeypatch.setattr(retries, "SPACING", 1e-4)
     async with open_hall(store=MemoryStore()) as hall:
         crowd = [Recorder() for _ in range(300)]

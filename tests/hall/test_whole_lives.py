@@ -209,6 +209,6 @@ def test_whatever_happens(plan: list[tuple[str, Any]], crowd: int) -> None:
             return
 
     with pytest.MonkeyPatch.context() as patch:
-        # Two onlookers are a crowd then, and get what was committed one after the other.
+        # Two clients are a crowd then, and get what was committed one after the other.
         patch.setattr("squire_gatherings._hall.delivery.CROWD", crowd)
         trio.run(live, clock=MockClock(autojump_threshold=0))

@@ -302,7 +302,7 @@ async def test_a_slow_reader_is_bounded_and_delays_nobody() -> None:
                 assert (await hear(quick))["seq"] == count
             # The kernel's buffers take a few MB before ours count.
             assert count < 500
-            assert hall.snapshot().onlookers == 1
+            assert hall.snapshot().clients == 1
         slow.socket.close()
 
 

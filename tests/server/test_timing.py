@@ -119,7 +119,7 @@ async def test_a_client_that_closes_is_answered(autojump_clock: MockClock) -> No
         await client.close(4321)
         await served.wait()
         assert await client.next() == (Opcode.CLOSE, (4321, ""))
-        assert hall.snapshot().onlookers == 0
+        assert hall.snapshot().clients == 0
 
 
 class Stuck(MemoryStore):
@@ -263,7 +263,7 @@ async def test_too_slow_a_reader(reads_again: bool, autojump_clock: MockClock) -
             await client.close(4008)
         await served.wait()
         assert trio.current_time() == start + (0 if reads_again else 5)
-        assert hall.snapshot().onlookers == 0
+        assert hall.snapshot().clients == 0
 
 
 async def test_whom_nobody_waits_for_any_more(autojump_clock: MockClock) -> None:
