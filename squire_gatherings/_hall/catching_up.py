@@ -1,77 +1,62 @@
 """Catching up: brings one client page after page from the store, until memory has the rest."""
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING
+from collections.abc import Callable
 
 import trio
 
 from squire_gatherings._hall.clients import Client, Paging
+from squire_gatherings._hall.forwards import forward_of
+from squire_gatherings._hall.room import Room
 from squire_gatherings._hall.store import read_page
 from squire_gatherings._values.errors import StoreConflict, StoreUnavailable
 
-if TYPE_CHECKING:
-    from squire_gatherings._hall.delivery import Delivery
 
+async def bring_pages(
+    room: Room, client: Client, sent: Callable[[Client, int, float], None]
+) -> None:
+    """Bring a client what only the store has, and the answers whose ops lie among it.
 
-async def catch_up(delivery: Delivery, client: Client) -> None:
-    """Bring a client what it lacks; ends when it has left.
+    `sent` is told up to which seq the client was sent ops, and when.
 
-    What it submits meanwhile is in the log like everything else, but isn't brought to it: the
-    answer that tells it of its ops goes out where they would come.
+    Cancellation: what was sent was sent; the rest isn't.
     """
-    with client.under_way():
-        try:
-            await _bring_pages(delivery, client)
-        finally:
-            client.paging = Paging.NO
-        now = trio.current_time()
-        held, client.held = client.held, None
-        if held is not None:
-            for seqs, answer in held:
-                delivery.synced(client, seqs, answer, now)
-            _no_longer_wait(client, len(held))
-        delivery.bring(client, delivery.log.committed, now)
-
-
-async def _bring_pages(delivery: Delivery, client: Client) -> None:
     window = client.window
     while True:
         client.paging = Paging.READING
         await trio.lowlevel.checkpoint()
         _answer_next(client)
         after, since = window.reached, trio.current_time()
-        if after + 1 >= delivery.log.tail_start:
+        if after + 1 >= room.log.tail_start:
             return
         try:
             page = await read_page(
-                delivery.store,
-                delivery.gathering,
+                room.store,
+                room.id,
                 after=after,
-                up_to=_end(delivery, client),
-                max_bytes=delivery.settings.batch_bytes,
+                up_to=_end(room, client),
+                max_bytes=room.settings.batch_bytes,
             )
         except StoreUnavailable:
-            await trio.sleep(delivery.settings.commit_retry_interval)
+            await trio.sleep(room.settings.commit_retry_interval)
             continue
         finally:
             # What it says may wait behind what waits for the store.
             window.excuse(since, trio.current_time())
-        if not page and _end(delivery, client) > after:
+        if not page and _end(room, client) > after:
             raise StoreConflict(f"the store has no op {after + 1}")
         # Another answer may have come to wait meanwhile.
-        page = page[: _end(delivery, client) - after]
+        page = page[: _end(room, client) - after]
         if page and client.attached:
             client.paging = Paging.SENDING
-            client.send(delivery.forward(after + 1, page))
-            delivery.sent(client, after + len(page), trio.current_time())
+            client.send(forward_of(room.incarnation, after + 1, page))
+            sent(client, after + len(page), trio.current_time())
             await client.flush()
 
 
-def _end(delivery: Delivery, client: Client) -> int:
+def _end(room: Room, client: Client) -> int:
     """Return how far the next page may go: up to the client's own ops."""
     held = client.held
-    return held[0][0].start - 1 if held else delivery.log.committed
+    return held[0][0].start - 1 if held else room.log.committed
 
 
 def _answer_next(client: Client) -> None:
@@ -87,9 +72,4 @@ def _answer_next(client: Client) -> None:
         answered += 1
     if answered:
         del held[:answered]
-        _no_longer_wait(client, answered)
-
-
-def _no_longer_wait(client: Client, count: int) -> None:
-    client.waiting -= count
-    client.make_room()
+        client.processed(answered)

@@ -1,11 +1,13 @@
-"""Whoever sends a gathering a message, and how it gets its answer."""
+"""Who sends a gathering messages, and is answered: clients that are connected, and callers."""
 
 import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from enum import IntEnum
-from typing import Any, ClassVar
+from types import TracebackType
+from typing import ClassVar
 
+import outcome
 import trio
 from attrs import define, field
 
@@ -39,20 +41,16 @@ class Caller:
     is_gone: bool = False
     """Whether nobody waits for the answer any more."""
     _begun: trio.CancelScope | None = None
-    _outcome: ServerMessage | GatheringsError | None = None
+    _outcome: outcome.Outcome[ServerMessage] | None = None
     _answered: trio.Event = field(factory=trio.Event)
 
     def answer(self, message: ServerMessage) -> None:
-        """Wake the task with its answer; only the first counts."""
-        if self._outcome is None:
-            self._outcome = message
-            self._answered.set()
+        """Wake the task with its answer; only the first outcome counts."""
+        self._come_to(outcome.Value(message))
 
     def fail(self, error: GatheringsError, request_id: str | None = None) -> None:
         """Wake the task with an error; only the first outcome counts."""
-        if self._outcome is None:
-            self._outcome = error
-            self._answered.set()
+        self._come_to(outcome.Error(error))
 
     @contextmanager
     def under_way(self) -> Iterator[trio.CancelScope]:
@@ -77,12 +75,18 @@ class Caller:
         return Caller(self.identity, self.scope, at_end=self.at_end)
 
     async def wait(self) -> ServerMessage:
-        """Wait for the answer, or raise the error. Cancelling leaves the request under way."""
+        """Wait for the answer, or raise the error.
+
+        Cancellation: the request is still under way.
+        """
         await self._answered.wait()
-        if isinstance(self._outcome, GatheringsError):
-            raise self._outcome
         assert self._outcome is not None
-        return self._outcome
+        return self._outcome.unwrap()
+
+    def _come_to(self, result: outcome.Outcome[ServerMessage]) -> None:
+        if self._outcome is None:
+            self._outcome = result
+            self._answered.set()
 
 
 class Paging(IntEnum):
@@ -121,7 +125,8 @@ class Client:
     """The log's end when it joined: what was logged up to there is brought to it as ops."""
     attached: bool = False
     paging: Paging = Paging.NO
-    room: trio.Event | None = None
+    space: trio.Event | None = None
+    """Set when more of its messages may come; made by a task that waits for that."""
     held: list[tuple[range, ServerMessage]] | None = None
     """Answers that tell it of its own ops, and must wait until it has what comes before."""
     on_lost: Callable[["Client"], None] | None = None
@@ -132,19 +137,19 @@ class Client:
 
     def send(self, outgoing: Outgoing) -> None:
         """Hand a message to the connection."""
+        # As within a `_Guard`, but without making one: this is done for each client and batch.
         try:
             self.connection.send(outgoing)
-        except Exception:
-            self._lost("send")
+        except Exception as error:
+            self.lost("send", error)
 
     def answer(self, message: ServerMessage) -> None:
         """Send the answer to a request of this client."""
-        if not self.attached:
-            return
-        try:
-            self.connection.send_soon(Outgoing(message))
-        except Exception:
-            self._lost("send_soon")
+        if self.attached:
+            try:
+                self.connection.send_soon(Outgoing(message))
+            except Exception as error:
+                self.lost("send_soon", error)
 
     def fail(self, error: GatheringsError, request_id: str | None = None) -> None:
         """Tell the client that its request failed."""
@@ -152,64 +157,57 @@ class Client:
 
     def close(self, code: CloseCode, reason: str) -> None:
         """Close the connection after what was sent."""
-        try:
+        with _Guard(self, "close"):
             self.connection.close(code, reason)
-        except Exception:
-            self._lost("close")
 
     def abort(self) -> None:
         """Drop the connection at once."""
-        try:
+        with _Guard(self, "abort"):
             self.connection.abort()
-        except Exception:
-            self._lost("abort")
 
     def read_arrived(self) -> None:
         """Have the connection take in what has arrived."""
-        try:
+        with _Guard(self, "read_arrived"):
             self.connection.read_arrived()
-        except Exception:
-            self._lost("read_arrived")
 
     async def flush(self) -> None:
-        """Wait until the connection's backlog is gone. Cancelling it changes nothing."""
-        try:
+        """Wait until the connection's backlog is gone.
+
+        Cancellation: the backlog stays as it is.
+        """
+        with _Guard(self, "flush"):
             await self.connection.flush()
-        except* Exception:
-            self._lost("flush")
 
     @property
     def backlog(self) -> int:
         """How many bytes of what was sent still wait in this process."""
-        return self._number("backlog", lambda connection: connection.backlog)
+        with _Guard(self, "backlog"):
+            return _checked(self.connection.backlog)
+        return 0
 
     @property
     def progress(self) -> int:
         """How many bytes have gone out so far."""
-        return self._number("progress", lambda connection: connection.progress)
+        with _Guard(self, "progress"):
+            return _checked(self.connection.progress)
+        return 0
 
     @property
     def in_transit(self) -> int:
         """How many bytes of what was sent are still to go."""
-        return self._number("in_transit", lambda connection: connection.in_transit)
+        with _Guard(self, "in_transit"):
+            return _checked(self.connection.in_transit)
+        return 0
 
-    def _number(self, what: str, ask: Callable[[Connection], Any]) -> int:
-        try:
-            value = ask(self.connection)
-            if not isinstance(value, int):
-                raise TypeError(f"{what} is an int, not {type(value).__name__}")
-        except Exception:
-            self._lost(what)
-            return 0
-        return value
-
-    def _lost(self, what: str) -> None:
-        _log.exception("a connection's %s raised", what, extra={"client": self.number})
+    def lost(self, what: str, error: BaseException) -> None:
+        """The connection has failed: log it, abort it, and ask nothing more of it."""
+        extra = {"client": self.number}
+        _log.error("a connection's %s raised", what, exc_info=error, extra=extra)
         connection, self.connection = self.connection, _GONE
         try:
             connection.abort()
-        except Exception as error:
-            _log.debug("its abort raised, too: %r", error, extra={"client": self.number})
+        except Exception as again:
+            _log.debug("its abort raised, too: %r", again, extra=extra)
         if self.on_lost is not None:
             self.on_lost(self)
 
@@ -238,13 +236,62 @@ class Client:
         self.held = None
         for scope in self._begun or ():
             scope.cancel()
-        self.make_room()
+        self._make_space()
 
-    def make_room(self) -> None:
-        """Whoever waits to put a message into the inbox may look again."""
-        if self.room is not None:
-            self.room.set()
-            self.room = None
+    def processed(self, count: int = 1) -> None:
+        """So many of its messages are processed: others may come."""
+        self.waiting -= count
+        if not self.waiting:
+            self.cost = 0
+        if self.space is not None:
+            self._make_space()
+
+    def _make_space(self) -> None:
+        if self.space is not None:
+            self.space.set()
+            self.space = None
+
+
+@define(eq=False)
+class _Guard:
+    """Around what is asked of a client's connection: what that raises costs the client, only."""
+
+    client: Client
+    what: str
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> bool:
+        if error is None:
+            return False
+        rest: BaseException | None = None
+        if isinstance(error, BaseExceptionGroup):
+            error, rest = error.split(Exception)
+        elif not isinstance(error, Exception):
+            return False
+        if error is None:
+            return False
+        self.client.lost(self.what, error)
+        if rest is None:
+            return True
+        try:
+            # A cancellation, for instance, that was in a group with it.
+            raise rest
+        finally:
+            # The traceback refers to this frame.
+            del rest
+
+
+def _checked(value: object) -> int:
+    if not isinstance(value, int):
+        raise TypeError(f"a number of bytes is an int, not {type(value).__name__}")
+    return value
 
 
 class _Gone(Connection):

@@ -1,11 +1,11 @@
-"""Lives: what a hall knows of the incarnations that are there, and of those that have ended."""
+"""Incarnations: what a hall knows of those that are there, and of those that have ended."""
 
 from collections import OrderedDict
 
 import trio
 from attrs import define, field
 
-from squire_gatherings._hall.gathering import Gathering
+from squire_gatherings._hall.room import Room
 from squire_gatherings._values.endings import DispersalReason
 from squire_gatherings._values.errors import GatheringsError
 from squire_gatherings._values.messages import Dispersed
@@ -18,10 +18,10 @@ _COME_BACK = (DispersalReason.CRASHED, DispersalReason.SHUTDOWN, DispersalReason
 
 
 @define(eq=False)
-class Life:
+class Incarnation:
     """The registry's entry for an incarnation, from before its restore until it is reaped."""
 
-    gathering: Gathering
+    room: Room
     opened: bool = False
     """Whether the opening is over, be it with `error`."""
     gone: bool = False
@@ -29,10 +29,10 @@ class Life:
     opening: trio.CancelScope | None = None
     """Ends the opening, while it's under way."""
     _changed: trio.Event | None = None
-    """Made for whoever waits, which is seldom: an event in each life would be its largest part."""
+    """Made when somebody waits, which is seldom: an event in each would be its largest part."""
 
     def tell(self) -> None:
-        """Wake whoever waits."""
+        """Wake all who wait."""
         if self._changed is not None:
             self._changed.set()
             self._changed = None

@@ -1,23 +1,26 @@
 """Membership: what a joined connection's owner holds, and through which its messages go in."""
 
-from __future__ import annotations
-
 import contextlib
 import weakref
-from typing import TYPE_CHECKING
+from collections.abc import Awaitable, Callable, Iterable
 
 import trio
 from attrs import define
 
 from squire_gatherings._hall.clients import Client
-from squire_gatherings._hall.gathering import Gathering
+from squire_gatherings._hall.room import Room
+from squire_gatherings._rules.op_log import OP_OVERHEAD
 from squire_gatherings._values.checks import check_message
 from squire_gatherings._values.errors import GatheringsError
 from squire_gatherings._values.identity import Identity
 from squire_gatherings._values.messages import ClientMessage, Sync
+from squire_gatherings._values.op import Op
 
-if TYPE_CHECKING:
-    from squire_gatherings._hall.hall import Hall
+MESSAGE_COST = 300
+"""What a message in the inbox takes in memory, about, besides its ops."""
+
+SINGLE_COST = MESSAGE_COST + OP_OVERHEAD
+"""That of one with a single op, besides its bytes."""
 
 
 @define(eq=False)
@@ -33,8 +36,9 @@ class Membership:
 
     gathering_id: str
     incarnation: str
-    _hall: Hall
-    _gathering: weakref.ref[Gathering] | None
+    _pass_on: Callable[[str, Client, Sync], Awaitable[None]]
+    """Has the next incarnation serve a sync of this client."""
+    _room: weakref.ref[Room] | None
     """None once the client is out of it."""
     _client: Client
 
@@ -55,25 +59,28 @@ class Membership:
 
     def take_nowait(self, message: ClientMessage) -> None:
         """As `deliver_nowait`, for a message that a codec has decoded, and so checked."""
-        if self._gathering is None:
+        if self._room is None:
             return
         client = self._client
-        gathering = self._gathering()
-        if gathering is None or not gathering.accepting:
+        room = self._room()
+        if room is None or not room.accepting:
             # What it had sent before a crash may be lost, and is repeated: it can't be overtaken.
             if isinstance(message, Sync) and not client.was_crashed:
                 raise trio.WouldBlock
             return
         if not client.attached:
             # It left, was replaced or was given up: its gathering goes on without it.
-            self._gathering = None
+            self._room = None
             return
-        settings = gathering.settings
-        if client.waiting and (
-            client.waiting >= settings.inbox_limit or client.cost >= settings.inbox_bytes
-        ):
-            raise trio.WouldBlock
-        gathering.put_from(client, message)
+        if client.waiting:
+            settings = room.settings
+            if client.waiting >= settings.inbox_limit or client.cost >= settings.inbox_bytes:
+                raise trio.WouldBlock
+            if isinstance(message, Sync):
+                ops = message.ops
+                client.cost += SINGLE_COST + len(ops[0].json) if len(ops) == 1 else _cost(ops)
+        client.waiting += 1
+        room.inbox.put(client, message)
 
     async def deliver(self, message: ClientMessage) -> None:
         """Put a message into the inbox; wait while too many of this client's are there.
@@ -98,22 +105,27 @@ class Membership:
                 return
             if self._is_late():
                 break
-            if self._client.room is None:
-                self._client.room = trio.Event()
-            await self._client.room.wait()
+            if self._client.space is None:
+                self._client.space = trio.Event()
+            await self._client.space.wait()
         if isinstance(message, Sync):
             # The connection is closed: nobody is there to hear why it failed, either.
             with contextlib.suppress(GatheringsError):
-                await self._hall._pass_on(self.gathering_id, self._client, message)
+                await self._pass_on(self.gathering_id, self._client, message)
         await trio.lowlevel.cancel_shielded_checkpoint()
 
     def detach(self) -> None:
         """The connection has ended: the gathering forgets it. Later calls do nothing."""
-        gathering = None if self._gathering is None else self._gathering()
-        self._gathering = None
-        if gathering is not None:
-            gathering.gone(self._client)
+        room = None if self._room is None else self._room()
+        self._room = None
+        if room is not None:
+            room.gone(self._client)
 
     def _is_late(self) -> bool:
-        gathering = None if self._gathering is None else self._gathering()
-        return gathering is None or not gathering.accepting
+        room = None if self._room is None else self._room()
+        return room is None or not room.accepting
+
+
+def _cost(ops: Iterable[Op]) -> int:
+    """Return what a sync of these in the inbox takes in memory, about."""
+    return MESSAGE_COST + sum(OP_OVERHEAD + len(op.json) for op in ops)

@@ -4,25 +4,21 @@ One task looks at all clients whenever something is due, in portions. Nobody is 
 in which the server didn't listen, before what it said is known, or while its bytes move.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 import trio
 from attrs import define, field, frozen
 
 from squire_gatherings._hall.clients import Client, Paging
+from squire_gatherings._hall.forwards import forward_of
+from squire_gatherings._hall.room import Room
 from squire_gatherings._hall.store import read_page
 from squire_gatherings._rules.delivery_window import DeliveryWindow, Verdict
 from squire_gatherings._values.endings import CloseCode
 from squire_gatherings._values.errors import StoreUnavailable
 from squire_gatherings._values.log import LoggedOp
 from squire_gatherings._values.outgoing import Outgoing
-
-if TYPE_CHECKING:
-    from squire_gatherings._hall.delivery import Delivery
 
 RETRY_BYTES = 64 * 1024
 RETRY_OPS = 4096
@@ -83,7 +79,7 @@ def _portion(window: DeliveryWindow) -> _Portion:
 class _Encoded:
     """What is sent again in one round, encoded once for all who lack the same."""
 
-    delivery: Delivery
+    room: Room
     _forwards: dict[tuple[int, int], tuple[Outgoing, int]] = field(factory=dict)
     """By first and last seq: the message, and how many bytes of ops it has."""
 
@@ -108,14 +104,14 @@ class _Encoded:
         if self._size > KEPT_BYTES:
             self._size = size
             self._forwards.clear()
-        return self.delivery.forward(first, run), size
+        return forward_of(self.room.incarnation, first, run), size
 
 
 @define(eq=False)
 class Retries:
     """The retries of one gathering, while anything is unacknowledged."""
 
-    delivery: Delivery
+    room: Room
     due: float
     _scope: trio.CancelScope | None = None
     _suspects: dict[int, tuple[int, int]] = field(factory=dict)
@@ -133,24 +129,21 @@ class Retries:
 
     async def run(self) -> None:
         """Sleep until something is due; return when nothing is outstanding any more."""
-        try:
-            while self.due != math.inf:
-                with trio.CancelScope(deadline=self.due) as self._scope:
-                    await trio.sleep_forever()
-                self._scope = None
-                await self._round()
-        finally:
-            self.delivery.retries = None
+        while self.due != math.inf:
+            with trio.CancelScope(deadline=self.due) as self._scope:
+                await trio.sleep_forever()
+            self._scope = None
+            await self._round()
 
     async def _round(self) -> None:
         """Look at all clients. Whoever's clock begins meanwhile arms us again."""
         since, self.due = self.due, math.inf
         until = now = trio.current_time()
         is_late = until - since > LATE
-        encoded = _Encoded(self.delivery)
+        encoded = _Encoded(self.room)
         soonest = math.inf
         work = 0
-        clients = tuple(self.delivery.clients.values())
+        clients = tuple(self.room.clients.values())
         for client in clients:
             window = client.window
             if is_late:
@@ -173,9 +166,7 @@ class Retries:
         self._slices.clear()
         self._ask_the_store()
         self._suspects = {
-            number: seen
-            for number, seen in self._suspects.items()
-            if number in self.delivery.clients
+            number: seen for number, seen in self._suspects.items() if number in self.room.clients
         }
         self.due = min(self.due, soonest)
 
@@ -195,7 +186,7 @@ class Retries:
         match window.verdict(now):
             case Verdict.GIVE_UP:
                 client.close(CloseCode.UNRESPONSIVE, "forwards were not acknowledged")
-                self.delivery.on_gone(client)
+                self.room.gone(client)
             case Verdict.RESEND:
                 if in_transit <= 0 and not client.paging:
                     work += self._resend(client, encoded) // 64
@@ -211,21 +202,21 @@ class Retries:
             return True
         if not client.waiting:
             return False
-        taken, put = self.delivery.inbox()
-        if taken == put:
+        inbox = self.room.inbox
+        if not inbox.waiting:
             # All that came is processed; unless what it began keeps it from saying more.
-            return client.waiting >= self.delivery.settings.inbox_limit
+            return client.waiting >= self.room.settings.inbox_limit
         up_to, looks = self._suspects.get(client.number, (0, 0))
-        if taken >= up_to:
+        if inbox.taken >= up_to:
             if looks >= LOOKS:
                 return False
             # More has come since, as it does when its reader had to wait.
-            self._suspects[client.number] = (put, looks + 1)
+            self._suspects[client.number] = (inbox.put_in, looks + 1)
         return True
 
     def _resend(self, client: Client, encoded: _Encoded) -> int:
         """Send again the first ops that lack; return how many bytes that were."""
-        window, log = client.window, self.delivery.log
+        window, log = client.window, self.room.log
         portion = _portion(window)
         after = window.acked
         if after + 1 < log.tail_start:
@@ -241,25 +232,25 @@ class Retries:
         return encoded.send(client, after, portion.of(entries))
 
     def _max_bytes(self, portion: _Portion) -> int:
-        return min(portion.max_bytes, self.delivery.settings.batch_bytes)
+        return min(portion.max_bytes, self.room.settings.batch_bytes)
 
     # What only the store has.
 
     def _ask_the_store(self) -> None:
         wanted, self._from_store = self._from_store, {}
         for (after, portion), clients in wanted.items():
-            self.delivery.nursery.start_soon(self._resend_from_store, after, portion, clients)
+            self.room.nursery.start_soon(self._resend_from_store, after, portion, clients)
 
     async def _resend_from_store(
         self, after: int, portion: _Portion, clients: list[Client]
     ) -> None:
         """Send again what follows `after`, to all of these who still lack it."""
         up_to = min(max(client.window.resend_to for client in clients), after + portion.max_ops)
-        delivery = self.delivery
+        room = self.room
         try:
             page = await read_page(
-                delivery.store,
-                delivery.gathering,
+                room.store,
+                room.id,
                 after=after,
                 up_to=up_to,
                 max_bytes=self._max_bytes(portion),
@@ -268,7 +259,7 @@ class Retries:
             # The next retry asks again.
             return
         page = tuple(portion.of(page))
-        encoded = _Encoded(delivery)
+        encoded = _Encoded(room)
         work = 0
         for client in clients:
             window = client.window

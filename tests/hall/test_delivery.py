@@ -10,11 +10,11 @@ from msgspec import UNSET
 from trio.testing import MockClock, wait_all_tasks_blocked
 
 from squire_gatherings._hall.clients import Client
-from squire_gatherings._hall.delivery import BLOCK, CROWD, WEIGHT, Delivery
-from squire_gatherings._hall.hall import open_hall
+from squire_gatherings._hall.forwards import BLOCK, CROWD, WEIGHT, forward_of
 from squire_gatherings._hall.membership import Membership
+from squire_gatherings._hall.room import Room
+from squire_gatherings._open_hall import open_hall
 from squire_gatherings._rules.delivery_window import DeliveryWindow
-from squire_gatherings._rules.op_log import OpLog
 from squire_gatherings._stores.memory import MemoryStore
 from squire_gatherings._values.endings import CloseCode
 from squire_gatherings._values.errors import OpConflict, OpRejected
@@ -408,19 +408,18 @@ async def test_the_crowd_may_change_while_a_batch_is_brought(autojump_clock: Moc
         assert hall.snapshot().clients == 0
 
 
-async def attached(nursery: trio.Nursery, asked: list[int]) -> tuple[list[bool], list[Recorder]]:
+def attached(asked: list[int]) -> tuple[list[bool], list[Recorder]]:
     """Attach connections of one client that asked in this order; say which were let in."""
     settings = HallSettings()
-    log = OpLog(settings.tail_bytes, settings.recent_syncs)
-    delivery = Delivery(ROOM, settings, MemoryStore(), log, nursery, lambda _: None)
+    room = Room(ROOM, settings, MemoryStore())
     recorders = [Recorder() for _ in asked]
     let_in = []
     for number, (one, recorder) in enumerate(zip(asked, recorders, strict=True), start=1):
         window = DeliveryWindow(settings.retry_interval, settings.retry_limit, 0)
         client = Client(number, recorder, Identity("bob"), "c", "scope", window, asked=one)
-        let_in.append(delivery.attach(client))
+        let_in.append(room.attach(client))
         assert client.attached == let_in[-1]
-    assert len(delivery.clients) == 1
+    assert len(room.clients) == 1
     return let_in, recorders
 
 
@@ -438,8 +437,7 @@ async def attached(nursery: trio.Nursery, asked: list[int]) -> tuple[list[bool],
 async def test_the_latest_to_ask_wins(
     asked: list[int], let_in: list[bool], closed: list[bool]
 ) -> None:
-    async with trio.open_nursery() as nursery:
-        found, recorders = await attached(nursery, asked)
+    found, recorders = attached(asked)
     assert found == let_in
     assert [bool(one.closed) for one in recorders] == closed
 
@@ -456,17 +454,11 @@ async def test_the_latest_to_ask_wins(
         ([""], ""),
     ],
 )
-async def test_a_forward_tells_the_epoch_where_it_isnt_the_incarnations(
+def test_a_forward_tells_the_epoch_where_it_isnt_the_incarnations(
     epochs: list[str], said: object
 ) -> None:
-    settings = HallSettings()
-    log = OpLog(settings.tail_bytes, settings.recent_syncs)
-    async with trio.open_nursery() as nursery:
-        delivery = Delivery(
-            ROOM, settings, MemoryStore(), log, nursery, lambda _: None, incarnation="now"
-        )
-        entries = [LoggedOp(Op.of({"n": 1}), None, epoch) for epoch in epochs]
-        message = delivery.forward(7, entries).message
+    entries = [LoggedOp(Op.of({"n": 1}), None, epoch) for epoch in epochs]
+    message = forward_of("now", 7, entries).message
     assert isinstance(message, Forward | ForwardBatch)
     assert message.seq == 7
     assert message.epoch == said

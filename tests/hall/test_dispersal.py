@@ -8,9 +8,10 @@ import pytest
 import trio
 from trio.testing import MockClock, wait_all_tasks_blocked
 
-from squire_gatherings._hall.gathering import Gathering
-from squire_gatherings._hall.hall import Hall, open_hall
+from squire_gatherings._hall.hall import Hall
+from squire_gatherings._hall.room import Room
 from squire_gatherings._hall.store import Append
+from squire_gatherings._open_hall import open_hall
 from squire_gatherings._stores.memory import MemoryStore
 from squire_gatherings._values.endings import CloseCode
 from squire_gatherings._values.errors import GatheringCrashed, HallClosed
@@ -219,7 +220,7 @@ async def test_the_notice_is_tried_once_even_when_sending_fails(
 
 async def test_nothing_is_left(autojump_clock: MockClock) -> None:
     # Log records that pytest keeps may hold what crashed in earlier tests.
-    earlier = [one for one in gc.get_objects() if type(one) is Gathering]
+    earlier = [one for one in gc.get_objects() if type(one) is Room]
     async with open_hall(store=MemoryStore(), idle_timeout=60.0) as hall:
         await trio.testing.wait_all_tasks_blocked()
         tasks = trio.lowlevel.current_statistics().tasks_living
@@ -230,7 +231,7 @@ async def test_nothing_is_left(autojump_clock: MockClock) -> None:
         gatherings = [
             weakref.ref(one)
             for one in gc.get_objects()
-            if type(one) is Gathering and not any(one is other for other in earlier)
+            if type(one) is Room and not any(one is other for other in earlier)
         ]
         assert any(ref().id == ROOM for ref in gatherings if ref() is not None)  # type: ignore[union-attr]
         await trio.sleep(120)

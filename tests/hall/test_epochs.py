@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from msgspec import UNSET
 from trio.testing import MockClock, wait_all_tasks_blocked
 
-from squire_gatherings._hall.hall import Hall, open_hall
+from squire_gatherings._hall.hall import Hall
+from squire_gatherings._open_hall import open_hall
 from squire_gatherings._stores.memory import MemoryStore
 from squire_gatherings._values.errors import LogReplaced
 from squire_gatherings._values.messages import Fetched, Forward, ForwardBatch, Joined

@@ -8,7 +8,7 @@ import trio
 from trio.testing import MockClock, wait_all_tasks_blocked
 
 from squire_gatherings._hall.connection import Connection
-from squire_gatherings._hall.hall import open_hall
+from squire_gatherings._open_hall import open_hall
 from squire_gatherings._stores.memory import MemoryStore
 from squire_gatherings._values.endings import CloseCode
 from squire_gatherings._values.messages import Ack, Dispersed, Fetch, Sync

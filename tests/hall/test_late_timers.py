@@ -4,8 +4,8 @@ import pytest
 import trio
 from trio.testing import MemoryReceiveStream, MockClock, wait_all_tasks_blocked
 
-from squire_gatherings._hall.hall import open_hall
 from squire_gatherings._hall.membership import Membership
+from squire_gatherings._open_hall import open_hall
 from squire_gatherings._stores.memory import MemoryStore
 from squire_gatherings._values.log import LoggedOp
 from squire_gatherings._values.messages import Ack, Fetch, Fetched, Sync, Synced

@@ -1,0 +1,186 @@
+"""The room: the state of one incarnation, which all share that work for it."""
+
+import math
+
+import trio
+from attrs import define, field
+
+from squire_gatherings._hall.clients import Caller, Client
+from squire_gatherings._hall.inbox import Inbox, Request
+from squire_gatherings._hall.store import Store
+from squire_gatherings._rules.behaviour import Behaviour
+from squire_gatherings._rules.deadline import IdleDeadline
+from squire_gatherings._rules.op_log import OpLog
+from squire_gatherings._rules.sync_ids import SyncKey
+from squire_gatherings._values.endings import CloseCode, DispersalReason
+from squire_gatherings._values.errors import GatheringDispersed, StoreUnavailable
+from squire_gatherings._values.ids import new_incarnation_id
+from squire_gatherings._values.messages import Dispersed, ServerMessage
+from squire_gatherings._values.numbers import GatheringNumbers
+from squire_gatherings._values.settings import HallSettings
+
+
+@define(eq=False, weakref_slot=True)
+class Room:
+    """What one incarnation has, who is in it, and the ways in.
+
+    It may end at any time: `accepting` tells. From the moment that `accepting` is False (the
+    point of no return), nothing that is put in reaches it. Nothing here waits but `ask`.
+    """
+
+    id: str
+    """The gathering's id."""
+    settings: HallSettings
+    store: Store
+    incarnation: str = field(factory=new_incarnation_id)
+    refused: frozenset[SyncKey] = frozenset()
+    """Syncs that crashed an earlier incarnation."""
+
+    # What it has, from its restore on.
+    behaviour: Behaviour = field(init=False)
+    serves_snapshots: bool = field(init=False)
+    log: OpLog = field(init=False)
+    deadline: IdleDeadline = field(init=False)
+    opened_at: float = 0.0
+    nursery: trio.Nursery = field(init=False)
+    """Of the tasks that work for this incarnation. They end with it."""
+
+    # How it is.
+    accepting: bool = False
+    reason: DispersalReason | None = None
+    """Why it is to end, or ended."""
+    notice_by: float = math.inf
+    """Until when the final notice may take, at most."""
+    notice: Dispersed | None = None
+    """What its clients were told last."""
+    trouble: StoreUnavailable | None = None
+    """Why the last commit failed; while set, only what is durable is shown."""
+    suspects: tuple[SyncKey, ...] = ()
+    """Syncs that crashed this incarnation."""
+    processed: int = 0
+    """How many messages that count as activity were processed."""
+    is_wanted: bool = False
+    """Whether it's to stay though nobody has used it: somebody asked just for that."""
+    scope: trio.CancelScope = field(factory=trio.CancelScope)
+    """Ends the wait for messages at the deadline."""
+
+    # Who is there.
+    inbox: Inbox = field(factory=Inbox)
+    clients: dict[int, Client] = field(factory=dict)
+    """All who are connected, by number."""
+    callers: set[Caller] = field(factory=set)
+    """All who have asked and aren't answered. Each is, at the latest when it ends."""
+    _by_scope: dict[str, Client] = field(factory=dict)
+    _numbered: int = 0
+
+    # Asking.
+
+    async def ask(self, caller: Caller, request: Request) -> ServerMessage:
+        """Put a request into the inbox, and wait for its answer, which comes whatever happens.
+
+        Raises:
+            GatheringsError: What is wrong with the request.
+            GatheringCrashed: It crashed over this request.
+            GatheringDispersed: It has ended, with nothing done, or (of a sync) with its outcome
+                unknown.
+
+        Cancellation: what the request began is ended.
+        """
+        if not self.accepting:
+            raise GatheringDispersed(f"gathering {self.id} has dispersed")
+        self.inbox.put(caller, request)
+        self.callers.add(caller)
+        try:
+            return await caller.wait()
+        finally:
+            self.callers.discard(caller)
+            caller.gone()
+
+    # Coming and going.
+
+    def next_number(self) -> int:
+        """Return a number for a new client, from 1 on."""
+        self._numbered += 1
+        return self._numbered
+
+    def attach(self, client: Client) -> bool:
+        """Take a client in; of two connections of the same client, the later to ask stays.
+
+        An older one is replaced. False, with nothing done, if the one that is there asked later.
+        """
+        if client.client_id is not None:
+            other = self._by_scope.get(client.scope)
+            if other is not None:
+                if 0 < client.asked < other.asked:
+                    return False
+                self.detach(other)
+                other.close(CloseCode.REPLACED, "replaced by a newer connection")
+            self._by_scope[client.scope] = client
+        client.attached = True
+        client.on_lost = self.gone
+        self.clients[client.number] = client
+        return True
+
+    def detach(self, client: Client) -> bool:
+        """Forget a client, and end what goes on for it; False if it was forgotten before."""
+        if self.clients.pop(client.number, None) is None:
+            return False
+        if self._by_scope.get(client.scope) is client:
+            del self._by_scope[client.scope]
+        client.left()
+        return True
+
+    def gone(self, client: Client) -> None:
+        """A client left, was given up, or its connection has closed. Counts as no activity."""
+        if self.detach(client) and not self.clients:
+            self._emptied()
+
+    def visited(self, *, counted: bool) -> None:
+        """Somebody who asked for something, or wanted in, is done. If nobody is here, it's empty.
+
+        Where nothing ever counted, it ends at once, unless it is wanted.
+        """
+        if not self.accepting or self.clients:
+            return
+        if not (self.processed or self.is_wanted or self.inbox.waiting):
+            self.end(DispersalReason.EMPTY)
+        elif counted or self.deadline.emptied_at is None:
+            self._emptied()
+
+    def _emptied(self) -> None:
+        self.deadline.emptied(trio.current_time())
+        # The deadline may only have come nearer; elsewhere it only moves away.
+        self.scope.deadline = min(self.scope.deadline, self.deadline.at)
+
+    # Ending.
+
+    def end(self, reason: DispersalReason, *, by: float = math.inf) -> None:
+        """Have it disperse: what is in the inbox is still processed, nothing more comes in.
+
+        The notice may take `close_grace`, but not longer than until `by`.
+        """
+        self.notice_by = min(self.notice_by, by)
+        if self.accepting:
+            self.accepting = False
+            self.reason = reason
+            self.inbox.wake()
+
+    # For operators.
+
+    def numbers(self) -> GatheringNumbers:
+        """Return the operator's numbers."""
+        return GatheringNumbers(
+            gathering=self.id,
+            incarnation=self.incarnation,
+            opened_at=self.opened_at,
+            processed=self.processed,
+            last_processed_at=self.deadline.last_processed_at,
+            deadline=self.deadline.at,
+            clients=len(self.clients),
+            seq=self.log.committed,
+            unacked=sum(client.window.unacked for client in self.clients.values()),
+        )
+
+    def names(self) -> dict[str, object]:
+        """Return what a log record says of it."""
+        return {"gathering": self.id, "incarnation": self.incarnation}
