@@ -53,7 +53,8 @@ class Answers:
     """What answers have cost so far, in bytes that take about as long; ops are in `OpLog.added`."""
     reading: int = 0
     """How many answers wait for a page from the store."""
-    _deferred: list[Deferred] = field(factory=list)
+    deferred: list[Deferred] = field(factory=list)
+    """Those that wait for the commit, in order."""
     _reads: trio.CapacityLimiter | None = None
 
     # Those that wait for the commit.
@@ -71,16 +72,12 @@ class Answers:
         if self.room.trouble is not None or log.seq == log.committed:
             effect(trio.current_time())
         else:
-            self._deferred.append(Deferred(sender, request_id, effect, keep))
-
-    def defer_synced(self, sender: Sender, answer: Synced, seqs: range) -> None:
-        """Answer a sync whose ops, with these seqs, aren't durable yet."""
-        self._deferred.append(Deferred(sender, answer.id, answer, True, seqs))
+            self.deferred.append(Deferred(sender, request_id, effect, keep))
 
     def give(self, now: float) -> None:
         """Everything is durable: give the answers that waited, in order."""
         self.room.trouble = None
-        deferred, self._deferred = self._deferred, []
+        deferred, self.deferred = self.deferred, []
         synced = self.delivery.synced
         for one in deferred:
             effect, sender = one.effect, one.sender
@@ -94,11 +91,11 @@ class Answers:
     def postpone(self, error: StoreUnavailable) -> None:
         """The commit failed: say so to all who wait. What they submitted is kept."""
         self.room.trouble = error
-        for one in self._deferred:
+        for one in self.deferred:
             if not one.failed:
                 one.failed = True
                 one.sender.fail(error, one.request_id)
-        self._deferred = [one for one in self._deferred if one.keep]
+        self.deferred = [one for one in self.deferred if one.keep]
 
     def abandon(
         self, processing: Sender | None, lost: GatheringsError, ended: GatheringsError
@@ -107,12 +104,12 @@ class Answers:
 
         Those whose requests were being processed are told `lost`, all others `ended`.
         """
-        for sender in (*(one.sender for one in self._deferred), processing):
+        for sender in (*(one.sender for one in self.deferred), processing):
             if isinstance(sender, Caller):
                 sender.fail(lost)
         for caller in self.room.callers:
             caller.fail(ended)
-        self._deferred.clear()
+        self.deferred.clear()
 
     # Those that show ops.
 

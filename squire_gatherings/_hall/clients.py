@@ -236,17 +236,17 @@ class Client:
         self.held = None
         for scope in self._begun or ():
             scope.cancel()
-        self._make_space()
+        self.make_space()
 
     def processed(self, count: int = 1) -> None:
         """So many of its messages are processed: others may come."""
         self.waiting -= count
         if not self.waiting:
             self.cost = 0
-        if self.space is not None:
-            self._make_space()
+        self.make_space()
 
-    def _make_space(self) -> None:
+    def make_space(self) -> None:
+        """Wake the task that waits to put a message into the inbox, if one does."""
         if self.space is not None:
             self.space.set()
             self.space = None

@@ -8,7 +8,7 @@ import trio
 from attrs import define
 
 from squire_gatherings._hall.room import Room
-from squire_gatherings._hall.store import Append, Outcome, Snapshot
+from squire_gatherings._hall.store import Append, Outcome, Snapshot, SyncRecord
 from squire_gatherings._rules.behaviour import encode_state
 from squire_gatherings._values.errors import StoreUnavailable
 
@@ -33,6 +33,8 @@ class Commit:
     """Whether an outcome is there to be taken."""
     _has_snapshot: bool = False
     """Whether the append has one."""
+    _to_make: Append | None = None
+    """The append that `begin` couldn't begin, since it needs waiting."""
     _number: int = 0
     """Of the append whose outcome is waited for; another number: of none."""
     _outcome: Outcome = None
@@ -48,25 +50,55 @@ class Commit:
 
     def begin(self) -> bool:
         """Begin it, if that needs no waiting; return whether it's durable already."""
-        return self._begin(self._append())
+        room, log = self.room, self.room.log
+        ops, syncs = log.uncommitted()
+        snapshot = None
+        self._has_snapshot = (
+            log.seq >= self.snapshot_at or log.since_snapshot > room.settings.snapshot_bytes
+        )
+        if self._has_snapshot:
+            snapshot = self._snapshot(syncs)
+        append = Append(room.id, log.committed + 1, ops, syncs, snapshot)
+        self._to_make = None
+        self.is_under_way = True
+        number = self._number = self._number + 1
+        try:
+            # What is said twice, or of an earlier append, says nothing of this one.
+            if not room.store.append_nowait(append, partial(self._ended, number)):
+                return False
+        except trio.WouldBlock:
+            self._to_make = append
+        except Exception as error:
+            self._number = number
+            self._ended(number, error)
+            return False
+        # Nothing that the store says of it later counts.
+        self._number += 1
+        self.is_under_way = self.is_over = False
+        self._outcome = None
+        if self._to_make is not None:
+            return False
+        if self._has_snapshot:
+            self._snapshotted()
+        return True
 
     async def make(self) -> None:
         """Begin it, and return when it's over.
 
         Cancellation: it may still become durable.
         """
-        append = self._append()
-        if self._begin(append):
-            self._ended(None)
+        if self.begin():
+            self._ended(self._number, None)
         elif self.is_under_way:
             await self.wait()
-        elif not self.is_over:
+        elif self._to_make is not None:
+            append, self._to_make = self._to_make, None
             try:
                 await self.room.store.append(append)
             except Exception as error:
-                self._ended(error)
+                self._ended(self._number, error)
             else:
-                self._ended(None)
+                self._ended(self._number, None)
 
     async def wait(self) -> None:
         """Return when it's over.
@@ -86,6 +118,9 @@ class Commit:
         outcome, self._outcome = self._outcome, None
         self.is_over = False
         if outcome is None:
+            self.retry_at = math.inf
+            if self._has_snapshot:
+                self._snapshotted()
             if room.trouble is None:
                 # What is processed is so when it's durable; a retry of ours counts for nothing.
                 room.deadline.processed(now)
@@ -104,57 +139,26 @@ class Commit:
             room.suspects = tuple((one.scope, one.id) for one in syncs)
         raise outcome
 
-    def succeeded(self) -> None:
-        """Everything is durable."""
-        self.retry_at = math.inf
-        if self._has_snapshot:
-            self._has_snapshot = False
-            log = self.room.log
-            self.snapshot_at = log.seq + self.room.settings.snapshot_every
-            log.snapshotted()
-
-    def _append(self) -> Append:
-        room, log = self.room, self.room.log
-        ops, syncs = log.uncommitted()
-        snapshot = None
-        self._has_snapshot = (
-            log.seq >= self.snapshot_at or log.since_snapshot > room.settings.snapshot_bytes
-        )
-        if self._has_snapshot:
-            try:
-                snapshot = Snapshot(log.seq, encode_state(room.behaviour))
-            except Exception:
-                # Which of them made a state that can't be put down isn't known.
-                room.suspects = tuple((one.scope, one.id) for one in syncs)
-                raise
-        return Append(room.id, log.committed + 1, ops, syncs, snapshot)
-
-    def _begin(self, append: Append) -> bool:
-        self.is_under_way = True
-        self._number += 1
+    def _snapshot(self, syncs: tuple[SyncRecord, ...]) -> Snapshot:
+        room = self.room
         try:
-            # What is said twice, or of an earlier append, says nothing of this one.
-            if not self.room.store.append_nowait(append, partial(self._told, self._number)):
-                return False
-        except trio.WouldBlock:
-            durable = False
-        except Exception as error:
-            self._number += 1
-            self._ended(error)
-            return False
-        else:
-            durable = True
+            return Snapshot(room.log.seq, encode_state(room.behaviour))
+        except Exception:
+            # Which of them made a state that can't be put down isn't known.
+            room.suspects = tuple((one.scope, one.id) for one in syncs)
+            raise
+
+    def _snapshotted(self) -> None:
+        self._has_snapshot = False
+        log = self.room.log
+        self.snapshot_at = log.seq + self.room.settings.snapshot_every
+        log.snapshotted()
+
+    def _ended(self, number: int, outcome: Outcome) -> None:
+        """The append with this number has ended; the first time that this is said counts."""
+        if number != self._number:
+            return
         self._number += 1
-        self.is_under_way = self.is_over = False
-        self._outcome = None
-        return durable
-
-    def _told(self, number: int, outcome: Outcome) -> None:
-        if number == self._number:
-            self._number += 1
-            self._ended(outcome)
-
-    def _ended(self, outcome: Outcome) -> None:
         self.is_under_way = False
         self.is_over = True
         self._outcome = outcome

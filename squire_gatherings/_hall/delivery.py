@@ -33,16 +33,9 @@ class Delivery:
     # What was committed.
 
     def begin_batch(self, after: int) -> None:
-        """What follows `after` has just been committed together."""
+        """What follows `after` has just been committed together: all who are here lack it."""
         self._batch = Batch(self.room, after)
-
-    def end_batch(self, now: float) -> None:
-        """Bring everybody what was committed, in one encoding for all who lack the same.
-
-        Of a large crowd, only some: others are `behind` then, and `bring_the_rest` must be called.
-        """
         self.behind = list(self.room.clients.values())
-        self._bring_some(now)
 
     async def bring_the_rest(self) -> None:
         """Bring the batch to those who lack it, with turns for other gatherings in between.
@@ -51,9 +44,13 @@ class Delivery:
         """
         while self.behind:
             await trio.lowlevel.checkpoint()
-            self._bring_some(trio.current_time())
+            self.bring_batch(trio.current_time())
 
-    def _bring_some(self, now: float) -> None:
+    def bring_batch(self, now: float) -> None:
+        """Bring the batch to those who lack it, in one encoding for all who lack the same.
+
+        Of a large crowd, only to some: others are `behind` then, until `bring_the_rest`.
+        """
         some = iter(self.behind[-CROWD:])
         del self.behind[-CROWD:]
         batch, log = self._batch, self.room.log
@@ -158,17 +155,14 @@ class Delivery:
             if due != math.inf:
                 self._retries = Retries(self.room, due)
                 name = f"retries of {self.room.id}"
-                self.room.nursery.start_soon(self._retry, self._retries, name=name)
+                self.room.nursery.start_soon(self._retries.run, self._forget_retries, name=name)
         elif due < self._retries.due:
             self._retries.arm(due)
 
     # Its tasks.
 
-    async def _retry(self, retries: Retries) -> None:
-        try:
-            await retries.run()
-        finally:
-            self._retries = None
+    def _forget_retries(self) -> None:
+        self._retries = None
 
     async def _catch_up(self, client: Client) -> None:
         """Bring a client what it lacks; end when it has left.

@@ -188,17 +188,22 @@ class Gathering:
     def _turn(self) -> None:
         """Process what has arrived, without a checkpoint."""
         taken = counted = 0
-        room, log = self.room, self.room.log
+        room, inbox, log = self.room, self.room.inbox, self.room.log
         requests, answers = self.requests, self.answers
         limit = answers.spent + log.added + TURN_COST
-        messages = room.inbox.waiting[:TURN_LIMIT]
+        messages = inbox.waiting[:TURN_LIMIT]
         try:
             for sender, request in messages:
                 self._processing = sender
                 taken += 1
                 counted += requests.process(sender, request)
                 if isinstance(sender, Client):
-                    sender.processed()
+                    # As `sender.processed()`, which would cost a crowd's acknowledgements more.
+                    sender.waiting -= 1
+                    if not sender.waiting:
+                        sender.cost = 0
+                    if sender.space is not None:
+                        sender.make_space()
                 if answers.spent + log.added > limit:
                     break
         except LookupNeeded:
@@ -214,7 +219,8 @@ class Gathering:
             raise
         finally:
             # Also when the behaviour raises: the rest is for the next incarnation.
-            room.inbox.remove(taken)
+            del inbox.waiting[:taken]
+            inbox.taken += taken
         self._processing = None
         now = trio.current_time()
         if counted:
@@ -240,12 +246,11 @@ class Gathering:
     def _committed(self, now: float) -> None:
         """Bring everybody what is durable now, and give the answers that waited for it."""
         log, delivery = self.room.log, self.delivery
-        self.commit.succeeded()
         delivery.begin_batch(log.committed)
         # It stays in memory until all who are here have been brought it.
         log.commit(trim=False)
         self.answers.give(now)
-        delivery.end_batch(now)
+        delivery.bring_batch(now)
         if not delivery.behind:
             log.trim()
 

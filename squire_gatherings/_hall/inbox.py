@@ -34,7 +34,7 @@ Request = ClientMessage | JoinRequest
 class Inbox:
     """What has arrived at one incarnation, in order.
 
-    One task takes it out: it looks at `waiting`, processes from the front, and calls `remove`.
+    One task takes it out: from the front of `waiting`, and counts that in `taken`.
     """
 
     waiting: list[tuple[Sender, Request]] = field(factory=list)
@@ -52,12 +52,8 @@ class Inbox:
         """Put a message in. It may be one too many: its sender has looked whether it may."""
         self.waiting.append((sender, request))
         if self._sleeper is not None:
-            self.wake()
-
-    def remove(self, count: int) -> None:
-        """Take out the first messages, which are processed."""
-        del self.waiting[:count]
-        self.taken += count
+            trio.lowlevel.reschedule(self._sleeper)
+            self._sleeper = None
 
     async def wait(self) -> None:
         """Wait until a message is put in, or `wake` is called.

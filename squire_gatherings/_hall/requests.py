@@ -7,7 +7,7 @@ import trio
 from attrs import define
 from msgspec import UNSET
 
-from squire_gatherings._hall.answers import Answers, Ops
+from squire_gatherings._hall.answers import Answers, Deferred, Ops
 from squire_gatherings._hall.clients import Caller, Client, Sender
 from squire_gatherings._hall.delivery import Delivery
 from squire_gatherings._hall.inbox import JoinRequest, Request
@@ -155,7 +155,7 @@ class Requests:
         seqs = range(seq + 1, log.seq + 1)
         answer = Synced(sync.id, tuple(seqs)) if ops is sync.ops else _synced(sync, seqs, ops)
         # It isn't durable yet, so it's never answered at once.
-        self.answers.defer_synced(sender, answer, seqs)
+        self.answers.deferred.append(Deferred(sender, sync.id, answer, True, seqs))
         return True
 
     def _repeat(self, sender: Sender, sync: Sync, record: SyncRecord) -> None:

@@ -5,7 +5,7 @@ in which the server didn't listen, before what it said is known, or while its by
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import trio
 from attrs import define, field, frozen
@@ -127,13 +127,16 @@ class Retries:
         if self._scope is not None:
             self._scope.deadline = due
 
-    async def run(self) -> None:
+    async def run(self, on_end: Callable[[], None]) -> None:
         """Sleep until something is due; return when nothing is outstanding any more."""
-        while self.due != math.inf:
-            with trio.CancelScope(deadline=self.due) as self._scope:
-                await trio.sleep_forever()
-            self._scope = None
-            await self._round()
+        try:
+            while self.due != math.inf:
+                with trio.CancelScope(deadline=self.due) as self._scope:
+                    await trio.sleep_forever()
+                self._scope = None
+                await self._round()
+        finally:
+            on_end()
 
     async def _round(self) -> None:
         """Look at all clients. Whoever's clock begins meanwhile arms us again."""
