@@ -36,7 +36,7 @@ from squire_gatherings._values.outgoing import Outgoing
 from squire_gatherings._values.settings import HallSettings
 
 Authenticate = Callable[[str | None, str], Awaitable[Identity]]
-"""Called with the token (or None) and the gathering id; raises `Unauthorized`."""
+"""Called with the token (or None) and the gathering's id; raises `Unauthorized`."""
 
 
 async def admit_everybody(token: str | None, gathering_id: str) -> Identity:
@@ -48,8 +48,8 @@ async def admit_everybody(token: str | None, gathering_id: str) -> Identity:
 class Hall:
     """The gatherings of one process. Made by `open_hall`.
 
-    Every method that takes a gathering id raises `BadGatheringId` if it can't be one and
-    `HallClosed` once the hall is closing; those that open the gathering also raise
+    Every method that takes a gathering's id raises `BadGatheringId` if it can't be one, and
+    `HallClosed` once the hall is closing. Those that open the gathering also raise
     `StoreUnavailable`, or `GatheringCrashed` when its behaviour fails to restore it.
 
     Every async method is a checkpoint, also where it need not wait. One that is cancelled
@@ -80,19 +80,33 @@ class Hall:
     ) -> Membership:
         """Join a gathering, which is opened if need be; `joined` goes to the connection.
 
-        `since` is the last seq that the client has, and `epoch` that op's epoch; `client` is its
-        own random id, which is made and told in `joined` if it has none. With an `identity` the
-        caller vouches for who it is; otherwise `token` is authenticated. `resume` is the
-        incarnation to which a client returns by itself, with nothing new: that is no activity,
-        and doesn't wake a gathering that has ended meanwhile. With `tail` and without `since`,
-        the client is given what comes after the join and nothing before.
-
         A join that meets a gathering while it disperses waits for the next incarnation. Of
-        several connections of the same `client` the one that asked last is in it. Raises
-        `Unauthorized`, `Replaced` when another one asked later, `BadBase` when `since` lies
-        beyond the log and `LogReplaced` when the log isn't that of `epoch`; `GatheringDispersed`,
-        after the notice was sent and the connection closed, when `resume` has ended.
-        When cancelled, the connection isn't in the gathering.
+        several connections of the same `client`, the one that asked last is in the gathering.
+
+        Args:
+            gathering_id: Which gathering.
+            connection: Takes what the client is told, `joined` first.
+            since: The last seq that the client has.
+            epoch: The epoch of that op.
+            client: The client's own random id. If there is none, one is made, and told in
+                `joined`.
+            resume: The incarnation to which a client returns by itself, with nothing new. That is
+                no activity, and doesn't wake a gathering that has ended meanwhile.
+            token: What authentication gets, where there is no `identity`.
+            identity: Who the client is, as the caller knows already.
+            tail: Without `since`, the client is given nothing of what came before the join.
+
+        Returns:
+            The client's way into the gathering.
+
+        Raises:
+            Unauthorized: Authentication refused the token.
+            Replaced: Another connection of the same client asked later.
+            BadBase: `since` lies beyond the end of the log.
+            LogReplaced: The log isn't that of `epoch`.
+            GatheringDispersed: `resume` has ended; the notice was sent and the connection closed.
+
+        Cancellation: the connection isn't in the gathering.
         """
         check_gathering_id(gathering_id)
         if since is not None:
@@ -144,9 +158,9 @@ class Hall:
             registry.visited(gathering_id, counted=False)
 
     async def open(self, gathering_id: str) -> None:
-        """Open a gathering unless it is open. Nobody need ever join: it disperses, too.
+        """Open a gathering, unless it is open. It disperses in time, even if nobody ever joins.
 
-        Cancelled, the opening is given up, unless somebody else waits for it, too.
+        Cancellation: the opening is given up, unless somebody else waits for it, too.
         """
         check_gathering_id(gathering_id)
         await trio.lowlevel.checkpoint_if_cancelled()
@@ -166,14 +180,30 @@ class Hall:
         base: int | None = None,
         identity: Identity = ANONYMOUS,
     ) -> tuple[int, ...]:
-        """Submit ops as a sync of its own; return their seqs once they are durable.
+        """Submit ops as a sync of its own.
 
-        Without a `base` it is whatever the log's end is when they are judged. With a `sync_id`
-        (1 to 128 characters), ids of the same user are applied once, however often they are
-        submitted. Raises `OpRejected`, `OpConflict`, `Forbidden`, `BadBase`, `SyncIdReused`,
-        `TooBig` for more than `max_ops` ops, and `ValueError` for ops that aren't JSON, and for
-        a `base` or `sync_id` that can't be one. When cancelled, the ops may or may not be
-        applied.
+        Args:
+            gathering_id: Which gathering.
+            ops: One or more JSON objects.
+            sync_id: 1 to 128 characters. A sync of the same user with the same id is applied
+                once, however often it is submitted. If there is none, a random one is made.
+            base: The last seq on which the ops build; by default the end of the log at the moment
+                at which they are judged.
+            identity: Who submits.
+
+        Returns:
+            The ops' seqs, once the ops are durable.
+
+        Raises:
+            OpRejected: The behaviour takes no such op.
+            OpConflict: The behaviour can't merge them with what came after `base`.
+            Forbidden: The identity may not submit.
+            BadBase: `base` lies beyond the end of the log.
+            SyncIdReused: The id was used before, for other ops.
+            TooBig: There are more than `max_ops` ops.
+            ValueError: The ops aren't JSON, or `base` or `sync_id` can't be one.
+
+        Cancellation: the ops may or may not be applied.
         """
         if sync_id is None:
             sync_id = secrets.token_hex(16)
@@ -193,11 +223,22 @@ class Hall:
     async def fetch(
         self, gathering_id: str, *, since: int | None = None, identity: Identity = ANONYMOUS
     ) -> Fetched:
-        """Read the ops after `since`, or a snapshot. Counts as activity; see `snapshot`.
+        """Read the ops after `since`, or a snapshot. Counts as activity; `snapshot` doesn't.
 
-        Of the ops as many as fit into one message (`batch_bytes`); where they end before `seq`,
-        fetch again. Raises `BadBase` when `since` lies beyond the log, `ValueError` where it
-        can't be a seq. When cancelled, nothing is read any more.
+        Args:
+            gathering_id: Which gathering.
+            since: The last seq that isn't wanted.
+            identity: Who reads.
+
+        Returns:
+            As many of the ops as fit into one message (`batch_bytes`). Where they end before
+            `seq`, fetch again.
+
+        Raises:
+            BadBase: `since` lies beyond the end of the log.
+            ValueError: `since` can't be a seq.
+
+        Cancellation: nothing is read any more.
         """
         if since is not None:
             check_seq(since, "since")
@@ -214,9 +255,14 @@ class Hall:
     async def disperse(
         self, gathering_id: str, reason: DispersalReason = DispersalReason.ADMIN
     ) -> bool:
-        """Disperse a gathering now, and wait until it is reaped; False if it wasn't there.
+        """Disperse a gathering now, and wait until it is gone.
 
-        What it has in its inbox is processed before. When cancelled, it goes on dispersing.
+        What has arrived before is processed first.
+
+        Returns:
+            Whether it was there.
+
+        Cancellation: it goes on dispersing.
         """
         check_gathering_id(gathering_id)
         reason = DispersalReason(reason)
@@ -233,15 +279,16 @@ class Hall:
     async def close(self) -> None:
         """Disperse everything with reason `shutdown`; take nothing more.
 
-        What still processes a message after `close_grace` seconds is cancelled. Returns
-        when all is gone, which no client can delay any further. Later calls do the same.
-        Cancelled, the closing goes on by itself, but for what is still processed.
+        What is still being processed after `close_grace` seconds is cancelled. Returns when all
+        are gone; no client can delay that further. Later calls do the same.
+
+        Cancellation: the closing goes on by itself, and waits for what is being processed.
         """
         await trio.lowlevel.checkpoint_if_cancelled()
         await self._registry.close(trio.current_time() + self.settings.close_grace)
         await trio.lowlevel.cancel_shielded_checkpoint()
 
-    # Looking on: counts as no activity.
+    # What counts as no activity.
 
     def gatherings(self) -> tuple[str, ...]:
         """Return the ids of the gatherings that are open now."""

@@ -1,4 +1,4 @@
-"""Membership: what a joined connection's owner holds, and through which its messages go in."""
+"""Membership: what the owner of a joined connection holds; its messages go in through it."""
 
 import contextlib
 import weakref
@@ -27,11 +27,12 @@ SINGLE_COST = MESSAGE_COST + OP_OVERHEAD
 class Membership:
     """One client's way into its gathering, which may have dispersed at any time.
 
-    A sync that comes after the point of no return, unless that was a crash, is served by the next
-    incarnation, though its answer finds no connection any more: the client repeats it with the same
-    id and is answered then. Other late messages mean nothing to the next incarnation.
+    A sync that comes after the point of no return is served by the next incarnation, unless the
+    gathering crashed. Its answer finds no connection any more: the client repeats the sync with
+    the same id, and is answered then. Other late messages mean nothing to the next incarnation.
 
-    It keeps no gathering alive: who holds a membership after the end holds nothing else.
+    It keeps no gathering alive: after the end, a membership that is still held is all that is
+    left.
     """
 
     gathering_id: str
@@ -44,15 +45,16 @@ class Membership:
 
     @property
     def identity(self) -> Identity:
-        """Who the client is, as authentication found."""
+        """Who the client is."""
         return self._client.identity
 
     def deliver_nowait(self, message: ClientMessage) -> None:
         """Put a message of this client into the inbox.
 
-        Raises `trio.WouldBlock` when it must wait: too many of this client's messages
-        are unprocessed, or the next incarnation is needed; call `deliver` then. Raises
-        `BadRequest` for what isn't a message, or has values that none can have.
+        Raises:
+            trio.WouldBlock: It must wait, since too many of this client's messages are unprocessed,
+                or since the next incarnation is needed; call `deliver` then.
+            BadRequest: It isn't a message, or has values that none can have.
         """
         check_message(message)
         self.take_nowait(message)
@@ -85,9 +87,13 @@ class Membership:
     async def deliver(self, message: ClientMessage) -> None:
         """Put a message into the inbox; wait while too many of this client's are there.
 
-        Never raises because the gathering ended. Raises `BadRequest` as `deliver_nowait` does. A
-        checkpoint. When cancelled, the message wasn't taken, or is a sync that the next incarnation
-        may or may not apply: repeat it.
+        That the gathering has ended is no error.
+
+        Raises:
+            BadRequest: It isn't a message, or has values that none can have.
+
+        Cancellation: the message wasn't taken, or it is a sync that the next incarnation may or
+        may not apply: repeat it. Always a checkpoint.
         """
         check_message(message)
         await self.take(message)
