@@ -24,10 +24,10 @@ from squire_gatherings._values.messages import ServerMessage, Synced
 Ops = Sequence[LoggedOp]
 
 READS_AT_ONCE = 4
-"""How many pages one gathering reads for those who fetch: the store serves others, too."""
+"""How many answers of one gathering read the store at once: it serves others, too."""
 
 ENTRY_COST = 100
-"""What an op in an answer costs besides its bytes, in bytes that take as long."""
+"""What an op in an answer costs besides its bytes, as a number of bytes that take as long."""
 
 
 class Deferred(msgspec.Struct, eq=False):
@@ -39,7 +39,7 @@ class Deferred(msgspec.Struct, eq=False):
     keep: bool
     """Whether it still comes when the commit fails at first and succeeds later."""
     seqs: range = range(0)
-    """Of the answer to a sync."""
+    """The seqs of the ops of a sync."""
     failed: bool = False
 
 
@@ -50,7 +50,7 @@ class Answers:
     room: Room
     delivery: Delivery
     spent: int = 0
-    """What answers have cost so far, in bytes that take about as long; ops are in `OpLog.added`."""
+    """What answers have cost so far, in bytes; what ops have cost is in `OpLog.added`."""
     reading: int = 0
     """How many answers wait for a page from the store."""
     deferred: list[Deferred] = field(factory=list)
@@ -67,7 +67,7 @@ class Answers:
         *,
         keep: bool = False,
     ) -> None:
-        """Call `effect` once everything is durable; at once, if it is, or only that is shown."""
+        """Call `effect` once everything is durable: at once, if only that is shown anyway."""
         log = self.room.log
         if self.room.trouble is not None or log.seq == log.committed:
             effect(trio.current_time())
@@ -75,7 +75,7 @@ class Answers:
             self.deferred.append(Deferred(sender, request_id, effect, keep))
 
     def give(self, now: float) -> None:
-        """Everything is durable: give the answers that waited, in order."""
+        """Give the answers that waited, in order, now that everything is durable."""
         self.room.trouble = None
         deferred, self.deferred = self.deferred, []
         synced = self.delivery.synced
@@ -89,7 +89,7 @@ class Answers:
                 sender.answer(effect)
 
     def postpone(self, error: StoreUnavailable) -> None:
-        """The commit failed: say so to all who wait. What they submitted is kept."""
+        """Tell all who wait that the commit failed. What they submitted is kept."""
         self.room.trouble = error
         for one in self.deferred:
             if not one.failed:
@@ -100,9 +100,10 @@ class Answers:
     def abandon(
         self, processing: Sender | None, lost: GatheringsError, ended: GatheringsError
     ) -> None:
-        """The gathering ends: tell all callers that weren't answered.
+        """Tell all callers that weren't answered that the gathering has ended.
 
-        Those whose requests were being processed are told `lost`, all others `ended`.
+        Those whose requests had been processed, or were just being processed, are told `lost`, all
+        others `ended`.
         """
         for sender in (*(one.sender for one in self.deferred), processing):
             if isinstance(sender, Caller):
@@ -121,7 +122,10 @@ class Answers:
         up_to: int,
         make: Callable[[Ops], ServerMessage],
     ) -> None:
-        """Answer with the ops after `after`, as many as fit into a message."""
+        """Answer with the ops from `after` + 1 to `up_to`, as many as fit into a message.
+
+        `make` makes the answer of them.
+        """
         log = self.room.log
         if after + 1 < log.tail_start:
             if isinstance(sender, Client):
@@ -146,7 +150,7 @@ class Answers:
         if self._reads is None:
             self._reads = trio.CapacityLimiter(READS_AT_ONCE)
         try:
-            # The sender may go meanwhile: then nobody wants it any more.
+            # The sender may go meanwhile: then nobody wants the answer any more.
             with sender.under_way():
                 async with self._reads:
                     page = await read_page(
@@ -184,7 +188,7 @@ class Answers:
         return msgspec.Raw(state)
 
     def epoch(self, seq: int) -> str | UnsetType:
-        """Return the epoch to be said of an op that memory knows; see `values.messages.Epoch`."""
+        """Return the epoch that an answer gives for an op that memory knows."""
         epoch = self.room.log.epoch_of(seq)
         if not seq or epoch == self.room.incarnation:
             return UNSET

@@ -16,7 +16,7 @@ async def bring_pages(
 ) -> None:
     """Bring a client what only the store has, and the answers whose ops lie among it.
 
-    `sent` is told up to which seq the client was sent ops, and when.
+    `sent` is called with the client, the seq up to which it was sent ops, and the time.
 
     Cancellation: what was sent was sent; the rest isn't.
     """
@@ -40,7 +40,7 @@ async def bring_pages(
             await trio.sleep(room.settings.commit_retry_interval)
             continue
         finally:
-            # What it says may wait behind what waits for the store.
+            # What the client says may wait behind what waits for the store.
             window.excuse(since, trio.current_time())
         if not page and _end(room, client) > after:
             raise StoreConflict(f"the store has no op {after + 1}")

@@ -1,4 +1,4 @@
-"""Who sends a gathering messages, and is answered: clients that are connected, and callers."""
+"""Clients and callers: who sends a gathering messages, and how each of them is answered."""
 
 import logging
 from collections.abc import Callable, Iterator
@@ -25,7 +25,7 @@ _log = logging.getLogger(__name__)
 
 
 def sync_scope(user: str | None, client: str | None) -> str:
-    """Return whose sync ids these are: ids are unique for one user and client."""
+    """Return the scope of a user's client: its sync ids are unique within it."""
     return f"{len(user or '')}:{user or ''}:{client or ''}"
 
 
@@ -37,7 +37,7 @@ class Caller:
     scope: str
     number: int = NO_ORIGIN
     at_end: bool = False
-    """Whether its sync builds on whatever the log's end is when it is processed."""
+    """Whether its sync builds on the log's end as it is when the sync is processed."""
     is_gone: bool = False
     """Whether nobody waits for the answer any more."""
     _begun: trio.CancelScope | None = None
@@ -65,13 +65,13 @@ class Caller:
                 self._begun = None
 
     def gone(self) -> None:
-        """Nobody waits for the answer any more: end what goes on for it."""
+        """Note that nobody waits for the answer any more, and end what works for it."""
         self.is_gone = True
         if self._begun is not None:
             self._begun.cancel()
 
     def again(self) -> "Caller":
-        """Return one who asks the same of the next incarnation."""
+        """Return a caller that asks the next incarnation the same."""
         return Caller(self.identity, self.scope, at_end=self.at_end)
 
     async def wait(self) -> ServerMessage:
@@ -90,7 +90,7 @@ class Caller:
 
 
 class Paging(IntEnum):
-    """What a task does that brings a client ops from the store."""
+    """What the task does that brings a client ops from the store, if there is one."""
 
     NO = 0
     READING = 1
@@ -101,9 +101,9 @@ class Paging(IntEnum):
 class Client:
     """One connected client of one incarnation, and the guard before its connection.
 
-    Everything that is asked of a connection goes through here. One that raises, or returns what
-    it mustn't, is lost at once, and only itself: that is logged, it is aborted and
-    forgotten, and nothing more is asked of it.
+    Everything that is asked of a connection goes through here. A connection that raises, or
+    returns a value of a wrong type, is lost at once, and nobody else is: the error is logged, the
+    connection is aborted, the client is forgotten, and nothing more is asked of it.
     """
 
     at_end: ClassVar[bool] = False
@@ -116,21 +116,21 @@ class Client:
     waiting: int = 0
     """How many of its messages lie in the inbox or aren't answered yet."""
     cost: int = 0
-    """What those in the inbox take in memory, in bytes."""
+    """How many bytes of memory its messages in the inbox take, about."""
     asked: int = 0
-    """When it asked to join, as a number that grows with each join; 0 if that isn't known."""
+    """The number of its join, which grows with each join; 0 if it isn't known."""
     was_crashed: bool = False
-    """Whether its incarnation ended by a crash: what it had sent before may be lost."""
+    """Whether its incarnation has crashed: what the client had sent before may be lost."""
     joined_at: int = 0
-    """The log's end when it joined: what was logged up to there is brought to it as ops."""
+    """The log's end when it joined. It is brought everything up to there as ops."""
     attached: bool = False
     paging: Paging = Paging.NO
     space: trio.Event | None = None
     """Set when more of its messages may come; made by a task that waits for that."""
     held: list[tuple[range, ServerMessage]] | None = None
-    """Answers that tell it of its own ops, and must wait until it has what comes before."""
+    """Answers about its own ops, with their seqs, which wait until it has what comes before."""
     on_lost: Callable[["Client"], None] | None = None
-    """Called when the connection fails; there while attached."""
+    """Called when the connection fails; set while the client is attached."""
     _begun: set[trio.CancelScope] | None = None
 
     # What is asked of the connection.
@@ -200,7 +200,7 @@ class Client:
         return 0
 
     def lost(self, what: str, error: BaseException) -> None:
-        """The connection has failed: log it, abort it, and ask nothing more of it."""
+        """Log that the connection has failed, abort it, and ask nothing more of it."""
         extra = {"client": self.number}
         _log.error("a connection's %s raised", what, exc_info=error, extra=extra)
         connection, self.connection = self.connection, _GONE
@@ -211,11 +211,11 @@ class Client:
         if self.on_lost is not None:
             self.on_lost(self)
 
-    # What goes on for it.
+    # The tasks that work for it.
 
     @contextmanager
     def under_way(self) -> Iterator[trio.CancelScope]:
-        """Cancel what runs inside when the client is detached; at once, if it isn't attached."""
+        """Cancel what runs inside when the client leaves; at once, if it has left already."""
         with trio.CancelScope() as scope:
             if not self.attached:
                 scope.cancel()
@@ -230,7 +230,7 @@ class Client:
                     self._begun = None
 
     def left(self) -> None:
-        """It isn't attached any more: end what goes on for it."""
+        """Note that it isn't attached any more, and end the tasks that work for it."""
         self.attached = False
         self.on_lost = None
         self.held = None
@@ -239,7 +239,7 @@ class Client:
         self.make_space()
 
     def processed(self, count: int = 1) -> None:
-        """So many of its messages are processed: others may come."""
+        """Note that so many of its messages are processed: others may come."""
         self.waiting -= count
         if not self.waiting:
             self.cost = 0
@@ -254,7 +254,7 @@ class Client:
 
 @define(eq=False)
 class _Guard:
-    """Around what is asked of a client's connection: what that raises costs the client, only."""
+    """Guards what is asked of a client's connection: if that raises, the client is lost."""
 
     client: Client
     what: str
@@ -295,7 +295,7 @@ def _checked(value: object) -> int:
 
 
 class _Gone(Connection):
-    """In place of a connection that failed: nothing goes anywhere."""
+    """Stands in for a connection that failed; sends nothing."""
 
     __slots__ = ()
 

@@ -1,4 +1,4 @@
-"""The commit: what was added to the log on its way into the store, one append at a time."""
+"""The commit: brings what was added to the log into the store, one append at a time."""
 
 import logging
 import math
@@ -17,15 +17,15 @@ _log = logging.getLogger(__name__)
 
 @define(eq=False)
 class Commit:
-    """What one incarnation is having made durable.
+    """Makes the ops of one incarnation durable.
 
-    A store that can take an append without waiting says later how it went: so the gathering's task
-    needs neither leave the scope of its deadline nor wait in the store.
+    A store that can take an append without waiting says later how it went. The gathering's task
+    then needs neither leave the scope of its deadline nor wait in the store.
     """
 
     room: Room
     snapshot_at: int
-    """The seq from which on the next append has a snapshot."""
+    """The next append has a snapshot if the log has reached this seq."""
     retry_at: float = math.inf
     """When to try again after the store was unavailable."""
     is_under_way: bool = False
@@ -36,20 +36,24 @@ class Commit:
     _to_make: Append | None = None
     """The append that `begin` couldn't begin, since it needs waiting."""
     _number: int = 0
-    """Of the append whose outcome is waited for; another number: of none."""
+    """The number of the append whose outcome counts, if one is under way."""
     _outcome: Outcome = None
     _waiter: trio.lowlevel.Task | None = None
 
     @property
     def is_due(self) -> bool:
-        """Whether something is to be committed, and may be tried now."""
+        """Whether something is to be committed, and that may be tried now."""
         log = self.room.log
         return log.seq > log.committed and (
             self.room.trouble is None or trio.current_time() >= self.retry_at
         )
 
     def begin(self) -> bool:
-        """Begin it, if that needs no waiting; return whether it's durable already."""
+        """Begin to commit all that was added, if that needs no waiting.
+
+        Returns:
+            Whether it's durable already.
+        """
         room, log = self.room, self.room.log
         ops, syncs = log.uncommitted()
         snapshot = None
@@ -63,7 +67,7 @@ class Commit:
         self.is_under_way = True
         number = self._number = self._number + 1
         try:
-            # What is said twice, or of an earlier append, says nothing of this one.
+            # The number tells what the store says of this append from what it says of others.
             if not room.store.append_nowait(append, partial(self._ended, number)):
                 return False
         except trio.WouldBlock:
@@ -72,7 +76,7 @@ class Commit:
             self._number = number
             self._ended(number, error)
             return False
-        # Nothing that the store says of it later counts.
+        # What the store says of it later doesn't count.
         self._number += 1
         self.is_under_way = self.is_over = False
         self._outcome = None
@@ -83,7 +87,7 @@ class Commit:
         return True
 
     async def make(self) -> None:
-        """Begin it, and return when it's over.
+        """Commit all that was added; return when that is over, well or not.
 
         Cancellation: it may still become durable.
         """
@@ -101,18 +105,22 @@ class Commit:
                 self._ended(self._number, None)
 
     async def wait(self) -> None:
-        """Return when it's over.
+        """Return when no commit is under way.
 
-        Cancellation: it goes on, and can be waited for again.
+        Cancellation: the commit goes on, and can be waited for again.
         """
         while self.is_under_way:
             self._waiter = trio.lowlevel.current_task()
             await trio.lowlevel.wait_task_rescheduled(self._give_up)
 
     def finish(self, now: float) -> StoreUnavailable | None:
-        """Take what it came to, once: None if everything is durable, or why it isn't yet.
+        """Take what the commit came to.
 
-        Raises what else the store raised, which ends the gathering.
+        Returns:
+            None if everything is durable, or the reason why it isn't yet.
+
+        Raises:
+            Exception: What else the store raised, which ends the gathering.
         """
         room = self.room
         outcome, self._outcome = self._outcome, None
@@ -122,7 +130,7 @@ class Commit:
             if self._has_snapshot:
                 self._snapshotted()
             if room.trouble is None:
-                # What is processed is so when it's durable; a retry of ours counts for nothing.
+                # A message is processed when it's durable; a retry of ours is no activity.
                 room.deadline.processed(now)
             else:
                 _log.warning("store available again", extra=room.names())
@@ -134,7 +142,7 @@ class Commit:
             self.retry_at = now + room.settings.commit_retry_interval
             return outcome
         if isinstance(outcome, ValueError):
-            # It can't be stored, now or ever: to try again would crash the next one, too.
+            # The store can never take this: to try again would crash the next incarnation, too.
             _, syncs = room.log.uncommitted()
             room.suspects = tuple((one.scope, one.id) for one in syncs)
         raise outcome
@@ -144,7 +152,7 @@ class Commit:
         try:
             return Snapshot(room.log.seq, encode_state(room.behaviour))
         except Exception:
-            # Which of them made a state that can't be put down isn't known.
+            # Nobody knows which of them led to a state that can't be encoded.
             room.suspects = tuple((one.scope, one.id) for one in syncs)
             raise
 
@@ -155,7 +163,7 @@ class Commit:
         log.snapshotted()
 
     def _ended(self, number: int, outcome: Outcome) -> None:
-        """The append with this number has ended; the first time that this is said counts."""
+        """Note what came of the append with this number; only the first time counts."""
         if number != self._number:
             return
         self._number += 1

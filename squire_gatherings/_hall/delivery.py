@@ -1,4 +1,4 @@
-"""Delivery: brings every client the committed ops, each once, and what others did only."""
+"""Delivery: brings each client the committed ops of all others, once each."""
 
 import math
 
@@ -16,7 +16,7 @@ from squire_gatherings._values.outgoing import Outgoing
 
 @define(eq=False)
 class Delivery:
-    """How far each client of one incarnation is, and what brings it further.
+    """Brings the clients of one incarnation forward in its log.
 
     Its tasks (one for the retries while anything is unacknowledged, one for each
     client that lacks ops which only the store has) run in the room's nursery.
@@ -24,32 +24,34 @@ class Delivery:
 
     room: Room
     behind: list[Client] = field(factory=list)
-    """Those that the last batch wasn't brought to yet."""
+    """The clients that the last batch wasn't brought to yet."""
     _batch: Batch | None = None
-    """While a batch is being delivered."""
+    """The batch that is being delivered, if one is."""
     _retries: Retries | None = None
-    """There while anything is unacknowledged."""
+    """Present while anything is unacknowledged."""
 
     # What was committed.
 
     def begin_batch(self, after: int) -> None:
-        """What follows `after` has just been committed together: all who are here lack it."""
+        """Begin to deliver what was just committed together: all ops after `after`."""
         self._batch = Batch(self.room, after)
         self.behind = list(self.room.clients.values())
 
     async def bring_the_rest(self) -> None:
-        """Bring the batch to those who lack it, with turns for other gatherings in between.
+        """Bring the batch to all who still lack it, with turns for other gatherings in between.
 
-        No checkpoint if there are none. When cancelled, some have it and some don't.
+        A checkpoint only if there are any.
+
+        Cancellation: some clients have the batch and some don't.
         """
         while self.behind:
             await trio.lowlevel.checkpoint()
             self.bring_batch(trio.current_time())
 
     def bring_batch(self, now: float) -> None:
-        """Bring the batch to those who lack it, in one encoding for all who lack the same.
+        """Bring the batch to clients that lack it, encoded once for all who lack the same.
 
-        Of a large crowd, only to some: others are `behind` then, until `bring_the_rest`.
+        Not all of a large crowd get it in one turn: the others are still `behind` afterwards.
         """
         some = iter(self.behind[-CROWD:])
         del self.behind[-CROWD:]
@@ -68,7 +70,7 @@ class Delivery:
             if window.reached != after or client.paging or forwards is None:
                 left -= self.bring(client, up_to, now)
             else:
-                # Almost everybody: lacks this batch and nothing else.
+                # Almost always: this client lacks the batch and nothing else.
                 for outgoing in forwards:
                     client.send(outgoing)
                 window.forwarded(up_to, now)
@@ -85,9 +87,10 @@ class Delivery:
             self._batch = None
 
     def bring(self, client: Client, up_to: int, now: float) -> int:
-        """Forward to a client what it lacks up to `up_to`; return how many messages that took.
+        """Forward to a client what it lacks up to `up_to`.
 
-        None, where a task must read it from the store first, or does so already.
+        Returns:
+            How many messages that took: 0 where a task must read the store first, or does already.
         """
         window = client.window
         if window.reached >= up_to or client.paging or not client.attached:
@@ -107,10 +110,10 @@ class Delivery:
         return len(forwards)
 
     def synced(self, client: Client, seqs: range, answer: ServerMessage, now: float) -> None:
-        """Tell a client under which seqs its own ops are, after everything before them.
+        """Tell a client the seqs of its own ops, after it has everything that comes before them.
 
-        While it catches up, the answer waits for its turn; until then it counts as unanswered. One
-        who has left is told nothing.
+        While the client catches up, the answer is held back, and its sync counts as unanswered. A
+        client that has left is told nothing.
         """
         if not client.attached:
             return
@@ -134,23 +137,23 @@ class Delivery:
             client.held.sort(key=lambda one: one[0].start)
             client.waiting += 1
 
-    # What came of it.
+    # Acknowledgements and retries.
 
     def _sent(self, client: Client, up_to: int, now: float) -> None:
-        """What others did up to `up_to` has been handed to a client's connection."""
+        """Note that a client's connection was given all that others did up to `up_to`."""
         client.window.forwarded(up_to, now)
         self._arm(client.window.due_at)
 
     def acknowledged(self, client: Client, seq: int, now: float) -> None:
-        """A client says that it has everything up to `seq`."""
+        """Note that a client says that it has everything up to `seq`."""
         window = client.window
         window.acknowledged(seq, now)
         if window.due_at != math.inf:
-            # Its limit begins anew, and so do its retries: sooner than what is armed.
+            # Its limit and its retries begin anew, and may be due sooner than what is armed.
             self._arm(window.due_at)
 
     def _arm(self, due: float) -> None:
-        """Have the retries looked at when they're due, at the latest."""
+        """Have the retries look at all clients at the time `due`, or sooner."""
         if self._retries is None:
             if due != math.inf:
                 self._retries = Retries(self.room, due)
@@ -167,8 +170,8 @@ class Delivery:
     async def _catch_up(self, client: Client) -> None:
         """Bring a client what it lacks; end when it has left.
 
-        What it submits meanwhile is in the log like everything else, but isn't brought to it: the
-        answer that tells it of its ops goes out where they would come.
+        Ops that the client submits meanwhile are in the log like all others, but aren't brought to
+        it: the answer goes out in their place.
         """
         with client.under_way():
             try:

@@ -13,21 +13,22 @@ from squire_gatherings._values.outgoing import Outgoing
 CROWD = 128
 """How many clients are brought a batch before other gatherings get their turn.
 
-Fewer where it is large: each message counts for one, and each `WEIGHT` bytes of ops for one more.
+Fewer where the batch is large: each message counts as one, and each `WEIGHT` bytes of ops as one
+more.
 """
 
 WEIGHT = 8 * 1024
 SMALL = 8
-"""So few are brought a batch in one turn, whatever it weighs."""
+"""So few clients are brought a batch in one turn, however large it is."""
 
 BLOCK = 64
-"""How many ops go together where many lack different parts of a batch."""
+"""How many ops go into one message where many clients lack different parts of a batch."""
 
 
 def forward_of(incarnation: str, first: int, entries: Sequence[LoggedOp]) -> Outgoing:
-    """Return the forward of these ops, of which `first` is the seq of the first.
+    """Return the forward of consecutive ops; `first` is the first one's seq.
 
-    The epoch `incarnation` goes without saying.
+    The epoch is left out where it is that of `incarnation`.
     """
     epoch = entries[-1].epoch
     said = UNSET if epoch == incarnation else epoch
@@ -52,12 +53,12 @@ def forwards_of(room: Room, after: int, up_to: int) -> list[Outgoing]:
 
 @define(eq=False)
 class Batch:
-    """What was committed together: the ops after `after`, up to the log's committed end."""
+    """The ops that were committed together: those after `after`, to the end of what is durable."""
 
     room: Room
     after: int
     weight: int = 1
-    """For how many clients one counts who is brought the whole batch, once it's encoded."""
+    """How many of a `CROWD` a client counts as that is brought the whole batch; see `WEIGHT`."""
     _encoded: dict[tuple[int, int], list[Outgoing]] = field(factory=dict)
 
     def forwards(self, after: int, up_to: int) -> list[Outgoing]:
@@ -74,9 +75,9 @@ class Batch:
         elif count == 1 or (count == BLOCK and after % BLOCK == 0):
             forwards = forwards_of(room, after, up_to)
         else:
-            # An author lacks two parts of a batch, each author other ones: blocks that begin at
-            # the same places for all, and single ops at their edges, serve them all, where a
-            # message for each part would be quadratic.
+            # Each author lacks the two parts around its own ops, so all of them lack different
+            # parts. A message for each part would be quadratic. Instead, all share blocks that
+            # begin at the same places, and single ops at the blocks' edges.
             forwards = []
             while after < up_to:
                 whole = after % BLOCK == 0 and after + BLOCK <= up_to

@@ -27,10 +27,10 @@ from squire_gatherings._values.outgoing import Outgoing
 _log = logging.getLogger(__name__)
 
 TURN_LIMIT = 256
-"""How many messages are processed before other gatherings get their turn."""
+"""How many messages are processed at most before other gatherings get their turn."""
 
 TURN_COST = 256 * 1024
-"""What they may cost, in bytes that take as long: 1,500 small ops, or one large message."""
+"""What they may cost, in bytes: 1,500 small ops, or one large message."""
 
 FOLDED_AT_ONCE = 500
 """How many ops a restore folds before others get their turn."""
@@ -38,28 +38,31 @@ FOLDED_AT_ONCE = 500
 
 @define(eq=False, weakref_slot=True)
 class Gathering:
-    """The task of one incarnation: restores its room, works in it, and ends it."""
+    """The task of one incarnation: restores its room, processes what arrives, and ends it."""
 
     room: Room
     make_behaviour: Callable[[], Behaviour]
     on_gone: Callable[[str], None]
-    """Called with the id last of all, when nothing is left to do."""
+    """Called with the gathering's id when nothing is left to do."""
     delivery: Delivery = field(init=False)
     commit: Commit = field(init=False)
     lookup: SyncLookup = field(init=False)
     answers: Answers = field(init=False)
     requests: Requests = field(init=False)
     _processing: Sender | None = None
-    """Whose message is being processed: that one caused it, should the behaviour raise."""
+    """The sender of the message that is being processed."""
 
     # From its opening to its end.
 
     async def run(self, *, task_status: trio.TaskStatus[None]) -> None:
-        """Live: restore, `task_status.started()`, process, disperse, return.
+        """Restore the room, call `task_status.started()`, process what arrives, and disperse.
 
-        Raises what the restore raises (`StoreUnavailable`, `GatheringCrashed`) and nothing
-        afterwards: a crash ends in a notice and a log entry. When cancelled, it gives
-        notice with reason `shutdown` within `close_grace` first.
+        Raises:
+            StoreUnavailable: It can't be restored now.
+            GatheringCrashed: Its behaviour can't be restored. A later crash isn't raised: it ends
+                in a notice and a log entry.
+
+        Cancellation: clients get a notice with reason `shutdown` first, within `close_grace`.
         """
         room = self.room
         try:
@@ -69,7 +72,7 @@ class Gathering:
                 async with trio.open_nursery() as room.nursery:
                     room.accepting = True
                     task_status.started()
-                    # It keeps what `nursery.start` needed: a seventh of our whole memory.
+                    # It keeps alive what `nursery.start` needed: a seventh of our whole memory.
                     del task_status
                     reason = await self._live()
                     room.nursery.cancel_scope.cancel()
@@ -136,7 +139,7 @@ class Gathering:
                         break
                     if inbox.waiting:
                         await trio.lowlevel.checkpoint()
-            # Only here, outside the scope, may it wait for long: the deadline never interrupts
+            # It may wait for long only here, outside the scope: the deadline never interrupts
             # what is being processed.
             await commit.wait()
             if commit.is_over:
@@ -172,7 +175,7 @@ class Gathering:
         return trio.current_time() >= room.deadline.at
 
     async def _hear_out(self) -> None:
-        """Take in what reached this host before the deadline, and nobody has read yet.
+        """Take in what reached this host before the deadline and wasn't read yet.
 
         A timer fires when it can, which may be late (a pause of the machine, a slow fold), and
         in the same turn in which a message becomes readable.
@@ -235,7 +238,7 @@ class Gathering:
     # Committing.
 
     def _finish_commit(self) -> None:
-        """What was added is durable, or those who asked are told that it isn't (yet)."""
+        """Go on after a commit: all is durable, or those who asked are told that it isn't yet."""
         now = trio.current_time()
         unavailable = self.commit.finish(now)
         if unavailable is None:
@@ -247,7 +250,7 @@ class Gathering:
         """Bring everybody what is durable now, and give the answers that waited for it."""
         log, delivery = self.room.log, self.delivery
         delivery.begin_batch(log.committed)
-        # It stays in memory until all who are here have been brought it.
+        # The batch stays in memory until all clients have been brought it.
         log.commit(trim=False)
         self.answers.give(now)
         delivery.bring_batch(now)

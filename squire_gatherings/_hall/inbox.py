@@ -17,14 +17,14 @@ class JoinRequest:
     page: tuple[LoggedOp, ...] = ()
     """Ops after `since` from the store, where they are older than memory."""
     epoch: str | None = None
-    """What the client takes for the epoch of the op `since`."""
+    """The epoch of the op `since`, as the client knows it."""
     made_client_id: str | None = None
     """The id that was made for a client that has given none."""
     is_activity: bool = True
     tail: bool = False
-    """Whether it wants nothing of what was before."""
+    """Whether the client wants nothing of what came before the join."""
     abandoned: bool = False
-    """The task that asked was cancelled."""
+    """Whether the task that asked was cancelled."""
 
 
 Request = ClientMessage | JoinRequest
@@ -34,14 +34,14 @@ Request = ClientMessage | JoinRequest
 class Inbox:
     """What has arrived at one incarnation, in order.
 
-    One task takes it out: from the front of `waiting`, and counts that in `taken`.
+    The gathering's task takes messages out at the front of `waiting`, and counts them in `taken`.
     """
 
     waiting: list[tuple[Sender, Request]] = field(factory=list)
     taken: int = 0
     """How many messages were taken out so far."""
     _sleeper: trio.lowlevel.Task | None = None
-    """The task that takes out, while it waits for something to arrive."""
+    """The gathering's task, while it waits for something to arrive."""
 
     @property
     def put_in(self) -> int:
@@ -49,7 +49,7 @@ class Inbox:
         return self.taken + len(self.waiting)
 
     def put(self, sender: Sender, request: Request) -> None:
-        """Put a message in. It may be one too many: its sender has looked whether it may."""
+        """Put a message in. How many there may be is for the sender to check."""
         self.waiting.append((sender, request))
         if self._sleeper is not None:
             trio.lowlevel.reschedule(self._sleeper)
@@ -64,7 +64,7 @@ class Inbox:
         await trio.lowlevel.wait_task_rescheduled(self._stop_waiting)
 
     def wake(self) -> None:
-        """Wake the task that waits, if it does."""
+        """Wake the gathering's task, if it waits."""
         if self._sleeper is not None:
             trio.lowlevel.reschedule(self._sleeper)
             self._sleeper = None

@@ -27,9 +27,9 @@ class Registry:
     store: Store
     make_behaviour: Callable[[], Behaviour]
     nursery: trio.Nursery
-    """In which the gatherings run."""
+    """Has the gatherings' tasks."""
     closed: bool = False
-    """Whether none is opened any more."""
+    """Whether the hall is closing, so that none is opened any more."""
     living: dict[str, Incarnation] = field(factory=dict)
     """By gathering id, from before the restore until it is reaped."""
     opened: int = 0
@@ -40,16 +40,17 @@ class Registry:
     _endings: Endings = field(factory=lambda: Endings(new_hall_mark()))
 
     async def find(self, gathering_id: str) -> Room:
-        """Return the living incarnation; wait for the end of a dispersing one, open a new one.
+        """Return the living incarnation of a gathering; open one if there is none.
 
-        There's no checkpoint after it is known to live.
+        Waits first for the end of one that is dispersing. There's no checkpoint between the last
+        look at the incarnation and the return.
 
         Raises:
             HallClosed: The hall is closing.
-            StoreUnavailable: It had to be restored, and the store can't now.
-            GatheringCrashed: The same, and its behaviour failed.
+            StoreUnavailable: It had to be restored, and the store couldn't.
+            GatheringCrashed: It had to be restored, and its behaviour failed.
 
-        Cancellation: an opening that this began is given up.
+        Cancellation: an opening that this call began is given up.
         """
         while True:
             if self.closed:
@@ -69,9 +70,10 @@ class Registry:
     async def missed_notice(
         self, gathering_id: str, resume: str, since: int | None
     ) -> Dispersed | None:
-        """Return what a client has missed that returns to the incarnation `resume`.
+        """Return the notice that a client has missed which returns to the incarnation `resume`.
 
-        None if that hasn't ended, or if the client is to come in instead.
+        Returns:
+            None if the incarnation hasn't ended, or if the client is to join again.
         """
         incarnation = self.living.get(gathering_id)
         if incarnation is not None and incarnation.opened and not incarnation.room.accepting:
@@ -82,15 +84,15 @@ class Registry:
         return self._endings.notice_of(gathering_id, resume, since)
 
     def visited(self, gathering_id: str, *, counted: bool) -> None:
-        """Somebody for whom the gathering was opened, if need be, wants nothing more of it."""
+        """Note that somebody who needed the gathering doesn't need it any more."""
         incarnation = self.living.get(gathering_id)
         if incarnation is not None:
             incarnation.room.visited(counted=counted)
 
     async def close(self, by: float) -> None:
-        """End all of them. What still processes a message at the time `by` is cancelled.
+        """End all of them. What is still being processed at the time `by` is cancelled.
 
-        Cancellation: they go on ending, but for what is still processed.
+        Cancellation: they go on ending by themselves, after what they are processing.
         """
         self.closed = True
         with trio.move_on_at(by):

@@ -44,7 +44,7 @@ from squire_gatherings._values.op import Op
 from squire_gatherings._values.text import sayable
 
 WHOLE = 2**62
-"""In place of a number of bytes, where everything is wanted."""
+"""A number of bytes that is no limit."""
 
 
 @define(eq=False)
@@ -59,7 +59,8 @@ class Requests:
     def process(self, sender: Sender, request: Request) -> bool:
         """Process one message; return whether it counts as activity.
 
-        Raises `LookupNeeded`, with nothing done, where the store must be asked first.
+        Raises:
+            LookupNeeded: The store must be asked first; nothing was done.
         """
         try:
             if isinstance(request, Sync):
@@ -140,7 +141,7 @@ class Requests:
         seq = log.seq
         base = seq if sender.at_end else sync.base
         if base < seq:
-            # All that came since may be its own, sent before this one.
+            # If all that came since is its own, sent before this one, nothing is stale.
             if scope == log.author and base + 1 >= log.author_from and sender.number:
                 base = seq
         elif base > seq:
@@ -161,8 +162,8 @@ class Requests:
     def _repeat(self, sender: Sender, sync: Sync, record: SyncRecord) -> None:
         """Answer a sync that was applied before as it was answered then.
 
-        What only the store has isn't read for it: then the answer stands for no op, and those that
-        the client lacks are forwarded before it.
+        Ops that only the store has aren't read for the answer. It stands for no op then, and the
+        ops that the client lacks are forwarded before it.
         """
         log = self.room.log
         seqs = range(record.first_seq, record.first_seq + record.count)
@@ -174,7 +175,7 @@ class Requests:
             answer = _synced(sync, seqs, tuple(one.op for one in logged))
 
         def give(now: float) -> None:
-            # What was logged before it joined it is given as ops: this stands for none of them.
+            # The client is brought ops from before its join: the answer stands for none of them.
             if isinstance(sender, Client) and seqs.stop - 1 > sender.joined_at:
                 self.delivery.synced(sender, stands_for, answer, now)
             else:
@@ -234,7 +235,7 @@ class Requests:
                 return
             room.deadline.occupied()
             if request.is_activity:
-                # What follows tells the client the deadline as this join has moved it.
+                # Before `joined` is made: it tells the deadline as this join has moved it.
                 room.deadline.processed(now)
             left = room.deadline.last_processed_at + room.settings.idle_timeout - now
             joined = Joined(

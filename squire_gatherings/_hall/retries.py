@@ -1,7 +1,8 @@
-"""Retries: what isn't acknowledged is sent again, and who never acknowledges it is given up.
+"""Retries: send again what isn't acknowledged, and give up clients that never acknowledge it.
 
-One task looks at all clients whenever something is due, in portions. Nobody is judged for time
-in which the server didn't listen, before what it said is known, or while its bytes move.
+One task looks at all clients whenever something is due, in portions. A client isn't judged for
+time in which the server didn't listen, nor before everything it has said is known, nor while its
+bytes move.
 """
 
 import math
@@ -22,30 +23,30 @@ from squire_gatherings._values.outgoing import Outgoing
 
 RETRY_BYTES = 64 * 1024
 RETRY_OPS = 4096
-"""How much one retry sends at most, and at least one op: the first that lack."""
+"""How much one retry sends at most: the first ops that are missing, and at least one."""
 
 FEW_OPS = 16
 FEW_BYTES = 16 * 1024
-"""The same for a client that never acknowledged anything. A larger op it is sent again once."""
+"""The same for a client that never acknowledged anything. It is sent a larger op again once."""
 
 KEPT_BYTES = 1024 * 1024
-"""How many bytes of ops are kept encoded for those who lack the same, about."""
+"""About how many bytes of ops are kept encoded, for clients that lack the same."""
 
 LATE = 0.05
-"""By how many seconds the task must wake late for that time not to count."""
+"""If the task wakes so many seconds late, that time counts against nobody."""
 
 LOOK_AGAIN = 0.05
-"""After how many seconds a client is looked at again whose messages are unprocessed."""
+"""How many seconds later the task looks again at a client with unprocessed messages."""
 
 LOOKS = 20
-"""How often at most, while it keeps sending other things."""
+"""How often it does so at most, while the client keeps sending other things."""
 
 TURN = 1024
-"""How much is done before others get their turn: 1 for a client, more for what it is sent."""
+"""How much work is done before others get a turn: 1 for a client, more for what it is sent."""
 
 LARGE = 128
 SPACING = 10e-6
-"""So many seconds a client lie between two rounds over more than `LARGE` of them."""
+"""Between two rounds over more than `LARGE` clients, so many seconds pass for each client."""
 
 
 @frozen
@@ -58,7 +59,7 @@ class _Portion:
     """Whether the first op is sent even if it has more than `max_bytes`."""
 
     def of(self, entries: Sequence[LoggedOp]) -> Sequence[LoggedOp]:
-        """Return what may be sent of these ops, which a read cut off at `max_bytes`."""
+        """Return which of these ops may be sent; they have at most `max_bytes`, or are one."""
         if entries and not self.any_op and len(entries[0].op.json) > self.max_bytes:
             return ()
         return entries
@@ -115,14 +116,14 @@ class Retries:
     due: float
     _scope: trio.CancelScope | None = None
     _suspects: dict[int, tuple[int, int]] = field(factory=dict)
-    """By number, who would be given up but for what lies in the inbox: up to where, and how often
-    that was seen."""
+    """Clients, by number, that would be given up if nothing of theirs might lie in the inbox: up to
+    where it may, and how often that was seen."""
 
     _slices: dict[tuple[int, int, int], Sequence[LoggedOp]] = field(factory=dict)
     _from_store: dict[tuple[int, _Portion], list[Client]] = field(factory=dict)
 
     def arm(self, due: float) -> None:
-        """Look at `due`, at the latest."""
+        """Have the task look at the time `due`, instead of later."""
         self.due = due
         if self._scope is not None:
             self._scope.deadline = due
@@ -139,7 +140,7 @@ class Retries:
             on_end()
 
     async def _round(self) -> None:
-        """Look at all clients. Whoever's clock begins meanwhile arms us again."""
+        """Look at all clients. A clock that begins to run meanwhile arms the task again."""
         since, self.due = self.due, math.inf
         until = now = trio.current_time()
         is_late = until - since > LATE
@@ -174,7 +175,7 @@ class Retries:
         self.due = min(self.due, soonest)
 
     def _look_at(self, client: Client, now: float, encoded: _Encoded, *, is_late: bool) -> int:
-        """Send again, give up, or neither; return how much that was to do."""
+        """Send a client ops again, give it up, or neither; return how much work that was."""
         window = client.window
         if is_late or window.verdict(now) is Verdict.GIVE_UP:
             client.read_arrived()
@@ -199,26 +200,26 @@ class Retries:
         return work
 
     def _is_unheard(self, client: Client) -> bool:
-        """Whether it may have said something that the gathering hasn't processed."""
+        """Return whether a client may have said something that isn't processed yet."""
         if client.paging is Paging.READING:
-            # It may wait behind what waits for the store.
+            # What it said may wait behind what waits for the store.
             return True
         if not client.waiting:
             return False
         inbox = self.room.inbox
         if not inbox.waiting:
-            # All that came is processed; unless what it began keeps it from saying more.
+            # All that came is processed. It can't say more while too much of it is under way.
             return client.waiting >= self.room.settings.inbox_limit
         up_to, looks = self._suspects.get(client.number, (0, 0))
         if inbox.taken >= up_to:
             if looks >= LOOKS:
                 return False
-            # More has come since, as it does when its reader had to wait.
+            # More has come since, as when its reader had to wait.
             self._suspects[client.number] = (inbox.put_in, looks + 1)
         return True
 
     def _resend(self, client: Client, encoded: _Encoded) -> int:
-        """Send again the first ops that lack; return how many bytes that were."""
+        """Send again the first ops that a client lacks; return how many bytes they have."""
         window, log = client.window, self.room.log
         portion = _portion(window)
         after = window.acked
@@ -237,7 +238,7 @@ class Retries:
     def _max_bytes(self, portion: _Portion) -> int:
         return min(portion.max_bytes, self.room.settings.batch_bytes)
 
-    # What only the store has.
+    # Ops that only the store has.
 
     def _ask_the_store(self) -> None:
         wanted, self._from_store = self._from_store, {}
@@ -247,7 +248,7 @@ class Retries:
     async def _resend_from_store(
         self, after: int, portion: _Portion, clients: list[Client]
     ) -> None:
-        """Send again what follows `after`, to all of these who still lack it."""
+        """Send again what follows `after` to those of these clients that still lack it."""
         up_to = min(max(client.window.resend_to for client in clients), after + portion.max_ops)
         room = self.room
         try:

@@ -1,4 +1,4 @@
-"""The room: the state of one incarnation, which all share that work for it."""
+"""The room: the state of one incarnation, shared by everything that works for it."""
 
 import math
 
@@ -24,8 +24,8 @@ from squire_gatherings._values.settings import HallSettings
 class Room:
     """What one incarnation has, who is in it, and the ways in.
 
-    It may end at any time: `accepting` tells. From the moment that `accepting` is False (the
-    point of no return), nothing that is put in reaches it. Nothing here waits but `ask`.
+    An incarnation may end at any time. Once `accepting` is False (the point of no return), nothing
+    that is put in is processed. Nothing here waits but `ask`.
     """
 
     id: str
@@ -36,21 +36,21 @@ class Room:
     refused: frozenset[SyncKey] = frozenset()
     """Syncs that crashed an earlier incarnation."""
 
-    # What it has, from its restore on.
+    # Set when it is restored.
     behaviour: Behaviour = field(init=False)
     serves_snapshots: bool = field(init=False)
     log: OpLog = field(init=False)
     deadline: IdleDeadline = field(init=False)
     opened_at: float = 0.0
     nursery: trio.Nursery = field(init=False)
-    """Of the tasks that work for this incarnation. They end with it."""
+    """Has the tasks that work for this incarnation; they end with it."""
 
-    # How it is.
+    # How far its life is.
     accepting: bool = False
     reason: DispersalReason | None = None
     """Why it is to end, or ended."""
     notice_by: float = math.inf
-    """Until when the final notice may take, at most."""
+    """When the final notice must be over."""
     notice: Dispersed | None = None
     """What its clients were told last."""
     trouble: StoreUnavailable | None = None
@@ -60,16 +60,16 @@ class Room:
     processed: int = 0
     """How many messages that count as activity were processed."""
     is_wanted: bool = False
-    """Whether it's to stay though nobody has used it: somebody asked just for that."""
+    """Whether somebody opened it on purpose: it stays, though nobody has used it yet."""
     scope: trio.CancelScope = field(factory=trio.CancelScope)
-    """Ends the wait for messages at the deadline."""
+    """Around the wait for messages, which it ends at the deadline."""
 
     # Who is there.
     inbox: Inbox = field(factory=Inbox)
     clients: dict[int, Client] = field(factory=dict)
     """All who are connected, by number."""
     callers: set[Caller] = field(factory=set)
-    """All who have asked and aren't answered. Each is, at the latest when it ends."""
+    """All who have asked and aren't answered yet. At the end all of them are."""
     _by_scope: dict[str, Client] = field(factory=dict)
     _numbered: int = 0
 
@@ -104,9 +104,10 @@ class Room:
         return self._numbered
 
     def attach(self, client: Client) -> bool:
-        """Take a client in; of two connections of the same client, the later to ask stays.
+        """Take a client in. Of two connections of the same client, the one that asked later stays.
 
-        An older one is replaced. False, with nothing done, if the one that is there asked later.
+        Returns:
+            Whether it was taken in. If not, a connection that asked later is there.
         """
         if client.client_id is not None:
             other = self._by_scope.get(client.scope)
@@ -131,14 +132,18 @@ class Room:
         return True
 
     def gone(self, client: Client) -> None:
-        """A client left, was given up, or its connection has closed. Counts as no activity."""
+        """Note that a client is gone: it left, was given up, or its connection has closed.
+
+        Counts as no activity.
+        """
         if self.detach(client) and not self.clients:
             self._emptied()
 
     def visited(self, *, counted: bool) -> None:
-        """Somebody who asked for something, or wanted in, is done. If nobody is here, it's empty.
+        """Note that somebody who asked for something, or wanted to join, is done.
 
-        Where nothing ever counted, it ends at once, unless it is wanted.
+        If nobody is here, the room is empty now. If nothing has ever counted as activity, it ends
+        at once, unless it is wanted.
         """
         if not self.accepting or self.clients:
             return
@@ -155,9 +160,9 @@ class Room:
     # Ending.
 
     def end(self, reason: DispersalReason, *, by: float = math.inf) -> None:
-        """Have it disperse: what is in the inbox is still processed, nothing more comes in.
+        """Have it disperse. What is in the inbox is still processed; nothing more comes in.
 
-        The notice may take `close_grace`, but not longer than until `by`.
+        The notice may take `close_grace`, but must be over at the time `by`.
         """
         self.notice_by = min(self.notice_by, by)
         if self.accepting:
@@ -182,5 +187,5 @@ class Room:
         )
 
     def names(self) -> dict[str, object]:
-        """Return what a log record says of it."""
+        """Return what log records say about it."""
         return {"gathering": self.id, "incarnation": self.incarnation}

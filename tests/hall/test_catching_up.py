@@ -154,7 +154,7 @@ async def test_held_answers_count_as_unanswered(autojump_clock: MockClock) -> No
         membership.detach()
 
 
-async def test_whoever_fetched_ahead_of_its_pages_and_said_so_stays(
+async def test_a_client_that_fetched_ahead_of_its_pages_and_said_so_stays(
     autojump_clock: MockClock,
 ) -> None:
     async with open_hall(store=MemoryStore(), tail_bytes=100, batch_bytes=3000) as hall:

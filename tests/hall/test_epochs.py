@@ -77,7 +77,7 @@ steps = st.lists(
 
 @settings(max_examples=examples(200), deadline=None)
 @given(steps, st.sampled_from([1, 500, 10**6]), st.sampled_from([1, 40, 10**6]))
-def test_whoever_is_let_in_has_what_the_log_has(
+def test_a_client_that_is_let_in_has_what_the_log_has(
     plan: list[tuple[str, int]], tail_bytes: int, batch_bytes: int
 ) -> None:
     async def live() -> None:

@@ -198,7 +198,7 @@ async def test_a_flush_that_ends_in_a_group_with_a_cancellation(
 
 
 async def test_a_detached_client_leaves_no_task_behind(autojump_clock: MockClock) -> None:
-    """Its flush never returns: whoever waits in it doesn't either, unless it's ended."""
+    """Its flush never returns, nor does a task that waits in it, unless that is ended."""
     async with open_hall(store=MemoryStore(), tail_bytes=200, batch_bytes=100) as hall:
         for number in range(20):
             await hall.submit(ROOM, [{"n": number}])

@@ -141,7 +141,7 @@ async def test_an_acknowledgement_that_waits_for_a_commit_counts(
         assert len(one.forwards()) > 1
 
 
-async def test_whoever_keeps_saying_other_things_is_given_up_all_the_same(
+async def test_a_client_that_keeps_saying_other_things_is_given_up_all_the_same(
     autojump_clock: MockClock,
 ) -> None:
     async with open_hall(store=MemoryStore()) as hall, trio.open_nursery() as nursery:
