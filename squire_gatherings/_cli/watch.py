@@ -42,7 +42,7 @@ def watch(
     Each op is a line: its seq, who submitted it (or -), and the op. On a terminal the time
     left until the gathering disperses runs along, at least so much. Ends when the
     gathering disperses. Joining counts as activity, and so does acknowledging what came:
-    who watches is an onlooker.
+    who watches is one of its clients.
 
     \b
     With --json, each line has a type:

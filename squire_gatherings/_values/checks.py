@@ -23,7 +23,7 @@ def check_id(text: object, what: str) -> str:
 
 
 def check_message(message: object) -> None:
-    """Raise `BadRequest` for what isn't a message that an onlooker may send after its join."""
+    """Raise `BadRequest` for what isn't a message that a client may send after its join."""
     match message:
         case Sync(sync_id, base, ops):
             check_id(sync_id, "a sync id")

@@ -74,7 +74,7 @@ class AuthenticationUnavailable(GatheringsError):
 
 
 class Forbidden(GatheringsError):
-    """The onlooker is in the gathering, but its role doesn't allow what it asks."""
+    """The client is in the gathering, but its role doesn't allow what it asks."""
 
     code = "forbidden"
 

@@ -62,7 +62,7 @@ class HallSettings:
     """Seconds after which a forward that wasn't acknowledged is sent again; doubles."""
 
     retry_limit: float = field(default=10.0, validator=positive)
-    """Seconds without progress after which an onlooker is closed as unresponsive."""
+    """Seconds without progress after which a client is closed as unresponsive."""
 
     commit_retry_interval: float = field(default=0.5, validator=positive)
     """Seconds between attempts to commit while the store is unavailable."""
@@ -86,13 +86,13 @@ class HallSettings:
     """How many bytes of ops after the last snapshot the next one is written, if sooner."""
 
     inbox_limit: int = field(default=64, validator=count)
-    """How many messages of one onlooker may wait unprocessed before its reader waits too.
+    """How many messages of one client may wait unprocessed before its reader waits too.
 
     What a message began (a fetch from the store) counts until it is answered.
     """
 
     inbox_bytes: int = field(default=512 * 1024, validator=count)
-    """What the waiting messages of one onlooker may cost in memory, about; one is always taken."""
+    """What the waiting messages of one client may cost in memory, about; one is always taken."""
 
     max_ops: int = field(default=1000, validator=count)
     """How many ops a sync may have."""

@@ -8,8 +8,8 @@ import pytest
 import trio
 from trio.testing import MockClock, wait_all_tasks_blocked
 
-from squire_gatherings._hall.hall import open_hall
 from squire_gatherings._hall.store import Append, Outcome
+from squire_gatherings._open_hall import open_hall
 from squire_gatherings._rules.behaviour import LogBehaviour
 from squire_gatherings._stores.memory import MemoryStore
 from squire_gatherings._values.errors import (

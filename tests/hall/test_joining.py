@@ -11,8 +11,9 @@ import trio
 from msgspec import UNSET
 from trio.testing import MockClock, wait_all_tasks_blocked
 
-from squire_gatherings._hall.hall import Hall, open_hall
+from squire_gatherings._hall.hall import Hall
 from squire_gatherings._hall.membership import Membership
+from squire_gatherings._open_hall import open_hall
 from squire_gatherings._rules.behaviour import Submission
 from squire_gatherings._stores.memory import MemoryStore
 from squire_gatherings._values.endings import CloseCode
@@ -390,7 +391,7 @@ async def test_a_sync_has_so_many_ops_at_most(autojump_clock: MockClock) -> None
 async def test_a_membership_keeps_no_gathering_alive(autojump_clock: MockClock) -> None:
     async with open_hall(store=MemoryStore(), idle_timeout=10.0) as hall:
         _, membership, _ = await joined(hall)
-        gathering = weakref.ref(hall._lives[ROOM].gathering)
+        gathering = weakref.ref(hall._registry.living[ROOM].room)
         assert gathering() is not None
         await trio.sleep(11)
         gc.disable()

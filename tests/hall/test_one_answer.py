@@ -11,8 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from trio.testing import MockClock
 
-from squire_gatherings._hall.hall import Hall, open_hall
+from squire_gatherings._hall.hall import Hall
 from squire_gatherings._hall.membership import Membership
+from squire_gatherings._open_hall import open_hall
 from squire_gatherings._stores.memory import MemoryStore
 from squire_gatherings._values.endings import DispersalReason
 from squire_gatherings._values.errors import GatheringCrashed, GatheringsError, StoreUnavailable

@@ -63,7 +63,7 @@ def survive(*pieces: bytes, serve: Serve = serve_stream) -> bytes:
                     await serve(hall, ours)
                 nursery.cancel_scope.cancel()
             await trio.testing.wait_all_tasks_blocked()
-            assert hall.snapshot().onlookers == 0
+            assert hall.snapshot().clients == 0
         got = bytearray()
         while data := await theirs.receive_some():
             got += data

@@ -147,7 +147,7 @@ async def test_a_client_that_closes_is_answered(via: Via, autojump_clock: MockCl
         await client.close(4321)
         await served.wait()
         assert await client.next() == (Opcode.CLOSE, (4321, ""))
-        assert hall.snapshot().onlookers == 0
+        assert hall.snapshot().clients == 0
 
 
 class Stuck(MemoryStore):
@@ -301,7 +301,7 @@ async def test_too_slow_a_reader(reads_again: bool, via: Via, autojump_clock: Mo
             await client.close(4008)
         await served.wait()
         assert trio.current_time() == start + (0 if reads_again else 5)
-        assert hall.snapshot().onlookers == 0
+        assert hall.snapshot().clients == 0
 
 
 @over_any_stream

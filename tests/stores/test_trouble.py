@@ -4,8 +4,8 @@ import pytest
 import trio
 from trio.testing import MockClock, wait_all_tasks_blocked
 
-from squire_gatherings._hall.hall import open_hall
 from squire_gatherings._hall.store import Append
+from squire_gatherings._open_hall import open_hall
 from squire_gatherings._stores.memory import MemoryStore
 from squire_gatherings._values.errors import StoreUnavailable
 from squire_gatherings._values.messages import Ack, Error, Joined, Sync, Synced

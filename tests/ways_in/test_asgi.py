@@ -102,7 +102,7 @@ async def test_a_client_that_goes_while_it_is_told(autojump_clock: MockClock) ->
     async with open_hall() as hall, trio.open_nursery() as nursery:
         nursery.start_soon(attend_asgi, hall, "room", SCOPE, peer.receive, peer.send)
         await trio.testing.wait_all_tasks_blocked()
-        assert hall.snapshot().gatherings[0].onlookers == 1
+        assert hall.snapshot().gatherings[0].clients == 1
         peer.gone = True
         await hall.submit("room", [{}])
     assert len(peer.said) == 2

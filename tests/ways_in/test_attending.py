@@ -70,7 +70,7 @@ async def test_who_leaves_is_let_go(autojump_clock: MockClock) -> None:
             channel.say(type="leave")
             assert await channel.hear_rest() == []
             assert channel.closed == [(1000, "left")]
-        assert hall.snapshot().onlookers == 0
+        assert hall.snapshot().clients == 0
 
 
 async def test_who_hangs_up_is_forgotten(autojump_clock: MockClock) -> None:
@@ -80,7 +80,7 @@ async def test_who_hangs_up_is_forgotten(autojump_clock: MockClock) -> None:
             await channel.hear()
             channel.hang_up()
             await wait_all_tasks_blocked()
-            assert hall.snapshot().onlookers == 0
+            assert hall.snapshot().clients == 0
         assert not channel.closed
 
 
@@ -219,7 +219,7 @@ async def test_a_slow_reader_is_closed_and_holds_up_nobody(autojump_clock: MockC
         await wait_all_tasks_blocked()
         channel.reads = True
         await trio.sleep(100)
-        assert hall.snapshot().onlookers == 0
+        assert hall.snapshot().clients == 0
 
 
 async def test_a_client_that_takes_nothing_delays_no_ending(autojump_clock: MockClock) -> None:
@@ -247,7 +247,7 @@ async def test_cancelled_it_says_goodbye(autojump_clock: MockClock) -> None:
                 await channel.hear()
                 scope.cancel()
         assert channel.closed == [(1001, "server shutting down")]
-        assert hall.snapshot().onlookers == 0
+        assert hall.snapshot().clients == 0
 
 
 async def test_a_crash_is_told(autojump_clock: MockClock) -> None:

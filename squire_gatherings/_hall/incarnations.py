@@ -1,38 +1,38 @@
-"""Lives: what a hall knows of the incarnations that are there, and of those that have ended."""
+"""Incarnations: what a hall knows of the ones that live, and of the ones that have ended."""
 
 from collections import OrderedDict
 
 import trio
 from attrs import define, field
 
-from squire_gatherings._hall.gathering import Gathering
+from squire_gatherings._hall.room import Room
 from squire_gatherings._values.endings import DispersalReason
 from squire_gatherings._values.errors import GatheringsError
 from squire_gatherings._values.messages import Dispersed
 
 REMEMBERED = 1024
-"""How many endings are remembered as they were; of older ones only that they were."""
+"""How many last notices are remembered. Of older incarnations only that they have ended."""
 
 _COME_BACK = (DispersalReason.CRASHED, DispersalReason.SHUTDOWN, DispersalReason.MOVED)
-"""After these a client joins again: told of one for each time it does, it would never get in."""
+"""After these ends a client joins again: if it were told of them then, it would never get in."""
 
 
 @define(eq=False)
-class Life:
+class Incarnation:
     """The registry's entry for an incarnation, from before its restore until it is reaped."""
 
-    gathering: Gathering
+    room: Room
     opened: bool = False
-    """Whether the opening is over, be it with `error`."""
+    """Whether the opening is over, well or with an `error`."""
     gone: bool = False
     error: GatheringsError | None = None
     opening: trio.CancelScope | None = None
     """Ends the opening, while it's under way."""
     _changed: trio.Event | None = None
-    """Made for whoever waits, which is seldom: an event in each life would be its largest part."""
+    """Made only when somebody waits, which is seldom: it would be the largest part of this."""
 
     def tell(self) -> None:
-        """Wake whoever waits."""
+        """Wake all who wait."""
         if self._changed is not None:
             self._changed.set()
             self._changed = None
@@ -57,24 +57,25 @@ class Life:
 class Endings:
     """How the incarnations of one hall ended, for clients who weren't there to be told.
 
-    `mark` is how the ids of this hall's incarnations begin.
+    The ids of this hall's incarnations begin with `mark`.
     """
 
     mark: str
     _last: OrderedDict[str, Dispersed] = field(factory=OrderedDict)
 
     def remember(self, notice: Dispersed) -> None:
-        """An incarnation has ended so."""
+        """Remember the last notice of an incarnation."""
         self._last[notice.incarnation] = notice
         if len(self._last) > REMEMBERED:
             self._last.popitem(last=False)
 
     def notice_of(self, gathering: str, incarnation: str, since: int | None) -> Dispersed | None:
-        """Return what a client of an incarnation that isn't there missed.
+        """Return the notice that a client has missed whose incarnation has ended.
 
-        None where it is to come in instead: after an end from which clients come back by
-        themselves, and where the incarnation was another process's, of which nobody here knows
-        how it ended.
+        Returns:
+            None where the client is to join again: after an end from which clients come back by
+            themselves, and where the incarnation was another process's, so that nobody here knows
+            how it ended.
         """
         if not incarnation.startswith(self.mark):
             return None
