@@ -1,4 +1,4 @@
-"""Lines for people and for scripts: what others wrote, made safe to print; and how it's printed."""
+"""Printing: what is printed for people and scripts, and what others wrote made safe to print."""
 
 import json
 import sys
