@@ -1,24 +1,18 @@
-"""Links: the sockets of a generator process, all behind one selector and one Trio task.
+"""Links: the connections of a generator process, all served by one poller.
 
-A Trio task and a stream for each connection would cost several times what a message
-costs here; so one task waits until the selector itself becomes readable, and then serves
-every socket that has something, without a checkpoint in between.
+A Trio task and a stream for each connection would cost several times what a message costs here.
 """
 
-import contextlib
 import errno
 import os
-import selectors
 import socket
 from time import monotonic
 from typing import Protocol
 
-import trio
-
 from squire_gatherings._load import frames
+from squire_gatherings._poller import READ, WRITE, Poller
 
 RECEIVE_SIZE = 256 * 1024
-READ, WRITE = selectors.EVENT_READ, selectors.EVENT_WRITE
 
 
 class Owner(Protocol):
@@ -38,33 +32,6 @@ class Owner(Protocol):
 
     def ended(self, why: str) -> None:
         """The connection is over: last of all, unless we closed it ourselves."""
-
-
-class Poller:
-    """Waits for all the links of a process."""
-
-    def __init__(self) -> None:
-        self._selector = selectors.DefaultSelector()
-
-    def watch(self, link: "Link", events: int) -> None:
-        """Serve a link from now on, for these events only."""
-        try:
-            self._selector.modify(link.socket, events, link)
-        except KeyError:
-            self._selector.register(link.socket, events, link)
-
-    def forget(self, link: "Link") -> None:
-        """Serve a link no more, if it was served."""
-        with contextlib.suppress(KeyError):
-            self._selector.unregister(link.socket)
-
-    async def run(self) -> None:
-        """Serve the links until cancelled; cancelling closes none of them."""
-        selector = self._selector
-        while True:
-            await trio.lowlevel.wait_readable(selector.fileno())
-            for key, events in selector.select(0):
-                key.data.ready(events)
 
 
 class Link:
@@ -107,7 +74,7 @@ class Link:
         if error not in (0, errno.EINPROGRESS):
             self.socket.close()
             raise OSError(error, os.strerror(error))
-        poller.watch(self, WRITE)
+        self._watch(WRITE)
 
     @property
     def is_open(self) -> bool:
@@ -130,23 +97,24 @@ class Link:
             return
         if sent < len(data):
             self._out = data[sent:]
-            self._poller.watch(self, READ | WRITE)
+            self._watch(READ | WRITE)
 
     def close(self) -> None:
         """Cut the connection off; the owner hears nothing more."""
         if self._state != "closed":
             self._state = "closed"
-            self._poller.forget(self)
+            self._poller.forget(self.socket)
             self.socket.close()
 
     def pause(self) -> None:
         """Read nothing more until `resume` or `sip`."""
-        self._poller.forget(self)
+        if self._state != "closed":
+            self._poller.forget(self.socket)
 
     def resume(self) -> None:
         """Read again whatever comes."""
         if self._state != "closed":
-            self._poller.watch(self, READ | WRITE if self._out else READ)
+            self._watch(READ | WRITE if self._out else READ)
 
     def sip(self, size: int) -> None:
         """Read at most `size` bytes, of a paused link."""
@@ -155,48 +123,57 @@ class Link:
             self._readable()
         self._receive_size = RECEIVE_SIZE
 
-    def ready(self, events: int) -> None:
-        """The selector says that something can be done."""
+    def _watch(self, events: int) -> None:
+        self._poller.watch(self.socket, self.ready, events)
+
+    def ready(self, events: int) -> int:
+        """Read or write what can be; see `Ready` of the poller.
+
+        Does nothing after `close`: the poller may have found the socket ready before.
+        """
+        if self._state == "closed":
+            return 0
         if self._state == "connecting":
             error = self.socket.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
             if error:
                 self._end(f"can't connect: {os.strerror(error)}")
-                return
+                return 0
             assert self._handshake is not None
             self._state = "open"
-            self._poller.watch(self, READ)
+            self._watch(READ)
             self.send(self._handshake.request)
-            return
+            return 0
         if events & WRITE and self._out:
             out, self._out = self._out, b""
-            self._poller.watch(self, READ)
+            self._watch(READ)
             self.send(out)
-        if events & READ and self._state != "closed":
-            self._readable()
+        return self._readable() if events & READ else 0
 
-    def _readable(self) -> None:
+    def _readable(self) -> int:
         try:
             data = self.socket.recv(self._receive_size)
         except BlockingIOError:
-            return
+            return 0
         except OSError as error:
             self._end(str(error.strerror or error))
-            return
+            return 0
         if not data:
             self._end("the server closed the connection")
-            return
+            return 0
+        size = len(data)
         now = monotonic()
         try:
             if self._handshake is not None:
                 rest = self._handshake.feed(data)
                 if rest is None:
-                    return
+                    return size
                 self._handshake = None
                 self._owner.opened()
                 data = rest
             self._frames(data, now)
         except frames.BadFrame as error:
             self._end(str(error))
+        return size
 
     def _frames(self, data: bytes, now: float) -> None:
         owner = self._owner

@@ -8,10 +8,10 @@ import trio
 
 from squire_gatherings._load.agenda import Agenda
 from squire_gatherings._load.findings import Finding, Kind, Violation
-from squire_gatherings._load.link import Poller
 from squire_gatherings._load.messages import ENCODE, LoadOp
 from squire_gatherings._load.plan import Plan
 from squire_gatherings._load.tally import Tally
+from squire_gatherings._poller import Poller
 
 if TYPE_CHECKING:
     from squire_gatherings._load.onlooker import Onlooker
