@@ -16,7 +16,7 @@ import trio
 from wsproto.frame_protocol import FrameProtocol
 
 from squire_gatherings import Hall, open_hall, serve_stream
-from squire_gatherings._load import frames
+from squire_gatherings._load.clients import frames
 from squire_gatherings._stores import MemoryStore
 from squire_gatherings._values.log import Restored
 from tests.cli.process import READY

@@ -5,8 +5,8 @@ import socket
 import trio
 from trio.testing import wait_all_tasks_blocked
 
-from squire_gatherings._load import frames
-from squire_gatherings._load.link import Link
+from squire_gatherings._load.clients import frames
+from squire_gatherings._load.clients.link import Link
 from squire_gatherings._poller import READ, WRITE, Poller
 
 
