@@ -118,7 +118,7 @@ class _Coordinator:
                 self._watch.all_ended()
             self._outcome.ended_at = monotonic() - self._start
             if not self._outcome.interrupted:
-                self._progress.say("audit: reading the logs again, and the server's memory")
+                self._progress.say("auditing the logs and the memory")
                 await self._generators.tell(AUDIT)
                 await self._done.wait()
             if self._watch is not None:
