@@ -145,7 +145,7 @@ class Refused(Fault):
 
 
 class Missed(Fault):
-    """Who returns doesn't get the first op that it missed."""
+    """A client that returns doesn't get the first op that it missed."""
 
     def message(self, message: Message) -> list[Message]:
         if message["type"] == "joined" and 0 < len(message["ops"]) < message["seq"]:

@@ -154,7 +154,7 @@ def test_the_end_must_be_where_we_are(delivery: DeliveryCheck, seq: int, acknowl
         delivery.finished(seq, acknowledged)
 
 
-def test_the_ledger_knows_one_op_for_a_seq_and_one_seq_for_an_op(log: LogCheck) -> None:
+def test_the_log_check_knows_one_op_for_a_seq_and_one_seq_for_an_op(log: LogCheck) -> None:
     log.acknowledge(2, 20)
     log.record(2, 20)
     log.record(1, 10)

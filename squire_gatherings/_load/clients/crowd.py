@@ -45,9 +45,9 @@ class Crowd:
             for onlooker in self.onlookers:
                 self._plan_leaving(onlooker, context.start + plan.ramp)
 
-    def _plan_coming(self, number: int, who: Onlooker | SlowReader) -> None:
+    def _plan_coming(self, number: int, client: Onlooker | SlowReader) -> None:
         due = self.context.start + self.context.plan.joins_at(self.index, number)
-        self.context.schedule.at(due, who.arrive)
+        self.context.schedule.at(due, client.arrive)
 
     # How it stands.
 
@@ -62,7 +62,7 @@ class Crowd:
 
     @property
     def alive(self) -> bool:
-        """Whether somebody is in the gathering who must be told its end."""
+        """Whether any client is in the gathering and must be told its end."""
         return any(one.members for one in self._incarnations.values())
 
     @property
@@ -220,7 +220,7 @@ class Crowd:
         )
 
     def undelivered(self) -> list[Onlooker]:
-        """Return who is connected and lacks something that was acknowledged, or an answer."""
+        """Return the onlookers that are connected and lack an acknowledged op, or an answer."""
         return [
             one
             for one in self.onlookers
