@@ -7,8 +7,8 @@ from pathlib import Path
 
 import click
 
-from squire_gatherings._cli.lines import print_json
 from squire_gatherings._cli.options import ENVIRONMENT, option
+from squire_gatherings._cli.printing import print_json
 from squire_gatherings._cli.signals import stop_signals
 from squire_gatherings._cli.units import format_duration, format_size
 from squire_gatherings._stores import sqlite_path

@@ -8,8 +8,8 @@ import click
 import msgspec
 import trio
 
-from squire_gatherings._cli.lines import print_json, print_line
 from squire_gatherings._cli.options import DURATION, ENVIRONMENT, TOKEN, option
+from squire_gatherings._cli.printing import print_json, print_line
 from squire_gatherings._values.errors import BadSetting, CannotConnect
 from squire_gatherings._values.ids import MAX_ID_LENGTH
 from squire_gatherings._values.op import Op

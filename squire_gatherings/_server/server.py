@@ -13,13 +13,14 @@ import trio
 from attrs import define, field
 
 from squire_gatherings._hall.hall import Hall
+from squire_gatherings._poller import Poller
 from squire_gatherings._server.connection import LATE, Arrival, WebSocketConnection
 from squire_gatherings._server.handshake import shake_hands
 from squire_gatherings._server.limits import Limits
 from squire_gatherings._server.outbox import Flusher
 from squire_gatherings._server.settings import ServerSettings
 from squire_gatherings._server.silence import ROUNDS
-from squire_gatherings._server.sources import PolledSource, Poller, Source, StreamSource
+from squire_gatherings._server.sources import PolledSource, Source, StreamSource
 from squire_gatherings._values.identity import Identity
 
 _log = logging.getLogger(__name__)

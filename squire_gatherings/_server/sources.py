@@ -1,24 +1,18 @@
 """Sources: how the bytes of a client come in.
 
-A task that waits for each socket by itself pays for a wait, a wake-up and two system calls a
-message. So one task, the `Poller`, waits for all sockets of a server at once: a selector of our own
-becomes readable, for Trio, when any of its sockets is. Streams that aren't plain sockets (TLS,
-memory) are read as usual.
+One task, a `Poller`, waits for all plain sockets of a server at once. Streams that aren't plain
+sockets (TLS, memory) are read as usual.
 """
 
-import selectors
 import socket
 from collections.abc import Callable
 from typing import Protocol
 
 import trio
 
-RECEIVE_SIZE = 64 * 1024
-TURN_SIZE = 64 * 1024
-"""How many bytes are read before other tasks get their turn."""
+from squire_gatherings._poller import FRAME_SIZE, Poller
 
-FRAME_SIZE = 1024
-"""For how many bytes more each frame counts."""
+RECEIVE_SIZE = 64 * 1024
 
 Take = Callable[[bytes], bool]
 """Takes what has come, `b""` at the end; says whether it wants more. Doesn't wait."""
@@ -95,49 +89,6 @@ class StreamSource:
         """See `Source`: nobody else is read by this task."""
 
 
-class Poller:
-    """The task that reads every socket of a server. A context manager, around all feeding."""
-
-    __slots__ = ("_selector",)
-
-    def __init__(self) -> None:
-        self._selector = selectors.DefaultSelector()
-
-    @staticmethod
-    def is_possible() -> bool:
-        """Whether a selector can be waited for here: those of Linux, macOS and the BSDs can."""
-        return hasattr(selectors.DefaultSelector, "fileno")
-
-    def __enter__(self) -> "Poller":
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._selector.close()
-
-    def watch(self, one: socket.socket, readable: Callable[[], int]) -> None:
-        """Call `readable` whenever there's something to read, until `forget`.
-
-        It reads once, and returns for how many bytes that counts.
-        """
-        self._selector.register(one, selectors.EVENT_READ, readable)
-
-    def forget(self, one: socket.socket) -> None:
-        """Watch a socket no more; later calls do nothing. Comes before its closing."""
-        if one in self._selector.get_map():
-            self._selector.unregister(one)
-
-    async def run(self) -> None:
-        """Serve until cancelled."""
-        while True:
-            await trio.lowlevel.wait_readable(self._selector.fileno())
-            room = TURN_SIZE
-            for key, _ in self._selector.select(0):
-                if room < 0:
-                    await trio.lowlevel.checkpoint()
-                    room = TURN_SIZE
-                room -= FRAME_SIZE + key.data()
-
-
 class PolledSource:
     """A non-blocking socket that a `Poller` reads."""
 
@@ -199,7 +150,7 @@ class PolledSource:
         """See `Source`."""
         self._spent += frames
 
-    def _readable(self) -> int:
+    def _readable(self, _: int) -> int:
         # The poller may have found us readable just before we stopped.
         if self._take is None:
             return 0
