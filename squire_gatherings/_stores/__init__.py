@@ -6,7 +6,7 @@ from pathlib import Path
 
 from squire_gatherings._hall.store import Store
 from squire_gatherings._stores.memory import MemoryStore
-from squire_gatherings._stores.sqlite import SqliteStore, open_sqlite_store
+from squire_gatherings._stores.sqlite.store import SqliteStore, open_sqlite_store
 from squire_gatherings._values.errors import BadSetting
 
 __all__ = ["MemoryStore", "SqliteStore", "open_sqlite_store", "open_store", "sqlite_path"]

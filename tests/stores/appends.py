@@ -10,7 +10,7 @@ from unittest.mock import patch
 
 from squire_gatherings._hall.store import Append, LoggedOp, Snapshot, Store, SyncRecord
 from squire_gatherings._stores import SqliteStore, open_sqlite_store
-from squire_gatherings._stores.sqlite_place import Place
+from squire_gatherings._stores.sqlite.place import Place
 from squire_gatherings._values.errors import StoreConflict
 from squire_gatherings._values.op import Op
 

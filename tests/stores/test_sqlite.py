@@ -13,9 +13,9 @@ import trio.testing
 from squire_gatherings._hall.store import Append, LoggedOp, Snapshot, SyncRecord
 from squire_gatherings._rules.op_log import OpLog
 from squire_gatherings._stores import open_sqlite_store
-from squire_gatherings._stores.sqlite_connection import WAL_BYTES, Database
-from squire_gatherings._stores.sqlite_place import Place
-from squire_gatherings._stores.sqlite_schema import APPLICATION_ID, MIGRATIONS, VERSION
+from squire_gatherings._stores.sqlite.connection import WAL_BYTES, Database
+from squire_gatherings._stores.sqlite.place import Place
+from squire_gatherings._stores.sqlite.schema import APPLICATION_ID, MIGRATIONS, VERSION
 from squire_gatherings._values.errors import SyncIdReused
 from squire_gatherings._values.messages import Sync
 from squire_gatherings._values.op import Op

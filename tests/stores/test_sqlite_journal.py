@@ -12,9 +12,9 @@ from trio.testing import wait_all_tasks_blocked
 
 from squire_gatherings._hall.store import Append, LoggedOp, Snapshot, SyncRecord
 from squire_gatherings._stores import MemoryStore, SqliteStore, open_sqlite_store
-from squire_gatherings._stores.sqlite_entry import encode_entry
-from squire_gatherings._stores.sqlite_reads import load
-from squire_gatherings._stores.sqlite_schema import APPLICATION_ID, MIGRATIONS
+from squire_gatherings._stores.sqlite.journal import encode_entry
+from squire_gatherings._stores.sqlite.reads import load
+from squire_gatherings._stores.sqlite.schema import APPLICATION_ID, MIGRATIONS
 from squire_gatherings._values.errors import StoreUnavailable
 from squire_gatherings._values.op import Op
 from tests.stores.appends import (
@@ -323,7 +323,7 @@ async def test_many_gatherings_in_one_fold(path: Path) -> None:
 async def test_heads_are_forgotten_and_looked_up(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("squire_gatherings._stores.sqlite_journal.CACHED_HEADS", 2)
+    monkeypatch.setattr("squire_gatherings._stores.sqlite.writer.CACHED_HEADS", 2)
     async with open_sqlite_store(path, journal_bytes=800) as store:
         for first in (1, 2, 3):
             for name in "abcde":

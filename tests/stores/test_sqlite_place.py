@@ -13,8 +13,8 @@ from attrs import frozen
 
 from squire_gatherings._hall.store import Append, Outcome
 from squire_gatherings._stores import open_sqlite_store
-from squire_gatherings._stores.sqlite_backup import back_up
-from squire_gatherings._stores.sqlite_journal import Journal
+from squire_gatherings._stores.sqlite.backup import back_up
+from squire_gatherings._stores.sqlite.writer import Journal
 from squire_gatherings._values.errors import GatheringsError, StoreUnavailable
 from tests.stores.appends import an_append, beside, crashed_copy
 

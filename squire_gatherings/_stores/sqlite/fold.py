@@ -8,10 +8,10 @@ import logging
 import sqlite3
 from collections.abc import Mapping, Sequence
 
-from squire_gatherings._stores.epoch_runs import runs
-from squire_gatherings._stores.sqlite_bulk import find_epochs, find_gatherings, insert_rows
-from squire_gatherings._stores.sqlite_entry import decode_entry, encode_entry
-from squire_gatherings._stores.sqlite_statements import append_each
+from squire_gatherings._stores.sqlite.epoch_runs import runs
+from squire_gatherings._stores.sqlite.journal import decode_entry, encode_entry
+from squire_gatherings._stores.sqlite.statements import append_each
+from squire_gatherings._stores.sqlite.tables import find_epochs, find_gatherings, insert_rows
 from squire_gatherings._values.log import Append
 
 _log = logging.getLogger(__name__)

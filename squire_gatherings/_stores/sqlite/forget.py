@@ -4,9 +4,9 @@ import sqlite3
 from contextlib import closing
 from pathlib import Path
 
-from squire_gatherings._stores.file_lock import locked
-from squire_gatherings._stores.sqlite_fold import fold_file
-from squire_gatherings._stores.sqlite_schema import migrate, schema_version
+from squire_gatherings._stores.sqlite.fold import fold_file
+from squire_gatherings._stores.sqlite.lock import locked
+from squire_gatherings._stores.sqlite.schema import migrate, schema_version
 from squire_gatherings._stores.texts import is_storable
 from squire_gatherings._values.errors import StoreUnavailable, StoreUnusable
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from squire_gatherings._stores.sqlite_place import PRIVATE, make_private
+from squire_gatherings._stores.sqlite.place import PRIVATE, make_private
 from squire_gatherings._values.errors import StoreUnavailable
 
 if sys.platform != "win32":

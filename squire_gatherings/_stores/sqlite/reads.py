@@ -10,9 +10,9 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from itertools import chain
 
-from squire_gatherings._stores.page import page
-from squire_gatherings._stores.sqlite_entry import newer_appends
-from squire_gatherings._stores.sqlite_statements import epoch_at, find_sync, stored_ops
+from squire_gatherings._stores.common import page
+from squire_gatherings._stores.sqlite.journal import newer_appends
+from squire_gatherings._stores.sqlite.statements import epoch_at, find_sync, stored_ops
 from squire_gatherings._stores.texts import is_storable
 from squire_gatherings._values.log import Append, LoggedOp, Restored, Snapshot, SyncRecord
 

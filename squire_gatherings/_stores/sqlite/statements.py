@@ -4,7 +4,7 @@ import sqlite3
 from collections.abc import Iterator, Sequence
 
 from squire_gatherings._hall.store import Outcome
-from squire_gatherings._stores.epoch_runs import epochs, runs
+from squire_gatherings._stores.sqlite.epoch_runs import epochs, runs
 from squire_gatherings._stores.texts import unstorable
 from squire_gatherings._values.errors import StoreConflict
 from squire_gatherings._values.log import Append, LoggedOp, SyncRecord

@@ -14,12 +14,12 @@ from attrs import define, field
 
 from squire_gatherings._hall.nurseries import open_hidden_nursery
 from squire_gatherings._hall.store import Outcome
-from squire_gatherings._stores.file_lock import locked
-from squire_gatherings._stores.group_commit import GroupCommitter, Report, Take
-from squire_gatherings._stores.sqlite_connection import Database, empty_wal
-from squire_gatherings._stores.sqlite_journal import JOURNAL_BYTES, Journal
-from squire_gatherings._stores.sqlite_place import Misplaced, Place
-from squire_gatherings._stores.sqlite_reads import Known, find_syncs, load, read, sync_ids
+from squire_gatherings._stores.sqlite.connection import Database, empty_wal
+from squire_gatherings._stores.sqlite.group_commit import GroupCommitter, Report, Take
+from squire_gatherings._stores.sqlite.lock import locked
+from squire_gatherings._stores.sqlite.place import Misplaced, Place
+from squire_gatherings._stores.sqlite.reads import Known, find_syncs, load, read, sync_ids
+from squire_gatherings._stores.sqlite.writer import JOURNAL_BYTES, Journal
 from squire_gatherings._values.log import Append, LoggedOp, Restored, SyncRecord
 
 T = TypeVar("T")

@@ -50,7 +50,7 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
             reason TEXT NOT NULL
         ) STRICT""",
     ),
-    # 4: the epoch of each op, in a row where it changes (see `epoch_runs`; older ops have none);
+    # 4: the epoch of each op, in a row where it changes (see `tables`; older ops have none);
     # fingerprints are bytes, of which those that were checksums have four.
     (
         """CREATE TABLE epochs (

@@ -9,8 +9,8 @@ from typing import Annotated
 
 import msgspec
 
-from squire_gatherings._stores.epoch_runs import epochs, runs
-from squire_gatherings._stores.sqlite_schema import checksum_bytes
+from squire_gatherings._stores.sqlite.epoch_runs import epochs, runs
+from squire_gatherings._stores.sqlite.schema import checksum_bytes
 from squire_gatherings._values.log import Append, LoggedOp, Snapshot, SyncRecord
 from squire_gatherings._values.op import Op
 

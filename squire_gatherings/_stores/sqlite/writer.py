@@ -12,13 +12,13 @@ from contextlib import contextmanager
 from attrs import define, field
 
 from squire_gatherings._hall.store import Outcome
-from squire_gatherings._stores.group_commit import Report, Take
-from squire_gatherings._stores.sqlite_bulk import TableKey, find_gatherings, insert_entry
-from squire_gatherings._stores.sqlite_connection import is_locked
-from squire_gatherings._stores.sqlite_entry import encode_entry
-from squire_gatherings._stores.sqlite_fold import Heads, end, fold, fold_file
-from squire_gatherings._stores.sqlite_statements import append_each
-from squire_gatherings._stores.sqlite_unfolded import SyncKey, Unfolded
+from squire_gatherings._stores.sqlite.connection import is_locked
+from squire_gatherings._stores.sqlite.fold import Heads, end, fold, fold_file
+from squire_gatherings._stores.sqlite.group_commit import Report, Take
+from squire_gatherings._stores.sqlite.journal import encode_entry
+from squire_gatherings._stores.sqlite.statements import append_each
+from squire_gatherings._stores.sqlite.tables import TableKey, find_gatherings, insert_entry
+from squire_gatherings._stores.sqlite.unfolded import SyncKey, Unfolded
 from squire_gatherings._values.errors import StoreUnavailable
 from squire_gatherings._values.log import Append
 

@@ -11,8 +11,8 @@ from contextlib import closing, suppress
 from pathlib import Path
 from secrets import token_hex
 
-from squire_gatherings._stores.sqlite_place import PRIVATE, make_private
-from squire_gatherings._stores.sqlite_schema import schema_version
+from squire_gatherings._stores.sqlite.place import PRIVATE, make_private
+from squire_gatherings._stores.sqlite.schema import schema_version
 from squire_gatherings._values.errors import StoreUnavailable, StoreUnusable
 
 STEPS = 20_000
