@@ -7,8 +7,7 @@ import trio
 from attrs import define, field
 
 from squire_gatherings._hall.store import Outcome
-from squire_gatherings._stores.common import page
-from squire_gatherings._stores.texts import check_texts
+from squire_gatherings._stores.common import check_texts, page
 from squire_gatherings._values.errors import StoreConflict
 from squire_gatherings._values.log import Append, LoggedOp, Restored, Snapshot, SyncRecord
 

@@ -96,7 +96,7 @@ async def test_each_op_has_its_epoch(store: Store) -> None:
         restored = await store.load("b", recent_syncs=1)
         assert [logged.epoch for logged in restored.ops] == ["", restored.epoch] == ["", "later"]
         if isinstance(store, SqliteStore):
-            await store._writer.call(store._journal.fold)
+            await store._write_connection.call(store._writer.fold)
 
 
 async def test_the_newest_snapshot_replaces_the_older(store: Store) -> None:
@@ -159,7 +159,7 @@ async def test_a_page_is_bounded_however_small_its_ops_are(store: Store) -> None
         assert len(await store.read("a", after=1, up_to=9**9, max_bytes=10**9)) == READ_LIMIT
         assert len(await store.read("b", after=0, up_to=3, max_bytes=250)) == 2
         if isinstance(store, SqliteStore):
-            await store._writer.call(store._journal.fold)
+            await store._write_connection.call(store._writer.fold)
 
 
 CALLS: dict[str, Callable[[Store], Awaitable[object]]] = {
@@ -356,7 +356,7 @@ class SameAsMemory(RuleBasedStateMachine):
 
     async def _live_one_life(self, crash: bool) -> None:
         async with open_sqlite_store(self.path, journal_bytes=self.journal_bytes) as sqlite:
-            sqlite._journal.piece = 1
+            sqlite._writer.piece = 1
             for step in self.pending:
                 if isinstance(step, Append):
                     assert await do(sqlite, step) == await do(self.memory, step)
@@ -384,12 +384,12 @@ class SameAsMemory(RuleBasedStateMachine):
 
     async def _disturb(self, sqlite: SqliteStore, how: str) -> None:
         if how == "fold":
-            await sqlite._writer.call(sqlite._journal.fold)
+            await sqlite._write_connection.call(sqlite._writer.fold)
         elif how == "piece":
             await fold_a_piece(sqlite)
         else:
             with pytest.raises(StoreUnavailable):
-                await sqlite._writer.call(fail)
+                await sqlite._write_connection.call(fail)
 
 
 def test_sqlite_does_what_memory_does() -> None:

@@ -108,7 +108,7 @@ async def test_a_file_of_schema_3_migrates_with_its_journal(tmp_path: Path) -> N
                     OpLog.same(record, Sync(sync.id, 0, (Op.of({"n": 0}),)))
             monday = await store.load("monday", recent_syncs=9)
             assert monday.ops == (LoggedOp(Op.of({"n": 1}), None),)
-            await store._writer.call(store._journal.fold)
+            await store._write_connection.call(store._writer.fold)
         logged = LoggedOp(Op.of({"n": 6}), None, "new")
         await store.append(Append("friday", 6, (logged,), ()))
     async with open_sqlite_store(path) as store:
@@ -161,7 +161,7 @@ async def test_a_restore_sorts_no_syncs(tmp_path: Path) -> None:
 
 async def test_rows_are_durable_when_it_says_so(tmp_path: Path) -> None:
     async with open_sqlite_store(tmp_path / "rooms.sqlite3") as store:
-        for database in (store._writer, store._reader):
+        for database in (store._write_connection, store._read_connection):
             [mode] = await database.call(lambda it: it.execute("PRAGMA journal_mode").fetchone())
             [sync] = await database.call(lambda it: it.execute("PRAGMA synchronous").fetchone())
             assert (mode, sync) == ("wal", 2)

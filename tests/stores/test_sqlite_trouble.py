@@ -129,7 +129,7 @@ async def break_connections(store: SqliteStore) -> None:
     def fail(_: sqlite3.Connection) -> None:
         raise sqlite3.OperationalError("disk I/O error")
 
-    for database in (store._writer, store._reader):
+    for database in (store._write_connection, store._read_connection):
         with pytest.raises(StoreUnavailable, match=r"rooms.sqlite3: disk I/O error"):
             await database.call(fail)
 
@@ -186,11 +186,11 @@ async def test_a_commit_that_seemed_to_fail_may_be_repeated(tmp_path: Path) -> N
     async with open_sqlite_store(tmp_path / "rooms.sqlite3") as store:
 
         def ambiguous(database: sqlite3.Connection) -> None:
-            store._journal.append_all(database, [append])
+            store._writer.append_all(database, [append])
             raise sqlite3.OperationalError("disk I/O error")
 
         with pytest.raises(StoreUnavailable, match="disk I/O error"):
-            await store._writer.call(ambiguous)
+            await store._write_connection.call(ambiguous)
         await store.append(append)
         await store.append(an_append("a", 4))
         assert (await store.load("a", recent_syncs=9)).seq == 4

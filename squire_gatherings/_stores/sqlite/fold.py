@@ -1,35 +1,46 @@
-"""The fold: what is in the journal goes into the tables, many commits at once.
+"""The fold: appends go from the journal into the tables, those of many commits at once.
 
-All in the transaction that the caller has begun: a crash before its end leaves the journal as
-it was, to be folded again.
+All of it happens in the transaction that the caller has begun: a crash before its end leaves the
+journal as it was, to be folded again. Where something doesn't fit, appends are written one by
+one, so that each has an outcome of its own.
 """
 
 import logging
 import sqlite3
 from collections.abc import Mapping, Sequence
 
-from squire_gatherings._stores.sqlite.epoch_runs import runs
+from squire_gatherings._hall.store import Outcome
+from squire_gatherings._stores.common import unstorable
 from squire_gatherings._stores.sqlite.journal import decode_entry, encode_entry
-from squire_gatherings._stores.sqlite.statements import append_each
-from squire_gatherings._stores.sqlite.tables import find_epochs, find_gatherings, insert_rows
+from squire_gatherings._stores.sqlite.tables import (
+    find_epoch,
+    find_epochs,
+    find_gatherings,
+    find_ops,
+    find_sync,
+    insert_rows,
+    runs,
+)
+from squire_gatherings._values.errors import StoreConflict
 from squire_gatherings._values.log import Append
 
 _log = logging.getLogger(__name__)
 
 Heads = dict[str, tuple[int | None, int]]
-"""Of each gathering its key (None: it isn't in the tables yet) and its last seq."""
+"""For each gathering its key (None: it isn't in the tables yet) and its last seq."""
 
-
-def end(append: Append) -> int:
-    """Return the seq of its last op."""
-    return append.first_seq + len(append.ops) - 1
+_DOUBLE = (sqlite3.SQLITE_CONSTRAINT_PRIMARYKEY, sqlite3.SQLITE_CONSTRAINT_UNIQUE)
+"""Errors of rows that are there already: others say that a value can't be stored at all."""
 
 
 def fold(database: sqlite3.Connection, appends: Mapping[str, Sequence[Append]]) -> Heads:
-    """Fold what the journal has of these gatherings; return their heads in the tables.
+    """Write what the journal has of these gatherings into the tables.
 
-    To delete it from the journal is left to the caller, except where something doesn't fit: then
-    all that is in the journal is folded, and nothing returned.
+    The caller deletes it from the journal.
+
+    Returns:
+        Their heads in the tables; nothing if something doesn't fit: then all that is in the
+        journal has been folded by `fold_file`, and deleted.
     """
     database.execute("SAVEPOINT folding")
     try:
@@ -43,7 +54,7 @@ def fold(database: sqlite3.Connection, appends: Mapping[str, Sequence[Append]]) 
 
 
 def fold_file(database: sqlite3.Connection) -> None:
-    """Fold what the file's journal holds, whoever wrote it, append by append.
+    """Fold all that the file's journal holds, append by append, also what others wrote.
 
     What doesn't fit on the tables (only another writer or a defect can do that) is logged as
     an error and kept in the table `refused`: it neither blocks the store nor vanishes.
@@ -61,22 +72,32 @@ def fold_file(database: sqlite3.Connection) -> None:
     database.execute("DELETE FROM journal")
 
 
+def append_each(database: sqlite3.Connection, appends: Sequence[Append]) -> list[Outcome]:
+    """Write these into the tables one by one; return what each of them came to."""
+    return [_append_one(database, append) for append in appends]
+
+
+# All at once.
+
+
 class _Unfitting(Exception):
     """The journal doesn't go on where the tables end."""
 
 
 def _fold_all(database: sqlite3.Connection, appends: Mapping[str, Sequence[Append]]) -> Heads:
     before = find_gatherings(database, tuple(appends))
+    heads: dict[str, int] = {}
     for gathering, some in appends.items():
         head = before.get(gathering, (0, 0))[1]
         for append in some:
             if append.first_seq != head + 1:
                 raise _Unfitting
-            head = end(append)
+            head += len(append.ops)
+        heads[gathering] = head
     insert_rows(
         database,
         "gatherings (id, head)",
-        [(gathering, end(some[-1])) for gathering, some in appends.items()],
+        list(heads.items()),
         on_conflict="ON CONFLICT (id) DO UPDATE SET head = excluded.head",
     )
     keys = {gathering: key for gathering, (key, _) in before.items()}
@@ -125,9 +146,102 @@ def _fold_all(database: sqlite3.Connection, appends: Mapping[str, Sequence[Appen
         on_conflict="ON CONFLICT (gathering)"
         " DO UPDATE SET seq = excluded.seq, state = excluded.state",
     )
-    return {gathering: (keys[gathering], end(some[-1])) for gathering, some in appends.items()}
+    return {gathering: (keys[gathering], head) for gathering, head in heads.items()}
 
 
 def _refuse(database: sqlite3.Connection, entry: bytes, reason: str) -> None:
     _log.error("an append was durable but can't be applied, see the table refused: %s", reason)
     database.execute("INSERT INTO refused (entry, reason) VALUES (?, ?)", (entry, reason))
+
+
+# One by one.
+
+
+def _append_one(database: sqlite3.Connection, append: Append) -> Outcome:
+    """Write one append, or nothing of it: what is wrong with it leaves the others alone."""
+    database.execute("SAVEPOINT one")
+    outcome: Outcome = None
+    try:
+        key = _check(database, append)
+        if key is not None:
+            _write(database, key, append)
+    except StoreConflict as error:
+        # Another one: a variable that keeps what was raised here makes a reference cycle.
+        outcome = StoreConflict(str(error))
+    except sqlite3.IntegrityError as error:
+        is_double = error.sqlite_errorcode in _DOUBLE
+        outcome = StoreConflict(str(error)) if is_double else unstorable(append, error)
+    except (
+        OverflowError,
+        TypeError,
+        ValueError,
+        sqlite3.DataError,
+        sqlite3.InterfaceError,
+        sqlite3.ProgrammingError,
+    ) as error:
+        # Values that SQLite can't hold, now or ever: to try again would block everybody.
+        outcome = unstorable(append, error)
+    if outcome is not None:
+        database.execute("ROLLBACK TO one")
+    database.execute("RELEASE one")
+    return outcome
+
+
+def _check(database: sqlite3.Connection, append: Append) -> int | None:
+    """Return the gathering's key, or None if the append is there already."""
+    row = database.execute(
+        "SELECT key, head FROM gatherings WHERE id = ?", (append.gathering,)
+    ).fetchone()
+    if row is None:
+        if append.first_seq != 1:
+            raise StoreConflict(f"{append.gathering} is empty, not before {append.first_seq}")
+        inserted = database.execute(
+            "INSERT INTO gatherings (id, head) VALUES (?, 0)", (append.gathering,)
+        )
+        assert inserted.lastrowid is not None
+        return inserted.lastrowid
+    key: int
+    head: int
+    key, head = row
+    if head == append.first_seq - 1:
+        return key
+    there = tuple(find_ops(database, key, append.first_seq, _last_seq(append)))
+    if append.ops and there == append.ops and _has_syncs(database, key, append):
+        return None
+    raise StoreConflict(f"{append.gathering} ends at {head}, not before {append.first_seq}")
+
+
+def _has_syncs(database: sqlite3.Connection, key: int, append: Append) -> bool:
+    """Return whether the ops came from the same syncs: equal ops of another writer don't."""
+    return all(find_sync(database, key, s.scope, s.id) == s for s in append.syncs)
+
+
+def _write(database: sqlite3.Connection, key: int, append: Append) -> None:
+    database.executemany(
+        "INSERT INTO ops (gathering, seq, by, op) VALUES (?, ?, ?, ?)",
+        [
+            (key, seq, logged.by, logged.op.json)
+            for seq, logged in enumerate(append.ops, start=append.first_seq)
+        ],
+    )
+    before = find_epoch(database, key, append.first_seq - 1)
+    database.executemany(
+        "INSERT INTO epochs (gathering, first_seq, epoch) VALUES (?, ?, ?)",
+        [(key, *run) for run in runs(append.ops, append.first_seq, before=before)],
+    )
+    database.executemany(
+        "INSERT INTO syncs (gathering, scope, id, first_seq, count, fingerprint)"
+        " VALUES (?, ?, ?, ?, ?, ?)",
+        [(key, s.scope, s.id, s.first_seq, s.count, s.fingerprint) for s in append.syncs],
+    )
+    database.execute("UPDATE gatherings SET head = ? WHERE key = ?", (_last_seq(append), key))
+    if append.snapshot is not None:
+        database.execute(
+            "INSERT INTO snapshots (gathering, seq, state) VALUES (?, ?, ?)"
+            " ON CONFLICT (gathering) DO UPDATE SET seq = excluded.seq, state = excluded.state",
+            (key, append.snapshot.seq, append.snapshot.state),
+        )
+
+
+def _last_seq(append: Append) -> int:
+    return append.first_seq + len(append.ops) - 1

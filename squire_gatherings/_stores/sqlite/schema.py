@@ -87,11 +87,12 @@ def checksum_bytes(checksum: int) -> bytes:
 
 
 def schema_version(database: sqlite3.Connection) -> int:
-    """Return the version of a database of ours, 0 for an empty one; changes nothing.
+    """Return the version of a store's database, 0 for an empty one; changes nothing.
 
-    Raises `StoreUnusable` for somebody else's database and for one of a later version.
+    Raises:
+        StoreUnusable: It is another program's database, or one of a later version.
     """
-    # Read at one moment: a file that somebody else is migrating isn't taken for foreign.
+    # All at one moment: a file that another process is migrating isn't taken for a foreign one.
     alone = not database.in_transaction
     if alone:
         database.execute("BEGIN")

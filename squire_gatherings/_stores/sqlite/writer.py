@@ -1,8 +1,8 @@
-"""The journal: a group commit writes one row, which goes into the tables later, with many others.
+"""The writer: a group commit is one entry of the journal, folded into the tables with many others.
 
-An append to the tables writes three pages that no other gathering's append writes; a row of the
-journal has the appends of all. Once it has enough of them it is folded (see `sqlite_fold`): piece
-by piece while nothing waits to be committed; if that never is so, all of it at once.
+An append to the tables writes three pages that no other gathering's append writes; an entry of
+the journal has the appends of all. Once the journal has enough of them it is folded: piece by piece
+while nothing waits to be committed, and all at once if something always does.
 """
 
 import sqlite3
@@ -13,63 +13,69 @@ from attrs import define, field
 
 from squire_gatherings._hall.store import Outcome
 from squire_gatherings._stores.sqlite.connection import is_locked
-from squire_gatherings._stores.sqlite.fold import Heads, end, fold, fold_file
+from squire_gatherings._stores.sqlite.fold import Heads, append_each, fold, fold_file
 from squire_gatherings._stores.sqlite.group_commit import Report, Take
-from squire_gatherings._stores.sqlite.journal import encode_entry
-from squire_gatherings._stores.sqlite.statements import append_each
+from squire_gatherings._stores.sqlite.journal import SyncKey, Unfolded, encode_entry
 from squire_gatherings._stores.sqlite.tables import TableKey, find_gatherings, insert_entry
-from squire_gatherings._stores.sqlite.unfolded import SyncKey, Unfolded
 from squire_gatherings._values.errors import StoreUnavailable
 from squire_gatherings._values.log import Append
 
 JOURNAL_BYTES = 1 << 22
-"""How much the journal holds at most, about: 12,000 small ops, whose fold takes 40 ms."""
+"""About how many bytes the journal holds at most: 12,000 small ops, whose fold takes 40 ms."""
 EARLY = 2
-"""With one part of it in so many, folding piece by piece begins."""
+"""Folding piece by piece begins once one part in so many of the journal is full."""
 PIECE = 512
-"""About how many ops and syncs a piece has: what waits for it waits a millisecond at most."""
+"""About how many ops and syncs a piece has: a commit waits a millisecond for it at most."""
 WORTHWHILE = 4
 """How many appends a gathering should have for a fold, which writes its pages once for all."""
 LONGEST_WAIT = 4
 """How many times as much the journal may hold until that is so."""
 TOO_LARGE = 16
-"""How many times as much one commit must have to go straight into the tables."""
+"""A commit of so many times the journal's size goes straight into the tables."""
 ROW_BYTES = 100
 """What an op or a sync counts for besides its bytes in the journal."""
 CACHED_HEADS = 20_000
-"""Of how many gatherings the heads are remembered."""
+"""How many gatherings' heads are remembered."""
 
 
 @define(eq=False)
-class Journal:
+class Writer:
     """Writes appends into the journal, and folds it; all calls on the writer's thread.
 
-    What it knows of the file it forgets when a commit fails, when the connection is
-    another, and when somebody else has written to the file: all that is in the journal is
-    folded then, before anything else is written.
+    It forgets what it knows of the file when a commit fails, when the connection is another, and
+    when somebody else has written to the file: then all that is in the journal is folded before
+    anything else is written.
     """
 
     limit: int = JOURNAL_BYTES
+    """In bytes."""
     unfolded: Unfolded = field(factory=Unfolded)
     """For readers on any thread."""
     piece: int = PIECE
     _heads: Heads = field(factory=dict)
     _database: sqlite3.Connection | None = None
     _version: int = 0
-    """SQLite's number for what others have written to the file."""
+    """SQLite's number for what others have written to the file (`PRAGMA data_version`)."""
 
     def append_batches(
         self,
-        database: sqlite3.Connection,
         take: Take,
         report: Report,
         check: Callable[[], None],
+        database: sqlite3.Connection,
     ) -> None:
-        """Commit batches as long as there are any, or until one fails; fold in between.
+        """Commit batches as long as there are any, and fold in between.
 
-        After each commit `check` raises `StoreUnavailable` if it went where nobody will find it.
-        Only for the first one that is raised: a call of its own, which the next one has then,
-        waits for a lock as long as it should, and opens the file again where that may help.
+        Args:
+            take: Gives the next batch.
+            report: Is told the outcome of each.
+            check: Raises `StoreUnavailable`, after a commit, if it went where nobody will find it.
+            database: Where to.
+
+        Raises:
+            sqlite3.Error, MemoryError, StoreUnavailable: The first batch couldn't be committed.
+                If it is a later one, this only returns: in a call of its own it waits for a lock
+                as long as it should, and the file is opened again where that may help.
         """
         is_first = True
         while True:
@@ -90,16 +96,21 @@ class Journal:
 
     def append_all(self, database: sqlite3.Connection, appends: Sequence[Append]) -> list[Outcome]:
         """Commit all these in one transaction; return what each of them came to."""
-        entry = _entry(appends)
-        size = 0 if entry is None else len(entry) + sum(_rows(one) for one in appends) * ROW_BYTES
-        if entry is not None and size <= TOO_LARGE * self.limit:
-            if self._is_full(self.unfolded, size, self.limit):
+        try:
+            entry = encode_entry(appends)
+        except ValueError:
+            # One of them can't be written.
+            entry = b""
+        rows = sum([len(append.ops) + len(append.syncs) for append in appends])
+        size = len(entry) + rows * ROW_BYTES
+        if entry and size <= TOO_LARGE * self.limit:
+            if self._is_full(size, self.limit):
                 self._make_room(database)
             if self._insert(database, entry, size, appends):
                 return [None] * len(appends)
         # Unusual: the tables themselves say what is wrong with which append.
         with self._transaction(database) as unfolded:
-            unfolded = self._fold(database, unfolded)
+            unfolded = self._fold_all(database, unfolded)
             outcomes = append_each(database, appends)
             self._heads.clear()
         self.unfolded = unfolded
@@ -121,7 +132,7 @@ class Journal:
             number = insert_entry(database, entry, self._version, syncs)
         except sqlite3.Error as error:
             if not is_locked(error):
-                self._give_up(database)
+                self._roll_back(database)
             raise
         if number is None:
             return False
@@ -129,30 +140,55 @@ class Journal:
         self._heads.update(heads)
         return True
 
+    def _after(
+        self, database: sqlite3.Connection, appends: Sequence[Append]
+    ) -> tuple[Heads, list[TableKey]] | None:
+        """Return the heads after these appends, and the syncs that the tables mustn't have.
+
+        None if not all of them fit on what is there.
+        """
+        heads: Heads = {}
+        for append in appends:
+            if append.gathering not in self._heads:
+                heads[append.gathering] = None, 0
+        if heads:
+            heads.update(find_gatherings(database, tuple(heads)))
+        syncs: set[SyncKey] = set()
+        in_tables: list[TableKey] = []
+        count = 0
+        for append in appends:
+            gathering = append.gathering
+            key, head = heads.get(gathering) or self._heads[gathering]
+            if append.first_seq != head + 1:
+                return None
+            heads[gathering] = key, head + len(append.ops)
+            count += len(append.syncs)
+            for sync in append.syncs:
+                syncs.add((gathering, sync.scope, sync.id))
+                if key is not None:
+                    in_tables.append((key, sync.scope, sync.id))
+        if len(syncs) < count or self.unfolded.has_any(syncs):
+            return None
+        return heads, in_tables
+
+    # Folding.
+
     def fold(self, database: sqlite3.Connection) -> None:
         """Commit all that is in the journal to the tables; needs no lock if it is empty."""
         if database.execute("SELECT 1 FROM journal LIMIT 1").fetchone() is None:
             return
-        with _without_waiting_for_the_disk(database):
+        with _without_flushing(database):
             with self._transaction(database) as unfolded:
-                unfolded = self._fold(database, unfolded)
+                unfolded = self._fold_all(database, unfolded)
             self.unfolded = unfolded
 
-    def _make_room(self, database: sqlite3.Connection) -> None:
-        """Fold what is being folded to its end, or all that there is."""
-        if self.unfolded.older is None:
-            self.fold(database)
-        while self.unfolded.older is not None and self.fold_some(database):
-            pass
-
     def fold_some(self, database: sqlite3.Connection) -> bool:
-        """Fold a piece, if it's time; whether there is more to be folded now."""
-        unfolded = self.unfolded
-        if unfolded.older is None:
-            if not unfolded.appends or not self._is_full(unfolded, 0, self.limit // EARLY):
+        """Fold a piece, if it's time; return whether there is more to be folded now."""
+        if self.unfolded.older is None:
+            if not self.unfolded.appends or not self._is_full(0, self.limit // EARLY):
                 return False
             self.begin_folding()
-        with _without_waiting_for_the_disk(database):
+        with _without_flushing(database):
             try:
                 return self._fold_piece(database)
             except (sqlite3.Error, MemoryError):
@@ -166,6 +202,34 @@ class Journal:
             self.unfolded.appends, key=lambda one: self._heads[one][0] or 0, reverse=True
         )
         self.unfolded = self.unfolded.begin_folding(order)
+
+    def _is_full(self, more: int, limit: int) -> bool:
+        """Return whether to fold before the journal has so many bytes more."""
+        unfolded = self.unfolded
+        size = unfolded.size + more
+        if size <= limit:
+            return False
+        worthwhile = unfolded.count >= WORTHWHILE * unfolded.gatherings
+        return worthwhile or size > LONGEST_WAIT * limit
+
+    def _make_room(self, database: sqlite3.Connection) -> None:
+        """Fold the rest of what is being folded, or all that there is."""
+        if self.unfolded.older is None:
+            self.fold(database)
+        while self.unfolded.older is not None and self.fold_some(database):
+            pass
+
+    def _fold_all(self, database: sqlite3.Connection, unfolded: Unfolded) -> Unfolded:
+        everything = unfolded.everything()
+        if not everything:
+            return unfolded
+        heads = fold(database, everything)
+        if heads:
+            database.execute("DELETE FROM journal")
+        if not heads or len(self._heads) > CACHED_HEADS:
+            self._heads.clear()
+        self._heads.update(heads)
+        return Unfolded()
 
     def _fold_piece(self, database: sqlite3.Connection) -> bool:
         heads: Heads = {}
@@ -188,15 +252,23 @@ class Journal:
             self._forget_heads()
         return unfolded.older is not None
 
+    def _forget_heads(self) -> None:
+        """Forget heads, if there are too many, which are also in the tables."""
+        if len(self._heads) > CACHED_HEADS:
+            unfolded = self.unfolded.appends
+            self._heads = {one: head for one, head in self._heads.items() if one in unfolded}
+
+    # Transactions.
+
     @contextmanager
     def _transaction(self, database: sqlite3.Connection) -> Iterator[Unfolded]:
-        """Hold the lock, commit at the end; says what is unfolded."""
+        """Hold the lock, and commit at the end; gives what is unfolded."""
         database.execute("BEGIN IMMEDIATE")
         try:
             yield self._known(database)
             database.execute("COMMIT")
         except BaseException:
-            self._give_up(database)
+            self._roll_back(database)
             raise
 
     def _known(self, database: sqlite3.Connection) -> Unfolded:
@@ -210,62 +282,8 @@ class Journal:
         self._database, self._version = database, version
         return Unfolded()
 
-    def _fold(self, database: sqlite3.Connection, unfolded: Unfolded) -> Unfolded:
-        everything = unfolded.everything()
-        if not everything:
-            return unfolded
-        heads = fold(database, everything)
-        if heads:
-            database.execute("DELETE FROM journal")
-        if not heads or len(self._heads) > CACHED_HEADS:
-            self._heads.clear()
-        self._heads.update(heads)
-        return Unfolded()
-
-    @staticmethod
-    def _is_full(unfolded: Unfolded, more: int, limit: int) -> bool:
-        size = unfolded.size + more
-        if size <= limit:
-            return False
-        worthwhile = unfolded.count >= WORTHWHILE * unfolded.gatherings
-        return worthwhile or size > LONGEST_WAIT * limit
-
-    def _forget_heads(self) -> None:
-        """Forget heads, if there are too many, which are also in the tables."""
-        if len(self._heads) > CACHED_HEADS:
-            unfolded = self.unfolded.appends
-            self._heads = {one: head for one, head in self._heads.items() if one in unfolded}
-
-    def _after(
-        self, database: sqlite3.Connection, appends: Sequence[Append]
-    ) -> tuple[Heads, list[TableKey]] | None:
-        """Return the heads after these appends, and the syncs that the tables mustn't have.
-
-        None if not all of them fit on what is there.
-        """
-        unknown = [one.gathering for one in appends if one.gathering not in self._heads]
-        heads: Heads = dict.fromkeys(unknown, (None, 0))
-        heads.update(find_gatherings(database, tuple(heads)))
-        syncs: set[SyncKey] = set()
-        in_tables: list[TableKey] = []
-        count = 0
-        for append in appends:
-            gathering = append.gathering
-            key, head = heads.get(gathering) or self._heads[gathering]
-            if append.first_seq != head + 1:
-                return None
-            heads[gathering] = (key, end(append))
-            count += len(append.syncs)
-            for sync in append.syncs:
-                syncs.add((gathering, sync.scope, sync.id))
-                if key is not None:
-                    in_tables.append((key, sync.scope, sync.id))
-        if len(syncs) < count or self.unfolded.has_any(syncs):
-            return None
-        return heads, in_tables
-
-    def _give_up(self, database: sqlite3.Connection) -> None:
-        """Roll back. Whether a commit that failed happened all the same is in the file."""
+    def _roll_back(self, database: sqlite3.Connection) -> None:
+        """Roll back, and forget all: a commit that failed may be in the file all the same."""
         self.unfolded = Unfolded()
         self._heads.clear()
         self._database = None
@@ -274,8 +292,8 @@ class Journal:
 
 
 @contextmanager
-def _without_waiting_for_the_disk(database: sqlite3.Connection) -> Iterator[None]:
-    """Fold: what a loss of power undoes is still in the journal.
+def _without_flushing(database: sqlite3.Connection) -> Iterator[None]:
+    """Commit folds without waiting for the disk: the journal still has what a power loss undoes.
 
     A write-ahead log that is flushed is flushed from its beginning: the next commit does it.
     """
@@ -284,15 +302,3 @@ def _without_waiting_for_the_disk(database: sqlite3.Connection) -> Iterator[None
         yield
     finally:
         database.execute("PRAGMA synchronous = FULL")
-
-
-def _entry(appends: Sequence[Append]) -> bytes | None:
-    """Return the entry of these, or None if one of them can't be written."""
-    try:
-        return encode_entry(appends)
-    except ValueError:
-        return None
-
-
-def _rows(append: Append) -> int:
-    return len(append.ops) + len(append.syncs)
