@@ -4,7 +4,7 @@ from squire_gatherings._hall.clock import BootTimeClock
 from squire_gatherings._hall.connection import Connection
 from squire_gatherings._hall.hall import Authenticate, Hall
 from squire_gatherings._hall.membership import Membership
-from squire_gatherings._hall.store import Outcome, Store
+from squire_gatherings._hall.store import Outcome, Store, Unstorable
 from squire_gatherings._open_hall import open_hall
 from squire_gatherings._rules.behaviour import Behaviour, LogBehaviour, Submission
 from squire_gatherings._server import Server, ServerSettings, serve, serve_stream
@@ -124,6 +124,7 @@ __all__ = [
     "Synced",
     "TooBig",
     "Unauthorized",
+    "Unstorable",
     "attend",
     "attend_channel",
     "open_hall",

@@ -14,7 +14,14 @@ from squire_gatherings._hall.dispersal import give_notice
 from squire_gatherings._hall.lookup import SyncLookup
 from squire_gatherings._hall.requests import Request, Requests
 from squire_gatherings._hall.senders import Caller, Onlooker, Sender
-from squire_gatherings._hall.store import Append, Restored, Snapshot, Store, store_trouble
+from squire_gatherings._hall.store import (
+    Append,
+    Restored,
+    Snapshot,
+    Store,
+    Unstorable,
+    store_trouble,
+)
 from squire_gatherings._rules.behaviour import Behaviour, encode_state, restore_state
 from squire_gatherings._rules.deadline import IdleDeadline
 from squire_gatherings._rules.op_log import OP_OVERHEAD, OpLog
@@ -432,7 +439,8 @@ class Gathering:
             if isinstance(outcome, ValueError):
                 # It can't be stored, now or ever: to try again would crash the next one, too.
                 _, syncs = self.log.uncommitted()
-                self.suspects = tuple((one.scope, one.id) for one in syncs)
+                to_blame = outcome.syncs if isinstance(outcome, Unstorable) else ()
+                self.suspects = to_blame or tuple((one.scope, one.id) for one in syncs)
             raise outcome
 
     def _committed(self, now: float) -> None:

@@ -1,7 +1,7 @@
 """What a hall asks of a store; squire_gatherings._stores has the implementations."""
 
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Protocol
 
@@ -18,6 +18,7 @@ __all__ = [
     "Snapshot",
     "Store",
     "SyncRecord",
+    "Unstorable",
     "read_page",
     "store_trouble",
 ]
@@ -26,6 +27,18 @@ _log = logging.getLogger(__name__)
 
 Outcome = Exception | None
 """What an append came to: None once it's durable, or what `append` would have raised."""
+
+
+class Unstorable(ValueError):
+    """An append that the store can't hold, now or ever: to repeat it is no use.
+
+    `syncs` are the (scope, id) of the syncs in it that are to blame. Where the store can't tell,
+    there are none, and all syncs of the append are refused from then on.
+    """
+
+    def __init__(self, text: str, syncs: Iterable[tuple[str, str]] = ()) -> None:
+        super().__init__(text)
+        self.syncs = tuple(syncs)
 
 
 READ_LIMIT = MOST_OPS
@@ -71,7 +84,8 @@ class Store(Protocol):
         The same append twice is applied once (a failed commit may have succeeded after
         all). Raises `StoreConflict`, with nothing written, where the store's log doesn't
         end just before `first_seq`, and `ValueError`, with nothing written, where `append` is
-        one that the store can't hold now or ever: to repeat it is no use.
+        one that the store can't hold now or ever: to repeat it is no use. (An `Unstorable` says
+        which of its syncs are to blame, so that the others are taken when they are sent again.)
         """
         ...
 

@@ -1,8 +1,8 @@
 """What all stores have in common: how large a page is, and which texts can be stored."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
-from squire_gatherings._hall.store import READ_LIMIT
+from squire_gatherings._hall.store import READ_LIMIT, Unstorable
 from squire_gatherings._values.log import Append, LoggedOp, encoded_size
 
 
@@ -34,19 +34,31 @@ def is_storable(text: str) -> bool:
     return True
 
 
-def check_texts(append: Append) -> None:
-    """Raise `ValueError` if any text of `append` can't be stored."""
+def has_storable_texts(append: Append) -> bool:
+    """Return whether all texts of `append` can be stored."""
     for sync in append.syncs:
         if not (is_storable(sync.id) and is_storable(sync.scope)):
-            raise unstorable(append, "surrogates not allowed")
+            return False
     for logged in append.ops:
         if logged.by is not None and not is_storable(logged.by):
-            raise unstorable(append, "surrogates not allowed")
-    if not is_storable(append.gathering):
-        raise unstorable(append, "surrogates not allowed")
+            return False
+    return is_storable(append.gathering)
 
 
-def unstorable(append: Append, why: object) -> ValueError:
-    """Return the error for an append that can never be stored; its text is valid UTF-8."""
+def unstorable(append: Append, why: object, fits: Callable[[Append], bool]) -> Unstorable:
+    """Return the error for an append that can never be stored.
+
+    Args:
+        append: All of it.
+        why: What is wrong with it.
+        fits: Returns whether an append could be stored; is asked about each sync by itself.
+    """
+    to_blame: list[tuple[str, str]] = []
+    for sync in append.syncs:
+        start = max(0, sync.first_seq - append.first_seq)
+        ops = append.ops[start : start + sync.count]
+        if not fits(Append(append.gathering, sync.first_seq, ops, (sync,))):
+            to_blame.append((sync.scope, sync.id))
     text = f"{append.gathering}: can't be stored: {why}"
-    return ValueError(text.encode(errors="backslashreplace").decode())
+    # Valid UTF-8, so that it can be logged and sent.
+    return Unstorable(text.encode(errors="backslashreplace").decode(), to_blame)

@@ -23,6 +23,7 @@ from squire_gatherings._hall.store import (
     Snapshot,
     Store,
     SyncRecord,
+    Unstorable,
 )
 from squire_gatherings._stores import MemoryStore, SqliteStore, open_sqlite_store, open_store
 from squire_gatherings._values.errors import (
@@ -213,6 +214,24 @@ async def test_what_can_never_be_stored_is_an_error_of_its_own(store: Store, nev
         # Whoever is told can be told.
         str(error.value).encode()
     assert await all_of(store, "a") == before
+
+
+async def test_who_is_to_blame_for_what_cannot_be_stored(store: Store) -> None:
+    def made_by(by: str | None, n: int, sync_id: str) -> tuple[LoggedOp, SyncRecord]:
+        return LoggedOp(Op.of({"n": n}), by), SyncRecord("0::", sync_id, n, 1, FINGERPRINT)
+
+    made = [
+        made_by("alice", 1, "fine"),
+        made_by("\ud800", 2, "by"),
+        made_by(None, 3, "also fine"),
+        made_by("bob", 4, "id \udfff"),
+    ]
+    ops, syncs = zip(*made, strict=True)
+    with pytest.raises(Unstorable) as error:
+        await store.append(Append("a", 1, ops, syncs, Snapshot(4, b"{}")))
+    assert error.value.syncs == (("0::", "by"), ("0::", "id \udfff"))
+    assert await store.load("a", recent_syncs=9) == Restored()
+    await store.append(Append("a", 1, ops[:1], syncs[:1]))
 
 
 async def test_what_is_asked_with_a_lone_surrogate_is_not_there(store: Store) -> None:

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 
 from squire_gatherings._hall.store import Outcome
 from squire_gatherings._stores.common import unstorable
-from squire_gatherings._stores.sqlite.journal import decode_entry, encode_entry
+from squire_gatherings._stores.sqlite.journal import can_be_written, decode_entry, encode_entry
 from squire_gatherings._stores.sqlite.tables import (
     find_epoch,
     find_epochs,
@@ -170,7 +170,9 @@ def _append_one(database: sqlite3.Connection, append: Append) -> Outcome:
         outcome = StoreConflict(str(error))
     except sqlite3.IntegrityError as error:
         is_double = error.sqlite_errorcode in _DOUBLE
-        outcome = StoreConflict(str(error)) if is_double else unstorable(append, error)
+        outcome = (
+            StoreConflict(str(error)) if is_double else unstorable(append, error, can_be_written)
+        )
     except (
         OverflowError,
         TypeError,
@@ -180,7 +182,7 @@ def _append_one(database: sqlite3.Connection, append: Append) -> Outcome:
         sqlite3.ProgrammingError,
     ) as error:
         # Values that SQLite can't hold, now or ever: to try again would block everybody.
-        outcome = unstorable(append, error)
+        outcome = unstorable(append, error, can_be_written)
     if outcome is not None:
         database.execute("ROLLBACK TO one")
     database.execute("RELEASE one")

@@ -61,6 +61,15 @@ def encode_entry(appends: Sequence[Append]) -> bytes:
     return entry
 
 
+def can_be_written(append: Append) -> bool:
+    """Return whether there can be an entry with `append`."""
+    try:
+        encode_entry([append])
+    except ValueError:
+        return False
+    return True
+
+
 def decode_entry(entry: bytes) -> list[Append]:
     """Return the appends of an entry. Raises `ValueError` if it isn't one."""
     try:
