@@ -154,11 +154,13 @@ class Database:
         return connection
 
     def _finish(self, last: Iterable[Call[object]]) -> None:
-        if self._connection is not None and not self.place.give_up():
-            for function in last:
-                with suppress(sqlite3.Error):
-                    function(self._connection)
-        self._close()
+        try:
+            if self._connection is not None and not self.place.give_up():
+                for function in last:
+                    with suppress(sqlite3.Error, MemoryError):
+                        function(self._connection)
+        finally:
+            self._close()
 
     def _close(self) -> None:
         connection, self._connection = self._connection, None

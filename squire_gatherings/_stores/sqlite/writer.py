@@ -38,6 +38,10 @@ CACHED_HEADS = 20_000
 """How many gatherings' heads are remembered."""
 
 
+class _CannotFlush(sqlite3.OperationalError):
+    """Commits on this connection aren't flushed any more: it must be closed."""
+
+
 @define(eq=False)
 class Writer:
     """Writes appends into the journal, and folds it; all calls on the writer's thread.
@@ -87,8 +91,8 @@ class Writer:
             try:
                 outcomes = self.append_all(database, appends)
                 check()
-            except (sqlite3.Error, MemoryError, StoreUnavailable):
-                if is_first:
+            except (sqlite3.Error, MemoryError, StoreUnavailable) as error:
+                if is_first or isinstance(error, _CannotFlush):
                     raise
                 return
             report(outcomes)
@@ -130,7 +134,7 @@ class Writer:
                 return False
             heads, syncs = after
             number = insert_entry(database, entry, self._version, syncs)
-        except sqlite3.Error as error:
+        except (sqlite3.Error, MemoryError) as error:
             if not is_locked(error):
                 self._roll_back(database)
             raise
@@ -301,4 +305,7 @@ def _without_flushing(database: sqlite3.Connection) -> Iterator[None]:
     try:
         yield
     finally:
-        database.execute("PRAGMA synchronous = FULL")
+        try:
+            database.execute("PRAGMA synchronous = FULL")
+        except (sqlite3.Error, MemoryError) as error:
+            raise _CannotFlush(str(error)) from error
