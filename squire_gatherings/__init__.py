@@ -5,7 +5,7 @@ from squire_gatherings._hall.clock import BootTimeClock
 from squire_gatherings._hall.connection import Connection
 from squire_gatherings._hall.hall import Hall
 from squire_gatherings._hall.membership import Membership
-from squire_gatherings._hall.store import Outcome, Store
+from squire_gatherings._hall.store import Outcome, Store, Unstorable
 from squire_gatherings._open_hall import open_hall
 from squire_gatherings._rules.behaviour import Behaviour, LogBehaviour, Submission
 from squire_gatherings._server import Server, ServerSettings, serve, serve_stream
@@ -134,6 +134,7 @@ __all__ = [
     "Synced",
     "TooBig",
     "Unauthorized",
+    "Unstorable",
     "attend",
     "attend_asgi",
     "attend_channel",

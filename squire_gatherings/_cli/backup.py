@@ -12,7 +12,7 @@ from squire_gatherings._cli.printing import print_json
 from squire_gatherings._cli.signals import stop_signals
 from squire_gatherings._cli.units import format_duration, format_size
 from squire_gatherings._stores import sqlite_path
-from squire_gatherings._stores.sqlite_backup import back_up
+from squire_gatherings._stores.sqlite.backup import back_up
 
 PROGRESS_INTERVAL = 0.2
 

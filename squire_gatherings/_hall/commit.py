@@ -8,7 +8,7 @@ import trio
 from attrs import define
 
 from squire_gatherings._hall.room import Room
-from squire_gatherings._hall.store import Append, Outcome, Snapshot, SyncRecord
+from squire_gatherings._hall.store import Append, Outcome, Snapshot, SyncRecord, Unstorable
 from squire_gatherings._rules.behaviour import encode_state
 from squire_gatherings._values.errors import StoreUnavailable
 
@@ -144,7 +144,8 @@ class Commit:
         if isinstance(outcome, ValueError):
             # The store can never take this: to try again would crash the next incarnation, too.
             _, syncs = room.log.uncommitted()
-            room.suspects = tuple((one.scope, one.id) for one in syncs)
+            to_blame = outcome.syncs if isinstance(outcome, Unstorable) else ()
+            room.suspects = to_blame or tuple((one.scope, one.id) for one in syncs)
         raise outcome
 
     def _snapshot(self, syncs: tuple[SyncRecord, ...]) -> Snapshot:

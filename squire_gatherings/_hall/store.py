@@ -1,7 +1,7 @@
 """The store: what a hall needs of it; `squire_gatherings._stores` has implementations."""
 
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Protocol
 
@@ -18,6 +18,7 @@ __all__ = [
     "Snapshot",
     "Store",
     "SyncRecord",
+    "Unstorable",
     "read_page",
     "store_trouble",
 ]
@@ -26,6 +27,18 @@ _log = logging.getLogger(__name__)
 
 Outcome = Exception | None
 """What an append came to: None once it's durable, or what `append` would have raised."""
+
+
+class Unstorable(ValueError):
+    """An append that the store can't hold, now or ever: to repeat it is no use.
+
+    `syncs` are the (scope, id) of the syncs in it that are to blame. Where the store can't tell,
+    there are none, and all syncs of the append are refused from then on.
+    """
+
+    def __init__(self, text: str, syncs: Iterable[tuple[str, str]] = ()) -> None:
+        super().__init__(text)
+        self.syncs = tuple(syncs)
 
 
 READ_LIMIT = MOST_OPS
@@ -86,7 +99,8 @@ class Store(Protocol):
             StoreConflict: The store's log doesn't end just before `first_seq`; nothing is
                 written.
             ValueError: The store can't hold this append, now or ever; nothing is written, and to
-                repeat it is no use.
+                repeat it is no use. (An `Unstorable` says which of its syncs are to blame, so that
+                the others are taken when they are sent again.)
         """
         ...
 

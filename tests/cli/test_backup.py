@@ -16,7 +16,7 @@ import trio
 from websockets.sync.client import connect
 
 from squire_gatherings._stores import open_sqlite_store
-from squire_gatherings._stores.sqlite_backup import back_up
+from squire_gatherings._stores.sqlite.backup import back_up
 from squire_gatherings._values.errors import StoreUnavailable, StoreUnusable
 from tests.cli.process import serving
 from tests.cli.test_cli import run

@@ -50,7 +50,7 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
             reason TEXT NOT NULL
         ) STRICT""",
     ),
-    # 4: the epoch of each op, in a row where it changes (see `epoch_runs`; older ops have none);
+    # 4: the epoch of each op, in a row where it changes (see `tables`; older ops have none);
     # fingerprints are bytes, of which those that were checksums have four.
     (
         """CREATE TABLE epochs (
@@ -87,11 +87,12 @@ def checksum_bytes(checksum: int) -> bytes:
 
 
 def schema_version(database: sqlite3.Connection) -> int:
-    """Return the version of a database of ours, 0 for an empty one; changes nothing.
+    """Return the version of a store's database, 0 for an empty one; changes nothing.
 
-    Raises `StoreUnusable` for somebody else's database and for one of a later version.
+    Raises:
+        StoreUnusable: It is another program's database, or one of a later version.
     """
-    # Read at one moment: a file that somebody else is migrating isn't taken for foreign.
+    # All at one moment: a file that another process is migrating isn't taken for a foreign one.
     alone = not database.in_transaction
     if alone:
         database.execute("BEGIN")

@@ -4,19 +4,26 @@ import sqlite3
 from contextlib import closing
 from pathlib import Path
 
-from squire_gatherings._stores.file_lock import locked
-from squire_gatherings._stores.sqlite_fold import fold_file
-from squire_gatherings._stores.sqlite_schema import migrate, schema_version
-from squire_gatherings._stores.texts import is_storable
+from squire_gatherings._stores.common import is_storable
+from squire_gatherings._stores.sqlite.fold import fold_file
+from squire_gatherings._stores.sqlite.place import locked
+from squire_gatherings._stores.sqlite.schema import migrate, schema_version
 from squire_gatherings._values.errors import StoreUnavailable, StoreUnusable
 
 BUSY_TIMEOUT = 1.0
+"""For how many seconds somebody else's lock is waited for."""
 
 
 def matching(path: Path, pattern: str) -> list[str]:
-    """Return the ids that match a shell pattern (`*`, `?`, `[a-z]`), in order.
+    """Return the ids of the gatherings that match, in order, and delete nothing.
 
-    Raises what `forget` raises.
+    Args:
+        path: The store's file.
+        pattern: As in a shell: `*`, `?`, `[a-z]`.
+
+    Raises:
+        StoreUnusable: The file isn't a store.
+        StoreUnavailable: A server has it, or it can't be written.
     """
     return _work(path, pattern, delete=False)
 
@@ -24,8 +31,15 @@ def matching(path: Path, pattern: str) -> list[str]:
 def forget(path: Path, pattern: str) -> list[str]:
     """Delete the gatherings whose ids match, for good; return the ids.
 
-    The file keeps its size, and uses the room for what comes. Raises `StoreUnusable` for a file
-    that isn't a store, and `StoreUnavailable` for one that a server has or that can't be written.
+    The file keeps its size, and uses the room for what comes.
+
+    Args:
+        path: The store's file.
+        pattern: As in a shell: `*`, `?`, `[a-z]`.
+
+    Raises:
+        StoreUnusable: The file isn't a store.
+        StoreUnavailable: A server has it, or it can't be written.
     """
     return _work(path, pattern, delete=True)
 
@@ -53,7 +67,7 @@ def _work(path: Path, pattern: str, *, delete: bool) -> list[str]:
 
 def _in_one_transaction(database: sqlite3.Connection, pattern: str, *, delete: bool) -> list[str]:
     database.execute("BEGIN IMMEDIATE")
-    # Of a server that was killed, the last commits are in the journal.
+    # The last commits of a server that was killed are in the journal.
     fold_file(database)
     found = database.execute(
         "SELECT key, id FROM gatherings WHERE id GLOB ? ORDER BY id", (pattern,)

@@ -11,24 +11,37 @@ from contextlib import closing, suppress
 from pathlib import Path
 from secrets import token_hex
 
-from squire_gatherings._stores.sqlite_place import PRIVATE, make_private
-from squire_gatherings._stores.sqlite_schema import schema_version
+from squire_gatherings._stores.sqlite.place import PRIVATE, make_private
+from squire_gatherings._stores.sqlite.schema import schema_version
 from squire_gatherings._values.errors import StoreUnavailable, StoreUnusable
 
 STEPS = 20_000
 """After how many steps of SQLite's machine progress is told: a few milliseconds."""
 BUSY_TIMEOUT = 10.0
+"""For how many seconds somebody else's lock is waited for."""
 
 Progress = Callable[[int, int], None]
-"""Told how many bytes were copied, and about how many there are; may raise to give up."""
+"""Takes how many bytes were copied, and about how many there are; may raise to give up."""
 
 
 def back_up(source: Path, target: Path, progress: Progress) -> int:
-    """Copy the store's file at `source` to `target`, for its owner alone; return how many bytes.
+    """Copy a store's file.
 
-    The copy appears under its name when all of it is on the disk; a `target` that exists is never
-    overwritten. Raises `StoreUnusable` and `StoreUnavailable`, each in one line, and what
-    `progress` raises; nothing is left of a copy that wasn't finished.
+    The copy is its owner's alone, and appears under its name when all of it is on the disk. Nothing
+    is left of a copy that wasn't finished.
+
+    Args:
+        source: The store's file.
+        target: The copy: a path where nothing is yet.
+        progress: Is told every few milliseconds how far the copy is.
+
+    Returns:
+        How many bytes the copy has.
+
+    Raises:
+        StoreUnusable: The source isn't a store, or the target exists.
+        StoreUnavailable: The source can't be read now, or the target can't be written.
+        BaseException: Whatever `progress` raises.
     """
     if not source.is_file():
         raise StoreUnusable(f"{source}: no such file")

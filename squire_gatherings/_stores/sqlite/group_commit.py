@@ -1,4 +1,4 @@
-"""Group commit: whatever waits while one commit runs goes together into the next."""
+"""Group commit: all that arrives while one commit runs goes together into the next."""
 
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
@@ -12,7 +12,7 @@ from squire_gatherings._values.errors import StoreUnavailable
 from squire_gatherings._values.log import Append
 
 Take = Callable[[], Sequence[Append]]
-"""Returns the next batch: all that was appended and whose outcome isn't reported; or nothing."""
+"""Returns the next batch: all appends whose outcome isn't reported yet. There may be none."""
 
 Report = Callable[[Sequence[Outcome]], None]
 """Takes the outcome of each append in the batch, once it's committed."""
@@ -31,9 +31,9 @@ class _Waiting:
 
     append: Append
     ended: Callable[[Outcome], None]
-    """Whoever appends is told by this."""
+    """Tells the one who appends."""
     others: trio.Event | None = None
-    """For others who wait."""
+    """Is set then, for others who wait."""
     is_settled: bool = False
 
     def settle(self, outcome: Outcome) -> None:
@@ -52,8 +52,8 @@ def _scope() -> trio.CancelScope:
 class GroupCommitter:
     """Collects appends of all gatherings, for a session to commit them, one batch at a time.
 
-    The next batch is taken where the last one was committed, on the session's thread: on the way
-    through Trio's, which has other things to do, it would take as long again.
+    The next batch is taken where the last one was committed, on the session's thread. The way
+    through Trio's thread, which has other things to do, would take as long again.
     """
 
     _session: Session
@@ -84,8 +84,8 @@ class GroupCommitter:
     async def append(self, append: Append) -> None:
         """Return once `append` is committed; raise its outcome if it wasn't.
 
-        Cancelled before it began, it appends nothing; later cancellation abandons the wait, and
-        the append may still be committed.
+        Cancellation: before it began, it appends nothing; later, it abandons the wait, and the
+        append may still be committed.
         """
         await trio.lowlevel.checkpoint_if_cancelled()
         settled = trio.Event()
@@ -101,9 +101,11 @@ class GroupCommitter:
             raise outcomes[0]
 
     async def settled(self, gathering: str) -> None:
-        """Wait until nothing of `gathering` is under way.
+        """Wait until nothing of `gathering` is under way; a checkpoint only if something is.
 
-        What reads the log after this doesn't miss an append whose caller was cancelled.
+        A read of the log after this doesn't miss an append whose caller was cancelled.
+
+        Cancellation: abandons the wait, which changes nothing.
         """
         for waiting in tuple(self._under_way):
             if waiting.append.gathering == gathering and not waiting.is_settled:
@@ -112,15 +114,26 @@ class GroupCommitter:
                 await waiting.others.wait()
 
     async def run(self) -> None:
-        """Commit until `stop`: shielded, as what is cancelled around it may still append."""
+        """Commit until `stop` is called, and all that waits then.
+
+        Cancellation: it is shielded until `stop`, as tasks that are cancelled may still append, and
+        for the seconds that `stop` allows after that.
+        """
         self._trio, self._trio_thread = trio.lowlevel.current_trio_token(), get_ident()
         try:
             with self._shield:
                 while self._queue or self._batch or not self._stopped:
-                    if self._queue or self._batch:
-                        await self._commit()
-                    else:
+                    if not (self._queue or self._batch):
                         await self._arrived.park()
+                        continue
+                    self._has_reported = False
+                    try:
+                        await self._session(self._take, self._report)
+                    except StoreUnavailable as error:
+                        # Also what it never took: it may have failed before it could.
+                        self._drain()
+                        batch, self._batch = self._batch, []
+                        self._settle_all(batch, str(error))
         finally:
             self._stopped = True
             self._queue.clear()
@@ -128,20 +141,14 @@ class GroupCommitter:
             self._settle_all(tuple(self._under_way), "the store is closed")
 
     def stop(self, flush_timeout: float) -> None:
-        """Take nothing more; let `run` commit what waits within so many seconds, and return."""
+        """Take nothing more, and let `run` return once it has committed what waits.
+
+        Args:
+            flush_timeout: How many seconds it has for that.
+        """
         self._stopped = True
         self._shield.deadline = trio.current_time() + flush_timeout
         self._arrived.unpark()
-
-    async def _commit(self) -> None:
-        self._has_reported = False
-        try:
-            await self._session(self._take, self._report)
-        except StoreUnavailable as error:
-            # Also what it never took: it may have failed before it could.
-            self._drain()
-            batch, self._batch = self._batch, []
-            self._settle_all(batch, str(error))
 
     def _take(self) -> list[Append]:
         # In the end each batch has a session of its own, between which `run` may find that

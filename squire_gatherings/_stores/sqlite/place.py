@@ -1,19 +1,21 @@
-"""The place of the file: whether the next start would open the file that is open now.
+"""The place of the file: one server has it, and the next start would open the same one.
 
-A file that is deleted, moved or replaced can be written to as ever by whoever has it open, and is
-gone with its last user. So is its write-ahead log, in which the last commits are. After each commit
-both are looked at where the next start looks for them: two `stat`s, about a microsecond each.
+A file that is deleted, moved or replaced can be written to as ever by the process that has it open,
+and is gone with its last user. So is its write-ahead log, in which the last commits are. After each
+commit both are looked at where the next start looks for them: two `stat`s, about a microsecond
+each.
 
 Both can also be overwritten where they stand (`cp backup rooms.sqlite3`, `: > rooms.sqlite3-wal`).
-Of the write-ahead log the first bytes tell; of the database, once the time of its last change is
-another, its header.
+The first bytes of the write-ahead log tell; of the database its header does, once the time of its
+last change is another.
 """
 
 import logging
 import os
 import stat
 import sys
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from threading import Lock
 
@@ -21,7 +23,7 @@ from attrs import define, field
 
 from squire_gatherings._values.errors import StoreUnavailable, StoreUnusable
 
-if sys.platform == "linux":
+if sys.platform != "win32":
     import fcntl
 
 _log = logging.getLogger(__name__)
@@ -73,17 +75,20 @@ class Place:
     """When the file was changed last, and its size."""
     _changes: int = 0
     """SQLite's count of them, in the header."""
+    _given: str = field(init=False)
     wal: str = field(init=False)
 
     def __attrs_post_init__(self) -> None:
-        self.wal = f"{self.path}-wal"
+        # As text: a `Path` would be made into one at each look.
+        self._given, self.wal = str(self.given), f"{self.path}-wal"
 
     @classmethod
     def find(cls, path: Path) -> "Place":
         """Find the file, and make it, empty and for its owner alone, if there's none.
 
-        Raises `StoreUnusable` for what can't be a file, and `StoreUnavailable` for what can't be
-        opened.
+        Raises:
+            StoreUnusable: What is there can't be a file.
+            StoreUnavailable: It can't be opened or made.
         """
         given = path.absolute()
         try:
@@ -192,7 +197,7 @@ class Place:
         overwritten = self._look_inside()
         if overwritten is not None:
             return f"{self.given.name}: {overwritten} was overwritten by somebody else: restart"
-        file = _key(self.given)
+        file = _key(self._given)
         if file != self._file:
             what = "the file is gone" if file is None else "another file is in its place"
             return f"{self.given.name}: {what}: put the right one back, or restart"
@@ -228,7 +233,7 @@ class Place:
             self._changes = changes
 
 
-def _key(path: str | Path) -> _Key | None:
+def _key(path: str) -> _Key | None:
     try:
         status = os.stat(path)
     except OSError:
@@ -262,3 +267,75 @@ def _pin(path: Path) -> int | None:
     # Not opened otherwise: closing a file drops all locks that this process has on it.
     how = getattr(os, "O_PATH", None)
     return None if how is None else os.open(path, how)
+
+
+# The lock.
+
+
+@contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """Hold the lock of the file at a real path while the block runs, or this process.
+
+    It is a lock on a file of its own, `…-lock`, which says which process has it: to close the
+    database itself would drop the locks that SQLite has on it in this process.
+
+    Raises:
+        StoreUnavailable: Another store, or another process, has the lock.
+    """
+    if sys.platform == "win32":
+        yield
+        return
+    lock = Path(f"{path}-lock")
+    file = _lock(path, lock)
+    try:
+        # On a full disk it says nothing, and is a lock all the same.
+        with suppress(OSError):
+            os.ftruncate(file, 0)
+            os.write(file, str(os.getpid()).encode())
+        yield
+    finally:
+        # While it is held: who opened it before finds that it isn't the one at the path.
+        with suppress(OSError):
+            if _is_at(file, lock):
+                os.unlink(lock)
+        os.close(file)
+
+
+if sys.platform != "win32":
+
+    def _lock(path: Path, lock: Path) -> int:
+        while True:
+            try:
+                # Without waiting, if it's a pipe.
+                how = os.O_CREAT | os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK
+                try:
+                    file = os.open(lock, how | os.O_EXCL, PRIVATE)
+                    make_private(file)
+                except FileExistsError:
+                    file = os.open(lock, how, PRIVATE)
+            except OSError as error:
+                raise StoreUnavailable(f"{lock}: {error.strerror}") from None
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                if not stat.S_ISREG(os.fstat(file).st_mode):
+                    os.close(file)
+                    raise StoreUnavailable(f"{lock}: not a file")
+                if _is_at(file, lock):
+                    return file
+            except BlockingIOError:
+                owner = os.pread(file, 20, 0).decode(errors="replace")
+                who = f"process {owner}" if owner.isdecimal() else "another process"
+                os.close(file)
+                raise StoreUnavailable(f"{path}: in use by {who}") from None
+            except OSError as error:
+                os.close(file)
+                raise StoreUnavailable(f"{lock}: {error.strerror}") from None
+            # Its owner has just deleted it.
+            os.close(file)
+
+
+def _is_at(file: int, lock: Path) -> bool:
+    try:
+        return os.path.samestat(os.fstat(file), os.stat(lock, follow_symlinks=False))
+    except OSError:
+        return False

@@ -1,7 +1,7 @@
-"""What is read back: from the tables, and after them what is still in the journal.
+"""The reads: first what the tables have, and after that what is still in the journal.
 
 Reading never folds: it needs no lock, and works while the file is locked or the disk full.
-`unfolded` is what memory knows to be in the journal (see `Unfolded.of`); it is taken before the
+`unfolded` is what memory knows to be in the journal (see `Unfolded.of`). It is taken before the
 reading begins, so what has been folded since is in the tables.
 """
 
@@ -10,10 +10,9 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from itertools import chain
 
-from squire_gatherings._stores.page import page
-from squire_gatherings._stores.sqlite_entry import newer_appends
-from squire_gatherings._stores.sqlite_statements import epoch_at, find_sync, stored_ops
-from squire_gatherings._stores.texts import is_storable
+from squire_gatherings._stores.common import is_storable, page
+from squire_gatherings._stores.sqlite.journal import newer_appends
+from squire_gatherings._stores.sqlite.tables import find_epoch, find_ops, find_sync
 from squire_gatherings._values.log import Append, LoggedOp, Restored, Snapshot, SyncRecord
 
 Known = tuple[int, tuple[Append, ...]]
@@ -30,7 +29,7 @@ def load(
         snapshot = _snapshot(database, key, later)
         after = 0 if snapshot is None else snapshot.seq
         ops = tuple(
-            chain(stored_ops(database, key, after + 1, head), _later_ops(later, max(after, head)))
+            chain(find_ops(database, key, after + 1, head), _later_ops(later, max(after, head)))
         )
         syncs = [sync for append in later for sync in append.syncs]
         missing = max(0, recent_syncs + 1 - len(syncs))
@@ -43,7 +42,7 @@ def load(
         seq = head + sum(len(append.ops) for append in later)
         recent = tuple(syncs[max(0, len(syncs) - recent_syncs) :])
         last = next((append.ops[-1] for append in reversed(later) if append.ops), None)
-        epoch = epoch_at(database, key, head) if last is None else last.epoch
+        epoch = find_epoch(database, key, head) if last is None else last.epoch
         return Restored(seq, snapshot, ops, recent, len(syncs) > recent_syncs, epoch)
 
 
@@ -58,7 +57,7 @@ def read(
     """Read consecutive ops: a page of them."""
     with _one_moment(database):
         key, head = _key_and_head(database, gathering)
-        ops = stored_ops(database, key, after + 1, up_to)
+        ops = find_ops(database, key, after + 1, up_to)
         if up_to > head:
             later = _later(database, gathering, head, unfolded)
             ops = chain(ops, _later_ops(later, max(after, head), up_to))
@@ -108,7 +107,7 @@ def sync_ids(
 
 @contextmanager
 def _one_moment(database: sqlite3.Connection) -> Iterator[None]:
-    """See the file as it is at one moment, whoever writes to it meanwhile."""
+    """See the file as it is at one moment, whatever is written to it meanwhile."""
     database.execute("BEGIN")
     try:
         yield
