@@ -1,10 +1,10 @@
 """The client library: programs that talk to gatherings import it as `squire_gatherings.client`."""
 
-from squire_gatherings._client import Client, ClientSettings, Tournament, open_client
+from squire_gatherings._client import Client, ClientSettings, Gathering, open_client
 from squire_gatherings._client.address import OpenStream
 from squire_gatherings._client.settings import ClientOptions
 from squire_gatherings._rules.behaviour import Behaviour, LogBehaviour
-from squire_gatherings._rules.changes import Change
+from squire_gatherings._rules.change_queue import Change
 from squire_gatherings._values.errors import (
     BadBase,
     BadGatheringId,
@@ -35,6 +35,7 @@ __all__ = [
     "ClientSettings",
     "Dispersed",
     "Forbidden",
+    "Gathering",
     "GatheringsError",
     "Left",
     "LogBehaviour",
@@ -45,7 +46,6 @@ __all__ = [
     "Replaced",
     "SyncIdReused",
     "TooBig",
-    "Tournament",
     "Unauthorized",
     "open_client",
 ]

@@ -92,7 +92,7 @@ async def _submit(
     with trio.move_on_after(timeout):
         async with (
             open_client(url, token=token) as client,
-            client.join(gathering_id, behaviour=None, client_id=client_id) as tournament,
+            client.join(gathering_id, behaviour=None, client_id=client_id) as gathering,
         ):
-            return await tournament.submit(op, sync_id=sync_id)
+            return await gathering.submit(op, sync_id=sync_id)
     raise CannotConnect(f"no answer within {timeout:g} s; the op may have been applied")

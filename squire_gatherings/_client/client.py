@@ -13,13 +13,13 @@ from attrs import define, field
 
 from squire_gatherings._client.address import Address, OpenStream, parse_address
 from squire_gatherings._client.exchange import Exchange
+from squire_gatherings._client.gathering import Gathering, check_message_id
 from squire_gatherings._client.incoming import MAX_SEQ
 from squire_gatherings._client.session import Session, Token, check_token
 from squire_gatherings._client.settings import ClientOptions, ClientSettings
-from squire_gatherings._client.tournament import Tournament, check_message_id
 from squire_gatherings._hall.nurseries import open_hidden_nursery
 from squire_gatherings._rules.behaviour import Behaviour, LogBehaviour
-from squire_gatherings._rules.changes import Changes
+from squire_gatherings._rules.change_queue import ChangeQueue
 from squire_gatherings._rules.replica import Replica
 from squire_gatherings._values.errors import BadBase, BadSetting, Left
 from squire_gatherings._values.ids import check_gathering_id
@@ -45,7 +45,7 @@ class Client:
         optimistic: bool = False,
         since: int | None = None,
         client_id: str | None = None,
-    ) -> AsyncIterator[Tournament]:
+    ) -> AsyncIterator[Gathering]:
         """Join a gathering, which is opened if need be; leave it with the block.
 
         `behaviour` is the class that the server runs, for `snapshot`; None for no state.
@@ -73,7 +73,7 @@ class Client:
             raise BadBase(f"since is {since}, which no op's seq is")
         if self._closed:
             raise Left("the client is closed")
-        replica = Replica(Changes(self.settings.max_changes), behaviour, optimistic)
+        replica = Replica(ChangeQueue(self.settings.max_changes), behaviour, optimistic)
         if behaviour is None and since is not None:
             replica.seq = since
         exchange = Exchange(gathering_id, self.settings, replica, since)
@@ -91,7 +91,7 @@ class Client:
             async with open_hidden_nursery() as nursery:
                 await nursery.start(session.run)
                 try:
-                    yield Tournament(session)
+                    yield Gathering(session)
                 finally:
                     nursery.cancel_scope.cancel()
         finally:
@@ -114,7 +114,7 @@ async def open_client(
     it is a pause like a lost connection, unless it is a `GatheringsError`. `open_stream` connects
     in your own way (a Unix socket, a proxy, a stream in memory); the `url` then only names the
     server. Every field of `ClientSettings` is a keyword argument. Raises `BadSetting`. Connects
-    only when a gathering is joined; leaving the block ends the tournaments that other tasks still
+    only when a gathering is joined; leaving the block ends the gatherings that other tasks still
     have with `Left`.
     """
     await trio.lowlevel.checkpoint_if_cancelled()
