@@ -138,7 +138,7 @@ async def ours(stream: trio.abc.Stream) -> AsyncIterator[Connection]:
     """Connect as `open_wire` does."""
     socket = WebSocket(stream, parse_uri(URL), SUBPROTOCOL, MAX_SIZE)
     try:
-        await socket.shake_hands()
+        await socket.shake_hands({})
         yield Ours(socket)
         with trio.move_on_after(5, shield=True):
             await socket.say_goodbye()

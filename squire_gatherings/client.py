@@ -2,6 +2,7 @@
 
 from squire_gatherings._client import Client, ClientSettings, Gathering, open_client
 from squire_gatherings._client.address import OpenStream
+from squire_gatherings._client.credentials import Headers, Token
 from squire_gatherings._client.settings import ClientOptions
 from squire_gatherings._rules.behaviour import Behaviour, LogBehaviour
 from squire_gatherings._rules.change_queue import Change
@@ -37,6 +38,7 @@ __all__ = [
     "Forbidden",
     "Gathering",
     "GatheringsError",
+    "Headers",
     "Left",
     "LogBehaviour",
     "LogReplaced",
@@ -45,6 +47,7 @@ __all__ = [
     "OpenStream",
     "Replaced",
     "SyncIdReused",
+    "Token",
     "TooBig",
     "Unauthorized",
     "open_client",

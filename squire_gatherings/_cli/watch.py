@@ -16,7 +16,7 @@ from squire_gatherings._cli.lines import (
     printable,
     printing,
 )
-from squire_gatherings._cli.options import ENVIRONMENT, TOKEN, option
+from squire_gatherings._cli.options import ENVIRONMENT, HEADERS, TOKEN, option
 from squire_gatherings._cli.units import format_duration
 from squire_gatherings._hall.nurseries import open_hidden_nursery
 from squire_gatherings.client import Change, Gathering, LogReplaced, open_client
@@ -29,6 +29,7 @@ from squire_gatherings.client import Change, Gathering, LogReplaced, open_client
 @option("--count", type=click.IntRange(1), help="Stop after so many ops.")
 @option("--json", "as_json", is_flag=True, help="One JSON object a line.")
 @TOKEN
+@HEADERS
 def watch(
     url: str,
     gathering_id: str,
@@ -36,6 +37,7 @@ def watch(
     count: int | None,
     as_json: bool,
     token: str | None,
+    headers: tuple[tuple[str, str], ...],
 ) -> None:
     """Print what happens in the gathering ID of the server at URL, live.
 
@@ -57,7 +59,7 @@ def watch(
       squire-gatherings watch ws://127.0.0.1:8765 friday-night --since 0 --json
     """
     trio.run(
-        partial(_watch, url, gathering_id, since, count, as_json, token),
+        partial(_watch, url, gathering_id, since, count, as_json, token, headers),
         # Elsewhere Ctrl-C might strike within Trio, which takes that for a defect of its own.
         restrict_keyboard_interrupt_to_checkpoints=True,
     )
@@ -70,9 +72,10 @@ async def _watch(
     count: int | None,
     as_json: bool,
     token: str | None,
+    headers: tuple[tuple[str, str], ...],
 ) -> None:
     async with (
-        open_client(url, token=token) as client,
+        open_client(url, token=token, headers=dict(headers)) as client,
         client.join(gathering_id, behaviour=None, since=since) as gathering,
         _time_left(gathering, shown=is_terminal(sys.stderr) and not as_json),
     ):

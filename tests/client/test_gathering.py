@@ -295,9 +295,9 @@ async def test_only_members_submit_and_only_objects(autojump_clock: MockClock) -
 
 async def test_a_sync_id_is_for_one_sync(autojump_clock: MockClock) -> None:
     async with a_world() as (_, client):
-        async with client.join(ROOM, client_id="me") as before:
+        async with client.join(ROOM, client_id="me" * 8) as before:
             assert await before.submit({"n": 1}, sync_id="first") == 1
-        async with client.join(ROOM, client_id="me") as after:
+        async with client.join(ROOM, client_id="me" * 8) as after:
             # The program was started anew, and doesn't know whether it had got through.
             assert await after.submit({"n": 1}, sync_id="first") == 1
             with pytest.raises(SyncIdReused):

@@ -368,7 +368,7 @@ async def talk_nonsense(
     how: dict[str, Any] = {"behaviour": behaviour, "optimistic": optimistic}
     async with (
         a_client(*[serve] * 3, patience=60.0, max_pause=5.0) as client,
-        client.join(ROOM, since=0, client_id="me", **how) as gathering,
+        client.join(ROOM, since=0, client_id="me" * 8, **how) as gathering,
     ):
 
         async def submit() -> None:

@@ -222,8 +222,8 @@ async def test_a_crash_of_its_own_making_is_its_own_only_once(autojump_clock: Mo
 
 
 async def test_replaced_by_a_newer_self(autojump_clock: MockClock) -> None:
-    async with a_world() as (world, client), client.join(ROOM, client_id="me") as older:
-        async with client.join(ROOM, client_id="me") as newer:
+    async with a_world() as (world, client), client.join(ROOM, client_id="me" * 8) as older:
+        async with client.join(ROOM, client_id="me" * 8) as newer:
             with pytest.raises(Replaced):
                 await anext(older)
             with pytest.raises(Replaced):
