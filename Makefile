@@ -4,7 +4,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
-BENCHMARKS := frames structuring trio_websocket_client deadline memory lateness look shutdown leaks fairness scale peers
+BENCHMARKS := frames structuring client_connections deadline memory lateness look shutdown leaks fairness scale peers
 
 .DEFAULT_GOAL := help
 .PHONY: help serve test test-long lint bench load docs clean

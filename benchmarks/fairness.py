@@ -18,7 +18,7 @@ from statistics import quantiles
 import trio
 
 from benchmarks.peers.scenarios import ALL
-from squire_gatherings.client import Tournament, open_client
+from squire_gatherings.client import Gathering, open_client
 from tests.cli.process import serving
 
 RATE = 50.0
@@ -41,8 +41,8 @@ async def probe(url: str, seconds: float) -> list[float]:
     times: list[float] = []
     sent: dict[int, float] = {}
 
-    async def look_on(tournament: Tournament) -> None:
-        async for change in tournament:
+    async def look_on(gathering: Gathering) -> None:
+        async for change in gathering:
             times.append(1000 * (time.perf_counter() - sent[change.op["n"]]))
 
     async with (

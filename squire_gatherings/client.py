@@ -1,10 +1,11 @@
 """The client library: programs that talk to gatherings import it as `squire_gatherings.client`."""
 
-from squire_gatherings._client import Client, ClientSettings, Tournament, open_client
+from squire_gatherings._client import Client, ClientSettings, Gathering, open_client
 from squire_gatherings._client.address import OpenStream
+from squire_gatherings._client.credentials import Headers, Token
 from squire_gatherings._client.settings import ClientOptions
 from squire_gatherings._rules.behaviour import Behaviour, LogBehaviour
-from squire_gatherings._rules.changes import Change
+from squire_gatherings._rules.change_queue import Change
 from squire_gatherings._values.errors import (
     BadBase,
     BadGatheringId,
@@ -35,7 +36,9 @@ __all__ = [
     "ClientSettings",
     "Dispersed",
     "Forbidden",
+    "Gathering",
     "GatheringsError",
+    "Headers",
     "Left",
     "LogBehaviour",
     "LogReplaced",
@@ -44,8 +47,8 @@ __all__ = [
     "OpenStream",
     "Replaced",
     "SyncIdReused",
+    "Token",
     "TooBig",
-    "Tournament",
     "Unauthorized",
     "open_client",
 ]

@@ -80,6 +80,14 @@ def _is_whole(text: str) -> bool:
     return text.isascii() and text.isdecimal() and len(text) <= 18
 
 
+def _header(text: str) -> tuple[str, str]:
+    name, colon, value = text.partition(":")
+    if not colon or not name.strip():
+        # Without repeating it: it may be a secret.
+        raise ValueError("a header is 'Name: value'")
+    return name.strip(), value.strip()
+
+
 def _message_size(text: str) -> int:
     size = parse_size(text)
     if not LEAST_MESSAGE <= size <= LARGEST_MESSAGE:
@@ -98,6 +106,13 @@ MESSAGE_SIZE = _Parsed("size", _message_size)
 SHARE = _Parsed("share", _share)
 COUNT_OR_SHARE = _Parsed("number|share", _count_or_share)
 
+
+class _Header(_Parsed):
+    """Several headers in the environment are a line each: they have spaces in them."""
+
+    envvar_list_splitter = "\n"
+
+
 option = partial(click.option, show_default=True, show_envvar=True)
 
 ENVIRONMENT = {"auto_envvar_prefix": "SQUIRE"}
@@ -108,4 +123,15 @@ TOKEN = click.option(
     envvar="SQUIRE_TOKEN",
     show_envvar=True,
     help="Goes into the join. Better in the environment: others can read a command line.",
+)
+
+HEADERS = click.option(
+    "--header",
+    "headers",
+    metavar="'NAME: VALUE'",
+    multiple=True,
+    type=_Header("header", _header),
+    envvar="SQUIRE_HEADERS",
+    show_envvar=True,
+    help="Goes into the opening request; several may be given (in the environment: a line each).",
 )

@@ -8,7 +8,7 @@ import click
 import msgspec
 import trio
 
-from squire_gatherings._cli.options import DURATION, ENVIRONMENT, TOKEN, option
+from squire_gatherings._cli.options import DURATION, ENVIRONMENT, HEADERS, TOKEN, option
 from squire_gatherings._cli.printing import print_json, print_line
 from squire_gatherings._values.errors import BadSetting, CannotConnect
 from squire_gatherings._values.ids import MAX_ID_LENGTH
@@ -26,6 +26,7 @@ from squire_gatherings.client import open_client
 @option("--client-id", help="With --sync-id: whose id that is.")
 @option("--sync-id", help="Applied once, however often it's submitted by this client id.")
 @TOKEN
+@HEADERS
 def submit(
     url: str,
     gathering_id: str,
@@ -35,6 +36,7 @@ def submit(
     client_id: str | None,
     sync_id: str | None,
     token: str | None,
+    headers: tuple[tuple[str, str], ...],
 ) -> None:
     """Submit OP, a JSON object (or - to read it), to the gathering ID of the server at URL.
 
@@ -48,7 +50,9 @@ def submit(
       squire-gatherings submit ws://127.0.0.1:8765 friday-night - --json < op.json
     """
     seq = trio.run(
-        partial(_submit, url, gathering_id, _parse(op), timeout, client_id, sync_id, token),
+        partial(
+            _submit, url, gathering_id, _parse(op), timeout, client_id, sync_id, token, headers
+        ),
         # Elsewhere Ctrl-C might strike within Trio, which takes that for a defect of its own.
         restrict_keyboard_interrupt_to_checkpoints=True,
     )
@@ -81,6 +85,7 @@ async def _submit(
     client_id: str | None,
     sync_id: str | None,
     token: str | None,
+    headers: tuple[tuple[str, str], ...],
 ) -> int:
     if (client_id is None) is not (sync_id is None):
         raise BadSetting("--client-id and --sync-id go together")
@@ -91,8 +96,8 @@ async def _submit(
             raise BadSetting(str(error)) from None
     with trio.move_on_after(timeout):
         async with (
-            open_client(url, token=token) as client,
-            client.join(gathering_id, behaviour=None, client_id=client_id) as tournament,
+            open_client(url, token=token, headers=dict(headers)) as client,
+            client.join(gathering_id, behaviour=None, client_id=client_id) as gathering,
         ):
-            return await tournament.submit(op, sync_id=sync_id)
+            return await gathering.submit(op, sync_id=sync_id)
     raise CannotConnect(f"no answer within {timeout:g} s; the op may have been applied")

@@ -9,7 +9,7 @@ from functools import partial
 import click
 import trio
 
-from squire_gatherings._cli.options import ENVIRONMENT, TOKEN, option
+from squire_gatherings._cli.options import ENVIRONMENT, HEADERS, TOKEN, option
 from squire_gatherings._cli.printing import (
     is_terminal,
     print_json,
@@ -19,7 +19,7 @@ from squire_gatherings._cli.printing import (
 )
 from squire_gatherings._cli.units import format_duration
 from squire_gatherings._hall.nurseries import open_hidden_nursery
-from squire_gatherings.client import Change, LogReplaced, Tournament, open_client
+from squire_gatherings.client import Change, Gathering, LogReplaced, open_client
 
 
 @click.command("watch", context_settings=ENVIRONMENT)
@@ -29,6 +29,7 @@ from squire_gatherings.client import Change, LogReplaced, Tournament, open_clien
 @option("--count", type=click.IntRange(1), help="Stop after so many ops.")
 @option("--json", "as_json", is_flag=True, help="One JSON object a line.")
 @TOKEN
+@HEADERS
 def watch(
     url: str,
     gathering_id: str,
@@ -36,13 +37,14 @@ def watch(
     count: int | None,
     as_json: bool,
     token: str | None,
+    headers: tuple[tuple[str, str], ...],
 ) -> None:
     """Print what happens in the gathering ID of the server at URL, live.
 
     Each op is a line: its seq, who submitted it (or -), and the op. On a terminal the time
     left until the gathering disperses runs along, at least so much. Ends when the
     gathering disperses. Joining counts as activity, and so does acknowledging what came:
-    who watches is one of its clients.
+    a client that watches is a client like any other.
 
     \b
     With --json, each line has a type:
@@ -57,7 +59,7 @@ def watch(
       squire-gatherings watch ws://127.0.0.1:8765 friday-night --since 0 --json
     """
     trio.run(
-        partial(_watch, url, gathering_id, since, count, as_json, token),
+        partial(_watch, url, gathering_id, since, count, as_json, token, headers),
         # Elsewhere Ctrl-C might strike within Trio, which takes that for a defect of its own.
         restrict_keyboard_interrupt_to_checkpoints=True,
     )
@@ -70,13 +72,14 @@ async def _watch(
     count: int | None,
     as_json: bool,
     token: str | None,
+    headers: tuple[tuple[str, str], ...],
 ) -> None:
     async with (
-        open_client(url, token=token) as client,
-        client.join(gathering_id, behaviour=None, since=since) as tournament,
-        _time_left(tournament, shown=is_terminal(sys.stderr) and not as_json),
+        open_client(url, token=token, headers=dict(headers)) as client,
+        client.join(gathering_id, behaviour=None, since=since) as gathering,
+        _time_left(gathering, shown=is_terminal(sys.stderr) and not as_json),
     ):
-        seq, left = tournament.seq, tournament.expires_in or 0.0
+        seq, left = gathering.seq, gathering.expires_in or 0.0
         if as_json:
             # JSON has no infinity; the protocol says null, too.
             expires_in = None if math.isinf(left) else left
@@ -84,7 +87,7 @@ async def _watch(
         else:
             _say(f"joined {gathering_id} at seq {seq}; unused, it {_disperses(left)}")
         printed = 0
-        async for change in _changes(tournament, as_json):
+        async for change in _changes(gathering, as_json):
             if as_json:
                 print_json(type="op", seq=change.seq, by=change.by, op=change.op)
             else:
@@ -93,7 +96,7 @@ async def _watch(
             printed += 1
             if printed == count:
                 return
-        notice = tournament.dispersed
+        notice = gathering.dispersed
         assert notice is not None
         if as_json:
             print_json(
@@ -105,11 +108,11 @@ async def _watch(
             _say(f"dispersed ({reason}) at seq {notice.seq}, unused for {unused}")
 
 
-async def _changes(tournament: Tournament, as_json: bool) -> AsyncIterator[Change]:
+async def _changes(gathering: Gathering, as_json: bool) -> AsyncIterator[Change]:
     """Give what happens, also in a log that replaces the one we know."""
     while True:
         try:
-            yield await anext(tournament)
+            yield await anext(gathering)
         except StopAsyncIteration:
             return
         except LogReplaced:
@@ -120,14 +123,14 @@ async def _changes(tournament: Tournament, as_json: bool) -> AsyncIterator[Chang
 
 
 @asynccontextmanager
-async def _time_left(tournament: Tournament, *, shown: bool) -> AsyncIterator[None]:
+async def _time_left(gathering: Gathering, *, shown: bool) -> AsyncIterator[None]:
     """Show the time left on the last line of the terminal, while the block runs."""
     if not shown:
         yield
         return
     try:
         async with open_hidden_nursery() as nursery:
-            nursery.start_soon(_show_time_left, tournament)
+            nursery.start_soon(_show_time_left, gathering)
             try:
                 yield
             finally:
@@ -136,9 +139,9 @@ async def _time_left(tournament: Tournament, *, shown: bool) -> AsyncIterator[No
         _show("")
 
 
-async def _show_time_left(tournament: Tournament) -> None:
+async def _show_time_left(gathering: Gathering) -> None:
     while True:
-        left = tournament.expires_in if tournament.is_connected else None
+        left = gathering.expires_in if gathering.is_connected else None
         _show("not connected" if left is None else _disperses(left))
         await trio.sleep(1)
 

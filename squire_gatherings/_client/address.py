@@ -7,7 +7,7 @@ from urllib.parse import urlsplit
 
 import trio
 from attrs import frozen
-from websockets.uri import WebSocketURI, parse_uri
+from websockets.uri import WebSocketURI
 
 from squire_gatherings._values.errors import BadSetting
 
@@ -18,27 +18,31 @@ _NO_TLS = ("WRONG_VERSION_NUMBER", "UNEXPECTED_EOF_WHILE_READING", "RECORD_LAYER
 """How OpenSSL says that something else than TLS came."""
 
 
+GATHERING = "{gathering}"
+"""What stands for a gathering's id in the URL of a server."""
+
+
 @frozen
 class Address:
-    """Where a server is; `path` is what precedes `/gatherings/ID` there, mostly nothing."""
+    """Where a server is, and its gatherings there."""
 
     host: str
     port: int
     path: str
+    query: str
+    """Both with `{gathering}` for the id of a gathering."""
     secure: bool
 
-    @property
-    def netloc(self) -> str:
-        """Host and port as they stand in a URL."""
-        host = f"[{self.host}]" if ":" in self.host else self.host
-        return f"{host}:{self.port}"
-
     def __str__(self) -> str:
-        return f"{'wss' if self.secure else 'ws'}://{self.netloc}{self.path}"
+        # Without the path, which may have in it what nobody but the server should see.
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"{'wss' if self.secure else 'ws'}://{host}:{self.port}"
 
     def uri(self, gathering_id: str) -> WebSocketURI:
         """Return where a gathering is."""
-        return parse_uri(f"{self}/gatherings/{gathering_id}")
+        path, query = (part.replace(GATHERING, gathering_id) for part in (self.path, self.query))
+        host = self.host if self.host.isascii() else self.host.encode("idna").decode()
+        return WebSocketURI(self.secure, host, self.port, path, query)
 
     async def open_stream(self, context: ssl.SSLContext | None = None) -> trio.abc.Stream:
         """Connect by TCP, and for wss by TLS over it. Raises `OSError`, also `ssl.SSLError`."""
@@ -77,9 +81,12 @@ def tls_fault(error: ssl.SSLError) -> str:
 
 
 def parse_address(url: str) -> Address:
-    """Return what `url` says: `ws://HOST:PORT` or `wss://HOST:PORT`, perhaps with a path.
+    """Return what `url` says: `ws://HOST:PORT` or `wss://HOST:PORT`, perhaps with more.
 
-    Raises `BadSetting`, without the URL: whoever puts a password there doesn't want it logged.
+    With `{gathering}` in its path or query, it says where each gathering is. Without, they are
+    where our own server has them: at `/gatherings/ID`, below the URL's path if it has one.
+
+    Raises `BadSetting`, without the URL: somebody who puts a password there doesn't want it logged.
     """
     try:
         parts = urlsplit(url)
@@ -88,10 +95,9 @@ def parse_address(url: str) -> Address:
         raise BadSetting(f"not a URL: {error}") from None
     if parts.scheme not in ("ws", "wss") or not parts.hostname:
         raise BadSetting("the URL of a server is ws://HOST:PORT or wss://HOST:PORT")
-    if parts.username is not None or parts.password is not None or parts.query or parts.fragment:
-        raise BadSetting("the URL of a server has no user, password, query or fragment")
-    if not parts.path.isascii() or any(character in parts.path for character in " \r\n\t"):
-        raise BadSetting("the path of a server's URL is percent-encoded ASCII")
+    if parts.username is not None or parts.password is not None or parts.fragment:
+        raise BadSetting("the URL of a server has no user, password or fragment")
+    path, query = _place(parts.path, parts.query)
     try:
         # As it's done where it is looked up: an empty label, or one that is too long.
         parts.hostname.encode("idna")
@@ -100,4 +106,18 @@ def parse_address(url: str) -> Address:
     secure = parts.scheme == "wss"
     if port is None:
         port = 443 if secure else 80
-    return Address(parts.hostname, port, parts.path.rstrip("/"), secure)
+    return Address(parts.hostname, port, path, query, secure)
+
+
+def _place(path: str, query: str) -> tuple[str, str]:
+    """Return path and query of a gathering, with `{gathering}` for its id."""
+    both = f"{path}?{query}"
+    if not both.isascii() or not both.isprintable() or " " in both:
+        raise BadSetting("the path and the query of a server's URL are percent-encoded ASCII")
+    if any(brace in both.replace(GATHERING, "") for brace in "{}"):
+        raise BadSetting("in the URL of a server, nothing but {gathering} is in braces")
+    if GATHERING not in both:
+        if query:
+            raise BadSetting("the URL of a server has no query, unless it has {gathering}")
+        path = f"{path.rstrip('/')}/gatherings/{GATHERING}"
+    return path or "/", query

@@ -12,17 +12,21 @@ import trio
 from attrs import define, field
 
 from squire_gatherings._client.address import Address, OpenStream, parse_address
+from squire_gatherings._client.credentials import Credentials, Headers, Token
 from squire_gatherings._client.exchange import Exchange
+from squire_gatherings._client.gathering import Gathering, check_message_id
 from squire_gatherings._client.incoming import MAX_SEQ
-from squire_gatherings._client.session import Session, Token, check_token
+from squire_gatherings._client.session import Session
 from squire_gatherings._client.settings import ClientOptions, ClientSettings
-from squire_gatherings._client.tournament import Tournament, check_message_id
 from squire_gatherings._hall.nurseries import open_hidden_nursery
 from squire_gatherings._rules.behaviour import Behaviour, LogBehaviour
-from squire_gatherings._rules.changes import Changes
+from squire_gatherings._rules.change_queue import ChangeQueue
 from squire_gatherings._rules.replica import Replica
 from squire_gatherings._values.errors import BadBase, BadSetting, Left
 from squire_gatherings._values.ids import check_gathering_id
+
+LEAST_CLIENT_ID = 16
+"""A client's id is a secret: whoever knows it takes the client's place (docs/protocol.md)."""
 
 
 @define(eq=False)
@@ -31,9 +35,9 @@ class Client:
 
     address: Address
     settings: ClientSettings
-    _token: Token = field(repr=False)
+    _credentials: Credentials = field(repr=False)
     _open_stream: OpenStream
-    _exchanges: set[Exchange] = field(factory=set)
+    _exchanges: set[Exchange] = field(factory=set, repr=False)
     _closed: bool = False
 
     @asynccontextmanager
@@ -45,35 +49,45 @@ class Client:
         optimistic: bool = False,
         since: int | None = None,
         client_id: str | None = None,
-    ) -> AsyncIterator[Tournament]:
+    ) -> AsyncIterator[Gathering]:
         """Join a gathering, which is opened if need be; leave it with the block.
-
-        `behaviour` is the class that the server runs, for `snapshot`; None for no state.
-        With `optimistic`, unanswered submits show in it at once, and are rolled back when
-        they're refused. Iterating gives what comes after the join, or after the op `since`.
-        `client_id` (random, if not given) makes sync ids repeatable by another process.
-
-        Raises `BadGatheringId`, `Unauthorized`, `BadBase` if there's no op `since`, and
-        `CannotConnect` if the server can't be reached: within `join_patience` seconds, by
-        default at the first attempt; at once where TLS says no. A checkpoint; cancelled on the
-        way in, it isn't joined. Cancelled or not, leaving says goodbye to the server for at most
-        `close_timeout` seconds.
 
         What the block raises comes out as it is. Should the behaviour raise in the client's own
         tasks, that comes out in a group, with what the block raised, if it did.
+
+        Args:
+            gathering_id: 1 to 128 of `A-Z a-z 0-9 . _ ~ -`.
+            behaviour: The class that the server runs, for `Gathering.snapshot`; None for no state.
+            optimistic: Whether submits that aren't answered show in the snapshot at once. They are
+                rolled back when they're refused.
+            since: Iterating begins after the op with this seq; without it, after the join.
+            client_id: A random text of 16 to 128 characters, kept secret. It makes sync ids
+                repeatable by another process. Without it, one is made for this block.
+
+        Returns:
+            A block that gives the `Gathering`.
+
+        Raises:
+            BadGatheringId: For a `gathering_id` that isn't one.
+            BadSetting: For a `client_id` that isn't one, or credentials that can't be sent.
+            BadBase: There is no op `since`.
+            Unauthorized: The server doesn't let this client in.
+            CannotConnect: The server can't be reached within `join_patience` seconds, which by
+                default is one attempt; at once where TLS says no.
+            Left: The client is closed.
+
+        Cancellation: A checkpoint. Cancelled on the way in, it isn't joined. Cancelled or not,
+        leaving says goodbye to the server for at most `close_timeout` seconds.
         """
         await trio.lowlevel.checkpoint_if_cancelled()
         check_gathering_id(gathering_id)
         if client_id is not None:
-            try:
-                check_message_id(client_id)
-            except ValueError as error:
-                raise BadSetting(f"client_id: {error}") from None
+            _check_client_id(client_id)
         if since is not None and not 0 <= since <= MAX_SEQ:
             raise BadBase(f"since is {since}, which no op's seq is")
         if self._closed:
             raise Left("the client is closed")
-        replica = Replica(Changes(self.settings.max_changes), behaviour, optimistic)
+        replica = Replica(ChangeQueue(self.settings.max_changes), behaviour, optimistic)
         if behaviour is None and since is not None:
             replica.seq = since
         exchange = Exchange(gathering_id, self.settings, replica, since)
@@ -81,7 +95,7 @@ class Client:
             self.address,
             gathering_id,
             client_id or secrets.token_hex(16),
-            self._token,
+            self._credentials,
             self.settings,
             self._open_stream,
             exchange,
@@ -91,7 +105,7 @@ class Client:
             async with open_hidden_nursery() as nursery:
                 await nursery.start(session.run)
                 try:
-                    yield Tournament(session)
+                    yield Gathering(session)
                 finally:
                     nursery.cancel_scope.cancel()
         finally:
@@ -103,28 +117,46 @@ async def open_client(
     url: str,
     *,
     token: Token = None,
+    headers: Headers | None = None,
     ssl_context: ssl.SSLContext | None = None,
     open_stream: OpenStream | None = None,
     **settings: Unpack[ClientOptions],
 ) -> AsyncIterator[Client]:
-    """Make a client of the server at `url`: `ws://HOST:PORT`, or `wss://HOST:PORT` for TLS.
+    """Make a client of a server. It connects only when a gathering is joined.
 
-    `token` goes into each `join`, not into a URL; where it is a function, sync or async, that is
-    asked on each connection. What it raises at a gathering's first join comes out of `join`; later,
-    it is a pause like a lost connection, unless it is a `GatheringsError`. `open_stream` connects
-    in your own way (a Unix socket, a proxy, a stream in memory); the `url` then only names the
-    server. Every field of `ClientSettings` is a keyword argument. Raises `BadSetting`. Connects
-    only when a gathering is joined; leaving the block ends the tournaments that other tasks still
-    have with `Left`.
+    Leaving the block ends the gatherings that other tasks still have with `Left`.
+
+    Args:
+        url: `ws://HOST:PORT`, or `wss://HOST:PORT` for TLS. With a path, the server's gatherings
+            are below it: `wss://HOST/live` has them at `/live/gatherings/ID`. With `{gathering}`
+            in its path or query, it says where each is: `wss://HOST/socket?room={gathering}`.
+        token: Goes into each `join`, not into the URL. A function, sync or async, is asked on each
+            connection. What it raises at a gathering's first join comes out of `join`; later, it
+            is a pause like a lost connection, unless it is a `GatheringsError`.
+        headers: Go into each opening request (`Authorization`, `Cookie`, `Origin`…); a mapping, or
+            a function as for `token`. Names and values are ASCII, and none is the handshake's own.
+        ssl_context: Instead of Python's default context.
+        open_stream: Connects in your own way (a Unix socket, a proxy, a stream in memory); the
+            `url` then only names the server.
+        **settings: Every field of `ClientSettings`, in seconds and bytes.
+
+    Returns:
+        A block that gives the `Client`.
+
+    Raises:
+        BadSetting: For an argument that can't be right; without its value, which may be a secret.
+
+    Cancellation: Entering the block does nothing if it is cancelled already. Leaving it doesn't
+    wait.
     """
     await trio.lowlevel.checkpoint_if_cancelled()
     address = parse_address(url)
-    if token is not None and not callable(token):
-        check_token(token)
+    credentials = Credentials(token, headers)
+    credentials.check()
     client = Client(
         address,
         attrs.evolve(ClientSettings(), **settings),
-        token,
+        credentials,
         open_stream or partial(address.open_stream, ssl_context),
     )
     try:
@@ -133,3 +165,14 @@ async def open_client(
         client._closed = True
         for exchange in tuple(client._exchanges):
             exchange.fail(Left("the client was closed"))
+
+
+def _check_client_id(client_id: str) -> None:
+    try:
+        check_message_id(client_id)
+    except ValueError as error:
+        raise BadSetting(f"client_id: {error}") from None
+    if len(client_id) < LEAST_CLIENT_ID:
+        raise BadSetting(
+            f"client_id: it is a secret of at least {LEAST_CLIENT_ID} random characters"
+        )

@@ -4,6 +4,7 @@ import logging
 import math
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
+from typing import TypeVar
 
 import trio
 from attrs import define
@@ -12,6 +13,7 @@ from tenacity.wait import wait_random_exponential
 
 from squire_gatherings._client.address import Address, OpenStream
 from squire_gatherings._client.answers import PASSING, RATE_LIMITED, error_from
+from squire_gatherings._client.credentials import Credentials
 from squire_gatherings._client.exchange import Exchange
 from squire_gatherings._client.incoming import Incoming
 from squire_gatherings._client.settings import ClientSettings
@@ -21,7 +23,6 @@ from squire_gatherings._rules.replica import Diverged, Gap
 from squire_gatherings._values.endings import CloseCode, DispersalReason
 from squire_gatherings._values.errors import (
     BadBase,
-    BadSetting,
     CannotConnect,
     GatheringsError,
     Left,
@@ -30,7 +31,6 @@ from squire_gatherings._values.errors import (
     Unauthorized,
 )
 from squire_gatherings._values.messages import (
-    MAX_TOKEN_LENGTH,
     Dispersed,
     Error,
     Join,
@@ -38,6 +38,8 @@ from squire_gatherings._values.messages import (
 )
 
 _log = logging.getLogger(__name__)
+
+T = TypeVar("T")
 
 _SLEEPS = (DispersalReason.IDLE, DispersalReason.EMPTY, DispersalReason.ADMIN)
 """After these nothing is wrong: the gathering is left alone until there's something to do."""
@@ -48,9 +50,6 @@ _ANOTHER_LOG = {LogReplaced.code, BadBase.code}
 _OWN_GHOSTS = 60.0
 """For how long (in seconds) a join of ours that was given up may still take our place."""
 
-Token = str | None | Callable[[], str | Awaitable[str | None] | None]
-"""A token, or what is asked for one on each connection."""
-
 
 @define(eq=False)
 class Session:
@@ -59,7 +58,7 @@ class Session:
     address: Address
     gathering_id: str
     client_id: str
-    token: Token
+    credentials: Credentials
     settings: ClientSettings
     open_stream: OpenStream
     exchange: Exchange
@@ -211,10 +210,11 @@ class Session:
         until = self._patient_until if self._began or self.settings.join_patience else math.inf
         is_open = False
         with trio.move_on_at(min(trio.current_time() + timeout, until)) as scope:
+            headers = await self._ask(self.credentials.ask_for_headers)
             async with open_wire(
-                self.address, self.gathering_id, self.settings, self.open_stream
+                self.address, self.gathering_id, headers, self.settings, self.open_stream
             ) as wire:
-                token = await self._ask_for_token()
+                token = await self._ask(self.credentials.ask_for_token)
                 scope.deadline, is_open = math.inf, True
                 message, since = await self._ask_to_be_let_in(wire, token, until)
                 if isinstance(message, Dispersed):
@@ -279,21 +279,16 @@ class Session:
             return Lost(message.message)
         return error_from(message.code, message.message)
 
-    async def _ask_for_token(self) -> str | None:
-        token = self.token
-        if callable(token):
-            try:
-                asked = token()
-                token = await asked if isinstance(asked, Awaitable) else asked
-            except GatheringsError:
+    async def _ask(self, ask: Callable[[], Awaitable[T]]) -> T:
+        """Ask the program for a credential. What it raises is a pause, but at the first join."""
+        try:
+            return await ask()
+        except GatheringsError:
+            raise
+        except Exception as error:
+            if not self._began:
                 raise
-            except Exception as error:
-                if not self._began:
-                    raise
-                raise Lost(f"there's no token: {type(error).__name__}: {error}") from error
-        if token is not None:
-            check_token(token)
-        return token
+            raise Lost(f"there are no credentials: {type(error).__name__}: {error}") from error
 
     def _understand(self, take: Callable[[], None]) -> None:
         try:
@@ -344,17 +339,3 @@ class Session:
 
     def _names(self) -> dict[str, object]:
         return {"gathering": self.gathering_id}
-
-
-def check_token(token: object) -> None:
-    """Raise `BadSetting` if it's none; without it, for it's a secret."""
-    if not isinstance(token, str) or len(token) > MAX_TOKEN_LENGTH or not _is_sayable(token):
-        raise BadSetting(f"a token is text of at most {MAX_TOKEN_LENGTH} characters")
-
-
-def _is_sayable(text: str) -> bool:
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return True

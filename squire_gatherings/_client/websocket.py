@@ -4,7 +4,7 @@ It ends in `Lost`. Not `trio-websocket`'s: see docs/dependencies.md.
 """
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 
 import trio
@@ -70,13 +70,15 @@ class WebSocket:
             logger=QUIET_LOG,
         )
 
-    async def shake_hands(self) -> None:
-        """Ask for the WebSocket. Raises `Lost`.
+    async def shake_hands(self, headers: Mapping[str, str]) -> None:
+        """Ask for the WebSocket, with these headers besides. Raises `Lost`.
 
         Cancelled, the stream is in the middle of something and must be closed.
         """
         protocol = self._protocol
-        await self._send(lambda: protocol.send_request(protocol.connect()))
+        request = protocol.connect()
+        request.headers.update(headers)
+        await self._send(lambda: protocol.send_request(request))
         response = await self._next()
         assert isinstance(response, Response)
         failure = protocol.handshake_exc

@@ -1,7 +1,7 @@
 """The wire: one WebSocket to one gathering, as a client sees it; it ends in `Lost`."""
 
 import ssl
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 
 import msgspec
@@ -60,9 +60,15 @@ class Wire:
 
 @asynccontextmanager
 async def open_wire(
-    address: Address, gathering_id: str, settings: ClientSettings, open_stream: OpenStream
+    address: Address,
+    gathering_id: str,
+    headers: Mapping[str, str],
+    settings: ClientSettings,
+    open_stream: OpenStream,
 ) -> AsyncIterator[Wire]:
-    """Connect and shake hands. Raises `Lost`, and `Untrusted` where TLS says no.
+    """Connect and shake hands, with these headers besides.
+
+    Raises `Lost`, and `Untrusted` where TLS says no.
 
     Leaving the block says goodbye, for at most `close_timeout` seconds even when cancelled,
     unless it's left by `Lost`: then nobody is there.
@@ -76,7 +82,7 @@ async def open_wire(
         raise Lost(f"can't reach {address}: {error.strerror or error}") from None
     socket = WebSocket(stream, uri, JSON.subprotocol, settings.max_message_size)
     try:
-        await socket.shake_hands()
+        await socket.shake_hands(headers)
         try:
             yield Wire(socket)
         except Lost:

@@ -18,7 +18,7 @@ from squire_gatherings._rules.behaviour import (
     encode_state,
     restore_state,
 )
-from squire_gatherings._rules.changes import Changes
+from squire_gatherings._rules.change_queue import ChangeQueue
 from squire_gatherings._rules.runs import Runs
 from squire_gatherings._values.errors import (
     GatheringsError,
@@ -99,7 +99,7 @@ class Replica:
     With `optimistic`, the state shows our own unanswered ops on top of what is certain.
     """
 
-    changes: Changes
+    changes: ChangeQueue
     make_behaviour: Callable[[], Behaviour] | None
     optimistic: bool = False
     identity: Identity = ANONYMOUS
@@ -246,7 +246,7 @@ class Replica:
     def snapshot(self) -> Any:
         """Return a copy of the state. Raises `LookupError` without a behaviour."""
         if self._behaviour is None:
-            raise LookupError("the tournament was joined without a behaviour")
+            raise LookupError("the gathering was joined without a behaviour")
         if not self.optimistic or not self.pending:
             return _decode(encode_state(self._behaviour))
         if self._view is None:

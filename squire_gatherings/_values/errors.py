@@ -143,6 +143,6 @@ class Replaced(GatheringsError):
 
 
 class Left(GatheringsError):
-    """The tournament was left; it takes nothing more."""
+    """The gathering was left; it takes nothing more."""
 
     code = "left"

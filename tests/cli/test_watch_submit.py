@@ -81,7 +81,7 @@ def test_the_time_left_runs_along_on_a_terminal() -> None:
 
 def test_a_repeated_submit_is_applied_once() -> None:
     with serving("--store", "memory:") as (_, url):
-        same = ("submit", url, "room", '{"n": 1}', "--client-id", "me", "--sync-id", "s1")
+        same = ("submit", url, "room", '{"n": 1}', "--client-id", "me" * 8, "--sync-id", "s1")
         assert [run(*same).stdout for _ in range(2)] == ["1\n", "1\n"]
 
 

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from trio.testing import MockClock, wait_all_tasks_blocked
 
-from squire_gatherings.client import Tournament
+from squire_gatherings.client import Gathering
 from tests.client.scripted import Peer, a_client, dispersed, fetched, forward, joined
 from tests.client.world import ROOM, a_world
 
@@ -99,28 +99,28 @@ def test_whatever_the_limits_each_change_and_end_comes_once(script: list[Any]) -
                 expected.append(seq)
                 await peer.say(forward(seq))
 
-        async def try_to_take(tournament: Tournament, limit: float) -> bool:
+        async def try_to_take(gathering: Gathering, limit: float) -> bool:
             with trio.move_on_after(limit):
                 try:
-                    got.append((await anext(tournament)).seq)
+                    got.append((await anext(gathering)).seq)
                 except StopAsyncIteration:
                     got.append("end")
-                    await tournament.rejoin()
+                    await gathering.rejoin()
                 return True
             return False
 
         async with (
             a_client(*[serve] * 100) as client,
-            client.join(ROOM) as tournament,
+            client.join(ROOM) as gathering,
         ):
             for what, seconds in script:
                 if what == "try":
-                    await try_to_take(tournament, seconds)
+                    await try_to_take(gathering, seconds)
                 elif what == "wait":
                     await trio.sleep(seconds)
                 else:
                     inbox_send.send_nowait(what)
-            while await try_to_take(tournament, 60):
+            while await try_to_take(gathering, 60):
                 pass
         assert got == expected
 
@@ -128,12 +128,12 @@ def test_whatever_the_limits_each_change_and_end_comes_once(script: list[Any]) -
 
 
 async def test_an_expired_limit_submits_nothing(autojump_clock: MockClock) -> None:
-    async with a_world() as (_, client), client.join(ROOM) as tournament:
-        assert await expired(lambda: tournament.submit({"n": 1}))
-        assert await expired(lambda: tournament.submit_all([{"n": 1}, {"n": 2}]))
-        assert tournament.unanswered == 0
-        assert await tournament.submit({"n": 3}) == 1
-        assert await expired(tournament.rejoin)
+    async with a_world() as (_, client), client.join(ROOM) as gathering:
+        assert await expired(lambda: gathering.submit({"n": 1}))
+        assert await expired(lambda: gathering.submit_all([{"n": 1}, {"n": 2}]))
+        assert gathering.unanswered == 0
+        assert await gathering.submit({"n": 3}) == 1
+        assert await expired(gathering.rejoin)
 
 
 async def test_an_expired_limit_joins_nothing(autojump_clock: MockClock) -> None:
@@ -171,18 +171,18 @@ async def test_an_answer_that_has_come_is_returned(autojump_clock: MockClock) ->
         await peer.say({"type": "synced", "id": sync["id"], "seqs": [1]})
         await peer.wait()
 
-    async with a_client(serve) as client, client.join(ROOM) as tournament:
+    async with a_client(serve) as client, client.join(ROOM) as gathering:
         scope = trio.CancelScope()
         seqs = []
 
         async def submit() -> None:
             with scope:
-                seqs.append(await tournament.submit({"n": 1}))
+                seqs.append(await gathering.submit({"n": 1}))
 
         async with trio.open_nursery() as nursery:
             nursery.start_soon(submit)
-            while tournament.seq == 0:
-                await tournament._session.exchange.news.wait()
+            while gathering.seq == 0:
+                await gathering._session.exchange.news.wait()
             scope.cancel()
         assert seqs == [1]
 
@@ -198,12 +198,12 @@ async def test_a_sync_id_may_be_asked_about_again(autojump_clock: MockClock) -> 
         await peer.say({"type": "synced", "id": sync["id"], "seqs": [1]})
         await peer.wait()
 
-    async with a_client(serve) as client, client.join(ROOM) as tournament:
+    async with a_client(serve) as client, client.join(ROOM) as gathering:
         with trio.move_on_after(1):
-            await tournament.submit({"n": 1}, sync_id="mine")
+            await gathering.submit({"n": 1}, sync_id="mine")
         with pytest.raises(ValueError, match="under way"):
-            await tournament.submit({"n": 2}, sync_id="mine")
-        assert await tournament.submit({"n": 1}, sync_id="mine") == 1
+            await gathering.submit({"n": 2}, sync_id="mine")
+        assert await gathering.submit({"n": 1}, sync_id="mine") == 1
 
 
 async def test_a_sync_that_was_withdrawn_unsent_is_never_sent(autojump_clock: MockClock) -> None:
@@ -222,19 +222,19 @@ async def test_a_sync_that_was_withdrawn_unsent_is_never_sent(autojump_clock: Mo
 
     async with (
         a_client(serve) as client,
-        client.join(ROOM) as tournament,
+        client.join(ROOM) as gathering,
         trio.open_nursery() as nursery,
     ):
-        nursery.start_soon(tournament.submit, {"n": 1})
+        nursery.start_soon(gathering.submit, {"n": 1})
         with trio.move_on_after(0):
-            await tournament.submit({"n": 2}, sync_id="mine")
-        nursery.start_soon(lambda: tournament.submit({"n": 3}, sync_id="mine"))
+            await gathering.submit({"n": 2}, sync_id="mine")
+        nursery.start_soon(lambda: gathering.submit({"n": 3}, sync_id="mine"))
     assert heard == [[{"n": 1}], [{"n": 3}]]
 
 
 @pytest.mark.parametrize("sync_id", ["", "x" * 129, "\ud800"])
 async def test_a_sync_id_is_checked(sync_id: str, autojump_clock: MockClock) -> None:
-    async with a_world() as (_, client), client.join(ROOM) as tournament:
+    async with a_world() as (_, client), client.join(ROOM) as gathering:
         with pytest.raises(ValueError):  # noqa: PT011 (the third is a UnicodeError)
-            await tournament.submit({"n": 1}, sync_id=sync_id)
-        assert await tournament.submit({"n": 1}) == 1
+            await gathering.submit({"n": 1}, sync_id=sync_id)
+        assert await gathering.submit({"n": 1}) == 1

@@ -32,16 +32,16 @@ def answering(status: int) -> Callable[[], Any]:
 
 @pytest.mark.parametrize("status", [200, 301, 400, 401, 403, 404, 421, 426, 429, 500, 502, 503])
 async def test_an_http_answer_is_not_the_end(status: int, autojump_clock: MockClock) -> None:
-    async with a_world() as (world, client), client.join(ROOM) as tournament:
-        await tournament.submit({"n": 1})
-        session = tournament._session
+    async with a_world() as (world, client), client.join(ROOM) as gathering:
+        await gathering.submit({"n": 1})
+        session = gathering._session
         session.open_stream = answering(status)
         world.cut()
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(tournament.submit, {"n": 2})
+            nursery.start_soon(gathering.submit, {"n": 2})
             await trio.sleep(2)
             session.open_stream = world.connect
-        assert tournament.seq == 2
+        assert gathering.seq == 2
 
 
 async def test_an_http_answer_fails_the_first_join_unless_there_is_patience(
@@ -86,9 +86,9 @@ async def test_what_the_server_says_is_the_end(
             await peer.say(last)
             await peer.wait()
 
-    async with a_client(serve, refuse) as client, client.join(ROOM) as tournament:
+    async with a_client(serve, refuse) as client, client.join(ROOM) as gathering:
         with pytest.raises(kind):
-            await anext(tournament)
+            await anext(gathering)
 
 
 @pytest.mark.parametrize("max_pause", [5.0, 30.0])
@@ -96,13 +96,13 @@ async def test_patience_is_exact_in_pauses(max_pause: float, autojump_clock: Moc
     settings = {"patience": 60.0, "max_pause": max_pause}
     async with (
         a_world(client_settings=settings) as (world, client),
-        client.join(ROOM) as tournament,
+        client.join(ROOM) as gathering,
     ):
         world.hall = None
         world.cut()
         start = trio.current_time()
         with pytest.raises(CannotConnect, match="refused"):
-            await tournament.submit({"n": 1})
+            await gathering.submit({"n": 1})
         assert trio.current_time() == start + 60
 
 
@@ -122,13 +122,13 @@ async def test_patience_is_exact_in_attempts(autojump_clock: MockClock) -> None:
     for connect in (hang, accept):
         async with (
             a_world(client_settings=settings) as (world, client),
-            client.join(ROOM) as tournament,
+            client.join(ROOM) as gathering,
         ):
-            tournament._session.open_stream = connect
+            gathering._session.open_stream = connect
             world.cut()
             start = trio.current_time()
             with pytest.raises(CannotConnect, match="didn't let us in"):
-                await tournament.submit({"n": 1})
+                await gathering.submit({"n": 1})
             assert trio.current_time() == start + 70
 
 
@@ -167,10 +167,10 @@ async def test_a_token_is_asked_for_on_each_connection(autojump_clock: MockClock
     for token in given:
         async with (
             a_client(serve, serve, serve, token=token, patience=30.0) as client,
-            client.join(ROOM) as tournament,
+            client.join(ROOM) as gathering,
         ):
             with pytest.raises(CannotConnect):
-                await anext(tournament)
+                await anext(gathering)
     assert tokens[:3] == ["fixed"] * 3
     assert tokens[3:9] == [f"t{n}" for n in range(6)]
     assert tokens[9:] == [None] * 3
@@ -203,16 +203,16 @@ async def test_what_gives_no_token_is_a_pause_or_the_end(autojump_clock: MockClo
         with pytest.raises(OSError, match="away"):
             async with client.join(ROOM):
                 pass
-        async with client.join(ROOM) as tournament:
+        async with client.join(ROOM) as gathering:
             outcomes[:] = [OSError("away")] * 3 + ["second"]
             await trio.sleep(2)
-            assert await tournament.submit({"n": 1}) == 1
+            assert await gathering.submit({"n": 1}) == 1
             assert outcomes == []
         outcomes.append("third")
-        async with client.join(ROOM) as tournament:
+        async with client.join(ROOM) as gathering:
             outcomes.append(Unauthorized("signed out"))
             with pytest.raises(Unauthorized, match="signed out"):
-                await anext(tournament)
+                await anext(gathering)
 
 
 @pytest.mark.parametrize("token", ["x" * 8193, "s3cret\ud800", b"s3cret", 7])
@@ -262,11 +262,11 @@ async def test_an_attempt_of_its_own_that_was_given_up_takes_its_place(
         await peer.close(4009)
 
     scripts = (cut, hang, replaced, serve)
-    async with a_client(*scripts) as client, client.join(ROOM) as tournament:
+    async with a_client(*scripts) as client, client.join(ROOM) as gathering:
         await trio.sleep(15)
-        assert await tournament.submit({"n": 1}) == 1
+        assert await gathering.submit({"n": 1}) == 1
         with pytest.raises(Replaced):
-            await anext(tournament)
+            await anext(gathering)
 
 
 async def test_whoever_joins_and_finds_another_there_is_replaced(

@@ -10,7 +10,7 @@ from trio.testing import MockClock, wait_all_tasks_blocked
 from squire_gatherings._rules.behaviour import Submission
 from squire_gatherings._values.errors import BadBase, OpConflict
 from squire_gatherings._values.op import Op
-from squire_gatherings.client import Change, LogReplaced, Tournament
+from squire_gatherings.client import Change, Gathering, LogReplaced
 from tests.client.scripted import (
     HungUp,
     Peer,
@@ -30,8 +30,8 @@ def ops(*numbers: int) -> dict[str, Any]:
     return {"ops": [{"n": number} for number in numbers], "by": [None] * len(numbers)}
 
 
-async def be_lost(tournament: Tournament) -> None:
-    await until(lambda: not tournament.is_connected, lambda: tournament._session.exchange.news)
+async def be_lost(gathering: Gathering) -> None:
+    await until(lambda: not gathering.is_connected, lambda: gathering._session.exchange.news)
 
 
 async def joins_after(
@@ -59,13 +59,13 @@ async def joins_after(
 
     async with (
         a_client(serve, serve) as client,
-        client.join(ROOM) as tournament,
+        client.join(ROOM) as gathering,
         trio.open_nursery() as nursery,
     ):
 
         async def submit() -> None:
             try:
-                await tournament.submit({"n": 1})
+                await gathering.submit({"n": 1})
             except OpConflict:
                 return
 
@@ -121,17 +121,17 @@ async def test_who_has_something_to_ask_does_not_resume(autojump_clock: MockCloc
             await serve(peer)
         await peer.drop()
 
-    async with a_client(*[serve_and_cut] * 6) as client, client.join(ROOM, since=0) as tournament:
+    async with a_client(*[serve_and_cut] * 6) as client, client.join(ROOM, since=0) as gathering:
         await trio.sleep(15)
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(tournament.submit, {"n": 1})
+            nursery.start_soon(gathering.submit, {"n": 1})
             await trio.sleep(10)
             nursery.cancel_scope.cancel()
         assert [join.get("resume") for join in joins] == [None, "i1", None]
     joins.clear()
-    async with a_client(*[serve_and_cut] * 6) as client, client.join(ROOM, since=0) as tournament:
+    async with a_client(*[serve_and_cut] * 6) as client, client.join(ROOM, since=0) as gathering:
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(anext, tournament)
+            nursery.start_soon(anext, gathering)
             await trio.sleep(15)
             nursery.cancel_scope.cancel()
         # The fetch of the one who iterated isn't answered.
@@ -148,9 +148,9 @@ async def test_who_waits_to_be_in_does_not_resume(autojump_clock: MockClock) -> 
         await peer.drop()
 
     settings = {"first_pause": 100.0, "max_pause": 100.0}
-    async with a_client(serve, serve, **settings) as client, client.join(ROOM) as tournament:
-        await be_lost(tournament)
-        await tournament.rejoin()
+    async with a_client(serve, serve, **settings) as client, client.join(ROOM) as gathering:
+        await be_lost(gathering)
+        await gathering.rejoin()
         assert "resume" not in joins[1]
 
 
@@ -174,15 +174,15 @@ async def test_a_join_that_resumes_may_be_told_that_it_is_over(autojump_clock: M
         await peer.say(synced(await peer.hear("sync"), 2))
         await peer.wait()
 
-    async with a_client(first, over, again) as client, client.join(ROOM) as tournament:
+    async with a_client(first, over, again) as client, client.join(ROOM) as gathering:
         # As any dispersal: the loop ends, and it sleeps.
-        assert [change.seq async for change in tournament] == [1]
-        assert tournament.dispersed is not None
-        assert tournament.dispersed.reason == "idle"
-        assert tournament.is_asleep
+        assert [change.seq async for change in gathering] == [1]
+        assert gathering.dispersed is not None
+        assert gathering.dispersed.reason == "idle"
+        assert gathering.is_asleep
         await trio.sleep(10**6)
         assert [join.get("resume") for join in joins] == ["i1"]
-        assert await tournament.submit({"n": 2}) == 2
+        assert await gathering.submit({"n": 2}) == 2
         assert [join.get("resume") for join in joins] == ["i1", None]
 
 
@@ -207,13 +207,13 @@ async def test_who_asks_meanwhile_is_not_left_asleep(autojump_clock: MockClock) 
         await peer.say(synced(await peer.hear("sync"), 1))
         await peer.wait()
 
-    async with a_client(first, over, again) as client, client.join(ROOM) as tournament:
+    async with a_client(first, over, again) as client, client.join(ROOM) as gathering:
         await trio.sleep(3)
-        assert await tournament.submit({"n": 1}) == 1
+        assert await gathering.submit({"n": 1}) == 1
 
 
-async def take_all(tournament: Tournament) -> None:
-    async for _ in tournament:
+async def take_all(gathering: Gathering) -> None:
+    async for _ in gathering:
         pass
 
 
@@ -265,17 +265,17 @@ async def test_a_replaced_log_is_said_once_and_started_over(
         await peer.say(joined(seq=2, incarnation="i2", **ops(10, 20)), forward(3))
         await peer.wait()
 
-    async with a_client(old, says, new) as client, client.join(ROOM) as tournament:
-        assert (await anext(tournament)).seq == 3
+    async with a_client(old, says, new) as client, client.join(ROOM) as gathering:
+        assert (await anext(gathering)).seq == 3
         # Whether the fourth was taken before or not, it is void.
         with pytest.raises(LogReplaced):
-            await take_all(tournament)
-        assert [await anext(tournament) for _ in range(3)] == [
+            await take_all(gathering)
+        assert [await anext(gathering) for _ in range(3)] == [
             Change(1, None, {"n": 10}),
             Change(2, None, {"n": 20}),
             Change(3, None, {"n": 3}),
         ]
-        assert (tournament.seq, tournament.snapshot()) == (3, 3)
+        assert (gathering.seq, gathering.snapshot()) == (3, 3)
     assert sum("begins again" in message for message in caplog.messages) == 1
 
 
@@ -298,15 +298,15 @@ async def test_what_was_not_answered_is_repeated_to_the_new_log(
         await peer.wait()
 
     scripts = (old, replaced_by_error("log_replaced"), new)
-    async with a_client(*scripts) as client, client.join(ROOM) as tournament:
-        assert await tournament.submit({"n": 7}) == 2
+    async with a_client(*scripts) as client, client.join(ROOM) as gathering:
+        assert await gathering.submit({"n": 7}) == 2
         assert syncs[0]["id"] == syncs[1]["id"]
         # It's based on nothing of what is there.
         assert (syncs[0]["base"], syncs[1]["base"]) == (2, 0)
         with pytest.raises(LogReplaced):
-            await anext(tournament)
-        assert [(await anext(tournament)).seq for _ in range(2)] == [1, 3]
-        assert tournament.snapshot() == 3
+            await anext(gathering)
+        assert [(await anext(gathering)).seq for _ in range(2)] == [1, 3]
+        assert gathering.snapshot() == 3
 
 
 async def test_a_reader_who_waits_for_a_page_of_the_old_log(autojump_clock: MockClock) -> None:
@@ -323,10 +323,10 @@ async def test_a_reader_who_waits_for_a_page_of_the_old_log(autojump_clock: Mock
         await peer.wait()
 
     scripts = (old, replaced_by_error("log_replaced"), new)
-    async with a_client(*scripts) as client, client.join(ROOM, since=5) as tournament:
+    async with a_client(*scripts) as client, client.join(ROOM, since=5) as gathering:
         with pytest.raises(LogReplaced):
-            await anext(tournament)
-        assert [(await anext(tournament)).op["n"] for _ in range(2)] == [10, 20]
+            await anext(gathering)
+        assert [(await anext(gathering)).op["n"] for _ in range(2)] == [10, 20]
 
 
 async def test_a_server_that_says_so_for_ever_is_no_storm(autojump_clock: MockClock) -> None:
@@ -344,11 +344,11 @@ async def test_a_server_that_says_so_for_ever_is_no_storm(autojump_clock: MockCl
         await peer.hear("join")
         await peer.close(4011)
 
-    async with a_client(old, *[mad] * 10000) as client, client.join(ROOM) as tournament:
+    async with a_client(old, *[mad] * 10000) as client, client.join(ROOM) as gathering:
         with pytest.raises(LogReplaced):
-            await anext(tournament)
+            await anext(gathering)
         with trio.move_on_after(3600):
-            await anext(tournament)
+            await anext(gathering)
         assert opened < 1000
 
 
@@ -377,10 +377,10 @@ async def test_who_keeps_no_state_is_not_sent_what_was_before(autojump_clock: Mo
 
     async with (
         a_client(serve, serve) as client,
-        client.join(ROOM, behaviour=None) as tournament,
+        client.join(ROOM, behaviour=None) as gathering,
     ):
-        assert tournament.seq == 10**6
-        assert [(await anext(tournament)).seq for _ in range(2)] == [10**6 + 1, 10**6 + 2]
+        assert gathering.seq == 10**6
+        assert [(await anext(gathering)).seq for _ in range(2)] == [10**6 + 1, 10**6 + 2]
     assert joins[0]["tail"] is True
     assert "tail" not in joins[1]
     assert (joins[1]["since"], joins[1]["epoch"]) == (10**6 + 1, "i1")
@@ -398,8 +398,8 @@ async def test_an_older_server_sends_it_all_the_same(
         await peer.say(forward(4))
         await peer.wait()
 
-    async with a_client(serve) as client, client.join(ROOM, behaviour=None) as tournament:
-        assert (await anext(tournament)).seq == 4
+    async with a_client(serve) as client, client.join(ROOM, behaviour=None) as gathering:
+        assert (await anext(gathering)).seq == 4
 
 
 async def test_who_keeps_a_state_or_wants_what_was_gets_it(autojump_clock: MockClock) -> None:
@@ -409,10 +409,10 @@ async def test_who_keeps_a_state_or_wants_what_was_gets_it(autojump_clock: MockC
         await peer.wait()
 
     async with a_client(serve, serve) as client:
-        async with client.join(ROOM) as tournament:
-            assert tournament.snapshot() == 1
-        async with client.join(ROOM, behaviour=None, since=0) as tournament:
-            assert (await anext(tournament)).seq == 1
+        async with client.join(ROOM) as gathering:
+            assert gathering.snapshot() == 1
+        async with client.join(ROOM, behaviour=None, since=0) as gathering:
+            assert (await anext(gathering)).seq == 1
 
 
 # What was logged.
@@ -435,12 +435,12 @@ async def test_what_was_logged_is_folded_without_another_judgement(
         await peer.say(synced(await peer.hear("sync"), 3))
         await peer.wait()
 
-    async with a_client(serve) as client, client.join(ROOM, behaviour=Plain) as tournament:
-        await tournament.submit_all([{"add": 1}, {"add": 2}])
-        assert tournament.snapshot() == {"total": 30}
-        await tournament.submit({"add": 4})
+    async with a_client(serve) as client, client.join(ROOM, behaviour=Plain) as gathering:
+        await gathering.submit_all([{"add": 1}, {"add": 2}])
+        assert gathering.snapshot() == {"total": 30}
+        await gathering.submit({"add": 4})
         await wait_all_tasks_blocked()
-        assert tournament.snapshot() == {"total": 34}
+        assert gathering.snapshot() == {"total": 34}
 
 
 async def test_the_behaviours_reason_for_a_conflict_is_told(autojump_clock: MockClock) -> None:
@@ -454,11 +454,11 @@ async def test_the_behaviours_reason_for_a_conflict_is_told(autojump_clock: Mock
         await peer.say(conflict | {"id": sync["id"]})
         await peer.wait()
 
-    async with a_client(serve) as client, client.join(ROOM) as tournament:
+    async with a_client(serve) as client, client.join(ROOM) as gathering:
         with pytest.raises(OpConflict, match="bob was faster"):
-            await tournament.submit({"n": 1})
+            await gathering.submit({"n": 1})
         with pytest.raises(OpConflict, match="can't be merged"):
-            await tournament.submit({"n": 1})
+            await gathering.submit({"n": 1})
 
 
 async def test_its_own_ops_do_not_make_a_client_stale(autojump_clock: MockClock) -> None:
@@ -477,16 +477,16 @@ async def test_its_own_ops_do_not_make_a_client_stale(autojump_clock: MockClock)
 
     async with (
         a_client(serve) as client,
-        client.join(ROOM, behaviour=Strict, optimistic=True) as tournament,
+        client.join(ROOM, behaviour=Strict, optimistic=True) as gathering,
         trio.open_nursery() as nursery,
     ):
         for n in range(4):
-            nursery.start_soon(tournament.submit, {"add": 10**n})
+            nursery.start_soon(gathering.submit, {"add": 10**n})
         await trio.sleep(5)
-        assert tournament.snapshot() == {"total": 1111}
+        assert gathering.snapshot() == {"total": 1111}
         await trio.sleep(10)
-        assert (tournament.seq, tournament.snapshot()) == (4, {"total": 1111})
-        assert tournament.is_connected
+        assert (gathering.seq, gathering.snapshot()) == (4, {"total": 1111})
+        assert gathering.is_connected
 
 
 async def test_what_others_did_makes_it_stale(autojump_clock: MockClock) -> None:
@@ -500,15 +500,15 @@ async def test_what_others_did_makes_it_stale(autojump_clock: MockClock) -> None
 
     async with (
         a_client(serve) as client,
-        client.join(ROOM, behaviour=Strict, optimistic=True) as tournament,
+        client.join(ROOM, behaviour=Strict, optimistic=True) as gathering,
         trio.open_nursery() as nursery,
     ):
-        nursery.start_soon(tournament.submit, {"add": 1})
+        nursery.start_soon(gathering.submit, {"add": 1})
         await trio.sleep(1)
-        assert tournament.snapshot() == {"total": 1}
+        assert gathering.snapshot() == {"total": 1}
         await trio.sleep(10)
         # It will be refused: it isn't shown any more.
-        assert tournament.snapshot() == {"total": 100}
+        assert gathering.snapshot() == {"total": 100}
         nursery.cancel_scope.cancel()
 
 
@@ -527,11 +527,11 @@ async def test_a_conflict_that_overtakes_an_answer_shows_nothing_of_ours(
         await peer.say(forward(3))
         await peer.wait()
 
-    async with a_client(serve) as client, client.join(ROOM) as tournament:
+    async with a_client(serve) as client, client.join(ROOM) as gathering:
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(tournament.submit, {"n": 1})
+            nursery.start_soon(gathering.submit, {"n": 1})
             await wait_all_tasks_blocked()
             with pytest.raises(OpConflict):
-                await tournament.submit({"n": 2})
-        assert [(await anext(tournament)).seq for _ in range(2)] == [1, 3]
-        assert tournament.snapshot() == 3
+                await gathering.submit({"n": 2})
+        assert [(await anext(gathering)).seq for _ in range(2)] == [1, 3]
+        assert gathering.snapshot() == 3

@@ -15,7 +15,7 @@ from squire_gatherings._values.errors import (
     OpRejected,
     TooBig,
 )
-from squire_gatherings.client import Tournament
+from squire_gatherings.client import Gathering
 from tests.client.scripted import Peer, a_client, error, fetched, joined, synced
 from tests.client.world import ROOM
 
@@ -43,9 +43,9 @@ async def test_a_fetch_that_was_not_taken_is_repeated(
             else:
                 await peer.say(fetched(fetch, 1, 1))
 
-    async with a_client(*[serve] * 4) as client, client.join(ROOM, since=0) as tournament:
+    async with a_client(*[serve] * 4) as client, client.join(ROOM, since=0) as gathering:
         with trio.fail_after(60):
-            assert (await anext(tournament)).seq == 1
+            assert (await anext(gathering)).seq == 1
     assert fetches == 4
 
 
@@ -62,10 +62,10 @@ async def test_a_fetch_that_is_refused_fails_and_may_be_tried_again(
         await peer.say(fetched(await peer.hear("fetch"), 1, 1))
         await peer.wait()
 
-    async with a_client(serve) as client, client.join(ROOM, since=0) as tournament:
+    async with a_client(serve) as client, client.join(ROOM, since=0) as gathering:
         with trio.fail_after(60), pytest.raises(GatheringsError, match=f"that's {code}"):
-            await anext(tournament)
-        assert (await anext(tournament)).seq == 1
+            await anext(gathering)
+        assert (await anext(gathering)).seq == 1
 
 
 @pytest.mark.parametrize("has_id", [True, False])
@@ -87,13 +87,13 @@ async def test_a_sync_is_answered_whatever_the_code(
             else:
                 await peer.say(synced(sync, 1))
 
-    async with a_client(*[serve] * 4) as client, client.join(ROOM) as tournament:
+    async with a_client(*[serve] * 4) as client, client.join(ROOM) as gathering:
         with trio.fail_after(60):
             if code in PASSING or (code in FOR_THE_WIRE and not has_id):
-                assert await tournament.submit({"n": 1}) == 1
+                assert await gathering.submit({"n": 1}) == 1
             else:
                 with pytest.raises(GatheringsError, match=f"that's {code}"):
-                    await tournament.submit({"n": 1})
+                    await gathering.submit({"n": 1})
 
 
 @pytest.mark.parametrize("code", ["bad_message", "internal", "unknown_type", "rejected", "odd"])
@@ -113,20 +113,20 @@ async def test_which_one_was_meant_is_found_out(code: str, autojump_clock: MockC
             else:
                 await peer.say(synced(sync, log.setdefault(sync["id"], len(log) + 1)))
 
-    async def submit(tournament: Tournament, n: int) -> None:
+    async def submit(gathering: Gathering, n: int) -> None:
         try:
-            seqs.append(await tournament.submit({"n": n}))
+            seqs.append(await gathering.submit({"n": n}))
         except GatheringsError:
             refused.append(n)
 
     async with (
         a_client(serve) as client,
-        client.join(ROOM, behaviour=None) as tournament,
+        client.join(ROOM, behaviour=None) as gathering,
     ):
         with trio.fail_after(60):
             async with trio.open_nursery() as nursery:
                 for n in range(12):
-                    nursery.start_soon(submit, tournament, n)
+                    nursery.start_soon(submit, gathering, n)
     assert sorted(refused) == [3, 7, 11]
     assert sorted(seqs) == list(range(1, 10))
 
@@ -140,12 +140,12 @@ async def test_an_error_with_an_id_is_for_that_request(autojump_clock: MockClock
         await peer.say(error("rejected", second), error("too_big", {"id": "somebody else's"}))
         await peer.wait()
 
-    async with a_client(serve) as client, client.join(ROOM) as tournament:
+    async with a_client(serve) as client, client.join(ROOM) as gathering:
         told: dict[str, type] = {}
 
         async def submit(sync_id: str) -> None:
             try:
-                await tournament.submit({"n": 1}, sync_id=sync_id)
+                await gathering.submit({"n": 1}, sync_id=sync_id)
             except GatheringsError as refusal:
                 told[sync_id] = type(refusal)
 
@@ -169,15 +169,15 @@ async def test_a_message_too_big_is_known_by_the_close_code(autojump_clock: Mock
                 return
             await peer.say(synced(sync, 1))
 
-    async with a_client(*[serve] * 5) as client, client.join(ROOM) as tournament:
+    async with a_client(*[serve] * 5) as client, client.join(ROOM) as gathering:
 
         async def fail() -> None:
             with pytest.raises(TooBig):
-                await tournament.submit({"pad": 200 * "x"})
+                await gathering.submit({"pad": 200 * "x"})
 
         async with trio.open_nursery() as nursery:
             nursery.start_soon(fail)
-            nursery.start_soon(tournament.submit, {"pad": ""})
+            nursery.start_soon(gathering.submit, {"pad": ""})
 
 
 async def test_more_ops_than_the_server_takes_are_refused_at_once(
@@ -189,11 +189,11 @@ async def test_more_ops_than_the_server_takes_are_refused_at_once(
         await peer.say(synced(await peer.hear("sync"), 1, 2, 3))
         await peer.wait()
 
-    async with a_client(serve) as client, client.join(ROOM) as tournament:
+    async with a_client(serve) as client, client.join(ROOM) as gathering:
         with pytest.raises(TooBig, match="at most 3 ops"):
-            await tournament.submit_all([{}] * 4)
-        assert tournament.unanswered == 0
-        assert await tournament.submit_all([{}] * 3) == (1, 2, 3)
+            await gathering.submit_all([{}] * 4)
+        assert gathering.unanswered == 0
+        assert await gathering.submit_all([{}] * 3) == (1, 2, 3)
 
 
 CODES = [*PASSING, *FINAL, "rejected", "join_first", "bad_message"]
@@ -241,12 +241,12 @@ def test_whatever_the_server_refuses_everybody_is_answered(
 
         async with (
             a_client(*[serve] * 60, max_pause=1.0) as client,
-            client.join(ROOM, since=0) as tournament,
+            client.join(ROOM, since=0) as gathering,
         ):
 
             async def submit() -> None:
                 try:
-                    await tournament.submit({"n": 1})
+                    await gathering.submit({"n": 1})
                 except GatheringsError:
                     return
 
@@ -254,7 +254,7 @@ def test_whatever_the_server_refuses_everybody_is_answered(
                 seqs: list[int] = []
                 while len(seqs) < 3:
                     try:
-                        seqs.append((await anext(tournament)).seq)
+                        seqs.append((await anext(gathering)).seq)
                     except GatheringsError:
                         continue
                 assert seqs == [1, 2, 3]
@@ -278,6 +278,6 @@ async def test_an_undecodable_sync_fails_though_the_error_has_no_id(
             await peer.hear("sync")
             await peer.say(error("bad_message"))
 
-    async with a_client(serve) as client, client.join(ROOM) as tournament:
+    async with a_client(serve) as client, client.join(ROOM) as gathering:
         with pytest.raises(BadRequest, match="that's bad_message"):
-            await tournament.submit({"n": 1})
+            await gathering.submit({"n": 1})

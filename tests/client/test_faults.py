@@ -18,18 +18,18 @@ FAULTS = 1000
 
 async def live(client: Client, name: str, share: int, log: dict[int, Any]) -> None:
     """Submit a share of the ops, several at a time, and take in the whole log."""
-    async with client.join(ROOM, since=0) as tournament, trio.open_nursery() as nursery:
+    async with client.join(ROOM, since=0) as gathering, trio.open_nursery() as nursery:
         numbers = iter(range(share))
 
         async def submit() -> None:
             for number in numbers:
                 op = {"by": name, "n": number}
-                seq = await tournament.submit(op)
+                seq = await gathering.submit(op)
                 assert seq not in log
                 log[seq] = op
 
         async def look_on() -> None:
-            async for change in tournament:
+            async for change in gathering:
                 assert change.seq not in log
                 log[change.seq] = change.op
                 if len(log) == OPS:

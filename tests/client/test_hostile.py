@@ -71,9 +71,9 @@ async def join(
                     patience=60.0,
                     max_message_size=max_message_size,
                 ) as client,
-                client.join(ROOM) as tournament,
+                client.join(ROOM) as gathering,
             ):
-                return [await anext(tournament) for _ in range(take)]
+                return [await anext(gathering) for _ in range(take)]
         finally:
             nursery.cancel_scope.cancel()
 
@@ -368,19 +368,19 @@ async def talk_nonsense(
     how: dict[str, Any] = {"behaviour": behaviour, "optimistic": optimistic}
     async with (
         a_client(*[serve] * 3, patience=60.0, max_pause=5.0) as client,
-        client.join(ROOM, since=0, client_id="me", **how) as tournament,
+        client.join(ROOM, since=0, client_id="me" * 8, **how) as gathering,
     ):
 
         async def submit() -> None:
             with suppress(GatheringsError):
-                await tournament.submit_all([OP, OP], sync_id="mine")
+                await gathering.submit_all([OP, OP], sync_id="mine")
 
         async def iterate() -> None:
             for _ in range(20):
                 with suppress(StopAsyncIteration, GatheringsError):
-                    await anext(tournament)
+                    await anext(gathering)
                 with suppress(GatheringsError):
-                    await tournament.rejoin()
+                    await gathering.rejoin()
 
         with trio.move_on_after(3600):
             async with trio.open_nursery() as nursery:
@@ -480,9 +480,9 @@ async def test_what_is_wrong_is_said(
     caplog.set_level(logging.INFO, "squire_gatherings")
     async with (
         a_client(serve, patience=10.0) as client,
-        client.join(ROOM, since=0) as tournament,
+        client.join(ROOM, since=0) as gathering,
     ):
-        ask = anext(tournament) if kind == "fetched" else tournament.submit_all([OP, OP])
+        ask = anext(gathering) if kind == "fetched" else gathering.submit_all([OP, OP])
         with pytest.raises(CannotConnect):
             await ask
     assert re.search(says, caplog.messages[0])

@@ -10,15 +10,15 @@ from trio.testing import MockClock
 
 from squire_gatherings import LogReplaced, OpConflict, OpRejected
 from squire_gatherings._stores import MemoryStore
-from squire_gatherings.client import Client, Tournament
+from squire_gatherings.client import Client, Gathering
 from tests.client.world import ROOM, World, a_world
 from tests.support import Strict, Sum, examples
 
 
-async def read(tournament: Tournament) -> None:
+async def read(gathering: Gathering) -> None:
     while True:
         with suppress(LogReplaced):
-            async for _ in tournament:
+            async for _ in gathering:
                 continue
         # It dispersed; somebody wakes it, or nobody does.
         await trio.sleep(1)
@@ -30,27 +30,27 @@ async def stay(
     """Join, submit now and then, and compare at the end; return what was answered."""
     answered: dict[str, int] = {}
 
-    async def submit(tournament: Tournament, key: str) -> None:
+    async def submit(gathering: Gathering, key: str) -> None:
         with suppress(OpConflict, OpRejected):
-            answered[key] = await tournament.submit({"add": 1, "key": key})
+            answered[key] = await gathering.submit({"add": 1, "key": key})
 
     optimistic = random.random() < 0.5
     async with (
-        client.join(ROOM, behaviour=behaviour, optimistic=optimistic) as tournament,
+        client.join(ROOM, behaviour=behaviour, optimistic=optimistic) as gathering,
         trio.open_nursery() as nursery,
     ):
-        nursery.start_soon(read, tournament)
+        nursery.start_soon(read, gathering)
         for number in range(8):
             await trio.sleep(random.random() * 8)
-            nursery.start_soon(submit, tournament, f"{name}-{number}")
+            nursery.start_soon(submit, gathering, f"{name}-{number}")
         await trio.sleep(400)
-        await tournament.rejoin()
+        await gathering.rejoin()
         await trio.sleep(5)
         assert world.hall is not None
         seq = (await world.hall.fetch(ROOM)).seq
-        assert tournament.unanswered == 0
-        assert tournament.seq == seq
-        assert tournament.snapshot() == {"total": seq}
+        assert gathering.unanswered == 0
+        assert gathering.seq == seq
+        assert gathering.snapshot() == {"total": seq}
         nursery.cancel_scope.cancel()
     return answered
 

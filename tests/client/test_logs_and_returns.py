@@ -8,13 +8,13 @@ from trio.testing import MockClock
 
 from squire_gatherings import DispersalReason, LogReplaced, open_hall
 from squire_gatherings._stores import MemoryStore
-from squire_gatherings.client import Tournament
+from squire_gatherings.client import Gathering
 from tests.client.world import ROOM, a_world, until
 from tests.support import Sum
 
 
-async def arrive(tournament: Tournament, seq: int) -> None:
-    await until(lambda: tournament.seq >= seq, lambda: tournament._session.exchange.news)
+async def arrive(gathering: Gathering, seq: int) -> None:
+    await until(lambda: gathering.seq >= seq, lambda: gathering._session.exchange.news)
 
 
 @pytest.mark.parametrize("grown", [1, 3, 5])
@@ -28,8 +28,8 @@ async def test_a_log_that_was_replaced_is_told_once_and_begun_again(
         assert first is not None
         for number in range(3):
             await first.submit(ROOM, [{"add": number}])
-        async with client.join(ROOM, behaviour=behaviour, since=0) as tournament:
-            before = [await anext(tournament) for _ in range(3)]
+        async with client.join(ROOM, behaviour=behaviour, since=0) as gathering:
+            before = [await anext(gathering) for _ in range(3)]
             assert [change.op["add"] for change in before] == [0, 1, 2]
             async with open_hall(store=MemoryStore(), **how) as second:
                 for number in range(grown):
@@ -37,52 +37,52 @@ async def test_a_log_that_was_replaced_is_told_once_and_begun_again(
                 world.hall = second
                 await first.close()
                 with pytest.raises(LogReplaced):
-                    await anext(tournament)
-                after = [await anext(tournament) for _ in range(grown)]
+                    await anext(gathering)
+                after = [await anext(gathering) for _ in range(grown)]
                 assert [change.seq for change in after] == list(range(1, grown + 1))
                 assert [change.op["add"] for change in after] == [100 + n for n in range(grown)]
                 if behaviour is not None:
-                    assert tournament.snapshot() == {"total": sum(100 + n for n in range(grown))}
-                assert await tournament.submit({"add": 7}) == grown + 1
+                    assert gathering.snapshot() == {"total": sum(100 + n for n in range(grown))}
+                assert await gathering.submit({"add": 7}) == grown + 1
 
 
 async def test_a_client_that_is_cut_keeps_nothing_alive(autojump_clock: MockClock) -> None:
-    async with a_world(idle_timeout=100.0) as (world, client), client.join(ROOM) as tournament:
+    async with a_world(idle_timeout=100.0) as (world, client), client.join(ROOM) as gathering:
         assert world.hall is not None
-        await tournament.submit({"n": 1})
+        await gathering.submit({"n": 1})
         start = trio.current_time()
         for _ in range(12):
             await trio.sleep(7)
             world.cut()
         # The loop ends as if it had been there.
-        assert [change async for change in tournament] == []
-        assert tournament.dispersed is not None
-        assert (tournament.dispersed.reason, tournament.dispersed.idle_for) == ("idle", 100.0)
+        assert [change async for change in gathering] == []
+        assert gathering.dispersed is not None
+        assert (gathering.dispersed.reason, gathering.dispersed.idle_for) == ("idle", 100.0)
         # It hears so at once, or when it is back from a pause.
         assert start + 100 <= trio.current_time() <= start + 130
 
 
 async def test_a_client_that_missed_the_end_wakes_nothing(autojump_clock: MockClock) -> None:
-    async with a_world(idle_timeout=100.0) as (world, client), client.join(ROOM) as tournament:
+    async with a_world(idle_timeout=100.0) as (world, client), client.join(ROOM) as gathering:
         hall = world.hall
         assert hall is not None
-        await tournament.submit({"n": 1})
+        await gathering.submit({"n": 1})
         await trio.sleep(50)
         world.hall = None
         world.cut()
         await trio.sleep(200)
         assert hall.gatherings() == ()
         world.hall = hall
-        assert [change async for change in tournament] == []
-        assert tournament.is_asleep
+        assert [change async for change in gathering] == []
+        assert gathering.is_asleep
         assert hall.gatherings() == ()
         assert hall.snapshot().opened == 1
         # With something to do it wakes it.
-        assert await tournament.submit({"n": 2}) == 2
+        assert await gathering.submit({"n": 2}) == 2
 
 
 async def test_what_it_asked_for_is_asked_again_after_the_end(autojump_clock: MockClock) -> None:
-    async with a_world(idle_timeout=100.0) as (world, client), client.join(ROOM) as tournament:
+    async with a_world(idle_timeout=100.0) as (world, client), client.join(ROOM) as gathering:
         hall = world.hall
         assert hall is not None
         await trio.sleep(50)
@@ -90,7 +90,7 @@ async def test_what_it_asked_for_is_asked_again_after_the_end(autojump_clock: Mo
         world.cut()
         await trio.sleep(1)
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(tournament.submit, {"n": 1})
+            nursery.start_soon(gathering.submit, {"n": 1})
             await trio.sleep(200)
             world.hall = hall
         assert (await hall.fetch(ROOM)).seq == 1
@@ -102,17 +102,17 @@ async def test_what_it_asked_for_is_asked_again_after_the_end(autojump_clock: Mo
 async def test_who_missed_an_end_from_which_clients_come_back_comes_back(
     reason: DispersalReason, autojump_clock: MockClock
 ) -> None:
-    async with a_world() as (world, client), client.join(ROOM) as tournament:
+    async with a_world() as (world, client), client.join(ROOM) as gathering:
         hall = world.hall
         assert hall is not None
-        await tournament.submit({"n": 1})
+        await gathering.submit({"n": 1})
         world.hall = None
         world.cut()
         await hall.disperse(ROOM, reason)
         world.hall = hall
         # It only looks on.
         await trio.sleep(60)
-        assert tournament.is_connected
+        assert gathering.is_connected
         await hall.submit(ROOM, [{"n": 2}])
         with trio.fail_after(1):
-            assert (await anext(tournament)).op == {"n": 2}
+            assert (await anext(gathering)).op == {"n": 2}

@@ -17,36 +17,36 @@ from squire_gatherings._values.errors import (
     StoreUnavailable,
 )
 from squire_gatherings._values.log import Append
-from squire_gatherings.client import Tournament
+from squire_gatherings.client import Gathering
 from tests.client.scripted import Peer, a_client, dispersed, joined
 from tests.client.test_progress import Slow
 from tests.client.world import ROOM, SlowStore, a_world, until
 from tests.support import Fragile, WaitingStore
 
 
-async def arrive(tournament: Tournament, seq: int) -> None:
-    await until(lambda: tournament.seq >= seq, lambda: tournament._session.exchange.news)
+async def arrive(gathering: Gathering, seq: int) -> None:
+    await until(lambda: gathering.seq >= seq, lambda: gathering._session.exchange.news)
 
 
-async def drop(tournament: Tournament) -> None:
-    await until(lambda: not tournament.is_connected, lambda: tournament._session.exchange.news)
+async def drop(gathering: Gathering) -> None:
+    await until(lambda: not gathering.is_connected, lambda: gathering._session.exchange.news)
 
 
 async def test_a_cut_connection_is_a_pause(autojump_clock: MockClock) -> None:
     async with (
         a_world() as (world, client),
         client.join(ROOM) as other,
-        client.join(ROOM) as tournament,
+        client.join(ROOM) as gathering,
     ):
-        await tournament.submit({"n": 1})
+        await gathering.submit({"n": 1})
         world.cut()
-        await drop(tournament)
+        await drop(gathering)
         lost = trio.current_time()
         await other.submit({"n": 2})
-        assert await tournament.submit({"n": 3}) == 3
+        assert await gathering.submit({"n": 3}) == 3
         # Jittered: somewhere within the first pause.
         assert 0 <= trio.current_time() - lost <= 0.1
-        assert (await anext(tournament)).seq == 2
+        assert (await anext(gathering)).seq == 2
         assert [(await anext(other)).seq for _ in range(2)] == [1, 3]
         assert world.opened == 3
 
@@ -58,18 +58,18 @@ async def test_applied_but_never_answered_is_ours_all_the_same(
     async with (
         a_world(store=SlowStore()) as (world, client),
         client.join(ROOM) as other,
-        client.join(ROOM, optimistic=True) as tournament,
+        client.join(ROOM, optimistic=True) as gathering,
     ):
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(tournament.submit, {"n": "mine"})
+            nursery.start_soon(gathering.submit, {"n": "mine"})
             await wait_all_tasks_blocked()
             world.cut()
-            await drop(tournament)
+            await drop(gathering)
             nursery.start_soon(other.submit, {"n": "theirs"})
-        await arrive(tournament, 2)
+        await arrive(gathering, 2)
         # Applied once, shown once, and not as somebody else's change.
-        assert tournament.snapshot() == 2
-        assert (await anext(tournament)).op == {"n": "theirs"}
+        assert gathering.snapshot() == 2
+        assert (await anext(gathering)).op == {"n": "theirs"}
         assert (await anext(other)).op == {"n": "mine"}
         assert world.hall is not None
         assert (await world.hall.fetch(ROOM, since=0)).seq == 2
@@ -79,7 +79,7 @@ async def test_pauses_grow_and_are_bounded(autojump_clock: MockClock) -> None:
     attempts: list[float] = []
     async with (
         a_world(client_settings={"first_pause": 1.0, "max_pause": 64.0}) as (world, client),
-        client.join(ROOM) as tournament,
+        client.join(ROOM) as gathering,
     ):
         connect = world.connect
 
@@ -87,14 +87,14 @@ async def test_pauses_grow_and_are_bounded(autojump_clock: MockClock) -> None:
             attempts.append(trio.current_time())
             return await connect()
 
-        tournament._session.open_stream = count
+        gathering._session.open_stream = count
         hall, world.hall = world.hall, None
         world.cut()
-        await drop(tournament)
+        await drop(gathering)
         down = trio.current_time()
         await trio.sleep(3600)
         world.hall = hall
-        await tournament.submit({"n": 1})
+        await gathering.submit({"n": 1})
         assert trio.current_time() - down <= 3600 + 64
     pauses = [after - before for before, after in zip([down, *attempts], attempts, strict=False)]
     assert all(pause <= min(64, 2**n) for n, pause in enumerate(pauses))
@@ -105,19 +105,19 @@ async def test_pauses_grow_and_are_bounded(autojump_clock: MockClock) -> None:
 async def test_patience_has_an_end(autojump_clock: MockClock) -> None:
     async with (
         a_world(client_settings={"patience": 60.0, "max_pause": 5.0}) as (world, client),
-        client.join(ROOM) as tournament,
+        client.join(ROOM) as gathering,
     ):
         world.hall = None
         world.cut()
-        await drop(tournament)
+        await drop(gathering)
         down = trio.current_time()
         with pytest.raises(CannotConnect, match="Connection refused"):
-            await tournament.submit({"n": 1})
+            await gathering.submit({"n": 1})
         assert 60 <= trio.current_time() - down <= 65
         with pytest.raises(CannotConnect):
-            await anext(tournament)
+            await anext(gathering)
         with pytest.raises(CannotConnect):
-            await tournament.rejoin()
+            await gathering.rejoin()
 
 
 async def test_a_server_that_starts_later_is_waited_for(autojump_clock: MockClock) -> None:
@@ -135,95 +135,95 @@ async def test_a_server_that_starts_later_is_waited_for(autojump_clock: MockCloc
                 await trio.sleep(30)
                 world.hall = hall
 
-            async with client.join(ROOM) as tournament:
-                assert await tournament.submit({"n": 1}) == 1
+            async with client.join(ROOM) as gathering:
+                assert await gathering.submit({"n": 1}) == 1
 
 
 async def test_patience_counts_from_when_it_was_woken(autojump_clock: MockClock) -> None:
     async with (
         a_world(client_settings={"patience": 60.0}) as (world, client),
-        client.join(ROOM) as tournament,
+        client.join(ROOM) as gathering,
     ):
-        assert [change async for change in tournament] == []
+        assert [change async for change in gathering] == []
         hall, world.hall = world.hall, None
         await trio.sleep(1000)
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(tournament.submit, {"n": 1})
+            nursery.start_soon(gathering.submit, {"n": 1})
             await trio.sleep(10)
             world.hall = hall
-        assert tournament.seq == 1
+        assert gathering.seq == 1
 
 
 async def test_moved_reconnects_at_once(autojump_clock: MockClock) -> None:
-    async with a_world() as (world, client), client.join(ROOM) as tournament:
+    async with a_world() as (world, client), client.join(ROOM) as gathering:
         assert world.hall is not None
         start = trio.current_time()
         await world.hall.disperse(ROOM, DispersalReason.MOVED)
-        assert await tournament.submit({"n": 1}) == 1
+        assert await gathering.submit({"n": 1}) == 1
         assert trio.current_time() == start
-        assert tournament.dispersed is None
+        assert gathering.dispersed is None
 
 
 async def test_a_server_that_moves_for_ever_is_no_storm(autojump_clock: MockClock) -> None:
-    async with a_world() as (world, client), client.join(ROOM) as tournament:
+    async with a_world() as (world, client), client.join(ROOM) as gathering:
         hall = world.hall
         assert hall is not None
         for _ in range(100):
-            await tournament.rejoin()
+            await gathering.rejoin()
             await hall.disperse(ROOM, DispersalReason.MOVED)
             await wait_all_tasks_blocked()
         # Each but the first after a pause, which have grown to half a minute.
         assert trio.current_time() > 100
-        assert not tournament.is_asleep
+        assert not gathering.is_asleep
 
 
 async def test_a_shutdown_is_sat_out(autojump_clock: MockClock) -> None:
     store = MemoryStore()
-    async with a_world(store=store) as (world, client), client.join(ROOM) as tournament:
+    async with a_world(store=store) as (world, client), client.join(ROOM) as gathering:
         assert world.hall is not None
-        await tournament.submit({"n": 1})
+        await gathering.submit({"n": 1})
         await world.hall.close()
         world.hall = None
-        await drop(tournament)
+        await drop(gathering)
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(tournament.submit, {"n": 2})
+            nursery.start_soon(gathering.submit, {"n": 2})
             await trio.sleep(1000)
             # The server was started anew.
             async with open_hall(store=store) as second:
                 world.hall = second
-                await arrive(tournament, 2)
+                await arrive(gathering, 2)
         # None of this was a dispersal to whoever iterates.
-        assert tournament.dispersed is None
-        assert not tournament.is_asleep
+        assert gathering.dispersed is None
+        assert not gathering.is_asleep
 
 
 async def test_a_crash_is_sat_out(autojump_clock: MockClock) -> None:
-    async with a_world(behaviour=Fragile) as (world, client), client.join(ROOM) as tournament:
+    async with a_world(behaviour=Fragile) as (world, client), client.join(ROOM) as gathering:
         assert world.hall is not None
-        await tournament.submit({"add": 1})
+        await gathering.submit({"add": 1})
         for number in range(2, 22):
             # Somebody else's fault: for this client it's a bother.
             with pytest.raises(GatheringCrashed):
                 await world.hall.submit(ROOM, [{"boom": True}])
-            assert await tournament.submit({"add": 1}) == number
+            assert await gathering.submit({"add": 1}) == number
         assert world.hall.snapshot().crashed == 20
         assert world.opened < 200
 
 
 async def test_a_crash_of_its_own_making_is_its_own_only_once(autojump_clock: MockClock) -> None:
-    async with a_world(behaviour=Fragile) as (world, client), client.join(ROOM) as tournament:
+    async with a_world(behaviour=Fragile) as (world, client), client.join(ROOM) as gathering:
         assert world.hall is not None
-        await tournament.submit({"add": 1})
+        await gathering.submit({"add": 1})
         with pytest.raises(OpRejected, match="crashed over this sync"):
-            await tournament.submit({"boom": 1})
+            await gathering.submit({"boom": 1})
         assert world.hall.snapshot().crashed == 1
-        assert await tournament.submit({"add": 1}) == 2
+        assert await gathering.submit({"add": 1}) == 2
         assert world.opened == 2
 
 
 async def test_replaced_by_a_newer_self(autojump_clock: MockClock) -> None:
-    async with a_world() as (world, client), client.join(ROOM, client_id="me") as older:
-        async with client.join(ROOM, client_id="me") as newer:
+    async with a_world() as (world, client), client.join(ROOM, client_id="me" * 8) as older:
+        async with client.join(ROOM, client_id="me" * 8) as newer:
             with pytest.raises(Replaced):
                 await anext(older)
             with pytest.raises(Replaced):
@@ -267,7 +267,7 @@ async def test_a_server_that_says_nothing_is_lost(autojump_clock: MockClock) -> 
     settings = {"ping_interval": 5.0, "max_pause": 1.0}
     async with (
         a_world(client_settings=settings) as (world, client),
-        client.join(ROOM) as tournament,
+        client.join(ROOM) as gathering,
     ):
         stream = world.streams[-1]
 
@@ -277,7 +277,7 @@ async def test_a_server_that_says_nothing_is_lost(autojump_clock: MockClock) -> 
         stream.send_stream.send_all_hook = swallow
         silent = trio.current_time()
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(tournament.submit, {"n": 1})
+            nursery.start_soon(gathering.submit, {"n": 1})
         # At most an interval until the ping, and one until it's given up.
         assert trio.current_time() - silent <= 2 * 5.0 + 0.1
         assert world.opened == 2
@@ -308,9 +308,9 @@ async def test_a_server_that_ends_at_once_for_ever_is_no_storm(autojump_clock: M
         await peer.say(dispersed())
         await peer.close(4001)
 
-    async with a_client(*[serve] * 10_000) as client, client.join(ROOM) as tournament:
+    async with a_client(*[serve] * 10_000) as client, client.join(ROOM) as gathering:
         with trio.move_on_after(3600):
-            await tournament.submit({"n": 1})
+            await gathering.submit({"n": 1})
         assert opened < 1000
 
 
@@ -338,8 +338,8 @@ async def test_a_ping_does_not_keep_it_from_reading(autojump_clock: MockClock) -
             return Stuck(await connect(), math.inf)
 
         client._open_stream = stuck
-        async with client.join(ROOM) as tournament, trio.open_nursery() as nursery:
-            nursery.start_soon(tournament.submit, {"pad": "x" * 100_000})
+        async with client.join(ROOM) as gathering, trio.open_nursery() as nursery:
+            nursery.start_soon(gathering.submit, {"pad": "x" * 100_000})
             with trio.fail_after(5):
-                assert (await anext(tournament)).seq == 1
+                assert (await anext(gathering)).seq == 1
             nursery.cancel_scope.cancel()

@@ -18,16 +18,16 @@ async def test_a_thousand_offline_submits_get_through(
     burst: int, autojump_clock: MockClock
 ) -> None:
     limits = ServerSettings(rate_limit=50, rate_burst=burst)
-    async with a_world(server_settings=limits) as (world, client), client.join(ROOM) as tournament:
+    async with a_world(server_settings=limits) as (world, client), client.join(ROOM) as gathering:
         hall, world.hall = world.hall, None
         world.cut()
         await trio.sleep(1)
         start = trio.current_time()
         async with trio.open_nursery() as nursery:
             for n in range(1000):
-                nursery.start_soon(tournament.submit, {"n": n})
+                nursery.start_soon(gathering.submit, {"n": n})
             world.hall = hall
-        assert tournament.seq == 1000
+        assert gathering.seq == 1000
         # About as long as the limit says, and hardly ever cut.
         assert trio.current_time() - start < 5 * 1000 / 50
         assert world.opened < 50
@@ -74,12 +74,12 @@ async def test_a_limit_that_outlives_the_connection(
     count = 10 * rate
     async with (
         a_client(*[serve] * 10_000) as client,
-        client.join(ROOM, behaviour=None) as tournament,
+        client.join(ROOM, behaviour=None) as gathering,
     ):
         start = trio.current_time()
         async with trio.open_nursery() as nursery:
             for n in range(count):
-                nursery.start_soon(tournament.submit, {"n": n})
+                nursery.start_soon(gathering.submit, {"n": n})
         assert len(log) == count
         assert trio.current_time() - start < 60
         assert opened < 10
@@ -99,10 +99,10 @@ async def test_who_is_always_cut_for_it_backs_off(autojump_clock: MockClock) -> 
 
     async with (
         a_client(*[serve] * 10_000, patience=10_000.0) as client,
-        client.join(ROOM) as tournament,
+        client.join(ROOM) as gathering,
     ):
         with trio.move_on_after(3600):
-            await tournament.submit({"n": 1})
+            await gathering.submit({"n": 1})
         assert opened < 500
 
 

@@ -69,12 +69,12 @@ async def test_a_big_state_over_a_slow_link(rate: float, autojump_clock: MockClo
 
         client._open_stream = slow
         start = trio.current_time()
-        async with client.join(ROOM, behaviour=None, since=0) as tournament:
-            assert tournament.seq == 1
+        async with client.join(ROOM, behaviour=None, since=0) as gathering:
+            assert gathering.seq == 1
             assert trio.current_time() - start >= 3 * MB / rate
             # Pings are answered meanwhile and afterwards: it's one connection.
             await trio.sleep(100)
-            assert tournament.is_connected
+            assert gathering.is_connected
 
 
 async def test_an_answer_behind_much_else_is_waited_for(autojump_clock: MockClock) -> None:
@@ -95,8 +95,8 @@ async def test_an_answer_behind_much_else_is_waited_for(autojump_clock: MockCloc
             return Slow(await connect(), 20_000)
 
         client._open_stream = slow
-        async with client.join(ROOM) as tournament:
-            assert (await anext(tournament)).seq == 1
+        async with client.join(ROOM) as gathering:
+            assert (await anext(gathering)).seq == 1
             assert trio.current_time() > 100
 
 
@@ -104,8 +104,8 @@ async def test_what_goes_out_is_progress_too(autojump_clock: MockClock) -> None:
     """A sync that takes two minutes to send, and a ping that must wait for it."""
     async with a_world() as (world, client):
         client._open_stream = slowly(world, 2_000)
-        async with client.join(ROOM) as tournament:
-            assert await tournament.submit({"pad": "x" * 240_000}) == 1
+        async with client.join(ROOM) as gathering:
+            assert await gathering.submit({"pad": "x" * 240_000}) == 1
             assert trio.current_time() > 100
         assert world.opened == 1
 
@@ -148,9 +148,9 @@ async def test_pages_that_came_are_kept(autojump_clock: MockClock) -> None:
             return Slow(await connect(), 20_000, piece=4096, breaks_after=60)
 
         client._open_stream = slow
-        async with client.join(ROOM, since=0, behaviour=None) as tournament:
+        async with client.join(ROOM, since=0, behaviour=None) as gathering:
             for seq in range(1, total + 1):
-                assert (await anext(tournament)).seq == seq
+                assert (await anext(gathering)).seq == seq
     assert 2 < len(sinces) < 10
     assert sinces == sorted(set(sinces))
 
@@ -166,7 +166,7 @@ def test_a_client_that_was_held_up_does_not_blame_the_server() -> None:
             await peer.say(joined())
             await peer.wait()
 
-        async with a_client(serve) as client, client.join(ROOM) as tournament:
+        async with a_client(serve) as client, client.join(ROOM) as gathering:
             for _ in range(10):
                 await wait_all_tasks_blocked()
                 clock.jump(20)
@@ -175,7 +175,7 @@ def test_a_client_that_was_held_up_does_not_blame_the_server() -> None:
                 await wait_all_tasks_blocked()
                 clock.jump(300)
                 await wait_all_tasks_blocked()
-                assert tournament.is_connected
+                assert gathering.is_connected
             clock.autojump_threshold = 0
 
     trio.run(main, clock=clock)

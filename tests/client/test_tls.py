@@ -54,9 +54,9 @@ async def serving(context: ssl.SSLContext | None) -> AsyncIterator[int]:
 async def join(url: str, context: ssl.SSLContext | None = None, **settings: Any) -> None:
     async with (
         open_client(url, ssl_context=context, **settings) as client,
-        client.join(ROOM) as tournament,
+        client.join(ROOM) as gathering,
     ):
-        await tournament.submit({"n": 1})
+        await gathering.submit({"n": 1})
 
 
 async def test_it_works() -> None:
@@ -145,10 +145,10 @@ async def test_a_certificate_that_expires_meanwhile_is_a_pause() -> None:
             open_client(
                 f"wss://127.0.0.1:{port}", ssl_context=client_context(), **settings
             ) as client,
-            client.join(ROOM) as tournament,
+            client.join(ROOM) as gathering,
         ):
             await trio.aclose_forcefully(streams[0])
             with trio.fail_after(20):
-                assert await tournament.submit({"n": 1}) == 1
+                assert await gathering.submit({"n": 1}) == 1
         assert attempts == 4
         nursery.cancel_scope.cancel()

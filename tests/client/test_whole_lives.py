@@ -11,7 +11,7 @@ from trio.testing import MockClock
 from squire_gatherings import DispersalReason
 from squire_gatherings._values.errors import StoreUnavailable
 from squire_gatherings._values.log import Append
-from squire_gatherings.client import Tournament
+from squire_gatherings.client import Gathering
 from tests.client.world import ROOM, World, a_world
 from tests.support import WaitingStore
 
@@ -57,33 +57,33 @@ class Life:
         self.ends = 0
         self.abandoned: set[int] = set()
 
-    async def submit(self, tournament: Tournament, numbers: list[int]) -> None:
-        seqs = await tournament.submit_all({"n": number} for number in numbers)
+    async def submit(self, gathering: Gathering, numbers: list[int]) -> None:
+        seqs = await gathering.submit_all({"n": number} for number in numbers)
         for seq, number in zip(seqs, numbers, strict=True):
             assert seq not in self.own
             self.own[seq] = number
 
-    async def abandon(self, tournament: Tournament, number: int, after: float) -> None:
+    async def abandon(self, gathering: Gathering, number: int, after: float) -> None:
         with trio.move_on_after(after):
-            await self.submit(tournament, [number])
+            await self.submit(gathering, [number])
             return
         self.abandoned.add(number)
 
-    async def look_on(self, tournament: Tournament) -> None:
+    async def look_on(self, gathering: Gathering) -> None:
         while True:
             # Each change under a time limit, many of which are over when it is asked for.
             for limit in cycle((0.0, 0.0, 0.01, 10.0)):
                 try:
                     with trio.move_on_after(limit):
-                        change = await anext(tournament)
+                        change = await anext(gathering)
                         assert change.seq not in self.seen
                         self.seen[change.seq] = change.op["n"]
                         self.order.append(change.seq)
                         continue
                 except StopAsyncIteration:
                     break
-            assert tournament.dispersed is not None
-            assert tournament.dispersed.reason in ("idle", "empty", "admin")
+            assert gathering.dispersed is not None
+            assert gathering.dispersed.reason in ("idle", "empty", "admin")
             self.ends += 1
 
 
@@ -102,45 +102,45 @@ async def live(script: list[tuple[str, Any, Any]]) -> None:
         client.join(ROOM, since=0) as three,
         trio.open_nursery() as looking,
     ):
-        tournaments = (one, two, three)
-        for life, tournament in zip(lives, tournaments, strict=True):
-            looking.start_soon(life.look_on, tournament)
+        gatherings = (one, two, three)
+        for life, gathering in zip(lives, gatherings, strict=True):
+            looking.start_soon(life.look_on, gathering)
         async with trio.open_nursery() as nursery:
             for what, index, detail in script:
                 match what:
                     case "submit":
                         made = [next(numbers) for _ in range(detail)]
-                        nursery.start_soon(lives[index].submit, tournaments[index], made)
+                        nursery.start_soon(lives[index].submit, gatherings[index], made)
                     case "abandon":
                         nursery.start_soon(
-                            lives[index].abandon, tournaments[index], next(numbers), detail
+                            lives[index].abandon, gatherings[index], next(numbers), detail
                         )
                     case "rejoin":
-                        nursery.start_soon(tournaments[index].rejoin)
+                        nursery.start_soon(gatherings[index].rejoin)
                     case _:
                         await happen(world, store, what, index, detail)
             store.is_away = False
         # What was submitted is answered. Once all have heard of all ends, wake them: who is
         # asleep, and who is only pausing, then catches up.
         await trio.sleep(20)
-        for tournament in tournaments:
-            await tournament.rejoin()
+        for gathering in gatherings:
+            await gathering.rejoin()
         await trio.sleep(20)
-        assert [tournament.unanswered for tournament in tournaments] == [0, 0, 0]
+        assert [gathering.unanswered for gathering in gatherings] == [0, 0, 0]
         logs = [{**life.own, **life.seen} for life in lives]
         assert world.hall is not None
         fetched = await world.hall.fetch(ROOM, since=0)
         assert isinstance(fetched.ops, tuple)
         log = dict(enumerate((op.value["n"] for op in fetched.ops), start=1))
         assert len(set(log.values())) == len(log)
-        for life, known, tournament in zip(lives, logs, tournaments, strict=True):
+        for life, known, gathering in zip(lives, logs, gatherings, strict=True):
             # Everything, but for what it gave up waiting for, and that is its own.
             lacking = {n for seq, n in log.items() if seq not in known}
             assert lacking <= life.abandoned
             assert all(log[seq] == number for seq, number in known.items())
             assert not life.own.keys() & life.seen.keys()
             assert life.order == sorted(life.order)
-            assert tournament.snapshot() == len(log)
+            assert gathering.snapshot() == len(log)
         looking.cancel_scope.cancel()
 
 

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from squire_gatherings._rules.behaviour import encode_state
-from squire_gatherings._rules.changes import Change, Changes, Missing
+from squire_gatherings._rules.change_queue import Change, ChangeQueue, Missing
 from squire_gatherings._rules.replica import Diverged, Gap, Replica
 from squire_gatherings._values.errors import LogReplaced
 from squire_gatherings._values.messages import Dispersed
@@ -48,7 +48,7 @@ class ReplicaMachine(RuleBasedStateMachine):
         self.replaced_times = 0
         self.told_replaced = 0
         self.applied: dict[str, range] = {}
-        self.replica = Replica(Changes(max_bytes=20), AllOps, optimistic=True)
+        self.replica = Replica(ChangeQueue(max_bytes=20), AllOps, optimistic=True)
         self.replica.changes.begin(0, 0)
         self.connected = True
         self.told = 0
@@ -263,7 +263,7 @@ def ops(*numbers: int) -> tuple[Op, ...]:
 
 
 def test_a_gap_is_noticed_and_a_repetition_ignored() -> None:
-    replica = Replica(Changes(1000), AllOps)
+    replica = Replica(ChangeQueue(1000), AllOps)
     replica.changes.begin(0, 0)
     assert replica.arrived(1, ops(1, 2), (None, None))
     assert not replica.arrived(1, ops(1, 2), (None, None))
@@ -278,7 +278,7 @@ def test_another_judgement_is_noticed() -> None:
         def judge(self, ops: Any, submission: Any) -> Any:
             return ops[1:]
 
-    replica = Replica(Changes(1000), Dropping)
+    replica = Replica(ChangeQueue(1000), Dropping)
     replica.changes.begin(0, 0)
     replica.submit("s", ops(1, 2))
     with pytest.raises(Diverged, match="logged 2 ops, we would have 1"):
@@ -286,7 +286,7 @@ def test_another_judgement_is_noticed() -> None:
 
 
 def test_an_end_comes_after_what_was_before_it() -> None:
-    changes = Changes(1000)
+    changes = ChangeQueue(1000)
     changes.begin(0, 0)
     notice = Dispersed("room", "i", "idle", 3, 1.0)
     changes.add(1, "a", Op.of({}))

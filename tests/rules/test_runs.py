@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from squire_gatherings._rules.behaviour import LogBehaviour
-from squire_gatherings._rules.changes import Changes, Missing
+from squire_gatherings._rules.change_queue import ChangeQueue, Missing
 from squire_gatherings._rules.replica import Replica
 from squire_gatherings._rules.runs import Runs
 from squire_gatherings._values.op import Op
@@ -61,7 +61,7 @@ def test_dropping_one_after_the_other_is_cheap() -> None:
 
 def test_a_client_that_only_submits_costs_no_memory_per_op() -> None:
     """A hundred thousand submits with nobody iterating, and then somebody does."""
-    replica = Replica(Changes(10**6), LogBehaviour)
+    replica = Replica(ChangeQueue(10**6), LogBehaviour)
     replica.changes.begin(0, 0)
     for seq in range(1, 101):
         replica.submit(f"s{seq}", (OP,))
@@ -82,7 +82,7 @@ def test_a_client_that_only_submits_costs_no_memory_per_op() -> None:
 
 def test_a_hundred_thousand_in_flight_and_answered_take_no_quadratic_time() -> None:
     """Each of these would look at all others: 10 to the 10th steps, which nobody waits for."""
-    replica = Replica(Changes(10**6), LogBehaviour)
+    replica = Replica(ChangeQueue(10**6), LogBehaviour)
     replica.changes.begin(0, 0)
     count = 100_000
     for number in range(count):
@@ -103,7 +103,7 @@ def test_a_hundred_thousand_in_flight_and_answered_take_no_quadratic_time() -> N
 
 def test_who_iterates_late_among_others_takes_no_quadratic_time() -> None:
     """Every second op is its own, and most of the others' must be fetched."""
-    replica = Replica(Changes(100_000), LogBehaviour)
+    replica = Replica(ChangeQueue(100_000), LogBehaviour)
     changes = replica.changes
     changes.begin(0, 0)
     count = 100_000
@@ -126,7 +126,7 @@ def test_who_iterates_late_among_others_takes_no_quadratic_time() -> None:
 
 
 def test_small_ops_count_as_what_they_cost() -> None:
-    changes = Changes(max_bytes=100_000)
+    changes = ChangeQueue(max_bytes=100_000)
     changes.begin(0, 0)
     for seq in range(1, 100_001):
         changes.add(seq, None, OP)

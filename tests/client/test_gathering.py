@@ -24,15 +24,15 @@ from squire_gatherings._values.errors import (
     Unauthorized,
 )
 from squire_gatherings._values.op import Op
-from squire_gatherings.client import Change, Tournament, open_client
+from squire_gatherings.client import Change, Gathering, open_client
 from tests.client.world import ROOM, SlowStore, a_world, until
 from tests.support import Strict, Sum
 
 DAY = 24 * 60 * 60
 
 
-async def take(tournament: Tournament, count: int) -> list[Change]:
-    return [await anext(tournament) for _ in range(count)]
+async def take(gathering: Gathering, count: int) -> list[Change]:
+    return [await anext(gathering) for _ in range(count)]
 
 
 async def test_everybody_sees_what_the_others_did(autojump_clock: MockClock) -> None:
@@ -46,29 +46,29 @@ async def test_everybody_sees_what_the_others_did(autojump_clock: MockClock) -> 
 
 
 async def test_a_day_passes_and_a_submit_wakes_it(autojump_clock: MockClock) -> None:
-    async with a_world() as (world, client), client.join(ROOM) as tournament:
-        await tournament.submit({"n": 1})
+    async with a_world() as (world, client), client.join(ROOM) as gathering:
+        await gathering.submit({"n": 1})
         used = trio.current_time()
-        assert tournament.expires_in == DAY
+        assert gathering.expires_in == DAY
         await trio.sleep(DAY / 2)
-        assert tournament.expires_in == DAY / 2
-        assert [change async for change in tournament] == []
+        assert gathering.expires_in == DAY / 2
+        assert [change async for change in gathering] == []
         # Nobody's pings and no client's retries have kept it: exactly a day.
         assert trio.current_time() == used + DAY
-        assert tournament.dispersed is not None
-        assert (tournament.dispersed.reason, tournament.dispersed.seq) == ("idle", 1)
-        assert tournament.is_asleep
-        assert not tournament.is_connected
-        assert tournament.expires_in is None
+        assert gathering.dispersed is not None
+        assert (gathering.dispersed.reason, gathering.dispersed.seq) == ("idle", 1)
+        assert gathering.is_asleep
+        assert not gathering.is_connected
+        assert gathering.expires_in is None
         # No storm of connections: nothing at all, for a week.
         await trio.sleep(7 * DAY)
         assert world.opened == 1
         assert world.hall is not None
         assert world.hall.gatherings() == ()
-        assert await tournament.submit({"n": 2}) == 2
-        assert not tournament.is_asleep
+        assert await gathering.submit({"n": 2}) == 2
+        assert not gathering.is_asleep
         assert world.hall.gatherings() == (ROOM,)
-        assert (world.opened, tournament.snapshot()) == (2, 2)
+        assert (world.opened, gathering.snapshot()) == (2, 2)
 
 
 async def test_rejoin_wakes_it_and_the_loop_goes_on(autojump_clock: MockClock) -> None:
@@ -99,11 +99,11 @@ async def test_changes_before_a_dispersal_come_before_the_end(autojump_clock: Mo
 async def test_who_asks_while_it_disperses_gets_the_next_incarnation(
     autojump_clock: MockClock,
 ) -> None:
-    async with a_world() as (world, client), client.join(ROOM) as tournament:
+    async with a_world() as (world, client), client.join(ROOM) as gathering:
         assert world.hall is not None
         async with trio.open_nursery() as nursery:
             for n in range(5):
-                nursery.start_soon(tournament.submit, {"n": n})
+                nursery.start_soon(gathering.submit, {"n": n})
             nursery.start_soon(world.hall.disperse, ROOM)
         fetched = await world.hall.fetch(ROOM, since=0)
         assert isinstance(fetched.ops, tuple)
@@ -187,13 +187,13 @@ async def test_a_slow_reader_loses_nothing(autojump_clock: MockClock) -> None:
 async def test_two_cannot_iterate_at_once(autojump_clock: MockClock) -> None:
     async with (
         a_world() as (_, client),
-        client.join(ROOM) as tournament,
+        client.join(ROOM) as gathering,
         trio.open_nursery() as nursery,
     ):
-        nursery.start_soon(anext, tournament)
+        nursery.start_soon(anext, gathering)
         await wait_all_tasks_blocked()
         with pytest.raises(trio.BusyResourceError):
-            await anext(tournament)
+            await anext(gathering)
         nursery.cancel_scope.cancel()
 
 
@@ -203,17 +203,17 @@ async def test_two_cannot_iterate_at_once(autojump_clock: MockClock) -> None:
 async def test_a_rejected_op_is_rolled_back(autojump_clock: MockClock) -> None:
     async with (
         a_world(behaviour=Sum, store=SlowStore()) as (_, client),
-        client.join(ROOM, behaviour=Sum, optimistic=True) as tournament,
+        client.join(ROOM, behaviour=Sum, optimistic=True) as gathering,
         trio.open_nursery() as nursery,
     ):
-        nursery.start_soon(tournament.submit, {"add": 5})
+        nursery.start_soon(gathering.submit, {"add": 5})
         await wait_all_tasks_blocked()
         # At once, before the server has said a word; and only where asked for.
-        assert (tournament.snapshot(), tournament.seq) == ({"total": 5}, 0)
+        assert (gathering.snapshot(), gathering.seq) == ({"total": 5}, 0)
         with pytest.raises(OpRejected, match="would be negative"):
-            await tournament.submit({"add": -9})
-        assert tournament.snapshot() == {"total": 5}
-        assert (tournament.seq, tournament.unanswered) == (1, 0)
+            await gathering.submit({"add": -9})
+        assert gathering.snapshot() == {"total": 5}
+        assert (gathering.seq, gathering.unanswered) == (1, 0)
 
 
 class Tally(Sum):
@@ -228,7 +228,7 @@ async def test_what_the_client_takes_the_server_may_still_reject(
 ) -> None:
     async with (
         a_world(behaviour=Sum, store=SlowStore()) as (_, client),
-        client.join(ROOM, behaviour=Tally, optimistic=True) as tournament,
+        client.join(ROOM, behaviour=Tally, optimistic=True) as gathering,
         client.join(ROOM, behaviour=Sum) as other,
     ):
         shown = []
@@ -236,15 +236,15 @@ async def test_what_the_client_takes_the_server_may_still_reject(
 
             async def refused() -> None:
                 with pytest.raises(OpRejected):
-                    await tournament.submit({"add": -9})
+                    await gathering.submit({"add": -9})
 
             # While this is being committed the server answers nothing.
             nursery.start_soon(other.submit, {"add": 0})
             await wait_all_tasks_blocked()
             nursery.start_soon(refused)
             await wait_all_tasks_blocked()
-            shown.append(tournament.snapshot())
-        shown.append(tournament.snapshot())
+            shown.append(gathering.snapshot())
+        shown.append(gathering.snapshot())
         assert shown == [{"total": -9}, {"total": 0}]
 
 
@@ -253,22 +253,22 @@ async def test_a_conflict_is_rolled_back_onto_what_the_others_did(
 ) -> None:
     async with (
         a_world(behaviour=Strict) as (world, client),
-        client.join(ROOM, behaviour=Strict, optimistic=True) as tournament,
+        client.join(ROOM, behaviour=Strict, optimistic=True) as gathering,
     ):
         assert world.hall is not None
         async with trio.open_nursery() as nursery:
 
             async def conflicting() -> None:
                 with pytest.raises(OpConflict):
-                    await tournament.submit({"add": 7})
+                    await gathering.submit({"add": 7})
                 # It has what it lacked, and may try again on that.
-                assert tournament.snapshot() == {"total": 1}
-                await tournament.submit({"add": 7})
+                assert gathering.snapshot() == {"total": 1}
+                await gathering.submit({"add": 7})
 
             nursery.start_soon(world.hall.submit, ROOM, [{"add": 1}])
             nursery.start_soon(conflicting)
-        assert tournament.snapshot() == {"total": 8}
-        assert [change.op for change in await take(tournament, 1)] == [{"add": 1}]
+        assert gathering.snapshot() == {"total": 8}
+        assert [change.op for change in await take(gathering, 1)] == [{"add": 1}]
 
 
 async def test_only_members_submit_and_only_objects(autojump_clock: MockClock) -> None:
@@ -284,20 +284,20 @@ async def test_only_members_submit_and_only_objects(autojump_clock: MockClock) -
     settings = {"token": "s3cr3t"}
     async with a_world(authenticate=authenticate, client_settings=settings) as (_, client):
         assert "s3cr3t" not in repr(client)
-        async with client.join(ROOM) as tournament:
+        async with client.join(ROOM) as gathering:
             with pytest.raises(Forbidden):
-                await tournament.submit({"n": 1})
+                await gathering.submit({"n": 1})
             with pytest.raises(ValueError, match="plain JSON"):
-                await tournament.submit({"n": object()})
+                await gathering.submit({"n": object()})
             with pytest.raises(ValueError, match="at least one"):
-                await tournament.submit_all([])
+                await gathering.submit_all([])
 
 
 async def test_a_sync_id_is_for_one_sync(autojump_clock: MockClock) -> None:
     async with a_world() as (_, client):
-        async with client.join(ROOM, client_id="me") as before:
+        async with client.join(ROOM, client_id="me" * 8) as before:
             assert await before.submit({"n": 1}, sync_id="first") == 1
-        async with client.join(ROOM, client_id="me") as after:
+        async with client.join(ROOM, client_id="me" * 8) as after:
             # The program was started anew, and doesn't know whether it had got through.
             assert await after.submit({"n": 1}, sync_id="first") == 1
             with pytest.raises(SyncIdReused):
@@ -311,12 +311,12 @@ async def test_the_one_that_is_too_big_is_refused_and_the_others_get_through(
     settings = ServerSettings(max_message_size=300)
     async with (
         a_world(server_settings=settings) as (_, client),
-        client.join(ROOM) as tournament,
+        client.join(ROOM) as gathering,
     ):
         seqs = []
 
         async def submit(size: int) -> None:
-            seqs.append(await tournament.submit({"pad": "x" * size}))
+            seqs.append(await gathering.submit({"pad": "x" * size}))
 
         async def fail(size: int) -> None:
             with pytest.raises(TooBig, match="at most 300 bytes"):
@@ -327,19 +327,19 @@ async def test_the_one_that_is_too_big_is_refused_and_the_others_get_through(
                 nursery.start_soon(submit, size)
                 nursery.start_soon(fail, 1000 * size)
         assert sorted(seqs) == [1, 2]
-        assert await tournament.submit({"pad": ""}) == 3
+        assert await gathering.submit({"pad": ""}) == 3
 
 
 async def test_over_the_rate_limit_it_waits(autojump_clock: MockClock) -> None:
     settings = ServerSettings(rate_limit=10, rate_burst=5)
     async with (
         a_world(server_settings=settings) as (_, client),
-        client.join(ROOM) as tournament,
+        client.join(ROOM) as gathering,
         client.join(ROOM) as other,
     ):
         async with trio.open_nursery() as nursery:
             for n in range(8):
-                nursery.start_soon(tournament.submit, {"n": n})
+                nursery.start_soon(gathering.submit, {"n": n})
         assert sorted(c.op["n"] for c in await take(other, 8)) == list(range(8))
 
 
@@ -394,10 +394,10 @@ async def test_who_is_left_in_another_task_is_told(autojump_clock: MockClock) ->
     async with trio.open_nursery() as nursery, a_world() as (_, client):
 
         async def watch(*, task_status: trio.TaskStatus[None]) -> None:
-            async with client.join(ROOM) as tournament:
+            async with client.join(ROOM) as gathering:
                 task_status.started()
                 try:
-                    await anext(tournament)
+                    await anext(gathering)
                 except Left as left:
                     told.append(str(left))
 
@@ -408,17 +408,17 @@ async def test_who_is_left_in_another_task_is_told(autojump_clock: MockClock) ->
 async def test_a_cancelled_submit_that_was_not_sent_is_withdrawn(
     autojump_clock: MockClock,
 ) -> None:
-    async with a_world() as (world, client), client.join(ROOM) as tournament:
+    async with a_world() as (world, client), client.join(ROOM) as gathering:
         assert world.hall is not None
         await world.hall.disperse(ROOM, DispersalReason.SHUTDOWN)
         hall, world.hall = world.hall, None
         with trio.move_on_after(60) as scope:
-            await tournament.submit({"n": 1})
+            await gathering.submit({"n": 1})
         assert scope.cancelled_caught
-        assert tournament.unanswered == 0
+        assert gathering.unanswered == 0
         world.hall = hall
-        await tournament.rejoin()
-        assert await tournament.submit({"n": 2}) == 1
+        await gathering.rejoin()
+        assert await gathering.submit({"n": 2}) == 1
 
 
 async def test_merged_ops_are_the_same_on_both_sides(autojump_clock: MockClock) -> None:
@@ -481,14 +481,14 @@ async def test_what_the_behaviour_raises_over_is_not_in_the_optimistic_view(
 ) -> None:
     async with (
         a_world(behaviour=Players, store=SlowStore()) as (_, client),
-        client.join(ROOM, behaviour=Players, optimistic=True) as tournament,
+        client.join(ROOM, behaviour=Players, optimistic=True) as gathering,
         trio.open_nursery() as nursery,
     ):
         refused: list[dict[str, Any]] = []
 
         async def submit(op: dict[str, Any]) -> None:
             try:
-                await tournament.submit(op)
+                await gathering.submit(op)
             except OpRejected:
                 refused.append(op)
 
@@ -496,32 +496,32 @@ async def test_what_the_behaviour_raises_over_is_not_in_the_optimistic_view(
         for op in ops:
             nursery.start_soon(submit, op)
             await wait_all_tasks_blocked()
-        assert tournament.unanswered == 4
-        assert tournament.snapshot() == {"total": 3}
+        assert gathering.unanswered == 4
+        assert gathering.snapshot() == {"total": 3}
         await trio.sleep(60)
-        assert tournament.unanswered == 0
+        assert gathering.unanswered == 0
         assert refused == [{"poison": 1}, {"judge": 1}]
-        assert tournament.snapshot() == {"total": 3}
+        assert gathering.snapshot() == {"total": 3}
 
 
 async def test_an_id_may_be_used_again_the_moment_it_is_answered(
     autojump_clock: MockClock,
 ) -> None:
-    async with a_world() as (_, client), client.join(ROOM) as tournament:
+    async with a_world() as (_, client), client.join(ROOM) as gathering:
         seqs: list[int] = []
 
         async def again() -> None:
-            exchange = tournament._session.exchange
-            await until(lambda: tournament.unanswered == 0, lambda: exchange.news)
-            seqs.append(await tournament.submit({"n": 1}, sync_id="x"))
+            exchange = gathering._session.exchange
+            await until(lambda: gathering.unanswered == 0, lambda: exchange.news)
+            seqs.append(await gathering.submit({"n": 1}, sync_id="x"))
 
         # Which of two tasks that are woken together runs first is random.
         for _ in range(20):
             with trio.fail_after(60):
                 async with trio.open_nursery() as nursery:
-                    nursery.start_soon(tournament.submit, {"n": 1})
+                    nursery.start_soon(gathering.submit, {"n": 1})
                     await wait_all_tasks_blocked()
                     nursery.start_soon(again)
-                    seqs.append(await tournament.submit({"n": 1}, sync_id="x"))
+                    seqs.append(await gathering.submit({"n": 1}, sync_id="x"))
         assert set(seqs) == {2}
         assert len(seqs) == 40

@@ -1,4 +1,4 @@
-"""Changes: what others did in a gathering, as one reader takes it, one after the other.
+"""The change queue: what others did in a gathering, until one reader takes it, one by one.
 
 Bounded in bytes: what doesn't fit isn't kept, and must be fetched once the reader gets there.
 """
@@ -41,7 +41,7 @@ class _Kept:
 
 
 @define(eq=False)
-class Changes:
+class ChangeQueue:
     """The changes that a reader hasn't taken yet, and the dispersals between them."""
 
     max_bytes: int

@@ -1,4 +1,4 @@
-"""The tournament: a gathering, as a program that joined it sees it."""
+"""The gathering, as a program that joined it sees it."""
 
 import math
 import secrets
@@ -9,21 +9,21 @@ import trio
 from attrs import define
 
 from squire_gatherings._client.session import Session
-from squire_gatherings._rules.changes import Change, Missing
+from squire_gatherings._rules.change_queue import Change, Missing
 from squire_gatherings._values.ids import MAX_ID_LENGTH
 from squire_gatherings._values.messages import Dispersed
 from squire_gatherings._values.op import Op
 
 
 @define(eq=False)
-class Tournament:
+class Gathering:
     """One gathering that a client joined. Made by `Client.join`.
 
     A lost connection is nothing but a pause here. What ends it for good (`Unauthorized`,
     `Replaced`, `CannotConnect` when the patience is over, `Left`) is raised by whatever is called
     or waits.
 
-    `async for change in tournament` gives what others did, each `Change` once and in
+    `async for change in gathering` gives what others did, each `Change` once and in
     order. A dispersal ends the loop, and `dispersed` says why; the next loop goes on after it,
     once `submit` or `rejoin` has woken the gathering. One task may iterate at a time.
     `LogReplaced` is raised once where the server's log turns out to be another one (an older
@@ -78,7 +78,7 @@ class Tournament:
         """Return the state that the behaviour has, a copy, as JSON values.
 
         Joined with `optimistic`, it shows unanswered submits, too. Raises `LookupError`
-        where the tournament was joined without a behaviour.
+        where the gathering was joined without a behaviour.
         """
         return self._session.exchange.replica.snapshot()
 
@@ -132,7 +132,7 @@ class Tournament:
         finally:
             exchange.rejoining -= 1
 
-    def __aiter__(self) -> "Tournament":
+    def __aiter__(self) -> "Gathering":
         return self
 
     async def __anext__(self) -> Change:
@@ -141,7 +141,7 @@ class Tournament:
         Raises `StopAsyncIteration` once for each dispersal, `LogReplaced` once for each log.
         """
         if self._iterating:
-            raise trio.BusyResourceError("another task iterates over this tournament")
+            raise trio.BusyResourceError("another task iterates over this gathering")
         self._iterating = True
         try:
             return await self._next_change()
