@@ -1,4 +1,4 @@
-"""The changelog: its fragments can be read, and the release that they will make begins with them."""
+"""The changelog: its fragments can be read, and the next release will be made of them."""
 
 import re
 import subprocess
