@@ -149,7 +149,12 @@ class Hall:
                         say_goodbye(guest, notice)
                         raise GatheringDispersed(f"gathering {gathering_id} has dispersed")
                 gathering = await self._find(gathering_id)
-                page = await self._page(gathering, since, epoch) if wants_past else ()
+                page: tuple[LoggedOp, ...] = ()
+                if wants_past:
+                    with self._lives[gathering_id].reading() as reading:
+                        page = await self._page(gathering, since, epoch)
+                    if reading.cancelled_caught:
+                        continue
                 window = DeliveryWindow(settings.retry_interval, settings.retry_limit, 0)
                 number = gathering.next_number()
                 onlooker = Onlooker(number, connection, identity, client, scope, window)
@@ -366,8 +371,7 @@ class Hall:
             self._endings.remember(gathering.notice)
         if gathering.suspects:
             self._poison.remember(gathering_id, gathering.suspects)
-        life.gone = True
-        life.tell()
+        life.reaped()
 
     def _visited(self, gathering_id: str, *, counted: bool) -> None:
         """Somebody who opened the gathering, if need be, wants nothing more of it."""

@@ -358,6 +358,18 @@ async def test_coming_back_after_a_crash_or_to_another_process_opens_it(
         await joined(hall, resume=answer.incarnation)
 
 
+async def test_who_returns_to_another_gathering_is_told_nothing_of_it(
+    autojump_clock: MockClock,
+) -> None:
+    async with open_hall(store=MemoryStore()) as hall:
+        elsewhere = await hall.join("secret", Recorder())
+        await hall.disperse("secret")
+        recorder = Recorder()
+        await hall.join(ROOM, recorder, resume=elsewhere.incarnation)
+        assert [message.gathering for message in recorder.of(Joined)] == [ROOM]
+        assert not recorder.of(Dispersed)
+
+
 async def test_endings_long_ago_are_endings(autojump_clock: MockClock) -> None:
     async with open_hall(store=MemoryStore()) as hall:
         _, _, answer = await joined(hall)

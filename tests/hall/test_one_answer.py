@@ -15,7 +15,12 @@ from squire_gatherings._hall.hall import Hall, open_hall
 from squire_gatherings._hall.membership import Membership
 from squire_gatherings._stores.memory import MemoryStore
 from squire_gatherings._values.endings import DispersalReason
-from squire_gatherings._values.errors import GatheringCrashed, GatheringsError, StoreUnavailable
+from squire_gatherings._values.errors import (
+    GatheringCrashed,
+    GatheringsError,
+    HallClosed,
+    StoreUnavailable,
+)
 from squire_gatherings._values.log import Append, LoggedOp, Restored
 from squire_gatherings._values.messages import Error, Fetch, Fetched, Sync, Synced
 from squire_gatherings._values.op import Op
@@ -339,6 +344,8 @@ async def test_what_hangs_on_a_store_does_not_hang_on_a_hall(autojump_clock: Moc
         nursery.start_soon(raises, GatheringsError, hall.fetch, ROOM)
         nursery.start_soon(raises, GatheringsError, hall.submit, ROOM, [{"n": 3}])
         nursery.start_soon(raises, GatheringsError, hall.open, "another")
+        # It reads for itself what only the store has.
+        nursery.start_soon(raises, HallClosed, lambda: hall.join(ROOM, Recorder(), since=0))
         await trio.sleep(1)
         await hall.close()
         assert trio.current_time() < 100
