@@ -23,7 +23,7 @@ from squire_gatherings._hall.store import Store, read_page
 from squire_gatherings._rules.behaviour import Behaviour, LogBehaviour
 from squire_gatherings._rules.delivery_window import DeliveryWindow
 from squire_gatherings._rules.poison import Poison
-from squire_gatherings._values.checks import check_id, check_seq
+from squire_gatherings._values.checks import check_id, check_identity, check_seq
 from squire_gatherings._values.endings import DispersalReason
 from squire_gatherings._values.errors import (
     GatheringDispersed,
@@ -132,8 +132,7 @@ class Hall:
         asked = self._asked
         if identity is None:
             identity = await self._authenticate(token, gathering_id)
-        if not isinstance(identity, Identity):
-            raise TypeError(f"who joins is an Identity, not {identity!r:.80}")
+        check_identity(identity)
         made = new_client_id() if client is None else None
         client = made or client
         scope = sync_scope(identity.user, client)
@@ -446,6 +445,7 @@ class Hall:
     ) -> ServerMessage:
         check_gathering_id(gathering_id)
         await trio.lowlevel.checkpoint_if_cancelled()
+        check_identity(identity)
         caller = Caller(identity, scope or sync_scope(identity.user, None), at_end=at_end)
         counted = False
         try:

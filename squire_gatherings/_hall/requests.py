@@ -352,14 +352,15 @@ class Requests:
             if request.is_activity:
                 # What follows tells the client the deadline as this join has moved it.
                 gathering.deadline.processed(now)
-            left = gathering.deadline.last_processed_at + gathering.settings.idle_timeout - now
+            timeout = gathering.settings.idle_timeout
+            left = min(timeout, gathering.deadline.last_processed_at + timeout - now)
             joined = Joined(
                 gathering.id,
                 gathering.incarnation,
                 seq,
                 onlooker.identity.role,
                 onlooker.identity.user,
-                _finite(gathering.settings.idle_timeout),
+                _finite(timeout),
                 _finite(left),
                 client=request.made_client or UNSET,
                 max_ops=gathering.settings.max_ops,
@@ -472,4 +473,5 @@ def _synced(sync: Sync, seqs: range, ops: tuple[Op, ...]) -> Synced:
 
 
 def _finite(seconds: float) -> float | None:
-    return None if math.isinf(seconds) else seconds
+    # A whole number may be larger than any that can be sent.
+    return None if math.isinf(seconds) else float(seconds)
