@@ -1,8 +1,9 @@
 """Live rooms that end on time: gatherings on Trio, reached over WebSockets."""
 
+from squire_gatherings._hall.authentication import Authenticate
 from squire_gatherings._hall.clock import BootTimeClock
 from squire_gatherings._hall.connection import Connection
-from squire_gatherings._hall.hall import Authenticate, Hall
+from squire_gatherings._hall.hall import Hall
 from squire_gatherings._hall.membership import Membership
 from squire_gatherings._hall.store import Outcome, Store
 from squire_gatherings._open_hall import open_hall

@@ -4,7 +4,8 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Unpack
 
-from squire_gatherings._hall.hall import Authenticate, Hall, admit_everybody
+from squire_gatherings._hall.authentication import Authenticate, admit_everybody
+from squire_gatherings._hall.hall import Hall
 from squire_gatherings._hall.hall import open_hall as open_hall_with
 from squire_gatherings._hall.store import Store
 from squire_gatherings._rules.behaviour import Behaviour, LogBehaviour

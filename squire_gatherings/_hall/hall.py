@@ -4,13 +4,14 @@ import logging
 import secrets
 import weakref
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
 from typing import Any, Unpack
 
 import trio
 from attrs import define, evolve, field
 
+from squire_gatherings._hall.authentication import Authenticate, admit_everybody, authenticated
 from squire_gatherings._hall.connection import Connection
 from squire_gatherings._hall.dispersal import say_goodbye
 from squire_gatherings._hall.gathering import Gathering
@@ -23,7 +24,7 @@ from squire_gatherings._hall.store import Store, read_page
 from squire_gatherings._rules.behaviour import Behaviour, LogBehaviour
 from squire_gatherings._rules.delivery_window import DeliveryWindow
 from squire_gatherings._rules.poison import Poison
-from squire_gatherings._values.checks import check_id, check_identity, check_seq
+from squire_gatherings._values.checks import check_epoch, check_id, check_identity, check_seq
 from squire_gatherings._values.endings import DispersalReason
 from squire_gatherings._values.errors import (
     GatheringDispersed,
@@ -54,14 +55,6 @@ from squire_gatherings._values.op import Op
 from squire_gatherings._values.settings import HallOptions, HallSettings
 
 _log = logging.getLogger(__name__)
-
-Authenticate = Callable[[str | None, str], Awaitable[Identity]]
-"""Called with the token (or None) and the gathering id; raises `Unauthorized`."""
-
-
-async def admit_everybody(token: str | None, gathering_id: str) -> Identity:
-    """The default authentication: everybody is an anonymous member."""
-    return ANONYMOUS
 
 
 @define(eq=False)
@@ -124,14 +117,16 @@ class Hall:
         check_gathering_id(gathering_id)
         if since is not None:
             check_seq(since, "since")
-        for what, text in (("client", client), ("epoch", epoch), ("resume", resume)):
+        if epoch is not None:
+            check_epoch(epoch)
+        for what, text in (("client", client), ("resume", resume)):
             if text is not None:
                 check_id(text, what)
         await trio.lowlevel.checkpoint_if_cancelled()
         self._asked += 1
         asked = self._asked
         if identity is None:
-            identity = await self._authenticate(token, gathering_id)
+            identity = await authenticated(self._authenticate, token, gathering_id)
         check_identity(identity)
         made = new_client_id() if client is None else None
         client = made or client

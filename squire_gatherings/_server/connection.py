@@ -21,6 +21,7 @@ from squire_gatherings._server.way_out import WayOut
 from squire_gatherings._values.endings import CloseCode
 from squire_gatherings._values.errors import GatheringDispersed, GatheringsError
 from squire_gatherings._values.messages import ClientMessage, Join
+from squire_gatherings._values.text import sayable
 from squire_gatherings._wire.codecs import Codec, Incoming
 from squire_gatherings._wire.refusals import close_code_of
 
@@ -137,6 +138,9 @@ class WebSocketConnection(WayOut):
                     await self.flush()
         except Exception:
             self._fail("internal", "the server failed", CloseCode.CRASHED)
+            # Where the stream isn't a plain socket, a task of our caller's must write it.
+            with trio.move_on_after(self._settings.close_timeout):
+                await self.flush()
             raise
         finally:
             # It refers back to us: a cycle would outlive both.
@@ -162,10 +166,12 @@ class WebSocketConnection(WayOut):
                 # The hall has said so, and closed.
                 self._inbound.deaf = True
             elif failure is not None:
-                self._fail(failure.code, str(failure), close_code_of(failure))
+                self._fail(failure.code, sayable(failure), close_code_of(failure))
             self._held_up = False
         elif message is not None:
-            self._fail("join_first", "the first message is join", CloseCode.PROTOCOL_ERROR)
+            request_id = getattr(message, "id", None)
+            text = "the first message is join"
+            self._fail("join_first", text, CloseCode.PROTOCOL_ERROR, request_id)
         elif not in_time:
             self._fail("join_first", "no join came in time", CloseCode.PROTOCOL_ERROR)
 

@@ -23,6 +23,12 @@ def check_id(text: object, what: str) -> str:
         raise BadRequest(str(error)) from None
 
 
+def check_epoch(epoch: object) -> None:
+    """Raise `BadRequest` for what can't be an epoch; that of old ops is empty."""
+    if epoch != "":
+        check_id(epoch, "epoch")
+
+
 def check_identity(identity: object) -> None:
     """Raise `TypeError` for what doesn't say who somebody is."""
     if not isinstance(identity, Identity):

@@ -2,6 +2,7 @@
 
 from squire_gatherings._values.endings import CloseCode
 from squire_gatherings._values.errors import (
+    Forbidden,
     GatheringCrashed,
     GatheringsError,
     HallClosed,
@@ -13,6 +14,7 @@ from squire_gatherings._values.errors import (
 
 _CODES: tuple[tuple[type[GatheringsError], CloseCode], ...] = (
     (Unauthorized, CloseCode.UNAUTHORIZED),
+    (Forbidden, CloseCode.UNAUTHORIZED),
     (Replaced, CloseCode.REPLACED),
     (LogReplaced, CloseCode.LOG_REPLACED),
     (HallClosed, CloseCode.GOING_AWAY),

@@ -355,7 +355,8 @@ def test_a_time_that_no_clock_can_tell(name: str) -> None:
     [field.name for field in attrs.fields(HallSettings) if isinstance(field.default, int)],
 )
 async def test_a_number_is_one_that_all_can_hold(field: str, tmp_path: Path) -> None:
-    for wrong in (0, -1, 2**53, 2**63, 10**400, 1.5, math.inf, math.nan, True, None):
+    wrongs: list[Any] = [0, -1, 2**53, 2**63, 10**400, 1.5, math.inf, math.nan, True, None]
+    for wrong in wrongs:
         with pytest.raises(BadSetting, match=field):
             HallSettings(**{field: wrong})
     async with (
