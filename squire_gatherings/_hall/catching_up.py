@@ -31,6 +31,7 @@ async def catch_up(delivery: Delivery, onlooker: Onlooker) -> None:
             for seqs, answer in held:
                 delivery.synced(onlooker, seqs, answer, now)
             _no_longer_wait(onlooker, len(held))
+        delivery.let_go(onlooker)
         delivery.bring(onlooker, delivery.log.committed, now)
 
 
@@ -40,6 +41,7 @@ async def _bring_pages(delivery: Delivery, onlooker: Onlooker) -> None:
         onlooker.paging = Paging.READING
         await trio.lowlevel.checkpoint()
         _answer_next(onlooker)
+        delivery.let_go(onlooker)
         after, since = window.reached, trio.current_time()
         if after + 1 >= delivery.log.tail_start:
             return

@@ -106,6 +106,12 @@ class Delivery:
         onlooker.left()
         return True
 
+    def let_go(self, onlooker: Onlooker) -> None:
+        """Close the connection of one that leaves, unless it is still owed an answer."""
+        if onlooker.leaving and onlooker.attached and not (onlooker.reads or onlooker.held):
+            self.on_gone(onlooker)
+            onlooker.close(CloseCode.LEFT, "left")
+
     def retire(self) -> None:
         """Forget the gathering, which has ended: a cycle would outlive both."""
         self.on_gone = nobody_minds

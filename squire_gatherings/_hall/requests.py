@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -20,7 +21,6 @@ from squire_gatherings._hall.store import read_page
 from squire_gatherings._rules.behaviour import Submission, encode_state, judge_and_fold
 from squire_gatherings._rules.op_log import fingerprint
 from squire_gatherings._rules.sync_ids import LookupNeeded
-from squire_gatherings._values.endings import CloseCode
 from squire_gatherings._values.errors import (
     BadBase,
     BadRequest,
@@ -97,6 +97,8 @@ class Deferred(msgspec.Struct, eq=False):
     seqs: range = range(0)
     """Of the answer to a sync."""
     failed: bool = False
+    is_leave: bool = False
+    """Whether it's a farewell, which comes also when the commit fails."""
 
 
 @define(eq=False)
@@ -158,7 +160,9 @@ class Requests:
         """The commit failed: say so to whoever waits. What they submitted is kept."""
         self.trouble = error
         for one in self._deferred:
-            if not one.failed:
+            if one.is_leave and not isinstance(one.effect, Synced):
+                one.effect(trio.current_time())
+            elif not one.failed:
                 one.failed = True
                 one.sender.fail(error, one.request_id)
         self._deferred = [one for one in self._deferred if one.keep]
@@ -206,10 +210,19 @@ class Requests:
         return True
 
     def _leave(self, sender: Sender) -> bool:
-        if isinstance(sender, Onlooker) and sender.attached:
-            self.gathering.gone(sender)
-            sender.close(CloseCode.LEFT, "left")
+        if isinstance(sender, Onlooker) and not sender.leaving:
+            # What it asked before is answered before, also where that waits for the store.
+            log = self.gathering.log
+            if self.trouble is not None or log.seq == log.committed:
+                self._let_go(sender)
+            else:
+                let_go = partial(self._let_go, sender)
+                self._deferred.append(Deferred(sender, None, let_go, False, is_leave=True))
         return True
+
+    def _let_go(self, onlooker: Onlooker, _: float = 0.0) -> None:
+        onlooker.leaving = True
+        self.gathering.delivery.let_go(onlooker)
 
     def _fetch(self, sender: Sender, fetch: Fetch) -> bool:
         if isinstance(sender, Onlooker) and not sender.attached:
@@ -428,6 +441,7 @@ class Requests:
     ) -> None:
         if isinstance(sender, Onlooker):
             sender.waiting += 1
+            sender.reads += 1
         self.reading += 1
         self.gathering.delivery.nursery.start_soon(
             self._answer_from_store, sender, request_id, after, up_to, make
@@ -461,9 +475,12 @@ class Requests:
         finally:
             if isinstance(sender, Onlooker):
                 sender.waiting -= 1
+                sender.reads -= 1
                 sender.make_room()
             self.reading -= 1
             gathering.finished_reading()
+        if isinstance(sender, Onlooker):
+            gathering.delivery.let_go(sender)
 
 
 def _synced(sync: Sync, seqs: range, ops: tuple[Op, ...]) -> Synced:

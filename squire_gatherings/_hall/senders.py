@@ -122,6 +122,10 @@ class Onlooker:
     attached: bool = False
     paging: Paging = Paging.NO
     room: trio.Event | None = None
+    reads: int = 0
+    """How many of its requests wait for a page from the store."""
+    leaving: bool = False
+    """Whether it has said that it leaves, and is let go once nothing is owed to it."""
     held: list[tuple[range, ServerMessage]] | None = None
     """Answers that tell it of its own ops, and must wait until it has what comes before."""
     on_lost: Callable[["Onlooker"], None] | None = None
