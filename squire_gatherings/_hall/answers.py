@@ -41,6 +41,8 @@ class Deferred(msgspec.Struct, eq=False):
     seqs: range = range(0)
     """The seqs of the ops of a sync."""
     failed: bool = False
+    is_leave: bool = False
+    """Whether it's a farewell, which comes also when the commit fails."""
 
 
 @define(eq=False)
@@ -92,7 +94,9 @@ class Answers:
         """Tell all who wait that the commit failed. What they submitted is kept."""
         self.room.trouble = error
         for one in self.deferred:
-            if not one.failed:
+            if one.is_leave and not isinstance(one.effect, Synced):
+                one.effect(trio.current_time())
+            elif not one.failed:
                 one.failed = True
                 one.sender.fail(error, one.request_id)
         self.deferred = [one for one in self.deferred if one.keep]
@@ -130,6 +134,7 @@ class Answers:
         if after + 1 < log.tail_start:
             if isinstance(sender, Client):
                 sender.waiting += 1
+                sender.reads += 1
             self.reading += 1
             self.room.nursery.start_soon(self._from_store, sender, request_id, after, up_to, make)
             return
@@ -165,11 +170,14 @@ class Answers:
             sender.fail(error, request_id)
         finally:
             if isinstance(sender, Client):
+                sender.reads -= 1
                 sender.processed()
             self.reading -= 1
             # The request is processed only now.
             room.deadline.processed(trio.current_time())
             room.inbox.wake()
+        if isinstance(sender, Client):
+            room.let_go(sender)
 
     # What they show.
 

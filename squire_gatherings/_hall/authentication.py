@@ -7,7 +7,14 @@ from typing import Any
 import trio
 from attrs import define
 
-from squire_gatherings._values.errors import AuthenticationUnavailable
+from squire_gatherings._values.checks import check_identity
+from squire_gatherings._values.errors import (
+    AuthenticationUnavailable,
+    Forbidden,
+    GatheringsError,
+    StoreUnavailable,
+    Unauthorized,
+)
 from squire_gatherings._values.handshake import HandshakeRequest
 from squire_gatherings._values.identity import ANONYMOUS, Identity
 
@@ -19,12 +26,20 @@ Authenticate = (
 
 It is called with the token of the `join` (or None) and the gathering's id, and, if it has a third
 parameter, with the `HandshakeRequest` (None where there was none). It returns an `Identity`, or
-raises `Unauthorized`, which is final, or `AuthenticationUnavailable`, after which clients try
-again. It is given `authenticate_timeout` seconds, after which it is cancelled.
+raises `Unauthorized` or `Forbidden`, which are final, or `AuthenticationUnavailable` or
+`StoreUnavailable`, after which clients try again. Anything else is a fault of the program's. It is
+given `authenticate_timeout` seconds, after which it is cancelled.
 """
 
 LATE = 0.5
 """A timer that fires this many seconds late was kept from it, as the check may have been."""
+
+
+MEANT = (Unauthorized, Forbidden, AuthenticationUnavailable, StoreUnavailable)
+
+
+class AuthenticationFailed(Exception):
+    """The program raised what would mean something else to the client; says what."""
 
 
 async def admit_everybody(token: str | None, gathering_id: str) -> Identity:
@@ -50,17 +65,28 @@ class Authenticator:
     ) -> Identity:
         """Return who the client is.
 
-        Raises what the check raises, `AuthenticationUnavailable` when it takes too long, and
-        `TypeError` when it returns no `Identity`. A check that was interrupted because this
-        process was kept from running is made again.
+        A check that was interrupted because this process was kept from running is made again.
+
+        Raises:
+            AuthenticationUnavailable: It takes too long.
+            AuthenticationFailed: The check raised an error of ours that means something else.
+            TypeError: It returned no `Identity`.
+            Exception: What else the check raised.
+
+        Cancellation: the check is cancelled.
         """
         seen = (request,) if self._sees_request else ()
         while True:
             due = trio.current_time() + self._timeout
             with trio.move_on_at(due):
-                identity = await self._check(token, gathering_id, *seen)
-                if not isinstance(identity, Identity):
-                    raise TypeError(f"who joins is an Identity, not {identity!r:.80}")
+                try:
+                    identity = await self._check(token, gathering_id, *seen)
+                except GatheringsError as error:
+                    if isinstance(error, MEANT):
+                        raise
+                    # It may have asked another hall.
+                    raise AuthenticationFailed(f"authenticate raised {error!r}") from error
+                check_identity(identity)
                 return identity
             if trio.current_time() < due + LATE:
                 raise AuthenticationUnavailable("the check of who this is takes too long")

@@ -25,6 +25,7 @@ async def bring_pages(
         client.paging = Paging.READING
         await trio.lowlevel.checkpoint()
         _answer_next(client)
+        room.let_go(client)
         after, since = window.reached, trio.current_time()
         if after + 1 >= room.log.tail_start:
             return

@@ -127,6 +127,10 @@ class Client:
     paging: Paging = Paging.NO
     space: trio.Event | None = None
     """Set when more of its messages may come; made by a task that waits for that."""
+    reads: int = 0
+    """How many of its requests wait for a page from the store."""
+    leaving: bool = False
+    """Whether it has said that it leaves, and is let go once nothing is owed to it."""
     held: list[tuple[range, ServerMessage]] | None = None
     """Answers about its own ops, with their seqs, which wait until it has what comes before."""
     on_lost: Callable[["Client"], None] | None = None

@@ -184,4 +184,5 @@ class Delivery:
                 for seqs, answer in held:
                     self.synced(client, seqs, answer, now)
                 client.processed(len(held))
+            self.room.let_go(client)
             self.bring(client, self.room.log.committed, now)

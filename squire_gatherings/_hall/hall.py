@@ -17,12 +17,13 @@ from squire_gatherings._hall.membership import Membership
 from squire_gatherings._hall.registry import Registry
 from squire_gatherings._hall.store import Store
 from squire_gatherings._rules.delivery_window import DeliveryWindow
-from squire_gatherings._values.checks import check_id, check_seq
+from squire_gatherings._values.checks import check_epoch, check_id, check_identity, check_seq
 from squire_gatherings._values.endings import DispersalReason
 from squire_gatherings._values.errors import GatheringDispersed, TooBig
 from squire_gatherings._values.handshake import HandshakeRequest
 from squire_gatherings._values.identity import ANONYMOUS, Identity
 from squire_gatherings._values.ids import check_gathering_id, new_client_id
+from squire_gatherings._values.log import LoggedOp
 from squire_gatherings._values.messages import (
     Dispersed,
     Fetch,
@@ -108,7 +109,9 @@ class Hall:
         check_gathering_id(gathering_id)
         if since is not None:
             check_seq(since, "since")
-        for what, text in (("client", client), ("epoch", epoch), ("resume", resume)):
+        if epoch is not None:
+            check_epoch(epoch)
+        for what, text in (("client", client), ("resume", resume)):
             if text is not None:
                 check_id(text, what)
         await trio.lowlevel.checkpoint_if_cancelled()
@@ -116,8 +119,7 @@ class Hall:
         asked = self._asked
         if identity is None:
             identity = await self._authenticator.identify(token, gathering_id, request)
-        elif not isinstance(identity, Identity):
-            raise TypeError(f"who joins is an Identity, not {identity!r:.80}")
+        check_identity(identity)
         made = new_client_id() if client is None else None
         client = made or client
         scope = sync_scope(identity.user, client)
@@ -133,7 +135,12 @@ class Hall:
                         _say_goodbye(joiner, notice)
                         raise GatheringDispersed(f"gathering {gathering_id} has dispersed")
                 room = await registry.find(gathering_id)
-                page = await read_for_join(room, since, epoch) if wants_past else ()
+                page: tuple[LoggedOp, ...] = ()
+                if wants_past:
+                    with registry.living[gathering_id].reading() as reading:
+                        page = await read_for_join(room, since, epoch)
+                    if reading.cancelled_caught:
+                        continue
                 joiner.number = room.next_number()
                 asking = JoinRequest(
                     joiner, since, page, epoch, made, resume is None, not wants_past
@@ -317,6 +324,7 @@ class Hall:
     ) -> ServerMessage:
         check_gathering_id(gathering_id)
         await trio.lowlevel.checkpoint_if_cancelled()
+        check_identity(identity)
         caller = Caller(identity, scope or sync_scope(identity.user, None), at_end=at_end)
         counted = False
         try:

@@ -1,6 +1,8 @@
 """Incarnations: what a hall knows of the ones that live, and of the ones that have ended."""
 
 from collections import OrderedDict
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import trio
 from attrs import define, field
@@ -28,6 +30,8 @@ class Incarnation:
     error: GatheringsError | None = None
     opening: trio.CancelScope | None = None
     """Ends the opening, while it's under way."""
+    _readers: set[trio.CancelScope] | None = None
+    """Of joins that read what they need of the store; made for the first."""
     _changed: trio.Event | None = None
     """Made only when somebody waits, which is seldom: it would be the largest part of this."""
 
@@ -36,6 +40,25 @@ class Incarnation:
         if self._changed is not None:
             self._changed.set()
             self._changed = None
+
+    @contextmanager
+    def reading(self) -> Iterator[trio.CancelScope]:
+        """Cancel what runs inside when it is reaped: nobody waits for a store on its behalf."""
+        with trio.CancelScope() as scope:
+            if self._readers is None:
+                self._readers = set()
+            self._readers.add(scope)
+            try:
+                yield scope
+            finally:
+                self._readers.discard(scope)
+
+    def reaped(self) -> None:
+        """It's gone. Tell all who wait, and end what is read for it."""
+        self.gone = True
+        for scope in self._readers or ():
+            scope.cancel()
+        self.tell()
 
     async def wait_opened(self) -> None:
         """Wait until the opening is over."""
@@ -75,11 +98,13 @@ class Endings:
         Returns:
             None where the client is to join again: after an end from which clients come back by
             themselves, and where the incarnation was another process's, so that nobody here knows
-            how it ended.
+            how it ended. Also where it was another gathering's, which is none of its business.
         """
         if not incarnation.startswith(self.mark):
             return None
         notice = self._last.get(incarnation)
         if notice is None:
             return Dispersed(gathering, incarnation, DispersalReason.IDLE, since or 0, 0.0)
-        return None if notice.reason in _COME_BACK else notice
+        if notice.gathering != gathering or notice.reason in _COME_BACK:
+            return None
+        return notice

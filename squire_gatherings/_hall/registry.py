@@ -147,5 +147,4 @@ class Registry:
             self._endings.remember(room.notice)
         if room.suspects:
             self._poison.remember(gathering_id, room.suspects)
-        incarnation.gone = True
-        incarnation.tell()
+        incarnation.reaped()

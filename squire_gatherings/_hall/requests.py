@@ -1,6 +1,7 @@
 """Requests: what a gathering does with each kind of message."""
 
 import math
+from functools import partial
 from typing import Any
 
 import trio
@@ -16,7 +17,6 @@ from squire_gatherings._hall.room import Room
 from squire_gatherings._rules.behaviour import Submission, judge_and_fold
 from squire_gatherings._rules.op_log import fingerprint
 from squire_gatherings._rules.sync_ids import LookupNeeded
-from squire_gatherings._values.endings import CloseCode
 from squire_gatherings._values.errors import (
     BadBase,
     BadRequest,
@@ -89,10 +89,19 @@ class Requests:
         return True
 
     def _leave(self, sender: Sender) -> bool:
-        if isinstance(sender, Client) and sender.attached:
-            self.room.gone(sender)
-            sender.close(CloseCode.LEFT, "left")
+        if isinstance(sender, Client) and not sender.leaving:
+            # What it asked before is answered before, also where that waits for the store.
+            log = self.room.log
+            if self.room.trouble is not None or log.seq == log.committed:
+                self._let_go(sender)
+            else:
+                let_go = partial(self._let_go, sender)
+                self.answers.deferred.append(Deferred(sender, None, let_go, False, is_leave=True))
         return True
+
+    def _let_go(self, client: Client, _: float = 0.0) -> None:
+        client.leaving = True
+        self.room.let_go(client)
 
     def _fetch(self, sender: Sender, fetch: Fetch) -> bool:
         if isinstance(sender, Client) and not sender.attached:
@@ -237,14 +246,15 @@ class Requests:
             if request.is_activity:
                 # Before `joined` is made: it tells the deadline as this join has moved it.
                 room.deadline.processed(now)
-            left = room.deadline.last_processed_at + room.settings.idle_timeout - now
+            timeout = room.settings.idle_timeout
+            left = min(timeout, room.deadline.last_processed_at + timeout - now)
             joined = Joined(
                 room.id,
                 room.incarnation,
                 seq,
                 client.identity.role,
                 client.identity.user,
-                _finite(room.settings.idle_timeout),
+                _finite(timeout),
                 _finite(left),
                 client=request.made_client_id or UNSET,
                 max_ops=room.settings.max_ops,
@@ -265,4 +275,5 @@ def _synced(sync: Sync, seqs: range, ops: tuple[Op, ...]) -> Synced:
 
 
 def _finite(seconds: float) -> float | None:
-    return None if math.isinf(seconds) else seconds
+    # A whole number may be larger than any that can be sent.
+    return None if math.isinf(seconds) else float(seconds)

@@ -139,6 +139,12 @@ class Room:
         if self.detach(client) and not self.clients:
             self._emptied()
 
+    def let_go(self, client: Client) -> None:
+        """Close the connection of a client that leaves, unless an answer is still owed to it."""
+        if client.leaving and client.attached and not (client.reads or client.held):
+            self.gone(client)
+            client.close(CloseCode.LEFT, "left")
+
     def visited(self, *, counted: bool) -> None:
         """Note that somebody who asked for something, or wanted to join, is done.
 

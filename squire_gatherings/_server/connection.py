@@ -24,6 +24,7 @@ from squire_gatherings._values.errors import GatheringDispersed, GatheringsError
 from squire_gatherings._values.handshake import HandshakeRequest
 from squire_gatherings._values.identity import Identity
 from squire_gatherings._values.messages import ClientMessage, Join
+from squire_gatherings._values.text import sayable
 from squire_gatherings._wire.codecs import Codec, Incoming
 from squire_gatherings._wire.refusals import close_code_of
 
@@ -152,6 +153,9 @@ class WebSocketConnection(WayOut):
                     await self.flush()
         except Exception:
             self._fail("internal", "the server failed", CloseCode.CRASHED)
+            # Where the stream isn't a plain socket, a task of our caller's must write it.
+            with trio.move_on_after(self._settings.close_timeout):
+                await self.flush()
             raise
         finally:
             # It refers back to us: a cycle would outlive both.
@@ -179,10 +183,12 @@ class WebSocketConnection(WayOut):
                 # The hall has said so, and closed.
                 self._inbound.deaf = True
             elif failure is not None:
-                self._fail(failure.code, str(failure), close_code_of(failure))
+                self._fail(failure.code, sayable(failure), close_code_of(failure))
             self._held_up = False
         elif message is not None:
-            self._fail("join_first", "the first message is join", CloseCode.PROTOCOL_ERROR)
+            request_id = getattr(message, "id", None)
+            text = "the first message is join"
+            self._fail("join_first", text, CloseCode.PROTOCOL_ERROR, request_id)
         elif not in_time:
             self._fail("join_first", "no join came in time", CloseCode.PROTOCOL_ERROR)
 

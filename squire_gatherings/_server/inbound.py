@@ -23,7 +23,7 @@ from squire_gatherings._server.settings import ServerSettings
 from squire_gatherings._values.endings import CloseCode
 from squire_gatherings._values.ids import MAX_ID_LENGTH
 from squire_gatherings._values.messages import Sync
-from squire_gatherings._wire.codecs import Codec, Incoming, UndecodableMessage
+from squire_gatherings._wire.codecs import JSON, Codec, Incoming, UndecodableMessage
 from squire_gatherings._wire.websockets_core import QUIET_LOG, retire
 
 # Looked up once: an attribute of an enumeration costs more than a comparison.
@@ -278,7 +278,9 @@ class Inbound:
         try:
             if is_text is not codec.is_text:
                 kind = "text" if codec.is_text else "binary"
-                raise UndecodableMessage(f"{codec.subprotocol} goes in {kind} frames")
+                # JSON that came as bytes, or JSON where MessagePack is due.
+                found = _id_in(JSON, data)
+                raise UndecodableMessage(f"{codec.subprotocol} goes in {kind} frames", found)
             message = codec.decode(data, self._max_ops)
         except UndecodableMessage as error:
             self.unsettled = True
@@ -301,11 +303,11 @@ class Inbound:
             "too_big",
             f"messages have at most {limit} bytes",
             CloseCode.TOO_BIG,
-            self._id_in(beginning),
+            _id_in(self._codec, beginning),
         )
 
     def _over_the_limit(self, data: bytes, refused: int) -> Complaint:
-        request_id = self._id_in(data)
+        request_id = _id_in(self._codec, data)
         self.unsettled = True
         self.noise += 2
         # Whom nothing was taken of can't be told what to repeat: its join.
@@ -315,9 +317,10 @@ class Inbound:
         text = "too many messages; this one was dropped"
         return Complaint("rate_limited", text, request_id=request_id)
 
-    def _id_in(self, data: bytes) -> str | None:
-        found = self._codec.skim(data).id
-        return None if found is None else found[:MAX_ID_LENGTH]
+
+def _id_in(codec: Codec, data: bytes) -> str | None:
+    found = codec.skim(data).id
+    return None if found is None else found[:MAX_ID_LENGTH]
 
 
 def frame_of(codec: Codec, payload: bytes) -> bytes:

@@ -74,15 +74,18 @@ class Meter:
     def identified(self, user: str | None, now: float) -> None:
         """From now on the messages are this user's, and so was the join.
 
-        Those of an anonymous one (None) stay its address's.
+        Those of an anonymous one (None) stay its address's. So does a join of a user over its
+        limit: otherwise it could join as often as it likes, and each join costs much.
         """
         if self._messages is None or self.limit is None or user is None:
             return
-        self.limit.refund()
-        self._leave_messages(now)
+        address, name = self.limit, self._name
         self._name = ("user", user)
         self.limit = self._messages.enter(self._name, now)
-        self.limit.charge(1, now)
+        if not self.limit.charge(1, now):
+            address.refund()
+        if name is not None:
+            self._messages.leave(name, now)
 
     def noise(self, cost: float, now: float) -> float:
         """Count frames that say nothing; return for how many seconds no more are wanted."""

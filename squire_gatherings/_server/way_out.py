@@ -89,7 +89,9 @@ class WayOut(Connection):
     def _error(self, code: str, message: str, request_id: str | None = None) -> None:
         self.send(Outgoing(Error(code, message, request_id)))
 
-    def _fail(self, code: str, message: str, close_code: CloseCode) -> None:
+    def _fail(
+        self, code: str, message: str, close_code: CloseCode, request_id: str | None = None
+    ) -> None:
         self._inbound.deaf = True
-        self._error(code, message)
+        self._error(code, message, request_id)
         self.close(close_code, message)

@@ -34,10 +34,16 @@ def not_negative(_: Any, attribute: "attrs.Attribute[Any]", value: Any) -> None:
         raise BadSetting(f"{attribute.name} must be a number from 0 on, not {value!r}")
 
 
+MOST = 2**53 - 1
+"""The largest whole number that a setting may be: all clients and stores can hold it."""
+
+
 def count(_: Any, attribute: "attrs.Attribute[Any]", value: Any) -> None:
-    """An `attrs` validator: a whole number from 1 on."""
+    """An `attrs` validator: a whole number from 1 to `MOST`."""
     if not isinstance(value, int) or isinstance(value, bool) or value < 1:
         raise BadSetting(f"{attribute.name} must be a whole number from 1 on, not {value!r}")
+    if value > MOST:
+        raise BadSetting(f"{attribute.name} must be at most {MOST}")
 
 
 @frozen(kw_only=True)

@@ -21,6 +21,7 @@ from squire_gatherings._values.handshake import HandshakeRequest
 from squire_gatherings._values.identity import Identity
 from squire_gatherings._values.ids import MAX_ID_LENGTH
 from squire_gatherings._values.messages import Join
+from squire_gatherings._values.text import sayable
 from squire_gatherings._ways_in.channel_connection import Channel, ChannelConnection
 from squire_gatherings._wire.codecs import CODECS, JSON, Codec, Incoming, UndecodableMessage
 from squire_gatherings._wire.refusals import close_code_of
@@ -133,7 +134,8 @@ class _Attendance:
                 if isinstance(message, Join):
                     return message
                 if message is not None:
-                    self._refuse("join_first", "the first message is join")
+                    found = getattr(message, "id", None)
+                    self._refuse("join_first", "the first message is join", found)
                 if self._connection.is_closing:
                     return None
         self._refuse("join_first", "no join came in time")
@@ -172,8 +174,9 @@ class _Attendance:
             raise failure
         elif not isinstance(failure, GatheringDispersed):
             # Of that the hall itself has told the client.
-            self._connection.fail(failure.code, str(failure))
-            self._connection.close(close_code_of(failure), str(failure))
+            why = sayable(failure)
+            self._connection.fail(failure.code, why)
+            self._connection.close(close_code_of(failure), why)
 
     async def _read_early(self, joining: trio.CancelScope) -> None:
         size = 0
@@ -205,7 +208,7 @@ class _Attendance:
         raw = data.encode(errors="replace") if isinstance(data, str) else data
         if len(raw) > self._settings.max_message_size:
             text = f"messages have at most {self._settings.max_message_size} bytes"
-            self._connection.fail("too_big", text, self._id_in(raw))
+            self._connection.fail("too_big", text, _id_in(self._codec, raw))
             self._connection.close(CloseCode.TOO_BIG, text)
             return None
         now = trio.current_time()
@@ -216,7 +219,9 @@ class _Attendance:
         try:
             if isinstance(data, str) is not self._codec.is_text:
                 kind = "text" if self._codec.is_text else "binary"
-                raise UndecodableMessage(f"{self._codec.subprotocol} goes in {kind} messages")
+                # JSON that came as bytes, or JSON where MessagePack is due.
+                text = f"{self._codec.subprotocol} goes in {kind} messages"
+                raise UndecodableMessage(text, _id_in(JSON, raw))
             return self._codec.decode(raw, self._hall.settings.max_ops)
         except UndecodableMessage as error:
             self._connection.fail(error.code, str(error), error.request_id)
@@ -225,15 +230,16 @@ class _Attendance:
 
     async def _over_the_limit(self, raw: bytes, refused: int, now: float) -> None:
         text = "too many messages; this one was dropped"
-        self._connection.fail("rate_limited", text, self._id_in(raw))
+        self._connection.fail("rate_limited", text, _id_in(self._codec, raw))
         if refused > self._settings.rate_burst or self._membership is None:
             self._connection.close(CloseCode.RATE_LIMIT, "too many messages")
         await trio.sleep(self._meter.noise(NOISE, now))
 
-    def _id_in(self, raw: bytes) -> str | None:
-        found = self._codec.skim(raw).id
-        return None if found is None else found[:MAX_ID_LENGTH]
-
-    def _refuse(self, code: str, text: str) -> None:
-        self._connection.fail(code, text)
+    def _refuse(self, code: str, text: str, request_id: str | None = None) -> None:
+        self._connection.fail(code, text, request_id)
         self._connection.close(CloseCode.PROTOCOL_ERROR, text)
+
+
+def _id_in(codec: Codec, raw: bytes) -> str | None:
+    found = codec.skim(raw).id
+    return None if found is None else found[:MAX_ID_LENGTH]

@@ -3,6 +3,7 @@
 from squire_gatherings._values.endings import CloseCode
 from squire_gatherings._values.errors import (
     AuthenticationUnavailable,
+    Forbidden,
     GatheringCrashed,
     GatheringsError,
     HallClosed,
@@ -14,6 +15,7 @@ from squire_gatherings._values.errors import (
 
 _CODES: tuple[tuple[type[GatheringsError], CloseCode], ...] = (
     (Unauthorized, CloseCode.UNAUTHORIZED),
+    (Forbidden, CloseCode.UNAUTHORIZED),
     (Replaced, CloseCode.REPLACED),
     (LogReplaced, CloseCode.LOG_REPLACED),
     (HallClosed, CloseCode.GOING_AWAY),

@@ -104,6 +104,9 @@ async def test_what_a_behaviour_may_not_raise_crashes_it(
         (lambda ops: [op.value for op in ops], "something else than a sequence"),
         (lambda ops: dict.fromkeys(ops, 1), "something else than a sequence"),
         (lambda ops: iter(ops), "something else than a sequence"),
+        (lambda ops: [Op(b"[1]"), ops[1]], "what can't be logged"),
+        (lambda ops: [ops[0], Op(b"{")], "what can't be logged"),
+        (lambda ops: [Op("{}"), ops[1]], "what can't be logged"),  # type: ignore[arg-type]
     ],
 )
 async def test_what_judge_may_not_return_crashes_it(

@@ -40,7 +40,9 @@ class Client:
         while True:
             for frame in self._framer.received_frames():
                 return frame.opcode, frame.payload
-            self._framer.receive_bytes(bytes(await self.stream.receive_some()))
+            data = bytes(await self.stream.receive_some())
+            assert data, "the stream has ended"
+            self._framer.receive_bytes(data)
 
     async def hear(self) -> dict[str, Any]:
         opcode, payload = await self.next()
