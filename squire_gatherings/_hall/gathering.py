@@ -11,6 +11,7 @@ from attrs import define, field
 from squire_gatherings._hall.commit import Commit
 from squire_gatherings._hall.delivery import CROWD, Delivery
 from squire_gatherings._hall.dispersal import give_notice
+from squire_gatherings._hall.lateness import give_turns, is_late
 from squire_gatherings._hall.lookup import SyncLookup
 from squire_gatherings._hall.requests import Request, Requests
 from squire_gatherings._hall.senders import Caller, Onlooker, Sender
@@ -47,6 +48,14 @@ MESSAGE_COST = 300
 
 SINGLE_COST = MESSAGE_COST + OP_OVERHEAD
 """That of one with a single op, besides its bytes."""
+
+
+REST_WITHIN = 1.0
+"""For how many seconds the rest of a message is waited for that had begun to arrive, where the
+deadline is seen late."""
+
+LOOK_AGAIN = 0.05
+"""After how many seconds is looked whether it's there."""
 
 
 @define(eq=False, weakref_slot=True)
@@ -325,15 +334,30 @@ class Gathering:
         """Take in what reached this host before the deadline, and nobody has read yet.
 
         A timer fires when it can, which may be late (a pause of the machine, a slow fold), and
-        in the same turn in which a message becomes readable.
+        in the same turn in which a message becomes readable. Where it's late, a message that had
+        begun to arrive is waited for, too, for a moment.
         """
-        # Tasks that wait for a stream of theirs are woken in the first turn, and run by the next.
-        await trio.lowlevel.checkpoint()
-        await trio.lowlevel.checkpoint()
+        if not is_late(self.deadline.at):
+            # Tasks that wait for a stream of theirs are woken in the first turn, and run by the
+            # next.
+            await trio.lowlevel.checkpoint()
+            await trio.lowlevel.checkpoint()
+            await self._read_arrived()
+            return
+        until = trio.current_time() + REST_WITHIN
+        await give_turns()
+        while await self._read_arrived() and self._is_over() and trio.current_time() < until:
+            await trio.sleep(LOOK_AGAIN)
+
+    async def _read_arrived(self) -> bool:
+        """Take in what has arrived; return whether somebody's message isn't there as a whole."""
+        is_receiving = False
         for number, onlooker in enumerate(tuple(self.delivery.onlookers.values()), start=1):
             onlooker.read_arrived()
+            is_receiving = is_receiving or onlooker.is_receiving
             if not number % CROWD:
                 await trio.lowlevel.checkpoint()
+        return is_receiving
 
     def _wake(self) -> None:
         if self._sleeper is not None:

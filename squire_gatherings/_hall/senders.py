@@ -171,6 +171,11 @@ class Onlooker:
         except Exception:
             self._lost("read_arrived")
 
+    @property
+    def is_receiving(self) -> bool:
+        """Whether a message has begun to arrive, and its rest hasn't come yet."""
+        return bool(self._number("is_receiving", lambda connection: connection.is_receiving))
+
     async def flush(self) -> None:
         """Wait until the connection's backlog is gone. Cancelling it changes nothing."""
         try:

@@ -102,6 +102,11 @@ class WebSocketConnection(WayOut):
         if self._membership is not None and not self._quiet_until:
             self._take_all()
 
+    @property
+    def is_receiving(self) -> bool:
+        """See `Connection`."""
+        return not (self._closing or self._ended or self._inbound.is_between)
+
     def keep_alive(self) -> None:
         """One round: ping the client if nothing came or went for long, abort if it stayed so."""
         outbox = self._outbox
