@@ -346,8 +346,10 @@ class Gathering:
             return
         until = trio.current_time() + REST_WITHIN
         await give_turns()
-        while await self._read_arrived() and self._is_over() and trio.current_time() < until:
-            await trio.sleep(LOOK_AGAIN)
+        look_at = trio.current_time()
+        while await self._read_arrived() and self._is_over() and look_at < until:
+            look_at += LOOK_AGAIN
+            await trio.sleep_until(look_at)
 
     async def _read_arrived(self) -> bool:
         """Take in what has arrived; return whether somebody's message isn't there as a whole."""

@@ -4,6 +4,9 @@ The machine was paused, or something blocked for long. What arrived meanwhile li
 the tasks that read them need turns before they have it; nobody is judged before.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import trio
 from attrs import define, field
 
@@ -58,11 +61,28 @@ async def give_turns() -> None:
         turns.over.set()
 
 
-async def end_in_time(scope: trio.CancelScope, seconds: float, late: float = LATE) -> None:
-    """Cancel `scope` after so many seconds; give it as many again each time that this is late."""
-    while True:
-        due = trio.current_time() + seconds
-        await trio.sleep_until(due)
-        if not is_late(due, late):
-            scope.cancel()
-            return
+@contextmanager
+def time_limit(
+    nursery: trio.Nursery, seconds: float, late: float = LATE
+) -> Iterator[trio.CancelScope]:
+    """Cancel the block after so many seconds; give it as many again each time that this is late.
+
+    A task in `nursery` watches meanwhile: a deadline that is passed can't be moved any more.
+    """
+    watching = trio.CancelScope()
+
+    async def watch() -> None:
+        with watching:
+            while True:
+                due = trio.current_time() + seconds
+                await trio.sleep_until(due)
+                if not is_late(due, late):
+                    scope.cancel()
+                    return
+
+    with trio.CancelScope() as scope:
+        nursery.start_soon(watch)
+        try:
+            yield scope
+        finally:
+            watching.cancel()
