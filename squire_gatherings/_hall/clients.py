@@ -174,6 +174,13 @@ class Client:
         with _Guard(self, "read_arrived"):
             self.connection.read_arrived()
 
+    @property
+    def is_receiving(self) -> bool:
+        """Whether a message has begun to arrive, and its rest hasn't come yet."""
+        with _Guard(self, "is_receiving"):
+            return bool(_checked(self.connection.is_receiving))
+        return False
+
     async def flush(self) -> None:
         """Wait until the connection's backlog is gone.
 

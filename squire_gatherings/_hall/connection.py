@@ -49,6 +49,14 @@ class Connection(ABC):
         """
         return self.backlog
 
+    @property
+    def is_receiving(self) -> bool:
+        """Whether a message has begun to arrive, and its rest hasn't come yet.
+
+        Where a gathering's end is seen late, it waits a moment for that rest.
+        """
+        return False
+
     def read_arrived(self) -> None:  # noqa: B027 (nothing to do where nothing is read here)
         """Read what has arrived, as far as that needs no waiting, and deliver it.
 

@@ -11,6 +11,7 @@ from squire_gatherings._hall.clients import Client, Sender
 from squire_gatherings._hall.commit import Commit
 from squire_gatherings._hall.delivery import Delivery
 from squire_gatherings._hall.forwards import CROWD
+from squire_gatherings._hall.lateness import give_turns, is_late
 from squire_gatherings._hall.lookup import SyncLookup
 from squire_gatherings._hall.requests import Requests
 from squire_gatherings._hall.room import Room
@@ -34,6 +35,14 @@ TURN_COST = 256 * 1024
 
 FOLDED_AT_ONCE = 500
 """How many ops a restore folds before others get their turn."""
+
+
+REST_WITHIN = 1.0
+"""For how many seconds the rest of a message is waited for that had begun to arrive, where the
+deadline is seen late."""
+
+LOOK_AGAIN = 0.05
+"""After how many seconds is looked whether it's there."""
 
 
 @define(eq=False, weakref_slot=True)
@@ -178,15 +187,32 @@ class Gathering:
         """Take in what reached this host before the deadline and wasn't read yet.
 
         A timer fires when it can, which may be late (a pause of the machine, a slow fold), and
-        in the same turn in which a message becomes readable.
+        in the same turn in which a message becomes readable. Where it's late, a message that had
+        begun to arrive is waited for, too, for a moment.
         """
-        # Tasks that wait for a stream of theirs are woken in the first turn, and run by the next.
-        await trio.lowlevel.checkpoint()
-        await trio.lowlevel.checkpoint()
+        if not is_late(self.room.deadline.at):
+            # Tasks that wait for a stream of theirs are woken in the first turn, and run by the
+            # next.
+            await trio.lowlevel.checkpoint()
+            await trio.lowlevel.checkpoint()
+            await self._read_arrived()
+            return
+        until = trio.current_time() + REST_WITHIN
+        await give_turns()
+        look_at = trio.current_time()
+        while await self._read_arrived() and self._is_over() and look_at < until:
+            look_at += LOOK_AGAIN
+            await trio.sleep_until(look_at)
+
+    async def _read_arrived(self) -> bool:
+        """Take in what has arrived; return whether somebody's message isn't there as a whole."""
+        is_receiving = False
         for number, client in enumerate(tuple(self.room.clients.values()), start=1):
             client.read_arrived()
+            is_receiving = is_receiving or client.is_receiving
             if not number % CROWD:
                 await trio.lowlevel.checkpoint()
+        return is_receiving
 
     def _turn(self) -> None:
         """Process what has arrived, without a checkpoint."""

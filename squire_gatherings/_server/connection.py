@@ -27,6 +27,7 @@ from squire_gatherings._values.messages import ClientMessage, Join
 from squire_gatherings._values.text import sayable
 from squire_gatherings._wire.codecs import Codec, Incoming
 from squire_gatherings._wire.refusals import close_code_of
+from squire_gatherings._wire.underway import Underway
 
 EARLY_SIZE = 64 * 1024
 """How many bytes are read, about, while the join is under way; of frames it's one turn at once."""
@@ -78,6 +79,7 @@ class WebSocketConnection(WayOut):
         nursery: trio.Nursery,
         try_write: TryWrite | None,
         flusher: Flusher | None,
+        underway: Underway,
     ) -> None:
         super().__init__(codec, settings, Inbound(codec, settings, meter, max_ops))
         self._arrival: Arrival | None = arrival
@@ -93,7 +95,14 @@ class WebSocketConnection(WayOut):
         self._stream = stream
         self._source = source
         self._outbox = Outbox(
-            stream, try_write, nursery, settings.max_backlog, self._overflow, self.abort, flusher
+            stream,
+            try_write,
+            nursery,
+            settings.max_backlog,
+            self._overflow,
+            self.abort,
+            flusher,
+            underway,
         )
         self._membership: Membership | None = None
         self._waiting: Incoming | None = None
@@ -118,11 +127,16 @@ class WebSocketConnection(WayOut):
         if self._membership is not None and not self._quiet_until:
             self._take_all()
 
+    @property
+    def is_receiving(self) -> bool:
+        """See `Connection`."""
+        return not (self._closing or self._ended or self._inbound.is_between)
+
     def keep_alive(self) -> None:
         """One round: ping the client if nothing came or went for long, abort if it stayed so."""
         outbox = self._outbox
         listened = not self._held_up
-        match self._silence.round(outbox.progress, outbox.backlog, listened=listened):
+        match self._silence.round(outbox.progress, outbox.in_transit, listened=listened):
             case Due.PING if not self._closing:
                 self._inbound.ping()
                 self._reply()

@@ -143,6 +143,11 @@ class Inbound:
         self.noise = 0
         """How many frames said nothing; likewise."""
 
+    @property
+    def is_between(self) -> bool:
+        """Whether all that has come is whole messages."""
+        return self._cutter.between and self._partial is None
+
     def feed(self, data: bytes) -> None:
         """Take bytes in, once `next` has given all that came before."""
         if self._cutter.between and is_one_frame(data):

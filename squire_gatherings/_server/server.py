@@ -5,7 +5,7 @@ import logging
 import math
 import socket
 from collections.abc import Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -13,6 +13,7 @@ import trio
 from attrs import define, field
 
 from squire_gatherings._hall.hall import Hall
+from squire_gatherings._hall.lateness import time_limit
 from squire_gatherings._poller import Poller
 from squire_gatherings._server.connection import LATE, Arrival, WebSocketConnection
 from squire_gatherings._server.handshake import shake_hands
@@ -22,6 +23,7 @@ from squire_gatherings._server.settings import ServerSettings
 from squire_gatherings._server.silence import ROUNDS
 from squire_gatherings._server.sources import PolledSource, Source, StreamSource
 from squire_gatherings._values.identity import Identity
+from squire_gatherings._wire.underway import socket_of, underway
 
 _log = logging.getLogger(__name__)
 
@@ -145,42 +147,43 @@ async def serve_stream(
     full = settings.max_connections is not None and server._clients >= settings.max_connections
     server._clients += not full
     try:
-        accepted = None
-        with trio.move_on_after(settings.handshake_timeout):
-            accepted = await shake_hands(stream, peer, full=full)
-        if accepted is None:
-            return
-        meter = server._limits.enter(settings, peer, trio.current_time())
-        gathering_id, rest = accepted.gathering_id, accepted.rest
-        arrival = Arrival(accepted.request, identity)
         async with trio.open_nursery() as nursery:
-            connection = WebSocketConnection(
-                stream,
-                _source(stream, plain, server),
-                accepted.codec,
-                arrival,
-                settings,
-                meter,
-                hall.settings.max_ops,
-                server._turns,
-                nursery,
-                None if plain is None else plain.send,
-                server._flusher,
-            )
-            # Who lives for days needn't keep what was said at the door.
-            del accepted, arrival
-            server._connections.add(connection)
-            if not server._keeps_alive:
-                nursery.start_soon(_rounds, server, {connection}, settings.ping_interval)
-            try:
-                await connection.run(hall, gathering_id, rest)
-            finally:
-                meter.leave(trio.current_time())
-                server._connections.discard(connection)
-                server._left.unpark_all()
+            accepted = None
+            with (
+                suppress(trio.BrokenResourceError),
+                time_limit(nursery, settings.handshake_timeout, LATE),
+            ):
+                accepted = await shake_hands(stream, peer, full=full)
+            if accepted is not None:
+                meter = server._limits.enter(settings, peer, trio.current_time())
+                gathering_id, rest = accepted.gathering_id, accepted.rest
+                arrival = Arrival(accepted.request, identity)
+                connection = WebSocketConnection(
+                    stream,
+                    _source(stream, plain, server),
+                    accepted.codec,
+                    arrival,
+                    settings,
+                    meter,
+                    hall.settings.max_ops,
+                    server._turns,
+                    nursery,
+                    None if plain is None else plain.send,
+                    server._flusher,
+                    underway(stream, plain),
+                )
+                # Who lives for days needn't keep what was said at the door.
+                del accepted, arrival
+                server._connections.add(connection)
+                if not server._keeps_alive:
+                    nursery.start_soon(_rounds, server, {connection}, settings.ping_interval)
+                try:
+                    await connection.run(hall, gathering_id, rest)
+                finally:
+                    meter.leave(trio.current_time())
+                    server._connections.discard(connection)
+                    server._left.unpark_all()
             nursery.cancel_scope.cancel()
-    except trio.BrokenResourceError:
-        pass
     finally:
         server._clients -= not full
         # Frames that could go out have; closing needn't wait for anything else.
@@ -193,12 +196,11 @@ _servers: WeakKeyDictionary[Hall, Server] = WeakKeyDictionary()
 
 def _peer_of(stream: trio.abc.Stream) -> str | None:
     """Return the address of whoever is at the other end; None where there's none."""
-    while isinstance(stream, trio.SSLStream):
-        stream = stream.transport_stream
-    if not isinstance(stream, trio.SocketStream):
+    found = socket_of(stream)
+    if found is None:
         return None
     try:
-        peer = stream.socket.getpeername()
+        peer = found.getpeername()
     except OSError:
         return None
     return peer[0] if isinstance(peer, tuple) else None

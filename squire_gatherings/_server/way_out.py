@@ -52,8 +52,13 @@ class WayOut(Connection):
 
     @property
     def progress(self) -> int:
-        """Bytes that the kernel has taken so far."""
+        """Bytes that have reached the client's host, as far as that can be told."""
         return self._outbox.progress
+
+    @property
+    def in_transit(self) -> int:
+        """Bytes that are still to reach it."""
+        return self._outbox.in_transit
 
     async def flush(self) -> None:
         """Wait until the backlog is gone. Cancelling it changes nothing."""

@@ -11,8 +11,10 @@ import trio
 from attrs import define, field
 
 from squire_gatherings._hall.hall import Hall
+from squire_gatherings._hall.lateness import is_late
 from squire_gatherings._hall.membership import Membership
 from squire_gatherings._hall.nurseries import open_hidden_nursery
+from squire_gatherings._server.connection import LATE
 from squire_gatherings._server.limits import Limits, Meter
 from squire_gatherings._server.settings import ServerSettings
 from squire_gatherings._values.endings import CloseCode
@@ -128,18 +130,26 @@ class _Attendance:
             self._membership.detach()
 
     async def _wait_for_join(self) -> Join | None:
-        with trio.move_on_after(self._settings.join_timeout):
-            while True:
-                message = await self._understand(await self._channel.receive())
-                if isinstance(message, Join):
-                    return message
-                if message is not None:
-                    found = getattr(message, "id", None)
-                    self._refuse("join_first", "the first message is join", found)
-                if self._connection.is_closing:
-                    return None
+        while True:
+            due = trio.current_time() + self._settings.join_timeout
+            with trio.move_on_at(due):
+                return await self._first_message()
+            if not is_late(due, LATE):
+                break
+            # We were kept from listening. What arrived meanwhile is heard first.
         self._refuse("join_first", "no join came in time")
         return None
+
+    async def _first_message(self) -> Join | None:
+        while True:
+            message = await self._understand(await self._channel.receive())
+            if isinstance(message, Join):
+                return message
+            if message is not None:
+                found = getattr(message, "id", None)
+                self._refuse("join_first", "the first message is join", found)
+            if self._connection.is_closing:
+                return None
 
     async def _join(self, join: Join) -> None:
         """Join, and listen meanwhile: whoever hangs up doesn't join."""

@@ -13,6 +13,13 @@ from squire_gatherings._values.messages import Error
 from squire_gatherings._values.outgoing import Outgoing
 from squire_gatherings._wire.codecs import Codec
 
+SLOWEST = 32 * 1024
+"""So many bytes a second are taken to move while a channel carries a message.
+
+How far it is, nobody can see. A snapshot of 12 MB takes a minute over a slow line, and whoever is
+sent one isn't given up for that; who doesn't read it at all is, six minutes later.
+"""
+
 MAX_REASON = 123
 """How many bytes of a reason a close frame holds (RFC 6455, section 5.5)."""
 
@@ -50,6 +57,7 @@ class ChannelConnection(Connection):
     """A gathering's way out through a channel. `write_all` carries what was sent, in order."""
 
     __slots__ = (
+        "_allowance",
         "_backlog",
         "_changed",
         "_channel",
@@ -61,6 +69,8 @@ class ChannelConnection(Connection):
         "_queue",
         "_scope",
         "_settings",
+        "_since",
+        "_size",
         "reading",
     )
 
@@ -70,7 +80,11 @@ class ChannelConnection(Connection):
         self._key = ("message", codec.subprotocol)
         self._settings = settings
         self._queue: deque[bytes] = deque()
-        self._backlog = self._progress = 0
+        self._backlog = self._progress = self._size = 0
+        self._allowance = 0
+        """What found nothing waiting adds to the limit until it's gone, however large it is."""
+        self._since = 0.0
+        """Since when a message of `_size` bytes is being carried."""
         self._close: tuple[CloseCode, str] | None = None
         """How it's to be closed, once everything before has gone out."""
         self._ended = False
@@ -96,7 +110,9 @@ class ChannelConnection(Connection):
         data = outgoing.encoded.get(self._key)
         if data is None:
             data = outgoing.encoded[self._key] = self._codec.encode(outgoing)
-        if self._backlog and self._backlog + len(data) > self._settings.max_backlog:
+        if not self._backlog:
+            self._allowance = len(data) if len(data) > self._settings.max_backlog else 0
+        elif self._backlog + len(data) > self._settings.max_backlog + self._allowance:
             self._drop()
             self.close(CloseCode.UNRESPONSIVE, "too slow a reader")
             return
@@ -119,8 +135,19 @@ class ChannelConnection(Connection):
 
     @property
     def progress(self) -> int:
-        """Bytes that the channel has taken."""
-        return self._progress
+        """Bytes that the channel has taken, and may have of the message that it carries."""
+        return self._progress + self._carried
+
+    @property
+    def in_transit(self) -> int:
+        """Bytes that it hasn't taken."""
+        return max(0, self._backlog - self._carried)
+
+    @property
+    def _carried(self) -> int:
+        if not self._size:
+            return 0
+        return min(self._size - 1, int((trio.current_time() - self._since) * SLOWEST))
 
     async def flush(self) -> None:
         """Wait until the backlog is gone. Cancelling it changes nothing."""
@@ -168,9 +195,14 @@ class ChannelConnection(Connection):
         self._tell()
 
     async def _write(self, data: bytes) -> None:
-        await self._channel.send(data.decode() if self._codec.is_text else data)
+        self._size, self._since = len(data), trio.current_time()
+        try:
+            await self._channel.send(data.decode() if self._codec.is_text else data)
+        finally:
+            self._size = 0
         # It may have been dropped meanwhile.
         self._backlog = max(0, self._backlog - len(data))
+        self._allowance = max(0, self._allowance - len(data))
         self._progress += len(data)
         self._tell()
 
