@@ -41,6 +41,7 @@ class WebSocketConnection(WayOut):
         "_client_closed",
         "_early",
         "_ended",
+        "_entrance",
         "_held_up",
         "_membership",
         "_meter",
@@ -61,6 +62,7 @@ class WebSocketConnection(WayOut):
         meter: Meter,
         max_ops: int,
         turns: trio.Lock,
+        entrance: trio.CapacityLimiter,
         nursery: trio.Nursery,
         try_write: TryWrite | None,
         flusher: Flusher | None,
@@ -74,6 +76,8 @@ class WebSocketConnection(WayOut):
         self._meter = meter
         self._turns = turns
         """Held by whoever goes on with what has come: one after the other."""
+        self._entrance = entrance
+        """Held by whoever is to join: few in a turn, however many come at once."""
         self._stream = stream
         self._source = source
         self._outbox = Outbox(
@@ -222,6 +226,8 @@ class WebSocketConnection(WayOut):
         return None
 
     async def _ask_to_join(self, hall: Hall, gathering_id: str, join: Join) -> Exception | None:
+        async with self._entrance:
+            pass
         try:
             self._membership = await hall.join(
                 gathering_id,
@@ -235,6 +241,7 @@ class WebSocketConnection(WayOut):
             )
         except Exception as error:
             return error
+        self._source.let_in()
         self._meter.identified(self._membership.identity.user, trio.current_time())
         return None
 

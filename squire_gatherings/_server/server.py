@@ -28,6 +28,12 @@ ACCEPT_PAUSE = 0.1
 LOG_PAUSE = 60.0
 """For how long the same trouble isn't logged again."""
 
+ACCEPTED_AT_ONCE = 8
+"""How many connections are accepted before others get their turn."""
+
+AT_THE_DOOR = 2
+"""How many handshakes and joins begin in a turn: each takes half a millisecond."""
+
 AT_ONCE = 256
 """How many connections have their round of the keep-alive before others get their turn."""
 
@@ -51,6 +57,8 @@ class Server:
     """How many were let in: those whose handshake is under way, too."""
     _limits: Limits = field(factory=Limits)
     _turns: trio.Lock = field(factory=trio.Lock)
+    _entrance: trio.CapacityLimiter = field(factory=lambda: trio.CapacityLimiter(AT_THE_DOOR))
+    """Held for a turn by those whose handshakes and joins are taken in."""
     _keeps_alive: bool = False
     """Whether a task of its own pings the clients."""
     _logged_at: float = -math.inf
@@ -140,21 +148,22 @@ async def serve_stream(
     full = settings.max_connections is not None and server._clients >= settings.max_connections
     server._clients += not full
     try:
-        accepted = None
-        with trio.move_on_after(settings.handshake_timeout):
-            accepted = await shake_hands(stream, full=full)
+        source = _source(stream, plain, server)
+        timeout = settings.handshake_timeout
+        accepted = await shake_hands(stream, source, server._entrance, timeout, full=full)
         if accepted is None:
             return
         meter = server._limits.enter(settings, peer or _peer_of(stream), trio.current_time())
         async with trio.open_nursery() as nursery:
             connection = WebSocketConnection(
                 stream,
-                _source(stream, plain, server),
+                source,
                 accepted.codec,
                 settings,
                 meter,
                 hall.settings.max_ops,
                 server._turns,
+                server._entrance,
                 nursery,
                 None if plain is None else plain.send,
                 server._flusher,
@@ -259,7 +268,7 @@ async def _accept(
     while listener.fileno() >= 0:
         await trio.lowlevel.wait_readable(listener)
         try:
-            while True:
+            for _ in range(ACCEPTED_AT_ONCE):
                 client, address = listener.accept()
                 client.setblocking(False)
                 nursery.start_soon(_serve_socket, client, address[0], hall, server, settings)

@@ -20,6 +20,12 @@ TURN_SIZE = 64 * 1024
 FRAME_SIZE = 1024
 """For how many bytes more each frame counts."""
 
+MUCH = 16 * 1024
+"""Whoever is read for more comes after all others."""
+
+END_SIZE = 8 * FRAME_SIZE
+"""For how many bytes it counts that a task must be woken: much is to be done then."""
+
 Take = Callable[[bytes], bool]
 """Takes what has come, `b""` at the end; says whether it wants more. Doesn't wait."""
 
@@ -58,6 +64,10 @@ class Source(Protocol):
         """Count frames that were taken in beyond one for what was received."""
         ...
 
+    def let_in(self) -> None:
+        """The client is in a gathering now, and comes before those who aren't."""
+        ...
+
 
 class StreamSource:
     """Any stream, read by the task that feeds."""
@@ -94,14 +104,24 @@ class StreamSource:
     def spend(self, frames: int) -> None:
         """See `Source`: nobody else is read by this task."""
 
+    def let_in(self) -> None:
+        """See `Source`: its task has its turn like all others."""
+
 
 class Poller:
-    """The task that reads every socket of a server. A context manager, around all feeding."""
+    """The task that reads every socket of a server. A context manager, around all feeding.
 
-    __slots__ = ("_selector",)
+    Whoever has said much, or isn't in a gathering yet, comes after all others: at least one of them
+    is read in each turn, the one that waited for longest.
+    """
+
+    __slots__ = ("_behind", "_reads", "_selector")
 
     def __init__(self) -> None:
         self._selector = selectors.DefaultSelector()
+        self._behind: dict[int, int] = {}
+        """Those that come after all others, by their descriptors: when they were read last."""
+        self._reads = 0
 
     @staticmethod
     def is_possible() -> bool:
@@ -114,12 +134,15 @@ class Poller:
     def __exit__(self, *_: object) -> None:
         self._selector.close()
 
-    def watch(self, one: socket.socket, readable: Callable[[], int]) -> None:
+    def watch(self, one: socket.socket, readable: Callable[[], int], *, is_known: bool) -> None:
         """Call `readable` whenever there's something to read, until `forget`.
 
-        It reads once, and returns for how many bytes that counts.
+        It reads once, and returns for how many bytes that counts. Those who aren't known come after
+        all who are.
         """
-        self._selector.register(one, selectors.EVENT_READ, readable)
+        self._selector.register(one, selectors.EVENT_READ, (readable, is_known))
+        if not is_known:
+            self._behind.setdefault(one.fileno(), self._reads)
 
     def forget(self, one: socket.socket) -> None:
         """Watch a socket no more; later calls do nothing. Comes before its closing."""
@@ -128,20 +151,49 @@ class Poller:
 
     async def run(self) -> None:
         """Serve until cancelled."""
+        behind, select = self._behind, self._selector.select
         while True:
             await trio.lowlevel.wait_readable(self._selector.fileno())
             room = TURN_SIZE
-            for key, _ in self._selector.select(0):
+            late: list[selectors.SelectorKey] = []
+            ready = select(0)
+            if behind:
+                late = [key for key, _ in ready if key.fd in behind]
+                late.sort(key=self._last_read)
+                late.reverse()
+            for key, _ in ready:
+                if key.fd in behind:
+                    continue
                 if room < 0:
+                    if late:
+                        self._read(late.pop())
                     await trio.lowlevel.checkpoint()
                     room = TURN_SIZE
-                room -= FRAME_SIZE + key.data()
+                room -= self._read(key)
+            # Of these, one at least. Who is still left is found again, after all others.
+            while late:
+                room -= self._read(late.pop())
+                if room < 0:
+                    break
+
+    def _last_read(self, key: selectors.SelectorKey) -> int:
+        return self._behind[key.fd]
+
+    def _read(self, key: selectors.SelectorKey) -> int:
+        readable, is_known = key.data
+        cost: int = FRAME_SIZE + readable()
+        if cost > MUCH or not is_known:
+            self._reads += 1
+            self._behind[key.fd] = self._reads
+        elif self._behind:
+            self._behind.pop(key.fd, None)
+        return cost
 
 
 class PolledSource:
     """A non-blocking socket that a `Poller` reads."""
 
-    __slots__ = ("_failure", "_poller", "_socket", "_spent", "_take", "_task")
+    __slots__ = ("_failure", "_is_known", "_poller", "_socket", "_spent", "_take", "_task")
 
     def __init__(self, poller: Poller, one: socket.socket) -> None:
         self._poller = poller
@@ -150,11 +202,12 @@ class PolledSource:
         self._task: trio.lowlevel.Task | None = None
         self._failure: BaseException | None = None
         self._spent = 0
+        self._is_known = False
 
     async def feed(self, take: Take) -> None:
         """See `Source`."""
         self._take = take
-        self._poller.watch(self._socket, self._readable)
+        self._poller.watch(self._socket, self._readable, is_known=self._is_known)
         try:
             self._task = trio.lowlevel.current_task()
             await trio.lowlevel.wait_task_rescheduled(self._cancelled)
@@ -167,7 +220,7 @@ class PolledSource:
     def attach(self, take: Take) -> bool:
         """See `Source`."""
         self._take = take
-        self._poller.watch(self._socket, self._readable)
+        self._poller.watch(self._socket, self._readable, is_known=self._is_known)
         return True
 
     def detach(self) -> None:
@@ -199,6 +252,10 @@ class PolledSource:
         """See `Source`."""
         self._spent += frames
 
+    def let_in(self) -> None:
+        """See `Source`."""
+        self._is_known = True
+
     def _readable(self) -> int:
         # The poller may have found us readable just before we stopped.
         if self._take is None:
@@ -214,13 +271,15 @@ class PolledSource:
         except BaseException as error:
             self._failure = error
             wanted = False
+        size = len(data)
         if not wanted:
+            size += END_SIZE
             # At once, not when the task gets its turn: until then nothing more may be read.
             self.stop()
-        if not self._spent:
-            return len(data)
-        spent, self._spent = self._spent, 0
-        return len(data) + spent * FRAME_SIZE
+        if self._spent:
+            size += self._spent * FRAME_SIZE
+            self._spent = 0
+        return size
 
     def _stop(self) -> None:
         self._take = None
