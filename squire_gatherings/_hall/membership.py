@@ -43,6 +43,11 @@ class Membership:
         """Who the onlooker is, as authentication found."""
         return self._onlooker.identity
 
+    @property
+    def is_over(self) -> bool:
+        """Whether what the onlooker says goes nowhere: it left, was replaced or given up."""
+        return self._gathering is None
+
     def deliver_nowait(self, message: ClientMessage) -> None:
         """Put a message of this onlooker into the inbox.
 

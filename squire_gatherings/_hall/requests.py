@@ -64,6 +64,17 @@ ENTRY_COST = 100
 """What an op in an answer costs besides its bytes, in bytes that take as long."""
 
 
+REFUSED = 2
+"""What a request that is wrong counts, in frames that say nothing."""
+
+REPEATED = 1
+COST_OF_A_FRAME = 1024
+"""What a repeated sync counts: one such frame, and one for so many bytes that take as long."""
+
+JOIN_COST = 1024
+"""What a join costs besides what it's answered, in bytes that take as long."""
+
+
 @define(eq=False)
 class JoinRequest:
     """A join: an onlooker that wants in, and what the joining task read for it before."""
@@ -138,6 +149,10 @@ class Requests:
             raise BadRequest(f"unexpected {type(request).__name__}")
         except GatheringsError as error:
             sender.fail(error, getattr(request, "id", None))
+            if isinstance(request, Sync):
+                self.spent += _cost(request)
+            if not isinstance(error, OpRejected | StoreUnavailable):
+                sender.wasted(REFUSED)
             return isinstance(error, OpRejected | StoreUnavailable)
 
     def finish(self, now: float) -> None:
@@ -202,6 +217,9 @@ class Requests:
             return False
         if ack.seq > self.gathering.log.committed:
             raise BadBase(f"ack of {ack.seq}, but the last op is {self.gathering.log.committed}")
+        if ack.seq <= sender.acked:
+            sender.wasted(1)
+        sender.acked = max(sender.acked, ack.seq)
         self.gathering.delivery.acknowledged(sender, ack.seq, trio.current_time())
         return True
 
@@ -244,6 +262,9 @@ class Requests:
             log.same(record, sync)
             if self.trouble is not None and record.first_seq > log.committed:
                 raise StoreUnavailable(f"kept, but not durable yet: {self.trouble}")
+            cost = _cost(sync)
+            self.spent += cost
+            sender.wasted(REPEATED + cost // COST_OF_A_FRAME)
             self._repeat(sender, sync, record)
             return True
         if self.trouble is not None:
@@ -314,6 +335,7 @@ class Requests:
     def _join(self, sender: Sender, request: JoinRequest) -> bool:
         if request.abandoned:
             return False
+        self.spent += JOIN_COST
         gathering = self.gathering
         log = gathering.log
         seq = self._visible
@@ -393,6 +415,7 @@ class Requests:
         return ops[-1].epoch
 
     def _shown(self, ops: Ops) -> dict[str, Any]:
+        self.spent += sum(len(one.op.json) + ENTRY_COST for one in ops)
         return {
             "ops": tuple(one.op for one in ops),
             "by": tuple(one.by for one in ops),
@@ -413,7 +436,6 @@ class Requests:
             self._begin_reading(sender, request_id, after, up_to, make)
             return
         entries = log.slice(after, up_to, most)
-        self.spent += sum(len(one.op.json) + ENTRY_COST for one in entries)
         answer = make(entries)
         self._defer(sender, request_id, lambda _: sender.answer(answer))
 
@@ -463,6 +485,11 @@ class Requests:
                 sender.make_room()
             self.reading -= 1
             gathering.finished_reading()
+
+
+def _cost(sync: Sync) -> int:
+    """Return what it costs to compare or refuse a sync, in bytes that take as long."""
+    return sum(len(op.json) + ENTRY_COST for op in sync.ops)
 
 
 def _synced(sync: Sync, seqs: range, ops: tuple[Op, ...]) -> Synced:

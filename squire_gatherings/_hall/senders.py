@@ -54,6 +54,9 @@ class Caller:
             self._outcome = error
             self._answered.set()
 
+    def wasted(self, cost: int) -> None:
+        """A task that waits for each answer sends little for nothing."""
+
     @contextmanager
     def under_way(self) -> Iterator[trio.CancelScope]:
         """Cancel what runs inside when nobody waits for the answer any more."""
@@ -119,6 +122,8 @@ class Onlooker:
     """Whether its incarnation ended by a crash: what it had sent before may be lost."""
     joined_at: int = 0
     """The log's end when it joined: what was logged up to there is brought to it as ops."""
+    acked: int = -1
+    """The last seq that it acknowledged, whatever it had been brought."""
     attached: bool = False
     paging: Paging = Paging.NO
     room: trio.Event | None = None
@@ -170,6 +175,13 @@ class Onlooker:
             self.connection.read_arrived()
         except Exception:
             self._lost("read_arrived")
+
+    def wasted(self, cost: int) -> None:
+        """Count what it sent for nothing."""
+        try:
+            self.connection.wasted(cost)
+        except Exception:
+            self._lost("wasted")
 
     async def flush(self) -> None:
         """Wait until the connection's backlog is gone. Cancelling it changes nothing."""

@@ -119,6 +119,11 @@ class WebSocketConnection(WayOut):
                 if not self._silence.heard:
                     self.abort()
 
+    def wasted(self, cost: int) -> None:
+        """See `Connection`."""
+        self._inbound.noise += cost
+        self._inbound.unsettled = True
+
     # The task that lives for it.
 
     async def run(self, hall: Hall, gathering_id: str, received: bytes) -> None:
@@ -384,11 +389,15 @@ class WebSocketConnection(WayOut):
             return False
         if isinstance(message, Join):
             self._error("already_joined", "this connection has joined already")
+            self.wasted(2)
             return True
         try:
             self._membership.take_nowait(message)
         except trio.WouldBlock:
             return False
+        if self._membership.is_over:
+            # Nothing that it says means anything any more.
+            self._inbound.deaf = True
         return True
 
     def _complain(self, complaint: Complaint) -> None:
