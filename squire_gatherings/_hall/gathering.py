@@ -347,6 +347,7 @@ class Gathering:
     def _turn(self) -> None:
         """Process what has arrived, without a checkpoint."""
         taken = counted = 0
+        is_full = False
         requests, log = self.requests, self.log
         limit = requests.spent + log.added + TURN_COST
         try:
@@ -358,9 +359,11 @@ class Gathering:
                     sender.waiting -= 1
                     if not sender.waiting:
                         sender.cost = 0
+                        sender.fills_turns = False
                     if sender.room is not None:
                         sender.make_room()
                 if requests.spent + log.added > limit:
+                    is_full = True
                     break
         except LookupNeeded:
             taken -= 1
@@ -378,6 +381,8 @@ class Gathering:
             del self._inbox[:taken]
             self._taken += taken
         requests.current = None
+        if is_full and self._inbox:
+            self._put_behind(sender)
         now = trio.current_time()
         if counted:
             self.processed += counted
@@ -387,6 +392,21 @@ class Gathering:
                 self._committed(now)
         elif log.seq == log.committed:
             requests.finish(now)
+
+    def _put_behind(self, sender: Sender) -> None:
+        """Let others come before what else this one has said: it has filled a turn.
+
+        Also before those who did so before, and whose messages still wait. Each one's own stay in
+        order.
+        """
+        if isinstance(sender, Onlooker) and sender.waiting:
+            sender.fills_turns = True
+        order: tuple[list[tuple[Sender, Request]], ...] = ([], [], [])
+        for one in self._inbox:
+            who = one[0]
+            fills = isinstance(who, Onlooker) and who.fills_turns
+            order[2 if who is sender else int(fills)].append(one)
+        self._inbox = [*order[0], *order[1], *order[2]]
 
     # Committing.
 

@@ -34,13 +34,16 @@ class SyncLookup:
     _found: dict[SyncKey, Found] = field(factory=dict)
 
     def answer(self, key: SyncKey) -> SyncRecord | None:
-        """Return what the store said of a sync, once; None if it wasn't applied.
+        """Return what the store said of a sync; None if it wasn't applied, which is said once.
 
-        Raises `LookupNeeded` where it wasn't asked yet, `StoreUnavailable` where it couldn't be.
+        What was applied stays so: whoever repeats the same sync needn't ask again. Raises
+        `LookupNeeded` where it wasn't asked yet, `StoreUnavailable` where it couldn't be.
         """
         if key not in self._found:
             raise LookupNeeded
-        found = self._found.pop(key)
+        found = self._found[key]
+        if not isinstance(found, SyncRecord):
+            del self._found[key]
         if isinstance(found, StoreUnavailable):
             raise found
         return found

@@ -60,7 +60,7 @@ READS_AT_ONCE = 4
 WHOLE = 2**62
 """In place of a number of bytes, where everything is wanted."""
 
-ENTRY_COST = 100
+ENTRY_COST = 250
 """What an op in an answer costs besides its bytes, in bytes that take as long."""
 
 

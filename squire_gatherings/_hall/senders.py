@@ -116,6 +116,8 @@ class Onlooker:
     """How many of its messages lie in the inbox or aren't answered yet."""
     cost: int = 0
     """What those in the inbox take in memory, in bytes."""
+    fills_turns: bool = False
+    """Whether a turn of the gathering was filled by what it said, of which some still waits."""
     asked: int = 0
     """When it asked to join, as a number that grows with each join; 0 if that isn't known."""
     was_crashed: bool = False
