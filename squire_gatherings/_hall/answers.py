@@ -26,7 +26,7 @@ Ops = Sequence[LoggedOp]
 READS_AT_ONCE = 4
 """How many answers of one gathering read the store at once: it serves others, too."""
 
-ENTRY_COST = 100
+ENTRY_COST = 250
 """What an op in an answer costs besides its bytes, as a number of bytes that take as long."""
 
 
@@ -139,7 +139,6 @@ class Answers:
             self.room.nursery.start_soon(self._from_store, sender, request_id, after, up_to, make)
             return
         entries = log.slice(after, up_to, self.room.settings.batch_bytes)
-        self.spent += sum(len(one.op.json) + ENTRY_COST for one in entries)
         answer = make(entries)
         self.defer(sender, request_id, lambda _: sender.answer(answer))
 
@@ -204,6 +203,7 @@ class Answers:
 
     def shown(self, ops: Ops) -> dict[str, Any]:
         """Return the fields of an answer that show these ops."""
+        self.spent += sum(len(one.op.json) + ENTRY_COST for one in ops)
         epoch: str | UnsetType = UNSET
         if ops and ops[-1].epoch != self.room.incarnation:
             epoch = ops[-1].epoch

@@ -52,6 +52,9 @@ class Caller:
         """Wake the task with an error; only the first outcome counts."""
         self._come_to(outcome.Error(error))
 
+    def wasted(self, cost: int) -> None:
+        """A task that waits for each answer sends little for nothing."""
+
     @contextmanager
     def under_way(self) -> Iterator[trio.CancelScope]:
         """Cancel what runs inside when nobody waits for the answer any more."""
@@ -117,12 +120,16 @@ class Client:
     """How many of its messages lie in the inbox or aren't answered yet."""
     cost: int = 0
     """How many bytes of memory its messages in the inbox take, about."""
+    fills_turns: bool = False
+    """Whether a turn of the gathering was filled by what it said, of which some still waits."""
     asked: int = 0
     """The number of its join, which grows with each join; 0 if it isn't known."""
     was_crashed: bool = False
     """Whether its incarnation has crashed: what the client had sent before may be lost."""
     joined_at: int = 0
     """The log's end when it joined. It is brought everything up to there as ops."""
+    acked: int = -1
+    """The last seq that it acknowledged, whatever it had been brought."""
     attached: bool = False
     paging: Paging = Paging.NO
     space: trio.Event | None = None
@@ -180,6 +187,11 @@ class Client:
         with _Guard(self, "is_receiving"):
             return bool(_checked(self.connection.is_receiving))
         return False
+
+    def wasted(self, cost: int) -> None:
+        """Count what it sent for nothing."""
+        with _Guard(self, "wasted"):
+            self.connection.wasted(cost)
 
     async def flush(self) -> None:
         """Wait until the connection's backlog is gone.
@@ -254,6 +266,7 @@ class Client:
         self.waiting -= count
         if not self.waiting:
             self.cost = 0
+            self.fills_turns = False
         self.make_space()
 
     def make_space(self) -> None:

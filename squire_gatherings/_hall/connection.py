@@ -63,6 +63,13 @@ class Connection(ABC):
         Called before a late timer judges the client, and before a gathering ends as unused.
         """
 
+    def wasted(self, cost: int) -> None:  # noqa: B027 (not every connection limits its client)
+        """Count what the client sent and came to nothing, as so many frames that say nothing.
+
+        A request that is wrong, an acknowledgement of what was acknowledged, a sync that is
+        repeated: they cost work, and whoever sends many of them must wait.
+        """
+
     async def flush(self) -> None:  # noqa: B027 (nothing to do where nothing is queued)
         """Return when the backlog is gone, or when it never will be.
 

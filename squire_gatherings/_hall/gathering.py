@@ -11,6 +11,7 @@ from squire_gatherings._hall.clients import Client, Sender
 from squire_gatherings._hall.commit import Commit
 from squire_gatherings._hall.delivery import Delivery
 from squire_gatherings._hall.forwards import CROWD
+from squire_gatherings._hall.inbox import Request
 from squire_gatherings._hall.lateness import give_turns, is_late
 from squire_gatherings._hall.lookup import SyncLookup
 from squire_gatherings._hall.requests import Requests
@@ -221,6 +222,7 @@ class Gathering:
         requests, answers = self.requests, self.answers
         limit = answers.spent + log.added + TURN_COST
         messages = inbox.waiting[:TURN_LIMIT]
+        is_full = False
         try:
             for sender, request in messages:
                 self._processing = sender
@@ -231,9 +233,11 @@ class Gathering:
                     sender.waiting -= 1
                     if not sender.waiting:
                         sender.cost = 0
+                        sender.fills_turns = False
                     if sender.space is not None:
                         sender.make_space()
                 if answers.spent + log.added > limit:
+                    is_full = True
                     break
         except LookupNeeded:
             taken -= 1
@@ -251,6 +255,8 @@ class Gathering:
             del inbox.waiting[:taken]
             inbox.taken += taken
         self._processing = None
+        if is_full and inbox.waiting:
+            self._put_behind(sender)
         now = trio.current_time()
         if counted:
             room.processed += counted
@@ -260,6 +266,21 @@ class Gathering:
                 self._committed(now)
         elif log.seq == log.committed:
             answers.give(now)
+
+    def _put_behind(self, sender: Sender) -> None:
+        """Let others come before what else this sender has said: it has filled a turn.
+
+        It also comes after those who filled a turn before, and whose messages still wait. The
+        messages of each sender stay in order.
+        """
+        if isinstance(sender, Client) and sender.waiting:
+            sender.fills_turns = True
+        order: tuple[list[tuple[Sender, Request]], ...] = ([], [], [])
+        for one in self.room.inbox.waiting:
+            who = one[0]
+            fills = isinstance(who, Client) and who.fills_turns
+            order[2 if who is sender else int(fills)].append(one)
+        self.room.inbox.waiting = [*order[0], *order[1], *order[2]]
 
     # Committing.
 

@@ -34,7 +34,9 @@ class SyncLookup:
     _found: dict[SyncKey, Found] = field(factory=dict)
 
     def answer(self, key: SyncKey) -> SyncRecord | None:
-        """Return what the store said of a sync, once; None if it wasn't applied.
+        """Return what the store said of a sync; None if it wasn't applied, which is said once.
+
+        What was applied stays so: a client that repeats the same sync needs no other look.
 
         Raises:
             LookupNeeded: The store wasn't asked yet.
@@ -42,7 +44,9 @@ class SyncLookup:
         """
         if key not in self._found:
             raise LookupNeeded
-        found = self._found.pop(key)
+        found = self._found[key]
+        if not isinstance(found, SyncRecord):
+            del self._found[key]
         if isinstance(found, StoreUnavailable):
             raise found
         return found

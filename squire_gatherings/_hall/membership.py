@@ -48,6 +48,11 @@ class Membership:
         """Who the client is."""
         return self._client.identity
 
+    @property
+    def is_over(self) -> bool:
+        """Whether what the client says goes nowhere: it left, was replaced or given up."""
+        return self._room is None
+
     def deliver_nowait(self, message: ClientMessage) -> None:
         """Put a message of this client into the inbox.
 

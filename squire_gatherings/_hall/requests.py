@@ -8,7 +8,7 @@ import trio
 from attrs import define
 from msgspec import UNSET
 
-from squire_gatherings._hall.answers import Answers, Deferred, Ops
+from squire_gatherings._hall.answers import ENTRY_COST, Answers, Deferred, Ops
 from squire_gatherings._hall.clients import Caller, Client, Sender
 from squire_gatherings._hall.delivery import Delivery
 from squire_gatherings._hall.inbox import JoinRequest, Request
@@ -46,6 +46,16 @@ from squire_gatherings._values.text import sayable
 WHOLE = 2**62
 """A number of bytes that is no limit."""
 
+REFUSED = 2
+"""What a request that is wrong counts, in frames that say nothing."""
+
+REPEATED = 1
+COST_OF_A_FRAME = 1024
+"""What a repeated sync counts: one such frame, and one for so many bytes that take as long."""
+
+JOIN_COST = 1024
+"""What a join costs besides what it's answered, as a number of bytes that take as long."""
+
 
 @define(eq=False)
 class Requests:
@@ -76,6 +86,10 @@ class Requests:
             raise BadRequest(f"unexpected {type(request).__name__}")
         except GatheringsError as error:
             sender.fail(error, getattr(request, "id", None))
+            if isinstance(request, Sync):
+                self.answers.spent += _cost(request)
+            if not isinstance(error, OpRejected | StoreUnavailable):
+                sender.wasted(REFUSED)
             return isinstance(error, OpRejected | StoreUnavailable)
 
     # One method for each kind of message.
@@ -85,6 +99,9 @@ class Requests:
             return False
         if ack.seq > self.room.log.committed:
             raise BadBase(f"ack of {ack.seq}, but the last op is {self.room.log.committed}")
+        if ack.seq <= sender.acked:
+            sender.wasted(1)
+        sender.acked = max(sender.acked, ack.seq)
         self.delivery.acknowledged(sender, ack.seq, trio.current_time())
         return True
 
@@ -141,6 +158,9 @@ class Requests:
             log.same(record, sync)
             if room.trouble is not None and record.first_seq > log.committed:
                 raise StoreUnavailable(f"kept, but not durable yet: {room.trouble}")
+            cost = _cost(sync)
+            self.answers.spent += cost
+            sender.wasted(REPEATED + cost // COST_OF_A_FRAME)
             self._repeat(sender, sync, record)
             return True
         if room.trouble is not None:
@@ -209,6 +229,7 @@ class Requests:
     def _join(self, sender: Sender, request: JoinRequest) -> bool:
         if request.abandoned:
             return False
+        self.answers.spent += JOIN_COST
         room, log = self.room, self.room.log
         seq = self.answers.visible
         since = request.since
@@ -272,6 +293,11 @@ def _synced(sync: Sync, seqs: range, ops: tuple[Op, ...]) -> Synced:
     if ops == sync.ops:
         return Synced(sync.id, tuple(seqs))
     return Synced(sync.id, tuple(seqs), ops=ops)
+
+
+def _cost(sync: Sync) -> int:
+    """Return what it costs to compare or refuse a sync, in bytes that take as long."""
+    return sum(len(op.json) + ENTRY_COST for op in sync.ops)
 
 
 def _finite(seconds: float) -> float | None:

@@ -5,6 +5,8 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Protocol
 
+import trio
+
 from squire_gatherings._rules.op_log import MOST_OPS
 from squire_gatherings._values.errors import StoreUnavailable
 from squire_gatherings._values.log import Append, LoggedOp, Restored, Snapshot, SyncRecord
@@ -133,6 +135,18 @@ class Store(Protocol):
         ...
 
 
+_lock: trio.lowlevel.RunVar[trio.Lock] = trio.lowlevel.RunVar("pages")
+
+
+def _turns() -> trio.Lock:
+    """Return what whoever wants a page holds for a turn: one for all that this thread runs."""
+    try:
+        return _lock.get()
+    except LookupError:
+        _lock.set(trio.Lock())
+        return _lock.get()
+
+
 @contextmanager
 def store_trouble() -> Iterator[None]:
     """Turn what a store's reads raise, and what its answers lead to, into `StoreUnavailable`.
@@ -153,7 +167,12 @@ def store_trouble() -> Iterator[None]:
 async def read_page(
     store: Store, gathering: str, *, after: int, up_to: int, max_bytes: int
 ) -> tuple[LoggedOp, ...]:
-    """Read ops as `Store.read` does. Raises `StoreUnavailable`, and nothing else."""
+    """Read ops as `Store.read` does. Raises `StoreUnavailable`, and nothing else.
+
+    However many ask, in each turn of the scheduler one begins: to make use of a page takes long.
+    """
+    async with _turns():
+        pass
     with store_trouble():
         page = await store.read(gathering, after=after, up_to=up_to, max_bytes=max_bytes)
         if not isinstance(page, tuple) or not all(isinstance(one, LoggedOp) for one in page):

@@ -22,8 +22,8 @@ TRIMMED_PART = 16
 OP_OVERHEAD = 130
 """How many bytes an op takes besides its own: objects, and places in lists (measured: 129)."""
 
-MOST_OPS = 4096
-"""How many ops are handed out together at most, however small they are."""
+MOST_OPS = 1024
+"""How many ops are handed out together at most, however small they are: they take a millisecond."""
 
 CHECKSUM_SIZE = 4
 """How many bytes a fingerprint had when it was a checksum."""

@@ -55,6 +55,7 @@ class WebSocketConnection(WayOut):
         "_client_closed",
         "_early",
         "_ended",
+        "_entrance",
         "_held_up",
         "_membership",
         "_meter",
@@ -76,6 +77,7 @@ class WebSocketConnection(WayOut):
         meter: Meter,
         max_ops: int,
         turns: trio.Lock,
+        entrance: trio.CapacityLimiter,
         nursery: trio.Nursery,
         try_write: TryWrite | None,
         flusher: Flusher | None,
@@ -92,6 +94,8 @@ class WebSocketConnection(WayOut):
         self._meter = meter
         self._turns = turns
         """Held by whoever goes on with what has come: one after the other."""
+        self._entrance = entrance
+        """Held by whoever is to join: few in a turn, however many come at once."""
         self._stream = stream
         self._source = source
         self._outbox = Outbox(
@@ -144,6 +148,11 @@ class WebSocketConnection(WayOut):
                 self.read_arrived()
                 if not self._silence.heard:
                     self.abort()
+
+    def wasted(self, cost: int) -> None:
+        """See `Connection`."""
+        self._inbound.noise += cost
+        self._inbound.unsettled = True
 
     # The task that lives for it.
 
@@ -263,6 +272,8 @@ class WebSocketConnection(WayOut):
     async def _ask_to_join(
         self, hall: Hall, gathering_id: str, join: Join, arrival: Arrival
     ) -> Exception | None:
+        async with self._entrance:
+            pass
         try:
             self._membership = await hall.join(
                 gathering_id,
@@ -278,6 +289,7 @@ class WebSocketConnection(WayOut):
             )
         except Exception as error:
             return error
+        self._source.let_in()
         self._meter.identified(self._membership.identity.user, trio.current_time())
         return None
 
@@ -420,11 +432,15 @@ class WebSocketConnection(WayOut):
             return False
         if isinstance(message, Join):
             self._error("already_joined", "this connection has joined already")
+            self.wasted(2)
             return True
         try:
             self._membership.take_nowait(message)
         except trio.WouldBlock:
             return False
+        if self._membership.is_over:
+            # Nothing that it says means anything any more.
+            self._inbound.deaf = True
         return True
 
     def _complain(self, complaint: Complaint) -> None:

@@ -12,7 +12,7 @@ from websockets.exceptions import PayloadTooBig
 from websockets.frames import Frame, Opcode
 from websockets.protocol import Protocol, Side, State
 
-from squire_gatherings._server.limits import Meter
+from squire_gatherings._server.limits import Meter, refused
 from squire_gatherings._server.portions import (
     Cutter,
     beginning_of_larger,
@@ -288,15 +288,26 @@ class Inbound:
                 raise UndecodableMessage(f"{codec.subprotocol} goes in {kind} frames", found)
             message = codec.decode(data, self._max_ops)
         except UndecodableMessage as error:
-            self.unsettled = True
-            self.noise += 2
+            self._wasted(data)
             return Complaint(error.code, str(error), request_id=error.request_id)
-        if len(data) > SMALL_FRAGMENT and type(message) is Sync:
-            more = len(message.ops) // OPS_OF_A_FRAME
-            self.unsettled = True
-            self.room -= more
-            self.spent += more
+        if len(data) > SMALL_FRAGMENT:
+            if type(message) is Sync:
+                more = len(message.ops) // OPS_OF_A_FRAME
+                self.unsettled = True
+                self.room -= more
+                self.spent += more
+            else:
+                # None of the others has so much to say.
+                self._wasted(data)
         return message
+
+    def _wasted(self, data: bytes) -> None:
+        """Count a message that came to nothing, by what it costs to find that out."""
+        cost = refused(len(data))
+        self.unsettled = True
+        self.noise += cost
+        self.room -= cost - 2
+        self.spent += cost - 2
 
     def _too_big(self) -> Complaint:
         limit = self._settings.max_message_size
@@ -313,8 +324,7 @@ class Inbound:
 
     def _over_the_limit(self, data: bytes, refused: int) -> Complaint:
         request_id = _id_in(self._codec, data)
-        self.unsettled = True
-        self.noise += 2
+        self._wasted(data)
         # Whom nothing was taken of can't be told what to repeat: its join.
         if refused > self._settings.rate_burst or not self._admitted:
             self.deaf = True

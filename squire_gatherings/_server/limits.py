@@ -15,6 +15,9 @@ NOISE_RATE, NOISE_BURST = 500, 2000
 """How many frames that say nothing (pings, pongs, tiny fragments; what can't be understood counts
 twice) a connection may send a second, and at once. Each costs some 10 µs."""
 
+BYTES_OF_NOISE = 128
+"""So many bytes that must be decoded cost as much as one such frame."""
+
 ADDRESS_SHARE = 2
 """How much more of them all connections from one address may send together."""
 
@@ -109,6 +112,11 @@ class Meter:
         if self._messages is not None and self._name is not None:
             self._messages.leave(self._name, now)
             self._name = None
+
+
+def refused(size: int) -> int:
+    """Return what a message of so many bytes counts as noise that isn't taken."""
+    return 2 + size // BYTES_OF_NOISE
 
 
 def address_of(peer: str | None) -> str | None:

@@ -13,7 +13,6 @@ import trio
 from attrs import define, field
 
 from squire_gatherings._hall.hall import Hall
-from squire_gatherings._hall.lateness import time_limit
 from squire_gatherings._poller import Poller
 from squire_gatherings._server.connection import LATE, Arrival, WebSocketConnection
 from squire_gatherings._server.handshake import shake_hands
@@ -31,6 +30,12 @@ BACKLOG = 1024
 ACCEPT_PAUSE = 0.1
 LOG_PAUSE = 60.0
 """For how long the same trouble isn't logged again."""
+
+ACCEPTED_AT_ONCE = 8
+"""How many connections are accepted before others get their turn."""
+
+AT_THE_DOOR = 2
+"""How many handshakes and joins begin in a turn: each takes half a millisecond."""
 
 AT_ONCE = 256
 """How many connections have their round of the keep-alive before others get their turn."""
@@ -55,6 +60,8 @@ class Server:
     """How many were let in: those whose handshake is under way, too."""
     _limits: Limits = field(factory=Limits)
     _turns: trio.Lock = field(factory=trio.Lock)
+    _entrance: trio.CapacityLimiter = field(factory=lambda: trio.CapacityLimiter(AT_THE_DOOR))
+    """Held for a turn by those whose handshakes and joins are taken in."""
     _keeps_alive: bool = False
     """Whether a task of its own pings the clients."""
     _logged_at: float = -math.inf
@@ -149,24 +156,31 @@ async def serve_stream(
     try:
         async with trio.open_nursery() as nursery:
             accepted = None
-            with (
-                suppress(trio.BrokenResourceError),
-                time_limit(nursery, settings.handshake_timeout, LATE),
-            ):
-                accepted = await shake_hands(stream, peer, full=full)
+            source = _source(stream, plain, server)
+            with suppress(trio.BrokenResourceError):
+                accepted = await shake_hands(
+                    stream,
+                    source,
+                    server._entrance,
+                    nursery,
+                    settings.handshake_timeout,
+                    peer=peer,
+                    full=full,
+                )
             if accepted is not None:
                 meter = server._limits.enter(settings, peer, trio.current_time())
                 gathering_id, rest = accepted.gathering_id, accepted.rest
                 arrival = Arrival(accepted.request, identity)
                 connection = WebSocketConnection(
                     stream,
-                    _source(stream, plain, server),
+                    source,
                     accepted.codec,
                     arrival,
                     settings,
                     meter,
                     hall.settings.max_ops,
                     server._turns,
+                    server._entrance,
                     nursery,
                     None if plain is None else plain.send,
                     server._flusher,
@@ -271,7 +285,7 @@ async def _accept(
     while listener.fileno() >= 0:
         await trio.lowlevel.wait_readable(listener)
         try:
-            while True:
+            for _ in range(ACCEPTED_AT_ONCE):
                 client, address = listener.accept()
                 client.setblocking(False)
                 nursery.start_soon(_serve_socket, client, address[0], hall, server, settings)

@@ -14,6 +14,9 @@ from squire_gatherings._poller import FRAME_SIZE, Poller
 
 RECEIVE_SIZE = 64 * 1024
 
+END_SIZE = 8 * FRAME_SIZE
+"""For how many bytes it counts that a task must be woken: much is to be done then."""
+
 Take = Callable[[bytes], bool]
 """Takes what has come, `b""` at the end; says whether it wants more. Doesn't wait."""
 
@@ -52,6 +55,10 @@ class Source(Protocol):
         """Count frames that were taken in beyond one for what was received."""
         ...
 
+    def let_in(self) -> None:
+        """The client is in a gathering now, and comes before those who aren't."""
+        ...
+
 
 class StreamSource:
     """Any stream, read by the task that feeds."""
@@ -88,11 +95,14 @@ class StreamSource:
     def spend(self, frames: int) -> None:
         """See `Source`: nobody else is read by this task."""
 
+    def let_in(self) -> None:
+        """See `Source`: its task has its turn like all others."""
+
 
 class PolledSource:
     """A non-blocking socket that a `Poller` reads."""
 
-    __slots__ = ("_failure", "_poller", "_socket", "_spent", "_take", "_task")
+    __slots__ = ("_failure", "_is_known", "_poller", "_socket", "_spent", "_take", "_task")
 
     def __init__(self, poller: Poller, one: socket.socket) -> None:
         self._poller = poller
@@ -101,11 +111,12 @@ class PolledSource:
         self._task: trio.lowlevel.Task | None = None
         self._failure: BaseException | None = None
         self._spent = 0
+        self._is_known = False
 
     async def feed(self, take: Take) -> None:
         """See `Source`."""
         self._take = take
-        self._poller.watch(self._socket, self._readable)
+        self._poller.watch(self._socket, self._readable, is_known=self._is_known)
         try:
             self._task = trio.lowlevel.current_task()
             await trio.lowlevel.wait_task_rescheduled(self._cancelled)
@@ -118,7 +129,7 @@ class PolledSource:
     def attach(self, take: Take) -> bool:
         """See `Source`."""
         self._take = take
-        self._poller.watch(self._socket, self._readable)
+        self._poller.watch(self._socket, self._readable, is_known=self._is_known)
         return True
 
     def detach(self) -> None:
@@ -150,6 +161,10 @@ class PolledSource:
         """See `Source`."""
         self._spent += frames
 
+    def let_in(self) -> None:
+        """See `Source`."""
+        self._is_known = True
+
     def _readable(self, _: int) -> int:
         # The poller may have found us readable just before we stopped.
         if self._take is None:
@@ -165,13 +180,15 @@ class PolledSource:
         except BaseException as error:
             self._failure = error
             wanted = False
+        size = len(data)
         if not wanted:
+            size += END_SIZE
             # At once, not when the task gets its turn: until then nothing more may be read.
             self.stop()
-        if not self._spent:
-            return len(data)
-        spent, self._spent = self._spent, 0
-        return len(data) + spent * FRAME_SIZE
+        if self._spent:
+            size += self._spent * FRAME_SIZE
+            self._spent = 0
+        return size
 
     def _stop(self) -> None:
         self._take = None
