@@ -356,7 +356,7 @@ class Gathering:
         is_receiving = False
         for number, onlooker in enumerate(tuple(self.delivery.onlookers.values()), start=1):
             onlooker.read_arrived()
-            is_receiving = is_receiving or onlooker.is_receiving
+            is_receiving = is_receiving or onlooker.receiving > 0
             if not number % CROWD:
                 await trio.lowlevel.checkpoint()
         return is_receiving

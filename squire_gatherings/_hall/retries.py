@@ -44,6 +44,9 @@ LOOK_AGAIN = 0.05
 LOOKS = 20
 """How often at most, while it keeps sending other things."""
 
+SLOWEST = 100
+"""How many bytes a second of a message must come for it to excuse that nothing is acknowledged."""
+
 TURN = 1024
 """How much is done before others get their turn: 1 for an onlooker, more for what it is sent."""
 
@@ -122,6 +125,10 @@ class Retries:
     """By number, who would be given up but for what lies in the inbox: up to where, and how often
     that was seen."""
 
+    _sending: dict[int, tuple[int, float]] = field(factory=dict)
+    """By number, who would be given up but for a message that is coming: how many bytes of it had
+    come when."""
+
     _slices: dict[tuple[int, int, int], Sequence[LoggedOp]] = field(factory=dict)
     _from_store: dict[tuple[int, _Portion], list[Onlooker]] = field(factory=dict)
 
@@ -177,6 +184,11 @@ class Retries:
             for number, seen in self._suspects.items()
             if number in self.delivery.onlookers
         }
+        self._sending = {
+            number: seen
+            for number, seen in self._sending.items()
+            if number in self.delivery.onlookers
+        }
         self.due = min(self.due, soonest)
 
     def _look_at(self, onlooker: Onlooker, now: float, encoded: _Encoded, *, is_late: bool) -> int:
@@ -187,6 +199,9 @@ class Retries:
             if self._is_unheard(onlooker):
                 window.put_off(now + LOOK_AGAIN)
                 return 8
+        if window.verdict(now) is Verdict.GIVE_UP and self._still_sends(onlooker, now):
+            window.put_off(now + self.delivery.settings.retry_limit)
+            return 8
         in_transit = onlooker.in_transit
         window.looked(onlooker.progress, in_transit, now)
         if not onlooker.attached:
@@ -221,6 +236,21 @@ class Retries:
                 return False
             # More has come since, as it does when its reader had to wait.
             self._suspects[onlooker.number] = (put, looks + 1)
+        return True
+
+    def _still_sends(self, onlooker: Onlooker, now: float) -> bool:
+        """Whether a message of its comes slowly, behind which its acknowledgement may lie."""
+        size = onlooker.receiving
+        if not size:
+            self._sending.pop(onlooker.number, None)
+            return False
+        seen, at = self._sending.get(onlooker.number, (0, now))
+        if now - at > 2 * self.delivery.settings.retry_limit:
+            # That was another message, long ago.
+            seen, at = 0, now
+        if size < seen + SLOWEST * (now - at):
+            return False
+        self._sending[onlooker.number] = (size, now)
         return True
 
     def _resend(self, onlooker: Onlooker, encoded: _Encoded) -> int:

@@ -172,9 +172,9 @@ class Onlooker:
             self._lost("read_arrived")
 
     @property
-    def is_receiving(self) -> bool:
-        """Whether a message has begun to arrive, and its rest hasn't come yet."""
-        return bool(self._number("is_receiving", lambda connection: connection.is_receiving))
+    def receiving(self) -> int:
+        """How many bytes have come of a message whose rest hasn't come yet."""
+        return self._number("receiving", lambda connection: connection.receiving)
 
     async def flush(self) -> None:
         """Wait until the connection's backlog is gone. Cancelling it changes nothing."""
