@@ -217,7 +217,9 @@ class Exchange:
         if self._fetch is not None:
             self._queue.put((self._fetch.id,))
         self.connected = True
-        self.progressed = self._told_too_big = False
+        # A page that came with the answer is kept, should the wire bring no more.
+        self.progressed = isinstance(joined.ops, tuple) and bool(joined.ops)
+        self._told_too_big = False
         self.tell()
 
     def _check_joined(self, joined: Joined, since: int) -> None:
