@@ -1,13 +1,16 @@
-# Each target sets up what it needs in .venv, again only when pyproject.toml has changed.
+# Each target sets up in .venv what it needs and isn't there yet: `serve` the package with what it
+# needs at run time, the others an extra of pyproject.toml on top. When pyproject.toml has changed,
+# .venv is made anew.
 
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 BENCHMARKS := frames structuring client_connections deadline memory lateness look shutdown leaks fairness scale peers
+LOWEST := .venv-lowest
 
 .DEFAULT_GOAL := help
-.PHONY: help serve test test-long lint bench load docs clean
+.PHONY: help serve test test-long test-lowest lint bench load docs changelog clean
 
 help: ## Show what there is to make
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/'
@@ -15,35 +18,62 @@ help: ## Show what there is to make
 serve: $(READY) ## Serve gatherings, with their logs in ./squire_gatherings.sqlite3 (ARGS="..." for options)
 	@$(BIN)/python -m squire_gatherings serve $(ARGS)
 
-test: $(READY) ## Run the tests (ARGS="..." for pytest)
+test: $(READY)-dev ## Run the tests (ARGS="..." for pytest)
 	@$(BIN)/python -m pytest $(ARGS)
 
-test-long: $(READY) ## Run the random tests with forty times as many examples, half an hour
+test-long: $(READY)-dev ## Run the random tests with forty times as many examples, half an hour
 	@TEST_EXAMPLES_TIMES=40 $(BIN)/python -m pytest $$(grep -rl "max_examples=examples(" tests) $(ARGS)
 
-lint: $(READY) ## Check style, types and layers
+test-lowest: $(LOWEST)/.ready ## Run the tests with the lowest versions of all that pyproject.toml allows
+	@$(LOWEST)/bin/python -m pytest $(ARGS)
+
+lint: $(READY)-dev $(READY)-bench ## Check style, types and layers
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports --no-cache
 
-bench: $(READY) ## Run the benchmarks, half an hour (BENCHMARKS="memory peers" for some of them)
+bench: $(READY)-dev $(READY)-bench ## Run the benchmarks, half an hour (BENCHMARKS="memory peers" for some of them)
 	@for name in $(BENCHMARKS); do echo "== $$name"; $(BIN)/python -m benchmarks.$$name || exit 1; done
 
-load: $(READY) ## Put a load on a server of its own, and check all that its clients see (ARGS="--help")
+load: $(READY)-load ## Put a load on a server of its own, and check all that its clients see (ARGS="--help")
 	@$(BIN)/python -m squire_gatherings load $(ARGS)
 
-docs: $(READY) ## Check the docs: links resolve, examples run
+docs: $(READY)-dev ## Check the docs: links resolve, examples run
 	@$(BIN)/python -m pytest -q tests/test_docs.py
 
+changelog: $(READY)-dev ## Show what the next release's part of CHANGELOG.md will be (docs/changes)
+	@$(BIN)/towncrier build --draft
+
 clean: ## Remove what the other targets made
-	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) $(LOWEST) .mypy_cache .ruff_cache .pytest_cache .hypothesis
+
+# The stamps are the last thing that is made, so an interrupted set-up is made again.
+
+check_python = $(PYTHON) -c 'import ensurepip, sys, venv; sys.exit(sys.version_info < (3, 11))' 2>/dev/null \
+	|| { echo "make: $(PYTHON) must be Python 3.11 or later with venv (or: make PYTHON=python3.x)" >&2; exit 2; }
+
+# $(call install,VENV,TOOL,WHAT): what pip says is shown only when it fails.
+install = $(1)/bin/python -m $(2) --quiet $(3) 2>$(1)/install.log || { cat $(1)/install.log >&2; exit 2; }
+
+PIP := pip install --disable-pip-version-check
 
 $(READY): pyproject.toml
-	@$(PYTHON) -c 'import ensurepip, sys, venv; sys.exit(sys.version_info < (3, 11))' 2>/dev/null \
-		|| { echo "make: $(PYTHON) must be Python 3.11 or later with venv (or: make PYTHON=python3.x)" >&2; exit 2; }
+	@$(check_python)
 	@echo "setting up $(VENV) ..." >&2
 	@$(PYTHON) -m venv --clear $(VENV)
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]' 2>$(VENV)/pip.log \
-		|| { cat $(VENV)/pip.log >&2; exit 2; }
+	@$(call install,$(VENV),$(PIP),--editable .)
+	@touch $@
+
+$(READY)-%: $(READY)
+	@echo "adding to $(VENV) what $* needs ..." >&2
+	@$(call install,$(VENV),$(PIP),--editable '.[$*]')
+	@touch $@
+
+$(LOWEST)/.ready: pyproject.toml
+	@$(check_python)
+	@echo "setting up $(LOWEST) ..." >&2
+	@$(PYTHON) -m venv --clear $(LOWEST)
+	@$(call install,$(LOWEST),$(PIP),uv)
+	@$(call install,$(LOWEST),uv pip install --python $(LOWEST)/bin/python,--resolution lowest-direct --editable '.[dev]')
 	@touch $@

@@ -1,6 +1,6 @@
 """How late gatherings disperse on a real clock: many due within a few seconds, or at one instant.
 
-Each gathering has an onlooker in memory, which notes when its notice comes. Lateness is that
+Each gathering has a client in memory, which notes when its notice comes. Lateness is that
 moment minus the deadline that the gathering had. The notices themselves take time, too: the second
 line shows it, where all are due within the time that their last messages took.
 The garbage collector is set as `serve` sets it. Exits with 1 if the spread ones miss the targets:

@@ -1,8 +1,8 @@
 """What it costs to look, before a gathering ends, for what has arrived and nobody has read.
 
 A gathering whose deadline has passed gives two turns to tasks that wait for a stream, and reads the
-socket of each onlooker once without waiting (docs/life-of-a-gathering.md). Measured here: that read
-on idle sockets, for each onlooker, next to the close notice that each is sent anyway.
+socket of each client once without waiting (docs/life-of-a-gathering.md). Measured here: that read
+on idle sockets, for each client, next to the close notice that each is sent anyway.
 """
 
 import argparse
@@ -43,22 +43,22 @@ def look(server: Server) -> float:
 
 
 async def notice(hall: Hall, streams: list[trio.SocketStream]) -> float:
-    """End the gathering; return how many microseconds that took for each onlooker."""
+    """End the gathering; return how many microseconds that took for each client."""
     start = perf_counter()
     await hall.disperse("room")
     return (perf_counter() - start) / len(streams) * 1e6
 
 
-async def run(onlookers: int) -> None:
+async def run(clients: int) -> None:
     async with open_hall() as hall, trio.open_nursery() as nursery:
         server = await nursery.start(partial(serve, hall, host="127.0.0.1", port=0))
         _, port = server.addresses[0]
-        streams = [await connect(port) for _ in range(onlookers)]
+        streams = [await connect(port) for _ in range(clients)]
         await trio.sleep(0.5)
         looked = median([look(server) for _ in range(101)])
         noticed = await notice(hall, streams)
         print(
-            f"{onlookers} onlookers: a look costs {looked:.2f} us each,"
+            f"{clients} clients: a look costs {looked:.2f} us each,"
             f" the notice and the end {noticed:.2f} us each (ratio {looked / noticed:.2f})"
         )
         for stream in streams:
@@ -68,10 +68,10 @@ async def run(onlookers: int) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--onlookers", type=int, default=1000)
+    parser.add_argument("--clients", type=int, default=1000)
     options = parser.parse_args()
-    for onlookers in sorted({1, 100, options.onlookers}):
-        trio.run(run, onlookers)
+    for clients in sorted({1, 100, options.clients}):
+        trio.run(run, clients)
 
 
 if __name__ == "__main__":

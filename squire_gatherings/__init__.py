@@ -1,16 +1,18 @@
 """Live rooms that end on time: gatherings on Trio, reached over WebSockets."""
 
+from squire_gatherings._hall.authentication import Authenticate
 from squire_gatherings._hall.clock import BootTimeClock
 from squire_gatherings._hall.connection import Connection
-from squire_gatherings._hall.hall import Authenticate, Hall
+from squire_gatherings._hall.hall import Hall
 from squire_gatherings._hall.membership import Membership
-from squire_gatherings._hall.store import Outcome, Store
+from squire_gatherings._hall.store import Outcome, Store, Unstorable
 from squire_gatherings._open_hall import open_hall
 from squire_gatherings._rules.behaviour import Behaviour, LogBehaviour, Submission
 from squire_gatherings._server import Server, ServerSettings, serve, serve_stream
 from squire_gatherings._stores import open_store
 from squire_gatherings._values.endings import CloseCode, DispersalReason
 from squire_gatherings._values.errors import (
+    AuthenticationUnavailable,
     BadBase,
     BadGatheringId,
     BadRequest,
@@ -33,6 +35,7 @@ from squire_gatherings._values.errors import (
     TooBig,
     Unauthorized,
 )
+from squire_gatherings._values.handshake import HandshakeRequest
 from squire_gatherings._values.identity import ANONYMOUS, Identity, Role
 from squire_gatherings._values.log import Append, LoggedOp, Restored, Snapshot, SyncRecord
 from squire_gatherings._values.messages import (
@@ -56,13 +59,19 @@ from squire_gatherings._values.numbers import GatheringNumbers, HallNumbers
 from squire_gatherings._values.op import Op
 from squire_gatherings._values.outgoing import Outgoing
 from squire_gatherings._values.settings import HallOptions, HallSettings
-from squire_gatherings._ways_in import Channel, attend, attend_channel
+from squire_gatherings._ways_in.asgi import attend_asgi
+from squire_gatherings._ways_in.attending import attend_channel
+from squire_gatherings._ways_in.channel_connection import Channel
+from squire_gatherings._ways_in.trio_websocket import attend
+from squire_gatherings._wire.codecs import SUBPROTOCOLS
 
 __all__ = [
     "ANONYMOUS",
+    "SUBPROTOCOLS",
     "Ack",
     "Append",
     "Authenticate",
+    "AuthenticationUnavailable",
     "BadBase",
     "BadGatheringId",
     "BadRequest",
@@ -92,6 +101,7 @@ __all__ = [
     "HallNumbers",
     "HallOptions",
     "HallSettings",
+    "HandshakeRequest",
     "Identity",
     "Join",
     "Joined",
@@ -124,7 +134,9 @@ __all__ = [
     "Synced",
     "TooBig",
     "Unauthorized",
+    "Unstorable",
     "attend",
+    "attend_asgi",
     "attend_channel",
     "open_hall",
     "open_store",

@@ -1,15 +1,20 @@
-"""Embedding: `open_hall` for other programs, with the store named by a URL if they like."""
+"""Embedding: `open_hall`, the way in for programs."""
 
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Unpack
 
-from squire_gatherings._hall.hall import Authenticate, Hall, admit_everybody
-from squire_gatherings._hall.hall import open_hall as open_hall_with
+import trio
+from attrs import evolve
+
+from squire_gatherings._hall.authentication import Authenticate, Authenticator, admit_everybody
+from squire_gatherings._hall.hall import Hall
+from squire_gatherings._hall.nurseries import open_hidden_nursery
+from squire_gatherings._hall.registry import Registry
 from squire_gatherings._hall.store import Store
 from squire_gatherings._rules.behaviour import Behaviour, LogBehaviour
 from squire_gatherings._stores import open_store
-from squire_gatherings._values.settings import HallOptions
+from squire_gatherings._values.settings import HallOptions, HallSettings
 
 
 @asynccontextmanager
@@ -18,18 +23,55 @@ async def open_hall(
     store: Store | str = "memory:",
     behaviour: Callable[[], Behaviour] = LogBehaviour,
     authenticate: Authenticate = admit_everybody,
-    **settings: Unpack[HallOptions],
+    settings: HallSettings | None = None,
+    **changes: Unpack[HallOptions],
 ) -> AsyncIterator[Hall]:
-    """Open a hall, and its store if that is given as a URL (see `open_store`).
+    """Open a hall, and its store if that is given as a URL.
 
-    Every field of `HallSettings` is a keyword argument. Raises `BadSetting`, and for a
-    URL what `open_store` raises. Leaving the block disperses every gathering with a
-    notice, within `close_grace` seconds, also when cancelled.
+    Leaving the block closes the hall with notices (see `Hall.close`). Leaving it by an exception
+    gives the same notices, within `close_grace` seconds.
+
+    Args:
+        store: Where logs last: a `Store`, or what `open_store` takes.
+        behaviour: Called for each incarnation; returns its `Behaviour`.
+        authenticate: Called for each join that comes without an identity.
+        settings: What else is to be set, all at once.
+        **changes: Every field of `HallSettings`, by its name. These come before `settings`.
+
+    Raises:
+        BadSetting: A setting can't be what it is, or `store` is no such URL.
+        StoreUnusable: What the URL names can't be opened.
+
+    Cancellation: every gathering disperses with a notice, within `close_grace` seconds.
     """
+    settings = evolve(settings or HallSettings(), **changes)
     async with AsyncExitStack() as stack:
         if isinstance(store, str):
             store = await stack.enter_async_context(open_store(store))
-        hall = await stack.enter_async_context(
-            open_hall_with(store=store, behaviour=behaviour, authenticate=authenticate, **settings)
-        )
-        yield hall
+        nursery = await stack.enter_async_context(open_hidden_nursery())
+        gatherings: trio.Nursery = await nursery.start(_hold_nursery)
+        registry = Registry(settings, store, behaviour, gatherings)
+        authenticator = Authenticator.of(authenticate, settings.authenticate_timeout)
+        hall = Hall(settings, store, authenticator, registry)
+        nursery.start_soon(_close_when_cancelled, registry)
+        try:
+            yield hall
+            await hall.close()
+        finally:
+            registry.closed = True
+            nursery.cancel_scope.cancel()
+
+
+async def _close_when_cancelled(registry: Registry) -> None:
+    """Let nobody in any more, as soon as the gatherings are cancelled from outside."""
+    try:
+        await trio.sleep_forever()
+    finally:
+        registry.closed = True
+
+
+async def _hold_nursery(*, task_status: trio.TaskStatus[trio.Nursery]) -> None:
+    """Keep the nursery of the gatherings, which can so be cancelled without its user."""
+    async with trio.open_nursery() as nursery:
+        task_status.started(nursery)
+        await trio.sleep_forever()

@@ -1,4 +1,4 @@
-"""What many tests need: an onlooker in memory, a slower store, behaviours with an opinion."""
+"""What many tests need: a client in memory, a slower store, behaviours with an opinion."""
 
 import os
 from collections.abc import Callable, Sequence

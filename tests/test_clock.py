@@ -41,12 +41,12 @@ def test_deadlines_pass_while_the_machine_sleeps() -> None:
 
     async def live() -> tuple[str, float]:
         async with open_hall(idle_timeout=86_400) as hall:
-            onlooker = Recorder()
-            await hall.join("friday-night", onlooker)
+            client = Recorder()
+            await hall.join("friday-night", client)
             began = trio.current_time()
             machine.slept = 86_400.0
-            await onlooker.wait_closed()
-            [notice] = onlooker.of(Dispersed)
+            await client.wait_closed()
+            [notice] = client.of(Dispersed)
             return notice.reason, trio.current_time() - began
 
     reason, passed = trio.run(live, clock=BootTimeClock(machine.now))

@@ -62,7 +62,6 @@ def test_every_error_code_that_a_client_may_get_is_described() -> None:
     # Never sent: conflict is a message of its own, dispersed calls go to the next incarnation,
     # settings and store files are refused before anybody connects, an id in the handshake.
     unsent = {
-        "internal",
         "conflict",
         "dispersed",
         "bad_setting",
@@ -74,7 +73,6 @@ def test_every_error_code_that_a_client_may_get_is_described() -> None:
         "diverged",
         "gap",
         "left",
-        "replaced",
     }
     codes = {cls.code for cls in subclasses(GatheringsError)}  # type: ignore[attr-defined]
     assert codes - unsent <= described

@@ -49,7 +49,15 @@ PEERS = (
     Peer(
         "ours-tw",
         "our hall over trio-websocket",
-        _python("ours_over_trio_websocket"),
+        _python("attend_trio_websocket"),
+        "squire",
+        "persist",
+        ours=True,
+    ),
+    Peer(
+        "ours-asgi",
+        "our hall over hypercorn",
+        _python("attend_hypercorn"),
         "squire",
         "persist",
         ours=True,

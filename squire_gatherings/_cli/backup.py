@@ -1,5 +1,6 @@
 """`backup`: copies a store's file while a server goes on writing to it."""
 
+import os.path
 import signal
 import sys
 import time
@@ -7,12 +8,12 @@ from pathlib import Path
 
 import click
 
-from squire_gatherings._cli.lines import print_json
 from squire_gatherings._cli.options import ENVIRONMENT, option
+from squire_gatherings._cli.printing import print_json
 from squire_gatherings._cli.signals import stop_signals
 from squire_gatherings._cli.units import format_duration, format_size
 from squire_gatherings._stores import sqlite_path
-from squire_gatherings._stores.sqlite_backup import back_up
+from squire_gatherings._stores.sqlite.backup import back_up
 
 PROGRESS_INTERVAL = 0.2
 
@@ -35,6 +36,11 @@ def backup(store: str, target: str, as_json: bool) -> None:
       squire-gatherings backup sqlite:////var/lib/squire/rooms.sqlite3 /backups/rooms.sqlite3
       squire-gatherings backup rooms.sqlite3 "rooms-$(date +%F).sqlite3" --json
     """
+    if os.path.isdir(target):
+        raise click.UsageError(f"{target}: is a directory; DEST is the new file")
+    # A `Path` knows nothing of what these end in.
+    if os.path.basename(target) in ("", os.curdir):
+        raise click.UsageError(f"{target}: no such directory; DEST is the new file")
     began = time.monotonic()
     shown = sys.stderr.isatty() and not as_json
     progress = _Progress(shown=shown)

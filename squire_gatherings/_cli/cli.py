@@ -9,12 +9,12 @@ from squire_gatherings._cli.backup import backup
 from squire_gatherings._cli.environment import check_environment, known_variables
 from squire_gatherings._cli.failures import exit_code_of
 from squire_gatherings._cli.forget import forget
-from squire_gatherings._cli.lines import flush_stdout
+from squire_gatherings._cli.load import load
+from squire_gatherings._cli.printing import flush_stdout
 from squire_gatherings._cli.serve import serve
 from squire_gatherings._cli.streams import open_what_is_closed
 from squire_gatherings._cli.submit import submit
 from squire_gatherings._cli.watch import watch
-from squire_gatherings._load.command import load
 
 
 class _Commands(click.Group):

@@ -1,16 +1,16 @@
 """The environment: `SQUIRE_…` variables are options, or what an orchestrator set by itself."""
 
 import re
-from collections.abc import Collection, MutableMapping
+from collections.abc import Collection, Mapping, MutableMapping
 from difflib import SequenceMatcher
 
 import click
 
 PREFIX = "SQUIRE_"
 
-_LINK = re.compile(r"_(SERVICE_HOST|SERVICE_PORT(_[A-Z0-9_]+)?|PORT_\d+_[A-Z]+(_[A-Z]+)?)$")
-_LINK_PORT = re.compile(r"_PORT$")
+_LINK = re.compile(r"_(SERVICE_HOST|SERVICE_PORT(_[A-Z0-9_]+)?|PORT_\d+_[A-Z]+(_[A-Z]+)*)$")
 _LINK_ADDRESS = re.compile(r"(tcp|udp|sctp)://")
+_LINK_NAME = re.compile(r"(/[\w.-]+){2,}")
 
 
 def known_variables(group: click.Group, context: click.Context) -> set[str]:
@@ -31,13 +31,25 @@ def known_variables(group: click.Group, context: click.Context) -> set[str]:
 def check_environment(
     environment: MutableMapping[str, str], known: Collection[str]
 ) -> tuple[str, ...]:
-    """Take out the service links; return their names. Raises `click.UsageError` for a misspelling.
+    """Take the service links out of the environment.
 
     A service that is called squire (or squire-anything) makes Kubernetes set `SQUIRE_PORT` to
     `tcp://10.0.0.1:8765` in each container, and `SQUIRE_SERVICE_HOST`, `SQUIRE_PORT_8765_TCP` …
+    Docker's old links set the same, `SQUIRE_NAME=/web/squire`, and `SQUIRE_ENV_…` for each
+    variable of the other container.
+
+    Args:
+        environment: Variables by name; the links are deleted.
+        known: The names that set an option.
+
+    Returns:
+        The names of the links.
+
+    Raises:
+        click.UsageError: A variable is neither an option nor a link: it is misspelt.
     """
     ours = {name: value for name, value in environment.items() if name.startswith(PREFIX)}
-    links = tuple(sorted(name for name, value in ours.items() if _is_link(name, value)))
+    links = tuple(sorted(_links(ours)))
     for name in sorted(ours.keys() - known - set(links)):
         nearest = max(known, key=lambda one: (SequenceMatcher(None, name, one).ratio(), one))
         raise click.UsageError(f"the environment has {name}, which sets no option; {nearest} does")
@@ -46,7 +58,13 @@ def check_environment(
     return links
 
 
-def _is_link(name: str, value: str) -> bool:
-    if _LINK.search(name):
-        return True
-    return bool(_LINK_PORT.search(name) and _LINK_ADDRESS.match(value))
+def _links(variables: Mapping[str, str]) -> set[str]:
+    found: set[str] = set()
+    copies: tuple[str, ...] = ()
+    for name, value in variables.items():
+        if _LINK.search(name) or (name.endswith("_PORT") and _LINK_ADDRESS.match(value)):
+            found.add(name)
+        elif name.endswith("_NAME") and _LINK_NAME.fullmatch(value):
+            found.add(name)
+            copies += (f"{name.removesuffix('NAME')}ENV_",)
+    return found | {name for name in variables if name.startswith(copies)}

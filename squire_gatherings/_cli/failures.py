@@ -7,7 +7,7 @@ from contextlib import suppress
 
 import click
 
-from squire_gatherings._cli.lines import CannotPrint
+from squire_gatherings._cli.printing import CannotPrint
 from squire_gatherings._cli.serve import CannotListen
 from squire_gatherings._cli.streams import let_go_of_stdout
 from squire_gatherings._values.errors import GatheringsError

@@ -4,10 +4,10 @@ import sys
 
 import click
 
-from squire_gatherings._cli.lines import print_json
 from squire_gatherings._cli.options import ENVIRONMENT, option
-from squire_gatherings._stores import sqlite_forget as stores
+from squire_gatherings._cli.printing import print_json
 from squire_gatherings._stores import sqlite_path
+from squire_gatherings._stores.sqlite import forget as stores
 
 SHOWN = 10
 

@@ -27,8 +27,8 @@ from squire_gatherings._cli.options import (
 from squire_gatherings._cli.signals import ignore_signals, stop_signals
 from squire_gatherings._cli.units import format_duration
 from squire_gatherings._hall.clock import BootTimeClock
-from squire_gatherings._hall.hall import open_hall
 from squire_gatherings._hall.nurseries import open_hidden_nursery
+from squire_gatherings._open_hall import open_hall
 from squire_gatherings._server import Server, ServerSettings
 from squire_gatherings._server import serve as serve_websockets
 from squire_gatherings._stores import open_store

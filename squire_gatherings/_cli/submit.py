@@ -8,8 +8,8 @@ import click
 import msgspec
 import trio
 
-from squire_gatherings._cli.lines import print_json, print_line
 from squire_gatherings._cli.options import DURATION, ENVIRONMENT, HEADERS, TOKEN, option
+from squire_gatherings._cli.printing import print_json, print_line
 from squire_gatherings._values.errors import BadSetting, CannotConnect
 from squire_gatherings._values.ids import MAX_ID_LENGTH
 from squire_gatherings._values.op import Op
@@ -22,7 +22,12 @@ from squire_gatherings.client import open_client
 @click.argument("gathering_id", metavar="ID")
 @click.argument("op")
 @option("--json", "as_json", is_flag=True, help="Answer with a JSON object.")
-@option("--timeout", default="30s", type=DURATION, help="For how long to try.")
+@option(
+    "--timeout",
+    default="30s",
+    type=DURATION,
+    help="For how long to try, once the server was reached.",
+)
 @option("--client-id", help="With --sync-id: whose id that is.")
 @option("--sync-id", help="Applied once, however often it's submitted by this client id.")
 @TOKEN
@@ -41,8 +46,10 @@ def submit(
     """Submit OP, a JSON object (or - to read it), to the gathering ID of the server at URL.
 
     Prints its seq (with --json: {"gathering": ..., "seq": ...}) once it is durable. Wakes a
-    gathering that has dispersed. If it can't be done in time, the op may have been applied
-    all the same: only with --client-id and --sync-id is it safe to submit it again.
+    gathering that has dispersed. A server that can't be reached is an error at once, and
+    nothing was applied. If the connection is lost, or the answer is late, it tries again until
+    the timeout; then the op may have been applied all the same: only with --client-id and
+    --sync-id is it safe to submit it again.
 
     \b
     Examples:

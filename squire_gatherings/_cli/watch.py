@@ -9,14 +9,14 @@ from functools import partial
 import click
 import trio
 
-from squire_gatherings._cli.lines import (
+from squire_gatherings._cli.options import ENVIRONMENT, HEADERS, TOKEN, option
+from squire_gatherings._cli.printing import (
     is_terminal,
     print_json,
     print_line,
     printable,
     printing,
 )
-from squire_gatherings._cli.options import ENVIRONMENT, HEADERS, TOKEN, option
 from squire_gatherings._cli.units import format_duration
 from squire_gatherings._hall.nurseries import open_hidden_nursery
 from squire_gatherings.client import Change, Gathering, LogReplaced, open_client

@@ -7,6 +7,7 @@ from attrs import define, field
 
 from squire_gatherings._values import errors
 from squire_gatherings._values.errors import (
+    AuthenticationUnavailable,
     GatheringCrashed,
     GatheringDispersed,
     GatheringsError,
@@ -45,6 +46,7 @@ RATE_LIMITED = "rate_limited"
 
 PASSING = {
     StoreUnavailable.code,
+    AuthenticationUnavailable.code,
     GatheringCrashed.code,
     GatheringDispersed.code,
     HallClosed.code,

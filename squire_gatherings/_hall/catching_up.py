@@ -1,95 +1,76 @@
-"""Catching up: brings one onlooker page after page from the store, until memory has the rest."""
+"""Catching up: brings one client page after page from the store, until memory has the rest."""
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING
+from collections.abc import Callable
 
 import trio
 
-from squire_gatherings._hall.senders import Onlooker, Paging
+from squire_gatherings._hall.clients import Client, Paging
+from squire_gatherings._hall.forwards import forward_of
+from squire_gatherings._hall.room import Room
 from squire_gatherings._hall.store import read_page
 from squire_gatherings._values.errors import StoreConflict, StoreUnavailable
 
-if TYPE_CHECKING:
-    from squire_gatherings._hall.delivery import Delivery
 
+async def bring_pages(
+    room: Room, client: Client, sent: Callable[[Client, int, float], None]
+) -> None:
+    """Bring a client what only the store has, and the answers whose ops lie among it.
 
-async def catch_up(delivery: Delivery, onlooker: Onlooker) -> None:
-    """Bring an onlooker what it lacks; ends when it has left.
+    `sent` is called with the client, the seq up to which it was sent ops, and the time.
 
-    What it submits meanwhile is in the log like everything else, but isn't brought to it: the
-    answer that tells it of its ops goes out where they would come.
+    Cancellation: what was sent was sent; the rest isn't.
     """
-    with onlooker.under_way():
-        try:
-            await _bring_pages(delivery, onlooker)
-        finally:
-            onlooker.paging = Paging.NO
-        now = trio.current_time()
-        held, onlooker.held = onlooker.held, None
-        if held is not None:
-            for seqs, answer in held:
-                delivery.synced(onlooker, seqs, answer, now)
-            _no_longer_wait(onlooker, len(held))
-        delivery.bring(onlooker, delivery.log.committed, now)
-
-
-async def _bring_pages(delivery: Delivery, onlooker: Onlooker) -> None:
-    window = onlooker.window
+    window = client.window
     while True:
-        onlooker.paging = Paging.READING
+        client.paging = Paging.READING
         await trio.lowlevel.checkpoint()
-        _answer_next(onlooker)
+        _answer_next(client)
+        room.let_go(client)
         after, since = window.reached, trio.current_time()
-        if after + 1 >= delivery.log.tail_start:
+        if after + 1 >= room.log.tail_start:
             return
         try:
             page = await read_page(
-                delivery.store,
-                delivery.gathering,
+                room.store,
+                room.id,
                 after=after,
-                up_to=_end(delivery, onlooker),
-                max_bytes=delivery.settings.batch_bytes,
+                up_to=_end(room, client),
+                max_bytes=room.settings.batch_bytes,
             )
         except StoreUnavailable:
-            await trio.sleep(delivery.settings.commit_retry_interval)
+            await trio.sleep(room.settings.commit_retry_interval)
             continue
         finally:
-            # What it says may wait behind what waits for the store.
+            # What the client says may wait behind what waits for the store.
             window.excuse(since, trio.current_time())
-        if not page and _end(delivery, onlooker) > after:
+        if not page and _end(room, client) > after:
             raise StoreConflict(f"the store has no op {after + 1}")
         # Another answer may have come to wait meanwhile.
-        page = page[: _end(delivery, onlooker) - after]
-        if page and onlooker.attached:
-            onlooker.paging = Paging.SENDING
-            onlooker.send(delivery.forward(after + 1, page))
-            delivery.sent(onlooker, after + len(page), trio.current_time())
-            await onlooker.flush()
+        page = page[: _end(room, client) - after]
+        if page and client.attached:
+            client.paging = Paging.SENDING
+            client.send(forward_of(room.incarnation, after + 1, page))
+            sent(client, after + len(page), trio.current_time())
+            await client.flush()
 
 
-def _end(delivery: Delivery, onlooker: Onlooker) -> int:
-    """Return how far the next page may go: up to the onlooker's own ops."""
-    held = onlooker.held
-    return held[0][0].start - 1 if held else delivery.log.committed
+def _end(room: Room, client: Client) -> int:
+    """Return how far the next page may go: up to the client's own ops."""
+    held = client.held
+    return held[0][0].start - 1 if held else room.log.committed
 
 
-def _answer_next(onlooker: Onlooker) -> None:
+def _answer_next(client: Client) -> None:
     """Give the answers whose ops come next."""
-    held, window = onlooker.held or [], onlooker.window
+    held, window = client.held or [], client.window
     answered = 0
     for seqs, answer in held:
         if window.reached < seqs.start - 1:
             break
         if window.reached < seqs.stop - 1:
             window.passed(seqs.stop - 1)
-        onlooker.answer(answer)
+        client.answer(answer)
         answered += 1
     if answered:
         del held[:answered]
-        _no_longer_wait(onlooker, answered)
-
-
-def _no_longer_wait(onlooker: Onlooker, count: int) -> None:
-    onlooker.waiting -= count
-    onlooker.make_room()
+        client.processed(answered)

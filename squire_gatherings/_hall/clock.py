@@ -1,7 +1,7 @@
 """A clock for Trio that goes on while the machine sleeps.
 
-Trio's own stands still then: a gathering that is to end after 24 hours lives on for as long as a
-laptop, or a suspended virtual machine, was asleep. People count in hours as they pass.
+Trio's own clock stands still then: a gathering that is to end after 24 hours lives on for as long
+as the laptop or the virtual machine was asleep. People count the hours as they pass.
 """
 
 import math
@@ -14,8 +14,9 @@ import trio
 LONGEST_SLEEP = 1.0
 """For how many seconds Trio sleeps at a time while it waits for a deadline.
 
-The system's timer, too, stands still while the machine sleeps: so long after it woke up, at most,
-a deadline that passed meanwhile is seen. Waking up once a second costs 0.01 % of a CPU.
+The system's timer stands still, too, while the machine sleeps. A deadline that passed meanwhile is
+seen so many seconds after the machine woke up, at most. Waking up once a second costs 0.01 % of a
+CPU.
 """
 
 
@@ -26,7 +27,7 @@ def boot_time() -> float:
 
 
 class BootTimeClock(trio.abc.Clock):
-    """What `trio.run(main, clock=...)` takes, as `serve` does.
+    """A clock for `trio.run(main, clock=...)`; the command `serve` uses it.
 
     Deadlines that pass while the machine sleeps are seen within a second after it woke up, all of
     them at once. `now` returns seconds and never goes back. On systems without `CLOCK_BOOTTIME`
@@ -35,11 +36,11 @@ class BootTimeClock(trio.abc.Clock):
 
     def __init__(self, now: Callable[[], float] = boot_time) -> None:
         self._now = now
-        # As Trio's own does: so that nobody takes its times for those of another clock.
+        # As Trio's own clock does, so that nobody takes its times for those of another clock.
         self._offset = random.uniform(10_000, 1_000_000)
 
     def start_clock(self) -> None:
-        """It always runs."""
+        """Do nothing: it always runs."""
 
     def current_time(self) -> float:
         """Return the time in seconds."""

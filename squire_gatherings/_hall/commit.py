@@ -1,84 +1,173 @@
-"""The commit: one append at a time on its way into the store, and whoever waits for it."""
+"""The commit: brings what was added to the log into the store, one append at a time."""
 
+import logging
+import math
 from functools import partial
 
 import trio
 from attrs import define
 
-from squire_gatherings._hall.store import Append, Outcome, Store
+from squire_gatherings._hall.room import Room
+from squire_gatherings._hall.store import Append, Outcome, Snapshot, SyncRecord, Unstorable
+from squire_gatherings._rules.behaviour import encode_state
+from squire_gatherings._values.errors import StoreUnavailable
+
+_log = logging.getLogger(__name__)
 
 
 @define(eq=False)
 class Commit:
-    """What one gathering is having made durable.
+    """Makes the ops of one incarnation durable.
 
-    A store that can take an append without waiting says later how it went: so the gathering's task
-    needs neither leave the scope of its deadline nor wait in the store.
+    A store that can take an append without waiting says later how it went. The gathering's task
+    then needs neither leave the scope of its deadline nor wait in the store.
     """
 
-    store: Store
+    room: Room
+    snapshot_at: int
+    """The next append has a snapshot if the log has reached this seq."""
+    retry_at: float = math.inf
+    """When to try again after the store was unavailable."""
     is_under_way: bool = False
     is_over: bool = False
     """Whether an outcome is there to be taken."""
+    _has_snapshot: bool = False
+    """Whether the append has one."""
+    _to_make: Append | None = None
+    """The append that `begin` couldn't begin, since it needs waiting."""
     _number: int = 0
-    """Of the append whose outcome is waited for; another number: of none."""
+    """The number of the append whose outcome counts, if one is under way."""
     _outcome: Outcome = None
     _waiter: trio.lowlevel.Task | None = None
 
-    def begin(self, append: Append) -> bool:
-        """Begin it, if that needs no waiting; whether it's durable already."""
+    @property
+    def is_due(self) -> bool:
+        """Whether something is to be committed, and that may be tried now."""
+        log = self.room.log
+        return log.seq > log.committed and (
+            self.room.trouble is None or trio.current_time() >= self.retry_at
+        )
+
+    def begin(self) -> bool:
+        """Begin to commit all that was added, if that needs no waiting.
+
+        Returns:
+            Whether it's durable already.
+        """
+        room, log = self.room, self.room.log
+        ops, syncs = log.uncommitted()
+        snapshot = None
+        self._has_snapshot = (
+            log.seq >= self.snapshot_at or log.since_snapshot > room.settings.snapshot_bytes
+        )
+        if self._has_snapshot:
+            snapshot = self._snapshot(syncs)
+        append = Append(room.id, log.committed + 1, ops, syncs, snapshot)
+        self._to_make = None
         self.is_under_way = True
-        self._number += 1
+        number = self._number = self._number + 1
         try:
-            # What is said twice, or of an earlier append, says nothing of this one.
-            if not self.store.append_nowait(append, partial(self._told, self._number)):
+            # The number tells what the store says of this append from what it says of others.
+            if not room.store.append_nowait(append, partial(self._ended, number)):
                 return False
         except trio.WouldBlock:
-            self._number += 1
-            self.is_under_way = self.is_over = False
-            self._outcome = None
-            return False
+            self._to_make = append
         except Exception as error:
-            self._number += 1
-            self._ended(error)
+            self._number = number
+            self._ended(number, error)
             return False
+        # What the store says of it later doesn't count.
         self._number += 1
         self.is_under_way = self.is_over = False
         self._outcome = None
+        if self._to_make is not None:
+            return False
+        if self._has_snapshot:
+            self._snapshotted()
         return True
 
-    async def make(self, append: Append) -> None:
-        """Begin it, and return when it's over. When cancelled, it may still become durable."""
-        if self.begin(append):
-            self._ended(None)
+    async def make(self) -> None:
+        """Commit all that was added; return when that is over, well or not.
+
+        Cancellation: it may still become durable.
+        """
+        if self.begin():
+            self._ended(self._number, None)
         elif self.is_under_way:
             await self.wait()
-        elif not self.is_over:
+        elif self._to_make is not None:
+            append, self._to_make = self._to_make, None
             try:
-                await self.store.append(append)
+                await self.room.store.append(append)
             except Exception as error:
-                self._ended(error)
+                self._ended(self._number, error)
             else:
-                self._ended(None)
+                self._ended(self._number, None)
 
     async def wait(self) -> None:
-        """Return when it's over. Cancelling the wait changes nothing about the commit."""
+        """Return when no commit is under way.
+
+        Cancellation: the commit goes on, and can be waited for again.
+        """
         while self.is_under_way:
             self._waiter = trio.lowlevel.current_task()
             await trio.lowlevel.wait_task_rescheduled(self._give_up)
 
-    def take_outcome(self) -> Outcome:
-        """Return what it came to, once."""
+    def finish(self, now: float) -> StoreUnavailable | None:
+        """Take what the commit came to.
+
+        Returns:
+            None if everything is durable, or the reason why it isn't yet.
+
+        Raises:
+            Exception: What else the store raised, which ends the gathering.
+        """
+        room = self.room
         outcome, self._outcome = self._outcome, None
         self.is_over = False
-        return outcome
+        if outcome is None:
+            self.retry_at = math.inf
+            if self._has_snapshot:
+                self._snapshotted()
+            if room.trouble is None:
+                # A message is processed when it's durable; a retry of ours is no activity.
+                room.deadline.processed(now)
+            else:
+                _log.warning("store available again", extra=room.names())
+            return None
+        if isinstance(outcome, StoreUnavailable):
+            if room.trouble is None:
+                _log.warning("store unavailable: %s", outcome, extra=room.names())
+                room.deadline.processed(now)
+            self.retry_at = now + room.settings.commit_retry_interval
+            return outcome
+        if isinstance(outcome, ValueError):
+            # The store can never take this: to try again would crash the next incarnation, too.
+            _, syncs = room.log.uncommitted()
+            to_blame = outcome.syncs if isinstance(outcome, Unstorable) else ()
+            room.suspects = to_blame or tuple((one.scope, one.id) for one in syncs)
+        raise outcome
 
-    def _told(self, number: int, outcome: Outcome) -> None:
-        if number == self._number:
-            self._number += 1
-            self._ended(outcome)
+    def _snapshot(self, syncs: tuple[SyncRecord, ...]) -> Snapshot:
+        room = self.room
+        try:
+            return Snapshot(room.log.seq, encode_state(room.behaviour))
+        except Exception:
+            # Nobody knows which of them led to a state that can't be encoded.
+            room.suspects = tuple((one.scope, one.id) for one in syncs)
+            raise
 
-    def _ended(self, outcome: Outcome) -> None:
+    def _snapshotted(self) -> None:
+        self._has_snapshot = False
+        log = self.room.log
+        self.snapshot_at = log.seq + self.room.settings.snapshot_every
+        log.snapshotted()
+
+    def _ended(self, number: int, outcome: Outcome) -> None:
+        """Note what came of the append with this number; only the first time counts."""
+        if number != self._number:
+            return
+        self._number += 1
         self.is_under_way = False
         self.is_over = True
         self._outcome = outcome

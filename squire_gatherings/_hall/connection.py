@@ -1,4 +1,4 @@
-"""What a gathering needs of whatever carries its messages to one onlooker."""
+"""The connection: what a gathering needs in order to send its messages to one client."""
 
 from abc import ABC, abstractmethod
 
@@ -7,11 +7,11 @@ from squire_gatherings._values.outgoing import Outgoing
 
 
 class Connection(ABC):
-    """One way out to one client; a subclass must have `send` and `close`.
+    """One way out to one client. A subclass must have `send` and `close`.
 
-    Nothing here waits but `flush`, so that no onlooker can hold up a gathering. A connection
-    that raises, or returns what it mustn't, is aborted and leaves the gathering; nobody else
-    notices. After `close`, or once the client is gone, `send` silently does nothing.
+    Nothing here waits but `flush`, so that no client can hold up a gathering. A connection that
+    raises an exception, or returns a value of a wrong type, is aborted and leaves the gathering;
+    nobody else notices. After `close`, or once the client is gone, `send` does nothing.
     """
 
     __slots__ = ()
@@ -23,7 +23,7 @@ class Connection(ABC):
     def send_soon(self, outgoing: Outgoing) -> None:
         """Take a message that may wait until this turn's end, and go out with others.
 
-        What `send` takes later doesn't overtake it.
+        What `send` takes later doesn't overtake it. By default the same as `send`.
         """
         self.send(outgoing)
 
@@ -49,17 +49,32 @@ class Connection(ABC):
         """
         return self.backlog
 
+    @property
+    def is_receiving(self) -> bool:
+        """Whether a message has begun to arrive, and its rest hasn't come yet.
+
+        Where a gathering's end is seen late, it waits a moment for that rest.
+        """
+        return False
+
     def read_arrived(self) -> None:  # noqa: B027 (nothing to do where nothing is read here)
-        """Take in what has arrived and wasn't read yet, as far as that needs no waiting.
+        """Read what has arrived, as far as that needs no waiting, and deliver it.
 
         Called before a late timer judges the client, and before a gathering ends as unused.
+        """
+
+    def wasted(self, cost: int) -> None:  # noqa: B027 (not every connection limits its client)
+        """Count what the client sent and came to nothing, as so many frames that say nothing.
+
+        A request that is wrong, an acknowledgement of what was acknowledged, a sync that is
+        repeated: they cost work, and whoever sends many of them must wait.
         """
 
     async def flush(self) -> None:  # noqa: B027 (nothing to do where nothing is queued)
         """Return when the backlog is gone, or when it never will be.
 
-        Cancelling it leaves the backlog as it is.
+        Cancellation: the backlog stays as it is.
         """
 
-    def abort(self) -> None:  # noqa: B027 (likewise)
+    def abort(self) -> None:  # noqa: B027 (nothing to do where nothing is queued)
         """Drop the backlog and the connection at once."""

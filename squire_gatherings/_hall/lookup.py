@@ -1,4 +1,4 @@
-"""The lookup: asks the store about syncs of which memory can't tell if they were applied."""
+"""The lookup: asks the store whether syncs were applied, where memory can't tell."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from squire_gatherings._values.errors import StoreUnavailable
 from squire_gatherings._values.log import SyncRecord
 
 SCOPE_LIMIT = 10_000
-"""Of how many older syncs of one scope the ids are read, so as not to look up each new one."""
+"""How many ids of older syncs of one scope are read, so that new ones need no lookup."""
 
 AT_ONCE = 256
-"""Of how many syncs at most the store is asked together."""
+"""How many syncs the store is asked about at once, at most."""
 
 Found = SyncRecord | StoreUnavailable | None
 
@@ -34,27 +34,36 @@ class SyncLookup:
     _found: dict[SyncKey, Found] = field(factory=dict)
 
     def answer(self, key: SyncKey) -> SyncRecord | None:
-        """Return what the store said of a sync, once; None if it wasn't applied.
+        """Return what the store said of a sync; None if it wasn't applied, which is said once.
 
-        Raises `LookupNeeded` where it wasn't asked yet, `StoreUnavailable` where it couldn't be.
+        What was applied stays so: a client that repeats the same sync needs no other look.
+
+        Raises:
+            LookupNeeded: The store wasn't asked yet.
+            StoreUnavailable: The store was asked, and couldn't answer.
         """
         if key not in self._found:
             raise LookupNeeded
-        found = self._found.pop(key)
+        found = self._found[key]
+        if not isinstance(found, SyncRecord):
+            del self._found[key]
         if isinstance(found, StoreUnavailable):
             raise found
         return found
 
     def prepare(self, keys: Iterable[SyncKey]) -> None:
-        """Choose from these what to `look_up`: all that aren't known, as far as is good."""
+        """Choose which of these to `look_up`: all that aren't known, up to `AT_ONCE`."""
         self._keys = tuple(islice(filter(self._is_unknown, keys), AT_ONCE))
         self.is_due = True
 
     async def look_up(self) -> None:
-        """Ask the store what was prepared. If it can't be asked, that is what was found."""
+        """Ask the store about the syncs that were prepared, and keep what it answers.
+
+        Cancellation: they must be prepared again.
+        """
         keys, self._keys = self._keys, ()
         self.is_due = False
-        # What nobody asked for in the meantime would never be asked for any more.
+        # Earlier answers that nobody has asked for will never be asked for.
         self._found.clear()
         try:
             with store_trouble():

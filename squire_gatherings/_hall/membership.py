@@ -1,86 +1,104 @@
-"""Membership: what a joined connection's owner holds, and through which its messages go in."""
-
-from __future__ import annotations
+"""Membership: what the owner of a joined connection holds; its messages go in through it."""
 
 import contextlib
 import weakref
-from typing import TYPE_CHECKING
+from collections.abc import Awaitable, Callable, Iterable
 
 import trio
 from attrs import define
 
-from squire_gatherings._hall.gathering import Gathering
-from squire_gatherings._hall.senders import Onlooker
+from squire_gatherings._hall.clients import Client
+from squire_gatherings._hall.room import Room
+from squire_gatherings._rules.op_log import OP_OVERHEAD
 from squire_gatherings._values.checks import check_message
 from squire_gatherings._values.errors import GatheringsError
 from squire_gatherings._values.identity import Identity
 from squire_gatherings._values.messages import ClientMessage, Sync
+from squire_gatherings._values.op import Op
 
-if TYPE_CHECKING:
-    from squire_gatherings._hall.hall import Hall
+MESSAGE_COST = 300
+"""What a message in the inbox takes in memory, about, besides its ops."""
+
+SINGLE_COST = MESSAGE_COST + OP_OVERHEAD
+"""That of one with a single op, besides its bytes."""
 
 
 @define(eq=False)
 class Membership:
-    """One onlooker's way into its gathering, which may have dispersed at any time.
+    """One client's way into its gathering, which may have dispersed at any time.
 
-    A sync that comes after the point of no return, unless that was a crash, is served by the next
-    incarnation, though its answer finds no connection any more: the client repeats it with the same
-    id and is answered then. Other late messages mean nothing to the next incarnation.
+    A sync that comes after the point of no return is served by the next incarnation, unless the
+    gathering crashed. Its answer finds no connection any more: the client repeats the sync with
+    the same id, and is answered then. Other late messages mean nothing to the next incarnation.
 
-    It keeps no gathering alive: who holds a membership after the end holds nothing else.
+    It keeps no gathering alive: after the end, a membership that is still held is all that is
+    left.
     """
 
     gathering_id: str
     incarnation: str
-    _hall: Hall
-    _gathering: weakref.ref[Gathering] | None
-    """None once the onlooker is out of it."""
-    _onlooker: Onlooker
+    _pass_on: Callable[[str, Client, Sync], Awaitable[None]]
+    """Has the next incarnation serve a sync of this client."""
+    _room: weakref.ref[Room] | None
+    """None once the client is out of it."""
+    _client: Client
 
     @property
     def identity(self) -> Identity:
-        """Who the onlooker is, as authentication found."""
-        return self._onlooker.identity
+        """Who the client is."""
+        return self._client.identity
+
+    @property
+    def is_over(self) -> bool:
+        """Whether what the client says goes nowhere: it left, was replaced or given up."""
+        return self._room is None
 
     def deliver_nowait(self, message: ClientMessage) -> None:
-        """Put a message of this onlooker into the inbox.
+        """Put a message of this client into the inbox.
 
-        Raises `trio.WouldBlock` when it must wait: too many of this onlooker's messages
-        are unprocessed, or the next incarnation is needed; call `deliver` then. Raises
-        `BadRequest` for what isn't a message, or has values that none can have.
+        Raises:
+            trio.WouldBlock: It must wait, since too many of this client's messages are unprocessed,
+                or since the next incarnation is needed; call `deliver` then.
+            BadRequest: It isn't a message, or has values that none can have.
         """
         check_message(message)
         self.take_nowait(message)
 
     def take_nowait(self, message: ClientMessage) -> None:
         """As `deliver_nowait`, for a message that a codec has decoded, and so checked."""
-        if self._gathering is None:
+        if self._room is None:
             return
-        onlooker = self._onlooker
-        gathering = self._gathering()
-        if gathering is None or not gathering.accepting:
+        client = self._client
+        room = self._room()
+        if room is None or not room.accepting:
             # What it had sent before a crash may be lost, and is repeated: it can't be overtaken.
-            if isinstance(message, Sync) and not onlooker.was_crashed:
+            if isinstance(message, Sync) and not client.was_crashed:
                 raise trio.WouldBlock
             return
-        if not onlooker.attached:
+        if not client.attached:
             # It left, was replaced or was given up: its gathering goes on without it.
-            self._gathering = None
+            self._room = None
             return
-        settings = gathering.settings
-        if onlooker.waiting and (
-            onlooker.waiting >= settings.inbox_limit or onlooker.cost >= settings.inbox_bytes
-        ):
-            raise trio.WouldBlock
-        gathering.put_from(onlooker, message)
+        if client.waiting:
+            settings = room.settings
+            if client.waiting >= settings.inbox_limit or client.cost >= settings.inbox_bytes:
+                raise trio.WouldBlock
+            if isinstance(message, Sync):
+                ops = message.ops
+                client.cost += SINGLE_COST + len(ops[0].json) if len(ops) == 1 else _cost(ops)
+        client.waiting += 1
+        room.inbox.put(client, message)
 
     async def deliver(self, message: ClientMessage) -> None:
-        """Put a message into the inbox; wait while too many of this onlooker's are there.
+        """Put a message into the inbox; wait while too many of this client's are there.
 
-        Never raises because the gathering ended. Raises `BadRequest` as `deliver_nowait` does. A
-        checkpoint. When cancelled, the message wasn't taken, or is a sync that the next incarnation
-        may or may not apply: repeat it.
+        That the gathering has ended is no error.
+
+        Raises:
+            BadRequest: It isn't a message, or has values that none can have.
+
+        Cancellation: the message wasn't taken, or it is a sync that the next incarnation may or
+        may not apply: repeat it. Always a checkpoint.
         """
         check_message(message)
         await self.take(message)
@@ -98,22 +116,27 @@ class Membership:
                 return
             if self._is_late():
                 break
-            if self._onlooker.room is None:
-                self._onlooker.room = trio.Event()
-            await self._onlooker.room.wait()
+            if self._client.space is None:
+                self._client.space = trio.Event()
+            await self._client.space.wait()
         if isinstance(message, Sync):
             # The connection is closed: nobody is there to hear why it failed, either.
             with contextlib.suppress(GatheringsError):
-                await self._hall._pass_on(self.gathering_id, self._onlooker, message)
+                await self._pass_on(self.gathering_id, self._client, message)
         await trio.lowlevel.cancel_shielded_checkpoint()
 
     def detach(self) -> None:
         """The connection has ended: the gathering forgets it. Later calls do nothing."""
-        gathering = None if self._gathering is None else self._gathering()
-        self._gathering = None
-        if gathering is not None:
-            gathering.gone(self._onlooker)
+        room = None if self._room is None else self._room()
+        self._room = None
+        if room is not None:
+            room.gone(self._client)
 
     def _is_late(self) -> bool:
-        gathering = None if self._gathering is None else self._gathering()
-        return gathering is None or not gathering.accepting
+        room = None if self._room is None else self._room()
+        return room is None or not room.accepting
+
+
+def _cost(ops: Iterable[Op]) -> int:
+    """Return what a sync of these in the inbox takes in memory, about."""
+    return MESSAGE_COST + sum(OP_OVERHEAD + len(op.json) for op in ops)

@@ -1,4 +1,4 @@
-"""A nursery for the tasks behind a context manager, of which the manager's user needn't know."""
+"""A nursery for the background tasks of a context manager, hidden from the manager's user."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -10,9 +10,11 @@ import trio
 async def open_hidden_nursery() -> AsyncIterator[trio.Nursery]:
     """Open a nursery; what the block raises comes out as it is, not in an exception group.
 
-    Leaving the block waits for the tasks and doesn't cancel them, even when it raises:
-    that is the block's own work. What a task raises comes out in a group, as ever; if the block
-    has raised, too, its error is the first in that group. Cancelled, it is as any nursery.
+    Leaving the block waits for the tasks and doesn't cancel them, even when the block raises:
+    cancelling is the block's own work. What a task raises comes out in a group, as with any
+    nursery. If the block has raised, too, its error is the first in that group.
+
+    Cancellation: as with any nursery.
     """
     failure: BaseException | None = None
     try:
@@ -31,7 +33,7 @@ async def open_hidden_nursery() -> AsyncIterator[trio.Nursery]:
             raise own from None
         if failure is not None:
             if trio.current_effective_deadline() > trio.current_time():
-                # It was the nursery that was cancelled, by its user: that ends here.
+                # The nursery itself was cancelled, by its user: that ends here.
                 failure = _uncancelled(failure)
             if failure is not None:
                 raise failure

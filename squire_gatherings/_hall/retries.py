@@ -1,19 +1,19 @@
-"""Retries: what isn't acknowledged is sent again, and who never acknowledges it is given up.
+"""Retries: send again what isn't acknowledged, and give up clients that never acknowledge it.
 
-One task looks at all onlookers whenever something is due, in portions. Nobody is judged for time
-in which the server didn't listen, before what it said is known, or while its bytes move.
+One task looks at all clients whenever something is due, in portions. A client isn't judged for
+time in which the server didn't listen, nor before everything it has said is known, nor while its
+bytes move.
 """
 
-from __future__ import annotations
-
 import math
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Sequence
 
 import trio
 from attrs import define, field, frozen
 
-from squire_gatherings._hall.senders import Onlooker, Paging
+from squire_gatherings._hall.clients import Client, Paging
+from squire_gatherings._hall.forwards import forward_of
+from squire_gatherings._hall.room import Room
 from squire_gatherings._hall.store import read_page
 from squire_gatherings._rules.delivery_window import DeliveryWindow, Verdict
 from squire_gatherings._values.endings import CloseCode
@@ -21,35 +21,32 @@ from squire_gatherings._values.errors import StoreUnavailable
 from squire_gatherings._values.log import LoggedOp
 from squire_gatherings._values.outgoing import Outgoing
 
-if TYPE_CHECKING:
-    from squire_gatherings._hall.delivery import Delivery
-
 RETRY_BYTES = 64 * 1024
 RETRY_OPS = 4096
-"""How much one retry sends at most, and at least one op: the first that lack."""
+"""How much one retry sends at most: the first ops that are missing, and at least one."""
 
 FEW_OPS = 16
 FEW_BYTES = 16 * 1024
-"""The same for an onlooker that never acknowledged anything. A larger op it is sent again once."""
+"""The same for a client that never acknowledged anything. It is sent a larger op again once."""
 
 KEPT_BYTES = 1024 * 1024
-"""How many bytes of ops are kept encoded for those who lack the same, about."""
+"""About how many bytes of ops are kept encoded, for clients that lack the same."""
 
 LATE = 0.05
-"""By how many seconds the task must wake late for that time not to count."""
+"""If the task wakes so many seconds late, that time counts against nobody."""
 
 LOOK_AGAIN = 0.05
-"""After how many seconds an onlooker is looked at again whose messages are unprocessed."""
+"""How many seconds later the task looks again at a client with unprocessed messages."""
 
 LOOKS = 20
-"""How often at most, while it keeps sending other things."""
+"""How often it does so at most, while the client keeps sending other things."""
 
 TURN = 1024
-"""How much is done before others get their turn: 1 for an onlooker, more for what it is sent."""
+"""How much work is done before others get a turn: 1 for a client, more for what it is sent."""
 
 LARGE = 128
 SPACING = 10e-6
-"""So many seconds an onlooker lie between two rounds over more than `LARGE` of them."""
+"""Between two rounds over more than `LARGE` clients, so many seconds pass for each client."""
 
 
 @frozen
@@ -62,7 +59,7 @@ class _Portion:
     """Whether the first op is sent even if it has more than `max_bytes`."""
 
     def of(self, entries: Sequence[LoggedOp]) -> Sequence[LoggedOp]:
-        """Return what may be sent of these ops, which a read cut off at `max_bytes`."""
+        """Return which of these ops may be sent; they have at most `max_bytes`, or are one."""
         if entries and not self.any_op and len(entries[0].op.json) > self.max_bytes:
             return ()
         return entries
@@ -83,22 +80,22 @@ def _portion(window: DeliveryWindow) -> _Portion:
 class _Encoded:
     """What is sent again in one round, encoded once for all who lack the same."""
 
-    delivery: Delivery
+    room: Room
     _forwards: dict[tuple[int, int], tuple[Outgoing, int]] = field(factory=dict)
     """By first and last seq: the message, and how many bytes of ops it has."""
 
     _size: int = 0
 
-    def send(self, onlooker: Onlooker, after: int, entries: Sequence[LoggedOp]) -> int:
-        """Send an onlooker what others did among the ops after `after`; return the bytes."""
+    def send(self, client: Client, after: int, entries: Sequence[LoggedOp]) -> int:
+        """Send a client what others did among the ops after `after`; return the bytes."""
         sent = 0
-        for first, last in onlooker.window.runs(after, after + len(entries)):
+        for first, last in client.window.runs(after, after + len(entries)):
             found = self._forwards.get((first, last))
             if found is None:
                 found = self._encode(first, entries[first - 1 - after : last - after])
                 self._forwards[first, last] = found
             outgoing, size = found
-            onlooker.send(outgoing)
+            client.send(outgoing)
             sent += size
         return sent
 
@@ -108,30 +105,30 @@ class _Encoded:
         if self._size > KEPT_BYTES:
             self._size = size
             self._forwards.clear()
-        return self.delivery.forward(first, run), size
+        return forward_of(self.room.incarnation, first, run), size
 
 
 @define(eq=False)
 class Retries:
     """The retries of one gathering, while anything is unacknowledged."""
 
-    delivery: Delivery
+    room: Room
     due: float
     _scope: trio.CancelScope | None = None
     _suspects: dict[int, tuple[int, int]] = field(factory=dict)
-    """By number, who would be given up but for what lies in the inbox: up to where, and how often
-    that was seen."""
+    """Clients, by number, that would be given up if nothing of theirs might lie in the inbox: up to
+    where it may, and how often that was seen."""
 
     _slices: dict[tuple[int, int, int], Sequence[LoggedOp]] = field(factory=dict)
-    _from_store: dict[tuple[int, _Portion], list[Onlooker]] = field(factory=dict)
+    _from_store: dict[tuple[int, _Portion], list[Client]] = field(factory=dict)
 
     def arm(self, due: float) -> None:
-        """Look at `due`, at the latest."""
+        """Have the task look at the time `due`, instead of later."""
         self.due = due
         if self._scope is not None:
             self._scope.deadline = due
 
-    async def run(self) -> None:
+    async def run(self, on_end: Callable[[], None]) -> None:
         """Sleep until something is due; return when nothing is outstanding any more."""
         try:
             while self.due != math.inf:
@@ -140,24 +137,24 @@ class Retries:
                 self._scope = None
                 await self._round()
         finally:
-            self.delivery.retries = None
+            on_end()
 
     async def _round(self) -> None:
-        """Look at all onlookers. Whoever's clock begins meanwhile arms us again."""
+        """Look at all clients. A clock that begins to run meanwhile arms the task again."""
         since, self.due = self.due, math.inf
         until = now = trio.current_time()
         is_late = until - since > LATE
-        encoded = _Encoded(self.delivery)
+        encoded = _Encoded(self.room)
         soonest = math.inf
         work = 0
-        onlookers = tuple(self.delivery.onlookers.values())
-        for onlooker in onlookers:
-            window = onlooker.window
+        clients = tuple(self.room.clients.values())
+        for client in clients:
+            window = client.window
             if is_late:
                 window.excuse(since, until)
-            if window.due_at <= now and onlooker.attached:
-                work += self._look_at(onlooker, now, encoded, is_late=is_late)
-            if window.due_at < soonest and onlooker.attached:
+            if window.due_at <= now and client.attached:
+                work += self._look_at(client, now, encoded, is_late=is_late)
+            if window.due_at < soonest and client.attached:
                 soonest = window.due_at
             work += 1
             if work >= TURN:
@@ -168,68 +165,66 @@ class Retries:
                 if now - before > LATE:
                     since, until = (since if is_late else before), now
                     is_late = True
-        if len(onlookers) > LARGE:
-            soonest = max(soonest, now + len(onlookers) * SPACING)
+        if len(clients) > LARGE:
+            soonest = max(soonest, now + len(clients) * SPACING)
         self._slices.clear()
         self._ask_the_store()
         self._suspects = {
-            number: seen
-            for number, seen in self._suspects.items()
-            if number in self.delivery.onlookers
+            number: seen for number, seen in self._suspects.items() if number in self.room.clients
         }
         self.due = min(self.due, soonest)
 
-    def _look_at(self, onlooker: Onlooker, now: float, encoded: _Encoded, *, is_late: bool) -> int:
-        """Send again, give up, or neither; return how much that was to do."""
-        window = onlooker.window
+    def _look_at(self, client: Client, now: float, encoded: _Encoded, *, is_late: bool) -> int:
+        """Send a client ops again, give it up, or neither; return how much work that was."""
+        window = client.window
         if is_late or window.verdict(now) is Verdict.GIVE_UP:
-            onlooker.read_arrived()
-            if self._is_unheard(onlooker):
+            client.read_arrived()
+            if self._is_unheard(client):
                 window.put_off(now + LOOK_AGAIN)
                 return 8
-        in_transit = onlooker.in_transit
-        window.looked(onlooker.progress, in_transit, now)
-        if not onlooker.attached:
+        in_transit = client.in_transit
+        window.looked(client.progress, in_transit, now)
+        if not client.attached:
             return 8
         work = 8
         match window.verdict(now):
             case Verdict.GIVE_UP:
-                onlooker.close(CloseCode.UNRESPONSIVE, "forwards were not acknowledged")
-                self.delivery.on_gone(onlooker)
+                client.close(CloseCode.UNRESPONSIVE, "forwards were not acknowledged")
+                self.room.gone(client)
             case Verdict.RESEND:
-                if in_transit <= 0 and not onlooker.paging:
-                    work += self._resend(onlooker, encoded) // 64
+                if in_transit <= 0 and not client.paging:
+                    work += self._resend(client, encoded) // 64
                 window.rescheduled(now)
             case Verdict.NOTHING:
                 pass
         return work
 
-    def _is_unheard(self, onlooker: Onlooker) -> bool:
-        """Whether it may have said something that the gathering hasn't processed."""
-        if onlooker.paging is Paging.READING:
-            # It may wait behind what waits for the store.
+    def _is_unheard(self, client: Client) -> bool:
+        """Return whether a client may have said something that isn't processed yet."""
+        if client.paging is Paging.READING:
+            # What it said may wait behind what waits for the store.
             return True
-        if not onlooker.waiting:
+        if not client.waiting:
             return False
-        taken, put = self.delivery.inbox()
-        if taken == put:
-            # All that came is processed; unless what it began keeps it from saying more.
-            return onlooker.waiting >= self.delivery.settings.inbox_limit
-        up_to, looks = self._suspects.get(onlooker.number, (0, 0))
-        if taken >= up_to:
+        inbox = self.room.inbox
+        if not inbox.waiting:
+            # All that came is processed. It can't say more while too much of it is under way.
+            return client.waiting >= self.room.settings.inbox_limit
+        up_to, looks = self._suspects.get(client.number, (0, 0))
+        if inbox.taken >= up_to:
             if looks >= LOOKS:
                 return False
-            # More has come since, as it does when its reader had to wait.
-            self._suspects[onlooker.number] = (put, looks + 1)
+            # More has come since, as when its reader had to wait.
+            self._suspects[client.number] = (inbox.put_in, looks + 1)
         return True
 
-    def _resend(self, onlooker: Onlooker, encoded: _Encoded) -> int:
-        """Send again the first ops that lack; return how many bytes that were."""
-        window, log = onlooker.window, self.delivery.log
+    def _resend(self, client: Client, encoded: _Encoded) -> int:
+        """Send again the first ops that a client lacks; return how many bytes they have."""
+        window, log = client.window, self.room.log
         portion = _portion(window)
         after = window.acked
         if after + 1 < log.tail_start:
-            self._from_store.setdefault((after, portion), []).append(onlooker)
+            self._from_store.setdefault((after, portion), []).append(client)
             return 0
         up_to = min(window.resend_to, after + portion.max_ops)
         key = (after, up_to, portion.max_bytes)
@@ -238,30 +233,28 @@ class Retries:
             if len(self._slices) >= LARGE:
                 self._slices.clear()
             entries = self._slices[key] = log.slice(after, up_to, self._max_bytes(portion))
-        return encoded.send(onlooker, after, portion.of(entries))
+        return encoded.send(client, after, portion.of(entries))
 
     def _max_bytes(self, portion: _Portion) -> int:
-        return min(portion.max_bytes, self.delivery.settings.batch_bytes)
+        return min(portion.max_bytes, self.room.settings.batch_bytes)
 
-    # What only the store has.
+    # Ops that only the store has.
 
     def _ask_the_store(self) -> None:
         wanted, self._from_store = self._from_store, {}
-        for (after, portion), onlookers in wanted.items():
-            self.delivery.nursery.start_soon(self._resend_from_store, after, portion, onlookers)
+        for (after, portion), clients in wanted.items():
+            self.room.nursery.start_soon(self._resend_from_store, after, portion, clients)
 
     async def _resend_from_store(
-        self, after: int, portion: _Portion, onlookers: list[Onlooker]
+        self, after: int, portion: _Portion, clients: list[Client]
     ) -> None:
-        """Send again what follows `after`, to all of these who still lack it."""
-        up_to = min(
-            max(onlooker.window.resend_to for onlooker in onlookers), after + portion.max_ops
-        )
-        delivery = self.delivery
+        """Send again what follows `after` to those of these clients that still lack it."""
+        up_to = min(max(client.window.resend_to for client in clients), after + portion.max_ops)
+        room = self.room
         try:
             page = await read_page(
-                delivery.store,
-                delivery.gathering,
+                room.store,
+                room.id,
                 after=after,
                 up_to=up_to,
                 max_bytes=self._max_bytes(portion),
@@ -270,13 +263,13 @@ class Retries:
             # The next retry asks again.
             return
         page = tuple(portion.of(page))
-        encoded = _Encoded(delivery)
+        encoded = _Encoded(room)
         work = 0
-        for onlooker in onlookers:
-            window = onlooker.window
-            if onlooker.attached and window.acked == after and not onlooker.paging:
+        for client in clients:
+            window = client.window
+            if client.attached and window.acked == after and not client.paging:
                 entries = page[: max(0, window.resend_to - after)]
-                work += 8 + encoded.send(onlooker, after, entries) // 64
+                work += 8 + encoded.send(client, after, entries) // 64
             if work >= TURN:
                 work = 0
                 await trio.lowlevel.checkpoint()

@@ -1,9 +1,11 @@
-"""What a hall asks of a store; squire_gatherings._stores has the implementations."""
+"""The store: what a hall needs of it; `squire_gatherings._stores` has implementations."""
 
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Protocol
+
+import trio
 
 from squire_gatherings._rules.op_log import MOST_OPS
 from squire_gatherings._values.errors import StoreUnavailable
@@ -18,6 +20,7 @@ __all__ = [
     "Snapshot",
     "Store",
     "SyncRecord",
+    "Unstorable",
     "read_page",
     "store_trouble",
 ]
@@ -28,6 +31,18 @@ Outcome = Exception | None
 """What an append came to: None once it's durable, or what `append` would have raised."""
 
 
+class Unstorable(ValueError):
+    """An append that the store can't hold, now or ever: to repeat it is no use.
+
+    `syncs` are the (scope, id) of the syncs in it that are to blame. Where the store can't tell,
+    there are none, and all syncs of the append are refused from then on.
+    """
+
+    def __init__(self, text: str, syncs: Iterable[tuple[str, str]] = ()) -> None:
+        super().__init__(text)
+        self.syncs = tuple(syncs)
+
+
 READ_LIMIT = MOST_OPS
 """How many ops one `Store.read` returns at most, however small they are."""
 
@@ -35,12 +50,12 @@ READ_LIMIT = MOST_OPS
 class Store(Protocol):
     """Where logs last. Everything here raises `StoreUnavailable` when the store can't now.
 
-    Every async call is a checkpoint. One that is cancelled before it began does nothing. Cancelling
-    it later abandons a wait: a read changes nothing, and an append that was under way may become
-    durable or not; it may be repeated, as after a commit that failed.
+    Every async call is a checkpoint. One that is cancelled before it began does nothing. One that
+    is cancelled later abandons a wait: a read changes nothing, and an append that was under way
+    may become durable or not. It may be repeated, as after a commit that failed.
 
-    No text here may have a lone surrogate: an append with one is refused, and what is asked with
-    one isn't there.
+    No text here may have a lone surrogate: an append with one is refused, and nothing is found
+    under a name with one.
     """
 
     @property
@@ -49,46 +64,70 @@ class Store(Protocol):
         ...
 
     async def load(self, gathering: str, *, recent_syncs: int) -> Restored:
-        """Read what a new incarnation of `gathering` starts from.
+        """Read what a new incarnation starts from.
 
-        That is after any append of it whose outcome isn't known yet. All ops after the snapshot are
-        read at once: whoever appends decides by its snapshots how many that are.
+        It has all appends whose outcome isn't known yet behind it. All ops after the last snapshot
+        are read at once: the one who appends decides by its snapshots how many those are.
+
+        Args:
+            gathering: The gathering's id.
+            recent_syncs: How many of the last syncs are wanted, at most.
         """
         ...
 
     def append_nowait(self, append: Append, ended: Callable[[Outcome], None]) -> bool:
-        """Append without waiting; True if it's durable now.
+        """Append without waiting.
 
-        If not, `ended` is called once, on Trio's thread, with what came of it. It raises nothing,
-        and nobody may be interested any more. Raises `trio.WouldBlock` where `append` must be
-        called instead, and otherwise what `append` raises, with nothing written.
+        Args:
+            append: What to append.
+            ended: Called once, on Trio's thread, with what came of it, unless it's durable
+                already. It raises nothing, and may come when nobody is interested any more.
+
+        Returns:
+            Whether it's durable already.
+
+        Raises:
+            trio.WouldBlock: `append` must be called instead.
+            Exception: As `append`, with nothing written.
         """
         ...
 
     async def append(self, append: Append) -> None:
         """Make `append` durable; return only once it is.
 
-        The same append twice is applied once (a failed commit may have succeeded after
-        all). Raises `StoreConflict`, with nothing written, where the store's log doesn't
-        end just before `first_seq`, and `ValueError`, with nothing written, where `append` is
-        one that the store can't hold now or ever: to repeat it is no use.
+        The same append twice is applied once (a failed commit may have succeeded after all).
+
+        Raises:
+            StoreConflict: The store's log doesn't end just before `first_seq`; nothing is
+                written.
+            ValueError: The store can't hold this append, now or ever; nothing is written, and to
+                repeat it is no use. (An `Unstorable` says which of its syncs are to blame, so that
+                the others are taken when they are sent again.)
         """
         ...
 
     async def read(
         self, gathering: str, *, after: int, up_to: int, max_bytes: int
     ) -> tuple[LoggedOp, ...]:
-        """Read consecutive ops from seq `after` + 1 to `up_to`, as many as `max_bytes` allow.
+        """Read consecutive ops.
 
-        An op counts with what it adds to a message (`values.log.encoded_size`): at least one is
-        read if there is any, and at most `READ_LIMIT` are.
+        Args:
+            gathering: The gathering's id.
+            after: The seq before that of the first op.
+            up_to: The seq of the last op, at most.
+            max_bytes: How many bytes the ops may have, each with what it adds to a message
+                (`values.log.encoded_size`).
+
+        Returns:
+            As many ops as `max_bytes` allows, at most `READ_LIMIT`, and at least one if there is
+            any.
         """
         ...
 
     async def find_syncs(
         self, gathering: str, keys: tuple[tuple[str, str], ...]
     ) -> dict[tuple[str, str], SyncRecord]:
-        """Find which of these (scope, id) were applied."""
+        """Return the records of those of these (scope, id) that were applied."""
         ...
 
     async def sync_ids(self, gathering: str, scope: str, *, limit: int) -> tuple[str, ...]:
@@ -96,17 +135,29 @@ class Store(Protocol):
         ...
 
 
+_lock: trio.lowlevel.RunVar[trio.Lock] = trio.lowlevel.RunVar("pages")
+
+
+def _turns() -> trio.Lock:
+    """Return what whoever wants a page holds for a turn: one for all that this thread runs."""
+    try:
+        return _lock.get()
+    except LookupError:
+        _lock.set(trio.Lock())
+        return _lock.get()
+
+
 @contextmanager
 def store_trouble() -> Iterator[None]:
-    """Around each reading of a store, and what is made of it: its faults are `StoreUnavailable`.
+    """Turn what a store's reads raise, and what its answers lead to, into `StoreUnavailable`.
 
     That is what a store may raise. Anything else is logged: other errors of ours, which would mean
-    something else to callers, and what comes of answers that it mustn't give.
+    something else to callers, and what a wrong answer leads to.
     """
     try:
         yield
     except StoreUnavailable as error:
-        # One of a class of its own may not be made again for others who wait.
+        # An error of a class of the store's own can't be made again for others who wait.
         raise StoreUnavailable(str(error)) from error
     except Exception as error:
         _log.exception("the store failed")
@@ -116,7 +167,12 @@ def store_trouble() -> Iterator[None]:
 async def read_page(
     store: Store, gathering: str, *, after: int, up_to: int, max_bytes: int
 ) -> tuple[LoggedOp, ...]:
-    """Read ops as `Store.read` does. Raises `StoreUnavailable`, and nothing else."""
+    """Read ops as `Store.read` does. Raises `StoreUnavailable`, and nothing else.
+
+    However many ask, in each turn of the scheduler one begins: to make use of a page takes long.
+    """
+    async with _turns():
+        pass
     with store_trouble():
         page = await store.read(gathering, after=after, up_to=up_to, max_bytes=max_bytes)
         if not isinstance(page, tuple) or not all(isinstance(one, LoggedOp) for one in page):

@@ -109,7 +109,7 @@ class Plan:
         return frozenset(self.random("idle").sample(range(self.gatherings), count))
 
     def slow_onlookers(self) -> frozenset[tuple[int, int]]:
-        """Return (gathering, onlooker) of those who read slowly; never a gathering's first."""
+        """Return (gathering, onlooker) of the slow readers; never a gathering's first onlooker."""
         others = self.onlookers - 1
         if not others:
             return frozenset()

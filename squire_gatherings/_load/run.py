@@ -1,50 +1,66 @@
-"""One load test from its plan to its exit code. Needs the packages of the extra `load`."""
+"""One load test, from its plan to its exit code. Needs the packages of the extra `load`."""
 
 import signal
 import sys
 from datetime import datetime
 from pathlib import Path
 
-import click
 import msgspec
 import trio
 from rich.console import Console
 
-from squire_gatherings._load.conductor import Outcome, Target, conduct
-from squire_gatherings._load.generators import GeneratorFailed
-from squire_gatherings._load.page import write_page
+from squire_gatherings._load.coordinator.coordinator import coordinate
+from squire_gatherings._load.coordinator.generators import GeneratorFailed
+from squire_gatherings._load.coordinator.outcome import Outcome
+from squire_gatherings._load.coordinator.target import ServerFailed, Target
 from squire_gatherings._load.plan import Plan
-from squire_gatherings._load.progress import Progress
-from squire_gatherings._load.report import make_report
-from squire_gatherings._load.server import ServerFailed
-from squire_gatherings._load.summary import print_summary
+from squire_gatherings._load.report.page import write_page
+from squire_gatherings._load.report.progress import ProgressDisplay
+from squire_gatherings._load.report.report import make_report
+from squire_gatherings._load.report.summary import print_summary
+
+
+class CannotRun(Exception):
+    """The load test couldn't run; says why."""
 
 
 def run(
     plan: Plan,
+    target: Target,
     *,
-    address: tuple[str, int] | None,
-    store: str,
     json_file: Path | None,
     html_file: Path | None,
     command: str,
     started: datetime,
 ) -> int:
-    """Run it, write the reports, and return the exit code: 1 if there were violations.
+    """Run it, and write the reports.
 
-    Raises `click.ClickException` where it couldn't run.
+    Args:
+        plan: What is done.
+        target: Which server is tested.
+        json_file: Where the report goes as JSON; `-` is standard output.
+        html_file: Where it goes as a page.
+        command: The command, as the report shows it.
+        started: When it began, as the report says.
+
+    Returns:
+        The exit code: 0, or 1 if there were violations.
+
+    Raises:
+        CannotRun: There is no server, or the system lacks something.
+        OSError: A report can't be written.
     """
-    progress = Progress(plan, Console(stderr=True))
+    progress = ProgressDisplay(plan, Console(stderr=True))
+    failure: BaseException | None = None
     try:
         with progress:
-            target = Target(address=address, store=store)
-            outcome = trio.run(_conduct, plan, target, progress)
+            outcome = trio.run(_coordinate, plan, target, progress)
     except* (ServerFailed, GeneratorFailed, OSError) as group:
-        error: BaseException = group
-        while isinstance(error, BaseExceptionGroup):
-            error = error.exceptions[0]
-        raise click.ClickException(str(error)) from None
-    report = make_report(outcome, command=command, started=started, own_server=address is None)
+        failure = _first_of(group)
+    if failure is not None:
+        raise CannotRun(str(failure))
+    own_server = target.address is None
+    report = make_report(outcome, command=command, started=started, own_server=own_server)
     to_stdout = str(json_file) == "-"
     if json_file is not None:
         data = msgspec.json.format(msgspec.json.encode(report), indent=1) + b"\n"
@@ -59,6 +75,12 @@ def run(
     return 0 if report.passed else 1
 
 
-async def _conduct(plan: Plan, target: Target, progress: Progress) -> Outcome:
+def _first_of(error: BaseException) -> BaseException:
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return error
+
+
+async def _coordinate(plan: Plan, target: Target, progress: ProgressDisplay) -> Outcome:
     with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
-        return await conduct(plan, target, progress, signals)
+        return await coordinate(plan, target, progress, signals)

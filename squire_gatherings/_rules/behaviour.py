@@ -96,11 +96,18 @@ def judge_and_fold(
 
 def _checked(found: Sequence[Op], ops: tuple[Op, ...]) -> tuple[Op, ...]:
     """Return what `judge` returned for `ops`, as a tuple. Raises `BehaviourFailed`."""
-    if not isinstance(found, Sequence) or not all(isinstance(op, Op) for op in found):
+    if not isinstance(found, Sequence) or not all(type(op) is Op for op in found):
         raise BehaviourFailed(f"judge returned something else than a sequence of Op: {found!r:.80}")
-    if len(found) != len(ops):
-        raise BehaviourFailed(f"judge returned {len(found)} ops for {len(ops)}")
-    return tuple(found)
+    checked = tuple(found)
+    if len(checked) != len(ops):
+        raise BehaviourFailed(f"judge returned {len(checked)} ops for {len(ops)}")
+    for op, given in zip(checked, ops, strict=True):
+        if op is not given:
+            try:
+                op.check()
+            except ValueError as error:
+                raise BehaviourFailed(f"judge returned what can't be logged: {error}") from error
+    return checked
 
 
 def encode_state(behaviour: Behaviour) -> bytes:

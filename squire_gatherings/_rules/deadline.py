@@ -9,10 +9,10 @@ from attrs import define
 class IdleDeadline:
     """When a gathering disperses unless something happens before.
 
-    Times are seconds on one monotonic clock, durations are seconds. The deadline is the
-    last processed message + `idle_timeout`; while no connection is there and there is an
-    `empty_timeout`, it is the moment the last one closed (or, before there was any, the moment
-    of the opening) + `empty_timeout`, if sooner.
+    Times are seconds on one monotonic clock, durations are seconds. The deadline is the moment of
+    the last processed message + `idle_timeout`. While no connection is there, the deadline is the
+    moment at which the last one closed + `empty_timeout`, if there is one and that is sooner. If
+    there was no connection yet, the moment of the opening counts.
     """
 
     idle_timeout: float
@@ -21,15 +21,15 @@ class IdleDeadline:
     emptied_at: float | None = None
 
     def processed(self, now: float) -> None:
-        """A message that counts was processed."""
+        """Note that a message that counts as activity was processed."""
         self.last_processed_at = now
 
     def occupied(self) -> None:
-        """A connection is there."""
+        """Note that a connection is there."""
         self.emptied_at = None
 
     def emptied(self, now: float) -> None:
-        """The last connection closed."""
+        """Note that the last connection has closed."""
         self.emptied_at = now
 
     @property

@@ -1,11 +1,11 @@
-"""The delivery window of one onlooker: what was sent, acknowledged, is due again, is hopeless.
+"""The delivery window of one client: what was sent and acknowledged, and what is due when.
 
 Go-back-N with cumulative acknowledgement and exponential backoff, as in RFC 1122
 section 4.2.3.1 and RFC 6298 rule 5.5 (back off by doubling), over a transport that is
 reliable already: a retry is for the client that took a message in and lost it.
 
-The clock runs exactly while `owed` > `acked`: whoever has acknowledged what it was forwarded is
-never given up, whatever it acknowledged besides, and its own ops are owed to nobody.
+The clock runs exactly while `owed` > `acked`: a client that has acknowledged what it was forwarded
+is never given up, whatever else it acknowledged. It is owed nothing of its own ops.
 """
 
 import math
@@ -15,11 +15,11 @@ from enum import Enum, auto
 from attrs import define, field
 
 OWN_RANGES = 1024
-"""How many ranges of own ops are remembered of an onlooker that acknowledges too little."""
+"""How many ranges of its own ops are remembered, of a client that acknowledges too little."""
 
 
 class Verdict(Enum):
-    """What is to be done for an onlooker at some instant."""
+    """What is to be done for a client at some moment."""
 
     NOTHING = auto()
     RESEND = auto()
@@ -28,22 +28,22 @@ class Verdict(Enum):
 
 @define
 class DeliveryWindow:
-    """What one onlooker has been sent and has acknowledged, by seq.
+    """What one client has been sent and has acknowledged, by seq.
 
-    Times and durations are seconds. What is sent while a retry is scheduled already
-    joins the retry after that one, so that an onlooker has one due time, not one a message.
+    Times and durations are seconds. What is sent while a retry is scheduled joins the retry after
+    that one, so that a client has one due time, not one for each message.
     """
 
     retry_interval: float
     retry_limit: float
     acked: int
-    """The onlooker has everything up to this seq. It may say so of what wasn't forwarded yet."""
+    """The client says that it has everything up to this seq, which may not be forwarded yet."""
 
     reached: int = field(init=False)
-    """Everything up to this seq was handed to the connection, or needn't be."""
+    """Everything up to this seq was given to the connection, or needn't be."""
 
     owed: int = field(init=False)
-    """The last seq that was forwarded: the one whose acknowledgement settles everything."""
+    """The last seq that was forwarded: acknowledging it settles everything."""
 
     resend_to: int = field(init=False)
     """A retry sends again what lies after `acked` up to this seq."""
@@ -61,7 +61,7 @@ class DeliveryWindow:
     """Ranges of own ops after `acked`: first and last seq, in order."""
 
     _target: int | None = field(init=False, default=None)
-    """How many bytes must have gone out before the onlooker can acknowledge; None: not looked."""
+    """How many bytes must go out before the client can acknowledge; None before the first look."""
 
     _moved: int = field(init=False, default=0)
     """How many bytes had gone out at the last look."""
@@ -70,7 +70,7 @@ class DeliveryWindow:
         self.begin(self.acked)
 
     def begin(self, seq: int) -> None:
-        """The onlooker starts with everything up to `seq`."""
+        """Note that the client begins with everything up to `seq`."""
         self.acked = self.reached = self.owed = self.resend_to = seq
         self._interval = self.retry_interval
 
@@ -81,13 +81,13 @@ class DeliveryWindow:
 
     @property
     def is_first_retry(self) -> bool:
-        """Whether the retry that is due is the first since anything was acknowledged."""
+        """Whether the next retry is the first since anything was acknowledged."""
         return self._interval == self.retry_interval
 
     # What happens.
 
     def forwarded(self, seq: int, now: float) -> None:
-        """What others did up to `seq` has been handed to the connection."""
+        """Note that the connection was given all that others did up to `seq`."""
         self.reached = seq
         if self.owed > self.acked:
             self.owed = seq
@@ -96,7 +96,7 @@ class DeliveryWindow:
             self._begin(now)
 
     def passed(self, seq: int) -> None:
-        """The onlooker's own ops, from `reached` + 1 to `seq`, are told it by an answer."""
+        """Note that an answer tells the client of its own ops, from `reached` + 1 to `seq`."""
         if self.owed <= self.acked:
             self.reached = seq
             if seq > self.acked:
@@ -106,13 +106,13 @@ class DeliveryWindow:
         if self._own is None:
             self._own = [(first, seq)]
         elif self._own[-1][1] == first - 1 or len(self._own) >= OWN_RANGES:
-            # Past the limit, what others did in between isn't sent again either.
+            # Beyond the limit, what others did in between isn't sent again, either.
             self._own[-1] = (self._own[-1][0], seq)
         else:
             self._own.append((first, seq))
 
     def acknowledged(self, seq: int, now: float) -> None:
-        """The onlooker says that it has everything up to `seq`."""
+        """Note that the client says that it has everything up to `seq`."""
         if seq <= self.acked:
             return
         self.acked = seq
@@ -122,7 +122,7 @@ class DeliveryWindow:
                 self._forget_own(self._own, seq)
             self._begin(now)
             return
-        # All that lies between is its own.
+        # The ops in between are its own.
         self.acked = max(seq, self.reached)
         self._own = self._target = None
         self.due_at = self.resend_at = self.give_up_at = math.inf
@@ -130,7 +130,7 @@ class DeliveryWindow:
     # What is to be done.
 
     def verdict(self, now: float) -> Verdict:
-        """Say what is to be done now; after `RESEND` the caller calls `rescheduled`."""
+        """Return what is to be done now; after `RESEND`, call `rescheduled`."""
         if now >= self.give_up_at:
             return Verdict.GIVE_UP
         if now >= self.resend_at:
@@ -150,34 +150,34 @@ class DeliveryWindow:
             yield first, up_to
 
     def rescheduled(self, now: float) -> None:
-        """A retry was made (or left out, since its first copy is still in our queue)."""
+        """Note that a retry was made, or left out since the first copy is still in our queue."""
         self._interval *= 2
         self.resend_at = now + self._interval
         self.resend_to = self.owed
         self.due_at = min(self.resend_at, self.give_up_at)
 
-    # What excuses an onlooker.
+    # What excuses a client.
 
     def looked(self, progress: int, in_transit: int, now: float) -> None:
-        """Tell that `progress` bytes have gone out, and that `in_transit` are still to go.
+        """Note that `progress` bytes have gone out so far, and that `in_transit` are still to go.
 
-        While bytes move without which the onlooker can't acknowledge anything, its limit begins
-        anew. Bytes that were sent later prove nothing: a client that reads and never
-        acknowledges makes each retry move.
+        While bytes move that the client needs in order to acknowledge anything, its limit begins
+        anew. Bytes that were sent later prove nothing: a client that reads, and never
+        acknowledges, makes the bytes of each retry move.
         """
         if self._target is None:
             self._target = progress + in_transit
             if in_transit and now >= self.give_up_at:
-                # Nobody looked before, so nobody knows.
+                # Nobody has looked before, so nobody knows whether bytes have moved.
                 self._give_up_from(now)
         elif self._moved < min(progress, self._target):
             self._give_up_from(now)
         self._moved = progress
 
     def excuse(self, since: float, until: float) -> None:
-        """Don't hold the time from `since` to `until` against it: the server didn't listen.
+        """Don't hold the time from `since` to `until` against the client: the server didn't listen.
 
-        After it, the onlooker has at least one retry interval.
+        After it, the client has at least one retry interval.
         """
         if self.give_up_at != math.inf:
             lost = until - max(since, self.give_up_at - self.retry_limit)
@@ -187,7 +187,7 @@ class DeliveryWindow:
                 self.due_at = min(self.resend_at, self.give_up_at)
 
     def put_off(self, until: float) -> None:
-        """Ask again at `until`: what it said isn't known yet."""
+        """Judge the client no sooner than at `until`: what it has said isn't known yet."""
         self.resend_at = max(self.resend_at, until)
         self.give_up_at = max(self.give_up_at, until)
         self.due_at = min(self.resend_at, self.give_up_at)

@@ -17,30 +17,30 @@ from squire_gatherings._values.messages import Sync
 from squire_gatherings._values.op import Op
 
 TRIMMED_PART = 16
-"""Of a tail that has grown too long, one part in so many is left to the store."""
+"""When the tail has grown too long, one part in so many is left to the store."""
 
 OP_OVERHEAD = 130
-"""What an op takes in memory besides its bytes: objects, and places in lists (measured: 129)."""
+"""How many bytes an op takes besides its own: objects, and places in lists (measured: 129)."""
 
-MOST_OPS = 4096
-"""How many ops are handed out together at most, however small they are."""
+MOST_OPS = 1024
+"""How many ops are handed out together at most, however small they are: they take a millisecond."""
 
 CHECKSUM_SIZE = 4
-"""How many bytes a fingerprint had as long as it was a checksum."""
+"""How many bytes a fingerprint had when it was a checksum."""
 
 NO_ORIGIN = 0
-"""In place of the number of the onlooker that submitted an op."""
+"""Stands for the number of the client that submitted an op, where there is none."""
 
 
 def fingerprint(ops: Sequence[Op]) -> bytes:
-    """Return a hash of ops, which tells a repeated sync from a reused id, also a forged one."""
-    # No op as JSON has a null byte in it.
+    """Return a hash of ops, which tells a repeated sync from a reused id, even a forged one."""
+    # The JSON of an op has no null byte in it.
     text = ops[0].json if len(ops) == 1 else b"\0".join([op.json for op in ops])
     return blake2b(text, digest_size=16).digest()
 
 
 def _checksum(ops: Iterable[Op]) -> bytes:
-    """Return what `fingerprint` was once; the records of that time are kept for ever."""
+    """Return what `fingerprint` was in earlier versions; their records are kept for ever."""
     checksum = 0
     for op in ops:
         checksum = zlib.crc32(b"\0", zlib.crc32(op.json, checksum))
@@ -54,21 +54,21 @@ class OpLog:
     tail_bytes: int
     recent_syncs: int
     epoch: str = ""
-    """The incarnation whose log this is: it is put down with each op that is added."""
+    """The incarnation whose log this is; it is recorded with each op that is added."""
     seq: int = 0
     """The last seq given."""
     committed: int = 0
     """The last seq that is durable."""
     syncs: SyncIds = field(init=False)
     added: int = 0
-    """What all ops so far take in memory, about; of those of a restore, what the tail does."""
+    """About how many bytes all ops so far have taken; of restored ones, those in the tail."""
     _trimmed: int = 0
-    """What of that was left to the store."""
+    """How many of these bytes were left to the store."""
     _snapshotted: int = 0
-    """What of that the last snapshot has."""
+    """How many of these bytes the last snapshot stands for."""
     _tail: list[LoggedOp] = field(factory=list)
     _origins: list[int] = field(factory=list)
-    """For each op in the tail the number of the onlooker that submitted it."""
+    """For each op in the tail the number of the client that submitted it."""
     _before: str | None = ""
     """The epoch of the op before the tail; None where only the store knows."""
     author: str | None = None
@@ -109,11 +109,11 @@ class OpLog:
 
     @property
     def since_snapshot(self) -> int:
-        """What the ops after the last snapshot take in memory, about."""
+        """About how many bytes the ops after the last snapshot take."""
         return self.added - self._snapshotted
 
     def snapshotted(self) -> None:
-        """The store has a snapshot of the state after the last op."""
+        """Note that the store has a snapshot of the state after the last op."""
         self._snapshotted = self.added
 
     @staticmethod
@@ -155,9 +155,9 @@ class OpLog:
         return tuple(ops), tuple(self._uncommitted_syncs)
 
     def commit(self, *, trim: bool = True) -> None:
-        """Everything that was added is durable now.
+        """Note that everything that was added is durable now.
 
-        Without `trim`, all of it stays in memory until `trim` is called: somebody needs it yet.
+        Without `trim`, all of it stays in memory until `trim` is called.
         """
         self.committed = self.seq
         self._uncommitted_syncs.clear()
@@ -166,17 +166,23 @@ class OpLog:
             self.trim()
 
     def trim(self) -> None:
-        """Leave to the store what makes the tail too large."""
+        """Leave the oldest ops to the store, if the tail is too large."""
         if self.added - self._trimmed > self.tail_bytes:
             self._trim()
 
     def slice(
         self, after: int, up_to: int, max_bytes: int, *, most: int = MOST_OPS
     ) -> list[LoggedOp]:
-        """Return ops from `after` + 1 to at most `up_to`: `max_bytes` as encoded, or one.
+        """Return consecutive ops of the tail.
 
-        And no more than `most`. Raises `LookupError` if they begin before the tail: the store
-        has them.
+        Args:
+            after: The seq before that of the first op.
+            up_to: The seq of the last op, at most.
+            max_bytes: How many bytes they may have as encoded. One op is always returned.
+            most: How many ops are returned at most.
+
+        Raises:
+            LookupError: The first op isn't in memory any more: the store has it.
         """
         start = self.tail_start
         if after + 1 < start:
@@ -191,11 +197,11 @@ class OpLog:
         return found
 
     def origin(self, seq: int) -> int:
-        """Return the number of the onlooker that submitted an op of the tail."""
+        """Return the number of the client that submitted an op of the tail."""
         return self._origins[seq - self.tail_start]
 
     def _trim(self) -> None:
-        # Many at once: to take the first ones out of a list moves all the others.
+        # Many at once, since taking the first ones out of a list moves all the others.
         limit = self.tail_bytes - self.tail_bytes // TRIMMED_PART
         trimmed = 0
         trimmable = self.committed + 1 - self.tail_start

@@ -13,13 +13,13 @@ POISON_LIMIT = 1000
 
 @define(eq=False)
 class Poison:
-    """The syncs that a behaviour couldn't bear, by their gathering. Bounded."""
+    """The syncs over which a behaviour crashed, by their gathering. Bounded."""
 
     _by_gathering: dict[str, set[SyncKey]] = field(factory=dict)
     _order: deque[tuple[str, SyncKey]] = field(factory=deque)
 
     def remember(self, gathering: str, keys: Iterable[SyncKey]) -> None:
-        """These were being processed when `gathering` crashed."""
+        """Remember the syncs that were being processed when `gathering` crashed."""
         known = self._by_gathering.setdefault(gathering, set())
         for key in keys:
             if key not in known:

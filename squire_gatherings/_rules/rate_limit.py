@@ -1,7 +1,7 @@
 """Rate limits: token buckets (ITU-T I.371, as a leaky bucket meter), alone and shared.
 
-What is shared is kept under a name (a user, an address) for as long as anybody uses it, and after
-that until the bucket is full again: whoever leaves and comes back is as limited as before.
+A shared limit is kept under a name (a user, an address) for as long as anybody uses it, and after
+that until its bucket is full again. A client that leaves and comes back is as limited as before.
 """
 
 from collections.abc import Hashable
@@ -24,7 +24,7 @@ class RateLimit:
         self._tokens = float(self.burst)
 
     def allow(self, now: float) -> bool:
-        """Whether a message that came at `now` (seconds, never going back) is within it."""
+        """Return whether a message that came at `now` (seconds, never going back) is within it."""
         self._refill(now)
         if self._tokens < 1:
             self.refused += 1
@@ -34,7 +34,7 @@ class RateLimit:
         return True
 
     def charge(self, cost: float, now: float) -> float:
-        """Count what was done already; return after how many seconds it was within the limit."""
+        """Count what was done already; return how many seconds later it's within the limit."""
         self._refill(now)
         self._tokens -= cost
         return max(0.0, -self._tokens / self.rate)
@@ -44,7 +44,7 @@ class RateLimit:
         self._tokens = min(float(self.burst), self._tokens + 1)
 
     def is_full(self, now: float) -> bool:
-        """Whether nothing is left of what was counted: it's as good as a new one."""
+        """Return whether the bucket is full: the limit is as good as a new one."""
         self._refill(now)
         return self._tokens >= self.burst
 
@@ -63,19 +63,19 @@ class _Shared:
 
 @define(eq=False)
 class SharedLimits:
-    """Limits by name. Of those that nobody uses, the full ones are forgotten as others come."""
+    """Limits by name. Unused ones are forgotten as others come, once their buckets are full."""
 
     rate: float
     burst: int
     _used: dict[Hashable, _Shared] = field(factory=dict)
     _idle: dict[Hashable, _Shared] = field(factory=dict)
-    """Those that nobody uses, whoever was left first comes first."""
+    """Those that nobody uses; the one that was left first comes first."""
 
     def __len__(self) -> int:
         return len(self._used) + len(self._idle)
 
     def enter(self, name: Hashable, now: float) -> RateLimit:
-        """Return the limit of this name, for one user more; `leave` comes after it."""
+        """Return the limit of this name for one more user, which must `leave` it."""
         self._forget_some(now)
         shared = self._used.get(name)
         if shared is None:
@@ -85,7 +85,7 @@ class SharedLimits:
         return shared.limit
 
     def leave(self, name: Hashable, now: float) -> None:
-        """One user less."""
+        """Note that one user less uses the limit of this name."""
         shared = self._used[name]
         shared.users -= 1
         if not shared.users:
@@ -94,7 +94,7 @@ class SharedLimits:
                 self._idle[name] = shared
 
     def _forget_some(self, now: float) -> None:
-        # Two for each that may be added: so there are never many more than must be there.
+        # Two for each that may be added, so that there are never many more than needed.
         for _ in range(min(2, len(self._idle))):
             name = next(iter(self._idle))
             shared = self._idle.pop(name)

@@ -3,6 +3,7 @@
 from contextlib import suppress
 
 import trio
+from attrs import frozen
 
 from squire_gatherings._hall.hall import Hall
 from squire_gatherings._hall.membership import Membership
@@ -20,9 +21,13 @@ from squire_gatherings._server.sources import Source
 from squire_gatherings._server.way_out import WayOut
 from squire_gatherings._values.endings import CloseCode
 from squire_gatherings._values.errors import GatheringDispersed, GatheringsError
+from squire_gatherings._values.handshake import HandshakeRequest
+from squire_gatherings._values.identity import Identity
 from squire_gatherings._values.messages import ClientMessage, Join
+from squire_gatherings._values.text import sayable
 from squire_gatherings._wire.codecs import Codec, Incoming
 from squire_gatherings._wire.refusals import close_code_of
+from squire_gatherings._wire.underway import Underway
 
 EARLY_SIZE = 64 * 1024
 """How many bytes are read, about, while the join is under way; of frames it's one turn at once."""
@@ -34,13 +39,23 @@ MOST_READS = 256
 """How often a socket is read at once, at most: 16 MiB, more than a kernel keeps."""
 
 
+@frozen
+class Arrival:
+    """How a client came: by which request, and who it is where the caller vouches for it."""
+
+    request: HandshakeRequest
+    identity: Identity | None = None
+
+
 class WebSocketConnection(WayOut):
     """One accepted WebSocket. `run` drives it; everything else may be called meanwhile."""
 
     __slots__ = (
+        "_arrival",
         "_client_closed",
         "_early",
         "_ended",
+        "_entrance",
         "_held_up",
         "_membership",
         "_meter",
@@ -57,15 +72,20 @@ class WebSocketConnection(WayOut):
         stream: trio.abc.Stream,
         source: Source,
         codec: Codec,
+        arrival: Arrival,
         settings: ServerSettings,
         meter: Meter,
         max_ops: int,
         turns: trio.Lock,
+        entrance: trio.CapacityLimiter,
         nursery: trio.Nursery,
         try_write: TryWrite | None,
         flusher: Flusher | None,
+        underway: Underway,
     ) -> None:
         super().__init__(codec, settings, Inbound(codec, settings, meter, max_ops))
+        self._arrival: Arrival | None = arrival
+        """Until it has joined, or failed to."""
         self._silence = Silence()
         self._held_up = False
         """Whether something keeps us from reading, so that nothing can be heard."""
@@ -74,10 +94,19 @@ class WebSocketConnection(WayOut):
         self._meter = meter
         self._turns = turns
         """Held by whoever goes on with what has come: one after the other."""
+        self._entrance = entrance
+        """Held by whoever is to join: few in a turn, however many come at once."""
         self._stream = stream
         self._source = source
         self._outbox = Outbox(
-            stream, try_write, nursery, settings.max_backlog, self._overflow, self.abort, flusher
+            stream,
+            try_write,
+            nursery,
+            settings.max_backlog,
+            self._overflow,
+            self.abort,
+            flusher,
+            underway,
         )
         self._membership: Membership | None = None
         self._waiting: Incoming | None = None
@@ -102,11 +131,16 @@ class WebSocketConnection(WayOut):
         if self._membership is not None and not self._quiet_until:
             self._take_all()
 
+    @property
+    def is_receiving(self) -> bool:
+        """See `Connection`."""
+        return not (self._closing or self._ended or self._inbound.is_between)
+
     def keep_alive(self) -> None:
         """One round: ping the client if nothing came or went for long, abort if it stayed so."""
         outbox = self._outbox
         listened = not self._held_up
-        match self._silence.round(outbox.progress, outbox.backlog, listened=listened):
+        match self._silence.round(outbox.progress, outbox.in_transit, listened=listened):
             case Due.PING if not self._closing:
                 self._inbound.ping()
                 self._reply()
@@ -114,6 +148,11 @@ class WebSocketConnection(WayOut):
                 self.read_arrived()
                 if not self._silence.heard:
                     self.abort()
+
+    def wasted(self, cost: int) -> None:
+        """See `Connection`."""
+        self._inbound.noise += cost
+        self._inbound.unsettled = True
 
     # The task that lives for it.
 
@@ -137,6 +176,9 @@ class WebSocketConnection(WayOut):
                     await self.flush()
         except Exception:
             self._fail("internal", "the server failed", CloseCode.CRASHED)
+            # Where the stream isn't a plain socket, a task of our caller's must write it.
+            with trio.move_on_after(self._settings.close_timeout):
+                await self.flush()
             raise
         finally:
             # It refers back to us: a cycle would outlive both.
@@ -150,10 +192,12 @@ class WebSocketConnection(WayOut):
 
     async def _join(self, hall: Hall, gathering_id: str) -> None:
         in_time = await self._wait_for_the_first()
+        arrival, self._arrival = self._arrival, None
+        assert arrival is not None
         message, self._waiting = self._waiting, None
         if isinstance(message, Join):
             self._held_up = True
-            failure = await self._enter(hall, gathering_id, message)
+            failure = await self._enter(hall, gathering_id, message, arrival)
             if failure is not None and not isinstance(failure, GatheringsError):
                 raise failure
             if self._membership is not None or self._inbound.broken:
@@ -162,10 +206,12 @@ class WebSocketConnection(WayOut):
                 # The hall has said so, and closed.
                 self._inbound.deaf = True
             elif failure is not None:
-                self._fail(failure.code, str(failure), close_code_of(failure))
+                self._fail(failure.code, sayable(failure), close_code_of(failure))
             self._held_up = False
         elif message is not None:
-            self._fail("join_first", "the first message is join", CloseCode.PROTOCOL_ERROR)
+            request_id = getattr(message, "id", None)
+            text = "the first message is join"
+            self._fail("join_first", text, CloseCode.PROTOCOL_ERROR, request_id)
         elif not in_time:
             self._fail("join_first", "no join came in time", CloseCode.PROTOCOL_ERROR)
 
@@ -183,7 +229,9 @@ class WebSocketConnection(WayOut):
                     return False
         return True
 
-    async def _enter(self, hall: Hall, gathering_id: str, join: Join) -> Exception | None:
+    async def _enter(
+        self, hall: Hall, gathering_id: str, join: Join, arrival: Arrival
+    ) -> Exception | None:
         """Join; return what it raised.
 
         Whoever hangs up meanwhile, or talks nonsense, doesn't join.
@@ -208,20 +256,24 @@ class WebSocketConnection(WayOut):
         with trio.CancelScope() as joining:
             if not keep():
                 await trio.lowlevel.checkpoint_if_cancelled()
-                return await self._ask_to_join(hall, gathering_id, join)
+                return await self._ask_to_join(hall, gathering_id, join, arrival)
             if self._source.attach(take):
                 try:
-                    return await self._ask_to_join(hall, gathering_id, join)
+                    return await self._ask_to_join(hall, gathering_id, join, arrival)
                 finally:
                     self._source.detach()
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(self._source.feed, take)
-                failure = await self._ask_to_join(hall, gathering_id, join)
+                failure = await self._ask_to_join(hall, gathering_id, join, arrival)
                 nursery.cancel_scope.cancel()
             return failure
         return None
 
-    async def _ask_to_join(self, hall: Hall, gathering_id: str, join: Join) -> Exception | None:
+    async def _ask_to_join(
+        self, hall: Hall, gathering_id: str, join: Join, arrival: Arrival
+    ) -> Exception | None:
+        async with self._entrance:
+            pass
         try:
             self._membership = await hall.join(
                 gathering_id,
@@ -231,10 +283,13 @@ class WebSocketConnection(WayOut):
                 client=join.client,
                 resume=join.resume,
                 token=join.token,
+                request=arrival.request,
+                identity=arrival.identity,
                 tail=join.tail,
             )
         except Exception as error:
             return error
+        self._source.let_in()
         self._meter.identified(self._membership.identity.user, trio.current_time())
         return None
 
@@ -377,11 +432,15 @@ class WebSocketConnection(WayOut):
             return False
         if isinstance(message, Join):
             self._error("already_joined", "this connection has joined already")
+            self.wasted(2)
             return True
         try:
             self._membership.take_nowait(message)
         except trio.WouldBlock:
             return False
+        if self._membership.is_over:
+            # Nothing that it says means anything any more.
+            self._inbound.deaf = True
         return True
 
     def _complain(self, complaint: Complaint) -> None:

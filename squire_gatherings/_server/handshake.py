@@ -11,14 +11,24 @@ from websockets.http11 import Request
 from websockets.server import ServerProtocol
 from websockets.typing import Subprotocol
 
+from squire_gatherings._hall.lateness import time_limit
+from squire_gatherings._server.sources import Source, Take
 from squire_gatherings._values.errors import BadGatheringId
+from squire_gatherings._values.handshake import HandshakeRequest
 from squire_gatherings._values.ids import check_gathering_id
 from squire_gatherings._wire.codecs import CODECS, JSON, Codec
 from squire_gatherings._wire.websockets_core import QUIET_LOG, quote, reason_of, retire
 
 MAX_REQUEST_SIZE = 16 * 1024
+MAX_IGNORED = 256 * 1024
+"""How many bytes one who was refused may still send, so that the refusal arrives."""
+
+LATE = 0.5
+"""A timer that fires this many seconds late was kept from it, as the client may have been."""
+
 PREFIX = "/gatherings/"
 _GET = b"GET "
+_END = b"\r\n\r\n"
 _NO_GET = "not a WebSocket request: it doesn't begin with GET"
 RETRY_AFTER = ("Retry-After", "5")
 
@@ -45,57 +55,117 @@ class Accepted:
 
     gathering_id: str
     codec: Codec
+    request: HandshakeRequest
     rest: bytes
 
 
-async def shake_hands(stream: trio.abc.Stream, *, full: bool = False) -> Accepted | None:
-    """Read a request and answer it; None if it was refused, or the client went away.
+async def shake_hands(
+    stream: trio.abc.Stream,
+    source: Source,
+    entrance: trio.CapacityLimiter,
+    nursery: trio.Nursery,
+    timeout: float,
+    *,
+    peer: str | None = None,
+    full: bool = False,
+) -> Accepted | None:
+    """Read a request and answer it.
 
-    A server that is `full` refuses what it would have accepted. Raises
-    `trio.BrokenResourceError` when the client is gone while we answer. When cancelled, the
-    stream is in the middle of something and must be closed.
+    Of a crowd that comes at once only a few have their requests understood in a turn: those who
+    hold the `entrance`. Cancelled, the stream is in the middle of something and must be closed.
+
+    Args:
+        stream: Where the answer goes.
+        source: Where the request comes from: the same stream.
+        entrance: What all clients of a server share.
+        nursery: Where a task watches the time.
+        timeout: How many seconds the request may take, and its answer as many.
+        peer: The client's address.
+        full: Whether what would be accepted is refused.
+
+    Returns:
+        What was accepted; None if it was refused or came too late, or the client went away.
+
+    Raises:
+        trio.BrokenResourceError: The client is gone while we answer.
     """
-    buffer = bytearray()
-    try:
-        seen = 0
-        while (end := buffer.find(b"\r\n\r\n", max(0, seen - 3))) < 0:
-            seen = len(buffer)
-            if seen > MAX_REQUEST_SIZE:
-                raise Refused(431, f"the request's header is over {MAX_REQUEST_SIZE} bytes")
-            data = await stream.receive_some()
-            if not data:
-                return None
-            buffer += data
-            if not _GET.startswith(bytes(buffer[: len(_GET)])):
-                # A client that speaks TLS, say, waits for an answer to its first bytes.
-                raise Refused(400, _NO_GET)
-        end += 4
-        gathering_id, codec, answer = _understand(bytes(buffer[:end]))
-        if full:
-            raise Refused(503, "the server has all the clients that it takes", [RETRY_AFTER])
-    except Refused as refused:
-        await stream.send_all(refused.response)
-        if isinstance(stream, trio.abc.HalfCloseableStream):
+    buffer = None
+    with time_limit(nursery, timeout, LATE):
+        buffer = await _read_request(source)
+    if buffer is None:
+        return None
+    # Who waits here has said all, and is as punctual as the others let it be.
+    async with entrance:
+        accepted: Accepted | None = None
+        try:
+            accepted, answer = _understand(buffer, peer)
+            if full:
+                raise Refused(503, "the server has all the clients that it takes", [RETRY_AFTER])
+        except Refused as refused:
+            accepted, answer = None, refused.response
+    with time_limit(nursery, timeout, LATE):
+        await stream.send_all(answer)
+        if accepted is None and isinstance(stream, trio.abc.HalfCloseableStream):
             # Closing with unread bytes would reset the connection under the response.
             await stream.send_eof()
-            while await stream.receive_some():
-                pass
-        return None
-    await stream.send_all(answer)
-    return Accepted(gathering_id, codec, bytes(buffer[end:]))
+            await source.feed(_ignore())
+        return accepted
+    return None
+
+
+async def _read_request(source: Source) -> bytes | None:
+    """Read a request's head, or as much as must be refused; None where the client went away."""
+    buffer = bytearray()
+    ended = False
+
+    def take(data: bytes) -> bool:
+        nonlocal ended
+        seen = len(buffer)
+        buffer.extend(data)
+        ended = not data
+        if ended or not _may_be_get(buffer) or buffer.find(_END, max(0, seen - 3)) >= 0:
+            return False
+        return len(buffer) <= MAX_REQUEST_SIZE
+
+    await source.feed(take)
+    return None if ended else bytes(buffer)
+
+
+def _may_be_get(buffer: bytes | bytearray) -> bool:
+    return _GET.startswith(bytes(buffer[: len(_GET)]))
+
+
+def _ignore() -> Take:
+    left = MAX_IGNORED
+
+    def take(data: bytes) -> bool:
+        nonlocal left
+        left -= len(data)
+        return bool(data) and left > 0
+
+    return take
 
 
 class _Handshake(ServerProtocol):
+    offered: Sequence[str] = ()
+
     def select_subprotocol(self, subprotocols: Sequence[Subprotocol]) -> Subprotocol | None:
+        self.offered = subprotocols
         # The client's order counts. Refusing is left until we know that there is something here.
         return next((name for name in subprotocols if name in CODECS), None)
 
 
-def _understand(head: bytes) -> tuple[str, Codec, bytes]:
-    """Return the gathering's id, the codec, and the answer of one who accepts. Raises `Refused`."""
+def _understand(buffer: bytes, peer: str | None) -> tuple[Accepted, bytes]:
+    """Return what is accepted, and the answer that says so. Raises `Refused`."""
+    if not _may_be_get(buffer):
+        # A client that speaks TLS, say, waits for an answer to its first bytes.
+        raise Refused(400, _NO_GET)
+    head, end, rest = buffer.partition(_END)
+    if not end or len(head) > MAX_REQUEST_SIZE:
+        raise Refused(431, f"the request's header is over {MAX_REQUEST_SIZE} bytes")
     protocol = _Handshake(logger=QUIET_LOG)
     try:
-        protocol.receive_data(head)
+        protocol.receive_data(head + end)
         request = next(iter(protocol.events_received()), None)
         if not isinstance(request, Request):
             raise _no_request(protocol.handshake_exc)
@@ -111,7 +181,13 @@ def _understand(head: bytes) -> tuple[str, Codec, bytes]:
             known = ", ".join(CODECS)
             raise Refused(400, f"none of the subprotocols is known here; known are {known}")
         protocol.send_response(response)
-        return gathering_id, codec, b"".join(protocol.data_to_send())
+        seen = HandshakeRequest(
+            path=request.path,
+            headers=request.headers.raw_items(),
+            peer=peer,
+            subprotocols=protocol.offered,
+        )
+        return Accepted(gathering_id, codec, seen, rest), b"".join(protocol.data_to_send())
     finally:
         retire(protocol)
 

@@ -12,7 +12,7 @@ from websockets.exceptions import PayloadTooBig
 from websockets.frames import Frame, Opcode
 from websockets.protocol import Protocol, Side, State
 
-from squire_gatherings._server.limits import Meter
+from squire_gatherings._server.limits import Meter, refused
 from squire_gatherings._server.portions import (
     Cutter,
     beginning_of_larger,
@@ -23,7 +23,7 @@ from squire_gatherings._server.settings import ServerSettings
 from squire_gatherings._values.endings import CloseCode
 from squire_gatherings._values.ids import MAX_ID_LENGTH
 from squire_gatherings._values.messages import Sync
-from squire_gatherings._wire.codecs import Codec, Incoming, UndecodableMessage
+from squire_gatherings._wire.codecs import JSON, Codec, Incoming, UndecodableMessage
 from squire_gatherings._wire.websockets_core import QUIET_LOG, retire
 
 # Looked up once: an attribute of an enumeration costs more than a comparison.
@@ -142,6 +142,11 @@ class Inbound:
         """How many frames were taken in beyond the first of what was fed. Its reader resets it."""
         self.noise = 0
         """How many frames said nothing; likewise."""
+
+    @property
+    def is_between(self) -> bool:
+        """Whether all that has come is whole messages."""
+        return self._cutter.between and self._partial is None
 
     def feed(self, data: bytes) -> None:
         """Take bytes in, once `next` has given all that came before."""
@@ -278,18 +283,31 @@ class Inbound:
         try:
             if is_text is not codec.is_text:
                 kind = "text" if codec.is_text else "binary"
-                raise UndecodableMessage(f"{codec.subprotocol} goes in {kind} frames")
+                # JSON that came as bytes, or JSON where MessagePack is due.
+                found = _id_in(JSON, data)
+                raise UndecodableMessage(f"{codec.subprotocol} goes in {kind} frames", found)
             message = codec.decode(data, self._max_ops)
         except UndecodableMessage as error:
-            self.unsettled = True
-            self.noise += 2
+            self._wasted(data)
             return Complaint(error.code, str(error), request_id=error.request_id)
-        if len(data) > SMALL_FRAGMENT and type(message) is Sync:
-            more = len(message.ops) // OPS_OF_A_FRAME
-            self.unsettled = True
-            self.room -= more
-            self.spent += more
+        if len(data) > SMALL_FRAGMENT:
+            if type(message) is Sync:
+                more = len(message.ops) // OPS_OF_A_FRAME
+                self.unsettled = True
+                self.room -= more
+                self.spent += more
+            else:
+                # None of the others has so much to say.
+                self._wasted(data)
         return message
+
+    def _wasted(self, data: bytes) -> None:
+        """Count a message that came to nothing, by what it costs to find that out."""
+        cost = refused(len(data))
+        self.unsettled = True
+        self.noise += cost
+        self.room -= cost - 2
+        self.spent += cost - 2
 
     def _too_big(self) -> Complaint:
         limit = self._settings.max_message_size
@@ -301,13 +319,12 @@ class Inbound:
             "too_big",
             f"messages have at most {limit} bytes",
             CloseCode.TOO_BIG,
-            self._id_in(beginning),
+            _id_in(self._codec, beginning),
         )
 
     def _over_the_limit(self, data: bytes, refused: int) -> Complaint:
-        request_id = self._id_in(data)
-        self.unsettled = True
-        self.noise += 2
+        request_id = _id_in(self._codec, data)
+        self._wasted(data)
         # Whom nothing was taken of can't be told what to repeat: its join.
         if refused > self._settings.rate_burst or not self._admitted:
             self.deaf = True
@@ -315,9 +332,10 @@ class Inbound:
         text = "too many messages; this one was dropped"
         return Complaint("rate_limited", text, request_id=request_id)
 
-    def _id_in(self, data: bytes) -> str | None:
-        found = self._codec.skim(data).id
-        return None if found is None else found[:MAX_ID_LENGTH]
+
+def _id_in(codec: Codec, data: bytes) -> str | None:
+    found = codec.skim(data).id
+    return None if found is None else found[:MAX_ID_LENGTH]
 
 
 def frame_of(codec: Codec, payload: bytes) -> bytes:

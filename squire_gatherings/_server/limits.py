@@ -15,6 +15,9 @@ NOISE_RATE, NOISE_BURST = 500, 2000
 """How many frames that say nothing (pings, pongs, tiny fragments; what can't be understood counts
 twice) a connection may send a second, and at once. Each costs some 10 µs."""
 
+BYTES_OF_NOISE = 128
+"""So many bytes that must be decoded cost as much as one such frame."""
+
 ADDRESS_SHARE = 2
 """How much more of them all connections from one address may send together."""
 
@@ -74,15 +77,18 @@ class Meter:
     def identified(self, user: str | None, now: float) -> None:
         """From now on the messages are this user's, and so was the join.
 
-        Those of an anonymous one (None) stay its address's.
+        Those of an anonymous one (None) stay its address's. So does a join of a user over its
+        limit: otherwise it could join as often as it likes, and each join costs much.
         """
         if self._messages is None or self.limit is None or user is None:
             return
-        self.limit.refund()
-        self._leave_messages(now)
+        address, name = self.limit, self._name
         self._name = ("user", user)
         self.limit = self._messages.enter(self._name, now)
-        self.limit.charge(1, now)
+        if not self.limit.charge(1, now):
+            address.refund()
+        if name is not None:
+            self._messages.leave(name, now)
 
     def noise(self, cost: float, now: float) -> float:
         """Count frames that say nothing; return for how many seconds no more are wanted."""
@@ -106,6 +112,11 @@ class Meter:
         if self._messages is not None and self._name is not None:
             self._messages.leave(self._name, now)
             self._name = None
+
+
+def refused(size: int) -> int:
+    """Return what a message of so many bytes counts as noise that isn't taken."""
+    return 2 + size // BYTES_OF_NOISE
 
 
 def address_of(peer: str | None) -> str | None:

@@ -9,14 +9,20 @@ from collections.abc import Callable
 import trio
 from attrs import define, field
 
+from squire_gatherings._wire.underway import Underway, nobody_knows
+
 TryWrite = Callable[[bytes], int]
 """Write without waiting; returns how many bytes went. Raises `OSError`."""
 
 TOGETHER = 64 * 1024
 """Frames are put together up to so many bytes."""
 
-PIECE = 64 * 1024
+PIECE = 16 * 1024
 """What waits goes out in pieces, so that one sees it move."""
+
+
+FEW = 4 * 1024
+"""So many bytes under way are none: hosts take their time to acknowledge the last packet."""
 
 
 def _nobody_minds() -> None:
@@ -76,9 +82,10 @@ class Outbox:
     on_overflow: Callable[[], None]
     on_broken: Callable[[], None]
     flusher: Flusher | None = None
+    underway: Underway = nobody_knows
     backlog: int = 0
     """Bytes that the kernel didn't take."""
-    progress: int = 0
+    taken: int = 0
     """Bytes that the kernel took, ever."""
     closed: bool = False
     _queue: list[bytes] = field(factory=list)
@@ -91,6 +98,24 @@ class Outbox:
     _in_flight: int = 0
     _draining: bool = False
     _emptied: trio.Event | None = None
+    _arrived: int = 0
+    """How many bytes had arrived when that was asked last."""
+
+    @property
+    def progress(self) -> int:
+        """How many bytes have reached the peer's host, as far as that can be told; only grows.
+
+        The kernel takes in several hundred KB, which a slow line carries for a minute: what it took
+        says nothing of what moves.
+        """
+        if self._arrived != self.taken:
+            self._arrived = max(self._arrived, self.taken - max(0, self.underway() - FEW))
+        return self._arrived
+
+    @property
+    def in_transit(self) -> int:
+        """How many bytes have still to reach the peer's host."""
+        return self.backlog + self.taken - self.progress
 
     def write(self, frame: bytes) -> None:
         """Send a frame now, or queue it. Past `max_backlog` calls `on_overflow` instead."""
@@ -143,7 +168,7 @@ class Outbox:
         except OSError:
             self._break()
             return 0
-        self.progress += written
+        self.taken += written
         return written
 
     def _must_wait(self, frame: bytes) -> bool:
@@ -232,7 +257,7 @@ class Outbox:
 
     def _went_out(self, size: int) -> None:
         self._in_flight -= size
-        self.progress += size
+        self.taken += size
         self._allowance = max(0, self._allowance - size)
         self.backlog = max(0, self.backlog - size)
 

@@ -5,7 +5,7 @@ import logging
 import math
 import socket
 from collections.abc import Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -13,13 +13,16 @@ import trio
 from attrs import define, field
 
 from squire_gatherings._hall.hall import Hall
-from squire_gatherings._server.connection import LATE, WebSocketConnection
+from squire_gatherings._poller import Poller
+from squire_gatherings._server.connection import LATE, Arrival, WebSocketConnection
 from squire_gatherings._server.handshake import shake_hands
 from squire_gatherings._server.limits import Limits
 from squire_gatherings._server.outbox import Flusher
 from squire_gatherings._server.settings import ServerSettings
 from squire_gatherings._server.silence import ROUNDS
-from squire_gatherings._server.sources import PolledSource, Poller, Source, StreamSource
+from squire_gatherings._server.sources import PolledSource, Source, StreamSource
+from squire_gatherings._values.identity import Identity
+from squire_gatherings._wire.underway import socket_of, underway
 
 _log = logging.getLogger(__name__)
 
@@ -27,6 +30,12 @@ BACKLOG = 1024
 ACCEPT_PAUSE = 0.1
 LOG_PAUSE = 60.0
 """For how long the same trouble isn't logged again."""
+
+ACCEPTED_AT_ONCE = 8
+"""How many connections are accepted before others get their turn."""
+
+AT_THE_DOOR = 2
+"""How many handshakes and joins begin in a turn: each takes half a millisecond."""
 
 AT_ONCE = 256
 """How many connections have their round of the keep-alive before others get their turn."""
@@ -51,6 +60,8 @@ class Server:
     """How many were let in: those whose handshake is under way, too."""
     _limits: Limits = field(factory=Limits)
     _turns: trio.Lock = field(factory=trio.Lock)
+    _entrance: trio.CapacityLimiter = field(factory=lambda: trio.CapacityLimiter(AT_THE_DOOR))
+    """Held for a turn by those whose handshakes and joins are taken in."""
     _keeps_alive: bool = False
     """Whether a task of its own pings the clients."""
     _logged_at: float = -math.inf
@@ -123,13 +134,15 @@ async def serve_stream(
     server: Server | None = None,
     plain: socket.socket | None = None,
     peer: str | None = None,
+    identity: Identity | None = None,
 ) -> None:
     """Serve one client on any stream (TLS, a Unix socket, ...); closes it at the end.
 
     Without a `server` all streams of a hall share one, which counts the clients and what they may
     send. `peer` is the client's address, under which anonymous clients are limited together; that
-    of the socket, unless it is given. When cancelled, the client is told that the server goes
-    away, if that needs no waiting.
+    of the socket, unless it is given. With an `identity` the caller vouches for who the client is;
+    otherwise the hall's `authenticate` is asked. When cancelled, the client is told that the server
+    goes away, if that needs no waiting.
 
     `plain` is the non-blocking socket that the stream is, where it's nothing else (not TLS):
     what it takes at once is written to it without waiting, and the server's poller reads it.
@@ -137,40 +150,54 @@ async def serve_stream(
     settings = settings or ServerSettings()
     if server is None:
         server = _servers.setdefault(hall, Server((), ()))
+    peer = peer or _peer_of(stream)
     full = settings.max_connections is not None and server._clients >= settings.max_connections
     server._clients += not full
     try:
-        accepted = None
-        with trio.move_on_after(settings.handshake_timeout):
-            accepted = await shake_hands(stream, full=full)
-        if accepted is None:
-            return
-        meter = server._limits.enter(settings, peer or _peer_of(stream), trio.current_time())
         async with trio.open_nursery() as nursery:
-            connection = WebSocketConnection(
-                stream,
-                _source(stream, plain, server),
-                accepted.codec,
-                settings,
-                meter,
-                hall.settings.max_ops,
-                server._turns,
-                nursery,
-                None if plain is None else plain.send,
-                server._flusher,
-            )
-            server._connections.add(connection)
-            if not server._keeps_alive:
-                nursery.start_soon(_rounds, server, {connection}, settings.ping_interval)
-            try:
-                await connection.run(hall, accepted.gathering_id, accepted.rest)
-            finally:
-                meter.leave(trio.current_time())
-                server._connections.discard(connection)
-                server._left.unpark_all()
+            accepted = None
+            source = _source(stream, plain, server)
+            with suppress(trio.BrokenResourceError):
+                accepted = await shake_hands(
+                    stream,
+                    source,
+                    server._entrance,
+                    nursery,
+                    settings.handshake_timeout,
+                    peer=peer,
+                    full=full,
+                )
+            if accepted is not None:
+                meter = server._limits.enter(settings, peer, trio.current_time())
+                gathering_id, rest = accepted.gathering_id, accepted.rest
+                arrival = Arrival(accepted.request, identity)
+                connection = WebSocketConnection(
+                    stream,
+                    source,
+                    accepted.codec,
+                    arrival,
+                    settings,
+                    meter,
+                    hall.settings.max_ops,
+                    server._turns,
+                    server._entrance,
+                    nursery,
+                    None if plain is None else plain.send,
+                    server._flusher,
+                    underway(stream, plain),
+                )
+                # Who lives for days needn't keep what was said at the door.
+                del accepted, arrival
+                server._connections.add(connection)
+                if not server._keeps_alive:
+                    nursery.start_soon(_rounds, server, {connection}, settings.ping_interval)
+                try:
+                    await connection.run(hall, gathering_id, rest)
+                finally:
+                    meter.leave(trio.current_time())
+                    server._connections.discard(connection)
+                    server._left.unpark_all()
             nursery.cancel_scope.cancel()
-    except trio.BrokenResourceError:
-        pass
     finally:
         server._clients -= not full
         # Frames that could go out have; closing needn't wait for anything else.
@@ -183,12 +210,11 @@ _servers: WeakKeyDictionary[Hall, Server] = WeakKeyDictionary()
 
 def _peer_of(stream: trio.abc.Stream) -> str | None:
     """Return the address of whoever is at the other end; None where there's none."""
-    while isinstance(stream, trio.SSLStream):
-        stream = stream.transport_stream
-    if not isinstance(stream, trio.SocketStream):
+    found = socket_of(stream)
+    if found is None:
         return None
     try:
-        peer = stream.socket.getpeername()
+        peer = found.getpeername()
     except OSError:
         return None
     return peer[0] if isinstance(peer, tuple) else None
@@ -259,7 +285,7 @@ async def _accept(
     while listener.fileno() >= 0:
         await trio.lowlevel.wait_readable(listener)
         try:
-            while True:
+            for _ in range(ACCEPTED_AT_ONCE):
                 client, address = listener.accept()
                 client.setblocking(False)
                 nursery.start_soon(_serve_socket, client, address[0], hall, server, settings)

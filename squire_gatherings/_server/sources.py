@@ -1,24 +1,21 @@
 """Sources: how the bytes of a client come in.
 
-A task that waits for each socket by itself pays for a wait, a wake-up and two system calls a
-message. So one task, the `Poller`, waits for all sockets of a server at once: a selector of our own
-becomes readable, for Trio, when any of its sockets is. Streams that aren't plain sockets (TLS,
-memory) are read as usual.
+One task, a `Poller`, waits for all plain sockets of a server at once. Streams that aren't plain
+sockets (TLS, memory) are read as usual.
 """
 
-import selectors
 import socket
 from collections.abc import Callable
 from typing import Protocol
 
 import trio
 
-RECEIVE_SIZE = 64 * 1024
-TURN_SIZE = 64 * 1024
-"""How many bytes are read before other tasks get their turn."""
+from squire_gatherings._poller import FRAME_SIZE, Poller
 
-FRAME_SIZE = 1024
-"""For how many bytes more each frame counts."""
+RECEIVE_SIZE = 64 * 1024
+
+END_SIZE = 8 * FRAME_SIZE
+"""For how many bytes it counts that a task must be woken: much is to be done then."""
 
 Take = Callable[[bytes], bool]
 """Takes what has come, `b""` at the end; says whether it wants more. Doesn't wait."""
@@ -58,6 +55,10 @@ class Source(Protocol):
         """Count frames that were taken in beyond one for what was received."""
         ...
 
+    def let_in(self) -> None:
+        """The client is in a gathering now, and comes before those who aren't."""
+        ...
+
 
 class StreamSource:
     """Any stream, read by the task that feeds."""
@@ -94,54 +95,14 @@ class StreamSource:
     def spend(self, frames: int) -> None:
         """See `Source`: nobody else is read by this task."""
 
-
-class Poller:
-    """The task that reads every socket of a server. A context manager, around all feeding."""
-
-    __slots__ = ("_selector",)
-
-    def __init__(self) -> None:
-        self._selector = selectors.DefaultSelector()
-
-    @staticmethod
-    def is_possible() -> bool:
-        """Whether a selector can be waited for here: those of Linux, macOS and the BSDs can."""
-        return hasattr(selectors.DefaultSelector, "fileno")
-
-    def __enter__(self) -> "Poller":
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._selector.close()
-
-    def watch(self, one: socket.socket, readable: Callable[[], int]) -> None:
-        """Call `readable` whenever there's something to read, until `forget`.
-
-        It reads once, and returns for how many bytes that counts.
-        """
-        self._selector.register(one, selectors.EVENT_READ, readable)
-
-    def forget(self, one: socket.socket) -> None:
-        """Watch a socket no more; later calls do nothing. Comes before its closing."""
-        if one in self._selector.get_map():
-            self._selector.unregister(one)
-
-    async def run(self) -> None:
-        """Serve until cancelled."""
-        while True:
-            await trio.lowlevel.wait_readable(self._selector.fileno())
-            room = TURN_SIZE
-            for key, _ in self._selector.select(0):
-                if room < 0:
-                    await trio.lowlevel.checkpoint()
-                    room = TURN_SIZE
-                room -= FRAME_SIZE + key.data()
+    def let_in(self) -> None:
+        """See `Source`: its task has its turn like all others."""
 
 
 class PolledSource:
     """A non-blocking socket that a `Poller` reads."""
 
-    __slots__ = ("_failure", "_poller", "_socket", "_spent", "_take", "_task")
+    __slots__ = ("_failure", "_is_known", "_poller", "_socket", "_spent", "_take", "_task")
 
     def __init__(self, poller: Poller, one: socket.socket) -> None:
         self._poller = poller
@@ -150,11 +111,12 @@ class PolledSource:
         self._task: trio.lowlevel.Task | None = None
         self._failure: BaseException | None = None
         self._spent = 0
+        self._is_known = False
 
     async def feed(self, take: Take) -> None:
         """See `Source`."""
         self._take = take
-        self._poller.watch(self._socket, self._readable)
+        self._poller.watch(self._socket, self._readable, is_known=self._is_known)
         try:
             self._task = trio.lowlevel.current_task()
             await trio.lowlevel.wait_task_rescheduled(self._cancelled)
@@ -167,7 +129,7 @@ class PolledSource:
     def attach(self, take: Take) -> bool:
         """See `Source`."""
         self._take = take
-        self._poller.watch(self._socket, self._readable)
+        self._poller.watch(self._socket, self._readable, is_known=self._is_known)
         return True
 
     def detach(self) -> None:
@@ -199,7 +161,11 @@ class PolledSource:
         """See `Source`."""
         self._spent += frames
 
-    def _readable(self) -> int:
+    def let_in(self) -> None:
+        """See `Source`."""
+        self._is_known = True
+
+    def _readable(self, _: int) -> int:
         # The poller may have found us readable just before we stopped.
         if self._take is None:
             return 0
@@ -214,13 +180,15 @@ class PolledSource:
         except BaseException as error:
             self._failure = error
             wanted = False
+        size = len(data)
         if not wanted:
+            size += END_SIZE
             # At once, not when the task gets its turn: until then nothing more may be read.
             self.stop()
-        if not self._spent:
-            return len(data)
-        spent, self._spent = self._spent, 0
-        return len(data) + spent * FRAME_SIZE
+        if self._spent:
+            size += self._spent * FRAME_SIZE
+            self._spent = 0
+        return size
 
     def _stop(self) -> None:
         self._take = None

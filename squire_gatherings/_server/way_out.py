@@ -52,8 +52,13 @@ class WayOut(Connection):
 
     @property
     def progress(self) -> int:
-        """Bytes that the kernel has taken so far."""
+        """Bytes that have reached the client's host, as far as that can be told."""
         return self._outbox.progress
+
+    @property
+    def in_transit(self) -> int:
+        """Bytes that are still to reach it."""
+        return self._outbox.in_transit
 
     async def flush(self) -> None:
         """Wait until the backlog is gone. Cancelling it changes nothing."""
@@ -89,7 +94,9 @@ class WayOut(Connection):
     def _error(self, code: str, message: str, request_id: str | None = None) -> None:
         self.send(Outgoing(Error(code, message, request_id)))
 
-    def _fail(self, code: str, message: str, close_code: CloseCode) -> None:
+    def _fail(
+        self, code: str, message: str, close_code: CloseCode, request_id: str | None = None
+    ) -> None:
         self._inbound.deaf = True
-        self._error(code, message)
+        self._error(code, message, request_id)
         self.close(close_code, message)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from squire_gatherings._hall.store import Store
 from squire_gatherings._stores.memory import MemoryStore
-from squire_gatherings._stores.sqlite import SqliteStore, open_sqlite_store
+from squire_gatherings._stores.sqlite.store import SqliteStore, open_sqlite_store
 from squire_gatherings._values.errors import BadSetting
 
 __all__ = ["MemoryStore", "SqliteStore", "open_sqlite_store", "open_store", "sqlite_path"]
@@ -18,10 +18,22 @@ _SQLITE = "sqlite:///"
 async def open_store(url: str, *, flush_timeout: float = 5.0) -> AsyncIterator[Store]:
     """Open the store that `url` names, until the block is left.
 
-    `memory:`, or `sqlite:///PATH`, where PATH is relative to the working directory,
-    absolute with a fourth slash, or in a home directory with a first `~`. Leaving the block
-    makes durable what is queued, within `flush_timeout` seconds. Raises
-    `BadSetting` for another URL, and what `open_sqlite_store` raises.
+    Args:
+        url: `memory:`, or `sqlite:///PATH`, where PATH is relative to the working directory,
+            absolute with a fourth slash, or in a home directory with a first `~`.
+        flush_timeout: How many seconds are left, when the block is left, to make durable what is
+            queued.
+
+    Yields:
+        The store.
+
+    Raises:
+        BadSetting: The URL names no store.
+        StoreUnusable: The file can't be a store of ours.
+        StoreUnavailable: The file can't be opened now.
+
+    Cancellation: opening is cancelled before the block begins, with nothing left open. Later, the
+    block is left as ever: what is queued is made durable within `flush_timeout` seconds.
     """
     if url == "memory:":
         yield MemoryStore()
@@ -33,7 +45,8 @@ async def open_store(url: str, *, flush_timeout: float = 5.0) -> AsyncIterator[S
 def sqlite_path(text: str) -> Path:
     """Return the path of an SQLite store that is named by its URL, or by the path itself.
 
-    Raises `BadSetting` for another URL.
+    Raises:
+        BadSetting: It is another URL.
     """
     return Path(text) if ":" not in text.partition("/")[0] else _url_path(text)
 

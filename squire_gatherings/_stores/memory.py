@@ -7,8 +7,7 @@ import trio
 from attrs import define, field
 
 from squire_gatherings._hall.store import Outcome
-from squire_gatherings._stores.page import page
-from squire_gatherings._stores.texts import check_texts
+from squire_gatherings._stores.common import has_storable_texts, page, unstorable
 from squire_gatherings._values.errors import StoreConflict
 from squire_gatherings._values.log import Append, LoggedOp, Restored, Snapshot, SyncRecord
 
@@ -52,7 +51,8 @@ class MemoryStore:
 
         Raises `StoreConflict`, and `ValueError` for a lone surrogate, with nothing written.
         """
-        check_texts(append)
+        if not has_storable_texts(append):
+            raise unstorable(append, "surrogates not allowed", has_storable_texts)
         log = self._logs.get(append.gathering) or _Log()
         before = append.first_seq - 1
         syncs: dict[tuple[str, str], SyncRecord] = {}

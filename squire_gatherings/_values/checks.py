@@ -1,6 +1,7 @@
 """Checks of what an embedding program hands in: as strict as the codecs are with what is sent."""
 
 from squire_gatherings._values.errors import BadRequest
+from squire_gatherings._values.identity import Identity
 from squire_gatherings._values.ids import MAX_ID_LENGTH
 from squire_gatherings._values.messages import Ack, Fetch, Leave, Sync
 from squire_gatherings._values.op import Op
@@ -22,14 +23,31 @@ def check_id(text: object, what: str) -> str:
         raise BadRequest(str(error)) from None
 
 
+def check_epoch(epoch: object) -> None:
+    """Raise `BadRequest` for what can't be an epoch; that of old ops is empty."""
+    if epoch != "":
+        check_id(epoch, "epoch")
+
+
+def check_identity(identity: object) -> None:
+    """Raise `TypeError` for what doesn't say who somebody is."""
+    if not isinstance(identity, Identity):
+        raise TypeError(f"who asks is an Identity, not {identity!r:.80}")
+
+
 def check_message(message: object) -> None:
-    """Raise `BadRequest` for what isn't a message that an onlooker may send after its join."""
+    """Raise `BadRequest` for what isn't a message that a client may send after its join."""
     match message:
         case Sync(sync_id, base, ops):
             check_id(sync_id, "a sync id")
             check_seq(base, "base")
             if not isinstance(ops, tuple) or not ops or not all(type(op) is Op for op in ops):
                 raise BadRequest("the ops of a sync are a tuple of one Op or more")
+            try:
+                for op in ops:
+                    op.check()
+            except ValueError as error:
+                raise BadRequest(str(error)) from None
         case Ack(seq):
             check_seq(seq, "seq")
         case Fetch(fetch_id, since):

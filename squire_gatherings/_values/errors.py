@@ -64,8 +64,17 @@ class Unauthorized(GatheringsError):
     code = "unauthorized"
 
 
+class AuthenticationUnavailable(GatheringsError):
+    """Who asks can't be found out now, or not in time; try again.
+
+    A program's `authenticate` may raise it, too.
+    """
+
+    code = "authentication_unavailable"
+
+
 class Forbidden(GatheringsError):
-    """The onlooker is in the gathering, but its role doesn't allow what it asks."""
+    """The client is in the gathering, but its role doesn't allow what it asks."""
 
     code = "forbidden"
 

@@ -1,4 +1,4 @@
-"""Who an onlooker is, and what it may do."""
+"""Who a client is, and what it may do."""
 
 from enum import StrEnum
 
@@ -10,7 +10,7 @@ MAX_USER_LENGTH = 1024
 
 
 class Role(StrEnum):
-    """What an onlooker may do in a gathering."""
+    """What a client may do in a gathering."""
 
     MEMBER = "member"
     """Reads, and submits ops."""
@@ -24,7 +24,7 @@ _MEMBER = Role.MEMBER
 
 @frozen
 class Identity:
-    """Who an onlooker is, as authentication found: `user` is None for an anonymous one.
+    """Who a client is, as authentication found: `user` is None for an anonymous one.
 
     A user's name is what others see in `by`: text of 1 to 1024 characters that can be encoded.
     Raises `ValueError` for anything else, and for what is no role.

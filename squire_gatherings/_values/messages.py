@@ -21,7 +21,8 @@ Matching property of Raft: Ongaro and Ousterhout, In Search of an Understandable
 Algorithm, 2014, section 5.3), so `since` and its epoch together say what a client has.
 
 In what a server says, `epoch` is that of the message's last op (or of the op `seq`, with a
-snapshot); left out, it is the `incarnation` of the `joined` on this connection.
+snapshot); left out, it is the `incarnation` of the `joined` on this connection. It is empty for
+an op from before there were epochs.
 """
 Seq = Annotated[int, Meta(ge=0, le=2**63 - 1)]
 MAX_TOKEN_LENGTH = 8192
@@ -42,7 +43,7 @@ class Join(ClientMessage, frozen=True, tag="join"):
     token: Annotated[str, Meta(max_length=MAX_TOKEN_LENGTH)] | None = None
     since: Seq | None = None
     client: MessageId | None = None
-    epoch: MessageId | None = None
+    epoch: Annotated[str, Meta(max_length=MAX_ID_LENGTH)] | None = None
     resume: MessageId | None = None
     tail: bool = False
 

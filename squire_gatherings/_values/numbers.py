@@ -13,7 +13,7 @@ class GatheringNumbers:
     processed: int
     last_processed_at: float
     deadline: float
-    onlookers: int
+    clients: int
     seq: int
     unacked: int
 
@@ -24,7 +24,7 @@ class HallNumbers:
 
     now: float
     gatherings: tuple[GatheringNumbers, ...]
-    onlookers: int
+    clients: int
     opened: int
     crashed: int
     dispersed: dict[str, int]

@@ -79,6 +79,19 @@ class Op:
             _check_depth(value, MAX_OP_DEPTH)
         return cls(text)
 
+    def check(self) -> None:
+        """Raise `ValueError` where `json` isn't what `of` could have made an op of.
+
+        Somebody may have made it of bytes of his own.
+        """
+        if type(self.json) is not bytes:
+            raise _not_plain(f"it is kept as bytes, not {type(self.json).__name__}")
+        try:
+            value = self.value
+        except (msgspec.MsgspecError, UnicodeError, RecursionError) as error:
+            raise _not_plain(str(error)) from None
+        Op.of(value)
+
     @property
     def value(self) -> dict[str, Any]:
         """The object, decoded afresh: the caller may keep and change it."""

@@ -34,10 +34,16 @@ def not_negative(_: Any, attribute: "attrs.Attribute[Any]", value: Any) -> None:
         raise BadSetting(f"{attribute.name} must be a number from 0 on, not {value!r}")
 
 
+MOST = 2**53 - 1
+"""The largest whole number that a setting may be: all clients and stores can hold it."""
+
+
 def count(_: Any, attribute: "attrs.Attribute[Any]", value: Any) -> None:
-    """An `attrs` validator: a whole number from 1 on."""
+    """An `attrs` validator: a whole number from 1 to `MOST`."""
     if not isinstance(value, int) or isinstance(value, bool) or value < 1:
         raise BadSetting(f"{attribute.name} must be a whole number from 1 on, not {value!r}")
+    if value > MOST:
+        raise BadSetting(f"{attribute.name} must be at most {MOST}")
 
 
 @frozen(kw_only=True)
@@ -55,11 +61,14 @@ class HallSettings:
     close_grace: float = field(default=5.0, validator=not_negative)
     """Seconds that the close notice may take."""
 
+    authenticate_timeout: float = field(default=120.0, validator=positive)
+    """Seconds that a program's `authenticate` may take."""
+
     retry_interval: float = field(default=0.25, validator=positive)
     """Seconds after which a forward that wasn't acknowledged is sent again; doubles."""
 
     retry_limit: float = field(default=10.0, validator=positive)
-    """Seconds without progress after which an onlooker is closed as unresponsive."""
+    """Seconds without progress after which a client is closed as unresponsive."""
 
     commit_retry_interval: float = field(default=0.5, validator=positive)
     """Seconds between attempts to commit while the store is unavailable."""
@@ -83,13 +92,13 @@ class HallSettings:
     """How many bytes of ops after the last snapshot the next one is written, if sooner."""
 
     inbox_limit: int = field(default=64, validator=count)
-    """How many messages of one onlooker may wait unprocessed before its reader waits too.
+    """How many messages of one client may wait unprocessed before its reader waits too.
 
     What a message began (a fetch from the store) counts until it is answered.
     """
 
     inbox_bytes: int = field(default=512 * 1024, validator=count)
-    """What the waiting messages of one onlooker may cost in memory, about; one is always taken."""
+    """What the waiting messages of one client may cost in memory, about; one is always taken."""
 
     max_ops: int = field(default=1000, validator=count)
     """How many ops a sync may have."""
@@ -101,6 +110,7 @@ class HallOptions(TypedDict, total=False):
     idle_timeout: float
     empty_timeout: float | None
     close_grace: float
+    authenticate_timeout: float
     retry_interval: float
     retry_limit: float
     commit_retry_interval: float

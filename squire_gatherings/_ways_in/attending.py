@@ -11,15 +11,19 @@ import trio
 from attrs import define, field
 
 from squire_gatherings._hall.hall import Hall
+from squire_gatherings._hall.lateness import is_late
 from squire_gatherings._hall.membership import Membership
 from squire_gatherings._hall.nurseries import open_hidden_nursery
+from squire_gatherings._server.connection import LATE
 from squire_gatherings._server.limits import Limits, Meter
 from squire_gatherings._server.settings import ServerSettings
 from squire_gatherings._values.endings import CloseCode
 from squire_gatherings._values.errors import BadSetting, GatheringDispersed, GatheringsError
+from squire_gatherings._values.handshake import HandshakeRequest
 from squire_gatherings._values.identity import Identity
 from squire_gatherings._values.ids import MAX_ID_LENGTH
 from squire_gatherings._values.messages import Join
+from squire_gatherings._values.text import sayable
 from squire_gatherings._ways_in.channel_connection import Channel, ChannelConnection
 from squire_gatherings._wire.codecs import CODECS, JSON, Codec, Incoming, UndecodableMessage
 from squire_gatherings._wire.refusals import close_code_of
@@ -41,14 +45,16 @@ async def attend_channel(
     *,
     subprotocol: str = JSON.subprotocol,
     identity: Identity | None = None,
+    request: HandshakeRequest | None = None,
     settings: ServerSettings | None = None,
     peer: str | None = None,
 ) -> None:
     """Let a client into a gathering; return when its connection has ended.
 
     The client's first message is `join`. With an `identity` the caller vouches for who it is, and
-    its token is ignored; otherwise the hall authenticates it. `peer` is its address, under which
-    anonymous clients share a rate limit. Of `settings`, those about handshakes and pings don't
+    its token is ignored; otherwise the hall's `authenticate` is asked, and sees the `request`.
+    `peer` is its address, under which anonymous clients share a rate limit; that of the `request`,
+    unless it is given. Of `settings`, those about handshakes and pings don't
     apply here.
 
     Closes the channel, with the close codes of docs/protocol.md, unless the client was first.
@@ -61,10 +67,12 @@ async def attend_channel(
         raise BadSetting(f"a subprotocol is one of {', '.join(CODECS)}, not {subprotocol!r:.80}")
     settings = settings or ServerSettings()
     limits = _limits.setdefault(hall, Limits())
+    if peer is None and request is not None:
+        peer = request.peer
     meter = limits.enter(settings, peer, trio.current_time())
     connection = ChannelConnection(channel, codec, settings)
     attendance = _Attendance(
-        hall, gathering_id, channel, connection, codec, settings, meter, identity
+        hall, gathering_id, channel, connection, codec, settings, meter, identity, request
     )
     async with open_hidden_nursery() as nursery:
 
@@ -74,7 +82,8 @@ async def attend_channel(
 
         nursery.start_soon(write)
         try:
-            await attendance.run()
+            with connection.reading:
+                await attendance.run()
         finally:
             meter.leave(trio.current_time())
             attendance.detach()
@@ -94,6 +103,7 @@ class _Attendance:
     _settings: ServerSettings
     _meter: Meter
     _identity: Identity | None
+    _request: HandshakeRequest | None
     _membership: Membership | None = None
     _early: list[str | bytes] = field(factory=list)
     """What came while the join was under way."""
@@ -120,17 +130,26 @@ class _Attendance:
             self._membership.detach()
 
     async def _wait_for_join(self) -> Join | None:
-        with trio.move_on_after(self._settings.join_timeout):
-            while True:
-                message = await self._understand(await self._channel.receive())
-                if isinstance(message, Join):
-                    return message
-                if message is not None:
-                    self._refuse("join_first", "the first message is join")
-                if self._connection.is_closing:
-                    return None
+        while True:
+            due = trio.current_time() + self._settings.join_timeout
+            with trio.move_on_at(due):
+                return await self._first_message()
+            if not is_late(due, LATE):
+                break
+            # We were kept from listening. What arrived meanwhile is heard first.
         self._refuse("join_first", "no join came in time")
         return None
+
+    async def _first_message(self) -> Join | None:
+        while True:
+            message = await self._understand(await self._channel.receive())
+            if isinstance(message, Join):
+                return message
+            if message is not None:
+                found = getattr(message, "id", None)
+                self._refuse("join_first", "the first message is join", found)
+            if self._connection.is_closing:
+                return None
 
     async def _join(self, join: Join) -> None:
         """Join, and listen meanwhile: whoever hangs up doesn't join."""
@@ -148,6 +167,7 @@ class _Attendance:
                         resume=join.resume,
                         tail=join.tail,
                         token=join.token,
+                        request=self._request,
                         identity=self._identity,
                     )
                 except Exception as error:
@@ -164,8 +184,9 @@ class _Attendance:
             raise failure
         elif not isinstance(failure, GatheringDispersed):
             # Of that the hall itself has told the client.
-            self._connection.fail(failure.code, str(failure))
-            self._connection.close(close_code_of(failure), str(failure))
+            why = sayable(failure)
+            self._connection.fail(failure.code, why)
+            self._connection.close(close_code_of(failure), why)
 
     async def _read_early(self, joining: trio.CancelScope) -> None:
         size = 0
@@ -197,7 +218,7 @@ class _Attendance:
         raw = data.encode(errors="replace") if isinstance(data, str) else data
         if len(raw) > self._settings.max_message_size:
             text = f"messages have at most {self._settings.max_message_size} bytes"
-            self._connection.fail("too_big", text, self._id_in(raw))
+            self._connection.fail("too_big", text, _id_in(self._codec, raw))
             self._connection.close(CloseCode.TOO_BIG, text)
             return None
         now = trio.current_time()
@@ -208,7 +229,9 @@ class _Attendance:
         try:
             if isinstance(data, str) is not self._codec.is_text:
                 kind = "text" if self._codec.is_text else "binary"
-                raise UndecodableMessage(f"{self._codec.subprotocol} goes in {kind} messages")
+                # JSON that came as bytes, or JSON where MessagePack is due.
+                text = f"{self._codec.subprotocol} goes in {kind} messages"
+                raise UndecodableMessage(text, _id_in(JSON, raw))
             return self._codec.decode(raw, self._hall.settings.max_ops)
         except UndecodableMessage as error:
             self._connection.fail(error.code, str(error), error.request_id)
@@ -217,15 +240,16 @@ class _Attendance:
 
     async def _over_the_limit(self, raw: bytes, refused: int, now: float) -> None:
         text = "too many messages; this one was dropped"
-        self._connection.fail("rate_limited", text, self._id_in(raw))
+        self._connection.fail("rate_limited", text, _id_in(self._codec, raw))
         if refused > self._settings.rate_burst or self._membership is None:
             self._connection.close(CloseCode.RATE_LIMIT, "too many messages")
         await trio.sleep(self._meter.noise(NOISE, now))
 
-    def _id_in(self, raw: bytes) -> str | None:
-        found = self._codec.skim(raw).id
-        return None if found is None else found[:MAX_ID_LENGTH]
-
-    def _refuse(self, code: str, text: str) -> None:
-        self._connection.fail(code, text)
+    def _refuse(self, code: str, text: str, request_id: str | None = None) -> None:
+        self._connection.fail(code, text, request_id)
         self._connection.close(CloseCode.PROTOCOL_ERROR, text)
+
+
+def _id_in(codec: Codec, raw: bytes) -> str | None:
+    found = codec.skim(raw).id
+    return None if found is None else found[:MAX_ID_LENGTH]

@@ -13,6 +13,13 @@ from squire_gatherings._values.messages import Error
 from squire_gatherings._values.outgoing import Outgoing
 from squire_gatherings._wire.codecs import Codec
 
+SLOWEST = 32 * 1024
+"""So many bytes a second are taken to move while a channel carries a message.
+
+How far it is, nobody can see. A snapshot of 12 MB takes a minute over a slow line, and whoever is
+sent one isn't given up for that; who doesn't read it at all is, six minutes later.
+"""
+
 MAX_REASON = 123
 """How many bytes of a reason a close frame holds (RFC 6455, section 5.5)."""
 
@@ -50,6 +57,7 @@ class ChannelConnection(Connection):
     """A gathering's way out through a channel. `write_all` carries what was sent, in order."""
 
     __slots__ = (
+        "_allowance",
         "_backlog",
         "_changed",
         "_channel",
@@ -61,6 +69,9 @@ class ChannelConnection(Connection):
         "_queue",
         "_scope",
         "_settings",
+        "_since",
+        "_size",
+        "reading",
     )
 
     def __init__(self, channel: Channel, codec: Codec, settings: ServerSettings) -> None:
@@ -69,7 +80,11 @@ class ChannelConnection(Connection):
         self._key = ("message", codec.subprotocol)
         self._settings = settings
         self._queue: deque[bytes] = deque()
-        self._backlog = self._progress = 0
+        self._backlog = self._progress = self._size = 0
+        self._allowance = 0
+        """What found nothing waiting adds to the limit until it's gone, however large it is."""
+        self._since = 0.0
+        """Since when a message of `_size` bytes is being carried."""
         self._close: tuple[CloseCode, str] | None = None
         """How it's to be closed, once everything before has gone out."""
         self._ended = False
@@ -78,6 +93,9 @@ class ChannelConnection(Connection):
         self._scope = trio.CancelScope(shield=True)
         """Around all writing: a message that is cut off would break the channel. It's given
         `close_timeout` as soon as the connection is to be closed."""
+        self.reading = trio.CancelScope()
+        """Around all reading, for as long: a channel may shield its `send` from our scope, and
+        the gathering needn't keep a client whose channel is stuck there."""
 
     # What a gathering does with it.
 
@@ -92,7 +110,9 @@ class ChannelConnection(Connection):
         data = outgoing.encoded.get(self._key)
         if data is None:
             data = outgoing.encoded[self._key] = self._codec.encode(outgoing)
-        if self._backlog and self._backlog + len(data) > self._settings.max_backlog:
+        if not self._backlog:
+            self._allowance = len(data) if len(data) > self._settings.max_backlog else 0
+        elif self._backlog + len(data) > self._settings.max_backlog + self._allowance:
             self._drop()
             self.close(CloseCode.UNRESPONSIVE, "too slow a reader")
             return
@@ -104,7 +124,8 @@ class ChannelConnection(Connection):
         """Close after what was sent."""
         if not self.is_closing:
             self._close = code, reason.encode()[:MAX_REASON].decode(errors="ignore")
-            self._scope.deadline = trio.current_time() + self._settings.close_timeout
+            deadline = trio.current_time() + self._settings.close_timeout
+            self._scope.deadline = self.reading.deadline = deadline
             self._tell()
 
     @property
@@ -114,8 +135,19 @@ class ChannelConnection(Connection):
 
     @property
     def progress(self) -> int:
-        """Bytes that the channel has taken."""
-        return self._progress
+        """Bytes that the channel has taken, and may have of the message that it carries."""
+        return self._progress + self._carried
+
+    @property
+    def in_transit(self) -> int:
+        """Bytes that it hasn't taken."""
+        return max(0, self._backlog - self._carried)
+
+    @property
+    def _carried(self) -> int:
+        if not self._size:
+            return 0
+        return min(self._size - 1, int((trio.current_time() - self._since) * SLOWEST))
 
     async def flush(self) -> None:
         """Wait until the backlog is gone. Cancelling it changes nothing."""
@@ -127,6 +159,7 @@ class ChannelConnection(Connection):
         self._ended = True
         self._drop()
         self._scope.cancel()
+        self.reading.cancel()
         self._tell()
 
     # What its tasks do with it.
@@ -162,9 +195,14 @@ class ChannelConnection(Connection):
         self._tell()
 
     async def _write(self, data: bytes) -> None:
-        await self._channel.send(data.decode() if self._codec.is_text else data)
+        self._size, self._since = len(data), trio.current_time()
+        try:
+            await self._channel.send(data.decode() if self._codec.is_text else data)
+        finally:
+            self._size = 0
         # It may have been dropped meanwhile.
         self._backlog = max(0, self._backlog - len(data))
+        self._allowance = max(0, self._allowance - len(data))
         self._progress += len(data)
         self._tell()
 

@@ -2,10 +2,11 @@
 
 import trio
 from attrs import frozen
-from trio_websocket import ConnectionClosed, Endpoint, WebSocketConnection
+from trio_websocket import ConnectionClosed, Endpoint, WebSocketConnection, WebSocketRequest
 
 from squire_gatherings._hall.hall import Hall
 from squire_gatherings._server.settings import ServerSettings
+from squire_gatherings._values.handshake import HandshakeRequest
 from squire_gatherings._values.identity import Identity
 from squire_gatherings._ways_in.attending import attend_channel
 from squire_gatherings._wire.codecs import JSON
@@ -16,20 +17,33 @@ async def attend(
     gathering_id: str,
     ws: WebSocketConnection,
     *,
+    request: WebSocketRequest | None = None,
     identity: Identity | None = None,
     settings: ServerSettings | None = None,
 ) -> None:
     """Let the client of a WebSocket that was accepted into a gathering; return when it ended.
 
     For the handler of `trio_websocket.serve_websocket`: the route, the cookies and who the client
-    is (`identity`) are the program's own; the messages, limits, notices and close codes are as our
-    own server's (see `attend_channel`). Accept the WebSocket with one of our subprotocols,
+    is (`identity`) are the program's own. Without an `identity` the hall's `authenticate` is asked,
+    and sees the `request` that was accepted. The messages, limits, notices and close codes are as
+    our own server's (see `attend_channel`). Accept the WebSocket with one of the `SUBPROTOCOLS`,
     `request.accept(subprotocol="squire.v1+json")`; one without is spoken JSON to.
 
     A client that reads nothing is closed as by our server; `trio-websocket` itself refuses messages
     larger than its `max_message_size`.
     """
     remote = ws.remote
+    peer = str(remote.address) if isinstance(remote, Endpoint) else None
+    seen = None
+    if request is not None:
+        seen = HandshakeRequest(
+            path=request.path,
+            headers=[
+                (name.decode("latin-1"), value.decode("latin-1")) for name, value in request.headers
+            ],
+            peer=peer,
+            subprotocols=request.proposed_subprotocols,
+        )
     await attend_channel(
         hall,
         gathering_id,
@@ -37,7 +51,8 @@ async def attend(
         subprotocol=ws.subprotocol or JSON.subprotocol,
         identity=identity,
         settings=settings,
-        peer=str(remote.address) if isinstance(remote, Endpoint) else None,
+        request=seen,
+        peer=peer,
     )
 
 

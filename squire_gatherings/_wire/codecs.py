@@ -305,3 +305,6 @@ def _op_from_msgpack(packed: Raw) -> Op:
 JSON = JsonCodec()
 MSGPACK = MsgpackCodec()
 CODECS: dict[str, Codec] = {codec.subprotocol: codec for codec in (JSON, MSGPACK)}
+
+SUBPROTOCOLS = tuple(CODECS)
+"""The WebSocket subprotocols that are spoken here; without one it's the first."""

@@ -2,6 +2,8 @@
 
 from squire_gatherings._values.endings import CloseCode
 from squire_gatherings._values.errors import (
+    AuthenticationUnavailable,
+    Forbidden,
     GatheringCrashed,
     GatheringsError,
     HallClosed,
@@ -13,11 +15,13 @@ from squire_gatherings._values.errors import (
 
 _CODES: tuple[tuple[type[GatheringsError], CloseCode], ...] = (
     (Unauthorized, CloseCode.UNAUTHORIZED),
+    (Forbidden, CloseCode.UNAUTHORIZED),
     (Replaced, CloseCode.REPLACED),
     (LogReplaced, CloseCode.LOG_REPLACED),
     (HallClosed, CloseCode.GOING_AWAY),
     (GatheringCrashed, CloseCode.CRASHED),
     (StoreUnavailable, CloseCode.TRY_AGAIN_LATER),
+    (AuthenticationUnavailable, CloseCode.TRY_AGAIN_LATER),
 )
 
 

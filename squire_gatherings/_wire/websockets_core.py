@@ -29,15 +29,12 @@ def reason_of(failure: Exception) -> Exception:
 
 
 def retire(protocol: Protocol) -> None:
-    """Let nothing outlive `protocol`, which takes nothing more in: it and its parser are a cycle.
+    """Let go of all that `protocol` refers to, once nobody uses it any more.
 
-    What is among its `data_to_send` stays there.
+    It refers to itself, by its parser and by the tracebacks of what went wrong, and what is in a
+    cycle stays in memory until Python's next full collection, which servers make rare.
+
+    Args:
+        protocol: The connection's; take its `data_to_send` before.
     """
-    protocol.parser.close()
-    for failure in (protocol.parser_exc, protocol.handshake_exc):
-        error: BaseException | None = failure
-        while error is not None:
-            # The frames that it came through refer to the protocol. What was under way
-            # meanwhile may be somebody else's, and keeps its own.
-            error.__traceback__ = error.__context__ = None
-            error = error.__cause__
+    vars(protocol).clear()

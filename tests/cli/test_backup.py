@@ -16,7 +16,7 @@ import trio
 from websockets.sync.client import connect
 
 from squire_gatherings._stores import open_sqlite_store
-from squire_gatherings._stores.sqlite_backup import back_up
+from squire_gatherings._stores.sqlite.backup import back_up
 from squire_gatherings._values.errors import StoreUnavailable, StoreUnusable
 from tests.cli.process import serving
 from tests.cli.test_cli import run
@@ -116,6 +116,14 @@ def test_a_copy_may_have_any_name(name: str, tmp_path: Path) -> None:
         ("rooms.sqlite3", "dangling", "dangling: exists already"),
         ("rooms.sqlite3", "rooms.sqlite3", "rooms.sqlite3: exists already"),
         ("rooms.sqlite3", "nowhere/copy", "nowhere/copy: No such file or directory"),
+        ("rooms.sqlite3", "nowhere/..", "nowhere/..: No such file or directory"),
+        ("rooms.sqlite3", "nowhere/", "nowhere/: no such directory; DEST is the new file"),
+        ("rooms.sqlite3", "nowhere/.", "nowhere/.: no such directory; DEST is the new file"),
+        ("rooms.sqlite3", "taken/", "taken/: no such directory; DEST is the new file"),
+        ("rooms.sqlite3", "folder", "folder: is a directory; DEST is the new file"),
+        ("rooms.sqlite3", "folder/", "folder/: is a directory; DEST is the new file"),
+        ("rooms.sqlite3", ".", ".: is a directory; DEST is the new file"),
+        ("rooms.sqlite3", "", "no such directory; DEST is the new file"),
         ("letter.txt", "copy", "letter.txt: file is not a database"),
         ("foreign.sqlite3", "copy", "foreign.sqlite3: the file is another program's"),
         ("empty", "copy", "empty: the file is empty"),
@@ -131,6 +139,7 @@ def test_an_error_is_one_line_and_leaves_nothing(
     (tmp_path / "taken").write_text("mine")
     (tmp_path / "dangling").symlink_to("nothing")
     (tmp_path / "empty").touch()
+    (tmp_path / "folder").mkdir()
     with closing(sqlite3.connect(tmp_path / "foreign.sqlite3")) as foreign:
         foreign.execute("CREATE TABLE letters (text TEXT)")
     before = sorted(os.listdir(tmp_path))
@@ -139,6 +148,7 @@ def test_an_error_is_one_line_and_leaves_nothing(
     assert complaint in err
     assert "hunter2" not in err
     assert sorted(os.listdir(tmp_path)) == before
+    assert os.listdir(tmp_path / "folder") == []
     assert (tmp_path / "taken").read_text() == "mine"
 
 

@@ -27,6 +27,13 @@ LINKS = {
     "SQUIRE_GATHERINGS_HTTP_SERVICE_HOST": "10.0.0.3",
     "SQUIRE_GATHERINGS_PORT": "tcp://10.0.0.3:80",
     "SQUIRE_GATHERINGS_PORT_80_TCP_ADDR": "10.0.0.3",
+    # Of Docker.
+    "SQUIRE_NAME": "/web/squire",
+    "SQUIRE_ENV_SQUIRE_STORE": "memory:",
+    "SQUIRE_ENV_PATH": "/usr/bin",
+    "SQUIRE_PORT_8000_TCP_PORT_START": "8000",
+    "SQUIRE_STORE_NAME": "/web-1/squire.store",
+    "SQUIRE_STORE_ENV_GOPATH": "/go",
 }
 
 
@@ -57,6 +64,8 @@ def test_service_links_are_taken_out() -> None:
         ("SQUIRE_MAX_CONNECTION", "SQUIRE_MAX_CONNECTIONS"),
         ("SQUIRE_STORE_URL", "SQUIRE_STORE"),
         ("SQUIRE_PORTS", "SQUIRE_PORT"),
+        # Nobody links it: there's no name such as /web/squire.
+        ("SQUIRE_ENV_PORT", "SQUIRE_PORT"),
     ],
 )
 def test_a_misspelt_variable_names_the_nearest(misspelt: str, nearest: str) -> None:
@@ -64,6 +73,8 @@ def test_a_misspelt_variable_names_the_nearest(misspelt: str, nearest: str) -> N
         check_environment({misspelt: "hunter2"}, known())
     complaint = f"the environment has {misspelt}, which sets no option; {nearest} does"
     assert str(told.value) == complaint
+    with pytest.raises(click.UsageError):
+        check_environment({"SQUIRE_NAME": "friday night"}, known())
 
 
 @pytest.mark.parametrize("command", [["serve"], ["watch", "ws://h:1", "a"], ["backup", "a", "b"]])

@@ -3,6 +3,7 @@
 import json
 import os
 import pty
+import signal
 import socket
 import subprocess
 import sys
@@ -103,6 +104,8 @@ def test_a_repeated_submit_is_applied_once() -> None:
         (("watch", "ws://a..b", "room"), "the host of a server's URL is none"),
         (("watch", f"wss://{70 * 'a'}.org", "room"), "the host of a server's URL is none"),
         (("watch", "ws://127.0.0.1:1", "room"), "can't reach ws://127.0.0.1:1"),
+        # At once, as its help says: an hour is longer than a command is waited for here.
+        (("submit", "ws://127.0.0.1:1", "room", "{}", "--timeout", "1h"), "can't reach ws://"),
         (("watch", "URL/elsewhere", "room"), "answered 404"),
         (("watch", "URL", "room", "--since", "7"), "since is 7, but the last op is 0"),
         (("watch", "URL", "room", "--count", "0"), "--count"),
@@ -181,6 +184,8 @@ class Terminal:
         self.shown = ""
         self.pid, self.fd = pty.fork()
         if self.pid == 0:
+            # A shell that runs the tests in the background has it ignored.
+            signal.signal(signal.SIGINT, signal.default_int_handler)
             os.execv(sys.executable, command(*arguments))
 
     def read_until(self, text: str) -> None:

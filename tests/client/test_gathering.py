@@ -376,7 +376,7 @@ async def test_leaving_says_goodbye(autojump_clock: MockClock) -> None:
     async with a_world(empty_timeout=0.0) as (world, client):
         assert world.hall is not None
         async with client.join(ROOM):
-            assert world.hall.snapshot().onlookers == 1
+            assert world.hall.snapshot().clients == 1
         await trio.lowlevel.checkpoint()
         await wait_all_tasks_blocked()
         assert world.hall.gatherings() == ()

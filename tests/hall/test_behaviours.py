@@ -7,7 +7,7 @@ import pytest
 import trio
 from trio.testing import MockClock, wait_all_tasks_blocked
 
-from squire_gatherings._hall.hall import open_hall
+from squire_gatherings._open_hall import open_hall
 from squire_gatherings._rules.behaviour import Submission
 from squire_gatherings._rules.poison import POISON_LIMIT, Poison
 from squire_gatherings._stores.memory import MemoryStore
@@ -76,12 +76,12 @@ async def test_what_a_behaviour_may_not_raise_crashes_it(
         return
     behaviour = listing(trouble={where: error})
     async with open_hall(store=MemoryStore(), behaviour=behaviour) as hall:
-        onlooker = Recorder()
-        membership = await hall.join(ROOM, onlooker, client="c")
+        client = Recorder()
+        membership = await hall.join(ROOM, client, client="c")
         await hall.submit(ROOM, [{"n": 1}])
         with pytest.raises(GatheringCrashed):
             await hall.submit(ROOM, [{"n": 2}, {"n": 3, "bad": where}])
-        assert onlooker.closed[0][1] == CloseCode.CRASHED
+        assert client.closed[0][1] == CloseCode.CRASHED
         await hall.submit(ROOM, [{"n": 4}])
         # Nothing of it is in the state, nor in the log.
         fetched = await hall.fetch(ROOM)
@@ -104,6 +104,9 @@ async def test_what_a_behaviour_may_not_raise_crashes_it(
         (lambda ops: [op.value for op in ops], "something else than a sequence"),
         (lambda ops: dict.fromkeys(ops, 1), "something else than a sequence"),
         (lambda ops: iter(ops), "something else than a sequence"),
+        (lambda ops: [Op(b"[1]"), ops[1]], "what can't be logged"),
+        (lambda ops: [ops[0], Op(b"{")], "what can't be logged"),
+        (lambda ops: [Op("{}"), ops[1]], "what can't be logged"),  # type: ignore[arg-type]
     ],
 )
 async def test_what_judge_may_not_return_crashes_it(

@@ -4,7 +4,8 @@ import pytest
 import trio
 from trio.testing import MockClock, wait_all_tasks_blocked
 
-from squire_gatherings._hall.hall import Hall, open_hall
+from squire_gatherings._hall.hall import Hall
+from squire_gatherings._open_hall import open_hall
 from squire_gatherings._stores.memory import MemoryStore
 from squire_gatherings._values.log import LoggedOp
 from squire_gatherings._values.messages import (
@@ -153,7 +154,7 @@ async def test_held_answers_count_as_unanswered(autojump_clock: MockClock) -> No
         membership.detach()
 
 
-async def test_whoever_fetched_ahead_of_its_pages_and_said_so_stays(
+async def test_a_client_that_fetched_ahead_of_its_pages_and_said_so_stays(
     autojump_clock: MockClock,
 ) -> None:
     async with open_hall(store=MemoryStore(), tail_bytes=100, batch_bytes=3000) as hall:
@@ -173,7 +174,7 @@ async def test_whoever_fetched_ahead_of_its_pages_and_said_so_stays(
         reader.open()
         await trio.sleep(60)
         assert not reader.closed
-        assert hall.snapshot().onlookers == 1
+        assert hall.snapshot().clients == 1
         await hall.submit(ROOM, [{"n": 100}])
         start = trio.current_time()
         await reader.wait_closed()

@@ -7,8 +7,9 @@ import pytest
 import trio
 from trio.testing import MockClock, assert_checkpoints
 
-from squire_gatherings._hall.hall import Hall, open_hall
+from squire_gatherings._hall.hall import Hall
 from squire_gatherings._hall.membership import Membership
+from squire_gatherings._open_hall import open_hall
 from squire_gatherings._stores.memory import MemoryStore
 from squire_gatherings._values.messages import Ack, Fetch, Leave, Sync
 from squire_gatherings._values.op import Op

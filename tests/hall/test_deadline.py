@@ -7,8 +7,9 @@ import pytest
 import trio
 from trio.testing import MockClock, wait_all_tasks_blocked
 
-from squire_gatherings._hall.hall import Hall, open_hall
+from squire_gatherings._hall.hall import Hall
 from squire_gatherings._hall.membership import Membership
+from squire_gatherings._open_hall import open_hall
 from squire_gatherings._stores.memory import MemoryStore
 from squire_gatherings._values.endings import CloseCode
 from squire_gatherings._values.errors import BadBase, Forbidden, Unauthorized
@@ -31,18 +32,18 @@ async def test_disperses_exactly_a_day_after_the_last_message(
 ) -> None:
     chance = random.Random(messages)
     async with open_hall(store=MemoryStore()) as hall:
-        onlooker = Recorder()
-        membership = await hall.join(ROOM, onlooker)
+        client = Recorder()
+        membership = await hall.join(ROOM, client)
         last = trio.current_time()
         for number in range(messages - 1):
             await trio.sleep(chance.choice([0, 0.001, 7, 3600, DAY - 0.001, DAY / 3]))
             membership.deliver_nowait(sync(f"s{number}"))
             await wait_all_tasks_blocked()
             last = trio.current_time()
-        await onlooker.wait_closed()
+        await client.wait_closed()
         assert trio.current_time() == last + DAY
-        assert onlooker.closed == [(last + DAY, CloseCode.DISPERSED, "idle")]
-        at, notice = onlooker.received[-1]
+        assert client.closed == [(last + DAY, CloseCode.DISPERSED, "idle")]
+        at, notice = client.received[-1]
         assert at == last + DAY
         assert isinstance(notice, Dispersed)
         assert (notice.reason, notice.seq, notice.idle_for) == ("idle", messages - 1, DAY)
@@ -80,8 +81,8 @@ async def _submit(hall: Hall, membership: Membership) -> None:
 @pytest.mark.parametrize("act", [_fetch, _sync, _ack, _leave, _join, _submit])
 async def test_what_counts_moves_the_deadline(act: Act, autojump_clock: MockClock) -> None:
     async with open_hall(store=MemoryStore()) as hall:
-        onlooker = Recorder()
-        membership = await hall.join(ROOM, onlooker)
+        client = Recorder()
+        membership = await hall.join(ROOM, client)
         start = trio.current_time()
         await trio.sleep(1000)
         await act(hall, membership)
@@ -225,10 +226,10 @@ async def test_idle_comes_first_when_it_is_sooner(autojump_clock: MockClock) -> 
 
 async def test_errors_are_answered(autojump_clock: MockClock) -> None:
     async with open_hall(store=MemoryStore()) as hall:
-        onlooker = Recorder()
-        membership = await hall.join(ROOM, onlooker)
-        [joined] = onlooker.of(Joined)
+        client = Recorder()
+        membership = await hall.join(ROOM, client)
+        [joined] = client.of(Joined)
         assert (joined.seq, joined.ops, joined.expires_in) == (0, (), DAY)
         membership.deliver_nowait(sync("s", base=3))
         await wait_all_tasks_blocked()
-        assert onlooker.of(Error) == [Error("bad_base", "base is 3, but the last op is 0", "s")]
+        assert client.of(Error) == [Error("bad_base", "base is 3, but the last op is 0", "s")]

@@ -9,12 +9,12 @@ import trio
 from msgspec import UNSET
 from trio.testing import MockClock, wait_all_tasks_blocked
 
-from squire_gatherings._hall.delivery import BLOCK, CROWD, WEIGHT, Delivery
-from squire_gatherings._hall.hall import open_hall
+from squire_gatherings._hall.clients import Client
+from squire_gatherings._hall.forwards import BLOCK, CROWD, WEIGHT, forward_of
 from squire_gatherings._hall.membership import Membership
-from squire_gatherings._hall.senders import Onlooker
+from squire_gatherings._hall.room import Room
+from squire_gatherings._open_hall import open_hall
 from squire_gatherings._rules.delivery_window import DeliveryWindow
-from squire_gatherings._rules.op_log import OpLog
 from squire_gatherings._stores.memory import MemoryStore
 from squire_gatherings._values.endings import CloseCode
 from squire_gatherings._values.errors import OpConflict, OpRejected
@@ -76,7 +76,7 @@ async def test_given_up_after_the_limit(autojump_clock: MockClock) -> None:
         assert (at, code) == (start + 10, CloseCode.UNRESPONSIVE)
         assert [at - start for at, *_ in mute.forwards()] == [0, 0.25, 0.75, 1.75, 3.75, 7.75]
         assert not polite.closed
-        assert hall.snapshot().onlookers == 1
+        assert hall.snapshot().clients == 1
 
 
 async def test_progress_restarts_the_clock(autojump_clock: MockClock) -> None:
@@ -104,7 +104,7 @@ async def test_what_waits_in_our_queue_is_not_sent_again(autojump_clock: MockClo
         stuck.abort()
 
 
-async def test_one_retry_timer_however_many_onlookers(autojump_clock: MockClock) -> None:
+async def test_one_retry_timer_however_many_clients(autojump_clock: MockClock) -> None:
     async with open_hall(store=MemoryStore()) as hall:
         for _ in range(100):
             await hall.join(ROOM, Recorder())
@@ -166,13 +166,13 @@ async def test_a_returning_client_gets_exactly_what_it_missed(autojump_clock: Mo
 
 async def test_fetch_reads_memory_and_store(autojump_clock: MockClock) -> None:
     async with open_hall(store=MemoryStore(), tail_bytes=500) as hall:
-        onlooker = Recorder()
-        membership = await hall.join(ROOM, onlooker)
+        client = Recorder()
+        membership = await hall.join(ROOM, client)
         await hall.submit(ROOM, [{"n": number, "pad": "x" * 50} for number in range(100)])
         for since in (0, 60, 99, 100):
             membership.deliver_nowait(Fetch(f"f{since}", since))
             await wait_all_tasks_blocked()
-            fetched = onlooker.of(Fetched)[-1]
+            fetched = client.of(Fetched)[-1]
             assert (fetched.id, fetched.seq) == (f"f{since}", 100)
             assert isinstance(fetched.ops, tuple)
             assert [op.value["n"] for op in fetched.ops] == list(range(since, 100))
@@ -194,9 +194,9 @@ async def test_snapshots_are_served_and_restored(autojump_clock: MockClock) -> N
         with pytest.raises(OpRejected):
             await hall.submit(ROOM, [{"add": 1}, {"add": -1000}])
         await trio.sleep(61)
-        onlooker = Recorder()
-        await hall.join(ROOM, onlooker)
-        [joined] = onlooker.of(Joined)
+        client = Recorder()
+        await hall.join(ROOM, client)
+        [joined] = client.of(Joined)
         assert isinstance(joined.snapshot, msgspec.Raw)
         assert bytes(joined.snapshot) == b'{"total":300}'
         assert joined.seq == 25
@@ -206,19 +206,19 @@ async def test_snapshots_are_served_and_restored(autojump_clock: MockClock) -> N
 
 async def test_a_strict_behaviour_conflicts(autojump_clock: MockClock) -> None:
     async with open_hall(store=MemoryStore(), behaviour=Strict) as hall:
-        onlooker = Recorder()
-        membership = await hall.join(ROOM, onlooker)
+        client = Recorder()
+        membership = await hall.join(ROOM, client)
         await hall.submit(ROOM, [{"add": 1}, {"add": 2}])
         with pytest.raises(OpConflict):
             await hall.submit(ROOM, [{"add": 3}], base=1)
         membership.deliver_nowait(Sync("late", 1, (Op.of({"add": 3}),)))
         await wait_all_tasks_blocked()
-        assert onlooker.of(Conflict) == [
+        assert client.of(Conflict) == [
             Conflict("late", 2, (Op.of({"add": 2}),), (None,), "the base is old")
         ]
         membership.deliver_nowait(Sync("late", 2, (Op.of({"add": 3}),)))
         await wait_all_tasks_blocked()
-        assert onlooker.of(Synced) == [Synced("late", (3,))]
+        assert client.of(Synced) == [Synced("late", (3,))]
 
 
 async def test_a_newer_connection_of_the_client_replaces_the_older(
@@ -232,7 +232,7 @@ async def test_a_newer_connection_of_the_client_replaces_the_older(
         assert [code for _, code, _ in older.closed] == [CloseCode.REPLACED]
         assert not other.closed
         old_membership.detach()
-        assert hall.snapshot().onlookers == 2
+        assert hall.snapshot().clients == 2
 
 
 async def test_a_sync_is_applied_once_however_old(autojump_clock: MockClock) -> None:
@@ -401,26 +401,25 @@ async def test_the_crowd_may_change_while_a_batch_is_brought(autojump_clock: Moc
             assert [seq for _, seq, _, _ in one.forwards()] == [1, 2]
         for one in crowd[::2]:
             assert [seq for _, seq, _, _ in one.forwards()] in ([], [1])
-        assert hall.snapshot().onlookers == CROWD + 25
+        assert hall.snapshot().clients == CROWD + 25
         await trio.sleep(60)
         # Who acknowledges nothing is given up, and nobody is left behind.
         assert all(one.closed for one in crowd[1::2])
-        assert hall.snapshot().onlookers == 0
+        assert hall.snapshot().clients == 0
 
 
-async def attached(nursery: trio.Nursery, asked: list[int]) -> tuple[list[bool], list[Recorder]]:
+def attached(asked: list[int]) -> tuple[list[bool], list[Recorder]]:
     """Attach connections of one client that asked in this order; say which were let in."""
     settings = HallSettings()
-    log = OpLog(settings.tail_bytes, settings.recent_syncs)
-    delivery = Delivery(ROOM, settings, MemoryStore(), log, nursery, lambda _: None)
+    room = Room(ROOM, settings, MemoryStore())
     recorders = [Recorder() for _ in asked]
     let_in = []
     for number, (one, recorder) in enumerate(zip(asked, recorders, strict=True), start=1):
         window = DeliveryWindow(settings.retry_interval, settings.retry_limit, 0)
-        onlooker = Onlooker(number, recorder, Identity("bob"), "c", "scope", window, asked=one)
-        let_in.append(delivery.attach(onlooker))
-        assert onlooker.attached == let_in[-1]
-    assert len(delivery.onlookers) == 1
+        client = Client(number, recorder, Identity("bob"), "c", "scope", window, asked=one)
+        let_in.append(room.attach(client))
+        assert client.attached == let_in[-1]
+    assert len(room.clients) == 1
     return let_in, recorders
 
 
@@ -438,8 +437,7 @@ async def attached(nursery: trio.Nursery, asked: list[int]) -> tuple[list[bool],
 async def test_the_latest_to_ask_wins(
     asked: list[int], let_in: list[bool], closed: list[bool]
 ) -> None:
-    async with trio.open_nursery() as nursery:
-        found, recorders = await attached(nursery, asked)
+    found, recorders = attached(asked)
     assert found == let_in
     assert [bool(one.closed) for one in recorders] == closed
 
@@ -456,17 +454,11 @@ async def test_the_latest_to_ask_wins(
         ([""], ""),
     ],
 )
-async def test_a_forward_tells_the_epoch_where_it_isnt_the_incarnations(
+def test_a_forward_tells_the_epoch_where_it_isnt_the_incarnations(
     epochs: list[str], said: object
 ) -> None:
-    settings = HallSettings()
-    log = OpLog(settings.tail_bytes, settings.recent_syncs)
-    async with trio.open_nursery() as nursery:
-        delivery = Delivery(
-            ROOM, settings, MemoryStore(), log, nursery, lambda _: None, incarnation="now"
-        )
-        entries = [LoggedOp(Op.of({"n": 1}), None, epoch) for epoch in epochs]
-        message = delivery.forward(7, entries).message
+    entries = [LoggedOp(Op.of({"n": 1}), None, epoch) for epoch in epochs]
+    message = forward_of("now", 7, entries).message
     assert isinstance(message, Forward | ForwardBatch)
     assert message.seq == 7
     assert message.epoch == said
@@ -474,25 +466,25 @@ async def test_a_forward_tells_the_epoch_where_it_isnt_the_incarnations(
     assert ("epoch" in encoded) == (said is not UNSET)
 
 
-async def test_what_goes_on_for_an_onlooker_ends_with_it() -> None:
+async def test_what_goes_on_for_an_client_ends_with_it() -> None:
     window = DeliveryWindow(0.25, 10.0, 0)
-    onlooker = Onlooker(1, Recorder(), Identity(), None, "", window)
+    client = Client(1, Recorder(), Identity(), None, "", window)
     ended = []
 
     async def work(name: str) -> None:
-        with onlooker.under_way():
+        with client.under_way():
             try:
                 await trio.sleep_forever()
             finally:
                 ended.append(name)
 
     async with trio.open_nursery() as nursery:
-        onlooker.attached = True
+        client.attached = True
         nursery.start_soon(work, "a")
         nursery.start_soon(work, "b")
         await wait_all_tasks_blocked()
         assert not ended
-        onlooker.left()
+        client.left()
         # One that begins too late ends at once.
         nursery.start_soon(work, "c")
     assert sorted(ended) == ["a", "b", "c"]

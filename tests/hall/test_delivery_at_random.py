@@ -1,4 +1,4 @@
-"""Onlookers of all sorts, and what each of them must be told whatever the others do."""
+"""Clients of all sorts, and what each of them must be told whatever the others do."""
 
 from contextlib import suppress
 from typing import Any
@@ -9,9 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from trio.testing import MockClock, wait_all_tasks_blocked
 
-from squire_gatherings._hall.delivery import CROWD
-from squire_gatherings._hall.hall import Hall, open_hall
+from squire_gatherings._hall.forwards import CROWD
+from squire_gatherings._hall.hall import Hall
 from squire_gatherings._hall.membership import Membership
+from squire_gatherings._open_hall import open_hall
 from squire_gatherings._stores.memory import MemoryStore
 from squire_gatherings._values.endings import CloseCode
 from squire_gatherings._values.log import LoggedOp
@@ -50,7 +51,7 @@ class SlowReads(MemoryStore):
 
 
 class Watcher(Recorder):
-    """One onlooker of some sort, which checks what it's told as it comes."""
+    """One client of some sort, which checks what it's told as it comes."""
 
     def __init__(self, sort: str, number: int) -> None:
         super().__init__()
@@ -207,7 +208,7 @@ steps = st.lists(
     st.sampled_from([1, CROWD]),
     st.sampled_from([1, 400]),
 )
-def test_onlookers_of_all_sorts(
+def test_clients_of_all_sorts(
     plan: list[tuple[str, float]], sorts: list[str], crowd: int, tail_bytes: int
 ) -> None:
     async def live() -> None:

@@ -8,9 +8,10 @@ import pytest
 import trio
 from trio.testing import MockClock, wait_all_tasks_blocked
 
-from squire_gatherings._hall.gathering import Gathering
-from squire_gatherings._hall.hall import Hall, open_hall
+from squire_gatherings._hall.hall import Hall
+from squire_gatherings._hall.room import Room
 from squire_gatherings._hall.store import Append
+from squire_gatherings._open_hall import open_hall
 from squire_gatherings._stores.memory import MemoryStore
 from squire_gatherings._values.endings import CloseCode
 from squire_gatherings._values.errors import GatheringCrashed, HallClosed
@@ -43,16 +44,16 @@ async def test_slow_commit_straddles_the_deadline(
     store = SlowStore()
     store.says_later = says_later
     async with open_hall(store=store, idle_timeout=10.0) as hall:
-        onlooker = Recorder()
-        membership = await hall.join(ROOM, onlooker)
+        client = Recorder()
+        membership = await hall.join(ROOM, client)
         start = trio.current_time()
         await trio.sleep(9.5)
         membership.deliver_nowait(sync("late"))
-        await onlooker.wait_for(Synced)
+        await client.wait_for(Synced)
         assert trio.current_time() == start + 10.5
-        await onlooker.wait_closed()
+        await client.wait_closed()
         assert trio.current_time() == start + 20.5
-        assert onlooker.closed[0][1:] == (CloseCode.DISPERSED, "idle")
+        assert client.closed[0][1:] == (CloseCode.DISPERSED, "idle")
 
 
 @pytest.mark.parametrize("says_later", [False, True])
@@ -63,17 +64,17 @@ async def test_who_ends_during_a_commit_leaves_it_to_the_store(
     """The commit's end finds nobody any more, and the next incarnation what it made durable."""
     store = SlowStore()
     store.says_later = says_later
-    onlooker = Recorder()
+    client = Recorder()
     with trio.CancelScope() as scope:
         async with open_hall(store=store, close_grace=0.5) as hall:
-            membership = await hall.join(ROOM, onlooker, client="one of them")
+            membership = await hall.join(ROOM, client, client="one of them")
             membership.deliver_nowait(sync("late"))
             await trio.sleep(0.2)
             if how == "cancelled":
                 scope.cancel()
             else:
                 await hall.close()
-    assert onlooker.closed[0][1:] == (CloseCode.GOING_AWAY, "shutdown")
+    assert client.closed[0][1:] == (CloseCode.GOING_AWAY, "shutdown")
     await trio.sleep(5)
     async with open_hall(store=store) as hall:
         again = Recorder()
@@ -90,14 +91,14 @@ async def test_what_comes_during_a_commit_goes_into_the_next_at_once(
     store = SlowStore()
     store.says_later = says_later
     async with open_hall(store=store) as hall:
-        onlooker = Recorder()
-        membership = await hall.join(ROOM, onlooker)
+        client = Recorder()
+        membership = await hall.join(ROOM, client)
         start = trio.current_time()
         for number in range(4):
             membership.deliver_nowait(sync(f"s{number}"))
             await trio.sleep(0.25)
-        await onlooker.wait_for(Synced, 4)
-        assert [when - start for when, it in onlooker.received if isinstance(it, Synced)] == [
+        await client.wait_for(Synced, 4)
+        assert [when - start for when, it in client.received if isinstance(it, Synced)] == [
             1.0,
             2.0,
             2.0,
@@ -125,8 +126,8 @@ async def test_message_at_the_instant_of_expiry(
                         await trio.sleep_forever()
                 await hall.submit(ROOM, [{"n": name}], sync_id=name)
 
-            onlooker = Recorder()
-            membership = await hall.join(ROOM, onlooker)
+            client = Recorder()
+            membership = await hall.join(ROOM, client)
             expiry = trio.current_time() + 10.0
             nursery.start_soon(send, hall, expiry, "a")
             nursery.start_soon(send, hall, expiry, "b")
@@ -219,7 +220,7 @@ async def test_the_notice_is_tried_once_even_when_sending_fails(
 
 async def test_nothing_is_left(autojump_clock: MockClock) -> None:
     # Log records that pytest keeps may hold what crashed in earlier tests.
-    earlier = [one for one in gc.get_objects() if type(one) is Gathering]
+    earlier = [one for one in gc.get_objects() if type(one) is Room]
     async with open_hall(store=MemoryStore(), idle_timeout=60.0) as hall:
         await trio.testing.wait_all_tasks_blocked()
         tasks = trio.lowlevel.current_statistics().tasks_living
@@ -230,7 +231,7 @@ async def test_nothing_is_left(autojump_clock: MockClock) -> None:
         gatherings = [
             weakref.ref(one)
             for one in gc.get_objects()
-            if type(one) is Gathering and not any(one is other for other in earlier)
+            if type(one) is Room and not any(one is other for other in earlier)
         ]
         assert any(ref().id == ROOM for ref in gatherings if ref() is not None)  # type: ignore[union-attr]
         await trio.sleep(120)
@@ -246,15 +247,15 @@ async def test_a_crash_takes_nobody_else_down(
     autojump_clock: MockClock, caplog: pytest.LogCaptureFixture
 ) -> None:
     async with open_hall(store=MemoryStore(), behaviour=Fragile) as hall:
-        onlooker, elsewhere = Recorder(), Recorder()
-        await hall.join(ROOM, onlooker)
+        client, elsewhere = Recorder(), Recorder()
+        await hall.join(ROOM, client)
         await hall.join("other", elsewhere)
         assert await hall.submit(ROOM, [{"n": 1}]) == (1,)
         with pytest.raises(GatheringCrashed):
             await hall.submit(ROOM, [{"boom": True}])
-        await onlooker.wait_closed()
-        assert onlooker.closed[0][1:] == (CloseCode.CRASHED, "crashed")
-        assert onlooker.of(Dispersed)[0].reason == "crashed"
+        await client.wait_closed()
+        assert client.closed[0][1:] == (CloseCode.CRASHED, "crashed")
+        assert client.of(Dispersed)[0].reason == "crashed"
         await wait_all_tasks_blocked()
         assert hall.gatherings() == ("other",)
         assert hall.snapshot().crashed == 1
@@ -268,10 +269,10 @@ async def test_a_crash_takes_nobody_else_down(
 
 
 async def test_leaving_the_hall_gives_notice(autojump_clock: MockClock) -> None:
-    onlooker = Recorder()
+    client = Recorder()
     async with open_hall(store=MemoryStore()) as hall:
-        await hall.join(ROOM, onlooker)
-    assert onlooker.closed[0][1:] == (CloseCode.GOING_AWAY, "shutdown")
+        await hall.join(ROOM, client)
+    assert client.closed[0][1:] == (CloseCode.GOING_AWAY, "shutdown")
     with pytest.raises(HallClosed):
         await hall.open(ROOM)
 
@@ -284,9 +285,9 @@ async def test_nothing_makes_closing_last_longer_than_the_grace(
     store = SlowStore()
     store.says_later = says_later
     store.delay = math.inf
-    onlooker, stuck = Recorder(), Recorder(stuck=True)
+    client, stuck = Recorder(), Recorder(stuck=True)
     async with open_hall(store=store, close_grace=5.0) as hall:
-        membership = await hall.join(ROOM, onlooker)
+        membership = await hall.join(ROOM, client)
         await hall.join(ROOM, stuck)
         await hall.join("another", Recorder(stuck=True))
         membership.deliver_nowait(sync("never durable"))
@@ -294,31 +295,31 @@ async def test_nothing_makes_closing_last_longer_than_the_grace(
         start = trio.current_time()
         await hall.close()
         assert trio.current_time() == start + 5
-    assert onlooker.closed == [(start + 5, CloseCode.GOING_AWAY, "shutdown")]
+    assert client.closed == [(start + 5, CloseCode.GOING_AWAY, "shutdown")]
     assert stuck.aborted
-    assert not onlooker.of(Synced)
+    assert not client.of(Synced)
 
 
 async def test_cancelling_the_owner_ends_everything(autojump_clock: MockClock) -> None:
-    onlooker, stuck = Recorder(), Recorder(stuck=True)
+    client, stuck = Recorder(), Recorder(stuck=True)
     start = trio.current_time()
     with trio.move_on_after(10) as scope:
         async with open_hall(store=MemoryStore(), close_grace=5.0) as hall:
-            await hall.join(ROOM, onlooker)
+            await hall.join(ROOM, client)
             await hall.join(ROOM, stuck)
             await trio.sleep_forever()
     assert scope.cancelled_caught
     assert trio.current_time() == start + 15
-    assert onlooker.closed[0] == (start + 10, CloseCode.GOING_AWAY, "shutdown")
+    assert client.closed[0] == (start + 10, CloseCode.GOING_AWAY, "shutdown")
 
 
 async def test_an_error_in_the_owner_comes_out_as_it_is(autojump_clock: MockClock) -> None:
-    onlooker = Recorder()
+    client = Recorder()
     with pytest.raises(KeyError, match="mine"):  # noqa: PT012 (the block is what's tested)
         async with open_hall(store=MemoryStore()) as hall:
-            await hall.join(ROOM, onlooker)
+            await hall.join(ROOM, client)
             raise KeyError("mine")
-    assert onlooker.closed[0][1:] == (CloseCode.GOING_AWAY, "shutdown")
+    assert client.closed[0][1:] == (CloseCode.GOING_AWAY, "shutdown")
 
 
 async def test_cancelled_join_leaves_nobody_behind(autojump_clock: MockClock) -> None:
@@ -342,4 +343,4 @@ async def test_cancelled_join_leaves_nobody_behind(autojump_clock: MockClock) ->
             await wait_all_tasks_blocked()
             nursery.start_soon(wait)
         assert len(patient.of(Joined)) == 1
-        assert hall.snapshot().onlookers == 1
+        assert hall.snapshot().clients == 1

@@ -1,16 +1,20 @@
 """Programs, stores and behaviours that hand in what they must not: only they are told."""
 
+import math
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
+import attrs
 import msgspec
 import pytest
 import trio
 from trio.testing import MockClock, wait_all_tasks_blocked
 
-from squire_gatherings._hall.hall import open_hall
 from squire_gatherings._hall.store import Append, Outcome
+from squire_gatherings._open_hall import open_hall
 from squire_gatherings._rules.behaviour import LogBehaviour
+from squire_gatherings._stores import open_store
 from squire_gatherings._stores.memory import MemoryStore
 from squire_gatherings._values.errors import (
     BadBase,
@@ -26,9 +30,20 @@ from squire_gatherings._values.errors import (
 )
 from squire_gatherings._values.identity import Identity, Role
 from squire_gatherings._values.log import Restored
-from squire_gatherings._values.messages import Ack, Error, Fetch, Join, Leave, Sync, Synced
+from squire_gatherings._values.messages import (
+    Ack,
+    Error,
+    Fetch,
+    Join,
+    Joined,
+    Leave,
+    Sync,
+    Synced,
+)
 from squire_gatherings._values.op import Op
+from squire_gatherings._values.outgoing import Outgoing
 from squire_gatherings._values.settings import HallSettings
+from squire_gatherings._wire.codecs import CODECS
 from tests.support import Fragile, Recorder
 
 ROOM = "friday-night"
@@ -291,6 +306,34 @@ async def test_what_is_no_message_harms_nobody(message: Any, autojump_clock: Moc
         membership.deliver_nowait(Leave())
 
 
+@pytest.mark.parametrize(
+    "text", [b"", b"{", b"[1]", b"garbage", b'{"a":NaN}', b'{"a":%d}' % 2**64, b"{}\0", "{}", None]
+)
+async def test_an_op_of_bytes_of_ones_own_is_an_object(
+    text: Any, autojump_clock: MockClock
+) -> None:
+    async with open_hall(store=MemoryStore()) as hall:
+        await hall.join(ROOM, witness := Recorder())
+        membership = await hall.join(ROOM, Recorder())
+        sync = Sync("s", 0, (Op.of({"n": 1}), Op(text)))
+        with pytest.raises(BadRequest):
+            await membership.deliver(sync)
+        with pytest.raises(BadRequest):
+            membership.deliver_nowait(sync)
+        assert (await hall.fetch(ROOM, since=0)).seq == 0
+        assert not witness.closed
+
+
+@pytest.mark.parametrize("nobody", [None, "bob", 5, Identity])
+async def test_who_asks_is_an_identity(nobody: Any, autojump_clock: MockClock) -> None:
+    async with open_hall(store=MemoryStore()) as hall:
+        with pytest.raises(TypeError, match="Identity"):
+            await hall.submit(ROOM, [{"n": 1}], identity=nobody)
+        with pytest.raises(TypeError, match="Identity"):
+            await hall.fetch(ROOM, identity=nobody)
+        assert hall.snapshot().opened == 0
+
+
 async def test_a_reason_is_one_of_ours(autojump_clock: MockClock) -> None:
     async with open_hall(store=MemoryStore()) as hall:
         await hall.join(ROOM, recorder := Recorder())
@@ -305,6 +348,48 @@ async def test_a_reason_is_one_of_ours(autojump_clock: MockClock) -> None:
 def test_a_time_that_no_clock_can_tell(name: str) -> None:
     with pytest.raises(BadSetting, match=name):
         HallSettings(**{name: 10**400})
+
+
+@pytest.mark.parametrize(
+    "field",
+    [field.name for field in attrs.fields(HallSettings) if isinstance(field.default, int)],
+)
+async def test_a_number_is_one_that_all_can_hold(field: str, tmp_path: Path) -> None:
+    wrongs: list[Any] = [0, -1, 2**53, 2**63, 10**400, 1.5, math.inf, math.nan, True, None]
+    for wrong in wrongs:
+        with pytest.raises(BadSetting, match=field):
+            HallSettings(**{field: wrong})
+    async with (
+        open_store(f"sqlite:///{tmp_path}/rooms.sqlite3") as store,
+        open_hall(store=store, settings=HallSettings(**{field: 2**53 - 1})) as hall,
+    ):
+        await hall.join(ROOM, recorder := Recorder())
+        for codec in CODECS.values():
+            codec.encode(Outgoing(recorder.of(Joined)[0]))
+        await hall.submit(ROOM, [{"n": 1}, {"n": 2}], sync_id="s")
+        assert await hall.disperse(ROOM)
+        assert (await hall.fetch(ROOM, since=0)).seq == 2
+
+
+@pytest.mark.parametrize("timeout", [1, 10**20, 1e300, 1e-300])
+async def test_a_timeout_can_be_told_whatever_it_is(
+    timeout: float, autojump_clock: MockClock
+) -> None:
+    async with open_hall(store=MemoryStore(), idle_timeout=timeout) as hall:
+        await hall.join(ROOM, recorder := Recorder())
+        [joined] = recorder.of(Joined)
+        assert type(joined.idle_timeout) is type(joined.expires_in) is float
+        for codec in CODECS.values():
+            codec.encode(Outgoing(joined))
+
+
+async def test_no_more_is_left_than_the_timeout(autojump_clock: MockClock) -> None:
+    async with open_hall(store=MemoryStore()) as hall:
+        for number in range(50):
+            await trio.sleep(0.1234567)
+            await hall.join(ROOM, recorder := Recorder())
+            [joined] = recorder.of(Joined)
+            assert joined.expires_in == joined.idle_timeout, number
 
 
 # Ends.

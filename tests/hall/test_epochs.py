@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from msgspec import UNSET
 from trio.testing import MockClock, wait_all_tasks_blocked
 
-from squire_gatherings._hall.hall import Hall, open_hall
+from squire_gatherings._hall.hall import Hall
+from squire_gatherings._open_hall import open_hall
 from squire_gatherings._stores.memory import MemoryStore
 from squire_gatherings._values.errors import LogReplaced
 from squire_gatherings._values.messages import Fetched, Forward, ForwardBatch, Joined
@@ -76,7 +77,7 @@ steps = st.lists(
 
 @settings(max_examples=examples(200), deadline=None)
 @given(steps, st.sampled_from([1, 500, 10**6]), st.sampled_from([1, 40, 10**6]))
-def test_whoever_is_let_in_has_what_the_log_has(
+def test_a_client_that_is_let_in_has_what_the_log_has(
     plan: list[tuple[str, int]], tail_bytes: int, batch_bytes: int
 ) -> None:
     async def live() -> None:

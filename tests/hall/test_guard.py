@@ -8,7 +8,7 @@ import trio
 from trio.testing import MockClock, wait_all_tasks_blocked
 
 from squire_gatherings._hall.connection import Connection
-from squire_gatherings._hall.hall import open_hall
+from squire_gatherings._open_hall import open_hall
 from squire_gatherings._stores.memory import MemoryStore
 from squire_gatherings._values.endings import CloseCode
 from squire_gatherings._values.messages import Ack, Dispersed, Fetch, Sync
@@ -119,7 +119,7 @@ async def test_a_bad_connection_takes_nobody_along(
         assert not good.closed
         assert len(good.forwards()) == len(seqs)
         # Lost or given up: nothing is left of it.
-        assert hall.snapshot().onlookers == 1
+        assert hall.snapshot().clients == 1
         assert hall.gatherings() == (ROOM,)
         # One that is bad at the end only, and one that has been lost.
         await hall.join(ROOM, Bad(raising, returning), since=seqs[-1])
@@ -140,7 +140,7 @@ async def test_a_connection_that_failed_is_aborted_and_asked_nothing_more(
         for number in range(3):
             await hall.submit(ROOM, [{"n": number}])
         assert bad.called == ["send_soon", "send", "abort"]
-        assert hall.snapshot().onlookers == 0
+        assert hall.snapshot().clients == 0
 
 
 async def test_the_last_connection_to_fail_leaves_the_gathering_empty(
@@ -197,8 +197,8 @@ async def test_a_flush_that_ends_in_a_group_with_a_cancellation(
         assert hall.gatherings() == ("other",)
 
 
-async def test_a_detached_onlooker_leaves_no_task_behind(autojump_clock: MockClock) -> None:
-    """Its flush never returns: whoever waits in it doesn't either, unless it's ended."""
+async def test_a_detached_client_leaves_no_task_behind(autojump_clock: MockClock) -> None:
+    """Its flush never returns, nor does a task that waits in it, unless that is ended."""
     async with open_hall(store=MemoryStore(), tail_bytes=200, batch_bytes=100) as hall:
         for number in range(20):
             await hall.submit(ROOM, [{"n": number}])

@@ -11,8 +11,9 @@ import trio
 from msgspec import UNSET
 from trio.testing import MockClock, wait_all_tasks_blocked
 
-from squire_gatherings._hall.hall import Hall, open_hall
+from squire_gatherings._hall.hall import Hall
 from squire_gatherings._hall.membership import Membership
+from squire_gatherings._open_hall import open_hall
 from squire_gatherings._rules.behaviour import Submission
 from squire_gatherings._stores.memory import MemoryStore
 from squire_gatherings._values.endings import CloseCode
@@ -29,9 +30,18 @@ from squire_gatherings._values.errors import (
 )
 from squire_gatherings._values.identity import Identity
 from squire_gatherings._values.log import Append, LoggedOp
-from squire_gatherings._values.messages import Dispersed, Error, Fetched, Joined, Sync, Synced
+from squire_gatherings._values.messages import (
+    Dispersed,
+    Error,
+    Fetched,
+    Join,
+    Joined,
+    Sync,
+    Synced,
+)
 from squire_gatherings._values.op import Op
 from squire_gatherings._values.outgoing import Outgoing
+from squire_gatherings._wire.codecs import JSON
 from tests.support import Fragile, Recorder, Sum, WaitingStore
 
 ROOM = "friday-night"
@@ -136,6 +146,28 @@ async def test_each_op_keeps_its_epoch_through_incarnations(
             for other in {*epochs, "e" * 20} - {epoch}:
                 with pytest.raises(LogReplaced):
                     await hall.join(ROOM, Recorder(), since=since, epoch=other)
+
+
+@pytest.mark.parametrize("tail_bytes", [1, 10**6])
+async def test_ops_from_before_there_were_epochs_have_an_empty_one(
+    tail_bytes: int, autojump_clock: MockClock
+) -> None:
+    """What a client is told it may say."""
+    store = MemoryStore()
+    old = LoggedOp(Op.of({"n": 1}), None, "")
+    await store.append(Append(ROOM, 1, (old, old), ()))
+    async with open_hall(store=store, tail_bytes=tail_bytes) as hall:
+        _, _, answer = await joined(hall, client="c")
+        assert answer.epoch == ""
+        text = b'{"type":"join","since":2,"epoch":"","client":"c"}'
+        join = JSON.decode(text)
+        assert isinstance(join, Join)
+        await joined(hall, client="c", since=2, epoch=join.epoch)
+        with pytest.raises(LogReplaced):
+            await joined(hall, client="c", since=2, epoch=answer.incarnation)
+        await hall.submit(ROOM, [{"n": 3}])
+        with pytest.raises(LogReplaced):
+            await joined(hall, client="c", since=3, epoch="")
 
 
 async def test_an_older_backup_is_noticed_wherever_the_client_is(
@@ -358,6 +390,18 @@ async def test_coming_back_after_a_crash_or_to_another_process_opens_it(
         await joined(hall, resume=answer.incarnation)
 
 
+async def test_who_returns_to_another_gathering_is_told_nothing_of_it(
+    autojump_clock: MockClock,
+) -> None:
+    async with open_hall(store=MemoryStore()) as hall:
+        elsewhere = await hall.join("secret", Recorder())
+        await hall.disperse("secret")
+        recorder = Recorder()
+        await hall.join(ROOM, recorder, resume=elsewhere.incarnation)
+        assert [message.gathering for message in recorder.of(Joined)] == [ROOM]
+        assert not recorder.of(Dispersed)
+
+
 async def test_endings_long_ago_are_endings(autojump_clock: MockClock) -> None:
     async with open_hall(store=MemoryStore()) as hall:
         _, _, answer = await joined(hall)
@@ -390,7 +434,7 @@ async def test_a_sync_has_so_many_ops_at_most(autojump_clock: MockClock) -> None
 async def test_a_membership_keeps_no_gathering_alive(autojump_clock: MockClock) -> None:
     async with open_hall(store=MemoryStore(), idle_timeout=10.0) as hall:
         _, membership, _ = await joined(hall)
-        gathering = weakref.ref(hall._lives[ROOM].gathering)
+        gathering = weakref.ref(hall._registry.living[ROOM].room)
         assert gathering() is not None
         await trio.sleep(11)
         gc.disable()

@@ -4,8 +4,8 @@ import pytest
 import trio
 from trio.testing import MemoryReceiveStream, MockClock, wait_all_tasks_blocked
 
-from squire_gatherings._hall.hall import open_hall
 from squire_gatherings._hall.membership import Membership
+from squire_gatherings._open_hall import open_hall
 from squire_gatherings._stores.memory import MemoryStore
 from squire_gatherings._values.log import LoggedOp
 from squire_gatherings._values.messages import Ack, Fetch, Fetched, Sync, Synced
@@ -47,12 +47,12 @@ async def test_what_lies_unread_at_the_deadline_keeps_it_open(autojump_clock: Mo
         assert connection.closed[0][2] == "idle"
 
 
-@pytest.mark.parametrize("onlookers", [1, 300])
+@pytest.mark.parametrize("clients", [1, 300])
 async def test_who_said_nothing_is_dispersed_on_time(
-    onlookers: int, autojump_clock: MockClock
+    clients: int, autojump_clock: MockClock
 ) -> None:
     async with open_hall(store=MemoryStore(), idle_timeout=10.0) as hall:
-        connections = [Unread() for _ in range(onlookers)]
+        connections = [Unread() for _ in range(clients)]
         for connection in connections:
             connection.membership = await hall.join(ROOM, connection)
         start = trio.current_time()

@@ -1,8 +1,9 @@
 """Whatever is asked gets exactly one answer or error, whatever ends meanwhile."""
 
 from collections import Counter
-from collections.abc import Awaitable, Callable
-from typing import Any
+from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
+from typing import Any, ClassVar
 
 import pytest
 import trio
@@ -11,14 +12,35 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from trio.testing import MockClock
 
-from squire_gatherings._hall.hall import Hall, open_hall
+from squire_gatherings._hall.hall import Hall
 from squire_gatherings._hall.membership import Membership
+from squire_gatherings._open_hall import open_hall
+from squire_gatherings._rules.behaviour import Submission
 from squire_gatherings._stores.memory import MemoryStore
-from squire_gatherings._values.endings import DispersalReason
-from squire_gatherings._values.errors import GatheringCrashed, GatheringsError, StoreUnavailable
+from squire_gatherings._values.endings import CloseCode, DispersalReason
+from squire_gatherings._values.errors import (
+    GatheringCrashed,
+    GatheringDispersed,
+    GatheringsError,
+    HallClosed,
+    OpConflict,
+    OpRejected,
+    StoreUnavailable,
+)
 from squire_gatherings._values.log import Append, LoggedOp, Restored
-from squire_gatherings._values.messages import Error, Fetch, Fetched, Sync, Synced
+from squire_gatherings._values.messages import (
+    ClientMessage,
+    Dispersed,
+    Error,
+    Fetch,
+    Fetched,
+    Leave,
+    ServerMessage,
+    Sync,
+    Synced,
+)
 from squire_gatherings._values.op import Op
+from squire_gatherings._values.outgoing import Outgoing
 from tests.support import Fragile, Recorder, WaitingStore, examples
 
 ROOM = "friday-night"
@@ -31,6 +53,10 @@ class Reluctant(WaitingStore):
 
     delay = 0.0
     trouble: Exception | None = None
+    fails_late = False
+    """Whether an append that fails has been made durable before."""
+    nonsense: Any = ()
+    """What every reading answers instead, unless it's `()`."""
     says_later = True
 
     async def _consider(self) -> None:
@@ -40,9 +66,13 @@ class Reluctant(WaitingStore):
 
     async def load(self, gathering: str, *, recent_syncs: int) -> Restored:
         await self._consider()
+        if self.nonsense != ():
+            return self.nonsense  # type: ignore[no-any-return]
         return await super().load(gathering, recent_syncs=recent_syncs)
 
     async def append(self, append: Append) -> None:
+        if self.fails_late:
+            await super().append(append)
         await self._consider()
         await super().append(append)
 
@@ -50,16 +80,22 @@ class Reluctant(WaitingStore):
         self, gathering: str, *, after: int, up_to: int, max_bytes: int
     ) -> tuple[LoggedOp, ...]:
         await self._consider()
+        if self.nonsense != ():
+            return self.nonsense  # type: ignore[no-any-return]
         return await super().read(gathering, after=after, up_to=up_to, max_bytes=max_bytes)
 
     async def find_syncs(
         self, gathering: str, keys: tuple[tuple[str, str], ...]
     ) -> dict[tuple[str, str], Any]:
         await self._consider()
+        if self.nonsense != ():
+            return self.nonsense  # type: ignore[no-any-return]
         return await super().find_syncs(gathering, keys)
 
     async def sync_ids(self, gathering: str, scope: str, *, limit: int) -> tuple[str, ...]:
         await self._consider()
+        if self.nonsense != ():
+            return self.nonsense  # type: ignore[no-any-return]
         return await super().sync_ids(gathering, scope, limit=limit)
 
 
@@ -176,21 +212,124 @@ async def deliver_many(membership: Membership, count: int) -> None:
 
 # At random.
 
+
+class Moody(Fragile):
+    """A behaviour that judges as an op says, and fails as often as the plan says."""
+
+    fails: ClassVar[str] = ""
+
+    def __init__(self) -> None:
+        if Moody.fails == "make":
+            raise ValueError("can't be made")
+        super().__init__()
+
+    def judge(self, ops: Sequence[Op], submission: Submission) -> Sequence[Op]:
+        match ops[0].value.get("judge"):
+            case "raise":
+                raise KeyError("judge")
+            case "lie":
+                raise GatheringDispersed("no, it hasn't")
+            case "refuse":
+                raise OpRejected("no")
+            case "conflict":
+                raise OpConflict("not now")
+            case "merge":
+                return [Op.of({**op.value, "merged": True}) for op in ops]
+            case "nonsense":
+                return [Op(b"[]") for _ in ops]
+        return ops
+
+    def snapshot(self) -> Any:
+        if Moody.fails == "snapshot":
+            raise ValueError("no paper")
+        return super().snapshot()
+
+    def restore(self, snapshot: Any) -> None:
+        if Moody.fails == "restore":
+            raise ValueError("can't read it")
+        super().restore(snapshot)
+
+
+class Odd(Recorder):
+    """A connection of which one method raises every other time."""
+
+    def __init__(self, what: str) -> None:
+        super().__init__()
+        self.what = what
+        self.times = 0
+        self.failed = False
+
+    def _do(self, what: str) -> None:
+        self.times += what == self.what
+        if what == self.what and self.times % 2:
+            self.failed = True
+            raise GatheringCrashed("a connection") if self.times % 4 == 1 else OSError("gone")
+
+    def send(self, outgoing: Outgoing) -> None:
+        self._do("send")
+        super().send(outgoing)
+
+    def close(self, code: CloseCode, reason: str) -> None:
+        self._do("close")
+        super().close(code, reason)
+
+    @property
+    def backlog(self) -> int:
+        self._do("backlog")
+        return super().backlog
+
+    @property
+    def progress(self) -> int:
+        self._do("progress")
+        return super().progress
+
+    async def flush(self) -> None:
+        self._do("flush")
+        await super().flush()
+
+    def abort(self) -> None:
+        super().abort()
+        self._do("abort")
+
+    def read_arrived(self) -> None:
+        self._do("read_arrived")
+
+
+JUDGED = ("", "", "", "raise", "lie", "refuse", "conflict", "merge", "nonsense")
+METHODS = ("", "", "", "send", "close", "backlog", "progress", "flush", "abort", "read_arrived")
+
 calls = st.one_of(
     st.tuples(st.just("fetch"), st.integers(0, 3)),
     st.tuples(st.just("submit"), st.integers(0, 9)),
     st.tuples(st.just("boom"), st.integers(0, 2)),
     st.tuples(st.just("join"), st.integers(0, 3)),
+    st.tuples(st.just("come"), st.tuples(st.integers(0, 3), st.integers(0, 4))),
     st.tuples(st.just("open"), st.just(0)),
     st.tuples(st.just("disperse"), st.just(0)),
     st.tuples(st.just("deliver"), st.integers(0, 3)),
+    st.tuples(st.just("sync"), st.tuples(st.integers(0, 3), st.sampled_from(JUDGED))),
+    st.tuples(st.just("farewell"), st.integers(0, 3)),
+    st.tuples(st.just("judged"), st.sampled_from(JUDGED)),
+    st.tuples(st.just("odd"), st.sampled_from(METHODS)),
+    st.tuples(st.just("fails"), st.sampled_from(["", "", "make", "snapshot", "restore"])),
+    st.tuples(st.just("nonsense"), st.sampled_from([(), (), None, 5, [], (None,), {}])),
+    st.tuples(st.just("late"), st.booleans()),
     st.tuples(st.just("leave"), st.integers(0, 3)),
     st.tuples(st.just("cancel"), st.integers(0, 9)),
     st.tuples(st.just("wait"), st.sampled_from([0.0, 0.4, 1.0, 5.0, 10.0, 11.0])),
     st.tuples(st.just("delay"), st.sampled_from([0.0, 0.0, 1.0, 15.0])),
     st.tuples(
         st.just("trouble"),
-        st.sampled_from([None, None, StoreUnavailable("away"), RuntimeError("a bug")]),
+        st.sampled_from(
+            [
+                None,
+                None,
+                StoreUnavailable("away"),
+                RuntimeError("a bug"),
+                GatheringDispersed("no, it hasn't"),
+                ExceptionGroup("many", [OSError(5)]),
+            ]
+        ),
     ),
 )
 
@@ -234,20 +373,38 @@ async def live(plan: list[tuple[str, Any]], **limits: Any) -> None:
     recorders: list[Recorder | None] = [None] * 4
     memberships: list[Membership | None] = [None] * 4
     asked: list[tuple[Recorder, str]] = []
+    odd = ""
+    Moody.fails = ""
     async with trio.open_nursery() as nursery:
-        async with open_hall(store=store, behaviour=Fragile, **limits) as hall:
+        async with open_hall(store=store, behaviour=Moody, **limits) as hall:
             calls = Calls(hall, nursery)
 
-            async def join(which: int) -> None:
-                recorder = Recorder()
-                membership = await hall.join(ROOM, recorder, since=0, client=f"c{which}")
+            async def join(which: int, **how: Any) -> None:
+                recorder = Odd(odd)
+                how = how or {"since": 0}
+                membership = await hall.join(ROOM, recorder, client=f"c{which}", **how)
                 recorders[which], memberships[which] = recorder, membership
 
-            async def deliver(which: int, number: int) -> None:
+            def coming(which: int, how: int) -> dict[str, Any]:
+                membership = memberships[which]
+                incarnation = "another's" if membership is None else membership.incarnation
+                match how:
+                    case 0:
+                        return {"tail": True}
+                    case 1:
+                        return {"since": 1, "epoch": incarnation}
+                    case 2:
+                        return {"since": 0, "resume": incarnation}
+                    case 3:
+                        return {"since": 99, "epoch": incarnation}
+                return {"resume": incarnation, "tail": True}
+
+            async def deliver(which: int, message: ClientMessage) -> None:
                 membership, recorder = memberships[which], recorders[which]
                 if membership is not None and recorder is not None:
-                    asked.append((recorder, f"f{number}"))
-                    await membership.deliver(Fetch(f"f{number}", 0))
+                    if isinstance(message, Fetch | Sync):
+                        asked.append((recorder, message.id))
+                    await membership.deliver(message)
 
             for number, (what, value) in enumerate(plan):
                 match what:
@@ -270,7 +427,30 @@ async def live(plan: list[tuple[str, Any]], **limits: Any) -> None:
                     case "disperse":
                         calls.begin(hall.disperse, ROOM)
                     case "deliver":
-                        calls.begin(deliver, value, number)
+                        calls.begin(deliver, value, Fetch(f"f{number}", 0))
+                    case "sync":
+                        which, judged = value
+                        op = Op.of({"of": f"m{number}", "judge": judged})
+                        calls.begin(deliver, which, Sync(f"m{number}", 0, (op,)))
+                    case "farewell":
+                        calls.begin(deliver, value, Leave())
+                    case "judged":
+                        calls.begin(
+                            lambda ops, one: hall.submit(ROOM, ops, sync_id=one),
+                            [{"of": f"j{number}", "judge": value}],
+                            f"j{number}",
+                        )
+                    case "come":
+                        which, how = value
+                        calls.begin(partial(join, which, **coming(which, how)))
+                    case "odd":
+                        odd = value
+                    case "fails":
+                        Moody.fails = value
+                    case "nonsense":
+                        store.nonsense = value
+                    case "late":
+                        store.fails_late = value
                     case "leave":
                         membership, memberships[value] = memberships[value], None
                         if membership is not None:
@@ -283,16 +463,18 @@ async def live(plan: list[tuple[str, Any]], **limits: Any) -> None:
                         store.delay = value
                     case "trouble":
                         store.trouble = value
-            store.delay, store.trouble = 0.0, None
+            store.delay, store.trouble, store.nonsense, Moody.fails = 0.0, None, (), ""
             # Longer than anything here may take; nothing is held up by anything.
             await trio.sleep(200)
             assert not calls.under_way, "every call has returned"
             assert calls.outcomes.total() == calls.begun
             assert "internal" not in calls.outcomes
             for recorder, request in asked:
-                answers = [one for one in recorder.of(Fetched) if one.id == request]
-                errors = [one for one in recorder.of(Error) if one.id == request]
-                assert len(answers) + len(errors) <= 1
+                answers = [one for _, one in recorder.received if is_answer(one, request)]
+                # Of a sync that isn't durable yet it is told twice: that, and its outcome.
+                final = [one for one in answers if getattr(one, "code", "") != "store_unavailable"]
+                assert len(final) <= 1
+                assert len(answers) <= 1 + request.startswith("m")
             assert hall.gatherings() == ()
             numbers = hall.snapshot()
             ended = numbers.dispersed
@@ -301,7 +483,21 @@ async def live(plan: list[tuple[str, Any]], **limits: Any) -> None:
             submitted = [one["of"] for one in log if "of" in one]
             assert len(set(submitted)) == len(submitted), "each sync is applied once"
             assert all("boom" not in one for one in log)
+            assert {one["judge"] for one in log if "judge" in one} <= {"", "merge"}
+            assert all(one.get("merged", False) is (one.get("judge") == "merge") for one in log)
+            for recorder in filter(None, recorders):
+                notices = [at for at, (_, one) in enumerate(recorder.received) if is_notice(one)]
+                assert notices in ([], [len(recorder.received) - 1]), "the notice is the last"
+            assert hall.snapshot().clients == 0
         nursery.cancel_scope.cancel()
+
+
+def is_answer(message: ServerMessage, request: str) -> bool:
+    return getattr(message, "id", None) == request
+
+
+def is_notice(message: ServerMessage) -> bool:
+    return isinstance(message, Dispersed)
 
 
 async def everything(hall: Hall) -> list[Op]:
@@ -339,6 +535,8 @@ async def test_what_hangs_on_a_store_does_not_hang_on_a_hall(autojump_clock: Moc
         nursery.start_soon(raises, GatheringsError, hall.fetch, ROOM)
         nursery.start_soon(raises, GatheringsError, hall.submit, ROOM, [{"n": 3}])
         nursery.start_soon(raises, GatheringsError, hall.open, "another")
+        # It reads for itself what only the store has.
+        nursery.start_soon(raises, HallClosed, lambda: hall.join(ROOM, Recorder(), since=0))
         await trio.sleep(1)
         await hall.close()
         assert trio.current_time() < 100

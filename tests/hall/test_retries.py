@@ -8,10 +8,10 @@ import trio
 from trio.testing import MockClock, wait_all_tasks_blocked
 
 from squire_gatherings._hall import retries
-from squire_gatherings._hall.hall import open_hall
 from squire_gatherings._hall.membership import Membership
 from squire_gatherings._hall.retries import FEW_BYTES, FEW_OPS, RETRY_BYTES
 from squire_gatherings._hall.store import Append
+from squire_gatherings._open_hall import open_hall
 from squire_gatherings._stores.memory import MemoryStore
 from squire_gatherings._values.endings import CloseCode
 from squire_gatherings._values.messages import Ack, ClientMessage, Sync
@@ -141,7 +141,7 @@ async def test_an_acknowledgement_that_waits_for_a_commit_counts(
         assert len(one.forwards()) > 1
 
 
-async def test_whoever_keeps_saying_other_things_is_given_up_all_the_same(
+async def test_a_client_that_keeps_saying_other_things_is_given_up_all_the_same(
     autojump_clock: MockClock,
 ) -> None:
     async with open_hall(store=MemoryStore()) as hall, trio.open_nursery() as nursery:
@@ -273,7 +273,7 @@ async def test_who_never_acknowledges_gets_few_and_all_get_the_same(
         await wait_all_tasks_blocked()
         first = sent
         await trio.sleep(60)
-        assert hall.snapshot().onlookers == 0
+        assert hall.snapshot().clients == 0
         assert encoded <= first / 100 + 5 * 1000
         assert sent - first <= 100 * 5 * (FEW_OPS * 40 + 200)
 
@@ -406,13 +406,13 @@ async def test_a_large_crowd_of_retries_keeps_nobody_waiting(
         assert max(seen.values()) <= 10
         await trio.sleep(60)
         assert all(len(one.forwards()) == 6 and one.closed for one in crowd)
-        assert hall.snapshot().onlookers == 0
+        assert hall.snapshot().clients == 0
 
 
 async def test_many_with_due_times_of_their_own_are_not_looked_at_one_by_one(
     autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A round goes over all of them: as many rounds as onlookers would be quadratic."""
+    """A round goes over all of them: as many rounds as clients would be quadratic."""
     monkeypatch.setattr(retries, "SPACING", 1e-4)
     async with open_hall(store=MemoryStore()) as hall:
         crowd = [Recorder() for _ in range(300)]

@@ -7,7 +7,7 @@ import trio
 from trio.testing import MockClock, wait_all_tasks_blocked
 
 from squire_gatherings._hall.gathering import FOLDED_AT_ONCE, TURN_COST
-from squire_gatherings._hall.hall import open_hall
+from squire_gatherings._open_hall import open_hall
 from squire_gatherings._rules.behaviour import LogBehaviour
 from squire_gatherings._rules.op_log import OP_OVERHEAD
 from squire_gatherings._stores.memory import MemoryStore
@@ -104,7 +104,7 @@ async def test_the_tail_counts_what_it_takes_in_memory(autojump_clock: MockClock
     async with open_hall(store=MemoryStore(), tail_bytes=100_000) as hall:
         for _ in range(10):
             await hall.submit(ROOM, [{}] * 1000)
-        log = hall._lives[ROOM].gathering.log
+        log = hall._registry.living[ROOM].room.log
         assert log.seq - log.tail_start + 1 <= 100_000 // OP_OVERHEAD
 
 
@@ -179,5 +179,5 @@ async def test_tiny_ops_cost_no_more_memory_than_large_ones(autojump_clock: Mock
     async with open_hall(store=MemoryStore()) as hall:
         for _ in range(20):
             await hall.submit(ROOM, [{}] * 1000)
-        log = hall._lives[ROOM].gathering.log
+        log = hall._registry.living[ROOM].room.log
         assert log.seq - log.tail_start + 1 <= 256 * 1024 // OP_OVERHEAD

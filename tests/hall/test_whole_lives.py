@@ -10,10 +10,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from trio.testing import MockClock
 
-from squire_gatherings._hall.delivery import CROWD
-from squire_gatherings._hall.hall import Hall, open_hall
+from squire_gatherings._hall.forwards import CROWD
+from squire_gatherings._hall.hall import Hall
 from squire_gatherings._hall.membership import Membership
 from squire_gatherings._hall.store import Append, Outcome
+from squire_gatherings._open_hall import open_hall
 from squire_gatherings._stores.memory import MemoryStore
 from squire_gatherings._values.errors import GatheringCrashed, StoreUnavailable
 from squire_gatherings._values.messages import Ack, Dispersed, Joined, Sync, Synced
@@ -209,6 +210,6 @@ def test_whatever_happens(plan: list[tuple[str, Any]], crowd: int) -> None:
             return
 
     with pytest.MonkeyPatch.context() as patch:
-        # Two onlookers are a crowd then, and get what was committed one after the other.
+        # Two clients are a crowd then, and get what was committed one after the other.
         patch.setattr("squire_gatherings._hall.delivery.CROWD", crowd)
         trio.run(live, clock=MockClock(autojump_threshold=0))

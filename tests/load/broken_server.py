@@ -16,7 +16,7 @@ import trio
 from wsproto.frame_protocol import FrameProtocol
 
 from squire_gatherings import Hall, open_hall, serve_stream
-from squire_gatherings._load import frames
+from squire_gatherings._load.clients import frames
 from squire_gatherings._stores import MemoryStore
 from squire_gatherings._values.log import Restored
 from tests.cli.process import READY
@@ -145,7 +145,7 @@ class Refused(Fault):
 
 
 class Missed(Fault):
-    """Who returns doesn't get the first op that it missed."""
+    """A client that returns doesn't get the first op that it missed."""
 
     def message(self, message: Message) -> list[Message]:
         if message["type"] == "joined" and 0 < len(message["ops"]) < message["seq"]:

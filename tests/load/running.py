@@ -10,10 +10,11 @@ import trio
 from attrs import evolve
 from rich.console import Console
 
-from squire_gatherings._load.conductor import Target, conduct
+from squire_gatherings._load.coordinator.coordinator import coordinate
+from squire_gatherings._load.coordinator.target import Target
 from squire_gatherings._load.plan import Plan
-from squire_gatherings._load.progress import Progress
-from squire_gatherings._load.report import Report, make_report
+from squire_gatherings._load.report.progress import ProgressDisplay
+from squire_gatherings._load.report.report import Report, make_report
 
 SMALL = Plan(
     run="test",
@@ -46,8 +47,8 @@ async def small_load(port: int | None, **changes: Any) -> Report:
     """Run a small load test, against a port of loopback or a server of its own."""
     plan = evolve(SMALL, **changes)
     target = Target(address=None if port is None else ("127.0.0.1", port), store="memory:")
-    with Progress(plan, Console(file=io.StringIO())) as progress:
-        outcome = await conduct(plan, target, progress, nobody_interrupts())
+    with ProgressDisplay(plan, Console(file=io.StringIO())) as progress:
+        outcome = await coordinate(plan, target, progress, nobody_interrupts())
     return make_report(
         outcome,
         command=" ".join(sys.argv[:1]),

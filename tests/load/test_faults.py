@@ -8,8 +8,8 @@ import pytest
 import trio
 from attrs import frozen
 
-from squire_gatherings._load.findings import Kind
-from squire_gatherings._load.report import Report
+from squire_gatherings._load.checks.findings import Kind
+from squire_gatherings._load.report.report import Report
 from tests.load import broken_server as broken
 from tests.load.running import small_load
 

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from wsproto.frame_protocol import CloseReason, FrameProtocol, Opcode
 
-from squire_gatherings._load import frames
+from squire_gatherings._load.clients import frames
 
 TEXTS = st.one_of(st.text(max_size=300), st.sampled_from([125, 126, 65536]))
 """Texts, or how long one is: long ones needn't be drawn."""

@@ -7,7 +7,7 @@ from time import monotonic
 import msgspec
 from attrs import evolve
 
-from squire_gatherings._load.generator import Orders
+from squire_gatherings._load.process.orders import Orders
 from tests.load.running import SMALL
 
 
@@ -16,7 +16,7 @@ def test_who_is_late_reports_at_once() -> None:
     plan = evolve(SMALL, gatherings=1, processes=2, host="127.0.0.1")
     orders = Orders(plan=plan, process=1, start=monotonic() - 1)
     with subprocess.Popen(
-        [sys.executable, "-m", "squire_gatherings._load.generator"],
+        [sys.executable, "-m", "squire_gatherings._load.process"],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,

@@ -2,7 +2,7 @@
 
 import math
 
-from squire_gatherings._load.messages import (
+from squire_gatherings._load.clients.messages import (
     DECODE,
     Conflict,
     Dispersed,

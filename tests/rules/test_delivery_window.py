@@ -14,7 +14,7 @@ INTERVAL, LIMIT = 0.25, 10.0
 
 @define
 class Model:
-    """Which seqs the onlooker was sent, which are its own, and what it said it has."""
+    """Which seqs the client was sent, which are its own, and what it said it has."""
 
     reached: int = 0
     sent: set[int] = field(factory=set)

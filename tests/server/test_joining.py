@@ -1,6 +1,7 @@
 """What happens while a join takes its time: the client is listened to."""
 
 import json
+import math
 import time
 from typing import Any
 
@@ -12,10 +13,12 @@ from wsproto.frame_protocol import FrameProtocol, Opcode
 from squire_gatherings import Hall, ServerSettings, open_hall
 from squire_gatherings._server.server import keep_alive
 from squire_gatherings._values.errors import GatheringDispersed, LogReplaced, Replaced
+from squire_gatherings._values.handshake import HandshakeRequest
 from squire_gatherings._values.identity import ANONYMOUS, Identity
 from tests.server.raw import RawClient
 from tests.server.test_server import a_server
 from tests.server.test_timing import a_client
+from tests.ways_in.ways import WAYS, Way, every_way, serving
 
 
 class SlowDoor:
@@ -36,10 +39,11 @@ class SlowDoor:
         return ANONYMOUS
 
 
+@every_way
 @pytest.mark.parametrize("how", ["close", "hang up", "close and hang up"])
-async def test_whoever_hung_up_does_not_join(how: str) -> None:
+async def test_whoever_hung_up_does_not_join(how: str, way: Way) -> None:
     door = SlowDoor()
-    async with a_server(authenticate=door) as (hall, server, url):
+    async with serving(way, authenticate=door) as (hall, server, url):
         client = await trio.to_thread.run_sync(RawClient, f"{url}/gatherings/room")
         client.say(type="join")
         client.say(type="fetch", id="1")
@@ -80,11 +84,11 @@ async def test_nonsense_meanwhile_ends_it(stream: str) -> None:
         await server.wait_empty()
 
 
-@pytest.mark.parametrize("stream", ["memory", "socket"])
-async def test_what_comes_meanwhile_is_kept_in_order(stream: str) -> None:
+@pytest.mark.parametrize("stream", ["memory", *WAYS.values()], ids=["memory", *WAYS])
+async def test_what_comes_meanwhile_is_kept_in_order(stream: str | Way) -> None:
     door = SlowDoor()
     count = 100
-    if stream == "memory":
+    if isinstance(stream, str):
         async with open_hall(authenticate=door) as hall, a_client(hall) as (client, _, _):
             await client.say(type="join")
             await door.asked.wait()
@@ -96,7 +100,7 @@ async def test_what_comes_meanwhile_is_kept_in_order(stream: str) -> None:
             assert (await client.hear())["type"] == "joined"
             got = [await client.hear() for _ in range(count + 1)]
     else:
-        async with a_server(authenticate=door) as (_, _, url):
+        async with serving(stream, authenticate=door) as (_, _, url):
             raw = await trio.to_thread.run_sync(RawClient, f"{url}/gatherings/room")
             raw.say(type="join")
             await door.asked.wait()
@@ -119,10 +123,11 @@ async def test_what_comes_meanwhile_is_kept_in_order(stream: str) -> None:
     assert ids == [str(number) for number in range(count)]
 
 
-async def test_how_much_is_kept_is_bounded() -> None:
+@every_way
+async def test_how_much_is_kept_is_bounded(way: Way) -> None:
     """What is more waits in the socket, and isn't lost."""
     door = SlowDoor()
-    async with a_server(authenticate=door) as (_, _, url):
+    async with serving(way, authenticate=door) as (_, _, url):
         raw = await trio.to_thread.run_sync(RawClient, f"{url}/gatherings/room")
         raw.say(type="join")
         await door.asked.wait()
@@ -149,13 +154,13 @@ async def test_how_much_is_kept_is_bounded() -> None:
 async def test_a_slow_join_drops_nobody(autojump_clock: MockClock) -> None:
     """Whether its pongs are read or not."""
 
-    async def a_minute(token: str | None, gathering_id: str) -> Identity:
+    async def ten_minutes(token: str | None, gathering_id: str) -> Identity:
         await trio.sleep(600)
         return ANONYMOUS
 
     for answers in (True, False):
         async with (
-            open_hall(authenticate=a_minute) as hall,
+            open_hall(authenticate=ten_minutes, authenticate_timeout=math.inf) as hall,
             a_client(hall) as (client, server, _),
             trio.open_nursery() as nursery,
         ):
@@ -229,4 +234,7 @@ async def test_what_a_join_says_reaches_the_hall(monkeypatch: pytest.MonkeyPatch
     async with open_hall() as hall, a_client(hall) as (client, _, _):
         await client.say(type="join", **what)
         await client.hear()
-    assert said == what
+    request = said.pop("request")
+    assert isinstance(request, HandshakeRequest)
+    assert request.path == "/gatherings/room"
+    assert said == {**what, "identity": None}

@@ -105,6 +105,23 @@ async def test_a_user_is_limited_wherever_it_comes_from(autojump_clock: MockCloc
                 assert (await client.hear())["user"] == name
 
 
+async def test_a_user_over_its_limit_cannot_join_as_often_as_it_likes(
+    autojump_clock: MockClock,
+) -> None:
+    server = Server((), ())
+    async with open_hall(authenticate=by_token) as hall:
+        joined = 0
+        for _ in range(20):
+            async with from_peer(hall, server, "192.0.2.1") as client:
+                joined += not await refused(client)
+        # As many as its limit allows, and then as many as that of its address does.
+        assert joined == 2 * LIMITED.rate_burst
+        await trio.sleep(100)
+        async with from_peer(hall, server, "192.0.2.1") as client:
+            assert not await refused(client)
+        assert len(server._limits._messages[0.5, 3]) <= 3
+
+
 async def test_whose_address_is_not_known_is_limited_alone(autojump_clock: MockClock) -> None:
     server = Server((), ())
     async with open_hall() as hall:

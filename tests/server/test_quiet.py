@@ -63,7 +63,7 @@ async def test_a_dead_peer_is_noticed(autojump_clock: MockClock) -> None:
         await server.wait_empty()
         assert 20 < trio.current_time() - start <= 60
         await wait_all_tasks_blocked()
-        assert hall.snapshot().onlookers == 0
+        assert hall.snapshot().clients == 0
         nursery.cancel_scope.cancel()
 
 

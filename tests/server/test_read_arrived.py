@@ -120,7 +120,7 @@ async def test_the_end_is_seen(how: str) -> None:
         await server.wait_empty()
         connection.read_arrived()
         assert processed(hall) == before + 1
-        assert hall.snapshot().onlookers == 0
+        assert hall.snapshot().clients == 0
 
 
 async def test_while_the_poller_goes_through_its_list() -> None:

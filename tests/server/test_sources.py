@@ -8,7 +8,8 @@ import pytest
 import trio
 from trio.testing import wait_all_tasks_blocked
 
-from squire_gatherings._server.sources import PolledSource, Poller
+from squire_gatherings._poller import Poller
+from squire_gatherings._server.sources import PolledSource
 
 
 @contextmanager

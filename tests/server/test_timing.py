@@ -1,7 +1,7 @@
 """How long the edge waits for a client, with a virtual clock and streams in memory."""
 
 import json
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -9,9 +9,10 @@ import pytest
 import trio
 from attrs import define, field
 from trio.testing import MockClock, lockstep_stream_pair, memory_stream_pair, wait_all_tasks_blocked
+from trio_websocket import wrap_server_stream
 from wsproto.frame_protocol import FrameProtocol, Opcode
 
-from squire_gatherings import Hall, ServerSettings, open_hall, serve_stream
+from squire_gatherings import Hall, ServerSettings, attend, open_hall, serve_stream
 from squire_gatherings._hall.store import Append, Outcome
 from squire_gatherings._server.server import Server, keep_alive
 from squire_gatherings._stores.memory import MemoryStore
@@ -39,7 +40,9 @@ class Client:
         while True:
             for frame in self._framer.received_frames():
                 return frame.opcode, frame.payload
-            self._framer.receive_bytes(bytes(await self.stream.receive_some()))
+            data = bytes(await self.stream.receive_some())
+            assert data, "the stream has ended"
+            self._framer.receive_bytes(data)
 
     async def hear(self) -> dict[str, Any]:
         opcode, payload = await self.next()
@@ -63,12 +66,36 @@ class Client:
         await self.answer(bytes(self._framer.close(code)))
 
 
+Via = Callable[[Hall, Stream, ServerSettings | None, Server], Awaitable[None]]
+
+
+async def via_our_server(
+    hall: Hall, stream: Stream, settings: ServerSettings | None, server: Server
+) -> None:
+    await serve_stream(hall, stream, settings, server=server)
+
+
+async def via_trio_websocket(
+    hall: Hall, stream: Stream, settings: ServerSettings | None, server: Server
+) -> None:
+    async with trio.open_nursery() as nursery:
+        request = await wrap_server_stream(nursery, stream)
+        ws = await request.accept()
+        await attend(hall, "room", ws, request=request, settings=settings)
+        nursery.cancel_scope.cancel()
+
+
+over_any_stream = pytest.mark.parametrize("via", [via_our_server, via_trio_websocket])
+"""Runs a test against the ways in that serve a single stream."""
+
+
 @asynccontextmanager
 async def a_client(
     hall: Hall,
     settings: ServerSettings | None = None,
     rest: bytes = b"",
     pair: tuple[Stream, Stream] | None = None,
+    via: Via = via_our_server,
 ) -> AsyncIterator[tuple[Client, Server, trio.Event]]:
     """Give a client after its handshake, its server, and what is set once it's served."""
     server = Server((), ())
@@ -76,7 +103,7 @@ async def a_client(
     ours, theirs = pair or memory_stream_pair()
 
     async def run() -> None:
-        await serve_stream(hall, ours, settings, server=server)
+        await via(hall, ours, settings, server)
         served.set()
 
     async with trio.open_nursery() as nursery:
@@ -89,8 +116,9 @@ async def a_client(
         nursery.cancel_scope.cancel()
 
 
-async def test_no_join(autojump_clock: MockClock) -> None:
-    async with open_hall() as hall, a_client(hall) as (client, _, served):
+@over_any_stream
+async def test_no_join(via: Via, autojump_clock: MockClock) -> None:
+    async with open_hall() as hall, a_client(hall, via=via) as (client, _, served):
         start = trio.current_time()
         assert (await client.hear())["code"] == "join_first"
         assert trio.current_time() == start + 10
@@ -101,8 +129,9 @@ async def test_no_join(autojump_clock: MockClock) -> None:
         assert hall.gatherings() == ()
 
 
-async def test_an_answered_close_ends_at_once(autojump_clock: MockClock) -> None:
-    async with open_hall() as hall, a_client(hall) as (client, _, served):
+@over_any_stream
+async def test_an_answered_close_ends_at_once(via: Via, autojump_clock: MockClock) -> None:
+    async with open_hall() as hall, a_client(hall, via=via) as (client, _, served):
         await client.say(type="leave")
         await client.hear()
         assert (await client.next())[0] is Opcode.CLOSE
@@ -112,14 +141,15 @@ async def test_an_answered_close_ends_at_once(autojump_clock: MockClock) -> None
         assert trio.current_time() == start
 
 
-async def test_a_client_that_closes_is_answered(autojump_clock: MockClock) -> None:
-    async with open_hall() as hall, a_client(hall) as (client, _, served):
+@over_any_stream
+async def test_a_client_that_closes_is_answered(via: Via, autojump_clock: MockClock) -> None:
+    async with open_hall() as hall, a_client(hall, via=via) as (client, _, served):
         await client.say(type="join")
         await client.hear()
         await client.close(4321)
         await served.wait()
         assert await client.next() == (Opcode.CLOSE, (4321, ""))
-        assert hall.snapshot().onlookers == 0
+        assert hall.snapshot().clients == 0
 
 
 class Stuck(MemoryStore):
@@ -182,24 +212,29 @@ async def store_is_gone(token: str | None, gathering_id: str) -> Identity:
     raise StoreUnavailable("the disk is full")
 
 
+@over_any_stream
 @pytest.mark.parametrize(
     ("authenticate", "error", "close_code"),
     [(no_entry, "unauthorized", 4003), (store_is_gone, "store_unavailable", 1013)],
 )
 async def test_joins_that_fail(
-    authenticate: Any, error: str, close_code: int, autojump_clock: MockClock
+    authenticate: Any, error: str, close_code: int, via: Via, autojump_clock: MockClock
 ) -> None:
-    async with open_hall(authenticate=authenticate) as hall, a_client(hall) as (client, _, _):
+    async with (
+        open_hall(authenticate=authenticate) as hall,
+        a_client(hall, via=via) as (client, _, _),
+    ):
         await client.say(type="join")
         assert (await client.hear())["code"] == error
         opcode, payload = await client.next()
         assert (opcode, payload[0]) == (Opcode.CLOSE, close_code)
 
 
-async def test_a_join_in_a_hall_that_is_closed() -> None:
+@over_any_stream
+async def test_a_join_in_a_hall_that_is_closed(via: Via) -> None:
     async with open_hall() as hall:
         await hall.close()
-        async with a_client(hall) as (client, _, _):
+        async with a_client(hall, via=via) as (client, _, _):
             await client.say(type="join")
             assert (await client.hear())["code"] == "hall_closed"
             assert (await client.next())[1][0] == 1001
@@ -227,9 +262,10 @@ async def test_what_comes_with_the_request_is_not_lost() -> None:
         assert (await client.hear())["id"] == "2"
 
 
-async def test_the_size_limit_is_in_bytes() -> None:
+@over_any_stream
+async def test_the_size_limit_is_in_bytes(via: Via) -> None:
     settings = ServerSettings(max_message_size=40)
-    async with open_hall() as hall, a_client(hall, settings) as (client, _, _):
+    async with open_hall() as hall, a_client(hall, settings, via=via) as (client, _, _):
         framer = FrameProtocol(client=True, extensions=[])
         # Empty fragments cost nothing, however many; 23 characters are 40 bytes and more.
         for _ in range(1000):
@@ -243,12 +279,16 @@ async def test_the_size_limit_is_in_bytes() -> None:
         assert (await client.next())[1][0] == 1009
 
 
+@over_any_stream
 @pytest.mark.parametrize("reads_again", [True, False])
-async def test_too_slow_a_reader(reads_again: bool, autojump_clock: MockClock) -> None:
+async def test_too_slow_a_reader(reads_again: bool, via: Via, autojump_clock: MockClock) -> None:
     """Through a stream that can't be written to without waiting, as TLS is."""
     settings = ServerSettings(max_backlog=10_000)
     pair = lockstep_stream_pair()
-    async with open_hall() as hall, a_client(hall, settings, pair=pair) as (client, _, served):
+    async with (
+        open_hall() as hall,
+        a_client(hall, settings, pair=pair, via=via) as (client, _, served),
+    ):
         await client.say(type="join")
         await client.hear()
         start = trio.current_time()
@@ -263,15 +303,16 @@ async def test_too_slow_a_reader(reads_again: bool, autojump_clock: MockClock) -
             await client.close(4008)
         await served.wait()
         assert trio.current_time() == start + (0 if reads_again else 5)
-        assert hall.snapshot().onlookers == 0
+        assert hall.snapshot().clients == 0
 
 
-async def test_whom_nobody_waits_for_any_more(autojump_clock: MockClock) -> None:
+@over_any_stream
+async def test_whom_nobody_waits_for_any_more(via: Via, autojump_clock: MockClock) -> None:
     """Who reads nothing is cut off after `close_timeout`, and then delays no dispersal."""
     pair = lockstep_stream_pair()
     async with (
         open_hall(close_grace=60.0) as hall,
-        a_client(hall, pair=pair) as (client, _, served),
+        a_client(hall, pair=pair, via=via) as (client, _, served),
     ):
         await client.say(type="join")
         await client.hear()

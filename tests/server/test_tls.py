@@ -32,21 +32,21 @@ async def test_a_burst_over_tls() -> None:
             async with (
                 open_client(f"wss://localhost:{port}", ssl_context=theirs) as client,
                 client.join("room") as author,
-                client.join("room") as onlooker,
+                client.join("room") as gathering,
             ):
                 async with trio.open_nursery() as submitting:
                     for number in range(OPS):
                         submitting.start_soon(author.submit, {"n": number, "pad": PAD})
                 seen: set[int] = set()
-                async for change in onlooker:
+                async for change in gathering:
                     assert change.op["pad"] == PAD
                     seen.add(change.op["n"])
                     if len(seen) == OPS:
                         break
                 assert seen == set(range(OPS))
                 await hall.disperse("room")
-                with_notice = [change async for change in onlooker]
+                with_notice = [change async for change in gathering]
                 assert with_notice == []
-                assert onlooker.dispersed is not None
-                assert onlooker.dispersed.reason == "admin"
+                assert gathering.dispersed is not None
+                assert gathering.dispersed.reason == "admin"
         nursery.cancel_scope.cancel()

@@ -13,6 +13,7 @@ from websockets.typing import Subprotocol
 
 from squire_gatherings import ServerSettings
 from tests.server.test_server import a_server
+from tests.ways_in.ways import Way, every_way, serving
 
 Packer = Callable[[Any], str | bytes]
 CODECS: dict[str | None, tuple[Packer, Callable[[Any], Any]]] = {
@@ -28,10 +29,11 @@ def dial(url: str, subprotocol: str | None = None) -> ClientConnection:
     return connect(f"{url}/gatherings/room?from=here", subprotocols=offered, proxy=None)
 
 
+@every_way
 @pytest.mark.parametrize("subprotocol", CODECS)
-async def test_a_conversation(subprotocol: str | None) -> None:
+async def test_a_conversation(subprotocol: str | None, way: Way) -> None:
     pack, unpack = CODECS[subprotocol]
-    async with a_server() as (_, server, url):
+    async with serving(way) as (_, server, url):
 
         def talk() -> None:
             with dial(url, subprotocol) as alice, dial(url) as bob:

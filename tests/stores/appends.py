@@ -10,7 +10,7 @@ from unittest.mock import patch
 
 from squire_gatherings._hall.store import Append, LoggedOp, Snapshot, Store, SyncRecord
 from squire_gatherings._stores import SqliteStore, open_sqlite_store
-from squire_gatherings._stores.sqlite_place import Place
+from squire_gatherings._stores.sqlite.place import Place
 from squire_gatherings._values.errors import StoreConflict
 from squire_gatherings._values.op import Op
 
@@ -95,11 +95,11 @@ async def another_writer(path: Path) -> AsyncIterator[SqliteStore]:
 
 async def fold_a_piece(store: SqliteStore) -> bool:
     """Fold a piece of the journal, however little it has; whether there's more to be folded."""
-    journal = store._journal
+    writer = store._writer
 
     def fold(database: sqlite3.Connection) -> bool:
-        if journal.unfolded.older is None and journal.unfolded.appends:
-            journal.begin_folding()
-        return journal.fold_some(database)
+        if writer.unfolded.older is None and writer.unfolded.appends:
+            writer.begin_folding()
+        return writer.fold_some(database)
 
-    return await store._writer.call(fold)
+    return await store._write_connection.call(fold)

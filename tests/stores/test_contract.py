@@ -23,6 +23,7 @@ from squire_gatherings._hall.store import (
     Snapshot,
     Store,
     SyncRecord,
+    Unstorable,
 )
 from squire_gatherings._stores import MemoryStore, SqliteStore, open_sqlite_store, open_store
 from squire_gatherings._values.errors import (
@@ -96,7 +97,7 @@ async def test_each_op_has_its_epoch(store: Store) -> None:
         restored = await store.load("b", recent_syncs=1)
         assert [logged.epoch for logged in restored.ops] == ["", restored.epoch] == ["", "later"]
         if isinstance(store, SqliteStore):
-            await store._writer.call(store._journal.fold)
+            await store._write_connection.call(store._writer.fold)
 
 
 async def test_the_newest_snapshot_replaces_the_older(store: Store) -> None:
@@ -159,7 +160,7 @@ async def test_a_page_is_bounded_however_small_its_ops_are(store: Store) -> None
         assert len(await store.read("a", after=1, up_to=9**9, max_bytes=10**9)) == READ_LIMIT
         assert len(await store.read("b", after=0, up_to=3, max_bytes=250)) == 2
         if isinstance(store, SqliteStore):
-            await store._writer.call(store._journal.fold)
+            await store._write_connection.call(store._writer.fold)
 
 
 CALLS: dict[str, Callable[[Store], Awaitable[object]]] = {
@@ -213,6 +214,24 @@ async def test_what_can_never_be_stored_is_an_error_of_its_own(store: Store, nev
         # Whoever is told can be told.
         str(error.value).encode()
     assert await all_of(store, "a") == before
+
+
+async def test_who_is_to_blame_for_what_cannot_be_stored(store: Store) -> None:
+    def made_by(by: str | None, n: int, sync_id: str) -> tuple[LoggedOp, SyncRecord]:
+        return LoggedOp(Op.of({"n": n}), by), SyncRecord("0::", sync_id, n, 1, FINGERPRINT)
+
+    made = [
+        made_by("alice", 1, "fine"),
+        made_by("\ud800", 2, "by"),
+        made_by(None, 3, "also fine"),
+        made_by("bob", 4, "id \udfff"),
+    ]
+    ops, syncs = zip(*made, strict=True)
+    with pytest.raises(Unstorable) as error:
+        await store.append(Append("a", 1, ops, syncs, Snapshot(4, b"{}")))
+    assert error.value.syncs == (("0::", "by"), ("0::", "id \udfff"))
+    assert await store.load("a", recent_syncs=9) == Restored()
+    await store.append(Append("a", 1, ops[:1], syncs[:1]))
 
 
 async def test_what_is_asked_with_a_lone_surrogate_is_not_there(store: Store) -> None:
@@ -356,7 +375,7 @@ class SameAsMemory(RuleBasedStateMachine):
 
     async def _live_one_life(self, crash: bool) -> None:
         async with open_sqlite_store(self.path, journal_bytes=self.journal_bytes) as sqlite:
-            sqlite._journal.piece = 1
+            sqlite._writer.piece = 1
             for step in self.pending:
                 if isinstance(step, Append):
                     assert await do(sqlite, step) == await do(self.memory, step)
@@ -384,12 +403,12 @@ class SameAsMemory(RuleBasedStateMachine):
 
     async def _disturb(self, sqlite: SqliteStore, how: str) -> None:
         if how == "fold":
-            await sqlite._writer.call(sqlite._journal.fold)
+            await sqlite._write_connection.call(sqlite._writer.fold)
         elif how == "piece":
             await fold_a_piece(sqlite)
         else:
             with pytest.raises(StoreUnavailable):
-                await sqlite._writer.call(fail)
+                await sqlite._write_connection.call(fail)
 
 
 def test_sqlite_does_what_memory_does() -> None:

@@ -13,9 +13,9 @@ import trio.testing
 from squire_gatherings._hall.store import Append, LoggedOp, Snapshot, SyncRecord
 from squire_gatherings._rules.op_log import OpLog
 from squire_gatherings._stores import open_sqlite_store
-from squire_gatherings._stores.sqlite_connection import WAL_BYTES, Database
-from squire_gatherings._stores.sqlite_place import Place
-from squire_gatherings._stores.sqlite_schema import APPLICATION_ID, MIGRATIONS, VERSION
+from squire_gatherings._stores.sqlite.connection import WAL_BYTES, Database
+from squire_gatherings._stores.sqlite.place import Place
+from squire_gatherings._stores.sqlite.schema import APPLICATION_ID, MIGRATIONS, VERSION
 from squire_gatherings._values.errors import SyncIdReused
 from squire_gatherings._values.messages import Sync
 from squire_gatherings._values.op import Op
@@ -108,7 +108,7 @@ async def test_a_file_of_schema_3_migrates_with_its_journal(tmp_path: Path) -> N
                     OpLog.same(record, Sync(sync.id, 0, (Op.of({"n": 0}),)))
             monday = await store.load("monday", recent_syncs=9)
             assert monday.ops == (LoggedOp(Op.of({"n": 1}), None),)
-            await store._writer.call(store._journal.fold)
+            await store._write_connection.call(store._writer.fold)
         logged = LoggedOp(Op.of({"n": 6}), None, "new")
         await store.append(Append("friday", 6, (logged,), ()))
     async with open_sqlite_store(path) as store:
@@ -161,7 +161,7 @@ async def test_a_restore_sorts_no_syncs(tmp_path: Path) -> None:
 
 async def test_rows_are_durable_when_it_says_so(tmp_path: Path) -> None:
     async with open_sqlite_store(tmp_path / "rooms.sqlite3") as store:
-        for database in (store._writer, store._reader):
+        for database in (store._write_connection, store._read_connection):
             [mode] = await database.call(lambda it: it.execute("PRAGMA journal_mode").fetchone())
             [sync] = await database.call(lambda it: it.execute("PRAGMA synchronous").fetchone())
             assert (mode, sync) == ("wal", 2)

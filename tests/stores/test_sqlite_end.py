@@ -123,7 +123,7 @@ async def test_nothing_is_left(path: Path, flush_timeout: float) -> None:
     assert open_files() == before
     assert os.listdir(path.parent) == [path.name]
     assert seqs(path) == {"a": 3}
-    limiters = (store._writer._limiter, store._reader._limiter)
+    limiters = (store._write_connection._limiter, store._read_connection._limiter)
     assert [limiter.borrowed_tokens for limiter in limiters] == [0, 0]
 
 

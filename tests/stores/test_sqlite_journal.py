@@ -12,9 +12,9 @@ from trio.testing import wait_all_tasks_blocked
 
 from squire_gatherings._hall.store import Append, LoggedOp, Snapshot, SyncRecord
 from squire_gatherings._stores import MemoryStore, SqliteStore, open_sqlite_store
-from squire_gatherings._stores.sqlite_entry import encode_entry
-from squire_gatherings._stores.sqlite_reads import load
-from squire_gatherings._stores.sqlite_schema import APPLICATION_ID, MIGRATIONS
+from squire_gatherings._stores.sqlite.journal import encode_entry
+from squire_gatherings._stores.sqlite.reads import load
+from squire_gatherings._stores.sqlite.schema import APPLICATION_ID, MIGRATIONS
 from squire_gatherings._values.errors import StoreUnavailable
 from squire_gatherings._values.op import Op
 from tests.stores.appends import (
@@ -75,7 +75,7 @@ async def test_a_commit_is_one_row_until_it_is_folded(path: Path) -> None:
             await store.append(append)
         assert (count(path, "journal"), count(path, "ops")) == (len(SOME), 0)
         await as_memory(store, SOME)
-        await store._writer.call(store._journal.fold)
+        await store._write_connection.call(store._writer.fold)
         assert (count(path, "journal"), count(path, "ops")) == (0, 9)
         await as_memory(store, SOME)
         await store.append(an_append("b", 4))
@@ -107,7 +107,7 @@ async def test_a_crash_in_the_midst_of_a_fold_leaves_the_journal(path: Path) -> 
             database.set_trace_callback(statements.append)
             database.set_authorizer(refuse_to_delete)
             try:
-                store._journal.fold(database)
+                store._writer.fold(database)
             finally:
                 database.set_authorizer(None)
                 database.set_trace_callback(None)
@@ -118,7 +118,7 @@ async def test_a_crash_in_the_midst_of_a_fold_leaves_the_journal(path: Path) -> 
 
         statements: list[str] = []
         with pytest.raises(StoreUnavailable):
-            await store._writer.call(interrupted)
+            await store._write_connection.call(interrupted)
         assert any(sql.startswith("INSERT INTO ops") for sql in statements)
         assert (count(path, "journal"), count(path, "ops")) == (len(SOME), 0)
         await as_memory(store, SOME)
@@ -127,7 +127,7 @@ async def test_a_crash_in_the_midst_of_a_fold_leaves_the_journal(path: Path) -> 
 
 
 async def synchronous(store: SqliteStore) -> int:
-    [level] = await store._writer.call(
+    [level] = await store._write_connection.call(
         lambda database: database.execute("PRAGMA synchronous").fetchone()
     )
     assert isinstance(level, int)
@@ -139,8 +139,8 @@ FULL = 2
 
 async def commit_only(store: SqliteStore, append: Append) -> None:
     """Commit without a session, which would go on folding."""
-    [outcome] = await store._writer.call(
-        lambda database: store._journal.append_all(database, [append])
+    [outcome] = await store._write_connection.call(
+        lambda database: store._writer.append_all(database, [append])
     )
     assert outcome is None
 
@@ -151,7 +151,7 @@ async def test_folding_piece_by_piece_is_seen_by_nobody(path: Path, pieces: int)
     names = "dbeac"
     appends = [an_append(name, n, snapshot=n == 2) for n in (1, 2, 3) for name in names]
     async with open_sqlite_store(path) as store:
-        store._journal.piece = 1
+        store._writer.piece = 1
         for append in appends:
             await store.append(append)
         for done in range(1, pieces + 1):
@@ -184,7 +184,7 @@ async def a_fold_begun(path: Path) -> AsyncIterator[tuple[SqliteStore, list[Appe
     """A store that has two appends of each of three gatherings, and has folded one of these."""
     appends = [an_append(name, n) for n in (1, 2) for name in "abc"]
     async with open_sqlite_store(path) as store:
-        store._journal.piece = 1
+        store._writer.piece = 1
         for append in appends:
             await store.append(append)
         assert await fold_a_piece(store)
@@ -202,13 +202,13 @@ async def test_folding_piece_by_piece_may_be_interrupted(path: Path, how: str) -
         match how:
             case "broken":
                 with pytest.raises(StoreUnavailable):
-                    await store._writer.call(fail)
+                    await store._write_connection.call(fail)
             case "written to by others":
                 async with another_writer(path) as another:
                     appends.append(an_append("b", 4))
                     await another.append(appends[-1])
             case "folded":
-                await store._writer.call(store._journal.fold)
+                await store._write_connection.call(store._writer.fold)
         if how != "closed":
             await as_memory(store, appends)
             assert not await fold_a_piece(store) or how == "broken"
@@ -242,7 +242,7 @@ async def test_pieces_that_do_not_fit_lose_nothing(
         def defect(database: sqlite3.Connection) -> None:
             database.execute("INSERT INTO gatherings (id, head) VALUES ('b', 7)")
 
-        await store._writer.call(defect)
+        await store._write_connection.call(defect)
         with caplog.at_level(logging.ERROR):
             assert not await fold_a_piece(store)
         assert len(caplog.records) == count(path, "refused") == 2
@@ -253,12 +253,12 @@ async def test_pieces_that_do_not_fit_lose_nothing(
 async def test_a_session_folds_when_there_is_nothing_to_commit(path: Path) -> None:
     limit = 6000
     async with open_sqlite_store(path, journal_bytes=limit) as store:
-        store._journal.piece = 4
+        store._writer.piece = 4
         appends = [an_append(name, n) for n in range(1, 40) for name in "abc"]
         largest = 0
         for append in appends:
             await store.append(append)
-            largest = max(largest, store._journal.unfolded.size)
+            largest = max(largest, store._writer.unfolded.size)
         assert largest <= limit
         assert count(path, "ops") > len(appends) // 2
         await as_memory(store, appends)
@@ -277,7 +277,7 @@ async def test_folding_bounds_the_journal(path: Path) -> None:
             folded = max(folded, count(path, "ops"))
         assert 0 < largest <= limit
         assert folded > 20
-        assert store._journal.unfolded.size <= limit
+        assert store._writer.unfolded.size <= limit
         await as_memory(store, appends)
 
 
@@ -287,7 +287,7 @@ async def test_folding_waits_for_a_second_append_but_not_for_ever(path: Path) ->
         largest = 0
         for n in range(60):
             await store.append(an_append(f"g{n}", 1))
-            largest = max(largest, store._journal.unfolded.size)
+            largest = max(largest, store._writer.unfolded.size)
         assert limit < largest <= 4 * limit
         assert count(path, "ops") > 0
 
@@ -311,7 +311,7 @@ async def test_many_gatherings_in_one_fold(path: Path) -> None:
                 for name in names:
                     nursery.start_soon(store.append, an_append(name, first, snapshot=first == 2))
             if first == 1:
-                await store._writer.call(store._journal.fold)
+                await store._write_connection.call(store._writer.fold)
         appends = [an_append(name, n, snapshot=n == 2) for name in names for n in (1, 2, 3)]
         for name in names[::99]:
             await as_memory(store, [append for append in appends if append.gathering == name])
@@ -323,13 +323,13 @@ async def test_many_gatherings_in_one_fold(path: Path) -> None:
 async def test_heads_are_forgotten_and_looked_up(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("squire_gatherings._stores.sqlite_journal.CACHED_HEADS", 2)
+    monkeypatch.setattr("squire_gatherings._stores.sqlite.writer.CACHED_HEADS", 2)
     async with open_sqlite_store(path, journal_bytes=800) as store:
         for first in (1, 2, 3):
             for name in "abcde":
                 assert await do(store, an_append(name, first)) == "done"
                 assert await do(store, an_append(name, first, mark="x")) == "conflict"
-        assert len(store._journal._heads) <= 5
+        assert len(store._writer._heads) <= 5
         await as_memory(store, [an_append("c", n) for n in (1, 2, 3)])
 
 
@@ -353,7 +353,7 @@ async def test_a_broken_connection_hides_no_journal(path: Path) -> None:
         for append in SOME:
             await store.append(append)
         with pytest.raises(StoreUnavailable):
-            await store._writer.call(fail)
+            await store._write_connection.call(fail)
         await as_memory(store, SOME)
         await store.append(an_append("a", 7))
         assert count(path, "journal") == 1
@@ -364,14 +364,14 @@ async def test_a_reader_that_was_overtaken_by_a_fold_reads_each_once(path: Path)
     async with open_sqlite_store(path) as store:
         for append in SOME:
             await store.append(append)
-        unfolded = store._journal.unfolded.of("a")
+        unfolded = store._writer.unfolded.of("a")
         expected = await store.load("a", recent_syncs=9)
-        await store._writer.call(store._journal.fold)
-        late = await store._reader.call(lambda database: load(database, "a", 9, unfolded))
+        await store._write_connection.call(store._writer.fold)
+        late = await store._read_connection.call(lambda database: load(database, "a", 9, unfolded))
         assert late == expected
         # And one that memory told nothing finds all in the file.
         await store.append(an_append("a", 7))
-        early = await store._reader.call(lambda database: load(database, "a", 9, (0, ())))
+        early = await store._read_connection.call(lambda database: load(database, "a", 9, (0, ())))
         assert early == await store.load("a", recent_syncs=9)
         assert early.seq == 7
 
@@ -450,9 +450,9 @@ async def test_a_journal_that_does_not_fit_its_tables_blocks_nobody(
             # On the same connection, so that nobody notices before the fold.
             database.execute("INSERT INTO gatherings (id, head) VALUES ('a', 2)")
 
-        await store._writer.call(defect)
+        await store._write_connection.call(defect)
         with caplog.at_level(logging.ERROR):
-            await store._writer.call(store._journal.fold)
+            await store._write_connection.call(store._writer.fold)
         await as_memory(store, [append for append in SOME if append.gathering == "b"])
         assert await do(store, an_append("b", 4)) == "done"
         assert await do(store, an_append("a", 3)) == "done"
@@ -465,16 +465,16 @@ async def test_one_append_that_does_not_fit_leaves_the_others(
 ) -> None:
     async with open_sqlite_store(path) as store:
         await store.append(an_append("b", 1))
-        await store._writer.call(store._journal.fold)
+        await store._write_connection.call(store._writer.fold)
         for append in (an_append("a", 1), an_append("b", 2), an_append("a", 2)):
             await store.append(append)
 
         def defect(database: sqlite3.Connection) -> None:
             database.execute("INSERT INTO syncs VALUES (1, '0::', 's2', 1, 1, x'11')")
 
-        await store._writer.call(defect)
+        await store._write_connection.call(defect)
         with caplog.at_level(logging.ERROR):
-            await store._writer.call(store._journal.fold)
+            await store._write_connection.call(store._writer.fold)
         await as_memory(store, [an_append("a", 1), an_append("a", 2)])
         assert (await store.load("b", recent_syncs=9)).seq == 1
         assert await do(store, an_append("b", 2, mark="x")) == "done"
@@ -538,7 +538,7 @@ async def test_extreme_values_come_back(path: Path) -> None:
         for _ in range(2):
             restored = await store.load("a", recent_syncs=9)
             assert (restored.ops, restored.recent) == (append.ops, append.syncs)
-            await store._writer.call(store._journal.fold)
+            await store._write_connection.call(store._writer.fold)
 
 
 async def test_one_batch_may_go_on_where_it_began(path: Path) -> None:

@@ -13,8 +13,8 @@ from attrs import frozen
 
 from squire_gatherings._hall.store import Append, Outcome
 from squire_gatherings._stores import open_sqlite_store
-from squire_gatherings._stores.sqlite_backup import back_up
-from squire_gatherings._stores.sqlite_journal import Journal
+from squire_gatherings._stores.sqlite.backup import back_up
+from squire_gatherings._stores.sqlite.writer import Writer
 from squire_gatherings._values.errors import GatheringsError, StoreUnavailable
 from tests.stores.appends import an_append, beside, crashed_copy
 
@@ -114,20 +114,20 @@ async def test_what_goes_into_a_misplaced_file_is_not_acknowledged(
 async def test_also_if_it_happens_while_a_commit_runs(
     files: Files, misplace: Misplace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    commit = Journal.append_all
+    commit = Writer.append_all
     misplacing = misplace(files)
     is_due = False
 
     def misplace_first(
-        journal: Journal, database: sqlite3.Connection, appends: Sequence[Append]
+        writer: Writer, database: sqlite3.Connection, appends: Sequence[Append]
     ) -> list[Outcome]:
         nonlocal is_due
         if is_due:
             is_due = False
             next(misplacing)
-        return commit(journal, database, appends)
+        return commit(writer, database, appends)
 
-    monkeypatch.setattr(Journal, "append_all", misplace_first)
+    monkeypatch.setattr(Writer, "append_all", misplace_first)
     async with open_sqlite_store(files.link) as store:
         await store.append(an_append("a", 1))
         is_due = True

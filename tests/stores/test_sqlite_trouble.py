@@ -3,6 +3,7 @@
 import os
 import resource
 import sqlite3
+from collections.abc import Sequence
 from pathlib import Path
 from types import SimpleNamespace
 from typing import cast
@@ -11,7 +12,7 @@ import pytest
 import trio
 from trio.testing import wait_all_tasks_blocked
 
-from squire_gatherings._hall.store import Append, LoggedOp, SyncRecord
+from squire_gatherings._hall.store import Append, LoggedOp, Outcome, SyncRecord
 from squire_gatherings._stores import SqliteStore, open_sqlite_store
 from squire_gatherings._values.errors import StoreUnavailable, StoreUnusable
 from squire_gatherings._values.op import Op
@@ -129,7 +130,7 @@ async def break_connections(store: SqliteStore) -> None:
     def fail(_: sqlite3.Connection) -> None:
         raise sqlite3.OperationalError("disk I/O error")
 
-    for database in (store._writer, store._reader):
+    for database in (store._write_connection, store._read_connection):
         with pytest.raises(StoreUnavailable, match=r"rooms.sqlite3: disk I/O error"):
             await database.call(fail)
 
@@ -186,11 +187,11 @@ async def test_a_commit_that_seemed_to_fail_may_be_repeated(tmp_path: Path) -> N
     async with open_sqlite_store(tmp_path / "rooms.sqlite3") as store:
 
         def ambiguous(database: sqlite3.Connection) -> None:
-            store._journal.append_all(database, [append])
+            store._writer.append_all(database, [append])
             raise sqlite3.OperationalError("disk I/O error")
 
         with pytest.raises(StoreUnavailable, match="disk I/O error"):
-            await store._writer.call(ambiguous)
+            await store._write_connection.call(ambiguous)
         await store.append(append)
         await store.append(an_append("a", 4))
         assert (await store.load("a", recent_syncs=9)).seq == 4
@@ -233,3 +234,43 @@ async def test_what_cannot_be_stored_fails_alone(tmp_path: Path, poison: Append)
         assert (await store.load("bad", recent_syncs=9)).seq == 0
         # Nothing of it is in the way.
         assert await do(store, an_append("bad", 1)) == "done"
+
+
+async def test_a_connection_that_no_longer_flushes_acknowledges_nothing(tmp_path: Path) -> None:
+    def refuse(action: int, name: str | None, value: str | None, *_: object) -> int:
+        refused = (action, name, value) == (sqlite3.SQLITE_PRAGMA, "synchronous", "FULL")
+        return sqlite3.SQLITE_DENY if refused else sqlite3.SQLITE_OK
+
+    batches = [[an_append("a", 1)], [an_append("a", 2)]]
+
+    async with open_sqlite_store(tmp_path / "rooms.sqlite3", journal_bytes=100) as store:
+
+        def commit(database: sqlite3.Connection) -> None:
+            def report(outcomes: Sequence[Outcome]) -> None:
+                assert outcomes == [None]
+                del batches[0]
+                database.set_authorizer(refuse)
+
+            store._writer.append_batches(lambda: batches[0], report, lambda: None, database)
+
+        # For the second the journal is folded first, and that isn't flushed.
+        with pytest.raises(StoreUnavailable, match="not authorized"):
+            await store._write_connection.call(commit)
+        assert batches == [[an_append("a", 2)]]
+        await store.append(an_append("a", 2))
+        [level] = await store._write_connection.call(
+            lambda database: database.execute("PRAGMA synchronous").fetchone()
+        )
+        assert level == 2
+        assert (await store.load("a", recent_syncs=9)).seq == 2
+
+
+async def test_a_connection_is_closed_whatever_its_last_calls_raise(tmp_path: Path) -> None:
+    def no_memory(_: sqlite3.Connection) -> None:
+        raise MemoryError
+
+    async with open_sqlite_store(tmp_path / "rooms.sqlite3") as store:
+        await store.append(an_append("a", 1))
+        await store._write_connection.disconnect(no_memory)
+        assert store._write_connection._connection is None
+        await store.append(an_append("a", 2))

@@ -1,11 +1,13 @@
 """A store in trouble: those who ask are told, nothing is lost, and all goes on by itself."""
 
+from collections.abc import Callable
+
 import pytest
 import trio
 from trio.testing import MockClock, wait_all_tasks_blocked
 
-from squire_gatherings._hall.hall import open_hall
-from squire_gatherings._hall.store import Append
+from squire_gatherings._hall.store import Append, Outcome, Unstorable
+from squire_gatherings._open_hall import open_hall
 from squire_gatherings._stores.memory import MemoryStore
 from squire_gatherings._values.errors import StoreUnavailable
 from squire_gatherings._values.messages import Ack, Error, Joined, Sync, Synced
@@ -81,6 +83,32 @@ async def test_told_kept_and_recovered(
         membership.deliver_nowait(sync("refused"))
         await wait_all_tasks_blocked()
         assert author.of(Synced)[1:] == [Synced("kept", (2,)), Synced("refused", (3,))]
+
+
+@pytest.mark.parametrize("says_which", [True, False])
+async def test_of_what_is_stored_together_only_what_cannot_be_is_refused(
+    says_which: bool, autojump_clock: MockClock
+) -> None:
+    class Picky(MemoryStore):
+        def append_nowait(self, append: Append, ended: Callable[[Outcome], None]) -> bool:
+            bad = [one for one in append.syncs if one.id == "bad"]
+            if not bad:
+                return MemoryStore.append_nowait(self, append, ended)
+            raise Unstorable("no room", [(one.scope, one.id) for one in bad] if says_which else ())
+
+    syncs = [sync(name) for name in ("before", "bad", "after")]
+    async with open_hall(store=Picky()) as hall:
+        for again in (False, True):
+            author = Recorder()
+            membership = await hall.join(ROOM, author, client="c")
+            for one in syncs:
+                membership.deliver_nowait(one)
+            await wait_all_tasks_blocked()
+            refused = ["bad"] if says_which else ["before", "bad", "after"]
+            assert [one.id for one in author.of(Error)] == (refused if again else [])
+        synced = [Synced("before", (1,)), Synced("after", (2,))]
+        assert author.of(Synced) == (synced if says_which else [])
+        assert hall.snapshot().crashed == 1
 
 
 async def test_a_join_that_finds_no_store_is_told(autojump_clock: MockClock) -> None:

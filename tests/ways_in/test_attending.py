@@ -20,7 +20,7 @@ from squire_gatherings import (
     attend_channel,
     open_hall,
 )
-from tests.support import Fragile
+from tests.support import Fragile, Sum
 from tests.ways_in.channels import MemoryChannel
 
 ROOM = "friday-night"
@@ -70,7 +70,7 @@ async def test_who_leaves_is_let_go(autojump_clock: MockClock) -> None:
             channel.say(type="leave")
             assert await channel.hear_rest() == []
             assert channel.closed == [(1000, "left")]
-        assert hall.snapshot().onlookers == 0
+        assert hall.snapshot().clients == 0
 
 
 async def test_who_hangs_up_is_forgotten(autojump_clock: MockClock) -> None:
@@ -80,7 +80,7 @@ async def test_who_hangs_up_is_forgotten(autojump_clock: MockClock) -> None:
             await channel.hear()
             channel.hang_up()
             await wait_all_tasks_blocked()
-            assert hall.snapshot().onlookers == 0
+            assert hall.snapshot().clients == 0
         assert not channel.closed
 
 
@@ -219,7 +219,7 @@ async def test_a_slow_reader_is_closed_and_holds_up_nobody(autojump_clock: MockC
         await wait_all_tasks_blocked()
         channel.reads = True
         await trio.sleep(100)
-        assert hall.snapshot().onlookers == 0
+        assert hall.snapshot().clients == 0
 
 
 async def test_a_client_that_takes_nothing_delays_no_ending(autojump_clock: MockClock) -> None:
@@ -247,7 +247,7 @@ async def test_cancelled_it_says_goodbye(autojump_clock: MockClock) -> None:
                 await channel.hear()
                 scope.cancel()
         assert channel.closed == [(1001, "server shutting down")]
-        assert hall.snapshot().onlookers == 0
+        assert hall.snapshot().clients == 0
 
 
 async def test_a_crash_is_told(autojump_clock: MockClock) -> None:
@@ -269,3 +269,46 @@ async def test_in_message_pack(autojump_clock: MockClock) -> None:
             assert joined["role"] == "observer"
         with pytest.raises(BadSetting, match="subprotocol"):
             await attend_channel(hall, ROOM, channel, subprotocol="chess")
+
+
+class SlowChannel(MemoryChannel):
+    """Carries 200 KB a second, and is done with a message only when all of it is over."""
+
+    async def send(self, data: str | bytes) -> None:
+        await trio.sleep(len(data) / 200_000)
+        await super().send(data)
+
+
+class Large(Sum):
+    def snapshot(self) -> Any:
+        return {"total": self.total, "pad": "x" * 12_000_000}
+
+
+@pytest.mark.parametrize("reads", [True, False])
+async def test_a_large_state_over_a_slow_channel(reads: bool, autojump_clock: MockClock) -> None:
+    """Others go on meanwhile; what it can't acknowledge yet is no reason to give it up."""
+    channel = SlowChannel()
+    channel.reads = reads
+    async with open_hall(behaviour=Large) as hall, trio.open_nursery() as nursery:
+        nursery.start_soon(attend_channel, hall, "room", channel)
+        channel.say(type="join")
+        await wait_all_tasks_blocked()
+        start = trio.current_time()
+        for seq in range(1, 100):
+            await hall.submit("room", [{"add": 1}])
+            await trio.sleep(1)
+            if seq == 70 and reads:
+                joined = await channel.hear()
+                assert joined["type"] == "joined"
+                for _ in range(70):
+                    heard = await channel.hear()
+                    assert heard["type"] == "forward"
+            if seq >= 70 and reads:
+                channel.say(type="ack", seq=seq)
+        assert hall.snapshot().clients == 1
+        if not reads:
+            # Not for ever.
+            await trio.sleep(400)
+            assert hall.snapshot().clients == 0
+            assert trio.current_time() < start + 600
+        nursery.cancel_scope.cancel()

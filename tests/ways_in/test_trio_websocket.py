@@ -150,7 +150,7 @@ async def test_a_client_that_is_gone_is_forgotten() -> None:
         async with open_websocket(f"{url}/room") as ws:
             await say(ws, type="join")
             await hear(ws)
-            assert hall.snapshot().onlookers == 1
+            assert hall.snapshot().clients == 1
         with trio.fail_after(10):
-            while hall.snapshot().onlookers:
+            while hall.snapshot().clients:
                 await trio.testing.wait_all_tasks_blocked(0.01)

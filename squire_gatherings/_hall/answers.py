@@ -1,0 +1,214 @@
+"""Answers: when a gathering gives them, and what they show.
+
+An answer that shows ops which aren't durable yet is given once they are: until then it is
+*deferred*. One that shows ops which only the store has waits for the store to be read.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import msgspec
+import trio
+from attrs import define, field
+from msgspec import UNSET, UnsetType
+
+from squire_gatherings._hall.clients import Caller, Client, Sender
+from squire_gatherings._hall.delivery import Delivery
+from squire_gatherings._hall.room import Room
+from squire_gatherings._hall.store import read_page
+from squire_gatherings._rules.behaviour import encode_state
+from squire_gatherings._values.errors import GatheringsError, StoreUnavailable
+from squire_gatherings._values.log import LoggedOp
+from squire_gatherings._values.messages import ServerMessage, Synced
+
+Ops = Sequence[LoggedOp]
+
+READS_AT_ONCE = 4
+"""How many answers of one gathering read the store at once: it serves others, too."""
+
+ENTRY_COST = 250
+"""What an op in an answer costs besides its bytes, as a number of bytes that take as long."""
+
+
+class Deferred(msgspec.Struct, eq=False):
+    """An answer that waits for the commit, or a function that gives it."""
+
+    sender: Sender
+    request_id: str | None
+    effect: Callable[[float], None] | Synced
+    keep: bool
+    """Whether it still comes when the commit fails at first and succeeds later."""
+    seqs: range = range(0)
+    """The seqs of the ops of a sync."""
+    failed: bool = False
+    is_leave: bool = False
+    """Whether it's a farewell, which comes also when the commit fails."""
+
+
+@define(eq=False)
+class Answers:
+    """The answers of one incarnation that aren't given yet."""
+
+    room: Room
+    delivery: Delivery
+    spent: int = 0
+    """What answers have cost so far, in bytes; what ops have cost is in `OpLog.added`."""
+    reading: int = 0
+    """How many answers wait for a page from the store."""
+    deferred: list[Deferred] = field(factory=list)
+    """Those that wait for the commit, in order."""
+    _reads: trio.CapacityLimiter | None = None
+
+    # Those that wait for the commit.
+
+    def defer(
+        self,
+        sender: Sender,
+        request_id: str | None,
+        effect: Callable[[float], None],
+        *,
+        keep: bool = False,
+    ) -> None:
+        """Call `effect` once everything is durable: at once, if only that is shown anyway."""
+        log = self.room.log
+        if self.room.trouble is not None or log.seq == log.committed:
+            effect(trio.current_time())
+        else:
+            self.deferred.append(Deferred(sender, request_id, effect, keep))
+
+    def give(self, now: float) -> None:
+        """Give the answers that waited, in order, now that everything is durable."""
+        self.room.trouble = None
+        deferred, self.deferred = self.deferred, []
+        synced = self.delivery.synced
+        for one in deferred:
+            effect, sender = one.effect, one.sender
+            if not isinstance(effect, Synced):
+                effect(now)
+            elif isinstance(sender, Client):
+                synced(sender, one.seqs, effect, now)
+            else:
+                sender.answer(effect)
+
+    def postpone(self, error: StoreUnavailable) -> None:
+        """Tell all who wait that the commit failed. What they submitted is kept."""
+        self.room.trouble = error
+        for one in self.deferred:
+            if one.is_leave and not isinstance(one.effect, Synced):
+                one.effect(trio.current_time())
+            elif not one.failed:
+                one.failed = True
+                one.sender.fail(error, one.request_id)
+        self.deferred = [one for one in self.deferred if one.keep]
+
+    def abandon(
+        self, processing: Sender | None, lost: GatheringsError, ended: GatheringsError
+    ) -> None:
+        """Tell all callers that weren't answered that the gathering has ended.
+
+        Those whose requests had been processed, or were just being processed, are told `lost`, all
+        others `ended`.
+        """
+        for sender in (*(one.sender for one in self.deferred), processing):
+            if isinstance(sender, Caller):
+                sender.fail(lost)
+        for caller in self.room.callers:
+            caller.fail(ended)
+        self.deferred.clear()
+
+    # Those that show ops.
+
+    def with_ops(
+        self,
+        sender: Sender,
+        request_id: str,
+        after: int,
+        up_to: int,
+        make: Callable[[Ops], ServerMessage],
+    ) -> None:
+        """Answer with the ops from `after` + 1 to `up_to`, as many as fit into a message.
+
+        `make` makes the answer of them.
+        """
+        log = self.room.log
+        if after + 1 < log.tail_start:
+            if isinstance(sender, Client):
+                sender.waiting += 1
+                sender.reads += 1
+            self.reading += 1
+            self.room.nursery.start_soon(self._from_store, sender, request_id, after, up_to, make)
+            return
+        entries = log.slice(after, up_to, self.room.settings.batch_bytes)
+        answer = make(entries)
+        self.defer(sender, request_id, lambda _: sender.answer(answer))
+
+    async def _from_store(
+        self,
+        sender: Sender,
+        request_id: str,
+        after: int,
+        up_to: int,
+        make: Callable[[Ops], ServerMessage],
+    ) -> None:
+        room = self.room
+        if self._reads is None:
+            self._reads = trio.CapacityLimiter(READS_AT_ONCE)
+        try:
+            # The sender may go meanwhile: then nobody wants the answer any more.
+            with sender.under_way():
+                async with self._reads:
+                    page = await read_page(
+                        room.store,
+                        room.id,
+                        after=after,
+                        up_to=min(up_to, room.log.committed),
+                        max_bytes=room.settings.batch_bytes,
+                    )
+                sender.answer(make(page))
+        except StoreUnavailable as error:
+            sender.fail(error, request_id)
+        finally:
+            if isinstance(sender, Client):
+                sender.reads -= 1
+                sender.processed()
+            self.reading -= 1
+            # The request is processed only now.
+            room.deadline.processed(trio.current_time())
+            room.inbox.wake()
+        if isinstance(sender, Client):
+            room.let_go(sender)
+
+    # What they show.
+
+    @property
+    def visible(self) -> int:
+        """The last seq that an answer may show (once it's durable)."""
+        log = self.room.log
+        return log.seq if self.room.trouble is None else log.committed
+
+    def snapshot(self) -> msgspec.Raw:
+        """Return the behaviour's state, as JSON."""
+        if self.room.trouble is not None:
+            raise StoreUnavailable(str(self.room.trouble))
+        state = encode_state(self.room.behaviour)
+        self.spent += len(state)
+        return msgspec.Raw(state)
+
+    def epoch(self, seq: int) -> str | UnsetType:
+        """Return the epoch that an answer gives for an op that memory knows."""
+        epoch = self.room.log.epoch_of(seq)
+        if not seq or epoch == self.room.incarnation:
+            return UNSET
+        return epoch or ""
+
+    def shown(self, ops: Ops) -> dict[str, Any]:
+        """Return the fields of an answer that show these ops."""
+        self.spent += sum(len(one.op.json) + ENTRY_COST for one in ops)
+        epoch: str | UnsetType = UNSET
+        if ops and ops[-1].epoch != self.room.incarnation:
+            epoch = ops[-1].epoch
+        return {
+            "ops": tuple(one.op for one in ops),
+            "by": tuple(one.by for one in ops),
+            "epoch": epoch,
+        }

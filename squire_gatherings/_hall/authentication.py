@@ -1,0 +1,103 @@
+"""Authentication: who a client is, asked of the program's own function, under a time limit."""
+
+import inspect
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import trio
+from attrs import define
+
+from squire_gatherings._values.checks import check_identity
+from squire_gatherings._values.errors import (
+    AuthenticationUnavailable,
+    Forbidden,
+    GatheringsError,
+    StoreUnavailable,
+    Unauthorized,
+)
+from squire_gatherings._values.handshake import HandshakeRequest
+from squire_gatherings._values.identity import ANONYMOUS, Identity
+
+Authenticate = (
+    Callable[[str | None, str], Awaitable[Identity]]
+    | Callable[[str | None, str, HandshakeRequest | None], Awaitable[Identity]]
+)
+"""A program's own check of who a client is.
+
+It is called with the token of the `join` (or None) and the gathering's id, and, if it has a third
+parameter, with the `HandshakeRequest` (None where there was none). It returns an `Identity`, or
+raises `Unauthorized` or `Forbidden`, which are final, or `AuthenticationUnavailable` or
+`StoreUnavailable`, after which clients try again. Anything else is a fault of the program's. It is
+given `authenticate_timeout` seconds, after which it is cancelled.
+"""
+
+LATE = 0.5
+"""A timer that fires this many seconds late was kept from it, as the check may have been."""
+
+
+MEANT = (Unauthorized, Forbidden, AuthenticationUnavailable, StoreUnavailable)
+
+
+class AuthenticationFailed(Exception):
+    """The program raised what would mean something else to the client; says what."""
+
+
+async def admit_everybody(token: str | None, gathering_id: str) -> Identity:
+    """The default authentication: everybody is an anonymous member."""
+    return ANONYMOUS
+
+
+@define(eq=False)
+class Authenticator:
+    """Calls a program's `Authenticate` as it wants to be called, and not for too long."""
+
+    _check: Callable[..., Awaitable[Identity]]
+    _timeout: float
+    _sees_request: bool
+
+    @classmethod
+    def of(cls, authenticate: Authenticate, timeout: float) -> "Authenticator":
+        """Make one whose checks may take `timeout` seconds."""
+        return cls(authenticate, timeout, _takes(authenticate, 3))
+
+    async def identify(
+        self, token: str | None, gathering_id: str, request: HandshakeRequest | None
+    ) -> Identity:
+        """Return who the client is.
+
+        A check that was interrupted because this process was kept from running is made again.
+
+        Raises:
+            AuthenticationUnavailable: It takes too long.
+            AuthenticationFailed: The check raised an error of ours that means something else.
+            TypeError: It returned no `Identity`.
+            Exception: What else the check raised.
+
+        Cancellation: the check is cancelled.
+        """
+        seen = (request,) if self._sees_request else ()
+        while True:
+            due = trio.current_time() + self._timeout
+            with trio.move_on_at(due):
+                try:
+                    identity = await self._check(token, gathering_id, *seen)
+                except GatheringsError as error:
+                    if isinstance(error, MEANT):
+                        raise
+                    # It may have asked another hall.
+                    raise AuthenticationFailed(f"authenticate raised {error!r}") from error
+                check_identity(identity)
+                return identity
+            if trio.current_time() < due + LATE:
+                raise AuthenticationUnavailable("the check of who this is takes too long")
+
+
+def _takes(function: Callable[..., Any], count: int) -> bool:
+    try:
+        inspect.signature(function).bind(*range(count))
+    except TypeError:
+        return False
+    except ValueError:
+        # A callable that can't be inspected is called as the simpler one.
+        return False
+    return True

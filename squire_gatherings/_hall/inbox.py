@@ -1,0 +1,74 @@
+"""The inbox: what waits to be processed by a gathering, whose task sleeps while nothing does."""
+
+import trio
+from attrs import define, field
+
+from squire_gatherings._hall.clients import Client, Sender
+from squire_gatherings._values.log import LoggedOp
+from squire_gatherings._values.messages import ClientMessage
+
+
+@define(eq=False)
+class JoinRequest:
+    """A join: a client that wants in, and what the joining task has read for it."""
+
+    client: Client
+    since: int | None
+    page: tuple[LoggedOp, ...] = ()
+    """Ops after `since` from the store, where they are older than memory."""
+    epoch: str | None = None
+    """The epoch of the op `since`, as the client knows it."""
+    made_client_id: str | None = None
+    """The id that was made for a client that has given none."""
+    is_activity: bool = True
+    tail: bool = False
+    """Whether the client wants nothing of what came before the join."""
+    abandoned: bool = False
+    """Whether the task that asked was cancelled."""
+
+
+Request = ClientMessage | JoinRequest
+
+
+@define(eq=False)
+class Inbox:
+    """What has arrived at one incarnation, in order.
+
+    The gathering's task takes messages out at the front of `waiting`, and counts them in `taken`.
+    """
+
+    waiting: list[tuple[Sender, Request]] = field(factory=list)
+    taken: int = 0
+    """How many messages were taken out so far."""
+    _sleeper: trio.lowlevel.Task | None = None
+    """The gathering's task, while it waits for something to arrive."""
+
+    @property
+    def put_in(self) -> int:
+        """How many messages were put in so far."""
+        return self.taken + len(self.waiting)
+
+    def put(self, sender: Sender, request: Request) -> None:
+        """Put a message in. How many there may be is for the sender to check."""
+        self.waiting.append((sender, request))
+        if self._sleeper is not None:
+            trio.lowlevel.reschedule(self._sleeper)
+            self._sleeper = None
+
+    async def wait(self) -> None:
+        """Wait until a message is put in, or `wake` is called.
+
+        Cancellation: nothing has been taken out.
+        """
+        self._sleeper = trio.lowlevel.current_task()
+        await trio.lowlevel.wait_task_rescheduled(self._stop_waiting)
+
+    def wake(self) -> None:
+        """Wake the gathering's task, if it waits."""
+        if self._sleeper is not None:
+            trio.lowlevel.reschedule(self._sleeper)
+            self._sleeper = None
+
+    def _stop_waiting(self, _: trio.lowlevel.RaiseCancelT) -> trio.lowlevel.Abort:
+        self._sleeper = None
+        return trio.lowlevel.Abort.SUCCEEDED

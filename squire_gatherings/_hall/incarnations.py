@@ -1,0 +1,110 @@
+"""Incarnations: what a hall knows of the ones that live, and of the ones that have ended."""
+
+from collections import OrderedDict
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import trio
+from attrs import define, field
+
+from squire_gatherings._hall.room import Room
+from squire_gatherings._values.endings import DispersalReason
+from squire_gatherings._values.errors import GatheringsError
+from squire_gatherings._values.messages import Dispersed
+
+REMEMBERED = 1024
+"""How many last notices are remembered. Of older incarnations only that they have ended."""
+
+_COME_BACK = (DispersalReason.CRASHED, DispersalReason.SHUTDOWN, DispersalReason.MOVED)
+"""After these ends a client joins again: if it were told of them then, it would never get in."""
+
+
+@define(eq=False)
+class Incarnation:
+    """The registry's entry for an incarnation, from before its restore until it is reaped."""
+
+    room: Room
+    opened: bool = False
+    """Whether the opening is over, well or with an `error`."""
+    gone: bool = False
+    error: GatheringsError | None = None
+    opening: trio.CancelScope | None = None
+    """Ends the opening, while it's under way."""
+    _readers: set[trio.CancelScope] | None = None
+    """Of joins that read what they need of the store; made for the first."""
+    _changed: trio.Event | None = None
+    """Made only when somebody waits, which is seldom: it would be the largest part of this."""
+
+    def tell(self) -> None:
+        """Wake all who wait."""
+        if self._changed is not None:
+            self._changed.set()
+            self._changed = None
+
+    @contextmanager
+    def reading(self) -> Iterator[trio.CancelScope]:
+        """Cancel what runs inside when it is reaped: nobody waits for a store on its behalf."""
+        with trio.CancelScope() as scope:
+            if self._readers is None:
+                self._readers = set()
+            self._readers.add(scope)
+            try:
+                yield scope
+            finally:
+                self._readers.discard(scope)
+
+    def reaped(self) -> None:
+        """It's gone. Tell all who wait, and end what is read for it."""
+        self.gone = True
+        for scope in self._readers or ():
+            scope.cancel()
+        self.tell()
+
+    async def wait_opened(self) -> None:
+        """Wait until the opening is over."""
+        while not self.opened:
+            await self._wait()
+
+    async def wait_gone(self) -> None:
+        """Wait until it is reaped."""
+        while not self.gone:
+            await self._wait()
+
+    async def _wait(self) -> None:
+        if self._changed is None:
+            self._changed = trio.Event()
+        await self._changed.wait()
+
+
+@define(eq=False)
+class Endings:
+    """How the incarnations of one hall ended, for clients who weren't there to be told.
+
+    The ids of this hall's incarnations begin with `mark`.
+    """
+
+    mark: str
+    _last: OrderedDict[str, Dispersed] = field(factory=OrderedDict)
+
+    def remember(self, notice: Dispersed) -> None:
+        """Remember the last notice of an incarnation."""
+        self._last[notice.incarnation] = notice
+        if len(self._last) > REMEMBERED:
+            self._last.popitem(last=False)
+
+    def notice_of(self, gathering: str, incarnation: str, since: int | None) -> Dispersed | None:
+        """Return the notice that a client has missed whose incarnation has ended.
+
+        Returns:
+            None where the client is to join again: after an end from which clients come back by
+            themselves, and where the incarnation was another process's, so that nobody here knows
+            how it ended. Also where it was another gathering's, which is none of its business.
+        """
+        if not incarnation.startswith(self.mark):
+            return None
+        notice = self._last.get(incarnation)
+        if notice is None:
+            return Dispersed(gathering, incarnation, DispersalReason.IDLE, since or 0, 0.0)
+        if notice.gathering != gathering or notice.reason in _COME_BACK:
+            return None
+        return notice

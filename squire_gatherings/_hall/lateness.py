@@ -1,0 +1,88 @@
+"""Lateness: what is done when a timer fires late, since the process was kept from running.
+
+The machine was paused, or something blocked for long. What arrived meanwhile lies in sockets, and
+the tasks that read them need turns before they have it; nobody is judged before.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import trio
+from attrs import define, field
+
+LATE = 0.1
+"""By how many seconds a timer must fire late to be late: a busy process is, by a little."""
+
+TURNS = 128
+"""How many turns everybody gets.
+
+A stream is read by a task of its own, in one turn for each piece (of 4 KiB, with
+`trio-websocket`): in so many it has read a message of 256 KiB, and a join has gone its way.
+"""
+
+TO_JOIN = 16
+"""Up to which turn somebody may join those who wait already."""
+
+
+@define(eq=False)
+class _Turns:
+    count: int = 0
+    over: trio.Event = field(factory=trio.Event)
+
+
+_under_way: trio.lowlevel.RunVar[_Turns | None] = trio.lowlevel.RunVar("turns", None)
+
+
+def is_late(due: float, late: float = LATE) -> bool:
+    """Whether a timer that was due then is late now."""
+    return trio.current_time() - due > late
+
+
+async def give_turns() -> None:
+    """Return when all tasks have had many turns.
+
+    Those who ask at the same time share them: a thousand timers that are late cost hardly more
+    than one. A checkpoint; cancelling it changes nothing for others.
+    """
+    turns = _under_way.get()
+    while turns is not None and turns.count < TO_JOIN and not turns.over.is_set():
+        await turns.over.wait()
+        if turns.count == TURNS:
+            return
+        # Whoever counted was cancelled.
+        turns = _under_way.get()
+    turns = _Turns()
+    _under_way.set(turns)
+    try:
+        while turns.count < TURNS:
+            await trio.lowlevel.checkpoint()
+            turns.count += 1
+    finally:
+        turns.over.set()
+
+
+@contextmanager
+def time_limit(
+    nursery: trio.Nursery, seconds: float, late: float = LATE
+) -> Iterator[trio.CancelScope]:
+    """Cancel the block after so many seconds; give it as many again each time that this is late.
+
+    A task in `nursery` watches meanwhile: a deadline that is passed can't be moved any more.
+    """
+    watching = trio.CancelScope()
+
+    async def watch() -> None:
+        with watching:
+            while True:
+                due = trio.current_time() + seconds
+                await trio.sleep_until(due)
+                if not is_late(due, late):
+                    scope.cancel()
+                    return
+
+    with trio.CancelScope() as scope:
+        nursery.start_soon(watch)
+        try:
+            yield scope
+        finally:
+            watching.cancel()

@@ -1,0 +1,150 @@
+"""The registry: opens gatherings on demand, and forgets them when they are gone."""
+
+from collections import Counter
+from collections.abc import Callable
+
+import trio
+from attrs import define, field
+
+from squire_gatherings._hall.gathering import Gathering
+from squire_gatherings._hall.incarnations import Endings, Incarnation
+from squire_gatherings._hall.room import Room
+from squire_gatherings._hall.store import Store
+from squire_gatherings._rules.behaviour import Behaviour
+from squire_gatherings._rules.poison import Poison
+from squire_gatherings._values.endings import DispersalReason
+from squire_gatherings._values.errors import GatheringsError, HallClosed
+from squire_gatherings._values.ids import new_hall_mark, new_incarnation_id
+from squire_gatherings._values.messages import Dispersed
+from squire_gatherings._values.settings import HallSettings
+
+
+@define(eq=False)
+class Registry:
+    """The incarnations of one hall, at most one of each gathering at a time."""
+
+    settings: HallSettings
+    store: Store
+    make_behaviour: Callable[[], Behaviour]
+    nursery: trio.Nursery
+    """Has the gatherings' tasks."""
+    closed: bool = False
+    """Whether the hall is closing, so that none is opened any more."""
+    living: dict[str, Incarnation] = field(factory=dict)
+    """By gathering id, from before the restore until it is reaped."""
+    opened: int = 0
+    """How many were opened so far."""
+    ended: Counter[str] = field(factory=Counter)
+    """How many have ended so far, by reason."""
+    _poison: Poison = field(factory=Poison)
+    _endings: Endings = field(factory=lambda: Endings(new_hall_mark()))
+
+    async def find(self, gathering_id: str) -> Room:
+        """Return the living incarnation of a gathering; open one if there is none.
+
+        Waits first for the end of one that is dispersing. There's no checkpoint between the last
+        look at the incarnation and the return.
+
+        Raises:
+            HallClosed: The hall is closing.
+            StoreUnavailable: It had to be restored, and the store couldn't.
+            GatheringCrashed: It had to be restored, and its behaviour failed.
+
+        Cancellation: an opening that this call began is given up.
+        """
+        while True:
+            if self.closed:
+                raise HallClosed("the hall is closed")
+            incarnation = self.living.get(gathering_id)
+            if incarnation is None:
+                await self._open(gathering_id)
+            elif incarnation.room.accepting:
+                return incarnation.room
+            elif not incarnation.opened:
+                await incarnation.wait_opened()
+                if incarnation.error is not None:
+                    raise type(incarnation.error)(*incarnation.error.args) from incarnation.error
+            else:
+                await incarnation.wait_gone()
+
+    async def missed_notice(
+        self, gathering_id: str, resume: str, since: int | None
+    ) -> Dispersed | None:
+        """Return the notice that a client has missed which returns to the incarnation `resume`.
+
+        Returns:
+            None if the incarnation hasn't ended, or if the client is to join again.
+        """
+        incarnation = self.living.get(gathering_id)
+        if incarnation is not None and incarnation.opened and not incarnation.room.accepting:
+            await incarnation.wait_gone()
+            incarnation = self.living.get(gathering_id)
+        if incarnation is not None or self.closed:
+            return None
+        return self._endings.notice_of(gathering_id, resume, since)
+
+    def visited(self, gathering_id: str, *, counted: bool) -> None:
+        """Note that somebody who needed the gathering doesn't need it any more."""
+        incarnation = self.living.get(gathering_id)
+        if incarnation is not None:
+            incarnation.room.visited(counted=counted)
+
+    async def close(self, by: float) -> None:
+        """End all of them. What is still being processed at the time `by` is cancelled.
+
+        Cancellation: they go on ending by themselves, after what they are processing.
+        """
+        self.closed = True
+        with trio.move_on_at(by):
+            for incarnation in tuple(self.living.values()):
+                incarnation.room.end(DispersalReason.SHUTDOWN, by=by)
+            while self.living:
+                incarnation = next(iter(self.living.values()))
+                await incarnation.wait_opened()
+                incarnation.room.end(DispersalReason.SHUTDOWN, by=by)
+                await incarnation.wait_gone()
+        self.nursery.cancel_scope.cancel()
+        for incarnation in self.living.values():
+            if incarnation.opening is not None:
+                incarnation.opening.cancel()
+        while self.living:
+            await next(iter(self.living.values())).wait_gone()
+
+    async def _open(self, gathering_id: str) -> None:
+        room = Room(
+            gathering_id,
+            self.settings,
+            self.store,
+            new_incarnation_id(self._endings.mark),
+            self._poison.of(gathering_id),
+        )
+        incarnation = self.living[gathering_id] = Incarnation(room)
+        gathering = Gathering(room, self.make_behaviour, self._reap)
+        try:
+            with trio.CancelScope() as incarnation.opening:
+                await self.nursery.start(gathering.run, name=f"gathering {gathering_id}")
+            if incarnation.opening.cancelled_caught:
+                raise HallClosed("the hall was closed")
+        except GatheringsError as error:
+            incarnation.error = error
+            raise
+        else:
+            self.opened += 1
+            if self.closed:
+                room.end(DispersalReason.SHUTDOWN)
+        finally:
+            # All who wait for this opening look again, also when it was cancelled.
+            incarnation.opened = True
+            incarnation.opening = None
+            incarnation.tell()
+
+    def _reap(self, gathering_id: str) -> None:
+        incarnation = self.living.pop(gathering_id)
+        room = incarnation.room
+        if room.reason is not None:
+            self.ended[room.reason] += 1
+        if room.notice is not None:
+            self._endings.remember(room.notice)
+        if room.suspects:
+            self._poison.remember(gathering_id, room.suspects)
+        incarnation.reaped()

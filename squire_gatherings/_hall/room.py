@@ -1,0 +1,197 @@
+"""The room: the state of one incarnation, shared by everything that works for it."""
+
+import math
+
+import trio
+from attrs import define, field
+
+from squire_gatherings._hall.clients import Caller, Client
+from squire_gatherings._hall.inbox import Inbox, Request
+from squire_gatherings._hall.store import Store
+from squire_gatherings._rules.behaviour import Behaviour
+from squire_gatherings._rules.deadline import IdleDeadline
+from squire_gatherings._rules.op_log import OpLog
+from squire_gatherings._rules.sync_ids import SyncKey
+from squire_gatherings._values.endings import CloseCode, DispersalReason
+from squire_gatherings._values.errors import GatheringDispersed, StoreUnavailable
+from squire_gatherings._values.ids import new_incarnation_id
+from squire_gatherings._values.messages import Dispersed, ServerMessage
+from squire_gatherings._values.numbers import GatheringNumbers
+from squire_gatherings._values.settings import HallSettings
+
+
+@define(eq=False, weakref_slot=True)
+class Room:
+    """What one incarnation has, who is in it, and the ways in.
+
+    An incarnation may end at any time. Once `accepting` is False (the point of no return), nothing
+    that is put in is processed. Nothing here waits but `ask`.
+    """
+
+    id: str
+    """The gathering's id."""
+    settings: HallSettings
+    store: Store
+    incarnation: str = field(factory=new_incarnation_id)
+    refused: frozenset[SyncKey] = frozenset()
+    """Syncs that crashed an earlier incarnation."""
+
+    # Set when it is restored.
+    behaviour: Behaviour = field(init=False)
+    serves_snapshots: bool = field(init=False)
+    log: OpLog = field(init=False)
+    deadline: IdleDeadline = field(init=False)
+    opened_at: float = 0.0
+    nursery: trio.Nursery = field(init=False)
+    """Has the tasks that work for this incarnation; they end with it."""
+
+    # How far its life is.
+    accepting: bool = False
+    reason: DispersalReason | None = None
+    """Why it is to end, or ended."""
+    notice_by: float = math.inf
+    """When the final notice must be over."""
+    notice: Dispersed | None = None
+    """What its clients were told last."""
+    trouble: StoreUnavailable | None = None
+    """Why the last commit failed; while set, only what is durable is shown."""
+    suspects: tuple[SyncKey, ...] = ()
+    """Syncs that crashed this incarnation."""
+    processed: int = 0
+    """How many messages that count as activity were processed."""
+    is_wanted: bool = False
+    """Whether somebody opened it on purpose: it stays, though nobody has used it yet."""
+    scope: trio.CancelScope = field(factory=trio.CancelScope)
+    """Around the wait for messages, which it ends at the deadline."""
+
+    # Who is there.
+    inbox: Inbox = field(factory=Inbox)
+    clients: dict[int, Client] = field(factory=dict)
+    """All who are connected, by number."""
+    callers: set[Caller] = field(factory=set)
+    """All who have asked and aren't answered yet. At the end all of them are."""
+    _by_scope: dict[str, Client] = field(factory=dict)
+    _numbered: int = 0
+
+    # Asking.
+
+    async def ask(self, caller: Caller, request: Request) -> ServerMessage:
+        """Put a request into the inbox, and wait for its answer, which comes whatever happens.
+
+        Raises:
+            GatheringsError: What is wrong with the request.
+            GatheringCrashed: It crashed over this request.
+            GatheringDispersed: It has ended, with nothing done, or (of a sync) with its outcome
+                unknown.
+
+        Cancellation: what the request began is ended.
+        """
+        if not self.accepting:
+            raise GatheringDispersed(f"gathering {self.id} has dispersed")
+        self.inbox.put(caller, request)
+        self.callers.add(caller)
+        try:
+            return await caller.wait()
+        finally:
+            self.callers.discard(caller)
+            caller.gone()
+
+    # Coming and going.
+
+    def next_number(self) -> int:
+        """Return a number for a new client, from 1 on."""
+        self._numbered += 1
+        return self._numbered
+
+    def attach(self, client: Client) -> bool:
+        """Take a client in. Of two connections of the same client, the one that asked later stays.
+
+        Returns:
+            Whether it was taken in. If not, a connection that asked later is there.
+        """
+        if client.client_id is not None:
+            other = self._by_scope.get(client.scope)
+            if other is not None:
+                if 0 < client.asked < other.asked:
+                    return False
+                self.detach(other)
+                other.close(CloseCode.REPLACED, "replaced by a newer connection")
+            self._by_scope[client.scope] = client
+        client.attached = True
+        client.on_lost = self.gone
+        self.clients[client.number] = client
+        return True
+
+    def detach(self, client: Client) -> bool:
+        """Forget a client, and end what goes on for it; False if it was forgotten before."""
+        if self.clients.pop(client.number, None) is None:
+            return False
+        if self._by_scope.get(client.scope) is client:
+            del self._by_scope[client.scope]
+        client.left()
+        return True
+
+    def gone(self, client: Client) -> None:
+        """Note that a client is gone: it left, was given up, or its connection has closed.
+
+        Counts as no activity.
+        """
+        if self.detach(client) and not self.clients:
+            self._emptied()
+
+    def let_go(self, client: Client) -> None:
+        """Close the connection of a client that leaves, unless an answer is still owed to it."""
+        if client.leaving and client.attached and not (client.reads or client.held):
+            self.gone(client)
+            client.close(CloseCode.LEFT, "left")
+
+    def visited(self, *, counted: bool) -> None:
+        """Note that somebody who asked for something, or wanted to join, is done.
+
+        If nobody is here, the room is empty now. If nothing has ever counted as activity, it ends
+        at once, unless it is wanted.
+        """
+        if not self.accepting or self.clients:
+            return
+        if not (self.processed or self.is_wanted or self.inbox.waiting):
+            self.end(DispersalReason.EMPTY)
+        elif counted or self.deadline.emptied_at is None:
+            self._emptied()
+
+    def _emptied(self) -> None:
+        self.deadline.emptied(trio.current_time())
+        # The deadline may only have come nearer; elsewhere it only moves away.
+        self.scope.deadline = min(self.scope.deadline, self.deadline.at)
+
+    # Ending.
+
+    def end(self, reason: DispersalReason, *, by: float = math.inf) -> None:
+        """Have it disperse. What is in the inbox is still processed; nothing more comes in.
+
+        The notice may take `close_grace`, but must be over at the time `by`.
+        """
+        self.notice_by = min(self.notice_by, by)
+        if self.accepting:
+            self.accepting = False
+            self.reason = reason
+            self.inbox.wake()
+
+    # For operators.
+
+    def numbers(self) -> GatheringNumbers:
+        """Return the operator's numbers."""
+        return GatheringNumbers(
+            gathering=self.id,
+            incarnation=self.incarnation,
+            opened_at=self.opened_at,
+            processed=self.processed,
+            last_processed_at=self.deadline.last_processed_at,
+            deadline=self.deadline.at,
+            clients=len(self.clients),
+            seq=self.log.committed,
+            unacked=sum(client.window.unacked for client in self.clients.values()),
+        )
+
+    def names(self) -> dict[str, object]:
+        """Return what log records say about it."""
+        return {"gathering": self.id, "incarnation": self.incarnation}

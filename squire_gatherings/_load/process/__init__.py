@@ -1,0 +1,1 @@
+"""One generator process: what it is told, what it does, and what it reports."""

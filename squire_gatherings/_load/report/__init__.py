@@ -1,0 +1,1 @@
+"""The report: what was found, for people and for programs."""

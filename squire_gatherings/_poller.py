@@ -1,0 +1,126 @@
+"""The poller: one task that waits for many sockets at once.
+
+A task that waits for each socket by itself pays for a wait, a wake-up and two system calls a
+message. So one task waits for all of them: a selector of our own becomes readable, for Trio, when
+any of its sockets is ready. The server reads its clients this way (`_server.sources`), and so does
+each process of the load test (`_load.clients.link`). It knows nothing of what is read.
+"""
+
+import selectors
+import socket
+from collections.abc import Callable
+
+import trio
+
+READ, WRITE = selectors.EVENT_READ, selectors.EVENT_WRITE
+
+TURN_SIZE = 64 * 1024
+"""How many bytes are read before other tasks get their turn."""
+
+FRAME_SIZE = 1024
+"""How many bytes each frame counts for on top of its own, and so does each call of `Ready`."""
+
+MUCH = 16 * 1024
+"""A socket that counted for more than so many bytes comes after all others."""
+
+Ready = Callable[[int], int]
+"""Is told for which events its socket is ready: `READ`, `WRITE` or both. Reads or writes once,
+without waiting, and returns for how many bytes that counts. What it raises ends `Poller.run`. It
+may be called once more after `forget`, since its socket may have been found ready just before."""
+
+
+class Poller:
+    """The task that serves many sockets. A context manager, around all watching.
+
+    A socket that has just brought much, or whose peer isn't known yet, comes after all others. In
+    each turn at least one of these is served: the one that has waited longest.
+    """
+
+    __slots__ = ("_behind", "_calls", "_selector")
+
+    def __init__(self) -> None:
+        self._selector = selectors.DefaultSelector()
+        self._behind: dict[int, int] = {}
+        """Those that come after all others, by their descriptors: when they were served last."""
+        self._calls = 0
+
+    @staticmethod
+    def is_possible() -> bool:
+        """Whether a selector can be waited for here: those of Linux, macOS and the BSDs can."""
+        return hasattr(selectors.DefaultSelector, "fileno")
+
+    def __enter__(self) -> "Poller":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._selector.close()
+
+    def watch(
+        self, one: socket.socket, ready: Ready, events: int = READ, *, is_known: bool = True
+    ) -> None:
+        """Call `ready` whenever one of the events has come, until `forget`.
+
+        Args:
+            one: A non-blocking socket. If it's watched already, the new arguments replace the old
+                ones.
+            ready: See `Ready`.
+            events: `READ`, `WRITE` or both.
+            is_known: Whether its peer is known. All who are come before those who aren't.
+        """
+        try:
+            self._selector.register(one, events, (ready, is_known))
+        except KeyError:
+            self._selector.modify(one, events, (ready, is_known))
+        if not is_known:
+            self._behind.setdefault(one.fileno(), self._calls)
+
+    def forget(self, one: socket.socket) -> None:
+        """Watch a socket no more; later calls do nothing. Must come before it's closed."""
+        if one in self._selector.get_map():
+            self._selector.unregister(one)
+
+    async def run(self) -> None:
+        """Serve until cancelled.
+
+        Raises:
+            Exception: Whatever a `Ready` raises.
+
+        Cancellation: ends the serving and nothing else. No socket is closed, nothing that has
+        come is lost, and it can be run again.
+        """
+        behind, select = self._behind, self._selector.select
+        while True:
+            await trio.lowlevel.wait_readable(self._selector.fileno())
+            room = TURN_SIZE
+            late: list[tuple[selectors.SelectorKey, int]] = []
+            ready = select(0)
+            if behind:
+                late = [one for one in ready if one[0].fd in behind]
+                late.sort(key=self._served_last, reverse=True)
+            for key, events in ready:
+                if key.fd in behind:
+                    continue
+                if room < 0:
+                    if late:
+                        self._serve(*late.pop())
+                    await trio.lowlevel.checkpoint()
+                    room = TURN_SIZE
+                room -= self._serve(key, events)
+            # Of these, one at least. The rest is found again, after all others.
+            while late:
+                room -= self._serve(*late.pop())
+                if room < 0:
+                    break
+
+    def _served_last(self, one: tuple[selectors.SelectorKey, int]) -> int:
+        return self._behind[one[0].fd]
+
+    def _serve(self, key: selectors.SelectorKey, events: int) -> int:
+        ready, is_known = key.data
+        cost: int = FRAME_SIZE + ready(events)
+        if cost > MUCH or not is_known:
+            self._calls += 1
+            self._behind[key.fd] = self._calls
+        elif self._behind:
+            self._behind.pop(key.fd, None)
+        return cost

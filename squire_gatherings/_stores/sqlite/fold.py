@@ -1,0 +1,249 @@
+"""The fold: appends go from the journal into the tables, those of many commits at once.
+
+All of it happens in the transaction that the caller has begun: a crash before its end leaves the
+journal as it was, to be folded again. Where something doesn't fit, appends are written one by
+one, so that each has an outcome of its own.
+"""
+
+import logging
+import sqlite3
+from collections.abc import Mapping, Sequence
+
+from squire_gatherings._hall.store import Outcome
+from squire_gatherings._stores.common import unstorable
+from squire_gatherings._stores.sqlite.journal import can_be_written, decode_entry, encode_entry
+from squire_gatherings._stores.sqlite.tables import (
+    find_epoch,
+    find_epochs,
+    find_gatherings,
+    find_ops,
+    find_sync,
+    insert_rows,
+    runs,
+)
+from squire_gatherings._values.errors import StoreConflict
+from squire_gatherings._values.log import Append
+
+_log = logging.getLogger(__name__)
+
+Heads = dict[str, tuple[int | None, int]]
+"""For each gathering its key (None: it isn't in the tables yet) and its last seq."""
+
+_DOUBLE = (sqlite3.SQLITE_CONSTRAINT_PRIMARYKEY, sqlite3.SQLITE_CONSTRAINT_UNIQUE)
+"""Errors of rows that are there already: others say that a value can't be stored at all."""
+
+
+def fold(database: sqlite3.Connection, appends: Mapping[str, Sequence[Append]]) -> Heads:
+    """Write what the journal has of these gatherings into the tables.
+
+    The caller deletes it from the journal.
+
+    Returns:
+        Their heads in the tables; nothing if something doesn't fit: then all that is in the
+        journal has been folded by `fold_file`, and deleted.
+    """
+    database.execute("SAVEPOINT folding")
+    try:
+        heads = _fold_all(database, appends)
+    except (_Unfitting, sqlite3.IntegrityError):
+        database.execute("ROLLBACK TO folding")
+        fold_file(database)
+        heads = {}
+    database.execute("RELEASE folding")
+    return heads
+
+
+def fold_file(database: sqlite3.Connection) -> None:
+    """Fold all that the file's journal holds, append by append, also what others wrote.
+
+    What doesn't fit on the tables (only another writer or a defect can do that) is logged as
+    an error and kept in the table `refused`: it neither blocks the store nor vanishes.
+    """
+    rows = database.execute("SELECT number, entry FROM journal ORDER BY number").fetchall()
+    for number, entry in rows:
+        try:
+            appends = decode_entry(entry)
+        except ValueError as error:
+            _refuse(database, entry, f"entry {number} of the journal can't be read: {error}")
+            continue
+        for append, outcome in zip(appends, append_each(database, appends), strict=True):
+            if outcome is not None:
+                _refuse(database, encode_entry([append]), f"{append.gathering}: {outcome}")
+    database.execute("DELETE FROM journal")
+
+
+def append_each(database: sqlite3.Connection, appends: Sequence[Append]) -> list[Outcome]:
+    """Write these into the tables one by one; return what each of them came to."""
+    return [_append_one(database, append) for append in appends]
+
+
+# All at once.
+
+
+class _Unfitting(Exception):
+    """The journal doesn't go on where the tables end."""
+
+
+def _fold_all(database: sqlite3.Connection, appends: Mapping[str, Sequence[Append]]) -> Heads:
+    before = find_gatherings(database, tuple(appends))
+    heads: dict[str, int] = {}
+    for gathering, some in appends.items():
+        head = before.get(gathering, (0, 0))[1]
+        for append in some:
+            if append.first_seq != head + 1:
+                raise _Unfitting
+            head += len(append.ops)
+        heads[gathering] = head
+    insert_rows(
+        database,
+        "gatherings (id, head)",
+        list(heads.items()),
+        on_conflict="ON CONFLICT (id) DO UPDATE SET head = excluded.head",
+    )
+    keys = {gathering: key for gathering, (key, _) in before.items()}
+    new = find_gatherings(database, [one for one in appends if one not in keys])
+    keys.update((gathering, key) for gathering, (key, _) in new.items())
+    # In the order of the tables: each page is written once.
+    ordered = sorted((keys[gathering], some) for gathering, some in appends.items())
+    insert_rows(
+        database,
+        "ops (gathering, seq, by, op)",
+        [
+            (key, seq, logged.by, logged.op.json)
+            for key, some in ordered
+            for append in some
+            for seq, logged in enumerate(append.ops, start=append.first_seq)
+        ],
+    )
+    epochs = find_epochs(database, [key for key, _ in before.values()])
+    begin: list[tuple[int, int, str]] = []
+    for key, some in ordered:
+        epoch = epochs.get(key, "")
+        for append in some:
+            begin += [(key, *run) for run in runs(append.ops, append.first_seq, before=epoch)]
+            epoch = append.ops[-1].epoch if append.ops else epoch
+    insert_rows(database, "epochs (gathering, first_seq, epoch)", begin)
+    insert_rows(
+        database,
+        "syncs (gathering, scope, id, first_seq, count, fingerprint)",
+        sorted(
+            (key, s.scope, s.id, s.first_seq, s.count, s.fingerprint)
+            for key, some in ordered
+            for append in some
+            for s in append.syncs
+        ),
+    )
+    newest = {
+        key: append.snapshot
+        for key, some in ordered
+        for append in some
+        if append.snapshot is not None
+    }
+    insert_rows(
+        database,
+        "snapshots (gathering, seq, state)",
+        [(key, snapshot.seq, snapshot.state) for key, snapshot in newest.items()],
+        on_conflict="ON CONFLICT (gathering)"
+        " DO UPDATE SET seq = excluded.seq, state = excluded.state",
+    )
+    return {gathering: (keys[gathering], head) for gathering, head in heads.items()}
+
+
+def _refuse(database: sqlite3.Connection, entry: bytes, reason: str) -> None:
+    _log.error("an append was durable but can't be applied, see the table refused: %s", reason)
+    database.execute("INSERT INTO refused (entry, reason) VALUES (?, ?)", (entry, reason))
+
+
+# One by one.
+
+
+def _append_one(database: sqlite3.Connection, append: Append) -> Outcome:
+    """Write one append, or nothing of it: what is wrong with it leaves the others alone."""
+    database.execute("SAVEPOINT one")
+    outcome: Outcome = None
+    try:
+        key = _check(database, append)
+        if key is not None:
+            _write(database, key, append)
+    except StoreConflict as error:
+        # Another one: a variable that keeps what was raised here makes a reference cycle.
+        outcome = StoreConflict(str(error))
+    except sqlite3.IntegrityError as error:
+        is_double = error.sqlite_errorcode in _DOUBLE
+        outcome = (
+            StoreConflict(str(error)) if is_double else unstorable(append, error, can_be_written)
+        )
+    except (
+        OverflowError,
+        TypeError,
+        ValueError,
+        sqlite3.DataError,
+        sqlite3.InterfaceError,
+        sqlite3.ProgrammingError,
+    ) as error:
+        # Values that SQLite can't hold, now or ever: to try again would block everybody.
+        outcome = unstorable(append, error, can_be_written)
+    if outcome is not None:
+        database.execute("ROLLBACK TO one")
+    database.execute("RELEASE one")
+    return outcome
+
+
+def _check(database: sqlite3.Connection, append: Append) -> int | None:
+    """Return the gathering's key, or None if the append is there already."""
+    row = database.execute(
+        "SELECT key, head FROM gatherings WHERE id = ?", (append.gathering,)
+    ).fetchone()
+    if row is None:
+        if append.first_seq != 1:
+            raise StoreConflict(f"{append.gathering} is empty, not before {append.first_seq}")
+        inserted = database.execute(
+            "INSERT INTO gatherings (id, head) VALUES (?, 0)", (append.gathering,)
+        )
+        assert inserted.lastrowid is not None
+        return inserted.lastrowid
+    key: int
+    head: int
+    key, head = row
+    if head == append.first_seq - 1:
+        return key
+    there = tuple(find_ops(database, key, append.first_seq, _last_seq(append)))
+    if append.ops and there == append.ops and _has_syncs(database, key, append):
+        return None
+    raise StoreConflict(f"{append.gathering} ends at {head}, not before {append.first_seq}")
+
+
+def _has_syncs(database: sqlite3.Connection, key: int, append: Append) -> bool:
+    """Return whether the ops came from the same syncs: equal ops of another writer don't."""
+    return all(find_sync(database, key, s.scope, s.id) == s for s in append.syncs)
+
+
+def _write(database: sqlite3.Connection, key: int, append: Append) -> None:
+    database.executemany(
+        "INSERT INTO ops (gathering, seq, by, op) VALUES (?, ?, ?, ?)",
+        [
+            (key, seq, logged.by, logged.op.json)
+            for seq, logged in enumerate(append.ops, start=append.first_seq)
+        ],
+    )
+    before = find_epoch(database, key, append.first_seq - 1)
+    database.executemany(
+        "INSERT INTO epochs (gathering, first_seq, epoch) VALUES (?, ?, ?)",
+        [(key, *run) for run in runs(append.ops, append.first_seq, before=before)],
+    )
+    database.executemany(
+        "INSERT INTO syncs (gathering, scope, id, first_seq, count, fingerprint)"
+        " VALUES (?, ?, ?, ?, ?, ?)",
+        [(key, s.scope, s.id, s.first_seq, s.count, s.fingerprint) for s in append.syncs],
+    )
+    database.execute("UPDATE gatherings SET head = ? WHERE key = ?", (_last_seq(append), key))
+    if append.snapshot is not None:
+        database.execute(
+            "INSERT INTO snapshots (gathering, seq, state) VALUES (?, ?, ?)"
+            " ON CONFLICT (gathering) DO UPDATE SET seq = excluded.seq, state = excluded.state",
+            (key, append.snapshot.seq, append.snapshot.state),
+        )
+
+
+def _last_seq(append: Append) -> int:
+    return append.first_seq + len(append.ops) - 1

@@ -1,0 +1,156 @@
+"""The reads: first what the tables have, and after that what is still in the journal.
+
+Reading never folds: it needs no lock, and works while the file is locked or the disk full.
+`unfolded` is what memory knows to be in the journal (see `Unfolded.of`). It is taken before the
+reading begins, so what has been folded since is in the tables.
+"""
+
+import sqlite3
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from itertools import chain
+
+from squire_gatherings._stores.common import is_storable, page
+from squire_gatherings._stores.sqlite.journal import newer_appends
+from squire_gatherings._stores.sqlite.tables import find_epoch, find_ops, find_sync
+from squire_gatherings._values.log import Append, LoggedOp, Restored, Snapshot, SyncRecord
+
+Known = tuple[int, tuple[Append, ...]]
+"""The last entry of the journal that memory knows, and a gathering's appends up to there."""
+
+
+def load(
+    database: sqlite3.Connection, gathering: str, recent_syncs: int, unfolded: Known
+) -> Restored:
+    """Read what a new incarnation starts from, all at one moment."""
+    with _one_moment(database):
+        key, head = _key_and_head(database, gathering)
+        later = _later(database, gathering, head, unfolded)
+        snapshot = _snapshot(database, key, later)
+        after = 0 if snapshot is None else snapshot.seq
+        ops = tuple(
+            chain(find_ops(database, key, after + 1, head), _later_ops(later, max(after, head)))
+        )
+        syncs = [sync for append in later for sync in append.syncs]
+        missing = max(0, recent_syncs + 1 - len(syncs))
+        newest = database.execute(
+            "SELECT scope, id, first_seq, count, fingerprint FROM syncs"
+            " WHERE gathering = ? ORDER BY first_seq DESC LIMIT ?",
+            (key, missing),
+        ).fetchall()
+        syncs = [*(SyncRecord(*one) for one in reversed(newest)), *syncs]
+        seq = head + sum(len(append.ops) for append in later)
+        recent = tuple(syncs[max(0, len(syncs) - recent_syncs) :])
+        last = next((append.ops[-1] for append in reversed(later) if append.ops), None)
+        epoch = find_epoch(database, key, head) if last is None else last.epoch
+        return Restored(seq, snapshot, ops, recent, len(syncs) > recent_syncs, epoch)
+
+
+def read(
+    database: sqlite3.Connection,
+    gathering: str,
+    after: int,
+    up_to: int,
+    max_bytes: int,
+    unfolded: Known,
+) -> tuple[LoggedOp, ...]:
+    """Read consecutive ops: a page of them."""
+    with _one_moment(database):
+        key, head = _key_and_head(database, gathering)
+        ops = find_ops(database, key, after + 1, up_to)
+        if up_to > head:
+            later = _later(database, gathering, head, unfolded)
+            ops = chain(ops, _later_ops(later, max(after, head), up_to))
+        return page(ops, max_bytes)
+
+
+def find_syncs(
+    database: sqlite3.Connection,
+    gathering: str,
+    keys: Sequence[tuple[str, str]],
+    unfolded: Known,
+) -> dict[tuple[str, str], SyncRecord]:
+    """Find which of these (scope, id) were applied."""
+    with _one_moment(database):
+        key, head = _key_and_head(database, gathering)
+        later = _later(database, gathering, head, unfolded)
+        wanted = {key for key in keys if is_storable(key[0]) and is_storable(key[1])}
+        found = {
+            (sync.scope, sync.id): sync
+            for append in later
+            for sync in append.syncs
+            if (sync.scope, sync.id) in wanted
+        }
+        for scope, sync_id in wanted - found.keys():
+            record = None if key is None else find_sync(database, key, scope, sync_id)
+            if record is not None:
+                found[scope, sync_id] = record
+        return found
+
+
+def sync_ids(
+    database: sqlite3.Connection, gathering: str, scope: str, limit: int, unfolded: Known
+) -> tuple[str, ...]:
+    """Return ids of the syncs of one scope, at most `limit` of them."""
+    with _one_moment(database):
+        key, head = _key_and_head(database, gathering)
+        if not is_storable(scope):
+            return ()
+        rows = database.execute(
+            "SELECT id FROM syncs WHERE gathering = ? AND scope = ? LIMIT ?", (key, scope, limit)
+        )
+        ids = [one for [one] in rows]
+        later = _later(database, gathering, head, unfolded)
+        ids += [sync.id for append in later for sync in append.syncs if sync.scope == scope]
+        return tuple(ids[:limit])
+
+
+@contextmanager
+def _one_moment(database: sqlite3.Connection) -> Iterator[None]:
+    """See the file as it is at one moment, whatever is written to it meanwhile."""
+    database.execute("BEGIN")
+    try:
+        yield
+    finally:
+        if database.in_transaction:
+            database.execute("ROLLBACK")
+
+
+def _key_and_head(database: sqlite3.Connection, gathering: str) -> tuple[int | None, int]:
+    """Return where the tables end; no key, and 0, for a gathering that they don't have."""
+    if not is_storable(gathering):
+        return None, 0
+    row = database.execute("SELECT key, head FROM gatherings WHERE id = ?", (gathering,)).fetchone()
+    return (None, 0) if row is None else (row[0], row[1])
+
+
+def _later(
+    database: sqlite3.Connection, gathering: str, head: int, unfolded: Known
+) -> list[Append]:
+    """Return the appends that go on where the tables end, each once."""
+    last, known = unfolded
+    later: list[Append] = []
+    for append in (*known, *newer_appends(database, last)):
+        if append.gathering == gathering and append.first_seq == head + 1:
+            later.append(append)
+            head += len(append.ops)
+    return later
+
+
+def _later_ops(later: Sequence[Append], after: int, up_to: int | None = None) -> Iterator[LoggedOp]:
+    for append in later:
+        start = max(0, after + 1 - append.first_seq)
+        stop = None if up_to is None else max(0, up_to + 1 - append.first_seq)
+        yield from append.ops[start:stop]
+
+
+def _snapshot(
+    database: sqlite3.Connection, key: int | None, later: Sequence[Append]
+) -> Snapshot | None:
+    for append in reversed(later):
+        if append.snapshot is not None:
+            return append.snapshot
+    found = database.execute(
+        "SELECT seq, state FROM snapshots WHERE gathering = ?", (key,)
+    ).fetchone()
+    return None if found is None else Snapshot(found[0], found[1])

@@ -1,0 +1,58 @@
+"""The HTTP request with which a client asks for a WebSocket, as authentication sees it."""
+
+from collections.abc import Iterable
+from http.cookies import CookieError, SimpleCookie
+
+from attrs import field, frozen
+
+
+def _pairs(headers: Iterable[tuple[str, str]]) -> tuple[tuple[str, str], ...]:
+    return tuple((name, value) for name, value in headers)
+
+
+def _texts(texts: Iterable[str]) -> tuple[str, ...]:
+    return tuple(texts)
+
+
+@frozen(kw_only=True)
+class HandshakeRequest:
+    """What a client said when it asked for its WebSocket.
+
+    Its headers, cookies and path may hold secrets, so that they aren't shown in its repr.
+    """
+
+    path: str = field(repr=False)
+    """The request's target, as sent: a path, and a query where there is one."""
+
+    headers: tuple[tuple[str, str], ...] = field(default=(), converter=_pairs, repr=False)
+    """Names and values, in the order in which they were sent."""
+
+    peer: str | None = None
+    """The client's address, without its port; None where it isn't known."""
+
+    subprotocols: tuple[str, ...] = field(default=(), converter=_texts)
+    """The subprotocols that the client offers, its favourite first."""
+
+    def header(self, name: str) -> str | None:
+        """Return a header's value, whatever the case of its name; None if it wasn't sent.
+
+        Several of the same name are joined by commas (RFC 9110, section 5.3).
+        """
+        name = name.lower()
+        values = [value for one, value in self.headers if one.lower() == name]
+        return ", ".join(values) if values else None
+
+    @property
+    def cookies(self) -> dict[str, str]:
+        """The cookies that were sent, by name. Of those that can't be read there are none."""
+        found: dict[str, str] = {}
+        for name, value in self.headers:
+            if name.lower() == "cookie":
+                for pair in value.split(";"):
+                    try:
+                        cookies = SimpleCookie(pair.strip())
+                    except CookieError:
+                        continue
+                    for key, morsel in cookies.items():
+                        found.setdefault(key, morsel.value)
+        return found

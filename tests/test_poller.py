@@ -1,0 +1,83 @@
+"""The poller: what it tells whom, on real sockets, and that others get their turn."""
+
+import socket
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+
+import trio
+from trio.testing import wait_all_tasks_blocked
+
+from squire_gatherings._poller import READ, TURN_SIZE, WRITE, Poller
+
+
+@contextmanager
+def readable_sockets(count: int) -> Iterator[list[socket.socket]]:
+    with ExitStack() as stack:
+        found = []
+        for _ in range(count):
+            ours, theirs = map(stack.enter_context, socket.socketpair())
+            ours.setblocking(False)
+            theirs.send(b"x")
+            found.append(ours)
+        yield found
+
+
+def reads(one: socket.socket, told: list[int], size: int = 1) -> Callable[[int], int]:
+    def ready(events: int) -> int:
+        told.append(events)
+        if events & READ:
+            one.recv(10)
+        return size
+
+    return ready
+
+
+async def test_a_socket_is_served_for_the_events_that_were_asked_for_last() -> None:
+    with Poller() as poller, readable_sockets(1) as [one]:
+        told: list[int] = []
+
+        def written(events: int) -> int:
+            told.append(events)
+            poller.watch(one, reads(one, told))
+            return 0
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(poller.run)
+            poller.watch(one, written, WRITE)
+            await wait_all_tasks_blocked()
+            nursery.cancel_scope.cancel()
+        assert told == [WRITE, READ]
+
+
+async def test_a_forgotten_socket_is_served_no_more_and_may_be_forgotten_again() -> None:
+    with Poller() as poller, readable_sockets(1) as [one]:
+        told: list[int] = []
+        poller.watch(one, reads(one, told))
+        poller.forget(one)
+        poller.forget(one)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(poller.run)
+            await wait_all_tasks_blocked()
+            nursery.cancel_scope.cancel()
+        assert told == []
+
+
+async def test_other_tasks_get_their_turn_when_much_was_read() -> None:
+    with Poller() as poller, readable_sockets(3) as sockets:
+        told: list[int] = []
+        seen: list[int] = []
+        for one in sockets:
+            poller.watch(one, reads(one, told, size=TURN_SIZE))
+
+        async def look() -> None:
+            while True:
+                seen.append(len(told))
+                await trio.lowlevel.checkpoint()
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(poller.run)
+            nursery.start_soon(look)
+            while len(told) < 3:
+                await trio.lowlevel.checkpoint()
+            nursery.cancel_scope.cancel()
+        assert {1, 2} & set(seen)
