@@ -18,7 +18,7 @@ from attrs import define, field
 
 from benchmarks.leaks import Sink
 from squire_gatherings import CloseCode, open_hall
-from squire_gatherings._cli.garbage import calm_the_collector
+from squire_gatherings._cli.gc_tuning import calm_the_collector
 from squire_gatherings._values.messages import Fetch
 
 

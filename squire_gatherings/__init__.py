@@ -37,7 +37,7 @@ from squire_gatherings._values.errors import (
 )
 from squire_gatherings._values.handshake import HandshakeRequest
 from squire_gatherings._values.identity import ANONYMOUS, Identity, Role
-from squire_gatherings._values.log import Append, LoggedOp, Restored, Snapshot, SyncRecord
+from squire_gatherings._values.log import Append, LoggedOp, Page, Restored, Snapshot, SyncRecord
 from squire_gatherings._values.messages import (
     Ack,
     ClientMessage,
@@ -116,6 +116,7 @@ __all__ = [
     "OpRejected",
     "Outcome",
     "Outgoing",
+    "Page",
     "Replaced",
     "Restored",
     "Role",

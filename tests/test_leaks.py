@@ -63,7 +63,7 @@ trio.run(main)
 
 
 def test_connections_and_gatherings_leave_no_reference_cycles() -> None:
-    """`serve` relies on it: it makes full collections of garbage rare (_cli/garbage.py)."""
+    """`serve` relies on it: it makes full collections of garbage rare (_cli/gc_tuning.py)."""
     done = subprocess.run(
         [sys.executable, "-c", CYCLES],
         capture_output=True,

@@ -132,7 +132,6 @@ def checked(installed: Installed, program: str, folder: Path) -> str:
     return done.stdout
 
 
-@pytest.mark.xfail(strict=False, reason="fetch gives values that are decoded, or none")
 def test_the_readme_pleases_a_type_checker(installed: Installed, tmp_path: Path) -> None:
     [code] = [one.values[0] for one in EXAMPLES if str(one.id).startswith("README")]
     assert checked(installed, str(code), tmp_path) == ""

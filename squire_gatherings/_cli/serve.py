@@ -11,7 +11,7 @@ import click
 import trio
 from attrs import frozen
 
-from squire_gatherings._cli.garbage import calm_the_collector
+from squire_gatherings._cli.gc_tuning import calm_the_collector
 from squire_gatherings._cli.limits import raise_open_files
 from squire_gatherings._cli.logs import LogFormat, logs
 from squire_gatherings._cli.options import (

@@ -180,7 +180,8 @@ class Exchange:
         expires_in = math.inf if joined.expires_in is None else joined.expires_in
         self.expires_at = trio.current_time() + expires_in
         self.requests.begin(joined.max_ops if isinstance(joined.max_ops, int) else None)
-        self.progressed = False
+        # A page that came with the answer is kept, should the wire bring no more.
+        self.progressed = isinstance(joined.ops, tuple) and bool(joined.ops)
         self.tell()
 
     def _check_joined(self, joined: Joined, since: int) -> None:

@@ -9,6 +9,9 @@ from attrs import define, field
 SLOWEST = 100
 """So many bytes a second are progress; fewer are a server that holds us up on purpose."""
 
+LATE = 1.0
+"""A timer that fires so late (in seconds) says nothing about the server."""
+
 
 @define(eq=False)
 class _Wait:
@@ -44,6 +47,9 @@ class Patience:
         """So many bytes have come, or have gone."""
         for wait in self._waits:
             now = trio.current_time()
+            if now > wait.scope.deadline + LATE:
+                # It's over, and is to be seen to be so late.
+                continue
             wait.moved += count
             slowest = wait.began + wait.moved / SLOWEST
             later = min(now, slowest) + wait.seconds

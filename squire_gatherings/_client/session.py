@@ -16,9 +16,11 @@ from squire_gatherings._client.answers import PASSING, RATE_LIMITED, error_from
 from squire_gatherings._client.credentials import Credentials
 from squire_gatherings._client.exchange import Exchange
 from squire_gatherings._client.incoming import Incoming
+from squire_gatherings._client.patience import LATE
 from squire_gatherings._client.settings import ClientSettings
 from squire_gatherings._client.websocket import Lost
 from squire_gatherings._client.wire import Untrusted, Wire, open_wire
+from squire_gatherings._hall.lateness import is_late
 from squire_gatherings._rules.replica import Diverged, Gap
 from squire_gatherings._values.endings import CloseCode, DispersalReason
 from squire_gatherings._values.errors import (
@@ -118,7 +120,10 @@ class Session:
         return trio.current_time() >= self._patient_until
 
     async def _pause(self, seconds: float) -> None:
-        await trio.sleep_until(min(trio.current_time() + seconds, self._patient_until))
+        due = min(trio.current_time() + seconds, self._patient_until)
+        await trio.sleep_until(due)
+        if is_late(due, LATE):
+            self._excuse(due)
 
     async def _stay(self, task_status: trio.TaskStatus[None]) -> None:
         """Be connected once, and asleep if it ends so. Raises `Lost` where a pause is due."""
@@ -205,32 +210,49 @@ class Session:
         self.exchange.replaced(why)
 
     async def _connect(self, task_status: trio.TaskStatus[None]) -> Dispersed:
-        timeout = self.settings.connect_timeout
-        # The first of one attempt is made, however short the patience.
-        until = self._patient_until if self._began or self.settings.join_patience else math.inf
-        is_open = False
-        with trio.move_on_at(min(trio.current_time() + timeout, until)) as scope:
-            headers = await self._ask(self.credentials.ask_for_headers)
-            async with open_wire(
-                self.address, self.gathering_id, headers, self.settings, self.open_stream
-            ) as wire:
-                token = await self._ask(self.credentials.ask_for_token)
-                scope.deadline, is_open = math.inf, True
-                message, since = await self._ask_to_be_let_in(wire, token, until)
-                if isinstance(message, Dispersed):
-                    # It's told once: whoever comes back after that comes to the next incarnation.
-                    self._resume = None
-                    return self.exchange.check_notice(message)
-                self._understand(lambda: self.exchange.joined(message, since))
-                self._joined_at = trio.current_time()
-                self._outage_since = self._latest = None
-                self._resume = message.incarnation
-                if not self._began:
-                    self._began = True
-                    task_status.started()
-                return await self._converse(wire)
+        while True:
+            began = trio.current_time()
+            # The first of one attempt is made, however short the patience.
+            until = self._patient_until if self._began or self.settings.join_patience else math.inf
+            due = min(began + self.settings.connect_timeout, until)
+            is_open = False
+            with trio.move_on_at(due) as scope:
+                headers = await self._ask(self.credentials.ask_for_headers)
+                async with open_wire(
+                    self.address, self.gathering_id, headers, self.settings, self.open_stream
+                ) as wire:
+                    token = await self._ask(self.credentials.ask_for_token)
+                    scope.deadline, is_open = math.inf, True
+                    return await self._join(wire, token, until, task_status)
+            if not is_late(due, LATE):
+                break
+            # We were held up, not the server: this attempt says nothing, and counts for nothing.
+            self._excuse(began)
         hint = " (does it speak TLS there?)" if self.address.secure and not is_open else ""
+        timeout = self.settings.connect_timeout
         raise Lost(f"{self.address} didn't let us in within {timeout:g} s{hint}")
+
+    def _excuse(self, since: float) -> None:
+        """The time from then until now is no outage of the server's."""
+        if self._outage_since is not None:
+            self._outage_since += trio.current_time() - since
+
+    async def _join(
+        self, wire: Wire, token: str | None, until: float, task_status: trio.TaskStatus[None]
+    ) -> Dispersed:
+        message, since = await self._ask_to_be_let_in(wire, token, until)
+        if isinstance(message, Dispersed):
+            # It's told once: whoever comes back after that comes to the next incarnation.
+            self._resume = None
+            return self.exchange.check_notice(message)
+        self._understand(lambda: self.exchange.joined(message, since))
+        self._joined_at = trio.current_time()
+        self._outage_since = self._latest = None
+        self._resume = message.incarnation
+        if not self._began:
+            self._began = True
+            task_status.started()
+        return await self._converse(wire)
 
     async def _ask_to_be_let_in(
         self, wire: Wire, token: str | None, until: float
@@ -253,9 +275,13 @@ class Session:
         ghost = self._given_up_at
         self._given_up_at = trio.current_time()
         try:
-            with wire.patience.wait(timeout, until):
+            with wire.patience.wait(timeout, until) as wait:
                 await wire.send(join)
                 message = await wire.receive()
+            while message is None and is_late(wait.deadline, LATE):
+                # We were held up, not the server: what it said meanwhile comes first.
+                with wire.patience.wait(timeout) as wait:
+                    message = await wire.receive()
         except Lost as lost:
             if lost.code is not None:
                 # It was answered: it's over.

@@ -17,7 +17,9 @@ from websockets.protocol import State
 from websockets.typing import Subprotocol
 from websockets.uri import WebSocketURI
 
-from squire_gatherings._client.patience import Patience
+from squire_gatherings._client.patience import LATE, SLOWEST, Patience
+from squire_gatherings._hall.lateness import is_late
+from squire_gatherings._wire.underway import Underway, underway
 from squire_gatherings._wire.websockets_core import MAX_QUOTE, QUIET_LOG, quote, reason_of, retire
 
 RECEIVE_SIZE = 64 * 1024
@@ -26,9 +28,6 @@ SEND_SIZE = 16 * 1024
 
 _TLS_ALERT = b"\x15\x03"
 """How a server that speaks TLS begins its answer to one that doesn't (RFC 8446, section 5.1)."""
-
-_LATE = 1.0
-"""A timer that fires so late (in seconds) says nothing about the server."""
 
 
 class Lost(Exception):
@@ -56,6 +55,9 @@ class WebSocket:
     """What has come of a message that isn't whole yet."""
     patience: Patience = field(factory=Patience)
     """Told of each byte that moves, in either direction."""
+    _underway: Underway = field(init=False)
+    _sent: int = 0
+    """How many bytes have been sent, or are being."""
     _heard: bool = False
     """Whether any byte has come."""
     _cut_off: bool = False
@@ -69,6 +71,10 @@ class WebSocket:
             max_size=self._max_message_size,
             logger=QUIET_LOG,
         )
+
+    @_underway.default
+    def _ask_the_kernel(self) -> Underway:
+        return underway(self._stream)
 
     async def shake_hands(self, headers: Mapping[str, str]) -> None:
         """Ask for the WebSocket, with these headers besides. Raises `Lost`.
@@ -131,16 +137,26 @@ class WebSocket:
         answer may lie behind much else. Cancelled, a message may be cut off.
         """
         self._answered = trio.Event()
-        with self.patience.wait(patience) as scope:
-            await self._send(lambda: self._protocol.send_ping(b""))
+        while True:
+            with self.patience.wait(patience) as scope:
+                await self._send(lambda: self._protocol.send_ping(b""))
+            if not scope.cancelled_caught or not is_late(scope.deadline, LATE):
+                break
         while not scope.cancelled_caught:
+            gone = self._gone
             with self.patience.wait(patience) as scope:
                 await self._answered.wait()
                 return
-            if trio.current_time() > scope.deadline + _LATE:
-                # We were held up, not the server: what it said meanwhile comes first.
+            if is_late(scope.deadline, LATE) or self._gone - gone >= SLOWEST * patience:
+                # We were held up, not the server: what it said meanwhile comes first. Or the ping
+                # is still on its way, behind what the kernel has of ours.
                 scope = trio.CancelScope()
         raise Lost(f"the server didn't answer a ping within {patience:g} s")
+
+    @property
+    def _gone(self) -> int:
+        """How many bytes have reached the server's host, as far as can be told."""
+        return self._sent - self._underway()
 
     async def say_goodbye(self) -> None:
         """Send a close frame and wait for the answer; no other task may receive."""
@@ -205,6 +221,7 @@ class WebSocket:
                 raise Lost("the WebSocket is closing") from None
 
     async def _send_all(self, data: bytes) -> None:
+        self._sent += len(data)
         if len(data) <= SEND_SIZE:
             await self._stream.send_all(data)
             return

@@ -182,11 +182,11 @@ class Client:
             self.connection.read_arrived()
 
     @property
-    def is_receiving(self) -> bool:
-        """Whether a message has begun to arrive, and its rest hasn't come yet."""
-        with _Guard(self, "is_receiving"):
-            return bool(_checked(self.connection.is_receiving))
-        return False
+    def receiving(self) -> int:
+        """How many bytes have come of a message whose rest hasn't come yet."""
+        with _Guard(self, "receiving"):
+            return _checked(self.connection.receiving)
+        return 0
 
     def wasted(self, cost: int) -> None:
         """Count what it sent for nothing."""

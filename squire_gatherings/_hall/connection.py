@@ -50,12 +50,13 @@ class Connection(ABC):
         return self.backlog
 
     @property
-    def is_receiving(self) -> bool:
-        """Whether a message has begun to arrive, and its rest hasn't come yet.
+    def receiving(self) -> int:
+        """How many bytes have come of a message whose rest hasn't come yet; 0 if there's none.
 
-        Where a gathering's end is seen late, it waits a moment for that rest.
+        While they grow, a client isn't given up, whose acknowledgement may lie behind that message;
+        and where a gathering's end is seen late, it waits a moment for the rest.
         """
-        return False
+        return 0
 
     def read_arrived(self) -> None:  # noqa: B027 (nothing to do where nothing is read here)
         """Read what has arrived, as far as that needs no waiting, and deliver it.

@@ -210,7 +210,7 @@ class Gathering:
         is_receiving = False
         for number, client in enumerate(tuple(self.room.clients.values()), start=1):
             client.read_arrived()
-            is_receiving = is_receiving or client.is_receiving
+            is_receiving = is_receiving or client.receiving > 0
             if not number % CROWD:
                 await trio.lowlevel.checkpoint()
         return is_receiving

@@ -5,8 +5,10 @@ import weakref
 from collections.abc import Iterable
 from typing import Any
 
+import msgspec
 import trio
 from attrs import define
+from msgspec import UNSET
 
 from squire_gatherings._hall.authentication import Authenticator
 from squire_gatherings._hall.clients import Caller, Client, sync_scope
@@ -23,7 +25,7 @@ from squire_gatherings._values.errors import GatheringDispersed, TooBig
 from squire_gatherings._values.handshake import HandshakeRequest
 from squire_gatherings._values.identity import ANONYMOUS, Identity
 from squire_gatherings._values.ids import check_gathering_id, new_client_id
-from squire_gatherings._values.log import LoggedOp
+from squire_gatherings._values.log import LoggedOp, Page
 from squire_gatherings._values.messages import (
     Dispersed,
     Fetch,
@@ -220,13 +222,13 @@ class Hall:
         if not made:
             raise ValueError("a sync has at least one op")
         sync = Sync(sync_id, 0 if base is None else check_seq(base, "base"), tuple(made))
-        synced = await self._ask(gathering_id, sync, identity, at_end=base is None)
+        synced, _ = await self._ask(gathering_id, sync, identity, at_end=base is None)
         assert isinstance(synced, Synced)
         return synced.seqs
 
     async def fetch(
         self, gathering_id: str, *, since: int | None = None, identity: Identity = ANONYMOUS
-    ) -> Fetched:
+    ) -> Page:
         """Read the ops after `since`, or a snapshot. Counts as activity; `snapshot` doesn't.
 
         Args:
@@ -246,9 +248,14 @@ class Hall:
         """
         if since is not None:
             check_seq(since, "since")
-        fetched = await self._ask(gathering_id, Fetch("fetch", since), identity)
+        fetched, incarnation = await self._ask(gathering_id, Fetch("fetch", since), identity)
         assert isinstance(fetched, Fetched)
-        return fetched
+        if isinstance(fetched.snapshot, msgspec.Raw):
+            state = msgspec.json.decode(fetched.snapshot)
+            return Page(seq=fetched.seq, snapshot=state, is_snapshot=True)
+        ops, by = fetched.ops or (), fetched.by or ()
+        epoch = (incarnation if fetched.epoch is UNSET else fetched.epoch) if ops else None
+        return Page(seq=fetched.seq, ops=ops, by=by, epoch=epoch)
 
     async def _pass_on(self, gathering_id: str, client: Client, sync: Sync) -> None:
         """Have the living incarnation serve a sync whose own incarnation has ended."""
@@ -321,7 +328,8 @@ class Hall:
         *,
         scope: str | None = None,
         at_end: bool = False,
-    ) -> ServerMessage:
+    ) -> tuple[ServerMessage, str]:
+        """Return the answer, and the incarnation that gave it."""
         check_gathering_id(gathering_id)
         await trio.lowlevel.checkpoint_if_cancelled()
         check_identity(identity)
@@ -336,7 +344,7 @@ class Hall:
                     caller = caller.again()
                     continue
                 counted = True
-                return answer
+                return answer, room.incarnation
         finally:
             self._registry.visited(gathering_id, counted=counted)
 

@@ -41,6 +41,9 @@ LOOK_AGAIN = 0.05
 LOOKS = 20
 """How often it does so at most, while the client keeps sending other things."""
 
+SLOWEST = 100
+"""How many bytes a second of a message must come for it to excuse that nothing is acknowledged."""
+
 TURN = 1024
 """How much work is done before others get a turn: 1 for a client, more for what it is sent."""
 
@@ -119,6 +122,10 @@ class Retries:
     """Clients, by number, that would be given up if nothing of theirs might lie in the inbox: up to
     where it may, and how often that was seen."""
 
+    _sending: dict[int, tuple[int, float]] = field(factory=dict)
+    """By number, who would be given up but for a message that is coming: how many bytes of it had
+    come when."""
+
     _slices: dict[tuple[int, int, int], Sequence[LoggedOp]] = field(factory=dict)
     _from_store: dict[tuple[int, _Portion], list[Client]] = field(factory=dict)
 
@@ -172,6 +179,9 @@ class Retries:
         self._suspects = {
             number: seen for number, seen in self._suspects.items() if number in self.room.clients
         }
+        self._sending = {
+            number: seen for number, seen in self._sending.items() if number in self.room.clients
+        }
         self.due = min(self.due, soonest)
 
     def _look_at(self, client: Client, now: float, encoded: _Encoded, *, is_late: bool) -> int:
@@ -182,6 +192,9 @@ class Retries:
             if self._is_unheard(client):
                 window.put_off(now + LOOK_AGAIN)
                 return 8
+        if window.verdict(now) is Verdict.GIVE_UP and self._still_sends(client, now):
+            window.put_off(now + self.room.settings.retry_limit)
+            return 8
         in_transit = client.in_transit
         window.looked(client.progress, in_transit, now)
         if not client.attached:
@@ -216,6 +229,24 @@ class Retries:
                 return False
             # More has come since, as when its reader had to wait.
             self._suspects[client.number] = (inbox.put_in, looks + 1)
+        return True
+
+    def _still_sends(self, client: Client, now: float) -> bool:
+        """Return whether the client's next message, which comes slowly, excuses that it is silent.
+
+        Its acknowledgement may lie behind that message.
+        """
+        size = client.receiving
+        if not size:
+            self._sending.pop(client.number, None)
+            return False
+        seen, at = self._sending.get(client.number, (0, now))
+        if now - at > 2 * self.room.settings.retry_limit:
+            # That was another message, long ago.
+            seen, at = 0, now
+        if size < seen + SLOWEST * (now - at):
+            return False
+        self._sending[client.number] = (size, now)
         return True
 
     def _resend(self, client: Client, encoded: _Encoded) -> int:

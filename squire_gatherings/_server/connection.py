@@ -132,9 +132,9 @@ class WebSocketConnection(WayOut):
             self._take_all()
 
     @property
-    def is_receiving(self) -> bool:
+    def receiving(self) -> int:
         """See `Connection`."""
-        return not (self._closing or self._ended or self._inbound.is_between)
+        return 0 if self._closing or self._ended else self._inbound.begun
 
     def keep_alive(self) -> None:
         """One round: ping the client if nothing came or went for long, abort if it stayed so."""

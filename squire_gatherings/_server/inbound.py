@@ -87,6 +87,7 @@ class Inbound:
     __slots__ = (
         "_admitted",
         "_at",
+        "_begun",
         "_codec",
         "_cutter",
         "_frames",
@@ -133,6 +134,8 @@ class Inbound:
         self._admitted = False
         """Whether a message was within the limit."""
         self._cutter = Cutter()
+        self._begun = 0
+        """How many bytes came of the message that comes now, about; see `begun`."""
         self._unfed = b""
         """What has come; the parser has had it up to `_at`, and from `_portion` on just now."""
         self._at = self._portion = 0
@@ -144,9 +147,11 @@ class Inbound:
         """How many frames said nothing; likewise."""
 
     @property
-    def is_between(self) -> bool:
-        """Whether all that has come is whole messages."""
-        return self._cutter.between and self._partial is None
+    def begun(self) -> int:
+        """How many bytes have come of a message whose rest hasn't; 0 if all that came is whole."""
+        if self._cutter.between and self._partial is None:
+            return 0
+        return max(1, self._begun)
 
     def feed(self, data: bytes) -> None:
         """Take bytes in, once `next` has given all that came before."""
@@ -172,6 +177,9 @@ class Inbound:
     def _feed_portion(self) -> None:
         cutter, start, data = self._cutter, self._at, self._unfed
         self._at = end = cutter.cut(data, start, PORTION)
+        if self._partial is None and (not cutter.skipped or cutter.count > 1):
+            self._begun = 0
+        self._begun += end - start
         self._portion = start + cutter.skipped
         self.room -= cutter.count
         self.spent += cutter.count - (start == 0)

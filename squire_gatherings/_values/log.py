@@ -5,6 +5,7 @@ time that a frozen `attrs` class takes, and of no interest to the garbage collec
 """
 
 from functools import lru_cache
+from typing import Any
 
 import msgspec
 from attrs import frozen
@@ -22,6 +23,29 @@ class LoggedOp(Struct, frozen=True, gc=False):
     op: Op
     by: str | None
     epoch: str = ""
+
+
+@frozen(kw_only=True)
+class Page:
+    """What a program reads of a gathering: ops, as many as fit, or a snapshot instead of them."""
+
+    seq: int
+    """The seq of the last op that the gathering has. Where `ops` end before it, there are more."""
+
+    ops: tuple[Op, ...] = ()
+    """The ops that were asked for, from the first on; each one's JSON is its `value`."""
+
+    by: tuple[str | None, ...] = ()
+    """Who submitted each of them; None for anonymous clients."""
+
+    epoch: str | None = None
+    """The epoch of the last of them; None if there are none."""
+
+    snapshot: Any = None
+    """The state after op `seq`, decoded from JSON, where `is_snapshot`."""
+
+    is_snapshot: bool = False
+    """Whether the state is given in place of ops."""
 
 
 def encoded_size(logged: LoggedOp) -> int:

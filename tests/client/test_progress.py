@@ -179,3 +179,60 @@ def test_a_client_that_was_held_up_does_not_blame_the_server() -> None:
             clock.autojump_threshold = 0
 
     trio.run(main, clock=clock)
+
+
+@pytest.mark.parametrize("stopped", ["connecting", "joining"])
+def test_a_first_join_of_a_process_that_was_stopped(stopped: str) -> None:
+    """It makes one attempt; that the process stood still is none that failed."""
+    clock = MockClock()
+
+    async def main() -> None:
+        async def serve(peer: Peer) -> None:
+            await peer.hear("join")
+            if stopped == "joining":
+                await trio.sleep(5)
+            await peer.say(joined())
+            await peer.wait()
+
+        async with a_client(serve, serve) as client, trio.open_nursery() as nursery:
+            connect = client._open_stream
+
+            async def slow() -> trio.abc.Stream:
+                if stopped == "connecting":
+                    await trio.sleep(5)
+                return await connect()
+
+            client._open_stream = slow
+
+            async def join() -> None:
+                async with client.join(ROOM) as tournament:
+                    assert tournament.is_connected
+                nursery.cancel_scope.cancel()
+
+            nursery.start_soon(join)
+            await wait_all_tasks_blocked()
+            clock.jump(24)
+            await wait_all_tasks_blocked()
+            clock.autojump_threshold = 0
+            await trio.sleep(100)
+            raise AssertionError("it isn't in")
+
+    trio.run(main, clock=clock)
+
+
+async def test_a_page_that_came_with_the_answer_is_progress(autojump_clock: MockClock) -> None:
+    """Where each connection brings one page and breaks, the pauses don't grow."""
+    total = 30
+
+    async def serve(peer: Peer) -> None:
+        since = (await peer.hear("join")).get("since", 0)
+        page = {"ops": [{"n": since + 1}], "by": [None]}
+        await peer.say(joined(seq=total, **page))
+        await peer.drop()
+
+    async with a_client(*[serve] * total, first_pause=0.1) as client:
+        start = trio.current_time()
+        async with client.join(ROOM, since=0) as tournament:
+            for seq in range(1, total + 1):
+                assert (await anext(tournament)).seq == seq
+        assert trio.current_time() - start <= 0.1 * total

@@ -14,7 +14,8 @@ from squire_gatherings._hall.hall import Hall
 from squire_gatherings._open_hall import open_hall
 from squire_gatherings._stores.memory import MemoryStore
 from squire_gatherings._values.errors import LogReplaced
-from squire_gatherings._values.messages import Fetched, Forward, ForwardBatch, Joined
+from squire_gatherings._values.log import Page
+from squire_gatherings._values.messages import Forward, ForwardBatch, Joined
 from tests.support import Recorder, examples
 
 ROOM = "friday-night"
@@ -48,7 +49,7 @@ class Client:
         membership.detach()
         return True
 
-    def take(self, first: int, message: Joined | Fetched | Forward | ForwardBatch, at: str) -> None:
+    def take(self, first: int, message: Joined | Page | Forward | ForwardBatch, at: str) -> None:
         ops = (message.op,) if isinstance(message, Forward) else message.ops
         assert isinstance(ops, tuple)
         assert first == len(self.has) + 1

@@ -29,11 +29,10 @@ from squire_gatherings._values.errors import (
     Unauthorized,
 )
 from squire_gatherings._values.identity import Identity
-from squire_gatherings._values.log import Append, LoggedOp
+from squire_gatherings._values.log import Append, LoggedOp, Page
 from squire_gatherings._values.messages import (
     Dispersed,
     Error,
-    Fetched,
     Join,
     Joined,
     Sync,
@@ -460,7 +459,7 @@ async def test_answers_are_bounded_as_they_are_encoded(autojump_clock: MockClock
         for _, message in recorder.received:
             assert len(msgspec.json.encode(message, enc_hook=lambda op: op.value)) < limit + 500
         fetched = await hall.fetch(ROOM, since=0)
-        assert isinstance(fetched, Fetched)
+        assert isinstance(fetched, Page)
         assert fetched.ops
 
 

@@ -27,13 +27,12 @@ from squire_gatherings._values.errors import (
     OpRejected,
     StoreUnavailable,
 )
-from squire_gatherings._values.log import Append, LoggedOp, Restored
+from squire_gatherings._values.log import Append, LoggedOp, Page, Restored
 from squire_gatherings._values.messages import (
     ClientMessage,
     Dispersed,
     Error,
     Fetch,
-    Fetched,
     Leave,
     ServerMessage,
     Sync,
@@ -120,7 +119,7 @@ async def test_a_fetch_is_answered_though_its_gathering_ends(
     async with open_hall(store=store, behaviour=Fragile, idle_timeout=10.0, **TINY) as hall:
         for number in range(5):
             await hall.submit(ROOM, [{"n": number}])
-        fetched: list[Fetched] = []
+        fetched: list[Page] = []
 
         async def fetch() -> None:
             fetched.append(await hall.fetch(ROOM, since=0))

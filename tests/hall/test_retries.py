@@ -446,3 +446,39 @@ async def test_an_acknowledgement_brings_the_next_retry_forward(
         membership.deliver_nowait(Ack(1))
         await trio.sleep(1)
         assert [at - start for at, seq, *_ in one.forwards() if seq == 2][-2:] == [4.25, 4.75]
+
+
+class Sending(Recorder):
+    """A client whose large message comes slowly; its acknowledgements lie behind it."""
+
+    size = 0
+
+    @property
+    def receiving(self) -> int:
+        return self.size
+
+
+@pytest.mark.parametrize("rate", [5000, 0])
+async def test_whose_own_message_is_on_its_way(rate: int, autojump_clock: MockClock) -> None:
+    async with open_hall(store=MemoryStore()) as hall:
+        connection = Sending()
+        membership = await hall.join(ROOM, connection)
+        connection.size = 100
+        await hall.submit(ROOM, [{"n": 1}])
+        start = trio.current_time()
+        for _ in range(50):
+            await trio.sleep(1)
+            connection.size += rate
+        if not rate:
+            # What doesn't move excuses once.
+            assert connection.closed[0][:2] == (start + 20, CloseCode.UNRESPONSIVE)
+            return
+        assert not connection.closed
+        connection.size = 0
+        membership.deliver_nowait(Ack(1))
+        # Much later, the same.
+        await trio.sleep(1000)
+        await hall.submit(ROOM, [{"n": 2}])
+        connection.size = 100
+        await trio.sleep(15)
+        assert not connection.closed

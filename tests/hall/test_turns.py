@@ -12,7 +12,7 @@ from squire_gatherings._rules.behaviour import LogBehaviour
 from squire_gatherings._rules.op_log import OP_OVERHEAD
 from squire_gatherings._stores.memory import MemoryStore
 from squire_gatherings._values.log import Append, LoggedOp, Restored
-from squire_gatherings._values.messages import Fetch, Sync
+from squire_gatherings._values.messages import Fetch, Sync, Synced
 from squire_gatherings._values.op import Op
 from tests.support import Recorder, WaitingStore
 
@@ -140,7 +140,8 @@ async def test_what_one_client_has_unprocessed_is_bounded_in_cost(
     autojump_clock: MockClock,
 ) -> None:
     async with open_hall(store=Slow(), inbox_bytes=300_000) as hall:
-        membership = await hall.join(ROOM, Recorder())
+        recorder = Recorder()
+        membership = await hall.join(ROOM, recorder)
         done: list[int] = []
         async with trio.open_nursery() as nursery:
             nursery.start_soon(
@@ -150,6 +151,8 @@ async def test_what_one_client_has_unprocessed_is_bounded_in_cost(
             # The first, or two, are being committed; of the others the first is always taken, and
             # three more cost as much as may wait.
             assert len(done) in (1 + 4, 2 + 4)
+        # Others come before whoever has filled a turn: all of it must have been processed.
+        await recorder.wait_for(Synced, 20)
         assert (await hall.fetch(ROOM)).seq == 20_000
 
 

@@ -325,6 +325,7 @@ class TamperingStream(trio.abc.Stream):
 
 async def serve_broken(
     fault: type[Fault],
+    retry_interval: float = 0.25,
     *,
     task_status: trio.TaskStatus[int] = trio.TASK_STATUS_IGNORED,
 ) -> None:
@@ -332,7 +333,13 @@ async def serve_broken(
     shared: Message = {}
     store = Forgetful() if fault is Loses else MemoryStore()
     async with (
-        open_hall(store=store, idle_timeout=fault.idle_timeout, close_grace=0.5) as hall,
+        open_hall(
+            store=store,
+            idle_timeout=fault.idle_timeout,
+            close_grace=0.5,
+            retry_interval=retry_interval,
+            retry_limit=3 * retry_interval,
+        ) as hall,
         trio.open_nursery() as nursery,
     ):
         handler = partial(_serve_client, hall, lambda: fault(shared))

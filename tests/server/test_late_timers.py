@@ -106,15 +106,15 @@ async def test_the_rest_of_a_message_is_waited_for(how: str, mock_clock: MockClo
         mock_clock.jump(24.0)
         await wait_all_tasks_blocked()
         [there] = hall._registry.living["room"].room.clients.values()
-        assert there.is_receiving
+        assert there.receiving
         client.socket.sendall(message[500:])
-        while there.is_receiving:
+        while there.receiving:
             await trio.to_thread.run_sync(lambda: None)
         mock_clock.jump(0.05)
         assert (await trio.to_thread.run_sync(client.hear))["type"] == "synced"
         # But not for ever.
         client.socket.sendall(message[:500])
-        while not there.is_receiving:
+        while not there.receiving:
             await trio.to_thread.run_sync(lambda: None)
         mock_clock.jump(24.0)
         for _ in range(30):

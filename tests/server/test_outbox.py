@@ -1,5 +1,9 @@
 """The outbox: whole frames in order, whatever the socket takes and whenever."""
 
+import socket
+import sys
+
+import pytest
 import trio
 import trio.testing
 from hypothesis import given, settings
@@ -7,6 +11,7 @@ from hypothesis import strategies as st
 from wsproto.frame_protocol import FrameProtocol, Opcode
 
 from squire_gatherings._server.outbox import Flusher, Outbox
+from squire_gatherings._wire.underway import underway
 
 FRAMER = FrameProtocol(client=False, extensions=[])
 
@@ -219,3 +224,42 @@ def test_a_broken_wire_is_told_once_and_wakes_who_waits() -> None:
         assert not wire.data
 
     trio.run(fill)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells")
+async def test_progress_is_what_the_peer_has_acknowledged() -> None:
+    """The kernel takes much at once, and tells of more room only when a third is free."""
+    with socket.socket() as listener, socket.socket() as theirs:
+        theirs.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 16_384)
+        listener.bind(("127.0.0.1", 0))
+        listener.listen()
+        theirs.settimeout(20)
+        theirs.connect(listener.getsockname())
+        ours, _ = listener.accept()
+        ours.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 400_000)
+        ours.setblocking(False)
+        async with trio.open_nursery() as nursery:
+            stream = trio.SocketStream(trio.socket.from_stdlib_socket(ours))
+            outbox = Outbox(
+                stream,
+                ours.send,
+                nursery,
+                10**7,
+                lambda: None,
+                lambda: None,
+                underway=underway(stream),
+            )
+            outbox.write(b"x" * 2_000_000)
+            taken = outbox.taken
+            assert outbox.progress < taken
+            assert outbox.progress + outbox.in_transit == 2_000_000
+            before = outbox.progress
+            got = 0
+            while outbox.progress == before:
+                got += len(theirs.recv(4096))
+                await trio.lowlevel.checkpoint()
+            # Long before the kernel takes anything more.
+            assert got < 100_000
+            assert before < outbox.progress < 2_000_000
+            await stream.aclose()
+            nursery.cancel_scope.cancel()
