@@ -1,9 +1,10 @@
 """The client library: programs that talk to gatherings import it as `squire_gatherings.client`."""
 
-from squire_gatherings._client import Client, ClientSettings, Gathering, open_client
 from squire_gatherings._client.address import OpenStream
+from squire_gatherings._client.client import Client, open_client
 from squire_gatherings._client.credentials import Headers, Token
-from squire_gatherings._client.settings import ClientOptions
+from squire_gatherings._client.gathering import Gathering
+from squire_gatherings._client.settings import ClientOptions, ClientSettings
 from squire_gatherings._rules.behaviour import Behaviour, LogBehaviour
 from squire_gatherings._rules.change_queue import Change
 from squire_gatherings._values.errors import (

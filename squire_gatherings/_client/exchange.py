@@ -93,7 +93,7 @@ class Exchange:
         try:
             return await answer.wait()
         except trio.Cancelled:
-            self.requests.withdraw(sync_id)
+            self.requests.withdraw(sync_id, answer)
             raise
         finally:
             self.requests.leave(sync_id, answer)

@@ -65,9 +65,10 @@ class Gathering:
 
     @property
     def expires_in(self) -> float | None:
-        """In how many seconds the gathering disperses, if nothing happens; None if asleep.
+        """In how many seconds the gathering disperses, if nothing happens.
 
-        At least so many: what others do without changing anything isn't seen here.
+        It is at least so long: what others do without changing anything isn't seen here. None if
+        it is asleep, infinite if it never disperses.
         """
         if self._session.asleep:
             return None
@@ -75,25 +76,44 @@ class Gathering:
         return left if math.isinf(left) else max(0.0, left)
 
     def snapshot(self) -> Any:
-        """Return the state that the behaviour has, a copy, as JSON values.
+        """Return a copy of the state that the behaviour has.
 
-        Joined with `optimistic`, it shows unanswered submits, too. Raises `LookupError`
-        where the gathering was joined without a behaviour.
+        Returns:
+            JSON values (dicts, lists, text, numbers, bools, None). Joined with `optimistic`, they
+            show submits that aren't answered, too.
+
+        Raises:
+            LookupError: The gathering was joined without a behaviour.
         """
         return self._session.exchange.replica.snapshot()
 
     async def submit(self, op: dict[str, Any], *, sync_id: str | None = None) -> int:
-        """Submit an op; return its seq once it is durable, however long that takes.
+        """Submit an op, and wait until it is durable, however long that takes.
 
-        Many may be in flight; they're logged in the order in which they were submitted,
-        but for those that the server refuses. Sent again after a lost connection, it is applied
-        once; with a `sync_id` of your own and the same `client_id`, also by the next run
-        of your program. Wakes a gathering that has dispersed.
+        Many may be in flight; they're logged in the order in which they were submitted, but for
+        those that the server refuses. Wakes a gathering that has dispersed.
 
-        Raises `OpRejected`, `OpConflict`, `Forbidden`, `SyncIdReused`, `TooBig`, and
-        `ValueError` for an op that isn't JSON. A checkpoint. Cancelled before the answer has
-        come, the op may or may not be applied, unless it was cancelled already when called:
-        then it isn't. Submitted again with the same `sync_id`, it is applied once.
+        Args:
+            op: A JSON object.
+            sync_id: Text of 1 to 128 characters that names this submit for ever: submitted again,
+                it is applied once and answered again; with the same `client_id` also by the next
+                run of your program. Without it, one is made.
+
+        Returns:
+            The op's seq.
+
+        Raises:
+            OpRejected: The behaviour refuses it.
+            OpConflict: Others were faster, and it can't be merged.
+            Forbidden: This client may not submit.
+            SyncIdReused: Another op was submitted with this `sync_id`.
+            TooBig: It is larger than the server takes.
+            ValueError: It isn't JSON, or `sync_id` isn't one or is under way.
+            GatheringsError: What ended the stay for good.
+
+        Cancellation: A checkpoint. Cancelled before it began, it isn't applied. Cancelled later,
+        before the answer has come, it may or may not be; submitted again with the same `sync_id`,
+        it is applied once.
         """
         [seq] = await self.submit_all([op], sync_id=sync_id)
         return seq
@@ -101,10 +121,21 @@ class Gathering:
     async def submit_all(
         self, ops: Iterable[dict[str, Any]], *, sync_id: str | None = None
     ) -> tuple[int, ...]:
-        """Submit ops, all or none, like `submit`; return the seq of each.
+        """Submit ops, all or none, like `submit`.
 
-        Raises `TooBig` at once for more ops than the server takes in one sync. A checkpoint;
-        cancellation does what it does to `submit`.
+        Args:
+            ops: One JSON object or more.
+            sync_id: As for `submit`; for all of them together.
+
+        Returns:
+            The seq of each.
+
+        Raises:
+            TooBig: At once, for more ops than the server takes in one sync.
+            ValueError: There are none; and as `submit` raises it.
+            GatheringsError: As `submit` raises them.
+
+        Cancellation: As for `submit`.
         """
         made = tuple(Op.of(op) for op in ops)
         if not made:
@@ -116,7 +147,10 @@ class Gathering:
     async def rejoin(self) -> None:
         """Wake the gathering if it has dispersed; return once this client is in it.
 
-        A checkpoint. Cancelled, the gathering may be woken all the same.
+        Raises:
+            GatheringsError: What ended the stay for good.
+
+        Cancellation: A checkpoint. Cancelled, the gathering may be woken all the same.
         """
         await trio.lowlevel.checkpoint_if_cancelled()
         exchange = self._session.exchange
@@ -136,9 +170,15 @@ class Gathering:
         return self
 
     async def __anext__(self) -> Change:
-        """Return what others did next. A checkpoint; cancelled, nothing is lost.
+        """Return what others did next.
 
-        Raises `StopAsyncIteration` once for each dispersal, `LogReplaced` once for each log.
+        Raises:
+            StopAsyncIteration: Once for each dispersal.
+            LogReplaced: Once for each log that replaces the one we know.
+            trio.BusyResourceError: Another task iterates.
+            GatheringsError: What ended the stay for good.
+
+        Cancellation: A checkpoint. Cancelled, nothing is taken and nothing lost.
         """
         if self._iterating:
             raise trio.BusyResourceError("another task iterates over this gathering")

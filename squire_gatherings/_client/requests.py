@@ -66,10 +66,12 @@ class Requests:
         answer = self._answers[sync_id] = Answer[Answered]()
         return answer
 
-    def withdraw(self, sync_id: str) -> None:
-        """Take a sync back, if it never went out."""
+    def withdraw(self, sync_id: str, answer: Answer[Answered]) -> None:
+        """Take a sync back, if it never went out and nobody waits for another answer to it."""
         pending = self.replica.pending.get(sync_id)
-        if pending is not None and not pending.sent and not pending.in_doubt:
+        if pending is None or self._answers.get(sync_id) is not answer:
+            return
+        if not pending.sent and not pending.in_doubt:
             self.queue.forget(sync_id)
             self.replica.failed(sync_id)
 

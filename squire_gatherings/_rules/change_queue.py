@@ -1,6 +1,9 @@
 """The change queue: what others did in a gathering, until one reader takes it, one by one.
 
-Bounded in bytes: what doesn't fit isn't kept, and must be fetched once the reader gets there.
+Bounded in bytes: what doesn't fit isn't kept, and must be fetched once the reader gets there. What
+can't be fetched is which of it is the reader's own. So of a reader that never comes, 16 bytes are
+kept for each run of its own ops between those of others: at least a bit for each op would be needed
+to know it at all.
 """
 
 from collections import deque
