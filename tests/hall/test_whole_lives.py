@@ -56,17 +56,20 @@ class Client:
         self.recorder = Recorder()
         self.membership: Membership | None = None
         self.read = 0
+        self.since = 0
         self.notices = 0
         self.incarnations: list[str] = []
 
     async def join(self, hall: Hall) -> None:
         self.digest()
         self.recorder, self.read, self.notices = Recorder(), 0, 0
-        since = 0
-        while since + 1 in self.seen:
-            since += 1
+        self.since = 0
+        while self.since + 1 in self.seen:
+            self.since += 1
         try:
-            membership = await hall.join(self.room, self.recorder, since=since, client=self.name)
+            membership = await hall.join(
+                self.room, self.recorder, since=self.since, client=self.name
+            )
         except (StoreUnavailable, GatheringCrashed):
             self.membership = None
             return
@@ -94,8 +97,8 @@ class Client:
             if isinstance(message, Joined):
                 self.incarnations.append(message.incarnation)
                 assert isinstance(message.ops, tuple)
-                first = message.seq - len(message.ops) + 1
-                for seq, op in enumerate(message.ops, start=first):
+                # They may end before `seq`: what was logged since they were read is forwarded.
+                for seq, op in enumerate(message.ops, start=self.since + 1):
                     self.see(seq, op.value)
             elif isinstance(message, Synced):
                 assert self.answered.setdefault(message.id, message.seqs) == message.seqs

@@ -135,7 +135,7 @@ async def test_how_much_is_kept_is_bounded(way: Way) -> None:
 
         def say_much() -> None:
             for number in range(count):
-                raw.say(type="fetch", id=str(number), pad=pad)
+                raw.say(type="sync", id=str(number), base=0, ops=[{"pad": pad}])
 
         async with trio.open_nursery() as nursery:
             nursery.start_soon(trio.to_thread.run_sync, say_much)

@@ -45,6 +45,17 @@ def no_collections() -> Iterator[None]:
         GET + b"\r\n",
         b"nonsense\r\n\r\n",
     ],
+    ids=[
+        "nothing",
+        "a text",
+        "half a text",
+        "a close",
+        "no frame",
+        "too large",
+        "half a request",
+        "a request",
+        "no request",
+    ],
 )
 @pytest.mark.parametrize("side", ["frames", "server", "client"])
 def test_a_retired_protocol_is_gone(data: bytes, side: str) -> None:
