@@ -32,6 +32,7 @@ ERRORS: dict[str, tuple[type[sqlite3.Error], int]] = {
     "database disk image is malformed": (sqlite3.DatabaseError, sqlite3.SQLITE_CORRUPT),
 }
 NO_MEMORY = "no memory"
+ATTEMPTS = 200
 FULL = 2
 """Of `PRAGMA synchronous`."""
 LOCKED = "database is locked"
@@ -113,12 +114,14 @@ def batches_of(most: int) -> Iterator[None]:
 
 
 async def persist(attempt: Callable[[], Awaitable[T]]) -> T:
-    """Try it again as long as the store is unavailable."""
-    while True:
+    """Try it again as long as the store is unavailable, which isn't for ever."""
+    for _ in range(ATTEMPTS):
         try:
             return await attempt()
-        except StoreUnavailable:
+        except StoreUnavailable as error:
+            why = str(error)
             await trio.lowlevel.checkpoint()
+    raise AssertionError(f"still unavailable: {why}")
 
 
 async def append_together(store: SqliteStore, appends: Sequence[Append]) -> list[Append]:
@@ -151,6 +154,7 @@ STEP: st.SearchStrategy[Step] = st.one_of(
     ),
     st.tuples(st.sampled_from(["look", "fold", "piece", "piece", "read-only"]), st.none()),
     st.tuples(st.just("full"), st.integers(0, 4)),
+    st.tuples(st.just("checkpoint"), st.sampled_from(["PASSIVE", "RESTART", "TRUNCATE"])),
     st.tuples(st.just("reopen"), st.booleans()),
 )
 
@@ -203,10 +207,17 @@ class Life:
                 with closing(connect(self.path, isolation_level=None)) as blocker:
                     blocker.execute("BEGIN IMMEDIATE")
                     assert await append_together(store, appends) == appends
-            while appends:
+            for _ in range(ATTEMPTS):
                 appends = await append_together(store, appends)
+                if not appends:
+                    break
+            assert not appends
         elif step == "look":
             await self._compare(store)
+        elif step == "checkpoint":
+            # By another program: that is no overwriting.
+            with closing(connect(self.path, timeout=0, isolation_level=None)) as other:
+                other.execute(f"PRAGMA wal_checkpoint({how})").fetchall()
         elif step == "fold":
             await persist(lambda: store._write_connection.call(store._writer.fold))
         elif step == "piece":

@@ -2,10 +2,12 @@
 
 import logging
 import os
+import shutil
 import sqlite3
 import stat
 import sys
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -273,6 +275,72 @@ async def test_a_file_that_is_overwritten_is_not_mixed_with_what_it_was(
     with sqlite3.connect(files.real) as database:
         assert database.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
     database.close()
+
+
+@pytest.mark.parametrize("how", ["another store's", "a newer copy"])
+@pytest.mark.parametrize("noticed", ["at a commit", "at a read", "at the end"])
+async def test_a_file_that_was_changed_more_often_is_told_from_ours(
+    files: Files, how: str, noticed: str
+) -> None:
+    """The file of a store that was stopped, with any count of changes in its header."""
+    if how != "another store's":
+        async with open_sqlite_store(files.real) as store:
+            await store.append(an_append("a", 1))
+        shutil.copy(files.real, files.aside)
+    async with open_sqlite_store(files.aside) as store:
+        for n in range(1, 60):
+            await store.append(an_append("b", n, mark="x" * 20_000))
+    other = files.aside.read_bytes()
+    async with open_sqlite_store(files.real, journal_bytes=20_000) as store:
+        for n in range(1, 5):
+            await store.append(an_append("a", n, mark="" if n == 1 else "x" * 20_000))
+        await store.load("a", recent_syncs=9)
+        with closing(sqlite3.connect(files.real)) as database:
+            database.execute("PRAGMA wal_checkpoint(PASSIVE)")
+            before = files.real.read_bytes()[24:28]
+        await store.append(an_append("c", 1))
+        assert before <= other[24:28]
+        _overwrite(files.real, other)
+        for n in range(2, 5):
+            if noticed == "at a commit":
+                with pytest.raises(StoreUnavailable, match="overwritten by somebody else: restart"):
+                    await store.append(an_append("c", n))
+            if noticed == "at a read":
+                with pytest.raises(StoreUnavailable, match="overwritten by somebody else: restart"):
+                    await store.load("a", recent_syncs=9)
+    async with open_sqlite_store(files.real) as store:
+        assert (await store.load("b", recent_syncs=9)).seq == 59
+        assert (await store.load("c", recent_syncs=9)).seq == 0
+    with closing(sqlite3.connect(files.real)) as database:
+        assert database.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
+
+
+async def test_a_file_that_is_only_touched_or_copied_over_itself_is_no_trouble(
+    files: Files,
+) -> None:
+    async with open_sqlite_store(files.real, journal_bytes=2000) as store:
+        for n in range(1, 20):
+            await store.append(an_append("a", n))
+            if n % 2:
+                os.utime(files.real, ns=(n, n))
+            else:
+                _overwrite(files.real, files.real.read_bytes())
+        assert (await store.load("a", recent_syncs=9)).seq == 19
+
+
+async def test_its_own_checkpoints_are_no_trouble(
+    files: Files, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("squire_gatherings._stores.sqlite.connection.CHECKPOINT_PAGES", 5)
+    async with open_sqlite_store(files.real, journal_bytes=2000) as store:
+        sizes = set()
+        for n in range(1, 100):
+            await store.append(an_append("a", n, mark="x" * 3000))
+            sizes.add(files.real.stat().st_size)
+            if not n % 7:
+                await store.load("a", recent_syncs=9)
+        assert len(sizes) > 10
+        assert (await store.load("a", recent_syncs=9)).seq == 99
 
 
 async def test_a_write_ahead_log_that_is_emptied_is_no_place_for_acknowledged_ops(

@@ -5,9 +5,7 @@ and is gone with its last user. So is its write-ahead log, in which the last com
 commit both are looked at where the next start looks for them: two `stat`s, about a microsecond
 each.
 
-Both can also be overwritten where they stand (`cp backup rooms.sqlite3`, `: > rooms.sqlite3-wal`).
-The first bytes of the write-ahead log tell; of the database its header does, once the time of its
-last change is another.
+Both can also be overwritten where they stand: see `contents`.
 """
 
 import logging
@@ -21,6 +19,7 @@ from threading import Lock
 
 from attrs import define, field
 
+from squire_gatherings._stores.sqlite.contents import Contents
 from squire_gatherings._values.errors import StoreUnavailable, StoreUnusable
 
 if sys.platform != "win32":
@@ -32,12 +31,6 @@ _Key = tuple[int, int]
 """Device and inode."""
 
 PRIVATE = 0o600
-
-_HEADER_BYTES = 28
-_MAGIC = b"SQLite format 3\0"
-_WAL_MODE = b"\2\2"
-"""In a header from byte 18 on. A backup, until it's served, has another."""
-_WAL_MAGICS = (b"", b"\x37\x7f\x06\x82", b"\x37\x7f\x06\x83")
 
 
 class Misplaced(StoreUnavailable):
@@ -66,19 +59,12 @@ class Place:
     _counting: Lock = field(factory=Lock)
     _trouble: str | None = None
     _is_logged: bool = False
-    _overwritten: str | None = None
-    """What was overwritten where it stands: there's nothing that could be put back."""
-    _held: int | None = None
-    """The file, open for as long as it's ours."""
-    _held_wal: int | None = None
-    _changed: tuple[int, int] | None = None
-    """When the file was changed last, and its size."""
-    _changes: int = 0
-    """SQLite's count of them, in the header."""
+    _contents: Contents = field(init=False)
     _given: str = field(init=False)
     wal: str = field(init=False)
 
     def __attrs_post_init__(self) -> None:
+        self._contents = Contents(self.path)
         # As text: a `Path` would be made into one at each look.
         self._given, self.wal = str(self.given), f"{self.path}-wal"
 
@@ -114,10 +100,11 @@ class Place:
         Raises `StoreUnavailable`.
         """
         try:
-            self._held = os.open(self.path, os.O_RDONLY)
+            held = os.open(self.path, os.O_RDONLY)
+            self._contents.hold(held)
             if sys.platform == "linux":
                 # Elsewhere this lock would get in the way of SQLite's own.
-                fcntl.flock(self._held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise StoreUnavailable(f"{self.path}: in use by another process") from None
         except OSError as error:
@@ -125,9 +112,7 @@ class Place:
 
     def let_go(self) -> None:
         """Undo `hold`; all connections must have been closed."""
-        held, self._held = self._held, None
-        if held is not None:
-            os.close(held)
+        self._contents.let_go()
 
     def check(self) -> None:
         """Raise `Misplaced` if the next start would open something else."""
@@ -145,8 +130,7 @@ class Place:
             self._connections += 1
             if self._wal is None:
                 self._wal = _key(self.wal)
-                with suppress(OSError):
-                    self._held_wal = os.open(self.wal, os.O_RDONLY)
+                self._contents.begin()
         self.check()
         if self._is_logged:
             self._is_logged = False
@@ -158,9 +142,7 @@ class Place:
             self._connections -= 1
             if not self._connections:
                 self._wal = None
-                if self._held_wal is not None:
-                    os.close(self._held_wal)
-                self._held_wal = self._changed = None
+                self._contents.end()
 
     def give_up(self) -> bool:
         """Whether something was overwritten: then what is open can only do damage.
@@ -168,7 +150,7 @@ class Place:
         The write-ahead log, whose pages fit on nothing any more, is emptied: neither SQLite, when
         the last connection is closed, nor the next start mixes it with what is there.
         """
-        if self._look_inside() is None:
+        if self._contents.look() is None:
             return False
         with suppress(OSError):
             if _key(self.wal) == self._wal:
@@ -194,7 +176,7 @@ class Place:
             os.close(pin)
 
     def _look(self) -> str | None:
-        overwritten = self._look_inside()
+        overwritten = self._contents.look()
         if overwritten is not None:
             return f"{self.given.name}: {overwritten} was overwritten by somebody else: restart"
         file = _key(self._given)
@@ -207,30 +189,6 @@ class Place:
                 how = "deleted" if wal is None else "replaced"
                 return f"{self.given.name}: its write-ahead log was {how}; it goes into the file"
         return None
-
-    def _look_inside(self) -> str | None:
-        """Say what was overwritten. Two threads may ask at the same time."""
-        held = self._held
-        if self._overwritten is None and self._connections and held is not None:
-            status = os.fstat(held)
-            if (status.st_mtime_ns, status.st_size) != self._changed:
-                self._look_at_header(held)
-            with self._counting:
-                wal = self._held_wal
-                if wal is not None and os.pread(wal, 4, 0) not in _WAL_MAGICS:
-                    self._overwritten = "its write-ahead log"
-        return self._overwritten
-
-    def _look_at_header(self, file: int) -> None:
-        with self._counting:
-            status = os.fstat(file)
-            header = os.pread(file, _HEADER_BYTES, 0)
-            changes = int.from_bytes(header[24:28], "big")
-            is_ours = header.startswith(_MAGIC) and header[18:20] == _WAL_MODE
-            if not is_ours or (self._changed is not None and changes < self._changes):
-                self._overwritten = "the file"
-            self._changed = (status.st_mtime_ns, status.st_size)
-            self._changes = changes
 
 
 def _key(path: str) -> _Key | None:
