@@ -176,10 +176,11 @@ class Client:
         with _Guard(self, "abort"):
             self.connection.abort()
 
-    def read_arrived(self) -> None:
-        """Have the connection take in what has arrived."""
+    def read_arrived(self) -> bool:
+        """Have the connection take in what has arrived; return whether there may be more."""
         with _Guard(self, "read_arrived"):
-            self.connection.read_arrived()
+            return bool(self.connection.read_arrived())
+        return False
 
     @property
     def receiving(self) -> int:

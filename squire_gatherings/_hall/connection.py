@@ -58,11 +58,14 @@ class Connection(ABC):
         """
         return 0
 
-    def read_arrived(self) -> None:  # noqa: B027 (nothing to do where nothing is read here)
+    def read_arrived(self) -> bool | None:
         """Read what has arrived, as far as that needs no waiting, and deliver it.
+
+        Of very much it takes a part, and returns true: there may be more, for another turn.
 
         Called before a late timer judges the client, and before a gathering ends as unused.
         """
+        return False
 
     def wasted(self, cost: int) -> None:  # noqa: B027 (not every connection limits its client)
         """Count what the client sent and came to nothing, as so many frames that say nothing.

@@ -209,7 +209,11 @@ class Gathering:
         """Take in what has arrived; return whether somebody's message isn't there as a whole."""
         is_receiving = False
         for number, client in enumerate(tuple(self.room.clients.values()), start=1):
-            client.read_arrived()
+            while client.read_arrived() and not self.room.inbox.waiting:
+                await trio.lowlevel.checkpoint()
+            if self.room.inbox.waiting:
+                # That's enough to live on, for now.
+                return False
             is_receiving = is_receiving or client.receiving > 0
             if not number % CROWD:
                 await trio.lowlevel.checkpoint()

@@ -186,20 +186,23 @@ class Retries:
 
     def _look_at(self, client: Client, now: float, encoded: _Encoded, *, is_late: bool) -> int:
         """Send a client ops again, give it up, or neither; return how much work that was."""
-        window = client.window
+        window, inbox = client.window, self.room.inbox
+        work = 8
         if is_late or window.verdict(now) is Verdict.GIVE_UP:
-            client.read_arrived()
-            if self._is_unheard(client):
+            put_in = inbox.put_in
+            has_more = client.read_arrived()
+            # What was read may have been much work.
+            work = TURN if has_more or inbox.put_in != put_in else TURN // 4
+            if self._is_unheard(client, has_more=has_more):
                 window.put_off(now + LOOK_AGAIN)
-                return 8
+                return work
         if window.verdict(now) is Verdict.GIVE_UP and self._still_sends(client, now):
             window.put_off(now + self.room.settings.retry_limit)
-            return 8
+            return work
         in_transit = client.in_transit
         window.looked(client.progress, in_transit, now)
         if not client.attached:
-            return 8
-        work = 8
+            return work
         match window.verdict(now):
             case Verdict.GIVE_UP:
                 client.close(CloseCode.UNRESPONSIVE, "forwards were not acknowledged")
@@ -212,15 +215,18 @@ class Retries:
                 pass
         return work
 
-    def _is_unheard(self, client: Client) -> bool:
-        """Return whether a client may have said something that isn't processed yet."""
+    def _is_unheard(self, client: Client, *, has_more: bool) -> bool:
+        """Return whether a client may have said something that isn't processed yet.
+
+        With `has_more` some of it wasn't even read.
+        """
         if client.paging is Paging.READING:
             # What it said may wait behind what waits for the store.
             return True
-        if not client.waiting:
+        if not client.waiting and not has_more:
             return False
         inbox = self.room.inbox
-        if not inbox.waiting:
+        if not inbox.waiting and not has_more:
             # All that came is processed. It can't say more while too much of it is under way.
             return client.waiting >= self.room.settings.inbox_limit
         up_to, looks = self._suspects.get(client.number, (0, 0))

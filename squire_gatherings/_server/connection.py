@@ -17,7 +17,7 @@ from squire_gatherings._server.limits import Meter
 from squire_gatherings._server.outbox import Flusher, Outbox, TryWrite
 from squire_gatherings._server.settings import ServerSettings
 from squire_gatherings._server.silence import Due, Silence
-from squire_gatherings._server.sources import Source
+from squire_gatherings._server.sources import RECEIVE_SIZE, Source
 from squire_gatherings._server.way_out import WayOut
 from squire_gatherings._values.endings import CloseCode
 from squire_gatherings._values.errors import GatheringDispersed, GatheringsError
@@ -35,8 +35,9 @@ EARLY_SIZE = 64 * 1024
 LATE = 0.5
 """A timer that fires this many seconds late was kept from it, as the client may have been."""
 
-MOST_READS = 256
-"""How often a socket is read at once, at most: 16 MiB, more than a kernel keeps."""
+MOST_TURNS = 8
+"""How many turns' worth of frames `read_arrived` takes in at once, and of bytes one large message:
+what comes to more isn't what a client sends that waits to be heard."""
 
 
 @frozen
@@ -120,16 +121,18 @@ class WebSocketConnection(WayOut):
 
     # What others ask of it.
 
-    def read_arrived(self) -> None:
-        """Take in all that lies in the socket, as far as the gathering takes it.
+    def read_arrived(self) -> bool:
+        """Take in what lies in the socket, as far as the gathering takes it.
 
-        Nothing happens where the stream isn't a plain socket, before the join is over, and while a
-        message waits to be delivered. Safe at any moment; doesn't wait.
+        Of a flood only a part, and says that there may be more. Nothing happens where the stream
+        isn't a plain socket, before the join is over, and while a message waits to be delivered.
+        Safe at any moment; doesn't wait.
         """
         if self._closing or self._ended or self._held_up or self._waiting is not None:
-            return
+            return False
         if self._membership is not None and not self._quiet_until:
-            self._take_all()
+            return self._take_all()
+        return False
 
     @property
     def receiving(self) -> int:
@@ -355,23 +358,28 @@ class WebSocketConnection(WayOut):
         self._inbound.feed(data)
         return self._process()
 
-    def _take_all(self) -> None:
-        """Take in what lies in the socket, and what of it was left for later."""
+    def _take_all(self) -> bool:
+        """Take in what lies in the socket, and what of it was left for later.
+
+        Returns whether there was too much of it for one turn.
+        """
         wanted = self._process()
-        reads = 0
+        turns, room = MOST_TURNS, self._settings.max_message_size + RECEIVE_SIZE
         while True:
-            if not wanted and not self._is_stopped() and self._inbound.room < 0:
+            has_more = not wanted and not self._is_stopped() and self._inbound.room < 0
+            if has_more and turns:
+                turns -= 1
                 self._inbound.room = TURN
                 wanted = self._process()
                 continue
             if not wanted:
                 # Whoever reads has another thing to do.
                 self._source.stop()
-                return
-            data = self._source.receive_nowait()
-            if data is None or reads == MOST_READS:
-                return
-            reads += 1
+                return has_more
+            data = self._source.receive_nowait() if room > 0 else None
+            if data is None:
+                return room <= 0
+            room -= len(data)
             wanted = self._take(data)
 
     def _process(self) -> bool:

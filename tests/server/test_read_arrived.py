@@ -1,5 +1,6 @@
 """`read_arrived`: what lies in the socket is taken in at once, at any moment."""
 
+import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -9,10 +10,11 @@ import trio
 from trio.testing import wait_all_tasks_blocked
 from wsproto.frame_protocol import FrameProtocol
 
-from squire_gatherings import Hall, Server, open_hall
+from squire_gatherings import Hall, Server, ServerSettings, open_hall
 from squire_gatherings._server.connection import WebSocketConnection
 from squire_gatherings._server.inbound import TURN
 from squire_gatherings._server.limits import NOISE_BURST
+from squire_gatherings._server.sources import RECEIVE_SIZE
 from tests.server.raw import RawClient
 from tests.server.test_joining import SlowDoor
 from tests.server.test_server import a_server
@@ -22,9 +24,10 @@ from tests.server.test_turns import PING, frame
 
 @asynccontextmanager
 async def joined(
+    settings: ServerSettings | None = None,
     **hall_settings: Any,
 ) -> AsyncIterator[tuple[Hall, Server, RawClient, WebSocketConnection]]:
-    async with a_server(**hall_settings) as (hall, server, url):
+    async with a_server(settings, **hall_settings) as (hall, server, url):
         client = await trio.to_thread.run_sync(RawClient, f"{url}/gatherings/room")
         client.say(type="join")
         assert (await trio.to_thread.run_sync(client.hear))["type"] == "joined"
@@ -38,6 +41,7 @@ def processed(hall: Hall) -> int:
     return hall.snapshot().gatherings[0].processed
 
 
+PAD = "x" * 5000
 FETCH = frame('{"type":"fetch","id":"1"}')
 SYNC = frame('{"type":"sync","id":"1","base":0,"ops":[{}]}')
 
@@ -69,6 +73,31 @@ async def test_everything_in_the_socket_is_taken(sent: bytes, messages: int) -> 
         client.socket.sendall(FETCH[-3:] if messages == 0 and sent else FETCH)
         heard = await trio.to_thread.run_sync(lambda: [client.hear() for _ in range(messages + 1)])
         assert {message["type"] for message in heard} == {"fetched"}
+
+
+async def test_of_a_flood_only_a_part_is_taken_at_once() -> None:
+    """One look holds up nobody for long: 200 syncs of 5,000 bytes, where a message has 10,000."""
+    settings = ServerSettings(max_message_size=10_000)
+    async with joined(settings, inbox_limit=1000, inbox_bytes=10**8) as (
+        hall,
+        _,
+        client,
+        connection,
+    ):
+        client.socket.settimeout(0)
+        for number in range(200):
+            text = json.dumps({"type": "sync", "id": str(number), "base": 0, "ops": [{"x": PAD}]})
+            client.socket.sendall(frame(text))
+        client.socket.settimeout(20)
+        inbox = hall._registry.living["room"].room.inbox
+        before, looks, most = inbox.put_in, 1, 0
+        while connection.read_arrived():
+            most = max(most, inbox.put_in - before)
+            looks, before = looks + 1, inbox.put_in
+        assert 0 < most <= (10_000 + 2 * RECEIVE_SIZE) // len(PAD)
+        assert looks >= 200 // most
+        await wait_all_tasks_blocked()
+        assert (await hall.fetch("room", since=0)).seq == 200
 
 
 async def test_what_was_left_for_the_next_turn_is_taken_too() -> None:
