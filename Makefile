@@ -18,14 +18,17 @@ help: ## Show what there is to make
 serve: $(READY) ## Serve gatherings, with their logs in ./squire_gatherings.sqlite3 (ARGS="..." for options)
 	@$(BIN)/python -m squire_gatherings serve $(ARGS)
 
+# Files of tests are shared out among the processors.
+SHARED := -n auto --dist loadfile
+
 test: $(READY)-dev ## Run the tests (ARGS="..." for pytest)
-	@$(BIN)/python -m pytest $(ARGS)
+	@$(BIN)/python -m pytest $(SHARED) $(ARGS)
 
 test-long: $(READY)-dev ## Run the random tests with forty times as many examples, half an hour
-	@TEST_EXAMPLES_TIMES=40 $(BIN)/python -m pytest $$(grep -rl "max_examples=examples(" tests) $(ARGS)
+	@TEST_EXAMPLES_TIMES=40 $(BIN)/python -m pytest $(SHARED) $$(grep -rl "max_examples=examples(" tests) $(ARGS)
 
 test-lowest: $(LOWEST)/.ready ## Run the tests with the lowest versions of all that pyproject.toml allows
-	@$(LOWEST)/bin/python -m pytest $(ARGS)
+	@$(LOWEST)/bin/python -m pytest $(SHARED) $(ARGS)
 
 lint: $(READY)-dev $(READY)-bench ## Check style, types and layers
 	@$(BIN)/ruff check .
