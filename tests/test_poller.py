@@ -7,7 +7,7 @@ from contextlib import ExitStack, contextmanager
 import trio
 from trio.testing import wait_all_tasks_blocked
 
-from squire_gatherings._poller import READ, TURN_SIZE, WRITE, Poller
+from squire_gatherings._poller import MUCH, READ, TURN_SIZE, WRITE, Poller
 
 
 @contextmanager
@@ -81,3 +81,50 @@ async def test_other_tasks_get_their_turn_when_much_was_read() -> None:
                 await trio.lowlevel.checkpoint()
             nursery.cancel_scope.cancel()
         assert {1, 2} & set(seen)
+
+
+async def test_sockets_whose_peers_are_unknown_come_last_and_in_turn() -> None:
+    with Poller() as poller, readable_sockets(6) as sockets:
+        order: list[int] = []
+
+        def note(number: int) -> Callable[[int], int]:
+            def ready(_: int) -> int:
+                sockets[number].recv(10)
+                order.append(number)
+                return TURN_SIZE if number < 3 else 1
+
+            return ready
+
+        async with trio.open_nursery() as nursery:
+            for number, one in enumerate(sockets):
+                poller.watch(one, note(number), is_known=number >= 3)
+            nursery.start_soon(poller.run)
+            await wait_all_tasks_blocked()
+            nursery.cancel_scope.cancel()
+        assert sorted(order[:3]) == [3, 4, 5]
+        assert sorted(order[3:]) == [0, 1, 2]
+
+
+async def test_who_has_brought_much_comes_after_all_others_the_next_time() -> None:
+    with Poller() as poller, ExitStack() as stack:
+        pairs = [tuple(map(stack.enter_context, socket.socketpair())) for _ in range(3)]
+        order: list[int] = []
+
+        def note(number: int) -> Callable[[int], int]:
+            def ready(_: int) -> int:
+                pairs[number][0].recv(1)
+                order.append(number)
+                return MUCH if number == 0 else 1
+
+            return ready
+
+        async with trio.open_nursery() as nursery:
+            for number, (ours, theirs) in enumerate(pairs):
+                ours.setblocking(False)
+                theirs.send(b"xxx")
+                poller.watch(ours, note(number))
+            nursery.start_soon(poller.run)
+            await wait_all_tasks_blocked()
+            nursery.cancel_scope.cancel()
+        assert [place for place, number in enumerate(order) if number == 0][1:] == [5, 8]
+        assert len(order) == 9

@@ -12,7 +12,7 @@ from squire_gatherings._rules.behaviour import LogBehaviour
 from squire_gatherings._rules.op_log import OP_OVERHEAD
 from squire_gatherings._stores.memory import MemoryStore
 from squire_gatherings._values.log import Append, LoggedOp, Restored
-from squire_gatherings._values.messages import Fetch, Sync, Synced
+from squire_gatherings._values.messages import Ack, ClientMessage, Fetch, Sync, Synced
 from squire_gatherings._values.op import Op
 from tests.support import Recorder, WaitingStore
 
@@ -184,3 +184,80 @@ async def test_tiny_ops_cost_no_more_memory_than_large_ones(autojump_clock: Mock
             await hall.submit(ROOM, [{}] * 1000)
         log = hall._registry.living[ROOM].room.log
         assert log.seq - log.tail_start + 1 <= 256 * 1024 // OP_OVERHEAD
+
+
+async def test_who_fills_a_turn_comes_after_others(autojump_clock: MockClock) -> None:
+    async with open_hall(store=MemoryStore(), inbox_bytes=10**9) as hall:
+        heavy, light = Recorder(), Recorder()
+        much = await hall.join(ROOM, heavy)
+        little = await hall.join(ROOM, light)
+        for number in range(30):
+            much.deliver_nowait(tiny(f"m{number}", 1000))
+        for number in range(5):
+            little.deliver_nowait(tiny(f"l{number}", 1))
+        await heavy.wait_for(Synced, 30)
+        mine = [message.seqs[0] for message in light.of(Synced)]
+        others = [message.seqs[0] for message in heavy.of(Synced)]
+        # Each one's own stay in order, and who says little waits for one turn.
+        assert mine == sorted(mine)
+        assert others == sorted(others)
+        assert max(mine) < others[len(others) // 2]
+
+
+class Wasteful(Recorder):
+    """A connection that counts what its client sends for nothing."""
+
+    cost = 0
+
+    def wasted(self, cost: int) -> None:
+        self.cost += cost
+
+
+async def test_what_comes_to_nothing_is_counted(autojump_clock: MockClock) -> None:
+    async with open_hall(store=MemoryStore()) as hall:
+        connection = Wasteful()
+        membership = await hall.join(ROOM, connection)
+
+        async def cost_of(*messages: ClientMessage) -> int:
+            before = connection.cost
+            for message in messages:
+                await membership.deliver(message)
+            await wait_all_tasks_blocked()
+            return connection.cost - before
+
+        sync = tiny("s", 100)
+        assert await cost_of(sync) == 0
+        assert await cost_of(Ack(100)) == 0
+        assert await cost_of(Fetch("f", 0)) == 0
+        # A sync is repeated, what is acknowledged was so before, a request is wrong.
+        assert await cost_of(sync) > 1
+        assert await cost_of(Ack(100), Ack(50)) == 2
+        assert await cost_of(Sync("t", 10**6, sync.ops)) > 1
+        assert await cost_of(Fetch("g", 10**6)) > 1
+
+
+class Asked(MemoryStore):
+    """Counts how often it's asked about syncs."""
+
+    asked = 0
+
+    async def find_syncs(self, gathering: str, keys: Any) -> Any:
+        self.asked += 1
+        return await super().find_syncs(gathering, keys)
+
+
+async def test_a_repeated_old_sync_is_looked_up_once(autojump_clock: MockClock) -> None:
+    store = Asked()
+    async with open_hall(store=store, recent_syncs=1) as hall:
+        for number in range(5):
+            membership = await hall.join(ROOM, Recorder(), client="c" * 16)
+            await membership.deliver(tiny(f"s{number}", 1))
+            await wait_all_tasks_blocked()
+        await hall.disperse(ROOM)
+        recorder = Recorder()
+        membership = await hall.join(ROOM, recorder, client="c" * 16)
+        for _ in range(50):
+            membership.deliver_nowait(tiny("s0", 1))
+        synced = await recorder.wait_for(Synced, 50)
+        assert {message.seqs for message in synced} == {(1,)}
+        assert store.asked <= 2

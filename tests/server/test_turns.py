@@ -13,10 +13,11 @@ from trio.testing import MockClock, memory_stream_pair
 from wsproto.frame_protocol import Opcode
 
 from squire_gatherings import ServerSettings, open_hall, serve_stream
+from squire_gatherings._server import handshake
 from squire_gatherings._server.inbound import PORTION, TURN, Complaint, Inbound
 from squire_gatherings._server.limits import NOISE_BURST, NOISE_RATE, Limits
 from squire_gatherings._server.portions import Cutter, beginning_of_larger, is_one_frame
-from squire_gatherings._server.server import Server
+from squire_gatherings._server.server import AT_THE_DOOR, Server
 from squire_gatherings._values.messages import Ack, Sync
 from squire_gatherings._wire.codecs import JSON, Incoming
 from tests.server.test_hostile import request
@@ -208,3 +209,59 @@ async def test_an_address_has_a_budget_of_its_own(autojump_clock: MockClock) -> 
         # 4 bursts, of which the address had two; then its own rate, of two connections.
         assert start + 3 <= trio.current_time() <= start + 5
         nursery.cancel_scope.cancel()
+
+
+@pytest.mark.parametrize("size", [10, 10_000, 200_000])
+def test_what_is_refused_counts_by_its_size(size: int) -> None:
+    inbound = an_inbound()
+    inbound.feed(frame("x" * size))
+    while inbound.next() is not None:
+        pass
+    assert size // 128 <= inbound.noise <= size // 128 + 4
+
+
+async def test_who_has_left_is_not_understood_any_more() -> None:
+    async with open_hall() as hall, a_client(hall) as (client, server, _):
+        await client.say(type="join")
+        await client.hear()
+        [connection] = server._connections
+        await client.say(type="leave")
+        opcode, _ = await client.next()
+        assert opcode is Opcode.CLOSE
+        await client.say(type="fetch", id="1")
+        await trio.testing.wait_all_tasks_blocked()
+        assert connection._inbound.deaf
+
+
+async def test_of_a_crowd_at_the_door_few_are_taken_in_a_turn(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Whoever is in has a turn between them."""
+    turns = 0
+    at: list[int] = []
+    understand = handshake._understand
+
+    def counted(buffer: bytes, peer: str | None) -> object:
+        at.append(turns)
+        return understand(buffer, peer)
+
+    monkeypatch.setattr(handshake, "_understand", counted)
+
+    async def take_turns() -> None:
+        nonlocal turns
+        while True:
+            await trio.lowlevel.checkpoint()
+            turns += 1
+
+    async with open_hall() as hall, trio.open_nursery() as nursery:
+        pairs = [memory_stream_pair() for _ in range(50)]
+        for _, theirs in pairs:
+            await theirs.send_all(request())
+        nursery.start_soon(take_turns)
+        for ours, _ in pairs:
+            nursery.start_soon(serve_stream, hall, ours)
+        for _, theirs in pairs:
+            assert (await theirs.receive_some()).startswith(b"HTTP/1.1 101")
+        nursery.cancel_scope.cancel()
+    assert len(at) == 50
+    assert max(at.count(turn) for turn in at) <= 2 * AT_THE_DOOR
