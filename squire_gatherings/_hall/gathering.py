@@ -28,6 +28,9 @@ from squire_gatherings._values.outgoing import Outgoing
 
 _log = logging.getLogger(__name__)
 
+HEAVY = 16
+"""A turn that so few messages fill was filled by heavy ones."""
+
 TURN_LIMIT = 256
 """How many messages are processed at most before other gatherings get their turn."""
 
@@ -259,7 +262,7 @@ class Gathering:
             del inbox.waiting[:taken]
             inbox.taken += taken
         self._processing = None
-        if is_full and inbox.waiting:
+        if is_full and taken <= HEAVY and inbox.waiting:
             self._put_behind(sender)
         now = trio.current_time()
         if counted:
