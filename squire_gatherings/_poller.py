@@ -23,6 +23,10 @@ FRAME_SIZE = 1024
 MUCH = 16 * 1024
 """A socket that counted for more than so many bytes comes after all others."""
 
+LATE_TURNS = 3
+"""So many turns are filled by such sockets before all others are looked at again: to look costs
+0.4 us for each socket that is ready."""
+
 Ready = Callable[[int], int]
 """Is told for which events its socket is ready: `READ`, `WRITE` or both. Reads or writes once,
 without waiting, and returns for how many bytes that counts. What it raises ends `Poller.run`. It
@@ -107,10 +111,15 @@ class Poller:
                     room = TURN_SIZE
                 room -= self._serve(key, events)
             # Of these, one at least. The rest is found again, after all others.
+            turns = LATE_TURNS
             while late:
                 room -= self._serve(*late.pop())
                 if room < 0:
-                    break
+                    turns -= 1
+                    if not turns:
+                        break
+                    await trio.lowlevel.checkpoint()
+                    room = TURN_SIZE
 
     def _served_last(self, one: tuple[selectors.SelectorKey, int]) -> int:
         return self._behind[one[0].fd]
