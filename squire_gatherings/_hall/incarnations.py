@@ -31,7 +31,7 @@ class Incarnation:
     opening: trio.CancelScope | None = None
     """Ends the opening, while it's under way."""
     _readers: set[trio.CancelScope] | None = None
-    """Of joins that read what they need of the store; made for the first."""
+    """Of joins that read what they need of the store, while there are any."""
     _changed: trio.Event | None = None
     """Made only when somebody waits, which is seldom: it would be the largest part of this."""
 
@@ -45,13 +45,14 @@ class Incarnation:
     def reading(self) -> Iterator[trio.CancelScope]:
         """Cancel what runs inside when it is reaped: nobody waits for a store on its behalf."""
         with trio.CancelScope() as scope:
-            if self._readers is None:
-                self._readers = set()
-            self._readers.add(scope)
+            readers = self._readers = self._readers or set()
+            readers.add(scope)
             try:
                 yield scope
             finally:
-                self._readers.discard(scope)
+                readers.discard(scope)
+                if not readers:
+                    self._readers = None
 
     def reaped(self) -> None:
         """It's gone. Tell all who wait, and end what is read for it."""
