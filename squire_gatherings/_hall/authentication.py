@@ -7,7 +7,7 @@ from typing import Any
 import trio
 from attrs import define
 
-from squire_gatherings._values.checks import check_identity
+from squire_gatherings._hall.lateness import HELD_UP, is_late
 from squire_gatherings._values.errors import (
     AuthenticationUnavailable,
     Forbidden,
@@ -30,10 +30,6 @@ raises `Unauthorized` or `Forbidden`, which are final, or `AuthenticationUnavail
 `StoreUnavailable`, after which clients try again. Anything else is a fault of the program's. It is
 given `authenticate_timeout` seconds, after which it is cancelled.
 """
-
-LATE = 0.5
-"""A timer that fires this many seconds late was kept from it, as the check may have been."""
-
 
 MEANT = (Unauthorized, Forbidden, AuthenticationUnavailable, StoreUnavailable)
 
@@ -63,14 +59,13 @@ class Authenticator:
     async def identify(
         self, token: str | None, gathering_id: str, request: HandshakeRequest | None
     ) -> Identity:
-        """Return who the client is.
+        """Return what the check says that the client is, which needn't be an `Identity`.
 
         A check that was interrupted because this process was kept from running is made again.
 
         Raises:
             AuthenticationUnavailable: It takes too long.
             AuthenticationFailed: The check raised an error of ours that means something else.
-            TypeError: It returned no `Identity`.
             Exception: What else the check raised.
 
         Cancellation: the check is cancelled.
@@ -80,15 +75,13 @@ class Authenticator:
             due = trio.current_time() + self._timeout
             with trio.move_on_at(due):
                 try:
-                    identity = await self._check(token, gathering_id, *seen)
+                    return await self._check(token, gathering_id, *seen)
                 except GatheringsError as error:
                     if isinstance(error, MEANT):
                         raise
                     # It may have asked another hall.
                     raise AuthenticationFailed(f"authenticate raised {error!r}") from error
-                check_identity(identity)
-                return identity
-            if trio.current_time() < due + LATE:
+            if not is_late(due, HELD_UP):
                 raise AuthenticationUnavailable("the check of who this is takes too long")
 
 

@@ -13,6 +13,10 @@ from attrs import define, field
 LATE = 0.1
 """By how many seconds a timer must fire late to be late: a busy process is, by a little."""
 
+HELD_UP = 0.5
+"""By how many seconds a timer that limits a client, or a check of who it is, must fire late for
+that to be our fault: we were kept from hearing them."""
+
 TURNS = 128
 """How many turns everybody gets.
 

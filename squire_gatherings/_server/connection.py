@@ -3,17 +3,16 @@
 from contextlib import suppress
 
 import trio
-from attrs import frozen
 
-from squire_gatherings._hall.hall import Hall
+from squire_gatherings._hall.lateness import HELD_UP, is_late
 from squire_gatherings._hall.membership import Membership
+from squire_gatherings._server.entry import Entry
 from squire_gatherings._server.inbound import (
     TURN,
     ClosedByClient,
     Complaint,
     Inbound,
 )
-from squire_gatherings._server.limits import Meter
 from squire_gatherings._server.outbox import Flusher, Outbox, TryWrite
 from squire_gatherings._server.settings import ServerSettings
 from squire_gatherings._server.silence import Due, Silence
@@ -21,8 +20,6 @@ from squire_gatherings._server.sources import RECEIVE_SIZE, Source
 from squire_gatherings._server.way_out import WayOut
 from squire_gatherings._values.endings import CloseCode
 from squire_gatherings._values.errors import GatheringDispersed, GatheringsError
-from squire_gatherings._values.handshake import HandshakeRequest
-from squire_gatherings._values.identity import Identity
 from squire_gatherings._values.messages import ClientMessage, Join
 from squire_gatherings._values.text import sayable
 from squire_gatherings._wire.codecs import Codec, Incoming
@@ -32,31 +29,20 @@ from squire_gatherings._wire.underway import Underway
 EARLY_SIZE = 64 * 1024
 """How many bytes are read, about, while the join is under way; of frames it's one turn at once."""
 
-LATE = 0.5
-"""A timer that fires this many seconds late was kept from it, as the client may have been."""
-
 MOST_TURNS = 8
 """How many turns' worth of frames `read_arrived` takes in at once, and of bytes one large message:
 what comes to more isn't what a client sends that waits to be heard."""
-
-
-@frozen
-class Arrival:
-    """How a client came: by which request, and who it is where the caller vouches for it."""
-
-    request: HandshakeRequest
-    identity: Identity | None = None
 
 
 class WebSocketConnection(WayOut):
     """One accepted WebSocket. `run` drives it; everything else may be called meanwhile."""
 
     __slots__ = (
-        "_arrival",
         "_client_closed",
         "_early",
         "_ended",
         "_entrance",
+        "_entry",
         "_held_up",
         "_membership",
         "_meter",
@@ -73,9 +59,8 @@ class WebSocketConnection(WayOut):
         stream: trio.abc.Stream,
         source: Source,
         codec: Codec,
-        arrival: Arrival,
+        entry: Entry,
         settings: ServerSettings,
-        meter: Meter,
         max_ops: int,
         turns: trio.Lock,
         entrance: trio.CapacityLimiter,
@@ -84,15 +69,15 @@ class WebSocketConnection(WayOut):
         flusher: Flusher | None,
         underway: Underway,
     ) -> None:
-        super().__init__(codec, settings, Inbound(codec, settings, meter, max_ops))
-        self._arrival: Arrival | None = arrival
+        super().__init__(codec, settings, Inbound(codec, settings, entry.meter, max_ops))
+        self._entry: Entry | None = entry
         """Until it has joined, or failed to."""
         self._silence = Silence()
         self._held_up = False
         """Whether something keeps us from reading, so that nothing can be heard."""
         self._quiet_until = 0.0
         """Until when nothing is read, since too much came that says nothing; else 0."""
-        self._meter = meter
+        self._meter = entry.meter
         self._turns = turns
         """Held by whoever goes on with what has come: one after the other."""
         self._entrance = entrance
@@ -159,7 +144,7 @@ class WebSocketConnection(WayOut):
 
     # The task that lives for it.
 
-    async def run(self, hall: Hall, gathering_id: str, received: bytes) -> None:
+    async def run(self, received: bytes) -> None:
         """Join, deliver what comes, and return when the connection has ended.
 
         `received` came together with the handshake. When cancelled, tells the client that
@@ -169,7 +154,7 @@ class WebSocketConnection(WayOut):
             with self._scope:
                 if received:
                     self._take(received)
-                await self._join(hall, gathering_id)
+                await self._join()
                 while not self._ended:
                     await self._go_on()
                 if self._inbound.broken:
@@ -193,14 +178,14 @@ class WebSocketConnection(WayOut):
             self._outbox.retire()
             self._inbound.retire()
 
-    async def _join(self, hall: Hall, gathering_id: str) -> None:
+    async def _join(self) -> None:
         in_time = await self._wait_for_the_first()
-        arrival, self._arrival = self._arrival, None
-        assert arrival is not None
+        entry, self._entry = self._entry, None
+        assert entry is not None
         message, self._waiting = self._waiting, None
         if isinstance(message, Join):
             self._held_up = True
-            failure = await self._enter(hall, gathering_id, message, arrival)
+            failure = await self._enter(entry, message)
             if failure is not None and not isinstance(failure, GatheringsError):
                 raise failure
             if self._membership is not None or self._inbound.broken:
@@ -228,13 +213,11 @@ class WebSocketConnection(WayOut):
             if timeout.cancelled_caught and self._waiting is None and not self._ended:
                 # The timer comes late when we were kept from listening: that's our fault.
                 self._take_all()
-                if self._waiting is None and trio.current_time() < due + LATE:
+                if self._waiting is None and not is_late(due, HELD_UP):
                     return False
         return True
 
-    async def _enter(
-        self, hall: Hall, gathering_id: str, join: Join, arrival: Arrival
-    ) -> Exception | None:
+    async def _enter(self, entry: Entry, join: Join) -> Exception | None:
         """Join; return what it raised.
 
         Whoever hangs up meanwhile, or talks nonsense, doesn't join.
@@ -259,41 +242,27 @@ class WebSocketConnection(WayOut):
         with trio.CancelScope() as joining:
             if not keep():
                 await trio.lowlevel.checkpoint_if_cancelled()
-                return await self._ask_to_join(hall, gathering_id, join, arrival)
+                return await self._ask_to_join(entry, join)
             if self._source.attach(take):
                 try:
-                    return await self._ask_to_join(hall, gathering_id, join, arrival)
+                    return await self._ask_to_join(entry, join)
                 finally:
                     self._source.detach()
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(self._source.feed, take)
-                failure = await self._ask_to_join(hall, gathering_id, join, arrival)
+                failure = await self._ask_to_join(entry, join)
                 nursery.cancel_scope.cancel()
             return failure
         return None
 
-    async def _ask_to_join(
-        self, hall: Hall, gathering_id: str, join: Join, arrival: Arrival
-    ) -> Exception | None:
+    async def _ask_to_join(self, entry: Entry, join: Join) -> Exception | None:
         async with self._entrance:
             pass
         try:
-            self._membership = await hall.join(
-                gathering_id,
-                self,
-                since=join.since,
-                epoch=join.epoch,
-                client=join.client,
-                resume=join.resume,
-                token=join.token,
-                request=arrival.request,
-                identity=arrival.identity,
-                tail=join.tail,
-            )
+            self._membership = await entry.join(self, join)
         except Exception as error:
             return error
         self._source.let_in()
-        self._meter.identified(self._membership.identity.user, trio.current_time())
         return None
 
     async def _deliver_what_came_early(self) -> None:

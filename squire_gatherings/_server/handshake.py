@@ -11,7 +11,7 @@ from websockets.http11 import Request
 from websockets.server import ServerProtocol
 from websockets.typing import Subprotocol
 
-from squire_gatherings._hall.lateness import time_limit
+from squire_gatherings._hall.lateness import HELD_UP, time_limit
 from squire_gatherings._server.sources import Source, Take
 from squire_gatherings._values.errors import BadGatheringId
 from squire_gatherings._values.handshake import HandshakeRequest
@@ -22,9 +22,6 @@ from squire_gatherings._wire.websockets_core import QUIET_LOG, quote, reason_of,
 MAX_REQUEST_SIZE = 16 * 1024
 MAX_IGNORED = 256 * 1024
 """How many bytes one who was refused may still send, so that the refusal arrives."""
-
-LATE = 0.5
-"""A timer that fires this many seconds late was kept from it, as the client may have been."""
 
 PREFIX = "/gatherings/"
 _GET = b"GET "
@@ -90,7 +87,7 @@ async def shake_hands(
         trio.BrokenResourceError: The client is gone while we answer.
     """
     buffer = None
-    with time_limit(nursery, timeout, LATE):
+    with time_limit(nursery, timeout, HELD_UP):
         buffer = await _read_request(source)
     if buffer is None:
         return None
@@ -103,7 +100,7 @@ async def shake_hands(
                 raise Refused(503, "the server has all the clients that it takes", [RETRY_AFTER])
         except Refused as refused:
             accepted, answer = None, refused.response
-    with time_limit(nursery, timeout, LATE):
+    with time_limit(nursery, timeout, HELD_UP):
         await stream.send_all(answer)
         if accepted is None and isinstance(stream, trio.abc.HalfCloseableStream):
             # Closing with unread bytes would reset the connection under the response.

@@ -21,7 +21,6 @@ from squire_gatherings._server.portions import (
 )
 from squire_gatherings._server.settings import ServerSettings
 from squire_gatherings._values.endings import CloseCode
-from squire_gatherings._values.ids import MAX_ID_LENGTH
 from squire_gatherings._values.messages import Sync
 from squire_gatherings._wire.codecs import JSON, Codec, Incoming, UndecodableMessage
 from squire_gatherings._wire.websockets_core import QUIET_LOG, retire
@@ -292,7 +291,7 @@ class Inbound:
             if is_text is not codec.is_text:
                 kind = "text" if codec.is_text else "binary"
                 # JSON that came as bytes, or JSON where MessagePack is due.
-                found = _id_in(JSON, data)
+                found = JSON.skim(data).request_id
                 raise UndecodableMessage(f"{codec.subprotocol} goes in {kind} frames", found)
             message = codec.decode(data, self._max_ops)
         except UndecodableMessage as error:
@@ -327,11 +326,11 @@ class Inbound:
             "too_big",
             f"messages have at most {limit} bytes",
             CloseCode.TOO_BIG,
-            _id_in(self._codec, beginning),
+            self._codec.skim(beginning).request_id,
         )
 
     def _over_the_limit(self, data: bytes, refused: int) -> Complaint:
-        request_id = _id_in(self._codec, data)
+        request_id = self._codec.skim(data).request_id
         self._wasted(data)
         # Whom nothing was taken of can't be told what to repeat: its join.
         if refused > self._settings.rate_burst or not self._admitted:
@@ -339,11 +338,6 @@ class Inbound:
             return Complaint("rate_limited", "too many messages", CloseCode.RATE_LIMIT, request_id)
         text = "too many messages; this one was dropped"
         return Complaint("rate_limited", text, request_id=request_id)
-
-
-def _id_in(codec: Codec, data: bytes) -> str | None:
-    found = codec.skim(data).id
-    return None if found is None else found[:MAX_ID_LENGTH]
 
 
 def frame_of(codec: Codec, payload: bytes) -> bytes:

@@ -13,8 +13,10 @@ import trio
 from attrs import define, field
 
 from squire_gatherings._hall.hall import Hall
+from squire_gatherings._hall.lateness import HELD_UP, is_late
 from squire_gatherings._poller import Poller
-from squire_gatherings._server.connection import LATE, Arrival, WebSocketConnection
+from squire_gatherings._server.connection import WebSocketConnection
+from squire_gatherings._server.entry import Entry
 from squire_gatherings._server.handshake import shake_hands
 from squire_gatherings._server.limits import Limits
 from squire_gatherings._server.outbox import Flusher
@@ -169,15 +171,14 @@ async def serve_stream(
                 )
             if accepted is not None:
                 meter = server._limits.enter(settings, peer, trio.current_time())
-                gathering_id, rest = accepted.gathering_id, accepted.rest
-                arrival = Arrival(accepted.request, identity)
+                rest = accepted.rest
+                entry = Entry(hall, accepted.gathering_id, meter, accepted.request, identity)
                 connection = WebSocketConnection(
                     stream,
                     source,
                     accepted.codec,
-                    arrival,
+                    entry,
                     settings,
-                    meter,
                     hall.settings.max_ops,
                     server._turns,
                     server._entrance,
@@ -187,12 +188,12 @@ async def serve_stream(
                     underway(stream, plain),
                 )
                 # Who lives for days needn't keep what was said at the door.
-                del accepted, arrival
+                del accepted, entry
                 server._connections.add(connection)
                 if not server._keeps_alive:
                     nursery.start_soon(_rounds, server, {connection}, settings.ping_interval)
                 try:
-                    await connection.run(hall, gathering_id, rest)
+                    await connection.run(rest)
                 finally:
                     meter.leave(trio.current_time())
                     server._connections.discard(connection)
@@ -329,7 +330,7 @@ async def _rounds(server: Server, connections: set[WebSocketConnection], interva
     while True:
         due = trio.current_time() + pause
         await trio.sleep_until(due)
-        if trio.current_time() - due > max(LATE, pause / ROUNDS):
+        if is_late(due, max(HELD_UP, pause / ROUNDS)):
             # We were kept from listening. What arrived meanwhile is read first, and this is no
             # round in which anybody was silent.
             continue

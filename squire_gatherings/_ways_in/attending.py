@@ -11,17 +11,16 @@ import trio
 from attrs import define, field
 
 from squire_gatherings._hall.hall import Hall
-from squire_gatherings._hall.lateness import is_late
+from squire_gatherings._hall.lateness import HELD_UP, is_late
 from squire_gatherings._hall.membership import Membership
 from squire_gatherings._hall.nurseries import open_hidden_nursery
-from squire_gatherings._server.connection import LATE
-from squire_gatherings._server.limits import Limits, Meter
+from squire_gatherings._server.entry import Entry
+from squire_gatherings._server.limits import Limits
 from squire_gatherings._server.settings import ServerSettings
 from squire_gatherings._values.endings import CloseCode
 from squire_gatherings._values.errors import BadSetting, GatheringDispersed, GatheringsError
 from squire_gatherings._values.handshake import HandshakeRequest
 from squire_gatherings._values.identity import Identity
-from squire_gatherings._values.ids import MAX_ID_LENGTH
 from squire_gatherings._values.messages import Join
 from squire_gatherings._values.text import sayable
 from squire_gatherings._ways_in.channel_connection import Channel, ChannelConnection
@@ -71,9 +70,8 @@ async def attend_channel(
         peer = request.peer
     meter = limits.enter(settings, peer, trio.current_time())
     connection = ChannelConnection(channel, codec, settings)
-    attendance = _Attendance(
-        hall, gathering_id, channel, connection, codec, settings, meter, identity, request
-    )
+    entry = Entry(hall, gathering_id, meter, request, identity)
+    attendance = _Attendance(entry, channel, connection, codec, settings)
     async with open_hidden_nursery() as nursery:
 
         async def write() -> None:
@@ -95,15 +93,11 @@ async def attend_channel(
 class _Attendance:
     """One client's stay, as the task that reads what it says sees it."""
 
-    _hall: Hall
-    _gathering_id: str
+    _entry: Entry
     _channel: Channel
     _connection: ChannelConnection
     _codec: Codec
     _settings: ServerSettings
-    _meter: Meter
-    _identity: Identity | None
-    _request: HandshakeRequest | None
     _membership: Membership | None = None
     _early: list[str | bytes] = field(factory=list)
     """What came while the join was under way."""
@@ -134,7 +128,7 @@ class _Attendance:
             due = trio.current_time() + self._settings.join_timeout
             with trio.move_on_at(due):
                 return await self._first_message()
-            if not is_late(due, LATE):
+            if not is_late(due, HELD_UP):
                 break
             # We were kept from listening. What arrived meanwhile is heard first.
         self._refuse("join_first", "no join came in time")
@@ -158,31 +152,19 @@ class _Attendance:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(self._read_early, joining)
                 try:
-                    self._membership = await self._hall.join(
-                        self._gathering_id,
-                        self._connection,
-                        since=join.since,
-                        epoch=join.epoch,
-                        client=join.client,
-                        resume=join.resume,
-                        tail=join.tail,
-                        token=join.token,
-                        request=self._request,
-                        identity=self._identity,
-                    )
+                    self._membership = await self._entry.join(self._connection, join)
                 except Exception as error:
                     failure = error
                 nursery.cancel_scope.cancel()
         if joining.cancelled_caught:
             raise trio.EndOfChannel
         if failure is None:
-            assert self._membership is not None
-            self._meter.identified(self._membership.identity.user, trio.current_time())
-        elif not isinstance(failure, GatheringsError):
+            return
+        if not isinstance(failure, GatheringsError):
             self._connection.fail("internal", "the server failed")
             self._connection.close(CloseCode.CRASHED, "the server failed")
             raise failure
-        elif not isinstance(failure, GatheringDispersed):
+        if not isinstance(failure, GatheringDispersed):
             # Of that the hall itself has told the client.
             why = sayable(failure)
             self._connection.fail(failure.code, why)
@@ -218,11 +200,11 @@ class _Attendance:
         raw = data.encode(errors="replace") if isinstance(data, str) else data
         if len(raw) > self._settings.max_message_size:
             text = f"messages have at most {self._settings.max_message_size} bytes"
-            self._connection.fail("too_big", text, _id_in(self._codec, raw))
+            self._connection.fail("too_big", text, self._codec.skim(raw).request_id)
             self._connection.close(CloseCode.TOO_BIG, text)
             return None
         now = trio.current_time()
-        limit = self._meter.limit
+        limit = self._entry.meter.limit
         if limit is not None and not limit.allow(now):
             await self._over_the_limit(raw, limit.refused, now)
             return None
@@ -231,25 +213,20 @@ class _Attendance:
                 kind = "text" if self._codec.is_text else "binary"
                 # JSON that came as bytes, or JSON where MessagePack is due.
                 text = f"{self._codec.subprotocol} goes in {kind} messages"
-                raise UndecodableMessage(text, _id_in(JSON, raw))
-            return self._codec.decode(raw, self._hall.settings.max_ops)
+                raise UndecodableMessage(text, JSON.skim(raw).request_id)
+            return self._codec.decode(raw, self._entry.hall.settings.max_ops)
         except UndecodableMessage as error:
             self._connection.fail(error.code, str(error), error.request_id)
-        await trio.sleep(self._meter.noise(NOISE, now))
+        await trio.sleep(self._entry.meter.noise(NOISE, now))
         return None
 
     async def _over_the_limit(self, raw: bytes, refused: int, now: float) -> None:
         text = "too many messages; this one was dropped"
-        self._connection.fail("rate_limited", text, _id_in(self._codec, raw))
+        self._connection.fail("rate_limited", text, self._codec.skim(raw).request_id)
         if refused > self._settings.rate_burst or self._membership is None:
             self._connection.close(CloseCode.RATE_LIMIT, "too many messages")
-        await trio.sleep(self._meter.noise(NOISE, now))
+        await trio.sleep(self._entry.meter.noise(NOISE, now))
 
     def _refuse(self, code: str, text: str, request_id: str | None = None) -> None:
         self._connection.fail(code, text, request_id)
         self._connection.close(CloseCode.PROTOCOL_ERROR, text)
-
-
-def _id_in(codec: Codec, raw: bytes) -> str | None:
-    found = codec.skim(raw).id
-    return None if found is None else found[:MAX_ID_LENGTH]

@@ -110,7 +110,7 @@ class Codec:
 
     def _explain(self, data: bytes | str, error: Exception) -> UndecodableMessage:
         found = self.skim(data.encode(errors="replace") if isinstance(data, str) else data)
-        request_id = found.id if found.id is None else found.id[:128]
+        request_id = found.request_id
         if isinstance(error, RecursionError):
             return UndecodableMessage("the message is nested too deeply", request_id)
         if found.type is None:
@@ -121,8 +121,7 @@ class Codec:
         return UndecodableMessage(f"bad {found.type}: {error}"[:500], request_id)
 
     def _too_many(self, data: bytes, what: str) -> TooMany:
-        request_id = self.skim(data).id
-        return TooMany(what, request_id if request_id is None else request_id[:128])
+        return TooMany(what, self.skim(data).request_id)
 
     def _too_many_ops(self, data: bytes, max_ops: int) -> TooMany:
         return self._too_many(data, f"a sync has at most {max_ops} ops")

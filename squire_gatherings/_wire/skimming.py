@@ -12,6 +12,8 @@ import msgspec
 from attrs import frozen
 from msgspec import Raw
 
+from squire_gatherings._values.ids import MAX_ID_LENGTH
+
 MAX_CONTAINERS = 20_000
 """How many objects and arrays a message may have.
 
@@ -30,6 +32,11 @@ class Skimmed:
 
     type: str | None = None
     id: str | None = None
+
+    @property
+    def request_id(self) -> str | None:
+        """The id as a refusal may repeat it: not longer than one may be."""
+        return None if self.id is None else self.id[:MAX_ID_LENGTH]
 
 
 class _Envelope(msgspec.Struct):

@@ -1,0 +1,48 @@
+"""The entry: what a client brings when it wants into a gathering, and the join made of it."""
+
+import trio
+from attrs import field, frozen
+
+from squire_gatherings._hall.connection import Connection
+from squire_gatherings._hall.hall import Hall
+from squire_gatherings._hall.membership import Membership
+from squire_gatherings._server.limits import Meter
+from squire_gatherings._values.handshake import HandshakeRequest
+from squire_gatherings._values.identity import Identity
+from squire_gatherings._values.messages import Join
+
+
+@frozen(eq=False)
+class Entry:
+    """Where a client wants in, by which request it came, and who it is, where that is known."""
+
+    hall: Hall = field(repr=False)
+    gathering_id: str
+    meter: Meter = field(repr=False)
+    """What the client may send; told who it is."""
+    request: HandshakeRequest | None = None
+    identity: Identity | None = None
+    """Who the caller vouches that it is; otherwise the hall's `authenticate` is asked."""
+
+    async def join(self, connection: Connection, join: Join) -> Membership:
+        """Join as the client's message says.
+
+        Raises:
+            Exception: What `Hall.join` raises.
+
+        Cancellation: as of `Hall.join`.
+        """
+        membership = await self.hall.join(
+            self.gathering_id,
+            connection,
+            since=join.since,
+            epoch=join.epoch,
+            client=join.client,
+            resume=join.resume,
+            token=join.token,
+            request=self.request,
+            identity=self.identity,
+            tail=join.tail,
+        )
+        self.meter.identified(membership.identity.user, trio.current_time())
+        return membership
