@@ -15,7 +15,8 @@ from trio.testing import MockClock, memory_stream_pair
 from trio_websocket import wrap_server_stream
 from wsproto.frame_protocol import FrameProtocol
 
-from squire_gatherings import SUBPROTOCOLS, Hall, attend, open_hall, serve_stream
+from squire_gatherings import Hall, open_hall, serve_stream
+from tests.ways_in.ways import let_in
 
 Stream = trio.StapledStream[Any, Any]
 
@@ -39,9 +40,7 @@ Serve = Callable[[Hall, Stream], Awaitable[None]]
 async def by_trio_websocket(hall: Hall, stream: Stream) -> None:
     async with trio.open_nursery() as nursery:
         request = await wrap_server_stream(nursery, stream)
-        known = next((one for one in request.proposed_subprotocols if one in SUBPROTOCOLS), None)
-        ws = await request.accept(subprotocol=known)
-        await attend(hall, "room", ws, request=request)
+        ws = await let_in(hall, request)
         await ws.aclose()
         # It leaves the stream open when the client was the first to close.
         await stream.aclose()

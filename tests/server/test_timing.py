@@ -12,13 +12,14 @@ from trio.testing import MockClock, lockstep_stream_pair, memory_stream_pair, wa
 from trio_websocket import wrap_server_stream
 from wsproto.frame_protocol import FrameProtocol, Opcode
 
-from squire_gatherings import Hall, ServerSettings, attend, open_hall, serve_stream
+from squire_gatherings import Hall, ServerSettings, open_hall, serve_stream
 from squire_gatherings._hall.store import Append, Outcome
 from squire_gatherings._server.server import Server, keep_alive
 from squire_gatherings._stores.memory import MemoryStore
 from squire_gatherings._values.errors import StoreUnavailable, Unauthorized
 from squire_gatherings._values.identity import Identity
 from tests.server.test_hostile import request
+from tests.ways_in.ways import let_in
 
 Stream = trio.StapledStream[Any, Any]
 
@@ -80,8 +81,7 @@ async def via_trio_websocket(
 ) -> None:
     async with trio.open_nursery() as nursery:
         request = await wrap_server_stream(nursery, stream)
-        ws = await request.accept()
-        await attend(hall, "room", ws, request=request, settings=settings)
+        await let_in(hall, request, settings)
         nursery.cancel_scope.cancel()
 
 

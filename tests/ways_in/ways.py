@@ -11,7 +11,7 @@ import pytest
 import trio
 from attrs import define, field
 from hypercorn.config import Config
-from trio_websocket import WebSocketRequest, serve_websocket
+from trio_websocket import WebSocketConnection, WebSocketRequest, serve_websocket
 
 from squire_gatherings import (
     SUBPROTOCOLS,
@@ -77,6 +77,18 @@ async def our_server(
         nursery.cancel_scope.cancel()
 
 
+async def let_in(
+    hall: Hall, request: WebSocketRequest, settings: ServerSettings | None = None
+) -> WebSocketConnection:
+    """Accept a WebSocket as a program does, and attend; return what was accepted."""
+    wanted = request.proposed_subprotocols
+    known = next((one for one in wanted if one in SUBPROTOCOLS), None)
+    ws = await request.accept(subprotocol=known)
+    gathering_id = unquote(request.path.partition("?")[0].removeprefix(PATH))
+    await attend(hall, gathering_id, ws, request=request, settings=settings)
+    return ws
+
+
 @asynccontextmanager
 async def over_trio_websocket(
     hall: Hall, settings: ServerSettings | None
@@ -84,12 +96,8 @@ async def over_trio_websocket(
     counter = Counter()
 
     async def handle(request: WebSocketRequest) -> None:
-        wanted = request.proposed_subprotocols
         with counter:
-            known = next((one for one in wanted if one in SUBPROTOCOLS), None)
-            ws = await request.accept(subprotocol=known)
-            gathering_id = unquote(request.path.partition("?")[0].removeprefix(PATH))
-            await attend(hall, gathering_id, ws, request=request, settings=settings)
+            await let_in(hall, request, settings)
 
     async with trio.open_nursery() as nursery:
         server = await nursery.start(
