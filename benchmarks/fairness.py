@@ -22,7 +22,7 @@ from squire_gatherings.client import Gathering, open_client
 from tests.cli.process import serving
 
 RATE = 50.0
-FLOODS = ("fan-out, 100 onlookers, bursts of 50", "fan-out, 1000 onlookers")
+FLOODS = ("fan-out, 100 clients, bursts of 50", "fan-out, 1000 clients")
 
 
 @contextmanager
@@ -48,10 +48,10 @@ async def probe(url: str, seconds: float) -> list[float]:
     async with (
         open_client(url) as client,
         client.join("quiet", behaviour=None) as author,
-        client.join("quiet", behaviour=None) as onlooker,
+        client.join("quiet", behaviour=None) as reader,
         trio.open_nursery() as nursery,
     ):
-        nursery.start_soon(look_on, onlooker)
+        nursery.start_soon(look_on, reader)
         start = trio.current_time()
         for number in range(round(seconds * RATE)):
             await trio.sleep_until(start + number / RATE)

@@ -32,7 +32,7 @@ KINDS = {
     "floor": "the floor: task, nursery, scope, slotted object",
     "opened": "a gathering that was opened, and that nobody joined",
     "used": "one that processed a submit (LogBehaviour, memory:)",
-    "joined": "one with an in-memory onlooker",
+    "joined": "one with an in-memory client",
 }
 CONNECTION = "a WebSocket connection, in the server"
 

@@ -1,4 +1,4 @@
-"""Throughput against the number of gatherings and onlookers, up to what one machine takes.
+"""Throughput against the number of gatherings and clients, up to what one machine takes.
 
 One message of 200 bytes at a time in each gathering; the server has one process, the client another
 (that of `benchmarks.peers`). Where the client's CPU share nears 100 % the figure is a lower bound.

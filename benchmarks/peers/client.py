@@ -44,11 +44,11 @@ class Client(WSListener):  # type: ignore[misc,unused-ignore]
     """One connection."""
 
     def __init__(
-        self, dialect: Dialect, room: Room, echo: Any, *, is_onlooker: bool, binary: bool
+        self, dialect: Dialect, room: Room, echo: Any, *, is_author: bool, binary: bool
     ) -> None:
         self.dialect = dialect
         self.room = room
-        self.is_onlooker = is_onlooker
+        self.is_author = is_author
         self.echo = echo
         self.last = 0
         self.acked = 0
@@ -63,7 +63,7 @@ class Client(WSListener):  # type: ignore[misc,unused-ignore]
         # As little as can be: where the client is the slower side, the servers look alike.
         data = frame.get_payload_as_bytes()
         at = data.rfind(MARK)
-        if at >= 0 and self.is_onlooker:
+        if at >= 0 and not self.is_author:
             now = int(data[at + NUMBER.start : at + NUMBER.stop])
             before = self.last
             if now > before:
@@ -74,13 +74,13 @@ class Client(WSListener):  # type: ignore[misc,unused-ignore]
             self.hear(data)
 
     def hear(self, data: bytes) -> None:
-        """Take in what isn't a message for an onlooker."""
+        """Take in what isn't a message for a client."""
         if not self.welcome.is_set():
             if self.dialect.is_welcome(data):
                 self.welcome.set()
         elif data == b"2":
             self.say("3")  # Engine.IO's own ping
-        elif not self.is_onlooker:
+        elif self.is_author:
             now = self.dialect.answered(data)
             if now and self.echo is not None:
                 self.echo(self)
@@ -113,13 +113,13 @@ async def connect(
 ) -> tuple[list[Room], list[Client]]:
     gate = asyncio.Semaphore(CONNECTING_AT_ONCE)
     rooms: list[Room] = []
-    onlookers: list[Client] = []
+    clients: list[Client] = []
     binary = type(dialect).__name__ == "Crdt"
 
     async def one(room: Room, path: str, author: bool) -> None:
         async with gate:
             _, client = await ws_connect(
-                lambda: Client(dialect, room, echo, is_onlooker=not author, binary=binary),
+                lambda: Client(dialect, room, echo, is_author=author, binary=binary),
                 url + path,
                 max_frame_size=1 << 26,
             )
@@ -130,7 +130,7 @@ async def connect(
         if author:
             room.author = client
         else:
-            onlookers.append(client)
+            clients.append(client)
 
     run = f"{time.monotonic_ns():x}"
     paths = [dialect.path(scenario.kind, f"{run}-{number}") for number in range(scenario.rooms)]
@@ -141,9 +141,9 @@ async def connect(
     # Not before: pycrdt-websocket forgets those who come while it makes a room.
     async with asyncio.TaskGroup() as group:
         for room, path in zip(rooms, paths, strict=True):
-            for _ in range(scenario.onlookers):
+            for _ in range(scenario.clients):
                 group.create_task(one(room, path, False))
-    return rooms, onlookers
+    return rooms, clients
 
 
 async def fan_out(
@@ -154,11 +154,11 @@ async def fan_out(
     n = 0
     while time.perf_counter() < until:
         n += scenario.burst
-        room.aim(n, scenario.onlookers + 1)
+        room.aim(n, scenario.clients + 1)
         for _ in range(scenario.burst):
             room.author.say(next(messages))
         await asyncio.wait_for(room.reached.wait(), GIVE_UP_AFTER)
-        done.append((time.perf_counter(), scenario.burst * scenario.onlookers))
+        done.append((time.perf_counter(), scenario.burst * scenario.clients))
 
 
 async def run(
@@ -176,10 +176,10 @@ async def run(
         answers[0] += 1
         client.say(next(streams[client]))
 
-    rooms, onlookers = await connect(
+    rooms, clients = await connect(
         url, dialect, scenario, echo if scenario.kind == "echo" else None
     )
-    acknowledging = asyncio.create_task(acknowledge(onlookers))
+    acknowledging = asyncio.create_task(acknowledge(clients))
     done: list[tuple[float, int]] = []
     begin = time.perf_counter()
     async with asyncio.TaskGroup() as group:

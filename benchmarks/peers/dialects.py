@@ -57,7 +57,7 @@ class Dialect:
         return last_number(frame)
 
     def ack(self, n: int) -> str | None:
-        """Return how an onlooker acknowledges everything up to n."""
+        """Return how a client acknowledges everything up to n."""
         return None
 
 

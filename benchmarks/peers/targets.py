@@ -10,9 +10,9 @@ Rate = Callable[[str, str], float | None]
 """Of a scenario and a peer: messages a second, None if it wasn't measured."""
 
 ECHO_1, ECHO_50 = "echo, 100 clients, 1 in flight", "echo, 100 clients, 50 in flight"
-FAN_100, FAN_1000 = "fan-out, 100 onlookers", "fan-out, 1000 onlookers"
-BURST = "fan-out, 100 onlookers, bursts of 50"
-BURST_1000 = "fan-out, 1000 onlookers, bursts of 50"
+FAN_100, FAN_1000 = "fan-out, 100 clients", "fan-out, 1000 clients"
+BURST = "fan-out, 100 clients, bursts of 50"
+BURST_1000 = "fan-out, 1000 clients, bursts of 50"
 BEST = (
     "trio-websocket",
     "websockets",

@@ -37,13 +37,13 @@ EXTRA = {"hdrh", "jinja2", "matplotlib", "psutil", "rich"}
     help="Of its own server: memory:, sqlite: (a temporary file), or a URL.",
 )
 @option("--gatherings", default=100, type=click.IntRange(1), help="How many gatherings.")
-@option("--onlookers", default=5, type=click.IntRange(1), help="How many in each gathering.")
+@option("--clients", default=5, type=click.IntRange(1), help="How many in each gathering.")
 @option("--rate", default=0.5, type=click.FloatRange(0), help="Ops per second and gathering.")
 @option("--op-size", default="100", type=SIZE, help="About how large an op is, as JSON.")
 @option("--duration", default="10s", type=DURATION, help="How long each gathering gets ops.")
 @option("--ramp", type=DURATION, help="How long connecting takes. Default: by the number.")
 @option(
-    "--churn", default="0", type=SHARE, help="Share of onlookers that leave and return, a minute."
+    "--churn", default="0", type=SHARE, help="Share of clients that leave and return, a minute."
 )
 @option("--idle-fraction", default="0", type=SHARE, help="Share of gatherings that get no ops.")
 @option("--idle-timeout", default="5s", type=DURATION, help="Of its own server.")
@@ -52,7 +52,7 @@ EXTRA = {"hdrh", "jinja2", "matplotlib", "psutil", "rich"}
     "--slow-readers",
     default="0",
     type=COUNT_OR_SHARE,
-    help="Onlookers that hardly read: 20, or 5%.",
+    help="Clients that hardly read: 20, or 5%.",
 )
 @option("--patience", default="10s", type=DURATION, help="What is later than this is a violation.")
 @option("--seed", default=1, type=int, help="Of who leaves when, and who is slow.")
@@ -73,7 +73,7 @@ EXTRA = {"hdrh", "jinja2", "matplotlib", "psutil", "rich"}
 def load(**options: Any) -> None:
     """Put a load on a server, and check all that its clients see.
 
-    Every acknowledged op must reach every connected onlooker once and in order; every
+    Every acknowledged op must reach every connected client once and in order; every
     gathering must end, with one notice each, none early; the server's memory must come
     back. Exit code 0: it's so. 1: it isn't; the first violations are named. 2: a bad option.
 
@@ -113,13 +113,13 @@ def load(**options: Any) -> None:
 
 
 def _plan(options: dict[str, Any], *, own: bool) -> Plan:
-    gatherings, onlookers = options["gatherings"], options["onlookers"]
-    connections = gatherings * onlookers
+    gatherings, clients = options["gatherings"], options["clients"]
+    connections = gatherings * clients
     slow = options["slow_readers"]
     slow_readers = slow if isinstance(slow, int) else round(slow * connections)
-    if slow_readers > gatherings * (onlookers - 1):
+    if slow_readers > gatherings * (clients - 1):
         raise click.UsageError(
-            f"--slow-readers: {slow_readers} of {connections} onlookers leave a gathering without "
+            f"--slow-readers: {slow_readers} of {connections} clients leave a gathering without "
             "anybody who reads"
         )
     if not math.isfinite(options["rate"]):
@@ -140,7 +140,7 @@ def _plan(options: dict[str, Any], *, own: bool) -> Plan:
         host="",
         port=0,
         gatherings=gatherings,
-        onlookers=onlookers,
+        clients=clients,
         rate=options["rate"],
         op_size=options["op_size"],
         duration=options["duration"],

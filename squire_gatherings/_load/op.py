@@ -10,7 +10,7 @@ class LoadOp(msgspec.Struct, gc=False):
     """Its number in its gathering, from 0 on."""
 
     a: int
-    """The number of the onlooker that is its author."""
+    """The number of the client that is its author."""
 
     at: float
     """When it was due, by `time.monotonic`."""

@@ -8,7 +8,7 @@ LEAST_FIRST_JOINS = 0.2
 PAUSE = 0.05
 READING = 0.04
 OPS_SPREAD = 0.5
-"""Shares of the ramp. One onlooker of each gathering joins at first, then the others, with a
+"""Shares of the ramp. One client of each gathering joins at first, then the others, with a
 pause after each, towards the end of which memory is read. The gatherings begin to submit one
 after another over about half a ramp, so that they neither submit nor end in lock-step."""
 
@@ -25,7 +25,7 @@ class Plan:
     host: str
     port: int
     gatherings: int
-    onlookers: int
+    clients: int
     """In each gathering."""
 
     rate: float
@@ -35,7 +35,7 @@ class Plan:
     duration: float
     ramp: float
     churn: float
-    """Which share of the onlookers leaves and returns each minute."""
+    """Which share of the clients leaves and returns each minute."""
 
     idle_fraction: float
     slow_readers: int
@@ -49,8 +49,8 @@ class Plan:
 
     @property
     def connections(self) -> int:
-        """How many onlookers there are."""
-        return self.gatherings * self.onlookers
+        """How many clients there are."""
+        return self.gatherings * self.clients
 
     @property
     def ops_per_gathering(self) -> int:
@@ -71,23 +71,23 @@ class Plan:
         """What all ids of this run match, as `forget` takes it."""
         return f"load-{self.run}-*"
 
-    def joins_at(self, gathering: int, onlooker: int) -> float:
-        """Return when an onlooker first connects."""
+    def joins_at(self, gathering: int, client: int) -> float:
+        """Return when a client first connects."""
         first_end = self._first_joins_end
-        if onlooker == 0:
+        if client == 0:
             return self.ramp * first_end * gathering / self.gatherings
-        others = self.onlookers - 1
-        place = (gathering * others + onlooker - 1) / (self.gatherings * others)
+        others = self.clients - 1
+        place = (gathering * others + client - 1) / (self.gatherings * others)
         return self.ramp * (first_end + PAUSE + (1 - 2 * PAUSE - first_end) * place)
 
     def memory_read_at(self, *, first: bool) -> float:
-        """Return when memory is read: one onlooker of each gathering is there, or all are."""
+        """Return when memory is read: one client of each gathering is there, or all are."""
         end = self._first_joins_end if first else 1 - PAUSE
         return self.ramp * (end + READING)
 
     @property
     def _first_joins_end(self) -> float:
-        return (1 - 2 * PAUSE) * max(LEAST_FIRST_JOINS, 1 / self.onlookers)
+        return (1 - 2 * PAUSE) * max(LEAST_FIRST_JOINS, 1 / self.clients)
 
     def op_due(self, gathering: int, number: int) -> float:
         """Return when an op of a gathering is due; the first has number 0."""
@@ -108,9 +108,9 @@ class Plan:
             count = self.gatherings
         return frozenset(self.random("idle").sample(range(self.gatherings), count))
 
-    def slow_onlookers(self) -> frozenset[tuple[int, int]]:
-        """Return (gathering, onlooker) of the slow readers; never a gathering's first onlooker."""
-        others = self.onlookers - 1
+    def slow_clients(self) -> frozenset[tuple[int, int]]:
+        """Return (gathering, client) of the slow readers; never a gathering's first client."""
+        others = self.clients - 1
         if not others:
             return frozenset()
         chosen = self.random("slow").sample(range(self.gatherings * others), self.slow_readers)

@@ -102,7 +102,7 @@ class Own(Fault):
 
 
 class Altered(Fault):
-    """One onlooker gets an op with other contents."""
+    """One client gets an op with other contents."""
 
     def message(self, message: Message) -> list[Message]:
         if self.nth(message, "forward", 5):
@@ -111,7 +111,7 @@ class Altered(Fault):
 
 
 class Other(Fault):
-    """One onlooker gets another op under a seq than the others."""
+    """One client gets another op under a seq than the others."""
 
     def message(self, message: Message) -> list[Message]:
         if self.nth(message, "forward", 5):
@@ -161,7 +161,7 @@ class Forgets(Fault):
 
 
 class Silent(Fault):
-    """One onlooker hears nothing of the end: no notice, no close frame."""
+    """One client hears nothing of the end: no notice, no close frame."""
 
     deaf = False
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-SMALL = ["--gatherings", "3", "--onlookers", "3", "--rate", "10", "--duration", "500ms"]
+SMALL = ["--gatherings", "3", "--clients", "3", "--rate", "10", "--duration", "500ms"]
 SMALL += ["--ramp", "200ms", "--processes", "2"]
 
 

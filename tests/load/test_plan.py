@@ -6,12 +6,10 @@ from attrs import evolve
 from squire_gatherings._load.plan import Plan
 from tests.load.running import SMALL
 
-PLAN = evolve(
-    SMALL, gatherings=100, onlookers=5, ramp=4.0, rate=1.0, duration=10.0, slow_readers=40
-)
+PLAN = evolve(SMALL, gatherings=100, clients=5, ramp=4.0, rate=1.0, duration=10.0, slow_readers=40)
 
 
-def test_first_onlookers_join_before_all_others() -> None:
+def test_first_clients_join_before_all_others() -> None:
     first = [PLAN.joins_at(g, 0) for g in range(100)]
     others = [PLAN.joins_at(g, k) for g in range(100) for k in range(1, 5)]
     assert 0 == min(first) < max(first) < min(others) < max(others) < PLAN.ramp
@@ -30,9 +28,9 @@ def test_ops_come_evenly(rate: float) -> None:
 
 def test_choices_depend_on_the_seed_only() -> None:
     again: Plan = evolve(PLAN, run="other", port=1)
-    assert PLAN.slow_onlookers() == again.slow_onlookers()
-    assert PLAN.slow_onlookers() != evolve(PLAN, seed=2).slow_onlookers()
-    assert len(PLAN.slow_onlookers()) == 40
-    assert all(1 <= onlooker < 5 for _, onlooker in PLAN.slow_onlookers())
+    assert PLAN.slow_clients() == again.slow_clients()
+    assert PLAN.slow_clients() != evolve(PLAN, seed=2).slow_clients()
+    assert len(PLAN.slow_clients()) == 40
+    assert all(1 <= client < 5 for _, client in PLAN.slow_clients())
     assert len(PLAN.idle_gatherings()) == 25
     assert len(evolve(PLAN, rate=0.0).idle_gatherings()) == 100

@@ -90,7 +90,7 @@ def test_percentiles() -> None:
 
 
 def test_costs_are_two_equations() -> None:
-    plan: Plan = evolve(SMALL, gatherings=1000, onlookers=5)
+    plan: Plan = evolve(SMALL, gatherings=1000, clients=5)
     gathering, connection = 10_000, 8_000
     first = 1000 * (gathering + connection)
     everybody = first + 4000 * connection

@@ -1,4 +1,4 @@
-"""The delivery check of one onlooker: it gets every op once, in order, and nothing else.
+"""The delivery check of one client: it gets every op once, in order, and nothing else.
 
 A forward that comes again is legal only as a retry: not sooner than the retry interval after the
 op was submitted (twice that for the second time, and so on), and not after the server has provably
@@ -13,12 +13,12 @@ MAX_MISSING = 1000
 
 
 class DeliveryCheck:
-    """What one onlooker has, over all its connections. Times are of `time.monotonic`."""
+    """What one client has, over all its connections. Times are of `time.monotonic`."""
 
     __slots__ = (
+        "_client",
         "_log",
         "_missing",
-        "_onlooker",
         "_pad",
         "_repeats",
         "_retry_interval",
@@ -31,8 +31,8 @@ class DeliveryCheck:
         "repeated",
     )
 
-    def __init__(self, onlooker: int, log: LogCheck, retry_interval: float, pad: str) -> None:
-        self._onlooker = onlooker
+    def __init__(self, client: int, log: LogCheck, retry_interval: float, pad: str) -> None:
+        self._client = client
         self._log = log
         self._retry_interval = retry_interval
         self._pad = pad
@@ -48,7 +48,7 @@ class DeliveryCheck:
         self.proven = 0
         """The last seq of which we know that the server knows that we have it."""
         self.connection = 0
-        """Which connection of this onlooker it is, from 1 on."""
+        """Which connection of this client it is, from 1 on."""
         self.repeated = 0
         """How many forwards came again, as they may."""
 
@@ -157,6 +157,6 @@ class DeliveryCheck:
         self._log.record(seq, op.n)
         if op.pad != self._pad:
             raise Finding(Kind.CONTENT, f"op {op.n} has other contents than were submitted", seq)
-        own = op.a == self._onlooker and self._sent_on.get(op.n) == self.connection
+        own = op.a == self._client and self._sent_on.get(op.n) == self.connection
         if own and seq > self.had:
             raise Finding(Kind.OWN, f"op {op.n} is our own, of this connection", seq)

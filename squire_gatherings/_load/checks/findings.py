@@ -47,13 +47,13 @@ class Violation(msgspec.Struct, frozen=True):
     what: str
     at: float
     gathering: str | None = None
-    onlooker: int | None = None
+    client: int | None = None
     seq: int | None = None
 
     def __str__(self) -> str:
         where = self.gathering or "the server"
-        if self.onlooker is not None:
-            where += f", onlooker {self.onlooker}"
+        if self.client is not None:
+            where += f", client {self.client}"
         if self.seq is not None:
             where += f", seq {self.seq}"
         return f"{self.kind}: {where}: {self.what} (at {self.at:.3f} s)"

@@ -1,4 +1,4 @@
-"""One incarnation as its onlookers see it: when its end was due, and when it came.
+"""One incarnation as its clients see it: when its end was due, and when it came.
 
 The deadline moves with each counted message that the server processes, which happens after a
 client sent it. From the client's side there are two bounds:
@@ -49,7 +49,7 @@ class Incarnation:
         self.id = id_
         self.idle_timeout = idle_timeout
         self.members = 0
-        """How many onlookers are connected to it, and should be told its end."""
+        """How many clients are connected to it, and should be told its end."""
         self.sent = 0.0
         """When the last counted message was sent to it."""
         self.proven = 0.0
@@ -57,10 +57,10 @@ class Incarnation:
         self.first_notice: float | None = None
         self.last_notice = 0.0
         self.late = 0.0
-        """The largest lateness that an onlooker saw."""
+        """The largest lateness that a client saw."""
         self.idle_for = 0.0
         self.acknowledged = 0
-        """The highest seq that one of its onlookers was told is durable."""
+        """The highest seq that one of its clients was told is durable."""
 
     @property
     def due(self) -> float:
@@ -75,7 +75,7 @@ class Incarnation:
             self.sent = sent
 
     def noticed(self, now: float, reason: str, idle_for: float) -> None:
-        """An onlooker got the notice.
+        """A client got the notice.
 
         Raises:
             Finding: It came too early, or says something wrong.

@@ -1,4 +1,4 @@
-"""The log check of one gathering: its onlookers must agree on which op has which seq."""
+"""The log check of one gathering: its clients must agree on which op has which seq."""
 
 from array import array
 
@@ -8,7 +8,7 @@ UNKNOWN = -1
 
 
 class LogCheck:
-    """Ops by seq, and seqs by op. Each op that an onlooker hears of is compared with them.
+    """Ops by seq, and seqs by op. Each op that a client hears of is compared with them.
 
     The clients number the ops that they submit, from 0 to `count` - 1. The server numbers what it
     applies: seqs begin with 1.

@@ -76,10 +76,10 @@ def costs(
 ) -> tuple[float | None, float | None]:
     """Return what a gathering costs without its connections, and a connection, in bytes.
 
-    First each gathering got one onlooker, then all the others came: two equations for two
+    First each gathering got one client, then all the others came: two equations for two
     unknowns. None where a reading is missing, or there were too few to tell.
     """
-    others = plan.gatherings * (plan.onlookers - 1)
+    others = plan.gatherings * (plan.clients - 1)
     if start is None or after_first is None or after_all is None or others < ENOUGH_CONNECTIONS:
         return None, None
     connection = (after_all - after_first) / others

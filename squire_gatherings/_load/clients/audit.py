@@ -145,7 +145,7 @@ async def audit(context: ProcessContext, crowds: Sequence[AuditedCrowd]) -> None
     returners = [
         (start + plan.joins_at(crowd.index, number), Returner(crowd, number))
         for crowd in crowds
-        for number in range(plan.onlookers)
+        for number in range(plan.clients)
     ]
     for due, returner in returners:
         context.schedule.at(due, returner.arrive)

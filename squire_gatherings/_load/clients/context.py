@@ -29,25 +29,25 @@ class ProcessContext:
         self.idle_timeout = plan.idle_timeout
         """Seconds; None until a gathering has told."""
         self.connected = 0
-        """How many onlookers have joined and are there."""
+        """How many clients have joined and are there."""
         self.opening = 0
         """How many connections are being made."""
         self.first_joined: list[float] = []
-        """When each gathering's first onlooker joined for the first time."""
+        """When each gathering's first client joined for the first time."""
         self.joined: list[float] = []
-        """When each onlooker joined for the first time."""
+        """When each client joined for the first time."""
 
     def found(
-        self, finding: Finding, gathering: str | None = None, onlooker: int | None = None
+        self, finding: Finding, gathering: str | None = None, client: int | None = None
     ) -> None:
         """Count a violation."""
         at = monotonic() - self.start
         self.counters.found(
-            Violation(finding.kind, finding.what, at, gathering, onlooker, finding.seq)
+            Violation(finding.kind, finding.what, at, gathering, client, finding.seq)
         )
 
     def came(self, number: int) -> None:
-        """The onlooker of this number has joined its gathering for the first time."""
+        """The client of this number has joined its gathering for the first time."""
         at = monotonic() - self.start
         self.joined.append(at)
         if number == 0:

@@ -1,4 +1,4 @@
-"""The crowd: all the onlookers of one gathering, which live in one generator process.
+"""The crowd: all the clients of one gathering, which live in one generator process.
 
 Since they live together, every check is local: what each of them gets is compared with one log,
 and one clock knows when the last counted message was sent.
@@ -10,14 +10,14 @@ from time import monotonic
 from squire_gatherings._load.checks.findings import Finding, Kind
 from squire_gatherings._load.checks.incarnation import Dispersal, Incarnation
 from squire_gatherings._load.checks.log import LogCheck
+from squire_gatherings._load.clients.client import AWAY_AT_MOST, Client
 from squire_gatherings._load.clients.context import ProcessContext
-from squire_gatherings._load.clients.onlooker import AWAY_AT_MOST, Onlooker
 from squire_gatherings._load.clients.slow_reader import SlowReader
 from squire_gatherings._load.op import LoadOp, encode_op
 
 
 class Crowd:
-    """One gathering's onlookers, its ops' schedule, and its incarnations. Nothing waits."""
+    """One gathering's clients, its ops' schedule, and its incarnations. Nothing waits."""
 
     def __init__(
         self, context: ProcessContext, index: int, *, is_idle: bool, slow: frozenset[int]
@@ -30,30 +30,30 @@ class Crowd:
         self.log = LogCheck(self.ops)
         self.disturbed: set[int] = set()
         """Ops whose latency says nothing, since their author went away meanwhile."""
-        self.onlookers = [Onlooker(self, k) for k in range(plan.onlookers) if k not in slow]
+        self.clients = [Client(self, k) for k in range(plan.clients) if k not in slow]
         self.slow = [SlowReader(self, k) for k in sorted(slow)]
         self._incarnations: dict[str, Incarnation] = {}
         self._next = 0
         self._waiting: list[int] = []
         self._random = plan.random("crowd", index)
-        for onlooker in self.onlookers:
-            self._plan_coming(onlooker.number, onlooker)
+        for client in self.clients:
+            self._plan_coming(client.number, client)
         for number, reader in zip(sorted(slow), self.slow, strict=True):
             self._plan_coming(number, reader)
         if self.ops:
             context.schedule.at(context.start + plan.op_due(index, 0), self._op_is_due)
-            for onlooker in self.onlookers:
-                self._plan_leaving(onlooker, context.start + plan.ramp)
+            for client in self.clients:
+                self._plan_leaving(client, context.start + plan.ramp)
 
-    def _plan_coming(self, number: int, client: Onlooker | SlowReader) -> None:
+    def _plan_coming(self, number: int, client: Client | SlowReader) -> None:
         due = self.context.start + self.context.plan.joins_at(self.index, number)
         self.context.schedule.at(due, client.arrive)
 
     # How it stands.
 
     @property
-    def _everybody(self) -> list[Onlooker | SlowReader]:
-        return [*self.onlookers, *self.slow]
+    def _everybody(self) -> list[Client | SlowReader]:
+        return [*self.clients, *self.slow]
 
     @property
     def is_over(self) -> bool:
@@ -71,7 +71,7 @@ class Crowd:
         return (
             self.is_over
             and not self._waiting
-            and all(one.is_gone and not one.submissions for one in self.onlookers)
+            and all(one.is_gone and not one.submissions for one in self.clients)
         )
 
     def is_quiet(self, now: float) -> bool:
@@ -83,7 +83,7 @@ class Crowd:
         return due > now + timeout / 2
 
     def incarnation(self, id_: str, idle_timeout: float) -> Incarnation:
-        """Return the incarnation that an onlooker has joined."""
+        """Return the incarnation that a client has joined."""
         found = self._incarnations.get(id_)
         if found is None:
             found = self._incarnations[id_] = Incarnation(id_, idle_timeout)
@@ -103,22 +103,22 @@ class Crowd:
         author = self._author(number)
         if author is None:
             self._waiting.append(number)
-            if all(one.is_gone for one in self.onlookers):
+            if all(one.is_gone for one in self.clients):
                 self._wake()
         else:
             context.counters.lag_us.append(int((monotonic() - due) * 1e6))
             self._submit(author, number, due)
 
-    def _author(self, number: int) -> Onlooker | None:
+    def _author(self, number: int) -> Client | None:
         """Return whose turn it is to submit. All take turns; those that are away are skipped."""
-        count = len(self.onlookers)
+        count = len(self.clients)
         for offset in range(count):
-            onlooker = self.onlookers[(number + offset) % count]
-            if onlooker.is_ready:
-                return onlooker
+            client = self.clients[(number + offset) % count]
+            if client.is_ready:
+                return client
         return None
 
-    def _submit(self, author: Onlooker, number: int, due: float) -> None:
+    def _submit(self, author: Client, number: int, due: float) -> None:
         op = LoadOp(number, author.number, round(due, 6), self.context.pad)
         author.submit(number, due, encode_op(op))
 
@@ -140,38 +140,38 @@ class Crowd:
                 self.disturbed.add(number)
                 self._submit(author, number, monotonic())
 
-    def went(self, onlooker: Onlooker) -> None:
+    def went(self, client: Client) -> None:
         """Somebody's connection is over."""
         context = self.context
-        if onlooker.submissions and not onlooker.returning and not context.stopping:
+        if client.submissions and not client.returning and not context.stopping:
             # Its ops weren't answered: it must come back and repeat them.
-            onlooker.returning = True
-            context.schedule.at(monotonic() + AWAY_AT_MOST / 5, onlooker.arrive)
+            client.returning = True
+            context.schedule.at(monotonic() + AWAY_AT_MOST / 5, client.arrive)
 
-    def _plan_leaving(self, onlooker: Onlooker, after: float) -> None:
+    def _plan_leaving(self, client: Client, after: float) -> None:
         plan = self.context.plan
         if not plan.churn:
             return
         at = after + self._random.expovariate(plan.churn / 60)
         if at < self.context.start + plan.load_ends:
-            self.context.schedule.at(at, partial(self._leave, onlooker))
+            self.context.schedule.at(at, partial(self._leave, client))
 
-    def _leave(self, onlooker: Onlooker) -> None:
+    def _leave(self, client: Client) -> None:
         now = monotonic()
-        if not self.is_over and not onlooker.is_gone:
-            onlooker.returning = True
-            onlooker.leave(politely=self._random.random() < 0.5)
+        if not self.is_over and not client.is_gone:
+            client.returning = True
+            client.leave(politely=self._random.random() < 0.5)
             away = self._random.uniform(AWAY_AT_MOST / 10, AWAY_AT_MOST)
-            self.context.schedule.at(now + away, onlooker.arrive)
+            self.context.schedule.at(now + away, client.arrive)
             now += away
-        self._plan_leaving(onlooker, now)
+        self._plan_leaving(client, now)
 
     # Watching over the ends.
 
     def watch(self, now: float) -> None:
         """Look for incarnations that have ended, or should have."""
-        for onlooker in self.onlookers:
-            onlooker.overdue(now)
+        for client in self.clients:
+            client.overdue(now)
         self._drop_what_waits_too_long(now)
         for id_, incarnation in tuple(self._incarnations.items()):
             if incarnation.members:
@@ -203,10 +203,10 @@ class Crowd:
             )
         else:
             return
-        for onlooker in self.onlookers:
-            if onlooker.incarnation is incarnation:
-                self.context.found(finding, self.name, onlooker.number)
-                onlooker.cut()
+        for client in self.clients:
+            if client.incarnation is incarnation:
+                self.context.found(finding, self.name, client.number)
+                client.cut()
 
     def _ended(self, incarnation: Incarnation) -> None:
         counters, start = self.context.counters, self.context.start
@@ -219,11 +219,11 @@ class Crowd:
             )
         )
 
-    def undelivered(self) -> list[Onlooker]:
-        """Return the onlookers that are connected and lack an acknowledged op, or an answer."""
+    def undelivered(self) -> list[Client]:
+        """Return the clients that are connected and lack an acknowledged op, or an answer."""
         return [
             one
-            for one in self.onlookers
+            for one in self.clients
             if not one.is_gone and (one.submissions or one.delivery.have < self.log.acknowledged)
         ]
 

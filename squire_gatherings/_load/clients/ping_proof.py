@@ -10,7 +10,7 @@ one that came in that moment proves nothing."""
 
 
 class PingProof:
-    """One onlooker's ping, if one is under way. Times are of `time.monotonic`."""
+    """One client's ping, if one is under way. Times are of `time.monotonic`."""
 
     __slots__ = ("_ping_sent", "_pong_at")
 

@@ -1,7 +1,7 @@
-"""How an onlooker stands with its gathering: what it has asked for, and what may follow.
+"""How a client stands with its gathering: what it has asked for, and what may follow.
 
 The server may end a connection in two ways only: with a notice and then 4001, or with 1000 where
-the onlooker asked to leave. Everything else is a violation.
+the client asked to leave. Everything else is a violation.
 """
 
 from enum import Enum, auto
@@ -16,7 +16,7 @@ LEFT = 1000
 
 
 class State(Enum):
-    """How an onlooker stands."""
+    """How a client stands."""
 
     AWAY = auto()
     JOINING = auto()
@@ -29,7 +29,7 @@ class State(Enum):
 
 
 class Standing:
-    """The state of one onlooker, counted in its process. Times are of `time.monotonic`."""
+    """The state of one client, counted in its process. Times are of `time.monotonic`."""
 
     __slots__ = ("_context", "asked_at", "incarnation", "state")
 

@@ -1,4 +1,4 @@
-"""The submissions of one onlooker: its ops whose answers are awaited."""
+"""The submissions of one client: its ops whose answers are awaited."""
 
 from collections.abc import Iterator
 

@@ -119,7 +119,7 @@ class Aggregate:
 
     @property
     def connected(self) -> int:
-        """How many onlookers are joined."""
+        """How many clients are joined."""
         return sum(delta.connected for delta in self.latest.values())
 
     @property
@@ -156,7 +156,7 @@ class Aggregate:
         return len(there) == self.processes and all(there)
 
     def joins_done(self, *, first: bool) -> float | None:
-        """When the first onlookers of all gatherings had joined, or everybody; None: not yet."""
+        """When the first clients of all gatherings had joined, or everybody; None: not yet."""
         times = [
             delta.first_joins_done if first else delta.all_joins_done
             for delta in self.latest.values()

@@ -22,9 +22,9 @@ class ServerWatch:
         self._at_end: int | None = None
         self._ended_at: float | None = None
         self._with_first: int | None = None
-        """Memory when the first onlookers were there."""
+        """Memory when the first clients were there."""
         self._with_all: int | None = None
-        """Memory when all onlookers were there."""
+        """Memory when all clients were there."""
         self.samples: list[tuple[float, int]] = []
         """Resident memory over the run: (seconds since the start, bytes)."""
         self.cpu_share: float | None = None
@@ -81,7 +81,7 @@ class ServerWatch:
             await trio.sleep(SAMPLE_EVERY)
 
     async def _sample_ramp(self) -> None:
-        """Read its memory when one onlooker of each gathering is there, and when all are."""
+        """Read its memory when one client of each gathering is there, and when all are."""
         await self._until(self._plan.memory_read_at(first=True))
         self._with_first = self.memory()
         await self._until(self._plan.memory_read_at(first=False))
@@ -96,7 +96,7 @@ class ServerWatch:
         """Return what the readings say; None if the server was gone when one was due.
 
         Args:
-            first_done: When the first onlookers of all gatherings had joined; None: never.
+            first_done: When the first clients of all gatherings had joined; None: never.
             all_done: When everybody had; None: never.
             audited: Whether everybody has joined once more.
         """

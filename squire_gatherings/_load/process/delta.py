@@ -27,7 +27,7 @@ class Delta(msgspec.Struct):
     """CPU time since the last delta."""
 
     connected: int
-    """How many onlookers have joined."""
+    """How many clients have joined."""
 
     alive: int
     """How many gatherings they are in."""
@@ -36,10 +36,10 @@ class Delta(msgspec.Struct):
     """How many connections are being made."""
 
     first_joins_done: float | None
-    """When the last of the gatherings' first onlookers had joined; None: not yet."""
+    """When the last of the gatherings' first clients had joined; None: not yet."""
 
     all_joins_done: float | None
-    """When the last of all onlookers had joined; None: not yet."""
+    """When the last of all clients had joined; None: not yet."""
 
     counts: dict[str, int]
     synced: bytes

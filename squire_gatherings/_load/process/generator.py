@@ -34,8 +34,8 @@ class Generator:
         self._stop = trio.Event()
         idle = plan.idle_gatherings()
         slow: dict[int, set[int]] = {}
-        for gathering, onlooker in plan.slow_onlookers():
-            slow.setdefault(gathering, set()).add(onlooker)
+        for gathering, client in plan.slow_clients():
+            slow.setdefault(gathering, set()).add(client)
         self._crowds = [
             Crowd(
                 self._context,
@@ -107,15 +107,15 @@ class Generator:
                 return
             await trio.sleep(WATCH_EVERY)
         for crowd in self._crowds:
-            for onlooker in crowd.undelivered():
+            for client in crowd.undelivered():
                 known = crowd.log.acknowledged
-                if onlooker.submissions:
-                    what = f"{len(onlooker.submissions)} syncs were not answered for {patience:g} s"
+                if client.submissions:
+                    what = f"{len(client.submissions)} syncs were not answered for {patience:g} s"
                     finding = Finding(Kind.UNANSWERED, what)
                 else:
-                    what = f"acknowledged {patience:g} s ago, has only {onlooker.delivery.have}"
+                    what = f"acknowledged {patience:g} s ago, has only {client.delivery.have}"
                     finding = Finding(Kind.LOST, what, known)
-                self._context.found(finding, crowd.name, onlooker.number)
+                self._context.found(finding, crowd.name, client.number)
 
     async def _report(self) -> None:
         context = self._context
@@ -133,7 +133,7 @@ class Generator:
                 alive=sum(crowd.alive for crowd in self._crowds),
                 opening=context.opening,
                 first_joins_done=_last(context.first_joined, len(self._crowds)),
-                all_joins_done=_last(context.joined, len(self._crowds) * context.plan.onlookers),
+                all_joins_done=_last(context.joined, len(self._crowds) * context.plan.clients),
                 idle_timeout=context.idle_timeout,
                 ends_unchecked=self._unchecked,
             )

@@ -64,7 +64,7 @@ def pictures(report: Report) -> list[tuple[str, str, str]]:
         caption = "Each dot is the end of a gathering: when its notice came minus when it was due."
         drawn.append(("Dispersal lateness", caption, lambda axes: _lateness(axes, report)))
     if report.seconds:
-        caption = "How many gatherings have onlookers, and how many onlookers there are."
+        caption = "How many gatherings have clients, and how many clients there are."
         drawn.append(("Live gatherings", caption, lambda axes: _alive(axes, report)))
     if report.memory_samples:
         caption = "Resident memory of the server. Shaded: the audit, when all came once more."
@@ -170,7 +170,7 @@ def _alive(axes: Axes, report: Report) -> None:
         times,
         [one.connected for one in report.seconds],
         color=TWO,
-        label="onlookers (right)",
+        label="clients (right)",
         ls=(0, (4, 3)),
     )
     other.set_ylim(bottom=0)

@@ -69,7 +69,7 @@ class Report:
     """From the moment that an op was due to its `synced`."""
 
     forward: Latency | None
-    """From the moment that an op was due to its forward at another onlooker."""
+    """From the moment that an op was due to its forward at another client."""
 
     synced_curve: list[tuple[float, float]]
     forward_curve: list[tuple[float, float]]
@@ -174,7 +174,7 @@ def _warnings(outcome: Outcome, shares: list[float], lag: Latency | None) -> lis
     if done is None:
         found.append("Not everybody could join.")
     elif done > plan.ramp:
-        found.append(f"The last onlooker had joined after {done:.1f} s, not {plan.ramp:.1f} s.")
+        found.append(f"The last client had joined after {done:.1f} s, not {plan.ramp:.1f} s.")
     if outcome.server_cpu is not None and outcome.server_cpu > BUSY:
         found.append(
             f"The server used {outcome.server_cpu:.0%} of a CPU: this is close to the most that "

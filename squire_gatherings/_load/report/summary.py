@@ -58,7 +58,7 @@ def figures(report: Report) -> list[tuple[str, str]]:
     """Return name and value of every other figure."""
     plan = report.plan
     rows = [
-        ("gatherings", f"{plan.gatherings:,} with {plan.onlookers} onlookers each"),
+        ("gatherings", f"{plan.gatherings:,} with {plan.clients} clients each"),
         ("ops acknowledged", f"{report.ops:,} in {report.duration:.1f} s"),
         ("ops per second", f"{report.ops_per_second:,.0f}"),
         ("forwards per second", f"{report.forwards_per_second:,.0f}"),

@@ -1,7 +1,7 @@
-"""The onlooker: one lean client, which joins, submits, acknowledges, leaves and returns.
+"""The lean client of a load test. It joins, submits, acknowledges, leaves and returns.
 
 Its checks see everything that it gets. Whatever the server does that it may not becomes a
-violation, named, and the onlooker goes on as well as it can.
+violation, named, and the client goes on as well as it can.
 """
 
 from collections.abc import Callable
@@ -25,8 +25,8 @@ AWAY_AT_MOST = 1.0
 Given = ParamSpec("Given")
 
 
-class OnlookerCrowd(Protocol):
-    """What an onlooker needs of the crowd it belongs to."""
+class ClientCrowd(Protocol):
+    """What a client needs of the crowd it belongs to."""
 
     context: ProcessContext
     name: str
@@ -40,16 +40,16 @@ class OnlookerCrowd(Protocol):
         """Whether the gathering might end before the next op is due."""
 
     def incarnation(self, id_: str, idle_timeout: float) -> Incarnation:
-        """Return the incarnation that the onlooker has joined."""
+        """Return the incarnation that the client has joined."""
 
     def arrived(self) -> None:
-        """The onlooker has joined."""
+        """The client has joined."""
 
-    def went(self, onlooker: "Onlooker") -> None:
-        """The onlooker's connection is over."""
+    def went(self, client: "Client") -> None:
+        """The client's connection is over."""
 
 
-class Onlooker:
+class Client:
     """One client. None of its methods waits; times are of `time.monotonic`."""
 
     __slots__ = (
@@ -70,7 +70,7 @@ class Onlooker:
         "submissions",
     )
 
-    def __init__(self, crowd: OnlookerCrowd, number: int) -> None:
+    def __init__(self, crowd: ClientCrowd, number: int) -> None:
         context = crowd.context
         self._crowd = crowd
         self._context = context
