@@ -1,4 +1,4 @@
-"""The way out of one WebSocket: what a gathering sends a client, and how it's closed."""
+"""The half of a WebSocket that sends: what a gathering says to its client, and how it is closed."""
 
 import trio
 
@@ -12,8 +12,8 @@ from squire_gatherings._values.outgoing import Outgoing
 from squire_gatherings._wire.codecs import Codec
 
 
-class WayOut(Connection):
-    """The half of a connection that sends. A subclass makes `_outbox`, and reads."""
+class Sending(Connection):
+    """The half of a connection that sends. A subclass makes `_outbox`, and receives."""
 
     __slots__ = ("_closing", "_inbound", "_key", "_outbox", "_scope", "_settings", "codec")
 
@@ -25,7 +25,7 @@ class WayOut(Connection):
         self._settings = settings
         self._inbound = inbound
         self._scope = trio.CancelScope()
-        """Around all that the connection does, until it's closed or was for `close_timeout`."""
+        """Around all that the connection does. It ends `close_timeout` seconds after `close`."""
         self._closing = False
 
     def send(self, outgoing: Outgoing) -> None:
@@ -34,7 +34,7 @@ class WayOut(Connection):
             self._outbox.write(outgoing.encoded.get(self._key) or self._encode(outgoing))
 
     def send_soon(self, outgoing: Outgoing) -> None:
-        """Send a message together with what else this turn brings for this client."""
+        """Send a message at the end of this turn, together with the others for this client."""
         if not self._closing:
             self._outbox.write_soon(outgoing.encoded.get(self._key) or self._encode(outgoing))
 
@@ -57,11 +57,14 @@ class WayOut(Connection):
 
     @property
     def in_transit(self) -> int:
-        """Bytes that are still to reach it."""
+        """Bytes that haven't reached the client's host yet."""
         return self._outbox.in_transit
 
     async def flush(self) -> None:
-        """Wait until the backlog is gone. Cancelling it changes nothing."""
+        """Wait until the backlog is gone.
+
+        Cancellation: the backlog stays as it is.
+        """
         await self._outbox.flushed()
 
     def abort(self) -> None:
