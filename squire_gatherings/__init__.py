@@ -8,7 +8,14 @@ from squire_gatherings._hall.membership import Membership
 from squire_gatherings._hall.store import Outcome, Store, Unstorable
 from squire_gatherings._open_hall import open_hall
 from squire_gatherings._rules.behaviour import Behaviour, LogBehaviour, Submission
-from squire_gatherings._server import Server, ServerSettings, serve, serve_stream
+from squire_gatherings._server import (
+    Proxies,
+    ProxySays,
+    Server,
+    ServerSettings,
+    serve,
+    serve_stream,
+)
 from squire_gatherings._stores import open_store
 from squire_gatherings._values.endings import CloseCode, DispersalReason
 from squire_gatherings._values.errors import (
@@ -19,11 +26,13 @@ from squire_gatherings._values.errors import (
     BadSetting,
     CannotConnect,
     Forbidden,
+    Full,
     GatheringCrashed,
     GatheringDispersed,
     GatheringsError,
     HallClosed,
     Left,
+    LogFull,
     LogReplaced,
     OpConflict,
     OpRejected,
@@ -55,7 +64,7 @@ from squire_gatherings._values.messages import (
     Sync,
     Synced,
 )
-from squire_gatherings._values.numbers import GatheringNumbers, HallNumbers
+from squire_gatherings._values.numbers import GatheringNumbers, HallNumbers, ServerNumbers
 from squire_gatherings._values.op import Op
 from squire_gatherings._values.outgoing import Outgoing
 from squire_gatherings._values.settings import HallOptions, HallSettings
@@ -92,6 +101,7 @@ __all__ = [
     "Forbidden",
     "Forward",
     "ForwardBatch",
+    "Full",
     "GatheringCrashed",
     "GatheringDispersed",
     "GatheringNumbers",
@@ -108,6 +118,7 @@ __all__ = [
     "Leave",
     "Left",
     "LogBehaviour",
+    "LogFull",
     "LogReplaced",
     "LoggedOp",
     "Membership",
@@ -117,11 +128,14 @@ __all__ = [
     "Outcome",
     "Outgoing",
     "Page",
+    "Proxies",
+    "ProxySays",
     "Replaced",
     "Restored",
     "Role",
     "Server",
     "ServerMessage",
+    "ServerNumbers",
     "ServerSettings",
     "Snapshot",
     "Store",

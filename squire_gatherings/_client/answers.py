@@ -8,6 +8,7 @@ from attrs import define, field
 from squire_gatherings._values import errors
 from squire_gatherings._values.errors import (
     AuthenticationUnavailable,
+    Full,
     GatheringCrashed,
     GatheringDispersed,
     GatheringsError,
@@ -50,6 +51,7 @@ PASSING = {
     GatheringCrashed.code,
     GatheringDispersed.code,
     HallClosed.code,
+    Full.code,
     RATE_LIMITED,
 }
 """Errors after which the same may be asked again, and is: nothing was wrong with it."""

@@ -98,6 +98,7 @@ class Gathering:
                 room.reason = reason
                 await self._disperse(reason)
         finally:
+            room.uncount()
             self.on_gone(room.id)
 
     async def _restore(self) -> None:
@@ -122,6 +123,7 @@ class Gathering:
         except Exception as error:
             _log.exception("gathering can't be restored", extra=room.names())
             raise GatheringCrashed(f"gathering {room.id} can't be restored") from error
+        room.count_tail()
         room.opened_at = trio.current_time()
         room.deadline = IdleDeadline(settings.idle_timeout, settings.empty_timeout, room.opened_at)
         self.commit = Commit(room, snapshot_seq + settings.snapshot_every)
@@ -160,6 +162,7 @@ class Gathering:
             if delivery.behind:
                 await delivery.bring_the_rest()
                 log.trim()
+                room.count_tail()
             if lookup.is_due:
                 await lookup.look_up()
             elif commit.is_due:
@@ -259,8 +262,7 @@ class Gathering:
             raise
         finally:
             # Also when the behaviour raises: the rest is for the next incarnation.
-            del inbox.waiting[:taken]
-            inbox.taken += taken
+            inbox.take_out(taken)
         self._processing = None
         if is_full and taken <= HEAVY and inbox.waiting:
             self._put_behind(sender)
@@ -310,6 +312,7 @@ class Gathering:
         delivery.bring_batch(now)
         if not delivery.behind:
             log.trim()
+        self.room.count_tail()
 
     # Coming to an end.
 
@@ -320,7 +323,7 @@ class Gathering:
         lost = GatheringCrashed(f"gathering {room.id} crashed while it worked on this")
         ended = GatheringDispersed(f"gathering {room.id} has dispersed")
         self.answers.abandon(self._processing, lost if crashed else ended, ended)
-        room.inbox.waiting.clear()
+        room.inbox.clear()
         now = trio.current_time()
         idle_for = now - room.deadline.last_processed_at
         notice = Dispersed(room.id, room.incarnation, reason, room.log.committed, idle_for)

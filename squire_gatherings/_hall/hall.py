@@ -2,12 +2,12 @@
 
 import secrets
 import weakref
-from collections.abc import Iterable
+from collections.abc import Hashable, Iterable
 from typing import Any
 
 import msgspec
 import trio
-from attrs import define
+from attrs import define, field
 from msgspec import UNSET
 
 from squire_gatherings._hall.authentication import Authenticator
@@ -16,9 +16,11 @@ from squire_gatherings._hall.connection import Connection
 from squire_gatherings._hall.inbox import JoinRequest, Request
 from squire_gatherings._hall.joining import read_for_join
 from squire_gatherings._hall.membership import Membership
+from squire_gatherings._hall.quotas import Quotas
 from squire_gatherings._hall.registry import Registry
 from squire_gatherings._hall.store import Store
 from squire_gatherings._rules.delivery_window import DeliveryWindow
+from squire_gatherings._values.addresses import address_of
 from squire_gatherings._values.checks import check_epoch, check_id, check_identity, check_seq
 from squire_gatherings._values.endings import DispersalReason
 from squire_gatherings._values.errors import GatheringDispersed, TooBig
@@ -47,7 +49,8 @@ class Hall:
 
     Every method that takes a gathering's id raises `BadGatheringId` if it can't be one, and
     `HallClosed` once the hall is closing. Those that open the gathering also raise
-    `StoreUnavailable`, or `GatheringCrashed` when its behaviour fails to restore it.
+    `StoreUnavailable`, `GatheringCrashed` when its behaviour fails to restore it, or `Full` where
+    there are too many.
 
     Every async method is a checkpoint, also where it need not wait. One that is cancelled
     before it began has done nothing; its docstring says what else cancellation does.
@@ -57,8 +60,13 @@ class Hall:
     store: Store
     _authenticator: Authenticator
     _registry: Registry
+    quotas: Quotas = field(init=False, repr=False)
+    """What its gatherings and ways in may use up together. Not for programs."""
     _asked: int = 0
     """How many joins were asked for."""
+
+    def __attrs_post_init__(self) -> None:
+        self.quotas = self._registry.quotas
 
     # Joining.
 
@@ -102,6 +110,8 @@ class Hall:
             Unauthorized: `authenticate` refused the client.
             AuthenticationUnavailable: It can't tell now, or not within `authenticate_timeout`.
             Replaced: Another connection of the same client asked later.
+            Full: The gathering, the user or the server has all the clients, or all the open
+                gatherings, that it may have.
             BadBase: `since` lies beyond the end of the log.
             LogReplaced: The log isn't that of `epoch`.
             GatheringDispersed: `resume` has ended; the notice was sent and the connection closed.
@@ -136,7 +146,7 @@ class Hall:
                     if notice is not None:
                         _say_goodbye(joiner, notice)
                         raise GatheringDispersed(f"gathering {gathering_id} has dispersed")
-                room = await registry.find(gathering_id)
+                room = await registry.find(gathering_id, opener_of(identity, request))
                 page: tuple[LoggedOp, ...] = ()
                 if wants_past:
                     with registry.living[gathering_id].reading() as reading:
@@ -318,6 +328,8 @@ class Hall:
             opened=registry.opened,
             crashed=registry.ended[DispersalReason.CRASHED],
             dispersed={str(reason): n for reason, n in registry.ended.items()},
+            refused={str(limit): n for limit, n in registry.quotas.refusals.counts.items()},
+            memory=registry.quotas.budget.used,
         )
 
     async def _ask(
@@ -337,7 +349,7 @@ class Hall:
         counted = False
         try:
             while True:
-                room = await self._registry.find(gathering_id)
+                room = await self._registry.find(gathering_id, opener_of(identity, None))
                 try:
                     answer = await room.ask(caller, request)
                 except GatheringDispersed:
@@ -347,6 +359,15 @@ class Hall:
                 return answer, room.incarnation
         finally:
             self._registry.visited(gathering_id, counted=counted)
+
+
+def opener_of(identity: Identity, request: HandshakeRequest | None) -> Hashable:
+    """Return for whom a gathering counts that is opened: a user, or an anonymous one's address."""
+    if identity.user is not None:
+        return "user", identity.user
+    if request is not None and request.peer is not None:
+        return "address", address_of(request.peer)
+    return None
 
 
 def _say_goodbye(client: Client, notice: Dispersed) -> None:

@@ -16,12 +16,14 @@ from squire_gatherings._hall.lookup import SyncLookup
 from squire_gatherings._hall.room import Room
 from squire_gatherings._rules.behaviour import Submission, judge_and_fold
 from squire_gatherings._rules.op_log import fingerprint
+from squire_gatherings._rules.refusals import Limit
 from squire_gatherings._rules.sync_ids import LookupNeeded
 from squire_gatherings._values.errors import (
     BadBase,
     BadRequest,
     Forbidden,
     GatheringsError,
+    LogFull,
     LogReplaced,
     OpConflict,
     OpRejected,
@@ -168,6 +170,11 @@ class Requests:
         if room.refused and key in room.refused:
             raise OpRejected("the gathering crashed over this sync; it isn't taken again")
         seq = log.seq
+        most = room.settings.max_log_ops
+        if most is not None and seq + len(sync.ops) > most:
+            why = f"the log has {seq} ops and takes at most {most}"
+            room.quotas.enforced(Limit.LOG_OPS, why, gathering=room.id)
+            raise LogFull(why)
         base = seq if sender.at_end else sync.base
         if base < seq:
             # If all that came since is its own, sent before this one, nothing is stale.
@@ -260,6 +267,10 @@ class Requests:
             client = request.client
             client.window.begin(has)
             client.joined_at = seq
+            full = room.refusal_of(client)
+            if full is not None:
+                sender.fail(full)
+                return
             if not room.attach(client):
                 sender.fail(Replaced("a newer connection of the same client has joined"))
                 return

@@ -61,6 +61,7 @@ class WebSocketConnection(Receiving):
             self.abort,
             flusher,
             underway,
+            entry.meter.quotas.budget,
         )
         self._early: list[Incoming | Complaint] = []
         """What came while the join was under way."""

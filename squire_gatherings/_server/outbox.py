@@ -9,6 +9,7 @@ from collections.abc import Callable
 import trio
 from attrs import define, field
 
+from squire_gatherings._rules.budget import Budget
 from squire_gatherings._wire.underway import Underway, nobody_knows
 
 TryWrite = Callable[[bytes], int]
@@ -83,6 +84,8 @@ class Outbox:
     on_broken: Callable[[], None]
     flusher: Flusher | None = None
     underway: Underway = nobody_knows
+    budget: Budget = field(factory=Budget)
+    """Where what waits in all outboxes is counted."""
     backlog: int = 0
     """Bytes that the kernel didn't take."""
     taken: int = 0
@@ -179,8 +182,8 @@ class Outbox:
             self.on_overflow()
         else:
             self._queue.append(frame)
-            self.backlog += len(frame)
             self._start_draining()
+            self._waits(self.backlog + len(frame))
         return True
 
     def _wait(self, whole: int, written: int) -> None:
@@ -189,8 +192,8 @@ class Outbox:
         if written:
             self._drop(written)
         self._allowance = left if left > self.max_backlog else 0
-        self.backlog = left
         self._start_draining()
+        self._waits(left)
 
     def _drop(self, written: int) -> None:
         """Drop so many bytes from the queue; what has begun is finished later."""
@@ -202,6 +205,14 @@ class Outbox:
         self._starts_inside = written > 0
         self._queue[0] = self._queue[0][written:]
 
+    def _waits(self, backlog: int) -> None:
+        """Note how many bytes wait now. May close connections, this one as well: comes last."""
+        grown = backlog - self.backlog
+        self.backlog = backlog
+        self.budget.outbound += grown
+        if grown > 0:
+            self.budget.grown()
+
     def _start_draining(self) -> None:
         if not self._draining:
             self._draining = True
@@ -212,9 +223,9 @@ class Outbox:
         self.flush_now()
         kept = [self._queue[0]] if self._starts_inside and self._queue else []
         self._queue = [*kept, frame]
-        self.backlog = self._in_flight + sum(map(len, self._queue))
-        self._start_draining()
         self.closed = True
+        self._start_draining()
+        self._waits(self._in_flight + sum(map(len, self._queue)))
 
     async def flushed(self) -> None:
         """Return when nothing waits any more, sent or given up."""
@@ -228,7 +239,8 @@ class Outbox:
         """Give up what waits; nothing more goes out. Frames may be cut off in the middle."""
         self.closed = True
         self._queue.clear()
-        self._fresh = self.backlog = 0
+        self._fresh = 0
+        self._waits(0)
         self._wake()
 
     def retire(self) -> None:
@@ -259,7 +271,7 @@ class Outbox:
         self._in_flight -= size
         self.taken += size
         self._allowance = max(0, self._allowance - size)
-        self.backlog = max(0, self.backlog - size)
+        self._waits(max(0, self.backlog - size))
 
     def _break(self) -> None:
         if not self.closed:

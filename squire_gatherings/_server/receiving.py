@@ -25,7 +25,6 @@ class Receiving(Sending):
         "_ended",
         "_held_up",
         "_membership",
-        "_meter",
         "_quiet_until",
         "_silence",
         "_source",
@@ -35,9 +34,8 @@ class Receiving(Sending):
     def __init__(
         self, codec: Codec, settings: ServerSettings, source: Source, meter: Meter, max_ops: int
     ) -> None:
-        super().__init__(codec, settings, Inbound(codec, settings, meter, max_ops))
+        super().__init__(codec, settings, Inbound(codec, settings, meter, max_ops), meter)
         self._source = source
-        self._meter = meter
         self._silence = Silence()
         self._membership: Membership | None = None
         """None until the client has joined."""

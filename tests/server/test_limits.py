@@ -10,7 +10,7 @@ from wsproto.frame_protocol import Opcode
 
 from squire_gatherings import Hall, Server, ServerSettings, open_hall, serve_stream
 from squire_gatherings._server.inbound import Complaint
-from squire_gatherings._server.limits import address_of
+from squire_gatherings._values.addresses import address_of
 from squire_gatherings._values.identity import Identity
 from squire_gatherings._values.messages import Leave
 from tests.server.test_hostile import request
@@ -119,7 +119,7 @@ async def test_a_user_over_its_limit_cannot_join_as_often_as_it_likes(
         await trio.sleep(100)
         async with from_peer(hall, server, "192.0.2.1") as client:
             assert not await refused(client)
-        assert len(server._limits._messages[0.5, 3]) <= 3
+        assert len(server._limits._rates["messages", 0.5, 3]) <= 3
 
 
 async def test_whose_address_is_not_known_is_limited_alone(autojump_clock: MockClock) -> None:
@@ -146,16 +146,18 @@ def test_addresses() -> None:
 async def test_streams_count_together(autojump_clock: MockClock) -> None:
     settings = ServerSettings(max_connections=1)
     async with open_hall() as hall, open_hall() as other_hall:
-        async with from_peer(hall, None, None, settings):
+        async with from_peer(hall, None, None, settings) as client:
+            await client.say(type="join")
+            await client.hear()
             ours, theirs = memory_stream_pair()
             await theirs.send_all(request())
             await theirs.send_eof()
             await serve_stream(hall, ours, settings)
             assert b"HTTP/1.1 503" in await theirs.receive_some()
-            async with from_peer(other_hall, None, None, settings):
-                pass
-        async with from_peer(hall, None, None, settings):
-            pass
+            async with from_peer(other_hall, None, None, settings) as client:
+                assert not await refused(client)
+        async with from_peer(hall, None, None, settings) as client:
+            assert not await refused(client)
 
 
 def the_complaint(data: bytes, settings: ServerSettings) -> Complaint:
