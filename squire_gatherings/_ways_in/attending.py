@@ -11,7 +11,7 @@ import trio
 from attrs import define, field
 
 from squire_gatherings._hall.hall import Hall
-from squire_gatherings._hall.lateness import HELD_UP, is_late
+from squire_gatherings._hall.lateness import TookTooLong, attempt_within
 from squire_gatherings._hall.membership import Membership
 from squire_gatherings._hall.nurseries import open_hidden_nursery
 from squire_gatherings._server.entry import Entry
@@ -124,15 +124,11 @@ class _Attendance:
             self._membership.detach()
 
     async def _wait_for_join(self) -> Join | None:
-        while True:
-            due = trio.current_time() + self._settings.join_timeout
-            with trio.move_on_at(due):
-                return await self._first_message()
-            if not is_late(due, HELD_UP):
-                break
-            # We were kept from listening. What arrived meanwhile is heard first.
-        self._refuse("join_first", "no join came in time")
-        return None
+        try:
+            return await attempt_within(self._settings.join_timeout, self._first_message)
+        except TookTooLong:
+            self._refuse("join_first", "no join came in time")
+            return None
 
     async def _first_message(self) -> Join | None:
         while True:
