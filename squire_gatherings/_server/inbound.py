@@ -4,7 +4,6 @@ Without I/O; the frames are `websockets`' work (its Sans-I/O layer), which gets 
 """
 
 from collections.abc import Iterator
-from functools import lru_cache
 
 import trio
 from attrs import frozen
@@ -29,9 +28,6 @@ from squire_gatherings._wire.websockets_core import QUIET_LOG, retire
 _TEXT, _BINARY = Opcode.TEXT, Opcode.BINARY
 _CLOSE, _PING, _PONG = Opcode.CLOSE, Opcode.PING, Opcode.PONG
 _PONG_HEAD = 0x80 | Opcode.PONG
-
-MAX_SMALL = 1024
-"""Up to which size of messages the headers of their frames are kept."""
 
 PORTION = 8
 """How many frames the parser is given at a time."""
@@ -338,22 +334,3 @@ class Inbound:
             return Complaint("rate_limited", "too many messages", CloseCode.RATE_LIMIT, request_id)
         text = "too many messages; this one was dropped"
         return Complaint("rate_limited", text, request_id=request_id)
-
-
-def frame_of(codec: Codec, payload: bytes) -> bytes:
-    """Return the whole frame of a message; a server's isn't masked, so that it serves all."""
-    size = len(payload)
-    if size > MAX_SMALL:
-        return _frame(codec.is_text, payload)
-    return _header(codec.is_text, size) + payload
-
-
-def _frame(is_text: bool, payload: bytes) -> bytes:
-    return Frame(_TEXT if is_text else _BINARY, payload).serialize(mask=False)
-
-
-@lru_cache(2 * MAX_SMALL)
-def _header(is_text: bool, size: int) -> bytes:
-    # What precedes an unmasked payload depends on nothing else (RFC 6455, section 5.2).
-    frame = _frame(is_text, bytes(size))
-    return frame[: len(frame) - size]
