@@ -19,7 +19,7 @@ from squire_gatherings._server.portions import (
     whole_frames,
 )
 from squire_gatherings._server.settings import ServerSettings
-from squire_gatherings._values.endings import CloseCode
+from squire_gatherings._values.endings import CloseCode, close_reason
 from squire_gatherings._values.messages import Sync
 from squire_gatherings._wire.codecs import JSON, Codec, Incoming, UndecodableMessage
 from squire_gatherings._wire.websockets_core import QUIET_LOG, retire
@@ -43,9 +43,6 @@ SMALL_FRAGMENT = 1024
 
 MAX_SEARCHED = 4096
 """How many bytes of too large a message are searched for its id."""
-
-MAX_REASON = 123
-"""How many bytes of a reason a close frame holds (RFC 6455, section 5.5)."""
 
 
 @frozen
@@ -244,8 +241,7 @@ class Inbound:
     def close(self, code: CloseCode, reason: str) -> None:
         """Put a close frame among the `replies`, unless one is or was there."""
         if self._protocol.state is State.OPEN:
-            text = reason.encode()[:MAX_REASON].decode(errors="ignore")
-            self._protocol.send_close(code, text)
+            self._protocol.send_close(code, close_reason(reason))
 
     def ping(self) -> None:
         """Put a ping among the `replies`."""

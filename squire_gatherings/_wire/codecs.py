@@ -41,7 +41,7 @@ from squire_gatherings._wire.skimming import (
 Incoming = Join | Fetch | Sync | Ack | Leave
 
 MAX_OPS = 1000
-"""How many ops a sync may have, unless `decode` is told otherwise."""
+"""How many ops a sync may have, if `decode` isn't told otherwise."""
 
 
 class UndecodableMessage(BadRequest):
@@ -77,7 +77,7 @@ class _TooManyContainers(Exception):
 
 
 class _Anything(msgspec.Struct):
-    """Tells whether something can be decoded at all; what it has is skipped."""
+    """Tells whether something can be decoded at all. Its fields are skipped."""
 
 
 _KNOWN_TYPES = frozenset({"join", "fetch", "sync", "ack", "leave"})
@@ -92,7 +92,7 @@ _UNDECODABLE = (
     _TooManyContainers,
 )
 _AMPLE = 2 * MAX_CONTAINERS
-"""A message of fewer bytes has no need for a look at how many objects it has."""
+"""A message of up to so many bytes can't have too many objects: each takes two bytes of JSON."""
 
 
 class Codec(Protocol):
@@ -148,7 +148,7 @@ def _refusal(found: Skimmed, error: Exception) -> UndecodableMessage:
 
 
 def encode_op(value: Any) -> Any:
-    """An `enc_hook` for JSON: an op goes in as it is."""
+    """Put an op into JSON as it is; an `enc_hook` of `msgspec`."""
     if isinstance(value, Op):
         return Raw(value.json)
     raise NotImplementedError(f"can't encode {type(value).__name__}")
@@ -172,9 +172,9 @@ def _at_most(max_ops: int) -> Callable[[type, Any], Op]:
 
 
 def _finite(text: str) -> float:
-    """Return what Python's own parser reads.
+    """Return a number as Python's own parser reads it.
 
-    Some numbers take `msgspec` a hundred times longer (1e308: 12 µs for five characters).
+    `msgspec` takes a hundred times longer for some numbers (1e308: 12 µs for five characters).
     """
     value = float(text)
     if not math.isfinite(value):
@@ -228,7 +228,7 @@ class JsonCodec:
 
 
 class _PackedSync(msgspec.Struct, tag_field="type", tag="sync"):
-    """A sync whose ops aren't decoded yet: `msgspec` would take anything as the key of a map."""
+    """A sync whose ops aren't decoded yet, since `msgspec` takes anything as the key of a map."""
 
     id: MessageId
     base: Seq
@@ -245,7 +245,7 @@ class MsgpackCodec:
     """`squire.v1+msgpack`: binary frames.
 
     Nothing here makes a map whose keys aren't strings. The hashes of numbers, and of what consists
-    of numbers, are no secret, so that a client could choose keys which are all found equal.
+    of numbers, are no secret: a client could choose keys that all have the same hash.
     """
 
     __slots__ = ()
@@ -264,7 +264,7 @@ class MsgpackCodec:
         message: ServerMessage = outgoing.message
         snapshot = getattr(message, "snapshot", None)
         if isinstance(snapshot, Raw):
-            # A gathering gives its snapshot as JSON, which `Raw` would pass on as it is.
+            # A gathering gives its snapshot as JSON. `Raw` would pass that on as it is.
             message = msgspec.structs.replace(message, snapshot=msgspec.json.decode(snapshot))
         return self._encoder.encode(message)
 
@@ -295,7 +295,7 @@ class MsgpackCodec:
 
 
 def _op_from_msgpack(packed: Raw) -> Op:
-    # It takes strings as keys, and nothing else. What isn't JSON otherwise, `Op.of` refuses.
+    # It takes only strings as keys. `Op.of` refuses everything else that isn't JSON.
     value = ormsgpack.unpackb(bytes(packed), ext_hook=msgspec.msgpack.Ext)
     if type(value) is not dict:
         raise ValueError("an op is an object")
@@ -307,4 +307,4 @@ MSGPACK = MsgpackCodec()
 CODECS: dict[str, Codec] = {codec.subprotocol: codec for codec in (JSON, MSGPACK)}
 
 SUBPROTOCOLS = tuple(CODECS)
-"""The WebSocket subprotocols that are spoken here; without one it's the first."""
+"""The WebSocket subprotocols that are spoken here. A client that asks for none gets the first."""
