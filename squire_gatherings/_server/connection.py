@@ -4,7 +4,7 @@ from contextlib import suppress
 
 import trio
 
-from squire_gatherings._hall.lateness import HELD_UP, is_late
+from squire_gatherings._hall.lateness import TookTooLong, attempt_within
 from squire_gatherings._server.entry import Entry
 from squire_gatherings._server.inbound import TURN, ClosedByClient, Complaint
 from squire_gatherings._server.outbox import Flusher, Outbox, TryWrite
@@ -119,7 +119,7 @@ class WebSocketConnection(Receiving):
 
     async def _join(self) -> None:
         """Wait for the first message; if it is a join, enter, and deliver what came meanwhile."""
-        in_time = await self._wait_for_the_first()
+        in_time = await self._hears_the_first()
         entry, self._entry = self._entry, None
         assert entry is not None
         message, self._waiting = self._waiting, None
@@ -143,19 +143,18 @@ class WebSocketConnection(Receiving):
         elif not in_time:
             self._fail("join_first", "no join came in time", CloseCode.PROTOCOL_ERROR)
 
-    async def _wait_for_the_first(self) -> bool:
-        """Wait for the first message, or the end; return False if neither comes in time."""
+    async def _hears_the_first(self) -> bool:
+        """Wait for the first message, or the end; return whether one of them comes in time."""
+        try:
+            await attempt_within(self._settings.join_timeout, self._wait_for_the_first)
+        except TookTooLong:
+            # It may lie in the socket.
+            self._take_all()
+        return self._waiting is not None or self._ended
+
+    async def _wait_for_the_first(self) -> None:
         while self._waiting is None and not self._ended:
-            due = trio.current_time() + self._settings.join_timeout
-            with trio.move_on_at(due) as timeout:
-                while self._waiting is None and not self._ended:
-                    await self._go_on()
-            if timeout.cancelled_caught and self._waiting is None and not self._ended:
-                # The timer comes late when we were kept from listening: that's our fault.
-                self._take_all()
-                if self._waiting is None and not is_late(due, HELD_UP):
-                    return False
-        return True
+            await self._go_on()
 
     async def _enter(self, entry: Entry, join: Join) -> Exception | None:
         """Join; return what it raised. A client that hangs up or breaks the protocol doesn't."""

@@ -117,12 +117,10 @@ class Receiving(Sending):
             self.wasted(2)
             return True
         try:
-            self._membership.take_nowait(message)
+            if not self._membership.take_nowait(message):
+                self._inbound.deaf = True
         except trio.WouldBlock:
             return False
-        if self._membership.is_over:
-            # Nothing that it says means anything any more.
-            self._inbound.deaf = True
         return True
 
     # Everything else that comes.

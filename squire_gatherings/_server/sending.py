@@ -1,10 +1,13 @@
 """The half of a WebSocket that sends: what a gathering says to its client, and how it is closed."""
 
+from functools import lru_cache
+
 import trio
+from websockets.frames import Frame, Opcode
 
 from squire_gatherings._hall.connection import Connection
 from squire_gatherings._rules.refusals import Limit
-from squire_gatherings._server.inbound import Inbound, frame_of
+from squire_gatherings._server.inbound import Inbound
 from squire_gatherings._server.limits import Meter
 from squire_gatherings._server.outbox import Outbox
 from squire_gatherings._server.settings import ServerSettings
@@ -12,6 +15,9 @@ from squire_gatherings._values.endings import CloseCode
 from squire_gatherings._values.messages import Error
 from squire_gatherings._values.outgoing import Outgoing
 from squire_gatherings._wire.codecs import Codec
+
+MAX_SMALL = 1024
+"""For messages of up to so many bytes the heads of their frames are kept."""
 
 
 class Sending(Connection):
@@ -137,3 +143,22 @@ class Sending(Connection):
         self._inbound.deaf = True
         self._error(code, message, request_id)
         self.close(close_code, message)
+
+
+def frame_of(codec: Codec, payload: bytes) -> bytes:
+    """Return the whole frame of a message. A server's isn't masked, so that it serves all."""
+    size = len(payload)
+    if size > MAX_SMALL:
+        return _frame(codec.is_text, payload)
+    return _head(codec.is_text, size) + payload
+
+
+def _frame(is_text: bool, payload: bytes) -> bytes:
+    return Frame(Opcode.TEXT if is_text else Opcode.BINARY, payload).serialize(mask=False)
+
+
+@lru_cache(2 * MAX_SMALL)
+def _head(is_text: bool, size: int) -> bytes:
+    # What precedes an unmasked payload depends on nothing else (RFC 6455, section 5.2).
+    frame = _frame(is_text, bytes(size))
+    return frame[: len(frame) - size]
