@@ -24,6 +24,7 @@ from squire_gatherings._server.sources import PolledSource, Source, StreamSource
 from squire_gatherings._server.tls import TlsContext
 from squire_gatherings._values.errors import Full
 from squire_gatherings._values.handshake import HandshakeRequest
+from squire_gatherings._values.origins import OriginRule, is_loopback
 from squire_gatherings._wire.underway import socket_of
 
 
@@ -123,6 +124,7 @@ async def let_in(
             nursery,
             timeout,
             peer=doorway.peer,
+            origins=OriginRule(doorway.settings.allow_origins, _is_local(stream)),
             heard=doorway.heard,
             admit=doorway.admit,
         )
@@ -171,6 +173,18 @@ def _has_unread(plain: socket.socket) -> bool:
         return bool(plain.recv(1, socket.MSG_PEEK))
     except OSError:
         return False
+
+
+def _is_local(stream: trio.abc.Stream) -> bool:
+    """Whether the client came to an address that only this machine reaches."""
+    found = socket_of(stream)
+    if found is None:
+        return False
+    try:
+        own = found.getsockname()
+    except OSError:
+        return False
+    return isinstance(own, tuple) and is_loopback(own[0])
 
 
 def peer_of(stream: trio.abc.Stream) -> str | None:

@@ -4,6 +4,7 @@ import attrs
 from attrs import field, frozen
 
 from squire_gatherings._server.proxies import Proxies
+from squire_gatherings._values.origins import allowed_origins
 from squire_gatherings._values.settings import count, count_or_off, not_negative, positive
 
 
@@ -69,3 +70,11 @@ class ServerSettings:
 
     proxies: Proxies = field(factory=Proxies, validator=attrs.validators.instance_of(Proxies))
     """The reverse proxies that are believed when they say whose connection they pass on."""
+
+    allow_origins: tuple[str, ...] | None = field(default=None, converter=allowed_origins)
+    """From which web pages a browser may come, as its `Origin` says; others get HTTP 403.
+
+    `https://example.com`, or `*` for any. None for the server itself, as `Host` names it, and on a
+    loopback address only if that is this machine. Who sends no `Origin` is no browser, and may
+    come.
+    """

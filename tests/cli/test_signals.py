@@ -15,7 +15,7 @@ from tests.server.raw import RawClient
 QUICK = ("--store", "memory:", "--close-grace", "500ms")
 
 
-@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM", "SIGHUP"])
+@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM"])
 def test_a_stop_is_told_to_everybody(name: str) -> None:
     with (
         serving(*QUICK) as (process, url),
