@@ -58,9 +58,15 @@ def run(*arguments: str, cwd: Path, **environment: str) -> tuple[int, str, str]:
         (["serve", "--empty-timeout", "inf"], "'inf' is not a duration such as"),
         (["help", "dance"], "No such command 'dance'"),
         (["serve", "--log-format", "xml"], "'xml' is not one of"),
-        (["serve", "--insecure", "--host", "256.1.1.1", "--store", "memory:"], "can't listen on 256.1.1.1"),
+        (
+            ["serve", "--insecure", "--host", "256.1.1.1", "--store", "memory:"],
+            "can't listen on 256.1.1.1",
+        ),
         (["serve", "--insecure", "--host", "a" * 5000, "--store", "memory:"], "label too long"),
-        (["serve", "--insecure", "--host", "\u0661", "--store", "memory:"], "can't listen on \u0661"),
+        (
+            ["serve", "--insecure", "--host", "\u0661", "--store", "memory:"],
+            "can't listen on \u0661",
+        ),
         (["serve", "--insecure", "--host", "\udcff", "--store", "memory:"], "Invalid character"),
         (["serve", "--store", f"sqlite:///{'a' * 300}"], "File name too long"),
         (["serve", "--store", "sqlite:////dev/null"], "not a file in an existing directory"),
