@@ -29,8 +29,7 @@ async def test_what_fails_is_logged_and_the_others_are_read(
         nursery.start_soon(reloads.run)
         reloads.ask()
         await read.wait()
-        while len(caplog.records) < 3:
-            await trio.sleep(0)
+        await wait_all_tasks_blocked()
         nursery.cancel_scope.cancel()
     first, second, last = caplog.records
     assert first.getMessage() == ("can't reload, and go on with what was there: key.pem: is empty")
