@@ -112,7 +112,7 @@ class Answers:
         for sender in (*(one.sender for one in self.deferred), processing):
             if isinstance(sender, Caller):
                 sender.fail(lost)
-        for caller in self.room.callers:
+        for caller in self.room.callers or ():
             caller.fail(ended)
         self.deferred.clear()
 

@@ -68,8 +68,8 @@ class Room:
     inbox: Inbox = field(factory=Inbox)
     clients: dict[int, Client] = field(factory=dict)
     """All who are connected, by number."""
-    callers: set[Caller] = field(factory=set)
-    """All who have asked and aren't answered yet. At the end all of them are."""
+    callers: set[Caller] | None = None
+    """All who have asked and aren't answered yet, while there are any. At the end all of them are."""
     _by_scope: dict[str, Client] = field(factory=dict)
     _numbered: int = 0
 
@@ -89,11 +89,14 @@ class Room:
         if not self.accepting:
             raise GatheringDispersed(f"gathering {self.id} has dispersed")
         self.inbox.put(caller, request)
-        self.callers.add(caller)
+        callers = self.callers = self.callers or set()
+        callers.add(caller)
         try:
             return await caller.wait()
         finally:
-            self.callers.discard(caller)
+            callers.discard(caller)
+            if not callers:
+                self.callers = None
             caller.gone()
 
     # Coming and going.
