@@ -69,7 +69,7 @@ class Room:
     clients: dict[int, Client] = field(factory=dict)
     """All who are connected, by number."""
     callers: set[Caller] | None = None
-    """All who have asked and aren't answered yet, while there are any. At the end all of them are."""
+    """All who have asked and aren't answered yet. At the end all of them are. None for nobody."""
     _by_scope: dict[str, Client] = field(factory=dict)
     _numbered: int = 0
 
