@@ -113,7 +113,6 @@ class Client:
     number: int
     connection: Connection
     identity: Identity
-    client_id: str | None
     scope: str
     window: DeliveryWindow
     waiting: int = 0
