@@ -118,7 +118,7 @@ class Room:
             self.detach(other)
             other.close(CloseCode.REPLACED, "replaced by a newer connection")
         client.attached = True
-        client.on_lost = self.gone
+        client.room = self
         self.clients[client.scope] = client
         return True
 
