@@ -139,13 +139,13 @@ class Gathering:
                         self._finish_commit()
                     elif not inbox.waiting and room.reason is None:
                         await inbox.wait()
-                    if inbox.waiting and not delivery.behind:
+                    if inbox.waiting and not delivery.batch:
                         self._turn()
                     if commit.is_under_way:
                         continue
                     if log.seq > log.committed or room.reason is not None:
                         break
-                    if requests.awaits_lookup or delivery.behind:
+                    if requests.awaits_lookup or delivery.batch:
                         break
                     if inbox.waiting:
                         await trio.lowlevel.checkpoint()
@@ -154,7 +154,7 @@ class Gathering:
             await commit.wait()
             if commit.is_over:
                 self._finish_commit()
-            if delivery.behind:
+            if delivery.batch:
                 await delivery.bring_the_rest()
                 log.trim()
             if requests.awaits_lookup:
@@ -305,7 +305,7 @@ class Gathering:
         log.commit(trim=False)
         self.answers.give(now)
         delivery.bring_batch(now)
-        if not delivery.behind:
+        if not delivery.batch:
             log.trim()
 
     # Coming to an end.
