@@ -48,7 +48,7 @@ LOOK_AGAIN = 0.05
 """After how many seconds is looked whether it's there."""
 
 
-@define(eq=False, weakref_slot=True)
+@define(eq=False, weakref_slot=False)
 class Gathering:
     """The task of one incarnation: restores its room, processes what arrives, and ends it."""
 
@@ -122,7 +122,7 @@ class Gathering:
             raise GatheringCrashed(f"gathering {room.id} can't be restored") from error
         room.opened_at = trio.current_time()
         room.deadline = IdleDeadline(settings.idle_timeout, settings.empty_timeout, room.opened_at)
-        self.commit = Commit(room, snapshot_seq + settings.snapshot_every)
+        self.commit = Commit(room, snapshot_seq)
         self.delivery = Delivery(room)
         self.answers = Answers(room, self.delivery)
         self.requests = Requests(room, self.delivery, self.answers)
