@@ -45,7 +45,7 @@ class Deferred(msgspec.Struct, eq=False):
     """Whether it's a farewell, which comes also when the commit fails."""
 
 
-@define(eq=False)
+@define(eq=False, weakref_slot=False)
 class Answers:
     """The answers of one incarnation that aren't given yet."""
 

@@ -108,7 +108,7 @@ class Paging(IntEnum):
     SENDING = 2
 
 
-@define(eq=False)
+@define(eq=False, weakref_slot=False)
 class Client:
     """One connected client of one incarnation, and the guard before its connection.
 
