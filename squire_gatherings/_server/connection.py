@@ -1,5 +1,6 @@
 """The server's end of one WebSocket: a gathering's `Connection`, and the task that lives for it."""
 
+from collections.abc import Awaitable
 from contextlib import suppress
 
 import trio
@@ -277,25 +278,36 @@ class WebSocketConnection(WayOut):
         if self._inbound.broken:
             self._ended = True
 
-    async def _go_on(self) -> None:
-        """Do what is next: deliver what waits, go on with what has come, or read more."""
+    def _go_on(self) -> Awaitable[None]:
+        """Do what is next: deliver what waits, go on with what has come, or read more.
+
+        To be awaited at once.
+        """
+        # No `async def`: while nothing comes, its frame would be there for nothing.
         if self._waiting is not None:
-            self._held_up = True
-            await self._deliver_what_waits()
-            self._held_up = False
-        elif self._quiet_until:
-            self._held_up = True
-            await trio.sleep_until(self._quiet_until)
-            self._quiet_until, self._held_up = 0.0, False
-        elif self._inbound.room < 0:
-            async with self._turns:
-                self._inbound.room = TURN
-                self._process()
-            return
-        else:
-            await self._source.feed(self._take)
-            return
+            return self._catch_up()
+        if self._quiet_until:
+            return self._keep_quiet()
+        if self._inbound.room < 0:
+            return self._take_a_turn()
+        return self._source.feed(self._take)
+
+    async def _catch_up(self) -> None:
+        self._held_up = True
+        await self._deliver_what_waits()
+        self._held_up = False
         self._process()
+
+    async def _keep_quiet(self) -> None:
+        self._held_up = True
+        await trio.sleep_until(self._quiet_until)
+        self._quiet_until, self._held_up = 0.0, False
+        self._process()
+
+    async def _take_a_turn(self) -> None:
+        async with self._turns:
+            self._inbound.room = TURN
+            self._process()
 
     async def _deliver_what_waits(self) -> None:
         message, self._waiting = self._waiting, None
