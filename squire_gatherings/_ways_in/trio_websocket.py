@@ -20,6 +20,7 @@ async def attend(
     request: WebSocketRequest | None = None,
     identity: Identity | None = None,
     settings: ServerSettings | None = None,
+    peer: str | None = None,
 ) -> None:
     """Let the client of a WebSocket that was accepted into a gathering; return when it ended.
 
@@ -27,13 +28,16 @@ async def attend(
     is (`identity`) are the program's own. Without an `identity` the hall's `authenticate` is asked,
     and sees the `request` that was accepted. The messages, limits, notices and close codes are as
     our own server's (see `attend_channel`). Accept the WebSocket with one of the `SUBPROTOCOLS`,
-    `request.accept(subprotocol="squire.v1+json")`; one without is spoken JSON to.
+    `request.accept(subprotocol="squire.v1+json")`; one without is spoken JSON to. `peer` is the
+    client's address, under which anonymous clients share a rate limit: give it where a proxy is in
+    between. Without it, it is that of the WebSocket's socket.
 
     A client that reads nothing is closed as by our server; `trio-websocket` itself refuses messages
     larger than its `max_message_size`.
     """
     remote = ws.remote
-    peer = str(remote.address) if isinstance(remote, Endpoint) else None
+    if peer is None and isinstance(remote, Endpoint):
+        peer = str(remote.address)
     seen = None
     if request is not None:
         seen = HandshakeRequest(
