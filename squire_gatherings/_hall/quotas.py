@@ -93,6 +93,9 @@ class Quotas:
 
     def unattended(self, gathering_id: str, end: Callable[[], None]) -> None:
         """Nobody is connected to a gathering (any more), or somebody was here for a moment."""
+        if self.settings.when_full == "refuse":
+            # It would be a third of what an idle gathering takes besides its task.
+            return
         self._unattended[gathering_id] = end
         self._unattended.move_to_end(gathering_id)
 

@@ -37,15 +37,21 @@ class Sending(Connection):
     _outbox: Outbox
 
     def __init__(
-        self, codec: Codec, settings: ServerSettings, inbound: Inbound, meter: Meter
+        self,
+        codec: Codec,
+        settings: ServerSettings,
+        inbound: Inbound,
+        meter: Meter,
+        scope: trio.CancelScope,
     ) -> None:
         self.codec = codec
         self._meter = meter
         self._key = codec.subprotocol
         self._settings = settings
         self._inbound = inbound
-        self._scope = trio.CancelScope()
-        """Around all that the connection does. It ends `close_timeout` seconds after `close`."""
+        self._scope = scope
+        """Around all that the connection does; its owner's, since each scope takes 600 bytes. It
+        ends `close_timeout` seconds after `close`."""
         self._closing = False
 
     def send(self, outgoing: Outgoing) -> None:
