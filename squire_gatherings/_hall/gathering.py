@@ -251,7 +251,7 @@ class Gathering:
             self.lookup.prepare(
                 (sender.scope, request.id)
                 for sender, request in messages[taken:]
-                if isinstance(request, Sync) and sender.identity.may_submit
+                if isinstance(request, Sync)
             )
         except Exception:
             if isinstance(request, Sync):

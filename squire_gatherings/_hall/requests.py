@@ -144,8 +144,6 @@ class Requests:
 
     def _sync(self, sender: Sender, sync: Sync) -> bool:
         room, log = self.room, self.room.log
-        if not sender.identity.may_submit:
-            raise Forbidden("observers may not submit ops")
         if len(sync.ops) > room.settings.max_ops:
             raise TooBig(f"a sync has at most {room.settings.max_ops} ops, not {len(sync.ops)}")
         scope = sender.scope
@@ -163,6 +161,9 @@ class Requests:
             sender.wasted(REPEATED + cost // COST_OF_A_FRAME)
             self._repeat(sender, sync, record)
             return True
+        if not sender.identity.may_submit:
+            # Also who might once: what it submitted then is answered above.
+            raise Forbidden(f"{sender.identity.role}s may not submit ops")
         if room.trouble is not None:
             raise StoreUnavailable(f"not taken, try again: {room.trouble}")
         if room.refused and key in room.refused:
