@@ -8,6 +8,7 @@ from attrs import define, field
 from squire_gatherings._hall.clients import Caller, Client
 from squire_gatherings._hall.inbox import Inbox, Request
 from squire_gatherings._hall.store import Store
+from squire_gatherings._hall.terms import Terms
 from squire_gatherings._rules.behaviour import Behaviour
 from squire_gatherings._rules.deadline import IdleDeadline
 from squire_gatherings._rules.op_log import OpLog
@@ -20,7 +21,7 @@ from squire_gatherings._values.numbers import GatheringNumbers
 from squire_gatherings._values.settings import HallSettings
 
 
-@define(eq=False, weakref_slot=True)
+@define(eq=False, weakref_slot=True, repr=False)
 class Room:
     """What one incarnation has, who is in it, and the ways in.
 
@@ -32,6 +33,8 @@ class Room:
     """The gathering's id."""
     settings: HallSettings
     store: Store
+    terms: Terms
+    """Whose rights end."""
     incarnation: str = field(factory=new_incarnation_id)
     refused: frozenset[SyncKey] = frozenset()
     """Syncs that crashed an earlier incarnation."""
@@ -73,6 +76,10 @@ class Room:
     _by_scope: dict[str, Client] = field(factory=dict)
     _numbered: int = 0
 
+    def __repr__(self) -> str:
+        # What it has may hold secrets: the ids of its clients.
+        return f"Room({self.id!r}, {self.incarnation!r})"
+
     # Asking.
 
     async def ask(self, caller: Caller, request: Request) -> ServerMessage:
@@ -109,17 +116,17 @@ class Room:
         Returns:
             Whether it was taken in. If not, a connection that asked later is there.
         """
-        if client.client_id is not None:
-            other = self._by_scope.get(client.scope)
-            if other is not None:
-                if 0 < client.asked < other.asked:
-                    return False
-                self.detach(other)
-                other.close(CloseCode.REPLACED, "replaced by a newer connection")
-            self._by_scope[client.scope] = client
+        other = self._by_scope.get(client.scope)
+        if other is not None:
+            if 0 < client.asked < other.asked:
+                return False
+            self.detach(other)
+            other.close(CloseCode.REPLACED, "replaced by a newer connection")
+        self._by_scope[client.scope] = client
         client.attached = True
         client.on_lost = self.gone
         self.clients[client.number] = client
+        self.terms.add(self, client)
         return True
 
     def detach(self, client: Client) -> bool:
@@ -128,6 +135,8 @@ class Room:
             return False
         if self._by_scope.get(client.scope) is client:
             del self._by_scope[client.scope]
+        if client.identity.expires_at is not None:
+            self.terms.drop(client)
         client.left()
         return True
 

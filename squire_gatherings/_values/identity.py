@@ -3,7 +3,7 @@
 import math
 from enum import StrEnum
 
-from attrs import field, frozen
+from attrs import evolve, field, frozen
 
 from squire_gatherings._values.text import check_text
 
@@ -25,6 +25,8 @@ class Role(StrEnum):
 
 
 _MEMBER, _OBSERVER = str(Role.MEMBER), str(Role.OBSERVER)
+
+_LONG_AGO = 0.0
 
 
 def check_role(role: object) -> str:
@@ -71,6 +73,15 @@ class Identity:
     def _check_user(self, _: object, user: object) -> None:
         if user is not None:
             check_text(user, "a user's name", MAX_USER_LENGTH)
+
+    def ended(self) -> "Identity":
+        """Return the same without any rights."""
+        return evolve(self, expires_at=_LONG_AGO)
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether it was found to have no rights any more, whatever the clock says since."""
+        return self.expires_at == _LONG_AGO
 
     @property
     def may_submit(self) -> bool:
