@@ -8,6 +8,7 @@ import trio
 from attrs import evolve
 
 from squire_gatherings._hall.authentication import Authenticate, Authenticator, admit_everybody
+from squire_gatherings._hall.clock import wall_time
 from squire_gatherings._hall.hall import Hall
 from squire_gatherings._hall.nurseries import open_hidden_nursery
 from squire_gatherings._hall.registry import Registry
@@ -24,6 +25,7 @@ async def open_hall(
     behaviour: Callable[[], Behaviour] = LogBehaviour,
     authenticate: Authenticate = admit_everybody,
     settings: HallSettings | None = None,
+    wall_time: Callable[[], int] = wall_time,
     **changes: Unpack[HallOptions],
 ) -> AsyncIterator[Hall]:
     """Open a hall, and its store if that is given as a URL.
@@ -36,6 +38,8 @@ async def open_hall(
         behaviour: Called for each incarnation; returns its `Behaviour`.
         authenticate: Called for each join that comes without an identity.
         settings: What else is to be set, all at once.
+        wall_time: Returns the time of day, as milliseconds since 1970 (UTC): the times of ops. It
+            may go back; the times in a log don't.
         **changes: Every field of `HallSettings`, by its name. These come before `settings`.
 
     Raises:
@@ -50,7 +54,7 @@ async def open_hall(
             store = await stack.enter_async_context(open_store(store))
         nursery = await stack.enter_async_context(open_hidden_nursery())
         gatherings: trio.Nursery = await nursery.start(_hold_nursery)
-        registry = Registry(settings, store, behaviour, gatherings)
+        registry = Registry(settings, store, behaviour, gatherings, wall_time)
         authenticator = Authenticator.of(authenticate, settings.authenticate_timeout)
         hall = Hall(settings, store, authenticator, registry)
         nursery.start_soon(_close_when_cancelled, registry)

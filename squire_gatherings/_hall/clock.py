@@ -1,4 +1,4 @@
-"""A clock for Trio that goes on while the machine sleeps.
+"""Clocks: one for Trio that goes on while the machine sleeps, and the time of day.
 
 Trio's own clock stands still then: a gathering that is to end after 24 hours lives on for as long
 as the laptop or the virtual machine was asleep. People count the hours as they pass.
@@ -24,6 +24,11 @@ def boot_time() -> float:
     """Return seconds that also pass while the machine sleeps, where the system has such a clock."""
     number = getattr(time, "CLOCK_BOOTTIME", None)
     return time.monotonic() if number is None else time.clock_gettime(number)
+
+
+def wall_time() -> int:
+    """Return the time of day, as milliseconds since 1970 (UTC)."""
+    return time.time_ns() // 1_000_000
 
 
 class BootTimeClock(trio.abc.Clock):

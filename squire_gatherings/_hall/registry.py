@@ -6,6 +6,7 @@ from collections.abc import Callable
 import trio
 from attrs import define, field
 
+from squire_gatherings._hall.clock import wall_time
 from squire_gatherings._hall.gathering import Gathering
 from squire_gatherings._hall.incarnations import Endings, Incarnation
 from squire_gatherings._hall.room import Room
@@ -28,6 +29,8 @@ class Registry:
     make_behaviour: Callable[[], Behaviour]
     nursery: trio.Nursery
     """Has the gatherings' tasks."""
+    wall_time: Callable[[], int] = wall_time
+    """Returns the time of day, as milliseconds since 1970 (UTC)."""
     closed: bool = False
     """Whether the hall is closing, so that none is opened any more."""
     living: dict[str, Incarnation] = field(factory=dict)
@@ -116,6 +119,7 @@ class Registry:
             self.settings,
             self.store,
             new_incarnation_id(self._endings.mark),
+            self.wall_time,
             self._poison.of(gathering_id),
         )
         incarnation = self.living[gathering_id] = Incarnation(room)

@@ -1,11 +1,13 @@
 """The room: the state of one incarnation, shared by everything that works for it."""
 
 import math
+from collections.abc import Callable
 
 import trio
 from attrs import define, field
 
 from squire_gatherings._hall.clients import Caller, Client
+from squire_gatherings._hall.clock import wall_time
 from squire_gatherings._hall.inbox import Inbox, Request
 from squire_gatherings._hall.store import Store
 from squire_gatherings._rules.behaviour import Behaviour
@@ -33,6 +35,8 @@ class Room:
     settings: HallSettings
     store: Store
     incarnation: str = field(factory=new_incarnation_id)
+    wall_time: Callable[[], int] = wall_time
+    """Returns what clocks on walls show, as milliseconds since 1970 (UTC)."""
     refused: frozenset[SyncKey] = frozenset()
     """Syncs that crashed an earlier incarnation."""
 

@@ -6,7 +6,7 @@ from typing import Any
 import trio
 from trio.testing import MockClock
 
-from squire_gatherings import Op, Submission
+from squire_gatherings import Op, Stamp, Submission
 from tests.client.world import ROOM, a_world
 
 VALUE: dict[str, Any] = {"text": "é\u2028", "n": -1, "x": 1.5, "no": None, "yes": True, "l": [{}]}
@@ -23,7 +23,7 @@ class Last:
     def judge(self, ops: Sequence[Op], submission: Submission) -> Sequence[Op]:
         return ops
 
-    def fold(self, op: Op) -> None:
+    def fold(self, op: Op, stamp: Stamp) -> None:
         self.last = op.value
 
     def snapshot(self) -> Any:
