@@ -7,7 +7,7 @@ from squire_gatherings._hall.hall import Hall
 from squire_gatherings._hall.membership import Membership
 from squire_gatherings._hall.store import Outcome, Store, Unstorable
 from squire_gatherings._open_hall import open_hall
-from squire_gatherings._rules.behaviour import Behaviour, LogBehaviour, Submission
+from squire_gatherings._rules.behaviour import Behaviour, LogBehaviour, Stamp, Submission
 from squire_gatherings._server import Server, ServerSettings, serve, serve_stream
 from squire_gatherings._stores import open_store
 from squire_gatherings._values.endings import CloseCode, DispersalReason
@@ -132,6 +132,7 @@ __all__ = [
     "ServerMessage",
     "ServerSettings",
     "Snapshot",
+    "Stamp",
     "Store",
     "StoreConflict",
     "StoreUnavailable",

@@ -8,7 +8,7 @@ import trio
 
 from squire_gatherings._hall.connection import Connection
 from squire_gatherings._hall.store import Append, Outcome
-from squire_gatherings._rules.behaviour import Submission
+from squire_gatherings._rules.behaviour import Stamp, Submission
 from squire_gatherings._stores.memory import MemoryStore
 from squire_gatherings._values.endings import CloseCode
 from squire_gatherings._values.errors import OpConflict, OpRejected
@@ -116,7 +116,7 @@ class Sum:
                 raise OpRejected("the sum would be negative")
         return ops
 
-    def fold(self, op: Op) -> None:
+    def fold(self, op: Op, stamp: Stamp) -> None:
         self.total += op.value["add"]
         self.folded += 1
 
@@ -143,7 +143,7 @@ class Fragile(Sum):
 
     serves_snapshots = False
 
-    def fold(self, op: Op) -> None:
+    def fold(self, op: Op, stamp: Stamp) -> None:
         if "boom" in op.value:
             raise ZeroDivisionError("boom")
 

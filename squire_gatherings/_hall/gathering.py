@@ -18,7 +18,7 @@ from squire_gatherings._hall.refreshes import Refreshes
 from squire_gatherings._hall.requests import Requests
 from squire_gatherings._hall.room import Room
 from squire_gatherings._hall.store import Restored, store_trouble
-from squire_gatherings._rules.behaviour import Behaviour, restore_state
+from squire_gatherings._rules.behaviour import Behaviour, Stamp, restore_state
 from squire_gatherings._rules.deadline import IdleDeadline
 from squire_gatherings._rules.op_log import OpLog
 from squire_gatherings._rules.sync_ids import LookupNeeded
@@ -116,7 +116,8 @@ class Gathering:
                 snapshot_seq = restored.snapshot.seq
                 restore_state(behaviour, restored.snapshot.state)
             for number, logged in enumerate(restored.ops, start=1):
-                behaviour.fold(logged.op)
+                seq = snapshot_seq + number
+                behaviour.fold(logged.op, Stamp(seq, logged.time, logged.by))
                 if not number % FOLDED_AT_ONCE:
                     await trio.lowlevel.checkpoint()
             room.log.restore(restored)

@@ -245,13 +245,16 @@ class Requests:
                 base = seq
         elif base > seq:
             log.check_seq(base, "base")
+        # What is committed together has one time.
+        time = log.time if seq > log.committed else log.time_at(int(room.terms.wall() * 1000))
         try:
-            ops = judge_and_fold(room.behaviour, sync.ops, Submission(sender.identity, base, seq))
+            submission = Submission(sender.identity, base, seq, time)
+            ops = judge_and_fold(room.behaviour, sync.ops, submission)
         except OpConflict as conflict:
             self._conflict(sender, sync, base, conflict)
             return True
         by, mark = sender.identity.user, fingerprint(sync.ops)
-        log.add(ops, key=key, mark=mark, by=by, origin=sender.number)
+        log.add(ops, key=key, mark=mark, by=by, origin=sender.number, time=time)
         seqs = range(seq + 1, log.seq + 1)
         answer = Synced(sync.id, tuple(seqs)) if ops is sync.ops else _synced(sync, seqs, ops)
         # It isn't durable yet, so it's never answered at once.
