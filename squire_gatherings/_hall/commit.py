@@ -15,7 +15,7 @@ from squire_gatherings._values.errors import StoreUnavailable
 _log = logging.getLogger(__name__)
 
 
-@define(eq=False)
+@define(eq=False, weakref_slot=False)
 class Commit:
     """Makes the ops of one incarnation durable.
 
@@ -24,8 +24,8 @@ class Commit:
     """
 
     room: Room
-    snapshot_at: int
-    """The next append has a snapshot if the log has reached this seq."""
+    snapshot_seq: int
+    """The seq of the last snapshot; 0 if there is none."""
     retry_at: float = math.inf
     """When to try again after the store was unavailable."""
     is_under_way: bool = False
@@ -58,7 +58,8 @@ class Commit:
         ops, syncs = log.uncommitted()
         snapshot = None
         self._has_snapshot = (
-            log.seq >= self.snapshot_at or log.since_snapshot > room.settings.snapshot_bytes
+            log.seq >= self.snapshot_seq + room.settings.snapshot_every
+            or log.since_snapshot > room.settings.snapshot_bytes
         )
         if self._has_snapshot:
             snapshot = self._snapshot(syncs)
@@ -160,7 +161,7 @@ class Commit:
     def _snapshotted(self) -> None:
         self._has_snapshot = False
         log = self.room.log
-        self.snapshot_at = log.seq + self.room.settings.snapshot_every
+        self.snapshot_seq = log.seq
         log.snapshotted()
 
     def _ended(self, number: int, outcome: Outcome) -> None:

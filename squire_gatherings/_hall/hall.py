@@ -130,7 +130,7 @@ class Hall:
         try:
             while True:
                 window = DeliveryWindow(settings.retry_interval, settings.retry_limit, 0)
-                joiner = Client(0, connection, identity, client, scope, window, asked=asked)
+                joiner = Client(0, connection, identity, scope, window, asked=asked)
                 if resume is not None:
                     notice = await registry.missed_notice(gathering_id, resume, since)
                     if notice is not None:

@@ -1,6 +1,7 @@
 """Requests: what a gathering does with each kind of message."""
 
 import math
+from collections.abc import Iterable
 from functools import partial
 from typing import Any
 
@@ -16,7 +17,7 @@ from squire_gatherings._hall.lookup import SyncLookup
 from squire_gatherings._hall.room import Room
 from squire_gatherings._rules.behaviour import Submission, judge_and_fold
 from squire_gatherings._rules.op_log import fingerprint
-from squire_gatherings._rules.sync_ids import LookupNeeded
+from squire_gatherings._rules.sync_ids import LookupNeeded, SyncKey
 from squire_gatherings._values.errors import (
     BadBase,
     BadRequest,
@@ -64,7 +65,10 @@ class Requests:
     room: Room
     delivery: Delivery
     answers: Answers
-    lookup: SyncLookup
+    awaits_lookup: bool = False
+    """Whether a message waits for what `look_up` finds."""
+    _lookup: SyncLookup | None = None
+    """Made when it is needed first; most gatherings never need it."""
 
     def process(self, sender: Sender, request: Request) -> bool:
         """Process one message; return whether it counts as activity.
@@ -91,6 +95,23 @@ class Requests:
             if not isinstance(error, OpRejected | StoreUnavailable):
                 sender.wasted(REFUSED)
             return isinstance(error, OpRejected | StoreUnavailable)
+
+    def prepare_lookup(self, keys: Iterable[SyncKey]) -> None:
+        """Choose which of these syncs to `look_up` in the store."""
+        if self._lookup is None:
+            room = self.room
+            self._lookup = SyncLookup(room.id, room.store, room.log.syncs)
+        self._lookup.prepare(keys)
+        self.awaits_lookup = True
+
+    async def look_up(self) -> None:
+        """Ask the store about the syncs that were prepared.
+
+        Cancellation: they must be prepared again.
+        """
+        assert self._lookup is not None
+        self.awaits_lookup = False
+        await self._lookup.look_up()
 
     # One method for each kind of message.
 
@@ -153,7 +174,9 @@ class Requests:
         try:
             record = log.syncs.find(key)
         except LookupNeeded:
-            record = self.lookup.answer(key)
+            if self._lookup is None:
+                raise
+            record = self._lookup.answer(key)
         if record is not None:
             log.same(record, sync)
             if room.trouble is not None and record.first_seq > log.committed:

@@ -5,7 +5,7 @@ import math
 from attrs import define
 
 
-@define
+@define(weakref_slot=False)
 class IdleDeadline:
     """When a gathering disperses unless something happens before.
 

@@ -26,7 +26,7 @@ class Verdict(Enum):
     GIVE_UP = auto()
 
 
-@define
+@define(weakref_slot=False)
 class DeliveryWindow:
     """What one client has been sent and has acknowledged, by seq.
 

@@ -10,6 +10,9 @@ from squire_gatherings._rules.sync_ids import SyncKey
 POISON_LIMIT = 1000
 """How many such syncs a hall remembers; the oldest are forgotten first."""
 
+_NONE: frozenset[SyncKey] = frozenset()
+"""What almost all gatherings are told, which keep it. Python makes a new empty set each time."""
+
 
 @define(eq=False)
 class Poison:
@@ -32,7 +35,8 @@ class Poison:
 
     def of(self, gathering: str) -> frozenset[SyncKey]:
         """Return the syncs that the next incarnation of `gathering` refuses."""
-        return frozenset(self._by_gathering.get(gathering, ()))
+        known = self._by_gathering.get(gathering)
+        return _NONE if known is None else frozenset(known)
 
     def _forget(self, gathering: str, key: SyncKey) -> None:
         known = self._by_gathering[gathering]

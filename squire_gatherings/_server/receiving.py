@@ -33,9 +33,15 @@ class Receiving(Sending):
     )
 
     def __init__(
-        self, codec: Codec, settings: ServerSettings, source: Source, meter: Meter, max_ops: int
+        self,
+        codec: Codec,
+        settings: ServerSettings,
+        source: Source,
+        meter: Meter,
+        max_ops: int,
+        scope: trio.CancelScope,
     ) -> None:
-        super().__init__(codec, settings, Inbound(codec, settings, meter, max_ops))
+        super().__init__(codec, settings, Inbound(codec, settings, meter, max_ops), scope)
         self._source = source
         self._meter = meter
         self._silence = Silence()

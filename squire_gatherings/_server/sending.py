@@ -25,13 +25,16 @@ class Sending(Connection):
 
     _outbox: Outbox
 
-    def __init__(self, codec: Codec, settings: ServerSettings, inbound: Inbound) -> None:
+    def __init__(
+        self, codec: Codec, settings: ServerSettings, inbound: Inbound, scope: trio.CancelScope
+    ) -> None:
         self.codec = codec
         self._key = codec.subprotocol
         self._settings = settings
         self._inbound = inbound
-        self._scope = trio.CancelScope()
-        """Around all that the connection does. It ends `close_timeout` seconds after `close`."""
+        self._scope = scope
+        """Around all that the connection does; its owner's, since each scope takes 600 bytes. It
+        ends `close_timeout` seconds after `close`."""
         self._closing = False
 
     def send(self, outgoing: Outgoing) -> None:

@@ -416,7 +416,7 @@ def attached(asked: list[int]) -> tuple[list[bool], list[Recorder]]:
     let_in = []
     for number, (one, recorder) in enumerate(zip(asked, recorders, strict=True), start=1):
         window = DeliveryWindow(settings.retry_interval, settings.retry_limit, 0)
-        client = Client(number, recorder, Identity("bob"), "c", "scope", window, asked=one)
+        client = Client(number, recorder, Identity("bob"), "scope", window, asked=one)
         let_in.append(room.attach(client))
         assert client.attached == let_in[-1]
     assert len(room.clients) == 1
@@ -468,7 +468,7 @@ def test_a_forward_tells_the_epoch_where_it_isnt_the_incarnations(
 
 async def test_what_goes_on_for_an_client_ends_with_it() -> None:
     window = DeliveryWindow(0.25, 10.0, 0)
-    client = Client(1, Recorder(), Identity(), None, "", window)
+    client = Client(1, Recorder(), Identity(), "", window)
     ended = []
 
     async def work(name: str) -> None:
