@@ -9,21 +9,7 @@ import trio
 
 from squire_gatherings._rules.op_log import MOST_OPS
 from squire_gatherings._values.errors import StoreUnavailable
-from squire_gatherings._values.log import Append, LoggedOp, Restored, Snapshot, SyncRecord
-
-__all__ = [
-    "READ_LIMIT",
-    "Append",
-    "LoggedOp",
-    "Outcome",
-    "Restored",
-    "Snapshot",
-    "Store",
-    "SyncRecord",
-    "Unstorable",
-    "read_page",
-    "store_trouble",
-]
+from squire_gatherings._values.log import Append, LoggedOp, Restored, SyncRecord
 
 _log = logging.getLogger(__name__)
 

@@ -10,13 +10,13 @@ import pytest
 import trio
 import trio.testing
 
-from squire_gatherings._hall.store import Append, LoggedOp, Snapshot, SyncRecord
 from squire_gatherings._rules.op_log import OpLog
 from squire_gatherings._stores import open_sqlite_store
 from squire_gatherings._stores.sqlite.connection import WAL_BYTES, Database
 from squire_gatherings._stores.sqlite.place import Place
 from squire_gatherings._stores.sqlite.schema import APPLICATION_ID, MIGRATIONS, VERSION
 from squire_gatherings._values.errors import SyncIdReused
+from squire_gatherings._values.log import Append, LoggedOp, Snapshot, SyncRecord
 from squire_gatherings._values.messages import Sync
 from squire_gatherings._values.op import Op
 from tests.stores.appends import an_append, beside, do
