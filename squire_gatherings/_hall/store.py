@@ -125,7 +125,7 @@ _lock: trio.lowlevel.RunVar[trio.Lock] = trio.lowlevel.RunVar("pages")
 
 
 def _turns() -> trio.Lock:
-    """Return what whoever wants a page holds for a turn: one for all that this thread runs."""
+    """Return the lock that a task holds for a turn before it reads a page. A thread has one."""
     try:
         return _lock.get()
     except LookupError:
