@@ -1,6 +1,7 @@
 """The gathering: one actor for one tournament, from its restore to its dispersal."""
 
 import logging
+import math
 from collections.abc import Callable, Iterable
 
 import trio
@@ -13,6 +14,7 @@ from squire_gatherings._hall.delivery import Delivery
 from squire_gatherings._hall.forwards import CROWD
 from squire_gatherings._hall.inbox import Request
 from squire_gatherings._hall.lateness import give_turns, is_late
+from squire_gatherings._hall.refreshes import Refreshes
 from squire_gatherings._hall.requests import Requests
 from squire_gatherings._hall.room import Room
 from squire_gatherings._hall.store import store_trouble
@@ -57,6 +59,7 @@ class Gathering:
     make_behaviour: Callable[[], Behaviour]
     on_gone: Callable[[str], None]
     """Called with the gathering's id when nothing is left to do."""
+    refreshes: Refreshes
     delivery: Delivery = field(init=False)
     commit: Commit = field(init=False)
     answers: Answers = field(init=False)
@@ -126,7 +129,7 @@ class Gathering:
         self.commit = Commit(room, snapshot_seq)
         self.delivery = Delivery(room)
         self.answers = Answers(room, self.delivery)
-        self.requests = Requests(room, self.delivery, self.answers)
+        self.requests = Requests(room, self.delivery, self.answers, self.refreshes)
 
     async def _live(self) -> DispersalReason:
         """Process messages until the deadline passes or somebody says `end`."""
@@ -249,7 +252,7 @@ class Gathering:
             requests.prepare_lookup(
                 (sender.scope, request.id)
                 for sender, request in messages[taken:]
-                if isinstance(request, Sync) and sender.identity.may_submit
+                if isinstance(request, Sync)
             )
         except Exception:
             if isinstance(request, Sync):
@@ -300,7 +303,10 @@ class Gathering:
 
     def _committed(self, now: float) -> None:
         """Bring everybody what is durable now, and give the answers that waited for it."""
-        log, delivery = self.room.log, self.delivery
+        log, delivery, terms = self.room.log, self.delivery, self.room.terms
+        if terms.due < math.inf:
+            # Nobody is brought what it may not read any more.
+            terms.look()
         delivery.begin_batch(log.committed)
         # The batch stays in memory until all clients have been brought it.
         log.commit(trim=False)
