@@ -8,9 +8,10 @@ import trio
 from attrs import define
 
 from squire_gatherings._hall.room import Room
-from squire_gatherings._hall.store import Append, Outcome, Unstorable
+from squire_gatherings._hall.store import Outcome, Unstorable
 from squire_gatherings._rules.behaviour import encode_state
 from squire_gatherings._values.errors import StoreUnavailable
+from squire_gatherings._values.log import Append
 
 _log = logging.getLogger(__name__)
 

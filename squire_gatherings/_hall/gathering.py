@@ -17,13 +17,14 @@ from squire_gatherings._hall.lateness import give_turns, is_late
 from squire_gatherings._hall.refreshes import Refreshes
 from squire_gatherings._hall.requests import Requests
 from squire_gatherings._hall.room import Room
-from squire_gatherings._hall.store import Restored, store_trouble
+from squire_gatherings._hall.store import store_trouble
 from squire_gatherings._rules.behaviour import Behaviour, Stamp, restore_state
 from squire_gatherings._rules.deadline import IdleDeadline
 from squire_gatherings._rules.op_log import OpLog
 from squire_gatherings._rules.sync_ids import LookupNeeded
 from squire_gatherings._values.endings import DispersalReason
 from squire_gatherings._values.errors import GatheringCrashed, GatheringDispersed
+from squire_gatherings._values.log import Restored
 from squire_gatherings._values.messages import Dispersed, Sync
 from squire_gatherings._values.outgoing import Outgoing
 

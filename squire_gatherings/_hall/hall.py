@@ -239,6 +239,10 @@ class Hall:
 
         What has arrived before is processed first.
 
+        Args:
+            gathering_id: The gathering's id.
+            reason: What its clients are told.
+
         Returns:
             Whether it was there.
 

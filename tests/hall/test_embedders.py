@@ -11,7 +11,7 @@ import pytest
 import trio
 from trio.testing import MockClock, wait_all_tasks_blocked
 
-from squire_gatherings._hall.store import Append, Outcome
+from squire_gatherings._hall.store import Outcome
 from squire_gatherings._open_hall import open_hall
 from squire_gatherings._rules.behaviour import LogBehaviour
 from squire_gatherings._stores import open_store
@@ -29,7 +29,7 @@ from squire_gatherings._values.errors import (
     StoreUnavailable,
 )
 from squire_gatherings._values.identity import Identity, Role
-from squire_gatherings._values.log import Restored
+from squire_gatherings._values.log import Append, Restored
 from squire_gatherings._values.messages import (
     Ack,
     Error,
