@@ -1,5 +1,6 @@
 """The server's end of one WebSocket: a gathering's `Connection`, and the task that lives for it."""
 
+import math
 from collections.abc import Awaitable
 from contextlib import suppress
 
@@ -70,7 +71,8 @@ class WebSocketConnection(WayOut):
         flusher: Flusher | None,
         underway: Underway,
     ) -> None:
-        super().__init__(codec, settings, Inbound(codec, settings, entry.meter, max_ops))
+        inbound = Inbound(codec, settings, entry.meter, max_ops)
+        super().__init__(codec, settings, inbound, nursery.cancel_scope)
         self._entry: Entry | None = entry
         """Until it has joined, or failed to."""
         self._silence = Silence()
@@ -148,24 +150,26 @@ class WebSocketConnection(WayOut):
     async def run(self, received: bytes) -> None:
         """Join, deliver what comes, and return when the connection has ended.
 
-        `received` came together with the handshake. When cancelled, tells the client that
-        the server goes away, if that needs no waiting.
+        `received` came together with the handshake. Where the connection is aborted, or isn't
+        closed in time, the nursery is cancelled. When cancelled, tells the client that the server
+        goes away, if that needs no waiting.
         """
         try:
-            with self._scope:
-                if received:
-                    self._take(received)
-                await self._join()
-                while not self._ended:
-                    await self._go_on()
-                if self._inbound.broken:
-                    await self._hang_up()
+            if received:
+                self._take(received)
+            await self._join()
+            while not self._ended:
+                await self._go_on()
+            if self._inbound.broken:
+                await self._hang_up()
             if self._client_closed:
-                with trio.move_on_after(self._settings.close_timeout):
-                    await self.flush()
+                self._scope.deadline = trio.current_time() + self._settings.close_timeout
+                await self.flush()
         except Exception:
             self._fail("internal", "the server failed", CloseCode.CRASHED)
-            # Where the stream isn't a plain socket, a task of our caller's must write it.
+            # Where the stream isn't a plain socket, a task of our caller's must write it. A limit
+            # that is nearer than this one would hide the error behind a cancellation.
+            self._scope.deadline = math.inf
             with trio.move_on_after(self._settings.close_timeout):
                 await self.flush()
             raise

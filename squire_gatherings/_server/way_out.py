@@ -19,13 +19,16 @@ class WayOut(Connection):
 
     _outbox: Outbox
 
-    def __init__(self, codec: Codec, settings: ServerSettings, inbound: Inbound) -> None:
+    def __init__(
+        self, codec: Codec, settings: ServerSettings, inbound: Inbound, scope: trio.CancelScope
+    ) -> None:
         self.codec = codec
         self._key = codec.subprotocol
         self._settings = settings
         self._inbound = inbound
-        self._scope = trio.CancelScope()
-        """Around all that the connection does, until it's closed or was for `close_timeout`."""
+        self._scope = scope
+        """Around all that the connection does, until it's closed or was for `close_timeout`; its
+        owner's, since each scope takes 600 bytes."""
         self._closing = False
 
     def send(self, outgoing: Outgoing) -> None:

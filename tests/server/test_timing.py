@@ -333,3 +333,16 @@ async def test_what_comes_after_too_big_a_message_is_not_processed() -> None:
         assert (await client.next())[1][0] == 1009
         await served.wait()
         assert (await hall.fetch("room")).seq == 0
+
+
+async def test_a_bug_is_told_though_the_client_takes_nothing(autojump_clock: MockClock) -> None:
+    """The time for its last message passes: that ends the client, and hides no error."""
+
+    async def authenticate(token: str | None, gathering_id: str) -> Identity:
+        raise ZeroDivisionError("a bug")
+
+    async with open_hall(store=MemoryStore(), authenticate=authenticate) as hall:
+        with pytest.RaisesGroup(ZeroDivisionError, allow_unwrapped=True, flatten_subgroups=True):
+            async with a_client(hall, pair=lockstep_stream_pair()) as (client, _, served):
+                await client.say(type="join")
+                await served.wait()
