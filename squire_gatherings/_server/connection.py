@@ -100,8 +100,8 @@ class WebSocketConnection(WayOut):
         self._membership: Membership | None = None
         self._waiting: Incoming | None = None
         """A message for which our task must do something: the first, or one that must wait."""
-        self._early: list[Incoming | Complaint] = []
-        """What came while the join was under way."""
+        self._early: list[Incoming | Complaint] | None = None
+        """What came while the join was under way, if anything did."""
         self._ended = False
         """Whether there's nothing more to read."""
         self._client_closed = False
@@ -271,8 +271,8 @@ class WebSocketConnection(WayOut):
         return None
 
     async def _deliver_what_came_early(self) -> None:
-        early, self._early = self._early, []
-        for arrival in early:
+        early, self._early = self._early, None
+        for arrival in early or ():
             if isinstance(arrival, Complaint):
                 self._complain(arrival)
             elif self._membership is not None and not self._deliver(arrival):
@@ -391,6 +391,8 @@ class WebSocketConnection(WayOut):
         while (arrival := inbound.next()) is not None:
             if isinstance(arrival, ClosedByClient):
                 self._closed_by_client()
+            elif self._early is None:
+                self._early = [arrival]
             else:
                 self._early.append(arrival)
         # What is wrong is told first, and then that this is the end.
