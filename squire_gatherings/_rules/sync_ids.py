@@ -95,7 +95,8 @@ class SyncIds:
     def find(self, key: SyncKey) -> SyncRecord | None:
         """Return the record of a sync; None if it is certain that it was never applied.
 
-        Raises `LookupNeeded` where only the store can tell.
+        Raises:
+            LookupNeeded: Only the store can tell.
         """
         seen = self._seen
         if seen is not None and not self._has_older:
@@ -108,8 +109,11 @@ class SyncIds:
             else:
                 return None
         record = self._recent.get(key)
-        if record is None and not self._is_new(key):
-            raise LookupNeeded
+        if record is None:
+            if self._has_older and not (self._asked and self._asked.get(key[0])):
+                raise LookupNeeded
+            if seen is not None and key in seen:
+                raise LookupNeeded
         return record
 
     def add(self, key: SyncKey, record: SyncRecord) -> None:
@@ -141,12 +145,6 @@ class SyncIds:
             seen = self._see()
             for one in ids:
                 seen.add((scope, one))
-
-    def _is_new(self, key: SyncKey) -> bool:
-        """Whether a sync that isn't among the recent ones was never applied."""
-        if self._has_older and not (self._asked and self._asked.get(key[0])):
-            return False
-        return self._seen is None or key not in self._seen
 
     def _see(self) -> Filter:
         if self._seen is None:

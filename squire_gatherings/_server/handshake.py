@@ -21,7 +21,7 @@ from squire_gatherings._wire.websockets_core import QUIET_LOG, quote, reason_of,
 
 MAX_REQUEST_SIZE = 16 * 1024
 MAX_IGNORED = 256 * 1024
-"""How many bytes one who was refused may still send, so that the refusal arrives."""
+"""How many bytes a client that was refused may still send, so that the refusal arrives."""
 
 PREFIX = "/gatherings/"
 _GET = b"GET "
@@ -31,7 +31,7 @@ RETRY_AFTER = ("Retry-After", "5")
 
 
 class Refused(Exception):
-    """The request isn't answered with a WebSocket; `response` is what it's answered with."""
+    """The request doesn't get a WebSocket, but this `response`."""
 
     def __init__(self, status: int, why: str, headers: Sequence[tuple[str, str]] = ()) -> None:
         super().__init__(why)
@@ -48,12 +48,13 @@ class Refused(Exception):
 
 @frozen
 class Accepted:
-    """What a client asked for; `rest` are the bytes that came after the request."""
+    """What a client asked for, and gets."""
 
     gathering_id: str
     codec: Codec
     request: HandshakeRequest
     rest: bytes
+    """What came after the request."""
 
 
 async def shake_hands(
@@ -68,15 +69,15 @@ async def shake_hands(
 ) -> Accepted | None:
     """Read a request and answer it.
 
-    Of a crowd that comes at once only a few have their requests understood in a turn: those who
-    hold the `entrance`. Cancelled, the stream is in the middle of something and must be closed.
+    However many clients come at once, only a few requests are understood in a turn: those of the
+    clients that hold the `entrance`.
 
     Args:
         stream: Where the answer goes.
         source: Where the request comes from: the same stream.
-        entrance: What all clients of a server share.
-        nursery: Where a task watches the time.
-        timeout: How many seconds the request may take, and its answer as many.
+        entrance: All clients of a server share it.
+        nursery: Has a task that watches the time.
+        timeout: How many seconds the request may take, and how many its answer may take.
         peer: The client's address.
         full: Whether what would be accepted is refused.
 
@@ -84,14 +85,16 @@ async def shake_hands(
         What was accepted; None if it was refused or came too late, or the client went away.
 
     Raises:
-        trio.BrokenResourceError: The client is gone while we answer.
+        trio.BrokenResourceError: The client went away while we answered.
+
+    Cancellation: the stream is in the middle of something, and must be closed.
     """
     buffer = None
     with time_limit(nursery, timeout, HELD_UP):
         buffer = await _read_request(source)
     if buffer is None:
         return None
-    # Who waits here has said all, and is as punctual as the others let it be.
+    # A client that waits here has sent its whole request: this time doesn't count.
     async with entrance:
         accepted: Accepted | None = None
         try:

@@ -59,13 +59,13 @@ class TooBig(BadRequest):
 
 
 class Unauthorized(GatheringsError):
-    """Whoever asks may not enter this gathering."""
+    """The client may not enter this gathering."""
 
     code = "unauthorized"
 
 
 class AuthenticationUnavailable(GatheringsError):
-    """Who asks can't be found out now, or not in time; try again.
+    """Nobody can find out now who the client is, or not in time; try again.
 
     A program's `authenticate` may raise it, too.
     """

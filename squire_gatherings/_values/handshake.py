@@ -34,9 +34,12 @@ class HandshakeRequest:
     """The subprotocols that the client offers, its favourite first."""
 
     def header(self, name: str) -> str | None:
-        """Return a header's value, whatever the case of its name; None if it wasn't sent.
+        """Return a header's value; None if it wasn't sent.
 
-        Several of the same name are joined by commas (RFC 9110, section 5.3).
+        Values of several headers with the same name are joined by commas (RFC 9110, section 5.3).
+
+        Args:
+            name: In upper or lower case.
         """
         name = name.lower()
         values = [value for one, value in self.headers if one.lower() == name]
@@ -44,7 +47,7 @@ class HandshakeRequest:
 
     @property
     def cookies(self) -> dict[str, str]:
-        """The cookies that were sent, by name. Of those that can't be read there are none."""
+        """The cookies that were sent, by name. Those that can't be read are left out."""
         found: dict[str, str] = {}
         for name, value in self.headers:
             if name.lower() == "cookie":

@@ -1,7 +1,7 @@
-"""The way in for ASGI programs on Trio: hypercorn, and whatever routes its WebSockets.
+"""The way in for ASGI programs on Trio: hypercorn, and frameworks that route its WebSockets.
 
-ASGI is an interface of plain dicts (https://asgi.readthedocs.io/en/latest/specs/www.html), so that
-this needs no library.
+ASGI is an interface of plain dicts (https://asgi.readthedocs.io/en/latest/specs/www.html), so this
+needs no library.
 """
 
 from collections.abc import Awaitable, Callable, Mapping
@@ -41,8 +41,8 @@ async def attend_asgi(
         hall: The hall that has the gathering.
         gathering_id: The gathering's id.
         scope: The connection's scope, of type `websocket`.
-        receive: Where its events come from.
-        send: Where what the application says goes.
+        receive: Brings its events.
+        send: Takes the application's events.
         identity: Who the client is, if the program knows. Otherwise the hall's `authenticate` is
             asked, and sees path, headers, cookies and address.
         settings: The connection's limits.
@@ -114,5 +114,5 @@ class _AsgiChannel:
         try:
             await self._send(event)
         except OSError:
-            # As the specification has it for a client that has gone.
+            # ASGI's specification says that of a client that has gone.
             raise trio.BrokenResourceError from None

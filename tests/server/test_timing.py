@@ -336,7 +336,7 @@ async def test_what_comes_after_too_big_a_message_is_not_processed() -> None:
 
 
 async def test_a_bug_is_told_though_the_client_takes_nothing(autojump_clock: MockClock) -> None:
-    """The time for its last message passes: that ends the client, and hides no error."""
+    """The time for telling the error passes. Then the client is what ends, not the error."""
 
     async def authenticate(token: str | None, gathering_id: str) -> Identity:
         raise ZeroDivisionError("a bug")

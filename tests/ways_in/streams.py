@@ -1,0 +1,118 @@
+"""Every way in, on one stream of the test's own: in memory, and so on a virtual clock.
+
+The libraries are the real ones: `trio-websocket` and hypercorn read and write the stream as they
+would a socket. Whole servers on real sockets are in `tests/ways_in/ways.py`.
+"""
+
+import socket
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import pytest
+import trio
+from attrs import frozen
+from hypercorn.trio.tcp_server import TCPServer
+from hypercorn.trio.worker_context import WorkerContext
+from hypercorn.typing import ConnectionState
+from hypercorn.utils import wrap_app
+from trio_websocket import wrap_server_stream
+
+from squire_gatherings import Hall, ServerSettings, serve_stream
+from tests.support import examples
+from tests.ways_in.ways import Counter, application_of, hypercorn_config, let_in
+
+Stream = trio.StapledStream[Any, Any]
+Serve = Callable[[Hall, Stream, ServerSettings | None, str | None], Awaitable[None]]
+
+
+@frozen
+class StreamWay:
+    """One way in."""
+
+    serve: Serve
+    """Serves the client at a stream's other end until it has gone: of this hall, under these
+    settings, at this address."""
+    slowness: int = 1
+    """How many times fewer random examples it plays than our own server."""
+
+    def examples(self, number: int) -> int:
+        """Return how many random examples are played, of `number` over our own server."""
+        return examples(number // self.slowness)
+
+
+async def _by_our_server(
+    hall: Hall, stream: Stream, settings: ServerSettings | None, peer: str | None
+) -> None:
+    await serve_stream(hall, stream, settings, peer=peer)
+
+
+async def _by_trio_websocket(
+    hall: Hall, stream: Stream, settings: ServerSettings | None, peer: str | None
+) -> None:
+    """Serve as `trio_websocket.serve_websocket` serves each connection."""
+    async with trio.open_nursery() as nursery:
+        with trio.move_on_after(60) as connecting:
+            request = await wrap_server_stream(nursery, stream)
+        if not connecting.cancelled_caught:
+            ws = await let_in(hall, request, settings, peer)
+            with trio.move_on_after(60):
+                await ws.aclose()
+        # It leaves the stream open when the client was the first to close.
+        await stream.aclose()
+        nursery.cancel_scope.cancel()
+
+
+@frozen
+class _Socket:
+    """What hypercorn asks a socket: who is at its ends."""
+
+    peer: str
+    family: int = socket.AF_INET
+
+    def getpeername(self) -> tuple[str, int]:
+        return self.peer, 4711
+
+    def getsockname(self) -> tuple[str, int]:
+        return "192.0.2.80", 80
+
+
+@frozen(eq=False)
+class _SocketStream(trio.abc.HalfCloseableStream):
+    """A stream in memory that has a socket's addresses."""
+
+    _inner: Stream
+    socket: _Socket
+
+    async def receive_some(self, max_bytes: int | None = None) -> bytes:
+        return bytes(await self._inner.receive_some(max_bytes))
+
+    async def send_all(self, data: Any) -> None:
+        await self._inner.send_all(data)
+
+    async def wait_send_all_might_not_block(self) -> None:
+        await self._inner.wait_send_all_might_not_block()
+
+    async def send_eof(self) -> None:
+        await self._inner.send_eof()
+
+    async def aclose(self) -> None:
+        await self._inner.aclose()
+
+
+async def _by_hypercorn(
+    hall: Hall, stream: Stream, settings: ServerSettings | None, peer: str | None
+) -> None:
+    """Serve as `hypercorn.trio.serve` serves each connection."""
+    config = hypercorn_config()
+    app = wrap_app(application_of(hall, settings, Counter()), config.wsgi_max_body_size, "asgi")
+    with_socket: Any = _SocketStream(stream, _Socket(peer or "192.0.2.99"))
+    await TCPServer(app, config, WorkerContext(None), ConnectionState({}), with_socket)
+
+
+OURS = StreamWay(_by_our_server)
+TRIO_WEBSOCKET = StreamWay(_by_trio_websocket, slowness=5)
+HYPERCORN = StreamWay(_by_hypercorn, slowness=5)
+STREAM_WAYS = {"our server": OURS, "trio-websocket": TRIO_WEBSOCKET, "hypercorn": HYPERCORN}
+
+over_every_way = pytest.mark.parametrize("way", STREAM_WAYS.values(), ids=STREAM_WAYS)
+"""Runs a test against each way in; it gets the `way` to serve streams by."""
