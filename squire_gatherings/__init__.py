@@ -1,5 +1,6 @@
 """Live rooms that end on time: gatherings on Trio, reached over WebSockets."""
 
+from squire_gatherings._auth.authenticator import JwtAuthenticator
 from squire_gatherings._hall.authentication import Authenticate
 from squire_gatherings._hall.clock import BootTimeClock
 from squire_gatherings._hall.connection import Connection
@@ -110,6 +111,7 @@ __all__ = [
     "Identity",
     "Join",
     "Joined",
+    "JwtAuthenticator",
     "Leave",
     "Left",
     "LogBehaviour",
