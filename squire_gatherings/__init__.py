@@ -8,7 +8,7 @@ from squire_gatherings._hall.hall import Hall
 from squire_gatherings._hall.membership import Membership
 from squire_gatherings._hall.store import Outcome, Store, Unstorable
 from squire_gatherings._open_hall import open_hall
-from squire_gatherings._rules.behaviour import Behaviour, LogBehaviour, Submission
+from squire_gatherings._rules.behaviour import Behaviour, LogBehaviour, Stamp, Submission
 from squire_gatherings._server import (
     Proxies,
     ProxySays,
@@ -26,6 +26,7 @@ from squire_gatherings._values.errors import (
     BadRequest,
     BadSetting,
     CannotConnect,
+    CannotRemember,
     Forbidden,
     Full,
     GatheringCrashed,
@@ -61,6 +62,9 @@ from squire_gatherings._values.messages import (
     Join,
     Joined,
     Leave,
+    Refresh,
+    Refreshed,
+    Renew,
     ServerMessage,
     Sync,
     Synced,
@@ -89,6 +93,7 @@ __all__ = [
     "Behaviour",
     "BootTimeClock",
     "CannotConnect",
+    "CannotRemember",
     "Channel",
     "ClientMessage",
     "CloseCode",
@@ -132,6 +137,9 @@ __all__ = [
     "Page",
     "Proxies",
     "ProxySays",
+    "Refresh",
+    "Refreshed",
+    "Renew",
     "Replaced",
     "Restored",
     "Role",
@@ -140,6 +148,7 @@ __all__ = [
     "ServerNumbers",
     "ServerSettings",
     "Snapshot",
+    "Stamp",
     "Store",
     "StoreConflict",
     "StoreUnavailable",

@@ -10,7 +10,10 @@ from attrs import define, field
 from squire_gatherings._rules.budget import Budget
 from squire_gatherings._rules.places import Places, is_full
 from squire_gatherings._rules.refusals import Limit, Refusals
+from squire_gatherings._values.addresses import address_of
 from squire_gatherings._values.errors import Full
+from squire_gatherings._values.handshake import HandshakeRequest
+from squire_gatherings._values.identity import Identity
 from squire_gatherings._values.settings import HallSettings
 
 _log = logging.getLogger(__name__)
@@ -102,3 +105,12 @@ class Quotas:
     def attended(self, gathering_id: str) -> None:
         """Somebody is connected to it, or it ends."""
         self._unattended.pop(gathering_id, None)
+
+
+def opener_of(identity: Identity, request: HandshakeRequest | None = None) -> Hashable:
+    """Return for whom a gathering counts that is opened: a user, or an anonymous one's address."""
+    if identity.user is not None:
+        return "user", identity.user
+    if request is not None and request.peer is not None:
+        return "address", address_of(request.peer)
+    return None

@@ -9,6 +9,7 @@ from attrs import define, field
 from squire_gatherings._hall.gathering import Gathering
 from squire_gatherings._hall.incarnations import Endings, Incarnation
 from squire_gatherings._hall.quotas import Quotas
+from squire_gatherings._hall.refreshes import Refreshes
 from squire_gatherings._hall.room import Room
 from squire_gatherings._hall.store import Store
 from squire_gatherings._rules.behaviour import Behaviour
@@ -29,8 +30,9 @@ class Registry:
     make_behaviour: Callable[[], Behaviour]
     nursery: trio.Nursery
     """Has the gatherings' tasks."""
+    refreshes: Refreshes
     quotas: Quotas = field(init=False)
-    """What they may use up together."""
+    """What the gatherings may use up together."""
     closed: bool = False
     """Whether the hall is closing, so that none is opened any more."""
     living: dict[str, Incarnation] = field(factory=dict)
@@ -130,13 +132,14 @@ class Registry:
             gathering_id,
             self.settings,
             self.store,
+            self.refreshes.rights.terms,
             new_incarnation_id(self._endings.mark),
             self._poison.of(gathering_id),
             self.quotas,
         )
         incarnation = self.living[gathering_id] = Incarnation(room, opener)
         self.quotas.opened(opener)
-        gathering = Gathering(room, self.make_behaviour, self._reap)
+        gathering = Gathering(room, self.make_behaviour, self._reap, self.refreshes)
         try:
             with trio.CancelScope() as incarnation.opening:
                 await self.nursery.start(gathering.run, name=f"gathering {gathering_id}")

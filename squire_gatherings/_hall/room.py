@@ -9,6 +9,7 @@ from squire_gatherings._hall.clients import Caller, Client
 from squire_gatherings._hall.inbox import Inbox, Request
 from squire_gatherings._hall.quotas import Quotas
 from squire_gatherings._hall.store import Store
+from squire_gatherings._hall.terms import Terms
 from squire_gatherings._rules.behaviour import Behaviour
 from squire_gatherings._rules.deadline import IdleDeadline
 from squire_gatherings._rules.op_log import OpLog
@@ -23,7 +24,7 @@ from squire_gatherings._values.numbers import GatheringNumbers
 from squire_gatherings._values.settings import HallSettings
 
 
-@define(eq=False, weakref_slot=True)
+@define(eq=False, weakref_slot=True, repr=False)
 class Room:
     """What one incarnation has, who is in it, and the ways in.
 
@@ -35,6 +36,8 @@ class Room:
     """The gathering's id."""
     settings: HallSettings
     store: Store
+    terms: Terms
+    """Whose rights end. It has the hall's wall clock."""
     incarnation: str = field(factory=new_incarnation_id)
     refused: frozenset[SyncKey] = frozenset()
     """Syncs that crashed an earlier incarnation."""
@@ -81,6 +84,10 @@ class Room:
 
     def __attrs_post_init__(self) -> None:
         self.inbox = Inbox(budget=self.quotas.budget)
+
+    def __repr__(self) -> str:
+        # What it has may hold secrets: the ids of its clients.
+        return f"Room({self.id!r}, {self.incarnation!r})"
 
     # Asking.
 
@@ -149,6 +156,7 @@ class Room:
         self.clients[client.scope] = client
         self.quotas.users.take(client.identity.user)
         self.quotas.attended(self.id)
+        self.terms.add(self, client)
         return True
 
     def detach(self, client: Client) -> bool:
@@ -157,6 +165,8 @@ class Room:
             return False
         del self.clients[client.scope]
         self.quotas.users.leave(client.identity.user)
+        if client.identity.expires_at is not None:
+            self.terms.drop(client)
         client.left()
         return True
 
