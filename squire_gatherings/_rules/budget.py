@@ -79,6 +79,10 @@ class Budget:
             excess = max(excess, used - int(self.limit * RELIEVED))
         return excess
 
+    def over(self, share: float) -> int:
+        """Return how many bytes are held over a share of the limit; 0 or less for none."""
+        return 0 if self.limit is None else self.used - int(self.limit * share)
+
     def grown(self) -> None:
         """Look whether a limit is passed, and free something then. For what has just grown."""
         if (self.limit is None and self.max_outbound is None) or self.relieve is None:

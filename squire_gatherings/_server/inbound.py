@@ -201,6 +201,11 @@ class Inbound:
             if grown > 0:
                 self._budget.grown()
 
+    def let_go(self) -> None:
+        """Count nothing as kept: it's freed when the connection ends, in the next turn."""
+        self._budget.parsers -= self.held
+        self.held = 0
+
     def next(self) -> Arrival | None:
         """Return the next message, or what is wrong with it; None when more must come.
 
@@ -269,8 +274,7 @@ class Inbound:
 
     def retire(self) -> None:
         """Take nothing more in, and leave no garbage."""
-        self._budget.parsers -= self.held
-        self.held = 0
+        self.let_go()
         retire(self._protocol)
 
     # What a message is made of.

@@ -4,6 +4,7 @@ They belong to the hall and not to a connection, so that a new connection is no 
 """
 
 import heapq
+import math
 from collections.abc import Callable, Hashable
 from typing import Protocol
 from weakref import WeakKeyDictionary
@@ -13,6 +14,7 @@ from attrs import define, field
 
 from squire_gatherings._hall.hall import Hall
 from squire_gatherings._hall.quotas import Quotas
+from squire_gatherings._rules.budget import CONNECTION_COST, NO_CONNECTIONS
 from squire_gatherings._rules.door import Door, Turned, Visitor, never
 from squire_gatherings._rules.places import Places, is_full
 from squire_gatherings._rules.rate_limit import Allowance, RateLimit, SharedLimits
@@ -32,6 +34,14 @@ ADDRESS_SHARE = 2
 
 AGAIN_AFTER = 0.1
 """For how many seconds nobody is looked for who could be closed, where there weren't enough."""
+
+
+PATIENCE = 5.0
+"""For how many seconds newcomers are refused, for want of memory, before others are closed for it.
+"""
+
+FORGOTTEN = 60.0
+"""After how many seconds without a newcomer that is refused the last one doesn't count."""
 
 
 class Holder(Protocol):
@@ -61,6 +71,10 @@ class Limits:
         factory=lambda: SharedLimits(NOISE_RATE * ADDRESS_SHARE, NOISE_BURST * ADDRESS_SHARE)
     )
     _not_before: float = 0.0
+    _short_since: float = 0.0
+    """Since when newcomers are refused, for want of memory."""
+    _short_at: float = -math.inf
+    """When one was refused last."""
 
     def __attrs_post_init__(self) -> None:
         self.quotas.budget.relieve = self.relieve
@@ -124,6 +138,8 @@ class Limits:
             why = "the server has all the clients that it takes from your address"
             raise quotas.refuse(Limit.CONNECTIONS_PER_ADDRESS, why, address=peer)
         if not quotas.budget.takes_connections:
+            self._make_room()
+        if not quotas.budget.takes_connections:
             why = "the server has no memory for one more client"
             raise quotas.refuse(Limit.MEMORY, why, address=peer)
 
@@ -171,17 +187,33 @@ class Limits:
         budget = self.quotas.budget
         is_outbound = budget.max_outbound is not None and budget.outbound > budget.max_outbound
         limit = Limit.OUTBOUND if is_outbound else Limit.MEMORY
-        excess = budget.excess
+        if not self._free(budget.excess, limit):
+            self._not_before = now + AGAIN_AFTER
+
+    def _make_room(self) -> None:
+        """Close the clients that hold most, if newcomers were refused for long.
+
+        Whoever holds just so much that nobody is closed would keep everybody else out otherwise.
+        """
+        now = trio.current_time()
+        if now - self._short_at > FORGOTTEN:
+            self._short_since = now
+        self._short_at = now
+        if now - self._short_since >= PATIENCE:
+            self._short_since = now
+            self._free(self.quotas.budget.over(NO_CONNECTIONS) + CONNECTION_COST, Limit.MEMORY)
+
+    def _free(self, excess: int, limit: Limit) -> bool:
+        """Close the clients that hold most, until so many bytes are free; say whether they are."""
         sizes = [(holder.held, number, holder) for number, holder in enumerate(self.holders)]
         for size, _, holder in heapq.nlargest(len(sizes), (one for one in sizes if one[0])):
             if excess <= 0:
-                return
+                break
             why = "too slow: the server's memory is used up"
             self.quotas.enforced(limit, why, bytes=size)
             holder.give_up(why)
             excess -= size
-        if excess > 0:
-            self._not_before = now + AGAIN_AFTER
+        return excess <= 0
 
 
 _limits: WeakKeyDictionary[Hall, Limits] = WeakKeyDictionary()

@@ -133,6 +133,7 @@ class Sending(Connection):
         self._outbox.finish_with(self._inbound.replies())
         if self._inbound.held:
             # Its parser keeps what it has until the end, which mustn't take long.
+            self._inbound.let_go()
             self.abort()
 
     def _reply(self) -> None:
