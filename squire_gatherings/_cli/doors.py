@@ -82,6 +82,7 @@ _OPTIONS = (
         " for longest.",
     ),
     option("--max-log-ops", default="off", type=COUNT_OR_OFF, help="Ops of one gathering's log."),
+    option("--max-log", default="off", type=SIZE_OR_OFF, help="Bytes of its ops, as JSON."),
     option(
         "--max-memory",
         default="50%",
@@ -125,6 +126,7 @@ _HALL = (
     "max_gatherings_per_user",
     "when_full",
     "max_log_ops",
+    "max_log",
     "max_outbound",
 )
 

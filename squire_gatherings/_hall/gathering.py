@@ -109,6 +109,8 @@ class Gathering:
             restored = await room.store.load(room.id, recent_syncs=settings.recent_syncs)
             if not isinstance(restored, Restored):
                 raise TypeError(f"load returned {restored!r:.80}")
+            if settings.max_log is not None:
+                room.log_bytes = await room.store.size(room.id)
         room.log = OpLog(settings.tail_bytes, settings.recent_syncs, room.incarnation)
         snapshot_seq = 0
         try:

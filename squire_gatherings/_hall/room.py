@@ -78,6 +78,8 @@ class Room:
     """All who are connected, by scope: each client has only one connection."""
     callers: set[Caller] | None = None
     """All who have asked and aren't answered yet. At the end all of them are. None for nobody."""
+    log_bytes: int = 0
+    """How many bytes the ops of the log have, where that is limited (`max_log`)."""
     _numbered: int = 0
     _tail_size: int = 0
     """What the ops in memory were counted with last."""

@@ -127,6 +127,9 @@ class HallSettings:
     max_log_ops: int | None = field(default=None, validator=count_or_off)
     """How many ops a log may have. A sync that would make them more is refused (`log_full`)."""
 
+    max_log: int | None = field(default=None, validator=count_or_off)
+    """How many bytes the ops of a log may have, each as its JSON; likewise."""
+
     max_connections_per_user: int | None = field(default=1000, validator=count_or_off)
     """How many connections of a user may be in gatherings at once; of anonymous ones, any number.
 
@@ -182,6 +185,7 @@ class HallOptions(TypedDict, total=False):
     inbox_bytes: int
     max_ops: int
     max_log_ops: int | None
+    max_log: int | None
     max_connections_per_user: int | None
     max_connections_per_gathering: int | None
     max_gatherings: int | None

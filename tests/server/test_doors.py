@@ -1,13 +1,21 @@
 """Attacks on the door: after each, an innocent client gets in and is served."""
 
 import logging
+from pathlib import Path
 
 import pytest
 import trio
 import trio.testing
 from wsproto.events import CloseConnection
 
-from squire_gatherings import CannotConnect, ServerSettings
+from squire_gatherings import (
+    CannotConnect,
+    LogFull,
+    Op,
+    ServerSettings,
+    open_hall,
+    open_store,
+)
 from squire_gatherings.client import open_client
 from tests.server.attacks import is_closed, joined, reach, served, sockets
 from tests.server.raw import RawClient
@@ -257,6 +265,27 @@ async def test_a_log_that_is_full_is_read_on_and_takes_no_more() -> None:
 
         await in_thread(fill)
         assert hall.snapshot().refused == {"log_ops": 1}
+
+
+@pytest.mark.parametrize("kind", ["memory:", "sqlite"])
+async def test_a_log_has_a_largest_size_in_bytes(kind: str, tmp_path: Path) -> None:
+    """Also after a restart, when only the store has most of it."""
+    url = kind if kind == "memory:" else f"sqlite:///{tmp_path}/rooms.sqlite3"
+    op = {"pad": "x" * 988}
+    size = len(Op.of(op).json)
+    async with open_store(url) as store:
+        for first in (0, 4):
+            async with open_hall(store=store, max_log=8 * size + 10, snapshot_every=1) as hall:
+                for number in range(first, first + 4):
+                    assert await hall.submit("room", [op]) == (number + 1,)
+        async with open_hall(store=store, max_log=8 * size + 10) as hall:
+            with pytest.raises(LogFull, match=f"the log has {8 * size} bytes and takes at most"):
+                await hall.submit("room", [op])
+            assert await hall.submit("room", [{}]) == (9,)
+            assert hall.snapshot().refused == {"log_bytes": 1}
+            assert (await hall.fetch("room", since=8)).seq == 9
+            # Another has its own.
+            assert await hall.submit("other", [op]) == (1,)
 
 
 async def test_a_limit_is_logged_once_in_a_while(caplog: pytest.LogCaptureFixture) -> None:
