@@ -8,7 +8,7 @@ from squire_gatherings._hall.hall import Hall
 from squire_gatherings._hall.membership import Membership
 from squire_gatherings._hall.store import Outcome, Store, Unstorable
 from squire_gatherings._open_hall import open_hall
-from squire_gatherings._rules.behaviour import Behaviour, LogBehaviour, Submission
+from squire_gatherings._rules.behaviour import Behaviour, LogBehaviour, Stamp, Submission
 from squire_gatherings._server import Server, ServerSettings, serve, serve_stream
 from squire_gatherings._stores import open_store
 from squire_gatherings._values.endings import CloseCode, DispersalReason
@@ -19,6 +19,7 @@ from squire_gatherings._values.errors import (
     BadRequest,
     BadSetting,
     CannotConnect,
+    CannotRemember,
     Forbidden,
     GatheringCrashed,
     GatheringDispersed,
@@ -52,6 +53,9 @@ from squire_gatherings._values.messages import (
     Join,
     Joined,
     Leave,
+    Refresh,
+    Refreshed,
+    Renew,
     ServerMessage,
     Sync,
     Synced,
@@ -80,6 +84,7 @@ __all__ = [
     "Behaviour",
     "BootTimeClock",
     "CannotConnect",
+    "CannotRemember",
     "Channel",
     "ClientMessage",
     "CloseCode",
@@ -119,6 +124,9 @@ __all__ = [
     "Outcome",
     "Outgoing",
     "Page",
+    "Refresh",
+    "Refreshed",
+    "Renew",
     "Replaced",
     "Restored",
     "Role",
@@ -126,6 +134,7 @@ __all__ = [
     "ServerMessage",
     "ServerSettings",
     "Snapshot",
+    "Stamp",
     "Store",
     "StoreConflict",
     "StoreUnavailable",

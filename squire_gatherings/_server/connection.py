@@ -64,8 +64,8 @@ class WebSocketConnection(Receiving):
             flusher,
             underway,
         )
-        self._early: list[Incoming | Complaint] = []
-        """What came while the join was under way."""
+        self._early: list[Incoming | Complaint] | None = None
+        """What came while the join was under way; None where nothing did."""
 
     def keep_alive(self) -> None:
         """One round: ping the client if nothing came or went for long, abort if it stayed so."""
@@ -211,14 +211,16 @@ class WebSocketConnection(Receiving):
         while (arrival := inbound.next()) is not None:
             if isinstance(arrival, ClosedByClient):
                 self._closed_by_client()
+            elif self._early is None:
+                self._early = [arrival]
             else:
                 self._early.append(arrival)
         # The client is told first what is wrong, and then that this is the end.
         return not inbound.broken and self._settle()
 
     async def _deliver_what_came_early(self) -> None:
-        early, self._early = self._early, []
-        for arrival in early:
+        early, self._early = self._early, None
+        for arrival in early or ():
             if isinstance(arrival, Complaint):
                 self._complain(arrival)
             elif self._membership is not None and not self._deliver(arrival):
