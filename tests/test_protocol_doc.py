@@ -68,6 +68,8 @@ def test_every_error_code_that_a_client_may_get_is_described() -> None:
         "bad_id",
         "store_unusable",
         "store_conflict",
+        # What a program is told of its own calls.
+        "cannot_remember",
         # What our own client finds.
         "cannot_connect",
         "diverged",

@@ -38,7 +38,7 @@ class AuthenticationFailed(Exception):
 
 
 async def admit_everybody(token: str | None, gathering_id: str) -> Identity:
-    """The default authentication: everybody is an anonymous member."""
+    """Let everybody in, as an anonymous client: the default authentication."""
     return ANONYMOUS
 
 

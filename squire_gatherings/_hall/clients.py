@@ -34,7 +34,7 @@ class Caller:
     """A task that asks and waits for its answer; it has no connection."""
 
     identity: Identity
-    scope: str
+    scope: str = field(repr=False)
     number: int = NO_ORIGIN
     at_end: bool = False
     """Whether its sync builds on the log's end as it is when the sync is processed."""
@@ -106,6 +106,8 @@ class Paging(IntEnum):
     NO = 0
     READING = 1
     SENDING = 2
+    MUTED = 3
+    """There is none, and none may begin: the client's rights have ended."""
 
 
 @define(eq=False, weakref_slot=False)
@@ -121,7 +123,9 @@ class Client:
     number: int
     connection: Connection
     identity: Identity
-    scope: str
+    vouched: bool
+    """Whether the program said who it is, so that no token of its own changes that."""
+    scope: str = field(repr=False)
     window: DeliveryWindow
     waiting: int = 0
     """How many of its messages lie in the inbox or aren't answered yet."""
@@ -241,6 +245,26 @@ class Client:
             _log.debug("its abort raised, too: %r", again, extra=extra)
         if self.room is not None:
             self.room.gone(self)
+
+    # Its rights.
+
+    @property
+    def is_mute(self) -> bool:
+        """Whether its rights have ended: what it says is refused, and it is brought nothing."""
+        return self.identity.has_ended
+
+    def mute(self) -> None:
+        """End its rights. It is brought nothing until they're renewed."""
+        self.identity = self.identity.ended()
+        if not self.paging:
+            self.paging = Paging.MUTED
+
+    def unmute(self) -> bool:
+        """Its rights are renewed. Return whether it must now be brought what it missed."""
+        if self.paging is not Paging.MUTED:
+            return False
+        self.paging = Paging.NO
+        return True
 
     # The tasks that work for it.
 

@@ -8,9 +8,10 @@ import trio
 from attrs import define
 
 from squire_gatherings._hall.room import Room
-from squire_gatherings._hall.store import Append, Outcome, Snapshot, SyncRecord, Unstorable
+from squire_gatherings._hall.store import Outcome, Unstorable
 from squire_gatherings._rules.behaviour import encode_state
 from squire_gatherings._values.errors import StoreUnavailable
+from squire_gatherings._values.log import Append
 
 _log = logging.getLogger(__name__)
 
@@ -55,15 +56,11 @@ class Commit:
             Whether it's durable already.
         """
         room, log = self.room, self.room.log
-        ops, syncs = log.uncommitted()
-        snapshot = None
         self._has_snapshot = (
             log.seq >= self.snapshot_seq + room.settings.snapshot_every
             or log.since_snapshot > room.settings.snapshot_bytes
         )
-        if self._has_snapshot:
-            snapshot = self._snapshot(syncs)
-        append = Append(room.id, log.committed + 1, ops, syncs, snapshot)
+        append = log.append(room.id, self._state() if self._has_snapshot else None)
         self._to_make = None
         self.is_under_way = True
         number = self._number = self._number + 1
@@ -149,12 +146,13 @@ class Commit:
             room.suspects = to_blame or tuple((one.scope, one.id) for one in syncs)
         raise outcome
 
-    def _snapshot(self, syncs: tuple[SyncRecord, ...]) -> Snapshot:
+    def _state(self) -> bytes:
         room = self.room
         try:
-            return Snapshot(room.log.seq, encode_state(room.behaviour))
+            return encode_state(room.behaviour)
         except Exception:
             # Nobody knows which of them led to a state that can't be encoded.
+            _, syncs = room.log.uncommitted()
             room.suspects = tuple((one.scope, one.id) for one in syncs)
             raise
 

@@ -175,12 +175,17 @@ class Delivery:
             try:
                 await bring_pages(self.room, client, self._sent)
             finally:
-                client.paging = Paging.NO
-            now = trio.current_time()
-            held, client.held = client.held, None
-            if held is not None:
-                for seqs, answer in held:
-                    self.synced(client, seqs, answer, now)
-                client.processed(len(held))
-            self.room.let_go(client)
-            self.bring(client, self.room.log.committed, now)
+                client.paging = Paging.MUTED if client.is_mute else Paging.NO
+            if not client.paging:
+                self.go_on(client)
+
+    def go_on(self, client: Client) -> None:
+        """Give a client the answers that were held back, and bring it what it lacks."""
+        now = trio.current_time()
+        held, client.held = client.held, None
+        if held is not None:
+            for seqs, answer in held:
+                self.synced(client, seqs, answer, now)
+            client.processed(len(held))
+        self.room.let_go(client)
+        self.bring(client, self.room.log.committed, now)

@@ -1,6 +1,7 @@
 """The gathering: one actor for one tournament, from its restore to its dispersal."""
 
 import logging
+import math
 from collections.abc import Callable, Iterable
 
 import trio
@@ -13,15 +14,17 @@ from squire_gatherings._hall.delivery import Delivery
 from squire_gatherings._hall.forwards import CROWD
 from squire_gatherings._hall.inbox import Request
 from squire_gatherings._hall.lateness import give_turns, is_late
+from squire_gatherings._hall.refreshes import Refreshes
 from squire_gatherings._hall.requests import Requests
 from squire_gatherings._hall.room import Room
-from squire_gatherings._hall.store import Restored, store_trouble
-from squire_gatherings._rules.behaviour import Behaviour, restore_state
+from squire_gatherings._hall.store import store_trouble
+from squire_gatherings._rules.behaviour import Behaviour, Stamp, restore_state
 from squire_gatherings._rules.deadline import IdleDeadline
 from squire_gatherings._rules.op_log import OpLog
 from squire_gatherings._rules.sync_ids import LookupNeeded
 from squire_gatherings._values.endings import DispersalReason
 from squire_gatherings._values.errors import GatheringCrashed, GatheringDispersed
+from squire_gatherings._values.log import Restored
 from squire_gatherings._values.messages import Dispersed, Sync
 from squire_gatherings._values.outgoing import Outgoing
 
@@ -56,6 +59,7 @@ class Gathering:
     make_behaviour: Callable[[], Behaviour]
     on_gone: Callable[[str], None]
     """Called with the gathering's id when nothing is left to do."""
+    refreshes: Refreshes
     delivery: Delivery = field(init=False)
     commit: Commit = field(init=False)
     answers: Answers = field(init=False)
@@ -113,7 +117,8 @@ class Gathering:
                 snapshot_seq = restored.snapshot.seq
                 restore_state(behaviour, restored.snapshot.state)
             for number, logged in enumerate(restored.ops, start=1):
-                behaviour.fold(logged.op)
+                seq = snapshot_seq + number
+                behaviour.fold(logged.op, Stamp(seq, logged.time, logged.by))
                 if not number % FOLDED_AT_ONCE:
                     await trio.lowlevel.checkpoint()
             room.log.restore(restored)
@@ -125,7 +130,7 @@ class Gathering:
         self.commit = Commit(room, snapshot_seq)
         self.delivery = Delivery(room)
         self.answers = Answers(room, self.delivery)
-        self.requests = Requests(room, self.delivery, self.answers)
+        self.requests = Requests(room, self.delivery, self.answers, self.refreshes)
 
     async def _live(self) -> DispersalReason:
         """Process messages until the deadline passes or somebody says `end`."""
@@ -248,7 +253,7 @@ class Gathering:
             requests.prepare_lookup(
                 (sender.scope, request.id)
                 for sender, request in messages[taken:]
-                if isinstance(request, Sync) and sender.identity.may_submit
+                if isinstance(request, Sync)
             )
         except Exception:
             if isinstance(request, Sync):
@@ -299,7 +304,10 @@ class Gathering:
 
     def _committed(self, now: float) -> None:
         """Bring everybody what is durable now, and give the answers that waited for it."""
-        log, delivery = self.room.log, self.delivery
+        log, delivery, terms = self.room.log, self.delivery, self.room.terms
+        if terms.due < math.inf:
+            # Nobody is brought what it may not read any more.
+            terms.look()
         delivery.begin_batch(log.committed)
         # The batch stays in memory until all clients have been brought it.
         log.commit(trim=False)

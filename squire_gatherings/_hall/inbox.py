@@ -20,7 +20,7 @@ class JoinRequest:
     """Ops after `since` from the store, where they are older than memory."""
     epoch: str | None = None
     """The epoch of the op `since`, as the client knows it."""
-    made_client_id: str | None = None
+    made_client_id: str | None = field(default=None, repr=False)
     """The id that was made for a client that has given none."""
     is_activity: bool = True
     tail: bool = False

@@ -8,6 +8,7 @@ from attrs import define, field
 from squire_gatherings._hall.clients import Caller, Client
 from squire_gatherings._hall.inbox import Inbox, Request
 from squire_gatherings._hall.store import Store
+from squire_gatherings._hall.terms import Terms
 from squire_gatherings._rules.behaviour import Behaviour
 from squire_gatherings._rules.deadline import IdleDeadline
 from squire_gatherings._rules.op_log import OpLog
@@ -20,7 +21,7 @@ from squire_gatherings._values.numbers import GatheringNumbers
 from squire_gatherings._values.settings import HallSettings
 
 
-@define(eq=False, weakref_slot=True)
+@define(eq=False, weakref_slot=True, repr=False)
 class Room:
     """What one incarnation has, who is in it, and the ways in.
 
@@ -32,6 +33,8 @@ class Room:
     """The gathering's id."""
     settings: HallSettings
     store: Store
+    terms: Terms
+    """Whose rights end. It has the hall's wall clock."""
     incarnation: str = field(factory=new_incarnation_id)
     refused: frozenset[SyncKey] = frozenset()
     """Syncs that crashed an earlier incarnation."""
@@ -71,6 +74,10 @@ class Room:
     callers: set[Caller] | None = None
     """All who have asked and aren't answered yet. At the end all of them are. None for nobody."""
     _numbered: int = 0
+
+    def __repr__(self) -> str:
+        # What it has may hold secrets: the ids of its clients.
+        return f"Room({self.id!r}, {self.incarnation!r})"
 
     # Asking.
 
@@ -120,6 +127,7 @@ class Room:
         client.attached = True
         client.room = self
         self.clients[client.scope] = client
+        self.terms.add(self, client)
         return True
 
     def detach(self, client: Client) -> bool:
@@ -127,6 +135,8 @@ class Room:
         if self.clients.get(client.scope) is not client:
             return False
         del self.clients[client.scope]
+        if client.identity.expires_at is not None:
+            self.terms.drop(client)
         client.left()
         return True
 

@@ -1,4 +1,4 @@
-"""Poison: syncs that crashed their gathering, so that none of them does it twice."""
+"""Poison: remembers syncs that crashed their gathering, so that none of them does it twice."""
 
 from collections import deque
 from collections.abc import Iterable
@@ -34,7 +34,7 @@ class Poison:
             self._forget(*self._order.popleft())
 
     def of(self, gathering: str) -> frozenset[SyncKey]:
-        """Return what the next incarnation of `gathering` refuses."""
+        """Return the syncs that the next incarnation of `gathering` refuses."""
         known = self._by_gathering.get(gathering)
         return _NONE if known is None else frozenset(known)
 

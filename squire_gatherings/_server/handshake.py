@@ -14,8 +14,9 @@ from websockets.typing import Subprotocol
 from squire_gatherings._hall.lateness import HELD_UP, time_limit
 from squire_gatherings._server.sources import Source, Take
 from squire_gatherings._values.errors import BadGatheringId
-from squire_gatherings._values.handshake import HandshakeRequest
+from squire_gatherings._values.handshake import TOKEN_IN_URL, HandshakeRequest, has_token_in_url
 from squire_gatherings._values.ids import check_gathering_id
+from squire_gatherings._values.origins import NOT_ALLOWED, OriginRule
 from squire_gatherings._wire.codecs import CODECS, JSON, Codec
 from squire_gatherings._wire.websockets_core import QUIET_LOG, quote, reason_of, retire
 
@@ -66,6 +67,7 @@ async def shake_hands(
     *,
     peer: str | None = None,
     full: bool = False,
+    origins: OriginRule | None = None,
 ) -> Accepted | None:
     """Read a request and answer it.
 
@@ -80,6 +82,7 @@ async def shake_hands(
         timeout: How many seconds the request may take, and how many its answer may take.
         peer: The client's address.
         full: Whether what would be accepted is refused.
+        origins: From which web pages a browser may come; None for any.
 
     Returns:
         What was accepted; None if it was refused or came too late, or the client went away.
@@ -98,7 +101,7 @@ async def shake_hands(
     async with entrance:
         accepted: Accepted | None = None
         try:
-            accepted, answer = _understand(buffer, peer)
+            accepted, answer = _understand(buffer, peer, origins)
             if full:
                 raise Refused(503, "the server has all the clients that it takes", [RETRY_AFTER])
         except Refused as refused:
@@ -155,7 +158,9 @@ class _Handshake(ServerProtocol):
         return next((name for name in subprotocols if name in CODECS), None)
 
 
-def _understand(buffer: bytes, peer: str | None) -> tuple[Accepted, bytes]:
+def _understand(
+    buffer: bytes, peer: str | None, origins: OriginRule | None
+) -> tuple[Accepted, bytes]:
     """Return what is accepted, and the answer that says so. Raises `Refused`."""
     if not _may_be_get(buffer):
         # A client that speaks TLS, say, waits for an answer to its first bytes.
@@ -175,6 +180,11 @@ def _understand(buffer: bytes, peer: str | None) -> tuple[Accepted, bytes]:
         hosts = request.headers.get_all("Host")
         if len(hosts) != 1 or not hosts[0].isascii():
             raise Refused(400, "not a WebSocket request: it must have one Host, in ASCII")
+        headers = tuple(request.headers.raw_items())
+        if origins is not None and not origins.allows(headers):
+            raise Refused(403, NOT_ALLOWED)
+        if has_token_in_url(request.path):
+            raise Refused(400, TOKEN_IN_URL)
         gathering_id = _gathering_id(request.path)
         codec = JSON if protocol.subprotocol is None else CODECS[protocol.subprotocol]
         if protocol.subprotocol is None and "Sec-WebSocket-Protocol" in request.headers:
@@ -183,7 +193,7 @@ def _understand(buffer: bytes, peer: str | None) -> tuple[Accepted, bytes]:
         protocol.send_response(response)
         seen = HandshakeRequest(
             path=request.path,
-            headers=request.headers.raw_items(),
+            headers=headers,
             peer=peer,
             subprotocols=protocol.offered,
         )

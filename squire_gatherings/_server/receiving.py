@@ -188,6 +188,6 @@ class Receiving(Sending):
 
     def _closed_by_client(self) -> None:
         """Take the client's close frame as the answer to ours, or let it be answered."""
-        # What is still queued may hold our close frame, whoever was first. The server
+        # What is still queued may hold our close frame, even if the client was first. The server
         # closes the TCP connection first (RFC 6455, section 7.1.1).
         self._closing = self._client_closed = self._ended = True

@@ -24,6 +24,7 @@ from squire_gatherings._server.settings import ServerSettings
 from squire_gatherings._server.silence import ROUNDS
 from squire_gatherings._server.sources import PolledSource, Source, StreamSource
 from squire_gatherings._values.identity import Identity
+from squire_gatherings._values.origins import OriginRule, is_loopback
 from squire_gatherings._wire.underway import socket_of, underway
 
 _log = logging.getLogger(__name__)
@@ -189,6 +190,7 @@ async def serve_stream(
                     settings.handshake_timeout,
                     peer=peer,
                     full=full,
+                    origins=OriginRule(settings.allow_origins, _is_local(stream)),
                 )
             if accepted is not None:
                 meter = server._limits.enter(settings, peer, trio.current_time())
@@ -240,6 +242,18 @@ def _peer_of(stream: trio.abc.Stream) -> str | None:
     except OSError:
         return None
     return peer[0] if isinstance(peer, tuple) else None
+
+
+def _is_local(stream: trio.abc.Stream) -> bool:
+    """Whether the client came to an address that only this machine reaches."""
+    found = socket_of(stream)
+    if found is None:
+        return False
+    try:
+        own = found.getsockname()
+    except OSError:
+        return False
+    return isinstance(own, tuple) and is_loopback(own[0])
 
 
 def _source(stream: trio.abc.Stream, plain: socket.socket | None, server: Server) -> Source:

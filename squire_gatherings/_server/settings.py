@@ -3,6 +3,7 @@
 import attrs
 from attrs import field, frozen
 
+from squire_gatherings._values.origins import allowed_origins
 from squire_gatherings._values.settings import count, not_negative, positive
 
 
@@ -43,3 +44,11 @@ class ServerSettings:
 
     max_connections: int | None = field(default=None, validator=attrs.validators.optional(count))
     """How many clients at once, handshakes included; more get HTTP 503. None for no limit."""
+
+    allow_origins: tuple[str, ...] | None = field(default=None, converter=allowed_origins)
+    """From which web pages a browser may come, as its `Origin` says; others get HTTP 403.
+
+    `https://example.com`, or `*` for any. None for the server itself, as `Host` names it, and on a
+    loopback address only if that is this machine. Who sends no `Origin` is no browser, and may
+    come.
+    """

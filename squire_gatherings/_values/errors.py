@@ -79,6 +79,12 @@ class Forbidden(GatheringsError):
     code = "forbidden"
 
 
+class CannotRemember(GatheringsError):
+    """The hall remembers as many revocations and roles as it may (`max_remembered`)."""
+
+    code = "cannot_remember"
+
+
 class OpRejected(GatheringsError):
     """The behaviour refuses the ops of a sync; none of them was applied."""
 

@@ -64,6 +64,18 @@ class HallSettings:
     authenticate_timeout: float = field(default=120.0, validator=positive)
     """Seconds that a program's `authenticate` may take."""
 
+    renew_before: float = field(default=60.0, validator=positive)
+    """How many seconds before its rights end a client is asked to renew them.
+
+    Where they last less than ten times as long, it is a tenth of that.
+    """
+
+    rights_grace: float = field(default=10.0, validator=not_negative)
+    """Seconds after the end of its rights at which a client is closed, unless it renews them."""
+
+    max_remembered: int = field(default=65_536, validator=count)
+    """How many revocations and roles that a program has changed are remembered at a time."""
+
     retry_interval: float = field(default=0.25, validator=positive)
     """Seconds after which a forward that wasn't acknowledged is sent again; doubles each time."""
 
@@ -114,6 +126,9 @@ class HallOptions(TypedDict, total=False):
     empty_timeout: float | None
     close_grace: float
     authenticate_timeout: float
+    renew_before: float
+    rights_grace: float
+    max_remembered: int
     retry_interval: float
     retry_limit: float
     commit_retry_interval: float

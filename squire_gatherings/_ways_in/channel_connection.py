@@ -50,9 +50,13 @@ class Channel(Protocol):
         ...
 
     def close(self, code: int, reason: str) -> Awaitable[None]:
-        """Close the connection with a WebSocket close code; return when that is done or can't be.
+        """Close the connection; return when that is done, or can't be done.
 
         What `receive` does meanwhile doesn't matter.
+
+        Args:
+            code: A WebSocket close code.
+            reason: A few words for people, at most 123 bytes.
 
         Cancellation: comes after `close_timeout` seconds; the channel may be broken.
         """

@@ -19,11 +19,11 @@ from squire_gatherings._values.messages import (
     Join,
     Leave,
     MessageId,
+    Refresh,
     Seq,
     ServerMessage,
     Sync,
 )
-from squire_gatherings._values.op import MAX_OP_DEPTH as MAX_OP_DEPTH
 from squire_gatherings._values.op import Op
 from squire_gatherings._values.outgoing import Outgoing
 from squire_gatherings._wire.skimming import (
@@ -38,7 +38,7 @@ from squire_gatherings._wire.skimming import (
     skim_msgpack,
 )
 
-Incoming = Join | Fetch | Sync | Ack | Leave
+Incoming = Join | Fetch | Sync | Ack | Refresh | Leave
 
 MAX_OPS = 1000
 """How many ops a sync may have, if `decode` isn't told otherwise."""
@@ -80,7 +80,7 @@ class _Anything(msgspec.Struct):
     """Tells whether something can be decoded at all. Its fields are skipped."""
 
 
-_KNOWN_TYPES = frozenset({"join", "fetch", "sync", "ack", "leave"})
+_KNOWN_TYPES = frozenset({"join", "fetch", "sync", "ack", "refresh", "leave"})
 _UNDECODABLE = (
     msgspec.MsgspecError,
     ValueError,
@@ -254,8 +254,8 @@ class MsgpackCodec:
     is_text: ClassVar[bool] = False
 
     _encoder = msgspec.msgpack.Encoder(enc_hook=_msgpack_hook)
-    _decoder: msgspec.msgpack.Decoder[Join | Fetch | _PackedSync | Ack | Leave] = (
-        msgspec.msgpack.Decoder(Join | Fetch | _PackedSync | Ack | Leave)
+    _decoder: msgspec.msgpack.Decoder[Join | Fetch | _PackedSync | Ack | Refresh | Leave] = (
+        msgspec.msgpack.Decoder(Join | Fetch | _PackedSync | Ack | Refresh | Leave)
     )
     _items = msgspec.msgpack.Decoder(list[Raw])
 

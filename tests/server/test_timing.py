@@ -13,11 +13,12 @@ from trio_websocket import wrap_server_stream
 from wsproto.frame_protocol import FrameProtocol, Opcode
 
 from squire_gatherings import Hall, ServerSettings, open_hall, serve_stream
-from squire_gatherings._hall.store import Append, Outcome
+from squire_gatherings._hall.store import Outcome
 from squire_gatherings._server.server import Server, keep_alive
 from squire_gatherings._stores.memory import MemoryStore
 from squire_gatherings._values.errors import StoreUnavailable, Unauthorized
 from squire_gatherings._values.identity import Identity
+from squire_gatherings._values.log import Append
 from tests.server.test_hostile import request
 from tests.ways_in.ways import let_in
 

@@ -12,12 +12,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from squire_gatherings._values.messages import Fetched, Forward, Leave, Sync
-from squire_gatherings._values.op import Op
+from squire_gatherings._values.op import MAX_OP_DEPTH, Op
 from squire_gatherings._values.outgoing import Outgoing
 from squire_gatherings._wire.codecs import (
     CODECS,
     JSON,
-    MAX_OP_DEPTH,
     MSGPACK,
     Codec,
     UndecodableMessage,
