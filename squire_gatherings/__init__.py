@@ -1,5 +1,6 @@
 """Live rooms that end on time: gatherings on Trio, reached over WebSockets."""
 
+from squire_gatherings._auth.authenticator import JwtAuthenticator
 from squire_gatherings._hall.authentication import Authenticate
 from squire_gatherings._hall.clock import BootTimeClock
 from squire_gatherings._hall.connection import Connection
@@ -7,7 +8,7 @@ from squire_gatherings._hall.hall import Hall
 from squire_gatherings._hall.membership import Membership
 from squire_gatherings._hall.store import Outcome, Store, Unstorable
 from squire_gatherings._open_hall import open_hall
-from squire_gatherings._rules.behaviour import Behaviour, LogBehaviour, Submission
+from squire_gatherings._rules.behaviour import Behaviour, LogBehaviour, Stamp, Submission
 from squire_gatherings._server import Server, ServerSettings, serve, serve_stream
 from squire_gatherings._stores import open_store
 from squire_gatherings._values.endings import CloseCode, DispersalReason
@@ -18,6 +19,7 @@ from squire_gatherings._values.errors import (
     BadRequest,
     BadSetting,
     CannotConnect,
+    CannotRemember,
     Forbidden,
     GatheringCrashed,
     GatheringDispersed,
@@ -51,6 +53,9 @@ from squire_gatherings._values.messages import (
     Join,
     Joined,
     Leave,
+    Refresh,
+    Refreshed,
+    Renew,
     ServerMessage,
     Sync,
     Synced,
@@ -79,6 +84,7 @@ __all__ = [
     "Behaviour",
     "BootTimeClock",
     "CannotConnect",
+    "CannotRemember",
     "Channel",
     "ClientMessage",
     "CloseCode",
@@ -105,6 +111,7 @@ __all__ = [
     "Identity",
     "Join",
     "Joined",
+    "JwtAuthenticator",
     "Leave",
     "Left",
     "LogBehaviour",
@@ -117,6 +124,9 @@ __all__ = [
     "Outcome",
     "Outgoing",
     "Page",
+    "Refresh",
+    "Refreshed",
+    "Renew",
     "Replaced",
     "Restored",
     "Role",
@@ -124,6 +134,7 @@ __all__ = [
     "ServerMessage",
     "ServerSettings",
     "Snapshot",
+    "Stamp",
     "Store",
     "StoreConflict",
     "StoreUnavailable",

@@ -8,6 +8,7 @@ from attrs import define, field
 
 from squire_gatherings._hall.gathering import Gathering
 from squire_gatherings._hall.incarnations import Endings, Incarnation
+from squire_gatherings._hall.refreshes import Refreshes
 from squire_gatherings._hall.room import Room
 from squire_gatherings._hall.store import Store
 from squire_gatherings._rules.behaviour import Behaviour
@@ -28,6 +29,7 @@ class Registry:
     make_behaviour: Callable[[], Behaviour]
     nursery: trio.Nursery
     """Has the gatherings' tasks."""
+    refreshes: Refreshes
     closed: bool = False
     """Whether the hall is closing, so that none is opened any more."""
     living: dict[str, Incarnation] = field(factory=dict)
@@ -115,11 +117,12 @@ class Registry:
             gathering_id,
             self.settings,
             self.store,
+            self.refreshes.rights.terms,
             new_incarnation_id(self._endings.mark),
             self._poison.of(gathering_id),
         )
         incarnation = self.living[gathering_id] = Incarnation(room)
-        gathering = Gathering(room, self.make_behaviour, self._reap)
+        gathering = Gathering(room, self.make_behaviour, self._reap, self.refreshes)
         try:
             with trio.CancelScope() as incarnation.opening:
                 await self.nursery.start(gathering.run, name=f"gathering {gathering_id}")

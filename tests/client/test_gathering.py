@@ -9,7 +9,7 @@ import trio.lowlevel
 from trio.testing import MockClock, wait_all_tasks_blocked
 
 from squire_gatherings import DispersalReason, Identity, Role, ServerSettings
-from squire_gatherings._rules.behaviour import Submission
+from squire_gatherings._rules.behaviour import Stamp, Submission
 from squire_gatherings._values.errors import (
     BadBase,
     BadGatheringId,
@@ -518,7 +518,7 @@ class Players(Sum):
 
     serves_snapshots = False
 
-    def fold(self, op: Op) -> None:
+    def fold(self, op: Op, stamp: Stamp) -> None:
         self.total += 1
         self.total += op.value["add"] - 1
 

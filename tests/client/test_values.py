@@ -6,7 +6,7 @@ from typing import Any
 import trio
 from trio.testing import MockClock
 
-from squire_gatherings import Op, Submission
+from squire_gatherings import Op, Stamp, Submission
 from tests.client.world import ROOM, a_world
 from tests.ways_in.streams import StreamWay, over_every_way
 
@@ -24,7 +24,7 @@ class Last:
     def judge(self, ops: Sequence[Op], submission: Submission) -> Sequence[Op]:
         return ops
 
-    def fold(self, op: Op) -> None:
+    def fold(self, op: Op, stamp: Stamp) -> None:
         self.last = op.value
 
     def snapshot(self) -> Any:

@@ -8,7 +8,7 @@ import trio
 from trio.testing import MockClock, wait_all_tasks_blocked
 
 from squire_gatherings._open_hall import open_hall
-from squire_gatherings._rules.behaviour import Submission
+from squire_gatherings._rules.behaviour import Stamp, Submission
 from squire_gatherings._rules.poison import POISON_LIMIT, Poison
 from squire_gatherings._stores.memory import MemoryStore
 from squire_gatherings._values.endings import CloseCode
@@ -42,7 +42,7 @@ class Listing:
         judged: Sequence[Op] = type(self).judging(ops)
         return judged
 
-    def fold(self, op: Op) -> None:
+    def fold(self, op: Op, stamp: Stamp) -> None:
         self.state.append(op.value["n"])
         if op.value.get("bad") == "fold":
             raise self.trouble["fold"]

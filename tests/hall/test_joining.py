@@ -14,7 +14,7 @@ from trio.testing import MockClock, wait_all_tasks_blocked
 from squire_gatherings._hall.hall import Hall
 from squire_gatherings._hall.membership import Membership
 from squire_gatherings._open_hall import open_hall
-from squire_gatherings._rules.behaviour import Submission
+from squire_gatherings._rules.behaviour import Stamp, Submission
 from squire_gatherings._stores.memory import MemoryStore
 from squire_gatherings._values.endings import CloseCode
 from squire_gatherings._values.errors import (
@@ -542,7 +542,7 @@ class Stamping(Fragile):
     def judge(self, ops: Sequence[Op], submission: Submission) -> Sequence[Op]:
         return [Op.of({**op.value, "stamped": True}) for op in ops]
 
-    def fold(self, op: Op) -> None:
+    def fold(self, op: Op, stamp: Stamp) -> None:
         self.folded += 1
 
 

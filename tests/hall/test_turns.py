@@ -8,7 +8,7 @@ from trio.testing import MockClock, wait_all_tasks_blocked
 
 from squire_gatherings._hall.gathering import FOLDED_AT_ONCE, TURN_COST
 from squire_gatherings._open_hall import open_hall
-from squire_gatherings._rules.behaviour import LogBehaviour
+from squire_gatherings._rules.behaviour import LogBehaviour, Stamp
 from squire_gatherings._rules.op_log import OP_OVERHEAD
 from squire_gatherings._stores.memory import MemoryStore
 from squire_gatherings._values.log import Append, LoggedOp, Restored
@@ -25,8 +25,8 @@ class Counting(LogBehaviour):
     folded = 0
     most = 0
 
-    def fold(self, op: Op) -> None:
-        super().fold(op)
+    def fold(self, op: Op, stamp: Stamp) -> None:
+        super().fold(op, stamp)
         Counting.folded += 1
         Counting.most = max(Counting.most, Counting.folded)
 

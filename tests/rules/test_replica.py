@@ -7,7 +7,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from squire_gatherings._rules.behaviour import encode_state
+from squire_gatherings._rules.behaviour import Stamp, encode_state
 from squire_gatherings._rules.change_queue import Change, ChangeQueue, Missing
 from squire_gatherings._rules.replica import Diverged, Gap, Replica
 from squire_gatherings._values.errors import LogReplaced
@@ -25,7 +25,7 @@ class AllOps(Sum):
     def judge(self, ops: Any, submission: Any) -> Any:
         return ops
 
-    def fold(self, op: Op) -> None:
+    def fold(self, op: Op, stamp: Stamp) -> None:
         self.ops.append(op.value["n"])
 
     def snapshot(self) -> Any:

@@ -12,11 +12,12 @@ from trio.testing import MockClock, lockstep_stream_pair, memory_stream_pair, wa
 from wsproto.frame_protocol import FrameProtocol, Opcode
 
 from squire_gatherings import Hall, ServerSettings, open_hall, serve_stream
-from squire_gatherings._hall.store import Append, Outcome
+from squire_gatherings._hall.store import Outcome
 from squire_gatherings._server.server import Server, keep_alive
 from squire_gatherings._stores.memory import MemoryStore
 from squire_gatherings._values.errors import StoreUnavailable, Unauthorized
 from squire_gatherings._values.identity import Identity
+from squire_gatherings._values.log import Append
 from tests.server.test_hostile import request
 from tests.ways_in.streams import (
     HYPERCORN,
@@ -323,3 +324,16 @@ async def test_what_comes_after_too_big_a_message_is_not_processed(
         assert (await client.next())[1][0] == 1009
         await served.wait()
         assert (await hall.fetch("room")).seq == 0
+
+
+async def test_a_bug_is_told_though_the_client_takes_nothing(autojump_clock: MockClock) -> None:
+    """The time for telling the error passes. Then the client is what ends, not the error."""
+
+    async def authenticate(token: str | None, gathering_id: str) -> Identity:
+        raise ZeroDivisionError("a bug")
+
+    async with open_hall(store=MemoryStore(), authenticate=authenticate) as hall:
+        with pytest.RaisesGroup(ZeroDivisionError, allow_unwrapped=True, flatten_subgroups=True):
+            async with a_client(hall, pair=lockstep_stream_pair()) as (client, _, served):
+                await client.say(type="join")
+                await served.wait()

@@ -8,14 +8,16 @@ from pathlib import Path
 
 import pytest
 import trio
+from msgspec.structs import replace
 from trio.testing import wait_all_tasks_blocked
 
-from squire_gatherings._hall.store import Append, LoggedOp, Snapshot, SyncRecord
+from squire_gatherings._rules.chain import head_after
 from squire_gatherings._stores import MemoryStore, SqliteStore, open_sqlite_store
 from squire_gatherings._stores.sqlite.journal import encode_entry
 from squire_gatherings._stores.sqlite.reads import load
 from squire_gatherings._stores.sqlite.schema import APPLICATION_ID, MIGRATIONS
 from squire_gatherings._values.errors import StoreUnavailable
+from squire_gatherings._values.log import Append, LoggedOp, Snapshot, SyncRecord
 from squire_gatherings._values.op import Op
 from tests.stores.appends import (
     all_of,
@@ -24,7 +26,6 @@ from tests.stores.appends import (
     crashed_copy,
     do,
     fold_a_piece,
-    in_epoch,
 )
 
 
@@ -497,8 +498,13 @@ async def test_a_file_of_version_2_migrates(path: Path) -> None:
             "INSERT INTO ops VALUES (1, 1, 'alice', ?)", (an_append("a", 1).ops[0].op.json,)
         )
         old.execute("INSERT INTO syncs VALUES (1, '0::', 's1', 1, 1, 17)")
-    was = in_epoch(an_append("a", 1), "")
-    was = Append("a", 1, was.ops, (SyncRecord("0::", "s1", 1, 1, b"\0\0\0\x11"),))
+    was = Append(
+        "a",
+        1,
+        (LoggedOp(an_append("a", 1).ops[0].op, "alice"),),
+        (SyncRecord("0::", "s1", 1, 1, b"\0\0\0\x11"),),
+    )
+    was = replace(was, head=head_after(b"", was))
     async with open_sqlite_store(path) as store:
         await as_memory(store, [was])
         assert await do(store, an_append("a", 2, sync="s1")) == "conflict"
