@@ -1,5 +1,6 @@
 """Finds the classes of ours in what is exported: in signatures, attributes and docstrings."""
 
+import functools
 import inspect
 import re
 import sys
@@ -98,6 +99,7 @@ class Surface:
             if inspect.isclass(one) and self.is_ours(one):
                 yield one
 
+    @functools.cache  # noqa: B019 (a few surfaces live as long as the tests)
     def errors(self) -> dict[str, type[BaseException]]:
         """Return the package's classes of errors that have been imported, by their names."""
         return {
