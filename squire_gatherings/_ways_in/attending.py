@@ -234,13 +234,14 @@ class _Attendance:
         return None
 
     async def _over_the_limit(self, raw: bytes, spent: Spent, now: float) -> None:
-        allowance = self._entry.meter.allowance
-        refused = 0 if allowance is None else allowance.refused
-        self._entry.meter.enforced(Limit(spent.value), f"too many {spent.value} from a client")
-        text = f"too many {spent.value}; this one was dropped"
+        meter, kind = self._entry.meter, spent.value
+        refused = 0 if meter.allowance is None else meter.allowance.refused
+        meter.enforced(Limit(kind), f"too many {kind} from a client")
+        is_sent_away = refused > self._settings.rate_burst or self._membership is None
+        text = f"too many {kind}" if is_sent_away else f"too many {kind}; this one was dropped"
         self._connection.fail("rate_limited", text, self._codec.skim(raw).request_id)
-        if refused > self._settings.rate_burst or self._membership is None:
-            self._connection.close(CloseCode.RATE_LIMIT, f"too many {spent.value}")
+        if is_sent_away:
+            self._connection.close(CloseCode.RATE_LIMIT, text)
         await trio.sleep(self._entry.meter.noise(NOISE, now))
 
     def _refuse(self, code: str, text: str, request_id: str | None = None) -> None:
