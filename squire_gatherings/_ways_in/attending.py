@@ -227,10 +227,11 @@ class _Attendance:
         return None
 
     async def _over_the_limit(self, raw: bytes, refused: int, now: float) -> None:
-        text = "too many messages; this one was dropped"
+        is_sent_away = refused > self._settings.rate_burst or self._membership is None
+        text = "too many messages" if is_sent_away else "too many messages; this one was dropped"
         self._connection.fail("rate_limited", text, self._codec.skim(raw).request_id)
-        if refused > self._settings.rate_burst or self._membership is None:
-            self._connection.close(CloseCode.RATE_LIMIT, "too many messages")
+        if is_sent_away:
+            self._connection.close(CloseCode.RATE_LIMIT, text)
         await trio.sleep(self._entry.meter.noise(NOISE, now))
 
     def _refuse(self, code: str, text: str, request_id: str | None = None) -> None:

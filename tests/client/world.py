@@ -50,7 +50,7 @@ class World:
         ours, theirs = memory_stream_pair()
         self.streams.append(ours)
         self.opened += 1
-        self.nursery.start_soon(self.way.serve, self.hall, theirs, self.settings, None)
+        self.nursery.start_soon(self.way.serve, self.hall, theirs, self.settings, None, None)
         return ours
 
     def cut(self, back: int = 0) -> None:

@@ -219,12 +219,14 @@ async def call(world: World, room: str, ask: Any, patience: float) -> None:
 
     async def asking() -> None:
         world.truth.used(room)
+        world.calling += 1
         try:
             with trio.move_on_after(patience):
                 await ask(hall)
         except GatheringsError:
             pass
         finally:
+            world.calling -= 1
             world.truth.used(room)
             world.truth.visited(room)
 
@@ -315,14 +317,14 @@ pauses = st.sampled_from(["", "", "tick", "ticks", "settle"])
 def _steps(names: list[str]) -> st.SearchStrategy[list[Step]]:
     one = st.one_of(
         *(
-            st.builds(
-                Step, pauses, st.just(name), st.fixed_dictionaries(RULES[name].arguments)
-            )
+            st.builds(Step, pauses, st.just(name), st.fixed_dictionaries(RULES[name].arguments))
             for name in names
             for _ in range(RULES[name].weight)
         )
     )
-    return st.lists(one, min_size=15, max_size=80)
+    # A list of its own is short, unless it may not be: then it can't shrink, either.
+    parts = st.tuples(*[st.lists(one, max_size=20)] * 6)
+    return parts.map(lambda found: [step for part in found for step in part])
 
 
 def plans() -> st.SearchStrategy[list[Step]]:
@@ -334,6 +336,4 @@ def plans() -> st.SearchStrategy[list[Step]]:
     names = sorted(RULES)
     left_out = st.sets(st.sampled_from(names), max_size=len(names) * 2 // 3)
     usual = ["stranger_joins", "stranger_submits", "time_passes"]
-    return left_out.flatmap(
-        lambda out: _steps([name for name in names if name not in out] + usual)
-    )
+    return left_out.flatmap(lambda out: _steps([name for name in names if name not in out] + usual))
