@@ -10,10 +10,10 @@ from wsproto.frame_protocol import Opcode
 
 from squire_gatherings import Hall, Server, ServerSettings, open_hall, serve_stream
 from squire_gatherings._server.inbound import Complaint
-from squire_gatherings._server.limits import address_of
+from squire_gatherings._server.limits import limits_of
+from squire_gatherings._values.addresses import address_of
 from squire_gatherings._values.identity import Identity
 from squire_gatherings._values.messages import Leave
-from squire_gatherings._ways_in import attending
 from tests.server.test_hostile import request
 from tests.server.test_timing import Client, a_client
 from tests.server.test_turns import an_inbound, frame
@@ -128,8 +128,7 @@ async def test_a_user_over_its_limit_cannot_join_as_often_as_it_likes(
         await trio.sleep(100)
         async with from_peer(hall, "192.0.2.1", way=way, server=server) as client:
             assert not await refused(client)
-        limits = server._limits if way is OURS else attending._limits[hall]
-        assert len(limits._messages[0.5, 3]) <= 3
+        assert len(limits_of(hall)._rates["messages", 0.5, 3]) <= 3
 
 
 @over_every_way
@@ -160,16 +159,18 @@ def test_addresses() -> None:
 async def test_streams_count_together(autojump_clock: MockClock) -> None:
     settings = ServerSettings(max_connections=1)
     async with open_hall() as hall, open_hall() as other_hall:
-        async with from_peer(hall, None, settings):
+        async with from_peer(hall, None, settings) as client:
+            await client.say(type="join")
+            await client.hear()
             ours, theirs = memory_stream_pair()
             await theirs.send_all(request())
             await theirs.send_eof()
             await serve_stream(hall, ours, settings)
             assert b"HTTP/1.1 503" in await theirs.receive_some()
-            async with from_peer(other_hall, None, settings):
-                pass
-        async with from_peer(hall, None, settings):
-            pass
+            async with from_peer(other_hall, None, settings) as client:
+                assert not await refused(client)
+        async with from_peer(hall, None, settings) as client:
+            assert not await refused(client)
 
 
 def the_complaint(data: bytes, settings: ServerSettings) -> Complaint:

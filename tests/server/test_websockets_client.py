@@ -65,7 +65,11 @@ async def test_more_clients_than_the_server_takes() -> None:
     async with a_server(ServerSettings(max_connections=2)) as (_, server, url):
 
         def fill() -> None:
-            with dial(url), dial(url):
+            with dial(url) as one, dial(url) as two:
+                for client in (one, two):
+                    # Whoever hasn't said so takes no place.
+                    client.send('{"type":"join"}')
+                    assert json.loads(client.recv())["type"] == "joined"
                 with pytest.raises(InvalidStatus) as refused:
                     dial(url)
                 response = refused.value.response
