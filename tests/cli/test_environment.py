@@ -88,7 +88,7 @@ def test_a_misspelt_variable_is_an_error_of_one_line(command: list[str], tmp_pat
 
 
 @pytest.mark.parametrize("arguments", [["serve", "--help"], ["help", "serve"], ["--version"], []])
-def test_whoever_asks_for_help_gets_it(arguments: list[str], tmp_path: Path) -> None:
+def test_help_is_given_despite_a_misspelt_variable(arguments: list[str], tmp_path: Path) -> None:
     assert run(*arguments, cwd=tmp_path, SQUIRE_IDLE_TIMOUT="x")[0] == 0
 
 

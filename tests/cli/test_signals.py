@@ -132,7 +132,7 @@ def test_a_lost_terminal_ends_it_with_a_notice() -> None:
         assert process.wait(timeout=20) == 0
 
 
-def test_of_a_lost_terminal_it_may_be_told_twice() -> None:
+def test_a_lost_terminal_may_be_told_twice() -> None:
     with (
         on_a_terminal("--close-grace", "2s") as (process, url, terminal),
         RawClient(f"{url}/gatherings/a") as client,

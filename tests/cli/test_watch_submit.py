@@ -119,7 +119,7 @@ def test_what_is_wrong_is_said_in_one_line(arguments: tuple[str, ...], says: str
     assert len(done.stderr.splitlines()) == 1
 
 
-def test_who_stops_reading_is_no_error(tmp_path: Path) -> None:
+def test_a_reader_that_stops_is_no_error(tmp_path: Path) -> None:
     with serving("--store", "memory:") as (_, url):
         for n in range(3):
             run("submit", url, "room", f'{{"n": {n}}}')
@@ -159,7 +159,7 @@ def test_a_gathering_that_never_ends_is_watched() -> None:
     ],
 )
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="there's no /dev/full")
-def test_what_can_not_be_written_is_said_in_one_line(what: str, code: int) -> None:
+def test_output_that_cannot_be_written_is_said_in_one_line(what: str, code: int) -> None:
     with serving("--store", "memory:") as (_, url):
         run("submit", url, "room", "{}")
         script = f'exec "$0" -m squire_gatherings {what.replace("URL", url)}'
@@ -294,7 +294,7 @@ def test_groups_are_unwrapped_for_people(
     assert len(capsys.readouterr().err.splitlines()) == (1 if code == 2 else 0)
 
 
-def test_who_stops_reading_a_terminal_program_is_no_error() -> None:
+def test_a_reader_that_stops_a_terminal_program_is_no_error() -> None:
     """The error stream is a terminal, so that the time left is shown; nobody reads the ops."""
     ours, theirs = os.openpty()
     with serving("--store", "memory:") as (_, url):

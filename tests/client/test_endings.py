@@ -73,7 +73,7 @@ async def test_an_http_answer_fails_the_first_join_unless_there_is_patience(
         (error("unauthorized"), Unauthorized),
     ],
 )
-async def test_what_the_server_says_is_the_end(
+async def test_a_final_answer_of_the_server_is_the_end(
     last: Any, kind: type[Exception], autojump_clock: MockClock
 ) -> None:
     async def serve(peer: Peer) -> None:
@@ -184,7 +184,7 @@ async def test_a_token_is_asked_for_on_each_connection(autojump_clock: MockClock
     assert tokens[9:] == [None] * 3
 
 
-async def test_what_gives_no_token_is_a_pause_or_the_end(autojump_clock: MockClock) -> None:
+async def test_a_token_function_that_fails_is_a_pause_or_the_end(autojump_clock: MockClock) -> None:
     async def serve(peer: Peer) -> None:
         await peer.hear("join")
         await peer.say(joined())

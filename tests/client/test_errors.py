@@ -97,7 +97,9 @@ async def test_a_sync_is_answered_whatever_the_code(
 
 
 @pytest.mark.parametrize("code", ["bad_message", "internal", "unknown_type", "rejected", "odd"])
-async def test_which_one_was_meant_is_found_out(code: str, autojump_clock: MockClock) -> None:
+async def test_the_client_finds_out_which_request_an_error_meant(
+    code: str, autojump_clock: MockClock
+) -> None:
     """An error without an id, and many that it may be about: only the culprits fail."""
     refused: list[Any] = []
     seqs: list[int] = []
@@ -206,7 +208,7 @@ CODES = [*PASSING, *FINAL, "rejected", "join_first", "bad_message"]
     ),
     at_once=st.integers(1, 6),
 )
-def test_whatever_the_server_refuses_everybody_is_answered(
+def test_every_submit_is_answered_whatever_the_server_refuses(
     answers: list[Any], at_once: int
 ) -> None:
     """At first it answers with what the script says, and then it takes everything."""

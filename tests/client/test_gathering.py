@@ -110,7 +110,7 @@ async def test_changes_before_a_dispersal_come_before_the_end(
 
 
 @over_every_way
-async def test_who_asks_while_it_disperses_gets_the_next_incarnation(
+async def test_a_submit_during_a_dispersal_gets_the_next_incarnation(
     way: StreamWay,
     autojump_clock: MockClock,
 ) -> None:
@@ -250,7 +250,7 @@ class Tally(Sum):
 
 
 @over_every_way
-async def test_what_the_client_takes_the_server_may_still_reject(
+async def test_the_server_may_reject_an_op_that_the_client_judged_good(
     way: StreamWay,
     autojump_clock: MockClock,
 ) -> None:
@@ -367,7 +367,9 @@ async def test_the_one_that_is_too_big_is_refused_and_the_others_get_through(
 
 
 @over_every_way
-async def test_over_the_rate_limit_it_waits(way: StreamWay, autojump_clock: MockClock) -> None:
+async def test_a_client_over_the_rate_limit_waits(
+    way: StreamWay, autojump_clock: MockClock
+) -> None:
     settings = ServerSettings(rate_limit=10, rate_burst=5)
     async with (
         a_world(way, server_settings=settings) as (_, client),
@@ -432,7 +434,7 @@ async def test_what_the_block_raises_comes_out_as_it_is(
 
 
 @over_every_way
-async def test_who_is_left_in_another_task_is_told(
+async def test_a_task_that_waits_is_told_when_the_block_is_left(
     way: StreamWay, autojump_clock: MockClock
 ) -> None:
     told: list[str] = []
@@ -489,7 +491,7 @@ async def test_merged_ops_are_the_same_on_both_sides(
 
 
 @over_every_way
-async def test_who_judges_otherwise_takes_the_servers_state(
+async def test_a_client_that_judges_differently_takes_the_servers_state(
     way: StreamWay, autojump_clock: MockClock
 ) -> None:
     class Miser(Sum):

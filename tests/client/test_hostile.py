@@ -128,7 +128,9 @@ def saying(*messages: Any, subprotocol: str | None = "squire.v1+json") -> Serve:
         (b"\xff" * 200_000, "not a WebSocket server"),
     ],
 )
-async def test_it_is_no_websocket(data: bytes, says: str, autojump_clock: MockClock) -> None:
+async def test_a_server_that_speaks_no_websocket_is_an_error(
+    data: bytes, says: str, autojump_clock: MockClock
+) -> None:
     start = trio.current_time()
     with pytest.raises(CannotConnect, match=says):
         await join(answering(data))
@@ -148,7 +150,9 @@ async def test_it_is_no_websocket(data: bytes, says: str, autojump_clock: MockCl
         (saying(), "the connection broke"),
     ],
 )
-async def test_it_is_no_gathering(serve: Serve, says: str, autojump_clock: MockClock) -> None:
+async def test_a_server_without_gatherings_is_an_error(
+    serve: Serve, says: str, autojump_clock: MockClock
+) -> None:
     with pytest.raises(CannotConnect, match=says):
         await join(serve)
 
@@ -169,7 +173,9 @@ async def test_it_is_no_gathering(serve: Serve, says: str, autojump_clock: MockC
         (saying(b"\x88\x06\x03\xf5busy"), "the server closed: 1013 busy"),
     ],
 )
-async def test_its_frames_are_wrong(serve: Serve, says: str, autojump_clock: MockClock) -> None:
+async def test_wrong_frames_are_an_error(
+    serve: Serve, says: str, autojump_clock: MockClock
+) -> None:
     with pytest.raises(CannotConnect, match=says):
         await join(serve, max_message_size=1000)
 
@@ -195,7 +201,7 @@ def forward(seq: int, n: int) -> dict[str, Any]:
     return {"type": "forward", "seq": seq, "by": None, "op": {"n": n}}
 
 
-async def test_what_a_later_version_says_is_ignored(autojump_clock: MockClock) -> None:
+async def test_messages_of_a_later_version_are_ignored(autojump_clock: MockClock) -> None:
     news = {"type": "weather", "sun": True}
     joined = {**JOINED, "mood": "good"}
     taken = await join(saying(joined, news, forward(1, 1), {"type": "joined"}), take=1)
@@ -239,7 +245,7 @@ texts = st.one_of(
 
 @settings(max_examples=200, deadline=None)
 @given(messages=st.lists(texts, max_size=6))
-def test_whatever_it_says_ends_in_an_error_of_ours(messages: list[Any]) -> None:
+def test_any_messages_end_in_an_error_of_ours(messages: list[Any]) -> None:
     async def serve(stream: trio.abc.Stream) -> None:
         await saying(JOINED, *messages)(stream)
 
@@ -490,7 +496,7 @@ async def test_what_is_wrong_is_said(
 
 @settings(max_examples=200, deadline=None)
 @given(data=st.binary(max_size=200), prefix=st.sampled_from([b"", b"HTTP/1.1 ", b"HTTP/1.1 101 "]))
-def test_whatever_bytes_it_sends_end_in_an_error_of_ours(data: bytes, prefix: bytes) -> None:
+def test_any_bytes_end_in_an_error_of_ours(data: bytes, prefix: bytes) -> None:
     async def main() -> None:
         with pytest.raises(CannotConnect):
             await join(answering(prefix + data))

@@ -90,7 +90,7 @@ async def test_a_client_that_missed_the_end_wakes_nothing(
 
 
 @over_every_way
-async def test_what_it_asked_for_is_asked_again_after_the_end(
+async def test_a_submit_is_asked_again_after_the_end(
     way: StreamWay, autojump_clock: MockClock
 ) -> None:
     async with a_world(way, idle_timeout=100.0) as (world, client), client.join(ROOM) as gathering:
@@ -111,7 +111,7 @@ async def test_what_it_asked_for_is_asked_again_after_the_end(
 @pytest.mark.parametrize(
     "reason", [DispersalReason.MOVED, DispersalReason.SHUTDOWN, DispersalReason.CRASHED]
 )
-async def test_who_missed_an_end_from_which_clients_come_back_comes_back(
+async def test_a_client_that_missed_a_temporary_end_comes_back(
     reason: DispersalReason, way: StreamWay, autojump_clock: MockClock
 ) -> None:
     async with a_world(way) as (world, client), client.join(ROOM) as gathering:

@@ -54,7 +54,7 @@ async def test_a_cut_connection_is_a_pause(way: StreamWay, autojump_clock: MockC
 
 
 @over_every_way
-async def test_applied_but_never_answered_is_ours_all_the_same(
+async def test_an_op_that_was_applied_but_never_answered_is_ours(
     way: StreamWay,
     autojump_clock: MockClock,
 ) -> None:
@@ -167,7 +167,9 @@ async def test_patience_counts_from_when_it_was_woken(
 
 
 @over_every_way
-async def test_moved_reconnects_at_once(way: StreamWay, autojump_clock: MockClock) -> None:
+async def test_a_client_whose_gathering_moved_reconnects_at_once(
+    way: StreamWay, autojump_clock: MockClock
+) -> None:
     async with a_world(way) as (world, client), client.join(ROOM) as gathering:
         assert world.hall is not None
         start = trio.current_time()
@@ -243,7 +245,9 @@ async def test_a_crash_of_its_own_making_is_its_own_only_once(
 
 
 @over_every_way
-async def test_replaced_by_a_newer_self(way: StreamWay, autojump_clock: MockClock) -> None:
+async def test_a_client_is_replaced_by_its_newer_self(
+    way: StreamWay, autojump_clock: MockClock
+) -> None:
     async with a_world(way) as (world, client), client.join(ROOM, client_id="me" * 8) as older:
         async with client.join(ROOM, client_id="me" * 8) as newer:
             with pytest.raises(Replaced):

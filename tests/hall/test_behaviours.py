@@ -229,7 +229,9 @@ async def test_nobody_lacks_its_own_ops(autojump_clock: MockClock) -> None:
         assert len(conflict.ops) == 1
 
 
-async def test_without_a_base_it_is_the_end_when_it_is_judged(autojump_clock: MockClock) -> None:
+async def test_a_sync_without_a_base_is_based_on_the_log_when_it_is_judged(
+    autojump_clock: MockClock,
+) -> None:
     async with open_hall(store=MemoryStore(), behaviour=Strict) as hall:
         async with trio.open_nursery() as nursery:
             for _ in range(10):

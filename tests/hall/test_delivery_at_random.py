@@ -208,7 +208,7 @@ steps = st.lists(
     st.sampled_from([1, CROWD]),
     st.sampled_from([1, 400]),
 )
-def test_clients_of_all_sorts(
+def test_all_sorts_of_clients_get_each_op_once_and_in_order(
     plan: list[tuple[str, float]], sorts: list[str], crowd: int, tail_bytes: int
 ) -> None:
     async def live() -> None:

@@ -153,7 +153,7 @@ async def test_the_last_connection_to_fail_leaves_the_gathering_empty(
         assert hall.gatherings() == ()
 
 
-async def test_what_isnt_an_exception_goes_on(autojump_clock: MockClock) -> None:
+async def test_an_error_that_is_no_exception_goes_on(autojump_clock: MockClock) -> None:
     class Interrupted(Recorder):
         def send(self, outgoing: Outgoing) -> None:
             raise KeyboardInterrupt
@@ -168,7 +168,7 @@ async def test_what_isnt_an_exception_goes_on(autojump_clock: MockClock) -> None
     assert caught.group_contains(KeyboardInterrupt)
 
 
-async def test_a_flush_that_ends_in_a_group_with_a_cancellation(
+async def test_a_flush_may_end_in_a_group_with_a_cancellation(
     autojump_clock: MockClock,
 ) -> None:
     """What isn't a cancellation is the connection's fault, the rest is still one."""

@@ -59,7 +59,7 @@ async def joined(hall: Hall, **how: object) -> tuple[Recorder, Membership, Joine
 # In which order.
 
 
-async def test_of_one_client_the_latest_to_ask_is_in(autojump_clock: MockClock) -> None:
+async def test_the_latest_join_of_a_client_is_let_in(autojump_clock: MockClock) -> None:
     """A page is loaded again while the first token check takes two seconds."""
     pauses = iter([2.0, 0.0])
 
@@ -232,7 +232,9 @@ def test_a_user_has_a_name_that_can_be_said(user: object) -> None:
 
 
 @pytest.mark.parametrize("gathering_id", [".", "..", "", "a/b", "é", "x" * 129, 7, None, b"a"])
-async def test_an_id_that_no_url_can_have(gathering_id: object, autojump_clock: MockClock) -> None:
+async def test_a_gathering_id_that_no_url_can_have_is_refused(
+    gathering_id: object, autojump_clock: MockClock
+) -> None:
     async with open_hall(store=MemoryStore()) as hall:
         for call in (hall.open, hall.fetch, hall.disperse):
             with pytest.raises(BadGatheringId):
@@ -244,7 +246,9 @@ async def test_an_id_that_no_url_can_have(gathering_id: object, autojump_clock: 
 
 
 @pytest.mark.parametrize("sync_id", ["", "\ud800", "x" * 129, 7])
-async def test_a_sync_id_that_cannot_be_said(sync_id: object, autojump_clock: MockClock) -> None:
+async def test_a_sync_id_or_seq_that_no_message_can_have_is_refused(
+    sync_id: object, autojump_clock: MockClock
+) -> None:
     async with open_hall(store=MemoryStore()) as hall:
         with pytest.raises(ValueError, match="sync id"):
             await hall.submit(ROOM, [{"n": 1}], sync_id=sync_id)  # type: ignore[arg-type]
@@ -291,7 +295,7 @@ async def test_a_refused_join_leaves_nothing(autojump_clock: MockClock) -> None:
 
 
 @pytest.mark.parametrize("how", ["open", "submit", "fetch", "refused"])
-async def test_what_nobody_joins_is_empty_from_the_start(
+async def test_a_gathering_that_nobody_joins_is_empty_from_the_start(
     how: str, autojump_clock: MockClock
 ) -> None:
     async with open_hall(store=MemoryStore(), empty_timeout=60.0) as hall:
@@ -389,7 +393,7 @@ async def test_coming_back_after_a_crash_or_to_another_process_opens_it(
         await joined(hall, resume=answer.incarnation)
 
 
-async def test_who_returns_to_another_gathering_is_told_nothing_of_it(
+async def test_a_client_that_returns_to_another_gathering_is_told_nothing_of_it(
     autojump_clock: MockClock,
 ) -> None:
     async with open_hall(store=MemoryStore()) as hall:
@@ -401,7 +405,7 @@ async def test_who_returns_to_another_gathering_is_told_nothing_of_it(
         assert not recorder.of(Dispersed)
 
 
-async def test_endings_long_ago_are_endings(autojump_clock: MockClock) -> None:
+async def test_a_client_is_told_of_an_ending_long_ago(autojump_clock: MockClock) -> None:
     async with open_hall(store=MemoryStore()) as hall:
         _, _, answer = await joined(hall)
         assert await hall.disperse(ROOM)
@@ -464,7 +468,7 @@ async def test_answers_are_bounded_as_they_are_encoded(autojump_clock: MockClock
 
 
 @pytest.mark.parametrize("behaviour", [Fragile, Sum])
-async def test_who_wants_nothing_of_what_was_is_sent_nothing_of_it(
+async def test_a_client_that_wants_no_past_is_sent_none(
     behaviour: type, autojump_clock: MockClock
 ) -> None:
     async with open_hall(store=MemoryStore(), behaviour=behaviour, tail_bytes=1) as hall:
@@ -490,7 +494,7 @@ class Broken(Recorder):
         raise OSError("broken")
 
 
-async def test_who_comes_back_on_a_broken_connection_is_told_all_the_same(
+async def test_a_client_that_comes_back_on_a_broken_connection_is_told_too(
     autojump_clock: MockClock,
 ) -> None:
     async with open_hall(store=MemoryStore()) as hall:

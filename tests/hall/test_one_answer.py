@@ -179,7 +179,7 @@ async def test_a_store_that_cannot_read_is_told_of(
         assert not recorder.closed
 
 
-async def test_who_hung_up_is_read_for_no_more(autojump_clock: MockClock) -> None:
+async def test_nothing_is_read_for_a_client_that_hung_up(autojump_clock: MockClock) -> None:
     class Counting(Reluctant):
         reads = 0
 
@@ -524,7 +524,9 @@ def test_every_call_returns_with_the_log_in_memory(plan: list[tuple[str, Any]]) 
     trio.run(main, clock=MockClock(autojump_threshold=0))
 
 
-async def test_what_hangs_on_a_store_does_not_hang_on_a_hall(autojump_clock: MockClock) -> None:
+async def test_a_call_that_hangs_in_the_store_returns_when_the_hall_closes(
+    autojump_clock: MockClock,
+) -> None:
     """A store that never answers: the hall closes all the same, and all are told."""
     store = Reluctant()
     async with open_hall(store=store, **TINY) as hall, trio.open_nursery() as nursery:

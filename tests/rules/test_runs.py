@@ -23,7 +23,7 @@ OP = Op.of({"n": 1})
         )
     )
 )
-def test_runs_are_a_set(steps: list[tuple[str, int, int]]) -> None:
+def test_runs_hold_what_a_set_holds(steps: list[tuple[str, int, int]]) -> None:
     runs, model = Runs(), set[int]()
     gone = 0
     for what, seq, count in steps:

@@ -112,7 +112,7 @@ class CountingWire(Wire):
         return super().try_write(data)
 
 
-def test_what_is_written_in_one_turn_goes_out_together() -> None:
+def test_frames_that_are_written_in_one_turn_go_out_together() -> None:
     async def send() -> None:
         wire = CountingWire([])
         flusher = Flusher()
@@ -203,7 +203,7 @@ def test_the_last_frame_goes_out_from_a_full_backlog() -> None:
     trio.run(fill)
 
 
-def test_a_broken_wire_is_told_once_and_wakes_who_waits() -> None:
+def test_a_broken_connection_is_reported_once_and_wakes_waiting_tasks() -> None:
     class Broken(Wire):
         async def send_all(self, data: bytes | bytearray | memoryview) -> None:
             await trio.lowlevel.checkpoint()

@@ -113,7 +113,7 @@ async def test_the_newest_snapshot_replaces_the_older(store: Store) -> None:
     assert restored.ops == an_append("a", 3).ops
 
 
-async def test_whoever_submitted_may_be_nobody(store: Store) -> None:
+async def test_an_op_may_have_no_author(store: Store) -> None:
     logged = LoggedOp(Op.of({"text": "Zoë \U0001f3c6\0"}), None)
     await store.append(Append("a", 1, (logged,), ()))
     assert (await store.load("a", recent_syncs=1)).ops == (logged,)
@@ -132,7 +132,7 @@ async def test_recent_syncs_are_the_newest_oldest_first(store: Store) -> None:
     assert found == {("0::", "m"): SyncRecord("0::", "m", 1, 1, FINGERPRINT)}
 
 
-async def test_the_ids_of_one_scope(store: Store) -> None:
+async def test_the_sync_ids_of_a_scope_are_found_up_to_a_limit(store: Store) -> None:
     for n, name in enumerate(["m", "z", "a"], start=1):
         await store.append(an_append("a", n, sync=name))
     assert await store.sync_ids("nowhere", "0::", limit=9) == ()
@@ -221,7 +221,7 @@ async def test_what_can_never_be_stored_is_an_error_of_its_own(store: Store, nev
     assert await all_of(store, "a") == before
 
 
-async def test_who_is_to_blame_for_what_cannot_be_stored(store: Store) -> None:
+async def test_an_error_names_the_sync_that_cannot_be_stored(store: Store) -> None:
     def made_by(by: str | None, n: int, sync_id: str) -> tuple[LoggedOp, SyncRecord]:
         return LoggedOp(Op.of({"n": n}), by), SyncRecord("0::", sync_id, n, 1, FINGERPRINT)
 
@@ -291,7 +291,7 @@ async def test_a_conflict_writes_nothing(store: Store, wrong: Append) -> None:
     assert (await all_of(store, "a"), await all_of(store, "new")) == before
 
 
-async def test_who_appends_without_waiting_is_told_what_came_of_it(store: Store) -> None:
+async def test_an_append_without_waiting_is_told_its_outcome(store: Store) -> None:
     outcomes: list[Outcome] = []
     told = trio.Event()
 
@@ -425,7 +425,7 @@ def test_sqlite_does_what_memory_does() -> None:
 
 @settings(max_examples=examples(20), deadline=None)
 @given(st.lists(st.tuples(st.sampled_from("abc"), st.integers(1, 4)), max_size=30))
-def test_all_at_once_is_as_one_by_one(work: list[tuple[str, int]]) -> None:
+def test_appends_in_one_batch_do_what_they_do_one_by_one(work: list[tuple[str, int]]) -> None:
     async def compare() -> None:
         memory = MemoryStore()
         with TemporaryDirectory() as folder:
@@ -450,7 +450,7 @@ def test_all_at_once_is_as_one_by_one(work: list[tuple[str, int]]) -> None:
     trio.run(compare)
 
 
-async def test_urls(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_urls_open_their_stores(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
     (tmp_path / "home").mkdir()

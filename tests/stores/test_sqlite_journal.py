@@ -334,7 +334,7 @@ async def test_heads_are_forgotten_and_looked_up(
         await as_memory(store, [an_append("c", n) for n in (1, 2, 3)])
 
 
-async def test_who_only_reads_sees_the_journal_of_a_locked_file(path: Path) -> None:
+async def test_a_reader_sees_the_journal_of_a_locked_file(path: Path) -> None:
     async with open_sqlite_store(path, busy_timeout=0.01) as store:
         for append in SOME:
             await store.append(append)
@@ -405,7 +405,7 @@ async def test_two_writers_notice_each_other(path: Path) -> None:
     assert count(path, "refused") == 0
 
 
-async def test_its_own_commits_are_nobody_elses(path: Path) -> None:
+async def test_a_store_does_not_take_its_own_commits_for_anothers(path: Path) -> None:
     async with open_sqlite_store(path) as store:
         for n in range(1, 11):
             await store.append(an_append("a", n))
@@ -532,7 +532,7 @@ async def test_what_the_tables_cannot_hold_stays_out_of_the_journal(
     assert (count(path, "journal"), count(path, "refused")) == (0, 0)
 
 
-async def test_extreme_values_come_back(path: Path) -> None:
+async def test_extreme_values_are_read_back(path: Path) -> None:
     append = Append(
         "a",
         1,

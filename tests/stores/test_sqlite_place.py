@@ -114,7 +114,7 @@ async def test_what_goes_into_a_misplaced_file_is_not_acknowledged(
         assert (await store.load("a", recent_syncs=9)).seq == 2
 
 
-async def test_also_if_it_happens_while_a_commit_runs(
+async def test_a_file_that_is_misplaced_during_a_commit_is_noticed(
     files: Files, misplace: Misplace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     commit = Writer.append_all
@@ -280,7 +280,7 @@ async def test_a_file_that_is_overwritten_is_not_mixed_with_what_it_was(
 
 @pytest.mark.parametrize("how", ["another store's", "a newer copy"])
 @pytest.mark.parametrize("noticed", ["at a commit", "at a read", "at the end"])
-async def test_a_file_that_was_changed_more_often_is_told_from_ours(
+async def test_another_file_is_noticed_though_it_was_changed_more_often(
     files: Files, how: str, noticed: str
 ) -> None:
     """The file of a store that was stopped, with any count of changes in its header."""
@@ -344,7 +344,7 @@ async def test_its_own_checkpoints_are_no_trouble(
         assert (await store.load("a", recent_syncs=9)).seq == 99
 
 
-async def test_a_write_ahead_log_that_is_emptied_is_no_place_for_acknowledged_ops(
+async def test_nothing_is_acknowledged_once_the_write_ahead_log_is_emptied(
     files: Files,
 ) -> None:
     async with open_sqlite_store(files.real) as store:
@@ -360,7 +360,7 @@ async def test_a_write_ahead_log_that_is_emptied_is_no_place_for_acknowledged_op
         assert (await store.load("a", recent_syncs=9)).seq == 1
 
 
-async def test_who_else_empties_the_write_ahead_log_into_the_file_is_no_trouble(
+async def test_another_program_may_empty_the_write_ahead_log_into_the_file(
     files: Files,
 ) -> None:
     async with open_sqlite_store(files.real) as store:
