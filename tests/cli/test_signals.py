@@ -35,7 +35,7 @@ def test_a_stop_is_told_to_everybody(name: str) -> None:
 
 
 def test_a_hangup_without_a_lost_terminal_is_no_stop() -> None:
-    """It was told to read its files again; there are none."""
+    """The server is told to read its files again, of which it has none."""
     with (
         serving(*QUICK, "--log-level", "info") as (process, url),
         RawClient(f"{url}/gatherings/a") as client,

@@ -60,7 +60,7 @@ def test_what_is_submitted_is_watched_until_the_end() -> None:
         assert again.returncode == 0
         lines = again.stdout.splitlines()
         assert lines[0].startswith("joined room at seq 2; unused, it disperses in ")
-        # What others wrote doesn't steer the terminal.
+        # The text of others doesn't steer the terminal.
         assert lines[1:] == ['1  -  {"table": "é\\u009b"}', '2  -  {"n": 2}']
 
 
@@ -104,7 +104,7 @@ def test_a_repeated_submit_is_applied_once() -> None:
         (("watch", "ws://a..b", "room"), "the host of a server's URL is none"),
         (("watch", f"wss://{70 * 'a'}.org", "room"), "the host of a server's URL is none"),
         (("watch", "ws://127.0.0.1:1", "room"), "can't reach ws://127.0.0.1:1"),
-        # At once, as its help says: an hour is longer than a command is waited for here.
+        # It ends at once, as its help says: no command is waited for as long as an hour here.
         (("submit", "ws://127.0.0.1:1", "room", "{}", "--timeout", "1h"), "can't reach ws://"),
         (("watch", "URL/elsewhere", "room"), "answered 404"),
         (("watch", "URL", "room", "--since", "7"), "since is 7, but the last op is 0"),

@@ -77,7 +77,7 @@ async def joins_after(
 
 
 async def test_the_epoch_of_the_last_op_is_sent_with_since(autojump_clock: MockClock) -> None:
-    # Where it is left out, it is the incarnation.
+    # An epoch that is left out is the incarnation.
     join = await joins_after(forward(1), forward(2))
     assert (join["since"], join["epoch"], join["resume"]) == (2, "i1", "i1")
     join = await joins_after(forward(1), forward(2, epoch="older"))
@@ -93,7 +93,7 @@ async def test_the_epoch_of_the_last_op_is_sent_with_since(autojump_clock: MockC
     assert (join["since"], join["epoch"]) == (3, "older")
     join = await joins_after(lambda sync: synced(sync, 1), submits=1)
     assert (join["since"], join["epoch"]) == (1, "i1")
-    # What was logged before we joined comes as ops, ours as well.
+    # Ops from before the join come as ops, ours as well.
     earlier = joined(seq=3, **ops(1, 2), epoch="older")
     join = await joins_after(lambda sync: synced(sync, 3), first=earlier, submits=1)
     assert (join["since"], join["epoch"]) == (2, "older")
@@ -177,7 +177,7 @@ async def test_a_join_that_resumes_may_be_told_that_it_is_over(autojump_clock: M
         await peer.wait()
 
     async with a_client(first, over, again) as client, client.join(ROOM) as gathering:
-        # As any dispersal: the loop ends, and it sleeps.
+        # It's like any dispersal: the loop ends, and the gathering sleeps.
         assert [change.seq async for change in gathering] == [1]
         assert gathering.dispersed is not None
         assert gathering.dispersed.reason == "idle"
@@ -364,7 +364,7 @@ async def test_the_first_join_after_an_op_of_another_log_is_refused(
                     pass
 
 
-# Where nothing before the join is of interest.
+# Joins without the past.
 
 
 async def test_a_client_without_a_state_is_not_sent_the_past(autojump_clock: MockClock) -> None:
@@ -417,7 +417,7 @@ async def test_a_client_with_a_state_or_a_since_is_sent_the_past(autojump_clock:
             assert (await anext(gathering)).seq == 1
 
 
-# What was logged.
+# Ops as the server logged them.
 
 
 class Plain(Sum):

@@ -209,7 +209,7 @@ async def test_messages_of_a_later_version_are_ignored(autojump_clock: MockClock
 
 
 async def test_a_gap_and_repetitions(autojump_clock: MockClock) -> None:
-    """What is missing makes it come back and ask; what came before isn't shown again."""
+    """A gap makes the client come back and ask; what came before isn't shown again."""
     calls = iter(
         [
             saying(JOINED, forward(1, 1), forward(1, 1), forward(3, 3)),
@@ -482,7 +482,7 @@ async def test_what_is_wrong_is_said(
         await peer.say(json.dumps(message | {"id": asked["id"]}))
         await peer.wait()
 
-    # What it says is the reason of the loss, which is logged; then nobody listens.
+    # The client logs what the server says as the reason of the loss; then nobody listens.
     caplog.set_level(logging.INFO, "squire_gatherings")
     async with (
         a_client(serve, patience=10.0) as client,

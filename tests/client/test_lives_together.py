@@ -21,7 +21,7 @@ async def read(gathering: Gathering) -> None:
         with suppress(LogReplaced):
             async for _ in gathering:
                 continue
-        # It dispersed; somebody wakes it, or nobody does.
+        # It dispersed, and may be woken.
         await trio.sleep(1)
 
 

@@ -63,7 +63,7 @@ async def test_a_client_that_is_cut_keeps_nothing_alive(
         assert [change async for change in gathering] == []
         assert gathering.dispersed is not None
         assert (gathering.dispersed.reason, gathering.dispersed.idle_for) == ("idle", 100.0)
-        # It hears so at once, or when it is back from a pause.
+        # It hears of the end at once, or when it is back from a pause.
         assert start + 100 <= trio.current_time() <= start + 130
 
 
@@ -122,7 +122,7 @@ async def test_a_client_that_missed_a_temporary_end_comes_back(
         world.cut()
         await hall.disperse(ROOM, reason)
         world.hall = hall
-        # It only looks on.
+        # It submits nothing.
         await trio.sleep(60)
         assert gathering.is_connected
         await hall.submit(ROOM, [{"n": 2}])

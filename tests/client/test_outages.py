@@ -254,7 +254,7 @@ async def test_a_client_is_replaced_by_its_newer_self(
                 await anext(older)
             with pytest.raises(Replaced):
                 await older.submit({"n": 1})
-            # And doesn't fight for its place.
+            # It doesn't fight for its place.
             await trio.sleep(1000)
             assert await newer.submit({"n": 1}) == 1
         assert world.opened == 2
@@ -308,7 +308,7 @@ async def test_a_server_that_says_nothing_is_lost(
         silent = trio.current_time()
         async with trio.open_nursery() as nursery:
             nursery.start_soon(gathering.submit, {"n": 1})
-        # At most an interval until the ping, and one until it's given up.
+        # The ping comes within an interval, and the end within another.
         assert trio.current_time() - silent <= 2 * 5.0 + 0.1
         assert world.opened == 2
 

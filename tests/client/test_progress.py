@@ -187,7 +187,7 @@ def test_a_client_that_was_held_up_does_not_blame_the_server() -> None:
 
 @pytest.mark.parametrize("stopped", ["connecting", "joining"])
 def test_a_first_join_outlives_a_stop_of_the_process(stopped: str) -> None:
-    """It makes one attempt; that the process stood still is none that failed."""
+    """A first join makes one attempt, and a process that stood still hasn't failed one."""
     clock = MockClock()
 
     async def main() -> None:
@@ -225,7 +225,7 @@ def test_a_first_join_outlives_a_stop_of_the_process(stopped: str) -> None:
 
 
 async def test_a_page_that_came_with_the_answer_is_progress(autojump_clock: MockClock) -> None:
-    """Where each connection brings one page and breaks, the pauses don't grow."""
+    """The pauses don't grow while each connection brings a page before it breaks."""
     total = 30
 
     async def serve(peer: Peer) -> None:

@@ -1,4 +1,4 @@
-"""What is asked for and isn't answered, as plain rules: who may take what back."""
+"""Unanswered requests, as plain rules: they may be withdrawn until they have gone out."""
 
 from squire_gatherings._client.pace import Pace
 from squire_gatherings._client.queue import Queue

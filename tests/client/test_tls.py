@@ -79,7 +79,7 @@ async def test_a_bad_certificate_fails_at_once(
     cert: trustme.LeafCert, trusting: bool, says: str
 ) -> None:
     async with serving(server_context(cert)) as port:
-        # At once: patience doesn't help.
+        # It fails at once: patience doesn't help.
         with trio.fail_after(20), pytest.raises(CannotConnect, match=says):
             await join(
                 f"wss://127.0.0.1:{port}", client_context(trusting=trusting), join_patience=1000.0
@@ -88,7 +88,7 @@ async def test_a_bad_certificate_fails_at_once(
 
 async def test_tls_to_a_plain_port_is_told() -> None:
     async with serving(None) as port:
-        # Where the server says nothing, all that can be said is that it didn't.
+        # The server says nothing, so no more than that can be told.
         with pytest.raises(CannotConnect, match="speak TLS"):
             await join(f"wss://127.0.0.1:{port}", client_context(), connect_timeout=0.5)
 

@@ -409,7 +409,7 @@ async def test_the_crowd_may_change_while_a_batch_is_brought(autojump_clock: Moc
             assert [seq for _, seq, _, _ in one.forwards()] in ([], [1])
         assert hall.snapshot().clients == CROWD + 25
         await trio.sleep(60)
-        # Who acknowledges nothing is given up, and nobody is left behind.
+        # A client that acknowledges nothing is given up, and none is left behind.
         assert all(one.closed for one in crowd[1::2])
         assert hall.snapshot().clients == 0
 
@@ -435,7 +435,7 @@ def attached(asked: list[int], nursery: trio.Nursery) -> tuple[list[bool], list[
         ([1, 2], [True, True], [True, False]),
         ([2, 1], [True, False], [False, False]),
         ([2, 1, 3], [True, False, True], [True, False, False]),
-        # Who isn't known to have asked earlier counts as the newest.
+        # A client that isn't known to have asked earlier counts as the newest.
         ([2, 0], [True, True], [True, False]),
         ([0, 1], [True, True], [True, False]),
     ],

@@ -1,4 +1,4 @@
-"""Who is let in, as whom, in which order, to which log; and what a join does to the end."""
+"""Joins: the order among them, names, the log that is joined, and what a join does to the end."""
 
 import gc
 import weakref
@@ -90,7 +90,7 @@ async def test_the_latest_join_of_a_client_is_let_in(autojump_clock: MockClock) 
         assert not third.closed
 
 
-# To which log.
+# The log that is joined.
 
 
 async def test_a_log_that_was_lost_and_grew_again_is_told_from_the_one_it_was(
@@ -112,7 +112,7 @@ async def test_a_log_that_was_lost_and_grew_again_is_told_from_the_one_it_was(
         for since in (1, 2, 3):
             with pytest.raises(LogReplaced):
                 await hall.join(ROOM, Recorder(), since=since, epoch=epoch)
-        # Who has nothing can't have something else.
+        # A client that has no op can't have another log's.
         await hall.join(ROOM, Recorder(), since=0, epoch=epoch)
 
 
@@ -151,7 +151,7 @@ async def test_each_op_keeps_its_epoch_through_incarnations(
 async def test_ops_from_before_there_were_epochs_have_an_empty_one(
     tail_bytes: int, autojump_clock: MockClock
 ) -> None:
-    """What a client is told it may say."""
+    """A client may say what it is told."""
     store = MemoryStore()
     old = LoggedOp(Op.of({"n": 1}), None, "")
     await store.append(Append(ROOM, 1, (old, old), ()))
@@ -182,7 +182,7 @@ async def test_an_older_backup_is_noticed_wherever_the_client_is(
         _, _, second = await joined(hall)
     restored = await a_store_with(backup)
     async with open_hall(store=restored) as hall:
-        # What it had when the backup was made is still what it has.
+        # The ops that it had when the backup was made are still the log's.
         await joined(hall, since=1, epoch=first.incarnation)
         await hall.submit(ROOM, [{"m": 2}, {"m": 3}, {"m": 4}])
         await joined(hall, since=1, epoch=first.incarnation)
@@ -197,7 +197,7 @@ async def a_store_with(ops: tuple[LoggedOp, ...]) -> MemoryStore:
     return store
 
 
-# As whom.
+# The names of clients and users.
 
 
 async def test_two_clients_without_a_name_are_two(autojump_clock: MockClock) -> None:
@@ -212,7 +212,7 @@ async def test_two_clients_without_a_name_are_two(autojump_clock: MockClock) -> 
         in_b.deliver_nowait(sync("vote"))
         assert [one.seqs for one in await a.wait_for(Synced)] == [(1,)]
         assert [one.seqs for one in await b.wait_for(Synced)] == [(2,)]
-        # And by the name that it was given, it's the same again.
+        # By the name that it was given, it's the same client again.
         again, in_again, once_more = await joined(hall, client=joined_a.client)
         assert once_more.client is UNSET
         in_again.deliver_nowait(sync("vote"))
@@ -259,7 +259,7 @@ async def test_a_sync_id_or_seq_that_no_message_can_have_is_refused(
         assert hall.gatherings() == ()
 
 
-# How long.
+# Timeouts.
 
 
 async def test_a_gathering_that_never_ends_can_be_joined(autojump_clock: MockClock) -> None:
@@ -349,7 +349,7 @@ async def test_a_late_visitor_is_a_visitor(autojump_clock: MockClock) -> None:
         assert hall.gatherings() == ()
 
 
-# Who comes back by itself.
+# Clients that come back by themselves.
 
 
 async def test_coming_back_by_itself_is_no_activity(autojump_clock: MockClock) -> None:
@@ -365,7 +365,7 @@ async def test_coming_back_by_itself_is_no_activity(autojump_clock: MockClock) -
             assert answer.expires_in == start + 100 - trio.current_time()
         await recorder.wait_closed()
         assert trio.current_time() == start + 100
-        # What it missed of the end it is told, and nothing is woken.
+        # It is told of the end that it missed, and nothing is woken.
         with pytest.raises(GatheringDispersed):
             await hall.join(ROOM, recorder := Recorder(), since=0, resume=answer.incarnation)
         [notice] = recorder.of(Dispersed)
@@ -375,7 +375,7 @@ async def test_coming_back_by_itself_is_no_activity(autojump_clock: MockClock) -
         # With something to do, it comes as ever.
         await joined(hall, since=0)
         assert hall.gatherings() == (ROOM,)
-        # And who comes back to an older life is let into this one.
+        # A client that comes back to an older incarnation is let into this one.
         _, _, now = await joined(hall, since=0, resume=answer.incarnation)
         assert now.incarnation != answer.incarnation
 

@@ -1,4 +1,4 @@
-"""Who leaves is answered first: all that it asked before gets its one answer."""
+"""A client that leaves is answered first: each request before gets its one answer."""
 
 from typing import Any
 

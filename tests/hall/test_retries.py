@@ -62,7 +62,7 @@ async def test_a_late_timer_reads_first_what_has_arrived(mock_clock: MockClock) 
         mock_clock.jump(0.1)
         await wait_all_tasks_blocked()
         assert hall.snapshot().gatherings[0].unacked == 1
-        # Of its ten seconds, a quarter had passed: the rest is still to come.
+        # A quarter of its ten seconds had passed: the rest is still to come.
         for _ in range(96):
             mock_clock.jump(0.1)
             await wait_all_tasks_blocked()
@@ -97,7 +97,7 @@ async def test_a_process_that_was_stopped_just_before_the_limit_drops_nobody(
 
 
 async def test_the_limit_is_exact_where_nothing_has_arrived(autojump_clock: MockClock) -> None:
-    """It is asked before it's judged, and not before each retry."""
+    """A connection is read before it's judged, and not before each retry."""
     async with open_hall(store=MemoryStore()) as hall:
         mute = Socket()
         await hall.join(ROOM, mute)
@@ -214,7 +214,7 @@ async def test_a_page_over_a_slow_line_arrives(autojump_clock: MockClock) -> Non
 
 
 async def test_the_limit_holds_once_everything_is_out(autojump_clock: MockClock) -> None:
-    """Also in a lively room, where bytes never stop moving."""
+    """That holds in a lively gathering, too, where bytes never stop moving."""
     async with open_hall(store=MemoryStore()) as hall, trio.open_nursery() as nursery:
         mute = Line(10_000)
         await hall.join(ROOM, mute)
@@ -474,7 +474,7 @@ async def test_a_client_whose_own_message_still_arrives_is_not_given_up(
             await trio.sleep(1)
             connection.size += rate
         if not rate:
-            # What doesn't move excuses once.
+            # Bytes that don't move excuse once.
             assert connection.closed[0][:2] == (start + 20, CloseCode.UNRESPONSIVE)
             return
         assert not connection.closed

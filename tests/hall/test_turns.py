@@ -36,7 +36,7 @@ class Counting(LogBehaviour):
 
 
 async def take_turns(bystander: trio.CancelScope) -> None:
-    """What others do meanwhile: each of our turns ends one of theirs."""
+    """Others get their turns meanwhile: each of our turns ends one of theirs."""
     with bystander:
         while True:
             Counting.folded = 0
@@ -109,7 +109,7 @@ async def test_the_tail_counts_what_it_takes_in_memory(autojump_clock: MockClock
 
 
 class Slow(WaitingStore):
-    """Its appends and reads take their time."""
+    """A store whose appends and reads take their time."""
 
     reading = 0
     most_reading = 0

@@ -34,7 +34,7 @@ def test_the_deadline_is_the_sooner_of_two(
 
 
 class Model:
-    """What the window should do, told naively: when each seq is due and when all is lost."""
+    """A naive model of the window: when each seq is due and when all is lost."""
 
     def __init__(self) -> None:
         self.acked = 0
@@ -138,7 +138,7 @@ def test_a_slice_has_at_least_one_op() -> None:
     log.restore(Restored())
     log.add(a_sync("s", 1, 2, 3).ops, key=("", "s"), mark=b"", by=None, origin=0)
     assert len(log.slice(0, 3, 1)) == 1
-    # As encoded: with who submitted it, and the commas.
+    # An op counts as it is encoded: with its author, and the commas.
     assert len(log.slice(0, 3, 25)) == 1
     assert len(log.slice(0, 3, 26)) == 2
     assert log.slice(3, 3, 100) == []

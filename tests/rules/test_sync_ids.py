@@ -56,7 +56,7 @@ steps = st.lists(
 def test_nothing_that_was_applied_is_taken_for_new(
     before: list[int], limit: int, plan: list[tuple[str, str, int]]
 ) -> None:
-    """What `find` says of an id is never wrong; it may only not know."""
+    """`find` is never wrong about an id; at most it doesn't know."""
     stored: dict[SyncKey, SyncRecord] = {}
     for number in before:
         key = ("ab"[number % 2], str(number))

@@ -1,4 +1,4 @@
-"""What happens while a join takes its time: the client is listened to."""
+"""While a join takes its time, the server listens to the client."""
 
 import json
 import math
@@ -125,7 +125,7 @@ async def test_messages_during_a_join_are_kept_in_order(stream: str | Way) -> No
 
 @every_way
 async def test_what_is_kept_during_a_join_is_bounded(way: Way) -> None:
-    """What is more waits in the socket, and isn't lost."""
+    """Further messages wait in the socket, and aren't lost."""
     door = SlowDoor()
     async with serving(way, authenticate=door) as (_, _, url):
         raw = await trio.to_thread.run_sync(RawClient, f"{url}/gatherings/room")

@@ -110,7 +110,7 @@ async def test_a_pause_of_the_machine_drops_nobody(
             mock_clock.jump(5)
             await wait_all_tasks_blocked()
         assert server.connections == count
-        # Who answers nothing from now on is gone.
+        # A client that answers nothing from now on is gone.
         for _ in range(6):
             mock_clock.jump(5)
             await wait_all_tasks_blocked()
@@ -200,7 +200,7 @@ async def test_a_client_whose_bytes_still_move_is_alive(autojump_clock: MockCloc
             size += len((await client.next())[1])
         assert trio.current_time() >= start + 60
         assert not served.is_set()
-        # But now it's silent, and so it's dead.
+        # Now it's silent, so it counts as dead.
         await served.wait()
         assert trio.current_time() < start + 200
         nursery.cancel_scope.cancel()

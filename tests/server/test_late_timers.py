@@ -137,7 +137,7 @@ async def test_a_join_that_lay_unread_is_taken(how: str, mock_clock: MockClock) 
         [after] = hall.snapshot().gatherings
         assert after.incarnation == before.incarnation
         assert after.clients == 2
-        # Whoever says nothing is sent away all the same.
+        # A client that says nothing is sent away all the same.
         silent = await connect(url)
         await wait_all_tasks_blocked()
         mock_clock.jump(3.0)

@@ -96,7 +96,7 @@ async def test_a_user_is_limited_wherever_it_comes_from(
         async with from_peer(hall, "192.0.2.1", way=way, server=server) as client:
             await exhaust(client)
             async with from_peer(hall, "192.0.2.2", way=way, server=server) as other:
-                # Who it is turns out with the join.
+                # The join says which user it is.
                 await other.say(type="join", token="alice")
                 await other.hear()
                 await other.say(type="fetch", id="7")
@@ -123,7 +123,7 @@ async def test_a_user_over_its_limit_cannot_join_as_often_as_it_likes(
         for _ in range(20):
             async with from_peer(hall, "192.0.2.1", way=way, server=server) as client:
                 joined += not await refused(client)
-        # As many as its limit allows, and then as many as that of its address does.
+        # The user's limit allows as many, and its address's limit as many again.
         assert joined == 2 * LIMITED.rate_burst
         await trio.sleep(100)
         async with from_peer(hall, "192.0.2.1", way=way, server=server) as client:

@@ -102,5 +102,5 @@ async def test_accepting_goes_on_after_trouble(
 
         await in_thread(talk)
     assert not trouble
-    # Not each time: once a minute.
+    # It is logged once a minute, not each time.
     assert caplog.text.count("can't accept connections for now, having 0") == 1

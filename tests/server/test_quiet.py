@@ -1,4 +1,4 @@
-"""What depends on time at the edge, with a virtual clock and a stream in memory."""
+"""Long silences at the edge, with a virtual clock and a stream in memory."""
 
 import json
 

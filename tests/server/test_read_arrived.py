@@ -69,7 +69,7 @@ async def test_everything_in_the_socket_is_taken(sent: bytes, messages: int) -> 
         assert connection._source.receive_nowait() is None
         await wait_all_tasks_blocked()
         assert processed(hall) == before + messages
-        # And nothing is taken twice, or stuck.
+        # Nothing is taken twice, and nothing is stuck.
         client.socket.sendall(FETCH[-3:] if messages == 0 and sent else FETCH)
         heard = await trio.to_thread.run_sync(lambda: [client.hear() for _ in range(messages + 1)])
         assert {message["type"] for message in heard} == {"fetched"}

@@ -53,7 +53,7 @@ async def test_everything_that_comes_is_taken_until_the_end() -> None:
 
 
 async def test_a_reader_that_has_enough_is_given_no_more() -> None:
-    """What comes after that waits in the kernel for the next `feed`."""
+    """Later bytes wait in the kernel for the next `feed`."""
     with Poller() as poller, two_ends() as (ours, theirs):
         source, reader = PolledSource(poller, ours), Reader(enough=1)
         async with trio.open_nursery() as nursery:
@@ -130,7 +130,7 @@ async def test_many_are_read_in_one_go_and_stopping_one_of_them_is_safe() -> Non
             while len(stopped) < 100:
                 await trio.lowlevel.checkpoint()
             nursery.cancel_scope.cancel()
-        # Of two that stop each other, whoever came first was read, and the other never after.
+        # The first of two that stop each other was read, and the other never after.
         for number in range(100):
             assert readers[number].got + readers[number + 100].got in ([b"x"], [b"x", b"x"])
         for ours, theirs in pairs:

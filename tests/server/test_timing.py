@@ -1,4 +1,4 @@
-"""How long the edge waits for a client, with a virtual clock and streams in memory."""
+"""The edge waits for a client for so long, with a virtual clock and streams in memory."""
 
 import json
 from collections.abc import AsyncIterator, Callable
@@ -305,7 +305,7 @@ async def test_too_slow_a_reader_is_closed(
 async def test_a_client_that_reads_nothing_delays_a_dispersal_by_close_timeout_at_most(
     way: StreamWay, autojump_clock: MockClock
 ) -> None:
-    """Who reads nothing is cut off after `close_timeout`, and then delays no dispersal."""
+    """A client that reads nothing is cut off then, and delays the dispersal no more."""
     pair = lockstep_stream_pair()
     async with (
         open_hall(close_grace=60.0) as hall,

@@ -238,7 +238,7 @@ async def test_nothing_is_decoded_after_a_client_has_left() -> None:
 async def test_a_turn_takes_few_of_a_crowd_of_new_connections(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Whoever is in has a turn between them."""
+    """Clients that are in get their turns in between."""
     turns = 0
     at: list[int] = []
     understand = handshake._understand

@@ -1,4 +1,4 @@
-"""What every store promises, shown for each; and random work, compared between the two."""
+"""Every store keeps the promises of `Store`; random work has the same outcomes in both."""
 
 import sqlite3
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -157,7 +157,7 @@ async def test_a_page_has_an_op_however_large(store: Store) -> None:
 async def test_a_page_is_bounded_however_small_its_ops_are(store: Store) -> None:
     tiny = tuple(LoggedOp(Op(b"{}"), None) for _ in range(READ_LIMIT + 1))
     await store.append(Append("a", 1, tiny, ()))
-    # Whoever submitted counts, too.
+    # The author's name counts, too.
     await store.append(Append("b", 1, (LoggedOp(Op(b"{}"), "x" * 100),) * 3, ()))
     for _ in range(2):
         page = await store.read("a", after=0, up_to=READ_LIMIT + 1, max_bytes=10**9)
@@ -191,7 +191,7 @@ async def test_every_call_is_a_checkpoint(
         scope.cancel()
         await call(store)
     assert scope.cancelled_caught
-    # What was cancelled before it began has done nothing.
+    # A call that was cancelled before it began has done nothing.
     assert await all_of(store, "a") == before
     with trio.testing.assert_checkpoints(), suppress(StoreConflict):
         await call(store)
@@ -216,7 +216,7 @@ async def test_what_can_never_be_stored_is_an_error_of_its_own(store: Store, nev
         ) as error:
             await store.append(never)
         assert not isinstance(error.value, GatheringsError)
-        # Whoever is told can be told.
+        # The error's text can be sent to a client.
         str(error.value).encode()
     assert await all_of(store, "a") == before
 
@@ -264,7 +264,7 @@ async def test_the_same_append_again_is_applied_once(store: Store) -> None:
         an_append("a", 2, mark="other"),  # Another op under this seq.
         an_append("a", 3, 2),  # Only partly there.
         an_append("a", 3, sync="another"),  # An equal op, but another writer's.
-        in_epoch(an_append("a", 3), "another"),  # Likewise.
+        in_epoch(an_append("a", 3), "another"),  # Another writer's, by its epoch.
         an_append("a", 4, sync="s1"),  # A sync that was applied before.
         an_append("new", 2),  # A hole before a log that doesn't exist.
         Append("a", 2, (), ()),

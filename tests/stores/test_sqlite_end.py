@@ -1,4 +1,4 @@
-"""How the SQLite store ends: flushed, closed, folded back into one file, nothing left."""
+"""The SQLite store ends flushed, closed and folded back into one file, and leaves nothing."""
 
 import os
 import sqlite3
@@ -45,7 +45,7 @@ def open_files() -> int:
 
 
 class Told:
-    """What the appends of some tasks were told."""
+    """The outcomes of some tasks' appends."""
 
     def __init__(self) -> None:
         self.by_gathering: dict[str, str] = {}

@@ -148,7 +148,7 @@ async def commit_only(store: SqliteStore, append: Append) -> None:
 
 @pytest.mark.parametrize("pieces", [1, 2, 3, 4, 5])
 async def test_folding_piece_by_piece_is_seen_by_nobody(path: Path, pieces: int) -> None:
-    """What is committed, repeated, refused and crashes between two pieces."""
+    """Commit, repeat, refuse and crash between two pieces."""
     names = "dbeac"
     appends = [an_append(name, n, snapshot=n == 2) for n in (1, 2, 3) for name in names]
     async with open_sqlite_store(path) as store:
@@ -370,7 +370,7 @@ async def test_a_reader_that_was_overtaken_by_a_fold_reads_each_once(path: Path)
         await store._write_connection.call(store._writer.fold)
         late = await store._read_connection.call(lambda database: load(database, "a", 9, unfolded))
         assert late == expected
-        # And one that memory told nothing finds all in the file.
+        # A store whose memory was empty finds everything in the file.
         await store.append(an_append("a", 7))
         early = await store._read_connection.call(lambda database: load(database, "a", 9, (0, ())))
         assert early == await store.load("a", recent_syncs=9)

@@ -138,7 +138,7 @@ async def test_a_file_that_is_misplaced_during_a_commit_is_noticed(
             with pytest.raises(StoreUnavailable, match=r"link.sqlite3: (the|another) file"):
                 await store.append(an_append("a", 2))
         next(misplacing, None)
-        # It was committed there: the same again is no second time.
+        # It was committed there: the same append isn't applied twice.
         await store.append(an_append("a", 2))
         await store.append(an_append("a", 3))
     async with open_sqlite_store(files.real) as store:
@@ -153,7 +153,7 @@ async def test_a_deleted_file_is_never_an_empty_log(files: Files, suffixes: Sequ
             beside(files.real, suffix).unlink()
         for make in (False, True):
             if make:
-                # As small as its number may be, the system doesn't use it again.
+                # The system might give the new file the old one's number, however small it is.
                 files.real.touch()
             for _ in range(2):
                 with pytest.raises(StoreUnavailable, match="file"):
@@ -232,7 +232,7 @@ async def test_one_store_for_each_file_whatever_its_name(files: Files, how: str)
 
 
 def _overwrite(target: Path, content: bytes) -> None:
-    """As `cp` does: the file stays the same one."""
+    """Overwrite as `cp` does: the file keeps its inode."""
     with target.open("r+b") as file:
         file.truncate()
         file.write(content)

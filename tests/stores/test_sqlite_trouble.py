@@ -28,7 +28,7 @@ async def test_a_locked_file_works_again_once_it_is_free(tmp_path: Path, lock: s
         blocker.execute(lock)
         with pytest.raises(StoreUnavailable, match="locked"):
             await store.append(an_append("a", 1))
-        # Who only reads doesn't mind.
+        # Reading goes on.
         assert (await store.load("a", recent_syncs=9)).seq == 0
         blocker.execute("ROLLBACK")
         blocker.close()

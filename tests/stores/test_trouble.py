@@ -64,7 +64,7 @@ async def test_clients_are_told_and_their_ops_kept_until_the_store_is_back(
         assert [error.id for error in author.of(Error)] == ["kept", "refused"]
         with pytest.raises(StoreUnavailable):
             await hall.submit(ROOM, [{"n": "refused too"}])
-        # What isn't durable is seen by nobody; what is, by everybody.
+        # Everybody sees the ops that are durable, and nobody the others.
         late = Recorder()
         late_membership = await hall.join(ROOM, late, since=0)
         [joined] = late.of(Joined)

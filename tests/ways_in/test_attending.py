@@ -206,7 +206,7 @@ async def test_messages_over_the_rate_limit_are_dropped_then_the_channel_is_clos
             dropped = [one["id"] for one in heard if one["type"] == "error"]
             assert dropped[:2] == ["f2", "f3"]
             assert channel.closed[0][0] == 4029
-        # Who comes back at once is as limited as before.
+        # A client that comes back at once is as limited as before.
         async with a_guest(hall, settings=settings, peer="192.0.2.1") as channel:
             channel.say(type="join")
             assert (await channel.hear())["code"] == "rate_limited"
@@ -313,7 +313,7 @@ async def test_a_large_state_over_a_slow_channel_arrives(
                 channel.say(type="ack", seq=seq)
         assert hall.snapshot().clients == 1
         if not reads:
-            # Not for ever.
+            # It isn't waited for without end.
             await trio.sleep(400)
             assert hall.snapshot().clients == 0
             assert trio.current_time() < start + 600

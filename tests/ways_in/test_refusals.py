@@ -1,4 +1,4 @@
-"""What a client is told that isn't let in, or says what it mustn't: the same on all ways in."""
+"""Refusals of joins and of messages are told the same on all ways in."""
 
 import json
 from collections.abc import Awaitable, Callable

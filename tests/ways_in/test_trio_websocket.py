@@ -46,7 +46,7 @@ async def a_program(
 
 @asynccontextmanager
 async def open_websocket(url: str, **how: Any) -> AsyncIterator[WebSocketConnection]:
-    """As `open_websocket_url`, which leaves its stream open where the server closes first."""
+    """Connect; `open_websocket_url` leaves its stream open where the server closes first."""
     parts = urlsplit(url)
     assert parts.hostname is not None
     assert parts.port is not None

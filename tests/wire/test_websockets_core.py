@@ -1,4 +1,4 @@
-"""How `websockets`' core is used: it leaves no garbage, and little of it is undocumented."""
+"""`websockets`' core leaves no garbage, and we use little of it that is undocumented."""
 
 import gc
 import re
