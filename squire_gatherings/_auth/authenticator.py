@@ -61,7 +61,7 @@ class JwtAuthenticator:
         """Read the keys, which waits for their files.
 
         Args:
-            keys: Files, each a PEM key, a JWK, a JWKS or a secret (for HS256).
+            keys: Files, each with PEM keys, a JWK, a JWKS or a secret (for HS256).
             audience: What a token's `aud` must have; without it, no token may have an `aud`.
             issuer: What a token's `iss` must be; without it, any.
             leeway: By how many seconds the issuer's clock may differ from ours.

@@ -61,7 +61,7 @@ class Claims:
         if not covers(self.gatherings, gathering_id):
             raise Unauthorized(NOT_COVERED)
         try:
-            return Identity(self.user, self.role)
+            return Identity(self.user, self.role, self.expires_at)
         except ValueError:
             raise Unauthorized("the token's sub or role can't be one") from None
 

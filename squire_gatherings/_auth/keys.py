@@ -1,10 +1,11 @@
 """Keys: with which signatures are checked, read from files, each for one algorithm only.
 
-What a file is, is seen from what is in it: a PEM key, a JWK or a JWKS (JSON), or a secret.
+What a file is, is seen from what is in it: PEM keys, a JWK or a JWKS (JSON), or a secret.
 """
 
 import base64
 import os
+import re
 import stat
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
@@ -39,6 +40,10 @@ LEAST_RSA, LARGEST_RSA = 2048, 4096
 
 EDDSA: tuple[str, ...] = ("EdDSA", "Ed25519")
 """Two names of the same (RFC 8037, and RFC 9864, which deprecates the first)."""
+
+NO_PEM = "is no PEM key that can be read (a certificate isn't one)"
+
+_PEM = re.compile(rb"-----BEGIN [^-]+-----.*?-----END [^-]+-----", re.DOTALL)
 
 
 @frozen
@@ -131,7 +136,12 @@ def keys_in(data: bytes) -> Iterator[VerifyingKey]:
     if text.startswith(b"{"):
         yield from _jwks(text)
     elif b"-----BEGIN" in text:
-        yield _pem(text)
+        found = _PEM.findall(text)
+        blocks = [block for block in found if b"PARAMETERS-----" not in block]
+        # The rest of a file that is being written counts, too.
+        if not blocks or len(found) != text.count(b"-----BEGIN"):
+            raise ValueError(NO_PEM)
+        yield from map(_pem, blocks)
     else:
         yield _secret(text)
 
@@ -147,7 +157,7 @@ def _pem(text: bytes) -> VerifyingKey:
     except TypeError:
         raise ValueError("the private key has a password; give the public one") from None
     except (ValueError, UnsupportedAlgorithm):
-        raise ValueError("is no PEM key that can be read (a certificate isn't one)") from None
+        raise ValueError(NO_PEM) from None
     key, algorithms = _public(public)
     return VerifyingKey(key, algorithms, None, key.thumbprint())
 

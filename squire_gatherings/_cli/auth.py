@@ -34,7 +34,7 @@ _OPTIONS = (
         multiple=True,
         type=FILE,
         envvar="SQUIRE_JWT_KEY",
-        help="File with a PEM key, a JWKS or a secret. Several may be given. Read again on SIGHUP.",
+        help="File with PEM keys, a JWKS or a secret. Several may be given. Read again on SIGHUP.",
     ),
     option("--jwt-audience", help="What a token's aud must have."),
     option("--jwt-issuer", help="What a token's iss must be."),

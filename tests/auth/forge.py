@@ -21,7 +21,8 @@ from cryptography.hazmat.primitives.serialization import (
 
 from squire_gatherings import JwtAuthenticator
 
-NOW = 1_800_000_000.0
+NOW = 4_000_000_000.0
+"""Long after any clock: where rights end by the real one, those of a good token haven't."""
 CLAIMS: dict[str, Any] = {"sub": "alice", "exp": NOW + 3600, "gatherings": ["room", "club-*"]}
 SECRET = b"0123456789abcdefghijklmnopqrstuvwxyz"
 

@@ -324,3 +324,46 @@ async def test_the_clock_goes_on(tmp_path: Path) -> None:
     now += 3610
     with pytest.raises(Unauthorized, match="expired"):
         await aging(GOOD, "room")
+
+
+# Rights end with the token, and are renewed by another one.
+
+
+async def test_rights_end_when_the_token_does(tmp_path: Path) -> None:
+    for leeway in (0, 10.5):
+        identity = await door(tmp_path, "EdDSA", leeway=leeway)(GOOD, "room")
+        assert identity.expires_at == NOW + 3600 + leeway
+
+
+@every_way
+async def test_a_token_renews_what_another_has_begun(way: Way, ours: JwtAuthenticator) -> None:
+    """By itself: what came with the request, a cookie say, doesn't disagree with it."""
+    async with serving(way, authenticate=ours) as (_, _, url):
+
+        def talk_on() -> list[tuple[object, ...]]:
+            headers = [("Authorization", f"Bearer {GOOD}")]
+            told: list[tuple[object, ...]] = []
+            with RawClient(f"{url}/gatherings/room", headers=headers) as client:
+                client.say(type="join")
+                assert client.hear()["type"] == "joined"
+                for text in (
+                    token(exp=NOW + 7200, role="judge"),
+                    token(sub="mallory"),
+                    token(gatherings=["club-*"]),
+                    token(exp=NOW - 60),
+                    GOOD[:-4] + "AAAA",
+                ):
+                    client.say(type="refresh", id="1", token=text)
+                    heard = client.hear()
+                    told.append((heard["type"], heard.get("role"), heard.get("code")))
+                client.say(type="sync", id="2", base=0, ops=[{"a": 1}])
+                assert client.hear()["type"] == "synced"
+            return told
+
+        assert await trio.to_thread.run_sync(talk_on) == [
+            ("refreshed", "judge", None),
+            ("error", None, "forbidden"),
+            ("error", None, "unauthorized"),
+            ("error", None, "unauthorized"),
+            ("error", None, "unauthorized"),
+        ]

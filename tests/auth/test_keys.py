@@ -222,6 +222,21 @@ def test_a_secret_that_others_may_read_is_told(
 # Several, and their change.
 
 
+async def test_a_file_may_have_several_pem_keys(tmp_path: Path) -> None:
+    parameters = b"-----BEGIN EC PARAMETERS-----\nBggqhkjOPQMBBw==\n-----END EC PARAMETERS-----\n"
+    text = b"old:\n" + public_pem("EdDSA") + parameters + public_pem("ES256") + private_pem("RS256")
+    several = made_of(tmp_path, text)
+    assert several.keys == 3
+    for algorithm in ("EdDSA", "ES256", "RS256"):
+        assert await is_taken(several, token(algorithm))
+    with pytest.raises(BadSetting, match="is no PEM key that can be read"):
+        made_of(tmp_path, text + public_pem("EdDSA")[:40] + b"\n-----END PUBLIC KEY-----")
+    with pytest.raises(BadSetting, match="is no PEM key that can be read"):
+        made_of(tmp_path, parameters)
+    with pytest.raises(BadSetting, match="is no PEM key that can be read"):
+        made_of(tmp_path, text + public_pem("EdDSA")[:40])
+
+
 @pytest.mark.parametrize("algorithm", KINDS)
 async def test_any_of_several_keys_is_good(algorithm: str, tmp_path: Path) -> None:
     files = [key_file(tmp_path, one, n) for one in ("EdDSA", "ES256", "HS256") for n in range(3)]

@@ -112,16 +112,11 @@ class Person:
     def submit(self, kinds: list[str], after: float | None) -> None:
         """Submit, and give up after so many seconds, if that is wanted."""
         if self.here is not None:
-            self._submits += 1
-            ops = []
-            for kind in kinds:
-                self._submits += 1
-                ops.append({"k": f"{self.name}.{self._submits}", "do": kind})
-            self.world.nursery.start_soon(self._submit, self.here, ops, after)
+            self.world.nursery.start_soon(self._submit, self.here, kinds, after)
 
-    async def _submit(
-        self, here: Gathering, ops: list[dict[str, Any]], after: float | None
-    ) -> None:
+    async def _submit(self, here: Gathering, kinds: list[str], after: float | None) -> None:
+        # Their numbers tell the order in which they are submitted.
+        ops = [{"k": f"{self.name}.{self._number()}", "do": kind} for kind in kinds]
         truth = self.world.truth
         sync_id = f"{self.name}-{ops[0]['k']}"
         truth.submits(self.gathering, ops)
@@ -140,6 +135,10 @@ class Person:
                 truth.check(there == wanted, f"{self.name}: {seqs} for {ops}, there is {there}")
         if not patience.cancelled_caught:
             self.waiting.pop(sync_id, None)
+
+    def _number(self) -> int:
+        self._submits += 1
+        return self._submits
 
     def set_reading(self, reads: bool) -> None:
         """Stop reading, or go on."""

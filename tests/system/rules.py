@@ -219,12 +219,14 @@ async def call(world: World, room: str, ask: Any, patience: float) -> None:
 
     async def asking() -> None:
         world.truth.used(room)
+        world.calling += 1
         try:
             with trio.move_on_after(patience):
                 await ask(hall)
         except GatheringsError:
             pass
         finally:
+            world.calling -= 1
             world.truth.used(room)
             world.truth.visited(room)
 
@@ -320,7 +322,9 @@ def _steps(names: list[str]) -> st.SearchStrategy[list[Step]]:
             for _ in range(RULES[name].weight)
         )
     )
-    return st.lists(one, min_size=15, max_size=80)
+    # A list of its own is short, unless it may not be: then it can't shrink, either.
+    parts = st.tuples(*[st.lists(one, max_size=20)] * 6)
+    return parts.map(lambda found: [step for part in found for step in part])
 
 
 def plans() -> st.SearchStrategy[list[Step]]:

@@ -6,6 +6,7 @@ so an acknowledgement must be true when it leaves.
 
 import json
 import math
+from collections import deque
 from typing import Any
 
 import trio
@@ -63,10 +64,14 @@ class Tap:
     """Whether the client says what can't be understood."""
     is_gone: bool = False
     """Whether the server has closed its end."""
+    _sent: Frames = field(factory=Frames)
+    _unread: deque[float] = field(factory=deque)
+    """When each message was sent that the server hasn't received."""
     _up: Frames = field(factory=Frames)
     _down: Frames = field(factory=Frames)
 
     def __attrs_post_init__(self) -> None:
+        self.link.up.put = self.sent
         self.link.up.taken = self.from_client
         self.link.down.put = self.from_server
         self.link.server_left = self.server_left
@@ -82,6 +87,19 @@ class Tap:
         """Whether a client is there, for all that the server knows."""
         return self.joined is not None and self.over_at == math.inf and self.closed is None
 
+    @property
+    def is_doubtful(self) -> bool:
+        """Whether the server may know more of it than we do."""
+        return self.is_blind or self.is_stuck or self.link.troubled
+
+    @property
+    def is_unheard(self) -> bool:
+        """Whether a message that it sent before now lies there unread."""
+        now = self.truth.now()
+        if now == self.truth.jumped_at:
+            now = self.truth.jumped_from
+        return bool(self._unread) and self._unread[0] < now and self.is_in and not self.is_doubtful
+
     def over(self) -> None:
         """The server can know from here on that this connection has ended."""
         self.over_at = min(self.over_at, trio.current_time())
@@ -92,12 +110,19 @@ class Tap:
     def server_left(self) -> None:
         """The server has closed its end."""
         self.is_gone = True
-        is_fair = not self.is_in or self.is_blind or self.is_stuck or self.link.troubled
+        is_fair = not self.is_in or self.is_doubtful
         self.truth.check(is_fair, f"{self}: dropped, and nothing was wrong with it")
         self.over()
         self.truth.visited(self.gathering)
 
     # What the client says.
+
+    def sent(self, data: bytes) -> None:
+        """The client has sent this."""
+        if not self.is_blind:
+            for opcode, _ in self._sent.feed(data):
+                if opcode == TEXT:
+                    self._unread.append(self.truth.now())
 
     def from_client(self, data: bytes) -> None:
         """The server has received this."""
@@ -114,6 +139,7 @@ class Tap:
             self.gathering = path.rpartition(b"/")[2].decode("latin-1")
 
     def _heard(self, payload: bytes) -> None:
+        self._unread.popleft()
         if not self.gathering and self._up.head is not None:
             self.gathering = self._up.head.split(b" ")[1].rpartition(b"/")[2].decode("latin-1")
         self.truth.used(self.gathering)
@@ -232,6 +258,7 @@ class Tap:
             self.truth.fault(f"{self}: {incarnation} is another's: {life}")
             return
         self.life = life
+        life.clients.append(self)
         if self.over_at < math.inf:
             life.gone_from = max(life.gone_from, self.over_at)
 

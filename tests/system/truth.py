@@ -7,12 +7,15 @@ not be is noted as a fault; the test ends with the first.
 import math
 from collections import defaultdict
 from collections.abc import Callable, Iterable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from attrs import define, field
 
 from squire_gatherings import Append, Outcome, StoreUnavailable
 from tests.system.book import FAILS, state_of
+
+if TYPE_CHECKING:
+    from tests.system.tap import Tap
 
 EPSILON = 1e-6
 """What the sum of a few floats may be off."""
@@ -50,6 +53,8 @@ class Life:
     store_ended_at: float = -math.inf
     """When the store last said anything about it."""
     incarnation: str | None = None
+    clients: "list[Tap]" = field(factory=list, repr=False)
+    """All who were ever in it."""
     appending: int = 0
     reading: int = 0
     has_heard: bool = False
@@ -60,6 +65,16 @@ class Life:
     """Whether anybody has used it for certain."""
     is_ending: bool = False
     """Whether somebody has asked for its end."""
+
+    @property
+    def gone_at_last(self) -> float:
+        """When the last that was in it was gone, at the latest."""
+        return max(self.gone_from, self.gone_to)
+
+    @property
+    def is_occupied(self) -> bool:
+        """Whether somebody may be in it."""
+        return any(one.is_in or one.is_stuck or one.is_blind for one in self.clients)
 
 
 @define(eq=False)
@@ -212,6 +227,10 @@ class Truth:
                 due = life.used_from + self.idle_timeout
                 self.check(now >= due - EPSILON, f"{what}: early, due {due:.3f}: {life}")
                 self._check_not_late(life, life.used_to + self.idle_timeout, what)
+                if self.empty_timeout is not None and not life.is_occupied:
+                    self._check_not_late(life, life.gone_at_last + self.empty_timeout, what)
+                unheard = [str(one) for one in life.clients if one.is_unheard]
+                self.check(not unheard, f"{what}, and didn't hear out {unheard}")
             case "empty":
                 if self.empty_timeout is None or not life.was_used:
                     # Where nobody has ever used it, it isn't kept.
@@ -219,7 +238,9 @@ class Truth:
                     return
                 due = life.gone_from + self.empty_timeout
                 self.check(now >= due - EPSILON, f"{what}: early, due {due:.3f}: {life}")
-                self._check_not_late(life, life.gone_to + self.empty_timeout, what)
+                self._check_not_late(life, life.gone_at_last + self.empty_timeout, what)
+                there = [str(one) for one in life.clients if one.is_in and not one.is_doubtful]
+                self.check(not there, f"{what}, and {there} are there")
             case "admin":
                 self.check(life.is_ending, f"{what}, and nobody wanted that")
             case "shutdown":

@@ -88,6 +88,8 @@ class World:
     people: list[Person] = field(factory=list)
     calls: int = 0
     """How many calls into the hall were made."""
+    calling: int = 0
+    """How many of them are under way."""
     _connections: trio.Nursery = field(init=False)
     _server: Server | None = None
     _made: "list[weakref.ref[Any]]" = field(factory=list)
@@ -338,6 +340,7 @@ class World:
             self.truth.check(not left, f"{stranger.name}: not answered: {left}")
         for tap in self.taps:
             tap.quiet()
+        self.truth.check(not self.calling, f"{self.calling} calls never returned")
         for room in ROOMS:
             await self._check_log(room)
 
