@@ -11,6 +11,7 @@ from trio.testing import MockClock, wait_all_tasks_blocked
 from squire_gatherings.client import Gathering
 from tests.client.scripted import Peer, a_client, dispersed, fetched, forward, joined
 from tests.client.world import ROOM, a_world
+from tests.support import examples
 from tests.ways_in.streams import StreamWay, over_every_way
 
 
@@ -72,7 +73,7 @@ async def test_a_page_that_was_fetched_for_a_reader_who_gave_up_is_kept(
     assert fetches == [0]
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=examples(150), deadline=None)
 @given(
     script=st.lists(
         st.one_of(

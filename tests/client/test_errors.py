@@ -18,6 +18,7 @@ from squire_gatherings._values.errors import (
 from squire_gatherings.client import Gathering
 from tests.client.scripted import Peer, a_client, error, fetched, joined, synced
 from tests.client.world import ROOM
+from tests.support import examples
 
 PASSING = ["store_unavailable", "rate_limited", "crashed", "hall_closed", "dispersed"]
 FINAL = ["bad_message", "too_big", "internal", "forbidden", "unknown_type", "new_in_version_3"]
@@ -201,7 +202,7 @@ async def test_more_ops_than_the_server_takes_are_refused_at_once(
 CODES = [*PASSING, *FINAL, "rejected", "join_first", "bad_message"]
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=examples(200), deadline=None)
 @given(
     answers=st.lists(
         st.one_of(st.none(), st.tuples(st.sampled_from(CODES), st.booleans())), max_size=25

@@ -25,6 +25,7 @@ from squire_gatherings._values.errors import (
 from squire_gatherings.client import Change, open_client
 from tests.client.scripted import Peer, a_client, joined
 from tests.client.world import ROOM
+from tests.support import examples
 
 Serve = Callable[[trio.abc.Stream], Any]
 JOINED = {
@@ -243,7 +244,7 @@ texts = st.one_of(
 )
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=examples(200), deadline=None)
 @given(messages=st.lists(texts, max_size=6))
 def test_any_messages_end_in_an_error_of_ours(messages: list[Any]) -> None:
     async def serve(stream: trio.abc.Stream) -> None:
@@ -394,7 +395,7 @@ async def talk_nonsense(
                 await iterate()
 
 
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=examples(500), deadline=None)
 @given(
     first=st.one_of(st.sampled_from([JOINED, *list(VALID.values())[:2]]), almost_valid()),
     rest=st.lists(almost_valid(), max_size=4),
@@ -494,7 +495,7 @@ async def test_what_is_wrong_is_said(
     assert re.search(says, caplog.messages[0])
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=examples(200), deadline=None)
 @given(data=st.binary(max_size=200), prefix=st.sampled_from([b"", b"HTTP/1.1 ", b"HTTP/1.1 101 "]))
 def test_any_bytes_end_in_an_error_of_ours(data: bytes, prefix: bytes) -> None:
     async def main() -> None:

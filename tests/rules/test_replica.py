@@ -13,7 +13,7 @@ from squire_gatherings._rules.replica import Diverged, Gap, Replica
 from squire_gatherings._values.errors import LogReplaced
 from squire_gatherings._values.messages import Dispersed
 from squire_gatherings._values.op import Op
-from tests.support import Sum
+from tests.support import Sum, examples
 
 
 class AllOps(Sum):
@@ -254,7 +254,9 @@ class ReplicaMachine(RuleBasedStateMachine):
         assert not self.replica._own
 
 
-ReplicaMachine.TestCase.settings = settings(max_examples=200, stateful_step_count=40, deadline=None)
+ReplicaMachine.TestCase.settings = settings(
+    max_examples=examples(200), stateful_step_count=40, deadline=None
+)
 TestReplica = ReplicaMachine.TestCase
 
 
