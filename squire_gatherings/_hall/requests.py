@@ -64,7 +64,7 @@ JOIN_COST = 1024
 """What a join costs besides what it's answered, as a number of bytes that take as long."""
 
 
-@define(eq=False)
+@define(eq=False, weakref_slot=False)
 class Requests:
     """Processes the messages of one incarnation."""
 

@@ -359,7 +359,7 @@ async def test_a_reason_is_one_of_ours(autojump_clock: MockClock) -> None:
 
 
 @pytest.mark.parametrize("name", ["idle_timeout", "empty_timeout", "close_grace", "retry_limit"])
-def test_a_time_that_no_clock_can_tell(name: str) -> None:
+def test_a_time_too_large_for_a_clock_is_refused(name: str) -> None:
     with pytest.raises(BadSetting, match=name):
         HallSettings(**{name: 10**400})  # type: ignore[arg-type]
 
@@ -449,7 +449,7 @@ async def test_a_hall_that_is_cancelled_takes_nothing_more(autojump_clock: MockC
                 await hall.close()
 
 
-async def test_what_comes_after_a_crash_overtakes_nothing(autojump_clock: MockClock) -> None:
+async def test_a_message_after_a_crash_overtakes_none_before_it(autojump_clock: MockClock) -> None:
     async with open_hall(store=MemoryStore(), behaviour=Fragile) as hall:
         author = Recorder()
         membership = await hall.join(ROOM, author, client="c")

@@ -31,7 +31,9 @@ def dial(url: str, subprotocol: str | None = None) -> ClientConnection:
 
 @every_way
 @pytest.mark.parametrize("subprotocol", CODECS)
-async def test_a_conversation(subprotocol: str | None, way: Way) -> None:
+async def test_websockets_client_converses_with_the_server(
+    subprotocol: str | None, way: Way
+) -> None:
     pack, unpack = CODECS[subprotocol]
     async with serving(way) as (_, server, url):
 
@@ -61,7 +63,7 @@ async def test_a_conversation(subprotocol: str | None, way: Way) -> None:
         await server.wait_empty()
 
 
-async def test_more_clients_than_the_server_takes() -> None:
+async def test_clients_beyond_max_connections_get_503() -> None:
     async with a_server(ServerSettings(max_connections=2)) as (_, server, url):
 
         def fill() -> None:
