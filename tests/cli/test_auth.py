@@ -6,17 +6,42 @@ import signal
 import stat
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from squire_gatherings._auth.claims import NOT_COVERED
+from squire_gatherings._cli.cli import main
 from tests.auth.forge import jwk, key_file, private_pem, public_pem
 from tests.cli.process import serving
 from tests.cli.test_cli import run
 from tests.server.raw import RawClient
 
 MEMORY = ("--store", "memory:")
+
+
+Says = Callable[..., tuple[object, str, str]]
+
+
+@pytest.fixture
+def says(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Says:
+    """Run the command line in this process, for what ends before anything begins."""
+    monkeypatch.chdir(tmp_path)
+
+    def run_here(*arguments: str) -> tuple[object, str, str]:
+        monkeypatch.setattr(sys, "argv", ["squire-gatherings", *arguments])
+        with pytest.raises(SystemExit) as ended:
+            main()
+        return ended.value.code, *capsys.readouterr()
+
+    return run_here
+
+
+NOWHERE = ("--port", "0", "--store", "nowhere:")
+"""Where a server that does begin comes no further."""
 
 
 def minted(folder: Path, *options: str) -> str:
@@ -115,12 +140,12 @@ def test_tokens_of_other_keys(kind: str, tmp_path: Path) -> None:
     ],
 )
 def test_what_is_wrong_with_a_token_is_one_line(
-    options: list[str], complaint: str, tmp_path: Path
+    options: list[str], complaint: str, tmp_path: Path, says: Says
 ) -> None:
     (tmp_path / "public").write_bytes(public_pem("EdDSA"))
     (tmp_path / "jwks").write_text(json.dumps({"keys": [jwk("EdDSA")]}))
     (tmp_path / "secret").write_text("hunter2" * 6)
-    code, out, err = run("token", *options, cwd=tmp_path)
+    code, out, err = says("token", *options)
     assert (code, out, err.count("\n")) == (2, "", 1)
     assert complaint in err
     assert "hunter2" not in err
@@ -130,8 +155,8 @@ def test_what_is_wrong_with_a_token_is_one_line(
 
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "", "192.0.2.1", "rooms.example", "a.localhost"])
-def test_with_no_auth_only_this_machine_is_let_in(host: str, tmp_path: Path) -> None:
-    code, out, err = run("serve", "--port", "0", *MEMORY, "--host", host, cwd=tmp_path)
+def test_with_no_auth_only_this_machine_is_let_in(host: str, says: Says) -> None:
+    code, out, err = says("serve", *NOWHERE, "--host", host)
     assert (code, out, err.count("\n")) == (2, "", 1)
     assert "--insecure" in err
     assert "--auth jwt" in err
@@ -174,11 +199,11 @@ def test_help_says_it_loudly(tmp_path: Path) -> None:
     ],
 )
 def test_what_is_wrong_with_the_options_is_one_line(
-    options: list[str], complaint: str, tmp_path: Path
+    options: list[str], complaint: str, tmp_path: Path, says: Says
 ) -> None:
     (tmp_path / "key").write_bytes(public_pem("EdDSA"))
     (tmp_path / "short").write_text("hunter2")
-    code, out, err = run("serve", "--port", "0", *MEMORY, *options, cwd=tmp_path)
+    code, out, err = says("serve", *NOWHERE, *options)
     assert (code, out, err.count("\n")) == (2, "", 1)
     assert complaint in err
     assert "hunter2" not in err
