@@ -42,7 +42,8 @@ async def open_hall(
         store: Where logs last: a `Store`, or what `open_store` takes.
         behaviour: Called for each incarnation; returns its `Behaviour`.
         authenticate: Called for each join that comes without an identity, and for each refresh.
-        wall_clock: By which rights end: seconds since 1970, as `Identity.expires_at` counts them.
+        wall_clock: Returns the time of day, as seconds since 1970 (UTC). Rights end by it, and ops
+            have its times. It may go back; the times in a log don't.
         settings: What else is to be set, all at once.
         **changes: Every field of `HallSettings`, by its name. These come before `settings`.
 

@@ -45,7 +45,7 @@ class Deferred(msgspec.Struct, eq=False):
     """Whether it's a farewell, which comes also when the commit fails."""
 
 
-@define(eq=False)
+@define(eq=False, weakref_slot=False)
 class Answers:
     """The answers of one incarnation that aren't given yet."""
 
@@ -112,7 +112,7 @@ class Answers:
         for sender in (*(one.sender for one in self.deferred), processing):
             if isinstance(sender, Caller):
                 sender.fail(lost)
-        for caller in self.room.callers:
+        for caller in self.room.callers or ():
             caller.fail(ended)
         self.deferred.clear()
 

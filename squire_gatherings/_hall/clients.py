@@ -1,11 +1,11 @@
 """Clients and callers: who sends a gathering messages, and how each of them is answered."""
 
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from enum import IntEnum
 from types import TracebackType
-from typing import ClassVar
+from typing import ClassVar, Protocol
 
 import outcome
 import trio
@@ -92,6 +92,14 @@ class Caller:
             self._answered.set()
 
 
+class Attended(Protocol):
+    """What clients attend, and are forgotten by."""
+
+    def gone(self, client: "Client") -> None:
+        """Note that a client's connection has failed."""
+        ...
+
+
 class Paging(IntEnum):
     """What the task does that brings a client ops from the store, if there is one."""
 
@@ -102,7 +110,7 @@ class Paging(IntEnum):
     """There is none, and none may begin: the client's rights have ended."""
 
 
-@define(eq=False)
+@define(eq=False, weakref_slot=False)
 class Client:
     """One connected client of one incarnation, and the guard before its connection.
 
@@ -143,8 +151,8 @@ class Client:
     """Whether it has said that it leaves, and is let go once nothing is owed to it."""
     held: list[tuple[range, ServerMessage]] | None = None
     """Answers about its own ops, with their seqs, which wait until it has what comes before."""
-    on_lost: Callable[["Client"], None] | None = None
-    """Called when the connection fails; set while the client is attached."""
+    room: "Attended | None" = None
+    """Told when the connection fails; set while the client is attached."""
     _begun: set[trio.CancelScope] | None = None
 
     # What is asked of the connection.
@@ -235,8 +243,8 @@ class Client:
             connection.abort()
         except Exception as again:
             _log.debug("its abort raised, too: %r", again, extra=extra)
-        if self.on_lost is not None:
-            self.on_lost(self)
+        if self.room is not None:
+            self.room.gone(self)
 
     # Its rights.
 
@@ -279,7 +287,7 @@ class Client:
     def left(self) -> None:
         """Note that it isn't attached any more, and end the tasks that work for it."""
         self.attached = False
-        self.on_lost = None
+        self.room = None
         self.held = None
         for scope in self._begun or ():
             scope.cancel()

@@ -1,6 +1,7 @@
 """Requests: what a gathering does with each kind of message."""
 
 import math
+from collections.abc import Iterable
 from functools import partial
 from typing import Any
 
@@ -17,12 +18,15 @@ from squire_gatherings._hall.refreshes import Refreshes
 from squire_gatherings._hall.room import Room
 from squire_gatherings._rules.behaviour import Submission, judge_and_fold
 from squire_gatherings._rules.op_log import fingerprint
-from squire_gatherings._rules.sync_ids import LookupNeeded
+from squire_gatherings._rules.places import is_full
+from squire_gatherings._rules.refusals import Limit
+from squire_gatherings._rules.sync_ids import LookupNeeded, SyncKey
 from squire_gatherings._values.errors import (
     BadBase,
     BadRequest,
     Forbidden,
     GatheringsError,
+    LogFull,
     LogReplaced,
     OpConflict,
     OpRejected,
@@ -60,15 +64,18 @@ JOIN_COST = 1024
 """What a join costs besides what it's answered, as a number of bytes that take as long."""
 
 
-@define(eq=False)
+@define(eq=False, weakref_slot=False)
 class Requests:
     """Processes the messages of one incarnation."""
 
     room: Room
     delivery: Delivery
     answers: Answers
-    lookup: SyncLookup
     refreshes: Refreshes
+    awaits_lookup: bool = False
+    """Whether a message waits for what `look_up` finds."""
+    _lookup: SyncLookup | None = None
+    """Made when it is needed first; most gatherings never need it."""
 
     def process(self, sender: Sender, request: Request) -> bool:
         """Process one message; return whether it counts as activity.
@@ -100,6 +107,23 @@ class Requests:
             if not isinstance(error, OpRejected | StoreUnavailable):
                 sender.wasted(REFUSED)
             return isinstance(error, OpRejected | StoreUnavailable)
+
+    def prepare_lookup(self, keys: Iterable[SyncKey]) -> None:
+        """Choose which of these syncs to `look_up` in the store."""
+        if self._lookup is None:
+            room = self.room
+            self._lookup = SyncLookup(room.id, room.store, room.log.syncs)
+        self._lookup.prepare(keys)
+        self.awaits_lookup = True
+
+    async def look_up(self) -> None:
+        """Ask the store about the syncs that were prepared.
+
+        Cancellation: they must be prepared again.
+        """
+        assert self._lookup is not None
+        self.awaits_lookup = False
+        await self._lookup.look_up()
 
     # Those whose rights end.
 
@@ -197,7 +221,9 @@ class Requests:
         try:
             record = log.syncs.find(key)
         except LookupNeeded:
-            record = self.lookup.answer(key)
+            if self._lookup is None:
+                raise
+            record = self._lookup.answer(key)
         if record is not None:
             log.same(record, sync)
             if room.trouble is not None and record.first_seq > log.committed:
@@ -215,6 +241,9 @@ class Requests:
         if room.refused and key in room.refused:
             raise OpRejected("the gathering crashed over this sync; it isn't taken again")
         seq = log.seq
+        limits = room.settings
+        if limits.max_log_ops is not None or limits.max_log is not None:
+            self._check_size(sync)
         base = seq if sender.at_end else sync.base
         if base < seq:
             # If all that came since is its own, sent before this one, nothing is stale.
@@ -222,18 +251,38 @@ class Requests:
                 base = seq
         elif base > seq:
             log.check_seq(base, "base")
+        # What is committed together has one time.
+        time = log.time if seq > log.committed else log.time_at(int(room.terms.wall() * 1000))
         try:
-            ops = judge_and_fold(room.behaviour, sync.ops, Submission(sender.identity, base, seq))
+            submission = Submission(sender.identity, base, seq, time)
+            ops = judge_and_fold(room.behaviour, sync.ops, submission)
         except OpConflict as conflict:
             self._conflict(sender, sync, base, conflict)
             return True
         by, mark = sender.identity.user, fingerprint(sync.ops)
-        log.add(ops, key=key, mark=mark, by=by, origin=sender.number)
+        log.add(ops, key=key, mark=mark, by=by, origin=sender.number, time=time)
+        if limits.max_log is not None:
+            room.log_bytes += sum(len(op.json) for op in ops)
         seqs = range(seq + 1, log.seq + 1)
         answer = Synced(sync.id, tuple(seqs)) if ops is sync.ops else _synced(sync, seqs, ops)
         # It isn't durable yet, so it's never answered at once.
         self.answers.deferred.append(Deferred(sender, sync.id, answer, True, seqs))
         return True
+
+    def _check_size(self, sync: Sync) -> None:
+        """Check that the log takes so many more ops, and bytes. Raises `LogFull`."""
+        room, settings = self.room, self.room.settings
+        why = None
+        if is_full(room.log.seq + len(sync.ops) - 1, settings.max_log_ops):
+            limit = Limit.LOG_OPS
+            why = f"the log has {room.log.seq} ops and takes at most {settings.max_log_ops}"
+        elif settings.max_log is not None:
+            limit = Limit.LOG_BYTES
+            if room.log_bytes + sum(len(op.json) for op in sync.ops) > settings.max_log:
+                why = f"the log has {room.log_bytes} bytes and takes at most {settings.max_log}"
+        if why is not None:
+            room.quotas.enforced(limit, why, gathering=room.id)
+            raise LogFull(why)
 
     def _repeat(self, sender: Sender, sync: Sync, record: SyncRecord) -> None:
         """Answer a sync that was applied before as it was answered then.
@@ -312,6 +361,10 @@ class Requests:
                 return
             client.window.begin(has)
             client.joined_at = seq
+            full = room.refusal_of(client)
+            if full is not None:
+                sender.fail(full)
+                return
             if not room.attach(client):
                 sender.fail(Replaced("a newer connection of the same client has joined"))
                 return

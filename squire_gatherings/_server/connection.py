@@ -1,5 +1,7 @@
 """One WebSocket, whole: its task joins, and then does what must wait, until the end."""
 
+import math
+from collections.abc import Awaitable
 from contextlib import suppress
 
 import trio
@@ -44,7 +46,7 @@ class WebSocketConnection(Receiving):
         flusher: Flusher | None,
         underway: Underway,
     ) -> None:
-        super().__init__(codec, settings, source, entry.meter, max_ops)
+        super().__init__(codec, settings, source, entry.meter, max_ops, nursery.cancel_scope)
         self._entry: Entry | None = entry
         """None once it has joined, or failed to."""
         self._turns = turns
@@ -61,9 +63,10 @@ class WebSocketConnection(Receiving):
             self.abort,
             flusher,
             underway,
+            entry.meter.quotas.budget,
         )
-        self._early: list[Incoming | Complaint] = []
-        """What came while the join was under way."""
+        self._early: list[Incoming | Complaint] | None = None
+        """What came while the join was under way; None where nothing did."""
 
     def keep_alive(self) -> None:
         """One round: ping the client if nothing came or went for long, abort if it stayed so."""
@@ -81,26 +84,29 @@ class WebSocketConnection(Receiving):
     async def run(self, received: bytes) -> None:
         """Join, deliver what comes, and return when the connection has ended.
 
+        Where the connection is aborted, or isn't closed in time, the nursery is cancelled.
+
         Args:
             received: The bytes that came together with the handshake.
 
         Cancellation: the client is told that the server goes away, if that needs no waiting.
         """
         try:
-            with self._scope:
-                if received:
-                    self._take(received)
-                await self._join()
-                while not self._ended:
-                    await self._go_on()
-                if self._inbound.broken:
-                    await self._hang_up()
+            if received:
+                self._take(received)
+            await self._join()
+            while not self._ended:
+                await self._go_on()
+            if self._inbound.broken:
+                await self._hang_up()
             if self._client_closed:
-                with trio.move_on_after(self._settings.close_timeout):
-                    await self.flush()
+                self._scope.deadline = trio.current_time() + self._settings.close_timeout
+                await self.flush()
         except Exception:
             self._fail("internal", "the server failed", CloseCode.CRASHED)
-            # Where the stream isn't a plain socket, a task of our caller's must write it.
+            # Where the stream isn't a plain socket, a task of our caller's must write it. A limit
+            # that is nearer than this one would hide the error behind a cancellation.
+            self._scope.deadline = math.inf
             with trio.move_on_after(self._settings.close_timeout):
                 await self.flush()
             raise
@@ -206,14 +212,16 @@ class WebSocketConnection(Receiving):
         while (arrival := inbound.next()) is not None:
             if isinstance(arrival, ClosedByClient):
                 self._closed_by_client()
+            elif self._early is None:
+                self._early = [arrival]
             else:
                 self._early.append(arrival)
         # The client is told first what is wrong, and then that this is the end.
         return not inbound.broken and self._settle()
 
     async def _deliver_what_came_early(self) -> None:
-        early, self._early = self._early, []
-        for arrival in early:
+        early, self._early = self._early, None
+        for arrival in early or ():
             if isinstance(arrival, Complaint):
                 self._complain(arrival)
             elif self._membership is not None and not self._deliver(arrival):
@@ -225,25 +233,36 @@ class WebSocketConnection(Receiving):
 
     # After the join.
 
-    async def _go_on(self) -> None:
-        """Do what is next: deliver what waits, go on with what has come, or read more."""
+    def _go_on(self) -> Awaitable[None]:
+        """Do what is next: deliver what waits, go on with what has come, or read more.
+
+        To be awaited at once.
+        """
+        # No `async def`: while nothing comes, its frame would be there for nothing.
         if self._waiting is not None:
-            self._held_up = True
-            await self._deliver_what_waits()
-            self._held_up = False
-        elif self._quiet_until:
-            self._held_up = True
-            await trio.sleep_until(self._quiet_until)
-            self._quiet_until, self._held_up = 0.0, False
-        elif self._inbound.room < 0:
-            async with self._turns:
-                self._inbound.room = TURN
-                self._process()
-            return
-        else:
-            await self._source.feed(self._take)
-            return
+            return self._catch_up()
+        if self._quiet_until:
+            return self._keep_quiet()
+        if self._inbound.room < 0:
+            return self._take_a_turn()
+        return self._source.feed(self._take)
+
+    async def _catch_up(self) -> None:
+        self._held_up = True
+        await self._deliver_what_waits()
+        self._held_up = False
         self._process()
+
+    async def _keep_quiet(self) -> None:
+        self._held_up = True
+        await trio.sleep_until(self._quiet_until)
+        self._quiet_until, self._held_up = 0.0, False
+        self._process()
+
+    async def _take_a_turn(self) -> None:
+        async with self._turns:
+            self._inbound.room = TURN
+            self._process()
 
     async def _deliver_what_waits(self) -> None:
         message, self._waiting = self._waiting, None

@@ -25,7 +25,6 @@ class Receiving(Sending):
         "_ended",
         "_held_up",
         "_membership",
-        "_meter",
         "_quiet_until",
         "_silence",
         "_source",
@@ -33,11 +32,17 @@ class Receiving(Sending):
     )
 
     def __init__(
-        self, codec: Codec, settings: ServerSettings, source: Source, meter: Meter, max_ops: int
+        self,
+        codec: Codec,
+        settings: ServerSettings,
+        source: Source,
+        meter: Meter,
+        max_ops: int,
+        scope: trio.CancelScope,
     ) -> None:
-        super().__init__(codec, settings, Inbound(codec, settings, meter, max_ops))
+        inbound = Inbound(codec, settings, meter, max_ops)
+        super().__init__(codec, settings, inbound, meter, scope)
         self._source = source
-        self._meter = meter
         self._silence = Silence()
         self._membership: Membership | None = None
         """None until the client has joined."""
@@ -182,6 +187,6 @@ class Receiving(Sending):
 
     def _closed_by_client(self) -> None:
         """Take the client's close frame as the answer to ours, or let it be answered."""
-        # What is still queued may hold our close frame, whoever was first. The server
+        # What is still queued may hold our close frame, even if the client was first. The server
         # closes the TCP connection first (RFC 6455, section 7.1.1).
         self._closing = self._client_closed = self._ended = True

@@ -14,6 +14,7 @@ from squire_gatherings._hall.hall import Hall
 from squire_gatherings._server.settings import ServerSettings
 from squire_gatherings._values.handshake import HandshakeRequest
 from squire_gatherings._values.identity import Identity
+from squire_gatherings._values.origins import OriginRule, is_loopback
 from squire_gatherings._ways_in.attending import attend_channel
 from squire_gatherings._wire.codecs import CODECS, JSON
 
@@ -34,8 +35,9 @@ async def attend_asgi(
 
     For an ASGI application on Trio, with what it was called with, before it has received anything.
     A client that offers subprotocols, but none of ours, is refused; one that offers none is spoken
-    JSON to. The messages, limits, notices and close codes are as our own server's; what belongs to
-    frames (pings, the size of what is received) is the ASGI server's.
+    JSON to. So is a browser on a page from elsewhere (`ServerSettings.allow_origins`). The
+    messages, limits, notices and close codes are as our own server's; what belongs to frames
+    (pings, the size of what is received) is the ASGI server's.
 
     Args:
         hall: The hall that has the gathering.
@@ -59,7 +61,9 @@ async def attend_asgi(
         return
     request = _request_of(scope)
     subprotocol = next((one for one in request.subprotocols if one in CODECS), None)
-    if subprotocol is None and request.subprotocols:
+    rule = OriginRule((settings or ServerSettings()).allow_origins, _is_local(scope))
+    is_refused = not rule.allows(request.headers)
+    if is_refused or (subprotocol is None and request.subprotocols):
         await send({"type": "websocket.close", "code": POLICY_VIOLATION, "reason": ""})
         return
     await send({"type": "websocket.accept", "subprotocol": subprotocol, "headers": []})
@@ -72,6 +76,11 @@ async def attend_asgi(
         request=request,
         settings=settings,
     )
+
+
+def _is_local(scope: Mapping[str, Any]) -> bool:
+    server = scope.get("server")
+    return server is not None and is_loopback(server[0])
 
 
 def _request_of(scope: Mapping[str, Any]) -> HandshakeRequest:

@@ -20,6 +20,7 @@ async def attend(
     request: WebSocketRequest | None = None,
     identity: Identity | None = None,
     settings: ServerSettings | None = None,
+    peer: str | None = None,
 ) -> None:
     """Let the client of a WebSocket into a gathering; return when its connection has ended.
 
@@ -36,6 +37,8 @@ async def attend(
         identity: Who the client is, if the program knows. Otherwise the hall's `authenticate` is
             asked.
         settings: The connection's limits.
+        peer: The client's address, under which anonymous clients share a rate limit. Give it where
+            a proxy is in between. Without it, it is that of the WebSocket's socket.
 
     Raises:
         BadSetting: The WebSocket was accepted with a subprotocol that isn't one of ours.
@@ -43,7 +46,8 @@ async def attend(
     Cancellation: the client is told that the server goes away, within `close_timeout` seconds.
     """
     remote = ws.remote
-    peer = str(remote.address) if isinstance(remote, Endpoint) else None
+    if peer is None and isinstance(remote, Endpoint):
+        peer = str(remote.address)
     seen = None
     if request is not None:
         seen = HandshakeRequest(

@@ -24,7 +24,6 @@ from squire_gatherings._values.messages import (
     ServerMessage,
     Sync,
 )
-from squire_gatherings._values.op import MAX_OP_DEPTH as MAX_OP_DEPTH
 from squire_gatherings._values.op import Op
 from squire_gatherings._values.outgoing import Outgoing
 from squire_gatherings._wire.skimming import (

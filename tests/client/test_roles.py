@@ -12,6 +12,7 @@ from squire_gatherings._values.identity import Identity, Role
 from squire_gatherings._values.op import Op
 from tests.client.world import a_world
 from tests.support import Sum
+from tests.ways_in.streams import StreamWay, over_every_way
 
 ROOM = "friday-night"
 
@@ -34,13 +35,14 @@ async def authenticate(token: str | None, gathering_id: str) -> Identity:
     return Identity(user, role)
 
 
+@over_every_way
 @pytest.mark.parametrize("role", ["judge", "player", Role.MEMBER, Role.OBSERVER])
 async def test_a_role_is_told_and_judged_by_on_both_sides(
-    role: str, autojump_clock: MockClock
+    role: str, way: StreamWay, autojump_clock: MockClock
 ) -> None:
     settings = {"token": f"bob:{role}"}
     async with (
-        a_world(behaviour=Refereed, authenticate=authenticate, client_settings=settings) as (
+        a_world(way, behaviour=Refereed, authenticate=authenticate, client_settings=settings) as (
             world,
             client,
         ),

@@ -14,6 +14,7 @@ from squire_gatherings._values.log import Append
 from squire_gatherings.client import Gathering, TokenReason
 from tests.client.world import ROOM, World, a_world
 from tests.support import WaitingStore
+from tests.ways_in.streams import StreamWay, over_every_way
 
 CLIENTS = 3
 IDLE_TIMEOUT = 100.0
@@ -108,12 +109,13 @@ class Life:
             self.ends += 1
 
 
-async def live(script: list[tuple[str, Any, Any]], expires: bool) -> None:
+async def live(way: StreamWay, script: list[tuple[str, Any, Any]], expires: bool) -> None:
     store, tokens = Moody(), Tokens()
     lives = [Life(name) for name in range(CLIENTS)]
     numbers = iter(range(10**6))
     async with (
         a_world(
+            way,
             store=store,
             idle_timeout=IDLE_TIMEOUT,
             authenticate=tokens.authenticate,
@@ -189,7 +191,11 @@ async def happen(world: World, store: Moody, what: str, index: Any, detail: Any)
             world.hall.change_role("alice", detail)
 
 
-@settings(max_examples=150, deadline=None)
-@given(steps, st.booleans())
-def test_whole_lives(script: list[tuple[str, Any, Any]], expires: bool) -> None:
-    trio.run(live, script, expires, clock=MockClock(autojump_threshold=0))
+@over_every_way
+def test_each_op_comes_once_whatever_happens(way: StreamWay) -> None:
+    @settings(max_examples=way.examples(150), deadline=None)
+    @given(steps, st.booleans())
+    def lives(script: list[tuple[str, Any, Any]], expires: bool) -> None:
+        trio.run(live, way, script, expires, clock=MockClock(autojump_threshold=0))
+
+    lives()

@@ -245,6 +245,7 @@ def test_nobody_does_what_it_may_not(plan: list[tuple[Any, ...]], check_takes: f
                     say(chosen, Ack(max([0, *(seq for _, seq, _, _ in chosen.forwards())])))
                 case "refresh" if chosen is not None:
                     _, name, role, lasts = values
+                    chosen.said = None
                     say(chosen, Refresh(f"refresh{number}", token(name, role, lasts)))
                 case "drop" if chosen is not None and chosen.membership is not None:
                     chosen.membership.detach()
