@@ -1,5 +1,6 @@
 """Live rooms that end on time: gatherings on Trio, reached over WebSockets."""
 
+from squire_gatherings._auth.authenticator import JwtAuthenticator
 from squire_gatherings._hall.authentication import Authenticate
 from squire_gatherings._hall.clock import BootTimeClock
 from squire_gatherings._hall.connection import Connection
@@ -7,8 +8,15 @@ from squire_gatherings._hall.hall import Hall
 from squire_gatherings._hall.membership import Membership
 from squire_gatherings._hall.store import Outcome, Store, Unstorable
 from squire_gatherings._open_hall import open_hall
-from squire_gatherings._rules.behaviour import Behaviour, LogBehaviour, Submission
-from squire_gatherings._server import Server, ServerSettings, serve, serve_stream
+from squire_gatherings._rules.behaviour import Behaviour, LogBehaviour, Stamp, Submission
+from squire_gatherings._server import (
+    Proxies,
+    ProxySays,
+    Server,
+    ServerSettings,
+    serve,
+    serve_stream,
+)
 from squire_gatherings._stores import open_store
 from squire_gatherings._values.endings import CloseCode, DispersalReason
 from squire_gatherings._values.errors import (
@@ -18,12 +26,15 @@ from squire_gatherings._values.errors import (
     BadRequest,
     BadSetting,
     CannotConnect,
+    CannotRemember,
     Forbidden,
+    Full,
     GatheringCrashed,
     GatheringDispersed,
     GatheringsError,
     HallClosed,
     Left,
+    LogFull,
     LogReplaced,
     OpConflict,
     OpRejected,
@@ -51,11 +62,14 @@ from squire_gatherings._values.messages import (
     Join,
     Joined,
     Leave,
+    Refresh,
+    Refreshed,
+    Renew,
     ServerMessage,
     Sync,
     Synced,
 )
-from squire_gatherings._values.numbers import GatheringNumbers, HallNumbers
+from squire_gatherings._values.numbers import GatheringNumbers, HallNumbers, ServerNumbers
 from squire_gatherings._values.op import Op
 from squire_gatherings._values.outgoing import Outgoing
 from squire_gatherings._values.settings import HallOptions, HallSettings
@@ -79,6 +93,7 @@ __all__ = [
     "Behaviour",
     "BootTimeClock",
     "CannotConnect",
+    "CannotRemember",
     "Channel",
     "ClientMessage",
     "CloseCode",
@@ -92,6 +107,7 @@ __all__ = [
     "Forbidden",
     "Forward",
     "ForwardBatch",
+    "Full",
     "GatheringCrashed",
     "GatheringDispersed",
     "GatheringNumbers",
@@ -105,9 +121,11 @@ __all__ = [
     "Identity",
     "Join",
     "Joined",
+    "JwtAuthenticator",
     "Leave",
     "Left",
     "LogBehaviour",
+    "LogFull",
     "LogReplaced",
     "LoggedOp",
     "Membership",
@@ -117,13 +135,20 @@ __all__ = [
     "Outcome",
     "Outgoing",
     "Page",
+    "Proxies",
+    "ProxySays",
+    "Refresh",
+    "Refreshed",
+    "Renew",
     "Replaced",
     "Restored",
     "Role",
     "Server",
     "ServerMessage",
+    "ServerNumbers",
     "ServerSettings",
     "Snapshot",
+    "Stamp",
     "Store",
     "StoreConflict",
     "StoreUnavailable",

@@ -1,4 +1,4 @@
-"""What many tests need: a client in memory, a slower store, behaviours with an opinion."""
+"""Helpers of many tests: a connection in memory, a slower store, behaviours that refuse."""
 
 import os
 from collections.abc import Callable, Sequence
@@ -7,11 +7,12 @@ from typing import Any, TypeVar
 import trio
 
 from squire_gatherings._hall.connection import Connection
-from squire_gatherings._hall.store import Append, Outcome
-from squire_gatherings._rules.behaviour import Submission
+from squire_gatherings._hall.store import Outcome
+from squire_gatherings._rules.behaviour import Stamp, Submission
 from squire_gatherings._stores.memory import MemoryStore
 from squire_gatherings._values.endings import CloseCode
 from squire_gatherings._values.errors import OpConflict, OpRejected
+from squire_gatherings._values.log import Append
 from squire_gatherings._values.messages import Forward, ForwardBatch, ServerMessage
 from squire_gatherings._values.op import Op
 from squire_gatherings._values.outgoing import Outgoing
@@ -116,7 +117,7 @@ class Sum:
                 raise OpRejected("the sum would be negative")
         return ops
 
-    def fold(self, op: Op) -> None:
+    def fold(self, op: Op, stamp: Stamp) -> None:
         self.total += op.value["add"]
         self.folded += 1
 
@@ -143,7 +144,7 @@ class Fragile(Sum):
 
     serves_snapshots = False
 
-    def fold(self, op: Op) -> None:
+    def fold(self, op: Op, stamp: Stamp) -> None:
         if "boom" in op.value:
             raise ZeroDivisionError("boom")
 

@@ -39,7 +39,7 @@ def tag(cls: type[msgspec.Struct]) -> object:
 
 @pytest.mark.parametrize("example", examples(CLIENT), ids=lambda example: example["type"])
 def test_what_a_client_may_send_is_understood(example: dict[str, Any]) -> None:
-    message = JSON.decode(json.dumps(example))
+    message = JSON.decode(json.dumps(example).encode())
     assert set(example) == {"type", *message.__struct_fields__}
 
 
@@ -68,7 +68,9 @@ def test_every_error_code_that_a_client_may_get_is_described() -> None:
         "bad_id",
         "store_unusable",
         "store_conflict",
-        # What our own client finds.
+        # These are errors of a program's own calls.
+        "cannot_remember",
+        # These are our own client's.
         "cannot_connect",
         "diverged",
         "gap",

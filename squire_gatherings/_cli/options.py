@@ -10,13 +10,14 @@ import click
 from squire_gatherings._cli.units import format_size, parse_duration, parse_size
 
 LEAST_MESSAGE = 1024
-"""The least that `--max-message-size` may be: a join with a token fits."""
+"""The least that `--max-message-size` may be, in bytes: a join with a token fits."""
+
 LARGEST_MESSAGE = 512 * 1024**2
-"""The largest: what SQLite can hold, by far."""
+"""The largest that it may be, in bytes: less than SQLite can hold."""
 
 
 class _Parsed(click.ParamType):  # type: ignore[type-arg,unused-ignore]
-    """A click parameter that a function parses."""
+    """A type of parameter whose values a function parses."""
 
     def __init__(self, name: str, parse: Callable[[str], Any]) -> None:
         self.name = name
@@ -75,7 +76,7 @@ def _count_or_share(text: str) -> int | float:
 
 
 def _is_whole(text: str) -> bool:
-    # As many digits as Python reads, and no number that only looks like one.
+    # Not more digits than Python reads, and only the digits 0 to 9.
     text = text.strip()
     return text.isascii() and text.isdecimal() and len(text) <= 18
 
@@ -96,19 +97,35 @@ def _message_size(text: str) -> int:
     return size
 
 
+def _size_or_off(text: str) -> int | None:
+    return None if text.strip() == "off" else parse_size(text)
+
+
+def _memory(text: str) -> int | float | None:
+    """Return a size, a share (a `float` from 0 to 1), or None for no limit."""
+    if not text.strip().endswith("%"):
+        return _size_or_off(text)
+    share = _share(text)
+    if not 0 < share <= 1:
+        raise ValueError(f"{text[:40]!r} is not a share from 1% to 100%")
+    return share
+
+
 DURATION = _Parsed("duration", parse_duration)
 DURATION_OR_ENDLESS = _Parsed("duration|off", _duration_or_endless)
 DURATION_OR_OFF = _Parsed("duration|off", _duration_or_off)
 COUNT_OR_OFF = _Parsed("count|off", _count_or_off)
 RATE = _Parsed("number|off", _rate_or_off)
 SIZE = _Parsed("size", parse_size)
+SIZE_OR_OFF = _Parsed("size|off", _size_or_off)
+MEMORY = _Parsed("size|share|off", _memory)
 MESSAGE_SIZE = _Parsed("size", _message_size)
 SHARE = _Parsed("share", _share)
 COUNT_OR_SHARE = _Parsed("number|share", _count_or_share)
 
 
 class _Header(_Parsed):
-    """Several headers in the environment are a line each: they have spaces in them."""
+    """Headers. In the environment each has a line of its own, since they have spaces in them."""
 
     envvar_list_splitter = "\n"
 
@@ -116,13 +133,13 @@ class _Header(_Parsed):
 option = partial(click.option, show_default=True, show_envvar=True)
 
 ENVIRONMENT = {"auto_envvar_prefix": "SQUIRE"}
-"""Of a command: each of its options may come from the environment."""
+"""Settings of a command whose options may all come from the environment."""
 
 TOKEN = click.option(
     "--token",
     envvar="SQUIRE_TOKEN",
     show_envvar=True,
-    help="Goes into the join. Better in the environment: others can read a command line.",
+    help="The token for the join. Set the variable: others can read a command line.",
 )
 
 HEADERS = click.option(
@@ -133,5 +150,5 @@ HEADERS = click.option(
     type=_Header("header", _header),
     envvar="SQUIRE_HEADERS",
     show_envvar=True,
-    help="Goes into the opening request; several may be given (in the environment: a line each).",
+    help="A header of the opening request. May be repeated (in the variable: a line each).",
 )

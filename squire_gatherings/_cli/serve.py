@@ -3,19 +3,21 @@
 import logging
 import os
 import signal
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import suppress
 from functools import partial
+from typing import Any
 
 import click
 import trio
 from attrs import frozen
 
+from squire_gatherings._cli.auth import Auth, auth_options, make_auth
+from squire_gatherings._cli.doors import door_options, make_doors
 from squire_gatherings._cli.gc_tuning import calm_the_collector
 from squire_gatherings._cli.limits import raise_open_files
 from squire_gatherings._cli.logs import LogFormat, logs
 from squire_gatherings._cli.options import (
-    COUNT_OR_OFF,
     DURATION,
     DURATION_OR_ENDLESS,
     DURATION_OR_OFF,
@@ -24,13 +26,16 @@ from squire_gatherings._cli.options import (
     RATE,
     option,
 )
-from squire_gatherings._cli.signals import ignore_signals, stop_signals
+from squire_gatherings._cli.reloads import Reloads
+from squire_gatherings._cli.signals import Terminal, ignore_signals, stop_signals
 from squire_gatherings._cli.units import format_duration
+from squire_gatherings._hall.authentication import admit_everybody
 from squire_gatherings._hall.clock import BootTimeClock
 from squire_gatherings._hall.nurseries import open_hidden_nursery
 from squire_gatherings._open_hall import open_hall
 from squire_gatherings._server import Server, ServerSettings
 from squire_gatherings._server import serve as serve_websockets
+from squire_gatherings._server.tls import Certificate
 from squire_gatherings._stores import open_store
 from squire_gatherings._values.settings import HallSettings
 
@@ -53,6 +58,7 @@ class CannotListen(Exception):
 @click.command("serve", context_settings=ENVIRONMENT)
 @option("--host", default="127.0.0.1", help="Address or name to listen on.")
 @option("--port", default=8765, type=click.IntRange(0, 65535), help="0 picks a free one.")
+@auth_options
 @option(
     "--store",
     default="sqlite:///squire_gatherings.sqlite3",
@@ -75,9 +81,7 @@ class CannotListen(Exception):
     "--ping-interval", default="20s", type=DURATION_OR_ENDLESS, help="Silent this long: pinged."
 )
 @option("--rate-limit", default="off", type=RATE, help="Messages per second and client.")
-@option(
-    "--max-connections", default="off", type=COUNT_OR_OFF, help="Clients at once; more get 503."
-)
+@door_options
 @option(
     "--log-level",
     default="warning",
@@ -93,6 +97,7 @@ class CannotListen(Exception):
 @click.pass_obj
 def serve(
     links: tuple[str, ...],
+    /,
     host: str,
     port: int,
     store: str,
@@ -104,11 +109,21 @@ def serve(
     max_message_size: int,
     ping_interval: float,
     rate_limit: float | None,
-    max_connections: int | None,
     log_level: str,
     log_format: LogFormat,
+    auth: str,
+    insecure: bool,
+    jwt_keys: tuple[str, ...],
+    jwt_audience: str | None,
+    jwt_issuer: str | None,
+    token_cookie: str | None,
+    allow_origins: tuple[str, ...],
+    **door_settings: Any,
 ) -> None:
-    """Serve gatherings until SIGINT, SIGTERM or SIGHUP.
+    """Serve gatherings until SIGINT or SIGTERM, or until its terminal is lost.
+
+    Without --auth jwt, WHOEVER REACHES THE SERVER MAY READ AND WRITE EVERYTHING. It listens
+    on this machine only then, unless --insecure is given.
 
     Prints one line on standard output when it is ready, and logs to standard error. Each
     option may also come from the environment: --idle-timeout is SQUIRE_IDLE_TIMEOUT.
@@ -118,67 +133,111 @@ def serve(
     Examples:
       squire-gatherings serve
       squire-gatherings serve --port 0 --store memory: --idle-timeout 2s
+      squire-gatherings serve --host 0.0.0.0 --auth jwt --jwt-key squire.key.pub
       SQUIRE_STORE=sqlite:////var/lib/squire/rooms.sqlite3 squire-gatherings serve
     """
+    open_files = raise_open_files()
+    doors = make_doors(door_settings, open_files)
     hall_settings = HallSettings(
         idle_timeout=idle_timeout,
         empty_timeout=empty_timeout,
         close_grace=close_grace,
         retry_interval=retry_interval,
         retry_limit=retry_limit,
+        **doors.hall,
     )
     settings = ServerSettings(
         max_message_size=max_message_size,
         ping_interval=ping_interval,
         rate_limit=rate_limit,
-        max_connections=max_connections,
         close_timeout=close_grace,
+        allow_origins=allow_origins or None,
+        **doors.server,
+    )
+    admission = make_auth(
+        auth=auth,
+        host=host,
+        insecure=insecure,
+        jwt_keys=jwt_keys,
+        jwt_audience=jwt_audience,
+        jwt_issuer=jwt_issuer,
+        token_cookie=token_cookie,
+        allow_origins=allow_origins,
     )
     ignore_signals()
     calm_the_collector()
-    open_files = raise_open_files()
     with logs(log_level, log_format):
         for name in links:
             _log.info("a service link in the environment is ignored", extra={"variable": name})
         _log.info("open files", extra={"limit": open_files})
         trio.run(
             lambda: run_server(
-                host=host, port=port, store=store, hall_settings=hall_settings, settings=settings
+                host=host,
+                port=port,
+                store=store,
+                hall_settings=hall_settings,
+                settings=settings,
+                auth=admission,
+                reloads=[*admission.reloads, *doors.reloads],
+                ssl_context=doors.certificate,
             ),
             clock=BootTimeClock(),
         )
 
 
 async def run_server(
-    *, host: str, port: int, store: str, hall_settings: HallSettings, settings: ServerSettings
+    *,
+    host: str,
+    port: int,
+    store: str,
+    hall_settings: HallSettings,
+    settings: ServerSettings,
+    auth: Auth,
+    reloads: Sequence[Callable[[], None]],
+    ssl_context: Certificate | None = None,
 ) -> None:
     """Serve until a signal says stop, then disperse everything; a second one exits at once.
 
+    A SIGHUP that comes of no lost terminal makes the `reloads`, which may wait for files.
     Prints one line once it listens. Raises `CannotListen`, and what `open_store` raises.
     """
+    terminal, reloading = Terminal(), Reloads(reloads)
     with trio.open_signal_receiver(*stop_signals()) as signals:
         async with (
             # Once the hall is closed nobody waits for what is still queued.
             open_store(store, flush_timeout=MARGIN) as opened,
-            open_hall(store=opened, settings=hall_settings) as hall,
+            open_hall(
+                store=opened,
+                settings=hall_settings,
+                authenticate=auth.authenticator or admit_everybody,
+            ) as hall,
             open_hidden_nursery() as nursery,
         ):
             try:
                 server: Server = await nursery.start(
-                    partial(serve_websockets, hall, host=host, port=port, settings=settings)
+                    partial(
+                        serve_websockets,
+                        hall,
+                        host=host,
+                        port=port,
+                        settings=settings,
+                        ssl_context=ssl_context,
+                    )
                 )
             except (OSError, UnicodeError) as error:
                 # A name that nobody can look up, as it can't be encoded, is the latter.
                 reason = getattr(error, "strerror", None) or error
                 why = f"can't listen on {host[:255]} port {port}: {reason}"
                 raise CannotListen(why) from None
-            address = _url(server)
+            address = _url(server, "ws" if ssl_context is None else "wss")
             with suppress(OSError):
                 print(f"squire_gatherings listening on {address}", flush=True)
             idle_timeout = format_duration(hall_settings.idle_timeout)
             extra = {"url": address, "store": opened.name, "idle_timeout": idle_timeout}
             _log.info("listening", extra=extra)
-            number = await anext(signals)
+            auth.log()
+            nursery.start_soon(reloading.run)
+            number = await _stop(signals, terminal, reloading)
             _log.info("stopping", extra={"signal": signal.Signals(number).name})
             nursery.start_soon(_exit_on_the_second, signals)
             server.stop_accepting()
@@ -188,6 +247,16 @@ async def run_server(
             nursery.cancel_scope.cancel()
 
 
+async def _stop(signals: AsyncIterator[int], terminal: Terminal, reloading: Reloads) -> int:
+    """Return the signal that says stop; see to all that come before."""
+    async for number in signals:
+        if number == getattr(signal, "SIGHUP", None) and not terminal.is_lost():
+            reloading.ask()
+        else:
+            return number
+    raise AssertionError
+
+
 async def _exit_on_the_second(signals: AsyncIterator[int]) -> None:
     async for number in signals:
         # Of a lost terminal one learns twice: from the system, and from the shell.
@@ -195,6 +264,6 @@ async def _exit_on_the_second(signals: AsyncIterator[int]) -> None:
             os._exit(128 + number)
 
 
-def _url(server: Server) -> str:
+def _url(server: Server, scheme: str) -> str:
     host, port = server.addresses[0]
-    return f"ws://[{host}]:{port}" if ":" in host else f"ws://{host}:{port}"
+    return f"{scheme}://[{host}]:{port}" if ":" in host else f"{scheme}://{host}:{port}"

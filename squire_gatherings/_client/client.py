@@ -33,7 +33,7 @@ LEAST_CLIENT_ID = 16
 class Client:
     """A way to the gatherings of one server. Made by `open_client`."""
 
-    address: Address
+    _address: Address
     settings: ClientSettings
     _credentials: Credentials = field(repr=False)
     _open_stream: OpenStream
@@ -92,7 +92,7 @@ class Client:
             replica.seq = since
         exchange = Exchange(gathering_id, self.settings, replica, since)
         session = Session(
-            self.address,
+            self._address,
             gathering_id,
             client_id or secrets.token_hex(16),
             self._credentials,

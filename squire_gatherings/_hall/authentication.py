@@ -1,13 +1,11 @@
 """Authentication: who a client is, asked of the program's own function, under a time limit."""
 
-import inspect
 from collections.abc import Awaitable, Callable
-from typing import Any
 
-import trio
 from attrs import define
 
-from squire_gatherings._hall.lateness import HELD_UP, is_late
+from squire_gatherings._hall.lateness import TookTooLong, attempt_within
+from squire_gatherings._values.calls import takes
 from squire_gatherings._values.errors import (
     AuthenticationUnavailable,
     Forbidden,
@@ -39,7 +37,7 @@ class AuthenticationFailed(Exception):
 
 
 async def admit_everybody(token: str | None, gathering_id: str) -> Identity:
-    """The default authentication: everybody is an anonymous member."""
+    """Let everybody in, as an anonymous client: the default authentication."""
     return ANONYMOUS
 
 
@@ -54,7 +52,7 @@ class Authenticator:
     @classmethod
     def of(cls, authenticate: Authenticate, timeout: float) -> "Authenticator":
         """Make one whose checks may take `timeout` seconds."""
-        return cls(authenticate, timeout, _takes(authenticate, 3))
+        return cls(authenticate, timeout, takes(authenticate, 3))
 
     async def identify(
         self, token: str | None, gathering_id: str, request: HandshakeRequest | None
@@ -70,27 +68,22 @@ class Authenticator:
 
         Cancellation: the check is cancelled.
         """
+        if self._check is admit_everybody:
+            # No time limit for what takes none: Trio keeps its scope for long after it was left.
+            return ANONYMOUS
         seen = (request,) if self._sees_request else ()
-        while True:
-            due = trio.current_time() + self._timeout
-            with trio.move_on_at(due):
-                try:
-                    return await self._check(token, gathering_id, *seen)
-                except GatheringsError as error:
-                    if isinstance(error, MEANT):
-                        raise
-                    # It may have asked another hall.
-                    raise AuthenticationFailed(f"authenticate raised {error!r}") from error
-            if not is_late(due, HELD_UP):
-                raise AuthenticationUnavailable("the check of who this is takes too long")
 
+        async def check() -> Identity:
+            try:
+                return await self._check(token, gathering_id, *seen)
+            except GatheringsError as error:
+                if isinstance(error, MEANT):
+                    raise
+                # It may have asked another hall.
+                raise AuthenticationFailed(f"authenticate raised {error!r}") from error
 
-def _takes(function: Callable[..., Any], count: int) -> bool:
-    try:
-        inspect.signature(function).bind(*range(count))
-    except TypeError:
-        return False
-    except ValueError:
-        # A callable that can't be inspected is called as the simpler one.
-        return False
-    return True
+        try:
+            return await attempt_within(self._timeout, check)
+        except TookTooLong:
+            text = "the check of who this is takes too long"
+            raise AuthenticationUnavailable(text) from None

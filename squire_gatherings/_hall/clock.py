@@ -1,4 +1,4 @@
-"""A clock for Trio that goes on while the machine sleeps.
+"""Clocks: one for Trio that goes on while the machine sleeps, and the time of day.
 
 Trio's own clock stands still then: a gathering that is to end after 24 hours lives on for as long
 as the laptop or the virtual machine was asleep. People count the hours as they pass.

@@ -8,14 +8,15 @@ import trio
 from attrs import define
 
 from squire_gatherings._hall.room import Room
-from squire_gatherings._hall.store import Append, Outcome, Snapshot, SyncRecord, Unstorable
+from squire_gatherings._hall.store import Outcome, Unstorable
 from squire_gatherings._rules.behaviour import encode_state
 from squire_gatherings._values.errors import StoreUnavailable
+from squire_gatherings._values.log import Append
 
 _log = logging.getLogger(__name__)
 
 
-@define(eq=False)
+@define(eq=False, weakref_slot=False)
 class Commit:
     """Makes the ops of one incarnation durable.
 
@@ -24,8 +25,8 @@ class Commit:
     """
 
     room: Room
-    snapshot_at: int
-    """The next append has a snapshot if the log has reached this seq."""
+    snapshot_seq: int
+    """The seq of the last snapshot; 0 if there is none."""
     retry_at: float = math.inf
     """When to try again after the store was unavailable."""
     is_under_way: bool = False
@@ -55,14 +56,11 @@ class Commit:
             Whether it's durable already.
         """
         room, log = self.room, self.room.log
-        ops, syncs = log.uncommitted()
-        snapshot = None
         self._has_snapshot = (
-            log.seq >= self.snapshot_at or log.since_snapshot > room.settings.snapshot_bytes
+            log.seq >= self.snapshot_seq + room.settings.snapshot_every
+            or log.since_snapshot > room.settings.snapshot_bytes
         )
-        if self._has_snapshot:
-            snapshot = self._snapshot(syncs)
-        append = Append(room.id, log.committed + 1, ops, syncs, snapshot)
+        append = log.append(room.id, self._state() if self._has_snapshot else None)
         self._to_make = None
         self.is_under_way = True
         number = self._number = self._number + 1
@@ -148,19 +146,20 @@ class Commit:
             room.suspects = to_blame or tuple((one.scope, one.id) for one in syncs)
         raise outcome
 
-    def _snapshot(self, syncs: tuple[SyncRecord, ...]) -> Snapshot:
+    def _state(self) -> bytes:
         room = self.room
         try:
-            return Snapshot(room.log.seq, encode_state(room.behaviour))
+            return encode_state(room.behaviour)
         except Exception:
             # Nobody knows which of them led to a state that can't be encoded.
+            _, syncs = room.log.uncommitted()
             room.suspects = tuple((one.scope, one.id) for one in syncs)
             raise
 
     def _snapshotted(self) -> None:
         self._has_snapshot = False
         log = self.room.log
-        self.snapshot_at = log.seq + self.room.settings.snapshot_every
+        self.snapshot_seq = log.seq
         log.snapshotted()
 
     def _ended(self, number: int, outcome: Outcome) -> None:

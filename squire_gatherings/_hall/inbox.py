@@ -1,9 +1,12 @@
 """The inbox: what waits to be processed by a gathering, whose task sleeps while nothing does."""
 
+from collections.abc import Awaitable
+
 import trio
 from attrs import define, field
 
 from squire_gatherings._hall.clients import Client, Sender
+from squire_gatherings._rules.budget import Budget
 from squire_gatherings._values.log import LoggedOp
 from squire_gatherings._values.messages import ClientMessage
 
@@ -18,7 +21,7 @@ class JoinRequest:
     """Ops after `since` from the store, where they are older than memory."""
     epoch: str | None = None
     """The epoch of the op `since`, as the client knows it."""
-    made_client_id: str | None = None
+    made_client_id: str | None = field(default=None, repr=False)
     """The id that was made for a client that has given none."""
     is_activity: bool = True
     tail: bool = False
@@ -40,6 +43,10 @@ class Inbox:
     waiting: list[tuple[Sender, Request]] = field(factory=list)
     taken: int = 0
     """How many messages were taken out so far."""
+    cost: int = 0
+    """How many bytes those take that wait, about; of what follows others of the same client."""
+    budget: Budget = field(factory=Budget)
+    """Where the bytes are counted of all inboxes."""
     _sleeper: trio.lowlevel.Task | None = None
     """The gathering's task, while it waits for something to arrive."""
 
@@ -55,13 +62,30 @@ class Inbox:
             trio.lowlevel.reschedule(self._sleeper)
             self._sleeper = None
 
-    async def wait(self) -> None:
-        """Wait until a message is put in, or `wake` is called.
+    def take_out(self, count: int) -> None:
+        """Take so many messages out. Of the cost, they take their share along."""
+        if self.cost:
+            self._relieve(self.cost * count // len(self.waiting) if self.waiting else self.cost)
+        del self.waiting[:count]
+        self.taken += count
+
+    def clear(self) -> None:
+        """Throw all away that waits."""
+        self.waiting.clear()
+        self._relieve(self.cost)
+
+    def _relieve(self, cost: int) -> None:
+        self.cost -= cost
+        self.budget.inboxes -= cost
+
+    def wait(self) -> Awaitable[None]:
+        """Wait until a message is put in, or `wake` is called; to be awaited at once.
 
         Cancellation: nothing has been taken out.
         """
+        # No `async def` with an `await`: its frame would be 200 bytes of each idle gathering.
         self._sleeper = trio.lowlevel.current_task()
-        await trio.lowlevel.wait_task_rescheduled(self._stop_waiting)
+        return trio.lowlevel.wait_task_rescheduled(self._stop_waiting)  # noqa: ASYNC105
 
     def wake(self) -> None:
         """Wake the gathering's task, if it waits."""

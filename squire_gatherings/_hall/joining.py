@@ -1,9 +1,116 @@
-"""Joining: what the store is read for a client, before its join is processed."""
+"""Joining: what a client asks for, which it does of one incarnation after the other if need be."""
 
+from collections.abc import Hashable
+
+import trio
+from attrs import field, frozen
+
+from squire_gatherings._hall.clients import Caller, Client, sync_scope
+from squire_gatherings._hall.connection import Connection
+from squire_gatherings._hall.inbox import JoinRequest
+from squire_gatherings._hall.registry import Registry
+from squire_gatherings._hall.rights import Rights
 from squire_gatherings._hall.room import Room
 from squire_gatherings._hall.store import read_page
-from squire_gatherings._values.errors import LogReplaced
+from squire_gatherings._rules.delivery_window import DeliveryWindow
+from squire_gatherings._values.endings import DispersalReason
+from squire_gatherings._values.errors import GatheringDispersed, LogReplaced
+from squire_gatherings._values.identity import Identity
+from squire_gatherings._values.ids import new_client_id
 from squire_gatherings._values.log import LoggedOp
+from squire_gatherings._values.messages import Dispersed, Joined
+from squire_gatherings._values.outgoing import Outgoing
+
+
+@frozen(eq=False)
+class Joining:
+    """What one client asks for that wants in; the fields are as for `Hall.join`."""
+
+    gathering_id: str
+    connection: Connection
+    opener: Hashable
+    """For whom the gathering counts if it must be opened."""
+    client: str | None = field(repr=False)
+    vouched: bool
+    """Whether the program said who it is."""
+    asked: int
+    """The number of this join, which grows with each."""
+    since: int | None
+    epoch: str | None
+    resume: str | None
+    tail: bool
+
+    async def until_answered(
+        self, identity: Identity, registry: Registry, rights: Rights
+    ) -> tuple[Client, Joined, Room]:
+        """Ask until an incarnation answers. What it is told is sent to the connection.
+
+        Raises:
+            GatheringsError: As `Hall.join`.
+
+        Cancellation: the connection isn't in the gathering.
+        """
+        made = new_client_id() if self.client is None else None
+        scope = sync_scope(identity.user, made or self.client)
+        caller = Caller(identity, scope)
+        while True:
+            # What the program says of this user meanwhile holds for it, too.
+            with rights.asking(caller, self.gathering_id):
+                found = await self._ask(caller, made, registry, rights)
+                if found is not None:
+                    return found
+                caller = caller.again()
+
+    async def _ask(
+        self, caller: Caller, made: str | None, registry: Registry, rights: Rights
+    ) -> tuple[Client, Joined, Room] | None:
+        """Ask the living incarnation; None if it has ended meanwhile."""
+        settings, since = registry.settings, self.since
+        window = DeliveryWindow(settings.retry_interval, settings.retry_limit, 0)
+        joiner = Client(
+            0,
+            self.connection,
+            caller.identity,
+            self.vouched,
+            caller.scope,
+            window,
+            asked=self.asked,
+        )
+        if self.resume is not None:
+            notice = await registry.missed_notice(self.gathering_id, self.resume, since)
+            if notice is not None:
+                rights.check(caller.identity)
+                _say_goodbye(joiner, notice)
+                raise GatheringDispersed(f"gathering {self.gathering_id} has dispersed")
+        room = await registry.find(self.gathering_id, self.opener)
+        page: tuple[LoggedOp, ...] = ()
+        wants_past = since is not None or not self.tail
+        if wants_past:
+            with registry.living[self.gathering_id].reading() as reading:
+                page = await read_for_join(room, since, self.epoch)
+            if reading.cancelled_caught:
+                return None
+        joiner.number = room.next_number()
+        is_activity = self.resume is None
+        asking = JoinRequest(joiner, since, page, self.epoch, made, is_activity, not wants_past)
+        try:
+            joined = await room.ask(caller, asking)
+        except GatheringDispersed:
+            return None
+        except trio.Cancelled:
+            asking.abandoned = True
+            if joiner.attached:
+                room.gone(joiner)
+            raise
+        assert isinstance(joined, Joined)
+        return joiner, joined, room
+
+
+def _say_goodbye(client: Client, notice: Dispersed) -> None:
+    """Send a client what it has missed, and close its connection: it isn't let in."""
+    reason = DispersalReason(notice.reason)
+    client.send(Outgoing(notice))
+    client.close(reason.close_code, reason)
 
 
 async def read_for_join(room: Room, since: int | None, epoch: str | None) -> tuple[LoggedOp, ...]:

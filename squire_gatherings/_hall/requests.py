@@ -1,6 +1,7 @@
 """Requests: what a gathering does with each kind of message."""
 
 import math
+from collections.abc import Iterable
 from functools import partial
 from typing import Any
 
@@ -8,26 +9,31 @@ import trio
 from attrs import define
 from msgspec import UNSET
 
-from squire_gatherings._hall.answers import ENTRY_COST, Answers, Deferred, Ops
+from squire_gatherings._hall.answers import ENTRY_COST, Answers, Deferred, Ops, show
 from squire_gatherings._hall.clients import Caller, Client, Sender
 from squire_gatherings._hall.delivery import Delivery
 from squire_gatherings._hall.inbox import JoinRequest, Request
 from squire_gatherings._hall.lookup import SyncLookup
+from squire_gatherings._hall.refreshes import Refreshes
 from squire_gatherings._hall.room import Room
 from squire_gatherings._rules.behaviour import Submission, judge_and_fold
 from squire_gatherings._rules.op_log import fingerprint
-from squire_gatherings._rules.sync_ids import LookupNeeded
+from squire_gatherings._rules.places import is_full
+from squire_gatherings._rules.refusals import Limit
+from squire_gatherings._rules.sync_ids import LookupNeeded, SyncKey
 from squire_gatherings._values.errors import (
     BadBase,
     BadRequest,
     Forbidden,
     GatheringsError,
+    LogFull,
     LogReplaced,
     OpConflict,
     OpRejected,
     Replaced,
     StoreUnavailable,
     TooBig,
+    Unauthorized,
 )
 from squire_gatherings._values.log import SyncRecord
 from squire_gatherings._values.messages import (
@@ -37,6 +43,7 @@ from squire_gatherings._values.messages import (
     Fetched,
     Joined,
     Leave,
+    Refresh,
     Sync,
     Synced,
 )
@@ -57,14 +64,18 @@ JOIN_COST = 1024
 """What a join costs besides what it's answered, as a number of bytes that take as long."""
 
 
-@define(eq=False)
+@define(eq=False, weakref_slot=False)
 class Requests:
     """Processes the messages of one incarnation."""
 
     room: Room
     delivery: Delivery
     answers: Answers
-    lookup: SyncLookup
+    refreshes: Refreshes
+    awaits_lookup: bool = False
+    """Whether a message waits for what `look_up` finds."""
+    _lookup: SyncLookup | None = None
+    """Made when it is needed first; most gatherings never need it."""
 
     def process(self, sender: Sender, request: Request) -> bool:
         """Process one message; return whether it counts as activity.
@@ -72,6 +83,9 @@ class Requests:
         Raises:
             LookupNeeded: The store must be asked first; nothing was done.
         """
+        if sender.identity.expires_at is not None and self._has_no_rights(sender):
+            self._refuse(sender, request)
+            return False
         try:
             if isinstance(request, Sync):
                 return self._sync(sender, request)
@@ -83,6 +97,8 @@ class Requests:
                 return self._join(sender, request)
             if isinstance(request, Leave):
                 return self._leave(sender)
+            if isinstance(request, Refresh):
+                return self._refresh(sender, request)
             raise BadRequest(f"unexpected {type(request).__name__}")
         except GatheringsError as error:
             sender.fail(error, getattr(request, "id", None))
@@ -92,7 +108,61 @@ class Requests:
                 sender.wasted(REFUSED)
             return isinstance(error, OpRejected | StoreUnavailable)
 
+    def prepare_lookup(self, keys: Iterable[SyncKey]) -> None:
+        """Choose which of these syncs to `look_up` in the store."""
+        if self._lookup is None:
+            room = self.room
+            self._lookup = SyncLookup(room.id, room.store, room.log.syncs)
+        self._lookup.prepare(keys)
+        self.awaits_lookup = True
+
+    async def look_up(self) -> None:
+        """Ask the store about the syncs that were prepared.
+
+        Cancellation: they must be prepared again.
+        """
+        assert self._lookup is not None
+        self.awaits_lookup = False
+        await self._lookup.look_up()
+
+    # Those whose rights end.
+
+    def _has_no_rights(self, sender: Sender) -> bool:
+        """Whether a sender's rights have ended by now, which is seen here or by the clock's task.
+
+        Once they have, it stays so, whatever the clock is set to.
+        """
+        ends_at = sender.identity.expires_at
+        if ends_at is None or ends_at > self.room.terms.wall():
+            return False
+        if isinstance(sender, Client) and sender.attached and not sender.is_mute:
+            self.room.terms.look()
+        return True
+
+    def _refuse(self, sender: Sender, request: Request) -> None:
+        """Serve whoever has no rights any more: it may renew them, say what it has, or leave."""
+        try:
+            if isinstance(request, Refresh):
+                self._refresh(sender, request)
+            elif isinstance(request, Ack):
+                self._ack(sender, request)
+            elif isinstance(request, Leave):
+                if isinstance(sender, Client):
+                    # It is owed no answer that could still be given.
+                    sender.held = None
+                    self._let_go(sender)
+            else:
+                raise Unauthorized("its rights have ended")
+        except GatheringsError as error:
+            sender.fail(error, getattr(request, "id", None))
+            sender.wasted(REFUSED)
+
     # One method for each kind of message.
+
+    def _refresh(self, sender: Sender, refresh: Refresh) -> bool:
+        if isinstance(sender, Client) and sender.attached:
+            self.refreshes.begin(self.room, self.delivery, sender, refresh)
+        return False
 
     def _ack(self, sender: Sender, ack: Ack) -> bool:
         if not isinstance(sender, Client) or not sender.attached:
@@ -129,7 +199,7 @@ class Requests:
             fetched = Fetched(
                 fetch.id, seq, snapshot=self.answers.snapshot(), epoch=self.answers.epoch(seq)
             )
-            self.answers.defer(sender, fetch.id, lambda _: sender.answer(fetched))
+            self.answers.defer(sender, fetch.id, lambda _: show(sender, fetch.id, fetched))
             return True
         since = since or 0
         self.room.log.check_seq(since, "since")
@@ -144,8 +214,6 @@ class Requests:
 
     def _sync(self, sender: Sender, sync: Sync) -> bool:
         room, log = self.room, self.room.log
-        if not sender.identity.may_submit:
-            raise Forbidden("observers may not submit ops")
         if len(sync.ops) > room.settings.max_ops:
             raise TooBig(f"a sync has at most {room.settings.max_ops} ops, not {len(sync.ops)}")
         scope = sender.scope
@@ -153,7 +221,9 @@ class Requests:
         try:
             record = log.syncs.find(key)
         except LookupNeeded:
-            record = self.lookup.answer(key)
+            if self._lookup is None:
+                raise
+            record = self._lookup.answer(key)
         if record is not None:
             log.same(record, sync)
             if room.trouble is not None and record.first_seq > log.committed:
@@ -163,11 +233,17 @@ class Requests:
             sender.wasted(REPEATED + cost // COST_OF_A_FRAME)
             self._repeat(sender, sync, record)
             return True
+        if not sender.identity.may_submit:
+            # Also who might once: what it submitted then is answered above.
+            raise Forbidden(f"{sender.identity.role}s may not submit ops")
         if room.trouble is not None:
             raise StoreUnavailable(f"not taken, try again: {room.trouble}")
         if room.refused and key in room.refused:
             raise OpRejected("the gathering crashed over this sync; it isn't taken again")
         seq = log.seq
+        limits = room.settings
+        if limits.max_log_ops is not None or limits.max_log is not None:
+            self._check_size(sync)
         base = seq if sender.at_end else sync.base
         if base < seq:
             # If all that came since is its own, sent before this one, nothing is stale.
@@ -175,18 +251,38 @@ class Requests:
                 base = seq
         elif base > seq:
             log.check_seq(base, "base")
+        # What is committed together has one time.
+        time = log.time if seq > log.committed else log.time_at(int(room.terms.wall() * 1000))
         try:
-            ops = judge_and_fold(room.behaviour, sync.ops, Submission(sender.identity, base, seq))
+            submission = Submission(sender.identity, base, seq, time)
+            ops = judge_and_fold(room.behaviour, sync.ops, submission)
         except OpConflict as conflict:
             self._conflict(sender, sync, base, conflict)
             return True
         by, mark = sender.identity.user, fingerprint(sync.ops)
-        log.add(ops, key=key, mark=mark, by=by, origin=sender.number)
+        log.add(ops, key=key, mark=mark, by=by, origin=sender.number, time=time)
+        if limits.max_log is not None:
+            room.log_bytes += sum(len(op.json) for op in ops)
         seqs = range(seq + 1, log.seq + 1)
         answer = Synced(sync.id, tuple(seqs)) if ops is sync.ops else _synced(sync, seqs, ops)
         # It isn't durable yet, so it's never answered at once.
         self.answers.deferred.append(Deferred(sender, sync.id, answer, True, seqs))
         return True
+
+    def _check_size(self, sync: Sync) -> None:
+        """Check that the log takes so many more ops, and bytes. Raises `LogFull`."""
+        room, settings = self.room, self.room.settings
+        why = None
+        if is_full(room.log.seq + len(sync.ops) - 1, settings.max_log_ops):
+            limit = Limit.LOG_OPS
+            why = f"the log has {room.log.seq} ops and takes at most {settings.max_log_ops}"
+        elif settings.max_log is not None:
+            limit = Limit.LOG_BYTES
+            if room.log_bytes + sum(len(op.json) for op in sync.ops) > settings.max_log:
+                why = f"the log has {room.log_bytes} bytes and takes at most {settings.max_log}"
+        if why is not None:
+            room.quotas.enforced(limit, why, gathering=room.id)
+            raise LogFull(why)
 
     def _repeat(self, sender: Sender, sync: Sync, record: SyncRecord) -> None:
         """Answer a sync that was applied before as it was answered then.
@@ -258,8 +354,17 @@ class Requests:
             if request.abandoned:
                 return
             client = request.client
+            # Its rights may have been changed since it asked.
+            client.identity = sender.identity
+            if sender.identity.expires_at is not None and self._has_no_rights(sender):
+                sender.fail(Unauthorized("its rights have ended"))
+                return
             client.window.begin(has)
             client.joined_at = seq
+            full = room.refusal_of(client)
+            if full is not None:
+                sender.fail(full)
+                return
             if not room.attach(client):
                 sender.fail(Replaced("a newer connection of the same client has joined"))
                 return
@@ -279,6 +384,7 @@ class Requests:
                 _finite(left),
                 client=request.made_client_id or UNSET,
                 max_ops=room.settings.max_ops,
+                rights_expire_in=room.terms.left(client),
                 **shown,
             )
             client.answer(joined)

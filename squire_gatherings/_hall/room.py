@@ -7,20 +7,24 @@ from attrs import define, field
 
 from squire_gatherings._hall.clients import Caller, Client
 from squire_gatherings._hall.inbox import Inbox, Request
+from squire_gatherings._hall.quotas import Quotas
 from squire_gatherings._hall.store import Store
+from squire_gatherings._hall.terms import Terms
 from squire_gatherings._rules.behaviour import Behaviour
 from squire_gatherings._rules.deadline import IdleDeadline
 from squire_gatherings._rules.op_log import OpLog
+from squire_gatherings._rules.places import is_full
+from squire_gatherings._rules.refusals import Limit
 from squire_gatherings._rules.sync_ids import SyncKey
 from squire_gatherings._values.endings import CloseCode, DispersalReason
-from squire_gatherings._values.errors import GatheringDispersed, StoreUnavailable
+from squire_gatherings._values.errors import Full, GatheringDispersed, StoreUnavailable
 from squire_gatherings._values.ids import new_incarnation_id
 from squire_gatherings._values.messages import Dispersed, ServerMessage
 from squire_gatherings._values.numbers import GatheringNumbers
 from squire_gatherings._values.settings import HallSettings
 
 
-@define(eq=False, weakref_slot=True)
+@define(eq=False, weakref_slot=True, repr=False)
 class Room:
     """What one incarnation has, who is in it, and the ways in.
 
@@ -32,9 +36,13 @@ class Room:
     """The gathering's id."""
     settings: HallSettings
     store: Store
+    terms: Terms
+    """Whose rights end. It has the hall's wall clock."""
     incarnation: str = field(factory=new_incarnation_id)
     refused: frozenset[SyncKey] = frozenset()
     """Syncs that crashed an earlier incarnation."""
+    quotas: Quotas = field(factory=Quotas)
+    """What all gatherings of the hall share."""
 
     # Set when it is restored.
     behaviour: Behaviour = field(init=False)
@@ -65,13 +73,23 @@ class Room:
     """Around the wait for messages, which it ends at the deadline."""
 
     # Who is there.
-    inbox: Inbox = field(factory=Inbox)
-    clients: dict[int, Client] = field(factory=dict)
-    """All who are connected, by number."""
-    callers: set[Caller] = field(factory=set)
-    """All who have asked and aren't answered yet. At the end all of them are."""
-    _by_scope: dict[str, Client] = field(factory=dict)
+    inbox: Inbox = field(init=False)
+    clients: dict[str, Client] = field(factory=dict)
+    """All who are connected, by scope: each client has only one connection."""
+    callers: set[Caller] | None = None
+    """All who have asked and aren't answered yet. At the end all of them are. None for nobody."""
+    log_bytes: int = 0
+    """How many bytes the ops of the log have, where that is limited (`max_log`)."""
     _numbered: int = 0
+    _tail_size: int = 0
+    """What the ops in memory were counted with last."""
+
+    def __attrs_post_init__(self) -> None:
+        self.inbox = Inbox(budget=self.quotas.budget)
+
+    def __repr__(self) -> str:
+        # What it has may hold secrets: the ids of its clients.
+        return f"Room({self.id!r}, {self.incarnation!r})"
 
     # Asking.
 
@@ -89,11 +107,14 @@ class Room:
         if not self.accepting:
             raise GatheringDispersed(f"gathering {self.id} has dispersed")
         self.inbox.put(caller, request)
-        self.callers.add(caller)
+        callers = self.callers = self.callers or set()
+        callers.add(caller)
         try:
             return await caller.wait()
         finally:
-            self.callers.discard(caller)
+            callers.discard(caller)
+            if not callers:
+                self.callers = None
             caller.gone()
 
     # Coming and going.
@@ -103,31 +124,51 @@ class Room:
         self._numbered += 1
         return self._numbered
 
+    def refusal_of(self, client: Client) -> Full | None:
+        """Return why there's no place for a client: the gathering or its user has too many."""
+        settings, quotas = self.settings, self.quotas
+        if client.scope in self.clients:
+            # It takes the place of an older connection.
+            return None
+        names = {"gathering": self.id}
+        if is_full(len(self.clients), settings.max_connections_per_gathering):
+            most = settings.max_connections_per_gathering
+            why = f"the gathering has all the clients that it takes: {most}"
+            return quotas.refuse(Limit.CONNECTIONS_PER_GATHERING, why, **names)
+        user = client.identity.user
+        if user is not None and is_full(quotas.users.of(user), settings.max_connections_per_user):
+            why = f"a user has at most {settings.max_connections_per_user} connections"
+            return quotas.refuse(Limit.CONNECTIONS_PER_USER, why, **names)
+        return None
+
     def attach(self, client: Client) -> bool:
         """Take a client in. Of two connections of the same client, the one that asked later stays.
 
         Returns:
             Whether it was taken in. If not, a connection that asked later is there.
         """
-        if client.client_id is not None:
-            other = self._by_scope.get(client.scope)
-            if other is not None:
-                if 0 < client.asked < other.asked:
-                    return False
-                self.detach(other)
-                other.close(CloseCode.REPLACED, "replaced by a newer connection")
-            self._by_scope[client.scope] = client
+        other = self.clients.get(client.scope)
+        if other is not None:
+            if 0 < client.asked < other.asked:
+                return False
+            self.detach(other)
+            other.close(CloseCode.REPLACED, "replaced by a newer connection")
         client.attached = True
-        client.on_lost = self.gone
-        self.clients[client.number] = client
+        client.room = self
+        self.clients[client.scope] = client
+        self.quotas.users.take(client.identity.user)
+        self.quotas.attended(self.id)
+        self.terms.add(self, client)
         return True
 
     def detach(self, client: Client) -> bool:
         """Forget a client, and end what goes on for it; False if it was forgotten before."""
-        if self.clients.pop(client.number, None) is None:
+        if self.clients.get(client.scope) is not client:
             return False
-        if self._by_scope.get(client.scope) is client:
-            del self._by_scope[client.scope]
+        del self.clients[client.scope]
+        self.quotas.users.leave(client.identity.user)
+        if client.identity.expires_at is not None:
+            self.terms.drop(client)
         client.left()
         return True
 
@@ -158,7 +199,13 @@ class Room:
         elif counted or self.deadline.emptied_at is None:
             self._emptied()
 
+    def evict(self) -> None:
+        """Have it disperse for another one's sake."""
+        self.end(DispersalReason.EVICTED)
+
     def _emptied(self) -> None:
+        if self.accepting:
+            self.quotas.unattended(self.id, self.evict)
         self.deadline.emptied(trio.current_time())
         # The deadline may only have come nearer; elsewhere it only moves away.
         self.scope.deadline = min(self.scope.deadline, self.deadline.at)
@@ -172,9 +219,24 @@ class Room:
         """
         self.notice_by = min(self.notice_by, by)
         if self.accepting:
+            self.quotas.attended(self.id)
             self.accepting = False
             self.reason = reason
             self.inbox.wake()
+
+    # Counting.
+
+    def count_tail(self) -> None:
+        """Count the ops in memory, as many as there are now."""
+        size = self.log.tail_size
+        self.quotas.budget.tails += size - self._tail_size
+        self._tail_size = size
+
+    def uncount(self) -> None:
+        """Nothing is in memory any more."""
+        self.quotas.budget.tails -= self._tail_size
+        self._tail_size = 0
+        self.inbox.clear()
 
     # For operators.
 

@@ -11,20 +11,34 @@ from squire_gatherings._values.op import Op
 
 
 class Submission(msgspec.Struct, frozen=True):
-    """The circumstances of a sync: who submits it, on what base, on top of which seq.
+    """The circumstances of a sync: who submits it, on what base, on top of which seq, and when.
 
-    `base` is the last seq that the submitter had. Where all that came after it are the
-    submitter's own ops, sent before these, it is `seq`: nobody lacks its own ops.
+    `time` is what its ops will have, in milliseconds since 1970 (UTC). `base` is the last seq that
+    the submitter had. Where all that came after it are the submitter's own ops, sent before these,
+    it is `seq`: nobody lacks its own ops.
     """
 
     identity: Identity
     base: int
     seq: int
+    time: int = 0
 
     @property
     def is_stale(self) -> bool:
         """Whether the submitter lacked ops of others when it made these."""
         return self.base < self.seq
+
+
+class Stamp(msgspec.Struct, frozen=True, gc=False):
+    """Where and when an op stands in the log, and who submitted it (None: an anonymous client).
+
+    `time` is when its commit began, in milliseconds since 1970 (UTC); it never goes back within a
+    log. It is 0 for an op from before there were times.
+    """
+
+    seq: int
+    time: int
+    by: str | None
 
 
 class Behaviour(Protocol):
@@ -50,8 +64,11 @@ class Behaviour(Protocol):
         """
         ...
 
-    def fold(self, op: Op) -> None:
-        """Apply an op that was judged good. Whatever it raises crashes the gathering."""
+    def fold(self, op: Op, stamp: Stamp) -> None:
+        """Apply an op that was judged good, and logged as `stamp` says.
+
+        Whatever it raises crashes the gathering.
+        """
         ...
 
     def snapshot(self) -> Any:
@@ -85,8 +102,11 @@ def judge_and_fold(
         if found is not ops:
             found = _checked(found, ops)
         what = "fold"
+        fold, seq = behaviour.fold, submission.seq
+        time, by = submission.time, submission.identity.user
         for op in found:
-            behaviour.fold(op)
+            seq += 1
+            fold(op, Stamp(seq, time, by))
     except GatheringsError as error:
         if what == "judge" and isinstance(error, OpRejected | OpConflict):
             raise
@@ -143,7 +163,7 @@ class LogBehaviour:
         """Accept anything: appending merges with whatever came before."""
         return ops
 
-    def fold(self, op: Op) -> None:
+    def fold(self, op: Op, stamp: Stamp) -> None:
         """Count it."""
         self.length += 1
 

@@ -10,9 +10,17 @@ from hashlib import blake2b
 
 from attrs import define, field
 
+from squire_gatherings._rules.chain import next_head, state_digest
 from squire_gatherings._rules.sync_ids import SyncIds, SyncKey
 from squire_gatherings._values.errors import BadBase, SyncIdReused
-from squire_gatherings._values.log import LoggedOp, Restored, SyncRecord, encoded_size
+from squire_gatherings._values.log import (
+    Append,
+    LoggedOp,
+    Restored,
+    Snapshot,
+    SyncRecord,
+    encoded_size,
+)
 from squire_gatherings._values.messages import Sync
 from squire_gatherings._values.op import Op
 
@@ -59,6 +67,10 @@ class OpLog:
     """The last seq given."""
     committed: int = 0
     """The last seq that is durable."""
+    time: int = 0
+    """The last op's time, in milliseconds since 1970."""
+    head: bytes = b""
+    """The head of the chain after the op `committed`."""
     syncs: SyncIds = field(init=False)
     added: int = 0
     """About how many bytes all ops so far have taken; of restored ones, those in the tail."""
@@ -75,6 +87,8 @@ class OpLog:
     """The scope that submitted the last ops of the log: all from `author_from` on."""
     author_from: int = 1
     _uncommitted_syncs: list[SyncRecord] = field(factory=list)
+    _next_head: bytes = b""
+    """The head after the last op, since `append` made it."""
 
     def __attrs_post_init__(self) -> None:
         self.syncs = SyncIds(self.recent_syncs)
@@ -82,6 +96,8 @@ class OpLog:
     def restore(self, restored: Restored) -> None:
         """Take over what the store had."""
         self.seq = self.committed = restored.seq
+        self.time = restored.time
+        self.head = self._next_head = restored.head
         self.syncs.restore(restored.recent, restored.has_older)
         self._tail = list(restored.ops)
         self._origins = [NO_ORIGIN] * len(self._tail)
@@ -99,6 +115,11 @@ class OpLog:
     def tail_start(self) -> int:
         """The first seq in memory (`seq` + 1 if none is)."""
         return self.seq - len(self._tail) + 1
+
+    @property
+    def tail_size(self) -> int:
+        """About how many bytes the ops in memory take."""
+        return self.added - self._trimmed
 
     def epoch_of(self, seq: int) -> str | None:
         """Return the epoch of the op `seq`; None where only the store can tell."""
@@ -129,14 +150,29 @@ class OpLog:
         if seq > self.seq:
             raise BadBase(f"{what} is {seq}, but the last op is {self.seq}")
 
+    def time_at(self, now: int) -> int:
+        """Return the time of what is added now, in milliseconds: it never goes back."""
+        return max(self.time, now)
+
     def add(
-        self, ops: Iterable[Op], *, key: SyncKey, mark: bytes, by: str | None, origin: int
+        self,
+        ops: Iterable[Op],
+        *,
+        key: SyncKey,
+        mark: bytes,
+        by: str | None,
+        origin: int,
+        time: int = 0,
     ) -> SyncRecord:
-        """Give seqs to the judged ops of a sync; `mark` is its fingerprint."""
+        """Give seqs to the judged ops of a sync; `mark` is its fingerprint.
+
+        What is committed together has the same `time`, which is from `time_at`.
+        """
+        self.time = time
         first = self.seq + 1
         count = size = 0
         for op in ops:
-            self._tail.append(LoggedOp(op, by, self.epoch))
+            self._tail.append(LoggedOp(op, by, self.epoch, time))
             self._origins.append(origin)
             size += len(op.json)
             count += 1
@@ -154,12 +190,23 @@ class OpLog:
         ops = self._tail[len(self._tail) - (self.seq - self.committed) :]
         return tuple(ops), tuple(self._uncommitted_syncs)
 
+    def append(self, gathering: str, state: bytes | None = None) -> Append:
+        """Return what the store must be given, with `state`, if the state is to be kept."""
+        ops, syncs = self.uncommitted()
+        first = self.committed + 1
+        head = self._next_head = next_head(self.head, gathering, first, ops, syncs)
+        snapshot = None
+        if state is not None:
+            snapshot = Snapshot(self.seq, state, state_digest(head, state))
+        return Append(gathering, first, ops, syncs, snapshot, head)
+
     def commit(self, *, trim: bool = True) -> None:
         """Note that everything that was added is durable now.
 
         Without `trim`, all of it stays in memory until `trim` is called.
         """
         self.committed = self.seq
+        self.head = self._next_head
         self._uncommitted_syncs.clear()
         self.syncs.trim()
         if trim:

@@ -6,7 +6,8 @@ answered it (syncs are repeated with the same id, and answered again), what arri
 """
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from itertools import repeat
 from typing import Any
 
 import msgspec
@@ -14,6 +15,7 @@ from attrs import define, field, frozen
 
 from squire_gatherings._rules.behaviour import (
     Behaviour,
+    Stamp,
     Submission,
     encode_state,
     restore_state,
@@ -121,6 +123,12 @@ class Replica:
 
     def __attrs_post_init__(self) -> None:
         self._behaviour = None if self.make_behaviour is None else self.make_behaviour()
+
+    def identify(self, identity: Identity) -> None:
+        """We are this to the server: what isn't answered is judged anew for the state shown."""
+        if identity != self.identity:
+            self.identity = identity
+            self._view = None
 
     # What arrives.
 
@@ -282,7 +290,7 @@ class Replica:
                 continue
             except Exception:
                 return sync_id
-            if not _folds(view, ops):
+            if not _folds(view, ops, seq, self.identity.user):
                 return sync_id
             seq += len(ops)
         return None
@@ -298,10 +306,11 @@ class Replica:
             if isinstance(held, _State):
                 self._restore(held)
             elif isinstance(held, _Applied):
-                self._fold(self._logged(held))
+                logged = self._logged(held)
+                self._fold(held.first, logged, repeat(self.identity.user))
                 self.changes.pass_over(range(held.first, held.last + 1))
             else:
-                self._fold(held.ops)
+                self._fold(held.first, held.ops, held.by)
                 self._show(held)
             self._own.drop_to(held.last)
         self._own.drop_to(self.seq)
@@ -319,10 +328,10 @@ class Replica:
                 break
             self.changes.pass_over(range(own.start, min(own.stop, held.last + 1)))
 
-    def _fold(self, ops: tuple[Op, ...]) -> None:
+    def _fold(self, first: int, ops: tuple[Op, ...], of: Iterable[str | None]) -> None:
         if self._behaviour is not None:
-            for op in ops:
-                self._behaviour.fold(op)
+            for seq, (op, by) in enumerate(zip(ops, of, strict=False), start=first):
+                self._behaviour.fold(op, Stamp(seq, 0, by))
 
     def _show(self, held: _Ops) -> None:
         own = self._own
@@ -356,10 +365,10 @@ class Replica:
         return tuple(behaviour.judge(sync.ops, Submission(self.identity, base, seq)))
 
 
-def _folds(behaviour: Behaviour, ops: tuple[Op, ...]) -> bool:
+def _folds(behaviour: Behaviour, ops: tuple[Op, ...], after: int, by: str | None) -> bool:
     try:
-        for op in ops:
-            behaviour.fold(op)
+        for seq, op in enumerate(ops, start=after + 1):
+            behaviour.fold(op, Stamp(seq, 0, by))
     except Exception:
         return False
     return True

@@ -5,8 +5,7 @@ import logging
 import math
 import socket
 from collections.abc import Sequence
-from contextlib import ExitStack, suppress
-from typing import Any
+from contextlib import ExitStack
 from weakref import WeakKeyDictionary
 
 import trio
@@ -15,20 +14,22 @@ from attrs import define, field
 from squire_gatherings._hall.hall import Hall
 from squire_gatherings._hall.lateness import HELD_UP, is_late
 from squire_gatherings._poller import Poller
+from squire_gatherings._rules.door import Visitor
+from squire_gatherings._server.arrival import Doorway, has_unread, let_in, peer_of
 from squire_gatherings._server.connection import WebSocketConnection
 from squire_gatherings._server.entry import Entry
-from squire_gatherings._server.handshake import shake_hands
-from squire_gatherings._server.limits import Limits
+from squire_gatherings._server.limits import Limits, limits_of
+from squire_gatherings._server.listening import listen
 from squire_gatherings._server.outbox import Flusher
 from squire_gatherings._server.settings import ServerSettings
 from squire_gatherings._server.silence import ROUNDS
-from squire_gatherings._server.sources import PolledSource, Source, StreamSource
+from squire_gatherings._server.tls import TlsContext
 from squire_gatherings._values.identity import Identity
-from squire_gatherings._wire.underway import socket_of, underway
+from squire_gatherings._values.numbers import ServerNumbers
+from squire_gatherings._wire.underway import underway
 
 _log = logging.getLogger(__name__)
 
-BACKLOG = 1024
 ACCEPT_PAUSE = 0.1
 LOG_PAUSE = 60.0
 """For how long the same trouble isn't logged again."""
@@ -36,21 +37,27 @@ LOG_PAUSE = 60.0
 ACCEPTED_AT_ONCE = 8
 """How many connections are accepted before others get their turn."""
 
+TASK_NAME = "WebSocket connection"
+"""Of the tasks that serve clients. Trio would make each of them a name of its own: 95 bytes."""
+
 AT_THE_DOOR = 2
 """How many handshakes and joins begin in a turn: each takes half a millisecond."""
 
 AT_ONCE = 256
 """How many connections have their round of the keep-alive before others get their turn."""
 
+CLOSE_NOTIFY = 0.2
+"""For how many seconds the end of a TLS connection is waited for to go out."""
+
 _TRANSIENT = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
-_ABSENT = {errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL}
 
 
 @define(eq=False)
 class Server:
-    """A running server. `addresses` are the (host, port) it listens on."""
+    """A running server."""
 
     addresses: Sequence[tuple[str, int]]
+    """The hosts and ports it listens on."""
     _listeners: Sequence[socket.socket]
     _poller: Poller | None = None
     """Reads the sockets; None where each task must read its own."""
@@ -58,12 +65,11 @@ class Server:
     _accepting: trio.CancelScope = field(factory=trio.CancelScope)
     _connections: set[WebSocketConnection] = field(factory=set)
     _left: trio.lowlevel.ParkingLot = field(factory=trio.lowlevel.ParkingLot)
-    _clients: int = 0
-    """How many were let in: those whose handshake is under way, too."""
     _limits: Limits = field(factory=Limits)
+    """Those of the hall that it serves."""
     _turns: trio.Lock = field(factory=trio.Lock)
     _entrance: trio.CapacityLimiter = field(factory=lambda: trio.CapacityLimiter(AT_THE_DOOR))
-    """Held for a turn by those whose handshakes and joins are taken in."""
+    """Held by a client whose handshake or join is taken in, for one turn."""
     _keeps_alive: bool = False
     """Whether a task of its own pings the clients."""
     _logged_at: float = -math.inf
@@ -73,8 +79,20 @@ class Server:
         """How many WebSockets are open."""
         return len(self._connections)
 
+    def numbers(self) -> ServerNumbers:
+        """Return how many are where, and how often limits were enforced."""
+        limits = self._limits
+        return ServerNumbers(
+            connections=len(self._connections),
+            clients=limits.clients.total,
+            handshakes=len(limits.door),
+            gave_way=limits.door.gave_way,
+            refused={str(limit): n for limit, n in limits.quotas.refusals.counts.items()},
+            memory=limits.quotas.budget.used,
+        )
+
     async def wait_empty(self) -> None:
-        """Return once no WebSocket is open."""
+        """Return once no WebSocket is open. Cancellation: nothing else changes."""
         while self._connections:
             await self._left.park()
 
@@ -89,7 +107,8 @@ class Server:
         if now - self._logged_at < LOG_PAUSE:
             return
         self._logged_at = now
-        _log.warning("can't accept connections for now, having %d: %s", self._clients, error)
+        count = self._limits.quotas.budget.connections
+        _log.warning("can't accept connections for now, having %d: %s", count, error)
 
 
 async def serve(
@@ -98,23 +117,36 @@ async def serve(
     host: str | None,
     port: int,
     settings: ServerSettings | None = None,
+    ssl_context: TlsContext | None = None,
     task_status: trio.TaskStatus[Server] = trio.TASK_STATUS_IGNORED,
 ) -> None:
     """Serve a hall's gatherings at `ws://host:port/gatherings/ID` until cancelled.
 
-    For `nursery.start`, which gives the `Server` once it listens; port 0 picks a port.
-    Raises `OSError` where it can't listen. When cancelled, every connection is told that
-    the server goes away, if that needs no waiting.
+    For `nursery.start`, which returns the `Server` once it listens.
+
+    Args:
+        hall: The hall that has the gatherings.
+        host: A name or an address of this machine; None for all its addresses.
+        port: 0 picks one that is free; see `Server.addresses`.
+        settings: The limits of each connection.
+        ssl_context: For `wss://`: what secures the connections; or a function that is asked for it
+            at each new one, so that a certificate can be renewed.
+        task_status: `nursery.start` gives it.
+
+    Raises:
+        OSError: It can't listen there.
+
+    Cancellation: every client is told that the server goes away, if that needs no waiting.
     """
     settings = settings or ServerSettings()
     with ExitStack() as stack:
-        listeners = await _listen(host, port)
+        listeners = await listen(host, port)
         for listener in listeners:
             stack.enter_context(listener)
         poller = stack.enter_context(Poller()) if Poller.is_possible() else None
         addresses = [listener.getsockname()[:2] for listener in listeners]
         flusher = Flusher()
-        server = Server(addresses, listeners, poller, flusher)
+        server = Server(addresses, listeners, poller, flusher, limits=limits_of(hall))
         async with trio.open_nursery() as nursery:
             nursery.start_soon(flusher.run)
             if poller is not None:
@@ -124,7 +156,9 @@ async def serve(
             with server._accepting:
                 async with trio.open_nursery() as acceptors:
                     for listener in listeners:
-                        acceptors.start_soon(_accept, listener, hall, server, settings, nursery)
+                        acceptors.start_soon(
+                            _accept, listener, hall, server, settings, ssl_context, nursery
+                        )
             await trio.sleep_forever()
 
 
@@ -137,70 +171,91 @@ async def serve_stream(
     plain: socket.socket | None = None,
     peer: str | None = None,
     identity: Identity | None = None,
+    ssl_context: TlsContext | None = None,
 ) -> None:
-    """Serve one client on any stream (TLS, a Unix socket, ...); closes it at the end.
+    """Serve one client on any stream (TLS, a Unix socket, ...); close the stream at the end.
 
-    Without a `server` all streams of a hall share one, which counts the clients and what they may
-    send. `peer` is the client's address, under which anonymous clients are limited together; that
-    of the socket, unless it is given. With an `identity` the caller vouches for who the client is;
-    otherwise the hall's `authenticate` is asked. When cancelled, the client is told that the server
-    goes away, if that needs no waiting.
+    Args:
+        hall: The hall that has the gatherings.
+        stream: What the client has connected to, before it has sent its HTTP request.
+        settings: The connection's limits.
+        server: Counts the clients, and what they may send. Without it, all streams of a hall
+            share one.
+        plain: The non-blocking socket of the stream, if the stream is nothing else (not TLS).
+            What it takes at once is written to it without waiting, and the server's poller reads
+            it.
+        peer: The client's address, under which anonymous clients are limited together. If None,
+            it's the socket's.
+        identity: Who the client is, if the program knows. Otherwise the hall's `authenticate` is
+            asked.
 
-    `plain` is the non-blocking socket that the stream is, where it's nothing else (not TLS):
-    what it takes at once is written to it without waiting, and the server's poller reads it.
+        ssl_context: Secures the stream here, for clients of `wss://`; see `serve`.
+
+    Cancellation: the client is told that the server goes away, if that needs no waiting.
     """
     settings = settings or ServerSettings()
     if server is None:
         server = _servers.setdefault(hall, Server((), ()))
-    peer = peer or _peer_of(stream)
-    full = settings.max_connections is not None and server._clients >= settings.max_connections
-    server._clients += not full
+    limits = server._limits = limits_of(hall)
+    peer = peer or peer_of(stream)
+    is_proxied = settings.proxies.named(peer)
+    visitor: Visitor | None = None
+    secured = stream
     try:
         async with trio.open_nursery() as nursery:
-            accepted = None
-            source = _source(stream, plain, server)
-            with suppress(trio.BrokenResourceError):
-                accepted = await shake_hands(
-                    stream,
-                    source,
-                    server._entrance,
-                    nursery,
-                    settings.handshake_timeout,
-                    peer=peer,
-                    full=full,
-                )
-            if accepted is not None:
-                meter = server._limits.enter(settings, peer, trio.current_time())
-                rest = accepted.rest
-                entry = Entry(hall, accepted.gathering_id, meter, accepted.request, identity)
-                connection = WebSocketConnection(
-                    stream,
-                    source,
-                    accepted.codec,
-                    entry,
-                    settings,
-                    hall.settings.max_ops,
-                    server._turns,
-                    server._entrance,
-                    nursery,
-                    None if plain is None else plain.send,
-                    server._flusher,
-                    underway(stream, plain),
-                )
-                # Who lives for days needn't keep what was said at the door.
-                del accepted, entry
-                server._connections.add(connection)
-                if not server._keeps_alive:
-                    nursery.start_soon(_rounds, server, {connection}, settings.ping_interval)
-                try:
-                    await connection.run(rest)
-                finally:
-                    meter.leave(trio.current_time())
-                    server._connections.discard(connection)
-                    server._left.unpark_all()
+            visitor = limits.come(
+                settings,
+                None if is_proxied else peer,
+                nursery.cancel_scope.cancel,
+                has_unread(plain),
+            )
+            if visitor is None:
+                return
+            doorway = Doorway(limits, settings, visitor, peer, is_proxied)
+            arrived = await let_in(
+                stream, plain, server._poller, server._entrance, nursery, doorway, ssl_context
+            )
+            if arrived is None:
+                nursery.cancel_scope.cancel()
+                return
+            secured, source, accepted = arrived.stream, arrived.source, arrived.accepted
+            plain = plain if secured is stream else None
+            meter = limits.enter(settings, doorway.peer, trio.current_time(), visitor)
+            rest = accepted.rest
+            entry = Entry(hall, accepted.gathering_id, meter, accepted.request, identity)
+            connection = WebSocketConnection(
+                secured,
+                source,
+                accepted.codec,
+                entry,
+                settings,
+                hall.settings.max_ops,
+                server._turns,
+                server._entrance,
+                nursery,
+                None if plain is None else plain.send,
+                server._flusher,
+                underway(secured, plain),
+            )
+            # Who lives for days needn't keep what was said at the door.
+            del accepted, arrived, doorway, entry
+            server._connections.add(connection)
+            limits.holders.add(connection)
+            if not server._keeps_alive:
+                nursery.start_soon(_rounds, server, {connection}, settings.ping_interval)
+            try:
+                await connection.run(rest)
+            finally:
+                meter.leave(trio.current_time())
+                limits.holders.discard(connection)
+                server._connections.discard(connection)
+                server._left.unpark_all()
             nursery.cancel_scope.cancel()
     finally:
-        server._clients -= not full
+        if visitor is not None:
+            limits.go(visitor)
+        if secured is not stream:
+            await _end_tls(secured)
         # Frames that could go out have; closing needn't wait for anything else.
         await trio.aclose_forcefully(stream)
 
@@ -209,70 +264,13 @@ _servers: WeakKeyDictionary[Hall, Server] = WeakKeyDictionary()
 """Those that streams without a server of their own share."""
 
 
-def _peer_of(stream: trio.abc.Stream) -> str | None:
-    """Return the address of whoever is at the other end; None where there's none."""
-    found = socket_of(stream)
-    if found is None:
-        return None
-    try:
-        peer = found.getpeername()
-    except OSError:
-        return None
-    return peer[0] if isinstance(peer, tuple) else None
-
-
-def _source(stream: trio.abc.Stream, plain: socket.socket | None, server: Server) -> Source:
-    if plain is None or server._poller is None:
-        return StreamSource(stream)
-    return PolledSource(server._poller, plain)
-
-
-async def _listen(host: str | None, port: int) -> list[socket.socket]:
-    """Open a standard-library listening socket for each address of `host`.
-
-    Not `trio.open_tcp_listeners`: a connection's own socket object is needed to write to
-    it without waiting, and one that refuses after it was closed.
-    """
-    found = await trio.socket.getaddrinfo(
-        host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-    )
-    listeners: list[socket.socket] = []
-    absent: OSError | None = None
-    try:
-        for family, kind, proto, _, address in dict.fromkeys(found):
-            if port == 0 and listeners:
-                address = (address[0], listeners[0].getsockname()[1], *address[2:])
-            try:
-                listeners.append(_listener(family, kind, proto, address))
-            except OSError as error:
-                # "localhost" may name an IPv6 address on a machine that has no IPv6.
-                if error.errno not in _ABSENT:
-                    raise
-                absent = error
-        if absent is not None and not listeners:
-            raise absent
-    except BaseException:
-        for listener in listeners:
-            listener.close()
-        raise
-    finally:
-        absent = None
-    return listeners
-
-
-def _listener(family: int, kind: int, proto: int, address: tuple[Any, ...]) -> socket.socket:
-    listener = socket.socket(family, kind, proto)
-    try:
-        listener.setblocking(False)
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        if family == socket.AF_INET6:
-            listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-        listener.bind(address)
-        listener.listen(BACKLOG)
-    except BaseException:
-        listener.close()
-        raise
-    return listener
+async def _end_tls(stream: trio.abc.Stream) -> None:
+    """Say that nothing more comes, so that nobody else can have cut it off."""
+    with trio.move_on_after(CLOSE_NOTIFY, shield=True):
+        try:
+            await stream.aclose()
+        except (trio.BrokenResourceError, trio.BusyResourceError):
+            return
 
 
 async def _accept(
@@ -280,6 +278,7 @@ async def _accept(
     hall: Hall,
     server: Server,
     settings: ServerSettings,
+    ssl_context: TlsContext | None,
     nursery: trio.Nursery,
 ) -> None:
     # It may have been closed (stop_accepting) between becoming readable and our turn.
@@ -289,7 +288,8 @@ async def _accept(
             for _ in range(ACCEPTED_AT_ONCE):
                 client, address = listener.accept()
                 client.setblocking(False)
-                nursery.start_soon(_serve_socket, client, address[0], hall, server, settings)
+                arguments = client, address[0], hall, server, settings, ssl_context
+                nursery.start_soon(_serve_socket, *arguments, name=TASK_NAME)
         except BlockingIOError:
             continue
         except OSError as error:
@@ -297,11 +297,19 @@ async def _accept(
                 # ECONNABORTED and its like: that client is gone, others will come.
                 continue
             server._log_trouble(error)
+            # Who says nothing takes nobody's descriptor.
+            for _ in range(ACCEPTED_AT_ONCE):
+                server._limits.door.give_way()
             await trio.sleep(ACCEPT_PAUSE)
 
 
 async def _serve_socket(
-    client: socket.socket, peer: str, hall: Hall, server: Server, settings: ServerSettings
+    client: socket.socket,
+    peer: str,
+    hall: Hall,
+    server: Server,
+    settings: ServerSettings,
+    ssl_context: TlsContext | None,
 ) -> None:
     with client:
         try:
@@ -310,14 +318,29 @@ async def _serve_socket(
         except OSError:
             return
         try:
-            await serve_stream(hall, stream, settings, server=server, plain=client, peer=peer)
+            await serve_stream(
+                hall,
+                stream,
+                settings,
+                server=server,
+                plain=client,
+                peer=peer,
+                ssl_context=ssl_context,
+            )
         except* Exception as errors:
             # A bug of ours must not end the other connections.
             _log.error("a connection failed", exc_info=errors)
 
 
 async def keep_alive(server: Server, interval: float) -> None:
-    """Ping who was silent for an interval, and drop who stays so for another."""
+    """Ping clients that were silent for an interval, drop those silent for another.
+
+    Args:
+        server: Whose clients.
+        interval: In seconds.
+
+    Cancellation: ends it, and nothing else.
+    """
     server._keeps_alive = True
     try:
         await _rounds(server, server._connections, interval)

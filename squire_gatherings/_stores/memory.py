@@ -15,6 +15,8 @@ from squire_gatherings._values.log import Append, LoggedOp, Restored, Snapshot, 
 @define(eq=False)
 class _Log:
     ops: list[LoggedOp] = field(factory=list)
+    heads: dict[int, bytes] = field(factory=dict)
+    """The heads of the chain, by the seqs of the last ops of the appends."""
     syncs: dict[tuple[str, str], SyncRecord] = field(factory=dict)
     snapshot: Snapshot | None = None
 
@@ -44,6 +46,8 @@ class MemoryStore:
             syncs[max(0, len(syncs) - recent_syncs) :],
             len(syncs) > recent_syncs,
             log.ops[-1].epoch if log.ops else "",
+            log.ops[-1].time if log.ops else 0,
+            log.heads.get(len(log.ops), b""),
         )
 
     def append_nowait(self, append: Append, ended: Callable[[Outcome], None]) -> bool:
@@ -69,6 +73,8 @@ class MemoryStore:
             raise StoreConflict(f"{append.gathering} has a sync of this id already")
         log.ops.extend(append.ops)
         log.syncs.update(syncs)
+        if append.ops:
+            log.heads[len(log.ops)] = append.head
         if append.snapshot is not None:
             log.snapshot = append.snapshot
         self._logs[append.gathering] = log
@@ -89,6 +95,12 @@ class MemoryStore:
         await trio.lowlevel.checkpoint()
         log = self._logs.get(gathering)
         return page(islice(log.ops, after, up_to), max_bytes) if log else ()
+
+    async def size(self, gathering: str) -> int:
+        """Return how many bytes the ops of a log have."""
+        await trio.lowlevel.checkpoint()
+        log = self._logs.get(gathering)
+        return sum(len(logged.op.json) for logged in log.ops) if log else 0
 
     async def find_syncs(
         self, gathering: str, keys: tuple[tuple[str, str], ...]

@@ -58,14 +58,29 @@ class TooBig(BadRequest):
     code = "too_big"
 
 
+class LogFull(GatheringsError):
+    """The gathering's log has as many ops, or bytes, as it may have: it takes no more."""
+
+    code = "log_full"
+
+
+class Full(GatheringsError):
+    """A limit on connections, gatherings or memory is reached; the message says which.
+
+    Nothing is wrong with what was asked: try again later.
+    """
+
+    code = "full"
+
+
 class Unauthorized(GatheringsError):
-    """Whoever asks may not enter this gathering."""
+    """The client may not enter this gathering."""
 
     code = "unauthorized"
 
 
 class AuthenticationUnavailable(GatheringsError):
-    """Who asks can't be found out now, or not in time; try again.
+    """Nobody can find out now who the client is, or not in time; try again.
 
     A program's `authenticate` may raise it, too.
     """
@@ -77,6 +92,12 @@ class Forbidden(GatheringsError):
     """The client is in the gathering, but its role doesn't allow what it asks."""
 
     code = "forbidden"
+
+
+class CannotRemember(GatheringsError):
+    """The hall remembers as many revocations and roles as it may (`max_remembered`)."""
+
+    code = "cannot_remember"
 
 
 class OpRejected(GatheringsError):

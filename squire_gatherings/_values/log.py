@@ -1,11 +1,16 @@
 """The log as it is stored: ops, the syncs that they came from, snapshots, and what is read back.
 
+Consecutive ops mostly have the same epoch and the same time. What has them at all writes them only
+where they change: these are the *runs*.
+
 Those of which each op makes some are `msgspec.Struct`, as messages are: made in a sixth of the
 time that a frozen `attrs` class takes, and of no interest to the garbage collector.
 """
 
+from collections.abc import Iterable, Iterator
 from functools import lru_cache
-from typing import Any
+from itertools import repeat
+from typing import Any, TypeVar
 
 import msgspec
 from attrs import frozen
@@ -13,16 +18,21 @@ from msgspec import Struct
 
 from squire_gatherings._values.op import Op
 
+T = TypeVar("T")
+
 
 class LoggedOp(Struct, frozen=True, gc=False):
     """An op as it stands in the log; its seq follows from its place.
 
     `epoch` is the id of the incarnation that logged it; "" where that was before there were epochs.
+    `time` is when its commit began, in milliseconds since 1970 (UTC); 0 where that was before
+    there were times. It never goes back within a log.
     """
 
     op: Op
     by: str | None
     epoch: str = ""
+    time: int = 0
 
 
 @frozen(kw_only=True)
@@ -74,16 +84,22 @@ class SyncRecord(Struct, frozen=True, gc=False):
 
 @frozen
 class Snapshot:
-    """What the behaviour's state was after the op `seq`, as JSON bytes."""
+    """What the behaviour's state was after the op `seq`, as JSON bytes.
+
+    `digest` binds it to the head of the log's chain after that op (see `_rules.chain`); it is empty
+    where there was none.
+    """
 
     seq: int
     state: bytes
+    digest: bytes = b""
 
 
 class Append(Struct, frozen=True):
     """One atomic addition to one gathering's log.
 
-    `ops` have the seqs from `first_seq` on; `syncs` say which syncs they came from.
+    `ops` have the seqs from `first_seq` on; `syncs` say which syncs they came from. `head` is the
+    head of the log's chain after them (see `_rules.chain`); empty if nobody keeps one.
     """
 
     gathering: str
@@ -91,15 +107,17 @@ class Append(Struct, frozen=True):
     ops: tuple[LoggedOp, ...]
     syncs: tuple[SyncRecord, ...]
     snapshot: Snapshot | None = None
+    head: bytes = b""
 
 
 @frozen
 class Restored:
     """What a gathering starts from: a snapshot, the ops after it, and recent sync ids.
 
-    `seq` is the seq of the last op (0 for a new gathering), `epoch` its epoch; `ops` end there and
-    begin after the snapshot's seq (at 1 without one); `recent` are the newest syncs, oldest
-    first, and `has_older` tells whether the store knows more than those.
+    `seq` is the seq of the last op (0 for a new gathering), `epoch` its epoch, `time` its time, and
+    `head` the head of the chain after it; `ops` end there and begin after the snapshot's seq (at 1
+    without one); `recent` are the newest syncs, oldest first, and `has_older` tells whether the
+    store knows more than those.
     """
 
     seq: int = 0
@@ -108,3 +126,33 @@ class Restored:
     recent: tuple[SyncRecord, ...] = ()
     has_older: bool = False
     epoch: str = ""
+    time: int = 0
+    head: bytes = b""
+
+
+def runs(values: Iterable[T], first_seq: int, *, before: T) -> list[tuple[int, T]]:
+    """Return the runs of values of ops with the seqs from `first_seq` on.
+
+    A run that goes on with the value `before` isn't one of them.
+    """
+    found: list[tuple[int, T]] = []
+    last = before
+    for seq, value in enumerate(values, start=first_seq):
+        if value != last:
+            last = value
+            found.append((seq, value))
+    return found
+
+
+def of_each(found: Iterable[tuple[int, T]], seq: int, *, before: T) -> Iterator[T]:
+    """Return the value of the op `seq`, of the next one, and so on without an end.
+
+    The runs may begin before `seq` or after it: an op before them all has the value `before`.
+    """
+    value = before
+    for first_seq, next_value in found:
+        if first_seq > seq:
+            yield from repeat(value, first_seq - seq)
+            seq = first_seq
+        value = next_value
+    yield from repeat(value)

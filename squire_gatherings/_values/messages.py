@@ -7,7 +7,7 @@ has the figures).
 
 from typing import Annotated, Any
 
-from msgspec import UNSET, Meta, Struct, UnsetType
+from msgspec import UNSET, Meta, Struct, UnsetType, structs
 
 from squire_gatherings._values.ids import MAX_ID_LENGTH
 from squire_gatherings._values.op import Op
@@ -28,6 +28,15 @@ Seq = Annotated[int, Meta(ge=0, le=2**63 - 1)]
 MAX_TOKEN_LENGTH = 8192
 
 
+def _without(message: Struct, *secrets: str) -> str:
+    """Return what a message is, but for its secrets: it may come to stand in a log."""
+    shown = (
+        f"{name}={'...' if name in secrets and value else repr(value)}"
+        for name, value in structs.asdict(message).items()
+    )
+    return f"{type(message).__name__}({', '.join(shown)})"
+
+
 class ClientMessage(Struct, frozen=True, tag_field="type", omit_defaults=True):
     """What a client may send."""
 
@@ -46,6 +55,9 @@ class Join(ClientMessage, frozen=True, tag="join"):
     epoch: Annotated[str, Meta(max_length=MAX_ID_LENGTH)] | None = None
     resume: MessageId | None = None
     tail: bool = False
+
+    def __repr__(self) -> str:
+        return _without(self, "token", "client")
 
 
 class Fetch(ClientMessage, frozen=True, tag="fetch"):
@@ -69,6 +81,16 @@ class Ack(ClientMessage, frozen=True, tag="ack"):
     seq: Seq
 
 
+class Refresh(ClientMessage, frozen=True, tag="refresh"):
+    """Renew the rights of this connection by another token of the same user. No activity."""
+
+    id: MessageId
+    token: Annotated[str, Meta(max_length=MAX_TOKEN_LENGTH)]
+
+    def __repr__(self) -> str:
+        return _without(self, "token")
+
+
 class Leave(ClientMessage, frozen=True, tag="leave"):
     """Goodbye; answered with close code 1000."""
 
@@ -82,7 +104,8 @@ class Joined(ServerMessage, frozen=True, tag="joined"):
 
     `user` is who the client is to others: what stands in their `by`. `client` is there where the
     client gave none, and the server made one. `idle_timeout` and `expires_in` (seconds) are None
-    for a gathering that never ends of idleness. A sync may have `max_ops` ops.
+    for a gathering that never ends of idleness. A sync may have `max_ops` ops. The client's rights
+    end in `rights_expire_in` seconds, which isn't there where they never do.
     """
 
     gathering: str
@@ -98,6 +121,10 @@ class Joined(ServerMessage, frozen=True, tag="joined"):
     epoch: Epoch | UnsetType = UNSET
     client: str | UnsetType = UNSET
     max_ops: int | UnsetType = UNSET
+    rights_expire_in: float | UnsetType = UNSET
+
+    def __repr__(self) -> str:
+        return _without(self, "client")
 
 
 class Fetched(ServerMessage, frozen=True, tag="fetched"):
@@ -152,6 +179,24 @@ class ForwardBatch(ServerMessage, frozen=True, tag="forward"):
     by: tuple[str | None, ...]
     ops: tuple[Op, ...]
     epoch: Epoch | UnsetType = UNSET
+
+
+class Refreshed(ServerMessage, frozen=True, tag="refreshed"):
+    """What the client may do from now on, and for how many seconds.
+
+    The answer to `refresh`; without `id` the program has changed it. `rights_expire_in` isn't there
+    where the rights never end.
+    """
+
+    role: str
+    id: str | UnsetType = UNSET
+    rights_expire_in: float | UnsetType = UNSET
+
+
+class Renew(ServerMessage, frozen=True, tag="renew"):
+    """The client's rights end in so many seconds, unless it sends a `refresh`."""
+
+    rights_expire_in: float
 
 
 class Error(ServerMessage, frozen=True, tag="error", omit_defaults=True):

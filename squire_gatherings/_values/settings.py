@@ -4,7 +4,7 @@ Times are in seconds and sizes in bytes; None switches a limit off.
 """
 
 import math
-from typing import Any, TypedDict
+from typing import Any, Literal, TypedDict
 
 import attrs
 from attrs import field, frozen
@@ -23,13 +23,13 @@ def _number(value: Any) -> bool:
 
 
 def positive(_: Any, attribute: "attrs.Attribute[Any]", value: Any) -> None:
-    """An `attrs` validator: a number above 0; infinity is allowed."""
+    """Check that a setting is a number above 0; infinity is allowed. An `attrs` validator."""
     if not _number(value) or value <= 0:
         raise BadSetting(f"{attribute.name} must be a number above 0, not {value!r}")
 
 
 def not_negative(_: Any, attribute: "attrs.Attribute[Any]", value: Any) -> None:
-    """An `attrs` validator: a number from 0 on; infinity is allowed."""
+    """Check that a setting is a number from 0 on; infinity is allowed. An `attrs` validator."""
     if not _number(value) or value < 0:
         raise BadSetting(f"{attribute.name} must be a number from 0 on, not {value!r}")
 
@@ -39,11 +39,17 @@ MOST = 2**53 - 1
 
 
 def count(_: Any, attribute: "attrs.Attribute[Any]", value: Any) -> None:
-    """An `attrs` validator: a whole number from 1 to `MOST`."""
+    """Check that a setting is a whole number from 1 to `MOST`. An `attrs` validator."""
     if not isinstance(value, int) or isinstance(value, bool) or value < 1:
         raise BadSetting(f"{attribute.name} must be a whole number from 1 on, not {value!r}")
     if value > MOST:
         raise BadSetting(f"{attribute.name} must be at most {MOST}")
+
+
+def count_or_off(_: Any, attribute: "attrs.Attribute[Any]", value: Any) -> None:
+    """An `attrs` validator: None, or a whole number from 1 to `MOST`."""
+    if value is not None:
+        count(_, attribute, value)
 
 
 @frozen(kw_only=True)
@@ -56,7 +62,7 @@ class HallSettings:
     empty_timeout: float | None = field(
         default=None, validator=attrs.validators.optional(not_negative)
     )
-    """Seconds after its last connection closed at which a gathering disperses, if sooner."""
+    """Seconds without a connection after which a gathering disperses, if that is sooner."""
 
     close_grace: float = field(default=5.0, validator=not_negative)
     """Seconds that the close notice may take."""
@@ -64,8 +70,20 @@ class HallSettings:
     authenticate_timeout: float = field(default=120.0, validator=positive)
     """Seconds that a program's `authenticate` may take."""
 
+    renew_before: float = field(default=60.0, validator=positive)
+    """How many seconds before its rights end a client is asked to renew them.
+
+    Where they last less than ten times as long, it is a tenth of that.
+    """
+
+    rights_grace: float = field(default=10.0, validator=not_negative)
+    """Seconds after the end of its rights at which a client is closed, unless it renews them."""
+
+    max_remembered: int = field(default=65_536, validator=count)
+    """How many revocations and roles that a program has changed are remembered at a time."""
+
     retry_interval: float = field(default=0.25, validator=positive)
-    """Seconds after which a forward that wasn't acknowledged is sent again; doubles."""
+    """Seconds after which a forward that wasn't acknowledged is sent again; doubles each time."""
 
     retry_limit: float = field(default=10.0, validator=positive)
     """Seconds without progress after which a client is closed as unresponsive."""
@@ -98,10 +116,51 @@ class HallSettings:
     """
 
     inbox_bytes: int = field(default=512 * 1024, validator=count)
-    """What the waiting messages of one client may cost in memory, about; one is always taken."""
+    """How many bytes of memory the waiting messages of one client may take, about.
+
+    One message is always taken.
+    """
 
     max_ops: int = field(default=1000, validator=count)
     """How many ops a sync may have."""
+
+    max_log_ops: int | None = field(default=None, validator=count_or_off)
+    """How many ops a log may have. A sync that would make them more is refused (`log_full`)."""
+
+    max_log: int | None = field(default=None, validator=count_or_off)
+    """How many bytes the ops of a log may have, each as its JSON; likewise."""
+
+    max_connections_per_user: int | None = field(default=1000, validator=count_or_off)
+    """How many connections of a user may be in gatherings at once; of anonymous ones, any number.
+
+    One that takes the place of an older one of the same `client` is no more than that.
+    """
+
+    max_connections_per_gathering: int | None = field(default=10_000, validator=count_or_off)
+    """How many connections may be in one gathering."""
+
+    max_gatherings: int | None = field(default=100_000, validator=count_or_off)
+    """How many gatherings may be open at once."""
+
+    max_gatherings_per_user: int | None = field(default=10_000, validator=count_or_off)
+    """How many of them a user may have opened; or an address, by its anonymous clients."""
+
+    when_full: Literal["refuse", "stalest"] = field(
+        default="refuse", validator=attrs.validators.in_(("refuse", "stalest"))
+    )
+    """What happens where one more is to be opened than `max_gatherings`.
+
+    It is refused; or the one disperses (`evicted`) to which nobody has been connected for longest.
+    One to which somebody is connected never gives way.
+    """
+
+    max_memory: int | None = field(default=None, validator=count_or_off)
+    """How many bytes the hall and its ways in may hold, as far as they are counted (see
+    docs/security.md): from 80 % on no connection is taken, from 90 % on no gathering is opened,
+    and over it the clients that hold most are closed."""
+
+    max_outbound: int | None = field(default=None, validator=count_or_off)
+    """How many bytes may wait for all slow readers together."""
 
 
 class HallOptions(TypedDict, total=False):
@@ -111,6 +170,9 @@ class HallOptions(TypedDict, total=False):
     empty_timeout: float | None
     close_grace: float
     authenticate_timeout: float
+    renew_before: float
+    rights_grace: float
+    max_remembered: int
     retry_interval: float
     retry_limit: float
     commit_retry_interval: float
@@ -122,3 +184,12 @@ class HallOptions(TypedDict, total=False):
     inbox_limit: int
     inbox_bytes: int
     max_ops: int
+    max_log_ops: int | None
+    max_log: int | None
+    max_connections_per_user: int | None
+    max_connections_per_gathering: int | None
+    max_gatherings: int | None
+    max_gatherings_per_user: int | None
+    when_full: Literal["refuse", "stalest"]
+    max_memory: int | None
+    max_outbound: int | None

@@ -1,27 +1,27 @@
 """Attending: lets a client into a gathering over a channel that a program has opened itself.
 
 It says and does what our own server does over a WebSocket: the protocol of docs/protocol.md, with
-the same limits, errors, notices and close codes. What belongs to frames (pings, fragments, the size
-of what is received) is the channel's.
+the same limits, errors, notices and close codes. The channel does what belongs to frames (pings,
+fragments, the size of what is received).
 """
-
-from weakref import WeakKeyDictionary
 
 import trio
 from attrs import define, field
 
 from squire_gatherings._hall.hall import Hall
-from squire_gatherings._hall.lateness import HELD_UP, is_late
+from squire_gatherings._hall.lateness import TookTooLong, attempt_within
 from squire_gatherings._hall.membership import Membership
 from squire_gatherings._hall.nurseries import open_hidden_nursery
+from squire_gatherings._rules.rate_limit import Spent
+from squire_gatherings._rules.refusals import Limit
 from squire_gatherings._server.entry import Entry
-from squire_gatherings._server.limits import Limits
+from squire_gatherings._server.limits import limits_of
 from squire_gatherings._server.settings import ServerSettings
 from squire_gatherings._values.endings import CloseCode
 from squire_gatherings._values.errors import BadSetting, GatheringDispersed, GatheringsError
 from squire_gatherings._values.handshake import HandshakeRequest
 from squire_gatherings._values.identity import Identity
-from squire_gatherings._values.messages import Join
+from squire_gatherings._values.messages import Join, Sync
 from squire_gatherings._values.text import sayable
 from squire_gatherings._ways_in.channel_connection import Channel, ChannelConnection
 from squire_gatherings._wire.codecs import CODECS, JSON, Codec, Incoming, UndecodableMessage
@@ -31,10 +31,7 @@ EARLY_MESSAGES, EARLY_SIZE = 64, 64 * 1024
 """How many messages, and bytes of them, are read while the join is under way."""
 
 NOISE = 2
-"""What a message that can't be understood counts, as for our own server."""
-
-_limits: WeakKeyDictionary[Hall, Limits] = WeakKeyDictionary()
-"""What all channels of a hall share."""
+"""As how many frames that say nothing a message counts that can't be understood."""
 
 
 async def attend_channel(
@@ -50,26 +47,37 @@ async def attend_channel(
 ) -> None:
     """Let a client into a gathering; return when its connection has ended.
 
-    The client's first message is `join`. With an `identity` the caller vouches for who it is, and
-    its token is ignored; otherwise the hall's `authenticate` is asked, and sees the `request`.
-    `peer` is its address, under which anonymous clients share a rate limit; that of the `request`,
-    unless it is given. Of `settings`, those about handshakes and pings don't
-    apply here.
+    The client's first message is `join`. At the end the channel is closed, with the close codes of
+    docs/protocol.md, unless the client was first.
 
-    Closes the channel, with the close codes of docs/protocol.md, unless the client was first.
-    Raises `BadSetting` for a subprotocol that isn't one of ours, and what the channel raises beyond
-    its contract. When cancelled, the client is told that the server goes away, within
-    `close_timeout` seconds.
+    Args:
+        hall: The hall that has the gathering.
+        gathering_id: The gathering's id.
+        channel: Brings the client's messages, and takes what it is sent.
+        subprotocol: One of `SUBPROTOCOLS`: the encoding of the messages.
+        identity: Who the client is, if the program knows; its token is ignored then. Otherwise the
+            hall's `authenticate` is asked, and sees the `request`.
+        request: The HTTP request with which the client came, if there was one.
+        settings: The connection's limits. Those about handshakes and pings don't apply here.
+        peer: The client's address, under which anonymous clients share a rate limit. If None, it's
+            the `request`'s.
+
+    Raises:
+        BadSetting: The subprotocol isn't one of ours.
+        Exception: What the channel raises beyond its contract.
+
+    Cancellation: the client is told that the server goes away, within `close_timeout` seconds.
     """
     codec = CODECS.get(subprotocol)
     if codec is None:
         raise BadSetting(f"a subprotocol is one of {', '.join(CODECS)}, not {subprotocol!r:.80}")
     settings = settings or ServerSettings()
-    limits = _limits.setdefault(hall, Limits())
+    limits = limits_of(hall)
     if peer is None and request is not None:
         peer = request.peer
     meter = limits.enter(settings, peer, trio.current_time())
-    connection = ChannelConnection(channel, codec, settings)
+    connection = ChannelConnection(channel, codec, settings, meter)
+    limits.holders.add(connection)
     entry = Entry(hall, gathering_id, meter, request, identity)
     attendance = _Attendance(entry, channel, connection, codec, settings)
     async with open_hidden_nursery() as nursery:
@@ -83,6 +91,7 @@ async def attend_channel(
             with connection.reading:
                 await attendance.run()
         finally:
+            limits.holders.discard(connection)
             meter.leave(trio.current_time())
             attendance.detach()
             # If it isn't closing already; what has been sent goes out before.
@@ -91,7 +100,7 @@ async def attend_channel(
 
 @define(eq=False)
 class _Attendance:
-    """One client's stay, as the task that reads what it says sees it."""
+    """One client's stay: what the task does that reads its messages."""
 
     _entry: Entry
     _channel: Channel
@@ -114,25 +123,21 @@ class _Attendance:
             while True:
                 await self._take(await self._channel.receive())
         except trio.EndOfChannel:
-            # Unless we are closing: then it's the writer who knows when that is done.
+            # If we are closing, the writer knows when that is done.
             if not self._connection.is_closing:
                 self._connection.abort()
 
     def detach(self) -> None:
-        """The gathering forgets the client."""
+        """Let the gathering forget the client."""
         if self._membership is not None:
             self._membership.detach()
 
     async def _wait_for_join(self) -> Join | None:
-        while True:
-            due = trio.current_time() + self._settings.join_timeout
-            with trio.move_on_at(due):
-                return await self._first_message()
-            if not is_late(due, HELD_UP):
-                break
-            # We were kept from listening. What arrived meanwhile is heard first.
-        self._refuse("join_first", "no join came in time")
-        return None
+        try:
+            return await attempt_within(self._settings.join_timeout, self._first_message)
+        except TookTooLong:
+            self._refuse("join_first", "no join came in time")
+            return None
 
     async def _first_message(self) -> Join | None:
         while True:
@@ -146,7 +151,7 @@ class _Attendance:
                 return None
 
     async def _join(self, join: Join) -> None:
-        """Join, and listen meanwhile: whoever hangs up doesn't join."""
+        """Join, and listen meanwhile: a client that hangs up doesn't join."""
         failure: Exception | None = None
         with trio.CancelScope() as joining:
             async with trio.open_nursery() as nursery:
@@ -165,7 +170,7 @@ class _Attendance:
             self._connection.close(CloseCode.CRASHED, "the server failed")
             raise failure
         if not isinstance(failure, GatheringDispersed):
-            # Of that the hall itself has told the client.
+            # Otherwise the hall itself has told the client.
             why = sayable(failure)
             self._connection.fail(failure.code, why)
             self._connection.close(close_code_of(failure), why)
@@ -194,7 +199,7 @@ class _Attendance:
             await self._membership.take(message)
 
     async def _understand(self, data: str | bytes) -> Incoming | None:
-        """Return the message; None for what isn't one, of which the client is told."""
+        """Return the message; tell the client if it isn't one, and return None."""
         if self._connection.is_closing:
             return None
         raw = data.encode(errors="replace") if isinstance(data, str) else data
@@ -204,9 +209,10 @@ class _Attendance:
             self._connection.close(CloseCode.TOO_BIG, text)
             return None
         now = trio.current_time()
-        limit = self._entry.meter.limit
-        if limit is not None and not limit.allow(now):
-            await self._over_the_limit(raw, limit.refused, now)
+        allowance = self._entry.meter.allowance
+        spent = None if allowance is None else allowance.spent(len(raw), now)
+        if spent is not None:
+            await self._over_the_limit(raw, spent, now)
             return None
         try:
             if isinstance(data, str) is not self._codec.is_text:
@@ -214,17 +220,28 @@ class _Attendance:
                 # JSON that came as bytes, or JSON where MessagePack is due.
                 text = f"{self._codec.subprotocol} goes in {kind} messages"
                 raise UndecodableMessage(text, JSON.skim(raw).request_id)
-            return self._codec.decode(raw, self._entry.hall.settings.max_ops)
+            message = self._codec.decode(raw, self._entry.hall.settings.max_ops)
         except UndecodableMessage as error:
             self._connection.fail(error.code, str(error), error.request_id)
+        else:
+            if allowance is not None and isinstance(message, Sync):
+                spent = allowance.spent_on_ops(len(message.ops), now)
+                if spent is not None:
+                    await self._over_the_limit(raw, spent, now)
+                    return None
+            return message
         await trio.sleep(self._entry.meter.noise(NOISE, now))
         return None
 
-    async def _over_the_limit(self, raw: bytes, refused: int, now: float) -> None:
-        text = "too many messages; this one was dropped"
+    async def _over_the_limit(self, raw: bytes, spent: Spent, now: float) -> None:
+        meter, kind = self._entry.meter, spent.value
+        refused = 0 if meter.allowance is None else meter.allowance.refused
+        meter.enforced(Limit(kind), f"too many {kind} from a client")
+        is_sent_away = refused > self._settings.rate_burst or self._membership is None
+        text = f"too many {kind}" if is_sent_away else f"too many {kind}; this one was dropped"
         self._connection.fail("rate_limited", text, self._codec.skim(raw).request_id)
-        if refused > self._settings.rate_burst or self._membership is None:
-            self._connection.close(CloseCode.RATE_LIMIT, "too many messages")
+        if is_sent_away:
+            self._connection.close(CloseCode.RATE_LIMIT, text)
         await trio.sleep(self._entry.meter.noise(NOISE, now))
 
     def _refuse(self, code: str, text: str, request_id: str | None = None) -> None:

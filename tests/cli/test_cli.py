@@ -58,10 +58,16 @@ def run(*arguments: str, cwd: Path, **environment: str) -> tuple[int, str, str]:
         (["serve", "--empty-timeout", "inf"], "'inf' is not a duration such as"),
         (["help", "dance"], "No such command 'dance'"),
         (["serve", "--log-format", "xml"], "'xml' is not one of"),
-        (["serve", "--host", "256.1.1.1", "--store", "memory:"], "can't listen on 256.1.1.1"),
-        (["serve", "--host", "a" * 5000, "--store", "memory:"], "label too long"),
-        (["serve", "--host", "\u0661", "--store", "memory:"], "can't listen on \u0661"),
-        (["serve", "--host", "\udcff", "--store", "memory:"], "Invalid character"),
+        (
+            ["serve", "--insecure", "--host", "256.1.1.1", "--store", "memory:"],
+            "can't listen on 256.1.1.1",
+        ),
+        (["serve", "--insecure", "--host", "a" * 5000, "--store", "memory:"], "label too long"),
+        (
+            ["serve", "--insecure", "--host", "\u0661", "--store", "memory:"],
+            "can't listen on \u0661",
+        ),
+        (["serve", "--insecure", "--host", "\udcff", "--store", "memory:"], "Invalid character"),
         (["serve", "--store", f"sqlite:///{'a' * 300}"], "File name too long"),
         (["serve", "--store", "sqlite:////dev/null"], "not a file in an existing directory"),
         (["serve", "--store", "sqlite:///missing/rooms.db"], "not a file in an existing directory"),
@@ -119,7 +125,7 @@ def test_another_programs_database_is_left_alone(tmp_path: Path) -> None:
     assert "another program's SQLite database" in err
 
 
-def test_help_teaches(tmp_path: Path) -> None:
+def test_help_explains_the_commands(tmp_path: Path) -> None:
     code, out, err = run("serve", "--help", cwd=tmp_path)
     assert (code, err) == (0, "")
     for word in ("SQUIRE_IDLE_TIMEOUT", "24h", "500ms", "64KiB", "sqlite:///", "Examples:"):
@@ -127,7 +133,7 @@ def test_help_teaches(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("arguments", [[], ["-h"], ["--help"], ["help"]])
-def test_whoever_knows_nothing_is_taught(arguments: list[str], tmp_path: Path) -> None:
+def test_help_says_where_to_begin(arguments: list[str], tmp_path: Path) -> None:
     code, out, err = run(*arguments, cwd=tmp_path)
     assert (code, err) == (0, "")
     assert out.startswith("Usage: squire-gatherings ")
@@ -147,7 +153,7 @@ def test_each_command_is_explained(command: str, tmp_path: Path) -> None:
     assert out.startswith(f"Usage: squire-gatherings {command} ")
 
 
-def test_version(tmp_path: Path) -> None:
+def test_the_version_is_printed(tmp_path: Path) -> None:
     code, out, err = run("--version", cwd=tmp_path)
     assert (code, err) == (0, "")
     assert out.startswith("squire-gatherings ")

@@ -1,4 +1,4 @@
-"""What ends a session for good, and what doesn't; patience; tokens. All on virtual time."""
+"""Some answers end a session for good, others don't; patience; tokens. All on virtual time."""
 
 from collections.abc import Callable
 from typing import Any
@@ -16,6 +16,7 @@ from squire_gatherings._values.errors import (
 from squire_gatherings.client import open_client
 from tests.client.scripted import Peer, a_client, error, joined, synced
 from tests.client.world import ROOM, a_world
+from tests.ways_in.streams import StreamWay, over_every_way
 
 
 def answering(status: int) -> Callable[[], Any]:
@@ -30,9 +31,12 @@ def answering(status: int) -> Callable[[], Any]:
     return connect
 
 
+@over_every_way
 @pytest.mark.parametrize("status", [200, 301, 400, 401, 403, 404, 421, 426, 429, 500, 502, 503])
-async def test_an_http_answer_is_not_the_end(status: int, autojump_clock: MockClock) -> None:
-    async with a_world() as (world, client), client.join(ROOM) as gathering:
+async def test_an_http_answer_is_not_the_end(
+    status: int, way: StreamWay, autojump_clock: MockClock
+) -> None:
+    async with a_world(way) as (world, client), client.join(ROOM) as gathering:
         await gathering.submit({"n": 1})
         session = gathering._session
         session.open_stream = answering(status)
@@ -69,7 +73,7 @@ async def test_an_http_answer_fails_the_first_join_unless_there_is_patience(
         (error("unauthorized"), Unauthorized),
     ],
 )
-async def test_what_the_server_says_is_the_end(
+async def test_a_final_answer_of_the_server_is_the_end(
     last: Any, kind: type[Exception], autojump_clock: MockClock
 ) -> None:
     async def serve(peer: Peer) -> None:
@@ -91,11 +95,14 @@ async def test_what_the_server_says_is_the_end(
             await anext(gathering)
 
 
+@over_every_way
 @pytest.mark.parametrize("max_pause", [5.0, 30.0])
-async def test_patience_is_exact_in_pauses(max_pause: float, autojump_clock: MockClock) -> None:
+async def test_patience_is_exact_in_pauses(
+    max_pause: float, way: StreamWay, autojump_clock: MockClock
+) -> None:
     settings = {"patience": 60.0, "max_pause": max_pause}
     async with (
-        a_world(client_settings=settings) as (world, client),
+        a_world(way, client_settings=settings) as (world, client),
         client.join(ROOM) as gathering,
     ):
         world.hall = None
@@ -106,7 +113,8 @@ async def test_patience_is_exact_in_pauses(max_pause: float, autojump_clock: Moc
         assert trio.current_time() == start + 60
 
 
-async def test_patience_is_exact_in_attempts(autojump_clock: MockClock) -> None:
+@over_every_way
+async def test_patience_is_exact_in_attempts(way: StreamWay, autojump_clock: MockClock) -> None:
     """Each attempt would last a minute: nobody answers."""
     settings = {"patience": 70.0, "connect_timeout": 60.0, "first_pause": 1.0, "max_pause": 1.0}
 
@@ -121,7 +129,7 @@ async def test_patience_is_exact_in_attempts(autojump_clock: MockClock) -> None:
     kept: list[Any] = []
     for connect in (hang, accept):
         async with (
-            a_world(client_settings=settings) as (world, client),
+            a_world(way, client_settings=settings) as (world, client),
             client.join(ROOM) as gathering,
         ):
             gathering._session.open_stream = connect
@@ -176,7 +184,7 @@ async def test_a_token_is_asked_for_on_each_connection(autojump_clock: MockClock
     assert tokens[9:] == [None] * 3
 
 
-async def test_what_gives_no_token_is_a_pause_or_the_end(autojump_clock: MockClock) -> None:
+async def test_a_token_function_that_fails_is_a_pause_or_the_end(autojump_clock: MockClock) -> None:
     async def serve(peer: Peer) -> None:
         await peer.hear("join")
         await peer.say(joined())
@@ -199,7 +207,7 @@ async def test_what_gives_no_token_is_a_pause_or_the_end(autojump_clock: MockClo
 
     scripts = (serve, serve, serve, serve, serve, serve_submit, serve, serve)
     async with a_client(*scripts, token=token, patience=100.0) as client:
-        # As it is, where somebody waits for the join.
+        # The error comes out as it is, where somebody waits for the join.
         with pytest.raises(OSError, match="away"):
             async with client.join(ROOM):
                 pass
@@ -230,7 +238,7 @@ async def test_a_token_is_checked_without_being_told(token: Any, autojump_clock:
         assert "s3cret" not in str(caught.value)
 
 
-# Whose place was taken.
+# A client's place may be taken.
 
 
 async def test_an_attempt_of_its_own_that_was_given_up_takes_its_place(

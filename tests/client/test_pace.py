@@ -11,14 +11,20 @@ from squire_gatherings._client.pace import Pace
 from squire_gatherings._rules.rate_limit import RateLimit
 from tests.client.scripted import Peer, a_client, error, joined, synced
 from tests.client.world import ROOM, a_world
+from tests.support import examples
+from tests.ways_in.streams import StreamWay, over_every_way
 
 
+@over_every_way
 @pytest.mark.parametrize("burst", [1, 10, 100])
 async def test_a_thousand_offline_submits_get_through(
-    burst: int, autojump_clock: MockClock
+    burst: int, way: StreamWay, autojump_clock: MockClock
 ) -> None:
     limits = ServerSettings(rate_limit=50, rate_burst=burst)
-    async with a_world(server_settings=limits) as (world, client), client.join(ROOM) as gathering:
+    async with (
+        a_world(way, server_settings=limits) as (world, client),
+        client.join(ROOM) as gathering,
+    ):
         hall, world.hall = world.hall, None
         world.cut()
         await trio.sleep(1)
@@ -85,7 +91,7 @@ async def test_a_limit_that_outlives_the_connection(
         assert opened < 10
 
 
-async def test_who_is_always_cut_for_it_backs_off(autojump_clock: MockClock) -> None:
+async def test_a_client_that_is_always_cut_for_it_backs_off(autojump_clock: MockClock) -> None:
     opened = 0
 
     async def serve(peer: Peer) -> None:
@@ -106,9 +112,9 @@ async def test_who_is_always_cut_for_it_backs_off(autojump_clock: MockClock) -> 
         assert opened < 500
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=examples(100), deadline=None)
 @given(rate=st.floats(0.5, 500), burst=st.integers(1, 50))
-def test_whatever_the_limit_the_pace_finds_it(rate: float, burst: int) -> None:
+def test_the_pace_finds_the_limit_whatever_it_is(rate: float, burst: int) -> None:
     pace, limit = Pace(longest=30.0, calm=0.5), RateLimit(rate, burst)
     now, taken, refused = 0.0, 0, 0
     while taken < 300:

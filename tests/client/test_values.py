@@ -1,4 +1,4 @@
-"""What a program gets are values that JSON has, decoded: no bytes, no classes of ours inside."""
+"""A program gets decoded values that JSON has: no bytes, no classes of ours inside."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -6,8 +6,9 @@ from typing import Any
 import trio
 from trio.testing import MockClock
 
-from squire_gatherings import Op, Submission
+from squire_gatherings import Op, Stamp, Submission
 from tests.client.world import ROOM, a_world
+from tests.ways_in.streams import StreamWay, over_every_way
 
 VALUE: dict[str, Any] = {"text": "é\u2028", "n": -1, "x": 1.5, "no": None, "yes": True, "l": [{}]}
 
@@ -23,7 +24,7 @@ class Last:
     def judge(self, ops: Sequence[Op], submission: Submission) -> Sequence[Op]:
         return ops
 
-    def fold(self, op: Op) -> None:
+    def fold(self, op: Op, stamp: Stamp) -> None:
         self.last = op.value
 
     def snapshot(self) -> Any:
@@ -47,9 +48,10 @@ def kinds(value: Any) -> set[type]:
 JSON = {dict, list, str, int, float, bool, type(None)}
 
 
-async def test_changes_and_snapshots_are_decoded(autojump_clock: MockClock) -> None:
+@over_every_way
+async def test_changes_and_snapshots_are_decoded(way: StreamWay, autojump_clock: MockClock) -> None:
     async with (
-        a_world(behaviour=Last) as (_, client),
+        a_world(way, behaviour=Last) as (_, client),
         client.join(ROOM, behaviour=Last) as alice,
         client.join(ROOM, behaviour=Last) as bob,
         client.join(ROOM, behaviour=None, since=0) as carol,
@@ -60,7 +62,7 @@ async def test_changes_and_snapshots_are_decoded(autojump_clock: MockClock) -> N
                 change = await anext(reader)
             assert change.op == VALUE
             assert kinds(change.op) == JSON
-        # What came by itself, and what a client is let in with.
+        # States that were folded here, and the one that a client is let in with.
         async with client.join(ROOM, behaviour=Last) as dave:
             for gathering in (alice, bob, dave):
                 state = gathering.snapshot()

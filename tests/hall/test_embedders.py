@@ -11,7 +11,7 @@ import pytest
 import trio
 from trio.testing import MockClock, wait_all_tasks_blocked
 
-from squire_gatherings._hall.store import Append, Outcome
+from squire_gatherings._hall.store import Outcome
 from squire_gatherings._open_hall import open_hall
 from squire_gatherings._rules.behaviour import LogBehaviour
 from squire_gatherings._stores import open_store
@@ -29,7 +29,7 @@ from squire_gatherings._values.errors import (
     StoreUnavailable,
 )
 from squire_gatherings._values.identity import Identity, Role
-from squire_gatherings._values.log import Restored
+from squire_gatherings._values.log import Append, Restored
 from squire_gatherings._values.messages import (
     Ack,
     Error,
@@ -266,9 +266,23 @@ async def test_who_joins_is_an_identity(autojump_clock: MockClock) -> None:
     async with open_hall(store=MemoryStore()) as hall:
         with pytest.raises(TypeError, match="Identity"):
             await hall.join(ROOM, Recorder(), identity="bob")  # type: ignore[arg-type]
-    assert Identity("bob", "observer").role is Role.OBSERVER
-    with pytest.raises(ValueError, match="Role"):
-        Identity("bob", "king")
+    assert Identity("bob", "observer").role == Role.OBSERVER
+    assert not Identity("bob", Role.OBSERVER).may_submit
+    assert Identity("bob", "judge").may_submit
+    assert type(Identity("bob", Role.OBSERVER).role) is str
+
+
+@pytest.mark.parametrize("role", ["", "x" * 65, "\ud800", None, 7, b"member"])
+def test_a_role_is_text_that_can_be_said(role: Any) -> None:
+    with pytest.raises(ValueError, match="a role"):
+        Identity("bob", role)
+
+
+@pytest.mark.parametrize("instant", [math.inf, -math.inf, math.nan, True, "7", 10**400])
+def test_rights_end_at_an_instant_that_a_clock_shows(instant: Any) -> None:
+    with pytest.raises(ValueError, match="expires_at"):
+        Identity("bob", expires_at=instant)
+    assert Identity("bob", expires_at=7).expires_at == 7.0
 
 
 @pytest.mark.parametrize(
@@ -345,9 +359,9 @@ async def test_a_reason_is_one_of_ours(autojump_clock: MockClock) -> None:
 
 
 @pytest.mark.parametrize("name", ["idle_timeout", "empty_timeout", "close_grace", "retry_limit"])
-def test_a_time_that_no_clock_can_tell(name: str) -> None:
+def test_a_time_too_large_for_a_clock_is_refused(name: str) -> None:
     with pytest.raises(BadSetting, match=name):
-        HallSettings(**{name: 10**400})
+        HallSettings(**{name: 10**400})  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
@@ -355,13 +369,17 @@ def test_a_time_that_no_clock_can_tell(name: str) -> None:
     [field.name for field in attrs.fields(HallSettings) if isinstance(field.default, int)],
 )
 async def test_a_number_is_one_that_all_can_hold(field: str, tmp_path: Path) -> None:
+    changes: dict[str, Any] = {field: 2**53 - 1}
     wrongs: list[Any] = [0, -1, 2**53, 2**63, 10**400, 1.5, math.inf, math.nan, True, None]
+    if field.startswith("max_") and field != "max_ops":
+        # A limit that may be switched off.
+        wrongs.remove(None)
     for wrong in wrongs:
         with pytest.raises(BadSetting, match=field):
             HallSettings(**{field: wrong})
     async with (
         open_store(f"sqlite:///{tmp_path}/rooms.sqlite3") as store,
-        open_hall(store=store, settings=HallSettings(**{field: 2**53 - 1})) as hall,
+        open_hall(store=store, settings=HallSettings(**changes)) as hall,
     ):
         await hall.join(ROOM, recorder := Recorder())
         for codec in CODECS.values():
@@ -431,7 +449,7 @@ async def test_a_hall_that_is_cancelled_takes_nothing_more(autojump_clock: MockC
                 await hall.close()
 
 
-async def test_what_comes_after_a_crash_overtakes_nothing(autojump_clock: MockClock) -> None:
+async def test_a_message_after_a_crash_overtakes_none_before_it(autojump_clock: MockClock) -> None:
     async with open_hall(store=MemoryStore(), behaviour=Fragile) as hall:
         author = Recorder()
         membership = await hall.join(ROOM, author, client="c")

@@ -13,10 +13,11 @@ from trio.testing import MockClock
 from squire_gatherings._hall.forwards import CROWD
 from squire_gatherings._hall.hall import Hall
 from squire_gatherings._hall.membership import Membership
-from squire_gatherings._hall.store import Append, Outcome
+from squire_gatherings._hall.store import Outcome
 from squire_gatherings._open_hall import open_hall
 from squire_gatherings._stores.memory import MemoryStore
 from squire_gatherings._values.errors import GatheringCrashed, StoreUnavailable
+from squire_gatherings._values.log import Append
 from squire_gatherings._values.messages import Ack, Dispersed, Joined, Sync, Synced
 from squire_gatherings._values.op import Op
 from tests.support import Fragile, Recorder, WaitingStore, examples
@@ -134,7 +135,9 @@ steps = st.lists(
 
 @settings(max_examples=examples(300), deadline=None)
 @given(steps, st.sampled_from([1, CROWD]))
-def test_whatever_happens(plan: list[tuple[str, Any]], crowd: int) -> None:
+def test_nothing_acknowledged_is_lost_whatever_happens(
+    plan: list[tuple[str, Any]], crowd: int
+) -> None:
     async def live() -> None:
         store = Moody()
         clients = [Client(f"c{n}", ROOMS[n % 2]) for n in range(4)]

@@ -4,14 +4,18 @@ import shutil
 import sqlite3
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from hashlib import sha256
 from pathlib import Path
 from sys import intern
 from unittest.mock import patch
 
-from squire_gatherings._hall.store import Append, LoggedOp, Snapshot, Store, SyncRecord
+from msgspec.structs import replace
+
+from squire_gatherings._hall.store import Store
 from squire_gatherings._stores import SqliteStore, open_sqlite_store
 from squire_gatherings._stores.sqlite.place import Place
 from squire_gatherings._values.errors import StoreConflict
+from squire_gatherings._values.log import Append, LoggedOp, Snapshot, SyncRecord
 from squire_gatherings._values.op import Op
 
 FINGERPRINT = b"0123456789abcdef"
@@ -28,25 +32,30 @@ def an_append(
 ) -> Append:
     """Make an append of `count` ops from one sync, which is called `sync`.
 
-    Every third op is logged by another incarnation than the one before it.
+    Every third op is logged by another incarnation than the one before it; every second one is
+    logged later. The head isn't that of a chain, but another one for each append.
     """
     last = first + count - 1
+    head = sha256(f"{gathering} {first} {count} {mark}".encode()).digest()
     return Append(
         gathering,
         first,
         tuple(
-            LoggedOp(Op.of({"n": n, "mark": mark}), "alice", intern(f"epoch {n // 3}"))
+            LoggedOp(
+                Op.of({"n": n, "mark": mark}), "alice", intern(f"epoch {n // 3}"), 1000 + n // 2
+            )
             for n in range(first, last + 1)
         ),
         (SyncRecord("0::", sync or f"s{first}{mark}", first, count, FINGERPRINT),),
-        Snapshot(last, b'{"at":%d}' % last) if snapshot else None,
+        Snapshot(last, b'{"at":%d}' % last, head[::-1]) if snapshot else None,
+        head,
     )
 
 
 def in_epoch(append: Append, epoch: str) -> Append:
     """Make the same append by another incarnation."""
-    ops = tuple(LoggedOp(logged.op, logged.by, epoch) for logged in append.ops)
-    return Append(append.gathering, append.first_seq, ops, append.syncs, append.snapshot)
+    ops = tuple(replace(logged, epoch=epoch) for logged in append.ops)
+    return replace(append, ops=ops)
 
 
 async def all_of(store: Store, gathering: str) -> object:

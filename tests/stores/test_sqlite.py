@@ -10,19 +10,21 @@ import pytest
 import trio
 import trio.testing
 
-from squire_gatherings._hall.store import Append, LoggedOp, Snapshot, SyncRecord
+from squire_gatherings._rules.chain import head_after, next_head, state_digest
 from squire_gatherings._rules.op_log import OpLog
 from squire_gatherings._stores import open_sqlite_store
 from squire_gatherings._stores.sqlite.connection import WAL_BYTES, Database
+from squire_gatherings._stores.sqlite.migration import AT_ONCE
 from squire_gatherings._stores.sqlite.place import Place
 from squire_gatherings._stores.sqlite.schema import APPLICATION_ID, MIGRATIONS, VERSION
 from squire_gatherings._values.errors import SyncIdReused
+from squire_gatherings._values.log import Append, LoggedOp, Snapshot, SyncRecord
 from squire_gatherings._values.messages import Sync
 from squire_gatherings._values.op import Op
-from tests.stores.appends import an_append, beside, do
+from tests.stores.appends import FINGERPRINT, an_append, beside, do
 
 
-async def test_what_waits_while_a_commit_cannot_goes_with_it(tmp_path: Path) -> None:
+async def test_appends_that_wait_during_a_commit_go_together(tmp_path: Path) -> None:
     path = tmp_path / "rooms.sqlite3"
     async with open_sqlite_store(path, busy_timeout=20) as store:
         await store.append(an_append("first", 1))
@@ -97,7 +99,8 @@ async def test_a_file_of_schema_3_migrates_with_its_journal(tmp_path: Path) -> N
         for _ in range(2):
             restored = await store.load("friday", recent_syncs=9)
             assert (restored.seq, restored.epoch) == (5, "")
-            assert restored.snapshot == Snapshot(3, b'{"at":3}')
+            assert restored.snapshot is not None
+            assert (restored.snapshot.seq, restored.snapshot.state) == (3, b'{"at":3}')
             assert restored.ops == tuple(LoggedOp(Op.of({"n": n}), None) for n in (4, 5))
             # They are recognised, also those that were in the journal.
             sent = [Sync("first", 0, tuple(logged.op for logged in ops[:2]))]
@@ -116,6 +119,66 @@ async def test_a_file_of_schema_3_migrates_with_its_journal(tmp_path: Path) -> N
         assert (restored.epoch, [one.epoch for one in restored.ops]) == ("new", ["", "", "new"])
     with closing(sqlite3.connect(path)) as new:
         assert new.execute("SELECT * FROM epochs").fetchall() == [(1, 6, "new")]
+
+
+async def test_a_file_of_schema_4_migrates_with_its_journal_and_is_chained(tmp_path: Path) -> None:
+    path = tmp_path / "rooms.sqlite3"
+    with closing(sqlite3.connect(path)) as old:
+        old.executescript(Path(__file__).with_name("schema4.sql").read_text())
+        assert old.execute("SELECT count(*) FROM journal").fetchone() == (2,)
+
+    def an_op(n: int, by: str | None, epoch: str) -> LoggedOp:
+        return LoggedOp(Op.of({"n": n}), by, epoch)
+
+    before = (an_op(1, "alice", ""), an_op(2, "alice", "one"), an_op(3, "bob", "one"))
+    friday = (*before, an_op(4, None, "two"), an_op(5, None, "two"))
+    async with open_sqlite_store(path) as store:
+        assert await store.read("friday", after=0, up_to=9, max_bytes=999) == friday
+        restored = await store.load("friday", recent_syncs=9)
+        # A snapshot ends a piece, so that the chain has a head there; the log's end, too.
+        first = next_head(b"", "friday", 1, friday[:3], restored.recent[:2])
+        second = next_head(first, "friday", 4, friday[3:], restored.recent[2:])
+        assert (restored.seq, restored.epoch, restored.time) == (5, "two", 0)
+        state = b'{"at":3}'
+        assert restored.snapshot == Snapshot(3, state, state_digest(first, state))
+        assert restored.head == second
+        monday = await store.load("monday", recent_syncs=9)
+        assert monday.head == next_head(b"", "monday", 1, (an_op(1, None, "two"),), monday.recent)
+        # The chain goes on from there.
+        log = OpLog(1000, 9, "three")
+        log.restore(restored)
+        log.add([Op.of({"n": 6})], key=("", "s"), mark=FINGERPRINT, by="eve", origin=1, time=99)
+        append = log.append("friday")
+        assert append.head == head_after(second, append)
+        await store.append(append)
+    async with open_sqlite_store(path) as store:
+        restored = await store.load("friday", recent_syncs=9)
+        assert (restored.seq, restored.time, restored.head) == (6, 99, append.head)
+
+
+async def test_many_older_ops_are_chained_in_pieces(tmp_path: Path) -> None:
+    path = tmp_path / "rooms.sqlite3"
+    count = 2 * AT_ONCE + 7
+    with closing(sqlite3.connect(path)) as old:
+        old.executescript(Path(__file__).with_name("schema4.sql").read_text())
+        old.execute("DELETE FROM journal")
+        old.execute("INSERT INTO gatherings VALUES (9, 'long', ?)", (count,))
+        rows = [(9, n, None, b'{"n":%d}' % n) for n in range(1, count + 1)]
+        old.executemany("INSERT INTO ops VALUES (?, ?, ?, ?)", rows)
+        syncs = [(9, "", f"s{n}", n, 1, FINGERPRINT) for n in range(1, count + 1)]
+        old.executemany("INSERT INTO syncs VALUES (?, ?, ?, ?, ?, ?)", syncs)
+        old.commit()
+    async with open_sqlite_store(path) as store:
+        ops = await store.read("long", after=0, up_to=count, max_bytes=10**6)
+        restored = await store.load("long", recent_syncs=count)
+    head = b""
+    for first in range(0, count, AT_ONCE):
+        some = slice(first, first + AT_ONCE)
+        head = next_head(head, "long", first + 1, ops[some], restored.recent[some])
+    assert restored.head == head
+    with closing(sqlite3.connect(path)) as new:
+        ends = new.execute("SELECT seq FROM ops WHERE gathering = 9 AND head NOTNULL").fetchall()
+    assert ends == [(AT_ONCE,), (2 * AT_ONCE,), (count,)]
 
 
 def just(logged: Iterable[LoggedOp]) -> Iterator[Op]:

@@ -6,10 +6,11 @@ import pytest
 import trio
 from trio.testing import MockClock, wait_all_tasks_blocked
 
-from squire_gatherings._hall.store import Append, Outcome, Unstorable
+from squire_gatherings._hall.store import Outcome, Unstorable
 from squire_gatherings._open_hall import open_hall
 from squire_gatherings._stores.memory import MemoryStore
 from squire_gatherings._values.errors import StoreUnavailable
+from squire_gatherings._values.log import Append
 from squire_gatherings._values.messages import Ack, Error, Joined, Sync, Synced
 from squire_gatherings._values.op import Op
 from tests.support import Recorder, WaitingStore
@@ -37,7 +38,7 @@ def sync(name: str) -> Sync:
 
 @pytest.mark.parametrize("says_later", [False, True])
 @pytest.mark.parametrize("ambiguous", [False, True])
-async def test_told_kept_and_recovered(
+async def test_clients_are_told_and_their_ops_kept_until_the_store_is_back(
     ambiguous: bool,
     says_later: bool,
     autojump_clock: MockClock,
@@ -63,7 +64,7 @@ async def test_told_kept_and_recovered(
         assert [error.id for error in author.of(Error)] == ["kept", "refused"]
         with pytest.raises(StoreUnavailable):
             await hall.submit(ROOM, [{"n": "refused too"}])
-        # What isn't durable is seen by nobody; what is, by everybody.
+        # Everybody sees the ops that are durable, and nobody the others.
         late = Recorder()
         late_membership = await hall.join(ROOM, late, since=0)
         [joined] = late.of(Joined)
@@ -86,7 +87,7 @@ async def test_told_kept_and_recovered(
 
 
 @pytest.mark.parametrize("says_which", [True, False])
-async def test_of_what_is_stored_together_only_what_cannot_be_is_refused(
+async def test_only_the_sync_that_cannot_be_stored_is_refused(
     says_which: bool, autojump_clock: MockClock
 ) -> None:
     class Picky(MemoryStore):

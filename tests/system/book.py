@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 from zlib import crc32
 
-from squire_gatherings import Op, OpConflict, OpRejected, Submission
+from squire_gatherings import Op, OpConflict, OpRejected, Stamp, Submission
 
 KINDS = ("plain", "reject", "strict", "merge", "judge fails", "fold fails")
 FAILS = ("judge fails", "fold fails")
@@ -40,7 +40,7 @@ class Book:
             return [Op.of(merged(op.value)) for op in ops]
         return ops
 
-    def fold(self, op: Op) -> None:
+    def fold(self, op: Op, stamp: Stamp) -> None:
         if op.value["do"] == "fold fails" and self.fails:
             raise Boom("fold")
         self.count += 1

@@ -317,9 +317,7 @@ pauses = st.sampled_from(["", "", "tick", "ticks", "settle"])
 def _steps(names: list[str]) -> st.SearchStrategy[list[Step]]:
     one = st.one_of(
         *(
-            st.builds(
-                Step, pauses, st.just(name), st.fixed_dictionaries(RULES[name].arguments)
-            )
+            st.builds(Step, pauses, st.just(name), st.fixed_dictionaries(RULES[name].arguments))
             for name in names
             for _ in range(RULES[name].weight)
         )
@@ -338,6 +336,4 @@ def plans() -> st.SearchStrategy[list[Step]]:
     names = sorted(RULES)
     left_out = st.sets(st.sampled_from(names), max_size=len(names) * 2 // 3)
     usual = ["stranger_joins", "stranger_submits", "time_passes"]
-    return left_out.flatmap(
-        lambda out: _steps([name for name in names if name not in out] + usual)
-    )
+    return left_out.flatmap(lambda out: _steps([name for name in names if name not in out] + usual))

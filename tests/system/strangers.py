@@ -49,8 +49,8 @@ class Stranger:
     async def join(self, how: str, *, room: int, piece: int) -> None:
         """Connect and join anew, leaving the older connection to the server.
 
-        `how` says what it claims to have: `all` that it has, `nothing`, or only what comes (`tail`),
-        or that it comes back by itself (`resume`).
+        `how` says what it claims to have: `all` that it has, `nothing`, only what comes
+        (`tail`), or that it comes back by itself (`resume`).
         """
         found = await self.world.connect(room=room, piece=piece)
         if found is None:
@@ -178,7 +178,7 @@ class Stranger:
             case "conflict":
                 self.unanswered.pop(message["id"], None)
             case "error" if message["code"] not in LOST_TURN:
-                self.unanswered.pop(message.get("id"), None)
+                self.unanswered.pop(message.get("id", ""), None)
 
     def _has(self, seq: int, message: dict[str, Any]) -> None:
         if seq > self.has:

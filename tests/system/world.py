@@ -99,9 +99,7 @@ class World:
 
     def __attrs_post_init__(self) -> None:
         setup = self.setup
-        self.truth = Truth(
-            setup.idle_timeout, setup.empty_timeout, 2.0, self.clock.current_time
-        )
+        self.truth = Truth(setup.idle_timeout, setup.empty_timeout, 2.0, self.clock.current_time)
         self.disk = Disk(self.truth)
         self.lives = Lives(self)
         for number in range(4):

@@ -8,8 +8,9 @@ from typing import TypeVar
 import trio
 from attrs import define, field
 
+from squire_gatherings._stores.sqlite.migration import migrate
 from squire_gatherings._stores.sqlite.place import Place
-from squire_gatherings._stores.sqlite.schema import migrate, schema_version
+from squire_gatherings._stores.sqlite.schema import schema_version
 from squire_gatherings._values.errors import StoreUnavailable, StoreUnusable
 
 T = TypeVar("T")

@@ -13,21 +13,27 @@ from squire_gatherings._hall.store import Outcome
 from squire_gatherings._stores.common import unstorable
 from squire_gatherings._stores.sqlite.journal import can_be_written, decode_entry, encode_entry
 from squire_gatherings._stores.sqlite.tables import (
+    OP_COLUMNS,
     find_epoch,
     find_epochs,
     find_gatherings,
     find_ops,
     find_sync,
     insert_rows,
-    runs,
+    op_rows,
 )
 from squire_gatherings._values.errors import StoreConflict
-from squire_gatherings._values.log import Append
+from squire_gatherings._values.log import Append, Snapshot, runs
 
 _log = logging.getLogger(__name__)
 
 Heads = dict[str, tuple[int | None, int]]
 """For each gathering its key (None: it isn't in the tables yet) and its last seq."""
+
+SNAPSHOT_COLUMNS = "snapshots (gathering, seq, state, digest)"
+REPLACE_SNAPSHOT = (
+    "ON CONFLICT (gathering, seq) DO UPDATE SET state = excluded.state, digest = excluded.digest"
+)
 
 _DOUBLE = (sqlite3.SQLITE_CONSTRAINT_PRIMARYKEY, sqlite3.SQLITE_CONSTRAINT_UNIQUE)
 """Errors of rows that are there already: others say that a value can't be stored at all."""
@@ -107,20 +113,15 @@ def _fold_all(database: sqlite3.Connection, appends: Mapping[str, Sequence[Appen
     ordered = sorted((keys[gathering], some) for gathering, some in appends.items())
     insert_rows(
         database,
-        "ops (gathering, seq, by, op)",
-        [
-            (key, seq, logged.by, logged.op.json)
-            for key, some in ordered
-            for append in some
-            for seq, logged in enumerate(append.ops, start=append.first_seq)
-        ],
+        f"ops ({OP_COLUMNS})",
+        [row for key, some in ordered for append in some for row in op_rows(key, append)],
     )
     epochs = find_epochs(database, [key for key, _ in before.values()])
     begin: list[tuple[int, int, str]] = []
     for key, some in ordered:
         epoch = epochs.get(key, "")
         for append in some:
-            begin += [(key, *run) for run in runs(append.ops, append.first_seq, before=epoch)]
+            begin += _epoch_rows(key, append, epoch)
             epoch = append.ops[-1].epoch if append.ops else epoch
     insert_rows(database, "epochs (gathering, first_seq, epoch)", begin)
     insert_rows(
@@ -141,11 +142,11 @@ def _fold_all(database: sqlite3.Connection, appends: Mapping[str, Sequence[Appen
     }
     insert_rows(
         database,
-        "snapshots (gathering, seq, state)",
-        [(key, snapshot.seq, snapshot.state) for key, snapshot in newest.items()],
-        on_conflict="ON CONFLICT (gathering)"
-        " DO UPDATE SET seq = excluded.seq, state = excluded.state",
+        SNAPSHOT_COLUMNS,
+        [(key, one.seq, one.state, one.digest) for key, one in newest.items()],
+        on_conflict=REPLACE_SNAPSHOT,
     )
+    _drop_older_snapshots(database, newest)
     return {gathering: (keys[gathering], head) for gathering, head in heads.items()}
 
 
@@ -220,16 +221,12 @@ def _has_syncs(database: sqlite3.Connection, key: int, append: Append) -> bool:
 
 def _write(database: sqlite3.Connection, key: int, append: Append) -> None:
     database.executemany(
-        "INSERT INTO ops (gathering, seq, by, op) VALUES (?, ?, ?, ?)",
-        [
-            (key, seq, logged.by, logged.op.json)
-            for seq, logged in enumerate(append.ops, start=append.first_seq)
-        ],
+        f"INSERT INTO ops ({OP_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?)", op_rows(key, append)
     )
     before = find_epoch(database, key, append.first_seq - 1)
     database.executemany(
         "INSERT INTO epochs (gathering, first_seq, epoch) VALUES (?, ?, ?)",
-        [(key, *run) for run in runs(append.ops, append.first_seq, before=before)],
+        _epoch_rows(key, append, before),
     )
     database.executemany(
         "INSERT INTO syncs (gathering, scope, id, first_seq, count, fingerprint)"
@@ -239,10 +236,22 @@ def _write(database: sqlite3.Connection, key: int, append: Append) -> None:
     database.execute("UPDATE gatherings SET head = ? WHERE key = ?", (_last_seq(append), key))
     if append.snapshot is not None:
         database.execute(
-            "INSERT INTO snapshots (gathering, seq, state) VALUES (?, ?, ?)"
-            " ON CONFLICT (gathering) DO UPDATE SET seq = excluded.seq, state = excluded.state",
-            (key, append.snapshot.seq, append.snapshot.state),
+            f"INSERT INTO {SNAPSHOT_COLUMNS} VALUES (?, ?, ?, ?) {REPLACE_SNAPSHOT}",
+            (key, append.snapshot.seq, append.snapshot.state, append.snapshot.digest),
         )
+        _drop_older_snapshots(database, {key: append.snapshot})
+
+
+def _epoch_rows(key: int, append: Append, before: str) -> list[tuple[int, int, str]]:
+    epochs = [one.epoch for one in append.ops]
+    return [(key, *run) for run in runs(epochs, append.first_seq, before=before)]
+
+
+def _drop_older_snapshots(database: sqlite3.Connection, newest: Mapping[int, Snapshot]) -> None:
+    database.executemany(
+        "DELETE FROM snapshots WHERE gathering = ? AND seq < ?",
+        [(key, snapshot.seq) for key, snapshot in newest.items()],
+    )
 
 
 def _last_seq(append: Append) -> int:

@@ -6,8 +6,9 @@ from pathlib import Path
 
 from squire_gatherings._stores.common import is_storable
 from squire_gatherings._stores.sqlite.fold import fold_file
+from squire_gatherings._stores.sqlite.migration import migrate
 from squire_gatherings._stores.sqlite.place import locked
-from squire_gatherings._stores.sqlite.schema import migrate, schema_version
+from squire_gatherings._stores.sqlite.schema import schema_version
 from squire_gatherings._values.errors import StoreUnavailable, StoreUnusable
 
 BUSY_TIMEOUT = 1.0

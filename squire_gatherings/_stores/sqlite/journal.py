@@ -14,8 +14,7 @@ import msgspec
 from attrs import define, field
 
 from squire_gatherings._stores.sqlite.schema import checksum_bytes
-from squire_gatherings._stores.sqlite.tables import epochs, runs
-from squire_gatherings._values.log import Append, LoggedOp, Snapshot, SyncRecord
+from squire_gatherings._values.log import Append, LoggedOp, Snapshot, SyncRecord, of_each, runs
 from squire_gatherings._values.op import Op
 
 SyncKey = tuple[str, str, str]
@@ -27,18 +26,26 @@ _Op = tuple[str | None, bytes]
 _Sync = tuple[str, str, _Integer, _Integer, bytes | int]
 _Snapshot = tuple[_Integer, bytes]
 _Run = tuple[_Integer, str]
+_TimeRun = tuple[_Integer, _Integer]
 
 
 class _Written(msgspec.Struct, array_like=True, gc=False):
-    """An append, as an array. In schema 3 it had no runs, and fingerprints were numbers."""
+    """An append, as an array.
+
+    In schema 3 it ended before `epochs`, and fingerprints were numbers; in schema 4 it ended after
+    them.
+    """
 
     gathering: str
     first_seq: _Integer
     ops: tuple[_Op, ...]
     syncs: tuple[_Sync, ...]
     snapshot: _Snapshot | None
-    runs: tuple[_Run, ...] = ()
-    """Of epochs."""
+    epochs: tuple[_Run, ...] = ()
+    times: tuple[_TimeRun, ...] = ()
+    head: bytes = b""
+    digest: bytes = b""
+    """The snapshot's."""
 
 
 _encode = msgspec.msgpack.Encoder().encode
@@ -101,20 +108,28 @@ def _written(append: Append) -> tuple[object, ...]:
         [(logged.by, logged.op.json) for logged in append.ops],
         [(s.scope, s.id, s.first_seq, s.count, s.fingerprint) for s in append.syncs],
         None if snapshot is None else (snapshot.seq, snapshot.state),
-        runs(append.ops, append.first_seq),
+        runs([one.epoch for one in append.ops], append.first_seq, before=""),
+        runs([one.time for one in append.ops], append.first_seq, before=0),
+        append.head,
+        b"" if snapshot is None else snapshot.digest,
     )
 
 
 def _read(one: _Written) -> Append:
-    of_each = epochs(one.runs, one.first_seq)
+    epochs = of_each(one.epochs, one.first_seq, before="")
+    times = of_each(one.times, one.first_seq, before=0)
     return Append(
         one.gathering,
         one.first_seq,
         tuple(
-            [LoggedOp(Op(op), by, epoch) for (by, op), epoch in zip(one.ops, of_each, strict=False)]
+            [
+                LoggedOp(Op(op), by, epoch, time)
+                for (by, op), epoch, time in zip(one.ops, epochs, times, strict=False)
+            ]
         ),
         tuple([SyncRecord(*sync[:4], _fingerprint(sync[4])) for sync in one.syncs]),
-        None if one.snapshot is None else Snapshot(*one.snapshot),
+        None if one.snapshot is None else Snapshot(*one.snapshot, one.digest),
+        one.head,
     )
 
 

@@ -12,7 +12,13 @@ from itertools import chain
 
 from squire_gatherings._stores.common import is_storable, page
 from squire_gatherings._stores.sqlite.journal import newer_appends
-from squire_gatherings._stores.sqlite.tables import find_epoch, find_ops, find_sync
+from squire_gatherings._stores.sqlite.tables import (
+    find_epoch,
+    find_ops,
+    find_snapshot,
+    find_sync,
+    find_time_and_head,
+)
 from squire_gatherings._values.log import Append, LoggedOp, Restored, Snapshot, SyncRecord
 
 Known = tuple[int, tuple[Append, ...]]
@@ -42,8 +48,14 @@ def load(
         seq = head + sum(len(append.ops) for append in later)
         recent = tuple(syncs[max(0, len(syncs) - recent_syncs) :])
         last = next((append.ops[-1] for append in reversed(later) if append.ops), None)
-        epoch = find_epoch(database, key, head) if last is None else last.epoch
-        return Restored(seq, snapshot, ops, recent, len(syncs) > recent_syncs, epoch)
+        has_older = len(syncs) > recent_syncs
+        if last is None:
+            epoch = find_epoch(database, key, head)
+            time, chained = find_time_and_head(database, key, head)
+        else:
+            epoch, time = last.epoch, last.time
+            chained = next(append.head for append in reversed(later) if append.ops)
+        return Restored(seq, snapshot, ops, recent, has_older, epoch, time, chained)
 
 
 def read(
@@ -62,6 +74,19 @@ def read(
             later = _later(database, gathering, head, unfolded)
             ops = chain(ops, _later_ops(later, max(after, head), up_to))
         return page(ops, max_bytes)
+
+
+def size(database: sqlite3.Connection, gathering: str, unfolded: Known) -> int:
+    """Return how many bytes the ops of a log have."""
+    with _one_moment(database):
+        key, head = _key_and_head(database, gathering)
+        # Of a blob SQLite reads the length alone.
+        [folded] = database.execute(
+            "SELECT COALESCE(SUM(LENGTH(op)), 0) FROM ops WHERE gathering = ?", (key,)
+        ).fetchone()
+        later = _later(database, gathering, head, unfolded)
+        total: int = folded + sum(len(one.op.json) for append in later for one in append.ops)
+        return total
 
 
 def find_syncs(
@@ -150,7 +175,4 @@ def _snapshot(
     for append in reversed(later):
         if append.snapshot is not None:
             return append.snapshot
-    found = database.execute(
-        "SELECT seq, state FROM snapshots WHERE gathering = ?", (key,)
-    ).fetchone()
-    return None if found is None else Snapshot(found[0], found[1])
+    return find_snapshot(database, key)

@@ -1,4 +1,4 @@
-"""The SQLite schema: its versions, and how a file of an older one becomes the newest."""
+"""The SQLite schema: its versions, and the statements that make the next one of each."""
 
 import sqlite3
 
@@ -75,6 +75,33 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
         "ALTER TABLE newer_syncs RENAME TO syncs",
         "CREATE INDEX newest_syncs ON syncs (gathering, first_seq)",
     ),
+    # 5: the time of each op (0 for older ones), and the head of the chain after the last op of
+    # each append; `migration` chains older ones. A gathering's log may begin later than at 1, and
+    # then has the head before that. There may be several snapshots of one, and each has a digest.
+    # What was deleted leaves a tombstone.
+    (
+        "ALTER TABLE ops ADD COLUMN time INTEGER NOT NULL DEFAULT 0",
+        "ALTER TABLE ops ADD COLUMN head BLOB",
+        "ALTER TABLE gatherings ADD COLUMN first_seq INTEGER NOT NULL DEFAULT 1",
+        "ALTER TABLE gatherings ADD COLUMN before BLOB NOT NULL DEFAULT x''",
+        """CREATE TABLE newer_snapshots (
+            gathering INTEGER NOT NULL REFERENCES gatherings (key),
+            seq INTEGER NOT NULL,
+            state BLOB NOT NULL,
+            digest BLOB NOT NULL,
+            PRIMARY KEY (gathering, seq)
+        ) STRICT""",
+        """INSERT INTO newer_snapshots
+            SELECT gathering, seq, state, x'' FROM snapshots ORDER BY gathering""",
+        "DROP TABLE snapshots",
+        "ALTER TABLE newer_snapshots RENAME TO snapshots",
+        """CREATE TABLE tombstones (
+            id TEXT PRIMARY KEY,
+            seq INTEGER NOT NULL,
+            head BLOB NOT NULL,
+            time INTEGER NOT NULL
+        ) STRICT, WITHOUT ROWID""",
+    ),
 )
 """The statements that lead from each version (0: an empty file) to the next."""
 
@@ -110,25 +137,3 @@ def schema_version(database: sqlite3.Connection) -> int:
             f"the file has schema version {version}, this program knows up to {VERSION}"
         )
     return int(version)
-
-
-def migrate(database: sqlite3.Connection) -> None:
-    """Bring a database to the newest version, each step in a transaction.
-
-    Raises what `schema_version` raises. Several may migrate one file at the same time.
-    """
-    while schema_version(database) < VERSION:
-        database.create_function("checksum_bytes", 1, checksum_bytes, deterministic=True)
-        database.execute("BEGIN IMMEDIATE")
-        try:
-            # Again, as only now nobody else can be migrating it.
-            version = schema_version(database)
-            for statement in MIGRATIONS[version] if version < VERSION else ():
-                database.execute(statement)
-            database.execute(f"PRAGMA application_id = {APPLICATION_ID}")
-            database.execute(f"PRAGMA user_version = {min(version + 1, VERSION)}")
-            database.execute("COMMIT")
-        except BaseException:
-            if database.in_transaction:
-                database.execute("ROLLBACK")
-            raise

@@ -3,25 +3,25 @@
 Each statement releases the interpreter's lock and waits for it again: a thousand rows in a
 thousand statements would wait a thousand times while the server is busy.
 
-Consecutive ops mostly have the same epoch, so a table (and an entry of the journal) has an epoch
-only where it changes: these are the *runs*.
+An epoch has a row only where it changes; each op has its time, by which it can be found. The last
+op of each append has the head of the chain after it.
 """
 
 import sqlite3
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from functools import cache
-from itertools import chain, repeat
+from itertools import chain
 from typing import Any
 
-from squire_gatherings._values.log import LoggedOp, SyncRecord
+from squire_gatherings._values.log import Append, LoggedOp, Snapshot, SyncRecord, of_each
 from squire_gatherings._values.op import Op
 
 _AT_ONCE = (256, 128, 64, 32, 16, 8, 4, 2, 1)
 """How many rows go into one statement: a few sizes, so that statements stay prepared."""
 
+OP_COLUMNS = "gathering, seq, by, op, time, head"
+
 Row = tuple[Any, ...]
-Run = tuple[int, str]
-"""The seq from which ops have another epoch than before, and that epoch."""
 TableKey = tuple[int, str, str]
 """A gathering's key, and the scope and the id of one of its syncs."""
 
@@ -105,6 +105,17 @@ def has_any_sync(database: sqlite3.Connection, keys: Sequence[TableKey]) -> bool
     return False
 
 
+def op_rows(key: int, append: Append) -> list[Row]:
+    """Return the rows of an append for the columns `OP_COLUMNS` of the ops."""
+    rows: list[Row] = [
+        (key, seq, one.by, one.op.json, one.time, None)
+        for seq, one in enumerate(append.ops, start=append.first_seq)
+    ]
+    if rows and append.head:
+        rows[-1] = (*rows[-1][:-1], append.head)
+    return rows
+
+
 # Of one gathering.
 
 
@@ -120,12 +131,24 @@ def find_sync(
     return None if row is None else SyncRecord(*row)
 
 
+def find_syncs_from(
+    database: sqlite3.Connection, key: int, first: int, last: int
+) -> tuple[SyncRecord, ...]:
+    """Return the records of the syncs whose first ops are those from seq `first` to `last`."""
+    rows = database.execute(
+        "SELECT scope, id, first_seq, count, fingerprint FROM syncs"
+        " WHERE gathering = ? AND first_seq BETWEEN ? AND ? ORDER BY first_seq, scope, id",
+        (key, first, last),
+    )
+    return tuple(SyncRecord(*row) for row in rows)
+
+
 def find_ops(
     database: sqlite3.Connection, key: int | None, first: int, last: int
 ) -> Iterator[LoggedOp]:
     """Return the ops that the tables have from seq `first` to `last`."""
     rows = database.execute(
-        "SELECT by, op FROM ops WHERE gathering = ? AND seq BETWEEN ? AND ? ORDER BY seq",
+        "SELECT by, op, time FROM ops WHERE gathering = ? AND seq BETWEEN ? AND ? ORDER BY seq",
         (key, first, last),
     )
     begin = database.execute(
@@ -134,8 +157,31 @@ def find_ops(
         " WHERE gathering = ?1 AND first_seq <= ?2), 0) ORDER BY first_seq",
         (key, first, last),
     )
-    for (by, op), epoch in zip(rows, epochs(begin, first), strict=False):
-        yield LoggedOp(Op(op), by, epoch)
+    epochs = of_each(begin, first, before="")
+    for (by, op, time), epoch in zip(rows, epochs, strict=False):
+        yield LoggedOp(Op(op), by, epoch, time)
+
+
+def find_time_and_head(
+    database: sqlite3.Connection, key: int | None, seq: int
+) -> tuple[int, bytes]:
+    """Return the time of an op that the tables have, and the chain's head after it.
+
+    That is empty where no append ended.
+    """
+    row = database.execute(
+        "SELECT time, head FROM ops WHERE gathering = ? AND seq = ?", (key, seq)
+    ).fetchone()
+    return (0, b"") if row is None else (row[0], row[1] or b"")
+
+
+def find_snapshot(database: sqlite3.Connection, key: int | None) -> Snapshot | None:
+    """Return the newest snapshot that the tables have."""
+    row = database.execute(
+        "SELECT seq, state, digest FROM snapshots WHERE gathering = ? ORDER BY seq DESC LIMIT 1",
+        (key,),
+    ).fetchone()
+    return None if row is None else Snapshot(*row)
 
 
 def find_epoch(database: sqlite3.Connection, key: int | None, seq: int) -> str:
@@ -146,37 +192,6 @@ def find_epoch(database: sqlite3.Connection, key: int | None, seq: int) -> str:
         (key, seq),
     ).fetchone()
     return "" if row is None else str(row[0])
-
-
-# Runs of epochs.
-
-
-def runs(ops: Iterable[LoggedOp], first_seq: int, *, before: str = "") -> list[Run]:
-    """Return the runs of ops with the seqs from `first_seq` on, after an op of the epoch `before`.
-
-    A run that goes on with `before` isn't one of them.
-    """
-    found: list[Run] = []
-    epoch = before
-    for seq, logged in enumerate(ops, start=first_seq):
-        if logged.epoch != epoch:
-            epoch = logged.epoch
-            found.append((seq, epoch))
-    return found
-
-
-def epochs(of: Iterable[Run], seq: int) -> Iterator[str]:
-    """Return the epoch of the op `seq`, of the next one, and so on without an end.
-
-    The runs may begin before `seq` or after it: an op before them all has no epoch, "".
-    """
-    epoch = ""
-    for first_seq, next_epoch in of:
-        if first_seq > seq:
-            yield from repeat(epoch, first_seq - seq)
-            seq = first_seq
-        epoch = next_epoch
-    yield from repeat(epoch)
 
 
 # The statements. Their texts are cached: SQLite's module finds a prepared statement by its text.

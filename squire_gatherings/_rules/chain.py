@@ -1,0 +1,71 @@
+"""The chain: a hash for each append, which binds it to all that the log had before it.
+
+The *head* after an append is BLAKE2b (32 bytes) over MessagePack of an array:
+
+    [head before, gathering, first seq, [op, ...], [by, ...],
+     [[seq, epoch], ...], [[seq, time], ...],
+     [[scope, id, first seq, count, fingerprint], ...]]
+
+Ops, heads and fingerprints are binary; epochs and times are runs, beginning with "" and 0; the
+syncs are in the order of their first seqs. MessagePack in its shortest forms says how long each
+part is, so that nothing can be moved from one part into the next. The head before the first append
+is empty.
+"""
+
+from collections.abc import Sequence
+from hashlib import blake2b
+
+import msgspec
+
+from squire_gatherings._values.log import Append, LoggedOp, SyncRecord, runs
+
+HEAD_SIZE = 32
+"""How many bytes a head has."""
+
+_LINK = b"gathering append"
+_STATE = b"gathering state"
+
+_encode = msgspec.msgpack.Encoder().encode
+
+
+def next_head(
+    before: bytes,
+    gathering: str,
+    first_seq: int,
+    ops: Sequence[LoggedOp],
+    syncs: Sequence[SyncRecord],
+) -> bytes:
+    """Return the head of the chain after an append; `before` if it has no ops.
+
+    It is empty if there can't be one, since a text can't be encoded: no store takes such an append.
+    """
+    if not ops:
+        return before
+    try:
+        link = _encode(
+            (
+                before,
+                gathering,
+                first_seq,
+                [one.op.json for one in ops],
+                [one.by for one in ops],
+                runs([one.epoch for one in ops], first_seq, before=""),
+                runs([one.time for one in ops], first_seq, before=0),
+                [(s.scope, s.id, s.first_seq, s.count, s.fingerprint) for s in syncs],
+            )
+        )
+    except UnicodeEncodeError:
+        return b""
+    return blake2b(link, digest_size=HEAD_SIZE, person=_LINK).digest()
+
+
+def head_after(before: bytes, append: Append) -> bytes:
+    """Return the head of the chain after an append, whatever head it has itself."""
+    return next_head(before, append.gathering, append.first_seq, append.ops, append.syncs)
+
+
+def state_digest(head: bytes, state: bytes) -> bytes:
+    """Return what binds a state to the head of the chain after the op that it is a state after."""
+    digest = blake2b(head, digest_size=HEAD_SIZE, person=_STATE)
+    digest.update(state)
+    return digest.digest()
