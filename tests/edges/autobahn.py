@@ -77,7 +77,7 @@ def reserved_bits() -> Iterator[Case]:
     """3: bits that no extension gave a meaning."""
     wrong = (PROTOCOL_ERROR,)
     yield Case("3.1", (frame(RSV3 | TEXT, b"small"),), close=wrong)
-    then = (HELLO, frame(RSV2 | TEXT, b"small"), PINGED)
+    then: tuple[bytes, ...] = (HELLO, frame(RSV2 | TEXT, b"small"), PINGED)
     yield Case("3.2", together(*then), errors=1, close=wrong)
     then = (HELLO, frame(RSV2 | RSV3 | TEXT, b"small"), PINGED)
     yield Case("3.3", then, errors=1, close=wrong)
@@ -106,19 +106,22 @@ def opcodes() -> Iterator[Case]:
 def fragments() -> Iterator[Case]:
     """5: fragmentation."""
     wrong = (PROTOCOL_ERROR,)
-    halves = (frame(PING, b"fragment1", fin=False), frame(CONTINUATION, b"fragment2"))
+    halves: tuple[bytes, ...] = (
+        frame(PING, b"fragment1", fin=False),
+        frame(CONTINUATION, b"fragment2"),
+    )
     yield Case("5.1", halves, close=wrong)
     halves = (frame(PONG, b"fragment1", fin=False), frame(CONTINUATION, b"fragment2"))
     yield Case("5.2", halves, close=wrong)
     yield Case("5.3", TWO, errors=1)
     yield Case("5.4", together(*TWO), errors=1)
     yield Case("5.5", octets(*TWO), errors=1)
-    between = (TWO[0], frame(PING, b"between"), TWO[1])
+    between: tuple[bytes, ...] = (TWO[0], frame(PING, b"between"), TWO[1])
     yield Case("5.6", between, errors=1, pongs=(b"between",))
     yield Case("5.7", together(*between), errors=1, pongs=(b"between",))
     yield Case("5.8", octets(*between), errors=1, pongs=(b"between",))
     for number, fin in ((9, True), (12, False)):
-        lonely = (frame(CONTINUATION, b"nothing to continue", fin=fin), HELLO)
+        lonely: tuple[bytes, ...] = (frame(CONTINUATION, b"nothing", fin=fin), HELLO)
         yield Case(f"5.{number}", lonely, close=wrong)
         yield Case(f"5.{number + 1}", together(*lonely), close=wrong)
         yield Case(f"5.{number + 2}", octets(*lonely), close=wrong)
@@ -204,11 +207,12 @@ _NO_CHARACTERS = [
     if (first, second) != ("f0", "8f") and (first != "f4" or second == "8f")
 ]
 _TRUNCATED = _hex(
-    "c0", "e080", "f08080", "f8808080", "fc80808080", "df", "efbf", "f7bfbf", "fbbfbfbf", "fdbfbfbfbf"
+    "c0", "e080", "f08080", "f8808080", "fc80808080",
+    "df", "efbf", "f7bfbf", "fbbfbfbf", "fdbfbfbfbf",
 )  # fmt: skip
 
 SEQUENCES: dict[int, list[bytes]] = {
-    5: [b"hello$world", "hello¢world".encode(), "hello€world".encode(), "hello𤭢world".encode(), GREEK],
+    5: [*(f"hello{one}world".encode() for one in "$¢€𤭢"), GREEK],
     6: [GREEK[: at + 1] for at in range(len(GREEK))],
     7: _hex("00", "c280", "e0a080", "f0908080"),
     8: _hex("f888808080", "fc8480808080"),
@@ -291,9 +295,7 @@ def closing() -> Iterator[Case]:
 
 
 CASES = tuple(
-    chain(
-        pings(), reserved_bits(), opcodes(), fragments(), text_in_parts(), sequences(), closing()
-    )
+    chain(pings(), reserved_bits(), opcodes(), fragments(), text_in_parts(), sequences(), closing())
 )
 
 SIZES = (0, 125, 126, 127, 128, 65535, 65536, 65536)
