@@ -1,4 +1,4 @@
-"""Peers that say nothing more, or one byte at a time: an innocent client is served all the while."""
+"""Peers that say nothing more, or a byte at a time: an innocent client is served all the while."""
 
 import contextlib
 import threading

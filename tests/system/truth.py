@@ -271,8 +271,9 @@ class Truth:
         if self.jumped_at >= latest:
             # What had begun to arrive is waited for.
             latest = self.jumped_at + 1.1
-        # Those who don't read are waited for.
-        latest += self.close_grace
+        if any(one.is_stuck for one in life.clients):
+            # Those who don't read are waited for.
+            latest += self.close_grace
         self.check(now <= latest + EPSILON, f"{what}: late, due {due:.3f}: {life}")
 
     def meet(self, gathering: str, incarnation: str) -> Life | None:
