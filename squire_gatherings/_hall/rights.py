@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 
 import attrs
+import trio
 from attrs import define, field
 
 from squire_gatherings._hall.authentication import Authenticator
@@ -18,10 +19,13 @@ from squire_gatherings._hall.terms import Terms
 from squire_gatherings._rules.overrides import Overrides
 from squire_gatherings._values.checks import check_identity
 from squire_gatherings._values.endings import CloseCode
-from squire_gatherings._values.errors import Unauthorized
+from squire_gatherings._values.errors import AuthenticationUnavailable, Unauthorized
 from squire_gatherings._values.handshake import HandshakeRequest
 from squire_gatherings._values.identity import Identity
 from squire_gatherings._values.outgoing import Outgoing
+
+CHECKS = 3
+"""How often somebody is asked after that is put out meanwhile."""
 
 REMEMBERED = 1024
 """For how many users the hall knows when their rights were changed last; of others, that it was
@@ -30,10 +34,14 @@ before."""
 
 @define(eq=False)
 class _Check:
-    """An authentication that is under way, and the roles that users were given meanwhile."""
+    """An authentication that is under way, and what the program says meanwhile."""
 
     gathering_id: str
+    task: trio.lowlevel.Task
     roles: dict[str, str] = field(factory=dict)
+    """The roles that users were given."""
+    put_out: set[str] = field(factory=set)
+    """Users that were put out: what was found of them before may not be so any more."""
 
 
 @define(eq=False)
@@ -64,20 +72,24 @@ class Rights:
 
         Raises:
             Unauthorized: It has no rights here, or not any more.
+            AuthenticationUnavailable: It was put out again and again while it was being checked.
             Exception: What the check raised.
 
         Cancellation: the check is cancelled.
         """
-        check = _Check(gathering_id)
-        self._checks.add(check)
-        try:
-            identity = await self.authenticator.identify(token, gathering_id, request)
-        finally:
-            self._checks.discard(check)
-        check_identity(identity)
-        if identity.user in check.roles:
-            identity = attrs.evolve(identity, role=check.roles[identity.user])
-        return self.standing(identity, gathering_id)
+        for _ in range(CHECKS):
+            check = _Check(gathering_id, trio.lowlevel.current_task())
+            self._checks.add(check)
+            try:
+                identity = await self.authenticator.identify(token, gathering_id, request)
+            finally:
+                self._checks.discard(check)
+            check_identity(identity)
+            if identity.user not in check.put_out:
+                if identity.user in check.roles:
+                    identity = attrs.evolve(identity, role=check.roles[identity.user])
+                return self.standing(identity, gathering_id)
+        raise AuthenticationUnavailable("its rights are being changed all the time")
 
     def standing(self, identity: Identity, gathering_id: str) -> Identity:
         """Return who this is now, as the program has it. Raises `Unauthorized`."""
@@ -117,6 +129,11 @@ class Rights:
     def put_out(self, user: str, gathering_id: str | None, why: str) -> int:
         """Close a user's connections, and refuse what of it waits to be judged."""
         self._note(user)
+        for check in self._checks:
+            # A check may put out its user's other connections, and means what it says then.
+            is_own = check.task is trio.lowlevel.current_task()
+            if gathering_id in (None, check.gathering_id) and not is_own:
+                check.put_out.add(user)
         for caller in self._asking_of(user, gathering_id):
             caller.identity = caller.identity.ended()
         clients = self._clients_of(user, gathering_id)
