@@ -57,11 +57,6 @@ class Hall:
     store: Store = field(repr=False)
     _rights: Rights = field(repr=False)
     _registry: Registry = field(repr=False)
-    quotas: Quotas = field(init=False, repr=False)
-    """What its gatherings and ways in may use up together. Not for programs."""
-
-    def __attrs_post_init__(self) -> None:
-        self.quotas = self._registry.quotas
 
     # Joining.
 
@@ -420,6 +415,11 @@ class Hall:
                     return answer, room.incarnation
         finally:
             self._registry.visited(gathering_id, counted=counted)
+
+
+def quotas_of(hall: Hall) -> Quotas:
+    """Return what the hall's gatherings and ways in may use up together. Not for programs."""
+    return hall._registry.quotas
 
 
 def _check_user(user: object) -> None:

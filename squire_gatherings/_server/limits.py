@@ -12,7 +12,7 @@ from weakref import WeakKeyDictionary
 import trio
 from attrs import define, field
 
-from squire_gatherings._hall.hall import Hall
+from squire_gatherings._hall.hall import Hall, quotas_of
 from squire_gatherings._hall.quotas import Quotas
 from squire_gatherings._rules.budget import CONNECTION_COST, NO_CONNECTIONS
 from squire_gatherings._rules.door import Door, Turned, Visitor, never
@@ -223,7 +223,7 @@ def limits_of(hall: Hall) -> Limits:
     """Return the limits that all ways into a hall share."""
     found = _limits.get(hall)
     if found is None:
-        found = _limits[hall] = Limits(hall.quotas)
+        found = _limits[hall] = Limits(quotas_of(hall))
     return found
 
 
