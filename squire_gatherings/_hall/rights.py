@@ -136,12 +136,14 @@ class Rights:
                 check.put_out.add(user)
         for caller in self._asking_of(user, gathering_id):
             caller.identity = caller.identity.ended()
-        clients = self._clients_of(user, gathering_id)
-        for room, client in clients:
+        closed = 0
+        for room, client in self._clients_of(user, gathering_id):
             client.identity = client.identity.ended()
-            room.gone(client)
-            client.close(CloseCode.UNAUTHORIZED, why)
-        return len(clients)
+            if client.attached:
+                closed += 1
+                room.gone(client)
+                client.close(CloseCode.UNAUTHORIZED, why)
+        return closed
 
     def change_role(self, user: str, role: str, gathering_id: str | None) -> int:
         """Give a user's connections, and whatever of it is under way, a role."""
@@ -151,12 +153,16 @@ class Rights:
                 check.roles[user] = role
         for caller in self._asking_of(user, gathering_id):
             caller.identity = attrs.evolve(caller.identity, role=role)
-        clients = self._clients_of(user, gathering_id)
-        for _, client in clients:
-            if client.identity.role != role:
+        connected = 0
+        for _, client in self._clients_of(user, gathering_id):
+            changes = client.identity.role != role
+            if changes:
                 client.identity = attrs.evolve(client.identity, role=role)
-                client.send(Outgoing(self.terms.told(client)))
-        return len(clients)
+            if client.attached:
+                connected += 1
+                if changes:
+                    client.send(Outgoing(self.terms.told(client)))
+        return connected
 
     def _note(self, user: str) -> None:
         self._changed[user] = self.number()
@@ -172,10 +178,15 @@ class Rights:
         ]
 
     def _clients_of(self, user: str, gathering_id: str | None) -> list[tuple[Room, Client]]:
+        """Return a user's clients, also those that are gone and of whom something waits."""
         return [
             (room, client)
             for room in self.rooms()
             if gathering_id in (None, room.id)
-            for client in room.clients.values()
+            for client in {*room.clients.values(), *_senders(room)}
             if client.identity.user == user
         ]
+
+
+def _senders(room: Room) -> Iterator[Client]:
+    return (sender for sender, _ in room.inbox.waiting if isinstance(sender, Client))
