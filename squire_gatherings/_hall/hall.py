@@ -97,7 +97,8 @@ class Hall:
             The client's way into the gathering.
 
         Raises:
-            Unauthorized: `authenticate` refused the client.
+            Unauthorized: `authenticate` refused the client, or its rights have ended or were
+                revoked.
             AuthenticationUnavailable: It can't tell now, or not within `authenticate_timeout`.
             Replaced: Another connection of the same client asked later.
             Full: The gathering, the user or the server has all the clients, or all the open
@@ -176,6 +177,7 @@ class Hall:
         Raises:
             OpRejected: The behaviour takes no such op.
             OpConflict: The behaviour can't merge them with what came after `base`.
+            Unauthorized: Its rights have ended, or were revoked.
             Forbidden: The identity may not submit.
             BadBase: `base` lies beyond the end of the log.
             SyncIdReused: The id was used before, for other ops.
@@ -308,8 +310,9 @@ class Hall:
     def kick(self, user: str, *, gathering_id: str | None = None) -> int:
         """Put a user out at once, of one gathering or of all. It may come back if it is let in.
 
-        Its connections are closed (4003), what of it waits to be judged is refused, and so is a
-        join that is under way, unless it's still being asked who it is.
+        Its connections are closed (4003). What of it waits to be judged is refused, and so is a
+        join that is under way; where `authenticate` is just being asked, it is asked again, since
+        what it has read may not be so any more.
 
         Args:
             user: As in its `Identity`.
