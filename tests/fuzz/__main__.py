@@ -132,7 +132,9 @@ def keep(target: Target) -> int:
 
 
 def main() -> None:
-    parser = ArgumentParser(prog="python -m tests.fuzz", description="Search for inputs that break.")
+    parser = ArgumentParser(
+        prog="python -m tests.fuzz", description="Search for inputs that break."
+    )
     parser.add_argument("targets", nargs="*", metavar="TARGET", help=", ".join(TARGETS))
     parser.add_argument("--seconds", type=int, default=600, help="for all targets together")
     parser.add_argument("--jobs", type=int, default=1, help="how many targets at a time")

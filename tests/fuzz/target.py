@@ -9,6 +9,13 @@ def _bytes(seeds: Iterable[str | bytes]) -> tuple[bytes, ...]:
     return tuple(one.encode() if isinstance(one, str) else one for one in seeds)
 
 
+def clear(error: Exception) -> str:
+    """Return what an error says, which must be something."""
+    text = str(error)
+    assert text
+    return text
+
+
 @frozen
 class Target:
     """One way in. A run is deterministic, and changes nothing that the next one sees."""

@@ -22,7 +22,7 @@ from squire_gatherings._wire.skimming import (
     has_too_many_in_json,
     has_too_many_in_msgpack,
 )
-from tests.fuzz.target import Target
+from tests.fuzz.target import Target, clear
 
 FEW_OPS = 3
 LARGE = MAX_CONTAINERS + 2000
@@ -39,16 +39,19 @@ _json = msgspec.json.Encoder(enc_hook=encode_op).encode
 _msgpack = msgspec.msgpack.Encoder(enc_hook=_op_as_value).encode
 
 
+def refused(error: UndecodableMessage) -> None:
+    assert error.code in ("bad_message", "unknown_type", "too_big"), error.code
+    assert error.request_id is None or len(error.request_id) <= MAX_ID_LENGTH
+    # It goes out as JSON.
+    msgspec.json.encode([clear(error), error.request_id])
+
+
 def decoded(codec: Codec, data: bytes, max_ops: int = 1000) -> Incoming | None:
     """Decode; a refusal is a clear one, and names a request by what an id can be."""
     try:
         message = codec.decode(data, max_ops)
     except UndecodableMessage as error:
-        assert str(error)
-        assert error.code in ("bad_message", "unknown_type", "too_big"), error.code
-        assert error.request_id is None or len(error.request_id) <= MAX_ID_LENGTH
-        # It goes out as JSON.
-        msgspec.json.encode([str(error), error.request_id])
+        refused(error)
         return None
     skimmed = codec.skim(data)
     assert skimmed.type == type(message).__name__.lower(), skimmed
@@ -108,8 +111,8 @@ MESSAGES = (
     {"id": "7", "type": 1},
     [1, 2],
 )
-NAMES = "type id base since ops token client epoch resume tail seq".split()
-KINDS = "join fetch sync ack refresh leave".split()
+NAMES = ["type", "id", "base", "since", "ops", "token", "client", "epoch", "resume", "tail", "seq"]
+KINDS = ["join", "fetch", "sync", "ack", "refresh", "leave"]
 _jsons = [msgspec.json.encode(one) for one in MESSAGES]
 _packed = [msgspec.msgpack.encode(one) for one in MESSAGES]
 
