@@ -7,14 +7,16 @@ crashes of what came after a crash.
 
 import os
 import random
+import sqlite3
 from collections.abc import Callable
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, closing
 from functools import partial
 from pathlib import Path
 
 import pytest
 
 from squire_gatherings._stores import open_sqlite_store
+from squire_gatherings._stores.sqlite.connection import empty_wal
 from squire_gatherings._values.errors import StoreUnavailable
 from tests.filesystem.disk import Disk, Passing
 from tests.filesystem.lives import (
@@ -128,3 +130,21 @@ async def test_a_write_ahead_log_whose_content_was_lost_is_an_empty_one(
             wal.write(head)
         with pytest.raises(StoreUnavailable, match="write-ahead log was overwritten"):
             await store.append(an_append("a", 3))
+
+
+async def test_a_change_to_wal_mode_may_be_half_undone(tmp_path: Path) -> None:
+    """SQLite finds a write-ahead log, but no WAL mode: that was taken for another file."""
+    path = tmp_path / "rooms.sqlite3"
+    async with open_sqlite_store(path) as store:
+        await store.append(an_append("a", 1))
+        head = beside(path, "-wal").read_bytes()[:32]
+    with closing(sqlite3.connect(path)) as database:
+        database.execute("PRAGMA journal_mode = DELETE")
+    beside(path, "-wal").write_bytes(head)
+    for last, mode in ((2, b"\1\1"), (3, b"\2\2")):
+        async with open_sqlite_store(path) as store:
+            for _ in range(2):
+                assert path.read_bytes()[18:20] == mode
+                assert (await store.load("a", recent_syncs=1)).seq == last - 1
+                await store._write_connection.call(empty_wal)
+            await store.append(an_append("a", last))

@@ -118,10 +118,14 @@ class Contents:
             return
         header = os.pread(file, _HEADER_BYTES, 0)
         self._seen = seen = _Seen(changed, header, marks)
-        if not header.startswith(_MAGIC) or header[18:20] != _WAL_MODE:
+        if not header.startswith(_MAGIC):
             self.overwritten = "the file"
         elif before is None:
+            # Whatever mode it says: after a loss of power in the middle of a change to WAL mode,
+            # SQLite goes by the write-ahead log that it finds.
             return
+        elif header[18:20] != _WAL_MODE and header[18:20] != before.header[18:20]:
+            self.overwritten = "the file"
         elif before.is_being_written or marks != before.marks or not index:
             # A checkpoint wrote to it, which may have been another program's.
             if seen.changes < before.changes:
