@@ -662,3 +662,22 @@ async def test_a_behaviour_may_put_out_whom_it_judges(autojump_clock: MockClock)
         assert [code for _, code in closings(alice)] == [CloseCode.UNAUTHORIZED]
         await hall.submit(ROOM, [{"add": 1}])
         assert (await hall.fetch(ROOM)).seq == 1
+
+
+async def test_rights_that_end_together_with_others_end_on_time(autojump_clock: MockClock) -> None:
+    async with a_hall(idle_timeout=10_000.0) as (hall, _):
+        many = [(await joined(hall, f"u{number}:member:100"))[1] for number in range(100)]
+        for number in range(60):
+            membership, _ = await joined(hall, f"gone{number}:member:5000")
+            membership.detach()
+        await trio.sleep(50)
+        # Hers end when the others' connections are closed, of whom fewer and fewer are left.
+        _, zoe = await joined(hall, "zoe:member:110")
+        await trio.sleep(100)
+        for recorder in many:
+            assert len(recorder.of(Renew)) == 1
+            [(at, _)] = closings(recorder)
+            assert at == pytest.approx(110)
+        [(at, _)] = closings(zoe)
+        assert at == pytest.approx(120)
+        assert len(hall._rights.terms) == 0
