@@ -14,6 +14,7 @@ from squire_gatherings._cli.printing import flush_stdout
 from squire_gatherings._cli.serve import serve
 from squire_gatherings._cli.streams import open_what_is_closed
 from squire_gatherings._cli.submit import submit
+from squire_gatherings._cli.verify import verify
 from squire_gatherings._cli.watch import watch
 
 
@@ -81,6 +82,7 @@ cli.add_command(submit)
 cli.add_command(load)
 cli.add_command(backup)
 cli.add_command(forget)
+cli.add_command(verify)
 cli.add_command(show_help)
 
 

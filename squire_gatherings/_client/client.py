@@ -18,6 +18,7 @@ from squire_gatherings._client.gathering import Gathering, check_message_id
 from squire_gatherings._client.incoming import MAX_SEQ
 from squire_gatherings._client.session import Session
 from squire_gatherings._client.settings import ClientOptions, ClientSettings
+from squire_gatherings._hall.clock import wall_time
 from squire_gatherings._hall.nurseries import open_hidden_nursery
 from squire_gatherings._rules.behaviour import Behaviour, LogBehaviour
 from squire_gatherings._rules.change_queue import ChangeQueue
@@ -49,6 +50,7 @@ class Client:
         optimistic: bool = False,
         since: int | None = None,
         client_id: str | None = None,
+        times: bool | None = None,
     ) -> AsyncIterator[Gathering]:
         """Join a gathering, which is opened if need be; leave it with the block.
 
@@ -63,6 +65,8 @@ class Client:
             since: Iterating begins after the op with this seq; without it, after the join.
             client_id: A random text of 16 to 128 characters, kept secret. It makes sync ids
                 repeatable by another process. Without it, one is made for this block.
+            times: Whether to ask for the times of ops, for `Change.time` and for what the behaviour
+                is told. By default that is asked with a `behaviour` of your own.
 
         Returns:
             A block that gives the `Gathering`.
@@ -87,10 +91,13 @@ class Client:
             raise BadBase(f"since is {since}, which no op's seq is")
         if self._closed:
             raise Left("the client is closed")
-        replica = Replica(ChangeQueue(self.settings.max_changes), behaviour, optimistic)
+        if times is None:
+            times = behaviour not in (None, LogBehaviour)
+        now = wall_time if times else None
+        replica = Replica(ChangeQueue(self.settings.max_changes), behaviour, optimistic, now)
         if behaviour is None and since is not None:
             replica.seq = since
-        exchange = Exchange(gathering_id, self.settings, replica, since)
+        exchange = Exchange(gathering_id, self.settings, replica, since, times)
         session = Session(
             self.address,
             gathering_id,

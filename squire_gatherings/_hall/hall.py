@@ -14,12 +14,18 @@ from squire_gatherings._hall.authentication import Authenticator
 from squire_gatherings._hall.clients import Caller, Client, sync_scope
 from squire_gatherings._hall.connection import Connection
 from squire_gatherings._hall.inbox import JoinRequest, Request
-from squire_gatherings._hall.joining import read_for_join
+from squire_gatherings._hall.joining import check_known, read_for_join
 from squire_gatherings._hall.membership import Membership
 from squire_gatherings._hall.registry import Registry
 from squire_gatherings._hall.store import Store
 from squire_gatherings._rules.delivery_window import DeliveryWindow
-from squire_gatherings._values.checks import check_epoch, check_id, check_identity, check_seq
+from squire_gatherings._values.checks import (
+    check_epoch,
+    check_id,
+    check_identity,
+    check_proof,
+    check_seq,
+)
 from squire_gatherings._values.endings import DispersalReason
 from squire_gatherings._values.errors import GatheringDispersed, TooBig
 from squire_gatherings._values.handshake import HandshakeRequest
@@ -31,6 +37,7 @@ from squire_gatherings._values.messages import (
     Fetch,
     Fetched,
     Joined,
+    Proof,
     ServerMessage,
     Sync,
     Synced,
@@ -75,6 +82,9 @@ class Hall:
         request: HandshakeRequest | None = None,
         identity: Identity | None = None,
         tail: bool = False,
+        times: bool = False,
+        proof: bool = False,
+        known: Proof | None = None,
     ) -> Membership:
         """Join a gathering, which is opened if need be; `joined` goes to the connection.
 
@@ -94,6 +104,9 @@ class Hall:
             request: By what the client came, if it came by one; `authenticate` sees it.
             identity: Who the client is, as the caller knows already.
             tail: Without `since`, the client is given nothing of what came before the join.
+            times: The client is told the times of ops.
+            proof: The client is told what proves the log (see `Proof`).
+            known: Such a proof, which the client was told before.
 
         Returns:
             The client's way into the gathering.
@@ -103,7 +116,7 @@ class Hall:
             AuthenticationUnavailable: It can't tell now, or not within `authenticate_timeout`.
             Replaced: Another connection of the same client asked later.
             BadBase: `since` lies beyond the end of the log.
-            LogReplaced: The log isn't that of `epoch`.
+            LogReplaced: The log isn't that of `epoch`, or not that of `known`.
             GatheringDispersed: `resume` has ended; the notice was sent and the connection closed.
 
         Cancellation: the connection isn't in the gathering.
@@ -113,6 +126,8 @@ class Hall:
             check_seq(since, "since")
         if epoch is not None:
             check_epoch(epoch)
+        if known is not None:
+            check_proof(known)
         for what, text in (("client", client), ("resume", resume)):
             if text is not None:
                 check_id(text, what)
@@ -130,7 +145,17 @@ class Hall:
         try:
             while True:
                 window = DeliveryWindow(settings.retry_interval, settings.retry_limit, 0)
-                joiner = Client(0, connection, identity, client, scope, window, asked=asked)
+                joiner = Client(
+                    0,
+                    connection,
+                    identity,
+                    client,
+                    scope,
+                    window,
+                    asked=asked,
+                    times=bool(times),
+                    proof=bool(proof),
+                )
                 if resume is not None:
                     notice = await registry.missed_notice(gathering_id, resume, since)
                     if notice is not None:
@@ -138,9 +163,12 @@ class Hall:
                         raise GatheringDispersed(f"gathering {gathering_id} has dispersed")
                 room = await registry.find(gathering_id)
                 page: tuple[LoggedOp, ...] = ()
-                if wants_past:
+                if wants_past or known is not None:
                     with registry.living[gathering_id].reading() as reading:
-                        page = await read_for_join(room, since, epoch)
+                        if known is not None:
+                            await check_known(room, known)
+                        if wants_past:
+                            page = await read_for_join(room, since, epoch)
                     if reading.cancelled_caught:
                         continue
                 joiner.number = room.next_number()
@@ -248,14 +276,15 @@ class Hall:
         """
         if since is not None:
             check_seq(since, "since")
-        fetched, incarnation = await self._ask(gathering_id, Fetch("fetch", since), identity)
+        fetch = Fetch("fetch", since)
+        fetched, incarnation = await self._ask(gathering_id, fetch, identity, times=True)
         assert isinstance(fetched, Fetched)
         if isinstance(fetched.snapshot, msgspec.Raw):
             state = msgspec.json.decode(fetched.snapshot)
             return Page(seq=fetched.seq, snapshot=state, is_snapshot=True)
         ops, by = fetched.ops or (), fetched.by or ()
         epoch = (incarnation if fetched.epoch is UNSET else fetched.epoch) if ops else None
-        return Page(seq=fetched.seq, ops=ops, by=by, epoch=epoch)
+        return Page(seq=fetched.seq, ops=ops, by=by, times=fetched.times or (), epoch=epoch)
 
     async def _pass_on(self, gathering_id: str, client: Client, sync: Sync) -> None:
         """Have the living incarnation serve a sync whose own incarnation has ended."""
@@ -328,12 +357,14 @@ class Hall:
         *,
         scope: str | None = None,
         at_end: bool = False,
+        times: bool = False,
     ) -> tuple[ServerMessage, str]:
         """Return the answer, and the incarnation that gave it."""
         check_gathering_id(gathering_id)
         await trio.lowlevel.checkpoint_if_cancelled()
         check_identity(identity)
-        caller = Caller(identity, scope or sync_scope(identity.user, None), at_end=at_end)
+        scope = scope or sync_scope(identity.user, None)
+        caller = Caller(identity, scope, at_end=at_end, times=times)
         counted = False
         try:
             while True:

@@ -3,7 +3,7 @@
 from squire_gatherings._values.errors import BadRequest
 from squire_gatherings._values.identity import Identity
 from squire_gatherings._values.ids import MAX_ID_LENGTH
-from squire_gatherings._values.messages import Ack, Fetch, Leave, Sync
+from squire_gatherings._values.messages import Ack, Fetch, Leave, Proof, Sync
 from squire_gatherings._values.op import Op
 from squire_gatherings._values.text import check_text
 
@@ -27,6 +27,14 @@ def check_epoch(epoch: object) -> None:
     """Raise `BadRequest` for what can't be an epoch; that of old ops is empty."""
     if epoch != "":
         check_id(epoch, "epoch")
+
+
+def check_proof(proof: object) -> None:
+    """Raise `BadRequest` for what can't be a proof."""
+    if not isinstance(proof, Proof):
+        raise BadRequest(f"what is known is a Proof, not {proof!r:.80}")
+    check_seq(proof.seq, "the seq of a proof")
+    check_id(proof.head, "the head of a proof")
 
 
 def check_identity(identity: object) -> None:

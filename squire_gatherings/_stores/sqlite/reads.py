@@ -13,6 +13,7 @@ from itertools import chain
 from squire_gatherings._stores.common import is_storable, page
 from squire_gatherings._stores.sqlite.journal import newer_appends
 from squire_gatherings._stores.sqlite.tables import (
+    find_beginning,
     find_epoch,
     find_ops,
     find_snapshot,
@@ -115,6 +116,22 @@ def sync_ids(
         later = _later(database, gathering, head, unfolded)
         ids += [sync.id for append in later for sync in append.syncs if sync.scope == scope]
         return tuple(ids[:limit])
+
+
+def find_head(
+    database: sqlite3.Connection, gathering: str, seq: int, unfolded: Known
+) -> bytes | None:
+    """Find the head of the chain after the op `seq`; None if the log begins after it."""
+    with _one_moment(database):
+        key, head = _key_and_head(database, gathering)
+        if seq > head:
+            later = _later(database, gathering, head, unfolded)
+            ends = (one for one in later if one.ops and one.first_seq + len(one.ops) - 1 == seq)
+            return next((one.head for one in ends), b"")
+        before = find_beginning(database, key)
+        if seq < before[0]:
+            return before[1] if seq == before[0] - 1 else None
+        return find_time_and_head(database, key, seq)[1]
 
 
 @contextmanager
