@@ -174,13 +174,20 @@ def _place(frame: tracemalloc.Frame) -> str:
     return f"{'/'.join(path.parts[-2:])}:{frame.lineno}  {text[:70]}"
 
 
+OURS = (
+    *(f"{package}/" for package in ("_hall", "_rules", "_server", "_wire", "_values", "_stores")),
+    "squire_gatherings/",
+    "<attrs generated methods squire",
+)
+
+
 def _owner(place: str) -> str:
     """Return whose code a line is; a coroutine's frame belongs to the line that awaits it."""
     if "trio" in place.partition(":")[0] or place.startswith("_core/"):
         return "trio"
     if place.startswith("websockets/"):
         return "websockets"
-    if place.startswith(("_hall/", "_rules/", "websocket/", "<attrs generated methods squire")):
+    if place.startswith(OURS):
         return "squire_gatherings"
     return "Python"
 

@@ -1,5 +1,6 @@
 """Live rooms that end on time: gatherings on Trio, reached over WebSockets."""
 
+from squire_gatherings._auth.authenticator import JwtAuthenticator
 from squire_gatherings._hall.authentication import Authenticate
 from squire_gatherings._hall.clock import BootTimeClock
 from squire_gatherings._hall.connection import Connection
@@ -18,6 +19,7 @@ from squire_gatherings._values.errors import (
     BadRequest,
     BadSetting,
     CannotConnect,
+    CannotRemember,
     Forbidden,
     GatheringCrashed,
     GatheringDispersed,
@@ -52,6 +54,9 @@ from squire_gatherings._values.messages import (
     Joined,
     Leave,
     Proof,
+    Refresh,
+    Refreshed,
+    Renew,
     ServerMessage,
     Sync,
     Synced,
@@ -80,6 +85,7 @@ __all__ = [
     "Behaviour",
     "BootTimeClock",
     "CannotConnect",
+    "CannotRemember",
     "Channel",
     "ClientMessage",
     "CloseCode",
@@ -106,6 +112,7 @@ __all__ = [
     "Identity",
     "Join",
     "Joined",
+    "JwtAuthenticator",
     "Leave",
     "Left",
     "LogBehaviour",
@@ -119,6 +126,9 @@ __all__ = [
     "Outgoing",
     "Page",
     "Proof",
+    "Refresh",
+    "Refreshed",
+    "Renew",
     "Replaced",
     "Restored",
     "Role",

@@ -1,5 +1,6 @@
 """Embedding: `open_hall`, the way in for programs."""
 
+import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Unpack
@@ -8,12 +9,16 @@ import trio
 from attrs import evolve
 
 from squire_gatherings._hall.authentication import Authenticate, Authenticator, admit_everybody
-from squire_gatherings._hall.clock import wall_time
 from squire_gatherings._hall.hall import Hall
+from squire_gatherings._hall.incarnations import Incarnation
 from squire_gatherings._hall.nurseries import open_hidden_nursery
+from squire_gatherings._hall.refreshes import Refreshes
 from squire_gatherings._hall.registry import Registry
+from squire_gatherings._hall.rights import Rights
 from squire_gatherings._hall.store import Store
+from squire_gatherings._hall.terms import Terms
 from squire_gatherings._rules.behaviour import Behaviour, LogBehaviour
+from squire_gatherings._rules.overrides import Overrides
 from squire_gatherings._stores import open_store
 from squire_gatherings._values.settings import HallOptions, HallSettings
 
@@ -24,8 +29,8 @@ async def open_hall(
     store: Store | str = "memory:",
     behaviour: Callable[[], Behaviour] = LogBehaviour,
     authenticate: Authenticate = admit_everybody,
+    wall_clock: Callable[[], float] = time.time,
     settings: HallSettings | None = None,
-    wall_time: Callable[[], int] = wall_time,
     **changes: Unpack[HallOptions],
 ) -> AsyncIterator[Hall]:
     """Open a hall, and its store if that is given as a URL.
@@ -36,10 +41,10 @@ async def open_hall(
     Args:
         store: Where logs last: a `Store`, or what `open_store` takes.
         behaviour: Called for each incarnation; returns its `Behaviour`.
-        authenticate: Called for each join that comes without an identity.
+        authenticate: Called for each join that comes without an identity, and for each refresh.
+        wall_clock: Returns the time of day, as seconds since 1970 (UTC). Rights end by it, and ops
+            have its times. It may go back; the times in a log don't.
         settings: What else is to be set, all at once.
-        wall_time: Returns the time of day, as milliseconds since 1970 (UTC): the times of ops. It
-            may go back; the times in a log don't.
         **changes: Every field of `HallSettings`, by its name. These come before `settings`.
 
     Raises:
@@ -54,9 +59,17 @@ async def open_hall(
             store = await stack.enter_async_context(open_store(store))
         nursery = await stack.enter_async_context(open_hidden_nursery())
         gatherings: trio.Nursery = await nursery.start(_hold_nursery)
-        registry = Registry(settings, store, behaviour, gatherings, wall_time)
-        authenticator = Authenticator.of(authenticate, settings.authenticate_timeout)
-        hall = Hall(settings, store, authenticator, registry)
+        living: dict[str, Incarnation] = {}
+        rights = Rights(
+            Terms(settings, wall_clock, gatherings),
+            Authenticator.of(authenticate, settings.authenticate_timeout),
+            lambda: (incarnation.room for incarnation in living.values()),
+            Overrides(settings.max_remembered),
+        )
+        registry = Registry(
+            settings, store, behaviour, gatherings, Refreshes(rights), living=living
+        )
+        hall = Hall(settings, store, rights, registry)
         nursery.start_soon(_close_when_cancelled, registry)
         try:
             yield hall

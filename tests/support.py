@@ -7,11 +7,12 @@ from typing import Any, TypeVar
 import trio
 
 from squire_gatherings._hall.connection import Connection
-from squire_gatherings._hall.store import Append, Outcome
+from squire_gatherings._hall.store import Outcome
 from squire_gatherings._rules.behaviour import Stamp, Submission
 from squire_gatherings._stores.memory import MemoryStore
 from squire_gatherings._values.endings import CloseCode
 from squire_gatherings._values.errors import OpConflict, OpRejected
+from squire_gatherings._values.log import Append
 from squire_gatherings._values.messages import Forward, ForwardBatch, ServerMessage
 from squire_gatherings._values.op import Op
 from squire_gatherings._values.outgoing import Outgoing

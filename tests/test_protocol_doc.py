@@ -39,7 +39,7 @@ def tag(cls: type[msgspec.Struct]) -> object:
 
 @pytest.mark.parametrize("example", examples(CLIENT), ids=lambda example: example["type"])
 def test_what_a_client_may_send_is_understood(example: dict[str, Any]) -> None:
-    message = JSON.decode(json.dumps(example))
+    message = JSON.decode(json.dumps(example).encode())
     assert set(example) == {"type", *message.__struct_fields__}
 
 
@@ -68,6 +68,8 @@ def test_every_error_code_that_a_client_may_get_is_described() -> None:
         "bad_id",
         "store_unusable",
         "store_conflict",
+        # What a program is told of its own calls.
+        "cannot_remember",
         # What our own client finds.
         "cannot_connect",
         "diverged",

@@ -1,1 +1,1 @@
-"""Layer 5, programs: the command line."""
+"""The command line: a module for each command, and what they share."""

@@ -16,6 +16,7 @@ from squire_gatherings._stores import sqlite_path
 from squire_gatherings._stores.sqlite.backup import back_up
 
 PROGRESS_INTERVAL = 0.2
+"""How many seconds lie between two looks at the progress."""
 
 
 @click.command("backup", context_settings=ENVIRONMENT)
@@ -38,7 +39,7 @@ def backup(store: str, target: str, as_json: bool) -> None:
     """
     if os.path.isdir(target):
         raise click.UsageError(f"{target}: is a directory; DEST is the new file")
-    # A `Path` knows nothing of what these end in.
+    # A `Path` drops a slash or a dot at the end.
     if os.path.basename(target) in ("", os.curdir):
         raise click.UsageError(f"{target}: no such directory; DEST is the new file")
     began = time.monotonic()
@@ -59,10 +60,10 @@ def backup(store: str, target: str, as_json: bool) -> None:
 
 
 class _Progress:
-    """Shows on the last line of the terminal how much was copied, and ends it when told so.
+    """Shows on the last line of the terminal how much was copied, and ends the copying at a signal.
 
-    A handler that raised would do so anywhere, also where SQLite swallows it. So it only notes the
-    signal, and what was begun is removed on the way out.
+    A handler that raises does so anywhere, also where SQLite swallows it. So it only notes the
+    signal. The next progress exits, and the unfinished copy is removed on the way out.
     """
 
     def __init__(self, *, shown: bool) -> None:

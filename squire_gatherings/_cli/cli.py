@@ -14,12 +14,13 @@ from squire_gatherings._cli.printing import flush_stdout
 from squire_gatherings._cli.serve import serve
 from squire_gatherings._cli.streams import open_what_is_closed
 from squire_gatherings._cli.submit import submit
+from squire_gatherings._cli.token import token
 from squire_gatherings._cli.verify import verify
 from squire_gatherings._cli.watch import watch
 
 
 class _Commands(click.Group):
-    """The commands; before one of them runs, the environment is looked at."""
+    """The commands. Before one of them runs, the environment is checked."""
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]
@@ -45,8 +46,8 @@ def cli(context: click.Context) -> None:
     """Live rooms that end on time.
 
     A gathering is the crowd around one live tournament. Clients reach it by WebSocket at
-    ws://HOST:PORT/gatherings/ID; when nobody has used it for a day, it tells everybody
-    and is gone from memory, and the next one who joins finds everything again.
+    ws://HOST:PORT/gatherings/ID. When nobody has used it for a day, it tells everybody
+    and is gone from memory. The next one who joins finds everything again.
 
     \b
     To begin with:
@@ -82,12 +83,13 @@ cli.add_command(submit)
 cli.add_command(load)
 cli.add_command(backup)
 cli.add_command(forget)
+cli.add_command(token)
 cli.add_command(verify)
 cli.add_command(show_help)
 
 
 def main() -> None:
-    """Run the command line; what is wrong is said in one line, with exit code 2."""
+    """Run the command line, and exit. What is wrong is said in one line, with exit code 2."""
     open_what_is_closed()
     try:
         code = cli.main(prog_name="squire-gatherings", standalone_mode=False) or 0

@@ -1,4 +1,4 @@
-"""The environment: `SQUIRE_…` variables are options, or what an orchestrator set by itself."""
+"""The environment: `SQUIRE_…` variables set options, or an orchestrator has set them by itself."""
 
 import re
 from collections.abc import Collection, Mapping, MutableMapping
@@ -33,9 +33,9 @@ def check_environment(
 ) -> tuple[str, ...]:
     """Take the service links out of the environment.
 
-    A service that is called squire (or squire-anything) makes Kubernetes set `SQUIRE_PORT` to
+    If a service is called squire (or squire-anything), Kubernetes sets `SQUIRE_PORT` to
     `tcp://10.0.0.1:8765` in each container, and `SQUIRE_SERVICE_HOST`, `SQUIRE_PORT_8765_TCP` …
-    Docker's old links set the same, `SQUIRE_NAME=/web/squire`, and `SQUIRE_ENV_…` for each
+    Docker's old links set the same, and `SQUIRE_NAME=/web/squire`, and `SQUIRE_ENV_…` for each
     variable of the other container.
 
     Args:

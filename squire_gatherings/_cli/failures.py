@@ -1,4 +1,4 @@
-"""Failures: what a person at the command line is told of what went wrong, and the exit code."""
+"""Failures: what the command line says when something went wrong, and its exit code."""
 
 import errno
 import sys
@@ -16,17 +16,23 @@ INTERRUPTED = 130
 """The exit code after Ctrl-C, as shells have it: 128 + SIGINT."""
 
 WRONG = 2
+"""The exit code when something is wrong: an option, an address, a store."""
+
 NOBODY_READS = 1
+"""The exit code when the reader of standard output has gone."""
 
 _UNWRITABLE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
-"""What is said of standard output where it leads to a full disk or a lost terminal."""
+"""The errors of a standard output that leads to a full disk or a lost terminal."""
 
 
 def exit_code_of(error: BaseException) -> int | None:
-    """Say what went wrong, in one line where there's something to say; return the exit code.
+    """Say what went wrong, in one line, if there's something to say; return the exit code.
 
-    Whatever it was, it may come in groups, as nurseries raise it. None for what nobody has
-    foreseen: a traceback is due.
+    Args:
+        error: What was raised. It may be a group, as nurseries raise it.
+
+    Returns:
+        The exit code. None for an error that nobody has foreseen: it deserves a traceback.
     """
     leaves = tuple(_leaves(error))
     if any(isinstance(leaf, KeyboardInterrupt | click.Abort) for leaf in leaves):

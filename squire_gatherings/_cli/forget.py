@@ -10,6 +10,7 @@ from squire_gatherings._stores import sqlite_path
 from squire_gatherings._stores.sqlite import forget as stores
 
 SHOWN = 10
+"""How many ids the question names."""
 
 
 @click.command("forget", context_settings=ENVIRONMENT)
@@ -20,8 +21,8 @@ SHOWN = 10
 def forget(store: str, pattern: str, yes: bool, as_json: bool) -> None:
     """Delete the gatherings whose ids match PATTERN from STORE (sqlite:///PATH, or the PATH).
 
-    For good, with all their ops; asks first, unless --yes is given. The server must have been
-    stopped. PATTERN is as in a shell (* ? [a-z]); quote it.
+    They are deleted for good, with all their ops. It asks first, unless --yes is given. The
+    server must have been stopped. PATTERN is as in a shell (* ? [a-z]); quote it.
 
     With --json, it prints {"forgotten": [ID, ...]}.
 

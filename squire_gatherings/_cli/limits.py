@@ -1,4 +1,4 @@
-"""Limits of the system: as many open files as it lets us have, one for each connection."""
+"""Limits of the system: how many files may be open; each connection is one."""
 
 import sys
 
@@ -7,7 +7,11 @@ if sys.platform != "win32":
 
 
 def raise_open_files() -> int | None:
-    """Raise the soft limit of open files to the hard one; return it, None where there is none."""
+    """Raise the soft limit of open files to the hard one.
+
+    Returns:
+        The limit; None if there is none.
+    """
     if sys.platform == "win32":
         return None
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)

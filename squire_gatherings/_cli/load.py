@@ -1,4 +1,4 @@
-"""`load`: the command, its options, and what is wrong with them. `_load` does the rest."""
+"""`load`: the command, its options, and the checks of them. `_load` does the rest."""
 
 import ipaddress
 import math
@@ -25,8 +25,12 @@ from squire_gatherings._cli.units import format_size
 from squire_gatherings._load.plan import Plan
 
 CONNECTIONS_PER_SECOND = 1000
+"""How fast the clients connect, where `--ramp` says nothing."""
+
 LARGEST_OP = LARGEST_MESSAGE
+
 EXTRA = {"hdrh", "jinja2", "matplotlib", "psutil", "rich"}
+"""The packages of the extra `load`, by the names under which they are imported."""
 
 
 @click.command("load")
@@ -34,28 +38,32 @@ EXTRA = {"hdrh", "jinja2", "matplotlib", "psutil", "rich"}
 @option(
     "--store",
     default="memory:",
-    help="Of its own server: memory:, sqlite: (a temporary file), or a URL.",
+    help="The store of its own server: memory:, sqlite: (a temporary file), or a URL.",
 )
 @option("--gatherings", default=100, type=click.IntRange(1), help="How many gatherings.")
-@option("--clients", default=5, type=click.IntRange(1), help="How many in each gathering.")
+@option("--clients", default=5, type=click.IntRange(1), help="How many clients in each gathering.")
 @option("--rate", default=0.5, type=click.FloatRange(0), help="Ops per second and gathering.")
 @option("--op-size", default="100", type=SIZE, help="About how large an op is, as JSON.")
 @option("--duration", default="10s", type=DURATION, help="How long each gathering gets ops.")
-@option("--ramp", type=DURATION, help="How long connecting takes. Default: by the number.")
+@option(
+    "--ramp", type=DURATION, help="How long connecting takes. Default: by the number of clients."
+)
 @option(
     "--churn", default="0", type=SHARE, help="Share of clients that leave and return, a minute."
 )
 @option("--idle-fraction", default="0", type=SHARE, help="Share of gatherings that get no ops.")
-@option("--idle-timeout", default="5s", type=DURATION, help="Of its own server.")
-@option("--retry-interval", default="250ms", type=DURATION, help="Of the server: its first repeat.")
+@option("--idle-timeout", default="5s", type=DURATION, help="The idle timeout of its own server.")
+@option(
+    "--retry-interval", default="250ms", type=DURATION, help="After how long the server repeats."
+)
 @option(
     "--slow-readers",
     default="0",
     type=COUNT_OR_SHARE,
     help="Clients that hardly read: 20, or 5%.",
 )
-@option("--patience", default="10s", type=DURATION, help="What is later than this is a violation.")
-@option("--seed", default=1, type=int, help="Of who leaves when, and who is slow.")
+@option("--patience", default="10s", type=DURATION, help="What comes later is a violation.")
+@option("--seed", default=1, type=int, help="Decides who leaves when, and who is slow.")
 @option("--processes", type=click.IntRange(1, 64), help="Generator processes. Default: by CPUs.")
 @option(
     "--json",
@@ -73,9 +81,10 @@ EXTRA = {"hdrh", "jinja2", "matplotlib", "psutil", "rich"}
 def load(**options: Any) -> None:
     """Put a load on a server, and check all that its clients see.
 
-    Every acknowledged op must reach every connected client once and in order; every
-    gathering must end, with one notice each, none early; the server's memory must come
-    back. Exit code 0: it's so. 1: it isn't; the first violations are named. 2: a bad option.
+    Every acknowledged op must reach every connected client once and in order. Every
+    gathering must end, with one notice to each client, and none early. The server's memory must
+    come back. Exit code 0: all of this holds. 1: it doesn't; the first violations are named.
+    2: a bad option.
 
     Ctrl-C ends the load and reports what was found until then.
 
@@ -180,6 +189,6 @@ def _address(url: str | None, *, allow_remote: bool) -> tuple[str, int] | None:
 
 
 def _check_writable(file: Path | None) -> None:
-    """Look for the folder now: a minute of load is too much to lose for a mistyped one."""
+    """Look for the folder now: a mistyped one must not cost a minute of load."""
     if file is not None and str(file) != "-" and not file.absolute().parent.is_dir():
         raise click.UsageError(f"{file}: there is no folder {file.absolute().parent}")

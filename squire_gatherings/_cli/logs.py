@@ -1,6 +1,6 @@
 """Logs: the library's standard log records as lines of text or JSON on standard error.
 
-Whoever logs never waits for who reads: lines go through a bounded queue to a thread that writes
+Code that logs never waits for the reader: lines go through a bounded queue to a thread that writes
 them. While nobody reads (a stuck pipe), the queue fills up, and what doesn't fit is counted.
 """
 
@@ -20,15 +20,20 @@ LogFormat = Literal["text", "json"]
 
 QUEUED = 10_000
 """How many records may wait to be written."""
+
 LAST_WORDS = 0.25
-"""For how many seconds the end waits until what was logged is written."""
+"""For how many seconds the end waits until everything logged is written."""
 
 
 @contextmanager
 def logs(level: str, log_format: LogFormat) -> Iterator[None]:
-    """Send log records from `level` on to standard error while the block runs.
+    """Send log records to standard error while the block runs.
 
-    Leaving the block waits until they are written, for `LAST_WORDS` seconds at most.
+    The end of the block waits until they are written, for `LAST_WORDS` seconds at most.
+
+    Args:
+        level: The least level that is logged.
+        log_format: What each line is.
     """
     root = logging.getLogger()
     root.setLevel(level.upper())
@@ -52,7 +57,7 @@ def logs(level: str, log_format: LogFormat) -> Iterator[None]:
 
 
 class _Bounded(QueueHandler):
-    """Puts lines into the queue; those that don't fit are dropped, and counted."""
+    """Puts lines into the queue. Those that don't fit are dropped, and counted."""
 
     queue: "Queue[logging.LogRecord]"
 
@@ -86,8 +91,8 @@ class _Bounded(QueueHandler):
 class _Writer(logging.NullHandler):
     """Writes lines to a file, on the queue's thread.
 
-    Without a lock and without a buffer, which at the exit others would wait for in vain, where
-    this thread is stuck. (That is what it has of `NullHandler`.)
+    It has no lock and no buffer: if this thread is stuck, the exit would wait for them in vain.
+    (That's why it is a `NullHandler`.)
     """
 
     def __init__(self, file: int) -> None:

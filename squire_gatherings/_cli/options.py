@@ -10,13 +10,14 @@ import click
 from squire_gatherings._cli.units import format_size, parse_duration, parse_size
 
 LEAST_MESSAGE = 1024
-"""The least that `--max-message-size` may be: a join with a token fits."""
+"""The least that `--max-message-size` may be, in bytes: a join with a token fits."""
+
 LARGEST_MESSAGE = 512 * 1024**2
-"""The largest: what SQLite can hold, by far."""
+"""The largest that it may be, in bytes: less than SQLite can hold."""
 
 
 class _Parsed(click.ParamType):  # type: ignore[type-arg,unused-ignore]
-    """A click parameter that a function parses."""
+    """A type of parameter whose values a function parses."""
 
     def __init__(self, name: str, parse: Callable[[str], Any]) -> None:
         self.name = name
@@ -75,7 +76,7 @@ def _count_or_share(text: str) -> int | float:
 
 
 def _is_whole(text: str) -> bool:
-    # As many digits as Python reads, and no number that only looks like one.
+    # Not more digits than Python reads, and only the digits 0 to 9.
     text = text.strip()
     return text.isascii() and text.isdecimal() and len(text) <= 18
 
@@ -108,7 +109,7 @@ COUNT_OR_SHARE = _Parsed("number|share", _count_or_share)
 
 
 class _Header(_Parsed):
-    """Several headers in the environment are a line each: they have spaces in them."""
+    """Headers. In the environment each has a line of its own, since they have spaces in them."""
 
     envvar_list_splitter = "\n"
 
@@ -116,13 +117,13 @@ class _Header(_Parsed):
 option = partial(click.option, show_default=True, show_envvar=True)
 
 ENVIRONMENT = {"auto_envvar_prefix": "SQUIRE"}
-"""Of a command: each of its options may come from the environment."""
+"""Settings of a command whose options may all come from the environment."""
 
 TOKEN = click.option(
     "--token",
     envvar="SQUIRE_TOKEN",
     show_envvar=True,
-    help="Goes into the join. Better in the environment: others can read a command line.",
+    help="The token for the join. Set the variable: others can read a command line.",
 )
 
 HEADERS = click.option(
@@ -133,5 +134,5 @@ HEADERS = click.option(
     type=_Header("header", _header),
     envvar="SQUIRE_HEADERS",
     show_envvar=True,
-    help="Goes into the opening request; several may be given (in the environment: a line each).",
+    help="A header of the opening request. May be repeated (in the variable: a line each).",
 )

@@ -1,4 +1,4 @@
-"""Printing: what is printed for people and scripts, and what others wrote made safe to print."""
+"""Printing: prints for people and scripts, and makes safe what others wrote."""
 
 import json
 import sys
@@ -8,11 +8,11 @@ from typing import Any, TextIO
 
 
 class CannotPrint(Exception):
-    """What was to be printed can't be written: a full disk, a terminal that is gone."""
+    """Standard output can't be written: the disk is full, or the terminal is gone."""
 
 
 def printable(value: Any) -> str:
-    """Return a JSON value as one line in which nothing steers the terminal."""
+    """Return a JSON value as one line that has no control characters for the terminal."""
     text = json.dumps(value, ensure_ascii=False)
     return "".join(c if c.isprintable() else f"\\u{ord(c):04x}" for c in text)
 
@@ -30,22 +30,27 @@ def print_line(line: str) -> None:
 
 @contextmanager
 def printing() -> Iterator[None]:
-    """Raise `CannotPrint` where the block can't write; `BrokenPipeError` if nobody reads."""
+    """Say plainly why the block can't write.
+
+    Raises:
+        BrokenPipeError: Nobody reads.
+        CannotPrint: It can't be written for another reason.
+    """
     try:
         yield
     except BrokenPipeError:
         raise
     except OSError as error:
-        raise CannotPrint(f"can't write what is to be said: {error.strerror or error}") from error
+        raise CannotPrint(f"can't write: {error.strerror or error}") from error
 
 
 def is_terminal(stream: TextIO | None) -> bool:
-    """Say whether a person is there; Python has no stream where its descriptor was closed."""
+    """Whether a stream is a terminal. Python has no stream if its descriptor was closed."""
     return stream is not None and stream.isatty()
 
 
 def flush_stdout() -> None:
-    """Write what still waits. Raises what `printing` does."""
+    """Write what still waits in the buffer. Raises what `printing` does."""
     if sys.stdout is not None:
         with printing():
             sys.stdout.flush()

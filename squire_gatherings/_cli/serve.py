@@ -3,7 +3,7 @@
 import logging
 import os
 import signal
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import suppress
 from functools import partial
 
@@ -11,6 +11,7 @@ import click
 import trio
 from attrs import frozen
 
+from squire_gatherings._cli.auth import Auth, auth_options, make_auth
 from squire_gatherings._cli.gc_tuning import calm_the_collector
 from squire_gatherings._cli.limits import raise_open_files
 from squire_gatherings._cli.logs import LogFormat, logs
@@ -24,8 +25,10 @@ from squire_gatherings._cli.options import (
     RATE,
     option,
 )
-from squire_gatherings._cli.signals import ignore_signals, stop_signals
+from squire_gatherings._cli.reloads import Reloads
+from squire_gatherings._cli.signals import Terminal, ignore_signals, stop_signals
 from squire_gatherings._cli.units import format_duration
+from squire_gatherings._hall.authentication import admit_everybody
 from squire_gatherings._hall.clock import BootTimeClock
 from squire_gatherings._hall.nurseries import open_hidden_nursery
 from squire_gatherings._open_hall import open_hall
@@ -53,6 +56,7 @@ class CannotListen(Exception):
 @click.command("serve", context_settings=ENVIRONMENT)
 @option("--host", default="127.0.0.1", help="Address or name to listen on.")
 @option("--port", default=8765, type=click.IntRange(0, 65535), help="0 picks a free one.")
+@auth_options
 @option(
     "--store",
     default="sqlite:///squire_gatherings.sqlite3",
@@ -107,8 +111,18 @@ def serve(
     max_connections: int | None,
     log_level: str,
     log_format: LogFormat,
+    auth: str,
+    insecure: bool,
+    jwt_keys: tuple[str, ...],
+    jwt_audience: str | None,
+    jwt_issuer: str | None,
+    token_cookie: str | None,
+    allow_origins: tuple[str, ...],
 ) -> None:
-    """Serve gatherings until SIGINT, SIGTERM or SIGHUP.
+    """Serve gatherings until SIGINT or SIGTERM, or until its terminal is lost.
+
+    Without --auth jwt, WHOEVER REACHES THE SERVER MAY READ AND WRITE EVERYTHING. It listens
+    on this machine only then, unless --insecure is given.
 
     Prints one line on standard output when it is ready, and logs to standard error. Each
     option may also come from the environment: --idle-timeout is SQUIRE_IDLE_TIMEOUT.
@@ -118,6 +132,7 @@ def serve(
     Examples:
       squire-gatherings serve
       squire-gatherings serve --port 0 --store memory: --idle-timeout 2s
+      squire-gatherings serve --host 0.0.0.0 --auth jwt --jwt-key squire.key.pub
       SQUIRE_STORE=sqlite:////var/lib/squire/rooms.sqlite3 squire-gatherings serve
     """
     hall_settings = HallSettings(
@@ -133,6 +148,17 @@ def serve(
         rate_limit=rate_limit,
         max_connections=max_connections,
         close_timeout=close_grace,
+        allow_origins=allow_origins or None,
+    )
+    admission = make_auth(
+        auth=auth,
+        host=host,
+        insecure=insecure,
+        jwt_keys=jwt_keys,
+        jwt_audience=jwt_audience,
+        jwt_issuer=jwt_issuer,
+        token_cookie=token_cookie,
+        allow_origins=allow_origins,
     )
     ignore_signals()
     calm_the_collector()
@@ -143,24 +169,43 @@ def serve(
         _log.info("open files", extra={"limit": open_files})
         trio.run(
             lambda: run_server(
-                host=host, port=port, store=store, hall_settings=hall_settings, settings=settings
+                host=host,
+                port=port,
+                store=store,
+                hall_settings=hall_settings,
+                settings=settings,
+                auth=admission,
+                reloads=admission.reloads,
             ),
             clock=BootTimeClock(),
         )
 
 
 async def run_server(
-    *, host: str, port: int, store: str, hall_settings: HallSettings, settings: ServerSettings
+    *,
+    host: str,
+    port: int,
+    store: str,
+    hall_settings: HallSettings,
+    settings: ServerSettings,
+    auth: Auth,
+    reloads: Sequence[Callable[[], None]],
 ) -> None:
     """Serve until a signal says stop, then disperse everything; a second one exits at once.
 
+    A SIGHUP that comes of no lost terminal makes the `reloads`, which may wait for files.
     Prints one line once it listens. Raises `CannotListen`, and what `open_store` raises.
     """
+    terminal, reloading = Terminal(), Reloads(reloads)
     with trio.open_signal_receiver(*stop_signals()) as signals:
         async with (
             # Once the hall is closed nobody waits for what is still queued.
             open_store(store, flush_timeout=MARGIN) as opened,
-            open_hall(store=opened, settings=hall_settings) as hall,
+            open_hall(
+                store=opened,
+                settings=hall_settings,
+                authenticate=auth.authenticator or admit_everybody,
+            ) as hall,
             open_hidden_nursery() as nursery,
         ):
             try:
@@ -178,7 +223,9 @@ async def run_server(
             idle_timeout = format_duration(hall_settings.idle_timeout)
             extra = {"url": address, "store": opened.name, "idle_timeout": idle_timeout}
             _log.info("listening", extra=extra)
-            number = await anext(signals)
+            auth.log()
+            nursery.start_soon(reloading.run)
+            number = await _stop(signals, terminal, reloading)
             _log.info("stopping", extra={"signal": signal.Signals(number).name})
             nursery.start_soon(_exit_on_the_second, signals)
             server.stop_accepting()
@@ -186,6 +233,16 @@ async def run_server(
                 await hall.close()
                 await server.wait_empty()
             nursery.cancel_scope.cancel()
+
+
+async def _stop(signals: AsyncIterator[int], terminal: Terminal, reloading: Reloads) -> int:
+    """Return the signal that says stop; see to all that come before."""
+    async for number in signals:
+        if number == getattr(signal, "SIGHUP", None) and not terminal.is_lost():
+            reloading.ask()
+        else:
+            return number
+    raise AssertionError
 
 
 async def _exit_on_the_second(signals: AsyncIterator[int]) -> None:

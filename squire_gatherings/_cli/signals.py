@@ -1,5 +1,7 @@
 """Signals: which ones stop a server in an orderly way, and which ones it ignores."""
 
+import errno
+import os
 import signal
 
 _STOP = ("SIGINT", "SIGTERM", "SIGHUP")
@@ -15,6 +17,30 @@ def stop_signals() -> tuple[signal.Signals, ...]:
     return tuple(
         one for one in found if one.name != "SIGHUP" or signal.getsignal(one) != signal.SIG_IGN
     )
+
+
+class Terminal:
+    """The terminal that the process was started from, if it was started from one.
+
+    SIGHUP comes of a terminal that is gone, or of somebody who wants files to be read again.
+    """
+
+    def __init__(self) -> None:
+        self._was_there = _has_terminal()
+
+    def is_lost(self) -> bool:
+        """Whether there was one, and it is gone."""
+        return self._was_there and not _has_terminal()
+
+
+def _has_terminal() -> bool:
+    flags = os.O_RDWR | getattr(os, "O_NOCTTY", 0) | getattr(os, "O_NONBLOCK", 0)
+    try:
+        os.close(os.open("/dev/tty", flags))
+    except OSError as error:
+        # Not where there's no descriptor left to look with.
+        return error.errno not in (errno.ENXIO, errno.EIO, errno.ENODEV, errno.ENOENT)
+    return True
 
 
 def ignore_signals() -> None:

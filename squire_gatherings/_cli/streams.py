@@ -1,4 +1,4 @@
-"""Standard streams: one that was closed before we began leads nowhere, and bothers nobody."""
+"""Standard streams: one that was closed before the program began leads to the null device."""
 
 import os
 import sys
@@ -7,10 +7,10 @@ _MODES = {"stdin": "r", "stdout": "w", "stderr": "w"}
 
 
 def open_what_is_closed() -> None:
-    """Let each standard stream that Python found closed lead to the null device.
+    """Open each standard stream that Python found closed: it leads to the null device.
 
-    In their order: each gets its own number, which no file or socket may have, as somebody might
-    write a message to it.
+    They are opened in their order, so that each gets its own number. If a file or a socket got it,
+    a message for standard error might be written there.
     """
     for name, mode in _MODES.items():
         if getattr(sys, name) is None:
@@ -18,7 +18,7 @@ def open_what_is_closed() -> None:
 
 
 def let_go_of_stdout() -> None:
-    """Write nothing more to standard output: Python flushes it at its end, and would complain."""
+    """Write nothing more to standard output. Python flushes it at its end, and would complain."""
     nowhere = os.open(os.devnull, os.O_WRONLY)
     os.dup2(nowhere, sys.stdout.fileno())
     os.close(nowhere)

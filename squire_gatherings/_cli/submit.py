@@ -26,10 +26,10 @@ from squire_gatherings.client import open_client
     "--timeout",
     default="30s",
     type=DURATION,
-    help="For how long to try, once the server was reached.",
+    help="How long to try, once the server was reached.",
 )
-@option("--client-id", help="With --sync-id: whose id that is.")
-@option("--sync-id", help="Applied once, however often it's submitted by this client id.")
+@option("--client-id", help="Goes with --sync-id, which is an id of this client.")
+@option("--sync-id", help="The op is applied once, however often it's submitted with these ids.")
 @TOKEN
 @HEADERS
 def submit(
@@ -60,7 +60,7 @@ def submit(
         partial(
             _submit, url, gathering_id, _parse(op), timeout, client_id, sync_id, token, headers
         ),
-        # Elsewhere Ctrl-C might strike within Trio, which takes that for a defect of its own.
+        # Otherwise Ctrl-C might strike within Trio, which would take it for a defect of its own.
         restrict_keyboard_interrupt_to_checkpoints=True,
     )
     if as_json:

@@ -7,16 +7,19 @@ _SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 _BYTES = {"": 1, "B": 1, "KiB": 1024, "MiB": 1024**2, "GiB": 1024**3}
 SHORTEST = _SECONDS["ms"]
 LONGEST = 36_500 * _SECONDS["d"]
-"""A hundred years: longer is a mistake, or means never."""
+"""A hundred years, in seconds. More is a mistake, or means never."""
 _DURATION = re.compile(r"(?:[0-9]+(?:\.[0-9]+)?(?:ms|s|m|h|d))+")
 _DURATION_PART = re.compile(r"([0-9]+(?:\.[0-9]+)?)(ms|s|m|h|d)")
 _SIZE = re.compile(r"([0-9]{1,15})(B|KiB|MiB|GiB)?")
 
 
 def parse_duration(text: str) -> float:
-    """Return the seconds of a duration; raises `ValueError`.
+    """Return how many seconds a duration has.
 
-    A unit is required, but for 0: `90` might be seconds or minutes.
+    A unit is required, except for 0: `90` might be seconds or minutes.
+
+    Raises:
+        ValueError: The text isn't a duration.
     """
     text = text.strip()
     if text == "0":
@@ -35,7 +38,7 @@ def parse_duration(text: str) -> float:
 def format_duration(seconds: float) -> str:
     """Return `seconds`, to the millisecond, as `parse_duration` reads it: `24h`, `1h30m`.
 
-    Infinity is `off`, as options have it.
+    Infinity is `off`, as in options.
     """
     if seconds == math.inf:
         return "off"
@@ -49,7 +52,11 @@ def format_duration(seconds: float) -> str:
 
 
 def parse_size(text: str) -> int:
-    """Return the bytes of a size; raises `ValueError`."""
+    """Return how many bytes a size has.
+
+    Raises:
+        ValueError: The text isn't a size.
+    """
     found = _SIZE.fullmatch(text.strip())
     if found is None:
         raise ValueError(f"{text[:40]!r} is not a size such as 65536, 64KiB or 1MiB")
@@ -57,7 +64,7 @@ def parse_size(text: str) -> int:
 
 
 def format_size(size: int) -> str:
-    """Return a size for people, in the largest unit of which there's one: `64.0 KiB`."""
+    """Return a size in bytes as people read it, in the largest unit that fits: `64.0 KiB`."""
     for unit in ("GiB", "MiB", "KiB"):
         if size >= _BYTES[unit]:
             return f"{size / _BYTES[unit]:.1f} {unit}"

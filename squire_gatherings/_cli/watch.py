@@ -25,7 +25,9 @@ from squire_gatherings.client import Change, Gathering, LogReplaced, open_client
 @click.command("watch", context_settings=ENVIRONMENT)
 @click.argument("url")
 @click.argument("gathering_id", metavar="ID")
-@option("--since", type=click.IntRange(0), help="Begin after this seq, not with what comes now.")
+@option(
+    "--since", type=click.IntRange(0), help="Begin after this seq. Default: with what comes now."
+)
 @option("--count", type=click.IntRange(1), help="Stop after so many ops.")
 @option("--json", "as_json", is_flag=True, help="One JSON object a line.")
 @TOKEN
@@ -41,10 +43,10 @@ def watch(
 ) -> None:
     """Print what happens in the gathering ID of the server at URL, live.
 
-    Each op is a line: its seq, who submitted it (or -), and the op. On a terminal the time
-    left until the gathering disperses runs along, at least so much. Ends when the
-    gathering disperses. Joining counts as activity, and so does acknowledging what came:
-    a client that watches is a client like any other.
+    Each op is a line: its seq, who submitted it (or -), and the op. A terminal also shows the
+    time that is left until the gathering disperses, if nobody uses it. The command ends when
+    the gathering disperses. It joins and acknowledges like any other client, and both count as
+    activity.
 
     \b
     With --json, each line has a type:
@@ -60,7 +62,7 @@ def watch(
     """
     trio.run(
         partial(_watch, url, gathering_id, since, count, as_json, token, headers),
-        # Elsewhere Ctrl-C might strike within Trio, which takes that for a defect of its own.
+        # Otherwise Ctrl-C might strike within Trio, which would take it for a defect of its own.
         restrict_keyboard_interrupt_to_checkpoints=True,
     )
 
@@ -81,7 +83,7 @@ async def _watch(
     ):
         seq, left = gathering.seq, gathering.expires_in or 0.0
         if as_json:
-            # JSON has no infinity; the protocol says null, too.
+            # JSON has no infinity. The protocol says null, too.
             expires_in = None if math.isinf(left) else left
             print_json(type="joined", gathering=gathering_id, seq=seq, expires_in=expires_in)
         else:
@@ -109,7 +111,7 @@ async def _watch(
 
 
 async def _changes(gathering: Gathering, as_json: bool) -> AsyncIterator[Change]:
-    """Give what happens, also in a log that replaces the one we know."""
+    """Yield what happens, also in a log that replaces the known one."""
     while True:
         try:
             yield await anext(gathering)
@@ -152,7 +154,7 @@ def _show(text: str) -> None:
 
 
 def _say(line: str) -> None:
-    # Where the time left is shown, the line begins anew.
+    # The terminal's last line shows the time left: this line replaces it.
     both = is_terminal(sys.stderr) and is_terminal(sys.stdout)
     print_line(f"\r\x1b[K{line}" if both else line)
 

@@ -4,6 +4,7 @@ from typing import Generic, TypeVar
 
 import trio
 from attrs import define, field
+from outcome import Outcome
 
 from squire_gatherings._values import errors
 from squire_gatherings._values.errors import (
@@ -22,24 +23,20 @@ T = TypeVar("T")
 class Answer(Generic[T]):
     """One answer or error, for one task."""
 
-    _outcome: T | GatheringsError | None = None
+    _outcome: Outcome[T] | None = None
     _there: trio.Event = field(factory=trio.Event)
 
-    def give(self, outcome: T | GatheringsError) -> None:
+    def give(self, outcome: Outcome[T]) -> None:
         """Wake the task; only the first outcome counts."""
         if self._outcome is None:
             self._outcome = outcome
             self._there.set()
 
     async def wait(self) -> T:
-        """Return the answer, or raise the error."""
+        """Return the answer, or raise the error. To be called once."""
         await self._there.wait()
-        outcome = self._outcome
-        if isinstance(outcome, GatheringsError):
-            # A copy: the same error may be raised by many tasks.
-            raise type(outcome)(*outcome.args) from outcome
-        assert outcome is not None
-        return outcome
+        assert self._outcome is not None
+        return self._outcome.unwrap()
 
 
 RATE_LIMITED = "rate_limited"

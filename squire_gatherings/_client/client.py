@@ -2,6 +2,7 @@
 
 import secrets
 import ssl
+import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from functools import partial
@@ -18,7 +19,6 @@ from squire_gatherings._client.gathering import Gathering, check_message_id
 from squire_gatherings._client.incoming import MAX_SEQ
 from squire_gatherings._client.session import Session
 from squire_gatherings._client.settings import ClientOptions, ClientSettings
-from squire_gatherings._hall.clock import wall_time
 from squire_gatherings._hall.nurseries import open_hidden_nursery
 from squire_gatherings._rules.behaviour import Behaviour, LogBehaviour
 from squire_gatherings._rules.change_queue import ChangeQueue
@@ -34,7 +34,7 @@ LEAST_CLIENT_ID = 16
 class Client:
     """A way to the gatherings of one server. Made by `open_client`."""
 
-    address: Address
+    _address: Address
     settings: ClientSettings
     _credentials: Credentials = field(repr=False)
     _open_stream: OpenStream
@@ -93,13 +93,13 @@ class Client:
             raise Left("the client is closed")
         if times is None:
             times = behaviour not in (None, LogBehaviour)
-        now = wall_time if times else None
+        now = _wall_time if times else None
         replica = Replica(ChangeQueue(self.settings.max_changes), behaviour, optimistic, now)
         if behaviour is None and since is not None:
             replica.seq = since
         exchange = Exchange(gathering_id, self.settings, replica, since, times)
         session = Session(
-            self.address,
+            self._address,
             gathering_id,
             client_id or secrets.token_hex(16),
             self._credentials,
@@ -172,6 +172,10 @@ async def open_client(
         client._closed = True
         for exchange in tuple(client._exchanges):
             exchange.fail(Left("the client was closed"))
+
+
+def _wall_time() -> int:
+    return time.time_ns() // 1_000_000
 
 
 def _check_client_id(client_id: str) -> None:

@@ -22,7 +22,7 @@ from squire_gatherings._values.errors import (
     LogReplaced,
     OpConflict,
 )
-from squire_gatherings._values.identity import Identity, Role
+from squire_gatherings._values.identity import Identity
 from squire_gatherings._values.messages import (
     Ack,
     ClientMessage,
@@ -162,8 +162,7 @@ class Exchange:
         and `Gap`, `Diverged`, `Lost`.
         """
         self._check_joined(joined, since)
-        role = Role.OBSERVER if joined.role == Role.OBSERVER else Role.MEMBER
-        self.replica.identity = Identity(joined.user, role)
+        self.replica.identify(Identity(joined.user, joined.role))
         self.incarnation = joined.incarnation
         epoch = self._epoch(joined)
         self._joined_seq = joined.seq

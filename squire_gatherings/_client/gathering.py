@@ -49,6 +49,11 @@ class Gathering:
         return self._session.exchange.replica.seq
 
     @property
+    def role(self) -> str:
+        """What this client is to the gathering, as the server said last; `member` before."""
+        return self._session.exchange.replica.identity.role
+
+    @property
     def is_connected(self) -> bool:
         """Whether the connection is up, and the server has let us in."""
         return self._session.exchange.connected

@@ -10,7 +10,7 @@ import msgspec
 from msgspec import UNSET, UnsetType
 
 from squire_gatherings._client.websocket import Lost
-from squire_gatherings._values.identity import MAX_USER_LENGTH
+from squire_gatherings._values.identity import MAX_USER_LENGTH, check_role
 from squire_gatherings._values.ids import MAX_ID_LENGTH
 from squire_gatherings._values.messages import (
     Conflict,
@@ -159,11 +159,12 @@ def _wrong_joined(joined: Joined) -> str | None:
         least = 0.0 if name == "idle_timeout" else -math.inf
         if value is not None and not least <= value < math.inf:
             return f"{name} is {value}"
-    if joined.user is not None:
-        try:
+    try:
+        check_role(joined.role)
+        if joined.user is not None:
             check_text(joined.user, "a user's name", MAX_USER_LENGTH)
-        except ValueError as error:
-            return str(error)
+    except ValueError as error:
+        return str(error)
     return None
 
 

@@ -4,6 +4,7 @@ import logging
 import secrets
 from collections.abc import Iterable
 
+import outcome
 from attrs import define, field
 
 from squire_gatherings._client.answers import (
@@ -130,7 +131,10 @@ class Requests:
     def fail(self, error: GatheringsError) -> None:
         """Nothing more will be answered."""
         for answer in self._answers.values():
-            answer.give(error)
+            # Many tasks raise it, each a copy of its own.
+            copy = type(error)(*error.args)
+            copy.__cause__ = error
+            answer.give(outcome.Error(copy))
 
     # What goes out.
 
@@ -158,7 +162,7 @@ class Requests:
 
     def synced(self, sync_id: str, seqs: Answered) -> None:
         """A sync was applied."""
-        self._answer(sync_id, seqs)
+        self._answer(sync_id, outcome.Value(seqs))
 
     def fetched(self, fetch: Fetch) -> None:
         """What was to be fetched is there."""
@@ -171,7 +175,7 @@ class Requests:
             self.fetch, self._fetch_failure = None, error
             self.queue.done(request_id)
         else:
-            self._answer(request_id, error)
+            self._answer(request_id, outcome.Error(error))
             self.replica.failed(request_id)
 
     def failed(self, error: Error, now: float) -> None:
@@ -217,9 +221,9 @@ class Requests:
         else:
             self.queue.suspect(sent, now)
 
-    def _answer(self, sync_id: str, outcome: Answered | GatheringsError) -> None:
+    def _answer(self, sync_id: str, result: outcome.Outcome[Answered]) -> None:
         if sync_id in self._answers:
-            self._answers[sync_id].give(outcome)
+            self._answers[sync_id].give(result)
         self.queue.done(sync_id)
 
     def _log(self, text: str) -> None:

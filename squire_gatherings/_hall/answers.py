@@ -17,7 +17,7 @@ from squire_gatherings._hall.delivery import Delivery
 from squire_gatherings._hall.room import Room
 from squire_gatherings._hall.store import read_page
 from squire_gatherings._rules.behaviour import encode_state
-from squire_gatherings._values.errors import GatheringsError, StoreUnavailable
+from squire_gatherings._values.errors import GatheringsError, StoreUnavailable, Unauthorized
 from squire_gatherings._values.log import LoggedOp
 from squire_gatherings._values.messages import Proof, ServerMessage, Synced
 
@@ -45,7 +45,7 @@ class Deferred(msgspec.Struct, eq=False):
     """Whether it's a farewell, which comes also when the commit fails."""
 
 
-@define(eq=False)
+@define(eq=False, weakref_slot=False)
 class Answers:
     """The answers of one incarnation that aren't given yet."""
 
@@ -112,7 +112,7 @@ class Answers:
         for sender in (*(one.sender for one in self.deferred), processing):
             if isinstance(sender, Caller):
                 sender.fail(lost)
-        for caller in self.room.callers:
+        for caller in self.room.callers or ():
             caller.fail(ended)
         self.deferred.clear()
 
@@ -140,7 +140,7 @@ class Answers:
             return
         entries = log.slice(after, up_to, self.room.settings.batch_bytes)
         answer = make(entries)
-        self.defer(sender, request_id, lambda _: sender.answer(answer))
+        self.defer(sender, request_id, lambda _: show(sender, request_id, answer))
 
     async def _from_store(
         self,
@@ -164,7 +164,7 @@ class Answers:
                         up_to=min(up_to, room.log.committed),
                         max_bytes=room.settings.batch_bytes,
                     )
-                sender.answer(make(page))
+                show(sender, request_id, make(page))
         except StoreUnavailable as error:
             sender.fail(error, request_id)
         finally:
@@ -218,3 +218,11 @@ class Answers:
             "epoch": epoch,
             "times": tuple(one.time for one in ops) if sender.times else UNSET,
         }
+
+
+def show(sender: Sender, request_id: str, answer: ServerMessage) -> None:
+    """Give an answer that shows ops, unless the sender's rights have ended meanwhile."""
+    if sender.identity.has_ended:
+        sender.fail(Unauthorized("its rights have ended"), request_id)
+    else:
+        sender.answer(answer)

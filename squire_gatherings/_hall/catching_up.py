@@ -24,6 +24,8 @@ async def bring_pages(
     while True:
         client.paging = Paging.READING
         await trio.lowlevel.checkpoint()
+        if client.is_mute:
+            return
         _answer_next(client)
         room.let_go(client)
         after, since = window.reached, trio.current_time()
@@ -47,7 +49,7 @@ async def bring_pages(
             raise StoreConflict(f"the store has no op {after + 1}")
         # Another answer may have come to wait meanwhile.
         page = page[: _end(room, client) - after]
-        if page and client.attached:
+        if page and client.attached and not client.is_mute:
             client.paging = Paging.SENDING
             client.send(forward_of(room.incarnation, after + 1, page, times=client.times))
             sent(client, after + len(page), trio.current_time())

@@ -1,11 +1,11 @@
 """Clients and callers: who sends a gathering messages, and how each of them is answered."""
 
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from enum import IntEnum
 from types import TracebackType
-from typing import ClassVar
+from typing import ClassVar, Protocol
 
 import outcome
 import trio
@@ -34,7 +34,7 @@ class Caller:
     """A task that asks and waits for its answer; it has no connection."""
 
     identity: Identity
-    scope: str
+    scope: str = field(repr=False)
     proof: ClassVar[bool] = False
     number: int = NO_ORIGIN
     at_end: bool = False
@@ -95,15 +95,25 @@ class Caller:
             self._answered.set()
 
 
+class Attended(Protocol):
+    """What clients attend, and are forgotten by."""
+
+    def gone(self, client: "Client") -> None:
+        """Note that a client's connection has failed."""
+        ...
+
+
 class Paging(IntEnum):
     """What the task does that brings a client ops from the store, if there is one."""
 
     NO = 0
     READING = 1
     SENDING = 2
+    MUTED = 3
+    """There is none, and none may begin: the client's rights have ended."""
 
 
-@define(eq=False)
+@define(eq=False, weakref_slot=False)
 class Client:
     """One connected client of one incarnation, and the guard before its connection.
 
@@ -116,8 +126,9 @@ class Client:
     number: int
     connection: Connection
     identity: Identity
-    client_id: str | None
-    scope: str
+    vouched: bool
+    """Whether the program said who it is, so that no token of its own changes that."""
+    scope: str = field(repr=False)
     window: DeliveryWindow
     waiting: int = 0
     """How many of its messages lie in the inbox or aren't answered yet."""
@@ -147,8 +158,8 @@ class Client:
     """Whether it has said that it leaves, and is let go once nothing is owed to it."""
     held: list[tuple[range, ServerMessage]] | None = None
     """Answers about its own ops, with their seqs, which wait until it has what comes before."""
-    on_lost: Callable[["Client"], None] | None = None
-    """Called when the connection fails; set while the client is attached."""
+    room: "Attended | None" = None
+    """Told when the connection fails; set while the client is attached."""
     _begun: set[trio.CancelScope] | None = None
 
     # What is asked of the connection.
@@ -239,8 +250,28 @@ class Client:
             connection.abort()
         except Exception as again:
             _log.debug("its abort raised, too: %r", again, extra=extra)
-        if self.on_lost is not None:
-            self.on_lost(self)
+        if self.room is not None:
+            self.room.gone(self)
+
+    # Its rights.
+
+    @property
+    def is_mute(self) -> bool:
+        """Whether its rights have ended: what it says is refused, and it is brought nothing."""
+        return self.identity.has_ended
+
+    def mute(self) -> None:
+        """End its rights. It is brought nothing until they're renewed."""
+        self.identity = self.identity.ended()
+        if not self.paging:
+            self.paging = Paging.MUTED
+
+    def unmute(self) -> bool:
+        """Its rights are renewed. Return whether it must now be brought what it missed."""
+        if self.paging is not Paging.MUTED:
+            return False
+        self.paging = Paging.NO
+        return True
 
     # The tasks that work for it.
 
@@ -263,7 +294,7 @@ class Client:
     def left(self) -> None:
         """Note that it isn't attached any more, and end the tasks that work for it."""
         self.attached = False
-        self.on_lost = None
+        self.room = None
         self.held = None
         for scope in self._begun or ():
             scope.cancel()

@@ -26,11 +26,6 @@ def boot_time() -> float:
     return time.monotonic() if number is None else time.clock_gettime(number)
 
 
-def wall_time() -> int:
-    """Return the time of day, as milliseconds since 1970 (UTC)."""
-    return time.time_ns() // 1_000_000
-
-
 class BootTimeClock(trio.abc.Clock):
     """A clock for `trio.run(main, clock=...)`; the command `serve` uses it.
 

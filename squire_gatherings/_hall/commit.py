@@ -8,14 +8,15 @@ import trio
 from attrs import define
 
 from squire_gatherings._hall.room import Room
-from squire_gatherings._hall.store import Append, Outcome, Unstorable
+from squire_gatherings._hall.store import Outcome, Unstorable
 from squire_gatherings._rules.behaviour import encode_state
 from squire_gatherings._values.errors import StoreUnavailable
+from squire_gatherings._values.log import Append
 
 _log = logging.getLogger(__name__)
 
 
-@define(eq=False)
+@define(eq=False, weakref_slot=False)
 class Commit:
     """Makes the ops of one incarnation durable.
 
@@ -24,8 +25,8 @@ class Commit:
     """
 
     room: Room
-    snapshot_at: int
-    """The next append has a snapshot if the log has reached this seq."""
+    snapshot_seq: int
+    """The seq of the last snapshot; 0 if there is none."""
     retry_at: float = math.inf
     """When to try again after the store was unavailable."""
     is_under_way: bool = False
@@ -56,7 +57,8 @@ class Commit:
         """
         room, log = self.room, self.room.log
         self._has_snapshot = (
-            log.seq >= self.snapshot_at or log.since_snapshot > room.settings.snapshot_bytes
+            log.seq >= self.snapshot_seq + room.settings.snapshot_every
+            or log.since_snapshot > room.settings.snapshot_bytes
         )
         append = log.append(room.id, self._state() if self._has_snapshot else None)
         self._to_make = None
@@ -157,7 +159,7 @@ class Commit:
     def _snapshotted(self) -> None:
         self._has_snapshot = False
         log = self.room.log
-        self.snapshot_at = log.seq + self.room.settings.snapshot_every
+        self.snapshot_seq = log.seq
         log.snapshotted()
 
     def _ended(self, number: int, outcome: Outcome) -> None:

@@ -29,7 +29,12 @@ class Connection(ABC):
 
     @abstractmethod
     def close(self, code: CloseCode, reason: str) -> None:
-        """Close after what was sent; later calls do nothing. Doesn't wait."""
+        """Close after what was sent; later calls do nothing. Doesn't wait.
+
+        Args:
+            code: The close code.
+            reason: A few words for people.
+        """
 
     @property
     def backlog(self) -> int:
@@ -70,8 +75,11 @@ class Connection(ABC):
     def wasted(self, cost: int) -> None:  # noqa: B027 (not every connection limits its client)
         """Count what the client sent and came to nothing, as so many frames that say nothing.
 
-        A request that is wrong, an acknowledgement of what was acknowledged, a sync that is
-        repeated: they cost work, and whoever sends many of them must wait.
+        These are requests that are wrong, acknowledgements of what was acknowledged, and repeated
+        syncs. They cost work, and a client that sends many of them must wait.
+
+        Args:
+            cost: As how many frames it counts.
         """
 
     async def flush(self) -> None:  # noqa: B027 (nothing to do where nothing is queued)

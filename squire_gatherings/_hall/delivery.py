@@ -3,7 +3,7 @@
 import math
 
 import trio
-from attrs import define, field
+from attrs import define
 
 from squire_gatherings._hall.catching_up import bring_pages
 from squire_gatherings._hall.clients import Client, Paging
@@ -23,10 +23,8 @@ class Delivery:
     """
 
     room: Room
-    behind: list[Client] = field(factory=list)
-    """The clients that the last batch wasn't brought to yet."""
-    _batch: Batch | None = None
-    """The batch that is being delivered, if one is."""
+    batch: Batch | None = None
+    """The last batch, until all clients have been brought it."""
     _retries: Retries | None = None
     """Present while anything is unacknowledged."""
 
@@ -34,8 +32,7 @@ class Delivery:
 
     def begin_batch(self, after: int) -> None:
         """Begin to deliver what was just committed together: all ops after `after`."""
-        self._batch = Batch(self.room, after)
-        self.behind = list(self.room.clients.values())
+        self.batch = Batch(self.room, after, list(self.room.clients.values()))
 
     async def bring_the_rest(self) -> None:
         """Bring the batch to all who still lack it, with turns for other gatherings in between.
@@ -44,7 +41,7 @@ class Delivery:
 
         Cancellation: some clients have the batch and some don't.
         """
-        while self.behind:
+        while self.batch is not None:
             await trio.lowlevel.checkpoint()
             self.bring_batch(trio.current_time())
 
@@ -53,10 +50,11 @@ class Delivery:
 
         Not all of a large crowd get it in one turn: the others are still `behind` afterwards.
         """
-        some = iter(self.behind[-CROWD:])
-        del self.behind[-CROWD:]
-        batch, log = self._batch, self.room.log
+        batch, log = self.batch, self.room.log
         assert batch is not None
+        behind = batch.behind
+        some = iter(behind[-CROWD:])
+        del behind[-CROWD:]
         after, up_to = batch.after, log.committed
         is_in_memory = after + 1 >= log.tail_start
         plain: list[Outgoing] | None = None
@@ -85,13 +83,13 @@ class Delivery:
                     continue
                 left -= weight
             if left <= 0:
-                self.behind.extend(some)
+                behind.extend(some)
                 break
         if plain is not None or timed is not None:
             settings = self.room.settings
             self._arm(now + min(settings.retry_interval, settings.retry_limit))
-        if not self.behind:
-            self._batch = None
+        if not behind:
+            self.batch = None
 
     def bring(self, client: Client, up_to: int, now: float) -> int:
         """Forward to a client what it lacks up to `up_to`.
@@ -102,7 +100,7 @@ class Delivery:
         window = client.window
         if window.reached >= up_to or client.paging or not client.attached:
             return 0
-        room, batch = self.room, self._batch
+        room, batch = self.room, self.batch
         if window.reached + 1 < room.log.tail_start:
             client.paging = Paging.READING
             room.nursery.start_soon(self._catch_up, client, name=f"pager of {room.id}")
@@ -184,12 +182,17 @@ class Delivery:
             try:
                 await bring_pages(self.room, client, self._sent)
             finally:
-                client.paging = Paging.NO
-            now = trio.current_time()
-            held, client.held = client.held, None
-            if held is not None:
-                for seqs, answer in held:
-                    self.synced(client, seqs, answer, now)
-                client.processed(len(held))
-            self.room.let_go(client)
-            self.bring(client, self.room.log.committed, now)
+                client.paging = Paging.MUTED if client.is_mute else Paging.NO
+            if not client.paging:
+                self.go_on(client)
+
+    def go_on(self, client: Client) -> None:
+        """Give a client the answers that were held back, and bring it what it lacks."""
+        now = trio.current_time()
+        held, client.held = client.held, None
+        if held is not None:
+            for seqs, answer in held:
+                self.synced(client, seqs, answer, now)
+            client.processed(len(held))
+        self.room.let_go(client)
+        self.bring(client, self.room.log.committed, now)

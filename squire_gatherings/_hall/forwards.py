@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from attrs import define, field
 from msgspec import UNSET
 
+from squire_gatherings._hall.clients import Client
 from squire_gatherings._hall.room import Room
 from squire_gatherings._values.log import LoggedOp
 from squire_gatherings._values.messages import Forward, ForwardBatch, ServerMessage
@@ -61,6 +62,8 @@ class Batch:
 
     room: Room
     after: int
+    behind: list[Client]
+    """The clients that it wasn't brought to yet."""
     weight: int = 1
     """How many of a `CROWD` a client counts as that is brought the whole batch; see `WEIGHT`."""
     _encoded: dict[tuple[int, int, bool], list[Outgoing]] = field(factory=dict)

@@ -1,6 +1,7 @@
 """The gathering: one actor for one tournament, from its restore to its dispersal."""
 
 import logging
+import math
 from collections.abc import Callable, Iterable
 
 import trio
@@ -13,16 +14,17 @@ from squire_gatherings._hall.delivery import Delivery
 from squire_gatherings._hall.forwards import CROWD
 from squire_gatherings._hall.inbox import Request
 from squire_gatherings._hall.lateness import give_turns, is_late
-from squire_gatherings._hall.lookup import SyncLookup
+from squire_gatherings._hall.refreshes import Refreshes
 from squire_gatherings._hall.requests import Requests
 from squire_gatherings._hall.room import Room
-from squire_gatherings._hall.store import Restored, store_trouble
+from squire_gatherings._hall.store import store_trouble
 from squire_gatherings._rules.behaviour import Behaviour, Stamp, restore_state
 from squire_gatherings._rules.deadline import IdleDeadline
 from squire_gatherings._rules.op_log import OpLog
 from squire_gatherings._rules.sync_ids import LookupNeeded
 from squire_gatherings._values.endings import DispersalReason
 from squire_gatherings._values.errors import GatheringCrashed, GatheringDispersed
+from squire_gatherings._values.log import Restored
 from squire_gatherings._values.messages import Dispersed, Sync
 from squire_gatherings._values.outgoing import Outgoing
 
@@ -49,7 +51,7 @@ LOOK_AGAIN = 0.05
 """After how many seconds is looked whether it's there."""
 
 
-@define(eq=False, weakref_slot=True)
+@define(eq=False, weakref_slot=False)
 class Gathering:
     """The task of one incarnation: restores its room, processes what arrives, and ends it."""
 
@@ -57,9 +59,9 @@ class Gathering:
     make_behaviour: Callable[[], Behaviour]
     on_gone: Callable[[str], None]
     """Called with the gathering's id when nothing is left to do."""
+    refreshes: Refreshes
     delivery: Delivery = field(init=False)
     commit: Commit = field(init=False)
-    lookup: SyncLookup = field(init=False)
     answers: Answers = field(init=False)
     requests: Requests = field(init=False)
     _processing: Sender | None = None
@@ -125,16 +127,15 @@ class Gathering:
             raise GatheringCrashed(f"gathering {room.id} can't be restored") from error
         room.opened_at = trio.current_time()
         room.deadline = IdleDeadline(settings.idle_timeout, settings.empty_timeout, room.opened_at)
-        self.commit = Commit(room, snapshot_seq + settings.snapshot_every)
-        self.lookup = SyncLookup(room.id, room.store, room.log.syncs)
+        self.commit = Commit(room, snapshot_seq)
         self.delivery = Delivery(room)
         self.answers = Answers(room, self.delivery)
-        self.requests = Requests(room, self.delivery, self.answers, self.lookup)
+        self.requests = Requests(room, self.delivery, self.answers, self.refreshes)
 
     async def _live(self) -> DispersalReason:
         """Process messages until the deadline passes or somebody says `end`."""
         room, inbox, log = self.room, self.room.inbox, self.room.log
-        commit, lookup, delivery = self.commit, self.lookup, self.delivery
+        commit, requests, delivery = self.commit, self.requests, self.delivery
         while True:
             with trio.move_on_at(min(room.deadline.at, commit.retry_at)) as room.scope:
                 while True:
@@ -143,13 +144,13 @@ class Gathering:
                         self._finish_commit()
                     elif not inbox.waiting and room.reason is None:
                         await inbox.wait()
-                    if inbox.waiting and not delivery.behind:
+                    if inbox.waiting and not delivery.batch:
                         self._turn()
                     if commit.is_under_way:
                         continue
                     if log.seq > log.committed or room.reason is not None:
                         break
-                    if lookup.is_due or delivery.behind:
+                    if requests.awaits_lookup or delivery.batch:
                         break
                     if inbox.waiting:
                         await trio.lowlevel.checkpoint()
@@ -158,11 +159,11 @@ class Gathering:
             await commit.wait()
             if commit.is_over:
                 self._finish_commit()
-            if delivery.behind:
+            if delivery.batch:
                 await delivery.bring_the_rest()
                 log.trim()
-            if lookup.is_due:
-                await lookup.look_up()
+            if requests.awaits_lookup:
+                await requests.look_up()
             elif commit.is_due:
                 await commit.make()
                 self._finish_commit()
@@ -249,10 +250,10 @@ class Gathering:
                     break
         except LookupNeeded:
             taken -= 1
-            self.lookup.prepare(
+            requests.prepare_lookup(
                 (sender.scope, request.id)
                 for sender, request in messages[taken:]
-                if isinstance(request, Sync) and sender.identity.may_submit
+                if isinstance(request, Sync)
             )
         except Exception:
             if isinstance(request, Sync):
@@ -303,13 +304,16 @@ class Gathering:
 
     def _committed(self, now: float) -> None:
         """Bring everybody what is durable now, and give the answers that waited for it."""
-        log, delivery = self.room.log, self.delivery
+        log, delivery, terms = self.room.log, self.delivery, self.room.terms
+        if terms.due < math.inf:
+            # Nobody is brought what it may not read any more.
+            terms.look()
         delivery.begin_batch(log.committed)
         # The batch stays in memory until all clients have been brought it.
         log.commit(trim=False)
         self.answers.give(now)
         delivery.bring_batch(now)
-        if not delivery.behind:
+        if not delivery.batch:
             log.trim()
 
     # Coming to an end.

@@ -1,5 +1,6 @@
 """The hall: what a program asks of the gatherings of its process."""
 
+import math
 import secrets
 import weakref
 from collections.abc import Iterable
@@ -7,18 +8,17 @@ from typing import Any
 
 import msgspec
 import trio
-from attrs import define
+from attrs import define, field
 from msgspec import UNSET
 
-from squire_gatherings._hall.authentication import Authenticator
 from squire_gatherings._hall.clients import Caller, Client, sync_scope
 from squire_gatherings._hall.connection import Connection
-from squire_gatherings._hall.inbox import JoinRequest, Request
-from squire_gatherings._hall.joining import check_known, read_for_join
+from squire_gatherings._hall.inbox import Request
+from squire_gatherings._hall.joining import Joining
 from squire_gatherings._hall.membership import Membership
 from squire_gatherings._hall.registry import Registry
+from squire_gatherings._hall.rights import Rights
 from squire_gatherings._hall.store import Store
-from squire_gatherings._rules.delivery_window import DeliveryWindow
 from squire_gatherings._values.checks import (
     check_epoch,
     check_id,
@@ -27,16 +27,14 @@ from squire_gatherings._values.checks import (
     check_seq,
 )
 from squire_gatherings._values.endings import DispersalReason
-from squire_gatherings._values.errors import GatheringDispersed, TooBig
+from squire_gatherings._values.errors import GatheringDispersed, TooBig, Unauthorized
 from squire_gatherings._values.handshake import HandshakeRequest
-from squire_gatherings._values.identity import ANONYMOUS, Identity
-from squire_gatherings._values.ids import check_gathering_id, new_client_id
-from squire_gatherings._values.log import LoggedOp, Page
+from squire_gatherings._values.identity import ANONYMOUS, MAX_USER_LENGTH, Identity, check_role
+from squire_gatherings._values.ids import check_gathering_id
+from squire_gatherings._values.log import Page
 from squire_gatherings._values.messages import (
-    Dispersed,
     Fetch,
     Fetched,
-    Joined,
     Proof,
     ServerMessage,
     Sync,
@@ -44,8 +42,8 @@ from squire_gatherings._values.messages import (
 )
 from squire_gatherings._values.numbers import HallNumbers
 from squire_gatherings._values.op import Op
-from squire_gatherings._values.outgoing import Outgoing
 from squire_gatherings._values.settings import HallSettings
+from squire_gatherings._values.text import check_text
 
 
 @define(eq=False)
@@ -61,11 +59,9 @@ class Hall:
     """
 
     settings: HallSettings
-    store: Store
-    _authenticator: Authenticator
-    _registry: Registry
-    _asked: int = 0
-    """How many joins were asked for."""
+    store: Store = field(repr=False)
+    _rights: Rights = field(repr=False)
+    _registry: Registry = field(repr=False)
 
     # Joining.
 
@@ -132,64 +128,34 @@ class Hall:
             if text is not None:
                 check_id(text, what)
         await trio.lowlevel.checkpoint_if_cancelled()
-        self._asked += 1
-        asked = self._asked
+        rights = self._rights
+        asked, vouched = rights.number(), identity is not None
         if identity is None:
-            identity = await self._authenticator.identify(token, gathering_id, request)
-        check_identity(identity)
-        made = new_client_id() if client is None else None
-        client = made or client
-        scope = sync_scope(identity.user, client)
-        settings, registry = self.settings, self._registry
-        wants_past = since is not None or not tail
+            identity = await rights.identify(token, gathering_id, request)
+        else:
+            check_identity(identity)
+            identity = rights.standing(identity, gathering_id)
+        ask = Joining(
+            gathering_id,
+            connection,
+            client,
+            vouched,
+            asked,
+            since,
+            epoch,
+            resume,
+            tail,
+            times,
+            proof,
+            known,
+        )
         try:
-            while True:
-                window = DeliveryWindow(settings.retry_interval, settings.retry_limit, 0)
-                joiner = Client(
-                    0,
-                    connection,
-                    identity,
-                    client,
-                    scope,
-                    window,
-                    asked=asked,
-                    times=bool(times),
-                    proof=bool(proof),
-                )
-                if resume is not None:
-                    notice = await registry.missed_notice(gathering_id, resume, since)
-                    if notice is not None:
-                        _say_goodbye(joiner, notice)
-                        raise GatheringDispersed(f"gathering {gathering_id} has dispersed")
-                room = await registry.find(gathering_id)
-                page: tuple[LoggedOp, ...] = ()
-                if wants_past or known is not None:
-                    with registry.living[gathering_id].reading() as reading:
-                        if known is not None:
-                            await check_known(room, known)
-                        if wants_past:
-                            page = await read_for_join(room, since, epoch)
-                    if reading.cancelled_caught:
-                        continue
-                joiner.number = room.next_number()
-                asking = JoinRequest(
-                    joiner, since, page, epoch, made, resume is None, not wants_past
-                )
-                try:
-                    joined = await room.ask(Caller(identity, scope), asking)
-                except GatheringDispersed:
-                    continue
-                except trio.Cancelled:
-                    asking.abandoned = True
-                    if joiner.attached:
-                        room.gone(joiner)
-                    raise
-                assert isinstance(joined, Joined)
-                return Membership(
-                    gathering_id, joined.incarnation, self._pass_on, weakref.ref(room), joiner
-                )
+            joiner, joined, room = await ask.until_answered(identity, self._registry, rights)
         finally:
-            registry.visited(gathering_id, counted=False)
+            self._registry.visited(gathering_id, counted=False)
+        return Membership(
+            gathering_id, joined.incarnation, self._pass_on, weakref.ref(room), joiner
+        )
 
     async def open(self, gathering_id: str) -> None:
         """Open a gathering, unless it is open. It disperses in time, even if nobody ever joins.
@@ -288,6 +254,9 @@ class Hall:
 
     async def _pass_on(self, gathering_id: str, client: Client, sync: Sync) -> None:
         """Have the living incarnation serve a sync whose own incarnation has ended."""
+        if self._rights.has_changed(client):
+            # It repeats the sync when it is back, with the rights that it has then.
+            raise Unauthorized("its rights were changed")
         await self._ask(gathering_id, sync, client.identity, scope=client.scope)
 
     # Ending.
@@ -298,6 +267,10 @@ class Hall:
         """Disperse a gathering now, and wait until it is gone.
 
         What has arrived before is processed first.
+
+        Args:
+            gathering_id: The gathering's id.
+            reason: What its clients are told.
 
         Returns:
             Whether it was there.
@@ -327,6 +300,87 @@ class Hall:
         await trio.lowlevel.checkpoint_if_cancelled()
         await self._registry.close(trio.current_time() + self.settings.close_grace)
         await trio.lowlevel.cancel_shielded_checkpoint()
+
+    # Rights.
+
+    def revoke(self, user: str, *, until: float) -> int:
+        """Take a user's rights at once, in every gathering, until an instant.
+
+        Its connections are closed (4003). Nothing of it is judged any more, also what waits in an
+        inbox already; what was judged before and isn't durable yet stays. Until then every join,
+        refresh and call under its name raises `Unauthorized`, whoever vouches for it.
+
+        Args:
+            user: As in its `Identity`.
+            until: In seconds as `time.time()` counts them; infinity is allowed. One that has passed
+                takes a revocation back. Past the end of the user's last token it is of no use.
+
+        Returns:
+            How many connections were closed.
+
+        Raises:
+            CannotRemember: `max_remembered` hold already. Nothing has changed; `kick` works.
+            ValueError: `user` can't be one, or `until` is no time.
+        """
+        _check_user(user)
+        now = self._rights.terms.wall()
+        self._rights.overrides.revoke(user, _check_until(until), now)
+        return 0 if until <= now else self._rights.put_out(user, None, "revoked")
+
+    def kick(self, user: str, *, gathering_id: str | None = None) -> int:
+        """Put a user out at once, of one gathering or of all. It may come back if it is let in.
+
+        Its connections are closed (4003), what of it waits to be judged is refused, and so is a
+        join that is under way, unless it's still being asked who it is.
+
+        Args:
+            user: As in its `Identity`.
+            gathering_id: Of which gathering; None for all.
+
+        Returns:
+            How many connections were closed.
+
+        Raises:
+            ValueError: `user` can't be one.
+        """
+        _check_user(user)
+        if gathering_id is not None:
+            check_gathering_id(gathering_id)
+        return self._rights.put_out(user, gathering_id, "put out")
+
+    def change_role(
+        self, user: str, role: str, *, gathering_id: str | None = None, until: float | None = None
+    ) -> int:
+        """Give a user another role at once, in one gathering or in all; the client is told.
+
+        What waits to be judged is judged by the new role; so is what a join, or a refresh, that is
+        under way brings.
+
+        Args:
+            user: As in its `Identity`.
+            role: What it is from now on.
+            gathering_id: In which gathering; None for all. What is said of one comes before what
+                is said of all.
+            until: Whoever joins, refreshes or calls under that name until then has this role,
+                whatever `authenticate` says; in seconds as `time.time()` counts them. One that has
+                passed takes that back. Without it, `authenticate` decides again from then on.
+
+        Returns:
+            How many connections the user has there.
+
+        Raises:
+            CannotRemember: `max_remembered` hold already. Nothing has changed.
+            ValueError: `user` or `role` can't be one, or `until` is no time.
+        """
+        _check_user(user)
+        role = check_role(role)
+        if gathering_id is not None:
+            check_gathering_id(gathering_id)
+        if until is not None:
+            now = self._rights.terms.wall()
+            _check_until(until)
+            self._rights.overrides.give_role(user, gathering_id, role, until, now)
+        return self._rights.change_role(user, role, gathering_id)
 
     # What counts as no activity.
 
@@ -363,25 +417,30 @@ class Hall:
         check_gathering_id(gathering_id)
         await trio.lowlevel.checkpoint_if_cancelled()
         check_identity(identity)
+        identity = self._rights.standing(identity, gathering_id)
         scope = scope or sync_scope(identity.user, None)
         caller = Caller(identity, scope, at_end=at_end, times=times)
         counted = False
         try:
             while True:
-                room = await self._registry.find(gathering_id)
-                try:
-                    answer = await room.ask(caller, request)
-                except GatheringDispersed:
-                    caller = caller.again()
-                    continue
-                counted = True
-                return answer, room.incarnation
+                with self._rights.asking(caller, gathering_id):
+                    room = await self._registry.find(gathering_id)
+                    try:
+                        answer = await room.ask(caller, request)
+                    except GatheringDispersed:
+                        caller = caller.again()
+                        continue
+                    counted = True
+                    return answer, room.incarnation
         finally:
             self._registry.visited(gathering_id, counted=counted)
 
 
-def _say_goodbye(client: Client, notice: Dispersed) -> None:
-    """Send a client what it has missed, and close its connection: it isn't let in."""
-    reason = DispersalReason(notice.reason)
-    client.send(Outgoing(notice))
-    client.close(reason.close_code, reason)
+def _check_user(user: object) -> None:
+    check_text(user, "a user's name", MAX_USER_LENGTH)
+
+
+def _check_until(until: object) -> float:
+    if isinstance(until, bool) or not isinstance(until, int | float) or math.isnan(until):
+        raise ValueError(f"until is a time in seconds, not {until!r:.80}")
+    return until

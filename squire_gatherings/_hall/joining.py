@@ -1,40 +1,121 @@
-"""Joining: what the store is read for a client, before its join is processed."""
+"""Joining: what a client asks for, which it does of one incarnation after the other if need be."""
 
+import trio
+from attrs import field, frozen
+
+from squire_gatherings._hall.clients import Caller, Client, sync_scope
+from squire_gatherings._hall.connection import Connection
+from squire_gatherings._hall.inbox import JoinRequest
+from squire_gatherings._hall.proving import check_known
+from squire_gatherings._hall.registry import Registry
+from squire_gatherings._hall.rights import Rights
 from squire_gatherings._hall.room import Room
-from squire_gatherings._hall.store import read_head, read_page
-from squire_gatherings._values.errors import LogReplaced
+from squire_gatherings._hall.store import read_page
+from squire_gatherings._rules.delivery_window import DeliveryWindow
+from squire_gatherings._values.endings import DispersalReason
+from squire_gatherings._values.errors import GatheringDispersed, LogReplaced
+from squire_gatherings._values.identity import Identity
+from squire_gatherings._values.ids import new_client_id
 from squire_gatherings._values.log import LoggedOp
-from squire_gatherings._values.messages import Proof
-
-KNOWN_HEADS = 64
-"""How many heads of the chain are remembered that clients have asked about."""
+from squire_gatherings._values.messages import Dispersed, Joined, Proof
+from squire_gatherings._values.outgoing import Outgoing
 
 
-async def check_known(room: Room, known: Proof) -> None:
-    """Look whether the log still has what a joining client was told of it.
+@frozen(eq=False)
+class Joining:
+    """What one client asks for that wants in; the fields are as for `Hall.join`."""
 
-    Args:
-        room: Where the client joins.
-        known: The proof that it was told.
+    gathering_id: str
+    connection: Connection
+    client: str | None = field(repr=False)
+    vouched: bool
+    """Whether the program said who it is."""
+    asked: int
+    """The number of this join, which grows with each."""
+    since: int | None
+    epoch: str | None
+    resume: str | None
+    tail: bool
+    times: bool = False
+    proof: bool = False
+    known: Proof | None = None
 
-    Raises:
-        LogReplaced: It was told it of another log, or this one was changed.
-        StoreUnavailable: The store can't be read now.
+    async def until_answered(
+        self, identity: Identity, registry: Registry, rights: Rights
+    ) -> tuple[Client, Joined, Room]:
+        """Ask until an incarnation answers. What it is told is sent to the connection.
 
-    Cancellation: nothing happened.
-    """
-    log, seq = room.log, known.seq
-    if seq >= log.committed or not log.head:
-        found: bytes | None = log.head if seq == log.committed else b""
-    elif seq in room.heads:
-        found = room.heads[seq]
-    else:
-        found = await read_head(room.store, room.id, seq=seq)
-        if len(room.heads) >= KNOWN_HEADS:
-            room.heads.clear()
-        room.heads[seq] = found
-    if found is not None and found.hex() != known.head:
-        raise LogReplaced(f"up to op {seq} the log isn't the one that the client knows")
+        Raises:
+            GatheringsError: As `Hall.join`.
+
+        Cancellation: the connection isn't in the gathering.
+        """
+        made = new_client_id() if self.client is None else None
+        scope = sync_scope(identity.user, made or self.client)
+        caller = Caller(identity, scope)
+        while True:
+            # What the program says of this user meanwhile holds for it, too.
+            with rights.asking(caller, self.gathering_id):
+                found = await self._ask(caller, made, registry, rights)
+                if found is not None:
+                    return found
+                caller = caller.again()
+
+    async def _ask(
+        self, caller: Caller, made: str | None, registry: Registry, rights: Rights
+    ) -> tuple[Client, Joined, Room] | None:
+        """Ask the living incarnation; None if it has ended meanwhile."""
+        settings, since = registry.settings, self.since
+        window = DeliveryWindow(settings.retry_interval, settings.retry_limit, 0)
+        joiner = Client(
+            0,
+            self.connection,
+            caller.identity,
+            self.vouched,
+            caller.scope,
+            window,
+            asked=self.asked,
+            times=self.times,
+            proof=self.proof,
+        )
+        if self.resume is not None:
+            notice = await registry.missed_notice(self.gathering_id, self.resume, since)
+            if notice is not None:
+                rights.check(caller.identity)
+                _say_goodbye(joiner, notice)
+                raise GatheringDispersed(f"gathering {self.gathering_id} has dispersed")
+        room = await registry.find(self.gathering_id)
+        page: tuple[LoggedOp, ...] = ()
+        wants_past = since is not None or not self.tail
+        if wants_past or self.known is not None:
+            with registry.living[self.gathering_id].reading() as reading:
+                if self.known is not None:
+                    await check_known(room, self.known)
+                if wants_past:
+                    page = await read_for_join(room, since, self.epoch)
+            if reading.cancelled_caught:
+                return None
+        joiner.number = room.next_number()
+        is_activity = self.resume is None
+        asking = JoinRequest(joiner, since, page, self.epoch, made, is_activity, not wants_past)
+        try:
+            joined = await room.ask(caller, asking)
+        except GatheringDispersed:
+            return None
+        except trio.Cancelled:
+            asking.abandoned = True
+            if joiner.attached:
+                room.gone(joiner)
+            raise
+        assert isinstance(joined, Joined)
+        return joiner, joined, room
+
+
+def _say_goodbye(client: Client, notice: Dispersed) -> None:
+    """Send a client what it has missed, and close its connection: it isn't let in."""
+    reason = DispersalReason(notice.reason)
+    client.send(Outgoing(notice))
+    client.close(reason.close_code, reason)
 
 
 async def read_for_join(room: Room, since: int | None, epoch: str | None) -> tuple[LoggedOp, ...]:

@@ -4,8 +4,9 @@ The machine was paused, or something blocked for long. What arrived meanwhile li
 the tasks that read them need turns before they have it; nobody is judged before.
 """
 
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
+from typing import TypeVar
 
 import trio
 from attrs import define, field
@@ -28,6 +29,13 @@ TO_JOIN = 16
 """Up to which turn somebody may join those who wait already."""
 
 
+T = TypeVar("T")
+
+
+class TookTooLong(Exception):
+    """An attempt took longer than it may, and the process wasn't held up."""
+
+
 @define(eq=False)
 class _Turns:
     count: int = 0
@@ -40,6 +48,27 @@ _under_way: trio.lowlevel.RunVar[_Turns | None] = trio.lowlevel.RunVar("turns", 
 def is_late(due: float, late: float = LATE) -> bool:
     """Whether a timer that was due then is late now."""
     return trio.current_time() - due > late
+
+
+async def attempt_within(seconds: float, attempt: Callable[[], Awaitable[T]]) -> T:
+    """Return what `attempt` returns; make it again each time that the process was held up.
+
+    Args:
+        seconds: How long each attempt may take.
+        attempt: Is cancelled after that. Must be safe to make again.
+
+    Raises:
+        TookTooLong: It took longer, and the timer wasn't late.
+        Exception: What the attempt raised.
+
+    Cancellation: the attempt is cancelled.
+    """
+    while True:
+        due = trio.current_time() + seconds
+        with trio.move_on_at(due):
+            return await attempt()
+        if not is_late(due, HELD_UP):
+            raise TookTooLong
 
 
 async def give_turns() -> None:

@@ -28,8 +28,6 @@ class SyncLookup:
     gathering: str
     store: Store
     syncs: SyncIds
-    is_due: bool = False
-    """Whether a message waits for what `look_up` finds."""
     _keys: tuple[SyncKey, ...] = ()
     _found: dict[SyncKey, Found] = field(factory=dict)
 
@@ -54,7 +52,6 @@ class SyncLookup:
     def prepare(self, keys: Iterable[SyncKey]) -> None:
         """Choose which of these to `look_up`: all that aren't known, up to `AT_ONCE`."""
         self._keys = tuple(islice(filter(self._is_unknown, keys), AT_ONCE))
-        self.is_due = True
 
     async def look_up(self) -> None:
         """Ask the store about the syncs that were prepared, and keep what it answers.
@@ -62,7 +59,6 @@ class SyncLookup:
         Cancellation: they must be prepared again.
         """
         keys, self._keys = self._keys, ()
-        self.is_due = False
         # Earlier answers that nobody has asked for will never be asked for.
         self._found.clear()
         try:

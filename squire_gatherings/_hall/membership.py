@@ -48,11 +48,6 @@ class Membership:
         """Who the client is."""
         return self._client.identity
 
-    @property
-    def is_over(self) -> bool:
-        """Whether what the client says goes nowhere: it left, was replaced or given up."""
-        return self._room is None
-
     def deliver_nowait(self, message: ClientMessage) -> None:
         """Put a message of this client into the inbox.
 
@@ -64,21 +59,26 @@ class Membership:
         check_message(message)
         self.take_nowait(message)
 
-    def take_nowait(self, message: ClientMessage) -> None:
-        """As `deliver_nowait`, for a message that a codec has decoded, and so checked."""
+    def take_nowait(self, message: ClientMessage) -> bool:
+        """As `deliver_nowait`, for a message that a codec has decoded, and so checked.
+
+        Returns:
+            Whether more may come. Otherwise what the client says goes nowhere from now on: it
+            left, was replaced or was given up.
+        """
         if self._room is None:
-            return
+            return False
         client = self._client
         room = self._room()
         if room is None or not room.accepting:
             # What it had sent before a crash may be lost, and is repeated: it can't be overtaken.
             if isinstance(message, Sync) and not client.was_crashed:
                 raise trio.WouldBlock
-            return
+            return True
         if not client.attached:
             # It left, was replaced or was given up: its gathering goes on without it.
             self._room = None
-            return
+            return False
         if client.waiting:
             settings = room.settings
             if client.waiting >= settings.inbox_limit or client.cost >= settings.inbox_bytes:
@@ -88,6 +88,7 @@ class Membership:
                 client.cost += SINGLE_COST + len(ops[0].json) if len(ops) == 1 else _cost(ops)
         client.waiting += 1
         room.inbox.put(client, message)
+        return True
 
     async def deliver(self, message: ClientMessage) -> None:
         """Put a message into the inbox; wait while too many of this client's are there.

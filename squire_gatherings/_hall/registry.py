@@ -6,9 +6,9 @@ from collections.abc import Callable
 import trio
 from attrs import define, field
 
-from squire_gatherings._hall.clock import wall_time
 from squire_gatherings._hall.gathering import Gathering
 from squire_gatherings._hall.incarnations import Endings, Incarnation
+from squire_gatherings._hall.refreshes import Refreshes
 from squire_gatherings._hall.room import Room
 from squire_gatherings._hall.store import Store
 from squire_gatherings._rules.behaviour import Behaviour
@@ -29,8 +29,7 @@ class Registry:
     make_behaviour: Callable[[], Behaviour]
     nursery: trio.Nursery
     """Has the gatherings' tasks."""
-    wall_time: Callable[[], int] = wall_time
-    """Returns the time of day, as milliseconds since 1970 (UTC)."""
+    refreshes: Refreshes
     closed: bool = False
     """Whether the hall is closing, so that none is opened any more."""
     living: dict[str, Incarnation] = field(factory=dict)
@@ -118,12 +117,12 @@ class Registry:
             gathering_id,
             self.settings,
             self.store,
+            self.refreshes.rights.terms,
             new_incarnation_id(self._endings.mark),
-            self.wall_time,
             self._poison.of(gathering_id),
         )
         incarnation = self.living[gathering_id] = Incarnation(room)
-        gathering = Gathering(room, self.make_behaviour, self._reap)
+        gathering = Gathering(room, self.make_behaviour, self._reap, self.refreshes)
         try:
             with trio.CancelScope() as incarnation.opening:
                 await self.nursery.start(gathering.run, name=f"gathering {gathering_id}")

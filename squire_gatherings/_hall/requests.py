@@ -1,6 +1,7 @@
 """Requests: what a gathering does with each kind of message."""
 
 import math
+from collections.abc import Iterable
 from functools import partial
 from typing import Any
 
@@ -8,15 +9,16 @@ import trio
 from attrs import define
 from msgspec import UNSET
 
-from squire_gatherings._hall.answers import ENTRY_COST, Answers, Deferred, Ops
+from squire_gatherings._hall.answers import ENTRY_COST, Answers, Deferred, Ops, show
 from squire_gatherings._hall.clients import Caller, Client, Sender
 from squire_gatherings._hall.delivery import Delivery
 from squire_gatherings._hall.inbox import JoinRequest, Request
 from squire_gatherings._hall.lookup import SyncLookup
+from squire_gatherings._hall.refreshes import Refreshes
 from squire_gatherings._hall.room import Room
 from squire_gatherings._rules.behaviour import Submission, judge_and_fold
 from squire_gatherings._rules.op_log import fingerprint
-from squire_gatherings._rules.sync_ids import LookupNeeded
+from squire_gatherings._rules.sync_ids import LookupNeeded, SyncKey
 from squire_gatherings._values.errors import (
     BadBase,
     BadRequest,
@@ -28,6 +30,7 @@ from squire_gatherings._values.errors import (
     Replaced,
     StoreUnavailable,
     TooBig,
+    Unauthorized,
 )
 from squire_gatherings._values.log import SyncRecord
 from squire_gatherings._values.messages import (
@@ -37,6 +40,7 @@ from squire_gatherings._values.messages import (
     Fetched,
     Joined,
     Leave,
+    Refresh,
     Sync,
     Synced,
 )
@@ -63,7 +67,11 @@ class Requests:
     room: Room
     delivery: Delivery
     answers: Answers
-    lookup: SyncLookup
+    refreshes: Refreshes
+    awaits_lookup: bool = False
+    """Whether a message waits for what `look_up` finds."""
+    _lookup: SyncLookup | None = None
+    """Made when it is needed first; most gatherings never need it."""
 
     def process(self, sender: Sender, request: Request) -> bool:
         """Process one message; return whether it counts as activity.
@@ -71,6 +79,9 @@ class Requests:
         Raises:
             LookupNeeded: The store must be asked first; nothing was done.
         """
+        if sender.identity.expires_at is not None and self._has_no_rights(sender):
+            self._refuse(sender, request)
+            return False
         try:
             if isinstance(request, Sync):
                 return self._sync(sender, request)
@@ -82,6 +93,8 @@ class Requests:
                 return self._join(sender, request)
             if isinstance(request, Leave):
                 return self._leave(sender)
+            if isinstance(request, Refresh):
+                return self._refresh(sender, request)
             raise BadRequest(f"unexpected {type(request).__name__}")
         except GatheringsError as error:
             sender.fail(error, getattr(request, "id", None))
@@ -91,7 +104,61 @@ class Requests:
                 sender.wasted(REFUSED)
             return isinstance(error, OpRejected | StoreUnavailable)
 
+    def prepare_lookup(self, keys: Iterable[SyncKey]) -> None:
+        """Choose which of these syncs to `look_up` in the store."""
+        if self._lookup is None:
+            room = self.room
+            self._lookup = SyncLookup(room.id, room.store, room.log.syncs)
+        self._lookup.prepare(keys)
+        self.awaits_lookup = True
+
+    async def look_up(self) -> None:
+        """Ask the store about the syncs that were prepared.
+
+        Cancellation: they must be prepared again.
+        """
+        assert self._lookup is not None
+        self.awaits_lookup = False
+        await self._lookup.look_up()
+
+    # Those whose rights end.
+
+    def _has_no_rights(self, sender: Sender) -> bool:
+        """Whether a sender's rights have ended by now, which is seen here or by the clock's task.
+
+        Once they have, it stays so, whatever the clock is set to.
+        """
+        ends_at = sender.identity.expires_at
+        if ends_at is None or ends_at > self.room.terms.wall():
+            return False
+        if isinstance(sender, Client) and sender.attached and not sender.is_mute:
+            self.room.terms.look()
+        return True
+
+    def _refuse(self, sender: Sender, request: Request) -> None:
+        """Serve whoever has no rights any more: it may renew them, say what it has, or leave."""
+        try:
+            if isinstance(request, Refresh):
+                self._refresh(sender, request)
+            elif isinstance(request, Ack):
+                self._ack(sender, request)
+            elif isinstance(request, Leave):
+                if isinstance(sender, Client):
+                    # It is owed no answer that could still be given.
+                    sender.held = None
+                    self._let_go(sender)
+            else:
+                raise Unauthorized("its rights have ended")
+        except GatheringsError as error:
+            sender.fail(error, getattr(request, "id", None))
+            sender.wasted(REFUSED)
+
     # One method for each kind of message.
+
+    def _refresh(self, sender: Sender, refresh: Refresh) -> bool:
+        if isinstance(sender, Client) and sender.attached:
+            self.refreshes.begin(self.room, self.delivery, sender, refresh)
+        return False
 
     def _ack(self, sender: Sender, ack: Ack) -> bool:
         if not isinstance(sender, Client) or not sender.attached:
@@ -132,7 +199,7 @@ class Requests:
                 epoch=self.answers.epoch(seq),
                 proof=self.answers.proof(sender),
             )
-            self.answers.defer(sender, fetch.id, lambda _: sender.answer(fetched))
+            self.answers.defer(sender, fetch.id, lambda _: show(sender, fetch.id, fetched))
             return True
         since = since or 0
         self.room.log.check_seq(since, "since")
@@ -152,8 +219,6 @@ class Requests:
 
     def _sync(self, sender: Sender, sync: Sync) -> bool:
         room, log = self.room, self.room.log
-        if not sender.identity.may_submit:
-            raise Forbidden("observers may not submit ops")
         if len(sync.ops) > room.settings.max_ops:
             raise TooBig(f"a sync has at most {room.settings.max_ops} ops, not {len(sync.ops)}")
         scope = sender.scope
@@ -161,7 +226,9 @@ class Requests:
         try:
             record = log.syncs.find(key)
         except LookupNeeded:
-            record = self.lookup.answer(key)
+            if self._lookup is None:
+                raise
+            record = self._lookup.answer(key)
         if record is not None:
             log.same(record, sync)
             if room.trouble is not None and record.first_seq > log.committed:
@@ -171,6 +238,9 @@ class Requests:
             sender.wasted(REPEATED + cost // COST_OF_A_FRAME)
             self._repeat(sender, sync, record)
             return True
+        if not sender.identity.may_submit:
+            # Also who might once: what it submitted then is answered above.
+            raise Forbidden(f"{sender.identity.role}s may not submit ops")
         if room.trouble is not None:
             raise StoreUnavailable(f"not taken, try again: {room.trouble}")
         if room.refused and key in room.refused:
@@ -184,7 +254,7 @@ class Requests:
         elif base > seq:
             log.check_seq(base, "base")
         # What is committed together has one time.
-        time = log.time if seq > log.committed else log.time_at(room.wall_time())
+        time = log.time if seq > log.committed else log.time_at(int(room.terms.wall() * 1000))
         try:
             submission = Submission(sender.identity, base, seq, time)
             ops = judge_and_fold(room.behaviour, sync.ops, submission)
@@ -273,6 +343,11 @@ class Requests:
             if request.abandoned:
                 return
             client = request.client
+            # Its rights may have been changed since it asked.
+            client.identity = sender.identity
+            if sender.identity.expires_at is not None and self._has_no_rights(sender):
+                sender.fail(Unauthorized("its rights have ended"))
+                return
             client.window.begin(has)
             client.joined_at = seq
             if not room.attach(client):
@@ -295,6 +370,7 @@ class Requests:
                 client=request.made_client_id or UNSET,
                 max_ops=room.settings.max_ops,
                 proof=self.answers.proof(client),
+                rights_expire_in=room.terms.left(client),
                 **shown,
             )
             client.answer(joined)

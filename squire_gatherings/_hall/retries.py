@@ -120,13 +120,13 @@ class Retries:
     room: Room
     due: float
     _scope: trio.CancelScope | None = None
-    _suspects: dict[int, tuple[int, int]] = field(factory=dict)
-    """Clients, by number, that would be given up if nothing of theirs might lie in the inbox: up to
+    _suspects: dict[Client, tuple[int, int]] = field(factory=dict)
+    """Clients that would be given up if nothing of theirs might lie in the inbox: up to
     where it may, and how often that was seen."""
 
-    _sending: dict[int, tuple[int, float]] = field(factory=dict)
-    """By number, who would be given up but for a message that is coming: how many bytes of it had
-    come when."""
+    _sending: dict[Client, tuple[int, float]] = field(factory=dict)
+    """Who would be given up but for a message that is coming: how many bytes of it had come when.
+    """
 
     _slices: dict[tuple[int, int, int], Sequence[LoggedOp]] = field(factory=dict)
     _from_store: dict[tuple[int, _Portion], list[Client]] = field(factory=dict)
@@ -178,12 +178,8 @@ class Retries:
             soonest = max(soonest, now + len(clients) * SPACING)
         self._slices.clear()
         self._ask_the_store()
-        self._suspects = {
-            number: seen for number, seen in self._suspects.items() if number in self.room.clients
-        }
-        self._sending = {
-            number: seen for number, seen in self._sending.items() if number in self.room.clients
-        }
+        self._suspects = {one: seen for one, seen in self._suspects.items() if one.attached}
+        self._sending = {one: seen for one, seen in self._sending.items() if one.attached}
         self.due = min(self.due, soonest)
 
     def _look_at(self, client: Client, now: float, encoded: _Encoded, *, is_late: bool) -> int:
@@ -231,12 +227,12 @@ class Retries:
         if not inbox.waiting and not has_more:
             # All that came is processed. It can't say more while too much of it is under way.
             return client.waiting >= self.room.settings.inbox_limit
-        up_to, looks = self._suspects.get(client.number, (0, 0))
+        up_to, looks = self._suspects.get(client, (0, 0))
         if inbox.taken >= up_to:
             if looks >= LOOKS:
                 return False
             # More has come since, as when its reader had to wait.
-            self._suspects[client.number] = (inbox.put_in, looks + 1)
+            self._suspects[client] = (inbox.put_in, looks + 1)
         return True
 
     def _still_sends(self, client: Client, now: float) -> bool:
@@ -246,15 +242,15 @@ class Retries:
         """
         size = client.receiving
         if not size:
-            self._sending.pop(client.number, None)
+            self._sending.pop(client, None)
             return False
-        seen, at = self._sending.get(client.number, (0, now))
+        seen, at = self._sending.get(client, (0, now))
         if now - at > 2 * self.room.settings.retry_limit:
             # That was another message, long ago.
             seen, at = 0, now
         if size < seen + SLOWEST * (now - at):
             return False
-        self._sending[client.number] = (size, now)
+        self._sending[client] = (size, now)
         return True
 
     def _resend(self, client: Client, encoded: _Encoded) -> int:

@@ -1,15 +1,14 @@
 """The room: the state of one incarnation, shared by everything that works for it."""
 
 import math
-from collections.abc import Callable
 
 import trio
 from attrs import define, field
 
 from squire_gatherings._hall.clients import Caller, Client
-from squire_gatherings._hall.clock import wall_time
 from squire_gatherings._hall.inbox import Inbox, Request
 from squire_gatherings._hall.store import Store
+from squire_gatherings._hall.terms import Terms
 from squire_gatherings._rules.behaviour import Behaviour
 from squire_gatherings._rules.deadline import IdleDeadline
 from squire_gatherings._rules.op_log import OpLog
@@ -22,7 +21,7 @@ from squire_gatherings._values.numbers import GatheringNumbers
 from squire_gatherings._values.settings import HallSettings
 
 
-@define(eq=False, weakref_slot=True)
+@define(eq=False, weakref_slot=True, repr=False)
 class Room:
     """What one incarnation has, who is in it, and the ways in.
 
@@ -34,9 +33,9 @@ class Room:
     """The gathering's id."""
     settings: HallSettings
     store: Store
+    terms: Terms
+    """Whose rights end. It has the hall's wall clock."""
     incarnation: str = field(factory=new_incarnation_id)
-    wall_time: Callable[[], int] = wall_time
-    """Returns what clocks on walls show, as milliseconds since 1970 (UTC)."""
     refused: frozenset[SyncKey] = frozenset()
     """Syncs that crashed an earlier incarnation."""
 
@@ -72,12 +71,15 @@ class Room:
 
     # Who is there.
     inbox: Inbox = field(factory=Inbox)
-    clients: dict[int, Client] = field(factory=dict)
-    """All who are connected, by number."""
-    callers: set[Caller] = field(factory=set)
-    """All who have asked and aren't answered yet. At the end all of them are."""
-    _by_scope: dict[str, Client] = field(factory=dict)
+    clients: dict[str, Client] = field(factory=dict)
+    """All who are connected, by scope: each client has only one connection."""
+    callers: set[Caller] | None = None
+    """All who have asked and aren't answered yet. At the end all of them are. None for nobody."""
     _numbered: int = 0
+
+    def __repr__(self) -> str:
+        # What it has may hold secrets: the ids of its clients.
+        return f"Room({self.id!r}, {self.incarnation!r})"
 
     # Asking.
 
@@ -95,11 +97,14 @@ class Room:
         if not self.accepting:
             raise GatheringDispersed(f"gathering {self.id} has dispersed")
         self.inbox.put(caller, request)
-        self.callers.add(caller)
+        callers = self.callers = self.callers or set()
+        callers.add(caller)
         try:
             return await caller.wait()
         finally:
-            self.callers.discard(caller)
+            callers.discard(caller)
+            if not callers:
+                self.callers = None
             caller.gone()
 
     # Coming and going.
@@ -115,25 +120,25 @@ class Room:
         Returns:
             Whether it was taken in. If not, a connection that asked later is there.
         """
-        if client.client_id is not None:
-            other = self._by_scope.get(client.scope)
-            if other is not None:
-                if 0 < client.asked < other.asked:
-                    return False
-                self.detach(other)
-                other.close(CloseCode.REPLACED, "replaced by a newer connection")
-            self._by_scope[client.scope] = client
+        other = self.clients.get(client.scope)
+        if other is not None:
+            if 0 < client.asked < other.asked:
+                return False
+            self.detach(other)
+            other.close(CloseCode.REPLACED, "replaced by a newer connection")
         client.attached = True
-        client.on_lost = self.gone
-        self.clients[client.number] = client
+        client.room = self
+        self.clients[client.scope] = client
+        self.terms.add(self, client)
         return True
 
     def detach(self, client: Client) -> bool:
         """Forget a client, and end what goes on for it; False if it was forgotten before."""
-        if self.clients.pop(client.number, None) is None:
+        if self.clients.get(client.scope) is not client:
             return False
-        if self._by_scope.get(client.scope) is client:
-            del self._by_scope[client.scope]
+        del self.clients[client.scope]
+        if client.identity.expires_at is not None:
+            self.terms.drop(client)
         client.left()
         return True
 

@@ -9,22 +9,7 @@ import trio
 
 from squire_gatherings._rules.op_log import MOST_OPS
 from squire_gatherings._values.errors import StoreUnavailable
-from squire_gatherings._values.log import Append, LoggedOp, Restored, Snapshot, SyncRecord
-
-__all__ = [
-    "READ_LIMIT",
-    "Append",
-    "LoggedOp",
-    "Outcome",
-    "Restored",
-    "Snapshot",
-    "Store",
-    "SyncRecord",
-    "Unstorable",
-    "read_head",
-    "read_page",
-    "store_trouble",
-]
+from squire_gatherings._values.log import Append, LoggedOp, Restored, SyncRecord
 
 _log = logging.getLogger(__name__)
 
@@ -149,7 +134,7 @@ _lock: trio.lowlevel.RunVar[trio.Lock] = trio.lowlevel.RunVar("pages")
 
 
 def _turns() -> trio.Lock:
-    """Return what whoever wants a page holds for a turn: one for all that this thread runs."""
+    """Return the lock that a task holds for a turn before it reads a page. A thread has one."""
     try:
         return _lock.get()
     except LookupError:

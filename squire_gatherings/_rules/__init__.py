@@ -1,1 +1,1 @@
-"""Layer 2, rules: plain objects without I/O that are told the time."""
+"""Rules: plain objects without I/O that are told the time."""

@@ -1,9 +1,8 @@
-"""The change queue: what others did in a gathering, until one reader takes it, one by one.
+"""The change queue: keeps what others did in a gathering until a reader takes it, one by one.
 
-Bounded in bytes: what doesn't fit isn't kept, and must be fetched once the reader gets there. What
-can't be fetched is which of it is the reader's own. So of a reader that never comes, 16 bytes are
-kept for each run of its own ops between those of others: at least a bit for each op would be needed
-to know it at all.
+It is bounded in bytes. What doesn't fit isn't kept, and must be fetched once the reader gets there.
+But nobody can fetch which of these ops are the reader's own. So 16 bytes are kept for each run of
+its own ops, also if the reader never comes.
 """
 
 from collections import deque
@@ -18,7 +17,7 @@ from squire_gatherings._values.messages import Dispersed
 from squire_gatherings._values.op import Op
 
 _COST = 200
-"""How many bytes of memory one that is kept takes at least, about."""
+"""About how many bytes of memory a change takes at least."""
 
 
 @frozen
@@ -37,7 +36,7 @@ class Change:
 
 @frozen
 class Missing:
-    """What follows the seq `since` must be fetched before there's another change."""
+    """The ops after the seq `since` must be fetched before there's another change."""
 
     since: int
 
@@ -64,21 +63,21 @@ class ChangeQueue:
     _behind: bool = False
     """Whether something between what is kept and `arrived` isn't kept."""
     _own: Runs = field(factory=Runs)
-    """Own seqs that the reader may still meet."""
+    """The seqs of the reader's own ops that it may still meet."""
     _ends: deque[tuple[int, Dispersed]] = field(factory=deque)
     _replaced: LogReplaced | None = None
-    """What the reader is to be told before anything else."""
+    """What the reader is told before anything else."""
 
     def begin(self, position: int, arrived: int) -> None:
-        """The reader wants what follows `position`, of which nothing up to `arrived` is kept."""
+        """Begin with what follows `position`; nothing of it is kept up to `arrived`."""
         self.position = position
         self.arrived = max(position, arrived)
         self._behind = position < arrived
 
     def start_over(self, why: LogReplaced) -> None:
-        """The log isn't the one that these came from; the reader is told `why`, once.
+        """Drop what the reader hasn't taken, since another log replaced the one it came from.
 
-        What it hasn't taken is void. It goes on with the first op of the new log.
+        The reader is told `why`, once, and goes on with the first op of the new log.
         """
         self._kept.clear()
         self._ends.clear()
@@ -88,7 +87,7 @@ class ChangeQueue:
         self.begin(0, 0)
 
     def add(self, seq: int, by: str | None, op: Op, time: int = 0) -> None:
-        """Somebody else's op has arrived."""
+        """Note that somebody else's op has arrived."""
         if seq <= self.arrived:
             return
         self.arrived = seq
@@ -98,18 +97,18 @@ class ChangeQueue:
             self._keep(_Kept(seq, by, op, time))
 
     def pass_over(self, seqs: range) -> None:
-        """These ops are the reader's own."""
+        """Note that these ops are the reader's own."""
         self._own.add(range(max(seqs.start, self.position + 1), seqs.stop))
         self.arrived = max(self.arrived, seqs.stop - 1)
 
     def skip_to(self, seq: int) -> None:
-        """What lies before `seq` came as a state, not as ops."""
+        """Note that everything up to `seq` came as a state, not as ops."""
         if seq > self.arrived:
             self.arrived = seq
             self._behind = True
 
     def end(self, notice: Dispersed) -> None:
-        """The gathering dispersed after what has arrived by now."""
+        """Note that the gathering dispersed after what has arrived by now."""
         self._ends.append((self.arrived, notice))
 
     def refill(
@@ -121,8 +120,8 @@ class ChangeQueue:
     ) -> None:
         """Hand in the ops from `first` on that were fetched for `Missing`.
 
-        `times` has the time of each, or is empty. What lies beyond `arrived` is left out: whose it
-        is isn't known yet.
+        `times` has the time of each, or is empty. Ops beyond `arrived` are left out, since nobody
+        knows yet whether they are the reader's own.
         """
         last = self._kept[-1].seq if self._kept else self.position
         all_of_them = zip(ops, by, times or repeat(0), strict=False)
@@ -162,7 +161,7 @@ class ChangeQueue:
         return self.position + 1 if self._behind else self.arrived + 1
 
     def _is_full(self, op: Op) -> bool:
-        # Small ones cost memory, too.
+        # Small ops cost memory, too.
         bytes_kept = max(self._size, len(self._kept) * _COST)
         return bytes_kept + len(op.json) > self.max_bytes
 

@@ -5,14 +5,14 @@ import math
 from attrs import define
 
 
-@define
+@define(weakref_slot=False)
 class IdleDeadline:
     """When a gathering disperses unless something happens before.
 
-    Times are seconds on one monotonic clock, durations are seconds. The deadline is the moment of
-    the last processed message + `idle_timeout`. While no connection is there, the deadline is the
-    moment at which the last one closed + `empty_timeout`, if there is one and that is sooner. If
-    there was no connection yet, the moment of the opening counts.
+    Times are seconds on one monotonic clock, durations are in seconds. The deadline is the moment
+    of the last processed message + `idle_timeout`. While there is no connection, it is the moment
+    at which the last one closed + `empty_timeout`, if there is one and that is sooner. If there was
+    no connection yet, the moment of the opening counts.
     """
 
     idle_timeout: float

@@ -1,11 +1,11 @@
 """The delivery window of one client: what was sent and acknowledged, and what is due when.
 
-Go-back-N with cumulative acknowledgement and exponential backoff, as in RFC 1122
-section 4.2.3.1 and RFC 6298 rule 5.5 (back off by doubling), over a transport that is
-reliable already: a retry is for the client that took a message in and lost it.
+It is go-back-N with cumulative acknowledgement and exponential backoff, as in RFC 1122
+section 4.2.3.1 and RFC 6298 rule 5.5 (back off by doubling). The transport is reliable already: a
+retry is for a client that took a message in and lost it.
 
-The clock runs exactly while `owed` > `acked`: a client that has acknowledged what it was forwarded
-is never given up, whatever else it acknowledged. It is owed nothing of its own ops.
+The clock runs exactly while `owed` > `acked`. So a client that has acknowledged what it was
+forwarded is never given up. It is owed nothing of its own ops.
 """
 
 import math
@@ -15,7 +15,7 @@ from enum import Enum, auto
 from attrs import define, field
 
 OWN_RANGES = 1024
-"""How many ranges of its own ops are remembered, of a client that acknowledges too little."""
+"""How many ranges of its own ops are remembered of a client that doesn't acknowledge."""
 
 
 class Verdict(Enum):
@@ -26,27 +26,27 @@ class Verdict(Enum):
     GIVE_UP = auto()
 
 
-@define
+@define(weakref_slot=False)
 class DeliveryWindow:
     """What one client has been sent and has acknowledged, by seq.
 
-    Times and durations are seconds. What is sent while a retry is scheduled joins the retry after
-    that one, so that a client has one due time, not one for each message.
+    Times and durations are in seconds. What is sent while a retry is scheduled is part of the retry
+    after that one. So a client has one due time, not one for each message.
     """
 
     retry_interval: float
     retry_limit: float
     acked: int
-    """The client says that it has everything up to this seq, which may not be forwarded yet."""
+    """The client says that it has everything up to this seq. It may be ahead of `reached`."""
 
     reached: int = field(init=False)
-    """Everything up to this seq was given to the connection, or needn't be."""
+    """Everything up to this seq was given to the connection, or needn't be given."""
 
     owed: int = field(init=False)
-    """The last seq that was forwarded: acknowledging it settles everything."""
+    """The last seq that was forwarded. Once it is acknowledged, everything is."""
 
     resend_to: int = field(init=False)
-    """A retry sends again what lies after `acked` up to this seq."""
+    """A retry sends what lies after `acked`, up to this seq."""
 
     due_at: float = field(init=False, default=math.inf)
     """When to ask `verdict` next; infinity while nothing is outstanding."""
@@ -106,7 +106,7 @@ class DeliveryWindow:
         if self._own is None:
             self._own = [(first, seq)]
         elif self._own[-1][1] == first - 1 or len(self._own) >= OWN_RANGES:
-            # Beyond the limit, what others did in between isn't sent again, either.
+            # Beyond the limit, what others did in between isn't sent again either.
             self._own[-1] = (self._own[-1][0], seq)
         else:
             self._own.append((first, seq))
@@ -150,7 +150,7 @@ class DeliveryWindow:
             yield first, up_to
 
     def rescheduled(self, now: float) -> None:
-        """Note that a retry was made, or left out since the first copy is still in our queue."""
+        """Note that a retry was made, or left out because the first copy still waits here."""
         self._interval *= 2
         self.resend_at = now + self._interval
         self.resend_to = self.owed
@@ -161,9 +161,9 @@ class DeliveryWindow:
     def looked(self, progress: int, in_transit: int, now: float) -> None:
         """Note that `progress` bytes have gone out so far, and that `in_transit` are still to go.
 
-        While bytes move that the client needs in order to acknowledge anything, its limit begins
-        anew. Bytes that were sent later prove nothing: a client that reads, and never
-        acknowledges, makes the bytes of each retry move.
+        The limit begins anew while bytes move that the client needs before it can acknowledge.
+        Bytes that were sent later prove nothing: a client that reads, but never acknowledges, makes
+        the bytes of each retry move.
         """
         if self._target is None:
             self._target = progress + in_transit
@@ -175,7 +175,7 @@ class DeliveryWindow:
         self._moved = progress
 
     def excuse(self, since: float, until: float) -> None:
-        """Don't hold the time from `since` to `until` against the client: the server didn't listen.
+        """Leave the time from `since` to `until` out of account, since the server didn't listen.
 
         After it, the client has at least one retry interval.
         """
@@ -187,7 +187,7 @@ class DeliveryWindow:
                 self.due_at = min(self.resend_at, self.give_up_at)
 
     def put_off(self, until: float) -> None:
-        """Judge the client no sooner than at `until`: what it has said isn't known yet."""
+        """Judge the client no sooner than at `until`: its last messages aren't known yet."""
         self.resend_at = max(self.resend_at, until)
         self.give_up_at = max(self.give_up_at, until)
         self.due_at = min(self.resend_at, self.give_up_at)

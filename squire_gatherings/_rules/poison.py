@@ -1,4 +1,4 @@
-"""Poison: syncs that crashed their gathering, so that none of them does it twice."""
+"""Poison: remembers syncs that crashed their gathering, so that none of them does it twice."""
 
 from collections import deque
 from collections.abc import Iterable
@@ -9,6 +9,9 @@ from squire_gatherings._rules.sync_ids import SyncKey
 
 POISON_LIMIT = 1000
 """How many such syncs a hall remembers; the oldest are forgotten first."""
+
+_NONE: frozenset[SyncKey] = frozenset()
+"""What almost all gatherings are told, which keep it. Python makes a new empty set each time."""
 
 
 @define(eq=False)
@@ -31,8 +34,9 @@ class Poison:
             self._forget(*self._order.popleft())
 
     def of(self, gathering: str) -> frozenset[SyncKey]:
-        """Return what the next incarnation of `gathering` refuses."""
-        return frozenset(self._by_gathering.get(gathering, ()))
+        """Return the syncs that the next incarnation of `gathering` refuses."""
+        known = self._by_gathering.get(gathering)
+        return _NONE if known is None else frozenset(known)
 
     def _forget(self, gathering: str, key: SyncKey) -> None:
         known = self._by_gathering[gathering]

@@ -131,6 +131,12 @@ class Replica:
     def __attrs_post_init__(self) -> None:
         self._behaviour = None if self.make_behaviour is None else self.make_behaviour()
 
+    def identify(self, identity: Identity) -> None:
+        """We are this to the server: what isn't answered is judged anew for the state shown."""
+        if identity != self.identity:
+            self.identity = identity
+            self._view = None
+
     # What arrives.
 
     def restored(self, seq: int, state: bytes, epoch: str | None = None) -> None:

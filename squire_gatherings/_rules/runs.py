@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from attrs import define, field
 
 _TRIMMED_AT_ONCE = 1024
+"""How many dropped runs are kept at least, since deleting many at once is cheaper."""
 
 
 def _numbers() -> "array[int]":
@@ -15,16 +16,16 @@ def _numbers() -> "array[int]":
 
 @define(eq=False)
 class Runs:
-    """A set of seqs. Neighbours are one run, so that a long run costs no more than a short one.
+    """A set of seqs. Neighbours are one run, so a long run costs no more than a short one.
 
-    What is added at the end, and dropped at the beginning, costs the same however many there are.
+    To add at the end, and to drop at the beginning, costs the same however many runs there are.
     """
 
     _starts: "array[int]" = field(factory=_numbers)
     _stops: "array[int]" = field(factory=_numbers)
     """Ascending, as `_starts` are; no run touches the next."""
     _dropped: int = 0
-    """So many runs at the beginning don't count any more."""
+    """How many runs at the beginning don't count any more."""
 
     def __bool__(self) -> bool:
         return self._dropped < len(self._starts)
@@ -43,7 +44,7 @@ class Runs:
             yield range(self._starts[index], self._stops[index])
 
     def add(self, seqs: range) -> None:
-        """Put consecutive seqs in, of which some may be there."""
+        """Put consecutive seqs in; some of them may be there already."""
         if not seqs:
             return
         start, stop = seqs.start, seqs.stop

@@ -1,8 +1,8 @@
-"""Sync ids: which syncs were applied, so that none is applied twice, however old.
+"""Sync ids: knows which syncs were applied, so that none is applied twice, however old.
 
-The newest are remembered as records. Once some were forgotten, a filter knows all, so that
-a new id needn't be looked up in the store to know that it is new; about those from before this
-incarnation, the store must be asked once for each scope.
+The newest are remembered as records. Once some are forgotten, a filter knows all ids, so that most
+new ones needn't be looked up in the store. About syncs from before this incarnation, the store must
+be asked once for each scope.
 """
 
 from array import array
@@ -15,10 +15,10 @@ from attrs import define, field
 from squire_gatherings._values.log import SyncRecord
 
 SyncKey = tuple[str, str]
-"""Scope and id."""
+"""The scope and the id of a sync."""
 
 TRIMMED_AT_ONCE = 32
-"""How far the records may grow beyond their limit: forgetting many at once is cheaper."""
+"""How many records there may be beyond the limit: it's cheaper to forget many at once."""
 
 _FIRST_BLOCKS = 1024
 _GROWTH = 4
@@ -26,25 +26,25 @@ _KEYS_IN_A_BLOCK = 2
 _BITS = 4
 _choose = Random("which bits stand for a key").sample
 _PATTERNS = tuple(sum(1 << bit for bit in _choose(range(64), _BITS)) for _ in range(4096))
-"""Which bits of a block stand for a key; to look them up is cheaper than to put them together."""
+"""The bits of a block that stand for a key. To look them up is cheaper than to compute them."""
 
 
 class LookupNeeded(Exception):
-    """Only the store can tell if a sync was applied."""
+    """Only the store can tell whether a sync was applied."""
 
 
 @define(eq=False)
 class Filter:
-    """A set of keys in four bytes each, which takes about one stranger in 2,000 for a member.
+    """A set of keys in four bytes each. It takes about one in 2,000 other keys for a member.
 
-    A Bloom filter whose four bits for a key lie in one block of 64 (Putze, Sanders and
-    Singler, Cache-, Hash- and Space-Efficient Bloom Filters, 2007); one that is full is followed by
-    a larger one (Almeida et al., Scalable Bloom Filters, 2007). Python's hash of a string has a
+    It is a Bloom filter whose four bits for a key lie in one block of 64 (Putze, Sanders and
+    Singler, Cache-, Hash- and Space-Efficient Bloom Filters, 2007). A part that is full is followed
+    by a larger one (Almeida et al., Scalable Bloom Filters, 2007). Python's hash of a string has a
     secret seed: nobody outside can choose keys that meet in one block.
     """
 
     parts: "list[tuple[array[int], int]]" = field(factory=list)
-    """The blocks, and the mask that makes a hash an index of theirs."""
+    """The blocks of each part, and the mask that makes a hash an index of them."""
     _room: int = 0
     """How many keys the last part still takes."""
 
@@ -59,7 +59,7 @@ class Filter:
 
     def __contains__(self, key: SyncKey) -> bool:
         number = hash(key)
-        # By the upper half of the hash: the lower half chooses the block.
+        # The upper half of the hash chooses the bits, the lower half chooses the block.
         bits = _PATTERNS[number >> 32 & 4095]
         for blocks, mask in self.parts:  # noqa: SIM110 (a generator would take twice as long)
             if blocks[number & mask] & bits == bits:
@@ -77,15 +77,15 @@ class SyncIds:
     """What one incarnation knows of the syncs that were applied."""
 
     limit: int
-    """How many are remembered as records, at least."""
+    """How many syncs are remembered as records, at least."""
     _recent: dict[SyncKey, SyncRecord] = field(factory=dict)
     """From the oldest to the newest."""
     _seen: Filter | None = None
-    """All that is known, once there's more than the recent ones."""
+    """All known keys, once there are more than the recent ones."""
     _has_older: bool = False
-    """Whether the store had more than it gave for the restore."""
+    """Whether the store has more than it gave for the restore."""
     _asked: dict[str, bool] | None = None
-    """Scopes that the store was asked about; whether all that's older is known since."""
+    """The scopes that the store was asked about, and whether it told everything older of them."""
 
     def restore(self, recent: Iterable[SyncRecord], has_older: bool) -> None:
         """Take over what the store gave."""
@@ -95,11 +95,12 @@ class SyncIds:
     def find(self, key: SyncKey) -> SyncRecord | None:
         """Return the record of a sync; None if it is certain that it was never applied.
 
-        Raises `LookupNeeded` where only the store can tell.
+        Raises:
+            LookupNeeded: Only the store can tell.
         """
         seen = self._seen
         if seen is not None and not self._has_older:
-            # As `key not in seen`, which almost all are.
+            # As `key not in seen`, without the call. That's true of almost all.
             number = hash(key)
             bits = _PATTERNS[number >> 32 & 4095]
             for blocks, mask in seen.parts:
@@ -108,18 +109,21 @@ class SyncIds:
             else:
                 return None
         record = self._recent.get(key)
-        if record is None and not self._is_new(key):
-            raise LookupNeeded
+        if record is None:
+            if self._has_older and not (self._asked and self._asked.get(key[0])):
+                raise LookupNeeded
+            if seen is not None and key in seen:
+                raise LookupNeeded
         return record
 
     def add(self, key: SyncKey, record: SyncRecord) -> None:
-        """A sync has been applied."""
+        """Note that a sync has been applied."""
         self._recent[key] = record
         if self._seen is not None:
             self._seen.add(key)
 
     def trim(self) -> None:
-        """Forget the oldest, if there are too many: the store has them."""
+        """Forget the oldest records, if there are too many: the store has them."""
         too_many = len(self._recent) - self.limit
         if too_many > TRIMMED_AT_ONCE:
             self._see()
@@ -127,13 +131,19 @@ class SyncIds:
                 del self._recent[key]
 
     def unasked(self, keys: Iterable[SyncKey]) -> set[str]:
-        """Return the scopes of `keys` that the store should be asked about, once: see `told`."""
+        """Return the scopes of `keys` that the store should be asked about; then call `told`."""
         if not self._has_older:
             return set()
         return {scope for scope, _ in keys if self._asked is None or scope not in self._asked}
 
     def told(self, scope: str, ids: Iterable[str], *, is_all: bool) -> None:
-        """The store has told ids of a scope, all that it has or too few to be certain."""
+        """Take the ids of a scope that the store has told.
+
+        Args:
+            scope: The scope.
+            ids: The ids.
+            is_all: Whether these are all that the store has.
+        """
         if self._asked is None:
             self._asked = {}
         self._asked[scope] = is_all
@@ -141,12 +151,6 @@ class SyncIds:
             seen = self._see()
             for one in ids:
                 seen.add((scope, one))
-
-    def _is_new(self, key: SyncKey) -> bool:
-        """Whether a sync that isn't among the recent ones was never applied."""
-        if self._has_older and not (self._asked and self._asked.get(key[0])):
-            return False
-        return self._seen is None or key not in self._seen
 
     def _see(self) -> Filter:
         if self._seen is None:

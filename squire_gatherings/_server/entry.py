@@ -1,4 +1,4 @@
-"""The entry: what a client brings when it wants into a gathering, and the join made of it."""
+"""The entry: what is known of a client that wants to join, and the join that is made of it."""
 
 import trio
 from attrs import field, frozen
@@ -14,15 +14,15 @@ from squire_gatherings._values.messages import Join
 
 @frozen(eq=False)
 class Entry:
-    """Where a client wants in, by which request it came, and who it is, where that is known."""
+    """Which gathering a client wants to join, by which request, and who it is, where known."""
 
     hall: Hall = field(repr=False)
     gathering_id: str
     meter: Meter = field(repr=False)
-    """What the client may send; told who it is."""
+    """What the client may send. It is told who the client is."""
     request: HandshakeRequest | None = None
     identity: Identity | None = None
-    """Who the caller vouches that it is; otherwise the hall's `authenticate` is asked."""
+    """Who the client is, as the program says. If None, the hall's `authenticate` is asked."""
 
     async def join(self, connection: Connection, join: Join) -> Membership:
         """Join as the client's message says.

@@ -14,14 +14,15 @@ from websockets.typing import Subprotocol
 from squire_gatherings._hall.lateness import HELD_UP, time_limit
 from squire_gatherings._server.sources import Source, Take
 from squire_gatherings._values.errors import BadGatheringId
-from squire_gatherings._values.handshake import HandshakeRequest
+from squire_gatherings._values.handshake import TOKEN_IN_URL, HandshakeRequest, has_token_in_url
 from squire_gatherings._values.ids import check_gathering_id
+from squire_gatherings._values.origins import NOT_ALLOWED, OriginRule
 from squire_gatherings._wire.codecs import CODECS, JSON, Codec
 from squire_gatherings._wire.websockets_core import QUIET_LOG, quote, reason_of, retire
 
 MAX_REQUEST_SIZE = 16 * 1024
 MAX_IGNORED = 256 * 1024
-"""How many bytes one who was refused may still send, so that the refusal arrives."""
+"""How many bytes a client that was refused may still send, so that the refusal arrives."""
 
 PREFIX = "/gatherings/"
 _GET = b"GET "
@@ -31,7 +32,7 @@ RETRY_AFTER = ("Retry-After", "5")
 
 
 class Refused(Exception):
-    """The request isn't answered with a WebSocket; `response` is what it's answered with."""
+    """The request doesn't get a WebSocket, but this `response`."""
 
     def __init__(self, status: int, why: str, headers: Sequence[tuple[str, str]] = ()) -> None:
         super().__init__(why)
@@ -48,12 +49,13 @@ class Refused(Exception):
 
 @frozen
 class Accepted:
-    """What a client asked for; `rest` are the bytes that came after the request."""
+    """What a client asked for, and gets."""
 
     gathering_id: str
     codec: Codec
     request: HandshakeRequest
     rest: bytes
+    """What came after the request."""
 
 
 async def shake_hands(
@@ -65,37 +67,41 @@ async def shake_hands(
     *,
     peer: str | None = None,
     full: bool = False,
+    origins: OriginRule | None = None,
 ) -> Accepted | None:
     """Read a request and answer it.
 
-    Of a crowd that comes at once only a few have their requests understood in a turn: those who
-    hold the `entrance`. Cancelled, the stream is in the middle of something and must be closed.
+    However many clients come at once, only a few requests are understood in a turn: those of the
+    clients that hold the `entrance`.
 
     Args:
         stream: Where the answer goes.
         source: Where the request comes from: the same stream.
-        entrance: What all clients of a server share.
-        nursery: Where a task watches the time.
-        timeout: How many seconds the request may take, and its answer as many.
+        entrance: All clients of a server share it.
+        nursery: Has a task that watches the time.
+        timeout: How many seconds the request may take, and how many its answer may take.
         peer: The client's address.
         full: Whether what would be accepted is refused.
+        origins: From which web pages a browser may come; None for any.
 
     Returns:
         What was accepted; None if it was refused or came too late, or the client went away.
 
     Raises:
-        trio.BrokenResourceError: The client is gone while we answer.
+        trio.BrokenResourceError: The client went away while we answered.
+
+    Cancellation: the stream is in the middle of something, and must be closed.
     """
     buffer = None
     with time_limit(nursery, timeout, HELD_UP):
         buffer = await _read_request(source)
     if buffer is None:
         return None
-    # Who waits here has said all, and is as punctual as the others let it be.
+    # A client that waits here has sent its whole request: this time doesn't count.
     async with entrance:
         accepted: Accepted | None = None
         try:
-            accepted, answer = _understand(buffer, peer)
+            accepted, answer = _understand(buffer, peer, origins)
             if full:
                 raise Refused(503, "the server has all the clients that it takes", [RETRY_AFTER])
         except Refused as refused:
@@ -152,7 +158,9 @@ class _Handshake(ServerProtocol):
         return next((name for name in subprotocols if name in CODECS), None)
 
 
-def _understand(buffer: bytes, peer: str | None) -> tuple[Accepted, bytes]:
+def _understand(
+    buffer: bytes, peer: str | None, origins: OriginRule | None
+) -> tuple[Accepted, bytes]:
     """Return what is accepted, and the answer that says so. Raises `Refused`."""
     if not _may_be_get(buffer):
         # A client that speaks TLS, say, waits for an answer to its first bytes.
@@ -172,6 +180,11 @@ def _understand(buffer: bytes, peer: str | None) -> tuple[Accepted, bytes]:
         hosts = request.headers.get_all("Host")
         if len(hosts) != 1 or not hosts[0].isascii():
             raise Refused(400, "not a WebSocket request: it must have one Host, in ASCII")
+        headers = tuple(request.headers.raw_items())
+        if origins is not None and not origins.allows(headers):
+            raise Refused(403, NOT_ALLOWED)
+        if has_token_in_url(request.path):
+            raise Refused(400, TOKEN_IN_URL)
         gathering_id = _gathering_id(request.path)
         codec = JSON if protocol.subprotocol is None else CODECS[protocol.subprotocol]
         if protocol.subprotocol is None and "Sec-WebSocket-Protocol" in request.headers:
@@ -180,7 +193,7 @@ def _understand(buffer: bytes, peer: str | None) -> tuple[Accepted, bytes]:
         protocol.send_response(response)
         seen = HandshakeRequest(
             path=request.path,
-            headers=request.headers.raw_items(),
+            headers=headers,
             peer=peer,
             subprotocols=protocol.offered,
         )

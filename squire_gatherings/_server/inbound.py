@@ -1,10 +1,9 @@
 """Inbound: from the bytes of one client to its messages, and to what is wrong with them.
 
-Without I/O; the frames are `websockets`' work (its Sans-I/O layer), which gets few at a time.
+It does no I/O. `websockets` (its Sans-I/O layer) makes frames of the bytes; it gets few at a time.
 """
 
 from collections.abc import Iterator
-from functools import lru_cache
 
 import trio
 from attrs import frozen
@@ -20,7 +19,7 @@ from squire_gatherings._server.portions import (
     whole_frames,
 )
 from squire_gatherings._server.settings import ServerSettings
-from squire_gatherings._values.endings import CloseCode
+from squire_gatherings._values.endings import CloseCode, close_reason
 from squire_gatherings._values.messages import Sync
 from squire_gatherings._wire.codecs import JSON, Codec, Incoming, UndecodableMessage
 from squire_gatherings._wire.websockets_core import QUIET_LOG, retire
@@ -30,16 +29,14 @@ _TEXT, _BINARY = Opcode.TEXT, Opcode.BINARY
 _CLOSE, _PING, _PONG = Opcode.CLOSE, Opcode.PING, Opcode.PONG
 _PONG_HEAD = 0x80 | Opcode.PONG
 
-MAX_SMALL = 1024
-"""Up to which size of messages the headers of their frames are kept."""
-
 PORTION = 8
 """How many frames the parser is given at a time."""
 
 TURN = 64
-"""How many frames are taken in before others get their turn; sixteen ops count as one more."""
+"""How many frames are taken in before others get their turn."""
 
 OPS_OF_A_FRAME = 16
+"""So many ops of a sync count as one frame more."""
 
 SMALL_FRAGMENT = 1024
 """A fragment of fewer bytes costs more than it says."""
@@ -47,20 +44,16 @@ SMALL_FRAGMENT = 1024
 MAX_SEARCHED = 4096
 """How many bytes of too large a message are searched for its id."""
 
-MAX_REASON = 123
-"""How many bytes of a reason a close frame holds (RFC 6455, section 5.5)."""
-
 
 @frozen
 class Complaint:
-    """What the client is to be told; with a `close_code`, it's the last it is told.
-
-    Without a `code`, only the close frame is left to be sent.
-    """
+    """What was wrong with what the client sent, as it is told."""
 
     code: str | None
+    """The code of the `error` message; None if only the close frame says what was wrong."""
     text: str
     close_code: CloseCode | None = None
+    """The code with which the connection is closed then; None if it goes on."""
     request_id: str | None = None
 
 
@@ -74,13 +67,13 @@ Arrival = Incoming | Complaint | ClosedByClient
 
 
 class Inbound:
-    """The protocol state of one connection. Frames that go out are its business, too.
+    """The protocol state of one connection. It also makes the control frames that go out.
 
-    `feed` takes bytes, `next` gives what they came to, one at a time, so that whoever must wait
-    in between may. A pong, and the answer to a close frame, are among the `replies`.
+    `feed` takes bytes. `next` gives the messages that came of them, one at a time, so that its
+    caller may wait in between. The `replies` have a pong, and the answer to a close frame.
 
     `next` gives nothing more once `room` is used up, whatever else has come: others get their
-    turn then, and whoever asks again sets it to `TURN` first.
+    turn then. The caller sets it to `TURN` before it asks again.
     """
 
     __slots__ = (
@@ -109,7 +102,7 @@ class Inbound:
 
     def __init__(self, codec: Codec, settings: ServerSettings, meter: Meter, max_ops: int) -> None:
         self.deaf = False
-        """Whether messages that still come are thrown away; a close frame is heeded."""
+        """Whether messages that still come are thrown away. A close frame still counts."""
         self.broken = False
         """Whether the client broke the protocol, so that nothing more can be understood."""
         self._codec = codec
@@ -123,7 +116,7 @@ class Inbound:
         self.unsettled = False
         """Whether there may be `replies`, `spent` or `noise`."""
         self._frames: Iterator[Frame] = iter(())
-        """What has come, and hasn't been asked for."""
+        """Frames that `next` hasn't looked at."""
         self._partial: bytearray | None = None
         """What has come of a message that isn't whole yet."""
         self._partial_is_text = False
@@ -131,19 +124,21 @@ class Inbound:
         self._meter = meter
         self._is_limited = meter.limit is not None
         self._admitted = False
-        """Whether a message was within the limit."""
+        """Whether any message was within the limit so far."""
         self._cutter = Cutter()
         self._begun = 0
-        """How many bytes came of the message that comes now, about; see `begun`."""
+        """About how many bytes have come of the message that is coming; see `begun`."""
         self._unfed = b""
-        """What has come; the parser has had it up to `_at`, and from `_portion` on just now."""
+        """What was fed last. The parser has had it up to `_at`; its last portion began at
+        `_portion`."""
         self._at = self._portion = 0
         self.room = TURN
         """How many frames may still be taken in in this turn."""
         self.spent = 0
-        """How many frames were taken in beyond the first of what was fed. Its reader resets it."""
+        """How many frames were taken in beyond the first of what was fed. The reader of this value
+        sets it to 0."""
         self.noise = 0
-        """How many frames said nothing; likewise."""
+        """How many frames said nothing. The reader of this value sets it to 0."""
 
     @property
     def begun(self) -> int:
@@ -153,7 +148,7 @@ class Inbound:
         return max(1, self._begun)
 
     def feed(self, data: bytes) -> None:
-        """Take bytes in, once `next` has given all that came before."""
+        """Take in what has come, once `next` has given all that came before."""
         if self._cutter.between and is_one_frame(data):
             self._unfed, self._portion, self._at = data, 0, len(data)
             self._protocol.receive_data(data)
@@ -246,8 +241,7 @@ class Inbound:
     def close(self, code: CloseCode, reason: str) -> None:
         """Put a close frame among the `replies`, unless one is or was there."""
         if self._protocol.state is State.OPEN:
-            text = reason.encode()[:MAX_REASON].decode(errors="ignore")
-            self._protocol.send_close(code, text)
+            self._protocol.send_close(code, close_reason(reason))
 
     def ping(self) -> None:
         """Put a ping among the `replies`."""
@@ -304,12 +298,12 @@ class Inbound:
                 self.room -= more
                 self.spent += more
             else:
-                # None of the others has so much to say.
+                # No other kind of message needs so many bytes.
                 self._wasted(data)
         return message
 
     def _wasted(self, data: bytes) -> None:
-        """Count a message that came to nothing, by what it costs to find that out."""
+        """Count a message that came to nothing, by what it cost to find that out."""
         cost = refused(len(data))
         self.unsettled = True
         self.noise += cost
@@ -338,22 +332,3 @@ class Inbound:
             return Complaint("rate_limited", "too many messages", CloseCode.RATE_LIMIT, request_id)
         text = "too many messages; this one was dropped"
         return Complaint("rate_limited", text, request_id=request_id)
-
-
-def frame_of(codec: Codec, payload: bytes) -> bytes:
-    """Return the whole frame of a message; a server's isn't masked, so that it serves all."""
-    size = len(payload)
-    if size > MAX_SMALL:
-        return _frame(codec.is_text, payload)
-    return _header(codec.is_text, size) + payload
-
-
-def _frame(is_text: bool, payload: bytes) -> bytes:
-    return Frame(_TEXT if is_text else _BINARY, payload).serialize(mask=False)
-
-
-@lru_cache(2 * MAX_SMALL)
-def _header(is_text: bool, size: int) -> bytes:
-    # What precedes an unmasked payload depends on nothing else (RFC 6455, section 5.2).
-    frame = _frame(is_text, bytes(size))
-    return frame[: len(frame) - size]

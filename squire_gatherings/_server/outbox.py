@@ -1,7 +1,7 @@
-"""The outbox: the one place through which everything that a connection sends goes out.
+"""The outbox: everything that a connection sends goes out through it.
 
-Whole frames go in, in order, so that data, pong and close frames can't interleave. Those of
-one turn go out together; what the kernel doesn't take at once waits, bounded in bytes.
+Whole frames go in, in order, so that data, pong and close frames can't interleave. The frames of
+one turn go out together. What the kernel doesn't take at once waits, bounded in bytes.
 """
 
 from collections.abc import Callable
@@ -12,29 +12,29 @@ from attrs import define, field
 from squire_gatherings._wire.underway import Underway, nobody_knows
 
 TryWrite = Callable[[bytes], int]
-"""Write without waiting; returns how many bytes went. Raises `OSError`."""
+"""Writes without waiting; returns how many bytes it wrote. Raises `OSError`."""
 
 TOGETHER = 64 * 1024
-"""Frames are put together up to so many bytes."""
+"""Up to how many bytes of frames are put together."""
 
 PIECE = 16 * 1024
-"""What waits goes out in pieces, so that one sees it move."""
-
+"""What waits goes out in pieces of so many bytes, so that `progress` shows that it moves."""
 
 FEW = 4 * 1024
-"""So many bytes under way are none: hosts take their time to acknowledge the last packet."""
+"""Up to so many bytes under way count as none: hosts take their time to acknowledge the last
+packet."""
 
 
-def _nobody_minds() -> None:
-    """What a retired outbox does about anything."""
+def _do_nothing() -> None:
+    """Stands in for the callbacks of a retired outbox."""
 
 
 @define(eq=False)
 class Flusher:
     """The task that flushes what the gatherings wrote, when all have had their turn.
 
-    Each write by itself would wake a client that has just fallen asleep, which costs more
-    than the rest of it; and whoever gets several frames in a turn gets them by one write.
+    A client that is sent several frames in a turn gets them by one write. If each went out by
+    itself, it would wake a client that has just fallen asleep, which costs more than all the rest.
     """
 
     _written: "list[Outbox]" = field(factory=list)
@@ -69,19 +69,23 @@ class Flusher:
 class Outbox:
     """Outgoing frames of one stream.
 
-    What finds nothing waiting is taken whatever its size (a snapshot may be larger than any
-    backlog); `max_backlog` bounds what waits behind it. `try_write` is None where a stream
-    can't write without waiting (TLS): all goes through the drain task then, which runs in
-    `nursery` while there's something to drain. Without a `flusher`, each frame goes out by itself.
+    A frame that finds nothing waiting is taken whatever its size: a snapshot may be larger than
+    any backlog.
     """
 
     stream: trio.abc.SendStream
     try_write: TryWrite | None
+    """None where the stream can't write without waiting (TLS): then a task writes everything."""
     nursery: trio.Nursery
+    """Has that task, which runs while something waits."""
     max_backlog: int
+    """How many bytes may wait behind the first frame."""
     on_overflow: Callable[[], None]
+    """Is called when more would have to wait."""
     on_broken: Callable[[], None]
+    """Is called when the stream turns out to be broken."""
     flusher: Flusher | None = None
+    """Without one, each frame goes out by itself."""
     underway: Underway = nobody_knows
     backlog: int = 0
     """Bytes that the kernel didn't take."""
@@ -105,8 +109,8 @@ class Outbox:
     def progress(self) -> int:
         """How many bytes have reached the peer's host, as far as that can be told; only grows.
 
-        The kernel takes in several hundred KB, which a slow line carries for a minute: what it took
-        says nothing of what moves.
+        What the kernel took shows nothing: it takes in several hundred KB, which a slow line
+        carries for a minute.
         """
         if self._arrived != self.taken:
             self._arrived = max(self._arrived, self.taken - max(0, self.underway() - FEW))
@@ -114,11 +118,11 @@ class Outbox:
 
     @property
     def in_transit(self) -> int:
-        """How many bytes have still to reach the peer's host."""
+        """How many bytes haven't reached the peer's host yet."""
         return self.backlog + self.taken - self.progress
 
     def write(self, frame: bytes) -> None:
-        """Send a frame now, or queue it. Past `max_backlog` calls `on_overflow` instead."""
+        """Send a frame now, or queue it; call `on_overflow` if too much waits already."""
         if self.closed:
             return
         if self._queue or self.backlog:
@@ -134,7 +138,7 @@ class Outbox:
             self._wait(len(frame), written)
 
     def write_soon(self, frame: bytes) -> None:
-        """Like `write`, but together with what else is written in this turn."""
+        """As `write`, but together with what else is written in this turn."""
         if self.closed:
             return
         if self.flusher is None or self.backlog or self._fresh + len(frame) > TOGETHER:
@@ -158,7 +162,7 @@ class Outbox:
             self._wait(whole, written)
 
     def _try(self, data: bytes) -> int:
-        """Return how much of it went out at once; closed afterwards if the stream is broken."""
+        """Write what goes out at once; return how many bytes. Closes if the stream is broken."""
         if self.try_write is None:
             return 0
         try:
@@ -184,7 +188,7 @@ class Outbox:
         return True
 
     def _wait(self, whole: int, written: int) -> None:
-        """Let what is in the queue wait, `whole` bytes of which `written` have gone out."""
+        """Let the queue wait: `whole` bytes, of which `written` have gone out."""
         left = whole - written
         if written:
             self._drop(written)
@@ -193,7 +197,7 @@ class Outbox:
         self._start_draining()
 
     def _drop(self, written: int) -> None:
-        """Drop so many bytes from the queue; what has begun is finished later."""
+        """Drop so many bytes from the queue. The rest of a frame that has begun stays."""
         whole = 0
         while written >= len(self._queue[whole]):
             written -= len(self._queue[whole])
@@ -217,7 +221,10 @@ class Outbox:
         self.closed = True
 
     async def flushed(self) -> None:
-        """Return when nothing waits any more, sent or given up."""
+        """Return when nothing waits any more, since it was sent or given up.
+
+        Cancellation: what waits goes on waiting.
+        """
         self.flush_now()
         while self.backlog:
             if self._emptied is None:
@@ -225,7 +232,7 @@ class Outbox:
             await self._emptied.wait()
 
     def discard(self) -> None:
-        """Give up what waits; nothing more goes out. Frames may be cut off in the middle."""
+        """Give up what waits, and send nothing more. A frame may be cut off in the middle."""
         self.closed = True
         self._queue.clear()
         self._fresh = self.backlog = 0
@@ -234,7 +241,7 @@ class Outbox:
     def retire(self) -> None:
         """Give up what waits, for good, and forget the owner: a cycle would outlive both."""
         self.discard()
-        self.on_overflow = self.on_broken = _nobody_minds
+        self.on_overflow = self.on_broken = _do_nothing
 
     async def _drain(self) -> None:
         try:

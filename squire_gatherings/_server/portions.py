@@ -1,7 +1,7 @@
-"""Portions: where what has come may be cut, so that few frames are taken in at a time.
+"""Portions: where to cut what has come, so that few frames are taken in at a time.
 
-A parser is given all at once or in portions; in 64 KiB are ten thousand empty frames, which would
-take too long. Only the lengths in the heads of frames are read here (RFC 6455, section 5.2).
+64 KiB may be ten thousand empty frames, which would hold up everybody else. So the parser is given
+portions. Only the lengths in the heads of frames are read here (RFC 6455, section 5.2).
 """
 
 from itertools import cycle
@@ -12,7 +12,7 @@ MAX_HEAD = 14
 
 
 def frame_size(head: bytes) -> int | None:
-    """Return how many bytes a masked frame has that begins so; None where more must be known."""
+    """Return how many bytes a masked frame has that begins so; None if the head isn't whole."""
     if len(head) < 2:
         return None
     size = head[1] & 0x7F
@@ -25,7 +25,7 @@ def frame_size(head: bytes) -> int | None:
 
 
 def is_one_frame(data: bytes) -> bool:
-    """Whether it's one frame of up to 64 KiB, neither more nor less, as almost everything is."""
+    """Whether this is exactly one frame of up to 64 KiB, as almost everything is that comes."""
     size = len(data)
     if size < 132:
         return size >= 6 and (data[1] & 0x7F) + 6 == size
@@ -33,7 +33,7 @@ def is_one_frame(data: bytes) -> bool:
 
 
 def whole_frames(data: bytes, most: int) -> int:
-    """Return how many frames these bytes are, neither more nor less; 0 if not, or over `most`."""
+    """Return how many frames these bytes are; 0 if they are more than `most`, or one is cut off."""
     end = len(data)
     at = count = 0
     try:
@@ -52,7 +52,7 @@ def whole_frames(data: bytes, most: int) -> int:
 
 
 class Cutter:
-    """Follows the frames through all that comes, but for single ones while it is `between`."""
+    """Follows the frames through what comes. Whole frames needn't be shown while `between`."""
 
     __slots__ = ("_head", "_left", "between", "count", "skipped")
 
@@ -69,7 +69,7 @@ class Cutter:
         """How many bytes of the last portion belong to a frame that began before."""
 
     def cut(self, data: bytes, start: int, most: int) -> int:
-        """Return where a portion of `most` frames (1 or more) from `start` on ends."""
+        """Return where a portion ends that begins at `start` and has at most `most` frames (1…)."""
         end_of_portion = self._cut(data, start, most)
         self.between = not self._left and not self._head
         return end_of_portion
@@ -102,9 +102,12 @@ class Cutter:
 
 
 def beginning_of_larger(data: bytes, limit: int, most: int) -> bytes:
-    """Return up to `most` bytes of the payload of the first frame in `data` that has over `limit`.
+    """Return the beginning of the payload of the first frame that is too large.
 
-    `data` starts with a frame.
+    Args:
+        data: What has come; it starts with a frame.
+        limit: How many bytes the payload of a frame may have.
+        most: How many bytes to return at most.
     """
     at = 0
     while at < len(data):

@@ -24,6 +24,7 @@ from squire_gatherings._server.settings import ServerSettings
 from squire_gatherings._server.silence import ROUNDS
 from squire_gatherings._server.sources import PolledSource, Source, StreamSource
 from squire_gatherings._values.identity import Identity
+from squire_gatherings._values.origins import OriginRule, is_loopback
 from squire_gatherings._wire.underway import socket_of, underway
 
 _log = logging.getLogger(__name__)
@@ -35,6 +36,9 @@ LOG_PAUSE = 60.0
 
 ACCEPTED_AT_ONCE = 8
 """How many connections are accepted before others get their turn."""
+
+TASK_NAME = "WebSocket connection"
+"""Of the tasks that serve clients. Trio would make each of them a name of its own: 95 bytes."""
 
 AT_THE_DOOR = 2
 """How many handshakes and joins begin in a turn: each takes half a millisecond."""
@@ -48,9 +52,10 @@ _ABSENT = {errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL}
 
 @define(eq=False)
 class Server:
-    """A running server. `addresses` are the (host, port) it listens on."""
+    """A running server."""
 
     addresses: Sequence[tuple[str, int]]
+    """The hosts and ports it listens on."""
     _listeners: Sequence[socket.socket]
     _poller: Poller | None = None
     """Reads the sockets; None where each task must read its own."""
@@ -59,11 +64,11 @@ class Server:
     _connections: set[WebSocketConnection] = field(factory=set)
     _left: trio.lowlevel.ParkingLot = field(factory=trio.lowlevel.ParkingLot)
     _clients: int = 0
-    """How many were let in: those whose handshake is under way, too."""
+    """How many clients there are, those among them whose handshake is under way."""
     _limits: Limits = field(factory=Limits)
     _turns: trio.Lock = field(factory=trio.Lock)
     _entrance: trio.CapacityLimiter = field(factory=lambda: trio.CapacityLimiter(AT_THE_DOOR))
-    """Held for a turn by those whose handshakes and joins are taken in."""
+    """Held by a client whose handshake or join is taken in, for one turn."""
     _keeps_alive: bool = False
     """Whether a task of its own pings the clients."""
     _logged_at: float = -math.inf
@@ -74,7 +79,7 @@ class Server:
         return len(self._connections)
 
     async def wait_empty(self) -> None:
-        """Return once no WebSocket is open."""
+        """Return once no WebSocket is open. Cancellation: nothing else changes."""
         while self._connections:
             await self._left.park()
 
@@ -102,9 +107,19 @@ async def serve(
 ) -> None:
     """Serve a hall's gatherings at `ws://host:port/gatherings/ID` until cancelled.
 
-    For `nursery.start`, which gives the `Server` once it listens; port 0 picks a port.
-    Raises `OSError` where it can't listen. When cancelled, every connection is told that
-    the server goes away, if that needs no waiting.
+    For `nursery.start`, which returns the `Server` once it listens.
+
+    Args:
+        hall: The hall that has the gatherings.
+        host: A name or an address of this machine; None for all its addresses.
+        port: 0 picks one that is free; see `Server.addresses`.
+        settings: The limits of each connection.
+        task_status: `nursery.start` gives it.
+
+    Raises:
+        OSError: It can't listen there.
+
+    Cancellation: every client is told that the server goes away, if that needs no waiting.
     """
     settings = settings or ServerSettings()
     with ExitStack() as stack:
@@ -138,16 +153,23 @@ async def serve_stream(
     peer: str | None = None,
     identity: Identity | None = None,
 ) -> None:
-    """Serve one client on any stream (TLS, a Unix socket, ...); closes it at the end.
+    """Serve one client on any stream (TLS, a Unix socket, ...); close the stream at the end.
 
-    Without a `server` all streams of a hall share one, which counts the clients and what they may
-    send. `peer` is the client's address, under which anonymous clients are limited together; that
-    of the socket, unless it is given. With an `identity` the caller vouches for who the client is;
-    otherwise the hall's `authenticate` is asked. When cancelled, the client is told that the server
-    goes away, if that needs no waiting.
+    Args:
+        hall: The hall that has the gatherings.
+        stream: What the client has connected to, before it has sent its HTTP request.
+        settings: The connection's limits.
+        server: Counts the clients, and what they may send. Without it, all streams of a hall
+            share one.
+        plain: The non-blocking socket of the stream, if the stream is nothing else (not TLS).
+            What it takes at once is written to it without waiting, and the server's poller reads
+            it.
+        peer: The client's address, under which anonymous clients are limited together. If None,
+            it's the socket's.
+        identity: Who the client is, if the program knows. Otherwise the hall's `authenticate` is
+            asked.
 
-    `plain` is the non-blocking socket that the stream is, where it's nothing else (not TLS):
-    what it takes at once is written to it without waiting, and the server's poller reads it.
+    Cancellation: the client is told that the server goes away, if that needs no waiting.
     """
     settings = settings or ServerSettings()
     if server is None:
@@ -168,6 +190,7 @@ async def serve_stream(
                     settings.handshake_timeout,
                     peer=peer,
                     full=full,
+                    origins=OriginRule(settings.allow_origins, _is_local(stream)),
                 )
             if accepted is not None:
                 meter = server._limits.enter(settings, peer, trio.current_time())
@@ -187,7 +210,7 @@ async def serve_stream(
                     server._flusher,
                     underway(stream, plain),
                 )
-                # Who lives for days needn't keep what was said at the door.
+                # A connection that lives for days needn't keep what the handshake said.
                 del accepted, entry
                 server._connections.add(connection)
                 if not server._keeps_alive:
@@ -210,7 +233,7 @@ _servers: WeakKeyDictionary[Hall, Server] = WeakKeyDictionary()
 
 
 def _peer_of(stream: trio.abc.Stream) -> str | None:
-    """Return the address of whoever is at the other end; None where there's none."""
+    """Return the address of the other end; None if it has none."""
     found = socket_of(stream)
     if found is None:
         return None
@@ -219,6 +242,18 @@ def _peer_of(stream: trio.abc.Stream) -> str | None:
     except OSError:
         return None
     return peer[0] if isinstance(peer, tuple) else None
+
+
+def _is_local(stream: trio.abc.Stream) -> bool:
+    """Whether the client came to an address that only this machine reaches."""
+    found = socket_of(stream)
+    if found is None:
+        return False
+    try:
+        own = found.getsockname()
+    except OSError:
+        return False
+    return isinstance(own, tuple) and is_loopback(own[0])
 
 
 def _source(stream: trio.abc.Stream, plain: socket.socket | None, server: Server) -> Source:
@@ -289,7 +324,8 @@ async def _accept(
             for _ in range(ACCEPTED_AT_ONCE):
                 client, address = listener.accept()
                 client.setblocking(False)
-                nursery.start_soon(_serve_socket, client, address[0], hall, server, settings)
+                arguments = client, address[0], hall, server, settings
+                nursery.start_soon(_serve_socket, *arguments, name=TASK_NAME)
         except BlockingIOError:
             continue
         except OSError as error:
@@ -317,7 +353,14 @@ async def _serve_socket(
 
 
 async def keep_alive(server: Server, interval: float) -> None:
-    """Ping who was silent for an interval, and drop who stays so for another."""
+    """Ping clients that were silent for an interval, drop those silent for another.
+
+    Args:
+        server: Whose clients.
+        interval: In seconds.
+
+    Cancellation: ends it, and nothing else.
+    """
     server._keeps_alive = True
     try:
         await _rounds(server, server._connections, interval)

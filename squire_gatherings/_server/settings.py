@@ -3,30 +3,31 @@
 import attrs
 from attrs import field, frozen
 
+from squire_gatherings._values.origins import allowed_origins
 from squire_gatherings._values.settings import count, not_negative, positive
 
 
 @frozen(kw_only=True)
 class ServerSettings:
-    """Limits of every connection, with the server's defaults."""
+    """Limits of every connection, with the server's defaults. Times are in seconds."""
 
     max_message_size: int = field(default=256 * 1024, validator=count)
-    """The largest message that a client may send; a larger one closes with 1009."""
+    """How many bytes a message of a client may have; a larger one closes with 1009."""
 
     max_backlog: int = field(default=1024 * 1024, validator=count)
     """How many bytes may wait for a slow reader before it is closed with 4008."""
 
     handshake_timeout: float = field(default=10.0, validator=positive)
-    """How long the HTTP request may take."""
+    """How many seconds the HTTP request may take."""
 
     join_timeout: float = field(default=10.0, validator=positive)
-    """How long a client may take until its `join`."""
+    """How many seconds a client may take until its `join`."""
 
     close_timeout: float = field(default=5.0, validator=not_negative)
-    """How long to wait for the client's close frame after ours."""
+    """How many seconds to wait for the client's close frame after ours."""
 
     ping_interval: float = field(default=20.0, validator=positive)
-    """After so long a silence in either direction a client is pinged (up to a quarter later).
+    """After so many seconds of silence in either direction a client is pinged, or a quarter later.
 
     It's dropped when nothing comes from it for as long again, unless what it is sent still moves.
     """
@@ -43,3 +44,11 @@ class ServerSettings:
 
     max_connections: int | None = field(default=None, validator=attrs.validators.optional(count))
     """How many clients at once, handshakes included; more get HTTP 503. None for no limit."""
+
+    allow_origins: tuple[str, ...] | None = field(default=None, converter=allowed_origins)
+    """From which web pages a browser may come, as its `Origin` says; others get HTTP 403.
+
+    `https://example.com`, or `*` for any. None for the server itself, as `Host` names it, and on a
+    loopback address only if that is this machine. Who sends no `Origin` is no browser, and may
+    come.
+    """

@@ -1,20 +1,21 @@
-"""Silence: who is to be pinged, and who is gone, told the rounds of the keep-alive.
+"""Silence: which client is to be pinged, and which is gone.
 
-Told in rounds and not in seconds: time in which no round took place, because the machine was paused
-or busy, is held against nobody.
+It counts rounds of the keep-alive, not seconds. So time in which no round took place, because the
+machine was paused or busy, is held against nobody.
 """
 
 from enum import Enum
 
 ROUNDS = 4
-"""How many rounds make up the interval of the pings."""
+"""How many rounds there are in one interval of the pings."""
 
 MAX_CREDIT = 3 * ROUNDS
-"""For how many rounds of a moving backlog a client is given as many more."""
+"""A client whose backlog moved in some rounds may be silent in as many more, but not in more than
+these."""
 
 
 class Due(Enum):
-    """What a round finds is due."""
+    """What is to be done after a round."""
 
     NOTHING = 0
     PING = 1
@@ -24,10 +25,10 @@ class Due(Enum):
 class Silence:
     """How long a connection was silent, in either direction.
 
-    It's pinged after an interval of silence in one of them, and at its end when nothing came for
-    an interval after that. Every client answers pings by itself, but not before it has read what
-    was sent before: while a backlog moves, the client is alive, and for as long again, since what
-    has moved lies in buffers of the network.
+    After an interval of silence in one of them the client is pinged; if nothing comes from it for
+    another interval, it is gone. Every WebSocket client answers pings by itself, but not before it
+    has read what was sent before. So a client whose backlog moves is alive, and is given as much
+    time again, since what has moved may lie in buffers of the network.
     """
 
     __slots__ = ("_backlog", "_credit", "_progress", "_unheard", "_unsaid", "heard")
@@ -39,10 +40,12 @@ class Silence:
         self._progress = self._backlog = self._credit = 0
 
     def round(self, progress: int, backlog: int, *, listened: bool) -> Due:
-        """One round is over; say what is due.
+        """Note that a round is over; return what is due.
 
-        `progress` are the bytes that ever went out, `backlog` those that wait; `listened` says
-        whether something could be heard in it.
+        Args:
+            progress: How many bytes have gone out so far.
+            backlog: How many bytes wait.
+            listened: Whether something could be heard in this round.
         """
         moved = progress != self._progress
         before = self._unheard

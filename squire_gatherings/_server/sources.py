@@ -1,7 +1,7 @@
 """Sources: how the bytes of a client come in.
 
-One task, a `Poller`, waits for all plain sockets of a server at once. Streams that aren't plain
-sockets (TLS, memory) are read as usual.
+One task, a `Poller`, waits for all plain sockets of a server at once. Of streams that aren't plain
+sockets (TLS, memory) each is read by its own task.
 """
 
 import socket
@@ -15,10 +15,10 @@ from squire_gatherings._poller import FRAME_SIZE, Poller
 RECEIVE_SIZE = 64 * 1024
 
 END_SIZE = 8 * FRAME_SIZE
-"""For how many bytes it counts that a task must be woken: much is to be done then."""
+"""For how many bytes it counts that a task must be woken: it has much to do then."""
 
 Take = Callable[[bytes], bool]
-"""Takes what has come, `b""` at the end; says whether it wants more. Doesn't wait."""
+"""Takes what has come, `b""` at the end; returns whether it wants more. Doesn't wait."""
 
 
 class Source(Protocol):
@@ -27,28 +27,36 @@ class Source(Protocol):
     async def feed(self, take: Take) -> None:
         """Call `take` with all that comes; return when it wants no more.
 
-        It must not want more after the end. Raises what `take` raises. When cancelled,
-        nothing that was read is lost.
+        Args:
+            take: Must not want more after the end.
+
+        Raises:
+            Exception: What `take` raises.
+
+        Cancellation: nothing that was read is lost.
         """
         ...
 
     def attach(self, take: Take) -> bool:
-        """Call `take` with what comes while the task does something else, until `detach`.
+        """Call `take` with what comes, while the caller's task does something else.
 
-        Also until `take` wants no more. False where that takes a task of its own: `feed`.
+        It ends with `detach`, or when `take` wants no more.
+
+        Returns:
+            False where only a task can read: nothing was begun, and `feed` does it.
         """
         ...
 
     def detach(self) -> None:
-        """Let an attached `take` be called no more. Raises what it has raised."""
+        """End what `attach` began. Raises what `take` has raised."""
         ...
 
     def receive_nowait(self) -> bytes | None:
-        """Return what has arrived, `b""` at the end; None where nothing has, or can't be told."""
+        """Return what has arrived, `b""` at the end; None if nothing has, or nobody can tell."""
         ...
 
     def stop(self) -> None:
-        """Let `feed` return, if anybody waits in it."""
+        """Let `feed` return, if a task waits in it."""
         ...
 
     def spend(self, frames: int) -> None:
@@ -56,7 +64,7 @@ class Source(Protocol):
         ...
 
     def let_in(self) -> None:
-        """The client is in a gathering now, and comes before those who aren't."""
+        """Note that the client is in a gathering: it is read before those that aren't."""
         ...
 
 

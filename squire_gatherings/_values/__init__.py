@@ -1,1 +1,1 @@
-"""Layer 1, values: messages, ids, errors and settings; no I/O."""
+"""Values: messages, ids, errors and settings; no I/O."""

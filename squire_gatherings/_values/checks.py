@@ -3,7 +3,15 @@
 from squire_gatherings._values.errors import BadRequest
 from squire_gatherings._values.identity import Identity
 from squire_gatherings._values.ids import MAX_ID_LENGTH
-from squire_gatherings._values.messages import Ack, Fetch, Leave, Proof, Sync
+from squire_gatherings._values.messages import (
+    MAX_TOKEN_LENGTH,
+    Ack,
+    Fetch,
+    Leave,
+    Proof,
+    Refresh,
+    Sync,
+)
 from squire_gatherings._values.op import Op
 from squire_gatherings._values.text import check_text
 
@@ -62,7 +70,13 @@ def check_message(message: object) -> None:
             check_id(fetch_id, "a fetch id")
             if since is not None:
                 check_seq(since, "since")
+        case Refresh(refresh_id, token):
+            check_id(refresh_id, "a refresh id")
+            if not isinstance(token, str) or len(token) > MAX_TOKEN_LENGTH:
+                raise BadRequest(f"a token is text of at most {MAX_TOKEN_LENGTH} characters")
         case Leave():
             pass
         case _:
-            raise BadRequest(f"a message is Sync, Ack, Fetch or Leave, not {message!r:.80}")
+            # Not what it holds: a `Join` has secrets.
+            kind = type(message).__name__
+            raise BadRequest(f"a message is Sync, Ack, Fetch, Refresh or Leave, not {kind}")

@@ -2,6 +2,9 @@
 
 from enum import IntEnum, StrEnum
 
+MAX_REASON = 123
+"""How many bytes of a reason a close frame holds (RFC 6455, section 5.5)."""
+
 
 class CloseCode(IntEnum):
     """WebSocket close codes: RFC 6455 section 7.4.1 below 4000, ours from there on."""
@@ -21,6 +24,11 @@ class CloseCode(IntEnum):
     MOVED = 4010
     LOG_REPLACED = 4011
     RATE_LIMIT = 4029
+
+
+def close_reason(text: str) -> str:
+    """Return as much of a text as fits into a close frame."""
+    return text.encode()[:MAX_REASON].decode(errors="ignore")
 
 
 class DispersalReason(StrEnum):

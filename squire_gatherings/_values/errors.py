@@ -59,13 +59,13 @@ class TooBig(BadRequest):
 
 
 class Unauthorized(GatheringsError):
-    """Whoever asks may not enter this gathering."""
+    """The client may not enter this gathering."""
 
     code = "unauthorized"
 
 
 class AuthenticationUnavailable(GatheringsError):
-    """Who asks can't be found out now, or not in time; try again.
+    """Nobody can find out now who the client is, or not in time; try again.
 
     A program's `authenticate` may raise it, too.
     """
@@ -77,6 +77,12 @@ class Forbidden(GatheringsError):
     """The client is in the gathering, but its role doesn't allow what it asks."""
 
     code = "forbidden"
+
+
+class CannotRemember(GatheringsError):
+    """The hall remembers as many revocations and roles as it may (`max_remembered`)."""
+
+    code = "cannot_remember"
 
 
 class OpRejected(GatheringsError):

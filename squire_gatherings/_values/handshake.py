@@ -1,9 +1,27 @@
 """The HTTP request with which a client asks for a WebSocket, as authentication sees it."""
 
+import re
 from collections.abc import Iterable
 from http.cookies import CookieError, SimpleCookie
+from urllib.parse import unquote_plus
 
 from attrs import field, frozen
+
+TOKEN_SUBPROTOCOL = "squire.token."
+"""With what a subprotocol begins that is a token: a browser can't send headers of its own."""
+
+TOKEN_IN_URL = (
+    "a token doesn't go into a URL, which ends up in logs and histories: send it in the join,"
+    " in Authorization: Bearer, or as a subprotocol squire.token.TOKEN"
+)
+
+_TOKEN = re.compile(r"(?:^|[?&;])\s*(?:access_)?token\s*(?:[=&;]|$)", re.IGNORECASE)
+
+
+def has_token_in_url(target: str) -> bool:
+    """Whether the query of a request's target has a `token` or an `access_token`."""
+    query = target.partition("?")[2]
+    return bool(query) and _TOKEN.search(unquote_plus(query)) is not None
 
 
 def _pairs(headers: Iterable[tuple[str, str]]) -> tuple[tuple[str, str], ...]:
@@ -18,7 +36,7 @@ def _texts(texts: Iterable[str]) -> tuple[str, ...]:
 class HandshakeRequest:
     """What a client said when it asked for its WebSocket.
 
-    Its headers, cookies and path may hold secrets, so that they aren't shown in its repr.
+    Its headers, cookies, subprotocols and path may hold secrets, so its repr doesn't show them.
     """
 
     path: str = field(repr=False)
@@ -30,13 +48,16 @@ class HandshakeRequest:
     peer: str | None = None
     """The client's address, without its port; None where it isn't known."""
 
-    subprotocols: tuple[str, ...] = field(default=(), converter=_texts)
-    """The subprotocols that the client offers, its favourite first."""
+    subprotocols: tuple[str, ...] = field(default=(), converter=_texts, repr=False)
+    """The subprotocols that the client offers, its favourite first; one may be a token."""
 
     def header(self, name: str) -> str | None:
-        """Return a header's value, whatever the case of its name; None if it wasn't sent.
+        """Return a header's value; None if it wasn't sent.
 
-        Several of the same name are joined by commas (RFC 9110, section 5.3).
+        Values of several headers with the same name are joined by commas (RFC 9110, section 5.3).
+
+        Args:
+            name: In upper or lower case.
         """
         name = name.lower()
         values = [value for one, value in self.headers if one.lower() == name]
@@ -44,7 +65,7 @@ class HandshakeRequest:
 
     @property
     def cookies(self) -> dict[str, str]:
-        """The cookies that were sent, by name. Of those that can't be read there are none."""
+        """The cookies that were sent, by name. Those that can't be read are left out."""
         found: dict[str, str] = {}
         for name, value in self.headers:
             if name.lower() == "cookie":

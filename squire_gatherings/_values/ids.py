@@ -1,4 +1,4 @@
-"""Ids: which names a gathering may have, and fresh names for its incarnations."""
+"""Ids: what may be the id of a gathering, and fresh ids of incarnations and clients."""
 
 import re
 import secrets
@@ -6,15 +6,19 @@ import secrets
 from squire_gatherings._values.errors import BadGatheringId
 
 MAX_ID_LENGTH = 128
+"""How many characters an id has at most: of a gathering, a client, a message."""
 
 _GATHERING_ID = re.compile(r"[A-Za-z0-9._~-]{1,128}")
 
 
 def check_gathering_id(text: str) -> str:
-    """Return `text` if it may name a gathering; raise `BadGatheringId` if not.
+    """Return `text` if it can be a gathering's id.
 
-    Allowed are 1 to 128 of the characters that RFC 3986 calls unreserved, so that an
-    id stands in a URL as it is; not `.` and `..`, which it takes for steps (section 5.2.4).
+    An id has 1 to 128 of the characters that RFC 3986 calls unreserved, so that it stands in a URL
+    as it is. It isn't `.` or `..`, which are steps in a path there (section 5.2.4).
+
+    Raises:
+        BadGatheringId: It can't.
     """
     if not isinstance(text, str):
         raise BadGatheringId(f"a gathering id is text, not {type(text).__name__}")
@@ -34,11 +38,11 @@ def new_hall_mark() -> str:
 def new_incarnation_id(hall_mark: str = "") -> str:
     """Return a fresh random incarnation id: the hall's mark, and 12 hexadecimal digits.
 
-    So a hall knows which incarnations were its own, without a list of them.
+    By the mark a hall knows which incarnations were its own, without a list of them.
     """
     return hall_mark + secrets.token_hex(6)
 
 
 def new_client_id() -> str:
-    """Return a fresh random id for a client that has given none: 128 bits, nobody's guess."""
+    """Return a fresh random id for a client that has given none: 128 bits, which nobody guesses."""
     return secrets.token_urlsafe(16)

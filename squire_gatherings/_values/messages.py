@@ -7,7 +7,7 @@ has the figures).
 
 from typing import Annotated, Any
 
-from msgspec import UNSET, Meta, Struct, UnsetType
+from msgspec import UNSET, Meta, Struct, UnsetType, structs
 
 from squire_gatherings._values.ids import MAX_ID_LENGTH
 from squire_gatherings._values.op import Op
@@ -41,6 +41,15 @@ class Proof(Struct, frozen=True, gc=False):
     head: MessageId
 
 
+def _without(message: Struct, *secrets: str) -> str:
+    """Return what a message is, but for its secrets: it may come to stand in a log."""
+    shown = (
+        f"{name}={'...' if name in secrets and value else repr(value)}"
+        for name, value in structs.asdict(message).items()
+    )
+    return f"{type(message).__name__}({', '.join(shown)})"
+
+
 class ClientMessage(Struct, frozen=True, tag_field="type", omit_defaults=True):
     """What a client may send."""
 
@@ -65,6 +74,9 @@ class Join(ClientMessage, frozen=True, tag="join"):
     proof: bool = False
     known: Proof | None = None
 
+    def __repr__(self) -> str:
+        return _without(self, "token", "client")
+
 
 class Fetch(ClientMessage, frozen=True, tag="fetch"):
     """Ask for the ops after `since`, or without it for a snapshot."""
@@ -87,6 +99,16 @@ class Ack(ClientMessage, frozen=True, tag="ack"):
     seq: Seq
 
 
+class Refresh(ClientMessage, frozen=True, tag="refresh"):
+    """Renew the rights of this connection by another token of the same user. No activity."""
+
+    id: MessageId
+    token: Annotated[str, Meta(max_length=MAX_TOKEN_LENGTH)]
+
+    def __repr__(self) -> str:
+        return _without(self, "token")
+
+
 class Leave(ClientMessage, frozen=True, tag="leave"):
     """Goodbye; answered with close code 1000."""
 
@@ -101,7 +123,8 @@ class Joined(ServerMessage, frozen=True, tag="joined"):
     `user` is who the client is to others: what stands in their `by`. `client` is there where the
     client gave none, and the server made one. `idle_timeout` and `expires_in` (seconds) are None
     for a gathering that never ends of idleness. A sync may have `max_ops` ops. `times` (those of
-    the ops, in milliseconds since 1970) and `proof` are there for clients that asked for them.
+    the ops, in milliseconds since 1970) and `proof` are there for clients that asked for them. The
+    client's rights end in `rights_expire_in` seconds, which isn't there where they never do.
     """
 
     gathering: str
@@ -119,6 +142,10 @@ class Joined(ServerMessage, frozen=True, tag="joined"):
     max_ops: int | UnsetType = UNSET
     times: Times = UNSET
     proof: Proof | UnsetType = UNSET
+    rights_expire_in: float | UnsetType = UNSET
+
+    def __repr__(self) -> str:
+        return _without(self, "client")
 
 
 class Fetched(ServerMessage, frozen=True, tag="fetched"):
@@ -180,6 +207,24 @@ class ForwardBatch(ServerMessage, frozen=True, tag="forward"):
     ops: tuple[Op, ...]
     epoch: Epoch | UnsetType = UNSET
     times: Times = UNSET
+
+
+class Refreshed(ServerMessage, frozen=True, tag="refreshed"):
+    """What the client may do from now on, and for how many seconds.
+
+    The answer to `refresh`; without `id` the program has changed it. `rights_expire_in` isn't there
+    where the rights never end.
+    """
+
+    role: str
+    id: str | UnsetType = UNSET
+    rights_expire_in: float | UnsetType = UNSET
+
+
+class Renew(ServerMessage, frozen=True, tag="renew"):
+    """The client's rights end in so many seconds, unless it sends a `refresh`."""
+
+    rights_expire_in: float
 
 
 class Error(ServerMessage, frozen=True, tag="error", omit_defaults=True):

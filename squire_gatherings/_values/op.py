@@ -1,7 +1,7 @@
 """The operation: one JSON object, opaque to the hall, and what such an object may contain.
 
-The same for ops that come over the wire and for those of an embedding program: an op is what was
-given, or it is refused. Nothing is stored as something else.
+The same rules hold for ops that come over the wire and for those of an embedding program: an op is
+exactly what was given, or it is refused.
 """
 
 import math
@@ -29,8 +29,8 @@ _encode_msgpack = msgspec.msgpack.Encoder().encode
 class Op:
     """One JSON object, kept as the bytes in which it is stored and sent.
 
-    A plain slotted class, because `msgspec` takes an `attrs` class apart field by field
-    where an op must be taken whole (see `squire_gatherings._wire.codecs`).
+    It isn't an `attrs` class, since `msgspec` would encode one field by field, and an op must be
+    taken whole (see `squire_gatherings._wire.codecs`).
     """
 
     __slots__ = ("json",)
@@ -43,11 +43,15 @@ class Op:
 
     @classmethod
     def of(cls, value: dict[str, Any]) -> "Op":
-        """Make an op of a dict, whose `Op.value` then equals it.
+        """Make an op of a dict; its `Op.value` then equals it.
 
-        In it may be `dict` (with keys of `str`), `list`, `str`, `int` of 64 bits, `bool`, finite
-        `float` and None, at most 128 levels deep. Raises `ValueError` for anything else, also for
-        subclasses of these, tuples, and text that isn't Unicode (lone surrogates).
+        Args:
+            value: May contain `dict` (with keys of `str`), `list`, `str`, `int` of 64 bits,
+                `bool`, finite `float` and None, at most 128 levels deep.
+
+        Raises:
+            ValueError: It contains anything else: subclasses of these, for instance, tuples, or
+                text that isn't Unicode (lone surrogates).
         """
         if type(value) is not dict:
             raise ValueError("an op is an object")
@@ -62,9 +66,13 @@ class Op:
 
     @classmethod
     def of_json(cls, value: dict[str, Any]) -> "Op":
-        """Make an op of what a JSON decoder made, and which can only be wrong in few ways.
+        """Make an op of what a JSON decoder made, several times faster than `of`.
 
-        Its floats must be finite. Raises `ValueError` like `of`, several times faster.
+        Args:
+            value: What the decoder made. Its floats must be finite.
+
+        Raises:
+            ValueError: As by `of`.
         """
         if type(value) is not dict:
             raise ValueError("an op is an object")
@@ -74,15 +82,16 @@ class Op:
             text = _encode_json(value)
         except (OverflowError, TypeError, msgspec.MsgspecError, RecursionError) as error:
             raise _not_plain(str(error)) from None
-        # Most ops aren't that long, or haven't that many brackets, and needn't be taken apart.
+        # Most ops are shorter, or have fewer brackets, and can't nest too deeply.
         if len(text) > 2 * MAX_OP_DEPTH and text.count(b"[") + text.count(b"{") > MAX_OP_DEPTH:
             _check_depth(value, MAX_OP_DEPTH)
         return cls(text)
 
     def check(self) -> None:
-        """Raise `ValueError` where `json` isn't what `of` could have made an op of.
+        """Check `json`, since a program may have made the op of bytes of its own.
 
-        Somebody may have made it of bytes of his own.
+        Raises:
+            ValueError: `of` could not have made this op.
         """
         if type(self.json) is not bytes:
             raise _not_plain(f"it is kept as bytes, not {type(self.json).__name__}")
@@ -94,7 +103,7 @@ class Op:
 
     @property
     def value(self) -> dict[str, Any]:
-        """The object, decoded afresh: the caller may keep and change it."""
+        """The object, decoded anew each time: the caller may keep and change it."""
         return _decode_json(self.json)
 
     def __eq__(self, other: object) -> bool:
@@ -108,9 +117,16 @@ class Op:
 
 
 def check_plain(value: dict[str, Any] | list[Any], room: int = MAX_OP_DEPTH) -> None:
-    """Raise `ValueError` for what JSON can't say, for `room` levels more, and for large integers.
+    """Check that a value is plain JSON.
 
     `msgspec` would quietly turn bytes into base64 text, times into ISO 8601, NaN into null.
+
+    Args:
+        value: What is checked, with all that it contains.
+        room: How many levels deep it may nest.
+
+    Raises:
+        ValueError: JSON can't say it, it nests too deeply, or an integer has more than 64 bits.
     """
     if not room:
         raise _too_deep()

@@ -9,11 +9,9 @@ from squire_gatherings._values.messages import ServerMessage
 
 @define(eq=False)
 class Outgoing:
-    """A message, and the place where servers and clients keep its encodings.
-
-    `encoded` belongs to them: each keeps there what it made of the message, under a
-    key of its own (the WebSocket edge: the whole frame, under its subprotocol).
-    """
+    """A message, and what connections have made of it."""
 
     message: ServerMessage
     encoded: dict[Hashable, bytes] = field(factory=dict, repr=False)
+    """The message as bytes. Each kind of connection keeps its own here, under a key of its own: a
+    WebSocket keeps the whole frame, under its subprotocol."""

@@ -23,13 +23,13 @@ def _number(value: Any) -> bool:
 
 
 def positive(_: Any, attribute: "attrs.Attribute[Any]", value: Any) -> None:
-    """An `attrs` validator: a number above 0; infinity is allowed."""
+    """Check that a setting is a number above 0; infinity is allowed. An `attrs` validator."""
     if not _number(value) or value <= 0:
         raise BadSetting(f"{attribute.name} must be a number above 0, not {value!r}")
 
 
 def not_negative(_: Any, attribute: "attrs.Attribute[Any]", value: Any) -> None:
-    """An `attrs` validator: a number from 0 on; infinity is allowed."""
+    """Check that a setting is a number from 0 on; infinity is allowed. An `attrs` validator."""
     if not _number(value) or value < 0:
         raise BadSetting(f"{attribute.name} must be a number from 0 on, not {value!r}")
 
@@ -39,7 +39,7 @@ MOST = 2**53 - 1
 
 
 def count(_: Any, attribute: "attrs.Attribute[Any]", value: Any) -> None:
-    """An `attrs` validator: a whole number from 1 to `MOST`."""
+    """Check that a setting is a whole number from 1 to `MOST`. An `attrs` validator."""
     if not isinstance(value, int) or isinstance(value, bool) or value < 1:
         raise BadSetting(f"{attribute.name} must be a whole number from 1 on, not {value!r}")
     if value > MOST:
@@ -56,7 +56,7 @@ class HallSettings:
     empty_timeout: float | None = field(
         default=None, validator=attrs.validators.optional(not_negative)
     )
-    """Seconds after its last connection closed at which a gathering disperses, if sooner."""
+    """Seconds without a connection after which a gathering disperses, if that is sooner."""
 
     close_grace: float = field(default=5.0, validator=not_negative)
     """Seconds that the close notice may take."""
@@ -64,8 +64,20 @@ class HallSettings:
     authenticate_timeout: float = field(default=120.0, validator=positive)
     """Seconds that a program's `authenticate` may take."""
 
+    renew_before: float = field(default=60.0, validator=positive)
+    """How many seconds before its rights end a client is asked to renew them.
+
+    Where they last less than ten times as long, it is a tenth of that.
+    """
+
+    rights_grace: float = field(default=10.0, validator=not_negative)
+    """Seconds after the end of its rights at which a client is closed, unless it renews them."""
+
+    max_remembered: int = field(default=65_536, validator=count)
+    """How many revocations and roles that a program has changed are remembered at a time."""
+
     retry_interval: float = field(default=0.25, validator=positive)
-    """Seconds after which a forward that wasn't acknowledged is sent again; doubles."""
+    """Seconds after which a forward that wasn't acknowledged is sent again; doubles each time."""
 
     retry_limit: float = field(default=10.0, validator=positive)
     """Seconds without progress after which a client is closed as unresponsive."""
@@ -98,7 +110,10 @@ class HallSettings:
     """
 
     inbox_bytes: int = field(default=512 * 1024, validator=count)
-    """What the waiting messages of one client may cost in memory, about; one is always taken."""
+    """How many bytes of memory the waiting messages of one client may take, about.
+
+    One message is always taken.
+    """
 
     max_ops: int = field(default=1000, validator=count)
     """How many ops a sync may have."""
@@ -111,6 +126,9 @@ class HallOptions(TypedDict, total=False):
     empty_timeout: float | None
     close_grace: float
     authenticate_timeout: float
+    renew_before: float
+    rights_grace: float
+    max_remembered: int
     retry_interval: float
     retry_limit: float
     commit_retry_interval: float

@@ -2,9 +2,15 @@
 
 
 def check_text(text: object, what: str, longest: int) -> str:
-    """Return `text` if it is 1 to `longest` characters that UTF-8 can say.
+    """Return `text` if it has 1 to `longest` characters that UTF-8 can say.
 
-    Raises `ValueError` if not; `what` says there what it was to be.
+    Args:
+        text: What is checked.
+        what: What it is to be, for the error.
+        longest: How many characters it may have.
+
+    Raises:
+        ValueError: It isn't such a text.
     """
     if not isinstance(text, str):
         raise ValueError(f"{what} is text, not {type(text).__name__}")
@@ -18,5 +24,5 @@ def check_text(text: object, what: str, longest: int) -> str:
 
 
 def sayable(text: object, longest: int = 1000) -> str:
-    """Return a text that can go into a message, whatever it was: encodable, and not too long."""
+    """Return `text` as it can go into a message: encodable, with at most `longest` characters."""
     return str(text)[:longest].encode(errors="replace").decode()

@@ -1,7 +1,7 @@
-"""The way in for ASGI programs on Trio: hypercorn, and whatever routes its WebSockets.
+"""The way in for ASGI programs on Trio: hypercorn, and frameworks that route its WebSockets.
 
-ASGI is an interface of plain dicts (https://asgi.readthedocs.io/en/latest/specs/www.html), so that
-this needs no library.
+ASGI is an interface of plain dicts (https://asgi.readthedocs.io/en/latest/specs/www.html), so this
+needs no library.
 """
 
 from collections.abc import Awaitable, Callable, Mapping
@@ -14,6 +14,7 @@ from squire_gatherings._hall.hall import Hall
 from squire_gatherings._server.settings import ServerSettings
 from squire_gatherings._values.handshake import HandshakeRequest
 from squire_gatherings._values.identity import Identity
+from squire_gatherings._values.origins import OriginRule, is_loopback
 from squire_gatherings._ways_in.attending import attend_channel
 from squire_gatherings._wire.codecs import CODECS, JSON
 
@@ -34,15 +35,16 @@ async def attend_asgi(
 
     For an ASGI application on Trio, with what it was called with, before it has received anything.
     A client that offers subprotocols, but none of ours, is refused; one that offers none is spoken
-    JSON to. The messages, limits, notices and close codes are as our own server's; what belongs to
-    frames (pings, the size of what is received) is the ASGI server's.
+    JSON to. So is a browser on a page from elsewhere (`ServerSettings.allow_origins`). The
+    messages, limits, notices and close codes are as our own server's; what belongs to frames
+    (pings, the size of what is received) is the ASGI server's.
 
     Args:
         hall: The hall that has the gathering.
         gathering_id: The gathering's id.
         scope: The connection's scope, of type `websocket`.
-        receive: Where its events come from.
-        send: Where what the application says goes.
+        receive: Brings its events.
+        send: Takes the application's events.
         identity: Who the client is, if the program knows. Otherwise the hall's `authenticate` is
             asked, and sees path, headers, cookies and address.
         settings: The connection's limits.
@@ -59,7 +61,9 @@ async def attend_asgi(
         return
     request = _request_of(scope)
     subprotocol = next((one for one in request.subprotocols if one in CODECS), None)
-    if subprotocol is None and request.subprotocols:
+    rule = OriginRule((settings or ServerSettings()).allow_origins, _is_local(scope))
+    is_refused = not rule.allows(request.headers)
+    if is_refused or (subprotocol is None and request.subprotocols):
         await send({"type": "websocket.close", "code": POLICY_VIOLATION, "reason": ""})
         return
     await send({"type": "websocket.accept", "subprotocol": subprotocol, "headers": []})
@@ -72,6 +76,11 @@ async def attend_asgi(
         request=request,
         settings=settings,
     )
+
+
+def _is_local(scope: Mapping[str, Any]) -> bool:
+    server = scope.get("server")
+    return server is not None and is_loopback(server[0])
 
 
 def _request_of(scope: Mapping[str, Any]) -> HandshakeRequest:
@@ -114,5 +123,5 @@ class _AsgiChannel:
         try:
             await self._send(event)
         except OSError:
-            # As the specification has it for a client that has gone.
+            # ASGI's specification says that of a client that has gone.
             raise trio.BrokenResourceError from None

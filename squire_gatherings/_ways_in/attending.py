@@ -1,8 +1,8 @@
 """Attending: lets a client into a gathering over a channel that a program has opened itself.
 
 It says and does what our own server does over a WebSocket: the protocol of docs/protocol.md, with
-the same limits, errors, notices and close codes. What belongs to frames (pings, fragments, the size
-of what is received) is the channel's.
+the same limits, errors, notices and close codes. The channel does what belongs to frames (pings,
+fragments, the size of what is received).
 """
 
 from weakref import WeakKeyDictionary
@@ -11,7 +11,7 @@ import trio
 from attrs import define, field
 
 from squire_gatherings._hall.hall import Hall
-from squire_gatherings._hall.lateness import HELD_UP, is_late
+from squire_gatherings._hall.lateness import TookTooLong, attempt_within
 from squire_gatherings._hall.membership import Membership
 from squire_gatherings._hall.nurseries import open_hidden_nursery
 from squire_gatherings._server.entry import Entry
@@ -31,7 +31,7 @@ EARLY_MESSAGES, EARLY_SIZE = 64, 64 * 1024
 """How many messages, and bytes of them, are read while the join is under way."""
 
 NOISE = 2
-"""What a message that can't be understood counts, as for our own server."""
+"""As how many frames that say nothing a message counts that can't be understood."""
 
 _limits: WeakKeyDictionary[Hall, Limits] = WeakKeyDictionary()
 """What all channels of a hall share."""
@@ -50,16 +50,26 @@ async def attend_channel(
 ) -> None:
     """Let a client into a gathering; return when its connection has ended.
 
-    The client's first message is `join`. With an `identity` the caller vouches for who it is, and
-    its token is ignored; otherwise the hall's `authenticate` is asked, and sees the `request`.
-    `peer` is its address, under which anonymous clients share a rate limit; that of the `request`,
-    unless it is given. Of `settings`, those about handshakes and pings don't
-    apply here.
+    The client's first message is `join`. At the end the channel is closed, with the close codes of
+    docs/protocol.md, unless the client was first.
 
-    Closes the channel, with the close codes of docs/protocol.md, unless the client was first.
-    Raises `BadSetting` for a subprotocol that isn't one of ours, and what the channel raises beyond
-    its contract. When cancelled, the client is told that the server goes away, within
-    `close_timeout` seconds.
+    Args:
+        hall: The hall that has the gathering.
+        gathering_id: The gathering's id.
+        channel: Brings the client's messages, and takes what it is sent.
+        subprotocol: One of `SUBPROTOCOLS`: the encoding of the messages.
+        identity: Who the client is, if the program knows; its token is ignored then. Otherwise the
+            hall's `authenticate` is asked, and sees the `request`.
+        request: The HTTP request with which the client came, if there was one.
+        settings: The connection's limits. Those about handshakes and pings don't apply here.
+        peer: The client's address, under which anonymous clients share a rate limit. If None, it's
+            the `request`'s.
+
+    Raises:
+        BadSetting: The subprotocol isn't one of ours.
+        Exception: What the channel raises beyond its contract.
+
+    Cancellation: the client is told that the server goes away, within `close_timeout` seconds.
     """
     codec = CODECS.get(subprotocol)
     if codec is None:
@@ -91,7 +101,7 @@ async def attend_channel(
 
 @define(eq=False)
 class _Attendance:
-    """One client's stay, as the task that reads what it says sees it."""
+    """One client's stay: what the task does that reads its messages."""
 
     _entry: Entry
     _channel: Channel
@@ -114,25 +124,21 @@ class _Attendance:
             while True:
                 await self._take(await self._channel.receive())
         except trio.EndOfChannel:
-            # Unless we are closing: then it's the writer who knows when that is done.
+            # If we are closing, the writer knows when that is done.
             if not self._connection.is_closing:
                 self._connection.abort()
 
     def detach(self) -> None:
-        """The gathering forgets the client."""
+        """Let the gathering forget the client."""
         if self._membership is not None:
             self._membership.detach()
 
     async def _wait_for_join(self) -> Join | None:
-        while True:
-            due = trio.current_time() + self._settings.join_timeout
-            with trio.move_on_at(due):
-                return await self._first_message()
-            if not is_late(due, HELD_UP):
-                break
-            # We were kept from listening. What arrived meanwhile is heard first.
-        self._refuse("join_first", "no join came in time")
-        return None
+        try:
+            return await attempt_within(self._settings.join_timeout, self._first_message)
+        except TookTooLong:
+            self._refuse("join_first", "no join came in time")
+            return None
 
     async def _first_message(self) -> Join | None:
         while True:
@@ -146,7 +152,7 @@ class _Attendance:
                 return None
 
     async def _join(self, join: Join) -> None:
-        """Join, and listen meanwhile: whoever hangs up doesn't join."""
+        """Join, and listen meanwhile: a client that hangs up doesn't join."""
         failure: Exception | None = None
         with trio.CancelScope() as joining:
             async with trio.open_nursery() as nursery:
@@ -165,7 +171,7 @@ class _Attendance:
             self._connection.close(CloseCode.CRASHED, "the server failed")
             raise failure
         if not isinstance(failure, GatheringDispersed):
-            # Of that the hall itself has told the client.
+            # Otherwise the hall itself has told the client.
             why = sayable(failure)
             self._connection.fail(failure.code, why)
             self._connection.close(close_code_of(failure), why)
@@ -194,7 +200,7 @@ class _Attendance:
             await self._membership.take(message)
 
     async def _understand(self, data: str | bytes) -> Incoming | None:
-        """Return the message; None for what isn't one, of which the client is told."""
+        """Return the message; tell the client if it isn't one, and return None."""
         if self._connection.is_closing:
             return None
         raw = data.encode(errors="replace") if isinstance(data, str) else data
@@ -221,10 +227,11 @@ class _Attendance:
         return None
 
     async def _over_the_limit(self, raw: bytes, refused: int, now: float) -> None:
-        text = "too many messages; this one was dropped"
+        is_sent_away = refused > self._settings.rate_burst or self._membership is None
+        text = "too many messages" if is_sent_away else "too many messages; this one was dropped"
         self._connection.fail("rate_limited", text, self._codec.skim(raw).request_id)
-        if refused > self._settings.rate_burst or self._membership is None:
-            self._connection.close(CloseCode.RATE_LIMIT, "too many messages")
+        if is_sent_away:
+            self._connection.close(CloseCode.RATE_LIMIT, text)
         await trio.sleep(self._entry.meter.noise(NOISE, now))
 
     def _refuse(self, code: str, text: str, request_id: str | None = None) -> None:

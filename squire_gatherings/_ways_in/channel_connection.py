@@ -1,4 +1,4 @@
-"""A connection over a channel of messages: what a gathering says waits in a queue for its turn."""
+"""A connection over a channel of messages: what a gathering sends waits in a queue."""
 
 from collections import deque
 from collections.abc import Awaitable
@@ -8,47 +8,57 @@ import trio
 
 from squire_gatherings._hall.connection import Connection
 from squire_gatherings._server.settings import ServerSettings
-from squire_gatherings._values.endings import CloseCode
+from squire_gatherings._values.endings import CloseCode, close_reason
 from squire_gatherings._values.messages import Error
 from squire_gatherings._values.outgoing import Outgoing
 from squire_gatherings._wire.codecs import Codec
 
 SLOWEST = 32 * 1024
-"""So many bytes a second are taken to move while a channel carries a message.
+"""So many bytes a second count as moved while a channel carries a message.
 
-How far it is, nobody can see. A snapshot of 12 MB takes a minute over a slow line, and whoever is
-sent one isn't given up for that; who doesn't read it at all is, six minutes later.
+Nobody can see how many really have. A snapshot of 12 MB takes a minute over a slow line, and a
+client that is sent one isn't given up for that. One that doesn't read it at all is given up six
+minutes later.
 """
-
-MAX_REASON = 123
-"""How many bytes of a reason a close frame holds (RFC 6455, section 5.5)."""
 
 
 class Channel(Protocol):
-    """Messages in and out, over a connection that somebody else has accepted.
+    """Messages in and out, over a connection that a program has accepted.
 
-    A WebSocket of any library, a message broker, a test. `receive` and `send` may run at the same
-    time, each in one task; `close` comes after the last `send`.
+    It may be a WebSocket of any library, a message broker, or a test. `receive` and `send` are
+    called at the same time, each by one task. `close` is called after the last `send`.
     """
 
     def receive(self) -> Awaitable[str | bytes]:
         """Wait for the next message: text or bytes, as the subprotocol has it.
 
-        Raises `trio.EndOfChannel` when the client has gone. Cancelled, it has taken none.
+        Raises:
+            trio.EndOfChannel: The client has gone.
+
+        Cancellation: no message was taken.
         """
         ...
 
     def send(self, data: str | bytes) -> Awaitable[None]:
-        """Send a message. Raises `trio.BrokenResourceError` when the client has gone.
+        """Send a message.
 
-        Cancelled, the channel may be broken.
+        Raises:
+            trio.BrokenResourceError: The client has gone.
+
+        Cancellation: the channel may be broken.
         """
         ...
 
     def close(self, code: int, reason: str) -> Awaitable[None]:
-        """Close the connection with a WebSocket close code; return when that is done or can't be.
+        """Close the connection; return when that is done, or can't be done.
 
-        It is given `close_timeout` seconds. What `receive` does meanwhile doesn't matter.
+        What `receive` does meanwhile doesn't matter.
+
+        Args:
+            code: A WebSocket close code.
+            reason: A few words for people, at most 123 bytes.
+
+        Cancellation: comes after `close_timeout` seconds; the channel may be broken.
         """
         ...
 
@@ -82,20 +92,20 @@ class ChannelConnection(Connection):
         self._queue: deque[bytes] = deque()
         self._backlog = self._progress = self._size = 0
         self._allowance = 0
-        """What found nothing waiting adds to the limit until it's gone, however large it is."""
+        """How much more may wait, while a large message goes out that found nothing waiting."""
         self._since = 0.0
-        """Since when a message of `_size` bytes is being carried."""
+        """When the channel began to carry the present message, which has `_size` bytes."""
         self._close: tuple[CloseCode, str] | None = None
-        """How it's to be closed, once everything before has gone out."""
+        """The code and the reason of the close, once everything before has gone out."""
         self._ended = False
         """Whether nothing more can go out."""
         self._changed = trio.Event()
         self._scope = trio.CancelScope(shield=True)
-        """Around all writing: a message that is cut off would break the channel. It's given
-        `close_timeout` as soon as the connection is to be closed."""
+        """Around all writing, and shielded: a message that is cut off would break the channel.
+        It ends `close_timeout` seconds after `close`."""
         self.reading = trio.CancelScope()
-        """Around all reading, for as long: a channel may shield its `send` from our scope, and
-        the gathering needn't keep a client whose channel is stuck there."""
+        """Around all reading. It ends at the same time, since a channel may shield its `send` from
+        our scope, and the gathering needn't keep a client whose channel is stuck there."""
 
     # What a gathering does with it.
 
@@ -123,7 +133,7 @@ class ChannelConnection(Connection):
     def close(self, code: CloseCode, reason: str) -> None:
         """Close after what was sent."""
         if not self.is_closing:
-            self._close = code, reason.encode()[:MAX_REASON].decode(errors="ignore")
+            self._close = code, close_reason(reason)
             deadline = trio.current_time() + self._settings.close_timeout
             self._scope.deadline = self.reading.deadline = deadline
             self._tell()
@@ -140,7 +150,7 @@ class ChannelConnection(Connection):
 
     @property
     def in_transit(self) -> int:
-        """Bytes that it hasn't taken."""
+        """Bytes that the channel hasn't taken, as far as that can be told."""
         return max(0, self._backlog - self._carried)
 
     @property
@@ -150,7 +160,10 @@ class ChannelConnection(Connection):
         return min(self._size - 1, int((trio.current_time() - self._since) * SLOWEST))
 
     async def flush(self) -> None:
-        """Wait until the backlog is gone. Cancelling it changes nothing."""
+        """Wait until the backlog is gone.
+
+        Cancellation: the backlog stays as it is.
+        """
         while self._backlog and not self._ended:
             await self._changed.wait()
 
@@ -166,7 +179,7 @@ class ChannelConnection(Connection):
 
     @property
     def is_closing(self) -> bool:
-        """Whether nothing more is taken in for the client."""
+        """Whether nothing more is sent to the client, or heard from it."""
         return self._close is not None or self._ended
 
     def fail(self, code: str, message: str, request_id: str | None = None) -> None:
@@ -176,7 +189,7 @@ class ChannelConnection(Connection):
     async def write_all(self) -> None:
         """Carry what is sent, until the connection is closed or the client has gone.
 
-        Cancelling it changes nothing: it ends by `close`, within `close_timeout`, and `abort`.
+        Cancellation: changes nothing. It ends by `abort`, or `close_timeout` seconds after `close`.
         """
         try:
             with self._scope:

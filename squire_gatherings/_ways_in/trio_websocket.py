@@ -20,20 +20,34 @@ async def attend(
     request: WebSocketRequest | None = None,
     identity: Identity | None = None,
     settings: ServerSettings | None = None,
+    peer: str | None = None,
 ) -> None:
-    """Let the client of a WebSocket that was accepted into a gathering; return when it ended.
+    """Let the client of a WebSocket into a gathering; return when its connection has ended.
 
-    For the handler of `trio_websocket.serve_websocket`: the route, the cookies and who the client
-    is (`identity`) are the program's own. Without an `identity` the hall's `authenticate` is asked,
-    and sees the `request` that was accepted. The messages, limits, notices and close codes are as
-    our own server's (see `attend_channel`). Accept the WebSocket with one of the `SUBPROTOCOLS`,
-    `request.accept(subprotocol="squire.v1+json")`; one without is spoken JSON to.
+    For the handler of `trio_websocket.serve_websocket`, after it has accepted the WebSocket. Routes
+    and cookies are the program's own. The messages, limits, notices and close codes are as our own
+    server's. `trio-websocket` itself refuses messages larger than its `max_message_size`.
 
-    A client that reads nothing is closed as by our server; `trio-websocket` itself refuses messages
-    larger than its `max_message_size`.
+    Args:
+        hall: The hall that has the gathering.
+        gathering_id: The gathering's id.
+        ws: The WebSocket, accepted with one of the `SUBPROTOCOLS`:
+            `request.accept(subprotocol="squire.v1+json")`. Without one, JSON is spoken.
+        request: The request that was accepted, for the hall's `authenticate`.
+        identity: Who the client is, if the program knows. Otherwise the hall's `authenticate` is
+            asked.
+        settings: The connection's limits.
+        peer: The client's address, under which anonymous clients share a rate limit. Give it where
+            a proxy is in between. Without it, it is that of the WebSocket's socket.
+
+    Raises:
+        BadSetting: The WebSocket was accepted with a subprotocol that isn't one of ours.
+
+    Cancellation: the client is told that the server goes away, within `close_timeout` seconds.
     """
     remote = ws.remote
-    peer = str(remote.address) if isinstance(remote, Endpoint) else None
+    if peer is None and isinstance(remote, Endpoint):
+        peer = str(remote.address)
     seen = None
     if request is not None:
         seen = HandshakeRequest(

@@ -1,4 +1,4 @@
-"""Refusals: with which close code a connection ends whose join failed."""
+"""Refusals: the close code of a connection whose join failed."""
 
 from squire_gatherings._values.endings import CloseCode
 from squire_gatherings._values.errors import (

@@ -1,7 +1,7 @@
-"""Skimming: what can be told of a message without decoding it, by bounded work.
+"""Skimming: finds out about a message without decoding it, by bounded work.
 
-How many objects and arrays it has, since each costs much more than its byte; and the `type` and
-`id` of one that can't be decoded, so that its sender is told which request failed.
+It counts objects and arrays, since each costs much more than its byte. It looks for the `type` and
+the `id` of what can't be decoded, so that the sender is told which request failed.
 """
 
 import re
@@ -17,30 +17,31 @@ from squire_gatherings._values.ids import MAX_ID_LENGTH
 MAX_CONTAINERS = 20_000
 """How many objects and arrays a message may have.
 
-More can stand in 256 KiB (one is a byte in MessagePack), and would take the thread for too long.
+256 KiB have room for more (one takes a byte in MessagePack), which would hold the thread too long.
 """
 
 FEW = 256
+"""Up to so many objects, and as many arrays, need no further look."""
 
 MAX_STEPS = 2_000
-"""After how many values the search for a `type` and an `id` in what is unsound ends."""
+"""After so many values the search for a `type` and an `id` ends, in what can't be decoded."""
 
 
 @frozen
 class Skimmed:
-    """The `type` and the `id` of a message, where they are text and could be found."""
+    """The `type` and the `id` of a message; None for what isn't text, or wasn't found."""
 
     type: str | None = None
     id: str | None = None
 
     @property
     def request_id(self) -> str | None:
-        """The id as a refusal may repeat it: not longer than one may be."""
+        """The id, cut off where it's longer than an id may be: a refusal may repeat it."""
         return None if self.id is None else self.id[:MAX_ID_LENGTH]
 
 
 class _Envelope(msgspec.Struct):
-    """What is wanted, not decoded; everything else is skipped. Only of whole, sound messages."""
+    """The two fields of a whole message, not decoded; all others are skipped."""
 
     type: Raw = Raw(b"")
     id: Raw = Raw(b"")
@@ -48,7 +49,7 @@ class _Envelope(msgspec.Struct):
 
 _UNSOUND = (msgspec.MsgspecError, ValueError, RecursionError)
 
-# JSON. A string is skipped as a whole; a quote that nothing closes ends what can be told.
+# JSON. A string is skipped as a whole; a quote that nothing closes ends the search.
 _TO_A_CONTAINER = re.compile(rb'(?:[^"\[{]++|"(?:[^"\\]++|\\.)*+")*+', re.DOTALL)
 _TOKEN = re.compile(rb'"((?:[^"\\]++|\\.)*+)("?)|[{}\[\]:,]', re.DOTALL)
 _text_of_json = msgspec.json.Decoder(str).decode
@@ -59,7 +60,7 @@ def has_too_many_in_json(data: bytes) -> bool:
     """Whether a JSON text has more than `MAX_CONTAINERS` objects and arrays."""
     if data.count(b"{") + data.count(b"[") <= MAX_CONTAINERS:
         return False
-    # Those may stand in strings.
+    # They may stand in strings.
     at = 0
     for _ in range(MAX_CONTAINERS + 1):
         at = _end(_TO_A_CONTAINER, data, at) + 1
@@ -69,12 +70,12 @@ def has_too_many_in_json(data: bytes) -> bool:
 
 
 def has_few_in_json(data: bytes) -> bool:
-    """Whether there are at most `FEW` objects and `FEW` arrays, which is quickly told of most."""
+    """Whether there are at most `FEW` objects and `FEW` arrays. For most messages that's quick."""
     return _has_few(data, b"{") and _has_few(data, b"[")
 
 
 def _has_few(data: bytes, mark: bytes) -> bool:
-    # Where there are few, finding them takes a tenth of the time that counting does.
+    # If there are few, finding them takes a tenth of the time that counting takes.
     at = -1
     for _ in range(FEW + 1):
         at = data.find(mark, at + 1)
@@ -84,7 +85,7 @@ def _has_few(data: bytes, mark: bytes) -> bool:
 
 
 def skim_json(data: bytes) -> Skimmed:
-    """Return what can be found in what may be cut off, or no JSON at all."""
+    """Return what can be found in data that may be cut off, or no JSON at all."""
     try:
         envelope = _envelope_of_json(data)
         return _skimmed(bytes(envelope.type), bytes(envelope.id), _text_of_json)
@@ -128,7 +129,7 @@ _WIDTHS = {
     **dict.fromkeys(b"\xc5\xc8\xda\xdc\xde", 2),
     **dict.fromkeys(b"\xc6\xc9\xdb\xdd\xdf", 4),
 }
-"""How many bytes say how long it is."""
+"""By the first byte of a value: how many bytes say how long it is."""
 _text_of_msgpack = msgspec.msgpack.Decoder(str).decode
 _envelope_of_msgpack = msgspec.msgpack.Decoder(_Envelope).decode
 
@@ -136,11 +137,11 @@ _envelope_of_msgpack = msgspec.msgpack.Decoder(_Envelope).decode
 def has_too_many_in_msgpack(data: bytes) -> bool:
     """Whether MessagePack data has more than `MAX_CONTAINERS` maps and arrays.
 
-    Texts with a needlessly long head count, too: there are fewer of the others than that.
+    A text with a longer head than it needs counts as one, too.
     """
     if len(data.translate(None, _NO_HEADS)) <= MAX_CONTAINERS:
         return False
-    # Those may be parts of texts and numbers.
+    # They may be parts of texts and numbers.
     at = 0
     for _ in range(MAX_CONTAINERS + 1):
         at = _end(_SCALARS, data, at)
@@ -151,7 +152,7 @@ def has_too_many_in_msgpack(data: bytes) -> bool:
 
 
 def length_of_array(data: bytes) -> int | None:
-    """Return how many items an array of MessagePack has; None where it's no array."""
+    """Return how many items an array of MessagePack has; None if it isn't an array."""
     first = data[0] if data else 0
     if first & 0xF0 == 0x90:
         return first & 0x0F
@@ -161,7 +162,7 @@ def length_of_array(data: bytes) -> int | None:
 
 
 def skim_msgpack(data: bytes) -> Skimmed:
-    """Return what can be found in what may be cut off, or no MessagePack at all."""
+    """Return what can be found in data that may be cut off, or no MessagePack at all."""
     try:
         envelope = _envelope_of_msgpack(data)
         return _skimmed(bytes(envelope.type), bytes(envelope.id), _text_of_msgpack)
@@ -191,7 +192,7 @@ def _end_of_value(data: bytes, at: int) -> int:
 
 
 def _step(data: bytes, at: int) -> tuple[int, int]:
-    """Return where what follows a head (or a scalar) begins, and how many values belong to it."""
+    """Return where a head or a scalar ends, and how many values belong to it."""
     first = data[at]
     if first <= 0x8F and first >= 0x80:
         return at + 1, 2 * (first & 0x0F)
@@ -199,7 +200,7 @@ def _step(data: bytes, at: int) -> tuple[int, int]:
         return at + 1, first & 0x0F
     width = _WIDTHS.get(first)
     if width is None:
-        # A scalar; what is none ends it all.
+        # It's a scalar, or it isn't MessagePack: then the search ends.
         one = _ONE_SCALAR.match(data, at)
         return (len(data) if one is None else one.end()), 0
     length = int.from_bytes(data[at + 1 : at + 1 + width], "big")

@@ -1,7 +1,8 @@
-"""Under way: what the kernel knows of how far the bytes are that it took.
+"""Under way: how many of the bytes that the kernel took haven't reached the other host.
 
-It takes in more than a slow line carries in a minute, and tells that there's room for more only
-when a third of that is free. Linux also tells how many bytes the peer's host hasn't acknowledged.
+The kernel takes in more than a slow line carries in a minute, and says that there's room for more
+only when a third of that is free. Linux also says how many bytes the other host hasn't
+acknowledged.
 """
 
 import socket
@@ -11,16 +12,21 @@ from collections.abc import Callable
 import trio
 
 Underway = Callable[[], int]
-"""How many bytes that were written the peer's host hasn't acknowledged; 0 where nobody knows."""
+"""Returns how many bytes that were written the other host hasn't acknowledged; 0 if unknown."""
 
 
 def nobody_knows() -> int:
-    """How many bytes are under way, where that can't be told."""
+    """Return 0: nobody can tell how many bytes are under way."""
     return 0
 
 
 def underway(stream: trio.abc.Stream, plain: socket.socket | None = None) -> Underway:
-    """Return what asks that of the socket behind a stream, where it has one."""
+    """Return what asks the socket behind a stream; `nobody_knows` if there's none to ask.
+
+    Args:
+        stream: What is written to.
+        plain: Its socket, if it's known.
+    """
     if sys.platform != "linux":
         return nobody_knows
     found = plain if plain is not None else socket_of(stream)
@@ -39,7 +45,7 @@ if sys.platform == "linux":
     import termios
 
     class _Queue:
-        """Asks for the length of one socket's queue (`SIOCOUTQ`, which is `TIOCOUTQ`: tcp(7))."""
+        """Asks how long one socket's queue is (`SIOCOUTQ`, which is `TIOCOUTQ`: see tcp(7))."""
 
         __slots__ = ("_socket",)
 

@@ -23,10 +23,11 @@ def test_logs_are_json_lines_when_asked() -> None:
         process.send_signal(signal.SIGTERM)
         out, err = process.communicate(timeout=20)
     assert (process.returncode, out) == (0, "")
-    files, first, last = (json.loads(line) for line in err.splitlines())
+    files, first, auth, last = (json.loads(line) for line in err.splitlines())
     assert (files["event"], files["level"]) == ("open files", "info")
     assert (first["event"], first["level"], first["url"]) == ("listening", "info", url)
     assert (first["store"], first["idle_timeout"]) == ("memory:", "24h")
+    assert (auth["level"], auth["auth"], auth["host"]) == ("warning", "none", "127.0.0.1")
     assert (last["event"], last["signal"]) == ("stopping", "SIGTERM")
 
 
@@ -34,7 +35,7 @@ def test_logs_are_text_by_default() -> None:
     with serving("--store", "memory:", "--log-level", "info") as (process, _):
         process.send_signal(signal.SIGINT)
         _, err = process.communicate(timeout=20)
-    _, first, last = err.splitlines()
+    _, first, _, last = err.splitlines()
     assert "level=info event=listening" in first
     assert "signal=SIGINT" in last
 

@@ -36,17 +36,24 @@ def run(*arguments: str, **more: Any) -> subprocess.CompletedProcess[str]:
 
 def test_what_is_submitted_is_watched_until_the_end() -> None:
     with serving("--store", "memory:", "--idle-timeout", "3s") as (_, url):
-        with subprocess.Popen(
-            command("watch", url, "room", "--json"), stdout=subprocess.PIPE, text=True
-        ) as watching:
+        first = run("submit", url, "room", '{"table": "é\\u009b"}')
+        assert (first.returncode, first.stdout, first.stderr) == (0, "1\n", "")
+        pipes: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+        with (
+            # It has started, and waits for its op, before the seconds of the gathering count.
+            subprocess.Popen(command("submit", url, "room", "-", "--json"), **pipes) as second,
+            subprocess.Popen(
+                command("watch", url, "room", "--since", "0", "--json"),
+                stdout=subprocess.PIPE,
+                text=True,
+            ) as watching,
+        ):
             assert watching.stdout is not None
             joined = json.loads(watching.stdout.readline())
-            assert (joined["type"], joined["gathering"], joined["seq"]) == ("joined", "room", 0)
+            assert (joined["type"], joined["gathering"], joined["seq"]) == ("joined", "room", 1)
             assert 0 < joined["expires_in"] <= 3
-            first = run("submit", url, "room", '{"table": "é\\u009b"}')
-            assert (first.returncode, first.stdout, first.stderr) == (0, "1\n", "")
-            second = run("submit", url, "room", "-", "--json", input='{"n": 2}')
-            assert json.loads(second.stdout) == {"gathering": "room", "seq": 2}
+            shown, _ = second.communicate('{"n": 2}')
+            assert json.loads(shown) == {"gathering": "room", "seq": 2}
             rest = [json.loads(line) for line in watching.stdout]
         assert watching.returncode == 0
         assert rest[:2] == [

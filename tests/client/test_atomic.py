@@ -11,6 +11,7 @@ from trio.testing import MockClock, wait_all_tasks_blocked
 from squire_gatherings.client import Gathering
 from tests.client.scripted import Peer, a_client, dispersed, fetched, forward, joined
 from tests.client.world import ROOM, a_world
+from tests.ways_in.streams import StreamWay, over_every_way
 
 
 async def expired(call: Any) -> bool:
@@ -21,8 +22,13 @@ async def expired(call: Any) -> bool:
     return scope.cancelled_caught
 
 
-async def test_an_expired_limit_takes_no_change(autojump_clock: MockClock) -> None:
-    async with a_world() as (_, client), client.join(ROOM) as reader, client.join(ROOM) as author:
+@over_every_way
+async def test_an_expired_limit_takes_no_change(way: StreamWay, autojump_clock: MockClock) -> None:
+    async with (
+        a_world(way) as (_, client),
+        client.join(ROOM) as reader,
+        client.join(ROOM) as author,
+    ):
         for n in range(1, 7):
             await author.submit({"n": n})
         await wait_all_tasks_blocked()
@@ -31,8 +37,9 @@ async def test_an_expired_limit_takes_no_change(autojump_clock: MockClock) -> No
         assert [(await anext(reader)).seq for _ in range(6)] == [1, 2, 3, 4, 5, 6]
 
 
-async def test_an_expired_limit_takes_no_end(autojump_clock: MockClock) -> None:
-    async with a_world() as (_, client), client.join(ROOM) as reader:
+@over_every_way
+async def test_an_expired_limit_takes_no_end(way: StreamWay, autojump_clock: MockClock) -> None:
+    async with a_world(way) as (_, client), client.join(ROOM) as reader:
         await trio.sleep(25 * 60 * 60)
         for _ in range(3):
             assert await expired(reader.__anext__)
@@ -127,8 +134,9 @@ def test_whatever_the_limits_each_change_and_end_comes_once(script: list[Any]) -
     trio.run(main, clock=MockClock(autojump_threshold=0))
 
 
-async def test_an_expired_limit_submits_nothing(autojump_clock: MockClock) -> None:
-    async with a_world() as (_, client), client.join(ROOM) as gathering:
+@over_every_way
+async def test_an_expired_limit_submits_nothing(way: StreamWay, autojump_clock: MockClock) -> None:
+    async with a_world(way) as (_, client), client.join(ROOM) as gathering:
         assert await expired(lambda: gathering.submit({"n": 1}))
         assert await expired(lambda: gathering.submit_all([{"n": 1}, {"n": 2}]))
         assert gathering.unanswered == 0
@@ -136,8 +144,9 @@ async def test_an_expired_limit_submits_nothing(autojump_clock: MockClock) -> No
         assert await expired(gathering.rejoin)
 
 
-async def test_an_expired_limit_joins_nothing(autojump_clock: MockClock) -> None:
-    async with a_world() as (world, client):
+@over_every_way
+async def test_an_expired_limit_joins_nothing(way: StreamWay, autojump_clock: MockClock) -> None:
+    async with a_world(way) as (world, client):
 
         async def join() -> None:
             async with client.join(ROOM):
@@ -147,10 +156,12 @@ async def test_an_expired_limit_joins_nothing(autojump_clock: MockClock) -> None
         assert world.opened == 0
 
 
+@over_every_way
 async def test_calls_that_have_nothing_to_wait_for_are_checkpoints(
+    way: StreamWay,
     autojump_clock: MockClock,
 ) -> None:
-    async with a_world() as (_, client), client.join(ROOM) as one, client.join(ROOM) as two:
+    async with a_world(way) as (_, client), client.join(ROOM) as one, client.join(ROOM) as two:
         for n in range(10):
             await two.submit({"n": n})
         await wait_all_tasks_blocked()
@@ -232,9 +243,12 @@ async def test_a_sync_that_was_withdrawn_unsent_is_never_sent(autojump_clock: Mo
     assert heard == [[{"n": 1}], [{"n": 3}]]
 
 
+@over_every_way
 @pytest.mark.parametrize("sync_id", ["", "x" * 129, "\ud800"])
-async def test_a_sync_id_is_checked(sync_id: str, autojump_clock: MockClock) -> None:
-    async with a_world() as (_, client), client.join(ROOM) as gathering:
+async def test_a_sync_id_is_checked(
+    sync_id: str, way: StreamWay, autojump_clock: MockClock
+) -> None:
+    async with a_world(way) as (_, client), client.join(ROOM) as gathering:
         with pytest.raises(ValueError):  # noqa: PT011 (the third is a UnicodeError)
             await gathering.submit({"n": 1}, sync_id=sync_id)
         assert await gathering.submit({"n": 1}) == 1

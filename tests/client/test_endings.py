@@ -16,6 +16,7 @@ from squire_gatherings._values.errors import (
 from squire_gatherings.client import open_client
 from tests.client.scripted import Peer, a_client, error, joined, synced
 from tests.client.world import ROOM, a_world
+from tests.ways_in.streams import StreamWay, over_every_way
 
 
 def answering(status: int) -> Callable[[], Any]:
@@ -30,9 +31,12 @@ def answering(status: int) -> Callable[[], Any]:
     return connect
 
 
+@over_every_way
 @pytest.mark.parametrize("status", [200, 301, 400, 401, 403, 404, 421, 426, 429, 500, 502, 503])
-async def test_an_http_answer_is_not_the_end(status: int, autojump_clock: MockClock) -> None:
-    async with a_world() as (world, client), client.join(ROOM) as gathering:
+async def test_an_http_answer_is_not_the_end(
+    status: int, way: StreamWay, autojump_clock: MockClock
+) -> None:
+    async with a_world(way) as (world, client), client.join(ROOM) as gathering:
         await gathering.submit({"n": 1})
         session = gathering._session
         session.open_stream = answering(status)
@@ -91,11 +95,14 @@ async def test_what_the_server_says_is_the_end(
             await anext(gathering)
 
 
+@over_every_way
 @pytest.mark.parametrize("max_pause", [5.0, 30.0])
-async def test_patience_is_exact_in_pauses(max_pause: float, autojump_clock: MockClock) -> None:
+async def test_patience_is_exact_in_pauses(
+    max_pause: float, way: StreamWay, autojump_clock: MockClock
+) -> None:
     settings = {"patience": 60.0, "max_pause": max_pause}
     async with (
-        a_world(client_settings=settings) as (world, client),
+        a_world(way, client_settings=settings) as (world, client),
         client.join(ROOM) as gathering,
     ):
         world.hall = None
@@ -106,7 +113,8 @@ async def test_patience_is_exact_in_pauses(max_pause: float, autojump_clock: Moc
         assert trio.current_time() == start + 60
 
 
-async def test_patience_is_exact_in_attempts(autojump_clock: MockClock) -> None:
+@over_every_way
+async def test_patience_is_exact_in_attempts(way: StreamWay, autojump_clock: MockClock) -> None:
     """Each attempt would last a minute: nobody answers."""
     settings = {"patience": 70.0, "connect_timeout": 60.0, "first_pause": 1.0, "max_pause": 1.0}
 
@@ -121,7 +129,7 @@ async def test_patience_is_exact_in_attempts(autojump_clock: MockClock) -> None:
     kept: list[Any] = []
     for connect in (hang, accept):
         async with (
-            a_world(client_settings=settings) as (world, client),
+            a_world(way, client_settings=settings) as (world, client),
             client.join(ROOM) as gathering,
         ):
             gathering._session.open_stream = connect

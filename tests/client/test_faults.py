@@ -1,25 +1,30 @@
-"""A thousand faults between twenty clients and a real server, on real sockets and a real disk."""
+"""Faults between twenty clients and a real server, on real sockets and a real disk.
+
+A thousand to our own server, in a process of its own; a hundred to each of the other ways in.
+"""
 
 from pathlib import Path
 from typing import Any
 
+import pytest
 import trio
 
 from squire_gatherings.client import Client, open_client
 from tests.cli.process import serving
 from tests.client.faulty_proxy import KINDS, open_faulty_proxy
 from tests.client.world import ROOM
+from tests.ways_in import ways
+from tests.ways_in.ways import Way, over_hypercorn, over_trio_websocket
 
 CLIENTS = 20
-OPS = 10_000
 IN_FLIGHT = 5
-FAULTS = 1000
+OPS_PER_FAULT = 10
 
 
-async def live(client: Client, name: str, share: int, log: dict[int, Any]) -> None:
-    """Submit a share of the ops, several at a time, and take in the whole log."""
+async def live(client: Client, name: str, ops: int, log: dict[int, Any]) -> None:
+    """Submit this client's share of all ops, several at a time, and take in the whole log."""
     async with client.join(ROOM, since=0) as gathering, trio.open_nursery() as nursery:
-        numbers = iter(range(share))
+        numbers = iter(range(ops // CLIENTS))
 
         async def submit() -> None:
             for number in numbers:
@@ -32,16 +37,21 @@ async def live(client: Client, name: str, share: int, log: dict[int, Any]) -> No
             async for change in gathering:
                 assert change.seq not in log
                 log[change.seq] = change.op
-                if len(log) == OPS:
+                if len(log) == ops:
                     return
 
         nursery.start_soon(look_on)
         async with trio.open_nursery() as submitting:
             for _ in range(IN_FLIGHT):
                 submitting.start_soon(submit)
+        if len(log) == ops:
+            # The last op was its own: no change comes any more.
+            nursery.cancel_scope.cancel()
 
 
-async def meet(url: str, seed: int) -> list[dict[int, Any]]:
+async def meet(url: str, faults: int) -> None:
+    """Let all clients meet behind a proxy that does so many faults, and compare their logs."""
+    ops = faults * OPS_PER_FAULT
     host, _, port = url.removeprefix("ws://").rpartition(":")
     logs: list[dict[int, Any]] = [{} for _ in range(CLIENTS)]
     settings: dict[str, Any] = {
@@ -53,23 +63,28 @@ async def meet(url: str, seed: int) -> list[dict[int, Any]]:
         "close_timeout": 0.1,
     }
     async with (
-        open_faulty_proxy(host, int(port), seed=seed, faults=FAULTS, spacing=20) as proxy,
+        open_faulty_proxy(host, int(port), seed=1, faults=faults, spacing=20) as proxy,
         open_client(f"ws://127.0.0.1:{proxy.address[1]}", **settings) as client,
     ):
         async with trio.open_nursery() as nursery:
             for number, log in enumerate(logs):
-                nursery.start_soon(live, client, f"c{number}", OPS // CLIENTS, log)
-        assert proxy.faults.total() == FAULTS
-        assert all(proxy.faults[kind] > FAULTS / 10 for kind in KINDS)
-    return logs
+                nursery.start_soon(live, client, f"c{number}", ops, log)
+        assert proxy.faults.total() == faults
+        assert all(proxy.faults[kind] > faults / 10 for kind in KINDS)
+    whole = logs[0]
+    assert sorted(whole) == list(range(1, ops + 1))
+    # Each op once: as many as were submitted, and no two the same.
+    assert len({(op["by"], op["n"]) for op in whole.values()}) == ops
+    assert all(log == whole for log in logs)
 
 
 def test_a_thousand_faults(tmp_path: Path) -> None:
     with serving("--store", f"sqlite:///{tmp_path}/rooms.sqlite3") as (process, url):
-        logs = trio.run(meet, url, 1)
+        trio.run(meet, url, 1000)
         assert process.poll() is None
-    whole = logs[0]
-    assert sorted(whole) == list(range(1, OPS + 1))
-    # Each op once: as many as were submitted, and no two the same.
-    assert len({(op["by"], op["n"]) for op in whole.values()}) == OPS
-    assert all(log == whole for log in logs)
+
+
+@pytest.mark.parametrize("way", [over_trio_websocket, over_hypercorn])
+async def test_a_hundred_faults_over_the_other_ways_in(way: Way, tmp_path: Path) -> None:
+    async with ways.serving(way, store=f"sqlite:///{tmp_path}/rooms.sqlite3") as (_, _, url):
+        await meet(url, 100)

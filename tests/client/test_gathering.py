@@ -27,6 +27,7 @@ from squire_gatherings._values.op import Op
 from squire_gatherings.client import Change, Gathering, open_client
 from tests.client.world import ROOM, SlowStore, a_world, until
 from tests.support import Strict, Sum
+from tests.ways_in.streams import StreamWay, over_every_way
 
 DAY = 24 * 60 * 60
 
@@ -35,8 +36,11 @@ async def take(gathering: Gathering, count: int) -> list[Change]:
     return [await anext(gathering) for _ in range(count)]
 
 
-async def test_everybody_sees_what_the_others_did(autojump_clock: MockClock) -> None:
-    async with a_world() as (_, client), client.join(ROOM) as alice, client.join(ROOM) as bob:
+@over_every_way
+async def test_everybody_sees_what_the_others_did(
+    way: StreamWay, autojump_clock: MockClock
+) -> None:
+    async with a_world(way) as (_, client), client.join(ROOM) as alice, client.join(ROOM) as bob:
         assert await alice.submit({"n": 1}) == 1
         assert await bob.submit_all([{"n": 2}, {"n": 3}]) == (2, 3)
         assert await take(bob, 1) == [Change(1, None, {"n": 1})]
@@ -45,8 +49,11 @@ async def test_everybody_sees_what_the_others_did(autojump_clock: MockClock) -> 
         assert (alice.snapshot(), bob.snapshot()) == (3, 3)
 
 
-async def test_a_day_passes_and_a_submit_wakes_it(autojump_clock: MockClock) -> None:
-    async with a_world() as (world, client), client.join(ROOM) as gathering:
+@over_every_way
+async def test_a_day_passes_and_a_submit_wakes_it(
+    way: StreamWay, autojump_clock: MockClock
+) -> None:
+    async with a_world(way) as (world, client), client.join(ROOM) as gathering:
         await gathering.submit({"n": 1})
         used = trio.current_time()
         assert gathering.expires_in == DAY
@@ -71,8 +78,11 @@ async def test_a_day_passes_and_a_submit_wakes_it(autojump_clock: MockClock) -> 
         assert (world.opened, gathering.snapshot()) == (2, 2)
 
 
-async def test_rejoin_wakes_it_and_the_loop_goes_on(autojump_clock: MockClock) -> None:
-    async with a_world() as (world, client), client.join(ROOM) as one, client.join(ROOM) as two:
+@over_every_way
+async def test_rejoin_wakes_it_and_the_loop_goes_on(
+    way: StreamWay, autojump_clock: MockClock
+) -> None:
+    async with a_world(way) as (world, client), client.join(ROOM) as one, client.join(ROOM) as two:
         await two.submit({"n": 1})
         assert [change.seq async for change in one] == [1]
         assert [change.seq async for change in two] == []
@@ -85,8 +95,11 @@ async def test_rejoin_wakes_it_and_the_loop_goes_on(autojump_clock: MockClock) -
         assert world.opened == 4
 
 
-async def test_changes_before_a_dispersal_come_before_the_end(autojump_clock: MockClock) -> None:
-    async with a_world() as (_, client), client.join(ROOM) as slow, client.join(ROOM) as other:
+@over_every_way
+async def test_changes_before_a_dispersal_come_before_the_end(
+    way: StreamWay, autojump_clock: MockClock
+) -> None:
+    async with a_world(way) as (_, client), client.join(ROOM) as slow, client.join(ROOM) as other:
         await other.submit({"n": 1})
         await trio.sleep(2 * DAY)
         await other.submit({"n": 2})
@@ -96,10 +109,12 @@ async def test_changes_before_a_dispersal_come_before_the_end(autojump_clock: Mo
         assert [change.seq async for change in slow] == [2]
 
 
+@over_every_way
 async def test_who_asks_while_it_disperses_gets_the_next_incarnation(
+    way: StreamWay,
     autojump_clock: MockClock,
 ) -> None:
-    async with a_world() as (world, client), client.join(ROOM) as gathering:
+    async with a_world(way) as (world, client), client.join(ROOM) as gathering:
         assert world.hall is not None
         async with trio.open_nursery() as nursery:
             for n in range(5):
@@ -110,8 +125,9 @@ async def test_who_asks_while_it_disperses_gets_the_next_incarnation(
         assert sorted(op.value["n"] for op in fetched.ops) == [0, 1, 2, 3, 4]
 
 
-async def test_many_in_flight_keep_their_order(autojump_clock: MockClock) -> None:
-    async with a_world() as (_, client), client.join(ROOM) as one, client.join(ROOM) as two:
+@over_every_way
+async def test_many_in_flight_keep_their_order(way: StreamWay, autojump_clock: MockClock) -> None:
+    async with a_world(way) as (_, client), client.join(ROOM) as one, client.join(ROOM) as two:
         seqs: dict[int, int] = {}
 
         async def submit(n: int) -> None:
@@ -125,8 +141,9 @@ async def test_many_in_flight_keep_their_order(autojump_clock: MockClock) -> Non
         assert [change.op["n"] for change in await take(two, 500)] == list(range(500))
 
 
-async def test_history_is_iterated_from_since_on(autojump_clock: MockClock) -> None:
-    async with a_world(batch_bytes=64) as (_, client), client.join(ROOM) as author:
+@over_every_way
+async def test_history_is_iterated_from_since_on(way: StreamWay, autojump_clock: MockClock) -> None:
+    async with a_world(way, batch_bytes=64) as (_, client), client.join(ROOM) as author:
         for n in range(1, 21):
             await author.submit({"n": n})
         async with client.join(ROOM) as fresh, client.join(ROOM, since=5) as since:
@@ -143,17 +160,23 @@ async def test_history_is_iterated_from_since_on(autojump_clock: MockClock) -> N
                 pass
 
 
+@over_every_way
 @pytest.mark.parametrize("since", [-1, 2**63])
-async def test_a_seq_that_cannot_be_is_refused(since: int, autojump_clock: MockClock) -> None:
-    async with a_world() as (_, client):
+async def test_a_seq_that_cannot_be_is_refused(
+    since: int, way: StreamWay, autojump_clock: MockClock
+) -> None:
+    async with a_world(way) as (_, client):
         with pytest.raises(BadBase, match="since is"):
             async with client.join(ROOM, since=since, behaviour=None):
                 pass
 
 
-async def test_history_behind_a_snapshot_is_fetched(autojump_clock: MockClock) -> None:
+@over_every_way
+async def test_history_behind_a_snapshot_is_fetched(
+    way: StreamWay, autojump_clock: MockClock
+) -> None:
     async with (
-        a_world(behaviour=Sum, batch_bytes=64) as (_, client),
+        a_world(way, behaviour=Sum, batch_bytes=64) as (_, client),
         client.join(ROOM, behaviour=Sum) as author,
     ):
         for n in range(1, 21):
@@ -166,11 +189,12 @@ async def test_history_behind_a_snapshot_is_fetched(autojump_clock: MockClock) -
             assert since.snapshot() == {"total": 310}
 
 
-async def test_a_slow_reader_loses_nothing(autojump_clock: MockClock) -> None:
+@over_every_way
+async def test_a_slow_reader_loses_nothing(way: StreamWay, autojump_clock: MockClock) -> None:
     """More than it may keep in memory, and its own among it."""
     settings = {"max_changes": 100}
     async with (
-        a_world(client_settings=settings, batch_bytes=64) as (_, client),
+        a_world(way, client_settings=settings, batch_bytes=64) as (_, client),
         client.join(ROOM) as slow,
         client.join(ROOM) as other,
     ):
@@ -184,9 +208,10 @@ async def test_a_slow_reader_loses_nothing(autojump_clock: MockClock) -> None:
         assert [c.seq for c in await take(slow, 1)] == [101]
 
 
-async def test_two_cannot_iterate_at_once(autojump_clock: MockClock) -> None:
+@over_every_way
+async def test_two_cannot_iterate_at_once(way: StreamWay, autojump_clock: MockClock) -> None:
     async with (
-        a_world() as (_, client),
+        a_world(way) as (_, client),
         client.join(ROOM) as gathering,
         trio.open_nursery() as nursery,
     ):
@@ -200,9 +225,10 @@ async def test_two_cannot_iterate_at_once(autojump_clock: MockClock) -> None:
 # What the server refuses.
 
 
-async def test_a_rejected_op_is_rolled_back(autojump_clock: MockClock) -> None:
+@over_every_way
+async def test_a_rejected_op_is_rolled_back(way: StreamWay, autojump_clock: MockClock) -> None:
     async with (
-        a_world(behaviour=Sum, store=SlowStore()) as (_, client),
+        a_world(way, behaviour=Sum, store=SlowStore()) as (_, client),
         client.join(ROOM, behaviour=Sum, optimistic=True) as gathering,
         trio.open_nursery() as nursery,
     ):
@@ -223,11 +249,13 @@ class Tally(Sum):
         return ops
 
 
+@over_every_way
 async def test_what_the_client_takes_the_server_may_still_reject(
+    way: StreamWay,
     autojump_clock: MockClock,
 ) -> None:
     async with (
-        a_world(behaviour=Sum, store=SlowStore()) as (_, client),
+        a_world(way, behaviour=Sum, store=SlowStore()) as (_, client),
         client.join(ROOM, behaviour=Tally, optimistic=True) as gathering,
         client.join(ROOM, behaviour=Sum) as other,
     ):
@@ -248,11 +276,13 @@ async def test_what_the_client_takes_the_server_may_still_reject(
         assert shown == [{"total": -9}, {"total": 0}]
 
 
+@over_every_way
 async def test_a_conflict_is_rolled_back_onto_what_the_others_did(
+    way: StreamWay,
     autojump_clock: MockClock,
 ) -> None:
     async with (
-        a_world(behaviour=Strict) as (world, client),
+        a_world(way, behaviour=Strict) as (world, client),
         client.join(ROOM, behaviour=Strict, optimistic=True) as gathering,
     ):
         assert world.hall is not None
@@ -271,18 +301,21 @@ async def test_a_conflict_is_rolled_back_onto_what_the_others_did(
         assert [change.op for change in await take(gathering, 1)] == [{"add": 1}]
 
 
-async def test_only_members_submit_and_only_objects(autojump_clock: MockClock) -> None:
+@over_every_way
+async def test_only_members_submit_and_only_objects(
+    way: StreamWay, autojump_clock: MockClock
+) -> None:
     async def authenticate(token: str | None, gathering_id: str) -> Identity:
         if token is None:
             raise Unauthorized("show a token")
         return Identity(token, Role.OBSERVER)
 
-    async with a_world(authenticate=authenticate) as (_, client):
+    async with a_world(way, authenticate=authenticate) as (_, client):
         with pytest.raises(Unauthorized, match="show a token"):
             async with client.join(ROOM):
                 pass
     settings = {"token": "s3cr3t"}
-    async with a_world(authenticate=authenticate, client_settings=settings) as (_, client):
+    async with a_world(way, authenticate=authenticate, client_settings=settings) as (_, client):
         assert "s3cr3t" not in repr(client)
         async with client.join(ROOM) as gathering:
             with pytest.raises(Forbidden):
@@ -293,8 +326,9 @@ async def test_only_members_submit_and_only_objects(autojump_clock: MockClock) -
                 await gathering.submit_all([])
 
 
-async def test_a_sync_id_is_for_one_sync(autojump_clock: MockClock) -> None:
-    async with a_world() as (_, client):
+@over_every_way
+async def test_a_sync_id_is_for_one_sync(way: StreamWay, autojump_clock: MockClock) -> None:
+    async with a_world(way) as (_, client):
         async with client.join(ROOM, client_id="me" * 8) as before:
             assert await before.submit({"n": 1}, sync_id="first") == 1
         async with client.join(ROOM, client_id="me" * 8) as after:
@@ -305,12 +339,14 @@ async def test_a_sync_id_is_for_one_sync(autojump_clock: MockClock) -> None:
             assert after.seq == 1
 
 
+@over_every_way
 async def test_the_one_that_is_too_big_is_refused_and_the_others_get_through(
+    way: StreamWay,
     autojump_clock: MockClock,
 ) -> None:
     settings = ServerSettings(max_message_size=300)
     async with (
-        a_world(server_settings=settings) as (_, client),
+        a_world(way, server_settings=settings) as (_, client),
         client.join(ROOM) as gathering,
     ):
         seqs = []
@@ -330,10 +366,11 @@ async def test_the_one_that_is_too_big_is_refused_and_the_others_get_through(
         assert await gathering.submit({"pad": ""}) == 3
 
 
-async def test_over_the_rate_limit_it_waits(autojump_clock: MockClock) -> None:
+@over_every_way
+async def test_over_the_rate_limit_it_waits(way: StreamWay, autojump_clock: MockClock) -> None:
     settings = ServerSettings(rate_limit=10, rate_burst=5)
     async with (
-        a_world(server_settings=settings) as (_, client),
+        a_world(way, server_settings=settings) as (_, client),
         client.join(ROOM) as gathering,
         client.join(ROOM) as other,
     ):
@@ -346,8 +383,9 @@ async def test_over_the_rate_limit_it_waits(autojump_clock: MockClock) -> None:
 # How it begins and ends.
 
 
-async def test_the_first_join_fails_at_once(autojump_clock: MockClock) -> None:
-    async with a_world() as (world, client):
+@over_every_way
+async def test_the_first_join_fails_at_once(way: StreamWay, autojump_clock: MockClock) -> None:
+    async with a_world(way) as (world, client):
         hall, world.hall = world.hall, None
         with pytest.raises(CannotConnect, match="can't reach ws://memory:80"):
             async with client.join(ROOM):
@@ -372,8 +410,9 @@ async def test_a_bad_url_is_refused_without_its_secrets(url: str) -> None:
     assert "secret" not in str(caught.value)
 
 
-async def test_leaving_says_goodbye(autojump_clock: MockClock) -> None:
-    async with a_world(empty_timeout=0.0) as (world, client):
+@over_every_way
+async def test_leaving_says_goodbye(way: StreamWay, autojump_clock: MockClock) -> None:
+    async with a_world(way, empty_timeout=0.0) as (world, client):
         assert world.hall is not None
         async with client.join(ROOM):
             assert world.hall.snapshot().clients == 1
@@ -382,16 +421,22 @@ async def test_leaving_says_goodbye(autojump_clock: MockClock) -> None:
         assert world.hall.gatherings() == ()
 
 
-async def test_what_the_block_raises_comes_out_as_it_is(autojump_clock: MockClock) -> None:
-    async with a_world() as (_, client):
+@over_every_way
+async def test_what_the_block_raises_comes_out_as_it_is(
+    way: StreamWay, autojump_clock: MockClock
+) -> None:
+    async with a_world(way) as (_, client):
         with pytest.raises(KeyError, match="mine"):
             async with client.join(ROOM):
                 raise KeyError("mine")
 
 
-async def test_who_is_left_in_another_task_is_told(autojump_clock: MockClock) -> None:
+@over_every_way
+async def test_who_is_left_in_another_task_is_told(
+    way: StreamWay, autojump_clock: MockClock
+) -> None:
     told: list[str] = []
-    async with trio.open_nursery() as nursery, a_world() as (_, client):
+    async with trio.open_nursery() as nursery, a_world(way) as (_, client):
 
         async def watch(*, task_status: trio.TaskStatus[None]) -> None:
             async with client.join(ROOM) as gathering:
@@ -405,10 +450,12 @@ async def test_who_is_left_in_another_task_is_told(autojump_clock: MockClock) ->
     assert told == ["the client was closed"]
 
 
+@over_every_way
 async def test_a_cancelled_submit_that_was_not_sent_is_withdrawn(
+    way: StreamWay,
     autojump_clock: MockClock,
 ) -> None:
-    async with a_world() as (world, client), client.join(ROOM) as gathering:
+    async with a_world(way) as (world, client), client.join(ROOM) as gathering:
         assert world.hall is not None
         await world.hall.disperse(ROOM, DispersalReason.SHUTDOWN)
         hall, world.hall = world.hall, None
@@ -421,7 +468,10 @@ async def test_a_cancelled_submit_that_was_not_sent_is_withdrawn(
         assert await gathering.submit({"n": 2}) == 1
 
 
-async def test_merged_ops_are_the_same_on_both_sides(autojump_clock: MockClock) -> None:
+@over_every_way
+async def test_merged_ops_are_the_same_on_both_sides(
+    way: StreamWay, autojump_clock: MockClock
+) -> None:
     class Doubling(Sum):
         """Logs another op than the one that was submitted."""
 
@@ -429,7 +479,7 @@ async def test_merged_ops_are_the_same_on_both_sides(autojump_clock: MockClock) 
             return [Op.of({"add": 2 * op.value["add"]}) for op in ops]
 
     async with (
-        a_world(behaviour=Doubling) as (_, client),
+        a_world(way, behaviour=Doubling) as (_, client),
         client.join(ROOM, behaviour=Doubling) as author,
         client.join(ROOM, behaviour=Doubling) as other,
     ):
@@ -438,7 +488,10 @@ async def test_merged_ops_are_the_same_on_both_sides(autojump_clock: MockClock) 
         assert author.snapshot() == other.snapshot() == {"total": 6}
 
 
-async def test_who_judges_otherwise_takes_the_servers_state(autojump_clock: MockClock) -> None:
+@over_every_way
+async def test_who_judges_otherwise_takes_the_servers_state(
+    way: StreamWay, autojump_clock: MockClock
+) -> None:
     class Miser(Sum):
         """An older version of the behaviour, which refuses what the server takes."""
 
@@ -446,7 +499,7 @@ async def test_who_judges_otherwise_takes_the_servers_state(autojump_clock: Mock
             raise OpRejected("never")
 
     async with (
-        a_world(behaviour=Sum) as (world, client),
+        a_world(way, behaviour=Sum) as (world, client),
         client.join(ROOM, behaviour=Miser) as miser,
         client.join(ROOM, behaviour=Sum) as other,
     ):
@@ -476,11 +529,13 @@ class Players(Sum):
         return ops
 
 
+@over_every_way
 async def test_what_the_behaviour_raises_over_is_not_in_the_optimistic_view(
+    way: StreamWay,
     autojump_clock: MockClock,
 ) -> None:
     async with (
-        a_world(behaviour=Players, store=SlowStore()) as (_, client),
+        a_world(way, behaviour=Players, store=SlowStore()) as (_, client),
         client.join(ROOM, behaviour=Players, optimistic=True) as gathering,
         trio.open_nursery() as nursery,
     ):
@@ -504,10 +559,12 @@ async def test_what_the_behaviour_raises_over_is_not_in_the_optimistic_view(
         assert gathering.snapshot() == {"total": 3}
 
 
+@over_every_way
 async def test_an_id_may_be_used_again_the_moment_it_is_answered(
+    way: StreamWay,
     autojump_clock: MockClock,
 ) -> None:
-    async with a_world() as (_, client), client.join(ROOM) as gathering:
+    async with a_world(way) as (_, client), client.join(ROOM) as gathering:
         seqs: list[int] = []
 
         async def again() -> None:

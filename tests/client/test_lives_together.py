@@ -12,7 +12,8 @@ from squire_gatherings import LogReplaced, OpConflict, OpRejected
 from squire_gatherings._stores import MemoryStore
 from squire_gatherings.client import Client, Gathering
 from tests.client.world import ROOM, World, a_world
-from tests.support import Strict, Sum, examples
+from tests.support import Strict, Sum
+from tests.ways_in.streams import StreamWay, over_every_way
 
 
 async def read(gathering: Gathering) -> None:
@@ -71,46 +72,60 @@ async def make_trouble(world: World, random: Random) -> None:
                 world.hall = hall
 
 
-@settings(max_examples=examples(40), deadline=None)
-@given(
-    st.integers(0, 2**32),
-    st.sampled_from([Sum, Strict]),
-    st.sampled_from([1, 500, 10**6]),
-    st.sampled_from([40, 10**6]),
-)
-def test_all_have_the_log_in_the_end(
-    seed: int, behaviour: type[Sum], tail_bytes: int, batch_bytes: int
+async def live_together(
+    way: StreamWay, seed: int, behaviour: type[Sum], tail_bytes: int, batch_bytes: int
 ) -> None:
-    async def live() -> None:
-        random = Random(seed)
-        lives: list[dict[str, int]] = []
-        async with a_world(
-            store=MemoryStore(),
-            behaviour=behaviour,
-            idle_timeout=30.0,
-            tail_bytes=tail_bytes,
-            batch_bytes=batch_bytes,
-            snapshot_every=5,
-        ) as (world, client):
+    random = Random(seed)
+    lives: list[dict[str, int]] = []
+    async with a_world(
+        way,
+        store=MemoryStore(),
+        behaviour=behaviour,
+        idle_timeout=30.0,
+        tail_bytes=tail_bytes,
+        batch_bytes=batch_bytes,
+        snapshot_every=5,
+    ) as (world, client):
 
-            async def one(name: str) -> None:
-                lives.append(await stay(name, world, client, behaviour, random))
+        async def one(name: str) -> None:
+            lives.append(await stay(name, world, client, behaviour, random))
 
-            async with trio.open_nursery() as nursery:
-                for name in "abc":
-                    nursery.start_soon(one, name)
-                nursery.start_soon(make_trouble, world, random)
-            assert world.hall is not None
-            log: list[str] = []
-            while True:
-                page = await world.hall.fetch(ROOM, since=len(log))
-                assert isinstance(page.ops, tuple)
-                log += [op.value["key"] for op in page.ops]
-                if len(log) == page.seq:
-                    break
-            assert len(set(log)) == len(log), "each op once"
-            for answered in lives:
-                for key, seq in answered.items():
-                    assert log[seq - 1] == key, "answered is logged"
+        async with trio.open_nursery() as nursery:
+            for name in "abc":
+                nursery.start_soon(one, name)
+            nursery.start_soon(make_trouble, world, random)
+        assert world.hall is not None
+        log: list[str] = []
+        while True:
+            page = await world.hall.fetch(ROOM, since=len(log))
+            assert isinstance(page.ops, tuple)
+            log += [op.value["key"] for op in page.ops]
+            if len(log) == page.seq:
+                break
+        assert len(set(log)) == len(log), "each op once"
+        for answered in lives:
+            for key, seq in answered.items():
+                assert log[seq - 1] == key, "answered is logged"
 
-    trio.run(live, clock=MockClock(autojump_threshold=0))
+
+@over_every_way
+def test_all_have_the_log_in_the_end(way: StreamWay) -> None:
+    @settings(max_examples=way.examples(40), deadline=None)
+    @given(
+        st.integers(0, 2**32),
+        st.sampled_from([Sum, Strict]),
+        st.sampled_from([1, 500, 10**6]),
+        st.sampled_from([40, 10**6]),
+    )
+    def lives(seed: int, behaviour: type[Sum], tail_bytes: int, batch_bytes: int) -> None:
+        trio.run(
+            live_together,
+            way,
+            seed,
+            behaviour,
+            tail_bytes,
+            batch_bytes,
+            clock=MockClock(autojump_threshold=0),
+        )
+
+    lives()

@@ -11,19 +11,21 @@ from squire_gatherings._stores import MemoryStore
 from squire_gatherings.client import Gathering
 from tests.client.world import ROOM, a_world, until
 from tests.support import Sum
+from tests.ways_in.streams import StreamWay, over_every_way
 
 
 async def arrive(gathering: Gathering, seq: int) -> None:
     await until(lambda: gathering.seq >= seq, lambda: gathering._session.exchange.news)
 
 
+@over_every_way
 @pytest.mark.parametrize("grown", [1, 3, 5])
 @pytest.mark.parametrize("behaviour", [None, Sum])
 async def test_a_log_that_was_replaced_is_told_once_and_begun_again(
-    behaviour: Any, grown: int, autojump_clock: MockClock
+    behaviour: Any, grown: int, way: StreamWay, autojump_clock: MockClock
 ) -> None:
     how: dict[str, Any] = {} if behaviour is None else {"behaviour": behaviour}
-    async with a_world(store=MemoryStore(), **how) as (world, client):
+    async with a_world(way, store=MemoryStore(), **how) as (world, client):
         first = world.hall
         assert first is not None
         for number in range(3):
@@ -46,8 +48,11 @@ async def test_a_log_that_was_replaced_is_told_once_and_begun_again(
                 assert await gathering.submit({"add": 7}) == grown + 1
 
 
-async def test_a_client_that_is_cut_keeps_nothing_alive(autojump_clock: MockClock) -> None:
-    async with a_world(idle_timeout=100.0) as (world, client), client.join(ROOM) as gathering:
+@over_every_way
+async def test_a_client_that_is_cut_keeps_nothing_alive(
+    way: StreamWay, autojump_clock: MockClock
+) -> None:
+    async with a_world(way, idle_timeout=100.0) as (world, client), client.join(ROOM) as gathering:
         assert world.hall is not None
         await gathering.submit({"n": 1})
         start = trio.current_time()
@@ -62,8 +67,11 @@ async def test_a_client_that_is_cut_keeps_nothing_alive(autojump_clock: MockCloc
         assert start + 100 <= trio.current_time() <= start + 130
 
 
-async def test_a_client_that_missed_the_end_wakes_nothing(autojump_clock: MockClock) -> None:
-    async with a_world(idle_timeout=100.0) as (world, client), client.join(ROOM) as gathering:
+@over_every_way
+async def test_a_client_that_missed_the_end_wakes_nothing(
+    way: StreamWay, autojump_clock: MockClock
+) -> None:
+    async with a_world(way, idle_timeout=100.0) as (world, client), client.join(ROOM) as gathering:
         hall = world.hall
         assert hall is not None
         await gathering.submit({"n": 1})
@@ -81,8 +89,11 @@ async def test_a_client_that_missed_the_end_wakes_nothing(autojump_clock: MockCl
         assert await gathering.submit({"n": 2}) == 2
 
 
-async def test_what_it_asked_for_is_asked_again_after_the_end(autojump_clock: MockClock) -> None:
-    async with a_world(idle_timeout=100.0) as (world, client), client.join(ROOM) as gathering:
+@over_every_way
+async def test_what_it_asked_for_is_asked_again_after_the_end(
+    way: StreamWay, autojump_clock: MockClock
+) -> None:
+    async with a_world(way, idle_timeout=100.0) as (world, client), client.join(ROOM) as gathering:
         hall = world.hall
         assert hall is not None
         await trio.sleep(50)
@@ -96,13 +107,14 @@ async def test_what_it_asked_for_is_asked_again_after_the_end(autojump_clock: Mo
         assert (await hall.fetch(ROOM)).seq == 1
 
 
+@over_every_way
 @pytest.mark.parametrize(
     "reason", [DispersalReason.MOVED, DispersalReason.SHUTDOWN, DispersalReason.CRASHED]
 )
 async def test_who_missed_an_end_from_which_clients_come_back_comes_back(
-    reason: DispersalReason, autojump_clock: MockClock
+    reason: DispersalReason, way: StreamWay, autojump_clock: MockClock
 ) -> None:
-    async with a_world() as (world, client), client.join(ROOM) as gathering:
+    async with a_world(way) as (world, client), client.join(ROOM) as gathering:
         hall = world.hall
         assert hall is not None
         await gathering.submit({"n": 1})

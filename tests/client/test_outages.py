@@ -22,6 +22,7 @@ from tests.client.scripted import Peer, a_client, dispersed, joined
 from tests.client.test_progress import Slow
 from tests.client.world import ROOM, SlowStore, a_world, until
 from tests.support import Fragile, WaitingStore
+from tests.ways_in.streams import StreamWay, over_every_way
 
 
 async def arrive(gathering: Gathering, seq: int) -> None:
@@ -32,9 +33,10 @@ async def drop(gathering: Gathering) -> None:
     await until(lambda: not gathering.is_connected, lambda: gathering._session.exchange.news)
 
 
-async def test_a_cut_connection_is_a_pause(autojump_clock: MockClock) -> None:
+@over_every_way
+async def test_a_cut_connection_is_a_pause(way: StreamWay, autojump_clock: MockClock) -> None:
     async with (
-        a_world() as (world, client),
+        a_world(way) as (world, client),
         client.join(ROOM) as other,
         client.join(ROOM) as gathering,
     ):
@@ -51,12 +53,14 @@ async def test_a_cut_connection_is_a_pause(autojump_clock: MockClock) -> None:
         assert world.opened == 3
 
 
+@over_every_way
 async def test_applied_but_never_answered_is_ours_all_the_same(
+    way: StreamWay,
     autojump_clock: MockClock,
 ) -> None:
     """The commit succeeds while the connection is down; what is forwarded then is our own."""
     async with (
-        a_world(store=SlowStore()) as (world, client),
+        a_world(way, store=SlowStore()) as (world, client),
         client.join(ROOM) as other,
         client.join(ROOM, optimistic=True) as gathering,
     ):
@@ -75,10 +79,11 @@ async def test_applied_but_never_answered_is_ours_all_the_same(
         assert (await world.hall.fetch(ROOM, since=0)).seq == 2
 
 
-async def test_pauses_grow_and_are_bounded(autojump_clock: MockClock) -> None:
+@over_every_way
+async def test_pauses_grow_and_are_bounded(way: StreamWay, autojump_clock: MockClock) -> None:
     attempts: list[float] = []
     async with (
-        a_world(client_settings={"first_pause": 1.0, "max_pause": 64.0}) as (world, client),
+        a_world(way, client_settings={"first_pause": 1.0, "max_pause": 64.0}) as (world, client),
         client.join(ROOM) as gathering,
     ):
         connect = world.connect
@@ -102,9 +107,10 @@ async def test_pauses_grow_and_are_bounded(autojump_clock: MockClock) -> None:
     assert 3600 / 64 < len(pauses) < 10 + 4 * 3600 / 64
 
 
-async def test_patience_has_an_end(autojump_clock: MockClock) -> None:
+@over_every_way
+async def test_patience_has_an_end(way: StreamWay, autojump_clock: MockClock) -> None:
     async with (
-        a_world(client_settings={"patience": 60.0, "max_pause": 5.0}) as (world, client),
+        a_world(way, client_settings={"patience": 60.0, "max_pause": 5.0}) as (world, client),
         client.join(ROOM) as gathering,
     ):
         world.hall = None
@@ -120,8 +126,11 @@ async def test_patience_has_an_end(autojump_clock: MockClock) -> None:
             await gathering.rejoin()
 
 
-async def test_a_server_that_starts_later_is_waited_for(autojump_clock: MockClock) -> None:
-    async with a_world(client_settings={"join_patience": 60.0}) as (world, client):
+@over_every_way
+async def test_a_server_that_starts_later_is_waited_for(
+    way: StreamWay, autojump_clock: MockClock
+) -> None:
+    async with a_world(way, client_settings={"join_patience": 60.0}) as (world, client):
         hall, world.hall = world.hall, None
         start = trio.current_time()
         with pytest.raises(CannotConnect):
@@ -139,9 +148,12 @@ async def test_a_server_that_starts_later_is_waited_for(autojump_clock: MockCloc
                 assert await gathering.submit({"n": 1}) == 1
 
 
-async def test_patience_counts_from_when_it_was_woken(autojump_clock: MockClock) -> None:
+@over_every_way
+async def test_patience_counts_from_when_it_was_woken(
+    way: StreamWay, autojump_clock: MockClock
+) -> None:
     async with (
-        a_world(client_settings={"patience": 60.0}) as (world, client),
+        a_world(way, client_settings={"patience": 60.0}) as (world, client),
         client.join(ROOM) as gathering,
     ):
         assert [change async for change in gathering] == []
@@ -154,8 +166,9 @@ async def test_patience_counts_from_when_it_was_woken(autojump_clock: MockClock)
         assert gathering.seq == 1
 
 
-async def test_moved_reconnects_at_once(autojump_clock: MockClock) -> None:
-    async with a_world() as (world, client), client.join(ROOM) as gathering:
+@over_every_way
+async def test_moved_reconnects_at_once(way: StreamWay, autojump_clock: MockClock) -> None:
+    async with a_world(way) as (world, client), client.join(ROOM) as gathering:
         assert world.hall is not None
         start = trio.current_time()
         await world.hall.disperse(ROOM, DispersalReason.MOVED)
@@ -164,8 +177,11 @@ async def test_moved_reconnects_at_once(autojump_clock: MockClock) -> None:
         assert gathering.dispersed is None
 
 
-async def test_a_server_that_moves_for_ever_is_no_storm(autojump_clock: MockClock) -> None:
-    async with a_world() as (world, client), client.join(ROOM) as gathering:
+@over_every_way
+async def test_a_server_that_moves_for_ever_is_no_storm(
+    way: StreamWay, autojump_clock: MockClock
+) -> None:
+    async with a_world(way) as (world, client), client.join(ROOM) as gathering:
         hall = world.hall
         assert hall is not None
         for _ in range(100):
@@ -177,9 +193,10 @@ async def test_a_server_that_moves_for_ever_is_no_storm(autojump_clock: MockCloc
         assert not gathering.is_asleep
 
 
-async def test_a_shutdown_is_sat_out(autojump_clock: MockClock) -> None:
+@over_every_way
+async def test_a_shutdown_is_sat_out(way: StreamWay, autojump_clock: MockClock) -> None:
     store = MemoryStore()
-    async with a_world(store=store) as (world, client), client.join(ROOM) as gathering:
+    async with a_world(way, store=store) as (world, client), client.join(ROOM) as gathering:
         assert world.hall is not None
         await gathering.submit({"n": 1})
         await world.hall.close()
@@ -197,8 +214,9 @@ async def test_a_shutdown_is_sat_out(autojump_clock: MockClock) -> None:
         assert not gathering.is_asleep
 
 
-async def test_a_crash_is_sat_out(autojump_clock: MockClock) -> None:
-    async with a_world(behaviour=Fragile) as (world, client), client.join(ROOM) as gathering:
+@over_every_way
+async def test_a_crash_is_sat_out(way: StreamWay, autojump_clock: MockClock) -> None:
+    async with a_world(way, behaviour=Fragile) as (world, client), client.join(ROOM) as gathering:
         assert world.hall is not None
         await gathering.submit({"add": 1})
         for number in range(2, 22):
@@ -210,8 +228,11 @@ async def test_a_crash_is_sat_out(autojump_clock: MockClock) -> None:
         assert world.opened < 200
 
 
-async def test_a_crash_of_its_own_making_is_its_own_only_once(autojump_clock: MockClock) -> None:
-    async with a_world(behaviour=Fragile) as (world, client), client.join(ROOM) as gathering:
+@over_every_way
+async def test_a_crash_of_its_own_making_is_its_own_only_once(
+    way: StreamWay, autojump_clock: MockClock
+) -> None:
+    async with a_world(way, behaviour=Fragile) as (world, client), client.join(ROOM) as gathering:
         assert world.hall is not None
         await gathering.submit({"add": 1})
         with pytest.raises(OpRejected, match="crashed over this sync"):
@@ -221,8 +242,9 @@ async def test_a_crash_of_its_own_making_is_its_own_only_once(autojump_clock: Mo
         assert world.opened == 2
 
 
-async def test_replaced_by_a_newer_self(autojump_clock: MockClock) -> None:
-    async with a_world() as (world, client), client.join(ROOM, client_id="me" * 8) as older:
+@over_every_way
+async def test_replaced_by_a_newer_self(way: StreamWay, autojump_clock: MockClock) -> None:
+    async with a_world(way) as (world, client), client.join(ROOM, client_id="me" * 8) as older:
         async with client.join(ROOM, client_id="me" * 8) as newer:
             with pytest.raises(Replaced):
                 await anext(older)
@@ -234,7 +256,8 @@ async def test_replaced_by_a_newer_self(autojump_clock: MockClock) -> None:
         assert world.opened == 2
 
 
-async def test_a_store_that_is_away_is_a_pause(autojump_clock: MockClock) -> None:
+@over_every_way
+async def test_a_store_that_is_away_is_a_pause(way: StreamWay, autojump_clock: MockClock) -> None:
     class Away(WaitingStore):
         is_away = False
 
@@ -246,7 +269,7 @@ async def test_a_store_that_is_away_is_a_pause(autojump_clock: MockClock) -> Non
 
     store = Away()
     async with (
-        a_world(store=store) as (world, client),
+        a_world(way, store=store) as (world, client),
         client.join(ROOM) as one,
         client.join(ROOM) as other,
     ):
@@ -262,11 +285,14 @@ async def test_a_store_that_is_away_is_a_pause(autojump_clock: MockClock) -> Non
         assert (one.seq, world.opened) == (4, 2)
 
 
-async def test_a_server_that_says_nothing_is_lost(autojump_clock: MockClock) -> None:
+@over_every_way
+async def test_a_server_that_says_nothing_is_lost(
+    way: StreamWay, autojump_clock: MockClock
+) -> None:
     """The network swallows everything: no byte, no error, in either direction."""
     settings = {"ping_interval": 5.0, "max_pause": 1.0}
     async with (
-        a_world(client_settings=settings) as (world, client),
+        a_world(way, client_settings=settings) as (world, client),
         client.join(ROOM) as gathering,
     ):
         stream = world.streams[-1]
@@ -283,11 +309,14 @@ async def test_a_server_that_says_nothing_is_lost(autojump_clock: MockClock) -> 
         assert world.opened == 2
 
 
-async def test_a_server_that_never_lets_in_is_lost(autojump_clock: MockClock) -> None:
+@over_every_way
+async def test_a_server_that_never_lets_in_is_lost(
+    way: StreamWay, autojump_clock: MockClock
+) -> None:
     async def authenticate(token: str | None, gathering_id: str) -> Any:
         await trio.sleep(math.inf)
 
-    async with a_world(authenticate=authenticate) as (_, client):
+    async with a_world(way, authenticate=authenticate) as (_, client):
         start = trio.current_time()
         with pytest.raises(CannotConnect, match="didn't let us in within 10 s"):
             async with client.join(ROOM):

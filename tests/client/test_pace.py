@@ -11,14 +11,19 @@ from squire_gatherings._client.pace import Pace
 from squire_gatherings._rules.rate_limit import RateLimit
 from tests.client.scripted import Peer, a_client, error, joined, synced
 from tests.client.world import ROOM, a_world
+from tests.ways_in.streams import StreamWay, over_every_way
 
 
+@over_every_way
 @pytest.mark.parametrize("burst", [1, 10, 100])
 async def test_a_thousand_offline_submits_get_through(
-    burst: int, autojump_clock: MockClock
+    burst: int, way: StreamWay, autojump_clock: MockClock
 ) -> None:
     limits = ServerSettings(rate_limit=50, rate_burst=burst)
-    async with a_world(server_settings=limits) as (world, client), client.join(ROOM) as gathering:
+    async with (
+        a_world(way, server_settings=limits) as (world, client),
+        client.join(ROOM) as gathering,
+    ):
         hall, world.hall = world.hall, None
         world.cut()
         await trio.sleep(1)

@@ -10,6 +10,7 @@ from trio.testing import MockClock, wait_all_tasks_blocked
 from squire_gatherings._values.errors import CannotConnect
 from tests.client.scripted import Peer, a_client, joined
 from tests.client.world import ROOM, World, a_world
+from tests.ways_in.streams import StreamWay, over_every_way
 
 MB = 1_000_000
 
@@ -100,9 +101,10 @@ async def test_an_answer_behind_much_else_is_waited_for(autojump_clock: MockCloc
             assert trio.current_time() > 100
 
 
-async def test_what_goes_out_is_progress_too(autojump_clock: MockClock) -> None:
+@over_every_way
+async def test_what_goes_out_is_progress_too(way: StreamWay, autojump_clock: MockClock) -> None:
     """A sync that takes two minutes to send, and a ping that must wait for it."""
-    async with a_world() as (world, client):
+    async with a_world(way) as (world, client):
         client._open_stream = slowly(world, 2_000)
         async with client.join(ROOM) as gathering:
             assert await gathering.submit({"pad": "x" * 240_000}) == 1

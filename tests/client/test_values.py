@@ -8,6 +8,7 @@ from trio.testing import MockClock
 
 from squire_gatherings import Op, Stamp, Submission
 from tests.client.world import ROOM, a_world
+from tests.ways_in.streams import StreamWay, over_every_way
 
 VALUE: dict[str, Any] = {"text": "é\u2028", "n": -1, "x": 1.5, "no": None, "yes": True, "l": [{}]}
 
@@ -47,9 +48,10 @@ def kinds(value: Any) -> set[type]:
 JSON = {dict, list, str, int, float, bool, type(None)}
 
 
-async def test_changes_and_snapshots_are_decoded(autojump_clock: MockClock) -> None:
+@over_every_way
+async def test_changes_and_snapshots_are_decoded(way: StreamWay, autojump_clock: MockClock) -> None:
     async with (
-        a_world(behaviour=Last) as (_, client),
+        a_world(way, behaviour=Last) as (_, client),
         client.join(ROOM, behaviour=Last) as alice,
         client.join(ROOM, behaviour=Last) as bob,
         client.join(ROOM, behaviour=None, since=0) as carol,

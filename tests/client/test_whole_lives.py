@@ -14,6 +14,7 @@ from squire_gatherings._values.log import Append
 from squire_gatherings.client import Gathering
 from tests.client.world import ROOM, World, a_world
 from tests.support import WaitingStore
+from tests.ways_in.streams import StreamWay, over_every_way
 
 CLIENTS = 3
 IDLE_TIMEOUT = 100.0
@@ -87,12 +88,13 @@ class Life:
             self.ends += 1
 
 
-async def live(script: list[tuple[str, Any, Any]]) -> None:
+async def live(way: StreamWay, script: list[tuple[str, Any, Any]]) -> None:
     store = Moody()
     lives = [Life(name) for name in range(CLIENTS)]
     numbers = iter(range(10**6))
     async with (
         a_world(
+            way,
             store=store,
             idle_timeout=IDLE_TIMEOUT,
             client_settings={"max_changes": 30, "max_pause": 5.0},
@@ -157,7 +159,11 @@ async def happen(world: World, store: Moody, what: str, index: Any, detail: Any)
             store.is_away = detail
 
 
-@settings(max_examples=150, deadline=None)
-@given(steps)
-def test_whole_lives(script: list[tuple[str, Any, Any]]) -> None:
-    trio.run(live, script, clock=MockClock(autojump_threshold=0))
+@over_every_way
+def test_whole_lives(way: StreamWay) -> None:
+    @settings(max_examples=way.examples(150), deadline=None)
+    @given(steps)
+    def lives(script: list[tuple[str, Any, Any]]) -> None:
+        trio.run(live, way, script, clock=MockClock(autojump_threshold=0))
+
+    lives()

@@ -1,4 +1,7 @@
-"""A hall, and clients of it over streams in memory: a whole world on one virtual clock."""
+"""A hall, and clients that come to it by one of the ways in, over streams in memory.
+
+So a whole world runs on one virtual clock.
+"""
 
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -8,11 +11,12 @@ import trio
 from attrs import define, field
 from trio.testing import MemoryReceiveStream, MemorySendStream, memory_stream_pair
 
-from squire_gatherings import Hall, ServerSettings, open_hall, serve_stream
+from squire_gatherings import Hall, ServerSettings, open_hall
 from squire_gatherings._stores import MemoryStore
 from squire_gatherings._values.log import Append
 from squire_gatherings.client import Client, open_client
 from tests.support import WaitingStore
+from tests.ways_in.streams import StreamWay
 
 Pair = trio.StapledStream[MemorySendStream, MemoryReceiveStream]
 ROOM = "friday-night"
@@ -31,6 +35,7 @@ class World:
     """Where connections begin and end as a test wants it."""
 
     nursery: trio.Nursery
+    way: StreamWay
     settings: ServerSettings
     hall: Hall | None = None
     """None: nobody listens."""
@@ -45,7 +50,7 @@ class World:
         ours, theirs = memory_stream_pair()
         self.streams.append(ours)
         self.opened += 1
-        self.nursery.start_soon(serve_stream, self.hall, theirs, self.settings)
+        self.nursery.start_soon(self.way.serve, self.hall, theirs, self.settings, None, None)
         return ours
 
     def cut(self, back: int = 0) -> None:
@@ -57,6 +62,7 @@ class World:
 
 @asynccontextmanager
 async def a_world(
+    way: StreamWay,
     *,
     store: Any = None,
     client_settings: dict[str, Any] | None = None,
@@ -64,7 +70,7 @@ async def a_world(
     **hall_settings: Any,
 ) -> AsyncIterator[tuple[World, Client]]:
     async with trio.open_nursery() as nursery:
-        world = World(nursery, server_settings or ServerSettings())
+        world = World(nursery, way, server_settings or ServerSettings())
         async with open_hall(store=store or MemoryStore(), **hall_settings) as hall:
             world.hall = hall
             async with open_client(

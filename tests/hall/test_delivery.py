@@ -1,5 +1,6 @@
 """Delivery: forwarded to everybody else, again until acknowledged, given up in the end."""
 
+import time
 from collections import Counter
 from collections.abc import Sequence
 
@@ -13,6 +14,7 @@ from squire_gatherings._hall.clients import Client
 from squire_gatherings._hall.forwards import BLOCK, CROWD, WEIGHT, forward_of
 from squire_gatherings._hall.membership import Membership
 from squire_gatherings._hall.room import Room
+from squire_gatherings._hall.terms import Terms
 from squire_gatherings._open_hall import open_hall
 from squire_gatherings._rules.delivery_window import DeliveryWindow
 from squire_gatherings._stores.memory import MemoryStore
@@ -408,15 +410,15 @@ async def test_the_crowd_may_change_while_a_batch_is_brought(autojump_clock: Moc
         assert hall.snapshot().clients == 0
 
 
-def attached(asked: list[int]) -> tuple[list[bool], list[Recorder]]:
+def attached(asked: list[int], nursery: trio.Nursery) -> tuple[list[bool], list[Recorder]]:
     """Attach connections of one client that asked in this order; say which were let in."""
     settings = HallSettings()
-    room = Room(ROOM, settings, MemoryStore())
+    room = Room(ROOM, settings, MemoryStore(), Terms(settings, time.time, nursery))
     recorders = [Recorder() for _ in asked]
     let_in = []
     for number, (one, recorder) in enumerate(zip(asked, recorders, strict=True), start=1):
         window = DeliveryWindow(settings.retry_interval, settings.retry_limit, 0)
-        client = Client(number, recorder, Identity("bob"), "c", "scope", window, asked=one)
+        client = Client(number, recorder, Identity("bob"), False, "scope", window, asked=one)
         let_in.append(room.attach(client))
         assert client.attached == let_in[-1]
     assert len(room.clients) == 1
@@ -437,7 +439,8 @@ def attached(asked: list[int]) -> tuple[list[bool], list[Recorder]]:
 async def test_the_latest_to_ask_wins(
     asked: list[int], let_in: list[bool], closed: list[bool]
 ) -> None:
-    found, recorders = attached(asked)
+    async with trio.open_nursery() as nursery:
+        found, recorders = attached(asked, nursery)
     assert found == let_in
     assert [bool(one.closed) for one in recorders] == closed
 
@@ -468,7 +471,7 @@ def test_a_forward_tells_the_epoch_where_it_isnt_the_incarnations(
 
 async def test_what_goes_on_for_an_client_ends_with_it() -> None:
     window = DeliveryWindow(0.25, 10.0, 0)
-    client = Client(1, Recorder(), Identity(), None, "", window)
+    client = Client(1, Recorder(), Identity(), False, "", window)
     ended = []
 
     async def work(name: str) -> None:

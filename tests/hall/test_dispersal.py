@@ -10,11 +10,11 @@ from trio.testing import MockClock, wait_all_tasks_blocked
 
 from squire_gatherings._hall.hall import Hall
 from squire_gatherings._hall.room import Room
-from squire_gatherings._hall.store import Append
 from squire_gatherings._open_hall import open_hall
 from squire_gatherings._stores.memory import MemoryStore
 from squire_gatherings._values.endings import CloseCode
 from squire_gatherings._values.errors import GatheringCrashed, HallClosed
+from squire_gatherings._values.log import Append
 from squire_gatherings._values.messages import Dispersed, Joined, Sync, Synced
 from squire_gatherings._values.op import Op
 from squire_gatherings._values.outgoing import Outgoing

@@ -11,7 +11,7 @@ import pytest
 import trio
 from trio.testing import MockClock, wait_all_tasks_blocked
 
-from squire_gatherings._hall.store import Append, Outcome
+from squire_gatherings._hall.store import Outcome
 from squire_gatherings._open_hall import open_hall
 from squire_gatherings._rules.behaviour import LogBehaviour
 from squire_gatherings._stores import open_store
@@ -29,7 +29,7 @@ from squire_gatherings._values.errors import (
     StoreUnavailable,
 )
 from squire_gatherings._values.identity import Identity, Role
-from squire_gatherings._values.log import Restored
+from squire_gatherings._values.log import Append, Restored
 from squire_gatherings._values.messages import (
     Ack,
     Error,
@@ -266,9 +266,23 @@ async def test_who_joins_is_an_identity(autojump_clock: MockClock) -> None:
     async with open_hall(store=MemoryStore()) as hall:
         with pytest.raises(TypeError, match="Identity"):
             await hall.join(ROOM, Recorder(), identity="bob")  # type: ignore[arg-type]
-    assert Identity("bob", "observer").role is Role.OBSERVER
-    with pytest.raises(ValueError, match="Role"):
-        Identity("bob", "king")
+    assert Identity("bob", "observer").role == Role.OBSERVER
+    assert not Identity("bob", Role.OBSERVER).may_submit
+    assert Identity("bob", "judge").may_submit
+    assert type(Identity("bob", Role.OBSERVER).role) is str
+
+
+@pytest.mark.parametrize("role", ["", "x" * 65, "\ud800", None, 7, b"member"])
+def test_a_role_is_text_that_can_be_said(role: Any) -> None:
+    with pytest.raises(ValueError, match="a role"):
+        Identity("bob", role)
+
+
+@pytest.mark.parametrize("instant", [math.inf, -math.inf, math.nan, True, "7", 10**400])
+def test_rights_end_at_an_instant_that_a_clock_shows(instant: Any) -> None:
+    with pytest.raises(ValueError, match="expires_at"):
+        Identity("bob", expires_at=instant)
+    assert Identity("bob", expires_at=7).expires_at == 7.0
 
 
 @pytest.mark.parametrize(

@@ -10,10 +10,10 @@ from trio.testing import MockClock, wait_all_tasks_blocked
 from squire_gatherings._hall import retries
 from squire_gatherings._hall.membership import Membership
 from squire_gatherings._hall.retries import FEW_BYTES, FEW_OPS, RETRY_BYTES
-from squire_gatherings._hall.store import Append
 from squire_gatherings._open_hall import open_hall
 from squire_gatherings._stores.memory import MemoryStore
 from squire_gatherings._values.endings import CloseCode
+from squire_gatherings._values.log import Append
 from squire_gatherings._values.messages import Ack, ClientMessage, Sync
 from squire_gatherings._values.op import Op
 from squire_gatherings._values.outgoing import Outgoing

@@ -13,10 +13,11 @@ from trio.testing import MockClock
 from squire_gatherings._hall.forwards import CROWD
 from squire_gatherings._hall.hall import Hall
 from squire_gatherings._hall.membership import Membership
-from squire_gatherings._hall.store import Append, Outcome
+from squire_gatherings._hall.store import Outcome
 from squire_gatherings._open_hall import open_hall
 from squire_gatherings._stores.memory import MemoryStore
 from squire_gatherings._values.errors import GatheringCrashed, StoreUnavailable
+from squire_gatherings._values.log import Append
 from squire_gatherings._values.messages import Ack, Dispersed, Joined, Sync, Synced
 from squire_gatherings._values.op import Op
 from tests.support import Fragile, Recorder, WaitingStore, examples

@@ -2,6 +2,7 @@
 
 import json
 import socket
+from collections.abc import Sequence
 from types import TracebackType
 from typing import Any
 from urllib.parse import urlsplit
@@ -21,7 +22,14 @@ from wsproto.events import (
 class RawClient:
     """Connects, shakes hands, and then does only what it's told."""
 
-    def __init__(self, url: str, *, receive_buffer: int | None = None) -> None:
+    def __init__(
+        self,
+        url: str,
+        *,
+        receive_buffer: int | None = None,
+        headers: Sequence[tuple[str, str]] = (),
+        subprotocols: Sequence[str] = (),
+    ) -> None:
         parts = urlsplit(url)
         assert parts.hostname is not None
         self.socket = socket.socket()
@@ -31,8 +39,21 @@ class RawClient:
         self.socket.connect((parts.hostname, parts.port))
         self.protocol = wsproto.WSConnection(wsproto.ConnectionType.CLIENT)
         self._events: list[Event] = []
-        self.send(Request(host=parts.netloc, target=parts.path))
-        assert isinstance(self.next(), AcceptConnection)
+        target = f"{parts.path}?{parts.query}" if parts.query else parts.path
+        extra = [(name.encode(), value.encode()) for name, value in headers]
+        self.send(
+            Request(
+                host=parts.netloc,
+                target=target,
+                extra_headers=extra,
+                subprotocols=list(subprotocols),
+            )
+        )
+        accepted = self.next()
+        if not isinstance(accepted, AcceptConnection):
+            self.socket.close()
+        assert isinstance(accepted, AcceptConnection), accepted
+        self.subprotocol = accepted.subprotocol
 
     def send(self, event: Event) -> None:
         self.socket.sendall(self.protocol.send(event))

@@ -3,7 +3,7 @@
 import pytest
 from wsproto.frame_protocol import FrameProtocol, Opcode
 
-from squire_gatherings._server.inbound import MAX_SMALL, frame_of
+from squire_gatherings._server.sending import MAX_SMALL, frame_of
 from squire_gatherings._wire.codecs import JSON, MSGPACK, Codec
 
 SIZES = (0, 1, 2, 125, 126, 127, MAX_SMALL, MAX_SMALL + 1, 65_535, 65_536, 200_000)

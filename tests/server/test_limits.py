@@ -13,34 +13,38 @@ from squire_gatherings._server.inbound import Complaint
 from squire_gatherings._server.limits import address_of
 from squire_gatherings._values.identity import Identity
 from squire_gatherings._values.messages import Leave
+from squire_gatherings._ways_in import attending
 from tests.server.test_hostile import request
 from tests.server.test_timing import Client, a_client
 from tests.server.test_turns import an_inbound, frame
+from tests.ways_in.streams import OURS, StreamWay, over_every_way
 
 LIMITED = ServerSettings(rate_limit=0.5, rate_burst=3)
 
 
 @asynccontextmanager
 async def from_peer(
-    hall: Hall, server: Server | None, peer: str | None, settings: ServerSettings = LIMITED
+    hall: Hall,
+    peer: str | None,
+    settings: ServerSettings = LIMITED,
+    *,
+    way: StreamWay = OURS,
+    server: Server | None = None,
 ) -> AsyncIterator[Client]:
+    """Give a client at that address, after its handshake; it hangs up in the end."""
     ours, theirs = memory_stream_pair()
     async with trio.open_nursery() as nursery:
-
-        async def serve() -> None:
-            await serve_stream(hall, ours, settings, server=server, peer=peer)
-
-        nursery.start_soon(serve)
+        nursery.start_soon(way.serve, hall, ours, settings, peer, server)
         await theirs.send_all(request())
         answer = b""
         while not answer.endswith(b"\r\n\r\n"):
             answer += await theirs.receive_some(1)
         yield Client(theirs)
-        nursery.cancel_scope.cancel()
+        await theirs.aclose()
 
 
 async def exhaust(client: Client) -> None:
-    """Join, and go on until the connection is closed."""
+    """Join, go on until the server closes the connection."""
     await client.say(type="join", token="alice")
     await client.hear()
     for number in range(6):
@@ -59,22 +63,23 @@ async def refused(client: Client) -> bool:
     return True
 
 
-@pytest.mark.parametrize("shared", [True, False])
+@over_every_way
+@pytest.mark.parametrize("has_server", [True, False])
 async def test_who_was_sent_away_is_as_limited_when_it_comes_back(
-    shared: bool, autojump_clock: MockClock
+    has_server: bool, way: StreamWay, autojump_clock: MockClock
 ) -> None:
-    """Also without a server of one's own."""
-    server = Server((), ()) if shared else None
+    """All clients of a hall are counted together, also without a `Server` of the program's own."""
     async with open_hall() as hall:
-        async with from_peer(hall, server, "192.0.2.1") as client:
+        server = Server((), ()) if has_server else None
+        async with from_peer(hall, "192.0.2.1", way=way, server=server) as client:
             await exhaust(client)
         for _ in range(3):
-            async with from_peer(hall, server, "192.0.2.1") as client:
+            async with from_peer(hall, "192.0.2.1", way=way, server=server) as client:
                 assert await refused(client)
-        async with from_peer(hall, server, "192.0.2.2") as client:
+        async with from_peer(hall, "192.0.2.2", way=way, server=server) as client:
             assert not await refused(client)
         await trio.sleep(2)
-        async with from_peer(hall, server, "192.0.2.1") as client:
+        async with from_peer(hall, "192.0.2.1", way=way, server=server) as client:
             assert not await refused(client)
 
 
@@ -82,12 +87,15 @@ async def by_token(token: str | None, gathering_id: str) -> Identity:
     return Identity(token)
 
 
-async def test_a_user_is_limited_wherever_it_comes_from(autojump_clock: MockClock) -> None:
+@over_every_way
+async def test_a_user_is_limited_wherever_it_comes_from(
+    way: StreamWay, autojump_clock: MockClock
+) -> None:
     server = Server((), ())
     async with open_hall(authenticate=by_token) as hall:
-        async with from_peer(hall, server, "192.0.2.1") as client:
+        async with from_peer(hall, "192.0.2.1", way=way, server=server) as client:
             await exhaust(client)
-            async with from_peer(hall, server, "192.0.2.2") as other:
+            async with from_peer(hall, "192.0.2.2", way=way, server=server) as other:
                 # Who it is turns out with the join.
                 await other.say(type="join", token="alice")
                 await other.hear()
@@ -100,34 +108,39 @@ async def test_a_user_is_limited_wherever_it_comes_from(autojump_clock: MockCloc
                 }
         # Its address isn't charged for a user's messages, nor for its join.
         for name in ("bob", "carol", "dave", "erin", "frank"):
-            async with from_peer(hall, server, "192.0.2.1") as client:
+            async with from_peer(hall, "192.0.2.1", way=way, server=server) as client:
                 await client.say(type="join", token=name)
                 assert (await client.hear())["user"] == name
 
 
+@over_every_way
 async def test_a_user_over_its_limit_cannot_join_as_often_as_it_likes(
-    autojump_clock: MockClock,
+    way: StreamWay, autojump_clock: MockClock
 ) -> None:
     server = Server((), ())
     async with open_hall(authenticate=by_token) as hall:
         joined = 0
         for _ in range(20):
-            async with from_peer(hall, server, "192.0.2.1") as client:
+            async with from_peer(hall, "192.0.2.1", way=way, server=server) as client:
                 joined += not await refused(client)
         # As many as its limit allows, and then as many as that of its address does.
         assert joined == 2 * LIMITED.rate_burst
         await trio.sleep(100)
-        async with from_peer(hall, server, "192.0.2.1") as client:
+        async with from_peer(hall, "192.0.2.1", way=way, server=server) as client:
             assert not await refused(client)
-        assert len(server._limits._messages[0.5, 3]) <= 3
+        limits = server._limits if way is OURS else attending._limits[hall]
+        assert len(limits._messages[0.5, 3]) <= 3
 
 
-async def test_whose_address_is_not_known_is_limited_alone(autojump_clock: MockClock) -> None:
+@over_every_way
+async def test_whose_address_is_not_known_is_limited_alone(
+    way: StreamWay, autojump_clock: MockClock
+) -> None:
     server = Server((), ())
     async with open_hall() as hall:
-        async with from_peer(hall, server, None) as client:
+        async with from_peer(hall, None, way=way, server=server) as client:
             await exhaust(client)
-        async with from_peer(hall, server, None) as client:
+        async with from_peer(hall, None, way=way, server=server) as client:
             assert not await refused(client)
 
 
@@ -143,18 +156,19 @@ def test_addresses() -> None:
     assert address_of("not:an:address") == "not:an:address"
 
 
+@pytest.mark.ours_alone("max_connections is looked at in the handshake, which is the program's")
 async def test_streams_count_together(autojump_clock: MockClock) -> None:
     settings = ServerSettings(max_connections=1)
     async with open_hall() as hall, open_hall() as other_hall:
-        async with from_peer(hall, None, None, settings):
+        async with from_peer(hall, None, settings):
             ours, theirs = memory_stream_pair()
             await theirs.send_all(request())
             await theirs.send_eof()
             await serve_stream(hall, ours, settings)
             assert b"HTTP/1.1 503" in await theirs.receive_some()
-            async with from_peer(other_hall, None, None, settings):
+            async with from_peer(other_hall, None, settings):
                 pass
-        async with from_peer(hall, None, None, settings):
+        async with from_peer(hall, None, settings):
             pass
 
 
@@ -177,8 +191,11 @@ def test_too_big_a_message_is_named(size: int, before: bytes) -> None:
     assert the_complaint(frame("x" * 100), settings).request_id is None
 
 
-async def test_too_many_ops_are_named_and_the_connection_lives() -> None:
-    async with open_hall(max_ops=3) as hall, a_client(hall) as (client, _, _):
+@over_every_way
+async def test_too_many_ops_are_named_and_the_connection_lives(
+    way: StreamWay, autojump_clock: MockClock
+) -> None:
+    async with open_hall(max_ops=3) as hall, a_client(hall, way=way) as (client, _, _):
         await client.say(type="join")
         await client.hear()
         await client.say(type="sync", id="7", base=0, ops=[{}] * 4)

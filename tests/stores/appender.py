@@ -5,8 +5,9 @@ import sys
 
 import trio
 
-from squire_gatherings._hall.store import Append, Outcome
+from squire_gatherings._hall.store import Outcome
 from squire_gatherings._stores import SqliteStore, open_sqlite_store
+from squire_gatherings._values.log import Append
 from tests.stores.appends import an_append
 
 GATHERINGS = "abcde"

@@ -11,10 +11,11 @@ from unittest.mock import patch
 
 from msgspec.structs import replace
 
-from squire_gatherings._hall.store import Append, LoggedOp, Snapshot, Store, SyncRecord
+from squire_gatherings._hall.store import Store
 from squire_gatherings._stores import SqliteStore, open_sqlite_store
 from squire_gatherings._stores.sqlite.place import Place
 from squire_gatherings._values.errors import StoreConflict
+from squire_gatherings._values.log import Append, LoggedOp, Snapshot, SyncRecord
 from squire_gatherings._values.op import Op
 
 FINGERPRINT = b"0123456789abcdef"

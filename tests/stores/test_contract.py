@@ -14,17 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule, run_state_machine_as_test
 
-from squire_gatherings._hall.store import (
-    READ_LIMIT,
-    Append,
-    LoggedOp,
-    Outcome,
-    Restored,
-    Snapshot,
-    Store,
-    SyncRecord,
-    Unstorable,
-)
+from squire_gatherings._hall.store import READ_LIMIT, Outcome, Store, Unstorable
 from squire_gatherings._stores import MemoryStore, SqliteStore, open_sqlite_store, open_store
 from squire_gatherings._values.errors import (
     BadSetting,
@@ -32,7 +22,14 @@ from squire_gatherings._values.errors import (
     StoreConflict,
     StoreUnavailable,
 )
-from squire_gatherings._values.log import encoded_size
+from squire_gatherings._values.log import (
+    Append,
+    LoggedOp,
+    Restored,
+    Snapshot,
+    SyncRecord,
+    encoded_size,
+)
 from squire_gatherings._values.op import Op
 from tests.stores.appends import (
     FINGERPRINT,

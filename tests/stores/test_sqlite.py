@@ -10,7 +10,6 @@ import pytest
 import trio
 import trio.testing
 
-from squire_gatherings._hall.store import Append, LoggedOp, Snapshot, SyncRecord
 from squire_gatherings._rules.chain import head_after, next_head, state_digest
 from squire_gatherings._rules.op_log import OpLog
 from squire_gatherings._stores import open_sqlite_store
@@ -19,6 +18,7 @@ from squire_gatherings._stores.sqlite.migration import AT_ONCE
 from squire_gatherings._stores.sqlite.place import Place
 from squire_gatherings._stores.sqlite.schema import APPLICATION_ID, MIGRATIONS, VERSION
 from squire_gatherings._values.errors import SyncIdReused
+from squire_gatherings._values.log import Append, LoggedOp, Snapshot, SyncRecord
 from squire_gatherings._values.messages import Sync
 from squire_gatherings._values.op import Op
 from tests.stores.appends import FINGERPRINT, an_append, beside, do

@@ -10,9 +10,9 @@ import pytest
 import trio
 from trio.testing import wait_all_tasks_blocked
 
-from squire_gatherings._hall.store import Append
 from squire_gatherings._stores import SqliteStore, open_sqlite_store
 from squire_gatherings._values.errors import StoreUnavailable
+from squire_gatherings._values.log import Append
 from tests.stores.appends import an_append
 
 

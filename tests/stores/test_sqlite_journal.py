@@ -11,13 +11,13 @@ import trio
 from msgspec.structs import replace
 from trio.testing import wait_all_tasks_blocked
 
-from squire_gatherings._hall.store import Append, LoggedOp, Snapshot, SyncRecord
 from squire_gatherings._rules.chain import head_after
 from squire_gatherings._stores import MemoryStore, SqliteStore, open_sqlite_store
 from squire_gatherings._stores.sqlite.journal import encode_entry
 from squire_gatherings._stores.sqlite.reads import load
 from squire_gatherings._stores.sqlite.schema import APPLICATION_ID, MIGRATIONS
 from squire_gatherings._values.errors import StoreUnavailable
+from squire_gatherings._values.log import Append, LoggedOp, Snapshot, SyncRecord
 from squire_gatherings._values.op import Op
 from tests.stores.appends import (
     all_of,

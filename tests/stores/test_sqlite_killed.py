@@ -9,8 +9,8 @@ from subprocess import PIPE, Popen
 
 import pytest
 
-from squire_gatherings._hall.store import LoggedOp, SyncRecord
 from squire_gatherings._stores import open_sqlite_store
+from squire_gatherings._values.log import LoggedOp, SyncRecord
 from tests.stores.appender import GATHERINGS, count_of
 from tests.stores.appends import an_append
 

@@ -13,11 +13,12 @@ from pathlib import Path
 import pytest
 from attrs import frozen
 
-from squire_gatherings._hall.store import Append, Outcome
+from squire_gatherings._hall.store import Outcome
 from squire_gatherings._stores import open_sqlite_store
 from squire_gatherings._stores.sqlite.backup import back_up
 from squire_gatherings._stores.sqlite.writer import Writer
 from squire_gatherings._values.errors import GatheringsError, StoreUnavailable
+from squire_gatherings._values.log import Append
 from tests.stores.appends import an_append, beside, crashed_copy
 
 

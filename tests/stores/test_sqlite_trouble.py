@@ -12,9 +12,10 @@ import pytest
 import trio
 from trio.testing import wait_all_tasks_blocked
 
-from squire_gatherings._hall.store import Append, LoggedOp, Outcome, SyncRecord
+from squire_gatherings._hall.store import Outcome
 from squire_gatherings._stores import SqliteStore, open_sqlite_store
 from squire_gatherings._values.errors import StoreUnavailable, StoreUnusable
+from squire_gatherings._values.log import Append, LoggedOp, SyncRecord
 from squire_gatherings._values.op import Op
 from tests.stores.appends import an_append, do
 

@@ -6,10 +6,11 @@ import pytest
 import trio
 from trio.testing import MockClock, wait_all_tasks_blocked
 
-from squire_gatherings._hall.store import Append, Outcome, Unstorable
+from squire_gatherings._hall.store import Outcome, Unstorable
 from squire_gatherings._open_hall import open_hall
 from squire_gatherings._stores.memory import MemoryStore
 from squire_gatherings._values.errors import StoreUnavailable
+from squire_gatherings._values.log import Append
 from squire_gatherings._values.messages import Ack, Error, Joined, Sync, Synced
 from squire_gatherings._values.op import Op
 from tests.support import Recorder, WaitingStore

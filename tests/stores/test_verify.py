@@ -1,22 +1,18 @@
 """The verification: whatever byte was changed in a file, it says so."""
 
-import os
 import sqlite3
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import closing
 from pathlib import Path
-from typing import Any
 
 import pytest
-import trio
 
 from squire_gatherings import Identity, open_hall
-from squire_gatherings._rules.chain import head_after, state_digest, tombstone_digest
+from squire_gatherings._rules.chain import tombstone_digest
 from squire_gatherings._stores import SqliteStore, open_sqlite_store
 from squire_gatherings._stores.sqlite.verify import Report, Wrong, verify
 from squire_gatherings._values.errors import StoreUnavailable, StoreUnusable
-from squire_gatherings._values.log import Append
-from tests.stores.appends import beside, crashed_copy
+from tests.stores.appends import crashed_copy
 from tests.support import Sum
 
 TABLES = ("gatherings", "ops", "epochs", "syncs", "snapshots", "tombstones")
@@ -33,10 +29,10 @@ def wrong(path: Path, *gatherings: str) -> list[Wrong]:
 class Clock:
     """A time of day that also goes back."""
 
-    def __init__(self, times: Sequence[int]) -> None:
-        self.times: Iterator[int] = iter(times)
+    def __init__(self, times: Sequence[float]) -> None:
+        self.times: Iterator[float] = iter(times)
 
-    def __call__(self) -> int:
+    def __call__(self) -> float:
         return next(self.times)
 
 
@@ -46,10 +42,10 @@ async def live(path: Path, *, fold: bool) -> Path:
     There are syncs of one op and of several, named and anonymous, two incarnations, and snapshots.
     """
     async with open_sqlite_store(path) as store:
-        clock = Clock([1_700_000_000_000 + n for n in (5, 9, 3, 700, 800, 900, 1000, 1100)])
+        clock = Clock([1.7e9 + n for n in (0.005, 0.009, 0.003, 0.7, 0.8, 0.9, 1, 1.1)])
         for first in (1, 3):
             async with open_hall(
-                store=store, behaviour=Sum, snapshot_every=2, wall_time=clock
+                store=store, behaviour=Sum, snapshot_every=2, wall_clock=clock
             ) as hall:
                 alice = Identity("alice")
                 await hall.submit("friday", [{"add": first}], identity=alice, sync_id=f"s{first}")

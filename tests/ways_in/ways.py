@@ -1,6 +1,6 @@
 """Every way in, on a real socket: our own server, `trio-websocket`, and hypercorn's ASGI."""
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from functools import partial
 from typing import Any, Protocol
@@ -78,14 +78,17 @@ async def our_server(
 
 
 async def let_in(
-    hall: Hall, request: WebSocketRequest, settings: ServerSettings | None = None
+    hall: Hall,
+    request: WebSocketRequest,
+    settings: ServerSettings | None = None,
+    peer: str | None = None,
 ) -> WebSocketConnection:
     """Accept a WebSocket as a program does, and attend; return what was accepted."""
     wanted = request.proposed_subprotocols
     known = next((one for one in wanted if one in SUBPROTOCOLS), None)
     ws = await request.accept(subprotocol=known)
     gathering_id = unquote(request.path.partition("?")[0].removeprefix(PATH))
-    await attend(hall, gathering_id, ws, request=request, settings=settings)
+    await attend(hall, gathering_id, ws, request=request, settings=settings, peer=peer)
     return ws
 
 
@@ -109,11 +112,17 @@ async def over_trio_websocket(
         nursery.cancel_scope.cancel()
 
 
-@asynccontextmanager
-async def over_hypercorn(
-    hall: Hall, settings: ServerSettings | None
-) -> AsyncIterator[tuple[Serving, str]]:
-    counter = Counter()
+def hypercorn_config() -> Config:
+    """Return hypercorn's defaults without its logs."""
+    config = Config()
+    config.accesslog = config.errorlog = None
+    return config
+
+
+def application_of(
+    hall: Hall, settings: ServerSettings | None, counter: Counter
+) -> Callable[[Any, Any, Any], Awaitable[None]]:
+    """Make an ASGI application that lets clients into the hall's gatherings."""
 
     async def application(scope: Any, receive: Any, send: Any) -> None:
         if scope["type"] == "lifespan":
@@ -126,9 +135,18 @@ async def over_hypercorn(
             gathering_id = scope["path"].removeprefix(PATH)
             await attend_asgi(hall, gathering_id, scope, receive, send, settings=settings)
 
-    config = Config()
+    return application
+
+
+@asynccontextmanager
+async def over_hypercorn(
+    hall: Hall, settings: ServerSettings | None
+) -> AsyncIterator[tuple[Serving, str]]:
+    counter = Counter()
+
+    config = hypercorn_config()
     config.bind = ["127.0.0.1:0"]
-    config.accesslog = config.errorlog = None
+    application = application_of(hall, settings, counter)
     async with trio.open_nursery() as nursery:
         [bound] = await nursery.start(partial(hypercorn.trio.serve, application, config))
         yield counter, bound.replace("http", "ws", 1)

@@ -1,9 +1,12 @@
-"""The way out of one WebSocket: what a gathering sends a client, and how it's closed."""
+"""The half of a WebSocket that sends: what a gathering says to its client, and how it is closed."""
+
+from functools import lru_cache
 
 import trio
+from websockets.frames import Frame, Opcode
 
 from squire_gatherings._hall.connection import Connection
-from squire_gatherings._server.inbound import Inbound, frame_of
+from squire_gatherings._server.inbound import Inbound
 from squire_gatherings._server.outbox import Outbox
 from squire_gatherings._server.settings import ServerSettings
 from squire_gatherings._values.endings import CloseCode
@@ -11,21 +14,27 @@ from squire_gatherings._values.messages import Error
 from squire_gatherings._values.outgoing import Outgoing
 from squire_gatherings._wire.codecs import Codec
 
+MAX_SMALL = 1024
+"""For messages of up to so many bytes the heads of their frames are kept."""
 
-class WayOut(Connection):
-    """The half of a connection that sends. A subclass makes `_outbox`, and reads."""
+
+class Sending(Connection):
+    """The half of a connection that sends. A subclass makes `_outbox`, and receives."""
 
     __slots__ = ("_closing", "_inbound", "_key", "_outbox", "_scope", "_settings", "codec")
 
     _outbox: Outbox
 
-    def __init__(self, codec: Codec, settings: ServerSettings, inbound: Inbound) -> None:
+    def __init__(
+        self, codec: Codec, settings: ServerSettings, inbound: Inbound, scope: trio.CancelScope
+    ) -> None:
         self.codec = codec
         self._key = codec.subprotocol
         self._settings = settings
         self._inbound = inbound
-        self._scope = trio.CancelScope()
-        """Around all that the connection does, until it's closed or was for `close_timeout`."""
+        self._scope = scope
+        """Around all that the connection does; its owner's, since each scope takes 600 bytes. It
+        ends `close_timeout` seconds after `close`."""
         self._closing = False
 
     def send(self, outgoing: Outgoing) -> None:
@@ -34,7 +43,7 @@ class WayOut(Connection):
             self._outbox.write(outgoing.encoded.get(self._key) or self._encode(outgoing))
 
     def send_soon(self, outgoing: Outgoing) -> None:
-        """Send a message together with what else this turn brings for this client."""
+        """Send a message at the end of this turn, together with the others for this client."""
         if not self._closing:
             self._outbox.write_soon(outgoing.encoded.get(self._key) or self._encode(outgoing))
 
@@ -57,11 +66,14 @@ class WayOut(Connection):
 
     @property
     def in_transit(self) -> int:
-        """Bytes that are still to reach it."""
+        """Bytes that haven't reached the client's host yet."""
         return self._outbox.in_transit
 
     async def flush(self) -> None:
-        """Wait until the backlog is gone. Cancelling it changes nothing."""
+        """Wait until the backlog is gone.
+
+        Cancellation: the backlog stays as it is.
+        """
         await self._outbox.flushed()
 
     def abort(self) -> None:
@@ -100,3 +112,22 @@ class WayOut(Connection):
         self._inbound.deaf = True
         self._error(code, message, request_id)
         self.close(close_code, message)
+
+
+def frame_of(codec: Codec, payload: bytes) -> bytes:
+    """Return the whole frame of a message. A server's isn't masked, so that it serves all."""
+    size = len(payload)
+    if size > MAX_SMALL:
+        return _frame(codec.is_text, payload)
+    return _head(codec.is_text, size) + payload
+
+
+def _frame(is_text: bool, payload: bytes) -> bytes:
+    return Frame(Opcode.TEXT if is_text else Opcode.BINARY, payload).serialize(mask=False)
+
+
+@lru_cache(2 * MAX_SMALL)
+def _head(is_text: bool, size: int) -> bytes:
+    # What precedes an unmasked payload depends on nothing else (RFC 6455, section 5.2).
+    frame = _frame(is_text, bytes(size))
+    return frame[: len(frame) - size]

@@ -1,0 +1,164 @@
+"""Rights: who somebody is here and now, as authentication and the program have it.
+
+The program may change its mind at any moment, in every gathering at once: whoever is connected,
+whoever is on the way in, and whatever waits to be judged has the new rights when the call returns.
+"""
+
+from collections import OrderedDict
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+
+import attrs
+from attrs import define, field
+
+from squire_gatherings._hall.authentication import Authenticator
+from squire_gatherings._hall.clients import Caller, Client
+from squire_gatherings._hall.room import Room
+from squire_gatherings._hall.terms import Terms
+from squire_gatherings._rules.overrides import Overrides
+from squire_gatherings._values.checks import check_identity
+from squire_gatherings._values.endings import CloseCode
+from squire_gatherings._values.errors import Unauthorized
+from squire_gatherings._values.handshake import HandshakeRequest
+from squire_gatherings._values.identity import Identity
+from squire_gatherings._values.outgoing import Outgoing
+
+REMEMBERED = 1024
+"""For how many users the hall knows when their rights were changed last; of others, that it was
+before."""
+
+
+@define(eq=False)
+class _Check:
+    """An authentication that is under way, and the roles that users were given meanwhile."""
+
+    gathering_id: str
+    roles: dict[str, str] = field(factory=dict)
+
+
+@define(eq=False)
+class Rights:
+    """The rights of one hall's users."""
+
+    terms: Terms
+    authenticator: Authenticator
+    rooms: Callable[[], Iterable[Room]]
+    """Returns the rooms of all living incarnations."""
+    overrides: Overrides
+    _asking: dict[Caller, str] = field(factory=dict)
+    """All who ask and aren't answered yet, and which gathering: also those who wait for it to
+    open."""
+    _checks: set[_Check] = field(factory=set)
+    _count: int = 0
+    _changed: OrderedDict[str, int] = field(factory=OrderedDict)
+    """Which number the last change of a user's rights had."""
+    _forgotten: int = 0
+    """The highest number that is forgotten."""
+
+    # Who somebody is.
+
+    async def identify(
+        self, token: str | None, gathering_id: str, request: HandshakeRequest | None
+    ) -> Identity:
+        """Ask who somebody is, and return who that is now.
+
+        Raises:
+            Unauthorized: It has no rights here, or not any more.
+            Exception: What the check raised.
+
+        Cancellation: the check is cancelled.
+        """
+        check = _Check(gathering_id)
+        self._checks.add(check)
+        try:
+            identity = await self.authenticator.identify(token, gathering_id, request)
+        finally:
+            self._checks.discard(check)
+        check_identity(identity)
+        if identity.user in check.roles:
+            identity = attrs.evolve(identity, role=check.roles[identity.user])
+        return self.standing(identity, gathering_id)
+
+    def standing(self, identity: Identity, gathering_id: str) -> Identity:
+        """Return who this is now, as the program has it. Raises `Unauthorized`."""
+        if self.overrides:
+            identity = self.overrides.of(identity, gathering_id, self.terms.wall())
+        self.check(identity)
+        return identity
+
+    def check(self, identity: Identity) -> None:
+        """Raise `Unauthorized` if these rights have ended."""
+        if identity.expires_at is not None and identity.expires_at <= self.terms.wall():
+            raise Unauthorized("its rights have ended")
+
+    # Who asks.
+
+    def number(self) -> int:
+        """Return a number that grows with each join and each change."""
+        self._count += 1
+        return self._count
+
+    @contextmanager
+    def asking(self, caller: Caller, gathering_id: str) -> Iterator[None]:
+        """Have the caller's identity follow what the program says meanwhile."""
+        self._asking[caller] = gathering_id
+        try:
+            yield
+        finally:
+            del self._asking[caller]
+
+    def has_changed(self, client: Client) -> bool:
+        """Whether a client's rights were changed since it asked to join."""
+        user = client.identity.user
+        return user is not None and self._changed.get(user, self._forgotten) > client.asked
+
+    # What the program says.
+
+    def put_out(self, user: str, gathering_id: str | None, why: str) -> int:
+        """Close a user's connections, and refuse what of it waits to be judged."""
+        self._note(user)
+        for caller in self._asking_of(user, gathering_id):
+            caller.identity = caller.identity.ended()
+        clients = self._clients_of(user, gathering_id)
+        for room, client in clients:
+            client.identity = client.identity.ended()
+            room.gone(client)
+            client.close(CloseCode.UNAUTHORIZED, why)
+        return len(clients)
+
+    def change_role(self, user: str, role: str, gathering_id: str | None) -> int:
+        """Give a user's connections, and whatever of it is under way, a role."""
+        self._note(user)
+        for check in self._checks:
+            if gathering_id in (None, check.gathering_id):
+                check.roles[user] = role
+        for caller in self._asking_of(user, gathering_id):
+            caller.identity = attrs.evolve(caller.identity, role=role)
+        clients = self._clients_of(user, gathering_id)
+        for _, client in clients:
+            if client.identity.role != role:
+                client.identity = attrs.evolve(client.identity, role=role)
+                client.send(Outgoing(self.terms.told(client)))
+        return len(clients)
+
+    def _note(self, user: str) -> None:
+        self._changed[user] = self.number()
+        self._changed.move_to_end(user)
+        if len(self._changed) > REMEMBERED:
+            self._forgotten = self._changed.popitem(last=False)[1]
+
+    def _asking_of(self, user: str, gathering_id: str | None) -> list[Caller]:
+        return [
+            caller
+            for caller, asked in self._asking.items()
+            if caller.identity.user == user and gathering_id in (None, asked)
+        ]
+
+    def _clients_of(self, user: str, gathering_id: str | None) -> list[tuple[Room, Client]]:
+        return [
+            (room, client)
+            for room in self.rooms()
+            if gathering_id in (None, room.id)
+            for client in room.clients.values()
+            if client.identity.user == user
+        ]

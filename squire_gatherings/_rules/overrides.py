@@ -1,0 +1,88 @@
+"""Overrides: what a program has said of its users' rights, until when; told the wall clock."""
+
+from collections.abc import Hashable
+from typing import TypeVar
+
+import attrs
+from attrs import define, field
+
+from squire_gatherings._values.errors import CannotRemember
+from squire_gatherings._values.identity import Identity
+
+K = TypeVar("K", bound=Hashable)
+V = TypeVar("V")
+
+Held = dict[K, tuple[V, float]]
+"""What holds, and until when."""
+
+
+@define(eq=False)
+class Overrides:
+    """Revocations and roles that hold for whoever comes under a name. Bounded.
+
+    What has passed is dropped when room is needed; nothing that holds ever is.
+    """
+
+    most: int
+    _revoked: Held[str, None] = field(factory=dict)
+    _roles: Held[tuple[str, str | None], str] = field(factory=dict)
+    """By user, and gathering or None for all of them."""
+
+    def __len__(self) -> int:
+        """Return how many are remembered, among them some that may have passed."""
+        return len(self._revoked) + len(self._roles)
+
+    def revoke(self, user: str, until: float, now: float) -> None:
+        """Remember that a user has no rights; one that has passed takes that back.
+
+        Raises `CannotRemember` if there are too many; nothing has changed then.
+        """
+        self._put(self._revoked, user, None, until, now)
+
+    def give_role(
+        self, user: str, gathering_id: str | None, role: str, until: float, now: float
+    ) -> None:
+        """Remember a user's role, in one gathering or in all; likewise."""
+        self._put(self._roles, (user, gathering_id), role, until, now)
+
+    def of(self, identity: Identity, gathering_id: str, now: float) -> Identity:
+        """Return who this is there now: perhaps with another role, or with rights that have ended.
+
+        The role in this gathering comes before the role in all.
+        """
+        user = identity.user
+        if user is None or not len(self):
+            return identity
+        if _find(self._revoked, user, now) is not None:
+            return identity.ended()
+        for key in ((user, gathering_id), (user, None)):
+            found = _find(self._roles, key, now)
+            if found is not None:
+                role = found[0]
+                return identity if role == identity.role else attrs.evolve(identity, role=role)
+        return identity
+
+    def _put(self, held: Held[K, V], key: K, value: V, until: float, now: float) -> None:
+        if until <= now:
+            held.pop(key, None)
+            return
+        if key not in held and len(self) >= self.most:
+            _drop_passed(self._revoked, now)
+            _drop_passed(self._roles, now)
+            if len(self) >= self.most:
+                text = f"{self.most} revocations and roles are remembered, which is the limit"
+                raise CannotRemember(text)
+        held[key] = value, until
+
+
+def _find(held: Held[K, V], key: K, now: float) -> tuple[V, float] | None:
+    found = held.get(key)
+    if found is not None and found[1] <= now:
+        del held[key]
+        return None
+    return found
+
+
+def _drop_passed(held: Held[K, V], now: float) -> None:
+    for key in [key for key, (_, until) in held.items() if until <= now]:
+        del held[key]

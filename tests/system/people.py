@@ -1,0 +1,159 @@
+"""People: programs that use our client library, and believe what its documentation says."""
+
+from typing import TYPE_CHECKING, Any
+
+import trio
+from attrs import define, field
+
+from squire_gatherings import LogReplaced, OpConflict, OpRejected
+from squire_gatherings.client import Gathering, GatheringsError, Left, open_client
+from tests.system.book import state_of
+
+if TYPE_CHECKING:
+    from tests.system.link import Link
+    from tests.system.world import World
+
+
+@define(eq=False)
+class Person:
+    """One program, which comes and goes, and goes on where it was."""
+
+    world: "World"
+    name: str
+    gathering: str
+    optimistic: bool = False
+    read_to: int = 0
+    """The last change that it was given."""
+    seen: set[int] = field(factory=set)
+    here: Gathering | None = None
+    told: list[str] = field(factory=list)
+    """The incarnations whose end it was told."""
+    links: "list[Link]" = field(factory=list)
+    waiting: dict[str, list[dict[str, Any]]] = field(factory=dict)
+    """What it has submitted and wasn't answered."""
+    reads: bool = True
+    _submits: int = 0
+    _stay: trio.CancelScope | None = None
+    _gone: trio.Event = field(factory=trio.Event)
+    _lot: trio.lowlevel.ParkingLot = field(factory=trio.lowlevel.ParkingLot)
+
+    async def arrive(self) -> None:
+        """Join, unless it's there."""
+        if self._stay is None:
+            self._stay = trio.CancelScope()
+            self._gone = trio.Event()
+            self.world.nursery.start_soon(self._live, self._stay)
+
+    async def go(self) -> None:
+        """Leave, and wait until that is over."""
+        if self._stay is not None:
+            self._stay.cancel()
+            await self._gone.wait()
+
+    async def _live(self, stay: trio.CancelScope) -> None:
+        try:
+            with stay:
+                async with (
+                    open_client(
+                        "ws://memory",
+                        open_stream=self._connect,
+                        token=f"user:{self.name}",
+                        max_changes=200,
+                        max_pause=5.0,
+                        join_patience=1e6,
+                        close_timeout=1.0,
+                    ) as client,
+                    client.join(
+                        self.gathering,
+                        behaviour=self.world.client_behaviour,
+                        optimistic=self.optimistic,
+                        since=self.read_to,
+                        client_id=f"the secret of {self.name}",
+                    ) as self.here,
+                ):
+                    await self._read(self.here)
+        except GatheringsError as error:
+            self.world.truth.fault(f"{self.name} is out: {error!r}")
+        finally:
+            # What isn't answered may still be under way, and is overtaken.
+            for ops in self.waiting.values():
+                self.world.truth.excused.update(op["k"] for op in ops)
+            self.here = self._stay = None
+            self._gone.set()
+
+    async def _connect(self) -> trio.abc.Stream:
+        found = await self.world.connect()
+        if found is None:
+            raise ConnectionRefusedError(111, "Connection refused")
+        self.links.append(found[1].link)
+        return found[0]
+
+    async def _read(self, here: Gathering) -> None:
+        truth = self.world.truth
+        while True:
+            try:
+                async for change in here:
+                    log = truth.log(self.gathering)
+                    what = f"{self.name} reads {change}"
+                    truth.check(change.seq > self.read_to, f"{what} after {self.read_to}")
+                    truth.check(log[change.seq - 1].op == change.op, f"{what}, not what is logged")
+                    self.read_to = change.seq
+                    self.seen.add(change.seq)
+                    while not self.reads:
+                        await self._lot.park()
+            except LogReplaced as error:
+                truth.fault(f"{self.name}: {error!r}, and no log was")
+            notice = here.dispersed
+            if notice is not None:
+                twice = notice.incarnation in self.told
+                truth.check(not twice, f"{self.name} is told twice of {notice}")
+                self.told.append(notice.incarnation)
+
+    def submit(self, kinds: list[str], after: float | None) -> None:
+        """Submit, and give up after so many seconds, if that is wanted."""
+        if self.here is not None:
+            self.world.nursery.start_soon(self._submit, self.here, kinds, after)
+
+    async def _submit(self, here: Gathering, kinds: list[str], after: float | None) -> None:
+        # Their numbers tell the order in which they are submitted.
+        ops = [{"k": f"{self.name}.{self._number()}", "do": kind} for kind in kinds]
+        truth = self.world.truth
+        sync_id = f"{self.name}-{ops[0]['k']}"
+        truth.submits(self.gathering, ops)
+        self.waiting[sync_id] = ops
+        with trio.move_on_after(after if after is not None else 1e9) as patience:
+            try:
+                seqs = await here.submit_all(ops, sync_id=sync_id)
+            except (OpRejected, OpConflict, Left):
+                pass
+            except GatheringsError as error:
+                truth.fault(f"{self.name} submitted {ops}: {error!r}")
+            else:
+                log = truth.log(self.gathering)
+                there = [log[seq - 1].op["k"] for seq in seqs if seq <= len(log)]
+                wanted = [op["k"] for op in ops]
+                truth.check(there == wanted, f"{self.name}: {seqs} for {ops}, there is {there}")
+        if not patience.cancelled_caught:
+            self.waiting.pop(sync_id, None)
+
+    def _number(self) -> int:
+        self._submits += 1
+        return self._submits
+
+    def set_reading(self, reads: bool) -> None:
+        """Stop reading, or go on."""
+        self.reads = reads
+        self._lot.unpark_all()
+
+    def has_everything(self) -> None:
+        """All is well: it has the whole log, and its state."""
+        truth, here = self.world.truth, self.here
+        assert here is not None
+        log = truth.log(self.gathering)
+        truth.check(here.unanswered == 0, f"{self.name}: {here.unanswered} not answered")
+        truth.check(here.seq == len(log), f"{self.name} has {here.seq} of {len(log)}")
+        state = state_of([one.op["k"] for one in log])
+        truth.check(here.snapshot() == state, f"{self.name}: {here.snapshot()}, not {state}")
+        for seq, logged in enumerate(log, start=1):
+            is_own = logged.op["k"].startswith(f"{self.name}.")
+            truth.check(is_own or seq in self.seen, f"{self.name} never read {seq}: {logged}")

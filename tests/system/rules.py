@@ -1,0 +1,339 @@
+"""The rules: what may happen in a world, and how often. A new one is a function with `@rule`.
+
+Each argument is drawn from the strategy of its name. A rule does one thing to the world and waits
+only where it says so; whatever must hold afterwards is up to those who look on.
+"""
+
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import trio
+from attrs import frozen
+from hypothesis import strategies as st
+
+from squire_gatherings import DispersalReason, GatheringsError, Hall
+from tests.system.book import KINDS
+from tests.system.link import ENDLESS
+from tests.system.store import APPENDS, READS
+from tests.system.world import ROOMS, Setup, World
+
+Act = Callable[..., Awaitable[None]]
+
+
+@frozen
+class Rule:
+    """Something that may happen."""
+
+    act: Act
+    arguments: dict[str, st.SearchStrategy[Any]]
+    weight: int
+
+
+RULES: dict[str, Rule] = {}
+
+
+def rule(weight: int = 1, **arguments: st.SearchStrategy[Any]) -> Callable[[Act], Act]:
+    """Let something happen, `weight` times as often as other things."""
+
+    def add(act: Act) -> Act:
+        RULES[act.__name__] = Rule(act, arguments, weight)
+        return act
+
+    return add
+
+
+@frozen
+class Step:
+    """One thing that happens, after a pause."""
+
+    pause: str
+    rule: str
+    arguments: dict[str, Any]
+
+    async def act(self, world: World) -> None:
+        await RULES[self.rule].act(world, **self.arguments)
+
+
+strangers = st.integers(0, 3)
+people = st.integers(0, 2)
+rooms = st.sampled_from(ROOMS)
+kinds = st.one_of(
+    st.lists(st.just("plain"), min_size=1, max_size=3),
+    st.lists(st.sampled_from(("plain", "merge", "strict")), min_size=1, max_size=3),
+    st.sampled_from(KINDS).map(lambda kind: [kind]),
+    st.lists(st.sampled_from(KINDS), min_size=2, max_size=3),
+)
+waits = st.sampled_from([0.1, 0.25, 0.5, 1.0, 4.9, 5.0, 9.0, 15.0, 20.0, 20.1, 45.0])
+links = st.integers(0, 5)
+
+# Strangers.
+
+
+@rule(
+    weight=4,
+    one=strangers,
+    how=st.sampled_from(["all", "all", "nothing", "tail", "resume"]),
+    room=st.sampled_from([ENDLESS, ENDLESS, 300]),
+    piece=st.sampled_from([65536, 65536, 7]),
+)
+async def stranger_joins(world: World, one: int, how: str, room: int, piece: int) -> None:
+    await world.strangers[one].join(how, room=room, piece=piece)
+
+
+@rule(weight=6, one=strangers, kinds=kinds, stale=st.sampled_from([0, 0, 1, 3]))
+async def stranger_submits(world: World, one: int, kinds: list[str], stale: int) -> None:
+    await world.strangers[one].submit(kinds, stale=stale)
+
+
+@rule(weight=2, one=strangers)
+async def stranger_repeats(world: World, one: int) -> None:
+    await world.strangers[one].repeat()
+
+
+@rule(weight=3, one=strangers)
+async def stranger_acknowledges(world: World, one: int) -> None:
+    await world.strangers[one].ack()
+
+
+@rule(one=strangers, since=st.none() | st.integers(0, 20))
+async def stranger_fetches(world: World, one: int, since: int | None) -> None:
+    await world.strangers[one].fetch(since)
+
+
+@rule(one=strangers)
+async def stranger_leaves(world: World, one: int) -> None:
+    await world.strangers[one].leave()
+
+
+@rule(one=strangers, politely=st.booleans())
+async def stranger_hangs_up(world: World, one: int, politely: bool) -> None:
+    await world.strangers[one].hang_up(politely=politely)
+
+
+@rule(one=strangers, answers=st.booleans())
+async def stranger_answers_pings(world: World, one: int, answers: bool) -> None:
+    world.strangers[one].set_pongs(answers)
+
+
+NONSENSE = [
+    b"",
+    b"{",
+    b"[]",
+    b'{"type": "dance"}',
+    b'{"type": "join"}',
+    b'{"type": "sync", "id": "x", "base": 999999, "ops": [{"k": "x", "do": "plain"}]}',
+    b'{"type": "fetch", "id": "x", "since": 999999}',
+    b'{"type": "ack", "seq": 999999}',
+    b"\xff",
+]
+
+
+@rule(one=strangers, data=st.sampled_from(NONSENSE), ends=st.booleans())
+async def stranger_talks_nonsense(world: World, one: int, data: bytes, ends: bool) -> None:
+    await world.strangers[one].talk_nonsense(data, ends=ends)
+
+
+# People, who use our client.
+
+
+@rule(weight=3, one=people)
+async def person_arrives(world: World, one: int) -> None:
+    await world.people[one].arrive()
+
+
+@rule(one=people)
+async def person_goes(world: World, one: int) -> None:
+    await world.people[one].go()
+
+
+@rule(weight=4, one=people, kinds=kinds, after=st.sampled_from([None, None, None, 0.0, 0.1, 3.0]))
+async def person_submits(world: World, one: int, kinds: list[str], after: float | None) -> None:
+    world.people[one].submit(kinds, after)
+
+
+@rule(one=people)
+async def person_rejoins(world: World, one: int) -> None:
+    here = world.people[one].here
+    if here is not None:
+        with trio.move_on_after(1):
+            await here.rejoin()
+
+
+@rule(one=people, reads=st.booleans())
+async def person_reads(world: World, one: int, reads: bool) -> None:
+    world.people[one].set_reading(reads)
+
+
+# The network. Of the links, the last ones are meant.
+
+
+@rule(weight=2, back=links, how=st.sampled_from(["end", "reset"]))
+async def link_breaks(world: World, back: int, how: Any) -> None:
+    if back < len(world.taps):
+        world.taps[-1 - back].link.cut(how)
+
+
+@rule(
+    weight=2,
+    back=links,
+    after=st.integers(0, 600),
+    up=st.booleans(),
+    how=st.sampled_from(["end", "reset"]),
+)
+async def link_will_break(world: World, back: int, after: int, up: bool, how: Any) -> None:
+    """It breaks after so many bytes more, in the middle of whatever that is."""
+    if back < len(world.taps):
+        link = world.taps[-1 - back].link
+        link.breaks = how
+        (link.up if up else link.down).breaks_after = after
+
+
+@rule(weight=2, back=links, up=st.booleans(), down=st.booleans())
+async def link_stalls(world: World, back: int, up: bool, down: bool) -> None:
+    """Nothing arrives any more, or everything arrives again."""
+    if back < len(world.taps):
+        world.taps[-1 - back].link.stall(up=up, down=down)
+
+
+# The store.
+
+
+@rule(weight=3, mood=st.sampled_from(APPENDS), delay=st.sampled_from([0.0, 0.3, 2.0]))
+async def store_appends(world: World, mood: Any, delay: float) -> None:
+    world.store.append_mood, world.store.delay = mood, delay
+
+
+@rule(mood=st.sampled_from(READS))
+async def store_reads(world: World, mood: str) -> None:
+    world.store.read_mood = mood
+
+
+# Calls of the program that has the hall.
+
+
+async def call(world: World, room: str, ask: Any, patience: float) -> None:
+    """Ask the hall, in a task of its own."""
+    hall = world.hall
+    if hall is None:
+        return
+
+    async def asking() -> None:
+        world.truth.used(room)
+        world.calling += 1
+        try:
+            with trio.move_on_after(patience):
+                await ask(hall)
+        except GatheringsError:
+            pass
+        finally:
+            world.calling -= 1
+            world.truth.used(room)
+            world.truth.visited(room)
+
+    world.nursery.start_soon(asking)
+
+
+patiences = st.sampled_from([1e6, 1e6, 0.0, 0.2])
+
+
+@rule(weight=2, room=rooms, kinds=kinds, patience=patiences)
+async def hall_submits(world: World, room: str, kinds: list[str], patience: float) -> None:
+    world.calls += 1
+    author = f"h{world.calls}"
+    ops = [{"k": f"{author}.{number}", "do": kind} for number, kind in enumerate(kinds)]
+    world.truth.submits(room, ops)
+
+    async def ask(hall: Hall) -> None:
+        seqs = await hall.submit(room, ops, sync_id=author)
+        world.truth.synced((room, "the program", author), seqs, ops)
+
+    await call(world, room, ask, patience)
+
+
+@rule(room=rooms, since=st.none() | st.integers(0, 5), patience=patiences)
+async def hall_fetches(world: World, room: str, since: int | None, patience: float) -> None:
+    await call(world, room, lambda hall: hall.fetch(room, since=since), patience)
+
+
+@rule(room=rooms, patience=patiences)
+async def hall_opens(world: World, room: str, patience: float) -> None:
+    await call(world, room, lambda hall: hall.open(room), patience)
+
+
+@rule(room=rooms, patience=patiences)
+async def hall_disperses(world: World, room: str, patience: float) -> None:
+    async def ask(hall: Hall) -> None:
+        life = world.truth.lives.get(room)
+        if life is not None:
+            life.is_ending = True
+        await hall.disperse(room, DispersalReason.ADMIN)
+
+    await call(world, room, ask, patience)
+
+
+# Time, and the server itself.
+
+
+@rule(weight=6, seconds=waits)
+async def time_passes(world: World, seconds: float) -> None:
+    await trio.sleep(seconds)
+    await world.settle()
+
+
+@rule(seconds=waits)
+async def machine_sleeps(world: World, seconds: float) -> None:
+    world.jump(seconds)
+
+
+@rule()
+async def server_restarts(world: World) -> None:
+    await world.close()
+    await world.open()
+
+
+@rule(lands=st.booleans(), for_long=st.sampled_from([0.0, 3.0]))
+async def server_is_killed(world: World, lands: bool, for_long: float) -> None:
+    await world.kill(lands=lands)
+    await trio.sleep(for_long)
+    await world.open()
+
+
+# Plans.
+
+setups = st.builds(
+    Setup,
+    empty_timeout=st.sampled_from([None, None, 5.0, 0.0, 30.0]),
+    snapshots=st.booleans(),
+    by_sockets=st.booleans(),
+    tail_bytes=st.sampled_from([10_000, 60, 300]),
+    batch_bytes=st.sampled_from([10_000, 150]),
+    recent_syncs=st.sampled_from([256, 2]),
+    crowd=st.sampled_from([128, 1]),
+    are_there=st.booleans(),
+)
+pauses = st.sampled_from(["", "", "tick", "ticks", "settle"])
+
+
+def _steps(names: list[str]) -> st.SearchStrategy[list[Step]]:
+    one = st.one_of(
+        *(
+            st.builds(Step, pauses, st.just(name), st.fixed_dictionaries(RULES[name].arguments))
+            for name in names
+            for _ in range(RULES[name].weight)
+        )
+    )
+    # A list of its own is short, unless it may not be: then it can't shrink, either.
+    parts = st.tuples(*[st.lists(one, max_size=20)] * 6)
+    return parts.map(lambda found: [step for part in found for step in part])
+
+
+def plans() -> st.SearchStrategy[list[Step]]:
+    """Return a strategy for plans, each of which does without some of the rules.
+
+    Where everything may happen, what needs twenty ordinary steps in a row never does (Groce et
+    al., Swarm Testing, 2012).
+    """
+    names = sorted(RULES)
+    left_out = st.sets(st.sampled_from(names), max_size=len(names) * 2 // 3)
+    usual = ["stranger_joins", "stranger_submits", "time_passes"]
+    return left_out.flatmap(lambda out: _steps([name for name in names if name not in out] + usual))

@@ -1,0 +1,186 @@
+"""Strangers: clients of nobody's library, which do what they are told and nothing else."""
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import trio
+from attrs import define, field
+
+from tests.system.frames import CLOSE, PING, PONG, TEXT, Frames, frame, request, say
+from tests.system.link import End
+from tests.system.tap import LOST_TURN, Tap
+
+if TYPE_CHECKING:
+    from tests.system.world import World
+
+
+@define(eq=False)
+class Stranger:
+    """One client on bare frames, which comes back as the same client as often as it's told."""
+
+    world: "World"
+    name: str
+    gathering: str
+    token: str | None = None
+    has: int = 0
+    """The last op that it has."""
+    epoch: str | None = None
+    incarnation: str | None = None
+    """The one that it was in last."""
+    unanswered: dict[str, dict[str, Any]] = field(factory=dict)
+    tap: Tap | None = None
+    pongs: bool = True
+    """Whether it answers pings."""
+    _end: End | None = None
+    _joined_seq: int = -1
+    _submits: int = 0
+    _fetches: int = 0
+
+    @property
+    def client(self) -> str:
+        return f"the secret of {self.name}"
+
+    @property
+    def is_observer(self) -> bool:
+        return self.token is not None and self.token.startswith("observer:")
+
+    # What it does.
+
+    async def join(self, how: str, *, room: int, piece: int) -> None:
+        """Connect and join anew, leaving the older connection to the server.
+
+        `how` says what it claims to have: `all` that it has, `nothing`, only what comes
+        (`tail`), or that it comes back by itself (`resume`).
+        """
+        found = await self.world.connect(room=room, piece=piece)
+        if found is None:
+            return
+        end, tap = found
+        join: dict[str, Any] = {"type": "join", "client": self.client, "token": self.token}
+        if how == "resume" and self.incarnation is not None and not self.unanswered:
+            join["resume"] = self.incarnation
+        if how in ("all", "resume") and self.has:
+            join |= {"since": self.has, "epoch": self.epoch}
+        elif how == "tail":
+            join["tail"] = True
+        if how in ("nothing", "tail"):
+            self.has, self.epoch = 0, None
+        self._end, self.tap, self._joined_seq = end, tap, -1
+        tap.link.troubled = not self.pongs
+        self.world.nursery.start_soon(self._listen, end)
+        # What it says next may come with its first message, before the answer.
+        await self._send(request(self.gathering), say(join))
+        for sync in tuple(self.unanswered.values()):
+            await self._send(say(sync))
+
+    async def submit(self, kinds: list[str], *, stale: int) -> None:
+        ops = [{"k": f"{self.name}.{self._number()}", "do": kind} for kind in kinds]
+        base = max(0, self.has - stale)
+        sync = {"type": "sync", "id": f"{self.name}-{self._submits}", "base": base, "ops": ops}
+        self.world.truth.submits(self.gathering, ops)
+        self.unanswered[str(sync["id"])] = sync
+        await self._send(say(sync))
+
+    def _number(self) -> int:
+        self._submits += 1
+        return self._submits
+
+    async def repeat(self) -> None:
+        """Send again what isn't answered, on the same connection."""
+        for sync in tuple(self.unanswered.values()):
+            await self._send(say(sync))
+
+    async def ack(self) -> None:
+        if self.has:
+            await self._send(say({"type": "ack", "seq": self.has}))
+
+    async def fetch(self, since: int | None) -> None:
+        self._fetches += 1
+        message: dict[str, Any] = {"type": "fetch", "id": f"f{self._fetches}"}
+        if since is not None:
+            message["since"] = min(since, self.has)
+        await self._send(say(message))
+
+    async def leave(self) -> None:
+        await self._send(say({"type": "leave"}))
+
+    async def talk_nonsense(self, data: bytes, *, ends: bool) -> None:
+        """Say what can't be understood; with `ends`, not even as frames."""
+        if self.tap is not None:
+            self.tap.is_honest = False
+            self.tap.is_blind |= ends
+        await self._send(data if ends else frame(TEXT, data))
+
+    def set_pongs(self, answers: bool) -> None:
+        """Answer pings from now on, or don't."""
+        self.pongs = answers
+        if self.tap is not None and not answers:
+            self.tap.link.troubled = True
+
+    async def hang_up(self, *, politely: bool) -> None:
+        end = self._end
+        if end is None:
+            return
+        if politely:
+            await self._send(frame(CLOSE, (1000).to_bytes(2, "big")))
+        else:
+            self._end = None
+            await end.aclose()
+
+    async def _send(self, *frames: bytes) -> None:
+        if self._end is not None:
+            try:
+                await self._end.send_all(b"".join(frames))
+            except (trio.BrokenResourceError, trio.ClosedResourceError):
+                self._end = None
+
+    # What it hears.
+
+    async def _listen(self, end: End) -> None:
+        frames = Frames()
+        async with end:
+            try:
+                while data := await end.receive_some():
+                    for opcode, payload in frames.feed(data):
+                        if opcode == TEXT and end is self._end:
+                            self._heard(json.loads(payload))
+                        elif opcode == PING and self.pongs:
+                            await end.send_all(frame(PONG, payload))
+                        elif opcode == CLOSE:
+                            await end.send_all(frame(CLOSE, payload[:2]))
+                            return
+            except (trio.BrokenResourceError, trio.ClosedResourceError):
+                pass
+            finally:
+                if end is self._end:
+                    self._end = None
+
+    def _heard(self, message: dict[str, Any]) -> None:
+        match message["type"]:
+            case "joined":
+                self.incarnation = message["incarnation"]
+                self._joined_seq = message["seq"]
+                if "snapshot" in message:
+                    self._has(message["seq"], message)
+                elif message["ops"]:
+                    self._has(self.has + len(message["ops"]), message)
+                elif not self.has:
+                    # It wanted nothing of what was before.
+                    self._has(message["seq"], message)
+            case "forward":
+                count = len(message["ops"]) if "ops" in message else 1
+                self._has(message["seq"] + count - 1, message)
+            case "synced":
+                self.unanswered.pop(message["id"], None)
+                last = message["seqs"][-1]
+                if last > self._joined_seq:
+                    self._has(last, {})
+            case "conflict":
+                self.unanswered.pop(message["id"], None)
+            case "error" if message["code"] not in LOST_TURN:
+                self.unanswered.pop(message.get("id", ""), None)
+
+    def _has(self, seq: int, message: dict[str, Any]) -> None:
+        if seq > self.has:
+            self.has = seq
+            self.epoch = message.get("epoch", self.incarnation)

@@ -1,0 +1,416 @@
+"""The tap: looks on at one connection, and checks all that the server says there.
+
+What the client says counts when the server has received it, what the server says when it's sent:
+so an acknowledgement must be true when it leaves.
+"""
+
+import json
+import math
+from collections import deque
+from typing import Any
+
+import trio
+from attrs import define, field
+
+from tests.system.book import state_of
+from tests.system.frames import CLOSE, TEXT, Frames
+from tests.system.link import Link
+from tests.system.truth import EPSILON, Key, Life, Truth
+
+LOST_TURN = ("store_unavailable", "crashed", "hall_closed", "rate_limited", "dispersed")
+"""Errors after which a sync may be sent again, and others may have come first."""
+
+FAIR = (*LOST_TURN, "rejected", "forbidden", "replaced", "join_first")
+"""Errors that may meet those who do nothing wrong."""
+
+CODES = {
+    "idle": 4001, "empty": 4001, "admin": 4001, "shutdown": 1001, "crashed": 1011
+}  # fmt: skip
+"""The close codes of the ends."""
+
+
+@define
+class Asked:
+    """A request, and how it was answered on this connection."""
+
+    message: dict[str, Any]
+    times: int = 0
+    finals: int = 0
+    put_off: int = 0
+
+
+@define(eq=False)
+class Tap:
+    """What is known of one connection."""
+
+    truth: Truth
+    link: Link
+    number: int
+    gathering: str = ""
+    join: dict[str, Any] | None = None
+    joined: dict[str, Any] | None = None
+    life: Life | None = None
+    reached: int = 0
+    """The last op that the client was sent, or whose answer it was sent."""
+    asked: dict[str, Asked] = field(factory=dict)
+    notice: dict[str, Any] | None = None
+    closed: int | None = None
+    """The code of the server's close frame."""
+    over_at: float = math.inf
+    """When the server could know first that this connection has ended."""
+    is_honest: bool = True
+    """Whether all that the client says is right, for all that it knows."""
+    is_blind: bool = False
+    """Whether the client says what can't be understood."""
+    is_gone: bool = False
+    """Whether the server has closed its end."""
+    _sent: Frames = field(factory=Frames)
+    _unread: deque[float] = field(factory=deque)
+    """When each message was sent that the server hasn't received."""
+    _up: Frames = field(factory=Frames)
+    _down: Frames = field(factory=Frames)
+
+    def __attrs_post_init__(self) -> None:
+        self.link.up.put = self.sent
+        self.link.up.taken = self.from_client
+        self.link.down.put = self.from_server
+        self.link.server_left = self.server_left
+        self.link.ended = self.over
+
+    @property
+    def is_stuck(self) -> bool:
+        """Whether what the server says may not have gone out."""
+        return self.link.down.was_full
+
+    @property
+    def is_in(self) -> bool:
+        """Whether a client is there, for all that the server knows."""
+        return self.joined is not None and self.over_at == math.inf and self.closed is None
+
+    @property
+    def is_doubtful(self) -> bool:
+        """Whether the server may know more of it than we do."""
+        return self.is_blind or self.is_stuck or self.link.troubled
+
+    @property
+    def is_unheard(self) -> bool:
+        """Whether a message that it sent before now lies there unread."""
+        now = self.truth.now()
+        if now == self.truth.jumped_at:
+            now = self.truth.jumped_from
+        return bool(self._unread) and self._unread[0] < now and self.is_in and not self.is_doubtful
+
+    def over(self) -> None:
+        """The server can know from here on that this connection has ended."""
+        self.over_at = min(self.over_at, trio.current_time())
+        life = self.life
+        if life is not None and life is self.truth.lives.get(life.gathering):
+            life.gone_from = max(life.gone_from, self.over_at)
+
+    def server_left(self) -> None:
+        """The server has closed its end."""
+        self.is_gone = True
+        is_fair = not self.is_in or self.is_doubtful
+        self.truth.check(is_fair, f"{self}: dropped, and nothing was wrong with it")
+        self.over()
+        self.truth.visited(self.gathering)
+
+    # What the client says.
+
+    def sent(self, data: bytes) -> None:
+        """The client has sent this."""
+        if not self.is_blind:
+            for opcode, _ in self._sent.feed(data):
+                if opcode == TEXT:
+                    self._unread.append(self.truth.now())
+
+    def from_client(self, data: bytes) -> None:
+        """The server has received this."""
+        if self.is_blind:
+            self.truth.used(self.gathering)
+            return
+        for opcode, payload in self._up.feed(data):
+            if opcode == TEXT:
+                self._heard(payload)
+            elif opcode == CLOSE:
+                self.over()
+        if not self.gathering and self._up.head is not None:
+            path = self._up.head.split(b" ")[1]
+            self.gathering = path.rpartition(b"/")[2].decode("latin-1")
+
+    def _heard(self, payload: bytes) -> None:
+        self._unread.popleft()
+        if not self.gathering and self._up.head is not None:
+            self.gathering = self._up.head.split(b" ")[1].rpartition(b"/")[2].decode("latin-1")
+        self.truth.used(self.gathering)
+        try:
+            message = json.loads(payload)
+        except ValueError:
+            return
+        if not isinstance(message, dict):
+            return
+        kind = message.get("type")
+        if kind == "join" and self.join is None:
+            self.join = message
+        elif kind == "leave" and self.joined is not None:
+            self.over()
+        elif kind == "ack" and self._is_sure and message["seq"] <= len(self._log):
+            self.truth.used(self.gathering, surely=True)
+        elif kind in ("sync", "fetch") and isinstance(message.get("id"), str):
+            asked = self.asked.setdefault(message["id"], Asked(message))
+            asked.times += 1
+
+    @property
+    def _log(self) -> list[Any]:
+        return self.truth.log(self.gathering)
+
+    @property
+    def _is_sure(self) -> bool:
+        """Whether what happens here happens to the incarnation that lives, at once."""
+        life = self.truth.lives.get(self.gathering)
+        if life is None or life is not self.life or not self.is_in or self.link.down.was_full:
+            return False
+        return not (life.appending or life.reading or life.in_trouble or life.is_ending)
+
+    # What the server says.
+
+    def from_server(self, data: bytes) -> None:
+        """The server has sent this."""
+        for opcode, payload in self._down.feed(data):
+            is_late = opcode in (TEXT, CLOSE) and self.closed is not None
+            self.truth.check(not is_late, f"{self}: said after its close frame: {payload!r}")
+            if opcode == TEXT:
+                self._said(json.loads(payload))
+            elif opcode == CLOSE:
+                self._closed(payload)
+
+    def _closed(self, payload: bytes) -> None:
+        self.closed = int.from_bytes(payload[:2], "big") if payload else 1005
+        self.over()
+        if self.notice is None:
+            is_fair = self.joined is None or self.closed not in CODES.values()
+            self.truth.check(is_fair, f"{self}: closed {self.closed} without a notice")
+        else:
+            code = CODES[self.notice["reason"]]
+            self.truth.check(self.closed == code, f"{self}: closed {self.closed} after a notice")
+
+    def _said(self, message: dict[str, Any]) -> None:
+        check = self.truth.check
+        check(self.notice is None, f"{self}: said after the notice: {message}")
+        kind = message["type"]
+        if self.joined is None:
+            check(kind in ("joined", "error", "dispersed"), f"{self}: before joining: {message}")
+            check(self.join is not None or kind == "error", f"{self}: to nobody: {message}")
+        match kind:
+            case "joined":
+                self._joined(message)
+            case "forward":
+                self._forward(message)
+            case "synced":
+                self._synced(message)
+            case "fetched":
+                self._fetched(message)
+            case "conflict":
+                self._conflict(message)
+            case "error":
+                self._error(message)
+            case "dispersed":
+                self._dispersed(message)
+            case _:
+                self.truth.fault(f"{self}: an unknown message: {message}")
+
+    def _joined(self, message: dict[str, Any]) -> None:
+        check, log = self.truth.check, self._log
+        check(self.joined is None, f"{self}: joined twice")
+        check(message["gathering"] == self.gathering, f"{self}: {message} from elsewhere")
+        check(message["seq"] <= len(log), f"{self}: {message} shows what isn't durable")
+        assert self.join is not None
+        since = self.join.get("since")
+        if "snapshot" in message:
+            keys = [one.op["k"] for one in log[: message["seq"]]]
+            check(message["snapshot"] == state_of(keys), f"{self}: a wrong state: {message}")
+            self.reached = message["seq"]
+        elif self.join.get("tail") and since is None:
+            check(message["ops"] == [], f"{self}: what it didn't want: {message}")
+            self.reached = message["seq"]
+        else:
+            self.reached = since or 0
+            self._ops(message, self.reached + 1)
+        self.joined = message
+        self._meet(message["incarnation"])
+        is_activity = self.join.get("resume") is None
+        self.truth.used(self.gathering, surely=is_activity and not self.link.down.was_full)
+        life = self.life
+        if life is not None and life is self.truth.lives.get(life.gathering):
+            self._check_expiry(life, message["expires_in"])
+
+    def _check_expiry(self, life: Life, expires_in: float) -> None:
+        if self.link.down.was_full or self.truth.jumped_at >= trio.current_time():
+            return
+        least = life.used_from + self.truth.idle_timeout - trio.current_time()
+        fits = least - EPSILON <= expires_in <= self.truth.idle_timeout + EPSILON
+        self.truth.check(fits, f"{self}: expires in {expires_in}, not {least}: {life}")
+
+    def _meet(self, incarnation: str) -> None:
+        """Find out whose incarnation that is."""
+        life = self.truth.meet(self.gathering, incarnation)
+        if life is None or life.gathering != self.gathering:
+            self.truth.fault(f"{self}: {incarnation} is another's: {life}")
+            return
+        self.life = life
+        life.clients.append(self)
+        if self.over_at < math.inf:
+            life.gone_from = max(life.gone_from, self.over_at)
+
+    def _ops(self, message: dict[str, Any], first: int, *, by: Any = None) -> int:
+        """Check ops that are shown; return the seq of the last."""
+        ops = message["ops"] if "ops" in message else [message["op"]]
+        names = message["by"] if isinstance(message["by"], list) else [message["by"]]
+        log = self._log
+        last = first + len(ops) - 1
+        check = self.truth.check
+        check(last <= len(log), f"{self}: shows what isn't durable: {message}")
+        there = log[first - 1 : last]
+        check([one.op for one in there] == ops, f"{self}: {message}, not {there}")
+        check([one.by for one in there] == names, f"{self}: {message}, not by {there}")
+        if ops and there and "epoch" not in message:
+            incarnation = (self.joined or message).get("incarnation")
+            check(there[-1].epoch == incarnation, f"{self}: {message} has epoch {there[-1].epoch}")
+        elif ops and there:
+            check(there[-1].epoch == message["epoch"], f"{self}: {message}, not {there[-1]}")
+        self.reached = max(self.reached, last) if first <= self.reached + 1 else self.reached
+        return last
+
+    def _forward(self, message: dict[str, Any]) -> None:
+        first = message["seq"]
+        self.truth.check(
+            first <= self.reached + 1, f"{self}: has {self.reached}, is forwarded {message}"
+        )
+        self._ops(message, first)
+        self.truth.happened["forward"] += 1
+
+    def _asked(self, message: dict[str, Any], kind: str) -> Asked | None:
+        asked = self.asked.get(message["id"])
+        if asked is None or asked.message["type"] != kind:
+            if not self.is_blind:
+                self.truth.fault(f"{self}: nobody asked for {message}")
+            return None
+        asked.finals += 1
+        self._count(asked, message)
+        return asked
+
+    def _count(self, asked: Asked, message: dict[str, Any]) -> None:
+        fits = asked.finals <= asked.times and asked.put_off <= asked.times
+        self.truth.check(fits, f"{self}: one answer too many: {message}, {asked}")
+
+    def _key(self, request_id: str) -> Key:
+        assert self.join is not None
+        assert self.joined is not None
+        client = self.join.get("client") or self.joined["client"]
+        return self.gathering, f"{self.joined['user']}:{client}", request_id
+
+    def _synced(self, message: dict[str, Any]) -> None:
+        asked = self._asked(message, "sync")
+        if asked is None or self.joined is None:
+            return
+        seqs = tuple(message["seqs"])
+        ops = asked.message["ops"]
+        self.truth.synced(self._key(message["id"]), seqs, ops)
+        logged = [one.op for one in self._log[seqs[0] - 1 : seqs[-1]]]
+        is_told = message.get("ops", ops) == logged
+        # Of one that only the store has it is told nothing but the seqs.
+        self.truth.check(is_told or "ops" not in message, f"{self}: {message}, not {logged}")
+        if seqs[-1] > self.joined["seq"]:
+            lacks = f"{self}: has {self.reached}, is answered {message}"
+            self.truth.check(self.reached >= seqs[0] - 1, lacks)
+            if is_told:
+                self.reached = max(self.reached, seqs[-1])
+
+    def _fetched(self, message: dict[str, Any]) -> None:
+        asked = self._asked(message, "fetch")
+        if asked is None:
+            return
+        before = self.reached
+        self.truth.check(message["seq"] <= len(self._log), f"{self}: {message} isn't durable")
+        if "snapshot" in message:
+            keys = [one.op["k"] for one in self._log[: message["seq"]]]
+            self.truth.check(message["snapshot"] == state_of(keys), f"{self}: {message}")
+        else:
+            self._ops(message, (asked.message.get("since") or 0) + 1)
+        self.reached = before
+        self._surely_used()
+
+    def _conflict(self, message: dict[str, Any]) -> None:
+        asked = self._asked(message, "sync")
+        if asked is None:
+            return
+        self._ops(message, asked.message["base"] + 1)
+        self.truth.refuses(asked.message["ops"], "conflict")
+        self._surely_used()
+
+    def _error(self, message: dict[str, Any]) -> None:
+        is_fair = not self.is_honest or message["code"] in FAIR
+        self.truth.check(is_fair, f"{self}: why? {message}, {self.join}")
+        asked = self.asked.get(message.get("id", ""))
+        if asked is None:
+            return
+        code = message["code"]
+        if code in LOST_TURN:
+            asked.put_off += 1
+            if asked.message["type"] == "sync":
+                self.truth.excused.update(op["k"] for op in asked.message["ops"])
+        else:
+            asked.finals += 1
+            if code == "rejected":
+                self.truth.refuses(asked.message["ops"], code)
+                self._surely_used()
+        self._count(asked, message)
+
+    def _surely_used(self) -> None:
+        if not self.link.down.was_full and self.life is self.truth.lives.get(self.gathering):
+            self.truth.used(self.gathering, surely=True)
+
+    def _dispersed(self, message: dict[str, Any]) -> None:
+        self.notice = message
+        check, incarnation = self.truth.check, message["incarnation"]
+        check(message["gathering"] == self.gathering, f"{self}: {message} from elsewhere")
+        if self.joined is None:
+            assert self.join is not None
+            check(incarnation == self.join.get("resume"), f"{self}: told of another's: {message}")
+            return
+        check(incarnation == self.joined["incarnation"], f"{self}: told of another's: {message}")
+        self.truth.happened["told"] += 1
+        if message["reason"] == "idle" and not self.is_stuck:
+            timeout = self.truth.idle_timeout
+            exact = abs(message["idle_for"] - timeout) < EPSILON
+            life = self.life
+            is_late = life is not None and (
+                self.truth.jumped_at >= life.used_from or life.store_ended_at > life.used_to
+            )
+            check(exact or is_late, f"{self}: not on time: {message}, {life}")
+            check(message["idle_for"] >= timeout - EPSILON, f"{self}: early: {message}")
+
+    # When nothing moves any more.
+
+    def quiet(self) -> None:
+        """Everything that the client asked for is answered, if it's still there."""
+        if not self.is_in or self.is_blind or self.is_stuck or self.is_gone:
+            return
+        for asked in self.asked.values():
+            answers = asked.finals + asked.put_off
+            self.truth.check(answers >= asked.times, f"{self}: not answered: {asked}")
+        if not self.link.down.stalled:
+            there = len(self._log)
+            self.truth.check(self.reached >= there, f"{self}: has {self.reached} of {there} ops")
+
+    def check_told(self) -> None:
+        """Whose incarnation has ended was told so, or doesn't listen."""
+        life = self.life
+        if life is None or life is self.truth.lives.get(life.gathering):
+            return
+        is_told = self.notice is not None or not self.is_in or self.is_stuck or self.is_blind
+        self.truth.check(is_told, f"{self}: never told the end of {life}")
+
+    def __str__(self) -> str:
+        client = self.join.get("client") if self.join else None
+        return f"connection {self.number} of {client} in {self.gathering}"

@@ -1,0 +1,37 @@
+"""The whole system at random: a hall, its store, its server, our client and others."""
+
+import pytest
+import trio
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from tests.support import examples
+from tests.system.rules import Step, plans, setups
+from tests.system.truth import Fault
+from tests.system.world import Setup, World
+
+EXAMPLES = 75 if examples(1) == 1 else 250
+"""In `make test-long`, 10,000."""
+
+
+def live(setup: Setup, plan: list[Step]) -> World:
+    """Have a world follow a plan. Raises `Fault` for what must not be."""
+    world = World(setup)
+    with pytest.MonkeyPatch.context() as patch:
+        # Two clients are a crowd then, and get what was committed one after the other.
+        patch.setattr("squire_gatherings._hall.delivery.CROWD", setup.crowd)
+        trio.run(world.run, plan, clock=world.clock, instruments=[world.lives])
+    if world.truth.faults:
+        raise Fault("\n".join(world.truth.faults[:5]))
+    return world
+
+
+@settings(
+    max_examples=examples(EXAMPLES),
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
+)
+@given(setups, plans(), st.random_module())
+def test_whatever_happens(setup: Setup, plan: list[Step], order: object) -> None:
+    """`order` seeds Trio's order of tasks, too (see `test_order`)."""
+    live(setup, plan)

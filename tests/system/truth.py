@@ -1,0 +1,335 @@
+"""The truth: what was submitted, what is durable, who lives, and what must hold of all that.
+
+It is told by those who look on (`tap`, `store`, `lives`) and asks nothing of the product. What must
+not be is noted as a fault; the test ends with the first.
+"""
+
+import math
+from collections import defaultdict
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, Any
+
+from attrs import define, field
+
+from squire_gatherings import Append, Outcome, StoreUnavailable
+from tests.system.book import FAILS, state_of
+
+if TYPE_CHECKING:
+    from tests.system.tap import Tap
+
+EPSILON = 1e-6
+"""What the sum of a few floats may be off."""
+
+Key = tuple[str, str, str]
+"""A gathering, whose sync it is, and its id."""
+
+
+class Fault(AssertionError):
+    """The product did what it must not do."""
+
+
+@define
+class Logged:
+    """An op that is durable."""
+
+    op: dict[str, Any]
+    by: str | None
+    epoch: str
+
+
+@define(eq=False)
+class Life:
+    """One incarnation, as it's seen from outside.
+
+    When it was used last, and when the last of its clients went, is known within bounds: what
+    arrives while the store is slow is processed some time later.
+    """
+
+    gathering: str
+    used_from: float
+    used_to: float
+    gone_from: float
+    gone_to: float
+    store_ended_at: float = -math.inf
+    """When the store last said anything about it."""
+    incarnation: str | None = None
+    clients: "list[Tap]" = field(factory=list, repr=False)
+    """All who were ever in it."""
+    appending: int = 0
+    reading: int = 0
+    has_heard: bool = False
+    """Whether anything came since the append began that is under way."""
+    in_trouble: bool = False
+    """Whether the last append has failed."""
+    was_used: bool = False
+    """Whether anybody has used it for certain."""
+    is_ending: bool = False
+    """Whether somebody has asked for its end."""
+
+    @property
+    def gone_at_last(self) -> float:
+        """When the last that was in it was gone, at the latest."""
+        return max(self.gone_from, self.gone_to)
+
+    @property
+    def is_occupied(self) -> bool:
+        """Whether somebody may be in it."""
+        return any(one.is_in or one.is_stuck or one.is_blind for one in self.clients)
+
+
+@define(eq=False)
+class Truth:
+    """What holds of the whole system."""
+
+    idle_timeout: float
+    empty_timeout: float | None
+    close_grace: float
+    now: Callable[[], float]
+    faults: list[str] = field(factory=list)
+    is_over: bool = False
+    """Whether everything is being torn down: nothing of that counts."""
+    submitted: dict[str, dict[str, Any]] = field(factory=dict)
+    """Every op that anybody has submitted, by its key."""
+    refused: dict[str, str] = field(factory=dict)
+    """Why the ops with these keys will never be in a log."""
+    excused: set[str] = field(factory=set)
+    """Ops that were told to come again later: others may have overtaken them."""
+    answered: dict[Key, tuple[tuple[int, ...], tuple[str, ...]]] = field(factory=dict)
+    """The seqs and keys of every sync that anybody was told is durable."""
+    lives: dict[str, Life] = field(factory=dict)
+    """Those that are there, by their gathering."""
+    ended: list[Life] = field(factory=list)
+    incarnations: dict[str, Life] = field(factory=dict)
+    jumped_at: float = -math.inf
+    """When the clock jumped last."""
+    jumped_from: float = -math.inf
+    is_closing: bool = False
+    may_crash: set[str] = field(factory=set)
+    """Gatherings whose behaviour or store was ever told to fail."""
+    happened: defaultdict[str, int] = field(factory=lambda: defaultdict(int))
+    """How often what has happened: a test that meets nothing shows nothing."""
+    _logs: defaultdict[str, list[Logged]] = field(factory=lambda: defaultdict(list))
+    _places: dict[str, tuple[str, int]] = field(factory=dict)
+    _last_of: dict[tuple[str, str], int] = field(factory=dict)
+    _epochs: defaultdict[str, list[str]] = field(factory=lambda: defaultdict(list))
+
+    def fault(self, text: str) -> None:
+        """Note what must not be."""
+        if not self.is_over:
+            self.faults.append(f"at {self.now():.3f}: {text}")
+
+    def check(self, condition: object, text: str) -> None:
+        """Note what must not be unless the condition holds."""
+        if not condition:
+            self.fault(text)
+
+    def settle(self) -> None:
+        """Raise what was noted."""
+        if self.faults:
+            raise Fault("\n".join(self.faults[:5]))
+
+    # What is submitted and logged.
+
+    def submits(self, gathering: str, ops: Iterable[dict[str, Any]]) -> None:
+        """Somebody is about to submit these."""
+        for op in ops:
+            self.submitted[op["k"]] = op
+            if op["do"] in FAILS:
+                self.may_crash.add(gathering)
+
+    def log(self, gathering: str) -> list[Logged]:
+        """Return what is durable of a gathering."""
+        return self._logs[gathering]
+
+    def appended(self, append: Append) -> None:
+        """These are durable now."""
+        gathering, log = append.gathering, self._logs[append.gathering]
+        self.check(append.first_seq == len(log) + 1, f"{gathering}: a hole before {append}")
+        counted = 0
+        for sync in append.syncs:
+            self.check(sync.first_seq == append.first_seq + counted, f"syncs overlap: {append}")
+            counted += sync.count
+        self.check(counted == len(append.ops), f"ops without a sync: {append}")
+        for logged in append.ops:
+            self._logged(gathering, log, Logged(logged.op.value, logged.by, logged.epoch))
+        if append.snapshot is not None:
+            keys = [one.op["k"] for one in log[: append.snapshot.seq]]
+            state = str(state_of(keys)).replace(" ", "").encode()
+            self.check(append.snapshot.state == state, f"{gathering}: a wrong snapshot: {append}")
+
+    def _logged(self, gathering: str, log: list[Logged], logged: Logged) -> None:
+        key, seq = logged.op["k"], len(log) + 1
+        submitted = self.submitted.get(key)
+        if submitted is None:
+            self.fault(f"{gathering} {seq}: nobody submitted {logged}")
+            return
+        expected = {**submitted, "merged": True} if "merged" in logged.op else submitted
+        self.check(logged.op == expected, f"{gathering} {seq}: {logged} isn't {submitted}")
+        place = self._places.setdefault(key, (gathering, seq))
+        self.check(place == (gathering, seq), f"{key} applied twice: at {place} and {seq}")
+        self.check(key not in self.refused, f"{key} applied, but {self.refused.get(key)}")
+        epochs = self._epochs[gathering]
+        if not epochs or epochs[-1] != logged.epoch:
+            self.check(logged.epoch not in epochs, f"{gathering} {seq}: an old incarnation logs")
+            epochs.append(logged.epoch)
+        log.append(logged)
+        author, _, number = key.rpartition(".")
+        if key not in self.excused:
+            last = self._last_of.get((gathering, author), -1)
+            self.check(int(number) > last, f"{gathering} {seq}: {key} comes after {last}")
+            self._last_of[gathering, author] = max(last, int(number))
+
+    def synced(self, key: Key, seqs: tuple[int, ...], ops: list[dict[str, Any]]) -> None:
+        """Somebody is told that these ops are durable under these seqs."""
+        gathering = key[0]
+        log = self._logs[gathering]
+        self.check(seqs == tuple(range(seqs[0], seqs[0] + len(ops))), f"{key}: seqs {seqs}")
+        self.check(seqs[-1] <= len(log), f"{key} acknowledged, but {seqs} isn't durable")
+        there = [one.op["k"] for one in log[seqs[0] - 1 : seqs[-1]]]
+        keys = tuple(op["k"] for op in ops)
+        self.check(there == list(keys), f"{key} acknowledged as {seqs}: there is {there}")
+        before = self.answered.setdefault(key, (seqs, keys))
+        self.check(before == (seqs, keys), f"{key} answered {before} and then {seqs}")
+        self.happened["synced"] += 1
+
+    def refuses(self, ops: Iterable[dict[str, Any]], why: str) -> None:
+        """Somebody is told that these ops are refused for good."""
+        for op in ops:
+            place = self._places.get(op["k"])
+            self.check(place is None, f"{op} is refused ({why}), and logged at {place}")
+            self.refused[op["k"]] = why
+
+    # Who lives.
+
+    def spawned(self, gathering: str) -> None:
+        """The task of an incarnation begins."""
+        now = self.now()
+        self.check(gathering not in self.lives, f"{gathering}: two incarnations at once")
+        life = self.lives[gathering] = Life(gathering, now, now, now, now)
+        self.happened["opened"] += 1
+        life.is_ending = self.is_closing
+
+    def exited(self, gathering: str, reason: str | None) -> None:
+        """It has ended. Without a `reason` it was never opened."""
+        life = self.lives.pop(gathering, None)
+        if life is None:
+            self.fault(f"{gathering} ended twice")
+            return
+        self.ended.append(life)
+        if reason is not None:
+            self.happened[reason] += 1
+            self._check_end(life, reason, self.now())
+
+    def _check_end(self, life: Life, reason: str, now: float) -> None:
+        what = f"{life.gathering} ended ({reason}) at {now:.3f}"
+        match reason:
+            case "idle":
+                due = life.used_from + self.idle_timeout
+                self.check(now >= due - EPSILON, f"{what}: early, due {due:.3f}: {life}")
+                self._check_not_late(life, life.used_to + self.idle_timeout, what)
+                if self.empty_timeout is not None and not life.is_occupied:
+                    self._check_not_late(life, life.gone_at_last + self.empty_timeout, what)
+                unheard = [str(one) for one in life.clients if one.is_unheard]
+                self.check(not unheard, f"{what}, and didn't hear out {unheard}")
+            case "empty":
+                if self.empty_timeout is None or not life.was_used:
+                    # Where nobody has ever used it, it isn't kept.
+                    self.check(not life.was_used, f"{what}: there's no such end: {life}")
+                    return
+                due = life.gone_from + self.empty_timeout
+                self.check(now >= due - EPSILON, f"{what}: early, due {due:.3f}: {life}")
+                self._check_not_late(life, life.gone_at_last + self.empty_timeout, what)
+                there = [str(one) for one in life.clients if one.is_in and not one.is_doubtful]
+                self.check(not there, f"{what}, and {there} are there")
+            case "admin":
+                self.check(life.is_ending, f"{what}, and nobody wanted that")
+            case "shutdown":
+                self.check(self.is_closing, f"{what}, and the hall is open")
+            case _:
+                self.check(life.gathering in self.may_crash, f"{what}, for no reason that is known")
+
+    def _check_not_late(self, life: Life, due: float, what: str) -> None:
+        now = self.now()
+        latest = max(due, life.store_ended_at)
+        if self.jumped_at >= latest:
+            # What had begun to arrive is waited for.
+            latest = self.jumped_at + 1.1
+        # Those who don't read are waited for.
+        latest += self.close_grace
+        self.check(now <= latest + EPSILON, f"{what}: late, due {due:.3f}: {life}")
+
+    def meet(self, gathering: str, incarnation: str) -> Life | None:
+        """Return whose incarnation that is; None if nobody's."""
+        life = self.incarnations.get(incarnation)
+        if life is None:
+            life = self.lives.get(gathering)
+            if life is None or life.incarnation is not None:
+                # It was said just before its end, and arrives just after it.
+                life = next((one for one in reversed(self.ended) if _is_new(one, gathering)), None)
+            if life is not None:
+                life.incarnation = incarnation
+                self.incarnations[incarnation] = life
+        return life
+
+    def used(self, gathering: str, *, surely: bool = False) -> None:
+        """The gathering was used just now, or perhaps."""
+        life = self.lives.get(gathering)
+        if life is not None:
+            now = self.now()
+            life.used_to = now
+            life.has_heard = True
+            if surely:
+                life.was_used = True
+                life.used_from = max(life.used_from, self._before_jump(now))
+
+    def visited(self, gathering: str) -> None:
+        """Somebody who wasn't in the gathering is gone again, perhaps."""
+        life = self.lives.get(gathering)
+        if life is not None:
+            life.gone_to = self.now()
+
+    def _before_jump(self, now: float) -> float:
+        return self.jumped_from if now == self.jumped_at else now
+
+    # What the store says.
+
+    def append_began(self, gathering: str) -> None:
+        """An append is under way."""
+        life = self.lives.get(gathering)
+        if life is not None:
+            life.appending += 1
+            life.has_heard = False
+
+    def append_ended(self, gathering: str, outcome: Outcome) -> None:
+        """It has ended."""
+        life = self.lives.get(gathering)
+        if life is None:
+            return
+        now = self.now()
+        life.appending -= 1
+        life.store_ended_at = now
+        if not life.in_trouble or life.has_heard:
+            life.used_to = now
+        if not life.in_trouble:
+            life.was_used = True
+            life.used_from = max(life.used_from, self._before_jump(now))
+        life.in_trouble = outcome is not None
+        if outcome is not None and not isinstance(outcome, StoreUnavailable):
+            self.may_crash.add(gathering)
+
+    def read_began(self, gathering: str) -> None:
+        """It is being read."""
+        life = self.lives.get(gathering)
+        if life is not None:
+            life.reading += 1
+
+    def read_ended(self, gathering: str) -> None:
+        """It was read."""
+        life = self.lives.get(gathering)
+        if life is not None:
+            life.reading -= 1
+            life.used_to = life.gone_to = life.store_ended_at = self.now()
+
+
+def _is_new(life: Life, gathering: str) -> bool:
+    return life.gathering == gathering and life.incarnation is None

@@ -1,0 +1,387 @@
+"""The world: a hall that comes and goes, its disk, its network, and all who use it."""
+
+import gc
+import logging
+import socket
+import weakref
+from contextlib import suppress
+from typing import Any
+
+import trio
+from attrs import define, field, frozen
+from trio.testing import MockClock, wait_all_tasks_blocked
+
+from squire_gatherings import (
+    ANONYMOUS,
+    Behaviour,
+    Hall,
+    Identity,
+    Role,
+    Server,
+    ServerSettings,
+    open_hall,
+    serve_stream,
+)
+from squire_gatherings._poller import Poller
+from squire_gatherings._server.outbox import Flusher
+from squire_gatherings._server.server import keep_alive
+from tests.system.book import Book, Boom, SnapshotBook, TameBook, TameSnapshotBook
+from tests.system.link import ENDLESS, End, Link, relay
+from tests.system.lives import Lives
+from tests.system.people import Person
+from tests.system.store import Disk, DiskBroke, TroubledStore
+from tests.system.strangers import Stranger
+from tests.system.tap import Tap
+from tests.system.truth import Fault, Truth
+
+ROOMS = ("a", "b")
+MEANT = (Boom, DiskBroke)
+"""What a gathering may crash of."""
+
+LAST_ROUNDS = 8
+"""How often those whose requests crash a gathering come back, at most."""
+
+
+@frozen
+class Setup:
+    """What a world is like from its beginning to its end."""
+
+    idle_timeout: float = 20.0
+    empty_timeout: float | None = None
+    snapshots: bool = False
+    by_sockets: bool = False
+    """Whether the server has sockets, which its poller reads, or streams."""
+    tail_bytes: int = 10_000
+    batch_bytes: int = 10_000
+    recent_syncs: int = 256
+    crowd: int = 128
+    are_there: bool = True
+    """Whether everybody is there from the beginning."""
+
+
+async def who(token: str | None, gathering: str) -> Identity:
+    """Know people by their tokens: `user:NAME` and `observer:NAME`."""
+    await trio.lowlevel.checkpoint()
+    if token is None:
+        return ANONYMOUS
+    role, _, name = token.partition(":")
+    return Identity(name, Role.OBSERVER if role == "observer" else Role.MEMBER)
+
+
+@define(eq=False)
+class World:
+    """Everything, on one virtual clock."""
+
+    setup: Setup
+    clock: MockClock = field(factory=lambda: MockClock(autojump_threshold=0))
+    truth: Truth = field(init=False)
+    disk: Disk = field(init=False)
+    lives: Lives = field(init=False)
+    nursery: trio.Nursery = field(init=False)
+    hall: Hall | None = None
+    """None: nobody listens."""
+    any_hall: Hall | None = None
+    """The hall, also while it closes."""
+    store: TroubledStore = field(init=False)
+    taps: list[Tap] = field(factory=list)
+    strangers: list[Stranger] = field(factory=list)
+    people: list[Person] = field(factory=list)
+    calls: int = 0
+    """How many calls into the hall were made."""
+    calling: int = 0
+    """How many of them are under way."""
+    _connections: trio.Nursery = field(init=False)
+    _server: Server | None = None
+    _made: "list[weakref.ref[Any]]" = field(factory=list)
+    _stop: trio.Event = field(init=False)
+    _stopped: trio.Event = field(init=False)
+    _power: trio.CancelScope = field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        setup = self.setup
+        self.truth = Truth(setup.idle_timeout, setup.empty_timeout, 2.0, self.clock.current_time)
+        self.disk = Disk(self.truth)
+        self.lives = Lives(self)
+        for number in range(4):
+            token = ("user:alice", "user:bob", None, "observer:olga")[number]
+            self.strangers.append(Stranger(self, f"s{number}", ROOMS[number // 3], token))
+        for number in range(3):
+            self.people.append(Person(self, f"p{number}", ROOMS[number // 2], number % 2 == 1))
+
+    @property
+    def client_behaviour(self) -> type[Book]:
+        return TameSnapshotBook if self.setup.snapshots else TameBook
+
+    # The hall.
+
+    async def open(self) -> None:
+        """Open the hall, unless it is open."""
+        if self.hall is None and self.any_hall is None:
+            await self.nursery.start(self._keep_hall)
+
+    async def close(self) -> None:
+        """Close the hall, as a stop of the server does, and wait until it's over."""
+        if self.hall is not None:
+            self._stop.set()
+            await self._stopped.wait()
+
+    async def kill(self, *, lands: bool) -> None:
+        """End the server as `kill -9` does; what is under way to the disk lands there or not."""
+        if self.hall is None:
+            return
+        self.store.lands, self.store.dead = lands, True
+        self.hall, self.truth.is_closing = None, True
+        for tap in self.taps:
+            if not tap.is_gone:
+                tap.link.cut("reset")
+        self._power.cancel()
+        await self._stopped.wait()
+
+    async def _keep_hall(self, *, task_status: trio.TaskStatus[None]) -> None:
+        setup = self.setup
+        self._stop, self._stopped = trio.Event(), trio.Event()
+        self.lives.new_hall()
+        self.truth.is_closing = False
+        try:
+            with trio.CancelScope() as self._power:
+                async with trio.open_nursery() as writers:
+                    self.store = TroubledStore(self.disk, writers)
+                    async with open_hall(
+                        store=self.store,
+                        behaviour=self._make_book,
+                        authenticate=who,
+                        idle_timeout=setup.idle_timeout,
+                        empty_timeout=setup.empty_timeout,
+                        tail_bytes=setup.tail_bytes,
+                        batch_bytes=setup.batch_bytes,
+                        recent_syncs=setup.recent_syncs,
+                        snapshot_every=3,
+                        inbox_limit=4,
+                        close_grace=self.truth.close_grace,
+                    ) as self.any_hall:
+                        await self._serve(self.any_hall, task_status)
+                    writers.cancel_scope.cancel()
+        finally:
+            self.hall = self.any_hall = self._server = None
+            # What the old one had to say of its appends, it says no more.
+            self._stopped.set()
+
+    async def _serve(self, hall: Hall, task_status: trio.TaskStatus[None]) -> None:
+        with Poller() as poller:
+            flusher = Flusher()
+            async with trio.open_nursery() as tasks:
+                if self.setup.by_sockets:
+                    self._server = Server((), (), poller, flusher)
+                    tasks.start_soon(flusher.run)
+                    tasks.start_soon(poller.run)
+                    tasks.start_soon(keep_alive, self._server, 20.0)
+                async with trio.open_nursery() as self._connections:
+                    self.hall = hall
+                    task_status.started()
+                    await self._stop.wait()
+                    # As the command `serve` does it.
+                    self.hall, self.truth.is_closing = None, True
+                    await hall.close()
+                    await wait_all_tasks_blocked()
+                    self._connections.cancel_scope.cancel()
+                tasks.cancel_scope.cancel()
+
+    def _make_book(self) -> Behaviour:
+        book = SnapshotBook() if self.setup.snapshots else Book()
+        self._made.append(weakref.ref(book))
+        return book
+
+    # The network.
+
+    async def connect(self, *, room: int = ENDLESS, piece: int = 65536) -> tuple[End, Tap] | None:
+        """Connect to the server; None if nobody listens.
+
+        Args:
+            room: How many bytes the server may send that aren't received.
+            piece: How many bytes arrive there at once, at most.
+        """
+        await trio.lowlevel.checkpoint()
+        if self.hall is None:
+            return None
+        link = Link()
+        link.down.room, link.up.piece = room, piece
+        tap = Tap(self.truth, link, len(self.taps) + 1)
+        self.taps.append(tap)
+        end = link.server_end
+        self._made.append(weakref.ref(end))
+        self._connections.start_soon(self._serve_one, self.hall, end)
+        return link.client_end, tap
+
+    async def _serve_one(self, hall: Hall, end: End) -> None:
+        settings = ServerSettings(max_backlog=2000)
+        try:
+            if self._server is None:
+                await serve_stream(hall, end, settings)
+                return
+            ours, theirs = socket.socketpair()
+            ours.setblocking(False)
+            theirs.setblocking(False)
+            ours.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 2048)
+            stream = trio.SocketStream(trio.socket.from_stdlib_socket(ours))
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(relay, end, theirs)
+                await serve_stream(hall, stream, settings, server=self._server, plain=ours)
+        except* Exception as errors:
+            self.truth.fault(f"a connection failed: {errors.exceptions}")
+
+    # Time.
+
+    def jump(self, seconds: float) -> None:
+        """The machine sleeps for so long, whatever is under way."""
+        self.truth.jumped_from = trio.current_time()
+        self.clock.jump(seconds)
+        self.truth.jumped_at = trio.current_time()
+
+    async def pause(self, how: str) -> None:
+        """Let the others run, as long as `how` says, in no time."""
+        if how == "settle":
+            await self.settle()
+        for _ in range({"tick": 1, "ticks": 6}.get(how, 0)):
+            await trio.lowlevel.checkpoint()
+
+    async def settle(self) -> None:
+        """Let the others run until they wait for something or some time."""
+        await wait_all_tasks_blocked()
+        for tap in self.taps:
+            tap.check_told()
+
+    # The whole of it.
+
+    async def run(self, plan: Any) -> None:
+        """Follow a plan to its end, and see that nothing is left. Raises nothing but bugs."""
+        watch = _Watch(self.truth)
+        log = logging.getLogger("squire_gatherings")
+        log.addHandler(watch)
+        log.propagate = False
+        try:
+            async with trio.open_nursery() as self.nursery:
+                with suppress(Fault):
+                    await self.open()
+                    if self.setup.are_there:
+                        await self._let_all_in()
+                    for step in plan:
+                        await self.pause(step.pause)
+                        await step.act(self)
+                        self.truth.settle()
+                    await self._come_to_rest()
+                    self.truth.settle()
+                self.truth.is_over = True
+                self.nursery.cancel_scope.cancel()
+        finally:
+            log.removeHandler(watch)
+            log.propagate = True
+        if not self.truth.faults:
+            self.truth.is_over = False
+            self._check_nothing_is_left()
+
+    async def _let_all_in(self) -> None:
+        for person in self.people:
+            await person.arrive()
+        for stranger in self.strangers:
+            await stranger.join("all", room=ENDLESS, piece=65536)
+        await self.settle()
+
+    async def _come_to_rest(self) -> None:
+        """All is well again: everybody comes back, has everything, and goes."""
+        for tap in self.taps:
+            tap.link.stall(up=False, down=False)
+        await self.settle()
+        while self.hall is None:
+            await self.open()
+            await trio.sleep(1)
+        self.store.append_mood, self.store.read_mood = "now", "quick"
+        for person in self.people:
+            person.set_reading(True)
+            await person.arrive()
+        await trio.sleep(60)
+        for _ in range(LAST_ROUNDS):
+            for stranger in self.strangers:
+                stranger.set_pongs(True)
+                await stranger.join("all", room=ENDLESS, piece=65536)
+                await trio.sleep(1)
+                await stranger.ack()
+            if not any(one.unanswered for one in self.strangers):
+                break
+        await self._check_all_is_well()
+        for person in self.people:
+            await person.go()
+        for stranger in self.strangers:
+            await stranger.hang_up(politely=True)
+        await trio.sleep(self.setup.idle_timeout + 5)
+        await self.settle()
+        hall = self.hall
+        assert hall is not None
+        numbers = hall.snapshot()
+        self.truth.check(hall.gatherings() == (), f"still there: {hall.gatherings()}")
+        self.truth.check(numbers.clients == 0, f"still counted: {numbers}")
+        self.truth.check(not self.lives.tasks["retries"], f"still there: {self.lives.tasks}")
+        await self.close()
+
+    async def _check_all_is_well(self) -> None:
+        for person in self.people:
+            if person.here is None:
+                self.truth.fault(f"{person.name} can't come back")
+                continue
+            with trio.move_on_after(100) as patience:
+                await person.here.rejoin()
+            self.truth.check(not patience.cancelled_caught, f"{person.name} isn't let in")
+        await trio.sleep(10)
+        await self.settle()
+        self.truth.settle()
+        for person in self.people:
+            person.has_everything()
+        for stranger in self.strangers:
+            left = stranger.unanswered if not stranger.is_observer else None
+            self.truth.check(not left, f"{stranger.name}: not answered: {left}")
+        for tap in self.taps:
+            tap.quiet()
+        self.truth.check(not self.calling, f"{self.calling} calls never returned")
+        for room in ROOMS:
+            await self._check_log(room)
+
+    async def _check_log(self, room: str) -> None:
+        assert self.hall is not None
+        ops: list[Any] = []
+        log = [one.op for one in self.truth.log(room)]
+        while True:
+            page = await self.hall.fetch(room, since=len(ops))
+            self.truth.used(room)
+            self.truth.visited(room)
+            ops += [op.value for op in page.ops]
+            if len(ops) >= page.seq or not page.ops:
+                break
+        self.truth.check(ops == log, f"{room}: fetched {ops}, not {log}")
+
+    def _check_nothing_is_left(self) -> None:
+        truth = self.truth
+        truth.check(not truth.lives, f"incarnations are left: {truth.lives}")
+        tasks = +self.lives.tasks
+        truth.check(not [name for name in tasks if name.startswith("gathering ")], f"{tasks}")
+        if any(one() is not None for one in self._made):
+            gc.collect()
+        left = [one() for one in self._made if one() is not None]
+        truth.check(not left, f"still referred to: {left}")
+
+
+class _Watch(logging.Handler):
+    """Notes errors that nobody meant."""
+
+    def __init__(self, truth: Truth) -> None:
+        super().__init__(logging.ERROR)
+        self.truth = truth
+
+    def emit(self, record: logging.LogRecord) -> None:
+        error = record.exc_info[1] if record.exc_info else None
+        if not _is_meant(error):
+            self.truth.faults.append(f"logged: {record.getMessage()}: {error!r}")
+
+
+def _is_meant(error: BaseException | None) -> bool:
+    if isinstance(error, BaseExceptionGroup):
+        return all(_is_meant(one) for one in error.exceptions)
+    return isinstance(error, MEANT)
