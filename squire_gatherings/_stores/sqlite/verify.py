@@ -5,30 +5,24 @@ snapshot's digest, was changed afterwards. It only reads, also a file that a ser
 """
 
 import sqlite3
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Sequence
 from contextlib import closing
-from itertools import chain, islice
+from functools import cache
+from itertools import islice
 from pathlib import Path
 
 import msgspec
 from attrs import define, field, frozen
 
 from squire_gatherings._rules.chain import (
-    head_after,
-    next_head,
-    state_digest,
     tombstone_digest,
 )
 from squire_gatherings._stores.sqlite.journal import decode_entry, encode_entry
+from squire_gatherings._stores.sqlite.log_check import Broken, LogCheck
+from squire_gatherings._stores.sqlite.migration import migrate
 from squire_gatherings._stores.sqlite.schema import VERSION, schema_version
-from squire_gatherings._stores.sqlite.tables import (
-    find_beginning,
-    find_ops,
-    find_syncs_from,
-)
 from squire_gatherings._values.errors import StoreUnavailable, StoreUnusable
-from squire_gatherings._values.log import Append, LoggedOp, Snapshot, of_each
-from squire_gatherings._values.op import Op
+from squire_gatherings._values.log import Append
 
 BUSY_TIMEOUT = 10.0
 """For how many seconds somebody else's lock is waited for."""
@@ -37,8 +31,16 @@ TELL_EVERY = 1000
 MOST_WRONG = 100
 """How many of the findings of SQLite's own check are listed."""
 
+_UNWRITABLE = (sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY)
+
 Progress = Callable[[int, int], None]
 """Takes how many ops were verified, and how many there are in all; may raise to give up."""
+
+_COLUMNS = """
+    SELECT one.name, one.type, one.tbl_name,
+        column.name, column.type, "notnull", dflt_value, pk
+    FROM sqlite_schema AS one LEFT JOIN pragma_table_xinfo(one.name) AS column
+"""
 
 _GARBLED = (sqlite3.Error, UnicodeDecodeError)
 """What SQLite's module raises over a file: the second where its message isn't text."""
@@ -127,8 +129,25 @@ def verify(path: Path, gatherings: Collection[str], progress: Progress) -> Repor
 
 def _open(path: Path) -> sqlite3.Connection:
     """Open a file to read it; neither it nor its write-ahead log is changed, also at the end."""
+    connection = _connect(path, "mode=ro")
+    try:
+        connection.execute("SELECT 1 FROM sqlite_schema LIMIT 1").fetchone()
+    except sqlite3.OperationalError as error:
+        connection.close()
+        wal = path.with_name(f"{path.name}-wal")
+        if error.sqlite_errorcode & 0xFF not in _UNWRITABLE or (
+            wal.exists() and wal.stat().st_size
+        ):
+            raise
+        # SQLite can't make the files that readers share. Nobody writes to a file without a
+        # write-ahead log.
+        return _connect(path, "mode=ro&immutable=1")
+    return connection
+
+
+def _connect(path: Path, how: str) -> sqlite3.Connection:
     connection = sqlite3.connect(
-        f"{path.absolute().as_uri()}?mode=ro",
+        f"{path.absolute().as_uri()}?{how}",
         uri=True,
         timeout=BUSY_TIMEOUT,
         isolation_level=None,
@@ -136,41 +155,6 @@ def _open(path: Path) -> sqlite3.Connection:
     # Text that isn't UTF-8 any more is read as what no store would take.
     connection.text_factory = lambda text: text.decode(errors="surrogateescape")
     return connection
-
-
-class _Broken(Exception):
-    """A log isn't as it was committed; `seq` is the op up to which it isn't proven."""
-
-    def __init__(self, seq: int | None, what: str) -> None:
-        super().__init__(what)
-        self.seq = seq
-        self.what = what
-
-
-@define(eq=False)
-class _Log:
-    """One gathering's log, while it is verified."""
-
-    gathering: str
-    key: int | None = None
-    """None: all of it is in the journal."""
-    first: int = 1
-    """The first seq that it has."""
-    last: int = 0
-    """The last seq that was verified."""
-    head: bytes = b""
-    time: int = 0
-    snapshots: list[Snapshot] = field(factory=list)
-    """Those in the journal."""
-    wanted: set[int] = field(factory=set)
-    """The seqs of all snapshots."""
-    heads: dict[int, bytes] = field(factory=dict)
-    """The heads after these."""
-
-    def proven(self, last: int, head: bytes) -> None:
-        self.last, self.head = last, head
-        if last in self.wanted:
-            self.heads[last] = head
 
 
 @define(eq=False)
@@ -203,6 +187,7 @@ class _Verification:
             self._wrong(gathering, None, "there is no such gathering")
         if not gatherings:
             self._look_for_others()
+        self._look_at_tables()
         self._ask_sqlite()
         return self.report
 
@@ -214,8 +199,8 @@ class _Verification:
     def _entries(self) -> dict[str, list[Append]]:
         """Return what the journal has of each gathering."""
         found: dict[str, list[Append]] = {}
-        rows = self.database.execute("SELECT number, entry FROM journal ORDER BY number")
         try:
+            rows = self.database.execute("SELECT number, entry FROM journal ORDER BY number")
             for number, entry in rows:
                 for append in self._decode(number, entry):
                     found.setdefault(append.gathering, []).append(append)
@@ -237,137 +222,20 @@ class _Verification:
     # One gathering.
 
     def _verify(self, gathering: str, key: int | None, entries: Sequence[Append]) -> None:
-        snapshots = [append.snapshot for append in entries if append.snapshot is not None]
-        log = _Log(gathering, key, snapshots=snapshots, wanted={one.seq for one in snapshots})
+        log = LogCheck(self.database, gathering, key, self._tell)
         try:
-            if key is not None:
-                self._verify_tables(log, key)
-            self._verify_entries(log, entries)
-            self._verify_snapshots(log)
-        except _Broken as broken:
+            log.check(entries)
+        except Broken as broken:
             self._wrong(gathering, broken.seq, broken.what)
         except _UNREADABLE as error:
             self._wrong(gathering, log.last + 1, f"can't be read: {error}")
         else:
             self.report.proven.append(Proven(gathering, log.last, log.head.hex()))
 
-    def _verify_tables(self, log: _Log, key: int) -> None:
-        [end] = self.database.execute(
-            "SELECT head FROM gatherings WHERE key = ?", (key,)
-        ).fetchone()
-        log.first, log.head = find_beginning(self.database, key)
-        log.last = log.first - 1
-        if log.first < 1 or (log.first == 1) != (log.head == b""):
-            raise _Broken(log.first, "the log's beginning isn't one")
-        rows = self.database.execute("SELECT seq FROM snapshots WHERE gathering = ?", (key,))
-        seqs = {seq for [seq] in rows}
-        log.wanted |= seqs
-        log.proven(log.last, log.head)
-        if log.first > 1 and not any(seq >= log.last for seq in seqs):
-            raise _Broken(log.last, "there is no snapshot in place of the first ops")
-        for ops, head in self._links(log, key):
-            first, last = log.last + 1, log.last + len(ops)
-            syncs = find_syncs_from(self.database, key, first, last)
-            if not head:
-                raise _Broken(last, f"there is no head for the ops from {first} on")
-            if next_head(log.head, log.gathering, first, ops, syncs) != head:
-                raise _Broken(last, f"the ops from {first} to {last} have another head")
-            self._check_times(log, ops)
-            log.proven(last, head)
-        if log.last != end:
-            raise _Broken(log.last + 1, f"the log ends at {log.last}, not at {end}")
-        self._check_rows(log, key)
-
-    def _links(self, log: _Log, key: int) -> Iterator[tuple[tuple[LoggedOp, ...], bytes]]:
-        """Give the ops of each append that the tables have, and the head after them."""
-        database = self.database
-        epochs = of_each(
-            database.execute(
-                "SELECT first_seq, epoch FROM epochs WHERE gathering = ? ORDER BY first_seq", (key,)
-            ),
-            log.first,
-            before="",
-        )
-        rows = database.execute(
-            "SELECT seq, by, op, time, head FROM ops WHERE gathering = ? ORDER BY seq", (key,)
-        )
-        ops: list[LoggedOp] = []
-        expected = log.first
-        for (seq, by, op, time, head), epoch in zip(rows, epochs, strict=False):
-            if seq != expected:
-                raise _Broken(expected, f"op {seq} comes where op {expected} should")
-            expected += 1
-            ops.append(LoggedOp(Op(op), by, epoch, time))
-            self._tell()
-            if head is not None:
-                yield tuple(ops), head
-                ops.clear()
-        if ops:
-            yield tuple(ops), b""
-
     def _tell(self) -> None:
         self.report.ops += 1
         if not self.report.ops % TELL_EVERY:
             self.progress(self.report.ops, max(self._all, self.report.ops))
-
-    def _check_times(self, log: _Log, ops: Iterable[LoggedOp]) -> None:
-        for seq, logged in enumerate(ops, start=log.last + 1):
-            if logged.time < log.time:
-                raise _Broken(seq, "the time goes back")
-            log.time = logged.time
-
-    def _check_rows(self, log: _Log, key: int) -> None:
-        """Look for rows of this gathering that belong to none of its ops."""
-        # Of ops that were left out, the syncs are remembered.
-        for table, first in (("epochs", log.first), ("syncs", 1)):
-            stray = self.database.execute(
-                f"SELECT first_seq FROM {table} WHERE gathering = ?"
-                " AND NOT first_seq BETWEEN ? AND ? LIMIT 1",
-                (key, first, log.last),
-            ).fetchone()
-            if stray is not None:
-                raise _Broken(log.last, f"{table} has a row for op {stray[0]}, which isn't there")
-
-    def _verify_entries(self, log: _Log, entries: Sequence[Append]) -> None:
-        end = log.last
-        for append in entries:
-            last = append.first_seq + len(append.ops) - 1
-            if not append.ops:
-                # It had nothing but a snapshot.
-                continue
-            if last <= end:
-                # It has been folded, and waits to be deleted with its entry.
-                self._compare(log, append, last)
-            elif append.first_seq != log.last + 1:
-                raise _Broken(log.last + 1, f"the journal goes on with op {append.first_seq}")
-            else:
-                if head_after(log.head, append) != append.head:
-                    raise _Broken(last, "an append in the journal has another head")
-                self._check_times(log, append.ops)
-                for _ in append.ops:
-                    self._tell()
-                log.proven(last, append.head)
-
-    def _compare(self, log: _Log, append: Append, last: int) -> None:
-        there = tuple(find_ops(self.database, log.key, append.first_seq, last))
-        row = self.database.execute(
-            "SELECT head FROM ops WHERE gathering = ? AND seq = ?", (log.key, last)
-        ).fetchone()
-        syncs = find_syncs_from(self.database, log.key, append.first_seq, last)
-        if there != append.ops or row != (append.head,) or syncs != append.syncs:
-            raise _Broken(last, "the journal and the log have different ops")
-
-    def _verify_snapshots(self, log: _Log) -> None:
-        rows = self.database.execute(
-            "SELECT seq, state, digest FROM snapshots WHERE gathering = ? ORDER BY seq", (log.key,)
-        )
-        for snapshot in chain((Snapshot(*row) for row in rows), log.snapshots):
-            seq = snapshot.seq
-            head = log.heads.get(seq)
-            if head is None:
-                raise _Broken(seq, f"there is a snapshot of op {seq}, where no append ended")
-            if snapshot.digest != state_digest(head, snapshot.state):
-                raise _Broken(seq, f"the snapshot of op {seq} isn't the state that was committed")
 
     # All else.
 
@@ -391,6 +259,17 @@ class _Verification:
         except _UNREADABLE as error:
             self._wrong(None, None, f"can't be read: {error}")
 
+    def _look_at_tables(self) -> None:
+        """Compare the tables, their columns and the indexes with those of a new file."""
+        expected = _columns_of_a_new_file()
+        try:
+            there = set(self.database.execute(_COLUMNS).fetchall())
+        except _GARBLED as error:
+            self._wrong(None, None, f"the tables can't be read: {error}")
+            return
+        for name in sorted({str(row[0]) for row in expected ^ there}):
+            self._wrong(None, None, f"the table or index {_said(name)} isn't as it was made")
+
     def _ask_sqlite(self) -> None:
         """Let SQLite look at the file's structure, its indexes and the types of values."""
         try:
@@ -400,6 +279,13 @@ class _Verification:
         for [found] in rows:
             if found != "ok":
                 self._wrong(None, None, f"SQLite says: {found}")
+
+
+@cache
+def _columns_of_a_new_file() -> frozenset[tuple[object, ...]]:
+    with closing(sqlite3.connect(":memory:", isolation_level=None)) as new:
+        migrate(new)
+        return frozenset(new.execute(_COLUMNS).fetchall())
 
 
 def _said(text: str) -> str:
