@@ -254,7 +254,7 @@ class Requests:
         elif base > seq:
             log.check_seq(base, "base")
         # What is committed together has one time.
-        time = log.time if seq > log.committed else log.time_at(int(room.terms.wall() * 1000))
+        time = log.time if seq > log.committed else log.time_at(round(room.terms.wall() * 1000))
         try:
             submission = Submission(sender.identity, base, seq, time)
             ops = judge_and_fold(room.behaviour, sync.ops, submission)
