@@ -252,12 +252,14 @@ def test_whatever_it_says_ends_in_an_error_of_ours(messages: list[Any]) -> None:
 
 OP = {"n": 1}
 VALID: dict[str, dict[str, Any]] = {
-    "joined": JOINED | {"seq": 2, "ops": [OP, OP], "by": [None, "b"], "epoch": "e", "max_ops": 5},
+    "joined": JOINED
+    | {"seq": 2, "ops": [OP, OP], "by": [None, "b"], "epoch": "e", "max_ops": 5}
+    | {"times": [1, 2], "proof": {"seq": 2, "head": "ab"}},
     "joined with a state": {key: value for key, value in JOINED.items() if key not in ("ops", "by")}
     | {"seq": 2, "snapshot": 2},
-    "forward": {"type": "forward", "seq": 1, "by": "a", "op": OP, "epoch": "e"},
-    "batch": {"type": "forward", "seq": 1, "by": ["a", None], "ops": [OP, OP]},
-    "synced": {"type": "synced", "id": "mine", "seqs": [1, 2], "ops": [OP, OP]},
+    "forward": {"type": "forward", "seq": 1, "by": "a", "op": OP, "epoch": "e", "time": 3},
+    "batch": {"type": "forward", "seq": 1, "by": ["a", None], "ops": [OP, OP], "times": [3, 4]},
+    "synced": {"type": "synced", "id": "mine", "seqs": [1, 2], "ops": [OP, OP], "time": 4},
     "conflict": {
         "type": "conflict",
         "id": "mine",
@@ -265,6 +267,7 @@ VALID: dict[str, dict[str, Any]] = {
         "ops": [OP, OP],
         "by": [None, "b"],
         "message": "no",
+        "times": [1, 2],
     },
     "fetched": {"type": "fetched", "id": "FETCH", "seq": 2, "ops": [OP, OP], "by": ["a", "b"]},
     "error": {"type": "error", "code": "rejected", "message": "no", "id": "mine"},
