@@ -1,5 +1,6 @@
 """Catching up: brings one client page after page from the store, until memory has the rest."""
 
+import math
 from collections.abc import Callable
 
 import trio
@@ -24,6 +25,8 @@ async def bring_pages(
     while True:
         client.paging = Paging.READING
         await trio.lowlevel.checkpoint()
+        if room.terms.due < math.inf:
+            room.terms.look()
         if client.is_mute:
             return
         _answer_next(client)

@@ -16,6 +16,7 @@ from squire_gatherings._hall.connection import Connection
 from squire_gatherings._hall.inbox import Request
 from squire_gatherings._hall.joining import Joining
 from squire_gatherings._hall.membership import Membership
+from squire_gatherings._hall.quotas import Quotas, opener_of
 from squire_gatherings._hall.registry import Registry
 from squire_gatherings._hall.rights import Rights
 from squire_gatherings._hall.store import Store
@@ -52,7 +53,8 @@ class Hall:
 
     Every method that takes a gathering's id raises `BadGatheringId` if it can't be one, and
     `HallClosed` once the hall is closing. Those that open the gathering also raise
-    `StoreUnavailable`, or `GatheringCrashed` when its behaviour fails to restore it.
+    `StoreUnavailable`, `GatheringCrashed` when its behaviour fails to restore it, or `Full` where
+    there are too many.
 
     Every async method is a checkpoint, also where it need not wait. One that is cancelled
     before it began has done nothing; its docstring says what else cancellation does.
@@ -108,9 +110,12 @@ class Hall:
             The client's way into the gathering.
 
         Raises:
-            Unauthorized: `authenticate` refused the client.
+            Unauthorized: `authenticate` refused the client, or its rights have ended or were
+                revoked.
             AuthenticationUnavailable: It can't tell now, or not within `authenticate_timeout`.
             Replaced: Another connection of the same client asked later.
+            Full: The gathering, the user or the server has all the clients, or all the open
+                gatherings, that it may have.
             BadBase: `since` lies beyond the end of the log.
             LogReplaced: The log isn't that of `epoch`, or not that of `known`.
             GatheringDispersed: `resume` has ended; the notice was sent and the connection closed.
@@ -135,9 +140,11 @@ class Hall:
         else:
             check_identity(identity)
             identity = rights.standing(identity, gathering_id)
+        opener = opener_of(identity, request)
         ask = Joining(
             gathering_id,
             connection,
+            opener,
             client,
             vouched,
             asked,
@@ -197,6 +204,7 @@ class Hall:
         Raises:
             OpRejected: The behaviour takes no such op.
             OpConflict: The behaviour can't merge them with what came after `base`.
+            Unauthorized: Its rights have ended, or were revoked.
             Forbidden: The identity may not submit.
             BadBase: `base` lies beyond the end of the log.
             SyncIdReused: The id was used before, for other ops.
@@ -330,8 +338,9 @@ class Hall:
     def kick(self, user: str, *, gathering_id: str | None = None) -> int:
         """Put a user out at once, of one gathering or of all. It may come back if it is let in.
 
-        Its connections are closed (4003), what of it waits to be judged is refused, and so is a
-        join that is under way, unless it's still being asked who it is.
+        Its connections are closed (4003). What of it waits to be judged is refused, and so is a
+        join that is under way; where `authenticate` is just being asked, it is asked again, since
+        what it has read may not be so any more.
 
         Args:
             user: As in its `Identity`.
@@ -401,6 +410,8 @@ class Hall:
             opened=registry.opened,
             crashed=registry.ended[DispersalReason.CRASHED],
             dispersed={str(reason): n for reason, n in registry.ended.items()},
+            refused={str(limit): n for limit, n in registry.quotas.refusals.counts.items()},
+            memory=registry.quotas.budget.used,
         )
 
     async def _ask(
@@ -424,7 +435,7 @@ class Hall:
         try:
             while True:
                 with self._rights.asking(caller, gathering_id):
-                    room = await self._registry.find(gathering_id)
+                    room = await self._registry.find(gathering_id, opener_of(identity))
                     try:
                         answer = await room.ask(caller, request)
                     except GatheringDispersed:
@@ -434,6 +445,11 @@ class Hall:
                     return answer, room.incarnation
         finally:
             self._registry.visited(gathering_id, counted=counted)
+
+
+def quotas_of(hall: Hall) -> Quotas:
+    """Return what the hall's gatherings and ways in may use up together. Not for programs."""
+    return hall._registry.quotas
 
 
 def _check_user(user: object) -> None:

@@ -156,6 +156,9 @@ class Retries:
         encoded = _Encoded(self.room)
         soonest = math.inf
         work = 0
+        if self.room.terms.due < math.inf:
+            # Nobody is sent again what it may not read any more.
+            self.room.terms.look()
         clients = tuple(self.room.clients.values())
         for client in clients:
             window = client.window

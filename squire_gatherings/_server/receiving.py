@@ -25,7 +25,6 @@ class Receiving(Sending):
         "_ended",
         "_held_up",
         "_membership",
-        "_meter",
         "_quiet_until",
         "_silence",
         "_source",
@@ -41,9 +40,9 @@ class Receiving(Sending):
         max_ops: int,
         scope: trio.CancelScope,
     ) -> None:
-        super().__init__(codec, settings, Inbound(codec, settings, meter, max_ops), scope)
+        inbound = Inbound(codec, settings, meter, max_ops)
+        super().__init__(codec, settings, inbound, meter, scope)
         self._source = source
-        self._meter = meter
         self._silence = Silence()
         self._membership: Membership | None = None
         """None until the client has joined."""
@@ -166,7 +165,7 @@ class Receiving(Sending):
             inbound.spent = 0
         if inbound.noise:
             now = trio.current_time()
-            wait = self._meter.noise(inbound.noise, now)
+            wait = self.meter.noise(inbound.noise, now)
             inbound.noise = 0
             if wait:
                 self._quiet_until = now + wait

@@ -26,7 +26,9 @@ from squire_gatherings._values.errors import (
     OpConflict,
     OpRejected,
     StoreUnavailable,
+    Unauthorized,
 )
+from squire_gatherings._values.identity import Identity
 from squire_gatherings._values.log import Append, LoggedOp, Page, Restored
 from squire_gatherings._values.messages import (
     ClientMessage,
@@ -34,6 +36,7 @@ from squire_gatherings._values.messages import (
     Error,
     Fetch,
     Leave,
+    Refresh,
     ServerMessage,
     Sync,
     Synced,
@@ -55,7 +58,7 @@ class Reluctant(WaitingStore):
     fails_late = False
     """Whether an append that fails has been made durable before."""
     nonsense: Any = ()
-    """What every reading answers instead, unless it's `()`."""
+    """Every reading answers this instead, unless it's `()`."""
     says_later = True
 
     async def _consider(self) -> None:
@@ -179,7 +182,7 @@ async def test_a_store_that_cannot_read_is_told_of(
         assert not recorder.closed
 
 
-async def test_who_hung_up_is_read_for_no_more(autojump_clock: MockClock) -> None:
+async def test_nothing_is_read_for_a_client_that_hung_up(autojump_clock: MockClock) -> None:
     class Counting(Reluctant):
         reads = 0
 
@@ -200,7 +203,7 @@ async def test_who_hung_up_is_read_for_no_more(autojump_clock: MockClock) -> Non
                 membership.detach()
                 await trio.sleep(100)
                 scope.cancel()
-        # What was under way when it went, and not ten thousand.
+        # Those that were under way when it went, and not ten thousand.
         assert 1 <= Counting.reads <= 4
 
 
@@ -295,6 +298,7 @@ class Odd(Recorder):
 
 
 JUDGED = ("", "", "", "raise", "lie", "refuse", "conflict", "merge", "nonsense")
+TOKENS = ("alice", "alice", "bob", "refused", "later", "a bug")
 METHODS = ("", "", "", "send", "close", "backlog", "progress", "flush", "abort", "read_arrived")
 
 calls = st.one_of(
@@ -314,6 +318,10 @@ calls = st.one_of(
     st.tuples(st.just("nonsense"), st.sampled_from([(), (), None, 5, [], (None,), {}])),
     st.tuples(st.just("late"), st.booleans()),
     st.tuples(st.just("leave"), st.integers(0, 3)),
+    st.tuples(st.just("refresh"), st.tuples(st.integers(0, 3), st.sampled_from(TOKENS))),
+    st.tuples(st.just("kick"), st.just(0)),
+    st.tuples(st.just("role"), st.sampled_from(["member", "observer", "judge"])),
+    st.tuples(st.just("revoke"), st.sampled_from([0.0, 5.0])),
     st.tuples(st.just("cancel"), st.integers(0, 9)),
     st.tuples(st.just("wait"), st.sampled_from([0.0, 0.4, 1.0, 5.0, 10.0, 11.0])),
     st.tuples(st.just("delay"), st.sampled_from([0.0, 0.0, 1.0, 15.0])),
@@ -366,6 +374,25 @@ class Calls:
             scopes[one % len(scopes)].cancel()
 
 
+async def authenticate(token: str | None, gathering_id: str) -> Identity:
+    """Alice has her rights for six seconds, and whoever brings no token is anonymous."""
+    await trio.sleep(0.1)
+    match token:
+        case None:
+            return Identity()
+        case "refused":
+            raise Unauthorized("no")
+        case "later":
+            raise StoreUnavailable("later")
+        case "a bug":
+            raise KeyError("a bug")
+    return Identity(token, expires_at=wall() + 6)
+
+
+def wall() -> float:
+    return 1_700_000_000.0 + trio.current_time()
+
+
 async def live(plan: list[tuple[str, Any]], **limits: Any) -> None:
     store = Reluctant()
     limits = {"idle_timeout": 10.0, "empty_timeout": 7.0, "close_grace": 1.0, **TINY, **limits}
@@ -375,13 +402,16 @@ async def live(plan: list[tuple[str, Any]], **limits: Any) -> None:
     odd = ""
     Moody.fails = ""
     async with trio.open_nursery() as nursery:
-        async with open_hall(store=store, behaviour=Moody, **limits) as hall:
+        async with open_hall(
+            store=store, behaviour=Moody, authenticate=authenticate, wall_clock=wall, **limits
+        ) as hall:
             calls = Calls(hall, nursery)
 
             async def join(which: int, **how: Any) -> None:
                 recorder = Odd(odd)
                 how = how or {"since": 0}
-                membership = await hall.join(ROOM, recorder, client=f"c{which}", **how)
+                token = "alice" if which % 2 else None
+                membership = await hall.join(ROOM, recorder, client=f"c{which}", token=token, **how)
                 recorders[which], memberships[which] = recorder, membership
 
             def coming(which: int, how: int) -> dict[str, Any]:
@@ -401,7 +431,7 @@ async def live(plan: list[tuple[str, Any]], **limits: Any) -> None:
             async def deliver(which: int, message: ClientMessage) -> None:
                 membership, recorder = memberships[which], recorders[which]
                 if membership is not None and recorder is not None:
-                    if isinstance(message, Fetch | Sync):
+                    if isinstance(message, Fetch | Sync | Refresh):
                         asked.append((recorder, message.id))
                     await membership.deliver(message)
 
@@ -454,6 +484,15 @@ async def live(plan: list[tuple[str, Any]], **limits: Any) -> None:
                         membership, memberships[value] = memberships[value], None
                         if membership is not None:
                             membership.detach()
+                    case "refresh":
+                        which, token = value
+                        calls.begin(deliver, which, Refresh(f"r{number}", token))
+                    case "kick":
+                        hall.kick("alice")
+                    case "role":
+                        hall.change_role("alice", value)
+                    case "revoke":
+                        hall.revoke("alice", until=wall() + value)
                     case "cancel":
                         calls.cancel(value)
                     case "wait":
@@ -470,7 +509,7 @@ async def live(plan: list[tuple[str, Any]], **limits: Any) -> None:
             assert "internal" not in calls.outcomes
             for recorder, request in asked:
                 answers = [one for _, one in recorder.received if is_answer(one, request)]
-                # Of a sync that isn't durable yet it is told twice: that, and its outcome.
+                # A sync that isn't durable yet is told twice: that it isn't, and its outcome.
                 final = [one for one in answers if getattr(one, "code", "") != "store_unavailable"]
                 assert len(final) <= 1
                 assert len(answers) <= 1 + request.startswith("m")
@@ -524,7 +563,9 @@ def test_every_call_returns_with_the_log_in_memory(plan: list[tuple[str, Any]]) 
     trio.run(main, clock=MockClock(autojump_threshold=0))
 
 
-async def test_what_hangs_on_a_store_does_not_hang_on_a_hall(autojump_clock: MockClock) -> None:
+async def test_a_call_that_hangs_in_the_store_returns_when_the_hall_closes(
+    autojump_clock: MockClock,
+) -> None:
     """A store that never answers: the hall closes all the same, and all are told."""
     store = Reluctant()
     async with open_hall(store=store, **TINY) as hall, trio.open_nursery() as nursery:
@@ -534,7 +575,7 @@ async def test_what_hangs_on_a_store_does_not_hang_on_a_hall(autojump_clock: Moc
         nursery.start_soon(raises, GatheringsError, hall.fetch, ROOM)
         nursery.start_soon(raises, GatheringsError, hall.submit, ROOM, [{"n": 3}])
         nursery.start_soon(raises, GatheringsError, hall.open, "another")
-        # It reads for itself what only the store has.
+        # A join reads from the store what only the store has.
         nursery.start_soon(raises, HallClosed, lambda: hall.join(ROOM, Recorder(), since=0))
         await trio.sleep(1)
         await hall.close()
