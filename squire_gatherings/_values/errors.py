@@ -130,6 +130,10 @@ class StoreConflict(GatheringsError):
     code = "store_conflict"
 
 
+class LogDeleted(StoreConflict):
+    """The log was deleted while its gathering lived: nothing more can be appended to it."""
+
+
 class StoreUnusable(GatheringsError):
     """The store can't be used as it is: not ours, or written by a newer version."""
 

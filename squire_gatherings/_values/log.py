@@ -117,7 +117,7 @@ class Restored:
     `seq` is the seq of the last op (0 for a new gathering), `epoch` its epoch, `time` its time, and
     `head` the head of the chain after it; `ops` end there and begin after the snapshot's seq (at 1
     without one); `recent` are the newest syncs, oldest first, and `has_older` tells whether the
-    store knows more than those.
+    store knows more than those. The log begins at `first_seq`, with a snapshot of what was before.
     """
 
     seq: int = 0
@@ -128,6 +128,7 @@ class Restored:
     epoch: str = ""
     time: int = 0
     head: bytes = b""
+    first_seq: int = 1
 
 
 def runs(values: Iterable[T], first_seq: int, *, before: T) -> list[tuple[int, T]]:

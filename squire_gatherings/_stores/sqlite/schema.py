@@ -99,7 +99,15 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
             id TEXT PRIMARY KEY,
             seq INTEGER NOT NULL,
             head BLOB NOT NULL,
-            time INTEGER NOT NULL
+            time INTEGER NOT NULL,
+            digest BLOB NOT NULL
+        ) STRICT, WITHOUT ROWID""",
+        # Which id the chain has for ops, where that isn't the gathering's own: they were copied.
+        """CREATE TABLE names (
+            gathering INTEGER NOT NULL REFERENCES gatherings (key),
+            first_seq INTEGER NOT NULL,
+            name TEXT NOT NULL,
+            PRIMARY KEY (gathering, first_seq)
         ) STRICT, WITHOUT ROWID""",
     ),
 )

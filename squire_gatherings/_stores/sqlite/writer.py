@@ -8,6 +8,7 @@ while nothing waits to be committed, and all at once if something always does.
 import sqlite3
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from typing import TypeVar
 
 from attrs import define, field
 
@@ -16,7 +17,12 @@ from squire_gatherings._stores.sqlite.connection import is_locked
 from squire_gatherings._stores.sqlite.fold import Heads, append_each, fold, fold_file
 from squire_gatherings._stores.sqlite.group_commit import Report, Take
 from squire_gatherings._stores.sqlite.journal import SyncKey, Unfolded, encode_entry
-from squire_gatherings._stores.sqlite.tables import TableKey, find_gatherings, insert_entry
+from squire_gatherings._stores.sqlite.tables import (
+    TableKey,
+    find_gatherings,
+    has_any_tombstone,
+    insert_entry,
+)
 from squire_gatherings._values.errors import StoreUnavailable
 from squire_gatherings._values.log import Append
 
@@ -36,6 +42,9 @@ ROW_BYTES = 100
 """What an op or a sync counts for besides its bytes in the journal."""
 CACHED_HEADS = 20_000
 """How many gatherings' heads are remembered."""
+
+
+T = TypeVar("T")
 
 
 class _CannotFlush(sqlite3.OperationalError):
@@ -156,7 +165,12 @@ class Writer:
             if append.gathering not in self._heads:
                 heads[append.gathering] = None, 0
         if heads:
-            heads.update(find_gatherings(database, tuple(heads)))
+            found = find_gatherings(database, tuple(heads))
+            heads.update(found)
+            absent = [one for one in heads if one not in found]
+            if absent and has_any_tombstone(database, absent):
+                # What comes after a deletion is looked at closely.
+                return None
         syncs: set[SyncKey] = set()
         in_tables: list[TableKey] = []
         count = 0
@@ -185,6 +199,22 @@ class Writer:
             with self._transaction(database) as unfolded:
                 unfolded = self._fold_all(database, unfolded)
             self.unfolded = unfolded
+
+    def change(self, database: sqlite3.Connection, function: Callable[[], T]) -> T:
+        """Call a function that changes the tables, in a transaction, with nothing in the journal.
+
+        What it deletes is overwritten where it stood in the tables.
+        """
+        database.execute("PRAGMA secure_delete = ON")
+        try:
+            with self._transaction(database) as unfolded:
+                self._fold_all(database, unfolded)
+                found = function()
+                self._heads.clear()
+            self.unfolded = Unfolded()
+        finally:
+            database.execute("PRAGMA secure_delete = OFF")
+        return found
 
     def fold_some(self, database: sqlite3.Connection) -> bool:
         """Fold a piece, if it's time; return whether there is more to be folded now."""
