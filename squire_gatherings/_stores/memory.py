@@ -66,14 +66,11 @@ class MemoryStore:
             if append.head and head_after(log.head, append) != append.head:
                 raise LogDeleted(f"{append.gathering} was deleted")
         elif log.seq != before:
-            if not log.ops and append.gathering in self._tombstones:
-                raise LogDeleted(f"{append.gathering} was deleted")
             there = tuple(log.slice(before, before + len(append.ops)))
             if append.ops and there == append.ops and syncs.items() <= log.syncs.items():
                 return True
-            raise StoreConflict(
-                f"{append.gathering} ends at {log.seq}, not before {append.first_seq}"
-            )
+            conflict = LogDeleted if append.gathering in self._tombstones else StoreConflict
+            raise conflict(f"{append.gathering} ends at {log.seq}, not before {append.first_seq}")
         if len(syncs) < len(append.syncs) or not log.syncs.keys().isdisjoint(syncs):
             raise StoreConflict(f"{append.gathering} has a sync of this id already")
         log.ops.extend(append.ops)

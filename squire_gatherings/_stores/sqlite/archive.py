@@ -348,6 +348,9 @@ def adopt(database: sqlite3.Connection, copy: LogCopy) -> int:
         raise StoreConflict("there is no snapshot in place of the first ops")
     if last < 1:
         raise StoreConflict("a log has ops, or a snapshot in their place")
+    if name != gathering:
+        # What it goes on with is its own.
+        database.execute("INSERT INTO names VALUES (?, ?, ?)", (key, last + 1, gathering))
     database.execute("UPDATE gatherings SET head = ? WHERE key = ?", (last, key))
     return last
 

@@ -27,7 +27,6 @@ from squire_gatherings._stores.sqlite.tables import (
     insert_rows,
     op_rows,
 )
-from squire_gatherings._values.archive import Tombstone
 from squire_gatherings._values.errors import LogDeleted, StoreConflict
 from squire_gatherings._values.log import Append, runs
 
@@ -203,14 +202,16 @@ def _check(database: sqlite3.Connection, append: Append) -> int | None:
         "SELECT key, head FROM gatherings WHERE id = ?", (append.gathering,)
     ).fetchone()
     tombstone = find_tombstone(database, append.gathering)
-    if tombstone is not None:
-        _check_after_deletion(database, append, None if row is None else row[0], tombstone)
+    # Seqs can't tell: those of the next log may be the same.
+    conflict = StoreConflict if tombstone is None else LogDeleted
     if row is None:
+        before = b"" if tombstone is None else tombstone.head
         if append.first_seq != 1:
-            raise StoreConflict(f"{append.gathering} is empty, not before {append.first_seq}")
+            raise conflict(f"{append.gathering} is empty, not before {append.first_seq}")
+        if tombstone is not None:
+            _check_head(append, before)
         inserted = database.execute(
-            "INSERT INTO gatherings (id, head, before) VALUES (?, 0, ?)",
-            (append.gathering, b"" if tombstone is None else tombstone.head),
+            "INSERT INTO gatherings (id, head, before) VALUES (?, 0, ?)", (append.gathering, before)
         )
         assert inserted.lastrowid is not None
         return inserted.lastrowid
@@ -218,27 +219,17 @@ def _check(database: sqlite3.Connection, append: Append) -> int | None:
     head: int
     key, head = row
     if head == append.first_seq - 1:
+        if tombstone is not None:
+            _check_head(append, find_head(database, key, head))
         return key
     there = tuple(find_ops(database, key, append.first_seq, _last_seq(append)))
     if append.ops and there == append.ops and _has_syncs(database, key, append):
         return None
-    raise StoreConflict(f"{append.gathering} ends at {head}, not before {append.first_seq}")
+    raise conflict(f"{append.gathering} ends at {head}, not before {append.first_seq}")
 
 
-def _check_after_deletion(
-    database: sqlite3.Connection, append: Append, key: int | None, tombstone: Tombstone
-) -> None:
-    """Raise `LogDeleted` if an append goes on with a log that isn't there any more.
-
-    Seqs can't tell: those of the next log may be the same.
-    """
-    last = 0
-    if key is not None:
-        [last] = database.execute("SELECT head FROM gatherings WHERE key = ?", (key,)).fetchone()
-    if append.first_seq <= last:
-        # It may be there already.
-        return
-    before = find_head(database, key, last) if key is not None else tombstone.head
+def _check_head(append: Append, before: bytes) -> None:
+    """Raise `LogDeleted` if an append goes on with a log that isn't there any more."""
     if append.head and head_after(before, append) != append.head:
         raise LogDeleted(f"{append.gathering} was deleted")
 

@@ -6,13 +6,14 @@ while nothing waits to be committed, and all at once if something always does.
 """
 
 import sqlite3
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TypeVar
 
 from attrs import define, field
 
 from squire_gatherings._hall.store import Outcome
+from squire_gatherings._rules.chain import head_after
 from squire_gatherings._stores.sqlite.connection import is_locked
 from squire_gatherings._stores.sqlite.fold import Heads, append_each, fold, fold_file
 from squire_gatherings._stores.sqlite.group_commit import Report, Take
@@ -20,6 +21,7 @@ from squire_gatherings._stores.sqlite.journal import SyncKey, Unfolded, encode_e
 from squire_gatherings._stores.sqlite.tables import (
     TableKey,
     find_gatherings,
+    find_head,
     has_any_tombstone,
     insert_entry,
 )
@@ -167,8 +169,7 @@ class Writer:
         if heads:
             found = find_gatherings(database, tuple(heads))
             heads.update(found)
-            absent = [one for one in heads if one not in found]
-            if absent and has_any_tombstone(database, absent):
+            if has_any_tombstone(database, tuple(heads)) and not _follow(database, found, appends):
                 # What comes after a deletion is looked at closely.
                 return None
         syncs: set[SyncKey] = set()
@@ -323,6 +324,22 @@ class Writer:
         self._database = None
         if database.in_transaction:
             database.execute("ROLLBACK")
+
+
+def _follow(
+    database: sqlite3.Connection,
+    found: Mapping[str, tuple[int, int]],
+    appends: Sequence[Append],
+) -> bool:
+    """Return whether those gatherings that were deleted once have gone on since, as these do."""
+    for append in appends:
+        if has_any_tombstone(database, (append.gathering,)):
+            if append.gathering not in found:
+                return False
+            before = find_head(database, *found[append.gathering])
+            if append.head and head_after(before, append) != append.head:
+                return False
+    return True
 
 
 @contextmanager
