@@ -25,7 +25,7 @@ test: $(READY)-dev ## Run the tests (ARGS="..." for pytest)
 	@$(BIN)/python -m pytest $(SHARED) $(ARGS)
 
 test-long: $(READY)-dev ## Run the random tests with forty times as many examples, half an hour
-	@TEST_EXAMPLES_TIMES=40 $(BIN)/python -m pytest $(SHARED) $$(grep -rl "max_examples=examples(" tests) $(ARGS)
+	@TEST_EXAMPLES_TIMES=40 $(BIN)/python -m pytest $(SHARED) $$(grep -rlE "max_examples=(way\.)?examples\(" tests) $(ARGS)
 
 test-lowest: $(LOWEST)/.ready ## Run the tests with the lowest versions of all that pyproject.toml allows
 	@$(LOWEST)/bin/python -m pytest $(SHARED) $(ARGS)

@@ -9,7 +9,14 @@ from squire_gatherings._hall.membership import Membership
 from squire_gatherings._hall.store import Outcome, Store, Unstorable
 from squire_gatherings._open_hall import open_hall
 from squire_gatherings._rules.behaviour import Behaviour, LogBehaviour, Stamp, Submission
-from squire_gatherings._server import Server, ServerSettings, serve, serve_stream
+from squire_gatherings._server import (
+    Proxies,
+    ProxySays,
+    Server,
+    ServerSettings,
+    serve,
+    serve_stream,
+)
 from squire_gatherings._stores import open_store
 from squire_gatherings._values.endings import CloseCode, DispersalReason
 from squire_gatherings._values.errors import (
@@ -21,11 +28,13 @@ from squire_gatherings._values.errors import (
     CannotConnect,
     CannotRemember,
     Forbidden,
+    Full,
     GatheringCrashed,
     GatheringDispersed,
     GatheringsError,
     HallClosed,
     Left,
+    LogFull,
     LogReplaced,
     OpConflict,
     OpRejected,
@@ -60,7 +69,7 @@ from squire_gatherings._values.messages import (
     Sync,
     Synced,
 )
-from squire_gatherings._values.numbers import GatheringNumbers, HallNumbers
+from squire_gatherings._values.numbers import GatheringNumbers, HallNumbers, ServerNumbers
 from squire_gatherings._values.op import Op
 from squire_gatherings._values.outgoing import Outgoing
 from squire_gatherings._values.settings import HallOptions, HallSettings
@@ -98,6 +107,7 @@ __all__ = [
     "Forbidden",
     "Forward",
     "ForwardBatch",
+    "Full",
     "GatheringCrashed",
     "GatheringDispersed",
     "GatheringNumbers",
@@ -115,6 +125,7 @@ __all__ = [
     "Leave",
     "Left",
     "LogBehaviour",
+    "LogFull",
     "LogReplaced",
     "LoggedOp",
     "Membership",
@@ -124,6 +135,8 @@ __all__ = [
     "Outcome",
     "Outgoing",
     "Page",
+    "Proxies",
+    "ProxySays",
     "Refresh",
     "Refreshed",
     "Renew",
@@ -132,6 +145,7 @@ __all__ = [
     "Role",
     "Server",
     "ServerMessage",
+    "ServerNumbers",
     "ServerSettings",
     "Snapshot",
     "Stamp",

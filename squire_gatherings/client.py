@@ -2,7 +2,7 @@
 
 from squire_gatherings._client.address import OpenStream
 from squire_gatherings._client.client import Client, open_client
-from squire_gatherings._client.credentials import Headers, Token
+from squire_gatherings._client.credentials import Headers, Token, TokenReason
 from squire_gatherings._client.gathering import Gathering
 from squire_gatherings._client.settings import ClientOptions, ClientSettings
 from squire_gatherings._rules.behaviour import Behaviour, LogBehaviour
@@ -49,6 +49,7 @@ __all__ = [
     "Replaced",
     "SyncIdReused",
     "Token",
+    "TokenReason",
     "TooBig",
     "Unauthorized",
     "open_client",

@@ -1,4 +1,4 @@
-"""What many tests need: a client in memory, a slower store, behaviours with an opinion."""
+"""Helpers of many tests: a connection in memory, a slower store, behaviours that refuse."""
 
 import os
 from collections.abc import Callable, Sequence

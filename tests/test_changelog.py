@@ -12,11 +12,11 @@ ROOT = Path(__file__).parent.parent
 VERSION = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
 FRAGMENTS = sorted((ROOT / "docs" / "changes").glob("+*.md"))
 WIDTH = 98
-"""Of a fragment; in the changelog it is indented by two."""
+"""The width of a fragment; in the changelog it is indented by two."""
 
 
 def test_the_fragments_are_the_next_release() -> None:
-    # Of names that say no type, towncrier complains.
+    # towncrier complains of names that say no type.
     done = subprocess.run(
         [sys.executable, "-m", "towncrier", "build", "--draft", "--version", VERSION],
         cwd=ROOT,

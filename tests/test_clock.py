@@ -23,7 +23,7 @@ class Machine:
         return time.monotonic() + self.slept
 
 
-def test_it_never_sleeps_long_where_there_is_a_deadline() -> None:
+def test_the_clock_never_sleeps_long_before_a_deadline() -> None:
     machine = Machine()
     one = BootTimeClock(machine.now)
     one.start_clock()
@@ -72,6 +72,6 @@ def test_a_sleeper_is_woken_when_the_machine_was() -> None:
     assert time.monotonic() - real < 60
 
 
-def test_elsewhere_it_is_as_trios(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_other_systems_have_trios_own_clock(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delattr(time, "CLOCK_BOOTTIME", raising=False)
     assert abs(boot_time() - time.monotonic()) < 60

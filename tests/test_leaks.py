@@ -9,7 +9,7 @@ import pytest
 
 
 @pytest.mark.parametrize("allocator", ["pymalloc", "malloc"])
-def test_memory_stays(allocator: str) -> None:
+def test_memory_does_not_grow(allocator: str) -> None:
     script = Path(__file__).parent.parent / "benchmarks" / "leaks.py"
     done = subprocess.run(
         [sys.executable, script, "--gatherings", "1000", "--rounds", "5"],

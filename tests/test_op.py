@@ -142,7 +142,7 @@ def test_an_op_is_an_object(odd: Any) -> None:
 
 
 @pytest.mark.parametrize("wrap", [lambda inner: {"a": inner}, lambda inner: [inner]])
-def test_how_deep(wrap: Any) -> None:
+def test_an_op_nests_so_deep_at_most(wrap: Any) -> None:
     inner: Any = {}
     for _ in range(MAX_OP_DEPTH - 2):
         inner = wrap(inner)
@@ -154,7 +154,7 @@ def test_how_deep(wrap: Any) -> None:
             Op.of_json({"a": deeper})
 
 
-def test_on_a_stack_that_is_nearly_full() -> None:
+def test_an_op_is_checked_on_a_stack_that_is_nearly_full() -> None:
     value: dict[str, Any] = {}
     for _ in range(MAX_OP_DEPTH - 1):
         value = {"a": value}
@@ -169,7 +169,7 @@ def test_on_a_stack_that_is_nearly_full() -> None:
     assert "too deeply" in further_down()
 
 
-async def test_what_a_hall_is_given() -> None:
+async def test_a_hall_refuses_ops_that_are_no_plain_json() -> None:
     async with open_hall() as hall:
         for odd in ODD[:20]:
             with pytest.raises(ValueError, match=r"an op|keys"):

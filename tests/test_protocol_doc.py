@@ -68,9 +68,9 @@ def test_every_error_code_that_a_client_may_get_is_described() -> None:
         "bad_id",
         "store_unusable",
         "store_conflict",
-        # What a program is told of its own calls.
+        # These are errors of a program's own calls.
         "cannot_remember",
-        # What our own client finds.
+        # These are our own client's.
         "cannot_connect",
         "diverged",
         "gap",

@@ -206,7 +206,7 @@ def quoted(value: "Hidden[int]") -> None: ...
         Hidden(),
         Callable[[Hidden[int]], None],
     ],
-    ids=lambda one: getattr(one, "__name__", repr(one)),
+    ids=lambda one: getattr(one, "__name__", type(one).__name__),
 )
 def test_the_walk_finds_what_is_hidden(one: Any) -> None:
     surface = Surface(__name__)

@@ -97,12 +97,28 @@ def _message_size(text: str) -> int:
     return size
 
 
+def _size_or_off(text: str) -> int | None:
+    return None if text.strip() == "off" else parse_size(text)
+
+
+def _memory(text: str) -> int | float | None:
+    """Return a size, a share (a `float` from 0 to 1), or None for no limit."""
+    if not text.strip().endswith("%"):
+        return _size_or_off(text)
+    share = _share(text)
+    if not 0 < share <= 1:
+        raise ValueError(f"{text[:40]!r} is not a share from 1% to 100%")
+    return share
+
+
 DURATION = _Parsed("duration", parse_duration)
 DURATION_OR_ENDLESS = _Parsed("duration|off", _duration_or_endless)
 DURATION_OR_OFF = _Parsed("duration|off", _duration_or_off)
 COUNT_OR_OFF = _Parsed("count|off", _count_or_off)
 RATE = _Parsed("number|off", _rate_or_off)
 SIZE = _Parsed("size", parse_size)
+SIZE_OR_OFF = _Parsed("size|off", _size_or_off)
+MEMORY = _Parsed("size|share|off", _memory)
 MESSAGE_SIZE = _Parsed("size", _message_size)
 SHARE = _Parsed("share", _share)
 COUNT_OR_SHARE = _Parsed("number|share", _count_or_share)

@@ -6,17 +6,18 @@ import signal
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import suppress
 from functools import partial
+from typing import Any
 
 import click
 import trio
 from attrs import frozen
 
 from squire_gatherings._cli.auth import Auth, auth_options, make_auth
+from squire_gatherings._cli.doors import door_options, make_doors
 from squire_gatherings._cli.gc_tuning import calm_the_collector
 from squire_gatherings._cli.limits import raise_open_files
 from squire_gatherings._cli.logs import LogFormat, logs
 from squire_gatherings._cli.options import (
-    COUNT_OR_OFF,
     DURATION,
     DURATION_OR_ENDLESS,
     DURATION_OR_OFF,
@@ -34,6 +35,7 @@ from squire_gatherings._hall.nurseries import open_hidden_nursery
 from squire_gatherings._open_hall import open_hall
 from squire_gatherings._server import Server, ServerSettings
 from squire_gatherings._server import serve as serve_websockets
+from squire_gatherings._server.tls import Certificate
 from squire_gatherings._stores import open_store
 from squire_gatherings._values.settings import HallSettings
 
@@ -79,9 +81,7 @@ class CannotListen(Exception):
     "--ping-interval", default="20s", type=DURATION_OR_ENDLESS, help="Silent this long: pinged."
 )
 @option("--rate-limit", default="off", type=RATE, help="Messages per second and client.")
-@option(
-    "--max-connections", default="off", type=COUNT_OR_OFF, help="Clients at once; more get 503."
-)
+@door_options
 @option(
     "--log-level",
     default="warning",
@@ -97,6 +97,7 @@ class CannotListen(Exception):
 @click.pass_obj
 def serve(
     links: tuple[str, ...],
+    /,
     host: str,
     port: int,
     store: str,
@@ -108,7 +109,6 @@ def serve(
     max_message_size: int,
     ping_interval: float,
     rate_limit: float | None,
-    max_connections: int | None,
     log_level: str,
     log_format: LogFormat,
     auth: str,
@@ -118,6 +118,7 @@ def serve(
     jwt_issuer: str | None,
     token_cookie: str | None,
     allow_origins: tuple[str, ...],
+    **door_settings: Any,
 ) -> None:
     """Serve gatherings until SIGINT or SIGTERM, or until its terminal is lost.
 
@@ -135,20 +136,23 @@ def serve(
       squire-gatherings serve --host 0.0.0.0 --auth jwt --jwt-key squire.key.pub
       SQUIRE_STORE=sqlite:////var/lib/squire/rooms.sqlite3 squire-gatherings serve
     """
+    open_files = raise_open_files()
+    doors = make_doors(door_settings, open_files)
     hall_settings = HallSettings(
         idle_timeout=idle_timeout,
         empty_timeout=empty_timeout,
         close_grace=close_grace,
         retry_interval=retry_interval,
         retry_limit=retry_limit,
+        **doors.hall,
     )
     settings = ServerSettings(
         max_message_size=max_message_size,
         ping_interval=ping_interval,
         rate_limit=rate_limit,
-        max_connections=max_connections,
         close_timeout=close_grace,
         allow_origins=allow_origins or None,
+        **doors.server,
     )
     admission = make_auth(
         auth=auth,
@@ -162,7 +166,6 @@ def serve(
     )
     ignore_signals()
     calm_the_collector()
-    open_files = raise_open_files()
     with logs(log_level, log_format):
         for name in links:
             _log.info("a service link in the environment is ignored", extra={"variable": name})
@@ -175,7 +178,8 @@ def serve(
                 hall_settings=hall_settings,
                 settings=settings,
                 auth=admission,
-                reloads=admission.reloads,
+                reloads=[*admission.reloads, *doors.reloads],
+                ssl_context=doors.certificate,
             ),
             clock=BootTimeClock(),
         )
@@ -190,6 +194,7 @@ async def run_server(
     settings: ServerSettings,
     auth: Auth,
     reloads: Sequence[Callable[[], None]],
+    ssl_context: Certificate | None = None,
 ) -> None:
     """Serve until a signal says stop, then disperse everything; a second one exits at once.
 
@@ -210,14 +215,21 @@ async def run_server(
         ):
             try:
                 server: Server = await nursery.start(
-                    partial(serve_websockets, hall, host=host, port=port, settings=settings)
+                    partial(
+                        serve_websockets,
+                        hall,
+                        host=host,
+                        port=port,
+                        settings=settings,
+                        ssl_context=ssl_context,
+                    )
                 )
             except (OSError, UnicodeError) as error:
                 # A name that nobody can look up, as it can't be encoded, is the latter.
                 reason = getattr(error, "strerror", None) or error
                 why = f"can't listen on {host[:255]} port {port}: {reason}"
                 raise CannotListen(why) from None
-            address = _url(server)
+            address = _url(server, "ws" if ssl_context is None else "wss")
             with suppress(OSError):
                 print(f"squire_gatherings listening on {address}", flush=True)
             idle_timeout = format_duration(hall_settings.idle_timeout)
@@ -252,6 +264,6 @@ async def _exit_on_the_second(signals: AsyncIterator[int]) -> None:
             os._exit(128 + number)
 
 
-def _url(server: Server) -> str:
+def _url(server: Server, scheme: str) -> str:
     host, port = server.addresses[0]
-    return f"ws://[{host}]:{port}" if ":" in host else f"ws://{host}:{port}"
+    return f"{scheme}://[{host}]:{port}" if ":" in host else f"{scheme}://{host}:{port}"

@@ -9,6 +9,7 @@ from outcome import Outcome
 from squire_gatherings._values import errors
 from squire_gatherings._values.errors import (
     AuthenticationUnavailable,
+    Full,
     GatheringCrashed,
     GatheringDispersed,
     GatheringsError,
@@ -47,6 +48,7 @@ PASSING = {
     GatheringCrashed.code,
     GatheringDispersed.code,
     HallClosed.code,
+    Full.code,
     RATE_LIMITED,
 }
 """Errors after which the same may be asked again, and is: nothing was wrong with it."""

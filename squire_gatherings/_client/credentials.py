@@ -5,17 +5,38 @@ Both may be secrets: no error and no log here repeats one.
 
 import re
 from collections.abc import Awaitable, Callable, Mapping
+from enum import StrEnum
+from functools import partial
 from typing import TypeVar
 
 from attrs import frozen
 
+from squire_gatherings._values.calls import takes
 from squire_gatherings._values.errors import BadSetting
 from squire_gatherings._values.messages import MAX_TOKEN_LENGTH
 
 T = TypeVar("T")
 
-Token = str | None | Callable[[], str | Awaitable[str | None] | None]
-"""A token, or what is asked for one on each connection."""
+
+class TokenReason(StrEnum):
+    """What a new token is wanted for."""
+
+    JOIN = "join"
+    """A new connection."""
+
+    RENEW = "renew"
+    """The rights on this connection are about to end."""
+
+    EXPIRED = "expired"
+    """They have ended."""
+
+
+_Given = str | None | Awaitable[str | None]
+Token = str | None | Callable[[], _Given] | Callable[[TokenReason], _Given]
+"""A token, or what is asked for one on each connection, and whenever one is about to expire.
+
+A function with a parameter is told the `TokenReason`.
+"""
 
 Headers = Mapping[str, str] | Callable[[], Mapping[str, str] | Awaitable[Mapping[str, str]]]
 """Headers of the opening request by their names, or what is asked for them on each connection."""
@@ -48,9 +69,17 @@ class Credentials:
         if self.headers is not None and not callable(self.headers):
             check_headers(self.headers)
 
-    async def ask_for_token(self) -> str | None:
+    @property
+    def renews(self) -> bool:
+        """Whether there may be another token later."""
+        return callable(self.token)
+
+    async def ask_for_token(self, why: TokenReason = TokenReason.JOIN) -> str | None:
         """Return the token for a connection. Raises `BadSetting`, and what the program raises."""
-        token = await _ask(self.token) if callable(self.token) else self.token
+        token: object = self.token
+        if callable(token):
+            ask = partial(token, why) if takes(token, 1) else token
+            token = await _ask(ask)
         return None if token is None else check_token(token)
 
     async def ask_for_headers(self) -> dict[str, str]:

@@ -10,6 +10,7 @@ from attrs import define, field
 from squire_gatherings._client.incoming import Incoming
 from squire_gatherings._client.pace import Pace
 from squire_gatherings._client.queue import Queue
+from squire_gatherings._client.renewal import Renewal
 from squire_gatherings._client.requests import Requests
 from squire_gatherings._client.settings import ClientSettings
 from squire_gatherings._client.websocket import Lost
@@ -21,6 +22,7 @@ from squire_gatherings._values.errors import (
     GatheringsError,
     LogReplaced,
     OpConflict,
+    Unauthorized,
 )
 from squire_gatherings._values.identity import Identity
 from squire_gatherings._values.messages import (
@@ -33,6 +35,8 @@ from squire_gatherings._values.messages import (
     Fetched,
     ForwardBatch,
     Joined,
+    Refreshed,
+    Renew,
     Synced,
 )
 from squire_gatherings._values.op import Op
@@ -50,6 +54,8 @@ class Exchange:
     since: int | None
     """After which seq the changes are wanted; None: from the first join on."""
     requests: Requests = field(init=False)
+    renewal: Renewal = field(factory=Renewal)
+    """Until when we have our rights."""
     failure: GatheringsError | None = None
     """Why nothing more will be answered."""
     incarnation: str | None = None
@@ -158,6 +164,7 @@ class Exchange:
         """
         self._check_joined(joined, since)
         self.replica.identify(Identity(joined.user, joined.role))
+        self.renewal.begin(joined.rights_expire_in)
         self.incarnation = joined.incarnation
         epoch = self._epoch(joined)
         self._joined_seq = joined.seq
@@ -195,6 +202,7 @@ class Exchange:
     def lost(self, code: int | None = None) -> None:
         """The connection has ended, with that close code."""
         self.requests.lost(code, trio.current_time())
+        self.renewal.lost()
         self._ack_at = math.inf
         self.tell()
 
@@ -222,7 +230,11 @@ class Exchange:
             self._ack_at = math.inf
             self.expires_at = now + self._idle_timeout
             return Ack(self.replica.seq)
-        return self.requests.next(now)
+        return self.renewal.next() or self.requests.next(now)
+
+    def send_soon(self) -> None:
+        """Something is to go out."""
+        self._work.set()
 
     # What comes in.
 
@@ -242,9 +254,16 @@ class Exchange:
             case Fetched():
                 if (fetch := self.requests.fetch_of(message.id)) is not None:
                     self._fetched(message, fetch)
+            case Refreshed():
+                self._refreshed(message)
+            case Renew():
+                self.renewal.want()
             case Error():
-                self.requests.failed(message, trio.current_time())
-                self._answered()
+                if not self.renewal.failed(message):
+                    self.requests.failed(message, trio.current_time())
+                    if message.code == Unauthorized.code:
+                        self.renewal.want()
+                    self._answered()
             case _:
                 self._log_unexpected(message)
 
@@ -310,6 +329,13 @@ class Exchange:
         self._work.set()
         self.replica.changes.refill(since + 1, fetched.ops, fetched.by)
         self._moved_on()
+
+    def _refreshed(self, refreshed: Refreshed) -> None:
+        self.replica.identify(Identity(self.replica.identity.user, refreshed.role))
+        self.renewal.told(refreshed)
+        if not self.renewal.has_ended:
+            self.requests.queue.go_on(trio.current_time())
+        self._answered()
 
     def _answered(self) -> None:
         # What waited for the answer may go out now.

@@ -54,6 +54,37 @@ class Gathering:
         return self._session.exchange.replica.identity.role
 
     @property
+    def rights_expire_in(self) -> float:
+        """In how many seconds this client's rights end; infinite if they never do.
+
+        Where `open_client` was given a function as `token`, they're renewed before.
+        """
+        return max(0.0, self._session.exchange.renewal.ends_at - trio.current_time())
+
+    async def wait_role(self, *, other_than: str) -> str:
+        """Wait until this client's role is another than that, and return it.
+
+        ```python
+        role = gathering.role
+        while True:
+            show(role)
+            role = await gathering.wait_role(other_than=role)
+        ```
+
+        Raises:
+            GatheringsError: What ended the stay for good.
+
+        Cancellation: A checkpoint. Cancelled, nothing is taken.
+        """
+        await trio.lowlevel.checkpoint_if_cancelled()
+        exchange = self._session.exchange
+        while self.role == other_than:
+            exchange.check()
+            await exchange.news.wait()
+        await trio.lowlevel.cancel_shielded_checkpoint()
+        return self.role
+
+    @property
     def is_connected(self) -> bool:
         """Whether the connection is up, and the server has let us in."""
         return self._session.exchange.connected

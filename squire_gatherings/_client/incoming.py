@@ -19,6 +19,8 @@ from squire_gatherings._values.messages import (
     Fetched,
     ForwardBatch,
     Joined,
+    Refreshed,
+    Renew,
     Synced,
 )
 from squire_gatherings._values.op import Op
@@ -57,8 +59,10 @@ class _Unknown(msgspec.Struct):
     type: str
 
 
-Incoming = Joined | Fetched | Synced | Conflict | ForwardBatch | Error | Dispersed
-_Decoded = _Joined | _Fetched | Synced | Conflict | _Forward | Error | Dispersed
+Incoming = (
+    Joined | Fetched | Synced | Conflict | ForwardBatch | Refreshed | Renew | Error | Dispersed
+)
+_Decoded = _Joined | _Fetched | Synced | Conflict | _Forward | Refreshed | Renew | Error | Dispersed
 
 
 def _make_op(_: type, value: Any) -> Op:
@@ -67,7 +71,19 @@ def _make_op(_: type, value: Any) -> Op:
 
 _decoder: msgspec.json.Decoder[_Decoded] = msgspec.json.Decoder(_Decoded, dec_hook=_make_op)
 _unknown = msgspec.json.Decoder(_Unknown)
-_KNOWN = frozenset({"joined", "fetched", "synced", "conflict", "forward", "error", "dispersed"})
+_KNOWN = frozenset(
+    {
+        "joined",
+        "fetched",
+        "synced",
+        "conflict",
+        "forward",
+        "refreshed",
+        "renew",
+        "error",
+        "dispersed",
+    }
+)
 _UNDECODABLE = (msgspec.MsgspecError, ValueError, TypeError, OverflowError, RecursionError)
 
 
@@ -107,6 +123,10 @@ def _what_is_wrong(message: Incoming) -> str | None:
             return _wrong_seq(seq) or _wrong_by(ops, by) or _wrong_epoch(message)
         case Dispersed():
             return _wrong_seq(message.seq) or _wrong_time("idle_for", message.idle_for)
+        case Refreshed():
+            return _wrong_rights(message)
+        case Renew():
+            return _wrong_time("rights_expire_in", message.rights_expire_in)
         case Error():
             return None
 
@@ -151,13 +171,21 @@ def _wrong_joined(joined: Joined) -> str | None:
         least = 0.0 if name == "idle_timeout" else -math.inf
         if value is not None and not least <= value < math.inf:
             return f"{name} is {value}"
-    try:
-        check_role(joined.role)
-        if joined.user is not None:
+    if joined.user is not None:
+        try:
             check_text(joined.user, "a user's name", MAX_USER_LENGTH)
+        except ValueError as error:
+            return str(error)
+    return _wrong_rights(joined) or _wrong_seq(joined.seq)
+
+
+def _wrong_rights(message: Joined | Refreshed) -> str | None:
+    try:
+        check_role(message.role)
     except ValueError as error:
         return str(error)
-    return _wrong_seq(joined.seq)
+    seconds = message.rights_expire_in
+    return None if seconds is UNSET else _wrong_time("rights_expire_in", seconds)
 
 
 def _wrong_content(message: Joined | Fetched) -> str | None:
@@ -173,8 +201,10 @@ def _wrong_content(message: Joined | Fetched) -> str | None:
     return None
 
 
-def _wrong_time(name: str, value: float) -> str | None:
-    return None if 0 <= value < math.inf else f"{name} is {value}"
+def _wrong_time(name: str, value: float | UnsetType) -> str | None:
+    return (
+        None if isinstance(value, int | float) and 0 <= value < math.inf else f"{name} is {value}"
+    )
 
 
 def _wrong_epoch(message: Joined | Fetched | Conflict | ForwardBatch) -> str | None:

@@ -13,9 +13,10 @@ from squire_gatherings._client.pace import Pace
 class Queue:
     """The requests of one client, from when they are put in until they are answered.
 
-    They go out in order and at once, but for three reasons: the server couldn't take one (it's
-    repeated after a while), says that they're too many (they're paced), or has refused one
-    without saying which (then they go out one at a time, so that its next refusal is clear).
+    They go out in order and at once, but for four reasons: the server couldn't take one (it's
+    repeated after a while), says that they're too many (they're paced), takes none until our rights
+    are renewed (they're held), or has refused one without saying which (then they go out one at a
+    time, so that its next refusal is clear).
     """
 
     pace: Pace
@@ -26,6 +27,8 @@ class Queue:
     _postponed: list[str] = field(factory=list)
     """Those that go out again at `_repeat_at`."""
     _repeat_at: float = math.inf
+    _is_held: bool = False
+    """Whether nothing goes out until the server lets it."""
     _suspects: set[str] = field(factory=set)
     """An error didn't say which of these it was about."""
 
@@ -39,9 +42,12 @@ class Queue:
         self._postponed.clear()
         self.sent.clear()
         self._repeat_at = math.inf
+        self._is_held = False
 
     def pop(self, now: float) -> str | None:
         """Return what may go out now, if anything; it counts as `sent` once it is `went`."""
+        if self._is_held:
+            return None
         if now >= self._repeat_at:
             self._repeat_at = math.inf
             self._waiting.extendleft(reversed(self._postponed))
@@ -60,6 +66,8 @@ class Queue:
     @property
     def next_at(self) -> float:
         """When something may go out, if nothing happens before."""
+        if self._is_held:
+            return math.inf
         if self._waiting and not self._must_wait:
             return min(self._repeat_at, self.pace.next_at)
         return self._repeat_at
@@ -70,6 +78,17 @@ class Queue:
             self.sent.pop(request_id, None)
             self._postponed.append(request_id)
         self._repeat_at = min(self._repeat_at, now + self.repeat_interval)
+
+    def hold(self, request_ids: Iterable[str], now: float) -> None:
+        """The server takes none until it says so: these and all others go out then."""
+        self._is_held = True
+        self.repeat(request_ids, now)
+
+    def go_on(self, now: float) -> None:
+        """The server takes requests again."""
+        if self._is_held:
+            self._is_held = False
+            self._repeat_at = now
 
     def suspect(self, request_ids: Iterable[str], now: float) -> None:
         """One of these was refused: each goes out again, alone."""

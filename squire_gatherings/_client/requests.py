@@ -18,7 +18,7 @@ from squire_gatherings._client.queue import Queue
 from squire_gatherings._client.websocket import Lost
 from squire_gatherings._rules.replica import Diverged, Pending, Replica
 from squire_gatherings._values.endings import CloseCode
-from squire_gatherings._values.errors import GatheringsError, LogReplaced, TooBig
+from squire_gatherings._values.errors import GatheringsError, LogReplaced, TooBig, Unauthorized
 from squire_gatherings._values.messages import Error, Fetch, Sync
 from squire_gatherings._values.op import Op
 
@@ -188,6 +188,9 @@ class Requests:
             self._log(error.message)
         elif error.code == LogReplaced.code:
             raise Lost(error.message, CloseCode.LOG_REPLACED)
+        elif error.code == Unauthorized.code:
+            # Our rights have ended. They're renewed, or the connection ends.
+            self.queue.hold((error.id,), now)
         elif error.code in PASSING:
             self._repeat((error.id,), error.code, now)
         else:

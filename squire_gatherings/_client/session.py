@@ -183,7 +183,10 @@ class Session:
         elif lost.code == CloseCode.REPLACED:
             self._check_replaced()
         elif lost.code == CloseCode.UNAUTHORIZED:
-            raise Unauthorized(str(lost))
+            # Rights that have ended may be had anew, with another token.
+            was_in = self._joined_at < math.inf
+            if not (was_in and self.exchange.renewal.has_ended and self.credentials.renews):
+                raise Unauthorized(str(lost))
         elif lost.code == CloseCode.LOG_REPLACED and self.exchange.has_anything:
             self._begin_anew(lost)
         _log.info("connection lost: %s", lost, extra=self._names())
@@ -327,7 +330,7 @@ class Session:
             raise Lost(str(diverged)) from None
 
     async def _converse(self, wire: Wire) -> Dispersed:
-        endings: list[Dispersed | Lost] = []
+        endings: list[Dispersed | Lost | GatheringsError] = []
         async with trio.open_nursery() as nursery:
 
             async def until_it_ends(part: Callable[[Wire], Awaitable[Dispersed]]) -> None:
@@ -337,6 +340,14 @@ class Session:
                     endings.append(lost)
                 nursery.cancel_scope.cancel()
 
+            async def renew() -> None:
+                exchange, ask = self.exchange, self.credentials.ask_for_token
+                try:
+                    await exchange.renewal.run(ask, self.settings, exchange.send_soon)
+                except GatheringsError as error:
+                    endings.append(error)
+                    nursery.cancel_scope.cancel()
+
             async def send_all() -> None:
                 # Lost for sending isn't the end: what the server said last may still be read.
                 with suppress(Lost):
@@ -345,8 +356,10 @@ class Session:
             nursery.start_soon(until_it_ends, self._receive_all)
             nursery.start_soon(until_it_ends, self._keep_alive)
             nursery.start_soon(send_all)
+            if self.credentials.renews:
+                nursery.start_soon(renew)
         [ending, *_] = endings
-        if isinstance(ending, Lost):
+        if not isinstance(ending, Dispersed):
             raise ending
         return ending
 

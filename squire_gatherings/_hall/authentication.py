@@ -1,12 +1,11 @@
 """Authentication: who a client is, asked of the program's own function, under a time limit."""
 
-import inspect
 from collections.abc import Awaitable, Callable
-from typing import Any
 
 from attrs import define
 
 from squire_gatherings._hall.lateness import TookTooLong, attempt_within
+from squire_gatherings._values.calls import takes
 from squire_gatherings._values.errors import (
     AuthenticationUnavailable,
     Forbidden,
@@ -53,7 +52,7 @@ class Authenticator:
     @classmethod
     def of(cls, authenticate: Authenticate, timeout: float) -> "Authenticator":
         """Make one whose checks may take `timeout` seconds."""
-        return cls(authenticate, timeout, _takes(authenticate, 3))
+        return cls(authenticate, timeout, takes(authenticate, 3))
 
     async def identify(
         self, token: str | None, gathering_id: str, request: HandshakeRequest | None
@@ -88,14 +87,3 @@ class Authenticator:
         except TookTooLong:
             text = "the check of who this is takes too long"
             raise AuthenticationUnavailable(text) from None
-
-
-def _takes(function: Callable[..., Any], count: int) -> bool:
-    try:
-        inspect.signature(function).bind(*range(count))
-    except TypeError:
-        return False
-    except ValueError:
-        # A callable that can't be inspected is called as the simpler one.
-        return False
-    return True

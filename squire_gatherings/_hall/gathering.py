@@ -100,6 +100,7 @@ class Gathering:
                 room.reason = reason
                 await self._disperse(reason)
         finally:
+            room.uncount()
             self.on_gone(room.id)
 
     async def _restore(self) -> None:
@@ -108,6 +109,8 @@ class Gathering:
             restored = await room.store.load(room.id, recent_syncs=settings.recent_syncs)
             if not isinstance(restored, Restored):
                 raise TypeError(f"load returned {restored!r:.80}")
+            if settings.max_log is not None:
+                room.log_bytes = await room.store.size(room.id)
         room.log = OpLog(settings.tail_bytes, settings.recent_syncs, room.incarnation)
         snapshot_seq = 0
         try:
@@ -125,6 +128,7 @@ class Gathering:
         except Exception as error:
             _log.exception("gathering can't be restored", extra=room.names())
             raise GatheringCrashed(f"gathering {room.id} can't be restored") from error
+        room.count_tail()
         room.opened_at = trio.current_time()
         room.deadline = IdleDeadline(settings.idle_timeout, settings.empty_timeout, room.opened_at)
         self.commit = Commit(room, snapshot_seq)
@@ -162,6 +166,7 @@ class Gathering:
             if delivery.batch:
                 await delivery.bring_the_rest()
                 log.trim()
+                room.count_tail()
             if requests.awaits_lookup:
                 await requests.look_up()
             elif commit.is_due:
@@ -261,8 +266,7 @@ class Gathering:
             raise
         finally:
             # Also when the behaviour raises: the rest is for the next incarnation.
-            del inbox.waiting[:taken]
-            inbox.taken += taken
+            inbox.take_out(taken)
         self._processing = None
         if is_full and taken <= HEAVY and inbox.waiting:
             self._put_behind(sender)
@@ -315,6 +319,7 @@ class Gathering:
         delivery.bring_batch(now)
         if not delivery.batch:
             log.trim()
+        self.room.count_tail()
 
     # Coming to an end.
 
@@ -325,7 +330,7 @@ class Gathering:
         lost = GatheringCrashed(f"gathering {room.id} crashed while it worked on this")
         ended = GatheringDispersed(f"gathering {room.id} has dispersed")
         self.answers.abandon(self._processing, lost if crashed else ended, ended)
-        room.inbox.waiting.clear()
+        room.inbox.clear()
         now = trio.current_time()
         idle_for = now - room.deadline.last_processed_at
         notice = Dispersed(room.id, room.incarnation, reason, room.log.committed, idle_for)

@@ -16,6 +16,7 @@ from squire_gatherings._hall.connection import Connection
 from squire_gatherings._hall.inbox import Request
 from squire_gatherings._hall.joining import Joining
 from squire_gatherings._hall.membership import Membership
+from squire_gatherings._hall.quotas import Quotas, opener_of
 from squire_gatherings._hall.registry import Registry
 from squire_gatherings._hall.rights import Rights
 from squire_gatherings._hall.store import Store
@@ -45,7 +46,8 @@ class Hall:
 
     Every method that takes a gathering's id raises `BadGatheringId` if it can't be one, and
     `HallClosed` once the hall is closing. Those that open the gathering also raise
-    `StoreUnavailable`, or `GatheringCrashed` when its behaviour fails to restore it.
+    `StoreUnavailable`, `GatheringCrashed` when its behaviour fails to restore it, or `Full` where
+    there are too many.
 
     Every async method is a checkpoint, also where it need not wait. One that is cancelled
     before it began has done nothing; its docstring says what else cancellation does.
@@ -55,6 +57,11 @@ class Hall:
     store: Store = field(repr=False)
     _rights: Rights = field(repr=False)
     _registry: Registry = field(repr=False)
+    quotas: Quotas = field(init=False, repr=False)
+    """What its gatherings and ways in may use up together. Not for programs."""
+
+    def __attrs_post_init__(self) -> None:
+        self.quotas = self._registry.quotas
 
     # Joining.
 
@@ -98,6 +105,8 @@ class Hall:
             Unauthorized: `authenticate` refused the client.
             AuthenticationUnavailable: It can't tell now, or not within `authenticate_timeout`.
             Replaced: Another connection of the same client asked later.
+            Full: The gathering, the user or the server has all the clients, or all the open
+                gatherings, that it may have.
             BadBase: `since` lies beyond the end of the log.
             LogReplaced: The log isn't that of `epoch`.
             GatheringDispersed: `resume` has ended; the notice was sent and the connection closed.
@@ -120,7 +129,10 @@ class Hall:
         else:
             check_identity(identity)
             identity = rights.standing(identity, gathering_id)
-        ask = Joining(gathering_id, connection, client, vouched, asked, since, epoch, resume, tail)
+        opener = opener_of(identity, request)
+        ask = Joining(
+            gathering_id, connection, opener, client, vouched, asked, since, epoch, resume, tail
+        )
         try:
             joiner, joined, room = await ask.until_answered(identity, self._registry, rights)
         finally:
@@ -372,6 +384,8 @@ class Hall:
             opened=registry.opened,
             crashed=registry.ended[DispersalReason.CRASHED],
             dispersed={str(reason): n for reason, n in registry.ended.items()},
+            refused={str(limit): n for limit, n in registry.quotas.refusals.counts.items()},
+            memory=registry.quotas.budget.used,
         )
 
     async def _ask(
@@ -393,7 +407,7 @@ class Hall:
         try:
             while True:
                 with self._rights.asking(caller, gathering_id):
-                    room = await self._registry.find(gathering_id)
+                    room = await self._registry.find(gathering_id, opener_of(identity))
                     try:
                         answer = await room.ask(caller, request)
                     except GatheringDispersed:

@@ -6,6 +6,7 @@ import trio
 from attrs import define, field
 
 from squire_gatherings._hall.clients import Client, Sender
+from squire_gatherings._rules.budget import Budget
 from squire_gatherings._values.log import LoggedOp
 from squire_gatherings._values.messages import ClientMessage
 
@@ -42,6 +43,10 @@ class Inbox:
     waiting: list[tuple[Sender, Request]] = field(factory=list)
     taken: int = 0
     """How many messages were taken out so far."""
+    cost: int = 0
+    """How many bytes those take that wait, about; of what follows others of the same client."""
+    budget: Budget = field(factory=Budget)
+    """Where the bytes are counted of all inboxes."""
     _sleeper: trio.lowlevel.Task | None = None
     """The gathering's task, while it waits for something to arrive."""
 
@@ -56,6 +61,22 @@ class Inbox:
         if self._sleeper is not None:
             trio.lowlevel.reschedule(self._sleeper)
             self._sleeper = None
+
+    def take_out(self, count: int) -> None:
+        """Take so many messages out. Of the cost, they take their share along."""
+        if self.cost:
+            self._relieve(self.cost * count // len(self.waiting) if self.waiting else self.cost)
+        del self.waiting[:count]
+        self.taken += count
+
+    def clear(self) -> None:
+        """Throw all away that waits."""
+        self.waiting.clear()
+        self._relieve(self.cost)
+
+    def _relieve(self, cost: int) -> None:
+        self.cost -= cost
+        self.budget.inboxes -= cost
 
     def wait(self) -> Awaitable[None]:
         """Wait until a message is put in, or `wake` is called; to be awaited at once.

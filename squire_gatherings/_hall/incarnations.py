@@ -1,7 +1,7 @@
 """Incarnations: what a hall knows of the ones that live, and of the ones that have ended."""
 
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Hashable, Iterator
 from contextlib import contextmanager
 
 import trio
@@ -15,7 +15,12 @@ from squire_gatherings._values.messages import Dispersed
 REMEMBERED = 1024
 """How many last notices are remembered. Of older incarnations only that they have ended."""
 
-_COME_BACK = (DispersalReason.CRASHED, DispersalReason.SHUTDOWN, DispersalReason.MOVED)
+_COME_BACK = (
+    DispersalReason.CRASHED,
+    DispersalReason.SHUTDOWN,
+    DispersalReason.MOVED,
+    DispersalReason.EVICTED,
+)
 """After these ends a client joins again: if it were told of them then, it would never get in."""
 
 
@@ -24,6 +29,8 @@ class Incarnation:
     """The registry's entry for an incarnation, from before its restore until it is reaped."""
 
     room: Room
+    opener: Hashable = None
+    """Who opened it, where that is known: for whom it counts."""
     opened: bool = False
     """Whether the opening is over, well or with an `error`."""
     gone: bool = False

@@ -1,5 +1,7 @@
 """Joining: what a client asks for, which it does of one incarnation after the other if need be."""
 
+from collections.abc import Hashable
+
 import trio
 from attrs import field, frozen
 
@@ -26,6 +28,8 @@ class Joining:
 
     gathering_id: str
     connection: Connection
+    opener: Hashable
+    """For whom the gathering counts if it must be opened."""
     client: str | None = field(repr=False)
     vouched: bool
     """Whether the program said who it is."""
@@ -78,7 +82,7 @@ class Joining:
                 rights.check(caller.identity)
                 _say_goodbye(joiner, notice)
                 raise GatheringDispersed(f"gathering {self.gathering_id} has dispersed")
-        room = await registry.find(self.gathering_id)
+        room = await registry.find(self.gathering_id, self.opener)
         page: tuple[LoggedOp, ...] = ()
         wants_past = since is not None or not self.tail
         if wants_past:

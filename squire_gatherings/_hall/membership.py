@@ -85,7 +85,10 @@ class Membership:
                 raise trio.WouldBlock
             if isinstance(message, Sync):
                 ops = message.ops
-                client.cost += SINGLE_COST + len(ops[0].json) if len(ops) == 1 else _cost(ops)
+                cost = SINGLE_COST + len(ops[0].json) if len(ops) == 1 else _cost(ops)
+                client.cost += cost
+                room.inbox.cost += cost
+                room.inbox.budget.inboxes += cost
         client.waiting += 1
         room.inbox.put(client, message)
         return True

@@ -1,13 +1,14 @@
 """The registry: opens gatherings on demand, and forgets them when they are gone."""
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 
 import trio
 from attrs import define, field
 
 from squire_gatherings._hall.gathering import Gathering
 from squire_gatherings._hall.incarnations import Endings, Incarnation
+from squire_gatherings._hall.quotas import Quotas
 from squire_gatherings._hall.refreshes import Refreshes
 from squire_gatherings._hall.room import Room
 from squire_gatherings._hall.store import Store
@@ -30,6 +31,8 @@ class Registry:
     nursery: trio.Nursery
     """Has the gatherings' tasks."""
     refreshes: Refreshes
+    quotas: Quotas = field(init=False)
+    """What the gatherings may use up together."""
     closed: bool = False
     """Whether the hall is closing, so that none is opened any more."""
     living: dict[str, Incarnation] = field(factory=dict)
@@ -41,13 +44,21 @@ class Registry:
     _poison: Poison = field(factory=Poison)
     _endings: Endings = field(factory=lambda: Endings(new_hall_mark()))
 
-    async def find(self, gathering_id: str) -> Room:
+    def __attrs_post_init__(self) -> None:
+        self.quotas = Quotas(self.settings)
+
+    async def find(self, gathering_id: str, opener: Hashable = None) -> Room:
         """Return the living incarnation of a gathering; open one if there is none.
 
         Waits first for the end of one that is dispersing. There's no checkpoint between the last
         look at the incarnation and the return.
 
+        Args:
+            gathering_id: Which gathering.
+            opener: For whom one counts that is opened; None where that isn't known.
+
         Raises:
+            Full: One would have to be opened, and there are too many, or there's no memory for it.
             HallClosed: The hall is closing.
             StoreUnavailable: It had to be restored, and the store couldn't.
             GatheringCrashed: It had to be restored, and its behaviour failed.
@@ -59,7 +70,11 @@ class Registry:
                 raise HallClosed("the hall is closed")
             incarnation = self.living.get(gathering_id)
             if incarnation is None:
-                await self._open(gathering_id)
+                self.quotas.check_opening(gathering_id, opener)
+                if self.quotas.is_full():
+                    await self.living[self.quotas.stalest()].wait_gone()
+                else:
+                    await self._open(gathering_id, opener)
             elif incarnation.room.accepting:
                 return incarnation.room
             elif not incarnation.opened:
@@ -112,7 +127,7 @@ class Registry:
         while self.living:
             await next(iter(self.living.values())).wait_gone()
 
-    async def _open(self, gathering_id: str) -> None:
+    async def _open(self, gathering_id: str, opener: Hashable) -> None:
         room = Room(
             gathering_id,
             self.settings,
@@ -120,8 +135,10 @@ class Registry:
             self.refreshes.rights.terms,
             new_incarnation_id(self._endings.mark),
             self._poison.of(gathering_id),
+            self.quotas,
         )
-        incarnation = self.living[gathering_id] = Incarnation(room)
+        incarnation = self.living[gathering_id] = Incarnation(room, opener)
+        self.quotas.opened(opener)
         gathering = Gathering(room, self.make_behaviour, self._reap, self.refreshes)
         try:
             with trio.CancelScope() as incarnation.opening:
@@ -144,6 +161,7 @@ class Registry:
     def _reap(self, gathering_id: str) -> None:
         incarnation = self.living.pop(gathering_id)
         room = incarnation.room
+        self.quotas.reaped(gathering_id, incarnation.opener)
         if room.reason is not None:
             self.ended[room.reason] += 1
         if room.notice is not None:

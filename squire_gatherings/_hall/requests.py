@@ -18,12 +18,15 @@ from squire_gatherings._hall.refreshes import Refreshes
 from squire_gatherings._hall.room import Room
 from squire_gatherings._rules.behaviour import Submission, judge_and_fold
 from squire_gatherings._rules.op_log import fingerprint
+from squire_gatherings._rules.places import is_full
+from squire_gatherings._rules.refusals import Limit
 from squire_gatherings._rules.sync_ids import LookupNeeded, SyncKey
 from squire_gatherings._values.errors import (
     BadBase,
     BadRequest,
     Forbidden,
     GatheringsError,
+    LogFull,
     LogReplaced,
     OpConflict,
     OpRejected,
@@ -61,7 +64,7 @@ JOIN_COST = 1024
 """What a join costs besides what it's answered, as a number of bytes that take as long."""
 
 
-@define(eq=False)
+@define(eq=False, weakref_slot=False)
 class Requests:
     """Processes the messages of one incarnation."""
 
@@ -238,6 +241,9 @@ class Requests:
         if room.refused and key in room.refused:
             raise OpRejected("the gathering crashed over this sync; it isn't taken again")
         seq = log.seq
+        limits = room.settings
+        if limits.max_log_ops is not None or limits.max_log is not None:
+            self._check_size(sync)
         base = seq if sender.at_end else sync.base
         if base < seq:
             # If all that came since is its own, sent before this one, nothing is stale.
@@ -255,11 +261,28 @@ class Requests:
             return True
         by, mark = sender.identity.user, fingerprint(sync.ops)
         log.add(ops, key=key, mark=mark, by=by, origin=sender.number, time=time)
+        if limits.max_log is not None:
+            room.log_bytes += sum(len(op.json) for op in ops)
         seqs = range(seq + 1, log.seq + 1)
         answer = Synced(sync.id, tuple(seqs)) if ops is sync.ops else _synced(sync, seqs, ops)
         # It isn't durable yet, so it's never answered at once.
         self.answers.deferred.append(Deferred(sender, sync.id, answer, True, seqs))
         return True
+
+    def _check_size(self, sync: Sync) -> None:
+        """Check that the log takes so many more ops, and bytes. Raises `LogFull`."""
+        room, settings = self.room, self.room.settings
+        why = None
+        if is_full(room.log.seq + len(sync.ops) - 1, settings.max_log_ops):
+            limit = Limit.LOG_OPS
+            why = f"the log has {room.log.seq} ops and takes at most {settings.max_log_ops}"
+        elif settings.max_log is not None:
+            limit = Limit.LOG_BYTES
+            if room.log_bytes + sum(len(op.json) for op in sync.ops) > settings.max_log:
+                why = f"the log has {room.log_bytes} bytes and takes at most {settings.max_log}"
+        if why is not None:
+            room.quotas.enforced(limit, why, gathering=room.id)
+            raise LogFull(why)
 
     def _repeat(self, sender: Sender, sync: Sync, record: SyncRecord) -> None:
         """Answer a sync that was applied before as it was answered then.
@@ -338,6 +361,10 @@ class Requests:
                 return
             client.window.begin(has)
             client.joined_at = seq
+            full = room.refusal_of(client)
+            if full is not None:
+                sender.fail(full)
+                return
             if not room.attach(client):
                 sender.fail(Replaced("a newer connection of the same client has joined"))
                 return

@@ -7,14 +7,17 @@ from attrs import define, field
 
 from squire_gatherings._hall.clients import Caller, Client
 from squire_gatherings._hall.inbox import Inbox, Request
+from squire_gatherings._hall.quotas import Quotas
 from squire_gatherings._hall.store import Store
 from squire_gatherings._hall.terms import Terms
 from squire_gatherings._rules.behaviour import Behaviour
 from squire_gatherings._rules.deadline import IdleDeadline
 from squire_gatherings._rules.op_log import OpLog
+from squire_gatherings._rules.places import is_full
+from squire_gatherings._rules.refusals import Limit
 from squire_gatherings._rules.sync_ids import SyncKey
 from squire_gatherings._values.endings import CloseCode, DispersalReason
-from squire_gatherings._values.errors import GatheringDispersed, StoreUnavailable
+from squire_gatherings._values.errors import Full, GatheringDispersed, StoreUnavailable
 from squire_gatherings._values.ids import new_incarnation_id
 from squire_gatherings._values.messages import Dispersed, ServerMessage
 from squire_gatherings._values.numbers import GatheringNumbers
@@ -38,6 +41,8 @@ class Room:
     incarnation: str = field(factory=new_incarnation_id)
     refused: frozenset[SyncKey] = frozenset()
     """Syncs that crashed an earlier incarnation."""
+    quotas: Quotas = field(factory=Quotas)
+    """What all gatherings of the hall share."""
 
     # Set when it is restored.
     behaviour: Behaviour = field(init=False)
@@ -68,12 +73,19 @@ class Room:
     """Around the wait for messages, which it ends at the deadline."""
 
     # Who is there.
-    inbox: Inbox = field(factory=Inbox)
+    inbox: Inbox = field(init=False)
     clients: dict[str, Client] = field(factory=dict)
     """All who are connected, by scope: each client has only one connection."""
     callers: set[Caller] | None = None
     """All who have asked and aren't answered yet. At the end all of them are. None for nobody."""
+    log_bytes: int = 0
+    """How many bytes the ops of the log have, where that is limited (`max_log`)."""
     _numbered: int = 0
+    _tail_size: int = 0
+    """What the ops in memory were counted with last."""
+
+    def __attrs_post_init__(self) -> None:
+        self.inbox = Inbox(budget=self.quotas.budget)
 
     def __repr__(self) -> str:
         # What it has may hold secrets: the ids of its clients.
@@ -112,6 +124,23 @@ class Room:
         self._numbered += 1
         return self._numbered
 
+    def refusal_of(self, client: Client) -> Full | None:
+        """Return why there's no place for a client: the gathering or its user has too many."""
+        settings, quotas = self.settings, self.quotas
+        if client.scope in self.clients:
+            # It takes the place of an older connection.
+            return None
+        names = {"gathering": self.id}
+        if is_full(len(self.clients), settings.max_connections_per_gathering):
+            most = settings.max_connections_per_gathering
+            why = f"the gathering has all the clients that it takes: {most}"
+            return quotas.refuse(Limit.CONNECTIONS_PER_GATHERING, why, **names)
+        user = client.identity.user
+        if user is not None and is_full(quotas.users.of(user), settings.max_connections_per_user):
+            why = f"a user has at most {settings.max_connections_per_user} connections"
+            return quotas.refuse(Limit.CONNECTIONS_PER_USER, why, **names)
+        return None
+
     def attach(self, client: Client) -> bool:
         """Take a client in. Of two connections of the same client, the one that asked later stays.
 
@@ -127,6 +156,8 @@ class Room:
         client.attached = True
         client.room = self
         self.clients[client.scope] = client
+        self.quotas.users.take(client.identity.user)
+        self.quotas.attended(self.id)
         self.terms.add(self, client)
         return True
 
@@ -135,6 +166,7 @@ class Room:
         if self.clients.get(client.scope) is not client:
             return False
         del self.clients[client.scope]
+        self.quotas.users.leave(client.identity.user)
         if client.identity.expires_at is not None:
             self.terms.drop(client)
         client.left()
@@ -167,7 +199,13 @@ class Room:
         elif counted or self.deadline.emptied_at is None:
             self._emptied()
 
+    def evict(self) -> None:
+        """Have it disperse for another one's sake."""
+        self.end(DispersalReason.EVICTED)
+
     def _emptied(self) -> None:
+        if self.accepting:
+            self.quotas.unattended(self.id, self.evict)
         self.deadline.emptied(trio.current_time())
         # The deadline may only have come nearer; elsewhere it only moves away.
         self.scope.deadline = min(self.scope.deadline, self.deadline.at)
@@ -181,9 +219,24 @@ class Room:
         """
         self.notice_by = min(self.notice_by, by)
         if self.accepting:
+            self.quotas.attended(self.id)
             self.accepting = False
             self.reason = reason
             self.inbox.wake()
+
+    # Counting.
+
+    def count_tail(self) -> None:
+        """Count the ops in memory, as many as there are now."""
+        size = self.log.tail_size
+        self.quotas.budget.tails += size - self._tail_size
+        self._tail_size = size
+
+    def uncount(self) -> None:
+        """Nothing is in memory any more."""
+        self.quotas.budget.tails -= self._tail_size
+        self._tail_size = 0
+        self.inbox.clear()
 
     # For operators.
 

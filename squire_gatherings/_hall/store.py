@@ -110,6 +110,13 @@ class Store(Protocol):
         """
         ...
 
+    async def size(self, gathering: str) -> int:
+        """Return how many bytes the ops of a log have, each as its JSON.
+
+        Asked when a gathering is opened, and only where logs have a largest size (`max_log`).
+        """
+        ...
+
     async def find_syncs(
         self, gathering: str, keys: tuple[tuple[str, str], ...]
     ) -> dict[tuple[str, str], SyncRecord]:

@@ -116,6 +116,11 @@ class OpLog:
         """The first seq in memory (`seq` + 1 if none is)."""
         return self.seq - len(self._tail) + 1
 
+    @property
+    def tail_size(self) -> int:
+        """About how many bytes the ops in memory take."""
+        return self.added - self._trimmed
+
     def epoch_of(self, seq: int) -> str | None:
         """Return the epoch of the op `seq`; None where only the store can tell."""
         start = self.tail_start

@@ -5,13 +5,14 @@ that until its bucket is full again. A client that leaves and comes back is as l
 """
 
 from collections.abc import Hashable
+from enum import Enum
 
 from attrs import define, field
 
 
 @define
 class RateLimit:
-    """At most `rate` messages a second on average, and `burst` at once."""
+    """At most `rate` messages a second on average, and `burst` at once; or bytes, or ops."""
 
     rate: float
     burst: int
@@ -23,14 +24,17 @@ class RateLimit:
     def __attrs_post_init__(self) -> None:
         self._tokens = float(self.burst)
 
-    def allow(self, now: float) -> bool:
-        """Return whether a message that came at `now` (seconds, never going back) is within it."""
+    def allow(self, now: float, cost: float = 1) -> bool:
+        """Return whether a message that came at `now` (seconds, never going back) is within it.
+
+        One that costs more than `burst` is, where nothing was used up; others wait longer then.
+        """
         self._refill(now)
-        if self._tokens < 1:
+        if self._tokens < min(cost, self.burst):
             self.refused += 1
             return False
         self.refused = 0
-        self._tokens -= 1
+        self._tokens -= cost
         return True
 
     def charge(self, cost: float, now: float) -> float:
@@ -53,6 +57,43 @@ class RateLimit:
             refill = (now - self._counted_at) * self.rate
             self._tokens = min(float(self.burst), self._tokens + refill)
         self._counted_at = now
+
+
+class Spent(Enum):
+    """Which part of an allowance is used up."""
+
+    MESSAGES = "messages"
+    BYTES = "bytes"
+    OPS = "ops"
+
+
+@define(eq=False)
+class Allowance:
+    """What a connection may say: messages, bytes and ops a second. None: any number."""
+
+    messages: RateLimit | None = None
+    bytes: RateLimit | None = None
+    ops: RateLimit | None = None
+
+    def spent(self, size: int, now: float) -> Spent | None:
+        """Count a message of so many bytes; return what is used up, so that it isn't taken."""
+        if self.messages is not None and not self.messages.allow(now):
+            return Spent.MESSAGES
+        if self.bytes is not None and not self.bytes.allow(now, size):
+            return Spent.BYTES
+        return None
+
+    def spent_on_ops(self, count: int, now: float) -> Spent | None:
+        """Count the ops of a message that was counted itself."""
+        if self.ops is not None and not self.ops.allow(now, count):
+            return Spent.OPS
+        return None
+
+    @property
+    def refused(self) -> int:
+        """How many in a row were refused, for whichever reason."""
+        parts = (self.messages, self.bytes, self.ops)
+        return max((one.refused for one in parts if one is not None), default=0)
 
 
 @define

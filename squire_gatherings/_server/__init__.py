@@ -1,6 +1,7 @@
 """The WebSocket server."""
 
+from squire_gatherings._server.proxies import Proxies, ProxySays
 from squire_gatherings._server.server import Server, serve, serve_stream
 from squire_gatherings._server.settings import ServerSettings
 
-__all__ = ["Server", "ServerSettings", "serve", "serve_stream"]
+__all__ = ["Proxies", "ProxySays", "Server", "ServerSettings", "serve", "serve_stream"]

@@ -63,6 +63,7 @@ class WebSocketConnection(Receiving):
             self.abort,
             flusher,
             underway,
+            entry.meter.quotas.budget,
         )
         self._early: list[Incoming | Complaint] | None = None
         """What came while the join was under way; None where nothing did."""

@@ -28,10 +28,12 @@ class Entry:
         """Join as the client's message says.
 
         Raises:
+            Full: There's no place for one more client.
             Exception: What `Hall.join` raises.
 
         Cancellation: as of `Hall.join`.
         """
+        self.meter.come_in()
         membership = await self.hall.join(
             self.gathering_id,
             connection,

@@ -1,11 +1,11 @@
 """The opening handshake: from an HTTP request to a gathering's id and a codec, or a refusal."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from http import HTTPStatus
 from urllib.parse import unquote, urlsplit
 
 import trio
-from attrs import frozen
+from attrs import evolve, frozen
 from websockets.exceptions import InvalidHeaderValue, SecurityError
 from websockets.http11 import Request
 from websockets.server import ServerProtocol
@@ -58,6 +58,14 @@ class Accepted:
     """What came after the request."""
 
 
+def _nothing() -> None:
+    """Nobody wants to know."""
+
+
+def _as_it_is(request: HandshakeRequest) -> HandshakeRequest:
+    return request
+
+
 async def shake_hands(
     stream: trio.abc.Stream,
     source: Source,
@@ -66,8 +74,9 @@ async def shake_hands(
     timeout: float,
     *,
     peer: str | None = None,
-    full: bool = False,
     origins: OriginRule | None = None,
+    heard: Callable[[], None] = _nothing,
+    admit: Callable[[HandshakeRequest], HandshakeRequest] = _as_it_is,
 ) -> Accepted | None:
     """Read a request and answer it.
 
@@ -81,8 +90,10 @@ async def shake_hands(
         nursery: Has a task that watches the time.
         timeout: How many seconds the request may take, and how many its answer may take.
         peer: The client's address.
-        full: Whether what would be accepted is refused.
         origins: From which web pages a browser may come; None for any.
+        heard: Called when the whole request is there.
+        admit: Called with what would be accepted; returns it, knowing more of it, or raises
+            `Refused`.
 
     Returns:
         What was accepted; None if it was refused or came too late, or the client went away.
@@ -97,13 +108,13 @@ async def shake_hands(
         buffer = await _read_request(source)
     if buffer is None:
         return None
+    heard()
     # A client that waits here has sent its whole request: this time doesn't count.
     async with entrance:
         accepted: Accepted | None = None
         try:
             accepted, answer = _understand(buffer, peer, origins)
-            if full:
-                raise Refused(503, "the server has all the clients that it takes", [RETRY_AFTER])
+            accepted = evolve(accepted, request=admit(accepted.request))
         except Refused as refused:
             accepted, answer = None, refused.response
     with time_limit(nursery, timeout, HELD_UP):

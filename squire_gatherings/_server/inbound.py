@@ -11,6 +11,8 @@ from websockets.exceptions import PayloadTooBig
 from websockets.frames import Frame, Opcode
 from websockets.protocol import Protocol, Side, State
 
+from squire_gatherings._rules.rate_limit import Spent
+from squire_gatherings._rules.refusals import Limit
 from squire_gatherings._server.limits import Meter, refused
 from squire_gatherings._server.portions import (
     Cutter,
@@ -80,6 +82,7 @@ class Inbound:
         "_admitted",
         "_at",
         "_begun",
+        "_budget",
         "_codec",
         "_cutter",
         "_frames",
@@ -94,6 +97,7 @@ class Inbound:
         "_unfed",
         "broken",
         "deaf",
+        "held",
         "noise",
         "room",
         "spent",
@@ -122,7 +126,10 @@ class Inbound:
         self._partial_is_text = False
         self._max_ops = max_ops
         self._meter = meter
-        self._is_limited = meter.limit is not None
+        self._budget = meter.quotas.budget
+        self.held = 0
+        """How many bytes are kept of a message whose rest hasn't come, about."""
+        self._is_limited = meter.allowance is not None
         self._admitted = False
         """Whether any message was within the limit so far."""
         self._cutter = Cutter()
@@ -180,6 +187,24 @@ class Inbound:
         self.unsettled = True
         self._protocol.receive_data(data if end - start == len(data) else data[start:end])
         self._frames = iter(self._protocol.events_received())  # type: ignore[arg-type]
+        self._hold()
+
+    def _hold(self) -> None:
+        """Count what is kept."""
+        size = 0 if self._cutter.between else self._begun
+        if self._partial is not None:
+            size = max(size, len(self._partial))
+        grown = size - self.held
+        if grown:
+            self.held = size
+            self._budget.parsers += grown
+            if grown > 0:
+                self._budget.grown()
+
+    def let_go(self) -> None:
+        """Count nothing as kept: it's freed when the connection ends, in the next turn."""
+        self._budget.parsers -= self.held
+        self.held = 0
 
     def next(self) -> Arrival | None:
         """Return the next message, or what is wrong with it; None when more must come.
@@ -249,6 +274,7 @@ class Inbound:
 
     def retire(self) -> None:
         """Take nothing more in, and leave no garbage."""
+        self.let_go()
         retire(self._protocol)
 
     # What a message is made of.
@@ -262,16 +288,27 @@ class Inbound:
                 self._partial, self._partial_is_text = bytearray(), is_text
             self._partial += data
             if not frame.fin:
+                self._hold()
                 if len(data) < SMALL_FRAGMENT:
                     self.unsettled = True
                     self.noise += 1
                 return None
             data, is_text, self._partial = self._partial, self._partial_is_text, None
-        limit = self._meter.limit
-        if limit is not None and not limit.allow(trio.current_time()):
-            return self._over_the_limit(bytes(data), limit.refused)
+            self._hold()
+        allowance = self._meter.allowance
+        if allowance is None:
+            return self._decode(bytes(data), is_text)
+        now, whole = trio.current_time(), bytes(data)
+        spent = allowance.spent(len(whole), now)
+        if spent is not None:
+            return self._over_the_limit(whole, spent, allowance.refused)
+        message = self._decode(whole, is_text)
+        if type(message) is Sync:
+            spent = allowance.spent_on_ops(len(message.ops), now)
+            if spent is not None:
+                return self._over_the_limit(whole, spent, allowance.refused)
         self._admitted = True
-        return self._decode(bytes(data), is_text)
+        return message
 
     def _decode(self, data: bytes, is_text: bool) -> Incoming | Complaint:
         if is_text and not data.isascii():
@@ -323,12 +360,14 @@ class Inbound:
             self._codec.skim(beginning).request_id,
         )
 
-    def _over_the_limit(self, data: bytes, refused: int) -> Complaint:
+    def _over_the_limit(self, data: bytes, spent: Spent, refused: int) -> Complaint:
+        self._meter.enforced(Limit(spent.value), f"too many {spent.value} from a client")
         request_id = self._codec.skim(data).request_id
         self._wasted(data)
         # Whom nothing was taken of can't be told what to repeat: its join.
         if refused > self._settings.rate_burst or not self._admitted:
             self.deaf = True
-            return Complaint("rate_limited", "too many messages", CloseCode.RATE_LIMIT, request_id)
-        text = "too many messages; this one was dropped"
+            text = f"too many {spent.value}"
+            return Complaint("rate_limited", text, CloseCode.RATE_LIMIT, request_id)
+        text = f"too many {spent.value}; this one was dropped"
         return Complaint("rate_limited", text, request_id=request_id)

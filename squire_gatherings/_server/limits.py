@@ -1,15 +1,26 @@
-"""Limits: what a user, an address and a connection may cost a server.
+"""Limits: what a user, an address and a connection may cost the ways into a hall.
 
-They belong to the server and not to a connection, so that a new connection is no new beginning.
+They belong to the hall and not to a connection, so that a new connection is no new beginning.
 """
 
-import ipaddress
-from collections.abc import Hashable
+import heapq
+import math
+from collections.abc import Callable, Hashable
+from typing import Protocol
+from weakref import WeakKeyDictionary
 
+import trio
 from attrs import define, field
 
-from squire_gatherings._rules.rate_limit import RateLimit, SharedLimits
+from squire_gatherings._hall.hall import Hall
+from squire_gatherings._hall.quotas import Quotas
+from squire_gatherings._rules.budget import CONNECTION_COST, NO_CONNECTIONS
+from squire_gatherings._rules.door import Door, Turned, Visitor, never
+from squire_gatherings._rules.places import Places, is_full
+from squire_gatherings._rules.rate_limit import Allowance, RateLimit, SharedLimits
+from squire_gatherings._rules.refusals import Limit
 from squire_gatherings._server.settings import ServerSettings
+from squire_gatherings._values.addresses import address_of
 
 NOISE_RATE, NOISE_BURST = 500, 2000
 """How many frames that say nothing (pings, pongs, tiny fragments; what can't be understood counts
@@ -21,25 +32,199 @@ BYTES_OF_NOISE = 128
 ADDRESS_SHARE = 2
 """How much more of them all connections from one address may send together."""
 
+AGAIN_AFTER = 0.1
+"""For how many seconds nobody is looked for who could be closed, where there weren't enough."""
+
+
+PATIENCE = 5.0
+"""For how many seconds newcomers are refused, for want of memory, before others are closed for it.
+"""
+
+FORGOTTEN = 60.0
+"""After how many seconds without a newcomer that is refused the last one doesn't count."""
+
+
+class Holder(Protocol):
+    """A connection that holds memory."""
+
+    @property
+    def held(self) -> int:
+        """How many bytes wait in it: for a slow reader, or for the rest of a message."""
+        ...
+
+    def give_up(self, why: str) -> None:
+        """Close it with 4008, and free them."""
+        ...
+
 
 @define(eq=False)
 class Limits:
-    """Those of one server."""
+    """Those of one hall and all ways into it; `limits_of` makes them."""
 
-    _messages: dict[tuple[float, int], SharedLimits] = field(factory=dict)
+    quotas: Quotas = field(factory=Quotas)
+    door: Door = field(factory=Door)
+    clients: Places = field(factory=Places)
+    """Those who have said `join`, by address."""
+    holders: set[Holder] = field(factory=set)
+    _rates: dict[tuple[str, float, int], SharedLimits] = field(factory=dict)
     _noise: SharedLimits = field(
         factory=lambda: SharedLimits(NOISE_RATE * ADDRESS_SHARE, NOISE_BURST * ADDRESS_SHARE)
     )
+    _not_before: float = 0.0
+    _short_since: float = 0.0
+    """Since when newcomers are refused, for want of memory."""
+    _short_at: float = -math.inf
+    """When one was refused last."""
 
-    def enter(self, settings: ServerSettings, peer: str | None, now: float) -> "Meter":
-        """Return the meter of a new connection from `peer`; `Meter.leave` comes at its end."""
-        messages = None
-        if settings.rate_limit is not None:
-            key = settings.rate_limit, settings.rate_burst
-            messages = self._messages.get(key)
-            if messages is None:
-                messages = self._messages[key] = SharedLimits(*key)
-        return Meter(messages, self._noise, address_of(peer), now)
+    def __attrs_post_init__(self) -> None:
+        self.quotas.budget.relieve = self.relieve
+
+    # At the door.
+
+    def come(
+        self,
+        settings: ServerSettings,
+        peer: str | None,
+        give_way: Callable[[], None],
+        has_spoken: Callable[[], bool] = never,
+    ) -> Visitor | None:
+        """Let somebody stand at the door, who must `go`; None if it is turned away."""
+        visitor = Visitor(address_of(peer), give_way, has_spoken)
+        turned = self.door.come(
+            visitor, settings.max_handshakes, settings.max_handshakes_per_address
+        )
+        if turned is not None:
+            self._turned(turned, peer)
+            return None
+        self.quotas.budget.connections += 1
+        return visitor
+
+    def found(self, visitor: Visitor, settings: ServerSettings, peer: str | None) -> bool:
+        """Note from which address somebody comes; False if it's turned away for that."""
+        self.door.leave(visitor)
+        visitor.address = address_of(peer)
+        turned = self.door.come(
+            visitor, settings.max_handshakes, settings.max_handshakes_per_address
+        )
+        if turned is not None:
+            self._turned(turned, peer)
+            return False
+        self.door.heard(visitor)
+        return True
+
+    def go(self, visitor: Visitor) -> None:
+        """Its connection has ended."""
+        self.door.leave(visitor)
+        self.quotas.budget.connections -= 1
+
+    def _turned(self, turned: Turned, peer: str | None) -> None:
+        limit = Limit(turned.value)
+        self.quotas.enforced(limit, "too many handshakes under way", address=peer)
+
+    def check(self, settings: ServerSettings, peer: str | None) -> None:
+        """Check whether there's a place for one more client.
+
+        Raises:
+            Full: There is none in all, or for its address, or no memory for it.
+        """
+        quotas = self.quotas
+        if is_full(self.clients.total, settings.max_connections):
+            why = "the server has all the clients that it takes"
+            raise quotas.refuse(Limit.CONNECTIONS, why, address=peer)
+        address = address_of(peer)
+        if address is not None and is_full(
+            self.clients.of(address), settings.max_connections_per_address
+        ):
+            why = "the server has all the clients that it takes from your address"
+            raise quotas.refuse(Limit.CONNECTIONS_PER_ADDRESS, why, address=peer)
+        if not quotas.budget.takes_connections:
+            self._make_room()
+        if not quotas.budget.takes_connections:
+            why = "the server has no memory for one more client"
+            raise quotas.refuse(Limit.MEMORY, why, address=peer)
+
+    # Inside.
+
+    def enter(
+        self,
+        settings: ServerSettings,
+        peer: str | None,
+        now: float,
+        visitor: Visitor | None = None,
+    ) -> "Meter":
+        """Return the meter of a new connection from `peer`; `Meter.leave` comes at its end.
+
+        A connection that was no `visitor` is counted by its meter.
+        """
+        return Meter(self, settings, peer, now, visitor)
+
+    def rates(self, settings: ServerSettings) -> tuple[SharedLimits | None, ...]:
+        """Return the limits of messages, bytes and ops that settings ask for."""
+        return (
+            self._shared("messages", settings.rate_limit, settings.rate_burst),
+            self._shared("bytes", settings.rate_bytes, settings.max_message_size),
+            self._shared("ops", settings.rate_ops, settings.rate_burst),
+        )
+
+    def _shared(self, kind: str, rate: float | None, burst: int) -> SharedLimits | None:
+        if rate is None:
+            return None
+        # What may come in two seconds may come at once, too.
+        key = (kind, rate, burst if kind == "messages" else max(burst, int(2 * rate)))
+        shared = self._rates.get(key)
+        if shared is None:
+            shared = self._rates[key] = SharedLimits(key[1], key[2])
+        return shared
+
+    def relieve(self) -> None:
+        """Close the clients that hold most, until the budget is kept.
+
+        Where there isn't enough to be freed, it's tried again after a while: looking costs time.
+        """
+        now = trio.current_time()
+        if now < self._not_before:
+            return
+        budget = self.quotas.budget
+        is_outbound = budget.max_outbound is not None and budget.outbound > budget.max_outbound
+        limit = Limit.OUTBOUND if is_outbound else Limit.MEMORY
+        if not self._free(budget.excess, limit):
+            self._not_before = now + AGAIN_AFTER
+
+    def _make_room(self) -> None:
+        """Close the clients that hold most, if newcomers were refused for long.
+
+        Whoever holds just so much that nobody is closed would keep everybody else out otherwise.
+        """
+        now = trio.current_time()
+        if now - self._short_at > FORGOTTEN:
+            self._short_since = now
+        self._short_at = now
+        if now - self._short_since >= PATIENCE:
+            self._short_since = now
+            self._free(self.quotas.budget.over(NO_CONNECTIONS) + CONNECTION_COST, Limit.MEMORY)
+
+    def _free(self, excess: int, limit: Limit) -> bool:
+        """Close the clients that hold most, until so many bytes are free; say whether they are."""
+        sizes = [(holder.held, number, holder) for number, holder in enumerate(self.holders)]
+        for size, _, holder in heapq.nlargest(len(sizes), (one for one in sizes if one[0])):
+            if excess <= 0:
+                break
+            why = "too slow: the server's memory is used up"
+            self.quotas.enforced(limit, why, bytes=size)
+            holder.give_up(why)
+            excess -= size
+        return excess <= 0
+
+
+_limits: WeakKeyDictionary[Hall, Limits] = WeakKeyDictionary()
+
+
+def limits_of(hall: Hall) -> Limits:
+    """Return the limits that all ways into a hall share."""
+    found = _limits.get(hall)
+    if found is None:
+        found = _limits[hall] = Limits(hall.quotas)
+    return found
 
 
 class Meter:
@@ -47,86 +232,133 @@ class Meter:
 
     __slots__ = (
         "_address",
-        "_messages",
+        "_has_place",
+        "_limits",
         "_name",
         "_noise",
+        "_peer",
+        "_rates",
+        "_settings",
         "_shared_noise",
-        "_shared_noises",
-        "limit",
+        "_visitor",
+        "allowance",
     )
 
     def __init__(
-        self, messages: SharedLimits | None, noise: SharedLimits, address: str | None, now: float
+        self,
+        limits: Limits,
+        settings: ServerSettings,
+        peer: str | None,
+        now: float,
+        visitor: Visitor | None = None,
     ) -> None:
-        self._messages = messages
+        self._limits = limits
+        self._settings = settings
+        self._peer = peer
+        self._address = address_of(peer)
+        self._visitor = visitor
+        self._has_place = False
+        if visitor is None:
+            limits.quotas.budget.connections += 1
+        self._rates = limits.rates(settings)
         self._name: Hashable = None
-        """Under which name the limit of the messages is shared, if it is."""
-        self.limit: RateLimit | None = None
-        """Of its messages, if they have one."""
-        if messages is not None and address is not None:
-            self._name = ("address", address)
-            self.limit = messages.enter(self._name, now)
-        elif messages is not None:
-            self.limit = RateLimit(messages.rate, messages.burst)
-        self._address = address
-        self._shared_noises = noise
+        """Under which name the limits of what it says are shared, if they are."""
+        self.allowance: Allowance | None = None
+        """What it may say, if that is limited."""
+        if any(one is not None for one in self._rates):
+            if self._address is None:
+                self.allowance = Allowance(*map(_alone, self._rates))
+            else:
+                self._name = ("address", self._address)
+                self.allowance = self._share(now)
         # Most never make any.
         self._noise: RateLimit | None = None
         self._shared_noise: RateLimit | None = None
 
+    @property
+    def quotas(self) -> Quotas:
+        """What all of the hall share."""
+        return self._limits.quotas
+
+    def come_in(self) -> None:
+        """The client has said `join`: it stands at the door no more, and takes a client's place.
+
+        Raises:
+            Full: There is none.
+        """
+        if self._visitor is not None:
+            self._limits.door.leave(self._visitor)
+        self._limits.check(self._settings, self._peer)
+        self._limits.clients.take(self._address)
+        self._has_place = True
+
     def identified(self, user: str | None, now: float) -> None:
-        """From now on the messages are this user's, and so was the join.
+        """From now on what it says is this user's, and so was the join.
 
         Those of an anonymous one (None) stay its address's. So does a join of a user over its
         limit: otherwise it could join as often as it likes, and each join costs much.
         """
-        if self._messages is None or self.limit is None or user is None:
+        before, name = self.allowance, self._name
+        if before is None or user is None:
             return
-        address, name = self.limit, self._name
         self._name = ("user", user)
-        self.limit = self._messages.enter(self._name, now)
-        if not self.limit.charge(1, now):
-            address.refund()
-        if name is not None:
-            self._messages.leave(name, now)
+        self.allowance = self._share(now)
+        messages = self.allowance.messages
+        if messages is not None and not messages.charge(1, now) and before.messages is not None:
+            before.messages.refund()
+        self._unshare(name, now)
 
     def noise(self, cost: float, now: float) -> float:
         """Count frames that say nothing; return for how many seconds no more are wanted."""
         if self._noise is None:
             self._noise = RateLimit(NOISE_RATE, NOISE_BURST)
             if self._address is not None:
-                self._shared_noise = self._shared_noises.enter(self._address, now)
+                self._shared_noise = self._limits._noise.enter(self._address, now)
         wait = self._noise.charge(cost, now)
         if self._shared_noise is not None:
             wait = max(wait, self._shared_noise.charge(cost, now))
+        if wait:
+            why = "a client isn't read for a while: it sends what says nothing"
+            self.enforced(Limit.NOISE, why)
         return wait
+
+    def enforced(self, limit: Limit, why: str) -> None:
+        """Count that a limit was enforced against this client."""
+        self.quotas.enforced(limit, why, address=self._peer)
 
     def leave(self, now: float) -> None:
         """The connection has ended."""
-        self._leave_messages(now)
+        limits = self._limits
+        if self._has_place:
+            limits.clients.leave(self._address)
+            self._has_place = False
+        if self._visitor is None:
+            limits.quotas.budget.connections -= 1
+        self._unshare(self._name, now)
+        self._name = None
         if self._shared_noise is not None:
-            self._shared_noises.leave(self._address, now)
+            limits._noise.leave(self._address, now)
             self._shared_noise = None
 
-    def _leave_messages(self, now: float) -> None:
-        if self._messages is not None and self._name is not None:
-            self._messages.leave(self._name, now)
-            self._name = None
+    def _share(self, now: float) -> Allowance:
+        messages, size, ops = self._rates
+        return Allowance(
+            None if messages is None else messages.enter(self._name, now),
+            None if size is None else size.enter(self._name, now),
+            None if ops is None else ops.enter(self._name, now),
+        )
+
+    def _unshare(self, name: Hashable, now: float) -> None:
+        if name is not None:
+            for one in self._rates:
+                if one is not None:
+                    one.leave(name, now)
+
+
+def _alone(shared: SharedLimits | None) -> RateLimit | None:
+    return None if shared is None else RateLimit(shared.rate, shared.burst)
 
 
 def refused(size: int) -> int:
     """Return what a message of so many bytes counts as noise that isn't taken."""
     return 2 + size // BYTES_OF_NOISE
-
-
-def address_of(peer: str | None) -> str | None:
-    """Return whose address it is: of IPv6, anybody has as many as 64 bits can tell apart."""
-    if peer is None or ":" not in peer:
-        return peer
-    try:
-        address = ipaddress.IPv6Address(peer)
-    except ValueError:
-        return peer
-    if address.ipv4_mapped is not None:
-        return str(address.ipv4_mapped)
-    return str(ipaddress.IPv6Network((int(address) >> 64 << 64, 64)))

@@ -9,6 +9,7 @@ from collections.abc import Callable
 import trio
 from attrs import define, field
 
+from squire_gatherings._rules.budget import Budget
 from squire_gatherings._wire.underway import Underway, nobody_knows
 
 TryWrite = Callable[[bytes], int]
@@ -87,6 +88,8 @@ class Outbox:
     flusher: Flusher | None = None
     """Without one, each frame goes out by itself."""
     underway: Underway = nobody_knows
+    budget: Budget = field(factory=Budget)
+    """Where what waits in all outboxes is counted."""
     backlog: int = 0
     """Bytes that the kernel didn't take."""
     taken: int = 0
@@ -183,8 +186,8 @@ class Outbox:
             self.on_overflow()
         else:
             self._queue.append(frame)
-            self.backlog += len(frame)
             self._start_draining()
+            self._waits(self.backlog + len(frame))
         return True
 
     def _wait(self, whole: int, written: int) -> None:
@@ -193,8 +196,8 @@ class Outbox:
         if written:
             self._drop(written)
         self._allowance = left if left > self.max_backlog else 0
-        self.backlog = left
         self._start_draining()
+        self._waits(left)
 
     def _drop(self, written: int) -> None:
         """Drop so many bytes from the queue. The rest of a frame that has begun stays."""
@@ -206,6 +209,14 @@ class Outbox:
         self._starts_inside = written > 0
         self._queue[0] = self._queue[0][written:]
 
+    def _waits(self, backlog: int) -> None:
+        """Note how many bytes wait now. May close connections, this one as well: comes last."""
+        grown = backlog - self.backlog
+        self.backlog = backlog
+        self.budget.outbound += grown
+        if grown > 0:
+            self.budget.grown()
+
     def _start_draining(self) -> None:
         if not self._draining:
             self._draining = True
@@ -216,9 +227,9 @@ class Outbox:
         self.flush_now()
         kept = [self._queue[0]] if self._starts_inside and self._queue else []
         self._queue = [*kept, frame]
-        self.backlog = self._in_flight + sum(map(len, self._queue))
-        self._start_draining()
         self.closed = True
+        self._start_draining()
+        self._waits(self._in_flight + sum(map(len, self._queue)))
 
     async def flushed(self) -> None:
         """Return when nothing waits any more, since it was sent or given up.
@@ -235,7 +246,8 @@ class Outbox:
         """Give up what waits, and send nothing more. A frame may be cut off in the middle."""
         self.closed = True
         self._queue.clear()
-        self._fresh = self.backlog = 0
+        self._fresh = 0
+        self._waits(0)
         self._wake()
 
     def retire(self) -> None:
@@ -266,7 +278,7 @@ class Outbox:
         self._in_flight -= size
         self.taken += size
         self._allowance = max(0, self._allowance - size)
-        self.backlog = max(0, self.backlog - size)
+        self._waits(max(0, self.backlog - size))
 
     def _break(self) -> None:
         if not self.closed:

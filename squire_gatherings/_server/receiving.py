@@ -25,7 +25,6 @@ class Receiving(Sending):
         "_ended",
         "_held_up",
         "_membership",
-        "_meter",
         "_quiet_until",
         "_silence",
         "_source",
@@ -41,9 +40,9 @@ class Receiving(Sending):
         max_ops: int,
         scope: trio.CancelScope,
     ) -> None:
-        super().__init__(codec, settings, Inbound(codec, settings, meter, max_ops), scope)
+        inbound = Inbound(codec, settings, meter, max_ops)
+        super().__init__(codec, settings, inbound, meter, scope)
         self._source = source
-        self._meter = meter
         self._silence = Silence()
         self._membership: Membership | None = None
         """None until the client has joined."""

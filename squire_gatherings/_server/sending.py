@@ -6,7 +6,9 @@ import trio
 from websockets.frames import Frame, Opcode
 
 from squire_gatherings._hall.connection import Connection
+from squire_gatherings._rules.refusals import Limit
 from squire_gatherings._server.inbound import Inbound
+from squire_gatherings._server.limits import Meter
 from squire_gatherings._server.outbox import Outbox
 from squire_gatherings._server.settings import ServerSettings
 from squire_gatherings._values.endings import CloseCode
@@ -21,14 +23,29 @@ MAX_SMALL = 1024
 class Sending(Connection):
     """The half of a connection that sends. A subclass makes `_outbox`, and receives."""
 
-    __slots__ = ("_closing", "_inbound", "_key", "_outbox", "_scope", "_settings", "codec")
+    __slots__ = (
+        "_closing",
+        "_inbound",
+        "_key",
+        "_meter",
+        "_outbox",
+        "_scope",
+        "_settings",
+        "codec",
+    )
 
     _outbox: Outbox
 
     def __init__(
-        self, codec: Codec, settings: ServerSettings, inbound: Inbound, scope: trio.CancelScope
+        self,
+        codec: Codec,
+        settings: ServerSettings,
+        inbound: Inbound,
+        meter: Meter,
+        scope: trio.CancelScope,
     ) -> None:
         self.codec = codec
+        self._meter = meter
         self._key = codec.subprotocol
         self._settings = settings
         self._inbound = inbound
@@ -93,10 +110,31 @@ class Sending(Connection):
 
     def _overflow(self) -> None:
         if not self._closing:
+            why = "too slow a reader"
+            self._meter.enforced(Limit.BACKLOG, why)
             self._begin_closing()
             self._inbound.deaf = True
-            self._inbound.close(CloseCode.UNRESPONSIVE, "too slow a reader")
+            self._inbound.close(CloseCode.UNRESPONSIVE, why)
             self._outbox.finish_with(self._inbound.replies())
+
+    @property
+    def held(self) -> int:
+        """How many bytes wait here: for a slow reader, or for the rest of a message."""
+        return self._outbox.backlog + self._inbound.held
+
+    def give_up(self, why: str) -> None:
+        """Close with 4008, and free what is held, since others need the memory."""
+        if self._closing:
+            self.abort()
+            return
+        self._begin_closing()
+        self._inbound.deaf = True
+        self._inbound.close(CloseCode.UNRESPONSIVE, why)
+        self._outbox.finish_with(self._inbound.replies())
+        if self._inbound.held:
+            # Its parser keeps what it has until the end, which mustn't take long.
+            self._inbound.let_go()
+            self.abort()
 
     def _reply(self) -> None:
         frames = self._inbound.replies()

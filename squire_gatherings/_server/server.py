@@ -5,8 +5,7 @@ import logging
 import math
 import socket
 from collections.abc import Sequence
-from contextlib import ExitStack, suppress
-from typing import Any
+from contextlib import ExitStack
 from weakref import WeakKeyDictionary
 
 import trio
@@ -15,21 +14,22 @@ from attrs import define, field
 from squire_gatherings._hall.hall import Hall
 from squire_gatherings._hall.lateness import HELD_UP, is_late
 from squire_gatherings._poller import Poller
+from squire_gatherings._rules.door import Visitor
+from squire_gatherings._server.arrival import Doorway, has_unread, let_in, peer_of
 from squire_gatherings._server.connection import WebSocketConnection
 from squire_gatherings._server.entry import Entry
-from squire_gatherings._server.handshake import shake_hands
-from squire_gatherings._server.limits import Limits
+from squire_gatherings._server.limits import Limits, limits_of
+from squire_gatherings._server.listening import listen
 from squire_gatherings._server.outbox import Flusher
 from squire_gatherings._server.settings import ServerSettings
 from squire_gatherings._server.silence import ROUNDS
-from squire_gatherings._server.sources import PolledSource, Source, StreamSource
+from squire_gatherings._server.tls import TlsContext
 from squire_gatherings._values.identity import Identity
-from squire_gatherings._values.origins import OriginRule, is_loopback
-from squire_gatherings._wire.underway import socket_of, underway
+from squire_gatherings._values.numbers import ServerNumbers
+from squire_gatherings._wire.underway import underway
 
 _log = logging.getLogger(__name__)
 
-BACKLOG = 1024
 ACCEPT_PAUSE = 0.1
 LOG_PAUSE = 60.0
 """For how long the same trouble isn't logged again."""
@@ -46,8 +46,10 @@ AT_THE_DOOR = 2
 AT_ONCE = 256
 """How many connections have their round of the keep-alive before others get their turn."""
 
+CLOSE_NOTIFY = 0.2
+"""For how many seconds the end of a TLS connection is waited for to go out."""
+
 _TRANSIENT = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
-_ABSENT = {errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL}
 
 
 @define(eq=False)
@@ -63,9 +65,8 @@ class Server:
     _accepting: trio.CancelScope = field(factory=trio.CancelScope)
     _connections: set[WebSocketConnection] = field(factory=set)
     _left: trio.lowlevel.ParkingLot = field(factory=trio.lowlevel.ParkingLot)
-    _clients: int = 0
-    """How many clients there are, those among them whose handshake is under way."""
     _limits: Limits = field(factory=Limits)
+    """Those of the hall that it serves."""
     _turns: trio.Lock = field(factory=trio.Lock)
     _entrance: trio.CapacityLimiter = field(factory=lambda: trio.CapacityLimiter(AT_THE_DOOR))
     """Held by a client whose handshake or join is taken in, for one turn."""
@@ -77,6 +78,18 @@ class Server:
     def connections(self) -> int:
         """How many WebSockets are open."""
         return len(self._connections)
+
+    def numbers(self) -> ServerNumbers:
+        """Return how many are where, and how often limits were enforced."""
+        limits = self._limits
+        return ServerNumbers(
+            connections=len(self._connections),
+            clients=limits.clients.total,
+            handshakes=len(limits.door),
+            gave_way=limits.door.gave_way,
+            refused={str(limit): n for limit, n in limits.quotas.refusals.counts.items()},
+            memory=limits.quotas.budget.used,
+        )
 
     async def wait_empty(self) -> None:
         """Return once no WebSocket is open. Cancellation: nothing else changes."""
@@ -94,7 +107,8 @@ class Server:
         if now - self._logged_at < LOG_PAUSE:
             return
         self._logged_at = now
-        _log.warning("can't accept connections for now, having %d: %s", self._clients, error)
+        count = self._limits.quotas.budget.connections
+        _log.warning("can't accept connections for now, having %d: %s", count, error)
 
 
 async def serve(
@@ -103,6 +117,7 @@ async def serve(
     host: str | None,
     port: int,
     settings: ServerSettings | None = None,
+    ssl_context: TlsContext | None = None,
     task_status: trio.TaskStatus[Server] = trio.TASK_STATUS_IGNORED,
 ) -> None:
     """Serve a hall's gatherings at `ws://host:port/gatherings/ID` until cancelled.
@@ -114,6 +129,8 @@ async def serve(
         host: A name or an address of this machine; None for all its addresses.
         port: 0 picks one that is free; see `Server.addresses`.
         settings: The limits of each connection.
+        ssl_context: For `wss://`: what secures the connections; or a function that is asked for it
+            at each new one, so that a certificate can be renewed.
         task_status: `nursery.start` gives it.
 
     Raises:
@@ -123,13 +140,13 @@ async def serve(
     """
     settings = settings or ServerSettings()
     with ExitStack() as stack:
-        listeners = await _listen(host, port)
+        listeners = await listen(host, port)
         for listener in listeners:
             stack.enter_context(listener)
         poller = stack.enter_context(Poller()) if Poller.is_possible() else None
         addresses = [listener.getsockname()[:2] for listener in listeners]
         flusher = Flusher()
-        server = Server(addresses, listeners, poller, flusher)
+        server = Server(addresses, listeners, poller, flusher, limits=limits_of(hall))
         async with trio.open_nursery() as nursery:
             nursery.start_soon(flusher.run)
             if poller is not None:
@@ -139,7 +156,9 @@ async def serve(
             with server._accepting:
                 async with trio.open_nursery() as acceptors:
                     for listener in listeners:
-                        acceptors.start_soon(_accept, listener, hall, server, settings, nursery)
+                        acceptors.start_soon(
+                            _accept, listener, hall, server, settings, ssl_context, nursery
+                        )
             await trio.sleep_forever()
 
 
@@ -152,6 +171,7 @@ async def serve_stream(
     plain: socket.socket | None = None,
     peer: str | None = None,
     identity: Identity | None = None,
+    ssl_context: TlsContext | None = None,
 ) -> None:
     """Serve one client on any stream (TLS, a Unix socket, ...); close the stream at the end.
 
@@ -169,61 +189,73 @@ async def serve_stream(
         identity: Who the client is, if the program knows. Otherwise the hall's `authenticate` is
             asked.
 
+        ssl_context: Secures the stream here, for clients of `wss://`; see `serve`.
+
     Cancellation: the client is told that the server goes away, if that needs no waiting.
     """
     settings = settings or ServerSettings()
     if server is None:
         server = _servers.setdefault(hall, Server((), ()))
-    peer = peer or _peer_of(stream)
-    full = settings.max_connections is not None and server._clients >= settings.max_connections
-    server._clients += not full
+    limits = server._limits = limits_of(hall)
+    peer = peer or peer_of(stream)
+    is_proxied = settings.proxies.named(peer)
+    visitor: Visitor | None = None
+    secured = stream
     try:
         async with trio.open_nursery() as nursery:
-            accepted = None
-            source = _source(stream, plain, server)
-            with suppress(trio.BrokenResourceError):
-                accepted = await shake_hands(
-                    stream,
-                    source,
-                    server._entrance,
-                    nursery,
-                    settings.handshake_timeout,
-                    peer=peer,
-                    full=full,
-                    origins=OriginRule(settings.allow_origins, _is_local(stream)),
-                )
-            if accepted is not None:
-                meter = server._limits.enter(settings, peer, trio.current_time())
-                rest = accepted.rest
-                entry = Entry(hall, accepted.gathering_id, meter, accepted.request, identity)
-                connection = WebSocketConnection(
-                    stream,
-                    source,
-                    accepted.codec,
-                    entry,
-                    settings,
-                    hall.settings.max_ops,
-                    server._turns,
-                    server._entrance,
-                    nursery,
-                    None if plain is None else plain.send,
-                    server._flusher,
-                    underway(stream, plain),
-                )
-                # A connection that lives for days needn't keep what the handshake said.
-                del accepted, entry
-                server._connections.add(connection)
-                if not server._keeps_alive:
-                    nursery.start_soon(_rounds, server, {connection}, settings.ping_interval)
-                try:
-                    await connection.run(rest)
-                finally:
-                    meter.leave(trio.current_time())
-                    server._connections.discard(connection)
-                    server._left.unpark_all()
+            visitor = limits.come(
+                settings,
+                None if is_proxied else peer,
+                nursery.cancel_scope.cancel,
+                has_unread(plain),
+            )
+            if visitor is None:
+                return
+            doorway = Doorway(limits, settings, visitor, peer, is_proxied)
+            arrived = await let_in(
+                stream, plain, server._poller, server._entrance, nursery, doorway, ssl_context
+            )
+            if arrived is None:
+                nursery.cancel_scope.cancel()
+                return
+            secured, source, accepted = arrived.stream, arrived.source, arrived.accepted
+            plain = plain if secured is stream else None
+            meter = limits.enter(settings, doorway.peer, trio.current_time(), visitor)
+            rest = accepted.rest
+            entry = Entry(hall, accepted.gathering_id, meter, accepted.request, identity)
+            connection = WebSocketConnection(
+                secured,
+                source,
+                accepted.codec,
+                entry,
+                settings,
+                hall.settings.max_ops,
+                server._turns,
+                server._entrance,
+                nursery,
+                None if plain is None else plain.send,
+                server._flusher,
+                underway(secured, plain),
+            )
+            # Who lives for days needn't keep what was said at the door.
+            del accepted, arrived, doorway, entry
+            server._connections.add(connection)
+            limits.holders.add(connection)
+            if not server._keeps_alive:
+                nursery.start_soon(_rounds, server, {connection}, settings.ping_interval)
+            try:
+                await connection.run(rest)
+            finally:
+                meter.leave(trio.current_time())
+                limits.holders.discard(connection)
+                server._connections.discard(connection)
+                server._left.unpark_all()
             nursery.cancel_scope.cancel()
     finally:
-        server._clients -= not full
+        if visitor is not None:
+            limits.go(visitor)
+        if secured is not stream:
+            await _end_tls(secured)
         # Frames that could go out have; closing needn't wait for anything else.
         await trio.aclose_forcefully(stream)
 
@@ -232,82 +264,13 @@ _servers: WeakKeyDictionary[Hall, Server] = WeakKeyDictionary()
 """Those that streams without a server of their own share."""
 
 
-def _peer_of(stream: trio.abc.Stream) -> str | None:
-    """Return the address of the other end; None if it has none."""
-    found = socket_of(stream)
-    if found is None:
-        return None
-    try:
-        peer = found.getpeername()
-    except OSError:
-        return None
-    return peer[0] if isinstance(peer, tuple) else None
-
-
-def _is_local(stream: trio.abc.Stream) -> bool:
-    """Whether the client came to an address that only this machine reaches."""
-    found = socket_of(stream)
-    if found is None:
-        return False
-    try:
-        own = found.getsockname()
-    except OSError:
-        return False
-    return isinstance(own, tuple) and is_loopback(own[0])
-
-
-def _source(stream: trio.abc.Stream, plain: socket.socket | None, server: Server) -> Source:
-    if plain is None or server._poller is None:
-        return StreamSource(stream)
-    return PolledSource(server._poller, plain)
-
-
-async def _listen(host: str | None, port: int) -> list[socket.socket]:
-    """Open a standard-library listening socket for each address of `host`.
-
-    Not `trio.open_tcp_listeners`: a connection's own socket object is needed to write to
-    it without waiting, and one that refuses after it was closed.
-    """
-    found = await trio.socket.getaddrinfo(
-        host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-    )
-    listeners: list[socket.socket] = []
-    absent: OSError | None = None
-    try:
-        for family, kind, proto, _, address in dict.fromkeys(found):
-            if port == 0 and listeners:
-                address = (address[0], listeners[0].getsockname()[1], *address[2:])
-            try:
-                listeners.append(_listener(family, kind, proto, address))
-            except OSError as error:
-                # "localhost" may name an IPv6 address on a machine that has no IPv6.
-                if error.errno not in _ABSENT:
-                    raise
-                absent = error
-        if absent is not None and not listeners:
-            raise absent
-    except BaseException:
-        for listener in listeners:
-            listener.close()
-        raise
-    finally:
-        absent = None
-    return listeners
-
-
-def _listener(family: int, kind: int, proto: int, address: tuple[Any, ...]) -> socket.socket:
-    listener = socket.socket(family, kind, proto)
-    try:
-        listener.setblocking(False)
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        if family == socket.AF_INET6:
-            listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-        listener.bind(address)
-        listener.listen(BACKLOG)
-    except BaseException:
-        listener.close()
-        raise
-    return listener
+async def _end_tls(stream: trio.abc.Stream) -> None:
+    """Say that nothing more comes, so that nobody else can have cut it off."""
+    with trio.move_on_after(CLOSE_NOTIFY, shield=True):
+        try:
+            await stream.aclose()
+        except (trio.BrokenResourceError, trio.BusyResourceError):
+            return
 
 
 async def _accept(
@@ -315,6 +278,7 @@ async def _accept(
     hall: Hall,
     server: Server,
     settings: ServerSettings,
+    ssl_context: TlsContext | None,
     nursery: trio.Nursery,
 ) -> None:
     # It may have been closed (stop_accepting) between becoming readable and our turn.
@@ -324,7 +288,7 @@ async def _accept(
             for _ in range(ACCEPTED_AT_ONCE):
                 client, address = listener.accept()
                 client.setblocking(False)
-                arguments = client, address[0], hall, server, settings
+                arguments = client, address[0], hall, server, settings, ssl_context
                 nursery.start_soon(_serve_socket, *arguments, name=TASK_NAME)
         except BlockingIOError:
             continue
@@ -333,11 +297,19 @@ async def _accept(
                 # ECONNABORTED and its like: that client is gone, others will come.
                 continue
             server._log_trouble(error)
+            # Who says nothing takes nobody's descriptor.
+            for _ in range(ACCEPTED_AT_ONCE):
+                server._limits.door.give_way()
             await trio.sleep(ACCEPT_PAUSE)
 
 
 async def _serve_socket(
-    client: socket.socket, peer: str, hall: Hall, server: Server, settings: ServerSettings
+    client: socket.socket,
+    peer: str,
+    hall: Hall,
+    server: Server,
+    settings: ServerSettings,
+    ssl_context: TlsContext | None,
 ) -> None:
     with client:
         try:
@@ -346,7 +318,15 @@ async def _serve_socket(
         except OSError:
             return
         try:
-            await serve_stream(hall, stream, settings, server=server, plain=client, peer=peer)
+            await serve_stream(
+                hall,
+                stream,
+                settings,
+                server=server,
+                plain=client,
+                peer=peer,
+                ssl_context=ssl_context,
+            )
         except* Exception as errors:
             # A bug of ours must not end the other connections.
             _log.error("a connection failed", exc_info=errors)

@@ -3,8 +3,9 @@
 import attrs
 from attrs import field, frozen
 
+from squire_gatherings._server.proxies import Proxies
 from squire_gatherings._values.origins import allowed_origins
-from squire_gatherings._values.settings import count, not_negative, positive
+from squire_gatherings._values.settings import count, count_or_off, not_negative, positive
 
 
 @frozen(kw_only=True)
@@ -42,8 +43,33 @@ class ServerSettings:
     rate_burst: int = field(default=100, validator=count)
     """How many messages it may send at once, where there is a limit."""
 
-    max_connections: int | None = field(default=None, validator=attrs.validators.optional(count))
-    """How many clients at once, handshakes included; more get HTTP 503. None for no limit."""
+    rate_bytes: float | None = field(default=None, validator=attrs.validators.optional(positive))
+    """How many bytes of messages a second, in the same way; what may come in two seconds may come
+    at once, and one message always may."""
+
+    rate_ops: float | None = field(default=None, validator=attrs.validators.optional(positive))
+    """How many ops a second, in the same way."""
+
+    max_connections: int | None = field(default=100_000, validator=count_or_off)
+    """How many clients at once, over all ways into the hall; more get HTTP 503. None: no limit.
+
+    Who hasn't said `join` yet takes no client's place.
+    """
+
+    max_connections_per_address: int | None = field(default=10_000, validator=count_or_off)
+    """How many of them from one address (of IPv6: from one /64)."""
+
+    max_handshakes: int | None = field(default=4000, validator=count_or_off)
+    """How many connections may be open that haven't said `join` yet.
+
+    Where one more comes, the one that was silent longest gives way, of the most crowded address.
+    """
+
+    max_handshakes_per_address: int | None = field(default=1000, validator=count_or_off)
+    """How many of them from one address. Of several, the one that was silent longest gives way."""
+
+    proxies: Proxies = field(factory=Proxies, validator=attrs.validators.instance_of(Proxies))
+    """The reverse proxies that are believed when they say whose connection they pass on."""
 
     allow_origins: tuple[str, ...] | None = field(default=None, converter=allowed_origins)
     """From which web pages a browser may come, as its `Origin` says; others get HTTP 403.

@@ -98,6 +98,12 @@ class MemoryStore:
         log = self._logs.get(gathering)
         return page(log.slice(after, up_to), max_bytes) if log else ()
 
+    async def size(self, gathering: str) -> int:
+        """Return how many bytes the ops of a log have."""
+        await trio.lowlevel.checkpoint()
+        log = self._logs.get(gathering)
+        return sum(len(logged.op.json) for logged in log.ops) if log else 0
+
     async def find_syncs(
         self, gathering: str, keys: tuple[tuple[str, str], ...]
     ) -> dict[tuple[str, str], SyncRecord]:

@@ -40,6 +40,7 @@ class DispersalReason(StrEnum):
     SHUTDOWN = "shutdown"
     ADMIN = "admin"
     MOVED = "moved"
+    EVICTED = "evicted"
 
     @property
     def close_code(self) -> CloseCode:

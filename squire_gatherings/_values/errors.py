@@ -58,6 +58,21 @@ class TooBig(BadRequest):
     code = "too_big"
 
 
+class LogFull(GatheringsError):
+    """The gathering's log has as many ops, or bytes, as it may have: it takes no more."""
+
+    code = "log_full"
+
+
+class Full(GatheringsError):
+    """A limit on connections, gatherings or memory is reached; the message says which.
+
+    Nothing is wrong with what was asked: try again later.
+    """
+
+    code = "full"
+
+
 class Unauthorized(GatheringsError):
     """The client may not enter this gathering."""
 

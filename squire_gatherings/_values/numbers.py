@@ -40,3 +40,25 @@ class HallNumbers:
     """How many of them crashed."""
     dispersed: dict[str, int]
     """How many of them ended, by the reason."""
+    refused: dict[str, int]
+    """How often each limit was enforced, also by the hall's ways in (docs/security.md)."""
+    memory: int
+    """The bytes that the hall and its ways in hold, as far as they are counted."""
+
+
+@frozen
+class ServerNumbers:
+    """A server at one moment. All but `connections` count for its hall and all ways into it."""
+
+    connections: int
+    """Its open WebSockets."""
+    clients: int
+    """How many have said `join`."""
+    handshakes: int
+    """How many are connected and haven't said it yet."""
+    gave_way: int
+    """How many of these were closed so far, to make room for others."""
+    refused: dict[str, int]
+    """As in `HallNumbers`."""
+    memory: int
+    """As in `HallNumbers`."""

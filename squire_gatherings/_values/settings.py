@@ -4,7 +4,7 @@ Times are in seconds and sizes in bytes; None switches a limit off.
 """
 
 import math
-from typing import Any, TypedDict
+from typing import Any, Literal, TypedDict
 
 import attrs
 from attrs import field, frozen
@@ -44,6 +44,12 @@ def count(_: Any, attribute: "attrs.Attribute[Any]", value: Any) -> None:
         raise BadSetting(f"{attribute.name} must be a whole number from 1 on, not {value!r}")
     if value > MOST:
         raise BadSetting(f"{attribute.name} must be at most {MOST}")
+
+
+def count_or_off(_: Any, attribute: "attrs.Attribute[Any]", value: Any) -> None:
+    """An `attrs` validator: None, or a whole number from 1 to `MOST`."""
+    if value is not None:
+        count(_, attribute, value)
 
 
 @frozen(kw_only=True)
@@ -118,6 +124,44 @@ class HallSettings:
     max_ops: int = field(default=1000, validator=count)
     """How many ops a sync may have."""
 
+    max_log_ops: int | None = field(default=None, validator=count_or_off)
+    """How many ops a log may have. A sync that would make them more is refused (`log_full`)."""
+
+    max_log: int | None = field(default=None, validator=count_or_off)
+    """How many bytes the ops of a log may have, each as its JSON; likewise."""
+
+    max_connections_per_user: int | None = field(default=1000, validator=count_or_off)
+    """How many connections of a user may be in gatherings at once; of anonymous ones, any number.
+
+    One that takes the place of an older one of the same `client` is no more than that.
+    """
+
+    max_connections_per_gathering: int | None = field(default=10_000, validator=count_or_off)
+    """How many connections may be in one gathering."""
+
+    max_gatherings: int | None = field(default=100_000, validator=count_or_off)
+    """How many gatherings may be open at once."""
+
+    max_gatherings_per_user: int | None = field(default=10_000, validator=count_or_off)
+    """How many of them a user may have opened; or an address, by its anonymous clients."""
+
+    when_full: Literal["refuse", "stalest"] = field(
+        default="refuse", validator=attrs.validators.in_(("refuse", "stalest"))
+    )
+    """What happens where one more is to be opened than `max_gatherings`.
+
+    It is refused; or the one disperses (`evicted`) to which nobody has been connected for longest.
+    One to which somebody is connected never gives way.
+    """
+
+    max_memory: int | None = field(default=None, validator=count_or_off)
+    """How many bytes the hall and its ways in may hold, as far as they are counted (see
+    docs/security.md): from 80 % on no connection is taken, from 90 % on no gathering is opened,
+    and over it the clients that hold most are closed."""
+
+    max_outbound: int | None = field(default=None, validator=count_or_off)
+    """How many bytes may wait for all slow readers together."""
+
 
 class HallOptions(TypedDict, total=False):
     """The fields of `HallSettings` as keyword arguments, so that a misspelt one is a type error."""
@@ -140,3 +184,12 @@ class HallOptions(TypedDict, total=False):
     inbox_limit: int
     inbox_bytes: int
     max_ops: int
+    max_log_ops: int | None
+    max_log: int | None
+    max_connections_per_user: int | None
+    max_connections_per_gathering: int | None
+    max_gatherings: int | None
+    max_gatherings_per_user: int | None
+    when_full: Literal["refuse", "stalest"]
+    max_memory: int | None
+    max_outbound: int | None

@@ -5,8 +5,6 @@ the same limits, errors, notices and close codes. The channel does what belongs 
 fragments, the size of what is received).
 """
 
-from weakref import WeakKeyDictionary
-
 import trio
 from attrs import define, field
 
@@ -14,14 +12,16 @@ from squire_gatherings._hall.hall import Hall
 from squire_gatherings._hall.lateness import TookTooLong, attempt_within
 from squire_gatherings._hall.membership import Membership
 from squire_gatherings._hall.nurseries import open_hidden_nursery
+from squire_gatherings._rules.rate_limit import Spent
+from squire_gatherings._rules.refusals import Limit
 from squire_gatherings._server.entry import Entry
-from squire_gatherings._server.limits import Limits
+from squire_gatherings._server.limits import limits_of
 from squire_gatherings._server.settings import ServerSettings
 from squire_gatherings._values.endings import CloseCode
 from squire_gatherings._values.errors import BadSetting, GatheringDispersed, GatheringsError
 from squire_gatherings._values.handshake import HandshakeRequest
 from squire_gatherings._values.identity import Identity
-from squire_gatherings._values.messages import Join
+from squire_gatherings._values.messages import Join, Sync
 from squire_gatherings._values.text import sayable
 from squire_gatherings._ways_in.channel_connection import Channel, ChannelConnection
 from squire_gatherings._wire.codecs import CODECS, JSON, Codec, Incoming, UndecodableMessage
@@ -32,9 +32,6 @@ EARLY_MESSAGES, EARLY_SIZE = 64, 64 * 1024
 
 NOISE = 2
 """As how many frames that say nothing a message counts that can't be understood."""
-
-_limits: WeakKeyDictionary[Hall, Limits] = WeakKeyDictionary()
-"""What all channels of a hall share."""
 
 
 async def attend_channel(
@@ -75,11 +72,12 @@ async def attend_channel(
     if codec is None:
         raise BadSetting(f"a subprotocol is one of {', '.join(CODECS)}, not {subprotocol!r:.80}")
     settings = settings or ServerSettings()
-    limits = _limits.setdefault(hall, Limits())
+    limits = limits_of(hall)
     if peer is None and request is not None:
         peer = request.peer
     meter = limits.enter(settings, peer, trio.current_time())
-    connection = ChannelConnection(channel, codec, settings)
+    connection = ChannelConnection(channel, codec, settings, meter)
+    limits.holders.add(connection)
     entry = Entry(hall, gathering_id, meter, request, identity)
     attendance = _Attendance(entry, channel, connection, codec, settings)
     async with open_hidden_nursery() as nursery:
@@ -93,6 +91,7 @@ async def attend_channel(
             with connection.reading:
                 await attendance.run()
         finally:
+            limits.holders.discard(connection)
             meter.leave(trio.current_time())
             attendance.detach()
             # If it isn't closing already; what has been sent goes out before.
@@ -210,9 +209,10 @@ class _Attendance:
             self._connection.close(CloseCode.TOO_BIG, text)
             return None
         now = trio.current_time()
-        limit = self._entry.meter.limit
-        if limit is not None and not limit.allow(now):
-            await self._over_the_limit(raw, limit.refused, now)
+        allowance = self._entry.meter.allowance
+        spent = None if allowance is None else allowance.spent(len(raw), now)
+        if spent is not None:
+            await self._over_the_limit(raw, spent, now)
             return None
         try:
             if isinstance(data, str) is not self._codec.is_text:
@@ -220,15 +220,25 @@ class _Attendance:
                 # JSON that came as bytes, or JSON where MessagePack is due.
                 text = f"{self._codec.subprotocol} goes in {kind} messages"
                 raise UndecodableMessage(text, JSON.skim(raw).request_id)
-            return self._codec.decode(raw, self._entry.hall.settings.max_ops)
+            message = self._codec.decode(raw, self._entry.hall.settings.max_ops)
         except UndecodableMessage as error:
             self._connection.fail(error.code, str(error), error.request_id)
+        else:
+            if allowance is not None and isinstance(message, Sync):
+                spent = allowance.spent_on_ops(len(message.ops), now)
+                if spent is not None:
+                    await self._over_the_limit(raw, spent, now)
+                    return None
+            return message
         await trio.sleep(self._entry.meter.noise(NOISE, now))
         return None
 
-    async def _over_the_limit(self, raw: bytes, refused: int, now: float) -> None:
+    async def _over_the_limit(self, raw: bytes, spent: Spent, now: float) -> None:
+        meter, kind = self._entry.meter, spent.value
+        refused = 0 if meter.allowance is None else meter.allowance.refused
+        meter.enforced(Limit(kind), f"too many {kind} from a client")
         is_sent_away = refused > self._settings.rate_burst or self._membership is None
-        text = "too many messages" if is_sent_away else "too many messages; this one was dropped"
+        text = f"too many {kind}" if is_sent_away else f"too many {kind}; this one was dropped"
         self._connection.fail("rate_limited", text, self._codec.skim(raw).request_id)
         if is_sent_away:
             self._connection.close(CloseCode.RATE_LIMIT, text)

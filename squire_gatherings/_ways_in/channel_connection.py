@@ -7,6 +7,8 @@ from typing import Protocol
 import trio
 
 from squire_gatherings._hall.connection import Connection
+from squire_gatherings._rules.refusals import Limit
+from squire_gatherings._server.limits import Meter
 from squire_gatherings._server.settings import ServerSettings
 from squire_gatherings._values.endings import CloseCode, close_reason
 from squire_gatherings._values.messages import Error
@@ -75,6 +77,7 @@ class ChannelConnection(Connection):
         "_codec",
         "_ended",
         "_key",
+        "_meter",
         "_progress",
         "_queue",
         "_scope",
@@ -84,8 +87,11 @@ class ChannelConnection(Connection):
         "reading",
     )
 
-    def __init__(self, channel: Channel, codec: Codec, settings: ServerSettings) -> None:
+    def __init__(
+        self, channel: Channel, codec: Codec, settings: ServerSettings, meter: Meter
+    ) -> None:
         self._channel = channel
+        self._meter = meter
         self._codec = codec
         self._key = ("message", codec.subprotocol)
         self._settings = settings
@@ -123,12 +129,26 @@ class ChannelConnection(Connection):
         if not self._backlog:
             self._allowance = len(data) if len(data) > self._settings.max_backlog else 0
         elif self._backlog + len(data) > self._settings.max_backlog + self._allowance:
+            self._meter.enforced(Limit.BACKLOG, "too slow a reader")
             self._drop()
             self.close(CloseCode.UNRESPONSIVE, "too slow a reader")
             return
         self._queue.append(data)
-        self._backlog += len(data)
         self._tell()
+        self._waits(self._backlog + len(data))
+
+    @property
+    def held(self) -> int:
+        """Bytes that wait here for a slow reader."""
+        return self._backlog
+
+    def give_up(self, why: str) -> None:
+        """Close with 4008, and free what waits, since others need the memory."""
+        if self.is_closing:
+            self.abort()
+            return
+        self._drop()
+        self.close(CloseCode.UNRESPONSIVE, why)
 
     def close(self, code: CloseCode, reason: str) -> None:
         """Close after what was sent."""
@@ -203,9 +223,10 @@ class ChannelConnection(Connection):
                         await self._changed.wait()
         except (trio.BrokenResourceError, trio.ClosedResourceError):
             pass
-        self._ended = True
-        self._drop()
-        self._tell()
+        finally:
+            self._ended = True
+            self._drop()
+            self._tell()
 
     async def _write(self, data: bytes) -> None:
         self._size, self._since = len(data), trio.current_time()
@@ -214,14 +235,23 @@ class ChannelConnection(Connection):
         finally:
             self._size = 0
         # It may have been dropped meanwhile.
-        self._backlog = max(0, self._backlog - len(data))
+        self._waits(max(0, self._backlog - len(data)))
         self._allowance = max(0, self._allowance - len(data))
         self._progress += len(data)
         self._tell()
 
     def _drop(self) -> None:
         self._queue.clear()
-        self._backlog = 0
+        self._waits(0)
+
+    def _waits(self, backlog: int) -> None:
+        """Note how many bytes wait now. May close connections, this one as well: comes last."""
+        grown = backlog - self._backlog
+        self._backlog = backlog
+        budget = self._meter.quotas.budget
+        budget.outbound += grown
+        if grown > 0:
+            budget.grown()
 
     def _tell(self) -> None:
         self._changed.set()

@@ -4,6 +4,7 @@ from squire_gatherings._values.endings import CloseCode
 from squire_gatherings._values.errors import (
     AuthenticationUnavailable,
     Forbidden,
+    Full,
     GatheringCrashed,
     GatheringsError,
     HallClosed,
@@ -22,6 +23,7 @@ _CODES: tuple[tuple[type[GatheringsError], CloseCode], ...] = (
     (GatheringCrashed, CloseCode.CRASHED),
     (StoreUnavailable, CloseCode.TRY_AGAIN_LATER),
     (AuthenticationUnavailable, CloseCode.TRY_AGAIN_LATER),
+    (Full, CloseCode.TRY_AGAIN_LATER),
 )
 
 

@@ -185,7 +185,7 @@ def test_a_signal_leaves_nothing(number: signal.Signals, tmp_path: Path) -> None
     assert {name for name in os.listdir(tmp_path) if "copy" in name} == set()
 
 
-def test_whoever_makes_the_target_meanwhile_keeps_it(tmp_path: Path) -> None:
+def test_a_target_that_another_makes_meanwhile_is_kept(tmp_path: Path) -> None:
     source, target = tmp_path / "rooms.sqlite3", tmp_path / "copy"
     fill(source, 20_000)
     with pytest.raises(StoreUnavailable, match="copy: File exists"):

@@ -125,7 +125,7 @@ def test_another_programs_database_is_left_alone(tmp_path: Path) -> None:
     assert "another program's SQLite database" in err
 
 
-def test_help_teaches(tmp_path: Path) -> None:
+def test_help_explains_the_commands(tmp_path: Path) -> None:
     code, out, err = run("serve", "--help", cwd=tmp_path)
     assert (code, err) == (0, "")
     for word in ("SQUIRE_IDLE_TIMEOUT", "24h", "500ms", "64KiB", "sqlite:///", "Examples:"):
@@ -133,7 +133,7 @@ def test_help_teaches(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("arguments", [[], ["-h"], ["--help"], ["help"]])
-def test_whoever_knows_nothing_is_taught(arguments: list[str], tmp_path: Path) -> None:
+def test_help_says_where_to_begin(arguments: list[str], tmp_path: Path) -> None:
     code, out, err = run(*arguments, cwd=tmp_path)
     assert (code, err) == (0, "")
     assert out.startswith("Usage: squire-gatherings ")
@@ -153,7 +153,7 @@ def test_each_command_is_explained(command: str, tmp_path: Path) -> None:
     assert out.startswith(f"Usage: squire-gatherings {command} ")
 
 
-def test_version(tmp_path: Path) -> None:
+def test_the_version_is_printed(tmp_path: Path) -> None:
     code, out, err = run("--version", cwd=tmp_path)
     assert (code, err) == (0, "")
     assert out.startswith("squire-gatherings ")

@@ -27,7 +27,7 @@ LINKS = {
     "SQUIRE_GATHERINGS_HTTP_SERVICE_HOST": "10.0.0.3",
     "SQUIRE_GATHERINGS_PORT": "tcp://10.0.0.3:80",
     "SQUIRE_GATHERINGS_PORT_80_TCP_ADDR": "10.0.0.3",
-    # Of Docker.
+    # Docker sets these.
     "SQUIRE_NAME": "/web/squire",
     "SQUIRE_ENV_SQUIRE_STORE": "memory:",
     "SQUIRE_ENV_PATH": "/usr/bin",
@@ -88,7 +88,7 @@ def test_a_misspelt_variable_is_an_error_of_one_line(command: list[str], tmp_pat
 
 
 @pytest.mark.parametrize("arguments", [["serve", "--help"], ["help", "serve"], ["--version"], []])
-def test_whoever_asks_for_help_gets_it(arguments: list[str], tmp_path: Path) -> None:
+def test_help_is_given_despite_a_misspelt_variable(arguments: list[str], tmp_path: Path) -> None:
     assert run(*arguments, cwd=tmp_path, SQUIRE_IDLE_TIMOUT="x")[0] == 0
 
 
@@ -100,7 +100,7 @@ def test_a_port_that_is_none_is_still_an_error(tmp_path: Path) -> None:
 
 def test_serve_starts_beside_a_service_of_its_name() -> None:
     command = [sys.executable, "-m", "squire_gatherings", "serve", "--host", "127.0.0.1"]
-    # Of all the variables, this is the one that sets an option.
+    # Only this variable sets an option.
     environment = {**os.environ, **LINKS, "SQUIRE_STORE": "memory:", "SQUIRE_LOG_LEVEL": "info"}
     del environment["SQUIRE_PORT"]
     with subprocess.Popen(

@@ -40,7 +40,7 @@ def rows(path: Path) -> dict[str, int]:
         }
 
 
-def test_what_matches_is_gone_for_good(store: Path, tmp_path: Path) -> None:
+def test_gatherings_that_match_are_gone_for_good(store: Path, tmp_path: Path) -> None:
     code, out, err = run("forget", str(store), "load-[12]-*", "--yes", "--json", cwd=tmp_path)
     assert (code, err) == (0, "")
     assert json.loads(out) == {"forgotten": ["load-1-0", "load-1-1", "load-2-0"]}
@@ -57,7 +57,7 @@ def test_what_matches_is_gone_for_good(store: Path, tmp_path: Path) -> None:
     trio.run(look)
 
 
-def test_what_does_not_match_stays(store: Path, tmp_path: Path) -> None:
+def test_gatherings_that_do_not_match_stay(store: Path, tmp_path: Path) -> None:
     url = f"sqlite:///{store}"
     code, out, err = run("forget", url, "friday", "--yes", cwd=tmp_path)
     assert (code, out, err) == (0, "forgot 0 gatherings\n", "")

@@ -63,7 +63,7 @@ def read_everything(url: str) -> list[dict[str, Any]]:
         return ops
 
 
-def test_kill_nine(tmp_path: Path) -> None:
+def test_acknowledged_ops_outlast_kill_9(tmp_path: Path) -> None:
     store = f"sqlite:///{tmp_path}/rooms.sqlite3"
     submitters = [Submitter(f"c{number}") for number in range(CLIENTS)]
     for kill in range(KILLS):

@@ -35,7 +35,7 @@ def test_a_stop_is_told_to_everybody(name: str) -> None:
 
 
 def test_a_hangup_without_a_lost_terminal_is_no_stop() -> None:
-    """It was told to read its files again; there are none."""
+    """The server is told to read its files again, of which it has none."""
     with (
         serving(*QUICK, "--log-level", "info") as (process, url),
         RawClient(f"{url}/gatherings/a") as client,
@@ -132,7 +132,7 @@ def test_a_lost_terminal_ends_it_with_a_notice() -> None:
         assert process.wait(timeout=20) == 0
 
 
-def test_of_a_lost_terminal_it_may_be_told_twice() -> None:
+def test_a_lost_terminal_may_be_told_twice() -> None:
     with (
         on_a_terminal("--close-grace", "2s") as (process, url, terminal),
         RawClient(f"{url}/gatherings/a") as client,

@@ -47,7 +47,9 @@ def hear_close(client: Client) -> tuple[int, str]:
 
 
 @pytest.mark.parametrize("connect", [connect, RawClient], ids=["websockets", "wsproto"])
-def test_the_whole_story(connect: Callable[[str], Any], tmp_path: Path) -> None:
+def test_clients_meet_submit_return_and_see_the_end(
+    connect: Callable[[str], Any], tmp_path: Path
+) -> None:
     store = f"sqlite:///{tmp_path}/rooms.sqlite3"
     with serving("--store", store, "--idle-timeout", "2s") as (_, url):
         room = f"{url}/gatherings/friday-night"
@@ -133,7 +135,7 @@ def test_messagepack_and_json_meet(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_says_goodbye(number: signal.Signals, tmp_path: Path) -> None:
+def test_a_signal_ends_the_server_with_a_notice(number: signal.Signals, tmp_path: Path) -> None:
     store = f"sqlite:///{tmp_path}/rooms.sqlite3"
     with serving("--store", store, "--close-grace", "3s") as (process, url):
         with connect(f"{url}/gatherings/a") as one, connect(f"{url}/gatherings/b") as two:

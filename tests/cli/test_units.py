@@ -54,7 +54,7 @@ def test_a_duration_that_is_hardly_one_is_refused(text: str) -> None:
         parse_duration(text)
 
 
-def test_sizes_and_durations_for_people() -> None:
+def test_sizes_and_durations_are_written_for_people() -> None:
     sizes = [0, 1023, 1024, 65_536, 1_572_864, 3 << 30]
     shown = ["0 B", "1023 B", "1.0 KiB", "64.0 KiB", "1.5 MiB", "3.0 GiB"]
     assert [format_size(size) for size in sizes] == shown

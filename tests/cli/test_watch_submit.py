@@ -67,7 +67,7 @@ def test_what_is_submitted_is_watched_until_the_end() -> None:
         assert again.returncode == 0
         lines = again.stdout.splitlines()
         assert lines[0].startswith("joined room at seq 2; unused, it disperses in ")
-        # What others wrote doesn't steer the terminal.
+        # The text of others doesn't steer the terminal.
         assert lines[1:] == ['1  -  {"table": "é\\u009b"}', '2  -  {"n": 2}']
 
 
@@ -111,7 +111,7 @@ def test_a_repeated_submit_is_applied_once() -> None:
         (("watch", "ws://a..b", "room"), "the host of a server's URL is none"),
         (("watch", f"wss://{70 * 'a'}.org", "room"), "the host of a server's URL is none"),
         (("watch", "ws://127.0.0.1:1", "room"), "can't reach ws://127.0.0.1:1"),
-        # At once, as its help says: an hour is longer than a command is waited for here.
+        # It ends at once, as its help says: no command is waited for as long as an hour here.
         (("submit", "ws://127.0.0.1:1", "room", "{}", "--timeout", "1h"), "can't reach ws://"),
         (("watch", "URL/elsewhere", "room"), "answered 404"),
         (("watch", "URL", "room", "--since", "7"), "since is 7, but the last op is 0"),
@@ -126,7 +126,7 @@ def test_what_is_wrong_is_said_in_one_line(arguments: tuple[str, ...], says: str
     assert len(done.stderr.splitlines()) == 1
 
 
-def test_who_stops_reading_is_no_error(tmp_path: Path) -> None:
+def test_a_reader_that_stops_is_no_error(tmp_path: Path) -> None:
     with serving("--store", "memory:") as (_, url):
         for n in range(3):
             run("submit", url, "room", f'{{"n": {n}}}')
@@ -166,7 +166,7 @@ def test_a_gathering_that_never_ends_is_watched() -> None:
     ],
 )
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="there's no /dev/full")
-def test_what_can_not_be_written_is_said_in_one_line(what: str, code: int) -> None:
+def test_output_that_cannot_be_written_is_said_in_one_line(what: str, code: int) -> None:
     with serving("--store", "memory:") as (_, url):
         run("submit", url, "room", "{}")
         script = f'exec "$0" -m squire_gatherings {what.replace("URL", url)}'
@@ -301,7 +301,7 @@ def test_groups_are_unwrapped_for_people(
     assert len(capsys.readouterr().err.splitlines()) == (1 if code == 2 else 0)
 
 
-def test_who_stops_reading_a_terminal_program_is_no_error() -> None:
+def test_a_reader_that_stops_a_terminal_program_is_no_error() -> None:
     """The error stream is a terminal, so that the time left is shown; nobody reads the ops."""
     ours, theirs = os.openpty()
     with serving("--store", "memory:") as (_, url):

@@ -57,7 +57,7 @@ class FaultyProxy:
         while True:
             piece = await source.receive_some(self.random.choice((7, 100, 4096)))
             if not piece:
-                # Whoever closes does so to both.
+                # When one side closes, both are closed.
                 raise _Cut
             if stalled.is_set():
                 continue

@@ -142,7 +142,9 @@ async def test_headers_are_asked_for_on_each_connection() -> None:
         assert (await server.hall.fetch(ROOM, since=0)).by == ("alice", "bob")
 
 
-async def test_what_gives_no_headers_is_a_pause_or_the_end(autojump_clock: MockClock) -> None:
+async def test_a_headers_function_that_fails_is_a_pause_or_the_end(
+    autojump_clock: MockClock,
+) -> None:
     async def serve(peer: Peer) -> None:
         await peer.hear("join")
         await peer.say(joined())

@@ -11,6 +11,7 @@ from trio.testing import MockClock, wait_all_tasks_blocked
 from squire_gatherings.client import Gathering
 from tests.client.scripted import Peer, a_client, dispersed, fetched, forward, joined
 from tests.client.world import ROOM, a_world
+from tests.support import examples
 from tests.ways_in.streams import StreamWay, over_every_way
 
 
@@ -48,7 +49,7 @@ async def test_an_expired_limit_takes_no_end(way: StreamWay, autojump_clock: Moc
         assert reader.dispersed is not None
 
 
-async def test_what_is_fetched_for_a_reader_who_gave_up_is_kept(
+async def test_a_page_that_was_fetched_for_a_reader_who_gave_up_is_kept(
     autojump_clock: MockClock,
 ) -> None:
     """It's asked for once, however often the reader gives up."""
@@ -72,7 +73,7 @@ async def test_what_is_fetched_for_a_reader_who_gave_up_is_kept(
     assert fetches == [0]
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=examples(150), deadline=None)
 @given(
     script=st.lists(
         st.one_of(
@@ -84,7 +85,7 @@ async def test_what_is_fetched_for_a_reader_who_gave_up_is_kept(
         max_size=30,
     )
 )
-def test_whatever_the_limits_each_change_and_end_comes_once(script: list[Any]) -> None:
+def test_each_change_and_end_comes_once_whatever_the_limits(script: list[Any]) -> None:
     async def main() -> None:
         inbox_send, inbox = trio.open_memory_channel[str](1000)
         expected: list[Any] = []

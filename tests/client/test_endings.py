@@ -1,4 +1,4 @@
-"""What ends a session for good, and what doesn't; patience; tokens. All on virtual time."""
+"""Some answers end a session for good, others don't; patience; tokens. All on virtual time."""
 
 from collections.abc import Callable
 from typing import Any
@@ -73,7 +73,7 @@ async def test_an_http_answer_fails_the_first_join_unless_there_is_patience(
         (error("unauthorized"), Unauthorized),
     ],
 )
-async def test_what_the_server_says_is_the_end(
+async def test_a_final_answer_of_the_server_is_the_end(
     last: Any, kind: type[Exception], autojump_clock: MockClock
 ) -> None:
     async def serve(peer: Peer) -> None:
@@ -184,7 +184,7 @@ async def test_a_token_is_asked_for_on_each_connection(autojump_clock: MockClock
     assert tokens[9:] == [None] * 3
 
 
-async def test_what_gives_no_token_is_a_pause_or_the_end(autojump_clock: MockClock) -> None:
+async def test_a_token_function_that_fails_is_a_pause_or_the_end(autojump_clock: MockClock) -> None:
     async def serve(peer: Peer) -> None:
         await peer.hear("join")
         await peer.say(joined())
@@ -207,7 +207,7 @@ async def test_what_gives_no_token_is_a_pause_or_the_end(autojump_clock: MockClo
 
     scripts = (serve, serve, serve, serve, serve, serve_submit, serve, serve)
     async with a_client(*scripts, token=token, patience=100.0) as client:
-        # As it is, where somebody waits for the join.
+        # The error comes out as it is, where somebody waits for the join.
         with pytest.raises(OSError, match="away"):
             async with client.join(ROOM):
                 pass
@@ -238,7 +238,7 @@ async def test_a_token_is_checked_without_being_told(token: Any, autojump_clock:
         assert "s3cret" not in str(caught.value)
 
 
-# Whose place was taken.
+# A client's place may be taken.
 
 
 async def test_an_attempt_of_its_own_that_was_given_up_takes_its_place(

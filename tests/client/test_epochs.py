@@ -77,7 +77,7 @@ async def joins_after(
 
 
 async def test_the_epoch_of_the_last_op_is_sent_with_since(autojump_clock: MockClock) -> None:
-    # Where it is left out, it is the incarnation.
+    # An epoch that is left out is the incarnation.
     join = await joins_after(forward(1), forward(2))
     assert (join["since"], join["epoch"], join["resume"]) == (2, "i1", "i1")
     join = await joins_after(forward(1), forward(2, epoch="older"))
@@ -93,7 +93,7 @@ async def test_the_epoch_of_the_last_op_is_sent_with_since(autojump_clock: MockC
     assert (join["since"], join["epoch"]) == (3, "older")
     join = await joins_after(lambda sync: synced(sync, 1), submits=1)
     assert (join["since"], join["epoch"]) == (1, "i1")
-    # What was logged before we joined comes as ops, ours as well.
+    # Ops from before the join come as ops, ours as well.
     earlier = joined(seq=3, **ops(1, 2), epoch="older")
     join = await joins_after(lambda sync: synced(sync, 3), first=earlier, submits=1)
     assert (join["since"], join["epoch"]) == (2, "older")
@@ -108,7 +108,7 @@ async def test_the_epoch_of_the_last_op_is_sent_with_since(autojump_clock: MockC
     assert "epoch" not in join
 
 
-async def test_who_has_something_to_ask_does_not_resume(autojump_clock: MockClock) -> None:
+async def test_a_client_with_something_to_ask_does_not_resume(autojump_clock: MockClock) -> None:
     joins: list[dict[str, Any]] = []
 
     async def serve(peer: Peer) -> None:
@@ -138,7 +138,9 @@ async def test_who_has_something_to_ask_does_not_resume(autojump_clock: MockCloc
         assert [join.get("resume") for join in joins] == [None, None]
 
 
-async def test_who_waits_to_be_in_does_not_resume(autojump_clock: MockClock) -> None:
+async def test_a_client_whose_program_waits_to_join_does_not_resume(
+    autojump_clock: MockClock,
+) -> None:
     joins: list[dict[str, Any]] = []
 
     async def serve(peer: Peer) -> None:
@@ -175,7 +177,7 @@ async def test_a_join_that_resumes_may_be_told_that_it_is_over(autojump_clock: M
         await peer.wait()
 
     async with a_client(first, over, again) as client, client.join(ROOM) as gathering:
-        # As any dispersal: the loop ends, and it sleeps.
+        # It's like any dispersal: the loop ends, and the gathering sleeps.
         assert [change.seq async for change in gathering] == [1]
         assert gathering.dispersed is not None
         assert gathering.dispersed.reason == "idle"
@@ -186,7 +188,7 @@ async def test_a_join_that_resumes_may_be_told_that_it_is_over(autojump_clock: M
         assert [join.get("resume") for join in joins] == ["i1", None]
 
 
-async def test_who_asks_meanwhile_is_not_left_asleep(autojump_clock: MockClock) -> None:
+async def test_a_client_that_asks_meanwhile_is_not_left_asleep(autojump_clock: MockClock) -> None:
     """The submit comes while the join that resumes is under way."""
 
     async def first(peer: Peer) -> None:
@@ -279,7 +281,7 @@ async def test_a_replaced_log_is_said_once_and_started_over(
     assert sum("begins again" in message for message in caplog.messages) == 1
 
 
-async def test_what_was_not_answered_is_repeated_to_the_new_log(
+async def test_unanswered_submits_are_repeated_to_the_new_log(
     autojump_clock: MockClock,
 ) -> None:
     syncs: list[dict[str, Any]] = []
@@ -362,10 +364,10 @@ async def test_the_first_join_after_an_op_of_another_log_is_refused(
                     pass
 
 
-# Where nothing before the join is of interest.
+# Joins without the past.
 
 
-async def test_who_keeps_no_state_is_not_sent_what_was_before(autojump_clock: MockClock) -> None:
+async def test_a_client_without_a_state_is_not_sent_the_past(autojump_clock: MockClock) -> None:
     joins: list[dict[str, Any]] = []
 
     async def serve(peer: Peer) -> None:
@@ -387,7 +389,7 @@ async def test_who_keeps_no_state_is_not_sent_what_was_before(autojump_clock: Mo
 
 
 @pytest.mark.parametrize("how", [{"snapshot": 3}, ops(1, 2, 3), ops(1)])
-async def test_an_older_server_sends_it_all_the_same(
+async def test_an_older_server_may_send_the_past_all_the_same(
     how: dict[str, Any], autojump_clock: MockClock
 ) -> None:
     async def serve(peer: Peer) -> None:
@@ -402,7 +404,7 @@ async def test_an_older_server_sends_it_all_the_same(
         assert (await anext(gathering)).seq == 4
 
 
-async def test_who_keeps_a_state_or_wants_what_was_gets_it(autojump_clock: MockClock) -> None:
+async def test_a_client_with_a_state_or_a_since_is_sent_the_past(autojump_clock: MockClock) -> None:
     async def serve(peer: Peer) -> None:
         assert "tail" not in await peer.hear("join")
         await peer.say(joined(seq=1, **ops(1)))
@@ -415,7 +417,7 @@ async def test_who_keeps_a_state_or_wants_what_was_gets_it(autojump_clock: MockC
             assert (await anext(gathering)).seq == 1
 
 
-# What was logged.
+# Ops as the server logged them.
 
 
 class Plain(Sum):
@@ -423,7 +425,7 @@ class Plain(Sum):
         raise AssertionError("nobody asks")
 
 
-async def test_what_was_logged_is_folded_without_another_judgement(
+async def test_logged_ops_are_folded_without_another_judgement(
     autojump_clock: MockClock,
 ) -> None:
     async def serve(peer: Peer) -> None:
@@ -489,7 +491,7 @@ async def test_its_own_ops_do_not_make_a_client_stale(autojump_clock: MockClock)
         assert gathering.is_connected
 
 
-async def test_what_others_did_makes_it_stale(autojump_clock: MockClock) -> None:
+async def test_the_ops_of_others_make_a_client_stale(autojump_clock: MockClock) -> None:
     async def serve(peer: Peer) -> None:
         await peer.hear("join")
         await peer.say(joined())

@@ -18,6 +18,7 @@ from squire_gatherings._values.errors import (
 from squire_gatherings.client import Gathering
 from tests.client.scripted import Peer, a_client, error, fetched, joined, synced
 from tests.client.world import ROOM
+from tests.support import examples
 
 PASSING = ["store_unavailable", "rate_limited", "crashed", "hall_closed", "dispersed"]
 FINAL = ["bad_message", "too_big", "internal", "forbidden", "unknown_type", "new_in_version_3"]
@@ -97,7 +98,9 @@ async def test_a_sync_is_answered_whatever_the_code(
 
 
 @pytest.mark.parametrize("code", ["bad_message", "internal", "unknown_type", "rejected", "odd"])
-async def test_which_one_was_meant_is_found_out(code: str, autojump_clock: MockClock) -> None:
+async def test_the_client_finds_out_which_request_an_error_meant(
+    code: str, autojump_clock: MockClock
+) -> None:
     """An error without an id, and many that it may be about: only the culprits fail."""
     refused: list[Any] = []
     seqs: list[int] = []
@@ -199,14 +202,14 @@ async def test_more_ops_than_the_server_takes_are_refused_at_once(
 CODES = [*PASSING, *FINAL, "rejected", "join_first", "bad_message"]
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=examples(200), deadline=None)
 @given(
     answers=st.lists(
         st.one_of(st.none(), st.tuples(st.sampled_from(CODES), st.booleans())), max_size=25
     ),
     at_once=st.integers(1, 6),
 )
-def test_whatever_the_server_refuses_everybody_is_answered(
+def test_every_submit_is_answered_whatever_the_server_refuses(
     answers: list[Any], at_once: int
 ) -> None:
     """At first it answers with what the script says, and then it takes everything."""

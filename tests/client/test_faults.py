@@ -78,13 +78,15 @@ async def meet(url: str, faults: int) -> None:
     assert all(log == whole for log in logs)
 
 
-def test_a_thousand_faults(tmp_path: Path) -> None:
+def test_nothing_is_lost_through_a_thousand_faults(tmp_path: Path) -> None:
     with serving("--store", f"sqlite:///{tmp_path}/rooms.sqlite3") as (process, url):
         trio.run(meet, url, 1000)
         assert process.poll() is None
 
 
 @pytest.mark.parametrize("way", [over_trio_websocket, over_hypercorn])
-async def test_a_hundred_faults_over_the_other_ways_in(way: Way, tmp_path: Path) -> None:
+async def test_nothing_is_lost_through_a_hundred_faults_over_the_other_ways_in(
+    way: Way, tmp_path: Path
+) -> None:
     async with ways.serving(way, store=f"sqlite:///{tmp_path}/rooms.sqlite3") as (_, _, url):
         await meet(url, 100)

@@ -1,4 +1,4 @@
-"""What a program sees of a gathering: submits, changes, state, endings. All on virtual time."""
+"""A program sees its submits, changes, state and endings of a gathering. All on virtual time."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -87,7 +87,7 @@ async def test_rejoin_wakes_it_and_the_loop_goes_on(
         assert [change.seq async for change in one] == [1]
         assert [change.seq async for change in two] == []
         await two.submit({"n": 2})
-        # What happened meanwhile comes once it is back, and not before.
+        # Changes of the meantime come once it is back, and not before.
         assert (one.seq, one.is_asleep) == (1, True)
         await one.rejoin()
         await one.rejoin()
@@ -110,7 +110,7 @@ async def test_changes_before_a_dispersal_come_before_the_end(
 
 
 @over_every_way
-async def test_who_asks_while_it_disperses_gets_the_next_incarnation(
+async def test_a_submit_during_a_dispersal_gets_the_next_incarnation(
     way: StreamWay,
     autojump_clock: MockClock,
 ) -> None:
@@ -222,7 +222,7 @@ async def test_two_cannot_iterate_at_once(way: StreamWay, autojump_clock: MockCl
         nursery.cancel_scope.cancel()
 
 
-# What the server refuses.
+# Refusals.
 
 
 @over_every_way
@@ -234,7 +234,7 @@ async def test_a_rejected_op_is_rolled_back(way: StreamWay, autojump_clock: Mock
     ):
         nursery.start_soon(gathering.submit, {"add": 5})
         await wait_all_tasks_blocked()
-        # At once, before the server has said a word; and only where asked for.
+        # It shows at once, before the server has said a word; and only where asked for.
         assert (gathering.snapshot(), gathering.seq) == ({"total": 5}, 0)
         with pytest.raises(OpRejected, match="would be negative"):
             await gathering.submit({"add": -9})
@@ -250,7 +250,7 @@ class Tally(Sum):
 
 
 @over_every_way
-async def test_what_the_client_takes_the_server_may_still_reject(
+async def test_the_server_may_reject_an_op_that_the_client_judged_good(
     way: StreamWay,
     autojump_clock: MockClock,
 ) -> None:
@@ -367,7 +367,9 @@ async def test_the_one_that_is_too_big_is_refused_and_the_others_get_through(
 
 
 @over_every_way
-async def test_over_the_rate_limit_it_waits(way: StreamWay, autojump_clock: MockClock) -> None:
+async def test_a_client_over_the_rate_limit_waits(
+    way: StreamWay, autojump_clock: MockClock
+) -> None:
     settings = ServerSettings(rate_limit=10, rate_burst=5)
     async with (
         a_world(way, server_settings=settings) as (_, client),
@@ -380,7 +382,7 @@ async def test_over_the_rate_limit_it_waits(way: StreamWay, autojump_clock: Mock
         assert sorted(c.op["n"] for c in await take(other, 8)) == list(range(8))
 
 
-# How it begins and ends.
+# The beginning and the end.
 
 
 @over_every_way
@@ -432,7 +434,7 @@ async def test_what_the_block_raises_comes_out_as_it_is(
 
 
 @over_every_way
-async def test_who_is_left_in_another_task_is_told(
+async def test_a_task_that_waits_is_told_when_the_block_is_left(
     way: StreamWay, autojump_clock: MockClock
 ) -> None:
     told: list[str] = []
@@ -489,7 +491,7 @@ async def test_merged_ops_are_the_same_on_both_sides(
 
 
 @over_every_way
-async def test_who_judges_otherwise_takes_the_servers_state(
+async def test_a_client_that_judges_differently_takes_the_servers_state(
     way: StreamWay, autojump_clock: MockClock
 ) -> None:
     class Miser(Sum):
@@ -509,7 +511,7 @@ async def test_who_judges_otherwise_takes_the_servers_state(
         assert miser.snapshot() == {"total": 7}
         # A server that says what it has logged makes starting over unnecessary.
         assert world.opened in (2, 3)
-        # Its own op isn't somebody else's for that.
+        # Its own op still isn't another's.
         assert [change.op for change in await take(miser, 1)] == [{"add": 4}]
 
 

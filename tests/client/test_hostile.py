@@ -25,6 +25,7 @@ from squire_gatherings._values.errors import (
 from squire_gatherings.client import Change, open_client
 from tests.client.scripted import Peer, a_client, joined
 from tests.client.world import ROOM
+from tests.support import examples
 
 Serve = Callable[[trio.abc.Stream], Any]
 JOINED = {
@@ -128,7 +129,9 @@ def saying(*messages: Any, subprotocol: str | None = "squire.v1+json") -> Serve:
         (b"\xff" * 200_000, "not a WebSocket server"),
     ],
 )
-async def test_it_is_no_websocket(data: bytes, says: str, autojump_clock: MockClock) -> None:
+async def test_a_server_that_speaks_no_websocket_is_an_error(
+    data: bytes, says: str, autojump_clock: MockClock
+) -> None:
     start = trio.current_time()
     with pytest.raises(CannotConnect, match=says):
         await join(answering(data))
@@ -148,7 +151,9 @@ async def test_it_is_no_websocket(data: bytes, says: str, autojump_clock: MockCl
         (saying(), "the connection broke"),
     ],
 )
-async def test_it_is_no_gathering(serve: Serve, says: str, autojump_clock: MockClock) -> None:
+async def test_a_server_without_gatherings_is_an_error(
+    serve: Serve, says: str, autojump_clock: MockClock
+) -> None:
     with pytest.raises(CannotConnect, match=says):
         await join(serve)
 
@@ -169,7 +174,9 @@ async def test_it_is_no_gathering(serve: Serve, says: str, autojump_clock: MockC
         (saying(b"\x88\x06\x03\xf5busy"), "the server closed: 1013 busy"),
     ],
 )
-async def test_its_frames_are_wrong(serve: Serve, says: str, autojump_clock: MockClock) -> None:
+async def test_wrong_frames_are_an_error(
+    serve: Serve, says: str, autojump_clock: MockClock
+) -> None:
     with pytest.raises(CannotConnect, match=says):
         await join(serve, max_message_size=1000)
 
@@ -195,7 +202,7 @@ def forward(seq: int, n: int) -> dict[str, Any]:
     return {"type": "forward", "seq": seq, "by": None, "op": {"n": n}}
 
 
-async def test_what_a_later_version_says_is_ignored(autojump_clock: MockClock) -> None:
+async def test_messages_of_a_later_version_are_ignored(autojump_clock: MockClock) -> None:
     news = {"type": "weather", "sun": True}
     joined = {**JOINED, "mood": "good"}
     taken = await join(saying(joined, news, forward(1, 1), {"type": "joined"}), take=1)
@@ -203,7 +210,7 @@ async def test_what_a_later_version_says_is_ignored(autojump_clock: MockClock) -
 
 
 async def test_a_gap_and_repetitions(autojump_clock: MockClock) -> None:
-    """What is missing makes it come back and ask; what came before isn't shown again."""
+    """A gap makes the client come back and ask; what came before isn't shown again."""
     calls = iter(
         [
             saying(JOINED, forward(1, 1), forward(1, 1), forward(3, 3)),
@@ -237,9 +244,9 @@ texts = st.one_of(
 )
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=examples(200), deadline=None)
 @given(messages=st.lists(texts, max_size=6))
-def test_whatever_it_says_ends_in_an_error_of_ours(messages: list[Any]) -> None:
+def test_any_messages_end_in_an_error_of_ours(messages: list[Any]) -> None:
     async def serve(stream: trio.abc.Stream) -> None:
         await saying(JOINED, *messages)(stream)
 
@@ -388,7 +395,7 @@ async def talk_nonsense(
                 await iterate()
 
 
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=examples(500), deadline=None)
 @given(
     first=st.one_of(st.sampled_from([JOINED, *list(VALID.values())[:2]]), almost_valid()),
     rest=st.lists(almost_valid(), max_size=4),
@@ -476,7 +483,7 @@ async def test_what_is_wrong_is_said(
         await peer.say(json.dumps(message | {"id": asked["id"]}))
         await peer.wait()
 
-    # What it says is the reason of the loss, which is logged; then nobody listens.
+    # The client logs what the server says as the reason of the loss; then nobody listens.
     caplog.set_level(logging.INFO, "squire_gatherings")
     async with (
         a_client(serve, patience=10.0) as client,
@@ -488,9 +495,9 @@ async def test_what_is_wrong_is_said(
     assert re.search(says, caplog.messages[0])
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=examples(200), deadline=None)
 @given(data=st.binary(max_size=200), prefix=st.sampled_from([b"", b"HTTP/1.1 ", b"HTTP/1.1 101 "]))
-def test_whatever_bytes_it_sends_end_in_an_error_of_ours(data: bytes, prefix: bytes) -> None:
+def test_any_bytes_end_in_an_error_of_ours(data: bytes, prefix: bytes) -> None:
     async def main() -> None:
         with pytest.raises(CannotConnect):
             await join(answering(prefix + data))

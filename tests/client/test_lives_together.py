@@ -21,7 +21,7 @@ async def read(gathering: Gathering) -> None:
         with suppress(LogReplaced):
             async for _ in gathering:
                 continue
-        # It dispersed; somebody wakes it, or nobody does.
+        # It dispersed, and may be woken.
         await trio.sleep(1)
 
 
@@ -109,7 +109,7 @@ async def live_together(
 
 
 @over_every_way
-def test_all_have_the_log_in_the_end(way: StreamWay) -> None:
+def test_all_clients_have_the_log_in_the_end(way: StreamWay) -> None:
     @settings(max_examples=way.examples(40), deadline=None)
     @given(
         st.integers(0, 2**32),

@@ -63,7 +63,7 @@ async def test_a_client_that_is_cut_keeps_nothing_alive(
         assert [change async for change in gathering] == []
         assert gathering.dispersed is not None
         assert (gathering.dispersed.reason, gathering.dispersed.idle_for) == ("idle", 100.0)
-        # It hears so at once, or when it is back from a pause.
+        # It hears of the end at once, or when it is back from a pause.
         assert start + 100 <= trio.current_time() <= start + 130
 
 
@@ -90,7 +90,7 @@ async def test_a_client_that_missed_the_end_wakes_nothing(
 
 
 @over_every_way
-async def test_what_it_asked_for_is_asked_again_after_the_end(
+async def test_a_submit_is_asked_again_after_the_end(
     way: StreamWay, autojump_clock: MockClock
 ) -> None:
     async with a_world(way, idle_timeout=100.0) as (world, client), client.join(ROOM) as gathering:
@@ -111,7 +111,7 @@ async def test_what_it_asked_for_is_asked_again_after_the_end(
 @pytest.mark.parametrize(
     "reason", [DispersalReason.MOVED, DispersalReason.SHUTDOWN, DispersalReason.CRASHED]
 )
-async def test_who_missed_an_end_from_which_clients_come_back_comes_back(
+async def test_a_client_that_missed_a_temporary_end_comes_back(
     reason: DispersalReason, way: StreamWay, autojump_clock: MockClock
 ) -> None:
     async with a_world(way) as (world, client), client.join(ROOM) as gathering:
@@ -122,7 +122,7 @@ async def test_who_missed_an_end_from_which_clients_come_back_comes_back(
         world.cut()
         await hall.disperse(ROOM, reason)
         world.hall = hall
-        # It only looks on.
+        # It submits nothing.
         await trio.sleep(60)
         assert gathering.is_connected
         await hall.submit(ROOM, [{"n": 2}])

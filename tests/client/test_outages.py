@@ -54,7 +54,7 @@ async def test_a_cut_connection_is_a_pause(way: StreamWay, autojump_clock: MockC
 
 
 @over_every_way
-async def test_applied_but_never_answered_is_ours_all_the_same(
+async def test_an_op_that_was_applied_but_never_answered_is_ours(
     way: StreamWay,
     autojump_clock: MockClock,
 ) -> None:
@@ -167,7 +167,9 @@ async def test_patience_counts_from_when_it_was_woken(
 
 
 @over_every_way
-async def test_moved_reconnects_at_once(way: StreamWay, autojump_clock: MockClock) -> None:
+async def test_a_client_whose_gathering_moved_reconnects_at_once(
+    way: StreamWay, autojump_clock: MockClock
+) -> None:
     async with a_world(way) as (world, client), client.join(ROOM) as gathering:
         assert world.hall is not None
         start = trio.current_time()
@@ -243,14 +245,16 @@ async def test_a_crash_of_its_own_making_is_its_own_only_once(
 
 
 @over_every_way
-async def test_replaced_by_a_newer_self(way: StreamWay, autojump_clock: MockClock) -> None:
+async def test_a_client_is_replaced_by_its_newer_self(
+    way: StreamWay, autojump_clock: MockClock
+) -> None:
     async with a_world(way) as (world, client), client.join(ROOM, client_id="me" * 8) as older:
         async with client.join(ROOM, client_id="me" * 8) as newer:
             with pytest.raises(Replaced):
                 await anext(older)
             with pytest.raises(Replaced):
                 await older.submit({"n": 1})
-            # And doesn't fight for its place.
+            # It doesn't fight for its place.
             await trio.sleep(1000)
             assert await newer.submit({"n": 1}) == 1
         assert world.opened == 2
@@ -304,7 +308,7 @@ async def test_a_server_that_says_nothing_is_lost(
         silent = trio.current_time()
         async with trio.open_nursery() as nursery:
             nursery.start_soon(gathering.submit, {"n": 1})
-        # At most an interval until the ping, and one until it's given up.
+        # The ping comes within an interval, and the end within another.
         assert trio.current_time() - silent <= 2 * 5.0 + 0.1
         assert world.opened == 2
 

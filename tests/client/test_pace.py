@@ -11,6 +11,7 @@ from squire_gatherings._client.pace import Pace
 from squire_gatherings._rules.rate_limit import RateLimit
 from tests.client.scripted import Peer, a_client, error, joined, synced
 from tests.client.world import ROOM, a_world
+from tests.support import examples
 from tests.ways_in.streams import StreamWay, over_every_way
 
 
@@ -90,7 +91,7 @@ async def test_a_limit_that_outlives_the_connection(
         assert opened < 10
 
 
-async def test_who_is_always_cut_for_it_backs_off(autojump_clock: MockClock) -> None:
+async def test_a_client_that_is_always_cut_for_it_backs_off(autojump_clock: MockClock) -> None:
     opened = 0
 
     async def serve(peer: Peer) -> None:
@@ -111,9 +112,9 @@ async def test_who_is_always_cut_for_it_backs_off(autojump_clock: MockClock) -> 
         assert opened < 500
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=examples(100), deadline=None)
 @given(rate=st.floats(0.5, 500), burst=st.integers(1, 50))
-def test_whatever_the_limit_the_pace_finds_it(rate: float, burst: int) -> None:
+def test_the_pace_finds_the_limit_whatever_it_is(rate: float, burst: int) -> None:
     pace, limit = Pace(longest=30.0, calm=0.5), RateLimit(rate, burst)
     now, taken, refused = 0.0, 0, 0
     while taken < 300:

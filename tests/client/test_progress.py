@@ -61,7 +61,7 @@ async def big_state(peer: Peer) -> None:
 
 
 @pytest.mark.parametrize("rate", [250_000, 20_000, 2_000])
-async def test_a_big_state_over_a_slow_link(rate: float, autojump_clock: MockClock) -> None:
+async def test_a_big_state_over_a_slow_link_arrives(rate: float, autojump_clock: MockClock) -> None:
     async with a_client(big_state) as client:
         connect = client._open_stream
 
@@ -102,7 +102,9 @@ async def test_an_answer_behind_much_else_is_waited_for(autojump_clock: MockCloc
 
 
 @over_every_way
-async def test_what_goes_out_is_progress_too(way: StreamWay, autojump_clock: MockClock) -> None:
+async def test_bytes_that_go_out_are_progress_too(
+    way: StreamWay, autojump_clock: MockClock
+) -> None:
     """A sync that takes two minutes to send, and a ping that must wait for it."""
     async with a_world(way) as (world, client):
         client._open_stream = slowly(world, 2_000)
@@ -184,8 +186,8 @@ def test_a_client_that_was_held_up_does_not_blame_the_server() -> None:
 
 
 @pytest.mark.parametrize("stopped", ["connecting", "joining"])
-def test_a_first_join_of_a_process_that_was_stopped(stopped: str) -> None:
-    """It makes one attempt; that the process stood still is none that failed."""
+def test_a_first_join_outlives_a_stop_of_the_process(stopped: str) -> None:
+    """A first join makes one attempt, and a process that stood still hasn't failed one."""
     clock = MockClock()
 
     async def main() -> None:
@@ -223,7 +225,7 @@ def test_a_first_join_of_a_process_that_was_stopped(stopped: str) -> None:
 
 
 async def test_a_page_that_came_with_the_answer_is_progress(autojump_clock: MockClock) -> None:
-    """Where each connection brings one page and breaks, the pauses don't grow."""
+    """The pauses don't grow while each connection brings a page before it breaks."""
     total = 30
 
     async def serve(peer: Peer) -> None:

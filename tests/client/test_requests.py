@@ -1,4 +1,4 @@
-"""What is asked for and isn't answered, as plain rules: who may take what back."""
+"""Unanswered requests, as plain rules: they may be withdrawn until they have gone out."""
 
 from squire_gatherings._client.pace import Pace
 from squire_gatherings._client.queue import Queue
@@ -16,7 +16,7 @@ def new_requests() -> Requests:
     return Requests("friday-night", replica, Queue(Pace(30.0, 0.5), 0.5))
 
 
-def test_what_never_went_out_is_withdrawn() -> None:
+def test_a_request_that_never_went_out_is_withdrawn() -> None:
     requests = new_requests()
     answer = requests.ask_to_sync("a", OPS)
     assert requests
@@ -27,7 +27,7 @@ def test_what_never_went_out_is_withdrawn() -> None:
     assert requests.next(0.0) is None
 
 
-def test_what_went_out_stays_until_it_is_answered() -> None:
+def test_a_request_that_went_out_stays_until_it_is_answered() -> None:
     requests = new_requests()
     requests.begin(None)
     answer = requests.ask_to_sync("a", OPS)

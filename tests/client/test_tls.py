@@ -59,7 +59,7 @@ async def join(url: str, context: ssl.SSLContext | None = None, **settings: Any)
         await gathering.submit({"n": 1})
 
 
-async def test_it_works() -> None:
+async def test_a_client_joins_over_tls() -> None:
     async with serving(server_context(CA.issue_cert("127.0.0.1"))) as port:
         await join(f"wss://127.0.0.1:{port}", client_context())
 
@@ -75,26 +75,26 @@ EXPIRED = datetime.datetime(2001, 1, 1, tzinfo=datetime.UTC)
         (CA.issue_cert("example.org"), True, "isn't trusted .*mismatch"),
     ],
 )
-async def test_a_certificate_that_is_no_good(
+async def test_a_bad_certificate_fails_at_once(
     cert: trustme.LeafCert, trusting: bool, says: str
 ) -> None:
     async with serving(server_context(cert)) as port:
-        # At once: patience doesn't help.
+        # It fails at once: patience doesn't help.
         with trio.fail_after(20), pytest.raises(CannotConnect, match=says):
             await join(
                 f"wss://127.0.0.1:{port}", client_context(trusting=trusting), join_patience=1000.0
             )
 
 
-async def test_tls_to_a_plain_port() -> None:
+async def test_tls_to_a_plain_port_is_told() -> None:
     async with serving(None) as port:
-        # Where the server says nothing, all that can be said is that it didn't.
+        # The server says nothing, so no more than that can be told.
         with pytest.raises(CannotConnect, match="speak TLS"):
             await join(f"wss://127.0.0.1:{port}", client_context(), connect_timeout=0.5)
 
 
 @pytest.mark.parametrize("answer", [b"HTTP/1.1 400 Bad Request\r\n\r\n", b"", b"SSH-2.0-x\r\n"])
-async def test_tls_to_a_port_that_answers_in_plain_text(answer: bytes) -> None:
+async def test_tls_to_a_port_that_answers_in_plain_text_is_told(answer: bytes) -> None:
     async def serve(stream: trio.SocketStream) -> None:
         async with stream:
             await stream.receive_some()
@@ -109,7 +109,7 @@ async def test_tls_to_a_port_that_answers_in_plain_text(answer: bytes) -> None:
         nursery.cancel_scope.cancel()
 
 
-async def test_plain_to_a_tls_port() -> None:
+async def test_plain_text_to_a_tls_port_is_told() -> None:
     async with serving(server_context(CA.issue_cert("127.0.0.1"))) as port:
         with trio.fail_after(20), pytest.raises(CannotConnect, match="TLS"):
             await join(f"ws://127.0.0.1:{port}")

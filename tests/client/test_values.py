@@ -1,4 +1,4 @@
-"""What a program gets are values that JSON has, decoded: no bytes, no classes of ours inside."""
+"""A program gets decoded values that JSON has: no bytes, no classes of ours inside."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -62,7 +62,7 @@ async def test_changes_and_snapshots_are_decoded(way: StreamWay, autojump_clock:
                 change = await anext(reader)
             assert change.op == VALUE
             assert kinds(change.op) == JSON
-        # What came by itself, and what a client is let in with.
+        # States that were folded here, and the one that a client is let in with.
         async with client.join(ROOM, behaviour=Last) as dave:
             for gathering in (alice, bob, dave):
                 state = gathering.snapshot()

@@ -160,7 +160,7 @@ async def happen(world: World, store: Moody, what: str, index: Any, detail: Any)
 
 
 @over_every_way
-def test_whole_lives(way: StreamWay) -> None:
+def test_each_op_comes_once_whatever_happens(way: StreamWay) -> None:
     @settings(max_examples=way.examples(150), deadline=None)
     @given(steps)
     def lives(script: list[tuple[str, Any, Any]]) -> None:

@@ -32,7 +32,7 @@ class SlowStore(WaitingStore):
 
 @define(eq=False)
 class World:
-    """Where connections begin and end as a test wants it."""
+    """A hall whose connections begin and end as a test wants it."""
 
     nursery: trio.Nursery
     way: StreamWay

@@ -139,13 +139,13 @@ async def test_its_author_is_told_what_was_logged_instead(
         [synced] = await author.wait_for(Synced)
         logged = (Op.of({"n": 10}), Op.of({"n": 20}))
         assert synced == Synced("s", (1, 2), logged)
-        # And again when it asks again.
+        # It is told again when it asks again.
         membership.deliver_nowait(sync)
         assert (await author.wait_for(Synced, 2))[1] == synced
 
 
 async def test_a_sync_that_crashed_is_refused_from_then_on(autojump_clock: MockClock) -> None:
-    """Its author repeats it, as it must; the gathering crashes once."""
+    """The author repeats the sync, as it must; the gathering crashes once."""
     behaviour = listing(trouble={"fold": KeyError("score")})
     async with open_hall(store=MemoryStore(), behaviour=behaviour) as hall:
         for again in range(20):
@@ -197,7 +197,7 @@ def test_poison_is_bounded() -> None:
     assert poison.of("nothing") == frozenset()
 
 
-# Whose ops make a base old.
+# A base is old for the ops of others alone.
 
 
 async def test_nobody_lacks_its_own_ops(autojump_clock: MockClock) -> None:
@@ -215,13 +215,13 @@ async def test_nobody_lacks_its_own_ops(autojump_clock: MockClock) -> None:
         membership.deliver_nowait(Sync("s3", 1, (Op.of({"add": 1}),)))
         membership.deliver_nowait(Sync("s4", 1, (Op.of({"add": 1}),)))
         assert [one.seqs for one in await again.wait_for(Synced, 2)] == [(5,), (6,)]
-        # Also after a dispersal.
+        # That holds after a dispersal, too.
         assert await hall.disperse(ROOM)
         last = Recorder()
         membership = await hall.join(ROOM, last, client="c", since=1)
         membership.deliver_nowait(Sync("s5", 1, (Op.of({"add": 1}),)))
         assert [one.seqs for one in await last.wait_for(Synced)] == [(7,)]
-        # But others' do, and then those before them, too.
+        # The ops of others do, and then those before them, too.
         await hall.submit(ROOM, [{"add": 1}])
         membership.deliver_nowait(Sync("s6", 7, (Op.of({"add": 1}),)))
         [conflict] = await last.wait_for(Conflict)
@@ -229,7 +229,9 @@ async def test_nobody_lacks_its_own_ops(autojump_clock: MockClock) -> None:
         assert len(conflict.ops) == 1
 
 
-async def test_without_a_base_it_is_the_end_when_it_is_judged(autojump_clock: MockClock) -> None:
+async def test_a_sync_without_a_base_is_based_on_the_log_when_it_is_judged(
+    autojump_clock: MockClock,
+) -> None:
     async with open_hall(store=MemoryStore(), behaviour=Strict) as hall:
         async with trio.open_nursery() as nursery:
             for _ in range(10):

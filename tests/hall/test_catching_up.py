@@ -62,7 +62,7 @@ async def fill(hall: Hall, count: int) -> None:
         await hall.submit(ROOM, [{"n": number, "pad": "x" * 50}])
 
 
-async def test_own_ops_at_the_end_while_the_last_page_goes_out(
+async def test_own_ops_while_the_last_page_goes_out_are_answered_and_not_forwarded(
     autojump_clock: MockClock,
 ) -> None:
     """They aren't forwarded, the answer comes after all before it, and all is acknowledged."""
@@ -85,7 +85,7 @@ async def test_own_ops_at_the_end_while_the_last_page_goes_out(
         assert reader.told() == list(range(1, 105))
 
 
-async def test_own_ops_between_those_of_others_while_it_catches_up(
+async def test_own_ops_between_those_of_others_are_not_forwarded_while_it_catches_up(
     autojump_clock: MockClock,
 ) -> None:
     async with open_hall(store=MemoryStore(), tail_bytes=100, batch_bytes=1500) as hall:

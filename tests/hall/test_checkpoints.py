@@ -36,7 +36,7 @@ CALLS: dict[str, Call] = {
 
 
 @pytest.mark.parametrize("name", CALLS)
-async def test_it_is_a_checkpoint(name: str, autojump_clock: MockClock) -> None:
+async def test_every_call_is_a_checkpoint(name: str, autojump_clock: MockClock) -> None:
     async with open_hall(store=MemoryStore()) as hall:
         membership = await hall.join(ROOM, Recorder())
         with assert_checkpoints():
@@ -44,7 +44,9 @@ async def test_it_is_a_checkpoint(name: str, autojump_clock: MockClock) -> None:
 
 
 @pytest.mark.parametrize("name", CALLS)
-async def test_too_late_it_does_nothing(name: str, autojump_clock: MockClock) -> None:
+async def test_a_call_in_a_cancelled_scope_does_nothing(
+    name: str, autojump_clock: MockClock
+) -> None:
     async with open_hall(store=MemoryStore()) as hall:
         membership = await hall.join(ROOM, Recorder())
         before = hall.snapshot()
@@ -57,7 +59,7 @@ async def test_too_late_it_does_nothing(name: str, autojump_clock: MockClock) ->
         assert (after.opened, after.dispersed) == (before.opened, before.dispersed)
 
 
-async def test_after_the_end_too(autojump_clock: MockClock) -> None:
+async def test_calls_are_checkpoints_after_the_end_too(autojump_clock: MockClock) -> None:
     async with open_hall(store=MemoryStore()) as hall:
         membership = await hall.join(ROOM, Recorder())
         await hall.close()

@@ -46,7 +46,7 @@ async def test_a_stranger_with_the_same_client_id_is_a_client_of_its_own(
         await wait_all_tasks_blocked()
         assert [one.seqs for one in theirs.of(Synced)] == [(2,)]
         assert theirs.of(Error) == []
-        # And the owner is still answered as before.
+        # The owner is still answered as before.
         await owned.deliver(Sync("s", 0, OPS))
         await wait_all_tasks_blocked()
         assert [one.seqs for one in mine.of(Synced)] == [(1,), (1,)]
@@ -56,7 +56,7 @@ async def test_a_stranger_with_the_same_client_id_is_a_client_of_its_own(
 async def test_what_a_stranger_hears_is_the_same_for_ids_that_exist_and_that_dont(
     recent_syncs: int, autojump_clock: MockClock
 ) -> None:
-    """Also where the store must be asked, and over restarts of the gathering."""
+    """That holds where the store must be asked, too, and over restarts of the gathering."""
     async with open_hall(recent_syncs=recent_syncs, tail_bytes=1) as hall:
         owned = await hall.join(ROOM, Recorder(), client=SECRET, identity=Identity("alice"))
         for number in range(5):

@@ -79,7 +79,7 @@ async def _submit(hall: Hall, membership: Membership) -> None:
 
 
 @pytest.mark.parametrize("act", [_fetch, _sync, _ack, _leave, _join, _submit])
-async def test_what_counts_moves_the_deadline(act: Act, autojump_clock: MockClock) -> None:
+async def test_messages_that_count_move_the_deadline(act: Act, autojump_clock: MockClock) -> None:
     async with open_hall(store=MemoryStore()) as hall:
         client = Recorder()
         membership = await hall.join(ROOM, client)
@@ -146,7 +146,9 @@ async def _unauthorized(hall: Hall, membership: Membership) -> None:
         _unauthorized,
     ],
 )
-async def test_what_does_not_count_leaves_it(act: Act, autojump_clock: MockClock) -> None:
+async def test_messages_that_do_not_count_leave_the_deadline(
+    act: Act, autojump_clock: MockClock
+) -> None:
     async def authenticate(token: str | None, gathering: str) -> Identity:
         if token == "wrong":
             raise Unauthorized("no")
@@ -180,7 +182,7 @@ async def test_retries_do_not_count(autojump_clock: MockClock) -> None:
         assert [at - start for at, *_ in mute.forwards()] == [0, 0.25, 0.75, 1.75, 3.75, 7.75]
 
 
-async def test_never_joined_room_disperses(autojump_clock: MockClock) -> None:
+async def test_a_gathering_that_nobody_joins_disperses(autojump_clock: MockClock) -> None:
     async with open_hall(store=MemoryStore()) as hall:
         await hall.open(ROOM)
         await trio.sleep(DAY - 0.001)
@@ -191,7 +193,7 @@ async def test_never_joined_room_disperses(autojump_clock: MockClock) -> None:
         assert hall.snapshot().dispersed == {"idle": 1}
 
 
-async def test_empty_timeout(autojump_clock: MockClock) -> None:
+async def test_an_empty_gathering_disperses_after_empty_timeout(autojump_clock: MockClock) -> None:
     async with open_hall(store=MemoryStore(), empty_timeout=60.0) as hall:
         first = await hall.join(ROOM, Recorder())
         second = await hall.join(ROOM, Recorder())
@@ -214,7 +216,7 @@ async def test_empty_timeout(autojump_clock: MockClock) -> None:
         assert hall.snapshot().dispersed == {"empty": 1}
 
 
-async def test_idle_comes_first_when_it_is_sooner(autojump_clock: MockClock) -> None:
+async def test_the_idle_deadline_comes_first_when_it_is_sooner(autojump_clock: MockClock) -> None:
     async with open_hall(store=MemoryStore(), idle_timeout=10.0, empty_timeout=60.0) as hall:
         membership = await hall.join(ROOM, Recorder())
         await trio.sleep(5)

@@ -46,7 +46,7 @@ def sync(name: str, base: int = 0, size: int = 0) -> Sync:
     return Sync(name, base, (Op.of({"n": name, "pad": "x" * size}),))
 
 
-async def test_retried_until_acknowledged(autojump_clock: MockClock) -> None:
+async def test_a_forward_is_sent_again_until_it_is_acknowledged(autojump_clock: MockClock) -> None:
     async with open_hall(store=MemoryStore()) as hall:
         reader = Recorder()
         membership = await hall.join(ROOM, reader)
@@ -65,7 +65,9 @@ async def test_retried_until_acknowledged(autojump_clock: MockClock) -> None:
         assert hall.snapshot().gatherings[0].unacked == 0
 
 
-async def test_given_up_after_the_limit(autojump_clock: MockClock) -> None:
+async def test_a_client_without_progress_is_given_up_after_the_limit(
+    autojump_clock: MockClock,
+) -> None:
     async with open_hall(store=MemoryStore()) as hall:
         mute, polite = Recorder(), Recorder()
         await hall.join(ROOM, mute)
@@ -94,7 +96,9 @@ async def test_progress_restarts_the_clock(autojump_clock: MockClock) -> None:
         assert not slow.closed
 
 
-async def test_what_waits_in_our_queue_is_not_sent_again(autojump_clock: MockClock) -> None:
+async def test_a_forward_that_waits_in_our_queue_is_not_sent_again(
+    autojump_clock: MockClock,
+) -> None:
     async with open_hall(store=MemoryStore()) as hall:
         stuck = Recorder(stuck=True)
         await hall.join(ROOM, stuck)
@@ -106,7 +110,7 @@ async def test_what_waits_in_our_queue_is_not_sent_again(autojump_clock: MockClo
         stuck.abort()
 
 
-async def test_one_retry_timer_however_many_clients(autojump_clock: MockClock) -> None:
+async def test_there_is_one_retry_timer_however_many_clients(autojump_clock: MockClock) -> None:
     async with open_hall(store=MemoryStore()) as hall:
         for _ in range(100):
             await hall.join(ROOM, Recorder())
@@ -405,7 +409,7 @@ async def test_the_crowd_may_change_while_a_batch_is_brought(autojump_clock: Moc
             assert [seq for _, seq, _, _ in one.forwards()] in ([], [1])
         assert hall.snapshot().clients == CROWD + 25
         await trio.sleep(60)
-        # Who acknowledges nothing is given up, and nobody is left behind.
+        # A client that acknowledges nothing is given up, and none is left behind.
         assert all(one.closed for one in crowd[1::2])
         assert hall.snapshot().clients == 0
 
@@ -431,12 +435,12 @@ def attached(asked: list[int], nursery: trio.Nursery) -> tuple[list[bool], list[
         ([1, 2], [True, True], [True, False]),
         ([2, 1], [True, False], [False, False]),
         ([2, 1, 3], [True, False, True], [True, False, False]),
-        # Who isn't known to have asked earlier counts as the newest.
+        # A client that isn't known to have asked earlier counts as the newest.
         ([2, 0], [True, True], [True, False]),
         ([0, 1], [True, True], [True, False]),
     ],
 )
-async def test_the_latest_to_ask_wins(
+async def test_the_join_that_asked_last_wins(
     asked: list[int], let_in: list[bool], closed: list[bool]
 ) -> None:
     async with trio.open_nursery() as nursery:
@@ -469,7 +473,7 @@ def test_a_forward_tells_the_epoch_where_it_isnt_the_incarnations(
     assert ("epoch" in encoded) == (said is not UNSET)
 
 
-async def test_what_goes_on_for_an_client_ends_with_it() -> None:
+async def test_tasks_for_a_client_end_with_it() -> None:
     window = DeliveryWindow(0.25, 10.0, 0)
     client = Client(1, Recorder(), Identity(), False, "", window)
     ended = []

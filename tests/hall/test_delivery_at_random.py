@@ -32,7 +32,7 @@ from tests.support import Recorder, examples
 
 ROOM = "friday-night"
 RATE = 250
-"""Of a slow line, in bytes a second: an op counts as a hundred."""
+"""The speed of a slow line, in bytes a second: an op counts as a hundred."""
 
 FILLED = 40
 """How many ops are there before anybody joins: more than two pages."""
@@ -75,9 +75,9 @@ class Watcher(Recorder):
         self.delivered: list[tuple[float, int]] = []
         self.raises = False
         self.faults: list[AssertionError] = []
-        """What a connection raises, its guard takes for the connection's fault."""
+        """Fail: the guard takes whatever a connection raises for the connection's fault."""
 
-    # What the gathering does.
+    # The gathering's calls.
 
     def send(self, outgoing: Outgoing) -> None:
         if self.raises:
@@ -151,7 +151,7 @@ class Watcher(Recorder):
                 self.membership.deliver_nowait(self.unread[0])
                 del self.unread[0]
 
-    # What the client does.
+    # The client's calls.
 
     def acknowledge(self, seq: int) -> None:
         self.acked = max(self.acked, seq)
@@ -166,7 +166,7 @@ class Watcher(Recorder):
             self.delivered.append((trio.current_time(), self.acked))
 
     def _heard(self) -> int:
-        """What the gathering must know by now that it acknowledged."""
+        """The last seq that the gathering must know to be acknowledged by now."""
         now = trio.current_time()
         return max((seq for at, seq in self.delivered if at < now), default=0)
 
@@ -208,7 +208,7 @@ steps = st.lists(
     st.sampled_from([1, CROWD]),
     st.sampled_from([1, 400]),
 )
-def test_clients_of_all_sorts(
+def test_all_sorts_of_clients_get_each_op_once_and_in_order(
     plan: list[tuple[str, float]], sorts: list[str], crowd: int, tail_bytes: int
 ) -> None:
     async def live() -> None:

@@ -38,7 +38,7 @@ class SlowStore(WaitingStore):
 
 
 @pytest.mark.parametrize("says_later", [False, True])
-async def test_slow_commit_straddles_the_deadline(
+async def test_a_slow_commit_straddles_the_deadline(
     says_later: bool, autojump_clock: MockClock
 ) -> None:
     store = SlowStore()
@@ -85,7 +85,7 @@ async def test_who_ends_during_a_commit_leaves_it_to_the_store(
 
 
 @pytest.mark.parametrize("says_later", [False, True])
-async def test_what_comes_during_a_commit_goes_into_the_next_at_once(
+async def test_messages_during_a_commit_go_into_the_next_at_once(
     says_later: bool, autojump_clock: MockClock
 ) -> None:
     store = SlowStore()
@@ -107,7 +107,7 @@ async def test_what_comes_during_a_commit_goes_into_the_next_at_once(
 
 
 @pytest.mark.parametrize("sender_first", [False, True])
-async def test_message_at_the_instant_of_expiry(
+async def test_a_message_at_the_instant_of_expiry_keeps_it_open(
     sender_first: bool, autojump_clock: MockClock
 ) -> None:
     """Trio runs the tasks of one instant in random order: many rounds meet both orders."""
@@ -139,7 +139,9 @@ async def test_message_at_the_instant_of_expiry(
             assert sorted(op.value["n"] for op in fetched.ops) == ["a", "b", "c"]
 
 
-async def test_a_hundred_joins_and_syncs_while_it_disperses(autojump_clock: MockClock) -> None:
+async def test_a_hundred_joins_and_syncs_during_a_dispersal_are_served(
+    autojump_clock: MockClock,
+) -> None:
     async with open_hall(store=MemoryStore(), close_grace=5.0) as hall:
         stuck = Recorder(stuck=True)
         await hall.join(ROOM, stuck)
@@ -177,7 +179,7 @@ async def test_a_hundred_joins_and_syncs_while_it_disperses(autojump_clock: Mock
         assert set(alive) == {1}
 
 
-async def test_one_that_reads_nothing_delays_nobody(autojump_clock: MockClock) -> None:
+async def test_a_client_that_reads_nothing_delays_no_other(autojump_clock: MockClock) -> None:
     async with open_hall(store=MemoryStore(), idle_timeout=60.0, close_grace=5.0) as hall:
         recorders = [Recorder(stuck=number == 42) for number in range(100)]
         for recorder in recorders:
@@ -218,7 +220,7 @@ async def test_the_notice_is_tried_once_even_when_sending_fails(
         assert hall.gatherings() == ()
 
 
-async def test_nothing_is_left(autojump_clock: MockClock) -> None:
+async def test_a_dispersed_gathering_leaves_nothing(autojump_clock: MockClock) -> None:
     # Log records that pytest keeps may hold what crashed in earlier tests.
     earlier = [one for one in gc.get_objects() if type(one) is Room]
     async with open_hall(store=MemoryStore(), idle_timeout=60.0) as hall:
@@ -322,7 +324,7 @@ async def test_an_error_in_the_owner_comes_out_as_it_is(autojump_clock: MockCloc
     assert client.closed[0][1:] == (CloseCode.GOING_AWAY, "shutdown")
 
 
-async def test_cancelled_join_leaves_nobody_behind(autojump_clock: MockClock) -> None:
+async def test_a_cancelled_join_leaves_no_client_behind(autojump_clock: MockClock) -> None:
     class SlowToLoad(MemoryStore):
         async def load(self, gathering: str, *, recent_syncs: int):  # type: ignore[no-untyped-def]
             await trio.sleep(5)

@@ -20,7 +20,7 @@ ROOM = "friday-night"
 
 
 class Boom(Exception):
-    """What a bad connection raises."""
+    """The error of a bad connection."""
 
 
 class Bad(Connection):
@@ -153,7 +153,7 @@ async def test_the_last_connection_to_fail_leaves_the_gathering_empty(
         assert hall.gatherings() == ()
 
 
-async def test_what_isnt_an_exception_goes_on(autojump_clock: MockClock) -> None:
+async def test_an_error_that_is_no_exception_goes_on(autojump_clock: MockClock) -> None:
     class Interrupted(Recorder):
         def send(self, outgoing: Outgoing) -> None:
             raise KeyboardInterrupt
@@ -168,10 +168,10 @@ async def test_what_isnt_an_exception_goes_on(autojump_clock: MockClock) -> None
     assert caught.group_contains(KeyboardInterrupt)
 
 
-async def test_a_flush_that_ends_in_a_group_with_a_cancellation(
+async def test_a_flush_may_end_in_a_group_with_a_cancellation(
     autojump_clock: MockClock,
 ) -> None:
-    """What isn't a cancellation is the connection's fault, the rest is still one."""
+    """The cancellation stays one; everything else in the group is the connection's fault."""
 
     class Grouped(Recorder):
         @property
@@ -198,7 +198,7 @@ async def test_a_flush_that_ends_in_a_group_with_a_cancellation(
 
 
 async def test_a_detached_client_leaves_no_task_behind(autojump_clock: MockClock) -> None:
-    """Its flush never returns, nor does a task that waits in it, unless that is ended."""
+    """The flush never returns, so a task that waits in it must be ended."""
     async with open_hall(store=MemoryStore(), tail_bytes=200, batch_bytes=100) as hall:
         for number in range(20):
             await hall.submit(ROOM, [{"n": number}])

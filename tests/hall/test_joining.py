@@ -1,4 +1,4 @@
-"""Who is let in, as whom, in which order, to which log; and what a join does to the end."""
+"""Joins: the order among them, names, the log that is joined, and what a join does to the end."""
 
 import gc
 import weakref
@@ -59,7 +59,7 @@ async def joined(hall: Hall, **how: object) -> tuple[Recorder, Membership, Joine
 # In which order.
 
 
-async def test_of_one_client_the_latest_to_ask_is_in(autojump_clock: MockClock) -> None:
+async def test_the_latest_join_of_a_client_is_let_in(autojump_clock: MockClock) -> None:
     """A page is loaded again while the first token check takes two seconds."""
     pauses = iter([2.0, 0.0])
 
@@ -90,7 +90,7 @@ async def test_of_one_client_the_latest_to_ask_is_in(autojump_clock: MockClock) 
         assert not third.closed
 
 
-# To which log.
+# The log that is joined.
 
 
 async def test_a_log_that_was_lost_and_grew_again_is_told_from_the_one_it_was(
@@ -112,7 +112,7 @@ async def test_a_log_that_was_lost_and_grew_again_is_told_from_the_one_it_was(
         for since in (1, 2, 3):
             with pytest.raises(LogReplaced):
                 await hall.join(ROOM, Recorder(), since=since, epoch=epoch)
-        # Who has nothing can't have something else.
+        # A client that has no op can't have another log's.
         await hall.join(ROOM, Recorder(), since=0, epoch=epoch)
 
 
@@ -151,7 +151,7 @@ async def test_each_op_keeps_its_epoch_through_incarnations(
 async def test_ops_from_before_there_were_epochs_have_an_empty_one(
     tail_bytes: int, autojump_clock: MockClock
 ) -> None:
-    """What a client is told it may say."""
+    """A client may say what it is told."""
     store = MemoryStore()
     old = LoggedOp(Op.of({"n": 1}), None, "")
     await store.append(Append(ROOM, 1, (old, old), ()))
@@ -182,7 +182,7 @@ async def test_an_older_backup_is_noticed_wherever_the_client_is(
         _, _, second = await joined(hall)
     restored = await a_store_with(backup)
     async with open_hall(store=restored) as hall:
-        # What it had when the backup was made is still what it has.
+        # The ops that it had when the backup was made are still the log's.
         await joined(hall, since=1, epoch=first.incarnation)
         await hall.submit(ROOM, [{"m": 2}, {"m": 3}, {"m": 4}])
         await joined(hall, since=1, epoch=first.incarnation)
@@ -197,7 +197,7 @@ async def a_store_with(ops: tuple[LoggedOp, ...]) -> MemoryStore:
     return store
 
 
-# As whom.
+# The names of clients and users.
 
 
 async def test_two_clients_without_a_name_are_two(autojump_clock: MockClock) -> None:
@@ -212,7 +212,7 @@ async def test_two_clients_without_a_name_are_two(autojump_clock: MockClock) -> 
         in_b.deliver_nowait(sync("vote"))
         assert [one.seqs for one in await a.wait_for(Synced)] == [(1,)]
         assert [one.seqs for one in await b.wait_for(Synced)] == [(2,)]
-        # And by the name that it was given, it's the same again.
+        # By the name that it was given, it's the same client again.
         again, in_again, once_more = await joined(hall, client=joined_a.client)
         assert once_more.client is UNSET
         in_again.deliver_nowait(sync("vote"))
@@ -232,7 +232,9 @@ def test_a_user_has_a_name_that_can_be_said(user: object) -> None:
 
 
 @pytest.mark.parametrize("gathering_id", [".", "..", "", "a/b", "é", "x" * 129, 7, None, b"a"])
-async def test_an_id_that_no_url_can_have(gathering_id: object, autojump_clock: MockClock) -> None:
+async def test_a_gathering_id_that_no_url_can_have_is_refused(
+    gathering_id: object, autojump_clock: MockClock
+) -> None:
     async with open_hall(store=MemoryStore()) as hall:
         for call in (hall.open, hall.fetch, hall.disperse):
             with pytest.raises(BadGatheringId):
@@ -244,7 +246,9 @@ async def test_an_id_that_no_url_can_have(gathering_id: object, autojump_clock: 
 
 
 @pytest.mark.parametrize("sync_id", ["", "\ud800", "x" * 129, 7])
-async def test_a_sync_id_that_cannot_be_said(sync_id: object, autojump_clock: MockClock) -> None:
+async def test_a_sync_id_or_seq_that_no_message_can_have_is_refused(
+    sync_id: object, autojump_clock: MockClock
+) -> None:
     async with open_hall(store=MemoryStore()) as hall:
         with pytest.raises(ValueError, match="sync id"):
             await hall.submit(ROOM, [{"n": 1}], sync_id=sync_id)  # type: ignore[arg-type]
@@ -255,7 +259,7 @@ async def test_a_sync_id_that_cannot_be_said(sync_id: object, autojump_clock: Mo
         assert hall.gatherings() == ()
 
 
-# How long.
+# Timeouts.
 
 
 async def test_a_gathering_that_never_ends_can_be_joined(autojump_clock: MockClock) -> None:
@@ -291,7 +295,7 @@ async def test_a_refused_join_leaves_nothing(autojump_clock: MockClock) -> None:
 
 
 @pytest.mark.parametrize("how", ["open", "submit", "fetch", "refused"])
-async def test_what_nobody_joins_is_empty_from_the_start(
+async def test_a_gathering_that_nobody_joins_is_empty_from_the_start(
     how: str, autojump_clock: MockClock
 ) -> None:
     async with open_hall(store=MemoryStore(), empty_timeout=60.0) as hall:
@@ -345,7 +349,7 @@ async def test_a_late_visitor_is_a_visitor(autojump_clock: MockClock) -> None:
         assert hall.gatherings() == ()
 
 
-# Who comes back by itself.
+# Clients that come back by themselves.
 
 
 async def test_coming_back_by_itself_is_no_activity(autojump_clock: MockClock) -> None:
@@ -361,7 +365,7 @@ async def test_coming_back_by_itself_is_no_activity(autojump_clock: MockClock) -
             assert answer.expires_in == start + 100 - trio.current_time()
         await recorder.wait_closed()
         assert trio.current_time() == start + 100
-        # What it missed of the end it is told, and nothing is woken.
+        # It is told of the end that it missed, and nothing is woken.
         with pytest.raises(GatheringDispersed):
             await hall.join(ROOM, recorder := Recorder(), since=0, resume=answer.incarnation)
         [notice] = recorder.of(Dispersed)
@@ -371,7 +375,7 @@ async def test_coming_back_by_itself_is_no_activity(autojump_clock: MockClock) -
         # With something to do, it comes as ever.
         await joined(hall, since=0)
         assert hall.gatherings() == (ROOM,)
-        # And who comes back to an older life is let into this one.
+        # A client that comes back to an older incarnation is let into this one.
         _, _, now = await joined(hall, since=0, resume=answer.incarnation)
         assert now.incarnation != answer.incarnation
 
@@ -389,7 +393,7 @@ async def test_coming_back_after_a_crash_or_to_another_process_opens_it(
         await joined(hall, resume=answer.incarnation)
 
 
-async def test_who_returns_to_another_gathering_is_told_nothing_of_it(
+async def test_a_client_that_returns_to_another_gathering_is_told_nothing_of_it(
     autojump_clock: MockClock,
 ) -> None:
     async with open_hall(store=MemoryStore()) as hall:
@@ -401,7 +405,7 @@ async def test_who_returns_to_another_gathering_is_told_nothing_of_it(
         assert not recorder.of(Dispersed)
 
 
-async def test_endings_long_ago_are_endings(autojump_clock: MockClock) -> None:
+async def test_a_client_is_told_of_an_ending_long_ago(autojump_clock: MockClock) -> None:
     async with open_hall(store=MemoryStore()) as hall:
         _, _, answer = await joined(hall)
         assert await hall.disperse(ROOM)
@@ -464,7 +468,7 @@ async def test_answers_are_bounded_as_they_are_encoded(autojump_clock: MockClock
 
 
 @pytest.mark.parametrize("behaviour", [Fragile, Sum])
-async def test_who_wants_nothing_of_what_was_is_sent_nothing_of_it(
+async def test_a_client_that_wants_no_past_is_sent_none(
     behaviour: type, autojump_clock: MockClock
 ) -> None:
     async with open_hall(store=MemoryStore(), behaviour=behaviour, tail_bytes=1) as hall:
@@ -490,7 +494,7 @@ class Broken(Recorder):
         raise OSError("broken")
 
 
-async def test_who_comes_back_on_a_broken_connection_is_told_all_the_same(
+async def test_a_client_that_comes_back_on_a_broken_connection_is_told_too(
     autojump_clock: MockClock,
 ) -> None:
     async with open_hall(store=MemoryStore()) as hall:

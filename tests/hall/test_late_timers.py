@@ -32,7 +32,9 @@ class Unread(Recorder):
             self.membership.deliver_nowait(message)
 
 
-async def test_what_lies_unread_at_the_deadline_keeps_it_open(autojump_clock: MockClock) -> None:
+async def test_a_message_that_lies_unread_at_the_deadline_keeps_it_open(
+    autojump_clock: MockClock,
+) -> None:
     async with open_hall(store=MemoryStore(), idle_timeout=10.0) as hall:
         connection = Unread()
         connection.membership = await hall.join(ROOM, connection)
@@ -48,7 +50,7 @@ async def test_what_lies_unread_at_the_deadline_keeps_it_open(autojump_clock: Mo
 
 
 @pytest.mark.parametrize("clients", [1, 300])
-async def test_who_said_nothing_is_dispersed_on_time(
+async def test_a_gathering_of_silent_clients_disperses_on_time(
     clients: int, autojump_clock: MockClock
 ) -> None:
     async with open_hall(store=MemoryStore(), idle_timeout=10.0) as hall:

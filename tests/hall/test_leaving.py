@@ -1,4 +1,4 @@
-"""Who leaves is answered first: all that it asked before gets its one answer."""
+"""A client that leaves is answered first: each request before gets its one answer."""
 
 from typing import Any
 
@@ -82,7 +82,7 @@ async def test_an_answer_that_waits_for_its_turn_comes_first(autojump_clock: Moc
         assert hall.snapshot().clients == 0
 
 
-async def test_who_leaves_a_gathering_that_ends_meanwhile_is_told(
+async def test_a_client_that_leaves_a_gathering_that_ends_is_told(
     autojump_clock: MockClock,
 ) -> None:
     store = Reluctant()

@@ -55,7 +55,7 @@ class Reluctant(WaitingStore):
     fails_late = False
     """Whether an append that fails has been made durable before."""
     nonsense: Any = ()
-    """What every reading answers instead, unless it's `()`."""
+    """Every reading answers this instead, unless it's `()`."""
     says_later = True
 
     async def _consider(self) -> None:
@@ -179,7 +179,7 @@ async def test_a_store_that_cannot_read_is_told_of(
         assert not recorder.closed
 
 
-async def test_who_hung_up_is_read_for_no_more(autojump_clock: MockClock) -> None:
+async def test_nothing_is_read_for_a_client_that_hung_up(autojump_clock: MockClock) -> None:
     class Counting(Reluctant):
         reads = 0
 
@@ -200,7 +200,7 @@ async def test_who_hung_up_is_read_for_no_more(autojump_clock: MockClock) -> Non
                 membership.detach()
                 await trio.sleep(100)
                 scope.cancel()
-        # What was under way when it went, and not ten thousand.
+        # Those that were under way when it went, and not ten thousand.
         assert 1 <= Counting.reads <= 4
 
 
@@ -470,7 +470,7 @@ async def live(plan: list[tuple[str, Any]], **limits: Any) -> None:
             assert "internal" not in calls.outcomes
             for recorder, request in asked:
                 answers = [one for _, one in recorder.received if is_answer(one, request)]
-                # Of a sync that isn't durable yet it is told twice: that, and its outcome.
+                # A sync that isn't durable yet is told twice: that it isn't, and its outcome.
                 final = [one for one in answers if getattr(one, "code", "") != "store_unavailable"]
                 assert len(final) <= 1
                 assert len(answers) <= 1 + request.startswith("m")
@@ -524,7 +524,9 @@ def test_every_call_returns_with_the_log_in_memory(plan: list[tuple[str, Any]]) 
     trio.run(main, clock=MockClock(autojump_threshold=0))
 
 
-async def test_what_hangs_on_a_store_does_not_hang_on_a_hall(autojump_clock: MockClock) -> None:
+async def test_a_call_that_hangs_in_the_store_returns_when_the_hall_closes(
+    autojump_clock: MockClock,
+) -> None:
     """A store that never answers: the hall closes all the same, and all are told."""
     store = Reluctant()
     async with open_hall(store=store, **TINY) as hall, trio.open_nursery() as nursery:
@@ -534,7 +536,7 @@ async def test_what_hangs_on_a_store_does_not_hang_on_a_hall(autojump_clock: Moc
         nursery.start_soon(raises, GatheringsError, hall.fetch, ROOM)
         nursery.start_soon(raises, GatheringsError, hall.submit, ROOM, [{"n": 3}])
         nursery.start_soon(raises, GatheringsError, hall.open, "another")
-        # It reads for itself what only the store has.
+        # A join reads from the store what only the store has.
         nursery.start_soon(raises, HallClosed, lambda: hall.join(ROOM, Recorder(), since=0))
         await trio.sleep(1)
         await hall.close()

@@ -62,7 +62,7 @@ async def test_a_late_timer_reads_first_what_has_arrived(mock_clock: MockClock) 
         mock_clock.jump(0.1)
         await wait_all_tasks_blocked()
         assert hall.snapshot().gatherings[0].unacked == 1
-        # Of its ten seconds, a quarter had passed: the rest is still to come.
+        # A quarter of its ten seconds had passed: the rest is still to come.
         for _ in range(96):
             mock_clock.jump(0.1)
             await wait_all_tasks_blocked()
@@ -73,7 +73,9 @@ async def test_a_late_timer_reads_first_what_has_arrived(mock_clock: MockClock) 
         assert [code for _, code, _ in mute.closed] == [CloseCode.UNRESPONSIVE]
 
 
-async def test_stopped_just_before_the_limit(mock_clock: MockClock) -> None:
+async def test_a_process_that_was_stopped_just_before_the_limit_drops_nobody(
+    mock_clock: MockClock,
+) -> None:
     async with open_hall(store=MemoryStore()) as hall:
         one = Socket()
         one.membership = await hall.join(ROOM, one)
@@ -94,8 +96,8 @@ async def test_stopped_just_before_the_limit(mock_clock: MockClock) -> None:
         assert not one.unread
 
 
-async def test_exact_where_nothing_has_arrived(autojump_clock: MockClock) -> None:
-    """It is asked before it's judged, and not before each retry."""
+async def test_the_limit_is_exact_where_nothing_has_arrived(autojump_clock: MockClock) -> None:
+    """A connection is read before it's judged, and not before each retry."""
     async with open_hall(store=MemoryStore()) as hall:
         mute = Socket()
         await hall.join(ROOM, mute)
@@ -211,8 +213,8 @@ async def test_a_page_over_a_slow_line_arrives(autojump_clock: MockClock) -> Non
         assert not slow.closed
 
 
-async def test_once_all_is_out_the_limit_holds(autojump_clock: MockClock) -> None:
-    """Also in a lively room, where bytes never stop moving."""
+async def test_the_limit_holds_once_everything_is_out(autojump_clock: MockClock) -> None:
+    """That holds in a lively gathering, too, where bytes never stop moving."""
     async with open_hall(store=MemoryStore()) as hall, trio.open_nursery() as nursery:
         mute = Line(10_000)
         await hall.join(ROOM, mute)
@@ -254,7 +256,7 @@ class Encoding(Recorder):
         self.count(len(outgoing.encoded["test"]), is_new)
 
 
-async def test_who_never_acknowledges_gets_few_and_all_get_the_same(
+async def test_a_client_that_never_acknowledges_gets_few_and_all_get_the_same(
     autojump_clock: MockClock,
 ) -> None:
     sent = encoded = 0
@@ -409,7 +411,7 @@ async def test_a_large_crowd_of_retries_keeps_nobody_waiting(
         assert hall.snapshot().clients == 0
 
 
-async def test_many_with_due_times_of_their_own_are_not_looked_at_one_by_one(
+async def test_many_clients_with_their_own_due_times_are_not_looked_at_one_by_one(
     autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A round goes over all of them: as many rounds as clients would be quadratic."""
@@ -459,7 +461,9 @@ class Sending(Recorder):
 
 
 @pytest.mark.parametrize("rate", [5000, 0])
-async def test_whose_own_message_is_on_its_way(rate: int, autojump_clock: MockClock) -> None:
+async def test_a_client_whose_own_message_still_arrives_is_not_given_up(
+    rate: int, autojump_clock: MockClock
+) -> None:
     async with open_hall(store=MemoryStore()) as hall:
         connection = Sending()
         membership = await hall.join(ROOM, connection)
@@ -470,7 +474,7 @@ async def test_whose_own_message_is_on_its_way(rate: int, autojump_clock: MockCl
             await trio.sleep(1)
             connection.size += rate
         if not rate:
-            # What doesn't move excuses once.
+            # Bytes that don't move excuse once.
             assert connection.closed[0][:2] == (start + 20, CloseCode.UNRESPONSIVE)
             return
         assert not connection.closed

@@ -36,7 +36,7 @@ class Counting(LogBehaviour):
 
 
 async def take_turns(bystander: trio.CancelScope) -> None:
-    """What others do meanwhile: each of our turns ends one of theirs."""
+    """Others get their turns meanwhile: each of our turns ends one of theirs."""
     with bystander:
         while True:
             Counting.folded = 0
@@ -109,7 +109,7 @@ async def test_the_tail_counts_what_it_takes_in_memory(autojump_clock: MockClock
 
 
 class Slow(WaitingStore):
-    """Its appends and reads take their time."""
+    """A store whose appends and reads take their time."""
 
     reading = 0
     most_reading = 0
@@ -136,7 +136,7 @@ async def deliver_all(membership: Any, messages: Sequence[Any], done: list[int])
         done.append(1)
 
 
-async def test_what_one_client_has_unprocessed_is_bounded_in_cost(
+async def test_the_cost_of_a_clients_unprocessed_messages_is_bounded(
     autojump_clock: MockClock,
 ) -> None:
     async with open_hall(store=Slow(), inbox_bytes=300_000) as hall:
@@ -156,7 +156,7 @@ async def test_what_one_client_has_unprocessed_is_bounded_in_cost(
         assert (await hall.fetch(ROOM)).seq == 20_000
 
 
-async def test_what_a_fetch_began_counts_until_it_is_answered(autojump_clock: MockClock) -> None:
+async def test_a_fetch_counts_until_it_is_answered(autojump_clock: MockClock) -> None:
     async with open_hall(store=Slow(), tail_bytes=1, inbox_limit=64) as hall:
         await hall.submit(ROOM, [{}])
         await hall.submit(ROOM, [{}])
@@ -186,7 +186,7 @@ async def test_tiny_ops_cost_no_more_memory_than_large_ones(autojump_clock: Mock
         assert log.seq - log.tail_start + 1 <= 256 * 1024 // OP_OVERHEAD
 
 
-async def test_who_fills_a_turn_comes_after_others(autojump_clock: MockClock) -> None:
+async def test_a_client_that_fills_a_turn_comes_after_others(autojump_clock: MockClock) -> None:
     async with open_hall(store=MemoryStore(), inbox_bytes=10**9) as hall:
         heavy, light = Recorder(), Recorder()
         much = await hall.join(ROOM, heavy)
@@ -213,7 +213,7 @@ class Wasteful(Recorder):
         self.cost += cost
 
 
-async def test_what_comes_to_nothing_is_counted(autojump_clock: MockClock) -> None:
+async def test_messages_that_come_to_nothing_are_counted(autojump_clock: MockClock) -> None:
     async with open_hall(store=MemoryStore()) as hall:
         connection = Wasteful()
         membership = await hall.join(ROOM, connection)

@@ -135,7 +135,9 @@ steps = st.lists(
 
 @settings(max_examples=examples(300), deadline=None)
 @given(steps, st.sampled_from([1, CROWD]))
-def test_whatever_happens(plan: list[tuple[str, Any]], crowd: int) -> None:
+def test_nothing_acknowledged_is_lost_whatever_happens(
+    plan: list[tuple[str, Any]], crowd: int
+) -> None:
     async def live() -> None:
         store = Moody()
         clients = [Client(f"c{n}", ROOMS[n % 2]) for n in range(4)]

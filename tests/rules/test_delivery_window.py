@@ -133,7 +133,7 @@ def test_bytes_that_move_are_progress() -> None:
     assert 30 < given_up_at(window, slow) <= 30 + 2 * LIMIT
 
 
-def test_without_a_look_before_bytes_that_are_to_go_get_one_more_limit() -> None:
+def test_bytes_that_are_to_go_get_one_more_limit_without_a_look_before() -> None:
     window = DeliveryWindow(100.0, LIMIT, 0)
     window.forwarded(1, 0.0)
     assert given_up_at(window, {0.0: (0, 50_000)}) == 2 * LIMIT
@@ -142,13 +142,13 @@ def test_without_a_look_before_bytes_that_are_to_go_get_one_more_limit() -> None
     assert given_up_at(window, {0.0: (50_000, 0)}) == LIMIT
 
 
-def test_bytes_that_dont_move_are_none() -> None:
+def test_bytes_that_dont_move_are_no_progress() -> None:
     window = DeliveryWindow(INTERVAL, LIMIT, 0)
     window.forwarded(1, 5.0)
     assert given_up_at(window, {0.0: (1000, 50_000)}) == 5.0 + LIMIT
 
 
-def test_bytes_that_were_sent_later_are_none() -> None:
+def test_bytes_that_were_sent_later_are_no_progress() -> None:
     """A client that reads each retry and acknowledges nothing makes bytes move, too."""
     window = DeliveryWindow(INTERVAL, LIMIT, 0)
     window.forwarded(1, 0.0)

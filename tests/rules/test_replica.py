@@ -13,7 +13,7 @@ from squire_gatherings._rules.replica import Diverged, Gap, Replica
 from squire_gatherings._values.errors import LogReplaced
 from squire_gatherings._values.messages import Dispersed
 from squire_gatherings._values.op import Op
-from tests.support import Sum
+from tests.support import Sum, examples
 
 
 class AllOps(Sum):
@@ -52,7 +52,7 @@ class ReplicaMachine(RuleBasedStateMachine):
         self.replica.changes.begin(0, 0)
         self.connected = True
         self.told = 0
-        """What the server has sent on this connection."""
+        """The messages that the server has sent on this connection."""
         self.unsent: list[str] = []
         self.at_server: list[str] = []
         self.seen: list[int] = []
@@ -135,7 +135,7 @@ class ReplicaMachine(RuleBasedStateMachine):
     @rule()
     def lose(self) -> None:
         self.connected = False
-        # What the server had received it may still apply.
+        # The server may still apply what it had received.
         self.replica.lost()
         self.at_server.clear()
 
@@ -154,7 +154,7 @@ class ReplicaMachine(RuleBasedStateMachine):
         if since and (since > len(self.log) or self.epochs[since - 1] != self.replica.epoch):
             self.replica.replaced(LogReplaced("another log"))
             self.replaced_times += 1
-            # What was answered before isn't known to be ours in this log.
+            # An op that was answered before isn't known to be ours in this log.
             self.log = [
                 (number, own if own in self.replica.pending else None) for number, own in self.log
             ]
@@ -169,13 +169,13 @@ class ReplicaMachine(RuleBasedStateMachine):
         else:
             self.told = self.replica.seq
 
-    # Who has just started over has nothing by which it could tell, but the number of ops.
+    # A client that has just started over can tell by nothing but the number of ops.
     @precondition(
         lambda self: not self.connected and (self.replica.seq or not self.replica.changes.arrived)
     )
     @rule(data=st.data())
     def server_restores_a_backup(self, data: Any) -> None:
-        """It has lost ops, and doesn't know; what it logs from now on has another epoch."""
+        """The server loses ops without knowing; later ops have another epoch."""
         kept = data.draw(st.integers(0, len(self.log)))
         while 0 < kept < len(self.log) and self.log[kept][1] is not None:
             # A sync is in it as a whole, or not at all.
@@ -208,7 +208,7 @@ class ReplicaMachine(RuleBasedStateMachine):
         self.lose()
         self.replica.start_over()
 
-    # What always holds.
+    # These always hold.
 
     @invariant()
     def each_change_once_in_order_and_none_of_ours(self) -> None:
@@ -254,7 +254,9 @@ class ReplicaMachine(RuleBasedStateMachine):
         assert not self.replica._own
 
 
-ReplicaMachine.TestCase.settings = settings(max_examples=200, stateful_step_count=40, deadline=None)
+ReplicaMachine.TestCase.settings = settings(
+    max_examples=examples(200), stateful_step_count=40, deadline=None
+)
 TestReplica = ReplicaMachine.TestCase
 
 

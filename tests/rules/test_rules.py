@@ -34,7 +34,7 @@ def test_the_deadline_is_the_sooner_of_two(
 
 
 class Model:
-    """What the window should do, told naively: when each seq is due and when all is lost."""
+    """A naive model of the window: when each seq is due and when all is lost."""
 
     def __init__(self) -> None:
         self.acked = 0
@@ -53,7 +53,9 @@ events = st.lists(
 
 
 @given(events)
-def test_the_window(plan: list[tuple[str, float]]) -> None:
+def test_the_delivery_window_sends_again_and_gives_up_in_time(
+    plan: list[tuple[str, float]],
+) -> None:
     window = DeliveryWindow(0.25, 10.0, 0)
     model = Model()
     now = 0.0
@@ -87,7 +89,7 @@ def test_the_window(plan: list[tuple[str, float]]) -> None:
             assert now < model.progress_at + 10.0
 
 
-def test_own_ops_are_owed_to_nobody() -> None:
+def test_own_ops_are_not_owed_to_their_author() -> None:
     window = DeliveryWindow(0.25, 10.0, 0)
     window.forwarded(3, 0.0)
     window.passed(4)
@@ -131,19 +133,21 @@ def test_the_log_has_no_holes_and_forgets_only_what_is_stored(
         log.check_seq(log.seq + 1, "base")
 
 
-def test_a_slice_has_at_least_one() -> None:
+def test_a_slice_has_at_least_one_op() -> None:
     log = OpLog(10**6, recent_syncs=3)
     log.restore(Restored())
     log.add(a_sync("s", 1, 2, 3).ops, key=("", "s"), mark=b"", by=None, origin=0)
     assert len(log.slice(0, 3, 1)) == 1
-    # As encoded: with who submitted it, and the commas.
+    # An op counts as it is encoded: with its author, and the commas.
     assert len(log.slice(0, 3, 25)) == 1
     assert len(log.slice(0, 3, 26)) == 2
     assert log.slice(3, 3, 100) == []
 
 
 @given(st.floats(0.1, 100), st.integers(1, 20), st.lists(st.floats(0, 2), max_size=100))
-def test_the_rate_limit(rate: float, burst: int, gaps: list[float]) -> None:
+def test_the_rate_limit_allows_a_burst_and_then_its_rate(
+    rate: float, burst: int, gaps: list[float]
+) -> None:
     limit = RateLimit(rate, burst)
     now = 0.0
     allowed: list[float] = []

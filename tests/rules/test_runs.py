@@ -23,7 +23,7 @@ OP = Op.of({"n": 1})
         )
     )
 )
-def test_runs_are_a_set(steps: list[tuple[str, int, int]]) -> None:
+def test_runs_hold_what_a_set_holds(steps: list[tuple[str, int, int]]) -> None:
     runs, model = Runs(), set[int]()
     gone = 0
     for what, seq, count in steps:
@@ -33,7 +33,7 @@ def test_runs_are_a_set(steps: list[tuple[str, int, int]]) -> None:
         else:
             runs.drop_to(seq)
             gone = max(gone, seq)
-        # What was dropped may still be there, as part of a longer run, and may come back.
+        # A seq that was dropped may still be there, as part of a longer run, and may come back.
         assert all((seq in runs) == (seq in model) for seq in range(gone + 1, 50))
         assert {seq for run in runs for seq in run} <= model
         kept = list(runs)

@@ -26,14 +26,14 @@ def a_record(scope: str, name: str) -> SyncRecord:
 
 
 @given(st.sets(st.tuples(st.sampled_from("ab"), st.text(max_size=4)), max_size=200))
-def test_a_filter_forgets_nobody(keys: set[SyncKey]) -> None:
+def test_a_filter_forgets_no_id(keys: set[SyncKey]) -> None:
     one = Filter()
     for key in keys:
         one.add(key)
     assert all(key in one for key in keys)
 
 
-def test_a_filter_takes_few_strangers_for_members() -> None:
+def test_a_filter_takes_few_new_ids_for_known_ones() -> None:
     one = Filter()
     for number in range(100_000):
         one.add(("scope", f"member-{number}"))
@@ -56,7 +56,7 @@ steps = st.lists(
 def test_nothing_that_was_applied_is_taken_for_new(
     before: list[int], limit: int, plan: list[tuple[str, str, int]]
 ) -> None:
-    """What `find` says of an id is never wrong; it may only not know."""
+    """`find` is never wrong about an id; at most it doesn't know."""
     stored: dict[SyncKey, SyncRecord] = {}
     for number in before:
         key = ("ab"[number % 2], str(number))

@@ -27,6 +27,7 @@ class RawClient:
         url: str,
         *,
         receive_buffer: int | None = None,
+        own: str = "127.0.0.1",
         headers: Sequence[tuple[str, str]] = (),
         subprotocols: Sequence[str] = (),
     ) -> None:
@@ -36,6 +37,7 @@ class RawClient:
         if receive_buffer is not None:
             self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
         self.socket.settimeout(20)
+        self.socket.bind((own, 0))
         self.socket.connect((parts.hostname, parts.port))
         self.protocol = wsproto.WSConnection(wsproto.ConnectionType.CLIENT)
         self._events: list[Event] = []

@@ -70,7 +70,7 @@ def survive(*pieces: bytes, way: StreamWay = OURS) -> bytes:
 
 @settings(deadline=None)
 @given(st.lists(st.binary(max_size=100), max_size=4), st.booleans())
-def test_any_bytes_instead_of_a_request(pieces: list[bytes], ends: bool) -> None:
+def test_any_bytes_instead_of_a_request_end_in_order(pieces: list[bytes], ends: bool) -> None:
     got = survive(*pieces, *([b"\r\n\r\n"] if ends else []))
     assert got == b"" or got.startswith(b"HTTP/1.1 4")
 
@@ -99,7 +99,9 @@ target = st.one_of(
 
 @settings(deadline=None)
 @given(target, st.lists(header, max_size=3), st.sets(st.integers(0, 4), max_size=2))
-def test_requests_that_are_nearly_right(path: bytes, more: list[bytes], dropped: set[int]) -> None:
+def test_requests_that_are_nearly_right_end_in_order(
+    path: bytes, more: list[bytes], dropped: set[int]
+) -> None:
     lines = [line for number, line in enumerate(HEADERS) if number not in dropped]
     got = survive(b"\r\n".join([b"GET " + path + b" HTTP/1.1", *lines, *more, b"", b""]))
     assert got == b"" or got.startswith((b"HTTP/1.1 4", b"HTTP/1.1 101"))
@@ -114,7 +116,7 @@ def test_secrets_reach_no_log(caplog: pytest.LogCaptureFixture) -> None:
 
 @settings(deadline=None)
 @given(st.lists(st.binary(max_size=200), max_size=5))
-def test_any_bytes_instead_of_frames(pieces: list[bytes]) -> None:
+def test_any_bytes_instead_of_frames_end_in_order(pieces: list[bytes]) -> None:
     assert survive(request(), *pieces).startswith(b"HTTP/1.1 101")
 
 
@@ -144,7 +146,7 @@ encoders: dict[str, Callable[[Any], bytes]] = {
 
 
 @over_every_way
-def test_any_messages(way: StreamWay) -> None:
+def test_any_messages_end_in_order(way: StreamWay) -> None:
     @settings(max_examples=examples(100), deadline=None)
     @given(
         st.sampled_from(sorted(encoders)),

@@ -1,4 +1,4 @@
-"""What happens while a join takes its time: the client is listened to."""
+"""While a join takes its time, the server listens to the client."""
 
 import json
 import math
@@ -41,7 +41,7 @@ class SlowDoor:
 
 @every_way
 @pytest.mark.parametrize("how", ["close", "hang up", "close and hang up"])
-async def test_whoever_hung_up_does_not_join(how: str, way: Way) -> None:
+async def test_a_client_that_hung_up_does_not_join(how: str, way: Way) -> None:
     door = SlowDoor()
     async with serving(way, authenticate=door) as (hall, server, url):
         client = await trio.to_thread.run_sync(RawClient, f"{url}/gatherings/room")
@@ -61,7 +61,7 @@ async def test_whoever_hung_up_does_not_join(how: str, way: Way) -> None:
 
 
 @pytest.mark.parametrize("stream", ["memory", "socket"])
-async def test_nonsense_meanwhile_ends_it(stream: str) -> None:
+async def test_nonsense_during_a_join_ends_the_connection(stream: str) -> None:
     door = SlowDoor()
     nonsense = b"\xff" * 20
     if stream == "memory":
@@ -85,7 +85,7 @@ async def test_nonsense_meanwhile_ends_it(stream: str) -> None:
 
 
 @pytest.mark.parametrize("stream", ["memory", *WAYS.values()], ids=["memory", *WAYS])
-async def test_what_comes_meanwhile_is_kept_in_order(stream: str | Way) -> None:
+async def test_messages_during_a_join_are_kept_in_order(stream: str | Way) -> None:
     door = SlowDoor()
     count = 100
     if isinstance(stream, str):
@@ -124,8 +124,8 @@ async def test_what_comes_meanwhile_is_kept_in_order(stream: str | Way) -> None:
 
 
 @every_way
-async def test_how_much_is_kept_is_bounded(way: Way) -> None:
-    """What is more waits in the socket, and isn't lost."""
+async def test_what_is_kept_during_a_join_is_bounded(way: Way) -> None:
+    """Further messages wait in the socket, and aren't lost."""
     door = SlowDoor()
     async with serving(way, authenticate=door) as (_, _, url):
         raw = await trio.to_thread.run_sync(RawClient, f"{url}/gatherings/room")
@@ -184,7 +184,7 @@ async def test_a_slow_join_drops_nobody(autojump_clock: MockClock) -> None:
     ("error", "code", "close_code"),
     [(Replaced, "replaced", 4009), (LogReplaced, "log_replaced", 4011)],
 )
-async def test_why_a_join_fails(
+async def test_a_join_that_fails_says_why(
     error: type[Exception], code: str, close_code: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def join(*_: object, **__: object) -> None:
@@ -197,7 +197,9 @@ async def test_why_a_join_fails(
         assert await client.next() == (Opcode.CLOSE, (close_code, "no"))
 
 
-async def test_a_join_that_the_hall_answers_itself(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_join_that_the_hall_has_answered_is_not_answered_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     async def join(hall: Hall, gathering_id: str, connection: object, **_: object) -> None:
         connection.close(4001, "idle")  # type: ignore[attr-defined]
         raise GatheringDispersed("it sleeps")
@@ -211,7 +213,7 @@ async def test_a_join_that_the_hall_answers_itself(monkeypatch: pytest.MonkeyPat
         await served.wait()
 
 
-async def test_a_join_that_came_in_time_but_was_not_read() -> None:
+async def test_a_join_that_came_in_time_is_taken_though_it_is_read_late() -> None:
     """The server was kept from listening: what lies in the socket counts."""
     async with a_server(ServerSettings(join_timeout=0.05)) as (_, _, url):
         raw = await trio.to_thread.run_sync(RawClient, f"{url}/gatherings/room")

@@ -47,7 +47,9 @@ async def test_the_first_ping_comes_after_one_interval(autojump_clock: MockClock
 
 
 @pytest.mark.parametrize("talks", ["pongs", "acks", "nothing"])
-async def test_silence_in_either_direction(talks: str, autojump_clock: MockClock) -> None:
+async def test_a_silence_in_either_direction_is_filled_by_pings(
+    talks: str, autojump_clock: MockClock
+) -> None:
     """A proxy cuts what is silent for a minute, in one direction as in both."""
     async with (
         open_hall() as hall,
@@ -108,7 +110,7 @@ async def test_a_pause_of_the_machine_drops_nobody(
             mock_clock.jump(5)
             await wait_all_tasks_blocked()
         assert server.connections == count
-        # Who answers nothing from now on is gone.
+        # A client that answers nothing from now on is gone.
         for _ in range(6):
             mock_clock.jump(5)
             await wait_all_tasks_blocked()
@@ -198,7 +200,7 @@ async def test_a_client_whose_bytes_still_move_is_alive(autojump_clock: MockCloc
             size += len((await client.next())[1])
         assert trio.current_time() >= start + 60
         assert not served.is_set()
-        # But now it's silent, and so it's dead.
+        # Now it's silent, so it counts as dead.
         await served.wait()
         assert trio.current_time() < start + 200
         nursery.cancel_scope.cancel()
@@ -243,13 +245,13 @@ def test_a_peer_ends_only_an_interval_after_a_ping(plan: list[bool]) -> None:
         assert since_ping <= ROUNDS or peer.pings == 0
 
 
-def test_who_cannot_be_heard_is_not_ended_but_pinged() -> None:
+def test_a_client_that_cannot_be_heard_is_pinged_and_not_ended() -> None:
     peer = Peer()
     assert Due.END not in [peer.round(ok=False) for _ in range(100)]
     assert peer.pings >= 20
 
 
-def test_a_moving_backlog_is_life_and_some_more() -> None:
+def test_a_moving_backlog_keeps_a_client_alive_and_for_some_time_after() -> None:
     peer = Peer()
     assert {peer.round(sent=100, backlog=1) for _ in range(100)} == {Due.NOTHING}
     silent = 0

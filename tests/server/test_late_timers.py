@@ -78,7 +78,7 @@ WAYS = ["server", "stream", "trio-websocket"]
 
 @pytest.mark.parametrize("how", WAYS)
 @pytest.mark.parametrize("sent", [sync(200_000), PING * 20 + sync(1)], ids=["big", "behind pings"])
-async def test_what_lies_unread_when_the_deadline_is_seen_late(
+async def test_a_sync_that_lies_unread_when_the_deadline_is_seen_late_is_taken(
     how: str, sent: bytes, mock_clock: MockClock
 ) -> None:
     async with open_hall(idle_timeout=10.0) as hall, serving(how, hall) as url:
@@ -125,7 +125,7 @@ async def test_the_rest_of_a_message_is_waited_for(how: str, mock_clock: MockClo
 
 
 @pytest.mark.parametrize("how", WAYS)
-async def test_a_join_that_waited(how: str, mock_clock: MockClock) -> None:
+async def test_a_join_that_lay_unread_is_taken(how: str, mock_clock: MockClock) -> None:
     """That of somebody else keeps the gathering open, and is in time itself."""
     async with open_hall(idle_timeout=10.0) as hall, serving(how, hall) as url:
         there, coming = await join(url), await connect(url)
@@ -137,7 +137,7 @@ async def test_a_join_that_waited(how: str, mock_clock: MockClock) -> None:
         [after] = hall.snapshot().gatherings
         assert after.incarnation == before.incarnation
         assert after.clients == 2
-        # Whoever says nothing is sent away all the same.
+        # A client that says nothing is sent away all the same.
         silent = await connect(url)
         await wait_all_tasks_blocked()
         mock_clock.jump(3.0)
@@ -147,7 +147,9 @@ async def test_a_join_that_waited(how: str, mock_clock: MockClock) -> None:
 
 
 @pytest.mark.parametrize("rest_comes", [True, False])
-async def test_a_handshake_that_waited(rest_comes: bool, mock_clock: MockClock) -> None:
+async def test_a_handshake_that_lay_unread_is_taken(
+    rest_comes: bool, mock_clock: MockClock
+) -> None:
     async with open_hall() as hall, serving("server", hall) as url:
         port = int(url.split(":")[2].split("/")[0])
         with socket.create_connection(("127.0.0.1", port)) as client:

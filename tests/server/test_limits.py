@@ -10,10 +10,10 @@ from wsproto.frame_protocol import Opcode
 
 from squire_gatherings import Hall, Server, ServerSettings, open_hall, serve_stream
 from squire_gatherings._server.inbound import Complaint
-from squire_gatherings._server.limits import address_of
+from squire_gatherings._server.limits import limits_of
+from squire_gatherings._values.addresses import address_of
 from squire_gatherings._values.identity import Identity
 from squire_gatherings._values.messages import Leave
-from squire_gatherings._ways_in import attending
 from tests.server.test_hostile import request
 from tests.server.test_timing import Client, a_client
 from tests.server.test_turns import an_inbound, frame
@@ -65,7 +65,7 @@ async def refused(client: Client) -> bool:
 
 @over_every_way
 @pytest.mark.parametrize("has_server", [True, False])
-async def test_who_was_sent_away_is_as_limited_when_it_comes_back(
+async def test_a_client_that_was_sent_away_is_as_limited_when_it_comes_back(
     has_server: bool, way: StreamWay, autojump_clock: MockClock
 ) -> None:
     """All clients of a hall are counted together, also without a `Server` of the program's own."""
@@ -96,7 +96,7 @@ async def test_a_user_is_limited_wherever_it_comes_from(
         async with from_peer(hall, "192.0.2.1", way=way, server=server) as client:
             await exhaust(client)
             async with from_peer(hall, "192.0.2.2", way=way, server=server) as other:
-                # Who it is turns out with the join.
+                # The join says which user it is.
                 await other.say(type="join", token="alice")
                 await other.hear()
                 await other.say(type="fetch", id="7")
@@ -123,17 +123,16 @@ async def test_a_user_over_its_limit_cannot_join_as_often_as_it_likes(
         for _ in range(20):
             async with from_peer(hall, "192.0.2.1", way=way, server=server) as client:
                 joined += not await refused(client)
-        # As many as its limit allows, and then as many as that of its address does.
+        # The user's limit allows as many, and its address's limit as many again.
         assert joined == 2 * LIMITED.rate_burst
         await trio.sleep(100)
         async with from_peer(hall, "192.0.2.1", way=way, server=server) as client:
             assert not await refused(client)
-        limits = server._limits if way is OURS else attending._limits[hall]
-        assert len(limits._messages[0.5, 3]) <= 3
+        assert len(limits_of(hall)._rates["messages", 0.5, 3]) <= 3
 
 
 @over_every_way
-async def test_whose_address_is_not_known_is_limited_alone(
+async def test_a_client_without_a_known_address_is_limited_alone(
     way: StreamWay, autojump_clock: MockClock
 ) -> None:
     server = Server((), ())
@@ -144,7 +143,7 @@ async def test_whose_address_is_not_known_is_limited_alone(
             assert not await refused(client)
 
 
-def test_addresses() -> None:
+def test_ipv6_addresses_are_limited_by_their_network() -> None:
     assert address_of(None) is None
     assert address_of("192.0.2.1") == "192.0.2.1"
     assert address_of("::ffff:192.0.2.1") == "192.0.2.1"
@@ -160,16 +159,18 @@ def test_addresses() -> None:
 async def test_streams_count_together(autojump_clock: MockClock) -> None:
     settings = ServerSettings(max_connections=1)
     async with open_hall() as hall, open_hall() as other_hall:
-        async with from_peer(hall, None, settings):
+        async with from_peer(hall, None, settings) as client:
+            await client.say(type="join")
+            await client.hear()
             ours, theirs = memory_stream_pair()
             await theirs.send_all(request())
             await theirs.send_eof()
             await serve_stream(hall, ours, settings)
             assert b"HTTP/1.1 503" in await theirs.receive_some()
-            async with from_peer(other_hall, None, settings):
-                pass
-        async with from_peer(hall, None, settings):
-            pass
+            async with from_peer(other_hall, None, settings) as client:
+                assert not await refused(client)
+        async with from_peer(hall, None, settings) as client:
+            assert not await refused(client)
 
 
 def the_complaint(data: bytes, settings: ServerSettings) -> Complaint:

@@ -37,7 +37,7 @@ async def test_cancelling_serve_says_goodbye() -> None:
             socket.create_connection((host, port))
 
 
-async def test_stopping_while_somebody_connects() -> None:
+async def test_stopping_while_a_client_connects_raises_nothing() -> None:
     """A listener may become readable and be closed before its task has its turn."""
     for _ in range(30):
         async with open_hall() as hall, trio.open_nursery() as nursery:
@@ -59,7 +59,9 @@ async def test_stopping_while_somebody_connects() -> None:
             nursery.cancel_scope.cancel()
 
 
-async def test_addresses_that_the_machine_lacks(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_addresses_that_the_machine_lacks_are_passed_over(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     """A name may have an IPv6 address on a machine without IPv6: the other one serves."""
     tcp = (socket.SOCK_STREAM, socket.IPPROTO_TCP, "")
     lacking = (socket.AF_INET, *tcp, ("192.0.2.1", 0))
@@ -100,5 +102,5 @@ async def test_accepting_goes_on_after_trouble(
 
         await in_thread(talk)
     assert not trouble
-    # Not each time: once a minute.
+    # It is logged once a minute, not each time.
     assert caplog.text.count("can't accept connections for now, having 0") == 1

@@ -112,7 +112,7 @@ class CountingWire(Wire):
         return super().try_write(data)
 
 
-def test_what_is_written_in_one_turn_goes_out_together() -> None:
+def test_frames_that_are_written_in_one_turn_go_out_together() -> None:
     async def send() -> None:
         wire = CountingWire([])
         flusher = Flusher()
@@ -127,7 +127,7 @@ def test_what_is_written_in_one_turn_goes_out_together() -> None:
             assert wire.writes == 0
             await trio.testing.wait_all_tasks_blocked()
             assert (wire.writes, bytes(wire.data)) == (1, b"abc")
-            # What goes out now takes along what was to go out soon.
+            # A frame that goes out now takes along those that were to go out soon.
             outbox.write_soon(b"d")
             outbox.write(b"e")
             assert (wire.writes, bytes(wire.data)) == (2, b"abcde")
@@ -137,7 +137,7 @@ def test_what_is_written_in_one_turn_goes_out_together() -> None:
             assert wire.writes >= 4
             await trio.testing.wait_all_tasks_blocked()
             assert len(wire.data) == 5 + 200_000
-            # What was given up doesn't go out any more.
+            # A frame that was given up doesn't go out any more.
             outbox.write_soon(b"never")
             outbox.discard()
             await trio.testing.wait_all_tasks_blocked()
@@ -203,7 +203,7 @@ def test_the_last_frame_goes_out_from_a_full_backlog() -> None:
     trio.run(fill)
 
 
-def test_a_broken_wire_is_told_once_and_wakes_who_waits() -> None:
+def test_a_broken_connection_is_reported_once_and_wakes_waiting_tasks() -> None:
     class Broken(Wire):
         async def send_all(self, data: bytes | bytearray | memoryview) -> None:
             await trio.lowlevel.checkpoint()

@@ -1,4 +1,4 @@
-"""What depends on time at the edge, with a virtual clock and a stream in memory."""
+"""Long silences at the edge, with a virtual clock and a stream in memory."""
 
 import json
 
@@ -16,7 +16,7 @@ async def hear(client: WebSocketConnection) -> dict[str, object]:
     return message
 
 
-async def test_an_idle_day_over_a_stream(autojump_clock: MockClock) -> None:
+async def test_an_idle_day_over_a_stream_ends_on_time(autojump_clock: MockClock) -> None:
     """Pings keep going all day, and none of it counts."""
     async with open_hall() as hall, trio.open_nursery() as nursery:
         ours, theirs = memory_stream_pair()
@@ -67,7 +67,7 @@ async def test_a_dead_peer_is_noticed(autojump_clock: MockClock) -> None:
         nursery.cancel_scope.cancel()
 
 
-async def test_a_handshake_that_never_comes(autojump_clock: MockClock) -> None:
+async def test_a_handshake_that_never_comes_is_given_up(autojump_clock: MockClock) -> None:
     async with open_hall() as hall:
         ours, theirs = memory_stream_pair()
         await theirs.send_all(b"GET /gatherings/room HT")

@@ -69,13 +69,13 @@ async def test_everything_in_the_socket_is_taken(sent: bytes, messages: int) -> 
         assert connection._source.receive_nowait() is None
         await wait_all_tasks_blocked()
         assert processed(hall) == before + messages
-        # And nothing is taken twice, or stuck.
+        # Nothing is taken twice, and nothing is stuck.
         client.socket.sendall(FETCH[-3:] if messages == 0 and sent else FETCH)
         heard = await trio.to_thread.run_sync(lambda: [client.hear() for _ in range(messages + 1)])
         assert {message["type"] for message in heard} == {"fetched"}
 
 
-async def test_of_a_flood_only_a_part_is_taken_at_once() -> None:
+async def test_only_a_part_of_a_flood_is_taken_at_once() -> None:
     """One look holds up nobody for long: 200 syncs of 5,000 bytes, where a message has 10,000."""
     settings = ServerSettings(max_message_size=10_000)
     async with joined(settings, inbox_limit=1000, inbox_bytes=10**8) as (
@@ -115,7 +115,7 @@ async def test_what_was_left_for_the_next_turn_is_taken_too() -> None:
         assert [message["type"] for message in heard] == ["fetched"] * 2
 
 
-async def test_up_to_the_limits_of_the_inbox() -> None:
+async def test_messages_beyond_the_inbox_limit_are_neither_lost_nor_reordered() -> None:
     store = Stuck()
     store.go = trio.Event()
     async with joined(store=store, inbox_limit=4) as (_, _, client, connection):
@@ -152,7 +152,7 @@ async def test_the_end_is_seen(how: str) -> None:
         assert hall.snapshot().clients == 0
 
 
-async def test_while_the_poller_goes_through_its_list() -> None:
+async def test_reading_is_safe_while_the_poller_goes_through_its_list() -> None:
     """Each that is found readable reads all the others, too."""
     async with a_server() as (hall, server, url):
 
@@ -185,7 +185,7 @@ async def test_while_the_poller_goes_through_its_list() -> None:
             client.socket.close()
 
 
-async def test_during_the_join_while_closing_and_where_nothing_is_polled() -> None:
+async def test_reading_is_safe_during_a_join_or_a_close_or_without_a_poller() -> None:
     door = SlowDoor()
     async with a_server(authenticate=door) as (hall, server, url):
         client = await trio.to_thread.run_sync(RawClient, f"{url}/gatherings/room")
@@ -210,7 +210,7 @@ async def test_during_the_join_while_closing_and_where_nothing_is_polled() -> No
         assert (await memory.hear())["type"] == "fetched"
 
 
-async def test_who_floods_is_not_read_on_and_on() -> None:
+async def test_a_client_that_floods_is_not_read_without_end() -> None:
     async with joined() as (hall, _, client, connection):
         client.socket.settimeout(0)
         client.socket.sendall(PING * (NOISE_BURST + 1000) + FETCH)

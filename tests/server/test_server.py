@@ -130,7 +130,7 @@ async def hear(client: WebSocketConnection) -> dict[str, object]:
 
 
 @every_way
-async def test_trio_websocket_as_the_client(way: Way) -> None:
+async def test_trio_websocket_can_be_the_client(way: Way) -> None:
     async with (
         serving(way) as (hall, _, url),
         a_client(f"{url}/gatherings/room", "x", "squire.v1+json") as client,
@@ -221,7 +221,7 @@ async def test_broken_frames_close_the_connection(sent: bytes, code: int) -> Non
 
 
 @every_way
-async def test_too_big_a_message(way: Way) -> None:
+async def test_too_big_a_message_closes_the_connection(way: Way) -> None:
     async with serving(way, ServerSettings(max_message_size=1000)) as (_, server, url):
 
         def talk() -> None:
@@ -258,7 +258,9 @@ async def test_the_first_message_is_join(way: Way) -> None:
 
 
 @every_way
-async def test_rate_limit(way: Way) -> None:
+async def test_messages_over_the_rate_limit_are_dropped_then_the_connection_is_closed(
+    way: Way,
+) -> None:
     settings = ServerSettings(rate_limit=0.001, rate_burst=3)
     async with serving(way, settings) as (hall, server, url):
 
@@ -307,7 +309,7 @@ async def test_a_slow_reader_is_bounded_and_delays_nobody(way: Way) -> None:
 
 
 @every_way
-async def test_descriptors_come_back(way: Way) -> None:
+async def test_file_descriptors_are_given_back(way: Way) -> None:
     def descriptors() -> int:
         return len(os.listdir("/proc/self/fd"))
 

@@ -35,7 +35,7 @@ class Reader:
         return bool(data) and len(self.got) < self.enough
 
 
-async def test_what_comes_is_taken_until_the_end() -> None:
+async def test_everything_that_comes_is_taken_until_the_end() -> None:
     with Poller() as poller, two_ends() as (ours, theirs):
         reader = Reader()
         async with trio.open_nursery() as nursery:
@@ -52,8 +52,8 @@ async def test_what_comes_is_taken_until_the_end() -> None:
         assert reader.got == [b"a", b"bc", b""]
 
 
-async def test_who_has_enough_is_given_no_more() -> None:
-    """What comes after that waits in the kernel for the next `feed`."""
+async def test_a_reader_that_has_enough_is_given_no_more() -> None:
+    """Later bytes wait in the kernel for the next `feed`."""
     with Poller() as poller, two_ends() as (ours, theirs):
         source, reader = PolledSource(poller, ours), Reader(enough=1)
         async with trio.open_nursery() as nursery:
@@ -86,7 +86,7 @@ async def test_cancelling_loses_nothing() -> None:
             nursery.cancel_scope.cancel()
 
 
-async def test_what_take_raises_comes_out_of_feed_and_harms_nobody_else() -> None:
+async def test_an_error_in_take_comes_out_of_feed_and_harms_no_other() -> None:
     def take(data: bytes) -> bool:
         raise ZeroDivisionError
 
@@ -130,7 +130,7 @@ async def test_many_are_read_in_one_go_and_stopping_one_of_them_is_safe() -> Non
             while len(stopped) < 100:
                 await trio.lowlevel.checkpoint()
             nursery.cancel_scope.cancel()
-        # Of two that stop each other, whoever came first was read, and the other never after.
+        # The first of two that stop each other was read, and the other never after.
         for number in range(100):
             assert readers[number].got + readers[number + 100].got in ([b"x"], [b"x", b"x"])
         for ours, theirs in pairs:

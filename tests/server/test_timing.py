@@ -1,4 +1,4 @@
-"""How long the edge waits for a client, with a virtual clock and streams in memory."""
+"""The edge waits for a client for so long, with a virtual clock and streams in memory."""
 
 import json
 from collections.abc import AsyncIterator, Callable
@@ -104,7 +104,9 @@ async def a_client(
 
 
 @over_every_way_but(HYPERCORN, HYPERCORN_CLOSES_AT_ONCE)
-async def test_no_join(way: StreamWay, autojump_clock: MockClock) -> None:
+async def test_a_client_that_never_joins_is_closed(
+    way: StreamWay, autojump_clock: MockClock
+) -> None:
     async with open_hall() as hall, a_client(hall, way=way) as (client, _, served):
         start = trio.current_time()
         assert (await client.hear())["code"] == "join_first"
@@ -154,7 +156,9 @@ class Stuck(MemoryStore):
         await super().append(append)
 
 
-async def test_whom_the_gathering_holds_up_is_not_dropped(autojump_clock: MockClock) -> None:
+async def test_a_client_that_the_gathering_holds_up_is_not_dropped(
+    autojump_clock: MockClock,
+) -> None:
     """While its messages wait, the pongs of a client aren't read: it isn't dead for that."""
     store = Stuck()
     store.go = trio.Event()
@@ -204,7 +208,7 @@ async def store_is_gone(token: str | None, gathering_id: str) -> Identity:
     ("authenticate", "error", "close_code"),
     [(no_entry, "unauthorized", 4003), (store_is_gone, "store_unavailable", 1013)],
 )
-async def test_joins_that_fail(
+async def test_a_join_that_fails_closes_with_its_code(
     authenticate: Any, error: str, close_code: int, way: StreamWay, autojump_clock: MockClock
 ) -> None:
     async with (
@@ -218,7 +222,9 @@ async def test_joins_that_fail(
 
 
 @over_every_way
-async def test_a_join_in_a_hall_that_is_closed(way: StreamWay, autojump_clock: MockClock) -> None:
+async def test_a_join_in_a_closed_hall_is_refused(
+    way: StreamWay, autojump_clock: MockClock
+) -> None:
     async with open_hall() as hall:
         await hall.close()
         async with a_client(hall, way=way) as (client, _, _):
@@ -268,7 +274,7 @@ async def test_the_size_limit_is_in_bytes(way: StreamWay, autojump_clock: MockCl
 
 @over_every_way_but(HYPERCORN, HYPERCORN_SHIELDS)
 @pytest.mark.parametrize("reads_again", [True, False])
-async def test_too_slow_a_reader(
+async def test_too_slow_a_reader_is_closed(
     reads_again: bool, way: StreamWay, autojump_clock: MockClock
 ) -> None:
     """Through a stream that can't be written to without waiting, as TLS is."""
@@ -296,8 +302,10 @@ async def test_too_slow_a_reader(
 
 
 @over_every_way_but(HYPERCORN, HYPERCORN_SHIELDS)
-async def test_whom_nobody_waits_for_any_more(way: StreamWay, autojump_clock: MockClock) -> None:
-    """Who reads nothing is cut off after `close_timeout`, and then delays no dispersal."""
+async def test_a_client_that_reads_nothing_delays_a_dispersal_by_close_timeout_at_most(
+    way: StreamWay, autojump_clock: MockClock
+) -> None:
+    """A client that reads nothing is cut off then, and delays the dispersal no more."""
     pair = lockstep_stream_pair()
     async with (
         open_hall(close_grace=60.0) as hall,

@@ -13,7 +13,7 @@ OPS = 50
 PAD = "x" * 20_000
 
 
-async def test_a_burst_over_tls() -> None:
+async def test_a_burst_of_syncs_over_tls_is_answered() -> None:
     """On real sockets whose buffers are small, so that much must wait."""
     authority = trustme.CA()
     ours = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)

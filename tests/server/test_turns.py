@@ -72,7 +72,9 @@ def test_portions_end_with_frames(plan: list[int], cuts: list[int], most: int) -
 
 
 @given(st.integers(0, 3), st.integers(100, 70_000), st.integers(1, 200))
-def test_the_beginning_of_too_large_a_frame(before: int, size: int, most: int) -> None:
+def test_the_beginning_of_too_large_a_frame_is_enough_to_refuse_it(
+    before: int, size: int, most: int
+) -> None:
     payload = bytes(n % 251 for n in range(size))
     data = frame(b"x" * 50) * before + frame(payload)
     assert beginning_of_larger(data, 99, most) == payload[:most]
@@ -90,7 +92,7 @@ def taken(inbound: Inbound) -> list[Incoming | Complaint]:
 @pytest.mark.parametrize(
     "tiny", [PING, PONG, frame("", Opcode.CONTINUATION, fin=False), frame("{}"), frame(b"x", 2)]
 )
-def test_a_turn_is_so_many_frames(tiny: bytes) -> None:
+def test_a_turn_takes_so_many_frames_at_most(tiny: bytes) -> None:
     """64 KiB are ten thousand of them."""
     inbound = an_inbound()
     if tiny[0] & 0x0F == Opcode.CONTINUATION:
@@ -142,7 +144,7 @@ def test_nothing_is_lost_or_reordered_between_turns(cuts: Sequence[int]) -> None
     assert found == [Ack(n) for n in range(150)]
 
 
-def test_of_several_pings_the_last_is_answered() -> None:
+def test_only_the_last_of_several_pings_is_answered() -> None:
     inbound = an_inbound()
     inbound.feed(b"".join(frame(b"%d" % n, Opcode.PING) for n in range(20)) + frame(b"", 8))
     while inbound.next() is not None:
@@ -157,7 +159,7 @@ async def hear_of(stream: trio.abc.ReceiveStream, what: bytes) -> None:
         got += await stream.receive_some()
 
 
-async def test_who_floods_waits_and_nobody_else(autojump_clock: MockClock) -> None:
+async def test_only_a_client_that_floods_has_to_wait(autojump_clock: MockClock) -> None:
     seconds = 10
     async with open_hall() as hall, a_client(hall) as (client, server, _):
         await client.say(type="join")
@@ -212,7 +214,7 @@ async def test_an_address_has_a_budget_of_its_own(autojump_clock: MockClock) -> 
 
 
 @pytest.mark.parametrize("size", [10, 10_000, 200_000])
-def test_what_is_refused_counts_by_its_size(size: int) -> None:
+def test_a_refused_message_counts_by_its_size(size: int) -> None:
     inbound = an_inbound()
     inbound.feed(frame("x" * size))
     while inbound.next() is not None:
@@ -220,7 +222,7 @@ def test_what_is_refused_counts_by_its_size(size: int) -> None:
     assert size // 128 <= inbound.noise <= size // 128 + 4
 
 
-async def test_who_has_left_is_not_understood_any_more() -> None:
+async def test_nothing_is_decoded_after_a_client_has_left() -> None:
     async with open_hall() as hall, a_client(hall) as (client, server, _):
         await client.say(type="join")
         await client.hear()
@@ -233,10 +235,10 @@ async def test_who_has_left_is_not_understood_any_more() -> None:
         assert connection._inbound.deaf
 
 
-async def test_of_a_crowd_at_the_door_few_are_taken_in_a_turn(
+async def test_a_turn_takes_few_of_a_crowd_of_new_connections(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Whoever is in has a turn between them."""
+    """Clients that are in get their turns in between."""
     turns = 0
     at: list[int] = []
     understand = handshake._understand

@@ -31,7 +31,9 @@ def dial(url: str, subprotocol: str | None = None) -> ClientConnection:
 
 @every_way
 @pytest.mark.parametrize("subprotocol", CODECS)
-async def test_a_conversation(subprotocol: str | None, way: Way) -> None:
+async def test_websockets_client_converses_with_the_server(
+    subprotocol: str | None, way: Way
+) -> None:
     pack, unpack = CODECS[subprotocol]
     async with serving(way) as (_, server, url):
 
@@ -61,11 +63,15 @@ async def test_a_conversation(subprotocol: str | None, way: Way) -> None:
         await server.wait_empty()
 
 
-async def test_more_clients_than_the_server_takes() -> None:
+async def test_clients_beyond_max_connections_get_503() -> None:
     async with a_server(ServerSettings(max_connections=2)) as (_, server, url):
 
         def fill() -> None:
-            with dial(url), dial(url):
+            with dial(url) as one, dial(url) as two:
+                for client in (one, two):
+                    # Whoever hasn't said so takes no place.
+                    client.send('{"type":"join"}')
+                    assert json.loads(client.recv())["type"] == "joined"
                 with pytest.raises(InvalidStatus) as refused:
                     dial(url)
                 response = refused.value.response

@@ -1,4 +1,4 @@
-"""What every store promises, shown for each; and random work, compared between the two."""
+"""Every store keeps the promises of `Store`; random work has the same outcomes in both."""
 
 import sqlite3
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -113,7 +113,7 @@ async def test_the_newest_snapshot_replaces_the_older(store: Store) -> None:
     assert restored.ops == an_append("a", 3).ops
 
 
-async def test_whoever_submitted_may_be_nobody(store: Store) -> None:
+async def test_an_op_may_have_no_author(store: Store) -> None:
     logged = LoggedOp(Op.of({"text": "Zoë \U0001f3c6\0"}), None)
     await store.append(Append("a", 1, (logged,), ()))
     assert (await store.load("a", recent_syncs=1)).ops == (logged,)
@@ -132,7 +132,7 @@ async def test_recent_syncs_are_the_newest_oldest_first(store: Store) -> None:
     assert found == {("0::", "m"): SyncRecord("0::", "m", 1, 1, FINGERPRINT)}
 
 
-async def test_the_ids_of_one_scope(store: Store) -> None:
+async def test_the_sync_ids_of_a_scope_are_found_up_to_a_limit(store: Store) -> None:
     for n, name in enumerate(["m", "z", "a"], start=1):
         await store.append(an_append("a", n, sync=name))
     assert await store.sync_ids("nowhere", "0::", limit=9) == ()
@@ -157,7 +157,7 @@ async def test_a_page_has_an_op_however_large(store: Store) -> None:
 async def test_a_page_is_bounded_however_small_its_ops_are(store: Store) -> None:
     tiny = tuple(LoggedOp(Op(b"{}"), None) for _ in range(READ_LIMIT + 1))
     await store.append(Append("a", 1, tiny, ()))
-    # Whoever submitted counts, too.
+    # The author's name counts, too.
     await store.append(Append("b", 1, (LoggedOp(Op(b"{}"), "x" * 100),) * 3, ()))
     for _ in range(2):
         page = await store.read("a", after=0, up_to=READ_LIMIT + 1, max_bytes=10**9)
@@ -191,7 +191,7 @@ async def test_every_call_is_a_checkpoint(
         scope.cancel()
         await call(store)
     assert scope.cancelled_caught
-    # What was cancelled before it began has done nothing.
+    # A call that was cancelled before it began has done nothing.
     assert await all_of(store, "a") == before
     with trio.testing.assert_checkpoints(), suppress(StoreConflict):
         await call(store)
@@ -216,12 +216,12 @@ async def test_what_can_never_be_stored_is_an_error_of_its_own(store: Store, nev
         ) as error:
             await store.append(never)
         assert not isinstance(error.value, GatheringsError)
-        # Whoever is told can be told.
+        # The error's text can be sent to a client.
         str(error.value).encode()
     assert await all_of(store, "a") == before
 
 
-async def test_who_is_to_blame_for_what_cannot_be_stored(store: Store) -> None:
+async def test_an_error_names_the_sync_that_cannot_be_stored(store: Store) -> None:
     def made_by(by: str | None, n: int, sync_id: str) -> tuple[LoggedOp, SyncRecord]:
         return LoggedOp(Op.of({"n": n}), by), SyncRecord("0::", sync_id, n, 1, FINGERPRINT)
 
@@ -264,7 +264,7 @@ async def test_the_same_append_again_is_applied_once(store: Store) -> None:
         an_append("a", 2, mark="other"),  # Another op under this seq.
         an_append("a", 3, 2),  # Only partly there.
         an_append("a", 3, sync="another"),  # An equal op, but another writer's.
-        in_epoch(an_append("a", 3), "another"),  # Likewise.
+        in_epoch(an_append("a", 3), "another"),  # Another writer's, by its epoch.
         an_append("a", 4, sync="s1"),  # A sync that was applied before.
         an_append("new", 2),  # A hole before a log that doesn't exist.
         Append("a", 2, (), ()),
@@ -291,7 +291,7 @@ async def test_a_conflict_writes_nothing(store: Store, wrong: Append) -> None:
     assert (await all_of(store, "a"), await all_of(store, "new")) == before
 
 
-async def test_who_appends_without_waiting_is_told_what_came_of_it(store: Store) -> None:
+async def test_an_append_without_waiting_is_told_its_outcome(store: Store) -> None:
     outcomes: list[Outcome] = []
     told = trio.Event()
 
@@ -425,7 +425,7 @@ def test_sqlite_does_what_memory_does() -> None:
 
 @settings(max_examples=examples(20), deadline=None)
 @given(st.lists(st.tuples(st.sampled_from("abc"), st.integers(1, 4)), max_size=30))
-def test_all_at_once_is_as_one_by_one(work: list[tuple[str, int]]) -> None:
+def test_appends_in_one_batch_do_what_they_do_one_by_one(work: list[tuple[str, int]]) -> None:
     async def compare() -> None:
         memory = MemoryStore()
         with TemporaryDirectory() as folder:
@@ -450,7 +450,7 @@ def test_all_at_once_is_as_one_by_one(work: list[tuple[str, int]]) -> None:
     trio.run(compare)
 
 
-async def test_urls(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_urls_open_their_stores(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
     (tmp_path / "home").mkdir()

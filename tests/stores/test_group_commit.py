@@ -65,7 +65,7 @@ async def committing(disk: Disk, flush_timeout: float = 5) -> AsyncIterator[Aske
         assert not committer._under_way
 
 
-async def test_what_waits_goes_together() -> None:
+async def test_appends_that_wait_go_together() -> None:
     disk = Disk()
     async with committing(disk) as asked:
         await asked.ask("a", "b", "c", "bad", "d")
@@ -149,7 +149,7 @@ async def test_outcomes_must_be_as_many_as_appends() -> None:
     assert asked.told == {"a": "the store is closed"}
 
 
-async def test_who_is_cancelled_bothers_nobody() -> None:
+async def test_a_cancelled_append_disturbs_no_other() -> None:
     disk = Disk()
     async with committing(disk) as asked:
         with trio.CancelScope() as running, trio.CancelScope() as queued:
@@ -166,7 +166,7 @@ async def test_who_is_cancelled_bothers_nobody() -> None:
     assert disk.batches == [["a"], ["b", "c"]]
 
 
-async def test_what_is_under_way_can_be_waited_for() -> None:
+async def test_an_append_under_way_can_be_waited_for() -> None:
     disk = Disk()
     async with committing(disk) as asked:
         settled: list[str] = []

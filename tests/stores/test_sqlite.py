@@ -24,7 +24,7 @@ from squire_gatherings._values.op import Op
 from tests.stores.appends import FINGERPRINT, an_append, beside, do
 
 
-async def test_what_waits_while_a_commit_cannot_goes_with_it(tmp_path: Path) -> None:
+async def test_appends_that_wait_during_a_commit_go_together(tmp_path: Path) -> None:
     path = tmp_path / "rooms.sqlite3"
     async with open_sqlite_store(path, busy_timeout=20) as store:
         await store.append(an_append("first", 1))

@@ -1,4 +1,4 @@
-"""How the SQLite store ends: flushed, closed, folded back into one file, nothing left."""
+"""The SQLite store ends flushed, closed and folded back into one file, and leaves nothing."""
 
 import os
 import sqlite3
@@ -45,7 +45,7 @@ def open_files() -> int:
 
 
 class Told:
-    """What the appends of some tasks were told."""
+    """The outcomes of some tasks' appends."""
 
     def __init__(self) -> None:
         self.by_gathering: dict[str, str] = {}
@@ -84,7 +84,7 @@ async def test_what_is_queued_is_flushed_when_all_is_cancelled(path: Path) -> No
     assert seqs(path) == {"a": 1, "b": 1, "c": 1}
 
 
-async def test_who_cleans_up_under_a_shield_can_still_append(path: Path) -> None:
+async def test_a_shielded_cleanup_can_still_append(path: Path) -> None:
     with trio.CancelScope() as everything:
         async with open_sqlite_store(path) as store:
             everything.cancel()
@@ -97,7 +97,7 @@ async def test_who_cleans_up_under_a_shield_can_still_append(path: Path) -> None
     assert seqs(path) == {"a": 1}
 
 
-async def test_who_cannot_be_flushed_is_told(path: Path) -> None:
+async def test_an_append_that_cannot_be_flushed_fails(path: Path) -> None:
     told = Told()
     async with trio.open_nursery() as outside:
         async with open_sqlite_store(path, busy_timeout=0.01) as store:
@@ -114,7 +114,7 @@ async def test_who_cannot_be_flushed_is_told(path: Path) -> None:
 
 
 @pytest.mark.parametrize("flush_timeout", [0, 5, float("inf")])
-async def test_nothing_is_left(path: Path, flush_timeout: float) -> None:
+async def test_closing_leaves_no_thread_and_no_task(path: Path, flush_timeout: float) -> None:
     before = open_files()
     for n in range(1, 4):
         async with open_sqlite_store(path, flush_timeout=flush_timeout) as store:

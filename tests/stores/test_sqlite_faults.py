@@ -35,7 +35,7 @@ ERRORS: dict[str, tuple[type[sqlite3.Error], int]] = {
 NO_MEMORY = "no memory"
 ATTEMPTS = 200
 FULL = 2
-"""Of `PRAGMA synchronous`."""
+"""The value of `PRAGMA synchronous`."""
 LOCKED = "database is locked"
 NEVER_LOCKED = ("COMMIT", "ROLLBACK", "RELEASE", "SAVEPOINT")
 """Statements that need no lock which they haven't."""
@@ -43,10 +43,10 @@ NEVER_LOCKED = ("COMMIT", "ROLLBACK", "RELEASE", "SAVEPOINT")
 
 @define(eq=False)
 class Faults:
-    """What goes wrong, and when."""
+    """The faults to come."""
 
     plan: list[tuple[int, str, bool]]
-    """After how many statements, what, and whether the statement has happened all the same."""
+    """After so many statements comes this fault; the statement may have happened all the same."""
     happened: list[str] = field(factory=list)
     _passed: int = 0
     _lock: Lock = field(factory=Lock)

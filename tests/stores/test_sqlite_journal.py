@@ -148,7 +148,7 @@ async def commit_only(store: SqliteStore, append: Append) -> None:
 
 @pytest.mark.parametrize("pieces", [1, 2, 3, 4, 5])
 async def test_folding_piece_by_piece_is_seen_by_nobody(path: Path, pieces: int) -> None:
-    """What is committed, repeated, refused and crashes between two pieces."""
+    """Commit, repeat, refuse and crash between two pieces."""
     names = "dbeac"
     appends = [an_append(name, n, snapshot=n == 2) for n in (1, 2, 3) for name in names]
     async with open_sqlite_store(path) as store:
@@ -334,7 +334,7 @@ async def test_heads_are_forgotten_and_looked_up(
         await as_memory(store, [an_append("c", n) for n in (1, 2, 3)])
 
 
-async def test_who_only_reads_sees_the_journal_of_a_locked_file(path: Path) -> None:
+async def test_a_reader_sees_the_journal_of_a_locked_file(path: Path) -> None:
     async with open_sqlite_store(path, busy_timeout=0.01) as store:
         for append in SOME:
             await store.append(append)
@@ -370,7 +370,7 @@ async def test_a_reader_that_was_overtaken_by_a_fold_reads_each_once(path: Path)
         await store._write_connection.call(store._writer.fold)
         late = await store._read_connection.call(lambda database: load(database, "a", 9, unfolded))
         assert late == expected
-        # And one that memory told nothing finds all in the file.
+        # A store whose memory was empty finds everything in the file.
         await store.append(an_append("a", 7))
         early = await store._read_connection.call(lambda database: load(database, "a", 9, (0, ())))
         assert early == await store.load("a", recent_syncs=9)
@@ -405,7 +405,7 @@ async def test_two_writers_notice_each_other(path: Path) -> None:
     assert count(path, "refused") == 0
 
 
-async def test_its_own_commits_are_nobody_elses(path: Path) -> None:
+async def test_a_store_does_not_take_its_own_commits_for_anothers(path: Path) -> None:
     async with open_sqlite_store(path) as store:
         for n in range(1, 11):
             await store.append(an_append("a", n))
@@ -532,7 +532,7 @@ async def test_what_the_tables_cannot_hold_stays_out_of_the_journal(
     assert (count(path, "journal"), count(path, "refused")) == (0, 0)
 
 
-async def test_extreme_values_come_back(path: Path) -> None:
+async def test_extreme_values_are_read_back(path: Path) -> None:
     append = Append(
         "a",
         1,

@@ -114,7 +114,7 @@ async def test_what_goes_into_a_misplaced_file_is_not_acknowledged(
         assert (await store.load("a", recent_syncs=9)).seq == 2
 
 
-async def test_also_if_it_happens_while_a_commit_runs(
+async def test_a_file_that_is_misplaced_during_a_commit_is_noticed(
     files: Files, misplace: Misplace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     commit = Writer.append_all
@@ -138,7 +138,7 @@ async def test_also_if_it_happens_while_a_commit_runs(
             with pytest.raises(StoreUnavailable, match=r"link.sqlite3: (the|another) file"):
                 await store.append(an_append("a", 2))
         next(misplacing, None)
-        # It was committed there: the same again is no second time.
+        # It was committed there: the same append isn't applied twice.
         await store.append(an_append("a", 2))
         await store.append(an_append("a", 3))
     async with open_sqlite_store(files.real) as store:
@@ -153,7 +153,7 @@ async def test_a_deleted_file_is_never_an_empty_log(files: Files, suffixes: Sequ
             beside(files.real, suffix).unlink()
         for make in (False, True):
             if make:
-                # As small as its number may be, the system doesn't use it again.
+                # The system might give the new file the old one's number, however small it is.
                 files.real.touch()
             for _ in range(2):
                 with pytest.raises(StoreUnavailable, match="file"):
@@ -232,7 +232,7 @@ async def test_one_store_for_each_file_whatever_its_name(files: Files, how: str)
 
 
 def _overwrite(target: Path, content: bytes) -> None:
-    """As `cp` does: the file stays the same one."""
+    """Overwrite as `cp` does: the file keeps its inode."""
     with target.open("r+b") as file:
         file.truncate()
         file.write(content)
@@ -280,7 +280,7 @@ async def test_a_file_that_is_overwritten_is_not_mixed_with_what_it_was(
 
 @pytest.mark.parametrize("how", ["another store's", "a newer copy"])
 @pytest.mark.parametrize("noticed", ["at a commit", "at a read", "at the end"])
-async def test_a_file_that_was_changed_more_often_is_told_from_ours(
+async def test_another_file_is_noticed_though_it_was_changed_more_often(
     files: Files, how: str, noticed: str
 ) -> None:
     """The file of a store that was stopped, with any count of changes in its header."""
@@ -344,7 +344,7 @@ async def test_its_own_checkpoints_are_no_trouble(
         assert (await store.load("a", recent_syncs=9)).seq == 99
 
 
-async def test_a_write_ahead_log_that_is_emptied_is_no_place_for_acknowledged_ops(
+async def test_nothing_is_acknowledged_once_the_write_ahead_log_is_emptied(
     files: Files,
 ) -> None:
     async with open_sqlite_store(files.real) as store:
@@ -360,7 +360,7 @@ async def test_a_write_ahead_log_that_is_emptied_is_no_place_for_acknowledged_op
         assert (await store.load("a", recent_syncs=9)).seq == 1
 
 
-async def test_who_else_empties_the_write_ahead_log_into_the_file_is_no_trouble(
+async def test_another_program_may_empty_the_write_ahead_log_into_the_file(
     files: Files,
 ) -> None:
     async with open_sqlite_store(files.real) as store:

@@ -21,14 +21,14 @@ from tests.stores.appends import an_append, do
 
 
 @pytest.mark.parametrize("lock", ["BEGIN IMMEDIATE", "BEGIN EXCLUSIVE"])
-async def test_locked_then_free(tmp_path: Path, lock: str) -> None:
+async def test_a_locked_file_works_again_once_it_is_free(tmp_path: Path, lock: str) -> None:
     path = tmp_path / "rooms.sqlite3"
     async with open_sqlite_store(path, busy_timeout=0.01) as store:
         blocker = sqlite3.connect(path, isolation_level=None)
         blocker.execute(lock)
         with pytest.raises(StoreUnavailable, match="locked"):
             await store.append(an_append("a", 1))
-        # Who only reads doesn't mind.
+        # Reading goes on.
         assert (await store.load("a", recent_syncs=9)).seq == 0
         blocker.execute("ROLLBACK")
         blocker.close()
@@ -36,7 +36,7 @@ async def test_locked_then_free(tmp_path: Path, lock: str) -> None:
         assert (await store.load("a", recent_syncs=9)).seq == 1
 
 
-async def test_full_then_not(tmp_path: Path) -> None:
+async def test_a_full_disk_works_again_once_there_is_room(tmp_path: Path) -> None:
     path = tmp_path / "rooms.sqlite3"
     async with open_sqlite_store(path) as store:
         await store.append(an_append("a", 1))
@@ -53,7 +53,7 @@ async def test_full_then_not(tmp_path: Path) -> None:
         assert (await store.load("a", recent_syncs=9)).seq == 2
 
 
-async def test_corrupt_then_mended(tmp_path: Path) -> None:
+async def test_a_corrupt_file_works_again_once_it_is_mended(tmp_path: Path) -> None:
     path = tmp_path / "rooms.sqlite3"
     async with open_sqlite_store(path) as store:
         await store.append(an_append("a", 1, 50))
@@ -113,7 +113,7 @@ async def test_a_refused_file_is_left_as_it_was(tmp_path: Path) -> None:
     assert os.listdir(tmp_path) == [foreign.name]
 
 
-async def test_locked_at_the_start(tmp_path: Path) -> None:
+async def test_a_file_that_is_locked_at_the_start_is_unavailable(tmp_path: Path) -> None:
     path = tmp_path / "rooms.sqlite3"
     blocker = sqlite3.connect(path, isolation_level=None)
     blocker.execute("BEGIN EXCLUSIVE")

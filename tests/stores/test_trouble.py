@@ -38,7 +38,7 @@ def sync(name: str) -> Sync:
 
 @pytest.mark.parametrize("says_later", [False, True])
 @pytest.mark.parametrize("ambiguous", [False, True])
-async def test_told_kept_and_recovered(
+async def test_clients_are_told_and_their_ops_kept_until_the_store_is_back(
     ambiguous: bool,
     says_later: bool,
     autojump_clock: MockClock,
@@ -64,7 +64,7 @@ async def test_told_kept_and_recovered(
         assert [error.id for error in author.of(Error)] == ["kept", "refused"]
         with pytest.raises(StoreUnavailable):
             await hall.submit(ROOM, [{"n": "refused too"}])
-        # What isn't durable is seen by nobody; what is, by everybody.
+        # Everybody sees the ops that are durable, and nobody the others.
         late = Recorder()
         late_membership = await hall.join(ROOM, late, since=0)
         [joined] = late.of(Joined)
@@ -87,7 +87,7 @@ async def test_told_kept_and_recovered(
 
 
 @pytest.mark.parametrize("says_which", [True, False])
-async def test_of_what_is_stored_together_only_what_cannot_be_is_refused(
+async def test_only_the_sync_that_cannot_be_stored_is_refused(
     says_which: bool, autojump_clock: MockClock
 ) -> None:
     class Picky(MemoryStore):

@@ -183,6 +183,9 @@ class TroubledStore:
     ) -> dict[tuple[str, str], SyncRecord]:
         return await self._read(gathering, lambda: self.disk.content.find_syncs(gathering, keys))
 
+    async def size(self, gathering: str) -> int:
+        return await self._read(gathering, lambda: self.disk.content.size(gathering))
+
     async def sync_ids(self, gathering: str, scope: str, *, limit: int) -> tuple[str, ...]:
         return await self._read(
             gathering, lambda: self.disk.content.sync_ids(gathering, scope, limit=limit)

@@ -63,7 +63,7 @@ async def _by_trio_websocket(
             request = await wrap_server_stream(nursery, stream)
         if not connecting.cancelled_caught:
             await let_in(hall, request, settings, peer)
-        # It leaves the stream open when the client was the first to close.
+        # The library leaves the stream open when the client was the first to close.
         await stream.aclose()
         nursery.cancel_scope.cancel()
 

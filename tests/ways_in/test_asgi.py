@@ -50,7 +50,7 @@ def text(**message: Any) -> dict[str, Any]:
     return {"type": "websocket.receive", "text": json.dumps(message), "bytes": None}
 
 
-async def test_a_stay(autojump_clock: MockClock) -> None:
+async def test_an_asgi_client_joins_and_leaves(autojump_clock: MockClock) -> None:
     asked: list[Any] = []
 
     async def authenticate(token: str | None, gathering: str, request: Any) -> Identity:
@@ -72,7 +72,7 @@ async def test_a_stay(autojump_clock: MockClock) -> None:
     assert request.subprotocols == ("other", "squire.v1+json")
 
 
-async def test_message_pack_goes_in_bytes(autojump_clock: MockClock) -> None:
+async def test_messagepack_goes_in_bytes(autojump_clock: MockClock) -> None:
     scope = {**SCOPE, "subprotocols": ["squire.v1+msgpack"], "client": None, "raw_path": None}
     join = {"type": "websocket.receive", "bytes": b"\x81\xa4type\xa4join"}
     leave = {"type": "websocket.receive", "bytes": b"\x81\xa4type\xa5leave"}
@@ -90,14 +90,16 @@ async def test_a_client_that_offers_none_of_ours_is_refused(autojump_clock: Mock
     assert [event["type"] for event in peer.said] == ["websocket.close"]
 
 
-async def test_a_client_that_is_gone_already(autojump_clock: MockClock) -> None:
+async def test_a_client_that_is_gone_already_is_told_nothing(autojump_clock: MockClock) -> None:
     peer = Peer(LEFT)
     async with open_hall() as hall:
         await attend_asgi(hall, "room", SCOPE, peer.receive, peer.send)
     assert peer.said == []
 
 
-async def test_a_client_that_goes_while_it_is_told(autojump_clock: MockClock) -> None:
+async def test_a_client_that_goes_while_it_is_told_something_harms_nobody(
+    autojump_clock: MockClock,
+) -> None:
     peer = Peer(CONNECT, text(type="join"))
     async with open_hall() as hall, trio.open_nursery() as nursery:
         nursery.start_soon(attend_asgi, hall, "room", SCOPE, peer.receive, peer.send)
@@ -108,7 +110,7 @@ async def test_a_client_that_goes_while_it_is_told(autojump_clock: MockClock) ->
     assert len(peer.said) == 2
 
 
-async def test_what_is_no_websocket(autojump_clock: MockClock) -> None:
+async def test_a_scope_that_is_no_websocket_is_refused(autojump_clock: MockClock) -> None:
     peer = Peer()
     async with open_hall() as hall:
         with pytest.raises(ValueError, match="of type 'http', not 'websocket'"):

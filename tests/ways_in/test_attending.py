@@ -36,7 +36,7 @@ async def a_guest(hall: Hall, **how: Any) -> AsyncIterator[MemoryChannel]:
         channel.hang_up()
 
 
-async def test_a_whole_stay(autojump_clock: MockClock) -> None:
+async def test_clients_converse_until_the_gathering_disperses(autojump_clock: MockClock) -> None:
     async with open_hall(idle_timeout=60.0) as hall:
         alice, bob = Identity("alice"), Identity("bob")
         async with a_guest(hall, identity=alice) as a, a_guest(hall, identity=bob) as b:
@@ -62,7 +62,7 @@ async def test_a_whole_stay(autojump_clock: MockClock) -> None:
             assert trio.current_time() == start + 60
 
 
-async def test_who_leaves_is_let_go(autojump_clock: MockClock) -> None:
+async def test_a_client_that_leaves_is_let_go(autojump_clock: MockClock) -> None:
     async with open_hall() as hall:
         async with a_guest(hall) as channel:
             channel.say(type="join")
@@ -73,7 +73,7 @@ async def test_who_leaves_is_let_go(autojump_clock: MockClock) -> None:
         assert hall.snapshot().clients == 0
 
 
-async def test_who_hangs_up_is_forgotten(autojump_clock: MockClock) -> None:
+async def test_a_client_that_hangs_up_is_forgotten(autojump_clock: MockClock) -> None:
     async with open_hall() as hall:
         async with a_guest(hall) as channel:
             channel.say(type="join")
@@ -84,7 +84,9 @@ async def test_who_hangs_up_is_forgotten(autojump_clock: MockClock) -> None:
         assert not channel.closed
 
 
-async def test_who_hangs_up_while_joining_does_not_join(autojump_clock: MockClock) -> None:
+async def test_a_client_that_hangs_up_while_it_joins_does_not_join(
+    autojump_clock: MockClock,
+) -> None:
     async def authenticate(token: str | None, gathering: str) -> Identity:
         await trio.sleep(2)
         return Identity("alice")
@@ -100,7 +102,7 @@ async def test_who_hangs_up_while_joining_does_not_join(autojump_clock: MockCloc
         assert hall.snapshot().opened == 0
 
 
-async def test_what_comes_during_the_join_is_kept(autojump_clock: MockClock) -> None:
+async def test_messages_during_the_join_are_kept(autojump_clock: MockClock) -> None:
     async def authenticate(token: str | None, gathering: str) -> Identity:
         await trio.sleep(2)
         return Identity(token)
@@ -121,7 +123,7 @@ async def break_down(token: str | None, gathering: str) -> Identity:
     raise KeyError("token")
 
 
-async def test_a_refused_join(autojump_clock: MockClock) -> None:
+async def test_a_refused_join_is_told(autojump_clock: MockClock) -> None:
     async with open_hall(authenticate=refuse) as hall, a_guest(hall) as channel:
         channel.say(type="join")
         [error] = await channel.hear_rest()
@@ -132,7 +134,7 @@ async def test_a_refused_join(autojump_clock: MockClock) -> None:
         assert (error["code"], channel.closed[0][0]) == ("log_replaced", 4011)
 
 
-async def test_what_nobody_has_foreseen_is_raised_and_told(autojump_clock: MockClock) -> None:
+async def test_an_unexpected_error_is_raised_and_told(autojump_clock: MockClock) -> None:
     async with open_hall(authenticate=break_down) as hall:
         channel = MemoryChannel()
         channel.say(type="join")
@@ -189,7 +191,9 @@ async def test_too_big_a_message_ends_it(autojump_clock: MockClock) -> None:
         assert channel.closed[0][0] == 1009
 
 
-async def test_over_the_rate_limit(autojump_clock: MockClock) -> None:
+async def test_messages_over_the_rate_limit_are_dropped_then_the_channel_is_closed(
+    autojump_clock: MockClock,
+) -> None:
     settings = ServerSettings(rate_limit=1.0, rate_burst=3)
     async with open_hall() as hall:
         async with a_guest(hall, settings=settings, peer="192.0.2.1") as channel:
@@ -202,7 +206,7 @@ async def test_over_the_rate_limit(autojump_clock: MockClock) -> None:
             dropped = [one["id"] for one in heard if one["type"] == "error"]
             assert dropped[:2] == ["f2", "f3"]
             assert channel.closed[0][0] == 4029
-        # Who comes back at once is as limited as before.
+        # A client that comes back at once is as limited as before.
         async with a_guest(hall, settings=settings, peer="192.0.2.1") as channel:
             channel.say(type="join")
             assert (await channel.hear())["code"] == "rate_limited"
@@ -237,7 +241,7 @@ async def test_a_client_that_takes_nothing_delays_no_ending(autojump_clock: Mock
         assert trio.current_time() == start + 3
 
 
-async def test_cancelled_it_says_goodbye(autojump_clock: MockClock) -> None:
+async def test_a_cancelled_attendance_says_goodbye(autojump_clock: MockClock) -> None:
     async with open_hall() as hall:
         channel = MemoryChannel()
         with trio.CancelScope() as scope:
@@ -259,7 +263,7 @@ async def test_a_crash_is_told(autojump_clock: MockClock) -> None:
         assert (notice["reason"], channel.closed) == ("crashed", [(1011, "crashed")])
 
 
-async def test_in_message_pack(autojump_clock: MockClock) -> None:
+async def test_a_client_may_speak_messagepack(autojump_clock: MockClock) -> None:
     async with open_hall() as hall:
         async with a_guest(
             hall, subprotocol="squire.v1+msgpack", identity=Identity("o", Role.OBSERVER)
@@ -285,7 +289,9 @@ class Large(Sum):
 
 
 @pytest.mark.parametrize("reads", [True, False])
-async def test_a_large_state_over_a_slow_channel(reads: bool, autojump_clock: MockClock) -> None:
+async def test_a_large_state_over_a_slow_channel_arrives(
+    reads: bool, autojump_clock: MockClock
+) -> None:
     """Others go on meanwhile; what it can't acknowledge yet is no reason to give it up."""
     channel = SlowChannel()
     channel.reads = reads
@@ -307,7 +313,7 @@ async def test_a_large_state_over_a_slow_channel(reads: bool, autojump_clock: Mo
                 channel.say(type="ack", seq=seq)
         assert hall.snapshot().clients == 1
         if not reads:
-            # Not for ever.
+            # It isn't waited for without end.
             await trio.sleep(400)
             assert hall.snapshot().clients == 0
             assert trio.current_time() < start + 600

@@ -1,4 +1,4 @@
-"""What a client is told that isn't let in, or says what it mustn't: the same on all ways in."""
+"""Refusals of joins and of messages are told the same on all ways in."""
 
 import json
 from collections.abc import Awaitable, Callable
@@ -136,7 +136,7 @@ JOIN = '{"type": "join"}'
     ],
     ids=lambda value: repr(value)[:20].encode(errors="replace").decode(),
 )
-async def test_whatever_authentication_raises_the_client_is_told_once(
+async def test_the_client_is_told_once_whatever_authentication_raises(
     way: Callable[..., Awaitable[tuple[Heard, int]]],
     error: Exception | None,
     code: str,
@@ -152,7 +152,7 @@ async def test_whatever_authentication_raises_the_client_is_told_once(
 @both
 @pytest.mark.parametrize("subprotocol", ["json", "msgpack"])
 @pytest.mark.parametrize("kind", ["sync", "fetch"])
-async def test_who_does_not_join_first_is_told_what_was_refused(
+async def test_a_client_that_does_not_join_first_is_told_what_was_refused(
     way: Callable[..., Awaitable[tuple[Heard, int]]],
     subprotocol: str,
     kind: str,

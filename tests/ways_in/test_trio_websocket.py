@@ -46,7 +46,7 @@ async def a_program(
 
 @asynccontextmanager
 async def open_websocket(url: str, **how: Any) -> AsyncIterator[WebSocketConnection]:
-    """As `open_websocket_url`, which leaves its stream open where the server closes first."""
+    """Connect; `open_websocket_url` leaves its stream open where the server closes first."""
     parts = urlsplit(url)
     assert parts.hostname is not None
     assert parts.port is not None
@@ -67,7 +67,7 @@ async def hear(ws: WebSocketConnection) -> dict[str, Any]:
     return message
 
 
-async def test_a_stay_and_its_end() -> None:
+async def test_clients_converse_until_the_gathering_disperses() -> None:
     async with (
         open_hall() as hall,
         a_program(hall) as (url, _),
@@ -90,7 +90,7 @@ async def test_a_stay_and_its_end() -> None:
             assert caught.value.reason.code == 4001
 
 
-async def test_many_at_once_each_hear_all() -> None:
+async def test_many_clients_at_once_each_hear_everything() -> None:
     async with open_hall() as hall, a_program(hall) as (url, _):
         heard: list[list[int]] = []
         here = 0
@@ -123,7 +123,7 @@ async def test_many_at_once_each_hear_all() -> None:
         assert heard == [list(range(1, 21))] * 20
 
 
-async def test_our_client_under_any_path() -> None:
+async def test_our_client_reaches_a_server_under_any_path() -> None:
     async with open_hall() as hall, trio.open_nursery() as nursery:
 
         async def handle(request: WebSocketRequest) -> None:

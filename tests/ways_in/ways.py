@@ -27,11 +27,11 @@ PATH = "/gatherings/"
 
 
 class Serving(Protocol):
-    """What tests ask a server."""
+    """A server, as far as tests ask it."""
 
     @property
     def connections(self) -> int:
-        """How many clients are there."""
+        """The number of clients."""
         ...
 
     async def wait_empty(self) -> None:

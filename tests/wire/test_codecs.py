@@ -57,17 +57,17 @@ def decode_or_refuse(codec: Codec, data: bytes) -> object:
 
 @pytest.mark.parametrize("codec", CODECS.values())
 @given(st.binary(max_size=200))
-def test_any_bytes(codec: Codec, data: bytes) -> None:
+def test_any_bytes_are_decoded_or_refused(codec: Codec, data: bytes) -> None:
     decode_or_refuse(codec, data)
 
 
 @given(st.text(max_size=200))
-def test_any_text(text: str) -> None:
+def test_any_text_is_decoded_or_refused(text: str) -> None:
     decode_or_refuse(JSON, text.encode())
 
 
 @given(st.sampled_from(["sync", "join", "fetch", "ack", "leave", "x"]), junk, junk, junk)
-def test_any_fields(kind: str, one: Any, two: Any, three: Any) -> None:
+def test_any_fields_are_decoded_or_refused(kind: str, one: Any, two: Any, three: Any) -> None:
     message = {"type": kind, "id": one, "base": two, "since": two, "seq": two, "ops": [three]}
     for codec, encode in ((JSON, msgspec.json.encode), (MSGPACK, msgspec.msgpack.encode)):
         try:
@@ -111,14 +111,16 @@ odd = st.recursive(
 
 
 @given(st.sampled_from(["sync", "join", "x"]), odd, odd, st.lists(st.tuples(odd, odd), max_size=2))
-def test_any_keys_in_messagepack(kind: Any, one: Any, two: Any, more: list[Any]) -> None:
+def test_any_keys_in_messagepack_are_decoded_or_refused(
+    kind: Any, one: Any, two: Any, more: list[Any]
+) -> None:
     fields = [("type", kind), ("id", one), ("base", 0), ("ops", [Pairs([("a", two)])]), *more]
     decode_or_refuse(MSGPACK, packed(Pairs(fields)))
     decode_or_refuse(MSGPACK, packed(two))
 
 
 @pytest.mark.parametrize("codec", CODECS.values())
-def test_how_deep_an_op_may_nest(codec: Codec) -> None:
+def test_an_op_nests_so_deep_at_most(codec: Codec) -> None:
     """The same everywhere: what is accepted here can be decoded on a fuller stack."""
     encode = {JSON: msgspec.json.encode, MSGPACK: msgspec.msgpack.encode}[codec]
     value: dict[str, Any] = {}
@@ -202,12 +204,12 @@ def test_keys_that_are_no_strings_are_refused_before_a_map_is_made(key: bytes) -
         fields = [*(pair for pair in fields if pair[0] != name), (name, bad)]
         with pytest.raises(UndecodableMessage) if name not in ("since", "token") else nullcontext():
             MSGPACK.decode(packed(Pairs(fields)))
-    # What is ignored is skipped, not made.
+    # Ignored fields are skipped, not made.
     assert isinstance(MSGPACK.decode(packed(Pairs([("type", "leave"), ("x", bad)]))), Leave)
 
 
 @pytest.mark.parametrize("codec", CODECS.values())
-def test_how_many_ops_a_sync_may_have(codec: Codec) -> None:
+def test_a_sync_has_so_many_ops_at_most(codec: Codec) -> None:
     encode = {JSON: msgspec.json.encode, MSGPACK: msgspec.msgpack.encode}[codec]
     for limit, more in ((1, {}), (3, {}), (1000, {}), (1000, {"x": "y" * 9000})):
         for count in (limit, limit + 1):
@@ -234,7 +236,7 @@ def test_the_first_op_too_many_is_the_last_that_is_decoded(
 
 @pytest.mark.parametrize("codec", CODECS.values())
 @pytest.mark.parametrize("empty", [{}, []])
-def test_how_many_objects_and_arrays_a_message_may_have(codec: Codec, empty: Any) -> None:
+def test_a_message_has_so_many_objects_and_arrays_at_most(codec: Codec, empty: Any) -> None:
     encode = {JSON: msgspec.json.encode, MSGPACK: msgspec.msgpack.encode}[codec]
     message = {"type": "sync", "id": "7", "base": 0}
     # With the message itself, its ops, and the op's array.
@@ -282,14 +284,14 @@ def test_what_cannot_be_unpacked_names_its_request() -> None:
 
 
 @pytest.mark.parametrize("number", ["1e999", "-1e400", "1" * 400 + ".5"])
-def test_numbers_out_of_range(number: str) -> None:
+def test_numbers_out_of_range_are_refused(number: str) -> None:
     with pytest.raises(UndecodableMessage, match="out of range") as refused:
         JSON.decode(f'{{"type":"sync","id":"7","base":0,"ops":[{{"a":{number}}}]}}'.encode())
     assert refused.value.request_id == "7"
 
 
 def test_floats_that_the_library_reads_slowly_are_read_by_another_parser() -> None:
-    """Of these, `msgspec` reads 40,000 in half a second."""
+    """`msgspec` reads 40,000 of these in half a second."""
     text = "[1e308,1.7976931348623157e308,5e-324,-0.0,0.1,1e22]"
     sync = JSON.decode(f'{{"type":"sync","id":"7","base":0,"ops":[{{"a":{text}}}]}}'.encode())
     assert isinstance(sync, Sync)

@@ -97,6 +97,6 @@ def test_an_id_elsewhere_is_not_taken_for_it(value: Any, junk: bytes, cut: int) 
         b"\xdf\xff\xff\xff\xff\xc1",
     ],
 )
-def test_what_has_no_id(data: bytes) -> None:
+def test_a_message_without_an_id_has_none_found(data: bytes) -> None:
     assert skim_json(data).id is None
     assert skim_msgpack(data).id is None

@@ -1,4 +1,4 @@
-"""How `websockets`' core is used: it leaves no garbage, and little of it is undocumented."""
+"""`websockets`' core leaves no garbage, and we use little of it that is undocumented."""
 
 import gc
 import re
@@ -73,7 +73,7 @@ def test_a_retired_protocol_is_gone(data: bytes, side: str) -> None:
     assert gone() is None
 
 
-def test_what_is_undocumented_is_there() -> None:
+def test_the_undocumented_parts_that_we_use_are_there() -> None:
     assert set(vars(Protocol(Side.SERVER))) > UNDOCUMENTED
 
 

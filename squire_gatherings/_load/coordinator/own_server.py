@@ -69,6 +69,10 @@ async def own_server(
             store = f"sqlite:///{folder}/load.sqlite3"
         command = [sys.executable, "-m", "squire_gatherings", "serve", "--host", "127.0.0.1"]
         command += ["--port", "0", "--store", store, "--log-level", "error"]
+        # All come from one address, and are anonymous.
+        for limit in ("connections-per-address", "handshakes-per-address", "gatherings-per-user"):
+            command += [f"--max-{limit}", "off"]
+        command += ["--max-connections-per-gathering", "off"]
         command += ["--idle-timeout", _milliseconds(idle_timeout)]
         command += ["--retry-interval", _milliseconds(retry_interval)]
         # Settings in the environment are for the server that runs in earnest.

@@ -83,6 +83,19 @@ def read(
         return page(ops, max_bytes)
 
 
+def size(database: sqlite3.Connection, gathering: str, unfolded: Known) -> int:
+    """Return how many bytes the ops of a log have."""
+    with _one_moment(database):
+        key, head = _key_and_head(database, gathering)
+        # Of a blob SQLite reads the length alone.
+        [folded] = database.execute(
+            "SELECT COALESCE(SUM(LENGTH(op)), 0) FROM ops WHERE gathering = ?", (key,)
+        ).fetchone()
+        later = _later(database, gathering, head, unfolded)
+        total: int = folded + sum(len(one.op.json) for append in later for one in append.ops)
+        return total
+
+
 def find_syncs(
     database: sqlite3.Connection,
     gathering: str,

@@ -123,6 +123,19 @@ class SqliteStore:
             ),
         )
 
+    async def size(self, gathering: str) -> int:
+        """Return how many bytes the ops of a log have, each as its JSON.
+
+        Raises:
+            StoreUnavailable: The store can't read now.
+
+        Cancellation: nothing is changed.
+        """
+        return await self._call(
+            self._read_connection,
+            lambda database: reads.size(database, gathering, self._writer.unfolded.of(gathering)),
+        )
+
     async def find_syncs(
         self, gathering: str, keys: tuple[tuple[str, str], ...]
     ) -> dict[tuple[str, str], SyncRecord]:

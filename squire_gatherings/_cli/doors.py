@@ -1,0 +1,174 @@
+"""`serve`'s doors: TLS, proxies, and how many may come in and how much they may use."""
+
+from collections.abc import Callable
+from typing import Any
+
+import click
+from attrs import frozen
+
+from squire_gatherings._cli.memory import memory_allowed
+from squire_gatherings._cli.options import COUNT_OR_OFF, MEMORY, RATE, SIZE_OR_OFF, option
+from squire_gatherings._server import Proxies, ProxySays
+from squire_gatherings._server.tls import Certificate
+
+FILE = click.Path(dir_okay=False)
+
+SPARE_FILES = 128
+"""How many open files are for the store, its journal and whatever else isn't a connection."""
+
+DOOR_SHARE = 8
+"""One of so many open files may be of somebody who hasn't said `join` yet."""
+
+_OPTIONS = (
+    option("--tls-cert", type=FILE, help="PEM file with the certificate: serves wss://."),
+    option("--tls-key", type=FILE, help="PEM file with its key. Both are read again on SIGHUP."),
+    option(
+        "--proxy",
+        "proxies",
+        multiple=True,
+        metavar="ADDRESS[/BITS]",
+        envvar="SQUIRE_PROXY",
+        help="A reverse proxy that is believed when it says whose connection it passes on."
+        " Several may be given.",
+    ),
+    option(
+        "--proxy-says",
+        default=ProxySays.X_FORWARDED_FOR.value,
+        type=click.Choice([one.value for one in ProxySays]),
+        help="How it says so: the header that it sets, or the PROXY protocol (v1 or v2).",
+    ),
+    option("--rate-limit-bytes", default="off", type=SIZE_OR_OFF, help="Bytes a second, likewise."),
+    option("--rate-limit-ops", default="off", type=RATE, help="Ops a second, likewise."),
+    option("--max-connections", default="100000", type=COUNT_OR_OFF, help="Clients; more get 503."),
+    option(
+        "--max-connections-per-address",
+        default="10000",
+        type=COUNT_OR_OFF,
+        help="Clients of one address (of IPv6: of one /64).",
+    ),
+    option(
+        "--max-connections-per-user", default="1000", type=COUNT_OR_OFF, help="Clients of one user."
+    ),
+    option(
+        "--max-connections-per-gathering",
+        default="10000",
+        type=COUNT_OR_OFF,
+        help="Clients in one gathering.",
+    ),
+    option(
+        "--max-handshakes",
+        default="4000",
+        type=COUNT_OR_OFF,
+        help="Connections that haven't said join yet; the one silent longest gives way.",
+    ),
+    option(
+        "--max-handshakes-per-address",
+        default="1000",
+        type=COUNT_OR_OFF,
+        help="Such connections of one address.",
+    ),
+    option("--max-gatherings", default="100000", type=COUNT_OR_OFF, help="Open at once."),
+    option(
+        "--max-gatherings-per-user",
+        default="10000",
+        type=COUNT_OR_OFF,
+        help="Opened by one user, or by the anonymous clients of one address.",
+    ),
+    option(
+        "--when-full",
+        default="refuse",
+        type=click.Choice(["refuse", "stalest"]),
+        help="One gathering too many is refused, or the one ends that nobody is connected to"
+        " for longest.",
+    ),
+    option("--max-log-ops", default="off", type=COUNT_OR_OFF, help="Ops of one gathering's log."),
+    option("--max-log", default="off", type=SIZE_OR_OFF, help="Bytes of its ops, as JSON."),
+    option(
+        "--max-memory",
+        default="50%",
+        type=MEMORY,
+        help="What connections and gatherings may hold in memory, as far as it's counted.",
+    ),
+    option(
+        "--max-outbound", default="off", type=SIZE_OR_OFF, help="Of it, for slow readers together."
+    ),
+)
+
+
+def door_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Give a command the options of TLS, proxies and limits."""
+    for one in reversed(_OPTIONS):
+        command = one(command)
+    return command
+
+
+@frozen
+class Doors:
+    """What the options come to."""
+
+    certificate: Certificate | None
+    """None serves without TLS."""
+    server: dict[str, Any]
+    """Fields of `ServerSettings`."""
+    hall: dict[str, Any]
+    """Fields of `HallSettings`."""
+
+    @property
+    def reloads(self) -> list[Callable[[], None]]:
+        """What a SIGHUP makes it read again."""
+        return [] if self.certificate is None else [self.certificate.reload]
+
+
+_HALL = (
+    "max_connections_per_user",
+    "max_connections_per_gathering",
+    "max_gatherings",
+    "max_gatherings_per_user",
+    "when_full",
+    "max_log_ops",
+    "max_log",
+    "max_outbound",
+)
+
+
+def make_doors(options: dict[str, Any], open_files: int | None) -> Doors:
+    """Make them of the options, which reads the certificate.
+
+    Args:
+        options: The values of `door_options`, by name.
+        open_files: How many files the process may have open; None for any number.
+
+    Raises:
+        click.UsageError: The options contradict each other.
+        BadSetting: The certificate can't be used, or a proxy has no such address.
+    """
+    if options["tls_key"] is not None and options["tls_cert"] is None:
+        raise click.UsageError("--tls-key goes with --tls-cert")
+    certificate = None
+    if options["tls_cert"] is not None:
+        certificate = Certificate(options["tls_cert"], options["tls_key"])
+    if options["proxy_says"] != ProxySays.X_FORWARDED_FOR and not options["proxies"]:
+        raise click.UsageError("--proxy-says goes with --proxy")
+    connections, handshakes = options["max_connections"], options["max_handshakes"]
+    if open_files is not None:
+        # Where no file can be opened, nobody is told why.
+        most = max(1, open_files // DOOR_SHARE)
+        handshakes = most if handshakes is None else min(handshakes, most)
+        most = max(1, open_files - handshakes - SPARE_FILES)
+        connections = most if connections is None else min(connections, most)
+    memory = options["max_memory"]
+    if isinstance(memory, float):
+        memory = max(1, int(memory_allowed() * memory))
+    return Doors(
+        certificate,
+        {
+            "max_connections": connections,
+            "max_connections_per_address": options["max_connections_per_address"],
+            "max_handshakes": handshakes,
+            "max_handshakes_per_address": options["max_handshakes_per_address"],
+            "rate_bytes": options["rate_limit_bytes"],
+            "rate_ops": options["rate_limit_ops"],
+            "proxies": Proxies(options["proxies"], options["proxy_says"]),
+        },
+        {name: options[name] for name in _HALL} | {"max_memory": memory},
+    )

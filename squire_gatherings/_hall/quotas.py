@@ -1,0 +1,116 @@
+"""Quotas: what all gatherings of a hall may use up together, and how often they were refused it."""
+
+import logging
+from collections import OrderedDict
+from collections.abc import Callable, Hashable
+
+import trio
+from attrs import define, field
+
+from squire_gatherings._rules.budget import Budget
+from squire_gatherings._rules.places import Places, is_full
+from squire_gatherings._rules.refusals import Limit, Refusals
+from squire_gatherings._values.addresses import address_of
+from squire_gatherings._values.errors import Full
+from squire_gatherings._values.handshake import HandshakeRequest
+from squire_gatherings._values.identity import Identity
+from squire_gatherings._values.settings import HallSettings
+
+_log = logging.getLogger(__name__)
+
+
+@define(eq=False)
+class Quotas:
+    """One of each hall; its ways in use it, too."""
+
+    settings: HallSettings = field(factory=HallSettings)
+    refusals: Refusals = field(factory=Refusals)
+    budget: Budget = field(init=False)
+    users: Places = field(factory=Places)
+    """The connections in gatherings, by user."""
+    openers: Places = field(factory=Places)
+    """The gatherings that are open, by who opened them."""
+    _unattended: OrderedDict[str, Callable[[], None]] = field(factory=OrderedDict)
+    """How to end the gatherings to which nobody is connected; the one left first comes first."""
+
+    def __attrs_post_init__(self) -> None:
+        self.budget = Budget(self.settings.max_memory, self.settings.max_outbound)
+
+    def enforced(self, limit: Limit, why: str, **names: object) -> None:
+        """Count that a limit was enforced, and log it if that is due."""
+        count = self.refusals.count(limit, trio.current_time())
+        if count:
+            _log.warning("%s", why, extra={"limit": limit.value, "times": count, **names})
+
+    def refuse(self, limit: Limit, why: str, **names: object) -> Full:
+        """Count a refusal, log it if that is due, and return the error to raise."""
+        self.enforced(limit, why, **names)
+        return Full(why)
+
+    # Gatherings.
+
+    def check_opening(self, gathering_id: str, opener: Hashable) -> None:
+        """Check whether one more gathering may be opened.
+
+        Raises:
+            Full: There are too many, or too many of this opener, or there's no memory for it.
+        """
+        settings, names = self.settings, {"gathering": gathering_id}
+        if opener is not None and is_full(
+            self.openers.of(opener), settings.max_gatherings_per_user
+        ):
+            why = f"one user opens at most {settings.max_gatherings_per_user} gatherings"
+            raise self.refuse(Limit.GATHERINGS_PER_USER, why, **names)
+        if not self.budget.opens_gatherings:
+            why = "the server has no memory for one more gathering"
+            raise self.refuse(Limit.MEMORY, why, **names)
+        if self.is_full() and (settings.when_full == "refuse" or not self._unattended):
+            why = f"the server has all the gatherings that it takes: {settings.max_gatherings}"
+            raise self.refuse(Limit.GATHERINGS, why, **names)
+
+    def is_full(self) -> bool:
+        """Whether all gatherings are open that may be."""
+        return is_full(self.openers.total, self.settings.max_gatherings)
+
+    def stalest(self) -> str:
+        """End the gathering to which nobody has been connected for longest; return its id.
+
+        It is for `when_full="stalest"`, after `check_opening`.
+        """
+        gathering_id, end = self._unattended.popitem(last=False)
+        why = "a gathering nobody is connected to makes room for another"
+        self.enforced(Limit.GATHERINGS, why, gathering=gathering_id)
+        end()
+        return gathering_id
+
+    def opened(self, opener: Hashable) -> None:
+        """A gathering is being opened."""
+        self.openers.take(opener)
+        self.budget.gatherings += 1
+
+    def reaped(self, gathering_id: str, opener: Hashable) -> None:
+        """It is gone, or couldn't be opened."""
+        self.openers.leave(opener)
+        self.budget.gatherings -= 1
+        self.attended(gathering_id)
+
+    def unattended(self, gathering_id: str, end: Callable[[], None]) -> None:
+        """Nobody is connected to a gathering (any more), or somebody was here for a moment."""
+        if self.settings.when_full == "refuse":
+            # It would be a third of what an idle gathering takes besides its task.
+            return
+        self._unattended[gathering_id] = end
+        self._unattended.move_to_end(gathering_id)
+
+    def attended(self, gathering_id: str) -> None:
+        """Somebody is connected to it, or it ends."""
+        self._unattended.pop(gathering_id, None)
+
+
+def opener_of(identity: Identity, request: HandshakeRequest | None = None) -> Hashable:
+    """Return for whom a gathering counts that is opened: a user, or an anonymous one's address."""
+    if identity.user is not None:
+        return "user", identity.user
+    if request is not None and request.peer is not None:
+        return "address", address_of(request.peer)
+    return None
