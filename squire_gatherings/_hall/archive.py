@@ -7,6 +7,7 @@ from typing import Protocol, runtime_checkable
 
 from squire_gatherings._hall.store import Store
 from squire_gatherings._values.archive import LogCopy, LogInfo, Tombstone
+from squire_gatherings._values.errors import BadRequest
 from squire_gatherings._values.log import Append, Snapshot, SyncRecord
 
 
@@ -61,6 +62,10 @@ class Archive(Store, Protocol):
         """Return the last op, by the op `seq`, with which an append ended; 0 if there is none."""
         ...
 
+    async def has_log(self, gathering: str, *, first_seq: int, seq: int, head: bytes) -> bool:
+        """Return whether a log begins with `first_seq`, and has that head after the op `seq`."""
+        ...
+
     async def delete(self, gathering: str, *, time: int) -> Tombstone | None:
         """Delete a log, and leave a tombstone of that time; None if there is no such log."""
         ...
@@ -111,3 +116,10 @@ class Archive(Store, Protocol):
     async def erase(self) -> None:
         """See to it that nothing is left anywhere of what was deleted. It may take long."""
         ...
+
+
+def archive_of(store: Store) -> Archive:
+    """Return the store as one that does more. Raises `BadRequest` if it can't."""
+    if not isinstance(store, Archive):
+        raise BadRequest("this store keeps no older states, and can't handle whole logs")
+    return store

@@ -47,6 +47,7 @@ class MemoryStore:
             log.ops[-1].time if log.ops else 0,
             log.head,
             log.first_seq,
+            log.epoch_before,
         )
 
     def append_nowait(self, append: Append, ended: Callable[[Outcome], None]) -> bool:
@@ -165,6 +166,17 @@ class MemoryStore:
         await trio.lowlevel.checkpoint()
         log = self._logs.get(gathering)
         return log.end_of_append(seq) if log else 0
+
+    async def has_log(self, gathering: str, *, first_seq: int, seq: int, head: bytes) -> bool:
+        """Return whether a log begins with `first_seq`, and has that head after the op `seq`."""
+        await trio.lowlevel.checkpoint()
+        log = self._logs.get(gathering)
+        if log is None:
+            tombstone = self._tombstones.get(gathering)
+            end = b"" if tombstone is None else tombstone.head
+            return (first_seq, seq, head) == (1, 0, end)
+        before = log.before if seq == log.first_seq - 1 else log.heads.get(seq, b"")
+        return first_seq == log.first_seq and before == head
 
     async def delete(self, gathering: str, *, time: int) -> Tombstone | None:
         """Delete a log, and leave a tombstone; None if there is no such log."""

@@ -48,6 +48,9 @@ class Page:
     by: tuple[str | None, ...] = ()
     """Who submitted each of them; None for anonymous clients."""
 
+    first_seq: int | None = None
+    """The seq of the first of `ops`, where those before it that were asked for were left out."""
+
     epoch: str | None = None
     """The epoch of the last of them; None if there are none."""
 
@@ -117,7 +120,8 @@ class Restored:
     `seq` is the seq of the last op (0 for a new gathering), `epoch` its epoch, `time` its time, and
     `head` the head of the chain after it; `ops` end there and begin after the snapshot's seq (at 1
     without one); `recent` are the newest syncs, oldest first, and `has_older` tells whether the
-    store knows more than those. The log begins at `first_seq`, with a snapshot of what was before.
+    store knows more than those. The log begins at `first_seq`, with a snapshot of what was before;
+    `epoch_before` is the epoch of the op before that.
     """
 
     seq: int = 0
@@ -129,6 +133,7 @@ class Restored:
     time: int = 0
     head: bytes = b""
     first_seq: int = 1
+    epoch_before: str = ""
 
 
 def runs(values: Iterable[T], first_seq: int, *, before: T) -> list[tuple[int, T]]:

@@ -61,10 +61,16 @@ class Join(ClientMessage, frozen=True, tag="join"):
 
 
 class Fetch(ClientMessage, frozen=True, tag="fetch"):
-    """Ask for the ops after `since`, or without it for a snapshot."""
+    """Ask for the ops after `since`, or without it for a snapshot.
+
+    With `at` the answer is as if the log ended with that op; with `at_time`, as if it ended with
+    the last op whose time isn't after that (milliseconds since 1970, UTC).
+    """
 
     id: MessageId
     since: Seq | None = None
+    at: Seq | None = None
+    at_time: Seq | None = None
 
 
 class Sync(ClientMessage, frozen=True, tag="sync"):
@@ -105,7 +111,8 @@ class Joined(ServerMessage, frozen=True, tag="joined"):
     `user` is who the client is to others: what stands in their `by`. `client` is there where the
     client gave none, and the server made one. `idle_timeout` and `expires_in` (seconds) are None
     for a gathering that never ends of idleness. A sync may have `max_ops` ops. The client's rights
-    end in `rights_expire_in` seconds, which isn't there where they never do.
+    end in `rights_expire_in` seconds, which isn't there where they never do. `first_seq` is there
+    where ops after `since` were left out of the log: it is the seq of the first of `ops`.
     """
 
     gathering: str
@@ -122,13 +129,17 @@ class Joined(ServerMessage, frozen=True, tag="joined"):
     client: str | UnsetType = UNSET
     max_ops: int | UnsetType = UNSET
     rights_expire_in: float | UnsetType = UNSET
+    first_seq: int | UnsetType = UNSET
 
     def __repr__(self) -> str:
         return _without(self, "client")
 
 
 class Fetched(ServerMessage, frozen=True, tag="fetched"):
-    """Answer to `fetch`. `ops` follow `since`; where they end before `seq`, fetch again."""
+    """Answer to `fetch`. `ops` follow `since`; where they end before `seq`, fetch again.
+
+    `first_seq` is as in `Joined`.
+    """
 
     id: str
     seq: int
@@ -136,6 +147,7 @@ class Fetched(ServerMessage, frozen=True, tag="fetched"):
     ops: tuple[Op, ...] | UnsetType = UNSET
     by: tuple[str | None, ...] | UnsetType = UNSET
     epoch: Epoch | UnsetType = UNSET
+    first_seq: int | UnsetType = UNSET
 
 
 class Synced(ServerMessage, frozen=True, tag="synced"):

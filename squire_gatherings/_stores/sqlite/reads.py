@@ -54,13 +54,25 @@ def load(
         last = next((append.ops[-1] for append in reversed(later) if append.ops), None)
         has_older = len(syncs) > recent_syncs
         first_seq = find_beginning(database, key)[0]
+        epoch_before = find_epoch(database, key, first_seq - 1) if first_seq > 1 else ""
         if last is None:
             epoch = find_epoch(database, key, head)
             time, chained = _end(database, gathering, key, head)
         else:
             epoch, time = last.epoch, last.time
             chained = next(append.head for append in reversed(later) if append.ops)
-        return Restored(seq, snapshot, ops, recent, has_older, epoch, time, chained, first_seq)
+        return Restored(
+            seq,
+            snapshot,
+            ops,
+            recent,
+            has_older,
+            epoch,
+            time,
+            chained,
+            first_seq,
+            epoch_before,
+        )
 
 
 def read(
@@ -147,6 +159,30 @@ def snapshot_at(
             if append.snapshot is not None and append.snapshot.seq <= seq:
                 return append.snapshot
         return find_snapshot(database, key, seq)
+
+
+def has_log(
+    database: sqlite3.Connection,
+    gathering: str,
+    first_seq: int,
+    seq: int,
+    chained: bytes,
+    unfolded: Known,
+) -> bool:
+    """Return whether a log begins with `first_seq`, and has that head after the op `seq`."""
+    with _one_moment(database):
+        key, head = _key_and_head(database, gathering)
+        if first_seq != find_beginning(database, key)[0]:
+            return False
+        if seq > head:
+            later = _later(database, gathering, head, unfolded)
+            return any(
+                append.head == chained and append.first_seq + len(append.ops) - 1 == seq
+                for append in later
+            )
+        if key is None:
+            return _end(database, gathering, key, head)[1] == chained
+        return find_head(database, key, seq) == chained
 
 
 def seq_at(database: sqlite3.Connection, gathering: str, time: int, unfolded: Known) -> int:

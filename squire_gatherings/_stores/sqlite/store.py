@@ -252,6 +252,21 @@ class SqliteStore:
         """
         return await self._look(lambda database: archive.older_syncs(database, gathering))
 
+    async def has_log(self, gathering: str, *, first_seq: int, seq: int, head: bytes) -> bool:
+        """Return whether a log begins with `first_seq`, and has that head after the op `seq`.
+
+        Raises:
+            StoreUnavailable: The store can't read now.
+
+        Cancellation: nothing is changed.
+        """
+        return await self._call(
+            self._read_connection,
+            lambda database: reads.has_log(
+                database, gathering, first_seq, seq, head, self._writer.unfolded.of(gathering)
+            ),
+        )
+
     async def delete(self, gathering: str, *, time: int) -> Tombstone | None:
         """Delete a log, and leave a tombstone. No incarnation may live, or it can't go on.
 
