@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from squire_gatherings._cli.points import parse_point
 from squire_gatherings._cli.units import format_size, parse_duration, parse_size
 
 LEAST_MESSAGE = 1024
@@ -114,6 +115,7 @@ def _memory(text: str) -> int | float | None:
 DURATION = _Parsed("duration", parse_duration)
 DURATION_OR_ENDLESS = _Parsed("duration|off", _duration_or_endless)
 DURATION_OR_OFF = _Parsed("duration|off", _duration_or_off)
+POINT = _Parsed("seq|time", parse_point)
 COUNT_OR_OFF = _Parsed("count|off", _count_or_off)
 RATE = _Parsed("number|off", _rate_or_off)
 SIZE = _Parsed("size", parse_size)

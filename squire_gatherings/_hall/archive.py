@@ -66,6 +66,10 @@ class Archive(Store, Protocol):
         """Return whether a log begins with `first_seq`, and has that head after the op `seq`."""
         ...
 
+    async def changes(self) -> int:
+        """Return a number that changes when a whole log is deleted, cut short or taken in."""
+        ...
+
     async def delete(self, gathering: str, *, time: int) -> Tombstone | None:
         """Delete a log, and leave a tombstone of that time; None if there is no such log."""
         ...

@@ -21,8 +21,12 @@ from squire_gatherings._values.errors import (
     BadRequest,
     GatheringsError,
     StoreConflict,
+    StoreUnavailable,
 )
 from squire_gatherings._values.ids import check_gathering_id
+
+WATCH_INTERVAL = 2.0
+"""Every how many seconds a server looks whether another program has changed logs."""
 
 
 @contextmanager
@@ -276,6 +280,27 @@ class Logs:
                 room.end(DispersalReason.ADMIN)
                 ended.append(gathering_id)
         return tuple(ended)
+
+    async def watch(self, interval: float = WATCH_INTERVAL) -> None:
+        """Look again and again whether another program has changed logs, until cancelled.
+
+        Args:
+            interval: Every how many seconds.
+
+        Cancellation: it ends.
+        """
+        archive, seen = archive_of(self._registry.store), -1
+        while True:
+            try:
+                with _trouble():
+                    number = await archive.changes()
+                if number != seen:
+                    await self.look()
+                seen = number
+            except StoreUnavailable:
+                # It is looked at again; whoever appends is told.
+                await trio.lowlevel.checkpoint()
+            await trio.sleep(interval)
 
     async def erase(self) -> None:
         """Write the store's file anew, so that nothing is left in it of what was deleted.

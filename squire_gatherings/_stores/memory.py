@@ -26,6 +26,7 @@ class MemoryStore:
     name: str = "memory:"
     _logs: dict[str, Log] = field(factory=dict)
     _tombstones: dict[str, Tombstone] = field(factory=dict)
+    _changes: int = 0
 
     async def load(self, gathering: str, *, recent_syncs: int) -> Restored:
         """Read what a new incarnation starts from."""
@@ -178,12 +179,18 @@ class MemoryStore:
         before = log.before if seq == log.first_seq - 1 else log.heads.get(seq, b"")
         return first_seq == log.first_seq and before == head
 
+    async def changes(self) -> int:
+        """Return how often whole logs were changed."""
+        await trio.lowlevel.checkpoint()
+        return self._changes
+
     async def delete(self, gathering: str, *, time: int) -> Tombstone | None:
         """Delete a log, and leave a tombstone; None if there is no such log."""
         await trio.lowlevel.checkpoint()
         log = self._logs.pop(gathering, None)
         if log is None:
             return None
+        self._changes += 1
         tombstone = self._tombstones[gathering] = Tombstone(gathering, log.seq, log.head, time)
         return tombstone
 
@@ -198,6 +205,7 @@ class MemoryStore:
         """Leave out the ops up to a snapshot; return the first seq. Raises `StoreConflict`."""
         await trio.lowlevel.checkpoint()
         log = self._log_of(gathering)
+        self._changes += 1
         return log.compact(gathering, up_to, state, forget=forget_syncs)
 
     async def adopt(self, copy: LogCopy) -> int:
@@ -206,6 +214,7 @@ class MemoryStore:
         if copy.gathering in self._logs:
             raise StoreConflict(f"there is a gathering {copy.gathering} already")
         log = self._logs[copy.gathering] = Log.of(copy)
+        self._changes += 1
         return log.seq
 
     async def fork(self, gathering: str, new: str, *, seq: int) -> int:

@@ -18,6 +18,7 @@ from squire_gatherings._stores.sqlite.tables import (
     find_beginning,
     find_epoch,
     find_head,
+    find_seq_at,
     find_snapshot,
     find_syncs_from,
     find_time_and_head,
@@ -97,6 +98,39 @@ def find_info(database: sqlite3.Connection, gathering: str) -> LogInfo | None:
         head=find_head(database, key, last),
         tombstone=tombstone,
     )
+
+
+def matching(database: sqlite3.Connection, pattern: str) -> list[str]:
+    """Return the ids of the logs that match a pattern, as in a shell: `*`, `?`, `[a-z]`."""
+    if not is_storable(pattern):
+        return []
+    rows = database.execute("SELECT id FROM gatherings WHERE id GLOB ? ORDER BY id", (pattern,))
+    return [one for [one] in rows]
+
+
+def epochs(database: sqlite3.Connection, gathering: str) -> list[tuple[int, str]]:
+    """Return where the epoch changes in a log."""
+    key, _ = _key_and_last(database, gathering)
+    return database.execute(
+        "SELECT first_seq, epoch FROM epochs WHERE gathering = ? ORDER BY first_seq", (key,)
+    ).fetchall()
+
+
+def head_at(database: sqlite3.Connection, gathering: str, seq: int) -> bytes:
+    """Return the head of the chain after an op; empty where no append ended."""
+    key, _ = _key_and_last(database, gathering)
+    return find_head(database, key, seq)
+
+
+def seq_at(database: sqlite3.Connection, gathering: str, time: int) -> int:
+    """Return the last op whose time isn't after `time`."""
+    key, last = _key_and_last(database, gathering)
+    return find_seq_at(database, key, last, time)
+
+
+def links_of(database: sqlite3.Connection, gathering: str) -> Iterator[Append]:
+    """Give all appends of a log."""
+    return iter_links(database, gathering, _key_and_last(database, gathering)[0])
 
 
 def older_syncs(database: sqlite3.Connection, gathering: str) -> tuple[SyncRecord, ...]:
@@ -210,6 +244,7 @@ def delete(database: sqlite3.Connection, gathering: str, now: int) -> Tombstone 
         database.execute(f"DELETE FROM {table} WHERE gathering = ?", (key,))
     database.execute("DELETE FROM gatherings WHERE key = ?", (key,))
     _delete_refused(database, gathering)
+    _note_change(database)
     digest = tombstone_digest(gathering, last, head, now)
     database.execute(
         "INSERT OR REPLACE INTO tombstones (id, seq, head, time, digest) VALUES (?, ?, ?, ?, ?)",
@@ -273,6 +308,7 @@ def compact(
     database.execute(
         "UPDATE gatherings SET first_seq = ?, before = ? WHERE key = ?", (seq + 1, before, key)
     )
+    _note_change(database)
     return seq + 1
 
 
@@ -352,6 +388,7 @@ def adopt(database: sqlite3.Connection, copy: LogCopy) -> int:
         # What it goes on with is its own.
         database.execute("INSERT INTO names VALUES (?, ?, ?)", (key, last + 1, gathering))
     database.execute("UPDATE gatherings SET head = ? WHERE key = ?", (last, key))
+    _note_change(database)
     return last
 
 
@@ -376,6 +413,16 @@ def fork(database: sqlite3.Connection, gathering: str, new: str, seq: int) -> in
         links=cut(iter_links(database, gathering, key), seq, new, before),
     )
     return adopt(database, copy)
+
+
+def changes(database: sqlite3.Connection) -> int:
+    """Return how often whole logs were changed."""
+    row = database.execute("SELECT number FROM changes").fetchone()
+    return 0 if row is None else int(row[0])
+
+
+def _note_change(database: sqlite3.Connection) -> None:
+    database.execute("UPDATE changes SET number = number + 1")
 
 
 def _insert_syncs(database: sqlite3.Connection, key: int, syncs: Iterable[SyncRecord]) -> None:

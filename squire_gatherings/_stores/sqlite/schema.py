@@ -109,6 +109,9 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
             name TEXT NOT NULL,
             PRIMARY KEY (gathering, first_seq)
         ) STRICT, WITHOUT ROWID""",
+        # How often whole logs were deleted, cut short or taken in: a server looks at it.
+        "CREATE TABLE changes (number INTEGER NOT NULL) STRICT",
+        "INSERT INTO changes VALUES (0)",
     ),
 )
 """The statements that lead from each version (0: an empty file) to the next."""

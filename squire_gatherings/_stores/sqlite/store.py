@@ -267,6 +267,16 @@ class SqliteStore:
             ),
         )
 
+    async def changes(self) -> int:
+        """Return how often whole logs were changed, by whomever.
+
+        Raises:
+            StoreUnavailable: The store can't read now.
+
+        Cancellation: nothing is changed.
+        """
+        return await self._call(self._read_connection, archive.changes)
+
     async def delete(self, gathering: str, *, time: int) -> Tombstone | None:
         """Delete a log, and leave a tombstone. No incarnation may live, or it can't go on.
 
