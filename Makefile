@@ -10,7 +10,7 @@ BENCHMARKS := frames structuring tokens client_connections deadline memory laten
 LOWEST := .venv-lowest
 
 .DEFAULT_GOAL := help
-.PHONY: help serve test test-long test-lowest lint bench load docs changelog clean
+.PHONY: help serve test test-long test-lowest fuzz lint bench load docs audit changelog clean
 
 help: ## Show what there is to make
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/'
@@ -24,11 +24,14 @@ SHARED := -n auto --dist loadfile
 test: $(READY)-dev ## Run the tests (ARGS="..." for pytest)
 	@$(BIN)/python -m pytest $(SHARED) $(ARGS)
 
-test-long: $(READY)-dev ## Run the random tests with forty times as many examples, half an hour
-	@TEST_EXAMPLES_TIMES=40 $(BIN)/python -m pytest $(SHARED) $$(grep -rlE "max_examples=(way\.)?examples\(" tests) $(ARGS)
+test-long: $(READY)-dev ## Run the random tests with forty times as many examples, an hour
+	@TEST_EXAMPLES_TIMES=40 $(BIN)/python -m pytest $(SHARED) $$(grep -rlE --include="test_*.py" "([=(.]|else )examples\(" tests) $(ARGS)
 
 test-lowest: $(LOWEST)/.ready ## Run the tests with the lowest versions of all that pyproject.toml allows
 	@$(LOWEST)/bin/python -m pytest $(SHARED) $(ARGS)
+
+fuzz: $(READY)-fuzz ## Search for inputs that break what takes them, ten minutes (ARGS="--seconds 3600 json --keep")
+	@$(BIN)/python -m tests.fuzz $(ARGS)
 
 lint: $(READY)-dev $(READY)-bench ## Check style, types and layers
 	@$(BIN)/ruff check .
@@ -45,11 +48,14 @@ load: $(READY)-load ## Put a load on a server of its own, and check all that its
 docs: $(READY)-dev ## Check the docs: links resolve, examples run
 	@$(BIN)/python -m pytest -q tests/test_docs.py
 
+audit: $(READY)-dev $(READY)-audit ## Ask the database of advisories about all that is installed here
+	@$(BIN)/python -m tests.supply_chain.audit
+
 changelog: $(READY)-dev ## Show what the next release's part of CHANGELOG.md will be (docs/changes)
 	@$(BIN)/towncrier build --draft
 
 clean: ## Remove what the other targets made
-	rm -rf $(VENV) $(LOWEST) .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) $(LOWEST) .mypy_cache .ruff_cache .pytest_cache .hypothesis .fuzz
 
 # The stamps are the last thing that is made, so an interrupted set-up is made again.
 

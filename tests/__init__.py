@@ -1,0 +1,7 @@
+"""The tests of the whole, mirroring the package."""
+
+from hypothesis import settings
+
+# None measures how long something took: a machine may be busy.
+settings.register_profile("steady", settings(), deadline=None)
+settings.load_profile("steady")

@@ -104,6 +104,8 @@ def read_keys(files: Iterable[str | os.PathLike[str]]) -> ReadKeys:
         keys += found
         if _has_secret(data, found) and mode & (stat.S_IRGRP | stat.S_IROTH):
             said.append(f"{name}: others than its owner may read this secret (chmod 600)")
+        if mode & stat.S_IWOTH:
+            said.append(f"{name}: anybody may write a key of his own into it (chmod o-w)")
     if not keys:
         raise BadSetting("a check of tokens needs a key")
     if len(keys) > MAX_KEYS:
@@ -114,11 +116,15 @@ def read_keys(files: Iterable[str | os.PathLike[str]]) -> ReadKeys:
 def read_file(name: str) -> tuple[bytes, int]:
     """Return what is in a file, and its mode. Raises `OSError`, `ValueError`."""
     # Not a pipe that nobody writes to, for which one would wait.
-    with open(os.open(name, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0)), "rb") as file:
-        status = os.fstat(file.fileno())
+    number = os.open(name, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))
+    try:
+        status = os.fstat(number)
         if not stat.S_ISREG(status.st_mode):
             raise ValueError("is not a file")
-        data = file.read(MAX_FILE + 1)
+        with open(number, "rb", closefd=False) as file:
+            data = file.read(MAX_FILE + 1)
+    finally:
+        os.close(number)
     if len(data) > MAX_FILE:
         raise ValueError(f"is larger than {MAX_FILE} bytes")
     return data, status.st_mode

@@ -44,7 +44,7 @@ class Token:
 
 def parse_token(text: str) -> Token:
     """Take a token apart. Raises `BadToken`."""
-    if len(text) > MAX_TOKEN:
+    if not isinstance(text, str) or len(text) > MAX_TOKEN:
         raise BadToken("too long")
     found = _TOKEN.fullmatch(text)
     if found is None:

@@ -15,6 +15,7 @@ from squire_gatherings._cli.serve import serve
 from squire_gatherings._cli.streams import open_what_is_closed
 from squire_gatherings._cli.submit import submit
 from squire_gatherings._cli.token import token
+from squire_gatherings._cli.verify import verify
 from squire_gatherings._cli.watch import watch
 from squire_gatherings._cli.whole_logs import export, fork, import_log, list_logs, show_log
 
@@ -90,6 +91,7 @@ cli.add_command(fork)
 cli.add_command(compact)
 cli.add_command(delete)
 cli.add_command(token)
+cli.add_command(verify)
 cli.add_command(show_help)
 
 

@@ -1,5 +1,6 @@
 """Catching up: brings one client page after page from the store, until memory has the rest."""
 
+import math
 from collections.abc import Callable
 
 import trio
@@ -24,6 +25,8 @@ async def bring_pages(
     while True:
         client.paging = Paging.READING
         await trio.lowlevel.checkpoint()
+        if room.terms.due < math.inf:
+            room.terms.look()
         if client.is_mute:
             return
         _answer_next(client)
@@ -51,7 +54,7 @@ async def bring_pages(
         page = page[: _end(room, client) - after]
         if page and client.attached and not client.is_mute:
             client.paging = Paging.SENDING
-            client.send(forward_of(room.incarnation, after + 1, page))
+            client.send(forward_of(room.incarnation, after + 1, page, times=client.times))
             sent(client, after + len(page), trio.current_time())
             await client.flush()
 

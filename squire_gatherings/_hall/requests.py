@@ -48,7 +48,6 @@ from squire_gatherings._values.messages import (
     Sync,
     Synced,
 )
-from squire_gatherings._values.op import Op
 from squire_gatherings._values.text import sayable
 
 WHOLE = 2**62
@@ -198,14 +197,18 @@ class Requests:
         if fetch.at is not None or fetch.at_time is not None:
             if fetch.at is not None and fetch.at_time is not None:
                 raise BadRequest("a fetch has `at` or `at_time`, not both")
-            fetched_then = partial(self.travel.fetched, self.answers, fetch)
+            fetched_then = partial(self.travel.fetched, self.answers, sender, fetch)
             self.answers.from_store(sender, fetch.id, fetched_then)
             return True
         seq = self.answers.visible
         since = fetch.since
         if since is None and self.room.serves_snapshots:
             fetched = Fetched(
-                fetch.id, seq, snapshot=self.answers.snapshot(), epoch=self.answers.epoch(seq)
+                fetch.id,
+                seq,
+                snapshot=self.answers.snapshot(),
+                epoch=self.answers.epoch(seq),
+                proof=self.answers.proof(sender),
             )
             self.answers.defer(sender, fetch.id, lambda _: show(sender, fetch.id, fetched))
             return True
@@ -218,7 +221,13 @@ class Requests:
             fetch.id,
             max(since, first_seq - 1),
             seq,
-            lambda ops: Fetched(fetch.id, seq, first_seq=beginning, **self.answers.shown(ops)),
+            lambda ops: Fetched(
+                fetch.id,
+                seq,
+                first_seq=beginning,
+                proof=self.answers.proof(sender),
+                **self.answers.shown(sender, ops),
+            ),
         )
         return True
 
@@ -262,7 +271,7 @@ class Requests:
         elif base > seq:
             log.check_seq(base, "base")
         # What is committed together has one time.
-        time = log.time if seq > log.committed else log.time_at(int(room.terms.wall() * 1000))
+        time = log.time if seq > log.committed else log.time_at(round(room.terms.wall() * 1000))
         try:
             submission = Submission(sender.identity, base, seq, time)
             ops = judge_and_fold(room.behaviour, sync.ops, submission)
@@ -274,7 +283,9 @@ class Requests:
         if limits.max_log is not None:
             room.log_bytes += sum(len(op.json) for op in ops)
         seqs = range(seq + 1, log.seq + 1)
-        answer = Synced(sync.id, tuple(seqs)) if ops is sync.ops else _synced(sync, seqs, ops)
+        said = time if sender.times else UNSET
+        logged = UNSET if ops is sync.ops or ops == sync.ops else ops
+        answer = Synced(sync.id, tuple(seqs), logged, said)
         # It isn't durable yet, so it's never answered at once.
         self.answers.deferred.append(Deferred(sender, sync.id, answer, True, seqs))
         return True
@@ -307,7 +318,9 @@ class Requests:
         if seqs.start >= log.tail_start:
             stands_for = seqs
             logged = log.slice(seqs.start - 1, seqs.stop - 1, WHOLE, most=len(seqs))
-            answer = _synced(sync, seqs, tuple(one.op for one in logged))
+            ops = tuple(one.op for one in logged)
+            time = logged[-1].time if sender.times else UNSET
+            answer = Synced(sync.id, tuple(seqs), UNSET if ops == sync.ops else ops, time)
 
         def give(now: float) -> None:
             # The client is brought ops from before its join: the answer stands for none of them.
@@ -329,7 +342,7 @@ class Requests:
             sync.id,
             base,
             seq,
-            lambda ops: Conflict(sync.id, seq, message=why, **self.answers.shown(ops)),
+            lambda ops: Conflict(sync.id, seq, message=why, **self.answers.shown(sender, ops)),
         )
 
     def _join(self, sender: Sender, request: JoinRequest) -> bool:
@@ -345,7 +358,7 @@ class Requests:
         snapshots = room.serves_snapshots
         shown: dict[str, Any]
         if request.tail:
-            shown = {"ops": (), "by": (), "epoch": self.answers.epoch(seq)}
+            shown = {**self.answers.shown(request.client, ()), "epoch": self.answers.epoch(seq)}
             has = seq
         elif snapshots and (since is None or since + 1 < log.tail_start):
             shown = {"snapshot": self.answers.snapshot(), "epoch": self.answers.epoch(seq)}
@@ -357,7 +370,7 @@ class Requests:
             if since + 1 >= log.tail_start:
                 ops = log.slice(since, seq, room.settings.batch_bytes)
             has = since + len(ops)
-            shown = self.answers.shown(ops)
+            shown = self.answers.shown(request.client, ops)
             if has and not ops:
                 shown["epoch"] = self.answers.epoch(has)
             if since > wanted:
@@ -397,6 +410,7 @@ class Requests:
                 _finite(left),
                 client=request.made_client_id or UNSET,
                 max_ops=room.settings.max_ops,
+                proof=self.answers.proof(client),
                 rights_expire_in=room.terms.left(client),
                 **shown,
             )
@@ -406,12 +420,6 @@ class Requests:
 
         self.answers.defer(sender, None, let_in)
         return request.is_activity
-
-
-def _synced(sync: Sync, seqs: range, ops: tuple[Op, ...]) -> Synced:
-    if ops == sync.ops:
-        return Synced(sync.id, tuple(seqs))
-    return Synced(sync.id, tuple(seqs), ops=ops)
 
 
 def _cost(sync: Sync) -> int:

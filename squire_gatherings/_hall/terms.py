@@ -46,7 +46,7 @@ class _Term:
     """What comes next for one client. Without the client, nothing does."""
 
     client: Client | None
-    room: _Room
+    room: _Room | None
     next: _Due
     ends_at: float
     """When its rights end, by the wall clock."""
@@ -100,9 +100,10 @@ class Terms:
         """Forget a client."""
         term = self._terms.pop(client, None)
         if term is not None:
-            term.client = None
+            term.client = term.room = None
             if len(self._heap) > 2 * len(self._terms) + 16:
-                self._heap = [one for one in self._heap if one[2].client is not None]
+                # In place: it may just be looked through.
+                self._heap[:] = [one for one in self._heap if one[2].client is not None]
                 heapq.heapify(self._heap)
             if not self._terms:
                 self._wake()
@@ -142,10 +143,12 @@ class Terms:
             case _Due.CLOSE:
                 # What has come may be its new token, or it's just being checked.
                 client.read_arrived()
-                if client.reads + client.waiting and term.patience > 0:
+                # Answers that are held back until it may read again are no reason to wait.
+                unheard = client.reads + client.waiting - len(client.held or ())
+                if unheard and term.patience > 0:
                     term.patience -= PUT_OFF
                     self._push(now + PUT_OFF, term)
-                elif term.client is not None:
+                elif term.room is not None:
                     term.room.gone(client)
                     client.close(CloseCode.UNAUTHORIZED, "its rights have ended")
 

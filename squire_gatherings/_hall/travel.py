@@ -14,6 +14,7 @@ from msgspec import UNSET
 
 from squire_gatherings._hall.answers import Answers, Ops
 from squire_gatherings._hall.archive import archive_of
+from squire_gatherings._hall.clients import Sender
 from squire_gatherings._hall.room import Room
 from squire_gatherings._hall.store import Store, read_page, store_trouble
 from squire_gatherings._rules.behaviour import (
@@ -104,7 +105,7 @@ class Travel:
     room: Room
     make_behaviour: Callable[[], Behaviour]
 
-    async def fetched(self, answers: Answers, fetch: Fetch) -> Fetched:
+    async def fetched(self, answers: Answers, sender: Sender, fetch: Fetch) -> Fetched:
         """Return the answer to a fetch with `at`, or with `at_time`.
 
         Raises:
@@ -136,7 +137,7 @@ class Travel:
         page: Ops = ()
         if after < seq:
             page = await past.read(after, seq)
-        shown = answers.shown(page)
+        shown = answers.shown(sender, page)
         if after > since:
             shown["first_seq"] = after + 1
         return Fetched(fetch.id, seq, **shown)

@@ -12,7 +12,7 @@ from weakref import WeakKeyDictionary
 import trio
 from attrs import define, field
 
-from squire_gatherings._hall.hall import Hall
+from squire_gatherings._hall.hall import Hall, quotas_of
 from squire_gatherings._hall.quotas import Quotas
 from squire_gatherings._rules.budget import CONNECTION_COST, NO_CONNECTIONS
 from squire_gatherings._rules.door import Door, Turned, Visitor, never
@@ -35,6 +35,8 @@ ADDRESS_SHARE = 2
 AGAIN_AFTER = 0.1
 """For how many seconds nobody is looked for who could be closed, where there weren't enough."""
 
+
+NO_RATES = (None, None, None)
 
 PATIENCE = 5.0
 """For how many seconds newcomers are refused, for want of memory, before others are closed for it.
@@ -160,6 +162,8 @@ class Limits:
 
     def rates(self, settings: ServerSettings) -> tuple[SharedLimits | None, ...]:
         """Return the limits of messages, bytes and ops that settings ask for."""
+        if settings.rate_limit is settings.rate_bytes is settings.rate_ops is None:
+            return NO_RATES
         return (
             self._shared("messages", settings.rate_limit, settings.rate_burst),
             self._shared("bytes", settings.rate_bytes, settings.max_message_size),
@@ -223,7 +227,7 @@ def limits_of(hall: Hall) -> Limits:
     """Return the limits that all ways into a hall share."""
     found = _limits.get(hall)
     if found is None:
-        found = _limits[hall] = Limits(hall.quotas)
+        found = _limits[hall] = Limits(quotas_of(hall))
     return found
 
 

@@ -120,6 +120,19 @@ class MemoryStore:
         log = self._logs.get(gathering)
         return tuple(islice((one for of, one in log.syncs if of == scope), limit)) if log else ()
 
+    async def find_head(self, gathering: str, *, seq: int) -> bytes | None:
+        """Return the head of the chain after the op `seq`; empty if no append ended there.
+
+        None if the log begins after it.
+        """
+        await trio.lowlevel.checkpoint()
+        log = self._logs.get(gathering)
+        if log is None:
+            return b""
+        if seq < log.first_seq:
+            return log.before if seq == log.first_seq - 1 else None
+        return log.heads.get(seq, b"")
+
     # Logs as they were.
 
     async def snapshot_at(self, gathering: str, *, seq: int) -> Snapshot | None:

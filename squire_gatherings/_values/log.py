@@ -48,6 +48,9 @@ class Page:
     by: tuple[str | None, ...] = ()
     """Who submitted each of them; None for anonymous clients."""
 
+    times: tuple[int, ...] = ()
+    """When each of them was committed: milliseconds since 1970 (UTC), 0 if it isn't known."""
+
     first_seq: int | None = None
     """The seq of the first of `ops`, where those before it that were asked for were left out."""
 

@@ -52,6 +52,11 @@ def count_or_off(_: Any, attribute: "attrs.Attribute[Any]", value: Any) -> None:
         count(_, attribute, value)
 
 
+def _refuse_or_stalest(_: Any, attribute: "attrs.Attribute[Any]", value: Any) -> None:
+    if value not in ("refuse", "stalest"):
+        raise BadSetting(f"{attribute.name} must be 'refuse' or 'stalest', not {value!r:.80}")
+
+
 @frozen(kw_only=True)
 class HallSettings:
     """How the gatherings of a hall live, deliver and end."""
@@ -145,9 +150,7 @@ class HallSettings:
     max_gatherings_per_user: int | None = field(default=10_000, validator=count_or_off)
     """How many of them a user may have opened; or an address, by its anonymous clients."""
 
-    when_full: Literal["refuse", "stalest"] = field(
-        default="refuse", validator=attrs.validators.in_(("refuse", "stalest"))
-    )
+    when_full: Literal["refuse", "stalest"] = field(default="refuse", validator=_refuse_or_stalest)
     """What happens where one more is to be opened than `max_gatherings`.
 
     It is refused; or the one disperses (`evicted`) to which nobody has been connected for longest.

@@ -231,6 +231,12 @@ async def test_no_token_is_said_to_be_needed(all_keys: JwtAuthenticator) -> None
         await all_keys(None, "room")
 
 
+@pytest.mark.parametrize("what", [b"bytes", 7, ("a", "b", "c")], ids=repr)
+async def test_what_is_no_text_is_no_token(what: Any, all_keys: JwtAuthenticator) -> None:
+    """An embedding program is as little trusted as a client."""
+    assert await refusal(all_keys, what) == NOT_VALID
+
+
 def test_an_identity_is_what_comes_of_it(all_keys: JwtAuthenticator) -> None:
     found: Any = trio.run(all_keys, token(), "room")
     assert isinstance(found, Identity)

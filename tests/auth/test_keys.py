@@ -163,7 +163,7 @@ def test_what_is_no_file_is_said_at_once(tmp_path: Path) -> None:
     for name, complaint in (
         ("pipe", "is not a file"),
         ("missing", "No such file"),
-        (".", "Is a directory"),
+        (".", "is not a file"),
     ):
         with pytest.raises(BadSetting, match=complaint):
             JwtAuthenticator([tmp_path / name])
@@ -217,6 +217,25 @@ def test_a_secret_that_others_may_read_is_told(
     told = [record.getMessage() for record in caplog.records]
     expected = [] if mode == 0o600 or kind == "public" else [f"{tmp_path}/key: others than"]
     assert [text[: len(expected[0])] for text in told] == expected
+
+
+def test_a_file_that_anybody_may_write_is_told(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    key_file(tmp_path).chmod(0o646)
+    JwtAuthenticator([tmp_path / "EdDSA-0"])
+    [told] = caplog.records
+    assert "anybody may write a key of his own" in told.getMessage()
+
+
+def test_no_descriptor_is_left_open(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    before = os.listdir("/proc/self/fd") if os.path.isdir("/proc/self/fd") else []
+    for name in ("pipe", "."):
+        with pytest.raises(BadSetting):
+            JwtAuthenticator([tmp_path / name])
+    JwtAuthenticator([key_file(tmp_path)])
+    assert before == (os.listdir("/proc/self/fd") if before else [])
 
 
 # Several, and their change.

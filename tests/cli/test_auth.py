@@ -1,22 +1,48 @@
 """`serve --auth` and `token`: real processes, from a key that is made to one that is changed."""
 
+import base64
 import json
 import os
 import signal
 import stat
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from squire_gatherings._auth.claims import NOT_COVERED
+from squire_gatherings._cli.cli import main
 from tests.auth.forge import jwk, key_file, private_pem, public_pem
 from tests.cli.process import serving
 from tests.cli.test_cli import run
 from tests.server.raw import RawClient
 
 MEMORY = ("--store", "memory:")
+
+
+Says = Callable[..., tuple[object, str, str]]
+
+
+@pytest.fixture
+def says(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Says:
+    """Run the command line in this process, for what ends before anything begins."""
+    monkeypatch.chdir(tmp_path)
+
+    def run_here(*arguments: str) -> tuple[object, str, str]:
+        monkeypatch.setattr(sys, "argv", ["squire-gatherings", *arguments])
+        with pytest.raises(SystemExit) as ended:
+            main()
+        return ended.value.code, *capsys.readouterr()
+
+    return run_here
+
+
+NOWHERE = ("--port", "0", "--store", "nowhere:")
+"""Where a server that does begin comes no further."""
 
 
 def minted(folder: Path, *options: str) -> str:
@@ -43,7 +69,6 @@ def test_from_a_new_key_to_a_token_that_lets_in(tmp_path: Path) -> None:
     options = ["--key", "squire.key", "--user", "alice", "--gathering", "club-*"]
     token = minted(tmp_path, *options, "--gathering", "room")
     observer = minted(tmp_path, *options, "--role", "observer")
-    brief = minted(tmp_path, *options, "--valid", "1ms")
     ours = minted(tmp_path, *options, "--audience", "rooms", "--issuer", "me")
     auth = ["--auth", "jwt", "--jwt-key", str(tmp_path / "squire.key.pub")]
     with serving(*MEMORY, *auth, "--log-level", "debug") as (process, url):
@@ -52,7 +77,6 @@ def test_from_a_new_key_to_a_token_that_lets_in(tmp_path: Path) -> None:
         assert answer(url, observer) == NOT_COVERED
         assert answer(url) == "a token is needed"
         assert answer(url, token[:-4] + "AAAA") == "the token isn't valid"
-        assert answer(url, brief, "club-7") == "('alice', 'member')"
         assert answer(url, ours, "club-7") == "the token is for somebody else (aud)"
         with pytest.raises(AssertionError, match="status_code=400"):
             RawClient(f"{url}/gatherings/room?token={token}")
@@ -68,6 +92,23 @@ def test_from_a_new_key_to_a_token_that_lets_in(tmp_path: Path) -> None:
     with serving(*MEMORY, *auth, *named) as (_, url):
         assert answer(url, ours, "club-7") == "('alice', 'member')"
         assert answer(url, token) == "the token is for somebody else (aud)"
+
+
+@pytest.mark.parametrize(
+    ("valid", "seconds"), [((), 3600), (("--valid", "1ms"), 1), (("--valid", "90m"), 5400)]
+)
+def test_how_long_a_token_is_good(
+    valid: tuple[str, ...], seconds: int, tmp_path: Path, says: Says
+) -> None:
+    key_file(tmp_path, "HS256")
+    code, out, err = says(
+        "token", "--key", "HS256-0", "--user", "alice", "--gathering", "*", *valid
+    )
+    assert (code, err) == (0, "")
+    payload = out.split(".")[1]
+    claims = json.loads(base64.urlsafe_b64decode(payload + "=" * (-len(payload) % 4)))
+    assert claims.pop("exp") - claims.pop("iat") == seconds
+    assert claims == {"sub": "alice", "role": "member", "gatherings": ["*"]}
 
 
 def test_a_key_is_made_once(tmp_path: Path) -> None:
@@ -115,12 +156,12 @@ def test_tokens_of_other_keys(kind: str, tmp_path: Path) -> None:
     ],
 )
 def test_what_is_wrong_with_a_token_is_one_line(
-    options: list[str], complaint: str, tmp_path: Path
+    options: list[str], complaint: str, tmp_path: Path, says: Says
 ) -> None:
     (tmp_path / "public").write_bytes(public_pem("EdDSA"))
     (tmp_path / "jwks").write_text(json.dumps({"keys": [jwk("EdDSA")]}))
     (tmp_path / "secret").write_text("hunter2" * 6)
-    code, out, err = run("token", *options, cwd=tmp_path)
+    code, out, err = says("token", *options)
     assert (code, out, err.count("\n")) == (2, "", 1)
     assert complaint in err
     assert "hunter2" not in err
@@ -130,8 +171,8 @@ def test_what_is_wrong_with_a_token_is_one_line(
 
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "", "192.0.2.1", "rooms.example", "a.localhost"])
-def test_with_no_auth_only_this_machine_is_let_in(host: str, tmp_path: Path) -> None:
-    code, out, err = run("serve", "--port", "0", *MEMORY, "--host", host, cwd=tmp_path)
+def test_with_no_auth_only_this_machine_is_let_in(host: str, says: Says) -> None:
+    code, out, err = says("serve", *NOWHERE, "--host", host)
     assert (code, out, err.count("\n")) == (2, "", 1)
     assert "--insecure" in err
     assert "--auth jwt" in err
@@ -174,11 +215,11 @@ def test_help_says_it_loudly(tmp_path: Path) -> None:
     ],
 )
 def test_what_is_wrong_with_the_options_is_one_line(
-    options: list[str], complaint: str, tmp_path: Path
+    options: list[str], complaint: str, tmp_path: Path, says: Says
 ) -> None:
     (tmp_path / "key").write_bytes(public_pem("EdDSA"))
     (tmp_path / "short").write_text("hunter2")
-    code, out, err = run("serve", "--port", "0", *MEMORY, *options, cwd=tmp_path)
+    code, out, err = says("serve", *NOWHERE, *options)
     assert (code, out, err.count("\n")) == (2, "", 1)
     assert complaint in err
     assert "hunter2" not in err

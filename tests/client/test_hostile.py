@@ -229,12 +229,26 @@ async def test_a_gap_and_repetitions(autojump_clock: MockClock) -> None:
     ]
 
 
+FIELDS = [
+    "type",
+    "id",
+    "seq",
+    "seqs",
+    "by",
+    "op",
+    "ops",
+    "code",
+    "message",
+    "role",
+    "rights_expire_in",
+]
+TYPES = ["forward", "synced", "error", "fetched", "conflict", "dispersed", "refreshed", "renew"]
 texts = st.one_of(
     st.text(max_size=50),
     st.dictionaries(
-        st.sampled_from(["type", "id", "seq", "seqs", "by", "op", "ops", "code", "message"]),
+        st.sampled_from(FIELDS),
         st.one_of(
-            st.sampled_from(["forward", "synced", "error", "fetched", "conflict", "dispersed"]),
+            st.sampled_from(TYPES),
             st.integers(-3, 5),
             st.none(),
             st.lists(st.integers(-1, 3), max_size=3),
@@ -259,12 +273,22 @@ def test_any_messages_end_in_an_error_of_ours(messages: list[Any]) -> None:
 
 OP = {"n": 1}
 VALID: dict[str, dict[str, Any]] = {
-    "joined": JOINED | {"seq": 2, "ops": [OP, OP], "by": [None, "b"], "epoch": "e", "max_ops": 5},
+    "joined": JOINED
+    | {
+        "seq": 2,
+        "ops": [OP, OP],
+        "by": [None, "b"],
+        "epoch": "e",
+        "max_ops": 5,
+        "rights_expire_in": 3.0,
+        "times": [1, 2],
+        "proof": {"seq": 2, "head": "ab"},
+    },
     "joined with a state": {key: value for key, value in JOINED.items() if key not in ("ops", "by")}
     | {"seq": 2, "snapshot": 2},
-    "forward": {"type": "forward", "seq": 1, "by": "a", "op": OP, "epoch": "e"},
-    "batch": {"type": "forward", "seq": 1, "by": ["a", None], "ops": [OP, OP]},
-    "synced": {"type": "synced", "id": "mine", "seqs": [1, 2], "ops": [OP, OP]},
+    "forward": {"type": "forward", "seq": 1, "by": "a", "op": OP, "epoch": "e", "time": 3},
+    "batch": {"type": "forward", "seq": 1, "by": ["a", None], "ops": [OP, OP], "times": [3, 4]},
+    "synced": {"type": "synced", "id": "mine", "seqs": [1, 2], "ops": [OP, OP], "time": 4},
     "conflict": {
         "type": "conflict",
         "id": "mine",
@@ -272,8 +296,11 @@ VALID: dict[str, dict[str, Any]] = {
         "ops": [OP, OP],
         "by": [None, "b"],
         "message": "no",
+        "times": [1, 2],
     },
     "fetched": {"type": "fetched", "id": "FETCH", "seq": 2, "ops": [OP, OP], "by": ["a", "b"]},
+    "refreshed": {"type": "refreshed", "id": "mine", "role": "judge", "rights_expire_in": 5.0},
+    "renew": {"type": "renew", "rights_expire_in": 1.0},
     "error": {"type": "error", "code": "rejected", "message": "no", "id": "mine"},
     "dispersed": {
         "type": "dispersed",
@@ -374,7 +401,7 @@ async def talk_nonsense(
 
     how: dict[str, Any] = {"behaviour": behaviour, "optimistic": optimistic}
     async with (
-        a_client(*[serve] * 3, patience=60.0, max_pause=5.0) as client,
+        a_client(*[serve] * 3, patience=60.0, max_pause=5.0, token=lambda: "t") as client,
         client.join(ROOM, since=0, client_id="me" * 8, **how) as gathering,
     ):
 

@@ -15,6 +15,7 @@ from squire_gatherings.client import Client, Gathering, TokenReason
 from tests.client.scripted import Peer, a_client, error, forward, joined, synced
 from tests.client.test_roles import Refereed
 from tests.client.world import ROOM, World, a_world, until
+from tests.ways_in.streams import StreamWay, over_every_way
 
 DAY_ONE = 1_700_000_000.0
 
@@ -54,19 +55,21 @@ class Tokens:
 
 @asynccontextmanager
 async def a_renewing_world(
-    tokens: Tokens, token: Any = None, **more: Any
+    way: StreamWay, tokens: Tokens, token: Any = None, **more: Any
 ) -> AsyncIterator[tuple[World, Client]]:
     settings = {"token": tokens if token is None else token, "max_pause": 1.0}
     options = {"authenticate": tokens.authenticate, "wall_clock": wall} | more
-    async with a_world(client_settings=settings, **options) as world_and_client:
+    async with a_world(way, client_settings=settings, **options) as world_and_client:
         yield world_and_client
 
 
+@over_every_way
 async def test_a_client_renews_its_rights_on_the_same_connection(
+    way: StreamWay,
     autojump_clock: MockClock,
 ) -> None:
     tokens = Tokens()
-    async with a_renewing_world(tokens) as (world, client), client.join(ROOM) as gathering:
+    async with a_renewing_world(way, tokens) as (world, client), client.join(ROOM) as gathering:
         assert gathering.rights_expire_in == pytest.approx(100)
         await trio.sleep(1000)
         assert await gathering.submit({"n": 1}) == 1
@@ -76,12 +79,14 @@ async def test_a_client_renews_its_rights_on_the_same_connection(
         assert 9 < gathering.rights_expire_in <= 100
 
 
+@over_every_way
 async def test_the_gathering_ends_of_idleness_though_its_client_renews(
+    way: StreamWay,
     autojump_clock: MockClock,
 ) -> None:
     tokens = Tokens(10.0)
     async with (
-        a_renewing_world(tokens, idle_timeout=100.0) as (_, client),
+        a_renewing_world(way, tokens, idle_timeout=100.0) as (_, client),
         client.join(ROOM) as gathering,
     ):
         start = trio.current_time()
@@ -90,9 +95,12 @@ async def test_the_gathering_ends_of_idleness_though_its_client_renews(
         assert gathering.is_asleep
 
 
-async def test_submits_wait_for_rights_that_have_ended(autojump_clock: MockClock) -> None:
+@over_every_way
+async def test_submits_wait_for_rights_that_have_ended(
+    way: StreamWay, autojump_clock: MockClock
+) -> None:
     tokens = Tokens(20.0)
-    async with a_renewing_world(tokens) as (world, client), client.join(ROOM) as gathering:
+    async with a_renewing_world(way, tokens) as (world, client), client.join(ROOM) as gathering:
         tokens.takes = 6.0
         await trio.sleep_until(21)
         assert world.hall is not None
@@ -116,9 +124,10 @@ async def test_submits_wait_for_rights_that_have_ended(autojump_clock: MockClock
         assert (await anext(gathering)).op == {"n": 100}
 
 
-async def test_who_comes_too_late_joins_again(autojump_clock: MockClock) -> None:
+@over_every_way
+async def test_who_comes_too_late_joins_again(way: StreamWay, autojump_clock: MockClock) -> None:
     tokens = Tokens(20.0)
-    async with a_renewing_world(tokens) as (world, client), client.join(ROOM) as gathering:
+    async with a_renewing_world(way, tokens) as (world, client), client.join(ROOM) as gathering:
         tokens.takes = 25.0
         await trio.sleep_until(25)
         async with trio.open_nursery() as nursery:
@@ -128,9 +137,12 @@ async def test_who_comes_too_late_joins_again(autojump_clock: MockClock) -> None
         assert tokens.reasons == ["join", "renew", "join"]
 
 
-async def test_a_token_that_isnt_there_is_asked_for_again(autojump_clock: MockClock) -> None:
+@over_every_way
+async def test_a_token_that_isnt_there_is_asked_for_again(
+    way: StreamWay, autojump_clock: MockClock
+) -> None:
     tokens = Tokens()
-    async with a_renewing_world(tokens) as (world, client), client.join(ROOM) as gathering:
+    async with a_renewing_world(way, tokens) as (world, client), client.join(ROOM) as gathering:
         tokens.broken = 3
         await trio.sleep(150)
         assert world.opened == 1
@@ -138,7 +150,8 @@ async def test_a_token_that_isnt_there_is_asked_for_again(autojump_clock: MockCl
         assert await gathering.submit({"n": 1}) == 1
 
 
-async def test_a_program_may_give_up(autojump_clock: MockClock) -> None:
+@over_every_way
+async def test_a_program_may_give_up(way: StreamWay, autojump_clock: MockClock) -> None:
     tokens = Tokens()
 
     async def ask(why: TokenReason) -> str:
@@ -146,27 +159,31 @@ async def test_a_program_may_give_up(autojump_clock: MockClock) -> None:
             raise Unauthorized("logged out")
         return await tokens(why)
 
-    async with a_renewing_world(tokens, ask) as (_, client), client.join(ROOM) as gathering:
+    async with a_renewing_world(way, tokens, ask) as (_, client), client.join(ROOM) as gathering:
         with pytest.raises(Unauthorized, match="logged out"):
             await anext(gathering)
         assert trio.current_time() == pytest.approx(90)
 
 
+@over_every_way
 @pytest.mark.parametrize("kind", ["text", "function"])
 async def test_without_another_token_the_stay_ends_with_the_rights(
-    kind: str, autojump_clock: MockClock
+    kind: str, way: StreamWay, autojump_clock: MockClock
 ) -> None:
     tokens = Tokens()
     token = "alice:member:100" if kind == "text" else lambda: "alice:member:100"
-    async with a_renewing_world(tokens, token) as (_, client), client.join(ROOM) as gathering:
+    async with a_renewing_world(way, tokens, token) as (_, client), client.join(ROOM) as gathering:
         with pytest.raises(Unauthorized):
             await anext(gathering)
         assert trio.current_time() == pytest.approx(110, abs=1.5)
 
 
-async def test_a_refused_token_is_followed_by_one_more(autojump_clock: MockClock) -> None:
+@over_every_way
+async def test_a_refused_token_is_followed_by_one_more(
+    way: StreamWay, autojump_clock: MockClock
+) -> None:
     tokens = Tokens()
-    async with a_renewing_world(tokens) as (world, client), client.join(ROOM) as gathering:
+    async with a_renewing_world(way, tokens) as (world, client), client.join(ROOM) as gathering:
         tokens.refused = True
         await trio.sleep(95)
         assert tokens.reasons == ["join", "renew"]
@@ -178,9 +195,10 @@ async def test_a_refused_token_is_followed_by_one_more(autojump_clock: MockClock
         assert world.opened == 1
 
 
-async def test_who_is_put_out_is_out(autojump_clock: MockClock) -> None:
+@over_every_way
+async def test_who_is_put_out_is_out(way: StreamWay, autojump_clock: MockClock) -> None:
     tokens = Tokens()
-    async with a_renewing_world(tokens) as (world, client), client.join(ROOM) as gathering:
+    async with a_renewing_world(way, tokens) as (world, client), client.join(ROOM) as gathering:
         assert world.hall is not None
         assert world.hall.kick("alice") == 1
         with pytest.raises(Unauthorized, match="put out"):
@@ -193,10 +211,13 @@ async def role_of(gathering: Gathering, role: str) -> None:
     await until(lambda: gathering.role == role, lambda: gathering._session.exchange.news)
 
 
-async def test_a_change_of_role_is_told_and_judged_by_at_once(autojump_clock: MockClock) -> None:
+@over_every_way
+async def test_a_change_of_role_is_told_and_judged_by_at_once(
+    way: StreamWay, autojump_clock: MockClock
+) -> None:
     tokens = Tokens(10_000.0)
     async with (
-        a_renewing_world(tokens, behaviour=Refereed) as (world, client),
+        a_renewing_world(way, tokens, behaviour=Refereed) as (world, client),
         client.join(ROOM, behaviour=Refereed, optimistic=True) as gathering,
     ):
         hall = world.hall
@@ -229,7 +250,10 @@ async def test_a_change_of_role_is_told_and_judged_by_at_once(autojump_clock: Mo
         assert await gathering.wait_role(other_than="judge") == "observer"
 
 
-async def test_waiting_for_a_role_ends_with_the_stay(autojump_clock: MockClock) -> None:
+@over_every_way
+async def test_waiting_for_a_role_ends_with_the_stay(
+    way: StreamWay, autojump_clock: MockClock
+) -> None:
     tokens = Tokens()
     ended = trio.Event()
 
@@ -238,7 +262,7 @@ async def test_waiting_for_a_role_ends_with_the_stay(autojump_clock: MockClock) 
             await gathering.wait_role(other_than="member")
         ended.set()
 
-    async with a_renewing_world(tokens) as (_, client), trio.open_nursery() as nursery:
+    async with a_renewing_world(way, tokens) as (_, client), trio.open_nursery() as nursery:
         async with client.join(ROOM) as gathering:
             nursery.start_soon(wait, gathering)
             await wait_all_tasks_blocked()

@@ -8,16 +8,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from trio.testing import MockClock
 
-from squire_gatherings import DispersalReason
+from squire_gatherings import DispersalReason, Identity
 from squire_gatherings._values.errors import StoreUnavailable
 from squire_gatherings._values.log import Append
-from squire_gatherings.client import Gathering
+from squire_gatherings.client import Gathering, TokenReason
 from tests.client.world import ROOM, World, a_world
 from tests.support import WaitingStore
 from tests.ways_in.streams import StreamWay, over_every_way
 
 CLIENTS = 3
 IDLE_TIMEOUT = 100.0
+DAY_ONE = 1_700_000_000.0
 who = st.integers(0, CLIENTS - 1)
 naps = st.sampled_from([0.01, 0.1, 1.0, 30.0, 99.9, 250.0])
 steps = st.lists(
@@ -30,6 +31,8 @@ steps = st.lists(
         st.tuples(st.just("disperse"), st.none(), st.sampled_from(list(DispersalReason)[3:])),
         st.tuples(st.just("store"), st.none(), st.booleans()),
         st.tuples(st.just("rejoin"), who, st.none()),
+        st.tuples(st.just("tokens"), st.none(), st.booleans()),
+        st.tuples(st.just("role"), st.none(), st.sampled_from(["member", "judge"])),
     ),
     max_size=25,
 )
@@ -45,6 +48,24 @@ class Moody(WaitingStore):
         if self.is_away:
             raise StoreUnavailable("away")
         await super().append(append)
+
+
+class Tokens:
+    """Gives tokens that are good for a few seconds, and has none now and then."""
+
+    is_away = False
+
+    async def __call__(self, why: TokenReason) -> str:
+        await trio.sleep(0.05)
+        if self.is_away:
+            raise OSError("no tokens")
+        return str(trio.current_time() + 7.0)
+
+    async def authenticate(self, token: str | None, gathering_id: str) -> Identity:
+        await trio.sleep(0.05)
+        if token is None:
+            return Identity()
+        return Identity("alice", expires_at=DAY_ONE + float(token))
 
 
 class Life:
@@ -88,8 +109,8 @@ class Life:
             self.ends += 1
 
 
-async def live(way: StreamWay, script: list[tuple[str, Any, Any]]) -> None:
-    store = Moody()
+async def live(way: StreamWay, script: list[tuple[str, Any, Any]], expires: bool) -> None:
+    store, tokens = Moody(), Tokens()
     lives = [Life(name) for name in range(CLIENTS)]
     numbers = iter(range(10**6))
     async with (
@@ -97,7 +118,13 @@ async def live(way: StreamWay, script: list[tuple[str, Any, Any]]) -> None:
             way,
             store=store,
             idle_timeout=IDLE_TIMEOUT,
-            client_settings={"max_changes": 30, "max_pause": 5.0},
+            authenticate=tokens.authenticate,
+            wall_clock=lambda: DAY_ONE + trio.current_time(),
+            client_settings={
+                "max_changes": 30,
+                "max_pause": 5.0,
+                "token": tokens if expires else None,
+            },
         ) as (world, client),
         client.join(ROOM, since=0) as one,
         client.join(ROOM, since=0) as two,
@@ -119,9 +146,11 @@ async def live(way: StreamWay, script: list[tuple[str, Any, Any]]) -> None:
                         )
                     case "rejoin":
                         nursery.start_soon(gatherings[index].rejoin)
+                    case "tokens":
+                        tokens.is_away = detail
                     case _:
                         await happen(world, store, what, index, detail)
-            store.is_away = False
+            store.is_away = tokens.is_away = False
         # What was submitted is answered. Once all have heard of all ends, wake them: who is
         # asleep, and who is only pausing, then catches up.
         await trio.sleep(20)
@@ -157,13 +186,16 @@ async def happen(world: World, store: Moody, what: str, index: Any, detail: Any)
             await world.hall.disperse(ROOM, detail)
         case "store":
             store.is_away = detail
+        case "role":
+            assert world.hall is not None
+            world.hall.change_role("alice", detail)
 
 
 @over_every_way
 def test_each_op_comes_once_whatever_happens(way: StreamWay) -> None:
     @settings(max_examples=way.examples(150), deadline=None)
-    @given(steps)
-    def lives(script: list[tuple[str, Any, Any]]) -> None:
-        trio.run(live, way, script, clock=MockClock(autojump_threshold=0))
+    @given(steps, st.booleans())
+    def lives(script: list[tuple[str, Any, Any]], expires: bool) -> None:
+        trio.run(live, way, script, expires, clock=MockClock(autojump_threshold=0))
 
     lives()

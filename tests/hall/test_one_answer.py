@@ -26,7 +26,9 @@ from squire_gatherings._values.errors import (
     OpConflict,
     OpRejected,
     StoreUnavailable,
+    Unauthorized,
 )
+from squire_gatherings._values.identity import Identity
 from squire_gatherings._values.log import Append, LoggedOp, Page, Restored
 from squire_gatherings._values.messages import (
     ClientMessage,
@@ -34,6 +36,7 @@ from squire_gatherings._values.messages import (
     Error,
     Fetch,
     Leave,
+    Refresh,
     ServerMessage,
     Sync,
     Synced,
@@ -295,6 +298,7 @@ class Odd(Recorder):
 
 
 JUDGED = ("", "", "", "raise", "lie", "refuse", "conflict", "merge", "nonsense")
+TOKENS = ("alice", "alice", "bob", "refused", "later", "a bug")
 METHODS = ("", "", "", "send", "close", "backlog", "progress", "flush", "abort", "read_arrived")
 
 calls = st.one_of(
@@ -314,6 +318,10 @@ calls = st.one_of(
     st.tuples(st.just("nonsense"), st.sampled_from([(), (), None, 5, [], (None,), {}])),
     st.tuples(st.just("late"), st.booleans()),
     st.tuples(st.just("leave"), st.integers(0, 3)),
+    st.tuples(st.just("refresh"), st.tuples(st.integers(0, 3), st.sampled_from(TOKENS))),
+    st.tuples(st.just("kick"), st.just(0)),
+    st.tuples(st.just("role"), st.sampled_from(["member", "observer", "judge"])),
+    st.tuples(st.just("revoke"), st.sampled_from([0.0, 5.0])),
     st.tuples(st.just("cancel"), st.integers(0, 9)),
     st.tuples(st.just("wait"), st.sampled_from([0.0, 0.4, 1.0, 5.0, 10.0, 11.0])),
     st.tuples(st.just("delay"), st.sampled_from([0.0, 0.0, 1.0, 15.0])),
@@ -366,6 +374,25 @@ class Calls:
             scopes[one % len(scopes)].cancel()
 
 
+async def authenticate(token: str | None, gathering_id: str) -> Identity:
+    """Alice has her rights for six seconds, and whoever brings no token is anonymous."""
+    await trio.sleep(0.1)
+    match token:
+        case None:
+            return Identity()
+        case "refused":
+            raise Unauthorized("no")
+        case "later":
+            raise StoreUnavailable("later")
+        case "a bug":
+            raise KeyError("a bug")
+    return Identity(token, expires_at=wall() + 6)
+
+
+def wall() -> float:
+    return 1_700_000_000.0 + trio.current_time()
+
+
 async def live(plan: list[tuple[str, Any]], **limits: Any) -> None:
     store = Reluctant()
     limits = {"idle_timeout": 10.0, "empty_timeout": 7.0, "close_grace": 1.0, **TINY, **limits}
@@ -375,13 +402,16 @@ async def live(plan: list[tuple[str, Any]], **limits: Any) -> None:
     odd = ""
     Moody.fails = ""
     async with trio.open_nursery() as nursery:
-        async with open_hall(store=store, behaviour=Moody, **limits) as hall:
+        async with open_hall(
+            store=store, behaviour=Moody, authenticate=authenticate, wall_clock=wall, **limits
+        ) as hall:
             calls = Calls(hall, nursery)
 
             async def join(which: int, **how: Any) -> None:
                 recorder = Odd(odd)
                 how = how or {"since": 0}
-                membership = await hall.join(ROOM, recorder, client=f"c{which}", **how)
+                token = "alice" if which % 2 else None
+                membership = await hall.join(ROOM, recorder, client=f"c{which}", token=token, **how)
                 recorders[which], memberships[which] = recorder, membership
 
             def coming(which: int, how: int) -> dict[str, Any]:
@@ -401,7 +431,7 @@ async def live(plan: list[tuple[str, Any]], **limits: Any) -> None:
             async def deliver(which: int, message: ClientMessage) -> None:
                 membership, recorder = memberships[which], recorders[which]
                 if membership is not None and recorder is not None:
-                    if isinstance(message, Fetch | Sync):
+                    if isinstance(message, Fetch | Sync | Refresh):
                         asked.append((recorder, message.id))
                     await membership.deliver(message)
 
@@ -454,6 +484,15 @@ async def live(plan: list[tuple[str, Any]], **limits: Any) -> None:
                         membership, memberships[value] = memberships[value], None
                         if membership is not None:
                             membership.detach()
+                    case "refresh":
+                        which, token = value
+                        calls.begin(deliver, which, Refresh(f"r{number}", token))
+                    case "kick":
+                        hall.kick("alice")
+                    case "role":
+                        hall.change_role("alice", value)
+                    case "revoke":
+                        hall.revoke("alice", until=wall() + value)
                     case "cancel":
                         calls.cancel(value)
                     case "wait":

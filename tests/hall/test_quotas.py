@@ -4,7 +4,16 @@ import pytest
 import trio
 from trio.testing import MockClock
 
-from squire_gatherings import Full, Hall, HandshakeRequest, Identity, open_hall
+from squire_gatherings import (
+    BadSetting,
+    Full,
+    Hall,
+    HallSettings,
+    HandshakeRequest,
+    Identity,
+    open_hall,
+)
+from squire_gatherings._hall.hall import quotas_of
 from tests.support import Recorder
 
 
@@ -76,7 +85,7 @@ async def test_many_openers_at_once(autojump_clock: MockClock) -> None:
                 told.append("served")
             except Full:
                 told.append("full")
-            assert hall.quotas.openers.total <= 5
+            assert quotas_of(hall).openers.total <= 5
 
         for wave in range(3):
             async with trio.open_nursery() as nursery:
@@ -84,7 +93,7 @@ async def test_many_openers_at_once(autojump_clock: MockClock) -> None:
                     nursery.start_soon(use, f"{wave}-{number}")
         assert len(told) == 60
         assert told.count("served") >= 15
-        assert len(hall.gatherings()) == hall.quotas.openers.total == 5
+        assert len(hall.gatherings()) == quotas_of(hall).openers.total == 5
 
 
 async def test_who_opened_it_is_charged(autojump_clock: MockClock) -> None:
@@ -126,7 +135,7 @@ async def test_connections_of_a_user(autojump_clock: MockClock) -> None:
         first.detach()
         await hall.disperse("b")
         await hall.join("c", Recorder(), identity=alice)
-        assert hall.quotas.users.of("alice") == 2
+        assert quotas_of(hall).users.of("alice") == 2
 
 
 async def test_connections_in_a_gathering(autojump_clock: MockClock) -> None:
@@ -142,12 +151,12 @@ async def test_nothing_is_counted_after_the_end(autojump_clock: MockClock) -> No
     async with open_hall(max_memory=10**9) as hall:
         await hall.join("a", Recorder(), identity=Identity("alice"))
         await hall.submit("a", [{"pad": "x" * 1000}] * 50)
-        budget = hall.quotas.budget
+        budget = quotas_of(hall).budget
         assert budget.tails > 50_000
         assert hall.snapshot().memory == budget.used
         await hall.disperse("a")
         assert budget.used == 0
-        assert hall.quotas.users.total == hall.quotas.openers.total == 0
+        assert quotas_of(hall).users.total == quotas_of(hall).openers.total == 0
 
 
 async def test_without_memory_no_gathering_is_opened(autojump_clock: MockClock) -> None:
@@ -159,3 +168,9 @@ async def test_without_memory_no_gathering_is_opened(autojump_clock: MockClock) 
         await hall.disperse("a")
         await hall.open("b")
         assert hall.snapshot().refused == {"memory": 1}
+
+
+def test_what_is_done_when_it_is_full_is_one_of_two() -> None:
+    for wrong in ("panic", None, 1):
+        with pytest.raises(BadSetting, match="when_full must be 'refuse' or 'stalest'"):
+            HallSettings(when_full=wrong)  # type: ignore[arg-type]

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from trio.testing import MockClock, memory_stream_pair
 
 from squire_gatherings import Hall, ServerSettings, open_hall, serve_stream
+from squire_gatherings._hall.hall import quotas_of
 from squire_gatherings._rules.budget import CONNECTION_COST, Budget
 from squire_gatherings._server.limits import PATIENCE
 from squire_gatherings._server.outbox import Outbox
@@ -67,7 +68,7 @@ def unfinished(size: int) -> bytes:
 
 async def test_halves_of_messages_are_counted_and_bounded(autojump_clock: MockClock) -> None:
     async with open_hall(max_memory=2000 * KIB) as hall, AsyncExitStack() as stack:
-        budget = hall.quotas.budget
+        budget = quotas_of(hall).budget
         clients = [await stack.enter_async_context(a_client(hall)) for _ in range(20)]
         for number, client in enumerate(clients):
             size = (200 if number % 2 else 20) * KIB
@@ -106,7 +107,7 @@ async def test_whoever_holds_much_keeps_nobody_out_for_long(autojump_clock: Mock
 
 async def test_fragments_are_counted(autojump_clock: MockClock) -> None:
     async with open_hall(max_memory=10**9) as hall, a_client(hall) as client:
-        budget = hall.quotas.budget
+        budget = quotas_of(hall).budget
         framer = client._framer
         for number in range(5):
             fragment = framer.send_data("x" * 10_000 if number else '{"pad":"', fin=False)
@@ -139,7 +140,7 @@ async def test_a_flood_for_slow_readers(way: Way) -> None:
             pad = "x" * (200 * KIB)
             for number in range(200):
                 await author.submit({"n": number, "pad": pad})
-                peak = max(peak, hall.quotas.budget.outbound)
+                peak = max(peak, quotas_of(hall).budget.outbound)
                 if hall.snapshot().refused:
                     break
             assert set(hall.snapshot().refused) == {"outbound"}
@@ -149,7 +150,7 @@ async def test_a_flood_for_slow_readers(way: Way) -> None:
         for one in readers:
             one.socket.close()
         await served(url)
-        while hall.quotas.budget.outbound:
+        while quotas_of(hall).budget.outbound:
             await trio.testing.wait_all_tasks_blocked(0.001)
 
 

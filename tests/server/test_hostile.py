@@ -127,7 +127,7 @@ junk = st.recursive(
 )
 message = st.one_of(
     st.fixed_dictionaries(
-        {"type": st.sampled_from(["join", "fetch", "sync", "ack", "leave", "dance"])},
+        {"type": st.sampled_from(["join", "fetch", "sync", "ack", "refresh", "leave", "dance"])},
         optional={
             "id": st.sampled_from(["1", "2", "", 3]),
             "base": st.sampled_from([0, 1, -1, 2**63]),
@@ -135,6 +135,7 @@ message = st.one_of(
             "seq": st.sampled_from([0, 1, 2**64]),
             "ops": st.lists(st.dictionaries(st.text(), junk, max_size=2) | junk, max_size=2),
             "client": st.sampled_from(["c", None, 1]),
+            "token": st.sampled_from(["t", "x" * 8193, None, 1]),
         },
     ),
     junk,

@@ -15,6 +15,7 @@ from cryptography.hazmat.primitives.serialization import (
 )
 
 from squire_gatherings import BadSetting, CannotConnect, ServerSettings
+from squire_gatherings._hall.hall import quotas_of
 from squire_gatherings._server.tls import Certificate, server_context
 from squire_gatherings.client import open_client
 from tests.server.attacks import is_closed, reach, served, sockets
@@ -166,7 +167,7 @@ async def test_hostile_handshakes(certificate: Certificate) -> None:
             await reach(server, 0)
             while not all(map(is_closed, many)):
                 await trio.testing.wait_all_tasks_blocked(0.001)
-        while hall.quotas.budget.connections:
+        while quotas_of(hall).budget.connections:
             await trio.testing.wait_all_tasks_blocked(0.001)
         await served(url, ssl_context=trusting())
 

@@ -17,6 +17,7 @@ from squire_gatherings._hall.archive import Archive
 from squire_gatherings._rules.links import checked
 from squire_gatherings._rules.thinning import NEWEST, OPS
 from squire_gatherings._stores import MemoryStore, open_sqlite_store
+from squire_gatherings._stores.sqlite.verify import verify
 from squire_gatherings._values.archive import LogCopy
 from squire_gatherings._values.errors import (
     BadBase,
@@ -318,7 +319,11 @@ class Stores(RuleBasedStateMachine):
                     if links:
                         assert tuple(checked(links, info.first_seq, info.before)) == links
                     assert ops_of(links) == self.left.get(name, [])
-                return found
+            report = verify(self.path, (), lambda *_: None)
+            assert not report.wrong
+            heads = {one.gathering: one.seq for one in report.proven}
+            assert heads == {name: chain.seq for name, chain in self.chains.items()}
+            return found
 
         return trio.run(main)
 

@@ -143,6 +143,17 @@ async def test_the_sync_ids_of_a_scope_are_found_up_to_a_limit(store: Store) -> 
     assert {*some} < {"a", "m", "z"}
 
 
+async def test_the_size_of_a_log_is_that_of_its_ops(store: Store) -> None:
+    assert await store.size("a") == 0
+    total = 0
+    await store.append(an_append("b", 1, 2))
+    for number in range(1, 8):
+        append = an_append("a", number, mark="ö" * 100, snapshot=number == 3)
+        await store.append(append)
+        total += len(append.ops[0].op.json)
+        assert await store.size("a") == total
+
+
 async def test_a_page_has_an_op_however_large(store: Store) -> None:
     append = an_append("a", 1, 3, mark="x" * 500)
     await store.append(append)
@@ -178,6 +189,8 @@ CALLS: dict[str, Callable[[Store], Awaitable[object]]] = {
     "find_syncs": lambda store: store.find_syncs("a", (("0::", "s1"),)),
     "find no syncs": lambda store: store.find_syncs("nowhere", ()),
     "sync_ids": lambda store: store.sync_ids("a", "0::", limit=3),
+    "size": lambda store: store.size("a"),
+    "size of nothing": lambda store: store.size("nowhere"),
 }
 
 

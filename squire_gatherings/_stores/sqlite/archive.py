@@ -17,12 +17,12 @@ from squire_gatherings._stores.sqlite.tables import (
     OP_COLUMNS,
     find_beginning,
     find_epoch,
-    find_head,
     find_seq_at,
     find_snapshot,
     find_syncs_from,
     find_time_and_head,
     find_tombstone,
+    head_in_tables,
     insert_rows,
     op_rows,
 )
@@ -95,7 +95,7 @@ def find_info(database: sqlite3.Connection, gathering: str) -> LogInfo | None:
         snapshots=tuple(seq for [seq] in snapshots),
         before=before,
         epoch_before=find_epoch(database, key, first - 1),
-        head=find_head(database, key, last),
+        head=head_in_tables(database, key, last),
         tombstone=tombstone,
     )
 
@@ -119,7 +119,7 @@ def epochs(database: sqlite3.Connection, gathering: str) -> list[tuple[int, str]
 def head_at(database: sqlite3.Connection, gathering: str, seq: int) -> bytes:
     """Return the head of the chain after an op; empty where no append ended."""
     key, _ = _key_and_last(database, gathering)
-    return find_head(database, key, seq)
+    return head_in_tables(database, key, seq)
 
 
 def seq_at(database: sqlite3.Connection, gathering: str, time: int) -> int:
@@ -239,7 +239,7 @@ def delete(database: sqlite3.Connection, gathering: str, now: int) -> Tombstone 
     key, last = _key_and_last(database, gathering)
     if key is None:
         return None
-    head = find_head(database, key, last)
+    head = head_in_tables(database, key, last)
     for table in ("ops", "epochs", "names", "syncs", "snapshots"):
         database.execute(f"DELETE FROM {table} WHERE gathering = ?", (key,))
     database.execute("DELETE FROM gatherings WHERE key = ?", (key,))
@@ -289,7 +289,7 @@ def compact(
     if snapshot is None or snapshot.seq < first:
         return first
     seq = snapshot.seq
-    before, epoch = find_head(database, key, seq), find_epoch(database, key, seq)
+    before, epoch = head_in_tables(database, key, seq), find_epoch(database, key, seq)
     name = _name_of(database, gathering, key, seq + 1)
     for table, column in (
         ("ops", "seq <= ?"),
@@ -315,7 +315,7 @@ def compact(
 def put_snapshot(database: sqlite3.Connection, gathering: str, seq: int, state: bytes) -> None:
     """Keep the state after an op with which an append ended. Raises `StoreConflict`."""
     key, last = _key_and_last(database, gathering)
-    head = b"" if key is None or seq > last else find_head(database, key, seq)
+    head = b"" if key is None or seq > last else head_in_tables(database, key, seq)
     if not head:
         raise StoreConflict(f"no append to {gathering} ended with the op {seq}")
     database.execute(

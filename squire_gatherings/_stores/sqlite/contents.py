@@ -1,11 +1,12 @@
 """The contents of the file: whether it was overwritten where it stands.
 
 After `cp backup rooms.sqlite3` or `: > rooms.sqlite3-wal` the same file is in the same place. The
-first bytes of a write-ahead log tell whether it is one. The header of the database is looked at
-once the time of its last change is another. Only a checkpoint writes to a database, and it leaves
-marks in the index of the write-ahead log (`-shm`; https://sqlite.org/walformat.html documents it).
-Where there was no checkpoint, the header must be the same; where there was one, the header's count
-of changes mustn't be lower.
+first bytes of a write-ahead log tell whether it is one. (After a loss of power there may be one
+that has its size and not its content: SQLite takes it for an empty one.) The header of the database
+is looked at once the time of its last change is another. Only a checkpoint writes to a database,
+and it leaves marks in the index of the write-ahead log (`-shm`; https://sqlite.org/walformat.html
+documents it). Where there was no checkpoint, the header must be the same; where there was one, the
+header's count of changes mustn't be lower.
 """
 
 import os
@@ -54,6 +55,8 @@ class Contents:
     """Whether any connection is: without one, other programs may well write to the file."""
     _file: int | None = None
     _wal: int | None = None
+    _wal_at_first: bytes = b""
+    """How the write-ahead log began when the first connection had been opened."""
     _index: int | None = None
     _seen: _Seen | None = None
     _lock: Lock = field(factory=Lock)
@@ -69,6 +72,7 @@ class Contents:
             if self._wal is None:
                 with suppress(OSError):
                     self._wal = os.open(f"{self.path}-wal", os.O_RDONLY)
+                    self._wal_at_first = os.pread(self._wal, 4, 0)
             with suppress(OSError):
                 self._open_index(f"{self.path}-shm")
 
@@ -92,9 +96,15 @@ class Contents:
             with self._lock:
                 if self._is_open and self._file is not None:
                     self._look_at(self._file)
-                if self._wal is not None and os.pread(self._wal, 4, 0) not in _WAL_MAGICS:
-                    self.overwritten = "its write-ahead log"
+                if self._wal is not None:
+                    self._look_at_wal(os.pread(self._wal, 4, 0))
         return self.overwritten
+
+    def _look_at_wal(self, begins: bytes) -> None:
+        if begins in _WAL_MAGICS:
+            self._wal_at_first = begins
+        elif begins != self._wal_at_first:
+            self.overwritten = "its write-ahead log"
 
     def _look_at(self, file: int) -> None:
         # The marks first: a checkpoint makes one before it writes to the file, and one afterwards.
@@ -108,10 +118,14 @@ class Contents:
             return
         header = os.pread(file, _HEADER_BYTES, 0)
         self._seen = seen = _Seen(changed, header, marks)
-        if not header.startswith(_MAGIC) or header[18:20] != _WAL_MODE:
+        if not header.startswith(_MAGIC):
             self.overwritten = "the file"
         elif before is None:
+            # Whatever mode it says: after a loss of power in the middle of a change to WAL mode,
+            # SQLite goes by the write-ahead log that it finds.
             return
+        elif header[18:20] != _WAL_MODE and header[18:20] != before.header[18:20]:
+            self.overwritten = "the file"
         elif before.is_being_written or marks != before.marks or not index:
             # A checkpoint wrote to it, which may have been another program's.
             if seen.changes < before.changes:

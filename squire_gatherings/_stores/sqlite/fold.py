@@ -20,10 +20,10 @@ from squire_gatherings._stores.sqlite.tables import (
     find_epoch,
     find_epochs,
     find_gatherings,
-    find_head,
     find_ops,
     find_sync,
     find_tombstone,
+    head_in_tables,
     insert_rows,
     op_rows,
 )
@@ -220,7 +220,7 @@ def _check(database: sqlite3.Connection, append: Append) -> int | None:
     key, head = row
     if head == append.first_seq - 1:
         if tombstone is not None:
-            _check_head(append, find_head(database, key, head))
+            _check_head(append, head_in_tables(database, key, head))
         return key
     there = tuple(find_ops(database, key, append.first_seq, _last_seq(append)))
     if append.ops and there == append.ops and _has_syncs(database, key, append):

@@ -168,6 +168,23 @@ class SqliteStore:
             ),
         )
 
+    async def find_head(self, gathering: str, *, seq: int) -> bytes | None:
+        """Return the head of the chain after the op `seq`; empty if no append ended there.
+
+        None if the log begins after it.
+
+        Raises:
+            StoreUnavailable: The store can't read now.
+
+        Cancellation: nothing is changed.
+        """
+        return await self._call(
+            self._read_connection,
+            lambda database: reads.find_head(
+                database, gathering, seq, self._writer.unfolded.of(gathering)
+            ),
+        )
+
     # Logs as they were.
 
     async def snapshot_at(self, gathering: str, *, seq: int) -> Snapshot | None:

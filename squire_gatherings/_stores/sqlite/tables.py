@@ -133,7 +133,7 @@ def find_sync(
 
 
 def find_syncs_from(
-    database: sqlite3.Connection, key: int, first: int, last: int
+    database: sqlite3.Connection, key: int | None, first: int, last: int
 ) -> tuple[SyncRecord, ...]:
     """Return the records of the syncs whose first ops are those from seq `first` to `last`."""
     rows = database.execute(
@@ -184,7 +184,7 @@ def find_beginning(database: sqlite3.Connection, key: int | None) -> tuple[int, 
     return (1, b"") if row is None else (row[0], row[1])
 
 
-def find_head(database: sqlite3.Connection, key: int | None, seq: int) -> bytes:
+def head_in_tables(database: sqlite3.Connection, key: int | None, seq: int) -> bytes:
     """Return the head of the chain after an op of the tables, or before the first one."""
     first_seq, before = find_beginning(database, key)
     return before if seq == first_seq - 1 else find_time_and_head(database, key, seq)[1]

@@ -21,8 +21,8 @@ from squire_gatherings._stores.sqlite.journal import SyncKey, Unfolded, encode_e
 from squire_gatherings._stores.sqlite.tables import (
     TableKey,
     find_gatherings,
-    find_head,
     has_any_tombstone,
+    head_in_tables,
     insert_entry,
 )
 from squire_gatherings._values.errors import StoreUnavailable
@@ -336,7 +336,7 @@ def _follow(
         if has_any_tombstone(database, (append.gathering,)):
             if append.gathering not in found:
                 return False
-            before = find_head(database, *found[append.gathering])
+            before = head_in_tables(database, *found[append.gathering])
             if append.head and head_after(before, append) != append.head:
                 return False
     return True

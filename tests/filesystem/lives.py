@@ -1,0 +1,287 @@
+"""Short lives of a store, with every write of theirs noted: what is appended, when, and how."""
+
+import sqlite3
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import asynccontextmanager, closing, contextmanager
+from functools import partial
+from pathlib import Path
+from typing import Any
+from unittest.mock import patch
+
+import trio
+from attrs import define, field, frozen
+from msgspec.structs import replace
+
+from squire_gatherings._hall.store import Outcome
+from squire_gatherings._rules.chain import head_after, state_digest
+from squire_gatherings._stores import SqliteStore, open_sqlite_store
+from squire_gatherings._stores.memory import MemoryStore
+from squire_gatherings._stores.sqlite import connection
+from squire_gatherings._stores.sqlite.group_commit import GroupCommitter, Report, Take
+from squire_gatherings._stores.sqlite.writer import Writer
+from squire_gatherings._values.log import Append, Snapshot
+from tests.filesystem.disk import Disk
+from tests.filesystem.vfs import watched
+from tests.stores.appends import all_of, an_append, fold_a_piece
+
+NAME = "rooms.sqlite3"
+FILES = (NAME, f"{NAME}-wal", f"{NAME}-journal")
+GATHERINGS = "abc"
+OLD_GATHERINGS = ("friday", "sunday", "monday")
+"""Those that the files of older schemas have."""
+OLD = Path(__file__).parent.parent / "stores"
+
+Files = dict[str, bytes]
+"""The content of each file, by its name."""
+
+
+def appends_of(count: int) -> list[Append]:
+    """Appends to a few gatherings in turn, with a chain, as a hall makes them."""
+    heads: dict[str, tuple[int, bytes]] = dict.fromkeys(GATHERINGS, (0, b""))
+    found: list[Append] = []
+    for number in range(count):
+        gathering = GATHERINGS[number * number % len(GATHERINGS)]
+        last, head = heads[gathering]
+        size = 1 + number % 3
+        plain = replace(an_append(gathering, last + 1, size), snapshot=None)
+        head = head_after(head, plain)
+        snapshot = None
+        if not number % 4:
+            state = b'{"at":%d,"much":"%b"}' % (last + size, b"x" * 700)
+            snapshot = Snapshot(last + size, state, state_digest(head, state))
+        found.append(replace(plain, head=head, snapshot=snapshot))
+        heads[gathering] = last + size, head
+    return found
+
+
+@frozen
+class Expected:
+    """What a store must say when it has the first appends, so many of them."""
+
+    appends: Sequence[Append]
+    said: list[dict[str, object]]
+
+    @classmethod
+    def of(cls, appends: Sequence[Append]) -> "Expected":
+        said: list[dict[str, object]] = []
+
+        async def run() -> None:
+            memory = MemoryStore()
+            said.append(await all_said(memory))
+            for append in appends:
+                await memory.append(append)
+                said.append(await all_said(memory))
+
+        trio.run(run)
+        return cls(appends, said)
+
+    @classmethod
+    def from_file(cls, folder: Path, life: "Life", there: Files) -> "Expected":
+        """What a store says that begins with these files, when nothing goes wrong."""
+        build(folder, there)
+
+        async def run() -> dict[str, object]:
+            async with a_store(folder, life) as store:
+                return await all_said(store)
+
+        return cls((), [trio.run(run)])
+
+
+async def all_said(store: SqliteStore | MemoryStore) -> dict[str, object]:
+    return {name: await all_of(store, name) for name in (*GATHERINGS, *OLD_GATHERINGS)}
+
+
+@frozen
+class Life:
+    """How a store lives, until the power fails at any moment of it."""
+
+    name: str
+    steps: tuple[int, ...] = (1, 2, 1, 3)
+    """How many appends are given to it at a time."""
+    before: int = 0
+    """How many of the appends were there before the life began."""
+    journal_bytes: int = 1 << 22
+    folds: bool = False
+    """Whether the journal is folded, piece by piece, after each step."""
+    checkpoint_pages: int = connection.CHECKPOINT_PAGES
+    closes: bool = False
+    """Whether it comes to an orderly end, at which the power fails as well."""
+    schema: int | None = None
+    """From which older schema the file is when it begins."""
+
+    @property
+    def count(self) -> int:
+        """How many appends there are in the end."""
+        return self.before + sum(self.steps)
+
+
+LIVES = (
+    Life("new file"),
+    Life("commits", before=4, steps=(1, 2, 1, 3, 1)),
+    Life("folds", before=5, journal_bytes=1, folds=True, steps=(1, 2, 1, 2)),
+    Life("checkpoints", before=5, folds=True, checkpoint_pages=5, steps=(1, 2, 1, 2, 1)),
+    Life("closes", before=3, steps=(2, 1), closes=True),
+    Life("from schema 3", steps=(), schema=3),
+    Life("from schema 4", steps=(), schema=4),
+)
+
+
+@define
+class Recorder:
+    """Lets a disk know what was begun and what was acknowledged, in the order of the appends."""
+
+    disk: Disk
+    appends: Sequence[Append]
+    _known: dict[tuple[str, int], int] = field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self._known = {(one.gathering, one.first_seq): n for n, one in enumerate(self.appends)}
+
+    @contextmanager
+    def listening(self) -> Iterator[None]:
+        """Note acknowledgements where they are decided, on the writer's thread."""
+        disk, known = self.disk, self._known
+        report = GroupCommitter._report
+
+        def noted(committer: GroupCommitter, outcomes: Sequence[Outcome]) -> None:
+            for waiting, outcome in zip(committer._batch, outcomes, strict=True):
+                assert outcome is None, outcome
+                number = known[waiting.append.gathering, waiting.append.first_seq]
+                assert number == disk.acknowledged
+                disk.acknowledged = number + 1
+            disk.note()
+            report(committer, outcomes)
+
+        with patch.object(GroupCommitter, "_report", noted):
+            yield
+
+
+@asynccontextmanager
+async def a_store(folder: Path, life: Life) -> AsyncIterator[SqliteStore]:
+    with patch.object(connection, "CHECKPOINT_PAGES", life.checkpoint_pages):
+        async with open_sqlite_store(folder / NAME, journal_bytes=life.journal_bytes) as store:
+            yield store
+
+
+async def give(store: SqliteStore, appends: Sequence[Append], disk: Disk | None = None) -> None:
+    """Append these at once, and wait for all."""
+    left = len(appends)
+    told = trio.Event()
+
+    def ended(outcome: Outcome) -> None:
+        nonlocal left
+        assert outcome is None, outcome
+        left -= 1
+        if not left:
+            told.set()
+
+    if disk is not None:
+        disk.began += len(appends)
+    for append in appends:
+        assert not store.append_nowait(append, ended)
+    await told.wait()
+
+
+def recorded(
+    folder: Path, life: Life, there: Files, appends: Sequence[Append], *, has: int | None = None
+) -> Disk:
+    """Live a life that begins with these files; return all crashes that there may be in it.
+
+    Args:
+        folder: Where.
+        life: How.
+        there: The files.
+        appends: What is appended.
+        has: How many of the appends the files have, where it isn't `life.before`.
+    """
+    build(folder, there)
+    disk = Disk()
+    disk.begin({str(folder / name): data for name, data in there.items()})
+    at = disk.began = disk.acknowledged = life.before if has is None else has
+
+    async def run() -> None:
+        nonlocal at
+        async with a_store(folder, life) as store:
+            store._writer.piece = 1
+            for step in life.steps:
+                await give(store, appends[at : at + step], disk)
+                at += step
+                while life.folds and await fold_a_piece(store):
+                    pass
+            disk.note()
+            # The end is another life's business.
+            disk.is_over = not life.closes
+        disk.note()
+
+    with watched(disk), Recorder(disk, appends).listening():
+        trio.run(run)
+    return disk
+
+
+def build(folder: Path, files: Files) -> None:
+    """Let there be these files, and nothing else of a store."""
+    for name in (*FILES, f"{NAME}-shm", f"{NAME}-lock"):
+        (folder / name).unlink(missing_ok=True)
+    for name, data in files.items():
+        (folder / name).write_bytes(data)
+        (folder / name).chmod(0o600)
+
+
+def files_of(folder: Path) -> Files:
+    return {name: (folder / name).read_bytes() for name in FILES if (folder / name).exists()}
+
+
+def prepared(folder: Path, life: Life, appends: Sequence[Append]) -> Files:
+    """Return the files with which a life begins: left by an orderly end, or an older version."""
+    build(folder, {})
+    if life.schema is not None:
+        with closing(sqlite3.connect(folder / NAME)) as old:
+            old.executescript((OLD / f"schema{life.schema}.sql").read_text())
+        return files_of(folder)
+    if not life.before:
+        return {}
+
+    async def run() -> None:
+        async with a_store(folder, life) as store:
+            for append in appends[: life.before]:
+                await give(store, [append])
+
+    trio.run(run)
+    return files_of(folder)
+
+
+# Faults that the tests must find.
+
+
+@contextmanager
+def synchronous(how: str) -> Iterator[None]:
+    """Let SQLite flush less than it is told."""
+
+    class Careless(sqlite3.Connection):
+        def execute(self, sql: str, *args: Any) -> sqlite3.Cursor:
+            if sql == "PRAGMA synchronous = FULL":
+                sql = f"PRAGMA synchronous = {how}"
+            return super().execute(sql, *args)
+
+    connect = partial(sqlite3.connect, factory=Careless)
+    with patch("squire_gatherings._stores.sqlite.connection.sqlite3.connect", connect):
+        yield
+
+
+@contextmanager
+def acknowledged_too_early() -> Iterator[None]:
+    """Let appends be acknowledged before they are committed."""
+    append_all = Writer.append_all
+    reports: list[Report] = []
+    append_batches = Writer.append_batches
+
+    def batches(self: Writer, take: Take, report: Report, *more: Any) -> None:
+        reports[:] = [report]
+        append_batches(self, take, lambda _: None, *more)
+
+    def early(self: Writer, database: sqlite3.Connection, appends: Sequence[Append]) -> Any:
+        reports[0]([None] * len(appends))
+        return append_all(self, database, appends)
+
+    with patch.object(Writer, "append_batches", batches), patch.object(Writer, "append_all", early):
+        yield

@@ -1,0 +1,121 @@
+"""What must be found after a crash, by the code that opens a store after any crash.
+
+Everything that was acknowledged is there, once, in order and whole. Nothing else is there than what
+was begun. Where appends were lost, they are the last ones.
+"""
+
+import logging
+import random
+import sqlite3
+from collections.abc import Iterator
+from pathlib import Path
+
+import trio
+from attrs import define, field
+
+from tests.filesystem.disk import Choice, Crash, Disk, Passing
+from tests.filesystem.lives import Expected, Files, Life, a_store, all_said, build, give
+from tests.filesystem.vfs import watched
+
+GO_ON_EVERY = 6
+"""In one of so many crashes the store goes on, and everything is compared again in the end."""
+
+
+@define
+class Survivors:
+    """Builds what crashes leave, and looks at it. It counts what it has looked at."""
+
+    folder: Path
+    life: Life
+    expected: Expected
+    looked_at: int = 0
+    found: list[str] = field(factory=list)
+    """What was wrong, and how to come there again."""
+    _seen: set[int] = field(factory=set)
+
+    def look(self, disk: Disk, *, seed: int, most: int, all_of: int = 0) -> None:
+        """Look at what the crashes of a life leave.
+
+        Args:
+            disk: Has the crashes.
+            seed: For what is random.
+            most: How many outcomes of each crash are looked at.
+            all_of: Of up to how many combinations all are looked at besides.
+        """
+        with watched(Passing()):
+            for number, crash in enumerate(disk.crashes):
+                chance = random.Random(f"{seed} {number}")
+                for choices in outcomes(crash, chance, most, all_of):
+                    files = {Path(path).name: data for path, data in crash.after(choices).items()}
+                    what = self._look_at(crash, files)
+                    if what is not None:
+                        self.found.append(f"{self.life.name}, crash {number}: {what}")
+
+    def count(self, crash: Crash, files: Files) -> int | None:
+        """Return how many appends are there after a crash; None, and a finding, if that is wrong.
+
+        The files are left as they were.
+        """
+        with watched(Passing()):
+            counted: list[int] = []
+            wrong = self._survived(crash, files, counted)
+        if wrong is not None:
+            self.found.append(wrong)
+            return None
+        return counted[0]
+
+    def _look_at(self, crash: Crash, files: Files) -> str | None:
+        key = hash((*sorted(files.items()), crash.began, crash.acknowledged))
+        if key in self._seen:
+            return None
+        self._seen.add(key)
+        self.looked_at += 1
+        return self._survived(crash, files, [])
+
+    def _survived(self, crash: Crash, files: Files, counted: list[int]) -> str | None:
+        build(self.folder, files)
+        try:
+            return trio.run(self._survey, crash, counted)
+        except Exception as error:
+            return f"{type(error).__name__}: {error}"
+
+    async def _survey(self, crash: Crash, counted: list[int]) -> str | None:
+        possible = self.expected.said
+        async with a_store(self.folder, self.life) as store:
+            said = await all_said(store)
+            if said not in possible:
+                return f"what no appends come to: {said!r:.500}"
+            count = possible.index(said)
+            if not crash.acknowledged <= count <= crash.began:
+                return (
+                    f"{count} appends, of {crash.acknowledged} acknowledged and {crash.began} begun"
+                )
+            counted.append(count)
+            wrong = await store._read_connection.call(_what_is_wrong)
+            if wrong is not None or self.looked_at % GO_ON_EVERY:
+                return wrong
+            for append in self.expected.appends[count:]:
+                await give(store, [append])
+        async with a_store(self.folder, self.life) as store:
+            if await all_said(store) != possible[-1]:
+                return "what was appended after the crash isn't there"
+        return None
+
+
+def outcomes(crash: Crash, chance: random.Random, most: int, all_of: int) -> Iterator[list[Choice]]:
+    """Give what may become of a crash's changes."""
+    if all_of:
+        yield from crash.all(all_of)
+    yield from crash.some(chance, most)
+
+
+def _what_is_wrong(database: sqlite3.Connection) -> str | None:
+    """Return what SQLite itself finds wrong in the file, or what the fold couldn't take."""
+    [how] = database.execute("PRAGMA integrity_check(1)").fetchone()
+    if how != "ok":
+        return str(how)
+    refused = database.execute("SELECT reason FROM refused").fetchone()
+    return None if refused is None else f"refused: {refused[0]}"
+
+
+logging.getLogger("squire_gatherings._stores").addHandler(logging.NullHandler())

@@ -1,0 +1,172 @@
+"""`make fuzz`: searches for inputs that break a target, or that reach what none has reached.
+
+    python -m tests.fuzz [TARGET ...] [--seconds N] [--jobs N] [--keep]
+
+Each target has its share of the seconds. What is found stays in `.fuzz`, so that the next search
+goes on from there: inputs in `.fuzz/TARGET`, and what broke a target in `.fuzz/broken`. With
+`--keep` those that together reach everything go into `tests/fuzz/corpus`, which `make test` runs.
+"""
+
+import re
+import subprocess
+import sys
+import tempfile
+from argparse import ArgumentParser
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from functools import partial
+from hashlib import sha256
+from pathlib import Path
+from threading import Lock
+from time import monotonic
+
+from attrs import define, field
+
+from tests.fuzz import corpus
+from tests.fuzz.smallest import smallest
+from tests.fuzz.target import Target
+from tests.fuzz.targets import TARGETS
+
+WORK = Path(".fuzz")
+BROKEN = WORK / "broken"
+LONGEST_INPUT = 4096
+LONGEST_RUN = 30
+"""After how many seconds an input has taken too long: each takes milliseconds."""
+TELL_EVERY = 10.0
+"""In seconds."""
+
+_STATUS = re.compile(r"#(\d+)\s+\S+\s+cov: (\d+) ft: (\d+) corp: (\d+)")
+_UNITS = re.compile(r"stat::number_of_executed_units: (\d+)")
+
+
+@define(eq=False)
+class Search:
+    """The search for one target, and how far it is."""
+
+    target: Target
+    seconds: int
+    inputs: int = 0
+    reached: int = 0
+    kept: int = 0
+    failed: bool = False
+    said: list[str] = field(factory=list)
+    """What the process said that wasn't about its progress."""
+
+    def run(self, tell: "Progress") -> None:
+        folder = WORK / self.target.name
+        folder.mkdir(parents=True, exist_ok=True)
+        for data in (*self.target.seeds, *corpus.read(self.target.name)):
+            (folder / sha256(data).hexdigest()[:24]).write_bytes(data)
+        with _dictionary(self.target.words) as words:
+            command = [
+                *(sys.executable, "-m", "tests.fuzz.one", self.target.name, str(folder)),
+                f"-max_total_time={self.seconds}",
+                f"-max_len={LONGEST_INPUT}",
+                f"-timeout={LONGEST_RUN}",
+                f"-artifact_prefix={BROKEN / self.target.name}-",
+                f"-dict={words}",
+                "-print_final_stats=1",
+                "-rss_limit_mb=1024",
+            ]
+            with subprocess.Popen(
+                command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+            ) as process:
+                assert process.stderr is not None
+                for line in process.stderr:
+                    self._hear(line.rstrip())
+                    tell.of(self)
+        self.failed = process.returncode != 0
+        tell.ended(self)
+
+    def _hear(self, line: str) -> None:
+        if (status := _STATUS.search(line)) is not None:
+            self.inputs, self.reached, self.kept = int(status[1]), int(status[2]), int(status[4])
+        elif (units := _UNITS.search(line)) is not None:
+            self.inputs = int(units[1])
+        else:
+            self.said = [*self.said[-60:], line]
+
+    def __str__(self) -> str:
+        return (
+            f"{self.target.name:16} {self.inputs:12,} inputs {self.reached:6,} places"
+            f" {self.kept:6,} kept"
+        )
+
+
+@define(eq=False)
+class Progress:
+    """Says on standard error how far the searches are."""
+
+    _told: float = field(factory=monotonic)
+    _lock: Lock = field(factory=Lock)
+
+    def of(self, search: Search) -> None:
+        with self._lock:
+            now = monotonic()
+            if now - self._told >= TELL_EVERY:
+                self._told = now
+                print(search, "...", file=sys.stderr, flush=True)
+
+    def ended(self, search: Search) -> None:
+        with self._lock:
+            print(search, "FAILED" if search.failed else "done", file=sys.stderr, flush=True)
+
+
+@contextmanager
+def _dictionary(words: Sequence[bytes]) -> Iterator[str]:
+    """Write words in libFuzzer's form; gives the file's name."""
+    with tempfile.NamedTemporaryFile("w", suffix=".dict") as file:
+        for word in words:
+            file.write('"' + "".join(f"\\x{byte:02x}" for byte in word) + '"\n')
+        file.flush()
+        yield file.name
+
+
+def keep(target: Target) -> int:
+    """Let the corpus be the fewest inputs that reach all that is reached; return how many."""
+    found = [file.read_bytes() for file in (WORK / target.name).iterdir()]
+    kept = smallest(target.run, target.seeds, found)
+    corpus.write(target.name, kept)
+    return len(kept)
+
+
+def main() -> None:
+    parser = ArgumentParser(
+        prog="python -m tests.fuzz", description="Search for inputs that break."
+    )
+    parser.add_argument("targets", nargs="*", metavar="TARGET", help=", ".join(TARGETS))
+    parser.add_argument("--seconds", type=int, default=600, help="for all targets together")
+    parser.add_argument("--jobs", type=int, default=1, help="how many targets at a time")
+    parser.add_argument("--keep", action="store_true", help="keep what was found in the corpus")
+    parser.add_argument("--replay", type=Path, metavar="FILE", help="give a target this input")
+    given = parser.parse_args()
+    unknown = set(given.targets) - set(TARGETS)
+    if unknown:
+        parser.error(f"there is no target {min(unknown)}; there are {', '.join(TARGETS)}")
+    targets = [TARGETS[name] for name in given.targets or TARGETS]
+    if given.replay is not None:
+        for target in targets:
+            target.run(given.replay.read_bytes())
+        return
+    BROKEN.mkdir(parents=True, exist_ok=True)
+    share = max(1, given.seconds * given.jobs // len(targets))
+    searches = [Search(target, share) for target in targets]
+    if given.seconds > 0:
+        progress = Progress()
+        with ThreadPoolExecutor(given.jobs) as pool:
+            list(pool.map(partial(Search.run, tell=progress), searches))
+    for search in searches:
+        if search.failed:
+            print("\n".join(["", f"== {search.target.name}", *search.said]), file=sys.stderr)
+    print(f"{sum(search.inputs for search in searches):,} inputs in all")
+    if given.keep:
+        for target in targets:
+            print(f"{target.name}: {keep(target)} inputs are kept")
+    if any(search.failed for search in searches):
+        print(f"what broke a target is in {BROKEN}; --replay FILE TARGET runs it", file=sys.stderr)
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,57 @@
+"""The wheel and the source archive are the same bytes, whoever builds them, when and where."""
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent.parent
+
+
+def copy_of_sources(target: Path) -> Path:
+    """Copy what git has, or what a source archive has."""
+    skipped = shutil.ignore_patterns(
+        ".*", "__pycache__", "*.egg-info", "dist", "node_modules", "tests", "benchmarks"
+    )
+    shutil.copytree(ROOT, target, ignore=skipped)
+    return target
+
+
+def built(sources: Path, *, umask: int, moment: int, kind: str) -> tuple[str, bytes]:
+    """Build; return the name of what was built, and its content."""
+    for path in sources.rglob("*"):
+        path.chmod((0o777 if path.is_dir() else 0o666) & ~umask)
+        os.utime(path, (moment, moment))
+    environment = {**os.environ, "TZ": f"UTC{moment % 12}", "PYTHONHASHSEED": str(moment % 99)}
+    subprocess.run(
+        [sys.executable, "-m", "hatchling", "build", "-t", kind],
+        cwd=sources,
+        env=environment,
+        umask=umask,
+        check=True,
+        capture_output=True,
+    )
+    [made] = (sources / "dist").iterdir()
+    return made.name, made.read_bytes()
+
+
+@pytest.mark.parametrize("kind", ["wheel", "sdist"])
+@pytest.mark.parametrize("epoch", [None, "1790000000"])
+def test_two_builds_are_the_same(
+    kind: str, epoch: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("SOURCE_DATE_EPOCH", raising=False)
+    if epoch is not None:
+        monkeypatch.setenv("SOURCE_DATE_EPOCH", epoch)
+    one = built(copy_of_sources(tmp_path / "a"), umask=0o022, moment=1_700_000_000, kind=kind)
+    another = copy_of_sources(tmp_path / "b" / "elsewhere")
+    assert built(another, umask=0o077, moment=1_790_000_007, kind=kind) == one
+
+
+def test_no_two_files_differ_in_case_alone() -> None:
+    """A checkout on macOS or Windows would have one of them."""
+    names = [str(path.relative_to(ROOT)) for path in (ROOT / "docs").rglob("*")]
+    assert len({name.casefold() for name in names}) == len(names)
