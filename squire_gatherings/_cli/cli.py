@@ -11,6 +11,7 @@ from squire_gatherings._cli.failures import exit_code_of
 from squire_gatherings._cli.load import load
 from squire_gatherings._cli.printing import flush_stdout
 from squire_gatherings._cli.removal import compact, delete
+from squire_gatherings._cli.replay import replay
 from squire_gatherings._cli.serve import serve
 from squire_gatherings._cli.streams import open_what_is_closed
 from squire_gatherings._cli.submit import submit
@@ -88,6 +89,7 @@ cli.add_command(show_log)
 cli.add_command(export)
 cli.add_command(import_log)
 cli.add_command(fork)
+cli.add_command(replay)
 cli.add_command(compact)
 cli.add_command(delete)
 cli.add_command(token)

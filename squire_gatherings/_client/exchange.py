@@ -109,6 +109,20 @@ class Exchange:
         finally:
             self.requests.leave(sync_id, answer)
 
+    async def look(self, fetch: Fetch) -> Fetched:
+        """Ask for an earlier state until it is answered; raise the server's refusal.
+
+        Cancelled, it's no more asked for.
+        """
+        await trio.lowlevel.checkpoint_if_cancelled()
+        self.check()
+        answer = self.requests.ask_to_look(fetch)
+        self._asked()
+        try:
+            return await answer.wait()
+        finally:
+            self.requests.no_look(fetch.id)
+
     def refill(self, since: int) -> None:
         """Have the ops after `since`, which the reader lacks, fetched: news will tell.
 
@@ -265,6 +279,9 @@ class Exchange:
             case Conflict():
                 if (sync := self.requests.sync_of(message.id)) is not None:
                     self._conflict(message, sync)
+            case Fetched() if message.id in self.requests.looks:
+                self.requests.looked(message)
+                self._work.set()
             case Fetched():
                 if (fetch := self.requests.fetch_of(message.id)) is not None:
                     self._fetched(message, fetch)

@@ -186,7 +186,7 @@ class Logs:
 
         Raises:
             BadGatheringId: It can't be an id.
-            GatheringCrashed: The behaviour can't be taken back to that point.
+            BadBase: The behaviour can't be taken back to that point.
             StoreConflict: There is no such log.
             ValueError: `up_to` can't be one.
 

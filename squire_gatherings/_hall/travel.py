@@ -23,7 +23,7 @@ from squire_gatherings._rules.behaviour import (
     encode_state,
     restore_state,
 )
-from squire_gatherings._values.errors import BadBase, GatheringCrashed, StoreUnavailable
+from squire_gatherings._values.errors import BadBase, StoreUnavailable
 from squire_gatherings._values.log import LoggedOp
 from squire_gatherings._values.messages import Fetch, Fetched
 
@@ -51,7 +51,7 @@ class Past:
         Raises:
             BadRequest: The store keeps no older snapshots.
             StoreUnavailable: The store can't be read now.
-            GatheringCrashed: The behaviour can't be taken back to it.
+            BadBase: The behaviour can't be taken back to it.
 
         Cancellation: nothing is read any more.
         """
@@ -80,7 +80,9 @@ class Past:
         except Exception as error:
             extra = {"gathering": self.gathering, "seq": seq}
             _log.exception("the gathering can't be taken back", extra=extra)
-            raise GatheringCrashed(f"{self.gathering} can't be taken back to op {seq}") from error
+            raise BadBase(
+                f"{self.gathering} can't be taken back to op {seq}: its behaviour failed"
+            ) from error
 
     async def read(self, after: int, up_to: int) -> tuple[LoggedOp, ...]:
         """Read consecutive ops, at least one.
@@ -109,10 +111,10 @@ class Travel:
         """Return the answer to a fetch with `at`, or with `at_time`.
 
         Raises:
-            BadBase: The log doesn't have that op, or not any more.
+            BadBase: The log doesn't have that op, or not any more, or the behaviour can't be taken
+                back to it.
             BadRequest: The store keeps no older snapshots.
             StoreUnavailable: The store can't be read now.
-            GatheringCrashed: The behaviour can't be taken back to it.
 
         Cancellation: nothing is read any more.
         """

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 NEWEST = 8
 """How many of the newest snapshots are kept."""
 
-OPS = 4000
+OPS = 2000
 """How many ops lie between two snapshots at most, unless one append has more."""
 
 BYTES = 4 << 20

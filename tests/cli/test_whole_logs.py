@@ -318,6 +318,56 @@ offline.erase(path, stopped)
 """
 
 
+def test_what_was_is_shown_again(tmp_path: Path) -> None:
+    file = tmp_path / "rooms.sqlite3"
+    with serving("--store", f"sqlite:///{file}") as (_, url):
+        with connect(f"{url}/gatherings/room") as client:
+            client.send(json.dumps({"type": "join"}))
+            client.recv(timeout=20)
+            for number in range(5):
+                ops = [{"n": number}]
+                sync = {"type": "sync", "id": f"s{number}", "base": 0, "ops": ops}
+                client.send(json.dumps(sync))
+                assert json.loads(client.recv(timeout=20))["type"] == "synced"
+        code, out, err = run("watch", url, "room", "--at", "3", "--json", cwd=tmp_path)
+        assert (code, err) == (0, "")
+        seen = lines(out)
+        assert [(one["seq"], one["op"]) for one in seen] == [(n + 1, {"n": n}) for n in range(3)]
+        assert run("watch", url, "room", "--at", "3", "--since", "2", cwd=tmp_path)[1] == (
+            '3  -  {"n": 2}\n'
+        )
+        assert run("watch", url, "room", "--at", "2000-01-01", cwd=tmp_path)[:2] == (0, "")
+        later = run("watch", url, "room", "--at", "2500-01-01", "--json", cwd=tmp_path)[1]
+        assert len(lines(later)) == 5
+        for more, complaint in (
+            (("--at", "9"), "the last op is 5"),
+            (("--at", "3", "--count", "1"), "--count"),
+        ):
+            code, out, err = run("watch", url, "room", *more, cwd=tmp_path)
+            assert (code, out, err.count("\n")) == (2, "", 1)
+            assert complaint in err
+        played = {
+            source: run("replay", source, "room", "--speed", "max", "--since", "1", cwd=tmp_path)
+            for source in (url, str(file))
+        }
+    assert played[url] == played[str(file)]
+    code, out, _ = played[url]
+    assert code == 0
+    assert [(one["seq"], one["op"]["n"], one["by"]) for one in lines(out)] == [
+        (n + 1, n, None) for n in range(1, 5)
+    ]
+    assert [one["time"] for one in lines(out)[:2]] == [one["time"] for one in seen[1:]]
+    code, out, _ = run("replay", str(file), "room", "--until", "2", "--speed", "1000", cwd=tmp_path)
+    assert (code, len(lines(out))) == (0, 2)
+    for target, complaint in (
+        (("replay", str(file), "room", "--speed", "0"), "neither a number above 0 nor max"),
+        (("replay", str(file), "nothing"), "there is no gathering nothing"),
+    ):
+        code, out, err = run(*target, cwd=tmp_path)
+        assert (code, out, err.count("\n")) == (2, "", 1)
+        assert complaint in err
+
+
 @pytest.mark.parametrize("command", ["delete", "compact"])
 def test_a_command_that_is_killed_leaves_all_or_nothing(tmp_path: Path, command: str) -> None:
     path = tmp_path / "rooms.sqlite3"
