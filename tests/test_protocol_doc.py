@@ -43,7 +43,9 @@ def test_what_a_client_may_send_is_understood(example: dict[str, Any]) -> None:
     assert set(example) <= {"type", *message.__struct_fields__}
 
 
-@pytest.mark.parametrize("cls", messages.ClientMessage.__subclasses__(), ids=lambda cls: cls.__name__)
+@pytest.mark.parametrize(
+    "cls", messages.ClientMessage.__subclasses__(), ids=lambda cls: cls.__name__
+)
 def test_what_a_client_may_send_is_shown(cls: type[msgspec.Struct]) -> None:
     shown = {name for one in examples(CLIENT) if one["type"] == tag(cls) for name in one}
     assert shown == {"type", *cls.__struct_fields__}
