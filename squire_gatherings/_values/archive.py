@@ -53,7 +53,7 @@ class LogInfo:
     @property
     def is_deleted(self) -> bool:
         """Whether there is a tombstone, and no log that began after it."""
-        return self.tombstone is not None and self.seq < self.first_seq
+        return self.tombstone is not None and not self.seq
 
 
 @frozen(kw_only=True)

@@ -7,6 +7,8 @@ from typing import Any
 
 import pytest
 import trio
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from msgspec import UNSET
 from trio.testing import MockClock, wait_all_tasks_blocked
 
@@ -26,7 +28,7 @@ from squire_gatherings._values.messages import Dispersed, Error, Fetch, Fetched,
 from squire_gatherings._values.messages import Sync as SyncMessage
 from squire_gatherings._values.op import Op
 from squire_gatherings._values.settings import HallSettings
-from tests.support import M, Recorder, Strict, Sum, WaitingStore
+from tests.support import M, Recorder, Strict, Sum, WaitingStore, examples
 
 ROOM = "friday-night"
 KEPT = ("name", "load", "append_nowait", "append", "read", "find_syncs", "sync_ids")
@@ -371,10 +373,10 @@ async def test_a_fork_goes_its_own_way(autojump_clock: MockClock) -> None:
 
 
 async def test_an_export_is_taken_in_whole(autojump_clock: MockClock) -> None:
-    settings = HallSettings(snapshot_every=3, batch_bytes=100)
+    small = HallSettings(snapshot_every=3, batch_bytes=100)
     async with (
-        open_hall(behaviour=Sum, wall_clock=Wall(), settings=settings) as hall,
-        open_hall(behaviour=Sum, wall_clock=Wall(), settings=settings) as other,
+        open_hall(behaviour=Sum, wall_clock=Wall(), settings=small) as hall,
+        open_hall(behaviour=Sum, wall_clock=Wall(), settings=small) as other,
     ):
         await submit(hall, *range(1, 11))
         await hall.logs.fork(ROOM, "forked", at=7)
@@ -431,3 +433,78 @@ async def test_a_store_that_only_keeps_what_is_needed(autojump_clock: MockClock)
         with pytest.raises(BadRequest, match="keeps no older states"):
             await hall.logs.list_logs()
         assert (await hall.fetch(ROOM)).snapshot == {"total": 1}
+
+
+# A hall's whole life, and a plain model of it: each room is a list of numbers.
+
+
+class Rooms:
+    """What each room has: numbers, of which the first ones may be left out."""
+
+    def __init__(self) -> None:
+        self.adds: dict[str, list[int]] = {}
+        self.left_out: dict[str, int] = {}
+
+    def total(self, room: str, seq: int) -> int:
+        return sum(self.adds.get(room, [])[:seq])
+
+
+async def live(hall: Hall, rng: random.Random, model: Rooms, steps: int) -> None:
+    for _ in range(steps):
+        room, other = rng.choice("abc"), rng.choice("abc")
+        adds = model.adds.get(room, [])
+        least, seq = model.left_out.get(room, 0), rng.randrange(0, 12)
+        what = rng.choice(["submit", "submit", "submit", "look", "delete", "compact", "fork"])
+        try:
+            match what:
+                case "submit":
+                    made = [rng.randrange(1, 9) for _ in range(rng.randrange(1, 4))]
+                    seqs = await hall.submit(room, [{"add": add} for add in made])
+                    assert seqs == tuple(range(len(adds) + 1, len(adds) + len(made) + 1))
+                    model.adds[room] = [*adds, *made]
+                case "look":
+                    page = await hall.fetch(room, at=seq)
+                    assert page.snapshot == {"total": model.total(room, seq)}
+                    assert least <= seq <= len(adds)
+                case "delete":
+                    tombstone = await hall.logs.delete(room)
+                    assert (tombstone.seq if tombstone else 0) == len(adds)
+                    model.adds.pop(room, None)
+                    model.left_out.pop(room, None)
+                case "compact":
+                    first = await hall.logs.compact(room, up_to=seq)
+                    # What was committed together is left out together.
+                    assert least <= first - 1 <= max(least, seq)
+                    model.left_out[room] = first - 1
+                case "fork":
+                    assert await hall.logs.fork(room, other, at=seq) == seq
+                    assert other not in model.adds
+                    assert max(least, 1) <= seq <= len(adds)
+                    model.adds[other], model.left_out[other] = adds[:seq], least
+        except BadBase:
+            assert not max(least, what == "fork") <= seq <= len(adds)
+        except StoreConflict:
+            assert room not in model.adds or other in model.adds
+        for room, adds in model.adds.items():
+            page = await hall.fetch(room)
+            assert (page.seq, page.snapshot) == (len(adds), {"total": sum(adds)})
+    listed = {one.gathering: one for one in await hall.logs.list_logs() if not one.is_deleted}
+    assert {room: (one.first_seq - 1, one.seq) for room, one in listed.items()} == {
+        room: (model.left_out.get(room, 0), len(adds)) for room, adds in model.adds.items()
+    }
+
+
+@given(seed=st.integers(0, 2**32))
+@settings(max_examples=examples(25), deadline=None)
+def test_whatever_is_done_to_logs(seed: int) -> None:
+    rng, model, store = random.Random(seed), Rooms(), MemoryStore()
+
+    async def main() -> None:
+        # Two halls, one after the other.
+        for _ in range(2):
+            async with open_hall(
+                store=store, behaviour=Sum, snapshot_every=rng.randrange(1, 6), tail_bytes=200
+            ) as hall:
+                await live(hall, rng, model, 12)
+
+    trio.run(main, clock=MockClock(autojump_threshold=0))

@@ -1,7 +1,8 @@
 """Whole logs: told of, copied, forked, compacted and deleted; each store does the same."""
 
+import sqlite3
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, suppress
+from contextlib import AsyncExitStack, closing, suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -269,6 +270,30 @@ async def test_snapshots_are_thinned_out(store: Archive) -> None:
     # No two gaps beside each other could be one.
     older = (0, *kept[: -NEWEST + 1])
     assert all(c - a > OPS for a, c in zip(older, older[2:], strict=False))
+
+
+async def test_a_file_of_schema_4_has_all_of_this(tmp_path: Path) -> None:
+    path = tmp_path / "rooms.sqlite3"
+    with closing(sqlite3.connect(path)) as old:
+        old.executescript(Path(__file__).with_name("schema4.sql").read_text())
+    async with open_sqlite_store(path) as store:
+        info, links, _ = await whole(store, "friday")
+        assert (info.first_seq, info.seq, info.snapshots, info.first_time) == (1, 5, (3,), 0)
+        assert tuple(checked(links, 1, b"")) == links
+        # None of its ops has a time.
+        assert await store.seq_at("friday", time=0) == 5
+        assert await store.fork("friday", "forked", seq=4) == 4
+        assert await store.compact("friday", up_to=4) == 4
+        assert await store.delete("monday", time=9) is not None
+        await store.erase()
+        assert [(one.gathering, one.first_seq, one.seq) for one in await store.list_logs()] == [
+            ("forked", 1, 4),
+            ("friday", 4, 5),
+            ("monday", 1, 0),
+            ("sunday", 1, 1),
+        ]
+    report = await trio.to_thread.run_sync(lambda: verify(path, (), lambda *_: None))
+    assert not report.wrong
 
 
 # Random histories, of both stores and of a plain model.
