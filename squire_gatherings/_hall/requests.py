@@ -16,6 +16,7 @@ from squire_gatherings._hall.inbox import JoinRequest, Request
 from squire_gatherings._hall.lookup import SyncLookup
 from squire_gatherings._hall.refreshes import Refreshes
 from squire_gatherings._hall.room import Room
+from squire_gatherings._hall.travel import Travel
 from squire_gatherings._rules.behaviour import Submission, judge_and_fold
 from squire_gatherings._rules.op_log import fingerprint
 from squire_gatherings._rules.places import is_full
@@ -71,6 +72,7 @@ class Requests:
     delivery: Delivery
     answers: Answers
     refreshes: Refreshes
+    travel: Travel
     awaits_lookup: bool = False
     """Whether a message waits for what `look_up` finds."""
     _lookup: SyncLookup | None = None
@@ -192,6 +194,12 @@ class Requests:
     def _fetch(self, sender: Sender, fetch: Fetch) -> bool:
         if isinstance(sender, Client) and not sender.attached:
             return False
+        if fetch.at is not None or fetch.at_time is not None:
+            if fetch.at is not None and fetch.at_time is not None:
+                raise BadRequest("a fetch has `at` or `at_time`, not both")
+            fetched_then = partial(self.travel.fetched, self.answers, sender, fetch)
+            self.answers.from_store(sender, fetch.id, fetched_then)
+            return True
         seq = self.answers.visible
         since = fetch.since
         if since is None and self.room.serves_snapshots:
@@ -206,14 +214,17 @@ class Requests:
             return True
         since = since or 0
         self.room.log.check_seq(since, "since")
+        first_seq = self.room.log.first_seq
+        beginning = first_seq if since < first_seq - 1 else UNSET
         self.answers.with_ops(
             sender,
             fetch.id,
-            since,
+            max(since, first_seq - 1),
             seq,
             lambda ops: Fetched(
                 fetch.id,
                 seq,
+                first_seq=beginning,
                 proof=self.answers.proof(sender),
                 **self.answers.shown(sender, ops),
             ),
@@ -353,7 +364,8 @@ class Requests:
             shown = {"snapshot": self.answers.snapshot(), "epoch": self.answers.epoch(seq)}
             has = seq
         else:
-            since = since or 0
+            wanted = since or 0
+            since = max(wanted, log.first_seq - 1)
             ops: Ops = request.page
             if since + 1 >= log.tail_start:
                 ops = log.slice(since, seq, room.settings.batch_bytes)
@@ -361,6 +373,8 @@ class Requests:
             shown = self.answers.shown(request.client, ops)
             if has and not ops:
                 shown["epoch"] = self.answers.epoch(has)
+            if since > wanted:
+                shown["first_seq"] = since + 1
 
         def let_in(now: float) -> None:
             if request.abandoned:
