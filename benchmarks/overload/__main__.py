@@ -39,6 +39,7 @@ RECOVERED = 5.0
 CALM, CALM_PROBES = 0.05, 10
 """It has recovered at the first of so many probes in a row that took no more seconds."""
 CONNECTIONS = 200
+WARM = 1.0
 
 
 @frozen
@@ -62,6 +63,10 @@ class Row:
     decided: float
     """By how many the latest was, by the server's clock: the rest is the way to the visitor."""
     endings: int
+    refused_visits: int
+    """How many gatherings the visitor couldn't open."""
+    cpu: float
+    """How much of a core the server had: where it is far from 1, others had it."""
     memory: float
     """Most that the process had, in MiB."""
     recovered: float
@@ -140,8 +145,10 @@ def capacity(options: Sequence[str], seconds: float) -> float:
 
 def measure(load: float, rate: float, options: Sequence[str], seconds: float) -> Row:
     with a_server(options) as (pid, url), watching(url, pid) as watch:
-        process = senders(url, rate, seconds, 1.0)
+        before = cpu_seconds(pid)
+        process = senders(url, rate, seconds, WARM)
         stopped, found = result_of(process)
+        used = cpu_seconds(pid) - before
         begin = stopped - seconds
         recovered = wait_for_calm(watch, stopped)
         # Those that were opened under the load have all been due.
@@ -161,10 +168,17 @@ def measure(load: float, rate: float, options: Sequence[str], seconds: float) ->
         late[-1],
         (watch.between("decided", begin, stopped + IDLE_TIMEOUT) or [float("inf")])[-1],
         len(late),
+        len(watch.between("refused", begin, stopped + IDLE_TIMEOUT)),
+        used / (seconds + WARM),
         watch.most,
         recovered,
         dict(Counter(found["refused"]).most_common()),
     )
+
+
+def cpu_seconds(pid: int) -> float:
+    times = psutil.Process(pid).cpu_times()
+    return float(times.user + times.system)
 
 
 def wait_for_calm(watch: Watch, since: float) -> float:
@@ -184,9 +198,10 @@ def wait_for_calm(watch: Watch, since: float) -> float:
 def show(rows: Sequence[Row]) -> None:
     print(
         "| load | offered/s | held back/s | served/s | p50 / p99 of those | the visitor's p50 / p99"
-        " | endings: p99 / latest, as decided | memory | recovered after | refused |"
+        " | endings: p99 / latest, as decided | visits refused | CPU"
+        " | memory | recovered after | refused |"
     )
-    print("| " + " | ".join(["---:"] * 9) + " | --- |")
+    print("| " + " | ".join(["---:"] * 11) + " | --- |")
     for row in rows:
         refused = ", ".join(f"{what}: {times}" for what, times in row.refused.items())
         print(
@@ -195,6 +210,7 @@ def show(rows: Sequence[Row]) -> None:
             f" | {milliseconds(row.visitor_p50)} / {milliseconds(row.visitor_p99)} ms"
             f" | {milliseconds(row.late_p99)} / {milliseconds(row.latest)},"
             f" {milliseconds(row.decided)} ms of {row.endings}"
+            f" | {row.refused_visits} | {row.cpu:.2f}"
             f" | {row.memory:.0f} MiB | {row.recovered:.2f} s | {refused or 'none'} |",
             flush=True,
         )

@@ -3,7 +3,8 @@
 Up to twenty times a second it sends a sync and waits for the answer. As often it opens a gathering
 in which it says nothing, so that it is due after the idle timeout. It prints a line of JSON for
 each, as long as it runs: the moment, what it was, and how many seconds it took or was late: `late`
-when the notice came, `decided` by the server's own clock.
+when the notice came, `decided` by the server's own clock. `refused` is a gathering that couldn't be
+opened.
 """
 
 import argparse
@@ -12,7 +13,7 @@ import json
 import time
 
 import uvloop
-from picows import WSFrame, WSListener, WSMsgType, WSTransport, ws_connect
+from picows import WSError, WSFrame, WSListener, WSMsgType, WSTransport, ws_connect
 
 PAUSE = 0.05
 HOST = "127.0.2.1"
@@ -58,6 +59,7 @@ async def visit(url: str, gathering: str) -> Visitor:
 
 
 async def probe(url: str) -> None:
+    # Before there is a load.
     visitor = await visit(url, "probe")
     _, joined = await visitor.hear("joined")
     seq = int(joined["seq"])
@@ -75,7 +77,11 @@ async def probe(url: str) -> None:
 
 async def ending(url: str, number: int) -> None:
     begin = time.perf_counter()
-    visitor = await visit(url, f"ending-{time.monotonic_ns():x}-{number}")
+    try:
+        visitor = await visit(url, f"ending-{time.monotonic_ns():x}-{number}")
+    except (OSError, TimeoutError, WSError):
+        tell("refused", time.perf_counter() - begin)
+        return
     moment, joined = await visitor.hear("joined")
     tell("join", moment - begin)
     due = moment + joined["expires_in"]

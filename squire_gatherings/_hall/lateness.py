@@ -25,11 +25,11 @@ A stream is read by a task of its own, in one turn for each piece (of 4 KiB, wit
 `trio-websocket`): in so many it has read a message of 256 KiB, and a join has gone its way.
 """
 
-LEAST_TURNS, WITHIN = 24, 0.25
+LEAST_TURNS, WITHIN = 12, 0.25
 """How many turns are enough once so many seconds have passed: of an overloaded process each turn
 takes long, and what is due shouldn't wait for a hundred of them."""
 
-TO_JOIN = 8
+TO_JOIN = 4
 """Up to which turn somebody may join those who wait already."""
 
 

@@ -97,7 +97,7 @@ async def test_cancelling_ends_the_attempt(autojump_clock: MockClock) -> None:
 
 @pytest.mark.parametrize(
     ("each", "turns"),
-    [(0.0, TURNS), (WITHIN / 100, 100), (WITHIN / 2, LEAST_TURNS), (3.0, LEAST_TURNS)],
+    [(0.0, TURNS), (WITHIN / 100, 100), (WITHIN / 10, LEAST_TURNS), (3.0, LEAST_TURNS)],
 )
 async def test_fewer_turns_are_given_where_they_take_long(
     each: float, turns: int, mock_clock: MockClock
