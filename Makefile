@@ -24,8 +24,8 @@ SHARED := -n auto --dist loadfile
 test: $(READY)-dev ## Run the tests (ARGS="..." for pytest)
 	@$(BIN)/python -m pytest $(SHARED) $(ARGS)
 
-test-long: $(READY)-dev ## Run the random tests with forty times as many examples, half an hour
-	@TEST_EXAMPLES_TIMES=40 $(BIN)/python -m pytest $(SHARED) $$(grep -rlE --include="test_*.py" "[=(.]examples\(" tests) $(ARGS)
+test-long: $(READY)-dev ## Run the random tests with forty times as many examples, an hour
+	@TEST_EXAMPLES_TIMES=40 $(BIN)/python -m pytest $(SHARED) $$(grep -rlE --include="test_*.py" "([=(.]|else )examples\(" tests) $(ARGS)
 
 test-lowest: $(LOWEST)/.ready ## Run the tests with the lowest versions of all that pyproject.toml allows
 	@$(LOWEST)/bin/python -m pytest $(SHARED) $(ARGS)

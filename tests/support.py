@@ -128,6 +128,25 @@ class Sum:
         self.total = snapshot["total"]
 
 
+class Stamped(Sum):
+    """A behaviour whose state shows every stamp."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stamps: list[list[Any]] = []
+
+    def fold(self, op: Op, stamp: Stamp) -> None:
+        super().fold(op, stamp)
+        self.stamps.append([stamp.seq, stamp.time, stamp.by])
+
+    def snapshot(self) -> Any:
+        return {"total": self.total, "stamps": self.stamps}
+
+    def restore(self, snapshot: Any) -> None:
+        super().restore(snapshot)
+        self.stamps = list(snapshot["stamps"])
+
+
 class Strict(Sum):
     """A behaviour that merges nothing: an old base is a conflict."""
 

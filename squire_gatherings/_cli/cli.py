@@ -15,6 +15,7 @@ from squire_gatherings._cli.serve import serve
 from squire_gatherings._cli.streams import open_what_is_closed
 from squire_gatherings._cli.submit import submit
 from squire_gatherings._cli.token import token
+from squire_gatherings._cli.verify import verify
 from squire_gatherings._cli.watch import watch
 
 
@@ -83,6 +84,7 @@ cli.add_command(load)
 cli.add_command(backup)
 cli.add_command(forget)
 cli.add_command(token)
+cli.add_command(verify)
 cli.add_command(show_help)
 
 

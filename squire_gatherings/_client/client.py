@@ -2,6 +2,7 @@
 
 import secrets
 import ssl
+import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from functools import partial
@@ -49,6 +50,7 @@ class Client:
         optimistic: bool = False,
         since: int | None = None,
         client_id: str | None = None,
+        times: bool | None = None,
     ) -> AsyncIterator[Gathering]:
         """Join a gathering, which is opened if need be; leave it with the block.
 
@@ -63,6 +65,8 @@ class Client:
             since: Iterating begins after the op with this seq; without it, after the join.
             client_id: A random text of 16 to 128 characters, kept secret. It makes sync ids
                 repeatable by another process. Without it, one is made for this block.
+            times: Whether to ask for the times of ops, for `Change.time` and for what the behaviour
+                is told. By default that is asked with a `behaviour` of your own.
 
         Returns:
             A block that gives the `Gathering`.
@@ -87,10 +91,13 @@ class Client:
             raise BadBase(f"since is {since}, which no op's seq is")
         if self._closed:
             raise Left("the client is closed")
-        replica = Replica(ChangeQueue(self.settings.max_changes), behaviour, optimistic)
+        if times is None:
+            times = behaviour not in (None, LogBehaviour)
+        now = _wall_time if times else None
+        replica = Replica(ChangeQueue(self.settings.max_changes), behaviour, optimistic, now)
         if behaviour is None and since is not None:
             replica.seq = since
-        exchange = Exchange(gathering_id, self.settings, replica, since)
+        exchange = Exchange(gathering_id, self.settings, replica, since, times)
         session = Session(
             self._address,
             gathering_id,
@@ -165,6 +172,10 @@ async def open_client(
         client._closed = True
         for exchange in tuple(client._exchanges):
             exchange.fail(Left("the client was closed"))
+
+
+def _wall_time() -> int:
+    return time.time_ns() // 1_000_000
 
 
 def _check_client_id(client_id: str) -> None:

@@ -35,6 +35,7 @@ from squire_gatherings._values.messages import (
     Fetched,
     ForwardBatch,
     Joined,
+    Proof,
     Refreshed,
     Renew,
     Synced,
@@ -53,6 +54,8 @@ class Exchange:
     replica: Replica
     since: int | None
     """After which seq the changes are wanted; None: from the first join on."""
+    times: bool = False
+    """Whether the times of ops are wanted."""
     requests: Requests = field(init=False)
     renewal: Renewal = field(factory=Renewal)
     """Until when we have our rights."""
@@ -60,6 +63,8 @@ class Exchange:
     """Why nothing more will be answered."""
     incarnation: str | None = None
     """The gathering's incarnation that we were in last."""
+    known: Proof | None = None
+    """What we were told last that proves the log."""
     _joined_seq: int = 0
     """The log's end when we joined on this connection."""
     expires_at: float = math.inf
@@ -168,6 +173,7 @@ class Exchange:
         self.incarnation = joined.incarnation
         epoch = self._epoch(joined)
         self._joined_seq = joined.seq
+        self._note_proof(joined)
         skips = self.wants_tail and not joined.ops
         if not self._began:
             position = joined.seq if self.since is None else self.since
@@ -178,7 +184,7 @@ class Exchange:
         if skips:
             self.replica.skip_to(joined.seq, epoch)
         elif isinstance(joined.ops, tuple) and isinstance(joined.by, tuple):
-            self.replica.arrived(since + 1, joined.ops, joined.by, epoch)
+            self.replica.arrived(since + 1, joined.ops, joined.by, epoch, _times(joined))
         else:
             assert isinstance(joined.snapshot, msgspec.Raw)
             self.replica.restored(joined.seq, bytes(joined.snapshot), epoch)
@@ -209,6 +215,7 @@ class Exchange:
     def replaced(self, why: LogReplaced) -> None:
         """The log is another one than we know: begin again, from its first op."""
         self.replica.replaced(why)
+        self.known = None
         self.requests.start_over()
         self.tell()
 
@@ -242,7 +249,7 @@ class Exchange:
         """Take in a message. Raises `Gap`, `Diverged`, `Lost`."""
         match message:
             case ForwardBatch(first, by, ops):
-                self._arrived(first, ops, by, self._epoch(message))
+                self._arrived(first, ops, by, self._epoch(message), _times(message))
                 self._ack_at = min(self._ack_at, trio.current_time() + self.settings.ack_delay)
                 self._work.set()
             case Synced():
@@ -276,10 +283,20 @@ class Exchange:
     def _epoch(self, message: Joined | Fetched | Conflict | ForwardBatch) -> str | None:
         return message.epoch if isinstance(message.epoch, str) else self.incarnation
 
+    def _note_proof(self, message: Joined | Fetched) -> None:
+        proof = message.proof
+        if isinstance(proof, Proof) and (self.known is None or proof.seq >= self.known.seq):
+            self.known = proof
+
     def _arrived(
-        self, first: int, ops: tuple[Op, ...], by: tuple[str | None, ...], epoch: str | None
+        self,
+        first: int,
+        ops: tuple[Op, ...],
+        by: tuple[str | None, ...],
+        epoch: str | None,
+        times: tuple[int, ...],
     ) -> None:
-        if self.replica.arrived(first, ops, by, epoch):
+        if self.replica.arrived(first, ops, by, epoch, times):
             self._moved_on()
 
     def _moved_on(self) -> None:
@@ -300,8 +317,14 @@ class Exchange:
         self._moved_on()
         # What was logged before we joined comes as ops, ours as well.
         stands_for_ops = synced.seqs[-1] > self._joined_seq
-        epoch = self.incarnation
-        self.replica.synced(synced.id, synced.seqs, logged, epoch, stands_for_ops=stands_for_ops)
+        self.replica.synced(
+            synced.id,
+            synced.seqs,
+            logged,
+            self.incarnation,
+            time=synced.time if isinstance(synced.time, int) else 0,
+            stands_for_ops=stands_for_ops,
+        )
 
     def _conflict(self, conflict: Conflict, pending: Pending) -> None:
         base = pending.sync.base
@@ -311,7 +334,8 @@ class Exchange:
         if base + len(conflict.ops) > replica.seq and replica.identity.user in conflict.by:
             # It may overtake the answers to others of ours.
             replica.doubt()
-        self._arrived(base + 1, conflict.ops, conflict.by, self._epoch(conflict))
+        epoch = self._epoch(conflict)
+        self._arrived(base + 1, conflict.ops, conflict.by, epoch, _times(conflict))
         said = conflict.message
         why = said if isinstance(said, str) else "others were faster, and it can't be merged"
         self.requests.refused(conflict.id, OpConflict(why))
@@ -327,7 +351,8 @@ class Exchange:
             )
         self.requests.fetched(fetch)
         self._work.set()
-        self.replica.changes.refill(since + 1, fetched.ops, fetched.by)
+        self._note_proof(fetched)
+        self.replica.changes.refill(since + 1, fetched.ops, fetched.by, _times(fetched))
         self._moved_on()
 
     def _refreshed(self, refreshed: Refreshed) -> None:
@@ -347,3 +372,7 @@ class Exchange:
         _log.warning(
             "the server says: unexpected: %s", what, extra={"gathering": self.gathering_id}
         )
+
+
+def _times(message: Joined | Fetched | Conflict | ForwardBatch) -> tuple[int, ...]:
+    return message.times if isinstance(message.times, tuple) else ()

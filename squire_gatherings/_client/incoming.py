@@ -22,6 +22,7 @@ from squire_gatherings._values.messages import (
     Refreshed,
     Renew,
     Synced,
+    Times,
 )
 from squire_gatherings._values.op import Op
 from squire_gatherings._values.text import check_text
@@ -37,12 +38,15 @@ class _Forward(msgspec.Struct, tag="forward", tag_field="type"):
     op: Op | UnsetType = UNSET
     ops: tuple[Op, ...] | UnsetType = UNSET
     epoch: str | UnsetType = UNSET
+    time: int | UnsetType = UNSET
+    times: Times = UNSET
 
     def batch(self) -> ForwardBatch:
         if isinstance(self.op, Op) and self.ops is UNSET and not isinstance(self.by, tuple):
-            return ForwardBatch(self.seq, (self.by,), (self.op,), self.epoch)
+            times = (self.time,) if isinstance(self.time, int) else UNSET
+            return ForwardBatch(self.seq, (self.by,), (self.op,), self.epoch, times)
         if isinstance(self.ops, tuple) and self.op is UNSET and isinstance(self.by, tuple):
-            return ForwardBatch(self.seq, self.by, self.ops, self.epoch)
+            return ForwardBatch(self.seq, self.by, self.ops, self.epoch, self.times)
         raise Lost("the server sent a forward whose fields contradict each other")
 
 
@@ -112,15 +116,17 @@ def decode(text: str | bytes) -> Incoming | None:
 def _what_is_wrong(message: Incoming) -> str | None:
     match message:
         case ForwardBatch():
-            return _wrong_page(message.seq, message.ops, message.by) or _wrong_epoch(message)
+            wrong = _wrong_page(message.seq, message.ops, message.by)
+            return wrong or _wrong_epoch(message) or _wrong_times(message)
         case Synced():
             return _wrong_synced(message)
-        case Joined():
-            return _wrong_joined(message) or _wrong_content(message) or _wrong_epoch(message)
-        case Fetched():
-            return _wrong_seq(message.seq) or _wrong_content(message) or _wrong_epoch(message)
+        case Joined() | Fetched():
+            wrong = _wrong_joined(message) if isinstance(message, Joined) else None
+            wrong = wrong or _wrong_seq(message.seq) or _wrong_content(message)
+            return wrong or _wrong_epoch(message) or _wrong_times(message)
         case Conflict(_, seq, ops, by):
-            return _wrong_seq(seq) or _wrong_by(ops, by) or _wrong_epoch(message)
+            wrong = _wrong_seq(seq) or _wrong_by(ops, by)
+            return wrong or _wrong_epoch(message) or _wrong_times(message)
         case Dispersed():
             return _wrong_seq(message.seq) or _wrong_time("idle_for", message.idle_for)
         case Refreshed():
@@ -155,6 +161,8 @@ def _wrong_synced(synced: Synced) -> str | None:
         return f"seqs that don't follow each other: {seqs[:5]}"
     if any(seq != expected for expected, seq in enumerate(seqs, start=seqs[0])):
         return f"seqs that don't follow each other: {seqs[:5]}"
+    if isinstance(synced.time, int) and synced.time < 0:
+        return f"the time {synced.time}"
     if isinstance(synced.ops, tuple) and len(synced.ops) != len(seqs):
         return f"{len(synced.ops)} ops under {len(seqs)} seqs"
     return None
@@ -205,6 +213,21 @@ def _wrong_time(name: str, value: float | UnsetType) -> str | None:
     return (
         None if isinstance(value, int | float) and 0 <= value < math.inf else f"{name} is {value}"
     )
+
+
+def _wrong_times(message: Joined | Fetched | Conflict | ForwardBatch) -> str | None:
+    times = message.times
+    if not isinstance(times, tuple):
+        return None
+    count = len(message.ops) if isinstance(message.ops, tuple) else 0
+    if len(times) != count:
+        return f"{len(times)} times for {count} ops"
+    before = 0
+    for time in times:
+        if time < before:
+            return f"the time {time} after {before}"
+        before = time
+    return None
 
 
 def _wrong_epoch(message: Joined | Fetched | Conflict | ForwardBatch) -> str | None:

@@ -272,6 +272,9 @@ class Session:
             epoch=epoch,
             resume=resume,
             tail=exchange.wants_tail,
+            times=exchange.times,
+            proof=True,
+            known=exchange.known if since else None,
         )
         timeout = self.settings.connect_timeout
         message: Incoming | None = None

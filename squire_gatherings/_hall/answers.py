@@ -19,7 +19,7 @@ from squire_gatherings._hall.store import read_page
 from squire_gatherings._rules.behaviour import encode_state
 from squire_gatherings._values.errors import GatheringsError, StoreUnavailable, Unauthorized
 from squire_gatherings._values.log import LoggedOp
-from squire_gatherings._values.messages import ServerMessage, Synced
+from squire_gatherings._values.messages import Proof, ServerMessage, Synced
 
 Ops = Sequence[LoggedOp]
 
@@ -201,8 +201,13 @@ class Answers:
             return UNSET
         return epoch or ""
 
-    def shown(self, ops: Ops) -> dict[str, Any]:
-        """Return the fields of an answer that show these ops."""
+    def proof(self, sender: Sender) -> Proof | UnsetType:
+        """Return what proves the log that is durable, if the sender asked for it."""
+        log = self.room.log
+        return Proof(log.committed, log.head.hex()) if sender.proof and log.head else UNSET
+
+    def shown(self, sender: Sender, ops: Ops) -> dict[str, Any]:
+        """Return the fields of an answer to the sender that show these ops."""
         self.spent += sum(len(one.op.json) + ENTRY_COST for one in ops)
         epoch: str | UnsetType = UNSET
         if ops and ops[-1].epoch != self.room.incarnation:
@@ -211,6 +216,7 @@ class Answers:
             "ops": tuple(one.op for one in ops),
             "by": tuple(one.by for one in ops),
             "epoch": epoch,
+            "times": tuple(one.time for one in ops) if sender.times else UNSET,
         }
 
 

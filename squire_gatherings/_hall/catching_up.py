@@ -54,7 +54,7 @@ async def bring_pages(
         page = page[: _end(room, client) - after]
         if page and client.attached and not client.is_mute:
             client.paging = Paging.SENDING
-            client.send(forward_of(room.incarnation, after + 1, page))
+            client.send(forward_of(room.incarnation, after + 1, page, times=client.times))
             sent(client, after + len(page), trio.current_time())
             await client.flush()
 

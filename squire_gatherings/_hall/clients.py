@@ -35,9 +35,12 @@ class Caller:
 
     identity: Identity
     scope: str = field(repr=False)
+    proof: ClassVar[bool] = False
     number: int = NO_ORIGIN
     at_end: bool = False
     """Whether its sync builds on the log's end as it is when the sync is processed."""
+    times: bool = False
+    """Whether it's told the times of ops."""
     is_gone: bool = False
     """Whether nobody waits for the answer any more."""
     _begun: trio.CancelScope | None = None
@@ -75,7 +78,7 @@ class Caller:
 
     def again(self) -> "Caller":
         """Return a caller that asks the next incarnation the same."""
-        return Caller(self.identity, self.scope, at_end=self.at_end)
+        return Caller(self.identity, self.scope, at_end=self.at_end, times=self.times)
 
     async def wait(self) -> ServerMessage:
         """Wait for the answer, or raise the error.
@@ -135,6 +138,10 @@ class Client:
     """Whether a turn of the gathering was filled by what it said, of which some still waits."""
     asked: int = 0
     """The number of its join, which grows with each join; 0 if it isn't known."""
+    times: bool = False
+    """Whether it's told the times of ops."""
+    proof: bool = False
+    """Whether it's told the head of the log's chain."""
     was_crashed: bool = False
     """Whether its incarnation has crashed: what the client had sent before may be lost."""
     joined_at: int = 0

@@ -56,19 +56,26 @@ class Delivery:
         some = iter(behind[-CROWD:])
         del behind[-CROWD:]
         after, up_to = batch.after, log.committed
-        forwards: list[Outgoing] | None = None
+        is_in_memory = after + 1 >= log.tail_start
+        plain: list[Outgoing] | None = None
+        timed: list[Outgoing] | None = None
         left, weight = CROWD, 1
         for client in some:
             window = client.window
             if not client.attached or window.reached >= up_to:
                 continue
-            if forwards is None and after + 1 >= log.tail_start:
-                forwards = batch.forwards(after, up_to)
-                weight = batch.weight
-            if window.reached != after or client.paging or forwards is None:
+            if window.reached != after or client.paging or not is_in_memory:
                 left -= self.bring(client, up_to, now)
             else:
                 # Almost always: this client lacks the batch and nothing else.
+                forwards = timed if client.times else plain
+                if forwards is None:
+                    forwards = batch.forwards(after, up_to, times=client.times)
+                    weight = batch.weight
+                    if client.times:
+                        timed = forwards
+                    else:
+                        plain = forwards
                 for outgoing in forwards:
                     client.send(outgoing)
                 window.forwarded(up_to, now)
@@ -78,7 +85,7 @@ class Delivery:
             if left <= 0:
                 behind.extend(some)
                 break
-        if forwards is not None:
+        if plain is not None or timed is not None:
             settings = self.room.settings
             self._arm(now + min(settings.retry_interval, settings.retry_limit))
         if not behind:
@@ -99,9 +106,9 @@ class Delivery:
             room.nursery.start_soon(self._catch_up, client, name=f"pager of {room.id}")
             return 0
         if batch is None:
-            forwards = forwards_of(room, window.reached, up_to)
+            forwards = forwards_of(room, window.reached, up_to, times=client.times)
         else:
-            forwards = batch.forwards(window.reached, up_to)
+            forwards = batch.forwards(window.reached, up_to, times=client.times)
         for outgoing in forwards:
             client.send(outgoing)
         self._sent(client, up_to, now)

@@ -26,28 +26,32 @@ BLOCK = 64
 """How many ops go into one message where many clients lack different parts of a batch."""
 
 
-def forward_of(incarnation: str, first: int, entries: Sequence[LoggedOp]) -> Outgoing:
-    """Return the forward of consecutive ops; `first` is the first one's seq.
+def forward_of(
+    incarnation: str, first: int, entries: Sequence[LoggedOp], *, times: bool = False
+) -> Outgoing:
+    """Return the forward of consecutive ops, with their `times` if that is so.
 
-    The epoch is left out where it is that of `incarnation`.
+    `first` is the first one's seq. The epoch is left out where it is that of `incarnation`.
     """
     epoch = entries[-1].epoch
     said = UNSET if epoch == incarnation else epoch
     message: ServerMessage
     if len(entries) == 1:
-        message = Forward(first, entries[0].by, entries[0].op, said)
+        only = entries[0]
+        message = Forward(first, only.by, only.op, said, only.time if times else UNSET)
     else:
         by = tuple(one.by for one in entries)
-        message = ForwardBatch(first, by, tuple(one.op for one in entries), said)
+        of_each = tuple(one.time for one in entries) if times else UNSET
+        message = ForwardBatch(first, by, tuple(one.op for one in entries), said, of_each)
     return Outgoing(message)
 
 
-def forwards_of(room: Room, after: int, up_to: int) -> list[Outgoing]:
+def forwards_of(room: Room, after: int, up_to: int, *, times: bool = False) -> list[Outgoing]:
     """Return the forwards of the ops from `after` + 1 to `up_to`, all of them in memory."""
     forwards: list[Outgoing] = []
     while after < up_to:
         entries = room.log.slice(after, up_to, room.settings.batch_bytes)
-        forwards.append(forward_of(room.incarnation, after + 1, entries))
+        forwards.append(forward_of(room.incarnation, after + 1, entries, times=times))
         after += len(entries)
     return forwards
 
@@ -62,21 +66,24 @@ class Batch:
     """The clients that it wasn't brought to yet."""
     weight: int = 1
     """How many of a `CROWD` a client counts as that is brought the whole batch; see `WEIGHT`."""
-    _encoded: dict[tuple[int, int], list[Outgoing]] = field(factory=dict)
+    _encoded: dict[tuple[int, int, bool], list[Outgoing]] = field(factory=dict)
 
-    def forwards(self, after: int, up_to: int) -> list[Outgoing]:
-        """Return the forwards of the ops from `after` + 1 to `up_to`, encoded at most once."""
-        found = self._encoded.get((after, up_to))
+    def forwards(self, after: int, up_to: int, *, times: bool = False) -> list[Outgoing]:
+        """Return the forwards of the ops from `after` + 1 to `up_to`, encoded at most once.
+
+        Those with `times` are other messages than those without.
+        """
+        found = self._encoded.get((after, up_to, times))
         if found is not None:
             return found
         count = up_to - after
         room = self.room
         if after == self.after and up_to == room.log.committed:
-            forwards = forwards_of(room, after, up_to)
+            forwards = forwards_of(room, after, up_to, times=times)
             if len(room.clients) > SMALL:
                 self._weigh(forwards)
         elif count == 1 or (count == BLOCK and after % BLOCK == 0):
-            forwards = forwards_of(room, after, up_to)
+            forwards = forwards_of(room, after, up_to, times=times)
         else:
             # Each author lacks the two parts around its own ops, so all of them lack different
             # parts. A message for each part would be quadratic. Instead, all share blocks that
@@ -85,10 +92,10 @@ class Batch:
             while after < up_to:
                 whole = after % BLOCK == 0 and after + BLOCK <= up_to
                 step = BLOCK if whole else 1
-                forwards += self.forwards(after, after + step)
+                forwards += self.forwards(after, after + step, times=times)
                 after += step
             after = up_to - count
-        self._encoded[after, up_to] = forwards
+        self._encoded[after, up_to, times] = forwards
         return forwards
 
     def _weigh(self, forwards: list[Outgoing]) -> None:

@@ -19,6 +19,7 @@ from squire_gatherings._hall.requests import Requests
 from squire_gatherings._hall.room import Room
 from squire_gatherings._hall.store import store_trouble
 from squire_gatherings._rules.behaviour import Behaviour, Stamp, restore_state
+from squire_gatherings._rules.chain import HEAD_SIZE
 from squire_gatherings._rules.deadline import IdleDeadline
 from squire_gatherings._rules.op_log import OpLog
 from squire_gatherings._rules.sync_ids import LookupNeeded
@@ -111,6 +112,8 @@ class Gathering:
                 raise TypeError(f"load returned {restored!r:.80}")
             if settings.max_log is not None:
                 room.log_bytes = await room.store.size(room.id)
+            if not isinstance(restored.head, bytes) or len(restored.head) not in (0, HEAD_SIZE):
+                raise TypeError(f"load returned {restored.head!r:.80} as the head of the chain")
         room.log = OpLog(settings.tail_bytes, settings.recent_syncs, room.incarnation)
         snapshot_seq = 0
         try:

@@ -20,7 +20,13 @@ from squire_gatherings._hall.quotas import Quotas, opener_of
 from squire_gatherings._hall.registry import Registry
 from squire_gatherings._hall.rights import Rights
 from squire_gatherings._hall.store import Store
-from squire_gatherings._values.checks import check_epoch, check_id, check_identity, check_seq
+from squire_gatherings._values.checks import (
+    check_epoch,
+    check_id,
+    check_identity,
+    check_proof,
+    check_seq,
+)
 from squire_gatherings._values.endings import DispersalReason
 from squire_gatherings._values.errors import GatheringDispersed, TooBig, Unauthorized
 from squire_gatherings._values.handshake import HandshakeRequest
@@ -30,6 +36,7 @@ from squire_gatherings._values.log import Page
 from squire_gatherings._values.messages import (
     Fetch,
     Fetched,
+    Proof,
     ServerMessage,
     Sync,
     Synced,
@@ -73,6 +80,9 @@ class Hall:
         request: HandshakeRequest | None = None,
         identity: Identity | None = None,
         tail: bool = False,
+        times: bool = False,
+        proof: bool = False,
+        known: Proof | None = None,
     ) -> Membership:
         """Join a gathering, which is opened if need be; `joined` goes to the connection.
 
@@ -92,18 +102,22 @@ class Hall:
             request: By what the client came, if it came by one; `authenticate` sees it.
             identity: Who the client is, as the caller knows already.
             tail: Without `since`, the client is given nothing of what came before the join.
+            times: The client is told the times of ops.
+            proof: The client is told what proves the log (see `Proof`).
+            known: Such a proof, which the client was told before.
 
         Returns:
             The client's way into the gathering.
 
         Raises:
-            Unauthorized: `authenticate` refused the client.
+            Unauthorized: `authenticate` refused the client, or its rights have ended or were
+                revoked.
             AuthenticationUnavailable: It can't tell now, or not within `authenticate_timeout`.
             Replaced: Another connection of the same client asked later.
             Full: The gathering, the user or the server has all the clients, or all the open
                 gatherings, that it may have.
             BadBase: `since` lies beyond the end of the log.
-            LogReplaced: The log isn't that of `epoch`.
+            LogReplaced: The log isn't that of `epoch`, or not that of `known`.
             GatheringDispersed: `resume` has ended; the notice was sent and the connection closed.
 
         Cancellation: the connection isn't in the gathering.
@@ -113,6 +127,8 @@ class Hall:
             check_seq(since, "since")
         if epoch is not None:
             check_epoch(epoch)
+        if known is not None:
+            check_proof(known)
         for what, text in (("client", client), ("resume", resume)):
             if text is not None:
                 check_id(text, what)
@@ -126,7 +142,19 @@ class Hall:
             identity = rights.standing(identity, gathering_id)
         opener = opener_of(identity, request)
         ask = Joining(
-            gathering_id, connection, opener, client, vouched, asked, since, epoch, resume, tail
+            gathering_id,
+            connection,
+            opener,
+            client,
+            vouched,
+            asked,
+            since,
+            epoch,
+            resume,
+            tail,
+            times,
+            proof,
+            known,
         )
         try:
             joiner, joined, room = await ask.until_answered(identity, self._registry, rights)
@@ -176,6 +204,7 @@ class Hall:
         Raises:
             OpRejected: The behaviour takes no such op.
             OpConflict: The behaviour can't merge them with what came after `base`.
+            Unauthorized: Its rights have ended, or were revoked.
             Forbidden: The identity may not submit.
             BadBase: `base` lies beyond the end of the log.
             SyncIdReused: The id was used before, for other ops.
@@ -221,14 +250,15 @@ class Hall:
         """
         if since is not None:
             check_seq(since, "since")
-        fetched, incarnation = await self._ask(gathering_id, Fetch("fetch", since), identity)
+        fetch = Fetch("fetch", since)
+        fetched, incarnation = await self._ask(gathering_id, fetch, identity, times=True)
         assert isinstance(fetched, Fetched)
         if isinstance(fetched.snapshot, msgspec.Raw):
             state = msgspec.json.decode(fetched.snapshot)
             return Page(seq=fetched.seq, snapshot=state, is_snapshot=True)
         ops, by = fetched.ops or (), fetched.by or ()
         epoch = (incarnation if fetched.epoch is UNSET else fetched.epoch) if ops else None
-        return Page(seq=fetched.seq, ops=ops, by=by, epoch=epoch)
+        return Page(seq=fetched.seq, ops=ops, by=by, times=fetched.times or (), epoch=epoch)
 
     async def _pass_on(self, gathering_id: str, client: Client, sync: Sync) -> None:
         """Have the living incarnation serve a sync whose own incarnation has ended."""
@@ -308,8 +338,9 @@ class Hall:
     def kick(self, user: str, *, gathering_id: str | None = None) -> int:
         """Put a user out at once, of one gathering or of all. It may come back if it is let in.
 
-        Its connections are closed (4003), what of it waits to be judged is refused, and so is a
-        join that is under way, unless it's still being asked who it is.
+        Its connections are closed (4003). What of it waits to be judged is refused, and so is a
+        join that is under way; where `authenticate` is just being asked, it is asked again, since
+        what it has read may not be so any more.
 
         Args:
             user: As in its `Identity`.
@@ -391,13 +422,15 @@ class Hall:
         *,
         scope: str | None = None,
         at_end: bool = False,
+        times: bool = False,
     ) -> tuple[ServerMessage, str]:
         """Return the answer, and the incarnation that gave it."""
         check_gathering_id(gathering_id)
         await trio.lowlevel.checkpoint_if_cancelled()
         check_identity(identity)
         identity = self._rights.standing(identity, gathering_id)
-        caller = Caller(identity, scope or sync_scope(identity.user, None), at_end=at_end)
+        scope = scope or sync_scope(identity.user, None)
+        caller = Caller(identity, scope, at_end=at_end, times=times)
         counted = False
         try:
             while True:

@@ -8,6 +8,7 @@ from attrs import field, frozen
 from squire_gatherings._hall.clients import Caller, Client, sync_scope
 from squire_gatherings._hall.connection import Connection
 from squire_gatherings._hall.inbox import JoinRequest
+from squire_gatherings._hall.proving import check_known
 from squire_gatherings._hall.registry import Registry
 from squire_gatherings._hall.rights import Rights
 from squire_gatherings._hall.room import Room
@@ -18,7 +19,7 @@ from squire_gatherings._values.errors import GatheringDispersed, LogReplaced
 from squire_gatherings._values.identity import Identity
 from squire_gatherings._values.ids import new_client_id
 from squire_gatherings._values.log import LoggedOp
-from squire_gatherings._values.messages import Dispersed, Joined
+from squire_gatherings._values.messages import Dispersed, Joined, Proof
 from squire_gatherings._values.outgoing import Outgoing
 
 
@@ -39,6 +40,9 @@ class Joining:
     epoch: str | None
     resume: str | None
     tail: bool
+    times: bool = False
+    proof: bool = False
+    known: Proof | None = None
 
     async def until_answered(
         self, identity: Identity, registry: Registry, rights: Rights
@@ -75,6 +79,8 @@ class Joining:
             caller.scope,
             window,
             asked=self.asked,
+            times=self.times,
+            proof=self.proof,
         )
         if self.resume is not None:
             notice = await registry.missed_notice(self.gathering_id, self.resume, since)
@@ -85,9 +91,12 @@ class Joining:
         room = await registry.find(self.gathering_id, self.opener)
         page: tuple[LoggedOp, ...] = ()
         wants_past = since is not None or not self.tail
-        if wants_past:
+        if wants_past or self.known is not None:
             with registry.living[self.gathering_id].reading() as reading:
-                page = await read_for_join(room, since, self.epoch)
+                if self.known is not None:
+                    await check_known(room, self.known)
+                if wants_past:
+                    page = await read_for_join(room, since, self.epoch)
             if reading.cancelled_caught:
                 return None
         joiner.number = room.next_number()

@@ -47,7 +47,6 @@ from squire_gatherings._values.messages import (
     Sync,
     Synced,
 )
-from squire_gatherings._values.op import Op
 from squire_gatherings._values.text import sayable
 
 WHOLE = 2**62
@@ -197,7 +196,11 @@ class Requests:
         since = fetch.since
         if since is None and self.room.serves_snapshots:
             fetched = Fetched(
-                fetch.id, seq, snapshot=self.answers.snapshot(), epoch=self.answers.epoch(seq)
+                fetch.id,
+                seq,
+                snapshot=self.answers.snapshot(),
+                epoch=self.answers.epoch(seq),
+                proof=self.answers.proof(sender),
             )
             self.answers.defer(sender, fetch.id, lambda _: show(sender, fetch.id, fetched))
             return True
@@ -208,7 +211,12 @@ class Requests:
             fetch.id,
             since,
             seq,
-            lambda ops: Fetched(fetch.id, seq, **self.answers.shown(ops)),
+            lambda ops: Fetched(
+                fetch.id,
+                seq,
+                proof=self.answers.proof(sender),
+                **self.answers.shown(sender, ops),
+            ),
         )
         return True
 
@@ -252,7 +260,7 @@ class Requests:
         elif base > seq:
             log.check_seq(base, "base")
         # What is committed together has one time.
-        time = log.time if seq > log.committed else log.time_at(int(room.terms.wall() * 1000))
+        time = log.time if seq > log.committed else log.time_at(round(room.terms.wall() * 1000))
         try:
             submission = Submission(sender.identity, base, seq, time)
             ops = judge_and_fold(room.behaviour, sync.ops, submission)
@@ -264,7 +272,9 @@ class Requests:
         if limits.max_log is not None:
             room.log_bytes += sum(len(op.json) for op in ops)
         seqs = range(seq + 1, log.seq + 1)
-        answer = Synced(sync.id, tuple(seqs)) if ops is sync.ops else _synced(sync, seqs, ops)
+        said = time if sender.times else UNSET
+        logged = UNSET if ops is sync.ops or ops == sync.ops else ops
+        answer = Synced(sync.id, tuple(seqs), logged, said)
         # It isn't durable yet, so it's never answered at once.
         self.answers.deferred.append(Deferred(sender, sync.id, answer, True, seqs))
         return True
@@ -297,7 +307,9 @@ class Requests:
         if seqs.start >= log.tail_start:
             stands_for = seqs
             logged = log.slice(seqs.start - 1, seqs.stop - 1, WHOLE, most=len(seqs))
-            answer = _synced(sync, seqs, tuple(one.op for one in logged))
+            ops = tuple(one.op for one in logged)
+            time = logged[-1].time if sender.times else UNSET
+            answer = Synced(sync.id, tuple(seqs), UNSET if ops == sync.ops else ops, time)
 
         def give(now: float) -> None:
             # The client is brought ops from before its join: the answer stands for none of them.
@@ -319,7 +331,7 @@ class Requests:
             sync.id,
             base,
             seq,
-            lambda ops: Conflict(sync.id, seq, message=why, **self.answers.shown(ops)),
+            lambda ops: Conflict(sync.id, seq, message=why, **self.answers.shown(sender, ops)),
         )
 
     def _join(self, sender: Sender, request: JoinRequest) -> bool:
@@ -335,7 +347,7 @@ class Requests:
         snapshots = room.serves_snapshots
         shown: dict[str, Any]
         if request.tail:
-            shown = {"ops": (), "by": (), "epoch": self.answers.epoch(seq)}
+            shown = {**self.answers.shown(request.client, ()), "epoch": self.answers.epoch(seq)}
             has = seq
         elif snapshots and (since is None or since + 1 < log.tail_start):
             shown = {"snapshot": self.answers.snapshot(), "epoch": self.answers.epoch(seq)}
@@ -346,7 +358,7 @@ class Requests:
             if since + 1 >= log.tail_start:
                 ops = log.slice(since, seq, room.settings.batch_bytes)
             has = since + len(ops)
-            shown = self.answers.shown(ops)
+            shown = self.answers.shown(request.client, ops)
             if has and not ops:
                 shown["epoch"] = self.answers.epoch(has)
 
@@ -384,6 +396,7 @@ class Requests:
                 _finite(left),
                 client=request.made_client_id or UNSET,
                 max_ops=room.settings.max_ops,
+                proof=self.answers.proof(client),
                 rights_expire_in=room.terms.left(client),
                 **shown,
             )
@@ -393,12 +406,6 @@ class Requests:
 
         self.answers.defer(sender, None, let_in)
         return request.is_activity
-
-
-def _synced(sync: Sync, seqs: range, ops: tuple[Op, ...]) -> Synced:
-    if ops == sync.ops:
-        return Synced(sync.id, tuple(seqs))
-    return Synced(sync.id, tuple(seqs), ops=ops)
 
 
 def _cost(sync: Sync) -> int:

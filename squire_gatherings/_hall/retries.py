@@ -84,8 +84,9 @@ class _Encoded:
     """What is sent again in one round, encoded once for all who lack the same."""
 
     room: Room
-    _forwards: dict[tuple[int, int], tuple[Outgoing, int]] = field(factory=dict)
-    """By first and last seq: the message, and how many bytes of ops it has."""
+    _forwards: dict[tuple[int, int, bool], tuple[Outgoing, int]] = field(factory=dict)
+    """By first and last seq, and whether it has times: the message, and how many bytes of ops it
+    has."""
 
     _size: int = 0
 
@@ -93,22 +94,23 @@ class _Encoded:
         """Send a client what others did among the ops after `after`; return the bytes."""
         sent = 0
         for first, last in client.window.runs(after, after + len(entries)):
-            found = self._forwards.get((first, last))
+            key = (first, last, client.times)
+            found = self._forwards.get(key)
             if found is None:
-                found = self._encode(first, entries[first - 1 - after : last - after])
-                self._forwards[first, last] = found
+                run = entries[first - 1 - after : last - after]
+                found = self._forwards[key] = self._encode(first, run, times=client.times)
             outgoing, size = found
             client.send(outgoing)
             sent += size
         return sent
 
-    def _encode(self, first: int, run: Sequence[LoggedOp]) -> tuple[Outgoing, int]:
+    def _encode(self, first: int, run: Sequence[LoggedOp], *, times: bool) -> tuple[Outgoing, int]:
         size = sum(len(logged.op.json) for logged in run)
         self._size += size
         if self._size > KEPT_BYTES:
             self._size = size
             self._forwards.clear()
-        return forward_of(self.room.incarnation, first, run), size
+        return forward_of(self.room.incarnation, first, run, times=times), size
 
 
 @define(eq=False)

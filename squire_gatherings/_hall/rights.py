@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 
 import attrs
+import trio
 from attrs import define, field
 
 from squire_gatherings._hall.authentication import Authenticator
@@ -18,10 +19,13 @@ from squire_gatherings._hall.terms import Terms
 from squire_gatherings._rules.overrides import Overrides
 from squire_gatherings._values.checks import check_identity
 from squire_gatherings._values.endings import CloseCode
-from squire_gatherings._values.errors import Unauthorized
+from squire_gatherings._values.errors import AuthenticationUnavailable, Unauthorized
 from squire_gatherings._values.handshake import HandshakeRequest
 from squire_gatherings._values.identity import Identity
 from squire_gatherings._values.outgoing import Outgoing
+
+CHECKS = 3
+"""How often somebody is asked after that is put out meanwhile."""
 
 REMEMBERED = 1024
 """For how many users the hall knows when their rights were changed last; of others, that it was
@@ -30,10 +34,14 @@ before."""
 
 @define(eq=False)
 class _Check:
-    """An authentication that is under way, and the roles that users were given meanwhile."""
+    """An authentication that is under way, and what the program says meanwhile."""
 
     gathering_id: str
+    task: trio.lowlevel.Task
     roles: dict[str, str] = field(factory=dict)
+    """The roles that users were given."""
+    put_out: set[str] = field(factory=set)
+    """Users that were put out: what was found of them before may not be so any more."""
 
 
 @define(eq=False)
@@ -64,20 +72,24 @@ class Rights:
 
         Raises:
             Unauthorized: It has no rights here, or not any more.
+            AuthenticationUnavailable: It was put out again and again while it was being checked.
             Exception: What the check raised.
 
         Cancellation: the check is cancelled.
         """
-        check = _Check(gathering_id)
-        self._checks.add(check)
-        try:
-            identity = await self.authenticator.identify(token, gathering_id, request)
-        finally:
-            self._checks.discard(check)
-        check_identity(identity)
-        if identity.user in check.roles:
-            identity = attrs.evolve(identity, role=check.roles[identity.user])
-        return self.standing(identity, gathering_id)
+        for _ in range(CHECKS):
+            check = _Check(gathering_id, trio.lowlevel.current_task())
+            self._checks.add(check)
+            try:
+                identity = await self.authenticator.identify(token, gathering_id, request)
+            finally:
+                self._checks.discard(check)
+            check_identity(identity)
+            if identity.user not in check.put_out:
+                if identity.user in check.roles:
+                    identity = attrs.evolve(identity, role=check.roles[identity.user])
+                return self.standing(identity, gathering_id)
+        raise AuthenticationUnavailable("its rights are being changed all the time")
 
     def standing(self, identity: Identity, gathering_id: str) -> Identity:
         """Return who this is now, as the program has it. Raises `Unauthorized`."""
@@ -117,14 +129,21 @@ class Rights:
     def put_out(self, user: str, gathering_id: str | None, why: str) -> int:
         """Close a user's connections, and refuse what of it waits to be judged."""
         self._note(user)
+        for check in self._checks:
+            # A check may put out its user's other connections, and means what it says then.
+            is_own = check.task is trio.lowlevel.current_task()
+            if gathering_id in (None, check.gathering_id) and not is_own:
+                check.put_out.add(user)
         for caller in self._asking_of(user, gathering_id):
             caller.identity = caller.identity.ended()
-        clients = self._clients_of(user, gathering_id)
-        for room, client in clients:
+        closed = 0
+        for room, client in self._clients_of(user, gathering_id):
             client.identity = client.identity.ended()
-            room.gone(client)
-            client.close(CloseCode.UNAUTHORIZED, why)
-        return len(clients)
+            if client.attached:
+                closed += 1
+                room.gone(client)
+                client.close(CloseCode.UNAUTHORIZED, why)
+        return closed
 
     def change_role(self, user: str, role: str, gathering_id: str | None) -> int:
         """Give a user's connections, and whatever of it is under way, a role."""
@@ -134,12 +153,16 @@ class Rights:
                 check.roles[user] = role
         for caller in self._asking_of(user, gathering_id):
             caller.identity = attrs.evolve(caller.identity, role=role)
-        clients = self._clients_of(user, gathering_id)
-        for _, client in clients:
-            if client.identity.role != role:
+        connected = 0
+        for _, client in self._clients_of(user, gathering_id):
+            changes = client.identity.role != role
+            if changes:
                 client.identity = attrs.evolve(client.identity, role=role)
-                client.send(Outgoing(self.terms.told(client)))
-        return len(clients)
+            if client.attached:
+                connected += 1
+                if changes:
+                    client.send(Outgoing(self.terms.told(client)))
+        return connected
 
     def _note(self, user: str) -> None:
         self._changed[user] = self.number()
@@ -155,10 +178,15 @@ class Rights:
         ]
 
     def _clients_of(self, user: str, gathering_id: str | None) -> list[tuple[Room, Client]]:
+        """Return a user's clients, also those that are gone and of whom something waits."""
         return [
             (room, client)
             for room in self.rooms()
             if gathering_id in (None, room.id)
-            for client in room.clients.values()
+            for client in {*room.clients.values(), *_senders(room)}
             if client.identity.user == user
         ]
+
+
+def _senders(room: Room) -> Iterator[Client]:
+    return (sender for sender, _ in room.inbox.waiting if isinstance(sender, Client))

@@ -48,6 +48,8 @@ class Room:
     behaviour: Behaviour = field(init=False)
     serves_snapshots: bool = field(init=False)
     log: OpLog = field(init=False)
+    heads: dict[int, bytes | None] = field(factory=dict)
+    """Heads of the chain that the store was asked for, by seq; None where it can't have one."""
     deadline: IdleDeadline = field(init=False)
     opened_at: float = 0.0
     nursery: trio.Nursery = field(init=False)

@@ -127,6 +127,15 @@ class Store(Protocol):
         """Return the ids of the syncs of one scope that were applied, at most `limit` of them."""
         ...
 
+    async def find_head(self, gathering: str, *, seq: int) -> bytes | None:
+        """Return the head of the chain after the op `seq`.
+
+        Returns:
+            The `Append.head` of the append that ended there; empty if none did. None if the store
+            has left out what was before, so that it can't tell.
+        """
+        ...
+
 
 _lock: trio.lowlevel.RunVar[trio.Lock] = trio.lowlevel.RunVar("pages")
 
@@ -155,6 +164,15 @@ def store_trouble() -> Iterator[None]:
     except Exception as error:
         _log.exception("the store failed")
         raise StoreUnavailable(f"the store failed: {type(error).__name__}") from error
+
+
+async def read_head(store: Store, gathering: str, *, seq: int) -> bytes | None:
+    """Find a head as `Store.find_head` does. Raises `StoreUnavailable`, and nothing else."""
+    with store_trouble():
+        head = await store.find_head(gathering, seq=seq)
+        if head is not None and not isinstance(head, bytes):
+            raise TypeError(f"find_head returned {head!r:.80}")
+        return head
 
 
 async def read_page(

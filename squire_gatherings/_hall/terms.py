@@ -143,7 +143,9 @@ class Terms:
             case _Due.CLOSE:
                 # What has come may be its new token, or it's just being checked.
                 client.read_arrived()
-                if client.reads + client.waiting and term.patience > 0:
+                # Answers that are held back until it may read again are no reason to wait.
+                unheard = client.reads + client.waiting - len(client.held or ())
+                if unheard and term.patience > 0:
                     term.patience -= PUT_OFF
                     self._push(now + PUT_OFF, term)
                 elif term.room is not None:

@@ -25,6 +25,8 @@ HEAD_SIZE = 32
 _LINK = b"gathering append"
 _STATE = b"gathering state"
 
+_TOMBSTONE = b"gathering ended"
+
 _encode = msgspec.msgpack.Encoder().encode
 
 
@@ -69,3 +71,9 @@ def state_digest(head: bytes, state: bytes) -> bytes:
     digest = blake2b(head, digest_size=HEAD_SIZE, person=_STATE)
     digest.update(state)
     return digest.digest()
+
+
+def tombstone_digest(gathering: str, seq: int, head: bytes, time: int) -> bytes:
+    """Return what shows that a tombstone is what was written: it has no other proof."""
+    said = _encode((gathering, seq, head, time))
+    return blake2b(said, digest_size=HEAD_SIZE, person=_TOMBSTONE).digest()

@@ -6,6 +6,7 @@ its own ops, also if the reader never comes.
 """
 
 from collections import deque
+from itertools import repeat
 from typing import Any
 
 from attrs import define, field, frozen
@@ -21,11 +22,16 @@ _COST = 200
 
 @frozen
 class Change:
-    """An op that somebody else submitted; `by` is None for an anonymous one."""
+    """An op that somebody else submitted; `by` is None for an anonymous one.
+
+    `time` is when it was committed, in milliseconds since 1970 (UTC); 0 where that isn't known, or
+    wasn't asked for.
+    """
 
     seq: int
     by: str | None
     op: dict[str, Any]
+    time: int = 0
 
 
 @frozen
@@ -40,6 +46,7 @@ class _Kept:
     seq: int
     by: str | None
     op: Op
+    time: int
 
 
 @define(eq=False)
@@ -79,7 +86,7 @@ class ChangeQueue:
         self._replaced = why
         self.begin(0, 0)
 
-    def add(self, seq: int, by: str | None, op: Op) -> None:
+    def add(self, seq: int, by: str | None, op: Op, time: int = 0) -> None:
         """Note that somebody else's op has arrived."""
         if seq <= self.arrived:
             return
@@ -87,7 +94,7 @@ class ChangeQueue:
         if self._behind or (self._kept and self._is_full(op)):
             self._behind = True
         else:
-            self._keep(_Kept(seq, by, op))
+            self._keep(_Kept(seq, by, op, time))
 
     def pass_over(self, seqs: range) -> None:
         """Note that these ops are the reader's own."""
@@ -104,18 +111,26 @@ class ChangeQueue:
         """Note that the gathering dispersed after what has arrived by now."""
         self._ends.append((self.arrived, notice))
 
-    def refill(self, first: int, ops: tuple[Op, ...], by: tuple[str | None, ...]) -> None:
+    def refill(
+        self,
+        first: int,
+        ops: tuple[Op, ...],
+        by: tuple[str | None, ...],
+        times: tuple[int, ...] = (),
+    ) -> None:
         """Hand in the ops from `first` on that were fetched for `Missing`.
 
-        Ops beyond `arrived` are left out, since nobody knows yet whether they are the reader's own.
+        `times` has the time of each, or is empty. Ops beyond `arrived` are left out, since nobody
+        knows yet whether they are the reader's own.
         """
         last = self._kept[-1].seq if self._kept else self.position
-        for seq, (op, who) in enumerate(zip(ops, by, strict=True), start=first):
+        all_of_them = zip(ops, by, times or repeat(0), strict=False)
+        for seq, (op, who, time) in enumerate(all_of_them, start=first):
             if seq <= last or seq > self.arrived:
                 continue
             last = seq
             if seq not in self._own:
-                self._keep(_Kept(seq, who, op))
+                self._keep(_Kept(seq, who, op, time))
         if not self._kept:
             # Everything on the page was the reader's own.
             self._pass(last)
@@ -133,7 +148,7 @@ class ChangeQueue:
             kept = self._kept.popleft()
             self._size -= len(kept.op.json)
             self._pass(kept.seq)
-            return Change(kept.seq, kept.by, kept.op.value)
+            return Change(kept.seq, kept.by, kept.op.value, kept.time)
         if self._behind:
             return Missing(self.position)
         self._pass(self.arrived)

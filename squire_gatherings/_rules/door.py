@@ -22,7 +22,7 @@ def never() -> bool:
     return False
 
 
-@define(eq=False)
+@define(eq=False, weakref_slot=False)
 class Visitor:
     """Somebody at the door."""
 
@@ -160,6 +160,7 @@ class Door:
         if visitor not in self._all:
             return
         self._all.discard(visitor)
+        visitor.has_spoken = never
         name = visitor.crowd
         self._at_address[name] -= 1
         if not self._at_address[name]:

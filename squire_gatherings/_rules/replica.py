@@ -64,6 +64,8 @@ class _Ops:
     first: int
     ops: tuple[Op, ...]
     by: tuple[str | None, ...]
+    times: tuple[int, ...]
+    """None of them where the server doesn't say."""
 
     @property
     def last(self) -> int:
@@ -74,12 +76,13 @@ class _Ops:
 class _Applied:
     """A sync of ours, applied under these seqs; its ops aren't sent back to us.
 
-    `logged` are what the server made of them; None where it doesn't say.
+    `logged` are what the server made of them; None where it doesn't say. So is `time` 0.
     """
 
     first: int
     sync: Sync
     logged: tuple[Op, ...] | None
+    time: int
 
     @property
     def last(self) -> int:
@@ -104,6 +107,8 @@ class Replica:
     changes: ChangeQueue
     make_behaviour: Callable[[], Behaviour] | None
     optimistic: bool = False
+    now: Callable[[], int] | None = None
+    """Returns the time of day in milliseconds since 1970, if the server tells the times of ops."""
     identity: Identity = ANONYMOUS
     seq: int = 0
     """Everything up to this seq has arrived."""
@@ -117,6 +122,8 @@ class Replica:
     """Our own seqs among what is held, or still to come."""
     _doubts: int = 0
     """How many of `pending` are in doubt."""
+    _time: int = 0
+    """The time of the last op that the state has."""
     _others: int = 0
     """The last seq, of what the state has, that isn't known to be ours."""
     _view: Behaviour | None = None
@@ -145,17 +152,18 @@ class Replica:
         ops: tuple[Op, ...],
         by: tuple[str | None, ...],
         epoch: str | None = None,
+        times: tuple[int, ...] = (),
     ) -> bool:
         """Take in ops from `first` on; False if they were all there. Raises `Gap`, `Diverged`.
 
-        `epoch` is the last one's.
+        `epoch` is the last one's. `times` has the time of each, or is empty.
         """
         if first > self.seq + 1:
             raise Gap(f"op {first} came after {self.seq}")
         new = self.seq + 1 - first
         if new >= len(ops):
             return False
-        self._held.append(_Ops(self.seq + 1, ops[new:], by[new:]))
+        self._held.append(_Ops(self.seq + 1, ops[new:], by[new:], times[new:]))
         self.seq, self.epoch = first + len(ops) - 1, epoch
         self._release()
         return True
@@ -170,7 +178,7 @@ class Replica:
         self._held.clear()
         self._behaviour = None if self.make_behaviour is None else self.make_behaviour()
         self._view = None
-        self._others = 0
+        self._others = self._time = 0
 
     def replaced(self, why: LogReplaced) -> None:
         """The log is another one: start over, and tell the reader.
@@ -199,13 +207,14 @@ class Replica:
         logged: tuple[Op, ...] | None = None,
         epoch: str | None = None,
         *,
+        time: int = 0,
         stands_for_ops: bool = True,
     ) -> bool:
         """The server applied a sync of ours; False if it isn't pending. Raises `Diverged`.
 
         `logged` are the ops as they stand in the log; None where they must be judged again to
-        know. `epoch` is the last one's. Where this answer stands for its ops, they don't come as
-        such when all before them have; otherwise they do.
+        know. `epoch` is the last one's; `time` is 0 where it isn't known. Where this answer stands
+        for its ops, they don't come as such when all before them have; otherwise they do.
         """
         pending = self._no_longer_pending(sync_id)
         if pending is None:
@@ -214,7 +223,7 @@ class Replica:
         self._own.add(own)
         if stands_for_ops and own.start == self.seq + 1:
             # Those before it were forwarded before; it itself won't be.
-            self._held.append(_Applied(own.start, pending.sync, logged))
+            self._held.append(_Applied(own.start, pending.sync, logged, time))
             self.seq, self.epoch = own.stop - 1, epoch
         self._release()
         return True
@@ -281,16 +290,17 @@ class Replica:
     def _add_pending(self, view: Behaviour, poison: set[str]) -> str | None:
         """Put what isn't answered on top; return the id of one over which the behaviour raises."""
         seq = self.seq
+        time = 0 if self.now is None else max(self._time, self.now())
         for sync_id, pending in self.pending.items():
             if sync_id in poison:
                 continue
             try:
-                ops = self._judged(view, pending.sync, seq)
+                ops = self._judged(view, pending.sync, seq, time)
             except (OpRejected, OpConflict):
                 continue
             except Exception:
                 return sync_id
-            if not _folds(view, ops, seq, self.identity.user):
+            if not _folds(view, ops, seq, time, self.identity.user):
                 return sync_id
             seq += len(ops)
         return None
@@ -307,10 +317,11 @@ class Replica:
                 self._restore(held)
             elif isinstance(held, _Applied):
                 logged = self._logged(held)
-                self._fold(held.first, logged, repeat(self.identity.user))
+                by = repeat(self.identity.user)
+                self._fold(held.first, logged, by, repeat(held.time))
                 self.changes.pass_over(range(held.first, held.last + 1))
             else:
-                self._fold(held.first, held.ops, held.by)
+                self._fold(held.first, held.ops, held.by, held.times or repeat(0))
                 self._show(held)
             self._own.drop_to(held.last)
         self._own.drop_to(self.seq)
@@ -328,19 +339,28 @@ class Replica:
                 break
             self.changes.pass_over(range(own.start, min(own.stop, held.last + 1)))
 
-    def _fold(self, first: int, ops: tuple[Op, ...], of: Iterable[str | None]) -> None:
+    def _fold(
+        self,
+        first: int,
+        ops: tuple[Op, ...],
+        by_whom: Iterable[str | None],
+        times: Iterable[int],
+    ) -> None:
         if self._behaviour is not None:
-            for seq, (op, by) in enumerate(zip(ops, of, strict=False), start=first):
-                self._behaviour.fold(op, Stamp(seq, 0, by))
+            all_of_them = zip(ops, by_whom, times, strict=False)
+            for seq, (op, by, time) in enumerate(all_of_them, start=first):
+                self._behaviour.fold(op, Stamp(seq, time, by))
+                self._time = time
 
     def _show(self, held: _Ops) -> None:
         own = self._own
-        for seq, (op, by) in enumerate(zip(held.ops, held.by, strict=True), start=held.first):
+        all_of_them = zip(held.ops, held.by, held.times or repeat(0), strict=False)
+        for seq, (op, by, time) in enumerate(all_of_them, start=held.first):
             if own and seq in own:
                 self.changes.pass_over(range(seq, seq + 1))
             else:
                 self._others = seq
-                self.changes.add(seq, by, op)
+                self.changes.add(seq, by, op, time)
 
     # What the behaviour says to our own.
 
@@ -352,23 +372,25 @@ class Replica:
         if self._behaviour is None:
             return sync.ops
         try:
-            ops = self._judged(self._behaviour, sync, applied.first - 1)
+            ops = self._judged(self._behaviour, sync, applied.first - 1, applied.time)
         except (OpRejected, OpConflict) as error:
             raise Diverged(f"the server took what we would refuse: {error}") from None
         if len(ops) != len(sync.ops):
             raise Diverged(f"the server logged {len(sync.ops)} ops, we would have {len(ops)}")
         return ops
 
-    def _judged(self, behaviour: Behaviour, sync: Sync, seq: int) -> tuple[Op, ...]:
+    def _judged(self, behaviour: Behaviour, sync: Sync, seq: int, time: int) -> tuple[Op, ...]:
         # Whoever lacks only what is its own isn't behind.
         base = seq if self._others <= sync.base else sync.base
-        return tuple(behaviour.judge(sync.ops, Submission(self.identity, base, seq)))
+        return tuple(behaviour.judge(sync.ops, Submission(self.identity, base, seq, time)))
 
 
-def _folds(behaviour: Behaviour, ops: tuple[Op, ...], after: int, by: str | None) -> bool:
+def _folds(
+    behaviour: Behaviour, ops: tuple[Op, ...], after: int, time: int, by: str | None
+) -> bool:
     try:
         for seq, op in enumerate(ops, start=after + 1):
-            behaviour.fold(op, Stamp(seq, 0, by))
+            behaviour.fold(op, Stamp(seq, time, by))
     except Exception:
         return False
     return True

@@ -27,6 +27,9 @@ from squire_gatherings._values.handshake import HandshakeRequest
 from squire_gatherings._values.origins import OriginRule, is_loopback
 from squire_gatherings._wire.underway import socket_of
 
+CLOSE_NOTIFY = 0.2
+"""For how many seconds the end of a TLS connection is waited for to go out."""
+
 
 @define(eq=False)
 class Doorway:
@@ -38,6 +41,8 @@ class Doorway:
     peer: str | None
     """Its address; that of a proxy, until the proxy has said whose connection it is."""
     is_proxied: bool
+    has_spoken: bool = False
+    """Whether the whole request is there."""
 
     @property
     def awaits_header(self) -> bool:
@@ -46,6 +51,7 @@ class Doorway:
 
     def heard(self) -> None:
         """The request is there: who sent it isn't silent."""
+        self.has_spoken = True
         self.limits.door.heard(self.visitor)
 
     def came_from(self, peer: str) -> bool:
@@ -129,9 +135,17 @@ async def let_in(
             admit=doorway.admit,
         )
     if accepted is None:
+        if ssl_context is not None and doorway.has_spoken:
+            await end_tls(stream)
         return None
     doorway.limits.door.answered(doorway.visitor)
     return Arrived(stream, source, accepted)
+
+
+async def end_tls(stream: trio.abc.Stream) -> None:
+    """Say that nothing more comes, so that nobody else can have cut it off."""
+    with trio.move_on_after(CLOSE_NOTIFY, shield=True), suppress(trio.BrokenResourceError):
+        await stream.aclose()
 
 
 async def _read_header(

@@ -29,7 +29,7 @@ EARLY_SIZE = 64 * 1024
 class WebSocketConnection(Receiving):
     """One accepted WebSocket. `run` drives it; everything else may be called meanwhile."""
 
-    __slots__ = ("_early", "_entrance", "_entry", "_stream", "_turns")
+    __slots__ = ("_early", "_entrance", "_entry", "_turns", "stream")
 
     def __init__(
         self,
@@ -53,7 +53,7 @@ class WebSocketConnection(Receiving):
         """All connections share it: one after the other goes on with what has come."""
         self._entrance = entrance
         """All connections share it: few join in a turn, however many come at once."""
-        self._stream = stream
+        self.stream = stream
         self._outbox = Outbox(
             stream,
             try_write,
@@ -277,9 +277,9 @@ class WebSocketConnection(Receiving):
         Closing with unread bytes would reset the connection before it has read what we said.
         """
         await self.flush()
-        if isinstance(self._stream, trio.abc.HalfCloseableStream):
+        if isinstance(self.stream, trio.abc.HalfCloseableStream):
             with suppress(trio.BrokenResourceError, trio.ClosedResourceError):
-                await self._stream.send_eof()
+                await self.stream.send_eof()
         await self._source.feed(_until_the_end)
 
 

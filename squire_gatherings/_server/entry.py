@@ -45,6 +45,9 @@ class Entry:
             request=self.request,
             identity=self.identity,
             tail=join.tail,
+            times=join.times,
+            proof=join.proof,
+            known=join.known,
         )
         self.meter.identified(membership.identity.user, trio.current_time())
         return membership

@@ -36,6 +36,8 @@ AGAIN_AFTER = 0.1
 """For how many seconds nobody is looked for who could be closed, where there weren't enough."""
 
 
+NO_RATES = (None, None, None)
+
 PATIENCE = 5.0
 """For how many seconds newcomers are refused, for want of memory, before others are closed for it.
 """
@@ -160,6 +162,8 @@ class Limits:
 
     def rates(self, settings: ServerSettings) -> tuple[SharedLimits | None, ...]:
         """Return the limits of messages, bytes and ops that settings ask for."""
+        if settings.rate_limit is settings.rate_bytes is settings.rate_ops is None:
+            return NO_RATES
         return (
             self._shared("messages", settings.rate_limit, settings.rate_burst),
             self._shared("bytes", settings.rate_bytes, settings.max_message_size),

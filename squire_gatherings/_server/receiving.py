@@ -165,7 +165,7 @@ class Receiving(Sending):
             inbound.spent = 0
         if inbound.noise:
             now = trio.current_time()
-            wait = self._meter.noise(inbound.noise, now)
+            wait = self.meter.noise(inbound.noise, now)
             inbound.noise = 0
             if wait:
                 self._quiet_until = now + wait

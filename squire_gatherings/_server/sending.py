@@ -27,11 +27,11 @@ class Sending(Connection):
         "_closing",
         "_inbound",
         "_key",
-        "_meter",
         "_outbox",
         "_scope",
         "_settings",
         "codec",
+        "meter",
     )
 
     _outbox: Outbox
@@ -45,7 +45,7 @@ class Sending(Connection):
         scope: trio.CancelScope,
     ) -> None:
         self.codec = codec
-        self._meter = meter
+        self.meter = meter
         self._key = codec.subprotocol
         self._settings = settings
         self._inbound = inbound
@@ -111,7 +111,7 @@ class Sending(Connection):
     def _overflow(self) -> None:
         if not self._closing:
             why = "too slow a reader"
-            self._meter.enforced(Limit.BACKLOG, why)
+            self.meter.enforced(Limit.BACKLOG, why)
             self._begin_closing()
             self._inbound.deaf = True
             self._inbound.close(CloseCode.UNRESPONSIVE, why)

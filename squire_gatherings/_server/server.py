@@ -15,7 +15,7 @@ from squire_gatherings._hall.hall import Hall
 from squire_gatherings._hall.lateness import HELD_UP, is_late
 from squire_gatherings._poller import Poller
 from squire_gatherings._rules.door import Visitor
-from squire_gatherings._server.arrival import Doorway, has_unread, let_in, peer_of
+from squire_gatherings._server.arrival import Doorway, end_tls, has_unread, let_in, peer_of
 from squire_gatherings._server.connection import WebSocketConnection
 from squire_gatherings._server.entry import Entry
 from squire_gatherings._server.limits import Limits, limits_of
@@ -45,9 +45,6 @@ AT_THE_DOOR = 2
 
 AT_ONCE = 256
 """How many connections have their round of the keep-alive before others get their turn."""
-
-CLOSE_NOTIFY = 0.2
-"""For how many seconds the end of a TLS connection is waited for to go out."""
 
 _TRANSIENT = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
 
@@ -198,79 +195,79 @@ async def serve_stream(
         server = _servers.setdefault(hall, Server((), ()))
     limits = server._limits = limits_of(hall)
     peer = peer or peer_of(stream)
-    is_proxied = settings.proxies.named(peer)
     visitor: Visitor | None = None
-    secured = stream
+    connection: WebSocketConnection | None = None
     try:
         async with trio.open_nursery() as nursery:
-            visitor = limits.come(
-                settings,
-                None if is_proxied else peer,
-                nursery.cancel_scope.cancel,
-                has_unread(plain),
-            )
-            if visitor is None:
-                return
-            doorway = Doorway(limits, settings, visitor, peer, is_proxied)
-            arrived = await let_in(
-                stream, plain, server._poller, server._entrance, nursery, doorway, ssl_context
-            )
-            if arrived is None:
-                nursery.cancel_scope.cancel()
-                return
-            secured, source, accepted = arrived.stream, arrived.source, arrived.accepted
-            plain = plain if secured is stream else None
-            meter = limits.enter(settings, doorway.peer, trio.current_time(), visitor)
-            rest = accepted.rest
-            entry = Entry(hall, accepted.gathering_id, meter, accepted.request, identity)
-            connection = WebSocketConnection(
-                secured,
-                source,
-                accepted.codec,
-                entry,
-                settings,
-                hall.settings.max_ops,
-                server._turns,
-                server._entrance,
-                nursery,
-                None if plain is None else plain.send,
-                server._flusher,
-                underway(secured, plain),
-            )
-            # Who lives for days needn't keep what was said at the door.
-            del accepted, arrived, doorway, entry
-            server._connections.add(connection)
-            limits.holders.add(connection)
-            if not server._keeps_alive:
-                nursery.start_soon(_rounds, server, {connection}, settings.ping_interval)
-            try:
-                await connection.run(rest)
-            finally:
-                meter.leave(trio.current_time())
-                limits.holders.discard(connection)
-                server._connections.discard(connection)
-                server._left.unpark_all()
+            known = None if settings.proxies.named(peer) else peer
+            visitor = limits.come(settings, known, nursery.cancel_scope.cancel, has_unread(plain))
+            if visitor is not None:
+                doorway = Doorway(limits, settings, visitor, peer, known is None)
+                connection, rest = await _arrive(
+                    hall, stream, plain, server, nursery, doorway, identity, ssl_context
+                )
+                # A connection that lives for days needn't keep what was said at the door.
+                del doorway
+            if connection is not None:
+                server._connections.add(connection)
+                limits.holders.add(connection)
+                if not server._keeps_alive:
+                    nursery.start_soon(_rounds, server, {connection}, settings.ping_interval)
+                try:
+                    await connection.run(rest)
+                finally:
+                    connection.meter.leave(trio.current_time())
+                    limits.holders.discard(connection)
+                    server._connections.discard(connection)
+                    server._left.unpark_all()
             nursery.cancel_scope.cancel()
     finally:
         if visitor is not None:
             limits.go(visitor)
-        if secured is not stream:
-            await _end_tls(secured)
+        if connection is not None and connection.stream is not stream:
+            await end_tls(connection.stream)
         # Frames that could go out have; closing needn't wait for anything else.
         await trio.aclose_forcefully(stream)
 
 
+async def _arrive(
+    hall: Hall,
+    stream: trio.abc.Stream,
+    plain: socket.socket | None,
+    server: Server,
+    nursery: trio.Nursery,
+    doorway: Doorway,
+    identity: Identity | None,
+    ssl_context: TlsContext | None,
+) -> tuple[WebSocketConnection | None, bytes]:
+    """Let a client in; return its connection, if it comes in, and what it has sent by then."""
+    arrived = await let_in(
+        stream, plain, server._poller, server._entrance, nursery, doorway, ssl_context
+    )
+    if arrived is None:
+        return None, b""
+    limits, settings, accepted = doorway.limits, doorway.settings, arrived.accepted
+    meter = limits.enter(settings, doorway.peer, trio.current_time(), doorway.visitor)
+    plain = plain if arrived.stream is stream else None
+    connection = WebSocketConnection(
+        arrived.stream,
+        arrived.source,
+        accepted.codec,
+        Entry(hall, accepted.gathering_id, meter, accepted.request, identity),
+        settings,
+        hall.settings.max_ops,
+        server._turns,
+        server._entrance,
+        nursery,
+        None if plain is None else plain.send,
+        server._flusher,
+        underway(arrived.stream, plain),
+    )
+    return connection, accepted.rest
+
+
 _servers: WeakKeyDictionary[Hall, Server] = WeakKeyDictionary()
 """Those that streams without a server of their own share."""
-
-
-async def _end_tls(stream: trio.abc.Stream) -> None:
-    """Say that nothing more comes, so that nobody else can have cut it off."""
-    with trio.move_on_after(CLOSE_NOTIFY, shield=True):
-        try:
-            await stream.aclose()
-        except (trio.BrokenResourceError, trio.BusyResourceError):
-            return
 
 
 async def _accept(

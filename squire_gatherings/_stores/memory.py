@@ -116,6 +116,12 @@ class MemoryStore:
         log = self._logs.get(gathering)
         return tuple(islice((one for of, one in log.syncs if of == scope), limit)) if log else ()
 
+    async def find_head(self, gathering: str, *, seq: int) -> bytes | None:
+        """Return the head of the chain after the op `seq`; empty if no append ended there."""
+        await trio.lowlevel.checkpoint()
+        log = self._logs.get(gathering)
+        return log.heads.get(seq, b"") if log else b""
+
 
 def _nobody_asks(_: Outcome) -> None:
     """What came of an append is known at once."""

@@ -8,6 +8,7 @@ from squire_gatherings._values.messages import (
     Ack,
     Fetch,
     Leave,
+    Proof,
     Refresh,
     Sync,
 )
@@ -34,6 +35,14 @@ def check_epoch(epoch: object) -> None:
     """Raise `BadRequest` for what can't be an epoch; that of old ops is empty."""
     if epoch != "":
         check_id(epoch, "epoch")
+
+
+def check_proof(proof: object) -> None:
+    """Raise `BadRequest` for what can't be a proof."""
+    if not isinstance(proof, Proof):
+        raise BadRequest(f"what is known is a Proof, not {proof!r:.80}")
+    check_seq(proof.seq, "the seq of a proof")
+    check_id(proof.head, "the head of a proof")
 
 
 def check_identity(identity: object) -> None:

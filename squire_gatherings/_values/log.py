@@ -48,6 +48,9 @@ class Page:
     by: tuple[str | None, ...] = ()
     """Who submitted each of them; None for anonymous clients."""
 
+    times: tuple[int, ...] = ()
+    """When each of them was committed: milliseconds since 1970 (UTC), 0 if it isn't known."""
+
     epoch: str | None = None
     """The epoch of the last of them; None if there are none."""
 

@@ -24,8 +24,21 @@ In what a server says, `epoch` is that of the message's last op (or of the op `s
 snapshot); left out, it is the `incarnation` of the `joined` on this connection. It is empty for
 an op from before there were epochs.
 """
+Times = tuple[int, ...] | UnsetType
+"""The times of ops, each in milliseconds since 1970 (UTC); 0 from before there were times."""
 Seq = Annotated[int, Meta(ge=0, le=2**63 - 1)]
 MAX_TOKEN_LENGTH = 8192
+
+
+class Proof(Struct, frozen=True, gc=False):
+    """What binds the log up to op `seq`: the head of its chain there, in hexadecimal digits.
+
+    A client that is told one says it again when it comes back: then a server whose log was
+    changed, and not only replaced, can't pass for the one that the client knew.
+    """
+
+    seq: Seq
+    head: MessageId
 
 
 def _without(message: Struct, *secrets: str) -> str:
@@ -47,6 +60,8 @@ class Join(ClientMessage, frozen=True, tag="join"):
     `epoch` is the epoch of that op. `resume` says that the client comes back by itself after a
     lost connection, and to which incarnation: such a join is no activity. `tail` says, where
     there is no `since`, that the client wants what comes after the join and nothing before.
+    `times` asks for the times of ops, and `proof` for the log's proof; `known` is a proof that the
+    client was told.
     """
 
     token: Annotated[str, Meta(max_length=MAX_TOKEN_LENGTH)] | None = None
@@ -55,6 +70,9 @@ class Join(ClientMessage, frozen=True, tag="join"):
     epoch: Annotated[str, Meta(max_length=MAX_ID_LENGTH)] | None = None
     resume: MessageId | None = None
     tail: bool = False
+    times: bool = False
+    proof: bool = False
+    known: Proof | None = None
 
     def __repr__(self) -> str:
         return _without(self, "token", "client")
@@ -104,8 +122,9 @@ class Joined(ServerMessage, frozen=True, tag="joined"):
 
     `user` is who the client is to others: what stands in their `by`. `client` is there where the
     client gave none, and the server made one. `idle_timeout` and `expires_in` (seconds) are None
-    for a gathering that never ends of idleness. A sync may have `max_ops` ops. The client's rights
-    end in `rights_expire_in` seconds, which isn't there where they never do.
+    for a gathering that never ends of idleness. A sync may have `max_ops` ops. `times` (those of
+    the ops, in milliseconds since 1970) and `proof` are there for clients that asked for them. The
+    client's rights end in `rights_expire_in` seconds, which isn't there where they never do.
     """
 
     gathering: str
@@ -121,6 +140,8 @@ class Joined(ServerMessage, frozen=True, tag="joined"):
     epoch: Epoch | UnsetType = UNSET
     client: str | UnsetType = UNSET
     max_ops: int | UnsetType = UNSET
+    times: Times = UNSET
+    proof: Proof | UnsetType = UNSET
     rights_expire_in: float | UnsetType = UNSET
 
     def __repr__(self) -> str:
@@ -136,17 +157,21 @@ class Fetched(ServerMessage, frozen=True, tag="fetched"):
     ops: tuple[Op, ...] | UnsetType = UNSET
     by: tuple[str | None, ...] | UnsetType = UNSET
     epoch: Epoch | UnsetType = UNSET
+    times: Times = UNSET
+    proof: Proof | UnsetType = UNSET
 
 
 class Synced(ServerMessage, frozen=True, tag="synced"):
     """Answer to `sync`: its ops are durable under these seqs.
 
-    `ops` are what was logged, where the behaviour made something else of what was sent.
+    `ops` are what was logged, where the behaviour made something else of what was sent. `time` is
+    that of all its ops, for clients that asked for times.
     """
 
     id: str
     seqs: tuple[int, ...]
     ops: tuple[Op, ...] | UnsetType = UNSET
+    time: int | UnsetType = UNSET
 
 
 class Conflict(ServerMessage, frozen=True, tag="conflict"):
@@ -161,6 +186,7 @@ class Conflict(ServerMessage, frozen=True, tag="conflict"):
     by: tuple[str | None, ...]
     message: str | UnsetType = UNSET
     epoch: Epoch | UnsetType = UNSET
+    times: Times = UNSET
 
 
 class Forward(ServerMessage, frozen=True, tag="forward"):
@@ -170,6 +196,7 @@ class Forward(ServerMessage, frozen=True, tag="forward"):
     by: str | None
     op: Op
     epoch: Epoch | UnsetType = UNSET
+    time: int | UnsetType = UNSET
 
 
 class ForwardBatch(ServerMessage, frozen=True, tag="forward"):
@@ -179,6 +206,7 @@ class ForwardBatch(ServerMessage, frozen=True, tag="forward"):
     by: tuple[str | None, ...]
     ops: tuple[Op, ...]
     epoch: Epoch | UnsetType = UNSET
+    times: Times = UNSET
 
 
 class Refreshed(ServerMessage, frozen=True, tag="refreshed"):

@@ -15,7 +15,7 @@ from squire_gatherings._open_hall import open_hall
 from squire_gatherings._stores.memory import MemoryStore
 from squire_gatherings._values.errors import LogReplaced
 from squire_gatherings._values.log import Page
-from squire_gatherings._values.messages import Forward, ForwardBatch, Joined
+from squire_gatherings._values.messages import Forward, ForwardBatch, Joined, Proof
 from tests.support import Recorder, examples
 
 ROOM = "friday-night"
@@ -27,13 +27,16 @@ class Client:
 
     has: list[Any] = field(factory=list)
     epoch: str | None = None
+    known: Proof | None = None
 
     async def visit(self, hall: Hall, *, fetches: bool) -> bool:
         """Join, take what comes, and go; False if our log was refused."""
         recorder = Recorder()
         since = len(self.has) or None
         try:
-            membership = await hall.join(ROOM, recorder, since=since, epoch=self.epoch)
+            membership = await hall.join(
+                ROOM, recorder, since=since, epoch=self.epoch, proof=True, known=self.known
+            )
         except LogReplaced:
             return False
         await wait_all_tasks_blocked()
@@ -41,6 +44,7 @@ class Client:
         for _, message in recorder.received:
             if isinstance(message, Joined):
                 self.take(len(self.has) + 1, message, incarnation)
+                self.known = message.proof or None
             elif isinstance(message, Forward | ForwardBatch):
                 self.take(message.seq, message, incarnation)
         if fetches:

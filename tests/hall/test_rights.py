@@ -218,6 +218,23 @@ async def test_what_was_judged_before_the_end_is_answered(autojump_clock: MockCl
         assert [seq for _, seq, _, _ in alice.forwards()] == [2]
 
 
+async def test_an_answer_that_is_held_back_holds_off_no_closing(
+    autojump_clock: MockClock,
+) -> None:
+    async with a_hall(store=Slow()) as (hall, _):
+        membership, alice = await joined(hall, "alice:member:5")
+        await trio.sleep_until(4.5)
+        async with trio.open_nursery() as nursery:
+            # Its op comes after one that it may not read any more when both are durable.
+            nursery.start_soon(hall.submit, ROOM, [{"n": 1}])
+            await wait_all_tasks_blocked()
+            await membership.deliver(Sync("s", 0, OP))
+            await trio.sleep_until(4.9)
+            assert (await hall.fetch(ROOM)).seq == 1
+        await trio.sleep_until(30)
+        assert [at for at, _ in closings(alice)] == [pytest.approx(15)]
+
+
 class Slow(WaitingStore):
     """Each append takes a second."""
 
@@ -681,3 +698,91 @@ async def test_rights_that_end_together_with_others_end_on_time(autojump_clock: 
         [(at, _)] = closings(zoe)
         assert at == pytest.approx(120)
         assert len(hall._rights.terms) == 0
+
+
+async def test_who_is_put_out_while_being_checked_is_checked_again(
+    autojump_clock: MockClock,
+) -> None:
+    banned: set[str] = set()
+
+    async def authenticate(token: str | None, gathering_id: str) -> Identity:
+        # It reads, and what it has read isn't so any more when it returns.
+        is_banned = token in banned
+        await trio.sleep(1)
+        if is_banned:
+            raise Unauthorized("banned")
+        return Identity(token)
+
+    async with a_hall(authenticate=authenticate) as (hall, _), trio.open_nursery() as nursery:
+        staying, recorder = await joined(hall, "alice")
+
+        async def join() -> None:
+            with pytest.raises(Unauthorized, match="banned"):
+                await joined(hall, "alice")
+
+        nursery.start_soon(join)
+        await asked(staying, Refresh("r", "alice"))
+        banned.add("alice")
+        assert hall.kick("alice") == 1
+        await trio.sleep(5)
+        assert recorder.of(Refreshed) == []
+        assert hall.snapshot().clients == 0
+
+
+async def test_a_check_may_put_out_its_users_other_connections(autojump_clock: MockClock) -> None:
+    halls: list[Hall] = []
+
+    async def authenticate(token: str | None, gathering_id: str) -> Identity:
+        halls[0].kick("alice")
+        await trio.sleep(1)
+        return Identity("alice")
+
+    async with a_hall(authenticate=authenticate) as (hall, _):
+        halls.append(hall)
+        _, first = await joined(hall, "")
+        _, second = await joined(hall, "")
+        assert (len(first.closed), len(second.closed)) == (1, 0)
+
+
+async def test_a_user_that_is_put_out_all_the_time_is_told_to_come_later(
+    autojump_clock: MockClock,
+) -> None:
+    checks = 0
+
+    async def authenticate(token: str | None, gathering_id: str) -> Identity:
+        nonlocal checks
+        checks += 1
+        await trio.sleep(2)
+        return Identity("alice")
+
+    async with a_hall(authenticate=authenticate) as (hall, _), trio.open_nursery() as nursery:
+
+        async def kick() -> None:
+            while True:
+                hall.kick("alice")
+                await trio.sleep(1)
+
+        nursery.start_soon(kick)
+        with pytest.raises(AuthenticationUnavailable):
+            await joined(hall, "")
+        assert checks == 3
+        nursery.cancel_scope.cancel()
+
+
+@pytest.mark.parametrize("change", ["revoke", "kick", "change_role"])
+async def test_what_waits_of_who_is_gone_has_no_old_rights_either(
+    change: str, autojump_clock: MockClock
+) -> None:
+    async with a_hall(behaviour=Judged) as (hall, _):
+        membership, _ = await joined(hall, "alice:judge:")
+        membership.deliver_nowait(Sync("s", 0, (Op.of({"add": 1}),)))
+        membership.detach()
+        match change:
+            case "revoke":
+                hall.revoke("alice", until=DAY_ONE + 100)
+            case "kick":
+                assert hall.kick("alice") == 0
+            case "change_role":
+                assert hall.change_role("alice", "player") == 0
+        await wait_all_tasks_blocked()
+        assert (await hall.fetch(ROOM)).seq == 0

@@ -22,6 +22,7 @@ from squire_gatherings import (
     Op,
     Outgoing,
     Replaced,
+    Stamp,
     Submission,
     Unauthorized,
     open_hall,
@@ -87,7 +88,9 @@ class Conn(Recorder):
         self.said: str | None = None
         """What the program said of it on its way in, or while a token of its was checked."""
         self.expires_at = INFINITY
+        self.has_begun = False
         self.is_out = False
+        self.is_dropped = False
         self.is_muted = False
         self.asked: list[str] = []
         self.answers: Counter[str] = Counter()
@@ -155,7 +158,7 @@ class Watched:
             must(identity.role != "observer", "an observer is judged")
         return ops
 
-    def fold(self, op: Op) -> None:
+    def fold(self, op: Op, stamp: Stamp) -> None:
         self.length += 1
 
     def snapshot(self) -> int:
@@ -215,6 +218,7 @@ def test_nobody_does_what_it_may_not(plan: list[tuple[Any, ...]], check_takes: f
         return f"{user}:{role}:{model.wall() + lasts if lasts < INFINITY else 'inf'}"
 
     async def join(hall: Hall, conn: Conn, role: str, lasts: float) -> None:
+        conn.has_begun = True
         with suppress(Unauthorized, Forbidden, Replaced):
             conn.membership = await hall.join(
                 conn.room, conn, token=token(conn.user, role, lasts), since=0
@@ -249,7 +253,7 @@ def test_nobody_does_what_it_may_not(plan: list[tuple[Any, ...]], check_takes: f
                     say(chosen, Refresh(f"refresh{number}", token(name, role, lasts)))
                 case "drop" if chosen is not None and chosen.membership is not None:
                     chosen.membership.detach()
-                    chosen.membership, chosen.is_out = None, True
+                    chosen.membership, chosen.is_dropped = None, True
                 case "revoke":
                     name, seconds = values
                     ends = model.wall() + seconds
@@ -269,8 +273,11 @@ def test_nobody_does_what_it_may_not(plan: list[tuple[Any, ...]], check_takes: f
                     concerned = 0
                     for one in model.conns:
                         if one.user == name and room in (None, one.room):
-                            one.said = role
-                            is_in = one.role is not None and not one.closed
+                            one.said = role if one.has_begun else None
+                            if one.is_dropped and one.role is not None:
+                                # It isn't told. What still waits of it is judged so.
+                                one.role = role
+                            is_in = one.role is not None and not one.closed and not one.is_dropped
                             concerned += is_in and not one.is_out
                             if is_in:
                                 assert one.role == role, "it is told at once"
@@ -287,7 +294,7 @@ def test_nobody_does_what_it_may_not(plan: list[tuple[Any, ...]], check_takes: f
     def check_answers() -> None:
         for one in model.conns:
             # Where the connection lives, all that it asked is answered.
-            if not one.closed and not one.is_out:
+            if not (one.closed or one.is_out or one.is_dropped):
                 assert set(one.answers) == set(one.asked)
 
     async def live() -> None:

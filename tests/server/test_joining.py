@@ -10,7 +10,7 @@ import trio
 from trio.testing import MockClock, wait_all_tasks_blocked
 from wsproto.frame_protocol import FrameProtocol, Opcode
 
-from squire_gatherings import Hall, ServerSettings, open_hall
+from squire_gatherings import Hall, Proof, ServerSettings, open_hall
 from squire_gatherings._server.server import keep_alive
 from squire_gatherings._values.errors import GatheringDispersed, LogReplaced, Replaced
 from squire_gatherings._values.handshake import HandshakeRequest
@@ -232,11 +232,12 @@ async def test_what_a_join_says_reaches_the_hall(monkeypatch: pytest.MonkeyPatch
 
     monkeypatch.setattr(Hall, "join", join)
     what: dict[str, Any] = {"since": 7, "epoch": "e1", "client": "c" * 16}
-    what |= {"resume": "r1", "token": "t", "tail": True}
+    what |= {"resume": "r1", "token": "t", "tail": True, "times": True, "proof": True}
+    known = {"seq": 5, "head": "0f"}
     async with open_hall() as hall, a_client(hall) as (client, _, _):
-        await client.say(type="join", **what)
+        await client.say(type="join", known=known, **what)
         await client.hear()
     request = said.pop("request")
     assert isinstance(request, HandshakeRequest)
     assert request.path == "/gatherings/room"
-    assert said == {**what, "identity": None}
+    assert said == {**what, "known": Proof(5, "0f"), "identity": None}

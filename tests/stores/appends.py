@@ -12,6 +12,7 @@ from unittest.mock import patch
 from msgspec.structs import replace
 
 from squire_gatherings._hall.store import Store
+from squire_gatherings._rules.chain import state_digest
 from squire_gatherings._stores import SqliteStore, open_sqlite_store
 from squire_gatherings._stores.sqlite.place import Place
 from squire_gatherings._values.errors import StoreConflict
@@ -36,6 +37,7 @@ def an_append(
     logged later. The head isn't that of a chain, but another one for each append.
     """
     last = first + count - 1
+    state = b'{"at":%d}' % last
     head = sha256(f"{gathering} {first} {count} {mark}".encode()).digest()
     return Append(
         gathering,
@@ -47,7 +49,7 @@ def an_append(
             for n in range(first, last + 1)
         ),
         (SyncRecord("0::", sync or f"s{first}{mark}", first, count, FINGERPRINT),),
-        Snapshot(last, b'{"at":%d}' % last, head[::-1]) if snapshot else None,
+        Snapshot(last, state, state_digest(head, state)) if snapshot else None,
         head,
     )
 

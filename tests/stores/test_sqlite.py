@@ -17,7 +17,7 @@ from squire_gatherings._stores.sqlite.connection import WAL_BYTES, Database
 from squire_gatherings._stores.sqlite.migration import AT_ONCE
 from squire_gatherings._stores.sqlite.place import Place
 from squire_gatherings._stores.sqlite.schema import APPLICATION_ID, MIGRATIONS, VERSION
-from squire_gatherings._values.errors import SyncIdReused
+from squire_gatherings._values.errors import StoreUnavailable, SyncIdReused
 from squire_gatherings._values.log import Append, LoggedOp, Snapshot, SyncRecord
 from squire_gatherings._values.messages import Sync
 from squire_gatherings._values.op import Op
@@ -179,6 +179,23 @@ async def test_many_older_ops_are_chained_in_pieces(tmp_path: Path) -> None:
     with closing(sqlite3.connect(path)) as new:
         ends = new.execute("SELECT seq FROM ops WHERE gathering = 9 AND head NOTNULL").fetchall()
     assert ends == [(AT_ONCE,), (2 * AT_ONCE,), (count,)]
+
+
+async def test_a_state_that_was_changed_is_not_restored(tmp_path: Path) -> None:
+    path = tmp_path / "rooms.sqlite3"
+    async with open_sqlite_store(path) as store:
+        await store.append(an_append("a", 1, 3, snapshot=True))
+        await store.append(an_append("a", 4))
+        assert (await store.load("a", recent_syncs=1)).snapshot is not None
+        await store._write_connection.call(store._writer.fold)
+        assert (await store.load("a", recent_syncs=1)).snapshot is not None
+    with closing(sqlite3.connect(path)) as database, database:
+        database.execute("UPDATE snapshots SET state = x'30'")
+    async with open_sqlite_store(path) as store:
+        with pytest.raises(StoreUnavailable, match="the snapshot of op 3 isn't what was committed"):
+            await store.load("a", recent_syncs=1)
+        # Its ops can still be read.
+        assert len(await store.read("a", after=0, up_to=9, max_bytes=999)) == 4
 
 
 def just(logged: Iterable[LoggedOp]) -> Iterator[Op]:

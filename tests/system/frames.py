@@ -10,7 +10,7 @@ from typing import Any
 
 from attrs import define, field
 
-TEXT, CLOSE, PING, PONG = 1, 8, 9, 10
+CONTINUATION, TEXT, BINARY, CLOSE, PING, PONG = 0, 1, 2, 8, 9, 10
 
 
 @define(eq=False)
@@ -20,6 +20,7 @@ class Frames:
     head: bytes | None = None
     """The HTTP request or response, once it's there."""
     _bytes: bytearray = field(factory=bytearray)
+    _kind: int = TEXT
     _text: bytearray = field(factory=bytearray)
 
     def feed(self, data: bytes) -> Iterator[tuple[int, bytes]]:
@@ -36,10 +37,12 @@ class Frames:
             if opcode >= CLOSE:
                 yield opcode, payload
                 continue
+            if opcode != CONTINUATION:
+                self._kind = opcode
             self._text += payload
             if is_last:
                 text, self._text = bytes(self._text), bytearray()
-                yield TEXT, text
+                yield self._kind, text
 
     def _next(self) -> tuple[int, bool, bytes] | None:
         data = self._bytes

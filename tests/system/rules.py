@@ -271,7 +271,40 @@ async def hall_disperses(world: World, room: str, patience: float) -> None:
     await call(world, room, ask, patience)
 
 
+# Rights, of which the program that has the hall decides.
+
+users = st.sampled_from(["alice", "bob"])
+
+
+@rule(user=users, how=st.sampled_from(["revoke", "observer"]))
+async def user_is_denied(world: World, user: str, how: str) -> None:
+    world.deny(user, how)
+
+
+@rule(user=users)
+async def user_is_allowed(world: World, user: str) -> None:
+    world.allow(user)
+
+
+@rule(user=users, room=st.none() | rooms)
+async def user_is_kicked(world: World, user: str, room: str | None) -> None:
+    if world.hall is not None:
+        world.hall.kick(user, gathering_id=room)
+
+
+@rule(user=users, seconds=st.sampled_from([3.0, 30.0]))
+async def rights_are_short(world: World, user: str, seconds: float) -> None:
+    """Those of whoever joins from now on."""
+    world.terms[user] = seconds
+
+
 # Time, and the server itself.
+
+
+@rule(seconds=st.sampled_from([-86_400.0, -3600.0, -1.0, 1.0, 3600.0]))
+async def wall_clock_steps(world: World, seconds: float) -> None:
+    world.truth.latest_wall = max(world.truth.latest_wall, world.wall())
+    world.wall_at += seconds
 
 
 @rule(weight=6, seconds=waits)
@@ -282,6 +315,18 @@ async def time_passes(world: World, seconds: float) -> None:
 
 @rule(seconds=waits)
 async def machine_sleeps(world: World, seconds: float) -> None:
+    world.jump(seconds)
+
+
+@rule(one=strangers, submits=st.booleans(), seconds=st.sampled_from([15.0, 20.1, 45.0]))
+async def stranger_speaks_as_the_machine_falls_asleep(
+    world: World, one: int, submits: bool, seconds: float
+) -> None:
+    """What it says lies there unread when a deadline is seen late."""
+    if submits:
+        await world.strangers[one].submit(["plain"], stale=0)
+    else:
+        await world.strangers[one].ack()
     world.jump(seconds)
 
 

@@ -13,6 +13,7 @@ import trio
 from attrs import define, field
 
 from squire_gatherings import Append, LoggedOp, Outcome, Restored, StoreUnavailable, SyncRecord
+from squire_gatherings._rules.chain import head_after
 from squire_gatherings._stores import MemoryStore
 from tests.system.truth import Truth
 
@@ -39,7 +40,8 @@ class Disk:
 
     truth: Truth
     content: MemoryStore = field(factory=MemoryStore)
-    checked: dict[str, int] = field(factory=dict)
+    chained: dict[str, tuple[bytes, int]] = field(factory=dict)
+    """The head of each gathering's chain, and the time of its last op."""
 
     async def write(self, append: Append) -> None:
         """Make an append durable. Raises what the contract names."""
@@ -66,6 +68,13 @@ class Disk:
             # The same once more, as the contract allows.
             return
         self.truth.appended(append)
+        head, time = self.chained.get(append.gathering, (b"", 0))
+        if append.head != head_after(head, append):
+            self.truth.fault(f"op {append.first_seq} isn't chained to the one before it")
+        times = [time, *(logged.time for logged in append.ops)]
+        if times != sorted(times) or len(set(times[1:])) > 1:
+            self.truth.fault(f"the times before and in one append are {times}")
+        self.chained[append.gathering] = append.head, times[-1]
 
 
 @define(eq=False)
@@ -190,6 +199,9 @@ class TroubledStore:
         return await self._read(
             gathering, lambda: self.disk.content.sync_ids(gathering, scope, limit=limit)
         )
+
+    async def find_head(self, gathering: str, *, seq: int) -> bytes | None:
+        return await self._read(gathering, lambda: self.disk.content.find_head(gathering, seq=seq))
 
     async def _read(self, gathering: str, read: Callable[[], Awaitable[T]]) -> T:
         mood, truth = self.read_mood, self.disk.truth

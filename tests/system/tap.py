@@ -20,7 +20,7 @@ from tests.system.truth import EPSILON, Key, Life, Truth
 LOST_TURN = ("store_unavailable", "crashed", "hall_closed", "rate_limited", "dispersed")
 """Errors after which a sync may be sent again, and others may have come first."""
 
-FAIR = (*LOST_TURN, "rejected", "forbidden", "replaced", "join_first")
+FAIR = (*LOST_TURN, "rejected", "forbidden", "unauthorized", "replaced", "join_first")
 """Errors that may meet those who do nothing wrong."""
 
 CODES = {
@@ -216,6 +216,8 @@ class Tap:
                 self._error(message)
             case "dispersed":
                 self._dispersed(message)
+            case "refreshed" | "renew":
+                check(self.joined is not None, f"{self}: before joining: {message}")
             case _:
                 self.truth.fault(f"{self}: an unknown message: {message}")
 

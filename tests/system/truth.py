@@ -35,6 +35,8 @@ class Logged:
     op: dict[str, Any]
     by: str | None
     epoch: str
+    time: int
+    """In milliseconds since 1970."""
 
 
 @define(eq=False)
@@ -85,11 +87,17 @@ class Truth:
     empty_timeout: float | None
     close_grace: float
     now: Callable[[], float]
+    wall: Callable[[], float]
     faults: list[str] = field(factory=list)
     is_over: bool = False
     """Whether everything is being torn down: nothing of that counts."""
     submitted: dict[str, dict[str, Any]] = field(factory=dict)
     """Every op that anybody has submitted, by its key."""
+    submitted_at: dict[str, float] = field(factory=dict)
+    denied: dict[str, float] = field(factory=dict)
+    """The users who may submit nothing, and since when."""
+    latest_wall: float = 0.0
+    """The latest that the wall clock ever said."""
     refused: dict[str, str] = field(factory=dict)
     """Why the ops with these keys will never be in a log."""
     excused: set[str] = field(factory=set)
@@ -134,6 +142,7 @@ class Truth:
         """Somebody is about to submit these."""
         for op in ops:
             self.submitted[op["k"]] = op
+            self.submitted_at[op["k"]] = self.now()
             if op["do"] in FAILS:
                 self.may_crash.add(gathering)
 
@@ -150,8 +159,10 @@ class Truth:
             self.check(sync.first_seq == append.first_seq + counted, f"syncs overlap: {append}")
             counted += sync.count
         self.check(counted == len(append.ops), f"ops without a sync: {append}")
+        self.latest_wall = max(self.latest_wall, self.wall())
         for logged in append.ops:
-            self._logged(gathering, log, Logged(logged.op.value, logged.by, logged.epoch))
+            one = Logged(logged.op.value, logged.by, logged.epoch, logged.time)
+            self._logged(gathering, log, one)
         if append.snapshot is not None:
             keys = [one.op["k"] for one in log[: append.snapshot.seq]]
             state = str(state_of(keys)).replace(" ", "").encode()
@@ -172,6 +183,12 @@ class Truth:
         if not epochs or epochs[-1] != logged.epoch:
             self.check(logged.epoch not in epochs, f"{gathering} {seq}: an old incarnation logs")
             epochs.append(logged.epoch)
+        before = log[-1].time if log else 1
+        is_in_time = before <= logged.time <= 1000 * self.latest_wall
+        self.check(is_in_time, f"{gathering} {seq}: {logged} after {before}")
+        denied_at = self.denied.get(logged.by or "", math.inf)
+        if self.submitted_at[key] > denied_at:
+            self.fault(f"{gathering} {seq}: {logged}, though denied since {denied_at}")
         log.append(logged)
         author, _, number = key.rpartition(".")
         if key not in self.excused:
@@ -254,8 +271,9 @@ class Truth:
         if self.jumped_at >= latest:
             # What had begun to arrive is waited for.
             latest = self.jumped_at + 1.1
-        # Those who don't read are waited for.
-        latest += self.close_grace
+        if any(one.is_stuck for one in life.clients):
+            # Those who don't read are waited for.
+            latest += self.close_grace
         self.check(now <= latest + EPSILON, f"{what}: late, due {due:.3f}: {life}")
 
     def meet(self, gathering: str, incarnation: str) -> Life | None:

@@ -2,6 +2,7 @@
 
 import gc
 import logging
+import math
 import socket
 import weakref
 from contextlib import suppress
@@ -59,15 +60,6 @@ class Setup:
     """Whether everybody is there from the beginning."""
 
 
-async def who(token: str | None, gathering: str) -> Identity:
-    """Know people by their tokens: `user:NAME` and `observer:NAME`."""
-    await trio.lowlevel.checkpoint()
-    if token is None:
-        return ANONYMOUS
-    role, _, name = token.partition(":")
-    return Identity(name, Role.OBSERVER if role == "observer" else Role.MEMBER)
-
-
 @define(eq=False)
 class World:
     """Everything, on one virtual clock."""
@@ -88,6 +80,10 @@ class World:
     people: list[Person] = field(factory=list)
     calls: int = 0
     """How many calls into the hall were made."""
+    wall_at: float = 1_800_000_000.0
+    """What the wall clock says, but for the time that has passed."""
+    terms: dict[str, float] = field(factory=dict)
+    """For how many seconds users have their rights that don't have them for good."""
     calling: int = 0
     """How many of them are under way."""
     _connections: trio.Nursery = field(init=False)
@@ -99,7 +95,9 @@ class World:
 
     def __attrs_post_init__(self) -> None:
         setup = self.setup
-        self.truth = Truth(setup.idle_timeout, setup.empty_timeout, 2.0, self.clock.current_time)
+        self.truth = Truth(
+            setup.idle_timeout, setup.empty_timeout, 2.0, self.clock.current_time, self.wall
+        )
         self.disk = Disk(self.truth)
         self.lives = Lives(self)
         for number in range(4):
@@ -141,6 +139,7 @@ class World:
         setup = self.setup
         self._stop, self._stopped = trio.Event(), trio.Event()
         self.lives.new_hall()
+        self.truth.denied.clear()
         self.truth.is_closing = False
         try:
             with trio.CancelScope() as self._power:
@@ -149,7 +148,8 @@ class World:
                     async with open_hall(
                         store=self.store,
                         behaviour=self._make_book,
-                        authenticate=who,
+                        authenticate=self.who,
+                        wall_clock=self.wall,
                         idle_timeout=setup.idle_timeout,
                         empty_timeout=setup.empty_timeout,
                         tail_bytes=setup.tail_bytes,
@@ -186,10 +186,44 @@ class World:
                     self._connections.cancel_scope.cancel()
                 tasks.cancel_scope.cancel()
 
+    async def who(self, token: str | None, gathering: str) -> Identity:
+        """Know people by their tokens: `user:NAME` and `observer:NAME`."""
+        await trio.lowlevel.checkpoint()
+        if token is None:
+            return ANONYMOUS
+        kind, _, name = token.partition(":")
+        role = Role.OBSERVER if kind == "observer" else Role.MEMBER
+        term = self.terms.get(name)
+        return Identity(name, role, None if term is None else self.wall() + term)
+
+    def wall(self) -> float:
+        """Return what the wall clock says."""
+        return self.wall_at + self.clock.current_time()
+
     def _make_book(self) -> Behaviour:
         book = SnapshotBook() if self.setup.snapshots else Book()
         self._made.append(weakref.ref(book))
         return book
+
+    # Rights.
+
+    def deny(self, user: str, how: str) -> None:
+        """Revoke a user's rights, or make it an observer, until that is taken back."""
+        hall, truth = self.hall, self.truth
+        if hall is None:
+            return
+        if how == "revoke":
+            hall.revoke(user, until=math.inf)
+        else:
+            hall.change_role(user, Role.OBSERVER, until=math.inf)
+        truth.denied.setdefault(user, truth.now())
+
+    def allow(self, user: str) -> None:
+        """Take that back."""
+        self.truth.denied.pop(user, None)
+        if self.hall is not None:
+            self.hall.revoke(user, until=0.0)
+            self.hall.change_role(user, Role.MEMBER, until=0.0)
 
     # The network.
 
@@ -295,6 +329,9 @@ class World:
             await self.open()
             await trio.sleep(1)
         self.store.append_mood, self.store.read_mood = "now", "quick"
+        self.terms.clear()
+        for user in tuple(self.truth.denied):
+            self.allow(user)
         for person in self.people:
             person.set_reading(True)
             await person.arrive()

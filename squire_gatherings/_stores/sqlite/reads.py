@@ -10,15 +10,18 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from itertools import chain
 
+from squire_gatherings._rules.chain import state_digest
 from squire_gatherings._stores.common import is_storable, page
 from squire_gatherings._stores.sqlite.journal import newer_appends
 from squire_gatherings._stores.sqlite.tables import (
+    find_beginning,
     find_epoch,
     find_ops,
     find_snapshot,
     find_sync,
     find_time_and_head,
 )
+from squire_gatherings._values.errors import StoreUnavailable
 from squire_gatherings._values.log import Append, LoggedOp, Restored, Snapshot, SyncRecord
 
 Known = tuple[int, tuple[Append, ...]]
@@ -34,6 +37,8 @@ def load(
         later = _later(database, gathering, head, unfolded)
         snapshot = _snapshot(database, key, later)
         after = 0 if snapshot is None else snapshot.seq
+        if snapshot is not None and snapshot.digest:
+            _check_state(database, key, later, gathering, snapshot)
         ops = tuple(
             chain(find_ops(database, key, after + 1, head), _later_ops(later, max(after, head)))
         )
@@ -130,6 +135,26 @@ def sync_ids(
         return tuple(ids[:limit])
 
 
+def find_head(
+    database: sqlite3.Connection, gathering: str, seq: int, unfolded: Known
+) -> bytes | None:
+    """Find the head of the chain after the op `seq`; None if the log begins after it."""
+    with _one_moment(database):
+        key, head = _key_and_head(database, gathering)
+        if seq > head:
+            later = _later(database, gathering, head, unfolded)
+            ends = (one for one in later if one.ops and one.first_seq + len(one.ops) - 1 == seq)
+            return next((one.head for one in ends), b"")
+        return _head_in_tables(database, key, seq)
+
+
+def _head_in_tables(database: sqlite3.Connection, key: int | None, seq: int) -> bytes | None:
+    first, before = find_beginning(database, key)
+    if seq < first:
+        return before if seq == first - 1 else None
+    return find_time_and_head(database, key, seq)[1]
+
+
 @contextmanager
 def _one_moment(database: sqlite3.Connection) -> Iterator[None]:
     """See the file as it is at one moment, whatever is written to it meanwhile."""
@@ -176,3 +201,21 @@ def _snapshot(
         if append.snapshot is not None:
             return append.snapshot
     return find_snapshot(database, key)
+
+
+def _check_state(
+    database: sqlite3.Connection,
+    key: int | None,
+    later: Sequence[Append],
+    gathering: str,
+    snapshot: Snapshot,
+) -> None:
+    """Raise `StoreUnavailable` if a state isn't the one that was committed."""
+    ends = {append.first_seq + len(append.ops) - 1: append.head for append in later if append.ops}
+    head = ends.get(snapshot.seq)
+    if head is None:
+        head = _head_in_tables(database, key, snapshot.seq)
+    if head and snapshot.digest != state_digest(head, snapshot.state):
+        raise StoreUnavailable(
+            f"{gathering}: the snapshot of op {snapshot.seq} isn't what was committed: see `verify`"
+        )

@@ -99,7 +99,8 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
             id TEXT PRIMARY KEY,
             seq INTEGER NOT NULL,
             head BLOB NOT NULL,
-            time INTEGER NOT NULL
+            time INTEGER NOT NULL,
+            digest BLOB NOT NULL
         ) STRICT, WITHOUT ROWID""",
     ),
 )

@@ -161,6 +161,23 @@ class SqliteStore:
             ),
         )
 
+    async def find_head(self, gathering: str, *, seq: int) -> bytes | None:
+        """Return the head of the chain after the op `seq`; empty if no append ended there.
+
+        None if the log begins after it.
+
+        Raises:
+            StoreUnavailable: The store can't read now.
+
+        Cancellation: nothing is changed.
+        """
+        return await self._call(
+            self._read_connection,
+            lambda database: reads.find_head(
+                database, gathering, seq, self._writer.unfolded.of(gathering)
+            ),
+        )
+
     async def _commit(self, take: Take, report: Report) -> None:
         """Commit batch after batch in one call; see `group_commit.Session`."""
         await self._call(

@@ -132,7 +132,7 @@ def find_sync(
 
 
 def find_syncs_from(
-    database: sqlite3.Connection, key: int, first: int, last: int
+    database: sqlite3.Connection, key: int | None, first: int, last: int
 ) -> tuple[SyncRecord, ...]:
     """Return the records of the syncs whose first ops are those from seq `first` to `last`."""
     rows = database.execute(
@@ -173,6 +173,14 @@ def find_time_and_head(
         "SELECT time, head FROM ops WHERE gathering = ? AND seq = ?", (key, seq)
     ).fetchone()
     return (0, b"") if row is None else (row[0], row[1] or b"")
+
+
+def find_beginning(database: sqlite3.Connection, key: int | None) -> tuple[int, bytes]:
+    """Return the first seq that the tables have of a gathering, and the chain's head before it."""
+    row = database.execute(
+        "SELECT first_seq, before FROM gatherings WHERE key = ?", (key,)
+    ).fetchone()
+    return (1, b"") if row is None else (row[0], row[1])
 
 
 def find_snapshot(database: sqlite3.Connection, key: int | None) -> Snapshot | None:
