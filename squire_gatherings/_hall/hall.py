@@ -67,13 +67,10 @@ class Hall:
     store: Store = field(repr=False)
     _rights: Rights = field(repr=False)
     _registry: Registry = field(repr=False)
-    quotas: Quotas = field(init=False, repr=False)
-    """What its gatherings and ways in may use up together. Not for programs."""
     logs: Logs = field(init=False, repr=False)
     """Whole logs: listed, exported, forked, compacted, deleted."""
 
     def __attrs_post_init__(self) -> None:
-        self.quotas = self._registry.quotas
         self.logs = Logs(self._registry, self._rights.terms.wall)
 
     # Joining.
