@@ -4,6 +4,7 @@ The program may change its mind at any moment, in every gathering at once: whoev
 whoever is on the way in, and whatever waits to be judged has the new rights when the call returns.
 """
 
+import math
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -21,8 +22,10 @@ from squire_gatherings._values.checks import check_identity
 from squire_gatherings._values.endings import CloseCode
 from squire_gatherings._values.errors import AuthenticationUnavailable, Unauthorized
 from squire_gatherings._values.handshake import HandshakeRequest
-from squire_gatherings._values.identity import Identity
+from squire_gatherings._values.identity import MAX_USER_LENGTH, Identity, check_role
+from squire_gatherings._values.ids import check_gathering_id
 from squire_gatherings._values.outgoing import Outgoing
+from squire_gatherings._values.text import check_text
 
 CHECKS = 3
 """How often somebody is asked after that is put out meanwhile."""
@@ -124,9 +127,36 @@ class Rights:
         user = client.identity.user
         return user is not None and self._changed.get(user, self._forgotten) > client.asked
 
-    # What the program says.
+    # What the program says: as the methods of `Hall`.
 
-    def put_out(self, user: str, gathering_id: str | None, why: str) -> int:
+    def revoke(self, user: str, until: float) -> int:
+        """Take a user's rights until an instant. As `Hall.revoke`."""
+        _check_user(user)
+        now = self.terms.wall()
+        self.overrides.revoke(user, _check_until(until), now)
+        return 0 if until <= now else self._put_out(user, None, "revoked")
+
+    def kick(self, user: str, gathering_id: str | None) -> int:
+        """Put a user out. As `Hall.kick`."""
+        _check_user(user)
+        if gathering_id is not None:
+            check_gathering_id(gathering_id)
+        return self._put_out(user, gathering_id, "put out")
+
+    def change_role(
+        self, user: str, role: str, gathering_id: str | None, until: float | None
+    ) -> int:
+        """Give a user another role. As `Hall.change_role`."""
+        _check_user(user)
+        role = check_role(role)
+        if gathering_id is not None:
+            check_gathering_id(gathering_id)
+        if until is not None:
+            _check_until(until)
+            self.overrides.give_role(user, gathering_id, role, until, self.terms.wall())
+        return self._give_role(user, role, gathering_id)
+
+    def _put_out(self, user: str, gathering_id: str | None, why: str) -> int:
         """Close a user's connections, and refuse what of it waits to be judged."""
         self._note(user)
         for check in self._checks:
@@ -145,8 +175,8 @@ class Rights:
                 client.close(CloseCode.UNAUTHORIZED, why)
         return closed
 
-    def change_role(self, user: str, role: str, gathering_id: str | None) -> int:
-        """Give a user's connections, and whatever of it is under way, a role."""
+    def _give_role(self, user: str, role: str, gathering_id: str | None) -> int:
+        """Give a role to a user's connections, and to its joins and calls under way."""
         self._note(user)
         for check in self._checks:
             if gathering_id in (None, check.gathering_id):
@@ -190,3 +220,13 @@ class Rights:
 
 def _senders(room: Room) -> Iterator[Client]:
     return (sender for sender, _ in room.inbox.waiting if isinstance(sender, Client))
+
+
+def _check_user(user: object) -> None:
+    check_text(user, "a user's name", MAX_USER_LENGTH)
+
+
+def _check_until(until: object) -> float:
+    if isinstance(until, bool) or not isinstance(until, int | float) or math.isnan(until):
+        raise ValueError(f"until is a time in seconds, not {until!r:.80}")
+    return until
