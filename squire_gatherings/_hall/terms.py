@@ -15,7 +15,7 @@ import trio
 from attrs import define, field
 from msgspec import UNSET, UnsetType
 
-from squire_gatherings._hall.clients import Client
+from squire_gatherings._hall.clients import Client, Sender
 from squire_gatherings._values.endings import CloseCode
 from squire_gatherings._values.messages import Refreshed, Renew
 from squire_gatherings._values.outgoing import Outgoing
@@ -116,6 +116,18 @@ class Terms:
         """Return for how many seconds a client has its rights, where they end."""
         ends_at = client.identity.expires_at
         return UNSET if ends_at is None else max(0.0, ends_at - self.wall())
+
+    def have_ended(self, sender: Sender) -> bool:
+        """Return whether a sender's rights have ended by now: the task may not have seen it yet.
+
+        Once they have, they stay so, whatever the clock is set to.
+        """
+        ends_at = sender.identity.expires_at
+        if ends_at is None or ends_at > self.wall():
+            return False
+        if isinstance(sender, Client) and sender.attached and not sender.is_mute:
+            self.look()
+        return True
 
     # What is due.
 
