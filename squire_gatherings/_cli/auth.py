@@ -2,20 +2,17 @@
 
 import logging
 from collections.abc import Callable
-from typing import Any
 
 import click
 from attrs import frozen
 
 from squire_gatherings._auth.authenticator import JwtAuthenticator
-from squire_gatherings._cli.options import option
+from squire_gatherings._cli.options import FILE, option, options
 from squire_gatherings._values.origins import ANY_ORIGIN, is_loopback
 
 _log = logging.getLogger(__name__)
 
-FILE = click.Path(dir_okay=False)
-
-_OPTIONS = (
+auth_options = options(
     option(
         "--auth",
         default="none",
@@ -49,13 +46,7 @@ _OPTIONS = (
         " Default: those of the same host.",
     ),
 )
-
-
-def auth_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Give a command the options that say who may come in."""
-    for one in reversed(_OPTIONS):
-        command = one(command)
-    return command
+"""Gives a command the options that say who may come in."""
 
 
 @frozen

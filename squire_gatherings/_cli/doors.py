@@ -7,11 +7,17 @@ import click
 from attrs import frozen
 
 from squire_gatherings._cli.memory import memory_allowed
-from squire_gatherings._cli.options import COUNT_OR_OFF, MEMORY, RATE, SIZE_OR_OFF, option
+from squire_gatherings._cli.options import (
+    COUNT_OR_OFF,
+    FILE,
+    MEMORY,
+    RATE,
+    SIZE_OR_OFF,
+    option,
+    options,
+)
 from squire_gatherings._server import Proxies, ProxySays
 from squire_gatherings._server.tls import Certificate
-
-FILE = click.Path(dir_okay=False)
 
 SPARE_FILES = 128
 """How many open files are for the store, its journal and whatever else isn't a connection."""
@@ -19,7 +25,7 @@ SPARE_FILES = 128
 DOOR_SHARE = 8
 """One of so many open files may be of somebody who hasn't said `join` yet."""
 
-_OPTIONS = (
+door_options = options(
     option("--tls-cert", type=FILE, help="PEM file with the certificate: serves wss://."),
     option("--tls-key", type=FILE, help="PEM file with its key. Both are read again on SIGHUP."),
     option(
@@ -37,8 +43,10 @@ _OPTIONS = (
         type=click.Choice([one.value for one in ProxySays]),
         help="How it says so: the header that it sets, or the PROXY protocol (v1 or v2).",
     ),
-    option("--rate-limit-bytes", default="off", type=SIZE_OR_OFF, help="Bytes a second, likewise."),
-    option("--rate-limit-ops", default="off", type=RATE, help="Ops a second, likewise."),
+    option(
+        "--rate-limit-bytes", default="off", type=SIZE_OR_OFF, help="Bytes per second and client."
+    ),
+    option("--rate-limit-ops", default="off", type=RATE, help="Ops per second and client."),
     option("--max-connections", default="100000", type=COUNT_OR_OFF, help="Clients; more get 503."),
     option(
         "--max-connections-per-address",
@@ -93,13 +101,7 @@ _OPTIONS = (
         "--max-outbound", default="off", type=SIZE_OR_OFF, help="Of it, for slow readers together."
     ),
 )
-
-
-def door_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Give a command the options of TLS, proxies and limits."""
-    for one in reversed(_OPTIONS):
-        command = one(command)
-    return command
+"""Gives a command the options of TLS, proxies and limits."""
 
 
 @frozen

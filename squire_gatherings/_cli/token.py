@@ -5,8 +5,7 @@ import time
 
 import click
 
-from squire_gatherings._cli.auth import FILE
-from squire_gatherings._cli.options import DURATION, option
+from squire_gatherings._cli.options import DURATION, FILE, option
 from squire_gatherings._cli.printing import print_line
 
 EXTRA = {"joserfc", "cryptography", "cffi", "_cffi_backend"}

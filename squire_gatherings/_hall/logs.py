@@ -81,6 +81,13 @@ class Logs:
         with _trouble():
             return await archive_of(self._registry.store).describe(gathering_id)
 
+    async def _existing(self, gathering_id: str) -> LogInfo:
+        """Tell of a log. Raises `StoreConflict` if there is none."""
+        info = await self.describe(gathering_id)
+        if info is None or info.is_deleted:
+            raise StoreConflict(f"there is no gathering {gathering_id}")
+        return info
+
     async def export(self, gathering_id: str) -> AsyncIterator[bytes]:
         """Give a log as lines of JSON, as it was when this began; `import_log` takes them.
 
@@ -93,9 +100,7 @@ class Logs:
 
         Cancellation: nothing more is read.
         """
-        info = await self.describe(gathering_id)
-        if info is None or info.is_deleted:
-            raise StoreConflict(f"there is no gathering {gathering_id}")
+        info = await self._existing(gathering_id)
         archive, exporter = archive_of(self._registry.store), Exporter(info)
         with _trouble():
             older = await archive.older_syncs(gathering_id)
@@ -197,9 +202,7 @@ class Logs:
         await trio.lowlevel.checkpoint_if_cancelled()
         registry, archive = self._registry, archive_of(self._registry.store)
         async with registry.keeping_out(gathering_id):
-            info = await self.describe(gathering_id)
-            if info is None or info.is_deleted:
-                raise StoreConflict(f"there is no gathering {gathering_id}")
+            info = await self._existing(gathering_id)
             with _trouble():
                 if instant is not None:
                     seq = await archive.seq_at(gathering_id, time=instant)
@@ -242,9 +245,7 @@ class Logs:
         await trio.lowlevel.checkpoint_if_cancelled()
         archive = archive_of(self._registry.store)
         async with self._registry.keeping_out(new_id):
-            info = await self.describe(gathering_id)
-            if info is None or info.is_deleted:
-                raise StoreConflict(f"there is no gathering {gathering_id}")
+            info = await self._existing(gathering_id)
             with _trouble():
                 if instant is not None:
                     seq = await archive.seq_at(gathering_id, time=instant)

@@ -191,7 +191,7 @@ def test_whoever_wants_it_open_gets_it_and_is_told() -> None:
 
 def test_help_says_it_loudly(tmp_path: Path) -> None:
     _, out, _ = run("serve", "--help", cwd=tmp_path)
-    assert "WHOEVER REACHES THE SERVER MAY READ AND WRITE EVERYTHING" in " ".join(out.split())
+    assert "ANYBODY WHO REACHES THE SERVER MAY READ AND WRITE EVERYTHING" in " ".join(out.split())
 
 
 @pytest.mark.parametrize(
