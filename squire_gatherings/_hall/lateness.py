@@ -25,7 +25,11 @@ A stream is read by a task of its own, in one turn for each piece (of 4 KiB, wit
 `trio-websocket`): in so many it has read a message of 256 KiB, and a join has gone its way.
 """
 
-TO_JOIN = 16
+LEAST_TURNS, WITHIN = 12, 0.25
+"""How many turns are enough once so many seconds have passed: of an overloaded process each turn
+takes long, and what is due shouldn't wait for a hundred of them."""
+
+TO_JOIN = 4
 """Up to which turn somebody may join those who wait already."""
 
 
@@ -38,8 +42,16 @@ class TookTooLong(Exception):
 
 @define(eq=False)
 class _Turns:
+    until: float
+    """When fewer turns are enough."""
     count: int = 0
     over: trio.Event = field(factory=trio.Event)
+
+    @property
+    def are_enough(self) -> bool:
+        if self.count >= TURNS:
+            return True
+        return self.count >= LEAST_TURNS and trio.current_time() >= self.until
 
 
 _under_way: trio.lowlevel.RunVar[_Turns | None] = trio.lowlevel.RunVar("turns", None)
@@ -72,7 +84,7 @@ async def attempt_within(seconds: float, attempt: Callable[[], Awaitable[T]]) ->
 
 
 async def give_turns() -> None:
-    """Return when all tasks have had many turns.
+    """Return when all tasks have had many turns: fewer where they take long.
 
     Those who ask at the same time share them: a thousand timers that are late cost hardly more
     than one. A checkpoint; cancelling it changes nothing for others.
@@ -80,14 +92,14 @@ async def give_turns() -> None:
     turns = _under_way.get()
     while turns is not None and turns.count < TO_JOIN and not turns.over.is_set():
         await turns.over.wait()
-        if turns.count == TURNS:
+        if turns.are_enough:
             return
         # Whoever counted was cancelled.
         turns = _under_way.get()
-    turns = _Turns()
+    turns = _Turns(trio.current_time() + WITHIN)
     _under_way.set(turns)
     try:
-        while turns.count < TURNS:
+        while not turns.are_enough:
             await trio.lowlevel.checkpoint()
             turns.count += 1
     finally:

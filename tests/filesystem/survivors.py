@@ -6,15 +6,15 @@ was begun. Where appends were lost, they are the last ones.
 
 import logging
 import random
-import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
 
 import trio
 from attrs import define, field
 
+from squire_gatherings._stores.sqlite.verify import verify
 from tests.filesystem.disk import Choice, Crash, Disk, Passing
-from tests.filesystem.lives import Expected, Files, Life, a_store, all_said, build, give
+from tests.filesystem.lives import NAME, Expected, Files, Life, a_store, all_said, build, give
 from tests.filesystem.vfs import watched
 
 GO_ON_EVERY = 6
@@ -91,7 +91,7 @@ class Survivors:
                     f"{count} appends, of {crash.acknowledged} acknowledged and {crash.began} begun"
                 )
             counted.append(count)
-            wrong = await store._read_connection.call(_what_is_wrong)
+            wrong = what_is_wrong(self.folder / NAME)
             if wrong is not None or self.looked_at % GO_ON_EVERY:
                 return wrong
             for append in self.expected.appends[count:]:
@@ -109,13 +109,12 @@ def outcomes(crash: Crash, chance: random.Random, most: int, all_of: int) -> Ite
     yield from crash.some(chance, most)
 
 
-def _what_is_wrong(database: sqlite3.Connection) -> str | None:
-    """Return what SQLite itself finds wrong in the file, or what the fold couldn't take."""
-    [how] = database.execute("PRAGMA integrity_check(1)").fetchone()
-    if how != "ok":
-        return str(how)
-    refused = database.execute("SELECT reason FROM refused").fetchone()
-    return None if refused is None else f"refused: {refused[0]}"
+def what_is_wrong(path: Path) -> str | None:
+    """Return what `squire-gatherings verify` finds: SQLite's own check is part of it."""
+    report = verify(path, (), lambda *_: None)
+    if report.wrong:
+        return str(report.wrong[0])
+    return f"{report.refused} appends were refused" if report.refused else None
 
 
 logging.getLogger("squire_gatherings._stores").addHandler(logging.NullHandler())

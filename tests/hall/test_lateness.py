@@ -4,7 +4,15 @@ import pytest
 import trio
 from trio.testing import MockClock, wait_all_tasks_blocked
 
-from squire_gatherings._hall.lateness import HELD_UP, TookTooLong, attempt_within
+from squire_gatherings._hall.lateness import (
+    HELD_UP,
+    LEAST_TURNS,
+    TURNS,
+    WITHIN,
+    TookTooLong,
+    attempt_within,
+    give_turns,
+)
 
 
 async def test_what_comes_in_time_is_returned(autojump_clock: MockClock) -> None:
@@ -85,3 +93,32 @@ async def test_cancelling_ends_the_attempt(autojump_clock: MockClock) -> None:
     assert scope.cancelled_caught
     assert cancelled
     assert trio.current_time() == start + 1
+
+
+@pytest.mark.parametrize(
+    ("each", "turns"),
+    [(0.0, TURNS), (WITHIN / 100, 100), (WITHIN / 10, LEAST_TURNS), (3.0, LEAST_TURNS)],
+)
+async def test_fewer_turns_are_given_where_they_take_long(
+    each: float, turns: int, mock_clock: MockClock
+) -> None:
+    """An overloaded server took a second for 128 of them, and ended gatherings as late as that."""
+    taken = 0
+
+    async def burden() -> None:
+        nonlocal taken
+        while True:
+            mock_clock.jump(each)
+            taken += 1
+            await trio.lowlevel.checkpoint()
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(burden)
+        await trio.lowlevel.checkpoint()
+        taken = 0
+        async with trio.open_nursery() as waiting:
+            # Those who join them have as many, but for a few.
+            for _ in range(3):
+                waiting.start_soon(give_turns)
+        assert turns - 6 <= taken <= turns + 6
+        nursery.cancel_scope.cancel()

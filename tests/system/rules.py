@@ -90,6 +90,11 @@ async def stranger_repeats(world: World, one: int) -> None:
     await world.strangers[one].repeat()
 
 
+@rule(weight=2, one=strangers, number=st.integers(0, 9))
+async def stranger_asks_again(world: World, one: int, number: int) -> None:
+    await world.strangers[one].ask_again(number)
+
+
 @rule(weight=3, one=strangers)
 async def stranger_acknowledges(world: World, one: int) -> None:
     await world.strangers[one].ack()

@@ -1,0 +1,1 @@
+"""Overload: what a server does when more is sent than it can take."""
