@@ -30,6 +30,7 @@ def draw(rows: Sequence[Row], capacity: float, to: Path) -> None:
     throughput.plot(
         loads, [row.served / 1000 for row in rows], color=OURS, marker="o", label="served"
     )
+    throughput.set_ylim(0)
     throughput.axhline(capacity / 1000, color=OFFERED, linewidth=0.8, linestyle=":")
     throughput.set_title("thousand syncs a second", loc="left", fontsize=10, fontweight="bold")
     for name, values, color in (
@@ -39,6 +40,7 @@ def draw(rows: Sequence[Row], capacity: float, to: Path) -> None:
     ):
         times.plot(loads, [1000 * value for value in values], color=color, marker="o", label=name)
     times.set_yscale("log")
+    times.set_ylim(1)
     times.set_title("milliseconds", loc="left", fontsize=10, fontweight="bold")
     memory.plot(loads, [row.memory for row in rows], color=OURS, marker="o", label="MiB of memory")
     memory.set_ylim(0)

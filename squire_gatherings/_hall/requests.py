@@ -275,9 +275,10 @@ class Requests:
         """Check that the log takes so many more ops, and bytes. Raises `LogFull`."""
         room, settings = self.room, self.room.settings
         why = None
-        if is_full(room.log.seq + len(sync.ops) - 1, settings.max_log_ops):
+        count = room.log.seq + 1 - room.log.first_seq
+        if is_full(count + len(sync.ops) - 1, settings.max_log_ops):
             limit = Limit.LOG_OPS
-            why = f"the log has {room.log.seq} ops and takes at most {settings.max_log_ops}"
+            why = f"the log has {count} ops and takes at most {settings.max_log_ops}"
         elif settings.max_log is not None:
             limit = Limit.LOG_BYTES
             if room.log_bytes + sum(len(op.json) for op in sync.ops) > settings.max_log:

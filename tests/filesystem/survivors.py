@@ -4,7 +4,6 @@ Everything that was acknowledged is there, once, in order and whole. Nothing els
 was begun. Where appends were lost, they are the last ones.
 """
 
-import logging
 import random
 from collections.abc import Iterator
 from pathlib import Path
@@ -115,6 +114,3 @@ def what_is_wrong(path: Path) -> str | None:
     if report.wrong:
         return str(report.wrong[0])
     return f"{report.refused} appends were refused" if report.refused else None
-
-
-logging.getLogger("squire_gatherings._stores").addHandler(logging.NullHandler())

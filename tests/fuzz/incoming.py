@@ -35,7 +35,7 @@ def run_messages(data: bytes) -> None:
 
 
 ACCEPT = b"$ACCEPT"
-"""Stands for the answer to the client's key, which is random."""
+"""Stands for the answer to the client's key, which is random, in the head of a response."""
 
 
 class Said(trio.abc.Stream):
@@ -51,7 +51,8 @@ class Said(trio.abc.Stream):
         self._heard += data
         [line] = [one for one in self._heard.split(b"\r\n") if one.startswith(b"Sec-WebSocket-Key")]
         accept = accept_key(line.partition(b": ")[2].decode())
-        self._data = self._data.replace(ACCEPT, accept.encode())
+        head, end, rest = self._data.partition(b"\r\n\r\n")
+        self._data = head.replace(ACCEPT, accept.encode()) + end + rest
 
     async def receive_some(self, max_bytes: int | None = None) -> bytes:
         piece, self._data = self._data[: self._size], self._data[self._size :]

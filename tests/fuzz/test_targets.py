@@ -8,7 +8,7 @@ from tests.fuzz import corpus
 from tests.fuzz.targets import TARGETS
 from tests.support import examples
 
-MANGLED = 60
+MANGLED = 200
 """How many inputs are made of the corpus for each target."""
 
 

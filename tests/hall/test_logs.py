@@ -21,6 +21,7 @@ from squire_gatherings._values.errors import (
     BadBase,
     BadExport,
     BadRequest,
+    LogFull,
     LogReplaced,
     StoreConflict,
 )
@@ -332,6 +333,17 @@ async def test_a_conflict_on_a_base_that_was_left_out(autojump_clock: MockClock)
         await wait_all_tasks_blocked()
         [message] = [m for _, m in recorder.received if type(m).__name__ == "Conflict"]
         assert (message.seq, message.ops) == (3, ())  # type: ignore[attr-defined]
+
+
+async def test_a_full_log_has_room_again(autojump_clock: MockClock) -> None:
+    async with open_hall(wall_clock=Wall(), max_log_ops=3) as hall:
+        await submit(hall, 1, 2, 3)
+        with pytest.raises(LogFull, match="has 3 ops"):
+            await submit(hall, 4)
+        await hall.logs.compact(ROOM, up_to=2)
+        await submit(hall, 4, 5)
+        with pytest.raises(LogFull):
+            await submit(hall, 6)
 
 
 async def test_syncs_are_remembered_or_not(autojump_clock: MockClock) -> None:

@@ -159,6 +159,7 @@ async def test_answers_have_times_also_when_they_are_repeated(autojump_clock: Mo
         sync = Sync("s", 2, (Op.of({"add": 3}), Op.of({"add": 4})))
         for _ in range(2):
             await membership.deliver(sync)
+            await wait_all_tasks_blocked()
             clock.now += 1
         await membership.deliver(Sync("late", 1, (Op.of({"add": 5}),)))
         await membership.deliver(Fetch("f", 0))

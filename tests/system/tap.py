@@ -95,7 +95,7 @@ class Tap:
     @property
     def is_unheard(self) -> bool:
         """Whether a message that it sent before now lies there unread."""
-        if not self._unread or not self.is_in or self.is_doubtful:
+        if not self._unread or not self.is_in or self.is_doubtful or self.link.is_relayed:
             return False
         if self.truth.now() == self.truth.jumped_at:
             return self._unread[0] <= self.truth.jumped_from
@@ -111,7 +111,9 @@ class Tap:
     def server_left(self) -> None:
         """The server has closed its end."""
         self.is_gone = True
-        is_fair = not self.is_in or self.is_doubtful
+        # A close frame may be under way when the machine falls asleep. Its time to go out is over
+        # then when the machine wakes up.
+        is_fair = not self.is_in or self.is_doubtful or self.truth.now() == self.truth.jumped_at
         self.truth.check(is_fair, f"{self}: dropped, and nothing was wrong with it")
         self.over()
         self.truth.visited(self.gathering)
