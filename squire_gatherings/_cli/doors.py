@@ -1,4 +1,4 @@
-"""`serve`'s doors: TLS, proxies, and how many may come in and how much they may use."""
+"""The doors of `serve`: TLS, proxies, how many clients may come in, and how much they may use."""
 
 from collections.abc import Callable
 from typing import Any
@@ -20,7 +20,7 @@ from squire_gatherings._server import Proxies, ProxySays
 from squire_gatherings._server.tls import Certificate
 
 SPARE_FILES = 128
-"""How many open files are for the store, its journal and whatever else isn't a connection."""
+"""How many open files are for the store, its journal and all else that isn't a connection."""
 
 DOOR_SHARE = 8
 """One of so many open files may be of somebody who hasn't said `join` yet."""
@@ -106,7 +106,7 @@ door_options = options(
 
 @frozen
 class Doors:
-    """What the options come to."""
+    """What the options ask for."""
 
     certificate: Certificate | None
     """None serves without TLS."""
@@ -134,7 +134,7 @@ _HALL = (
 
 
 def make_doors(options: dict[str, Any], open_files: int | None) -> Doors:
-    """Make them of the options, which reads the certificate.
+    """Read the certificate, and make the doors that the options ask for.
 
     Args:
         options: The values of `door_options`, by name.
@@ -153,7 +153,7 @@ def make_doors(options: dict[str, Any], open_files: int | None) -> Doors:
         raise click.UsageError("--proxy-says goes with --proxy")
     connections, handshakes = options["max_connections"], options["max_handshakes"]
     if open_files is not None:
-        # Where no file can be opened, nobody is told why.
+        # Where no file can be opened, no client can be told why.
         most = max(1, open_files // DOOR_SHARE)
         handshakes = most if handshakes is None else min(handshakes, most)
         most = max(1, open_files - handshakes - SPARE_FILES)

@@ -8,7 +8,7 @@ from typing import Any
 import trio
 from attrs import define, field
 
-from squire_gatherings._hall.calls import Calls
+from squire_gatherings._hall.asking import Asking
 from squire_gatherings._hall.connection import Connection
 from squire_gatherings._hall.joining import Joining
 from squire_gatherings._hall.logs import Logs
@@ -53,11 +53,11 @@ class Hall:
     _registry: Registry = field(repr=False)
     logs: Logs = field(init=False, repr=False)
     """Whole logs: listed, exported, forked, compacted, deleted."""
-    _calls: Calls = field(init=False, repr=False)
+    _asking: Asking = field(init=False, repr=False)
 
     def __attrs_post_init__(self) -> None:
         self.logs = Logs(self._registry, self._rights.terms.wall)
-        self._calls = Calls(self._registry, self._rights)
+        self._asking = Asking(self._registry, self._rights)
 
     # Joining.
 
@@ -155,7 +155,7 @@ class Hall:
         finally:
             self._registry.visited(gathering_id, counted=False)
         return Membership(
-            gathering_id, joined.incarnation, self._calls.pass_on, weakref.ref(room), joiner
+            gathering_id, joined.incarnation, self._asking.pass_on, weakref.ref(room), joiner
         )
 
     async def open(self, gathering_id: str) -> None:
@@ -207,7 +207,7 @@ class Hall:
 
         Cancellation: the ops may or may not be applied.
         """
-        return await self._calls.submit(gathering_id, ops, sync_id, base, identity)
+        return await self._asking.submit(gathering_id, ops, sync_id, base, identity)
 
     async def fetch(
         self,
@@ -236,7 +236,7 @@ class Hall:
 
         Cancellation: nothing is read any more.
         """
-        return await self._calls.fetch(gathering_id, since, at, identity)
+        return await self._asking.fetch(gathering_id, since, at, identity)
 
     # Ending.
 
@@ -285,9 +285,10 @@ class Hall:
     def revoke(self, user: str, *, until: float) -> int:
         """Take a user's rights at once, in every gathering, until an instant.
 
-        Its connections are closed (4003). Nothing of it is judged any more, also what waits in an
-        inbox already; what was judged before and isn't durable yet stays. Until then every join,
-        refresh and call under its name raises `Unauthorized`, whoever vouches for it.
+        Its connections are closed (4003). Its syncs and fetches are refused, even those that wait
+        in an inbox already; what was judged before and isn't durable yet stays. Until that instant
+        every join, refresh and call under its name raises `Unauthorized`, also where the program
+        gives its identity.
 
         Args:
             user: As in its `Identity`.
@@ -306,9 +307,9 @@ class Hall:
     def kick(self, user: str, *, gathering_id: str | None = None) -> int:
         """Put a user out at once, of one gathering or of all. It may come back if it is let in.
 
-        Its connections are closed (4003). What of it waits to be judged is refused, and so is a
-        join that is under way; where `authenticate` is just being asked, it is asked again, since
-        what it has read may not be so any more.
+        Its connections are closed (4003). Its syncs and fetches that wait are refused, and so are
+        its joins that are under way. Where `authenticate` is just being asked about the user, it is
+        asked again, since what it has read may have changed.
 
         Args:
             user: As in its `Identity`.
@@ -327,17 +328,18 @@ class Hall:
     ) -> int:
         """Give a user another role at once, in one gathering or in all; the client is told.
 
-        What waits to be judged is judged by the new role; so is what a join, or a refresh, that is
-        under way brings.
+        Syncs that wait to be judged are judged by the new role. Joins and refreshes that are under
+        way bring it, too.
 
         Args:
             user: As in its `Identity`.
             role: What it is from now on.
             gathering_id: In which gathering; None for all. What is said of one comes before what
                 is said of all.
-            until: Whoever joins, refreshes or calls under that name until then has this role,
-                whatever `authenticate` says; in seconds as `time.time()` counts them. One that has
-                passed takes that back. Without it, `authenticate` decides again from then on.
+            until: Joins, refreshes and calls under that name have this role until then, even if
+                `authenticate` gives another one. In seconds as `time.time()` counts them; one that
+                has passed takes that back. Without it, `authenticate` decides at the next join or
+                refresh.
 
         Returns:
             How many connections the user has there.

@@ -31,7 +31,7 @@ WATCH_INTERVAL = 2.0
 
 @contextmanager
 def _trouble() -> Iterator[None]:
-    """Turn what a store may not raise into `StoreUnavailable`; let pass what it may."""
+    """Turn errors that a store may not raise into `StoreUnavailable`; let the others pass."""
     said: list[GatheringsError] = []
     with store_trouble():
         try:
@@ -46,9 +46,9 @@ def _trouble() -> Iterator[None]:
 class Logs:
     """The logs of a hall's store. Got as `Hall.logs`.
 
-    Nothing here is activity, nor opens a gathering. What changes a log disperses its gathering
-    first, with reason `admin`; whoever joins meanwhile waits. All of it raises `StoreUnavailable`
-    while the store can't, and `BadRequest` where the store only keeps what `Store` says.
+    No call here is activity, and none opens a gathering. A call that changes a log disperses its
+    gathering first, with reason `admin`; joins wait meanwhile. Every call raises `StoreUnavailable`
+    while the store can't serve it, and `BadRequest` if the store does no more than `Store` says.
 
     Every async method is a checkpoint. One that is cancelled before it began has done nothing; a
     change that has begun in the store is done, or not, as a whole.
@@ -152,7 +152,7 @@ class Logs:
                 return await archive.adopt(importer.copy(gathering_id))
 
     async def delete(self, gathering_id: str) -> Tombstone | None:
-        """Delete a log for good, but for a tombstone; `erase` removes what the file still has.
+        """Delete a log for good; a tombstone stays. `erase` removes what the file still has of it.
 
         The next join under this id begins a new log, whose chain goes on from the tombstone's head.
         A client that knew the old log is told `log_replaced`.
@@ -299,7 +299,7 @@ class Logs:
                     await self.look()
                 seen = number
             except StoreUnavailable:
-                # It is looked at again; whoever appends is told.
+                # It looks again. Until then, gatherings that append are told.
                 await trio.lowlevel.checkpoint()
             await trio.sleep(interval)
 

@@ -122,7 +122,7 @@ class Requests:
     # Those whose rights end.
 
     def _refuse(self, sender: Sender, request: Request) -> None:
-        """Serve whoever has no rights any more: it may renew them, say what it has, or leave."""
+        """Serve a sender whose rights have ended: it may renew them, say what it has, or leave."""
         try:
             if isinstance(request, Refresh):
                 self._refresh(sender, request)
@@ -234,7 +234,7 @@ class Requests:
             self._repeat(sender, sync, record)
             return True
         if not sender.identity.may_submit:
-            # Also who might once: what it submitted then is answered above.
+            # Somebody that might submit before is answered above what it submitted then.
             raise Forbidden(f"{sender.identity.role}s may not submit ops")
         if room.trouble is not None:
             raise StoreUnavailable(f"not taken, try again: {room.trouble}")

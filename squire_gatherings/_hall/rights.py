@@ -1,7 +1,7 @@
 """Rights: who somebody is here and now, as authentication and the program have it.
 
-The program may change its mind at any moment, in every gathering at once: whoever is connected,
-whoever is on the way in, and whatever waits to be judged has the new rights when the call returns.
+The program may change its mind at any moment, in every gathering at once. When its call returns,
+the new rights hold for a user's connections, its joins under way, and what waits to be judged.
 """
 
 import math
@@ -28,11 +28,11 @@ from squire_gatherings._values.outgoing import Outgoing
 from squire_gatherings._values.text import check_text
 
 CHECKS = 3
-"""How often somebody is asked after that is put out meanwhile."""
+"""How often `authenticate` is asked about somebody who is put out meanwhile."""
 
 REMEMBERED = 1024
-"""For how many users the hall knows when their rights were changed last; of others, that it was
-before."""
+"""For how many users the hall knows when their rights were changed last. Those of all others count
+as changed at the last of the changes that it has forgotten."""
 
 
 @define(eq=False)
@@ -44,7 +44,7 @@ class _Check:
     roles: dict[str, str] = field(factory=dict)
     """The roles that users were given."""
     put_out: set[str] = field(factory=set)
-    """Users that were put out: what was found of them before may not be so any more."""
+    """Users that were put out: what authentication read of them before may have changed."""
 
 
 @define(eq=False)
@@ -57,7 +57,7 @@ class Rights:
     """Returns the rooms of all living incarnations."""
     overrides: Overrides
     _asking: dict[Caller, str] = field(factory=dict)
-    """All who ask and aren't answered yet, and which gathering: also those who wait for it to
+    """All callers that aren't answered yet, and the gathering that they ask. Some wait for it to
     open."""
     _checks: set[_Check] = field(factory=set)
     _count: int = 0
@@ -157,7 +157,7 @@ class Rights:
         return self._give_role(user, role, gathering_id)
 
     def _put_out(self, user: str, gathering_id: str | None, why: str) -> int:
-        """Close a user's connections, and refuse what of it waits to be judged."""
+        """Close a user's connections, and refuse what it has sent and isn't judged yet."""
         self._note(user)
         for check in self._checks:
             # A check may put out its user's other connections, and means what it says then.
@@ -208,7 +208,7 @@ class Rights:
         ]
 
     def _clients_of(self, user: str, gathering_id: str | None) -> list[tuple[Room, Client]]:
-        """Return a user's clients, also those that are gone and of whom something waits."""
+        """Return a user's clients, also those that are gone if a message of theirs still waits."""
         return [
             (room, client)
             for room in self.rooms()

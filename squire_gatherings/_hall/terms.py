@@ -1,4 +1,4 @@
-"""Terms: whose rights end, when, and what is done then. Only those whose rights end cost anything.
+"""Terms: whose rights end, when, and what is done then. Rights that don't end cost nothing.
 
 Rights end at an instant of the wall clock. A task looks at it when something is due, and now and
 then besides, since it may be set; a gathering looks before it brings anybody an op, and when it
@@ -28,7 +28,7 @@ PUT_OFF = 1.0
 """For how many seconds an end is put off while the client's new token is being checked."""
 
 OF_A_TERM = 10
-"""A client is asked to renew its rights when so small a part of them is left."""
+"""A client is asked to renew its rights when one of so many parts of their time is left."""
 
 
 class _Room(Protocol):
@@ -86,7 +86,7 @@ class Terms:
         term = _Term(client, room, _Due.END, ends_at, self.settings.authenticate_timeout)
         self._terms[client] = term
         if client.vouched:
-            # Whoever vouches for it renews them.
+            # The program renews them, which said who it is.
             self._push(ends_at, term)
         else:
             term.next = _Due.RENEWAL

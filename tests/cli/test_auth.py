@@ -185,7 +185,7 @@ def test_whoever_wants_it_open_gets_it_and_is_told() -> None:
         _, err = process.communicate(timeout=20)
     [line] = err.splitlines()
     assert "level=warning" in line
-    assert "whoever reaches this server may read and write every gathering" in line
+    assert "anybody who reaches this server may read and write every gathering" in line
     assert "host=0.0.0.0" in line
 
 

@@ -1,4 +1,4 @@
-"""Calls: what a program asks of a gathering without a connection."""
+"""Asking: what a program asks of a gathering without a connection."""
 
 import secrets
 from collections.abc import Iterable
@@ -25,7 +25,7 @@ from squire_gatherings._values.op import Op
 
 
 @frozen(eq=False)
-class Calls:
+class Asking:
     """Asks the living incarnation, and the next one where it ends before it answers."""
 
     _registry: Registry
