@@ -1,4 +1,4 @@
-"""Options: the types of parameter that the commands share."""
+"""Options: how commands declare theirs, and the types of parameter that they share."""
 
 import math
 from collections.abc import Callable
