@@ -72,6 +72,9 @@ class Logs:
     async def describe(self, gathering_id: str) -> LogInfo | None:
         """Tell of one log; None if there is none, and none was deleted.
 
+        Args:
+            gathering_id: Its id.
+
         Raises:
             BadGatheringId: It can't be an id.
 
@@ -90,6 +93,9 @@ class Logs:
 
     async def export(self, gathering_id: str) -> AsyncIterator[bytes]:
         """Give a log as lines of JSON, as it was when this began; `import_log` takes them.
+
+        Args:
+            gathering_id: Its id.
 
         Yields:
             Line after line, each with its newline.
@@ -156,6 +162,9 @@ class Logs:
 
         The next join under this id begins a new log, whose chain goes on from the tombstone's head.
         A client that knew the old log is told `log_replaced`.
+
+        Args:
+            gathering_id: Its id.
 
         Returns:
             The tombstone; None if there was no log.
