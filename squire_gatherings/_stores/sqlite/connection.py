@@ -18,6 +18,8 @@ T = TypeVar("T")
 Call = Callable[[sqlite3.Connection], T]
 """What is done with the connection, on a worker thread."""
 
+TROUBLE = (sqlite3.Error, MemoryError, UnicodeDecodeError)
+"""What SQLite's module raises. The last is for a damaged file, where what is wrong isn't text."""
 _LOCKED = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
 CHECKPOINT_PAGES = 4000
 """How long the write-ahead log grows (16 MiB): a page that is written often is copied seldom."""
@@ -115,7 +117,7 @@ class Database:
         except StoreUnusable as error:
             # Somebody put another file in its place; the right one may come back.
             raise StoreUnavailable(f"{self.place.path.name}: {error}") from error
-        except (sqlite3.Error, MemoryError) as error:
+        except TROUBLE as error:
             reason = f"{self.place.path.name}: {str(error) or type(error).__name__}"
             if is_locked(error):
                 raise _Locked(reason) from error
@@ -158,7 +160,7 @@ class Database:
         try:
             if self._connection is not None and not self.place.give_up():
                 for function in last:
-                    with suppress(sqlite3.Error, MemoryError):
+                    with suppress(*TROUBLE):
                         function(self._connection)
         finally:
             self._close()
@@ -167,7 +169,7 @@ class Database:
         connection, self._connection = self._connection, None
         if connection is not None:
             self.place.closing()
-            with suppress(sqlite3.Error):
+            with suppress(*TROUBLE):
                 connection.close()
 
 

@@ -5,6 +5,7 @@ from contextlib import closing
 from pathlib import Path
 
 from squire_gatherings._stores.common import is_storable
+from squire_gatherings._stores.sqlite.connection import TROUBLE
 from squire_gatherings._stores.sqlite.fold import fold_file
 from squire_gatherings._stores.sqlite.migration import migrate
 from squire_gatherings._stores.sqlite.place import locked
@@ -62,7 +63,7 @@ def _work(path: Path, pattern: str, *, delete: bool) -> list[str]:
                 return _in_one_transaction(database, pattern, delete=delete)
         except StoreUnusable as error:
             raise StoreUnusable(f"{path}: {error}") from None
-        except (sqlite3.Error, MemoryError) as error:
+        except TROUBLE as error:
             raise StoreUnavailable(f"{path}: {error}") from None
 
 
