@@ -1,10 +1,12 @@
 """Live rooms that end on time: gatherings on Trio, reached over WebSockets."""
 
 from squire_gatherings._auth.authenticator import JwtAuthenticator
+from squire_gatherings._hall.archive import Archive
 from squire_gatherings._hall.authentication import Authenticate
 from squire_gatherings._hall.clock import BootTimeClock
 from squire_gatherings._hall.connection import Connection
 from squire_gatherings._hall.hall import Hall
+from squire_gatherings._hall.logs import Logs
 from squire_gatherings._hall.membership import Membership
 from squire_gatherings._hall.store import Outcome, Store, Unstorable
 from squire_gatherings._open_hall import open_hall
@@ -18,10 +20,12 @@ from squire_gatherings._server import (
     serve_stream,
 )
 from squire_gatherings._stores import open_store
+from squire_gatherings._values.archive import LogCopy, LogInfo, Tombstone
 from squire_gatherings._values.endings import CloseCode, DispersalReason
 from squire_gatherings._values.errors import (
     AuthenticationUnavailable,
     BadBase,
+    BadExport,
     BadGatheringId,
     BadRequest,
     BadSetting,
@@ -34,6 +38,7 @@ from squire_gatherings._values.errors import (
     GatheringsError,
     HallClosed,
     Left,
+    LogDeleted,
     LogFull,
     LogReplaced,
     OpConflict,
@@ -85,9 +90,11 @@ __all__ = [
     "SUBPROTOCOLS",
     "Ack",
     "Append",
+    "Archive",
     "Authenticate",
     "AuthenticationUnavailable",
     "BadBase",
+    "BadExport",
     "BadGatheringId",
     "BadRequest",
     "BadSetting",
@@ -126,9 +133,13 @@ __all__ = [
     "Leave",
     "Left",
     "LogBehaviour",
+    "LogCopy",
+    "LogDeleted",
     "LogFull",
+    "LogInfo",
     "LogReplaced",
     "LoggedOp",
+    "Logs",
     "Membership",
     "Op",
     "OpConflict",
@@ -160,6 +171,7 @@ __all__ = [
     "SyncIdReused",
     "SyncRecord",
     "Synced",
+    "Tombstone",
     "TooBig",
     "Unauthorized",
     "Unstorable",

@@ -23,6 +23,7 @@ from squire_gatherings._values.errors import (
     TooBig,
     Unauthorized,
 )
+from squire_gatherings._values.log import Page
 from squire_gatherings._values.messages import Dispersed
 
 __all__ = [
@@ -46,6 +47,7 @@ __all__ = [
     "OpConflict",
     "OpRejected",
     "OpenStream",
+    "Page",
     "Replaced",
     "SyncIdReused",
     "Token",

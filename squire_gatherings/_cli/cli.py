@@ -8,15 +8,17 @@ import click
 from squire_gatherings._cli.backup import backup
 from squire_gatherings._cli.environment import check_environment, known_variables
 from squire_gatherings._cli.failures import exit_code_of
-from squire_gatherings._cli.forget import forget
 from squire_gatherings._cli.load import load
 from squire_gatherings._cli.printing import flush_stdout
+from squire_gatherings._cli.removal import compact, delete
+from squire_gatherings._cli.replay import replay
 from squire_gatherings._cli.serve import serve
 from squire_gatherings._cli.streams import open_what_is_closed
 from squire_gatherings._cli.submit import submit
 from squire_gatherings._cli.token import token
 from squire_gatherings._cli.verify import verify
 from squire_gatherings._cli.watch import watch
+from squire_gatherings._cli.whole_logs import export, fork, import_log, list_logs, show_log
 
 
 class _Commands(click.Group):
@@ -82,7 +84,14 @@ cli.add_command(watch)
 cli.add_command(submit)
 cli.add_command(load)
 cli.add_command(backup)
-cli.add_command(forget)
+cli.add_command(list_logs)
+cli.add_command(show_log)
+cli.add_command(export)
+cli.add_command(import_log)
+cli.add_command(fork)
+cli.add_command(replay)
+cli.add_command(compact)
+cli.add_command(delete)
 cli.add_command(token)
 cli.add_command(verify)
 cli.add_command(show_help)

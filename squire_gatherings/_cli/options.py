@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from squire_gatherings._cli.points import parse_point
 from squire_gatherings._cli.units import format_size, parse_duration, parse_size
 
 LEAST_MESSAGE = 1024
@@ -58,6 +59,18 @@ def _count_or_off(text: str) -> int | None:
     if not _is_whole(text):
         raise ValueError(f"{text[:40]!r} is neither a whole number nor off")
     return int(text)
+
+
+def _speed(text: str) -> float | None:
+    if text.strip() == "max":
+        return None
+    try:
+        speed = float(text)
+    except ValueError:
+        speed = math.nan
+    if not 0 < speed < math.inf:
+        raise ValueError(f"{text[:40]!r} is neither a number above 0 nor max")
+    return speed
 
 
 def _share(text: str) -> float:
@@ -114,6 +127,8 @@ def _memory(text: str) -> int | float | None:
 DURATION = _Parsed("duration", parse_duration)
 DURATION_OR_ENDLESS = _Parsed("duration|off", _duration_or_endless)
 DURATION_OR_OFF = _Parsed("duration|off", _duration_or_off)
+SPEED = _Parsed("number|max", _speed)
+POINT = _Parsed("seq|time", parse_point)
 COUNT_OR_OFF = _Parsed("count|off", _count_or_off)
 RATE = _Parsed("number|off", _rate_or_off)
 SIZE = _Parsed("size", parse_size)

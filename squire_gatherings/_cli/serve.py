@@ -237,6 +237,8 @@ async def run_server(
             _log.info("listening", extra=extra)
             auth.log()
             nursery.start_soon(reloading.run)
+            # Commands delete and compact what is in the file beside us.
+            nursery.start_soon(hall.logs.watch)
             number = await _stop(signals, terminal, reloading)
             _log.info("stopping", extra={"signal": signal.Signals(number).name})
             nursery.start_soon(_exit_on_the_second, signals)

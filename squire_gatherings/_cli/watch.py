@@ -4,12 +4,14 @@ import math
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from datetime import UTC, datetime
 from functools import partial
 
 import click
 import trio
 
-from squire_gatherings._cli.options import ENVIRONMENT, HEADERS, TOKEN, option
+from squire_gatherings._cli.options import ENVIRONMENT, HEADERS, POINT, TOKEN, option
+from squire_gatherings._cli.points import Point
 from squire_gatherings._cli.printing import (
     is_terminal,
     print_json,
@@ -28,6 +30,7 @@ from squire_gatherings.client import Change, Gathering, LogReplaced, open_client
 @option(
     "--since", type=click.IntRange(0), help="Begin after this seq. Default: with what comes now."
 )
+@option("--at", type=POINT, help="Print what was after this seq, or at this time, and end.")
 @option("--count", type=click.IntRange(1), help="Stop after so many ops.")
 @option("--json", "as_json", is_flag=True, help="One JSON object a line.")
 @TOKEN
@@ -36,6 +39,7 @@ def watch(
     url: str,
     gathering_id: str,
     since: int | None,
+    at: Point | None,
     count: int | None,
     as_json: bool,
     token: str | None,
@@ -55,11 +59,24 @@ def watch(
       replaced   what follows is another log, from its first op on
       dispersed  reason, seq, idle_for (seconds)
 
+    With --at it prints the state then, as JSON, and ends; or where the gathering has no state
+    but its ops, those (after --since) up to there. With --json, a state is a line of the type
+    state, with seq and state.
+
     \b
     Examples:
       squire-gatherings watch ws://127.0.0.1:8765 friday-night
+      squire-gatherings watch ws://127.0.0.1:8765 friday-night --at 2026-11-28T20:00:00Z
       squire-gatherings watch ws://127.0.0.1:8765 friday-night --since 0 --json
     """
+    if at is not None:
+        if count is not None:
+            raise click.UsageError("--count goes without --at")
+        trio.run(
+            partial(_look_back, url, gathering_id, since, at, as_json, token, headers),
+            restrict_keyboard_interrupt_to_checkpoints=True,
+        )
+        return
     trio.run(
         partial(_watch, url, gathering_id, since, count, as_json, token, headers),
         # Otherwise Ctrl-C might strike within Trio, which would take it for a defect of its own.
@@ -108,6 +125,44 @@ async def _watch(
             reason = printable(notice.reason).strip('"')
             unused = format_duration(notice.idle_for)
             _say(f"dispersed ({reason}) at seq {notice.seq}, unused for {unused}")
+
+
+async def _look_back(
+    url: str,
+    gathering_id: str,
+    since: int | None,
+    at: Point,
+    as_json: bool,
+    token: str | None,
+    headers: tuple[tuple[str, str], ...],
+) -> None:
+    when = at.seq
+    if when is None:
+        assert at.time is not None
+        instant = datetime.fromtimestamp(at.time / 1000, UTC)
+    async with (
+        open_client(url, token=token, headers=dict(headers)) as client,
+        client.join(gathering_id, behaviour=None, times=True) as gathering,
+    ):
+        page = await gathering.fetch(at=instant if when is None else when, since=since)
+        if page.is_snapshot:
+            if as_json:
+                print_json(type="state", seq=page.seq, state=page.snapshot)
+            else:
+                _say(printable(page.snapshot))
+            return
+        after = since or 0
+        while page.ops:
+            after = after if page.first_seq is None else page.first_seq - 1
+            for one, by, time in zip(page.ops, page.by, page.times, strict=True):
+                after += 1
+                if as_json:
+                    print_json(type="op", seq=after, by=by, op=one.value, time=time)
+                else:
+                    _say(f"{after}  {'-' if by is None else printable(by)}  {printable(one.value)}")
+            if after >= page.seq:
+                return
+            page = await gathering.fetch(at=page.seq, since=after)
 
 
 async def _changes(gathering: Gathering, as_json: bool) -> AsyncIterator[Change]:

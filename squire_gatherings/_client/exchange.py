@@ -109,6 +109,20 @@ class Exchange:
         finally:
             self.requests.leave(sync_id, answer)
 
+    async def look(self, fetch: Fetch) -> Fetched:
+        """Ask for an earlier state until it is answered; raise the server's refusal.
+
+        Cancelled, it's no more asked for.
+        """
+        await trio.lowlevel.checkpoint_if_cancelled()
+        self.check()
+        answer = self.requests.ask_to_look(fetch)
+        self._asked()
+        try:
+            return await answer.wait()
+        finally:
+            self.requests.no_look(fetch.id)
+
     def refill(self, since: int) -> None:
         """Have the ops after `since`, which the reader lacks, fetched: news will tell.
 
@@ -181,10 +195,13 @@ class Exchange:
                 raise BadBase(f"since is {position}, but the last op is {joined.seq}")
             self.replica.changes.begin(position, position)
             self._began = True
+        first = joined.first_seq if isinstance(joined.first_seq, int) else since + 1
+        if first > since + 1:
+            self.replica.skip_to(first - 1, epoch)
         if skips:
             self.replica.skip_to(joined.seq, epoch)
         elif isinstance(joined.ops, tuple) and isinstance(joined.by, tuple):
-            self.replica.arrived(since + 1, joined.ops, joined.by, epoch, _times(joined))
+            self.replica.arrived(first, joined.ops, joined.by, epoch, _times(joined))
         else:
             assert isinstance(joined.snapshot, msgspec.Raw)
             self.replica.restored(joined.seq, bytes(joined.snapshot), epoch)
@@ -201,6 +218,10 @@ class Exchange:
             raise Lost("the server let us into another gathering")
         if self._began and joined.seq < max(since, self.replica.changes.arrived):
             raise Lost(f"its last op is {joined.seq}, and we have more", CloseCode.LOG_REPLACED)
+        if isinstance(joined.first_seq, int):
+            if not since < joined.first_seq <= joined.seq + 1:
+                raise Lost(f"the server says that the log begins at {joined.first_seq}")
+            since = joined.first_seq - 1
         has = since + len(joined.ops) if isinstance(joined.ops, tuple) else since
         if has > joined.seq:
             raise Lost(f"the server says that its last op is {joined.seq}, but there is {has}")
@@ -258,6 +279,9 @@ class Exchange:
             case Conflict():
                 if (sync := self.requests.sync_of(message.id)) is not None:
                     self._conflict(message, sync)
+            case Fetched() if message.id in self.requests.looks:
+                self.requests.looked(message)
+                self._work.set()
             case Fetched():
                 if (fetch := self.requests.fetch_of(message.id)) is not None:
                     self._fetched(message, fetch)
@@ -343,6 +367,8 @@ class Exchange:
 
     def _fetched(self, fetched: Fetched, fetch: Fetch) -> None:
         since = fetch.since or 0
+        if isinstance(fetched.first_seq, int) and fetched.first_seq > since:
+            since = fetched.first_seq - 1
         if not isinstance(fetched.ops, tuple) or not isinstance(fetched.by, tuple):
             raise Lost("the server gave a snapshot where ops were asked for")
         if not fetched.ops or since + len(fetched.ops) > fetched.seq:

@@ -3,15 +3,19 @@
 import math
 import secrets
 from collections.abc import Iterable
+from datetime import datetime
 from typing import Any
 
+import msgspec
 import trio
 from attrs import define
 
 from squire_gatherings._client.session import Session
 from squire_gatherings._rules.change_queue import Change, Missing
+from squire_gatherings._values.checks import check_seq, point_in_log
 from squire_gatherings._values.ids import MAX_ID_LENGTH
-from squire_gatherings._values.messages import Dispersed
+from squire_gatherings._values.log import Page
+from squire_gatherings._values.messages import Dispersed, Fetch
 from squire_gatherings._values.op import Op
 
 
@@ -179,6 +183,44 @@ class Gathering:
         if sync_id is None:
             sync_id = secrets.token_hex(16)
         return await self._session.exchange.submit(check_message_id(sync_id), made)
+
+    async def fetch(self, *, at: int | datetime, since: int | None = None) -> Page:
+        """Ask for the gathering as it was. Wakes one that has dispersed.
+
+        Args:
+            at: After which op, or at which instant (with a time zone): the answer is as if the log
+                ended there.
+            since: The last op that isn't wanted. Without it, the answer is the state, where the
+                gathering's behaviour gives one, and otherwise the ops from the first one on.
+
+        Returns:
+            The state, or as many of the ops as the server sends at once. Where they end before
+            `seq`, fetch again.
+
+        Raises:
+            BadBase: The log doesn't have that op, or not any more.
+            ValueError: `at` or `since` can't be one.
+            GatheringsError: What ended the stay for good.
+
+        Cancellation: A checkpoint. Cancelled, nothing more is asked.
+        """
+        seq, instant = point_in_log(at)
+        if since is not None:
+            check_seq(since, "since")
+        fetch = Fetch(secrets.token_hex(8), since, seq, instant)
+        exchange = self._session.exchange
+        fetched = await exchange.look(fetch)
+        if isinstance(fetched.snapshot, msgspec.Raw):
+            state = msgspec.json.decode(fetched.snapshot)
+            return Page(seq=fetched.seq, snapshot=state, is_snapshot=True)
+        return Page(
+            seq=fetched.seq,
+            ops=fetched.ops or (),
+            by=fetched.by or (),
+            times=fetched.times or (),
+            first_seq=fetched.first_seq if isinstance(fetched.first_seq, int) else None,
+            epoch=(fetched.epoch or exchange.incarnation) if fetched.ops else None,
+        )
 
     async def rejoin(self) -> None:
         """Wake the gathering if it has dispersed; return once this client is in it.

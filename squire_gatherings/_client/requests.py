@@ -3,6 +3,7 @@
 import logging
 import secrets
 from collections.abc import Iterable
+from typing import Any
 
 import outcome
 from attrs import define, field
@@ -19,13 +20,21 @@ from squire_gatherings._client.websocket import Lost
 from squire_gatherings._rules.replica import Diverged, Pending, Replica
 from squire_gatherings._values.endings import CloseCode
 from squire_gatherings._values.errors import GatheringsError, LogReplaced, TooBig, Unauthorized
-from squire_gatherings._values.messages import Error, Fetch, Sync
+from squire_gatherings._values.messages import Error, Fetch, Fetched, Sync
 from squire_gatherings._values.op import Op
 
 _log = logging.getLogger(__name__)
 
 Answered = tuple[int, ...]
 """The seqs of a sync."""
+
+
+@define(eq=False)
+class Look:
+    """A fetch of an earlier state, and the answer that somebody waits for."""
+
+    fetch: Fetch
+    answer: Answer[Fetched] = field(factory=Answer[Fetched])
 
 
 @define(eq=False)
@@ -46,6 +55,8 @@ class Requests:
     """How many ops the server takes in one sync, where it says so."""
     fetch: Fetch | None = None
     """What the reader lacks, and is asked for."""
+    looks: dict[str, Look] = field(factory=dict)
+    """Fetches of earlier states, by their ids, and who waits for them."""
     _fetch_failure: GatheringsError | None = None
     """What the reader is to be told of that."""
     _answers: dict[str, Answer[Answered]] = field(factory=dict)
@@ -91,13 +102,30 @@ class Requests:
             self.fetch = Fetch(secrets.token_hex(8), since)
             self._put(self.fetch.id)
 
+    def ask_to_look(self, fetch: Fetch) -> Answer[Fetched]:
+        """Ask for an earlier state; return its answer to come."""
+        look = self.looks[fetch.id] = Look(fetch)
+        self._put(fetch.id)
+        return look.answer
+
+    def looked(self, fetched: Fetched) -> None:
+        """An earlier state is there."""
+        look = self.looks.pop(fetched.id)
+        look.answer.give(outcome.Value(fetched))
+        self.queue.done(fetched.id)
+
+    def no_look(self, request_id: str) -> None:
+        """Nobody waits for an earlier state any more."""
+        if self.looks.pop(request_id, None) is not None:
+            self.queue.forget(request_id)
+
     def _put(self, request_id: str) -> None:
         if self.is_open:
             self.queue.put((request_id,))
 
     def __bool__(self) -> bool:
         """Whether anything isn't answered."""
-        return bool(self.replica.pending) or self.fetch is not None
+        return bool(self.replica.pending) or self.fetch is not None or bool(self.looks)
 
     # Connections begin and end.
 
@@ -108,6 +136,7 @@ class Requests:
         self.queue.put(self.replica.pending)
         if self.fetch is not None:
             self.queue.put((self.fetch.id,))
+        self.queue.put(self.looks)
 
     def lost(self, code: int | None, now: float) -> None:
         """The connection has ended, with that close code."""
@@ -130,7 +159,9 @@ class Requests:
 
     def fail(self, error: GatheringsError) -> None:
         """Nothing more will be answered."""
-        for answer in self._answers.values():
+        looks = [look.answer for look in self.looks.values()]
+        answers: list[Answer[Any]] = [*self._answers.values(), *looks]
+        for answer in answers:
             # Many tasks raise it, each a copy of its own.
             copy = type(error)(*error.args)
             copy.__cause__ = error
@@ -158,6 +189,8 @@ class Requests:
 
     def fetch_of(self, request_id: str) -> Fetch | None:
         """Return the fetch, if this is its id."""
+        if request_id in self.looks:
+            return self.looks[request_id].fetch
         return self.fetch if self.fetch is not None and self.fetch.id == request_id else None
 
     def synced(self, sync_id: str, seqs: Answered) -> None:
@@ -171,7 +204,10 @@ class Requests:
 
     def refused(self, request_id: str, error: GatheringsError) -> None:
         """The server refuses a request for good. Raises `Diverged`."""
-        if self.fetch_of(request_id) is not None:
+        if request_id in self.looks:
+            self.looks.pop(request_id).answer.give(outcome.Error(error))
+            self.queue.done(request_id)
+        elif self.fetch_of(request_id) is not None:
             self.fetch, self._fetch_failure = None, error
             self.queue.done(request_id)
         else:

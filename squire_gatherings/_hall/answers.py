@@ -4,7 +4,8 @@ An answer that shows ops which aren't durable yet is given once they are: until 
 *deferred*. One that shows ops which only the store has waits for the store to be read.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -132,23 +133,37 @@ class Answers:
         """
         log = self.room.log
         if after + 1 < log.tail_start:
-            if isinstance(sender, Client):
-                sender.waiting += 1
-                sender.reads += 1
-            self.reading += 1
-            self.room.nursery.start_soon(self._from_store, sender, request_id, after, up_to, make)
+            self.from_store(sender, request_id, partial(self._read_and_make, after, up_to, make))
             return
         entries = log.slice(after, up_to, self.room.settings.batch_bytes)
         answer = make(entries)
         self.defer(sender, request_id, lambda _: show(sender, request_id, answer))
 
+    async def _read_and_make(
+        self, after: int, up_to: int, make: Callable[[Ops], ServerMessage]
+    ) -> ServerMessage:
+        room = self.room
+        page = await read_page(
+            room.store,
+            room.id,
+            after=after,
+            up_to=min(up_to, room.log.committed),
+            max_bytes=room.settings.batch_bytes,
+        )
+        return make(page)
+
+    def from_store(
+        self, sender: Sender, request_id: str, work: Callable[[], Awaitable[ServerMessage]]
+    ) -> None:
+        """Answer with what `work` makes, which waits for the store."""
+        if isinstance(sender, Client):
+            sender.waiting += 1
+            sender.reads += 1
+        self.reading += 1
+        self.room.nursery.start_soon(self._from_store, sender, request_id, work)
+
     async def _from_store(
-        self,
-        sender: Sender,
-        request_id: str,
-        after: int,
-        up_to: int,
-        make: Callable[[Ops], ServerMessage],
+        self, sender: Sender, request_id: str, work: Callable[[], Awaitable[ServerMessage]]
     ) -> None:
         room = self.room
         if self._reads is None:
@@ -157,15 +172,9 @@ class Answers:
             # The sender may go meanwhile: then nobody wants the answer any more.
             with sender.under_way():
                 async with self._reads:
-                    page = await read_page(
-                        room.store,
-                        room.id,
-                        after=after,
-                        up_to=min(up_to, room.log.committed),
-                        max_bytes=room.settings.batch_bytes,
-                    )
-                show(sender, request_id, make(page))
-        except StoreUnavailable as error:
+                    answer = await work()
+                show(sender, request_id, answer)
+        except GatheringsError as error:
             sender.fail(error, request_id)
         finally:
             if isinstance(sender, Client):

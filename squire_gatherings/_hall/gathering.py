@@ -18,13 +18,14 @@ from squire_gatherings._hall.refreshes import Refreshes
 from squire_gatherings._hall.requests import Requests
 from squire_gatherings._hall.room import Room
 from squire_gatherings._hall.store import store_trouble
+from squire_gatherings._hall.travel import Travel
 from squire_gatherings._rules.behaviour import Behaviour, Stamp, restore_state
 from squire_gatherings._rules.chain import HEAD_SIZE
 from squire_gatherings._rules.deadline import IdleDeadline
 from squire_gatherings._rules.op_log import OpLog
 from squire_gatherings._rules.sync_ids import LookupNeeded
 from squire_gatherings._values.endings import DispersalReason
-from squire_gatherings._values.errors import GatheringCrashed, GatheringDispersed
+from squire_gatherings._values.errors import GatheringCrashed, GatheringDispersed, LogDeleted
 from squire_gatherings._values.log import Restored
 from squire_gatherings._values.messages import Dispersed, Sync
 from squire_gatherings._values.outgoing import Outgoing
@@ -92,6 +93,9 @@ class Gathering:
                     del task_status
                     reason = await self._live()
                     room.nursery.cancel_scope.cancel()
+            except* LogDeleted as errors:
+                reason = DispersalReason.ADMIN
+                _log.warning("%s", errors.exceptions[0], extra=room.names())
             except* Exception as errors:
                 reason = DispersalReason.CRASHED
                 _log.error("gathering crashed", exc_info=errors, extra=room.names())
@@ -137,7 +141,8 @@ class Gathering:
         self.commit = Commit(room, snapshot_seq)
         self.delivery = Delivery(room)
         self.answers = Answers(room, self.delivery)
-        self.requests = Requests(room, self.delivery, self.answers, self.refreshes)
+        travel = Travel(room, self.make_behaviour)
+        self.requests = Requests(room, self.delivery, self.answers, self.refreshes, travel)
 
     async def _live(self) -> DispersalReason:
         """Process messages until the deadline passes or somebody says `end`."""

@@ -4,6 +4,7 @@ import math
 import secrets
 import weakref
 from collections.abc import Iterable
+from datetime import datetime
 from typing import Any
 
 import msgspec
@@ -15,6 +16,7 @@ from squire_gatherings._hall.clients import Caller, Client, sync_scope
 from squire_gatherings._hall.connection import Connection
 from squire_gatherings._hall.inbox import Request
 from squire_gatherings._hall.joining import Joining
+from squire_gatherings._hall.logs import Logs
 from squire_gatherings._hall.membership import Membership
 from squire_gatherings._hall.quotas import Quotas, opener_of
 from squire_gatherings._hall.registry import Registry
@@ -26,6 +28,7 @@ from squire_gatherings._values.checks import (
     check_identity,
     check_proof,
     check_seq,
+    point_in_log,
 )
 from squire_gatherings._values.endings import DispersalReason
 from squire_gatherings._values.errors import GatheringDispersed, TooBig, Unauthorized
@@ -64,6 +67,11 @@ class Hall:
     store: Store = field(repr=False)
     _rights: Rights = field(repr=False)
     _registry: Registry = field(repr=False)
+    logs: Logs = field(init=False, repr=False)
+    """Whole logs: listed, exported, forked, compacted, deleted."""
+
+    def __attrs_post_init__(self) -> None:
+        self.logs = Logs(self._registry, self._rights.terms.wall)
 
     # Joining.
 
@@ -229,13 +237,20 @@ class Hall:
         return synced.seqs
 
     async def fetch(
-        self, gathering_id: str, *, since: int | None = None, identity: Identity = ANONYMOUS
+        self,
+        gathering_id: str,
+        *,
+        since: int | None = None,
+        at: int | datetime | None = None,
+        identity: Identity = ANONYMOUS,
     ) -> Page:
         """Read the ops after `since`, or a snapshot. Counts as activity; `snapshot` doesn't.
 
         Args:
             gathering_id: Which gathering.
             since: The last seq that isn't wanted.
+            at: What is read is as it was after this op, or at this instant (with a time zone): as
+                if the log ended there.
             identity: Who reads.
 
         Returns:
@@ -243,14 +258,15 @@ class Hall:
             `seq`, fetch again.
 
         Raises:
-            BadBase: `since` lies beyond the end of the log.
-            ValueError: `since` can't be a seq.
+            BadBase: `since` or `at` lies beyond the end of the log, or what was then was left out.
+            ValueError: `since` or `at` can't be one.
 
         Cancellation: nothing is read any more.
         """
         if since is not None:
             check_seq(since, "since")
-        fetch = Fetch("fetch", since)
+        seq, instant = (None, None) if at is None else point_in_log(at)
+        fetch = Fetch("fetch", since, seq, instant)
         fetched, incarnation = await self._ask(gathering_id, fetch, identity, times=True)
         assert isinstance(fetched, Fetched)
         if isinstance(fetched.snapshot, msgspec.Raw):
@@ -258,7 +274,9 @@ class Hall:
             return Page(seq=fetched.seq, snapshot=state, is_snapshot=True)
         ops, by = fetched.ops or (), fetched.by or ()
         epoch = (incarnation if fetched.epoch is UNSET else fetched.epoch) if ops else None
-        return Page(seq=fetched.seq, ops=ops, by=by, times=fetched.times or (), epoch=epoch)
+        first_seq = fetched.first_seq if isinstance(fetched.first_seq, int) else None
+        times = fetched.times or ()
+        return Page(seq=fetched.seq, ops=ops, by=by, times=times, first_seq=first_seq, epoch=epoch)
 
     async def _pass_on(self, gathering_id: str, client: Client, sync: Sync) -> None:
         """Have the living incarnation serve a sync whose own incarnation has ended."""

@@ -139,22 +139,26 @@ async def read_for_join(room: Room, since: int | None, epoch: str | None) -> tup
     log = room.log
     after = since or 0
     expected = epoch if after else None
+    if after < log.first_seq - 1:
+        # Nobody can tell any more what was there.
+        after, expected = log.first_seq - 1, None
     page: tuple[LoggedOp, ...] = ()
     is_served = not room.serves_snapshots and after + 1 < log.tail_start
     found = log.epoch_of(after)
     if is_served or (expected is not None and found is None and after < log.tail_start):
         # From the client's last op on: its epoch says whether it's the same log.
+        known = 1 if after >= log.first_seq else 0
         page = await read_page(
             room.store,
             room.id,
-            after=max(0, after - 1),
+            after=after - known,
             up_to=log.committed if is_served else after,
             max_bytes=room.settings.batch_bytes,
         )
-        if after:
+        if known:
             found = page[0].epoch if page else None
             page = page[1:]
-        if is_served and after and not page:
+        if is_served and known and not page:
             # The client's last op alone filled it.
             page = await read_page(
                 room.store,

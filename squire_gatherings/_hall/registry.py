@@ -1,7 +1,8 @@
 """The registry: opens gatherings on demand, and forgets them when they are gone."""
 
 from collections import Counter
-from collections.abc import Callable, Hashable
+from collections.abc import AsyncIterator, Callable, Hashable
+from contextlib import asynccontextmanager
 
 import trio
 from attrs import define, field
@@ -41,6 +42,8 @@ class Registry:
     """How many were opened so far."""
     ended: Counter[str] = field(factory=Counter)
     """How many have ended so far, by reason."""
+    _kept_out: dict[str, trio.Event] = field(factory=dict)
+    """Gatherings that nobody may open now; each event says that this is over."""
     _poison: Poison = field(factory=Poison)
     _endings: Endings = field(factory=lambda: Endings(new_hall_mark()))
 
@@ -69,7 +72,9 @@ class Registry:
             if self.closed:
                 raise HallClosed("the hall is closed")
             incarnation = self.living.get(gathering_id)
-            if incarnation is None:
+            if gathering_id in self._kept_out:
+                await self._kept_out[gathering_id].wait()
+            elif incarnation is None:
                 self.quotas.check_opening(gathering_id, opener)
                 if self.quotas.is_full():
                     await self.living[self.quotas.stalest()].wait_gone()
@@ -83,6 +88,31 @@ class Registry:
                     raise type(incarnation.error)(*incarnation.error.args) from incarnation.error
             else:
                 await incarnation.wait_gone()
+
+    @asynccontextmanager
+    async def keeping_out(self, gathering_id: str) -> AsyncIterator[None]:
+        """Disperse a gathering, with reason `admin`, and let nobody open it within the block.
+
+        Raises:
+            HallClosed: The hall is closing.
+
+        Cancellation: it goes on dispersing, and may be opened again.
+        """
+        while gathering_id in self._kept_out:
+            await self._kept_out[gathering_id].wait()
+        if self.closed:
+            raise HallClosed("the hall is closed")
+        over = self._kept_out[gathering_id] = trio.Event()
+        try:
+            incarnation = self.living.get(gathering_id)
+            if incarnation is not None:
+                await incarnation.wait_opened()
+                incarnation.room.end(DispersalReason.ADMIN)
+                await incarnation.wait_gone()
+            yield
+        finally:
+            del self._kept_out[gathering_id]
+            over.set()
 
     async def missed_notice(
         self, gathering_id: str, resume: str, since: int | None

@@ -16,6 +16,7 @@ from squire_gatherings._hall.inbox import JoinRequest, Request
 from squire_gatherings._hall.lookup import SyncLookup
 from squire_gatherings._hall.refreshes import Refreshes
 from squire_gatherings._hall.room import Room
+from squire_gatherings._hall.travel import Travel
 from squire_gatherings._rules.behaviour import Submission, judge_and_fold
 from squire_gatherings._rules.op_log import fingerprint
 from squire_gatherings._rules.places import is_full
@@ -71,6 +72,7 @@ class Requests:
     delivery: Delivery
     answers: Answers
     refreshes: Refreshes
+    travel: Travel
     awaits_lookup: bool = False
     """Whether a message waits for what `look_up` finds."""
     _lookup: SyncLookup | None = None
@@ -192,6 +194,12 @@ class Requests:
     def _fetch(self, sender: Sender, fetch: Fetch) -> bool:
         if isinstance(sender, Client) and not sender.attached:
             return False
+        if fetch.at is not None or fetch.at_time is not None:
+            if fetch.at is not None and fetch.at_time is not None:
+                raise BadRequest("a fetch has `at` or `at_time`, not both")
+            fetched_then = partial(self.travel.fetched, self.answers, sender, fetch)
+            self.answers.from_store(sender, fetch.id, fetched_then)
+            return True
         seq = self.answers.visible
         since = fetch.since
         if since is None and self.room.serves_snapshots:
@@ -206,14 +214,17 @@ class Requests:
             return True
         since = since or 0
         self.room.log.check_seq(since, "since")
+        first_seq = self.room.log.first_seq
+        beginning = first_seq if since < first_seq - 1 else UNSET
         self.answers.with_ops(
             sender,
             fetch.id,
-            since,
+            max(since, first_seq - 1),
             seq,
             lambda ops: Fetched(
                 fetch.id,
                 seq,
+                first_seq=beginning,
                 proof=self.answers.proof(sender),
                 **self.answers.shown(sender, ops),
             ),
@@ -283,9 +294,10 @@ class Requests:
         """Check that the log takes so many more ops, and bytes. Raises `LogFull`."""
         room, settings = self.room, self.room.settings
         why = None
-        if is_full(room.log.seq + len(sync.ops) - 1, settings.max_log_ops):
+        count = room.log.seq + 1 - room.log.first_seq
+        if is_full(count + len(sync.ops) - 1, settings.max_log_ops):
             limit = Limit.LOG_OPS
-            why = f"the log has {room.log.seq} ops and takes at most {settings.max_log_ops}"
+            why = f"the log has {count} ops and takes at most {settings.max_log_ops}"
         elif settings.max_log is not None:
             limit = Limit.LOG_BYTES
             if room.log_bytes + sum(len(op.json) for op in sync.ops) > settings.max_log:
@@ -353,7 +365,8 @@ class Requests:
             shown = {"snapshot": self.answers.snapshot(), "epoch": self.answers.epoch(seq)}
             has = seq
         else:
-            since = since or 0
+            wanted = since or 0
+            since = max(wanted, log.first_seq - 1)
             ops: Ops = request.page
             if since + 1 >= log.tail_start:
                 ops = log.slice(since, seq, room.settings.batch_bytes)
@@ -361,6 +374,8 @@ class Requests:
             shown = self.answers.shown(request.client, ops)
             if has and not ops:
                 shown["epoch"] = self.answers.epoch(has)
+            if since > wanted:
+                shown["first_seq"] = since + 1
 
         def let_in(now: float) -> None:
             if request.abandoned:

@@ -22,10 +22,11 @@ from squire_gatherings._values.log import Append, LoggedOp, SyncRecord, runs
 HEAD_SIZE = 32
 """How many bytes a head has."""
 
-_LINK = b"gathering append"
 _STATE = b"gathering state"
 
 _TOMBSTONE = b"gathering ended"
+
+_LINK = blake2b(digest_size=HEAD_SIZE, person=b"gathering append")
 
 _encode = msgspec.msgpack.Encoder().encode
 
@@ -43,22 +44,38 @@ def next_head(
     """
     if not ops:
         return before
+    one = ops[0]
+    if len(ops) == 1:
+        texts, names, alike = [one.op.json], [one.by], True
+    else:
+        texts, names = [each.op.json for each in ops], [each.by for each in ops]
+        alike = len({each.epoch for each in ops}) == 1 == len({each.time for each in ops})
+    if alike:
+        # Almost always: what an incarnation commits together.
+        epochs = [(first_seq, one.epoch)] if one.epoch else []
+        times = [(first_seq, one.time)] if one.time else []
+    else:
+        epochs = runs([each.epoch for each in ops], first_seq, before="")
+        times = runs([each.time for each in ops], first_seq, before=0)
     try:
         link = _encode(
             (
                 before,
                 gathering,
                 first_seq,
-                [one.op.json for one in ops],
-                [one.by for one in ops],
-                runs([one.epoch for one in ops], first_seq, before=""),
-                runs([one.time for one in ops], first_seq, before=0),
+                texts,
+                names,
+                epochs,
+                times,
                 [(s.scope, s.id, s.first_seq, s.count, s.fingerprint) for s in syncs],
             )
         )
     except UnicodeEncodeError:
         return b""
-    return blake2b(link, digest_size=HEAD_SIZE, person=_LINK).digest()
+    # To copy a hash is faster than to make one.
+    digest = _LINK.copy()
+    digest.update(link)
+    return digest.digest()
 
 
 def head_after(before: bytes, append: Append) -> bytes:

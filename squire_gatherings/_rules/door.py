@@ -167,11 +167,26 @@ class Door:
             del self._at_address[name]
         self._silent.remove(visitor)
 
-    def give_way(self) -> bool:
-        """Have somebody give way, since the system has no room; False where nobody is silent."""
+    def room(self, most: int | None, wanted: int, coming: int = 0) -> int:
+        """Return how many of `wanted` newcomers may come now; somebody gives way if need be.
+
+        0 while all have been heard, or are about to be: there's room as soon as the server has
+        done its part. So many others are `coming` already.
+        """
+        free = wanted if most is None else min(wanted, most - len(self._all) - coming)
+        if coming and free <= 0:
+            return 0
+        return free if free > 0 else int(self.give_way(must=False))
+
+    def give_way(self, *, must: bool = True) -> bool:
+        """Have somebody give way; return whether somebody has.
+
+        Args:
+            must: Whether it may be somebody from whom something waits to be read.
+        """
         if not self._silent.largest:
             return False
-        return self._make_room(self._silent.most_crowded(), must=True)
+        return self._make_room(self._silent.most_crowded(), must=must)
 
     def _make_room(self, name: Hashable, *, must: bool) -> bool:
         """Have the one of a crowd give way that was silent longest; return whether one has."""

@@ -71,6 +71,10 @@ class OpLog:
     """The last op's time, in milliseconds since 1970."""
     head: bytes = b""
     """The head of the chain after the op `committed`."""
+    first_seq: int = 1
+    """The first op that the store has; those before it were left out."""
+    epoch_before: str = ""
+    """The epoch of the op before that one."""
     syncs: SyncIds = field(init=False)
     added: int = 0
     """About how many bytes all ops so far have taken; of restored ones, those in the tail."""
@@ -98,6 +102,7 @@ class OpLog:
         self.seq = self.committed = restored.seq
         self.time = restored.time
         self.head = self._next_head = restored.head
+        self.first_seq, self.epoch_before = restored.first_seq, restored.epoch_before
         self.syncs.restore(restored.recent, restored.has_older)
         self._tail = list(restored.ops)
         self._origins = [NO_ORIGIN] * len(self._tail)
@@ -126,7 +131,9 @@ class OpLog:
         start = self.tail_start
         if start <= seq <= self.seq:
             return self._tail[seq - start].epoch
-        return self._before if seq == start - 1 else None
+        if seq == start - 1 and self._before is not None:
+            return self._before
+        return self.epoch_before if 0 < seq == self.first_seq - 1 else None
 
     @property
     def since_snapshot(self) -> int:

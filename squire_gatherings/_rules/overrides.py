@@ -76,11 +76,9 @@ class Overrides:
 
 
 def _find(held: Held[K, V], key: K, now: float) -> tuple[V, float] | None:
+    # What has passed is kept: should the clock be set back, it holds again.
     found = held.get(key)
-    if found is not None and found[1] <= now:
-        del held[key]
-        return None
-    return found
+    return None if found is None or found[1] <= now else found
 
 
 def _drop_passed(held: Held[K, V], now: float) -> None:

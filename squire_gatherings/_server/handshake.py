@@ -91,7 +91,7 @@ async def shake_hands(
         timeout: How many seconds the request may take, and how many its answer may take.
         peer: The client's address.
         origins: From which web pages a browser may come; None for any.
-        heard: Called when the whole request is there.
+        heard: Called as soon as the whole request is there.
         admit: Called with what would be accepted; returns it, knowing more of it, or raises
             `Refused`.
 
@@ -105,10 +105,9 @@ async def shake_hands(
     """
     buffer = None
     with time_limit(nursery, timeout, HELD_UP):
-        buffer = await _read_request(source)
+        buffer = await _read_request(source, heard)
     if buffer is None:
         return None
-    heard()
     # A client that waits here has sent its whole request: this time doesn't count.
     async with entrance:
         accepted: Accepted | None = None
@@ -127,7 +126,7 @@ async def shake_hands(
     return None
 
 
-async def _read_request(source: Source) -> bytes | None:
+async def _read_request(source: Source, heard: Callable[[], None]) -> bytes | None:
     """Read a request's head, or as much as must be refused; None where the client went away."""
     buffer = bytearray()
     ended = False
@@ -137,9 +136,14 @@ async def _read_request(source: Source) -> bytes | None:
         seen = len(buffer)
         buffer.extend(data)
         ended = not data
-        if ended or not _may_be_get(buffer) or buffer.find(_END, max(0, seen - 3)) >= 0:
+        if ended:
             return False
-        return len(buffer) <= MAX_REQUEST_SIZE
+        has_end = buffer.find(_END, max(0, seen - 3)) >= 0
+        if _may_be_get(buffer) and not has_end and len(buffer) <= MAX_REQUEST_SIZE:
+            return True
+        # At once, and not when the task gets its turn.
+        heard()
+        return False
 
     await source.feed(take)
     return None if ended else bytes(buffer)

@@ -284,6 +284,11 @@ class Meter:
         """What all of the hall share."""
         return self._limits.quotas
 
+    def heard(self) -> None:
+        """The client has said `join`, and waits for its turn: it isn't silent."""
+        if self._visitor is not None:
+            self._limits.door.heard(self._visitor)
+
     def come_in(self) -> None:
         """The client has said `join`: it stands at the door no more, and takes a client's place.
 

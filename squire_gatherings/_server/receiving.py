@@ -118,6 +118,8 @@ class Receiving(Sending):
     def _deliver(self, message: Incoming) -> bool:
         """Put a message into the gathering's inbox; False if the task must do something."""
         if self._membership is None:
+            # At once, and not when the task gets its turn: it isn't silent any more.
+            self.meter.heard()
             return False
         if isinstance(message, Join):
             self._error("already_joined", "this connection has joined already")

@@ -31,6 +31,9 @@ from squire_gatherings._wire.underway import underway
 _log = logging.getLogger(__name__)
 
 ACCEPT_PAUSE = 0.1
+DOOR_PAUSE = 0.01
+"""For how many seconds nobody is accepted while all at the door wait for the server."""
+
 LOG_PAUSE = 60.0
 """For how long the same trouble isn't logged again."""
 
@@ -67,6 +70,8 @@ class Server:
     _turns: trio.Lock = field(factory=trio.Lock)
     _entrance: trio.CapacityLimiter = field(factory=lambda: trio.CapacityLimiter(AT_THE_DOOR))
     """Held by a client whose handshake or join is taken in, for one turn."""
+    _coming: int = 0
+    """How many were accepted whose task hasn't begun yet."""
     _keeps_alive: bool = False
     """Whether a task of its own pings the clients."""
     _logged_at: float = -math.inf
@@ -282,9 +287,15 @@ async def _accept(
     while listener.fileno() >= 0:
         await trio.lowlevel.wait_readable(listener)
         try:
-            for _ in range(ACCEPTED_AT_ONCE):
+            door, most = server._limits.door, settings.max_handshakes
+            room = door.room(most, ACCEPTED_AT_ONCE, server._coming)
+            if not room:
+                # Whoever comes now waits in the listener's queue, and isn't turned away.
+                await trio.sleep(DOOR_PAUSE)
+            for _ in range(room):
                 client, address = listener.accept()
                 client.setblocking(False)
+                server._coming += 1
                 arguments = client, address[0], hall, server, settings, ssl_context
                 nursery.start_soon(_serve_socket, *arguments, name=TASK_NAME)
         except BlockingIOError:
@@ -308,6 +319,7 @@ async def _serve_socket(
     settings: ServerSettings,
     ssl_context: TlsContext | None,
 ) -> None:
+    server._coming -= 1
     with client:
         try:
             client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)

@@ -23,6 +23,21 @@ def page(ops: Iterable[LoggedOp], max_bytes: int) -> tuple[LoggedOp, ...]:
     return tuple(found)
 
 
+def links_page(links: Iterable[Append], up_to: int, max_bytes: int) -> tuple[Append, ...]:
+    """Take the first of these links, and as many more as `up_to` and `max_bytes` allow."""
+    found: list[Append] = []
+    size = 0
+    for link in links:
+        if link.first_seq > up_to:
+            break
+        size += sum(len(one.op.json) for one in link.ops)
+        size += len(link.snapshot.state) if link.snapshot is not None else 0
+        if found and size > max_bytes:
+            break
+        found.append(link)
+    return tuple(found)
+
+
 def is_storable(text: str) -> bool:
     """Return whether `text` is valid as UTF-8: a lone surrogate isn't, and is in no store."""
     if text.isascii():

@@ -1,5 +1,7 @@
 """Checks of what an embedding program hands in: as strict as the codecs are with what is sent."""
 
+from datetime import datetime
+
 from squire_gatherings._values.errors import BadRequest
 from squire_gatherings._values.identity import Identity
 from squire_gatherings._values.ids import MAX_ID_LENGTH
@@ -45,6 +47,19 @@ def check_proof(proof: object) -> None:
     check_id(proof.head, "the head of a proof")
 
 
+def point_in_log(at: object) -> tuple[int | None, int | None]:
+    """Return a seq, or an instant in milliseconds since 1970 (UTC).
+
+    Raises:
+        ValueError: It is neither a seq nor a `datetime` with a time zone, since 1970.
+    """
+    if not isinstance(at, datetime):
+        return check_seq(at, "at"), None
+    if at.tzinfo is None:
+        raise ValueError("at is a datetime without a time zone")
+    return None, check_seq(int(at.timestamp() * 1000), "at")
+
+
 def check_identity(identity: object) -> None:
     """Raise `TypeError` for what doesn't say who somebody is."""
     if not isinstance(identity, Identity):
@@ -66,10 +81,12 @@ def check_message(message: object) -> None:
                 raise BadRequest(str(error)) from None
         case Ack(seq):
             check_seq(seq, "seq")
-        case Fetch(fetch_id, since):
+        case Fetch(fetch_id):
             check_id(fetch_id, "a fetch id")
-            if since is not None:
-                check_seq(since, "since")
+            for what in ("since", "at", "at_time"):
+                value = getattr(message, what)
+                if value is not None:
+                    check_seq(value, what)
         case Refresh(refresh_id, token):
             check_id(refresh_id, "a refresh id")
             if not isinstance(token, str) or len(token) > MAX_TOKEN_LENGTH:

@@ -145,6 +145,16 @@ class StoreConflict(GatheringsError):
     code = "store_conflict"
 
 
+class BadExport(GatheringsError, ValueError):
+    """What should be an exported log isn't one, or not all of it; says where."""
+
+    code = "bad_export"
+
+
+class LogDeleted(StoreConflict):
+    """The log was deleted while its gathering lived: nothing more can be appended to it."""
+
+
 class StoreUnusable(GatheringsError):
     """The store can't be used as it is: not ours, or written by a newer version."""
 

@@ -51,6 +51,9 @@ class Page:
     times: tuple[int, ...] = ()
     """When each of them was committed: milliseconds since 1970 (UTC), 0 if it isn't known."""
 
+    first_seq: int | None = None
+    """The seq of the first of `ops`, where those before it that were asked for were left out."""
+
     epoch: str | None = None
     """The epoch of the last of them; None if there are none."""
 
@@ -120,7 +123,8 @@ class Restored:
     `seq` is the seq of the last op (0 for a new gathering), `epoch` its epoch, `time` its time, and
     `head` the head of the chain after it; `ops` end there and begin after the snapshot's seq (at 1
     without one); `recent` are the newest syncs, oldest first, and `has_older` tells whether the
-    store knows more than those.
+    store knows more than those. The log begins at `first_seq`, with a snapshot of what was before;
+    `epoch_before` is the epoch of the op before that.
     """
 
     seq: int = 0
@@ -131,6 +135,8 @@ class Restored:
     epoch: str = ""
     time: int = 0
     head: bytes = b""
+    first_seq: int = 1
+    epoch_before: str = ""
 
 
 def runs(values: Iterable[T], first_seq: int, *, before: T) -> list[tuple[int, T]]:

@@ -79,10 +79,16 @@ class Join(ClientMessage, frozen=True, tag="join"):
 
 
 class Fetch(ClientMessage, frozen=True, tag="fetch"):
-    """Ask for the ops after `since`, or without it for a snapshot."""
+    """Ask for the ops after `since`, or without it for a snapshot.
+
+    With `at` the answer is as if the log ended with that op; with `at_time`, as if it ended with
+    the last op whose time isn't after that (milliseconds since 1970, UTC).
+    """
 
     id: MessageId
     since: Seq | None = None
+    at: Seq | None = None
+    at_time: Seq | None = None
 
 
 class Sync(ClientMessage, frozen=True, tag="sync"):
@@ -125,6 +131,8 @@ class Joined(ServerMessage, frozen=True, tag="joined"):
     for a gathering that never ends of idleness. A sync may have `max_ops` ops. `times` (those of
     the ops, in milliseconds since 1970) and `proof` are there for clients that asked for them. The
     client's rights end in `rights_expire_in` seconds, which isn't there where they never do.
+    `first_seq` is there where ops after `since` were left out of the log: it is the seq of the
+    first of `ops`.
     """
 
     gathering: str
@@ -143,13 +151,17 @@ class Joined(ServerMessage, frozen=True, tag="joined"):
     times: Times = UNSET
     proof: Proof | UnsetType = UNSET
     rights_expire_in: float | UnsetType = UNSET
+    first_seq: int | UnsetType = UNSET
 
     def __repr__(self) -> str:
         return _without(self, "client")
 
 
 class Fetched(ServerMessage, frozen=True, tag="fetched"):
-    """Answer to `fetch`. `ops` follow `since`; where they end before `seq`, fetch again."""
+    """Answer to `fetch`. `ops` follow `since`; where they end before `seq`, fetch again.
+
+    `first_seq` is as in `Joined`.
+    """
 
     id: str
     seq: int
@@ -159,6 +171,7 @@ class Fetched(ServerMessage, frozen=True, tag="fetched"):
     epoch: Epoch | UnsetType = UNSET
     times: Times = UNSET
     proof: Proof | UnsetType = UNSET
+    first_seq: int | UnsetType = UNSET
 
 
 class Synced(ServerMessage, frozen=True, tag="synced"):

@@ -86,7 +86,7 @@ class Conn(Recorder):
         self.role: str | None = None
         """None: it isn't in."""
         self.said: str | None = None
-        """What the program said of it on its way in, or while a token of its was checked."""
+        """What the program said of it on its way in."""
         self.expires_at = INFINITY
         self.has_begun = False
         self.is_out = False
@@ -181,6 +181,14 @@ user = st.sampled_from(USERS)
 conn = st.integers(0, 5)
 until = st.sampled_from([0.0, 2.0, 5.0, INFINITY])
 where = st.sampled_from([*ROOMS, None])
+FIRST: list[tuple[Any, ...]] = [
+    ("join", "alice", "here", "judge", INFINITY),
+    ("join", "bob", "here", "member", 20.0),
+    ("join", "alice", "there", "member", 3.0),
+    ("wait", 0.4),
+]
+"""So that whatever comes then meets somebody."""
+
 steps = st.lists(
     st.one_of(
         st.tuples(st.just("join"), user, st.sampled_from(ROOMS), st.sampled_from(ROLES), lasting),
@@ -227,7 +235,7 @@ def test_nobody_does_what_it_may_not(plan: list[tuple[Any, ...]], check_takes: f
 
     async def play(hall: Hall, nursery: trio.Nursery, store: Slowly) -> None:
         number = 0
-        for what, *values in plan:
+        for what, *values in [*FIRST, *plan]:
             number += 1
             chosen = None
             if what in ("sync", "fetch", "ack", "refresh", "drop") and model.conns:
@@ -258,7 +266,7 @@ def test_nobody_does_what_it_may_not(plan: list[tuple[Any, ...]], check_takes: f
                     name, seconds = values
                     ends = model.wall() + seconds
                     hall.revoke(name, until=ends)
-                    model.revoked[name] = ends
+                    model.revoked[name] = ends if seconds else 0.0
                     if seconds:
                         put_out(name, None)
                 case "kick":
@@ -269,11 +277,11 @@ def test_nobody_does_what_it_may_not(plan: list[tuple[Any, ...]], check_takes: f
                     ends = None if seconds is None else model.wall() + seconds
                     before = hall.change_role(name, role, gathering_id=room, until=ends)
                     if ends is not None:
-                        model.roles[name, room] = role, ends
+                        model.roles[name, room] = role, ends if seconds else 0.0
                     concerned = 0
                     for one in model.conns:
                         if one.user == name and room in (None, one.room):
-                            one.said = role if one.has_begun else None
+                            one.said = role if one.has_begun and one.role is None else None
                             if one.is_dropped and one.role is not None:
                                 # It isn't told. What still waits of it is judged so.
                                 one.role = role

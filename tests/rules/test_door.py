@@ -65,6 +65,10 @@ def test_who_has_been_heard_never_gives_way() -> None:
     assert full.come(Visitor("b", nobody), 2, None) is Turned.IN_ALL
     assert full.come(Visitor("a", nobody), None, 2) is Turned.AT_ADDRESS
     assert not full.give_way()
+    assert full.room(2, 8) == 0
+    assert full.room(3, 8) == 1
+    assert full.room(3, 8, 1) == 0
+    assert full.room(None, 8) == 8
 
 
 def test_whose_words_were_not_read_yet_is_not_silent() -> None:
@@ -79,6 +83,9 @@ def test_whose_words_were_not_read_yet_is_not_silent() -> None:
     for number in range(20):
         busy.come(Visitor("a", partial(lost.append, number), lambda: True), None, None)
     assert busy.come(Visitor("a", nobody), None, 20) is Turned.AT_ADDRESS
+    # Nobody is thrown out for one that can still wait outside.
+    assert busy.room(20, 8) == 0
+    assert busy.room(25, 8) == 5
     assert busy.come(Visitor("b", nobody), 20, None) is None
     assert len(lost) == 1
 

@@ -17,7 +17,7 @@ from squire_gatherings import (
     open_store,
 )
 from squire_gatherings.client import open_client
-from tests.server.attacks import is_closed, joined, reach, served, sockets
+from tests.server.attacks import connect, is_closed, joined, reach, served, sockets
 from tests.server.raw import RawClient
 from tests.server.test_hostile import request
 from tests.server.test_server import a_server, exchange, in_thread
@@ -102,6 +102,32 @@ async def test_a_crowd_that_has_spoken_is_not_thrown_out_for_being_read_late() -
             await trio.testing.wait_all_tasks_blocked(0.001)
         assert server.numbers().gave_way == 0
         assert b" 101 " in eager[0].recv(65536)
+
+
+async def test_a_storm_of_clients_larger_than_the_door_is_let_in() -> None:
+    """All come at once, as after a restart, and have said all before the server looks."""
+    async with a_server(ServerSettings(max_handshakes=10)) as (_, server, url):
+        host, _, port = url.removeprefix("ws://").partition(":")
+        # The loop stands still meanwhile: this is its thread.
+        storm = [connect(host, int(port), f"127.0.2.{number}") for number in range(1, 101)]
+        for one in storm:
+            one.sendall(request() + b"\x81\x8f\0\0\0\0" + b'{"type":"join"}')
+
+        def all_are_in() -> None:
+            for one in storm:
+                answer = b""
+                while b'"joined"' not in answer:
+                    data = one.recv(65536)
+                    assert data, answer
+                    answer += data
+
+        await in_thread(all_are_in)
+        assert server.numbers().gave_way == 0
+        assert server.numbers().refused == {}
+        assert server.numbers().clients == 100
+        for one in storm:
+            one.close()
+        await server.wait_empty()
 
 
 async def test_the_door_is_left_however_a_handshake_ends() -> None:

@@ -135,9 +135,12 @@ async def test_every_byte_counts(tmp_path: Path, fold: bool) -> None:
         ("UPDATE syncs SET count = 9 WHERE first_seq = 5", ("friday", 6, "the ops from 5 to 6")),
         ("INSERT INTO syncs VALUES (1, 'x', 'y', 7, 1, x'00')", ("friday", 6, "syncs has a row")),
         ("INSERT INTO epochs VALUES (1, 9, 'x')", ("friday", 6, "epochs has a row")),
-        ("UPDATE snapshots SET state = x'30'", ("friday", 6, "the snapshot of op 6 isn't")),
         (
-            "UPDATE snapshots SET seq = 5 WHERE gathering = 1",
+            "UPDATE snapshots SET state = x'30' WHERE seq = 6",
+            ("friday", 6, "the snapshot of op 6 isn't"),
+        ),
+        (
+            "UPDATE snapshots SET seq = 5 WHERE gathering = 1 AND seq = 6",
             ("friday", 5, "where no append ended"),
         ),
         ("UPDATE gatherings SET first_seq = 2 WHERE key = 1", ("friday", 2, "beginning")),

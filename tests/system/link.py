@@ -55,6 +55,8 @@ class Link:
     broken: bool = False
     troubled: bool = False
     """Whether the client ever was as good as gone."""
+    is_relayed: bool = False
+    """Whether what is received here still has a way to the server."""
     server_left: Callable[[], None] = lambda: None
     """Is called when the server closes its end."""
     ended: Callable[[], None] = lambda: None

@@ -90,6 +90,11 @@ async def stranger_repeats(world: World, one: int) -> None:
     await world.strangers[one].repeat()
 
 
+@rule(weight=2, one=strangers, number=st.integers(0, 9))
+async def stranger_asks_again(world: World, one: int, number: int) -> None:
+    await world.strangers[one].ask_again(number)
+
+
 @rule(weight=3, one=strangers)
 async def stranger_acknowledges(world: World, one: int) -> None:
     await world.strangers[one].ack()
@@ -322,12 +327,26 @@ async def machine_sleeps(world: World, seconds: float) -> None:
 async def stranger_speaks_as_the_machine_falls_asleep(
     world: World, one: int, submits: bool, seconds: float
 ) -> None:
-    """What it says lies there unread when a deadline is seen late."""
+    """What it says lies there unread when a deadline is seen late, and is read in small pieces."""
+    await world.strangers[one].join("all", room=ENDLESS, piece=7)
+    await world.settle()
     if submits:
         await world.strangers[one].submit(["plain"], stale=0)
     else:
         await world.strangers[one].ack()
     world.jump(seconds)
+
+
+@rule(room=rooms)
+async def all_ask_again_after_an_end(world: World, room: str) -> None:
+    """The next incarnation is asked about the oldest syncs, which only the store remembers."""
+    await hall_disperses(world, room, 1e6)
+    await world.settle()
+    for stranger in world.strangers:
+        if stranger.gathering == room:
+            await stranger.join("all", room=ENDLESS, piece=65536)
+            for number in range(3):
+                await stranger.ask_again(number)
 
 
 @rule()

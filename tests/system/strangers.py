@@ -28,6 +28,8 @@ class Stranger:
     incarnation: str | None = None
     """The one that it was in last."""
     unanswered: dict[str, dict[str, Any]] = field(factory=dict)
+    answered: list[dict[str, Any]] = field(factory=list)
+    """The syncs that were."""
     tap: Tap | None = None
     pongs: bool = True
     """Whether it answers pings."""
@@ -89,6 +91,11 @@ class Stranger:
         """Send again what isn't answered, on the same connection."""
         for sync in tuple(self.unanswered.values()):
             await self._send(say(sync))
+
+    async def ask_again(self, number: int) -> None:
+        """Send a sync again that was answered, however long ago."""
+        if self.answered:
+            await self._send(say(self.answered[number % len(self.answered)]))
 
     async def ack(self) -> None:
         if self.has:
@@ -171,7 +178,9 @@ class Stranger:
                 count = len(message["ops"]) if "ops" in message else 1
                 self._has(message["seq"] + count - 1, message)
             case "synced":
-                self.unanswered.pop(message["id"], None)
+                sync = self.unanswered.pop(message["id"], None)
+                if sync is not None:
+                    self.answered.append(sync)
                 last = message["seqs"][-1]
                 if last > self._joined_seq:
                     self._has(last, {})

@@ -95,10 +95,11 @@ class Tap:
     @property
     def is_unheard(self) -> bool:
         """Whether a message that it sent before now lies there unread."""
-        now = self.truth.now()
-        if now == self.truth.jumped_at:
-            now = self.truth.jumped_from
-        return bool(self._unread) and self._unread[0] < now and self.is_in and not self.is_doubtful
+        if not self._unread or not self.is_in or self.is_doubtful or self.link.is_relayed:
+            return False
+        if self.truth.now() == self.truth.jumped_at:
+            return self._unread[0] <= self.truth.jumped_from
+        return self._unread[0] < self.truth.now()
 
     def over(self) -> None:
         """The server can know from here on that this connection has ended."""
@@ -110,7 +111,9 @@ class Tap:
     def server_left(self) -> None:
         """The server has closed its end."""
         self.is_gone = True
-        is_fair = not self.is_in or self.is_doubtful
+        # A close frame may be under way when the machine falls asleep. Its time to go out is over
+        # then when the machine wakes up.
+        is_fair = not self.is_in or self.is_doubtful or self.truth.now() == self.truth.jumped_at
         self.truth.check(is_fair, f"{self}: dropped, and nothing was wrong with it")
         self.over()
         self.truth.visited(self.gathering)
@@ -195,6 +198,9 @@ class Tap:
             self.truth.check(self.closed == code, f"{self}: closed {self.closed} after a notice")
 
     def _said(self, message: dict[str, Any]) -> None:
+        if self.is_blind and self.join is None:
+            # It talked nonsense before the server had read its join.
+            return
         check = self.truth.check
         check(self.notice is None, f"{self}: said after the notice: {message}")
         kind = message["type"]

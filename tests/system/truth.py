@@ -184,7 +184,7 @@ class Truth:
             self.check(logged.epoch not in epochs, f"{gathering} {seq}: an old incarnation logs")
             epochs.append(logged.epoch)
         before = log[-1].time if log else 1
-        is_in_time = before <= logged.time <= 1000 * self.latest_wall
+        is_in_time = before <= logged.time <= 1000 * self.latest_wall + 1
         self.check(is_in_time, f"{gathering} {seq}: {logged} after {before}")
         denied_at = self.denied.get(logged.by or "", math.inf)
         if self.submitted_at[key] > denied_at:

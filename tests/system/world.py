@@ -237,7 +237,7 @@ class World:
         await trio.lowlevel.checkpoint()
         if self.hall is None:
             return None
-        link = Link()
+        link = Link(is_relayed=self.setup.by_sockets)
         link.down.room, link.up.piece = room, piece
         tap = Tap(self.truth, link, len(self.taps) + 1)
         self.taps.append(tap)

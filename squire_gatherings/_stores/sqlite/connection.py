@@ -186,5 +186,19 @@ def empty_wal(connection: sqlite3.Connection) -> None:
     connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
 
 
+def vacuum(connection: sqlite3.Connection) -> None:
+    """Write the file anew, without what was deleted; the write-ahead log may still have that."""
+    connection.execute("VACUUM")
+
+
+def clear_wal(connection: sqlite3.Connection) -> None:
+    """Empty the write-ahead log, as `empty_wal`; raise an error if somebody reads it just now."""
+    [is_busy, *_] = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+    if is_busy:
+        error = sqlite3.OperationalError("somebody reads the file")
+        error.sqlite_errorcode = sqlite3.SQLITE_BUSY
+        raise error
+
+
 def _nothing(_: sqlite3.Connection) -> None:
     """Do nothing: to open is enough."""

@@ -10,20 +10,25 @@ import sqlite3
 from collections.abc import Mapping, Sequence
 
 from squire_gatherings._hall.store import Outcome
+from squire_gatherings._rules.chain import head_after
+from squire_gatherings._rules.thinning import NEWEST, superfluous
 from squire_gatherings._stores.common import unstorable
 from squire_gatherings._stores.sqlite.journal import can_be_written, decode_entry, encode_entry
 from squire_gatherings._stores.sqlite.tables import (
     OP_COLUMNS,
+    find_beginning,
     find_epoch,
     find_epochs,
     find_gatherings,
     find_ops,
     find_sync,
+    find_tombstone,
+    head_in_tables,
     insert_rows,
     op_rows,
 )
-from squire_gatherings._values.errors import StoreConflict
-from squire_gatherings._values.log import Append, Snapshot, runs
+from squire_gatherings._values.errors import LogDeleted, StoreConflict
+from squire_gatherings._values.log import Append, runs
 
 _log = logging.getLogger(__name__)
 
@@ -134,19 +139,20 @@ def _fold_all(database: sqlite3.Connection, appends: Mapping[str, Sequence[Appen
             for s in append.syncs
         ),
     )
-    newest = {
-        key: append.snapshot
+    snapshots = [
+        (key, append.snapshot)
         for key, some in ordered
         for append in some
         if append.snapshot is not None
-    }
+    ]
     insert_rows(
         database,
         SNAPSHOT_COLUMNS,
-        [(key, one.seq, one.state, one.digest) for key, one in newest.items()],
+        [(key, one.seq, one.state, one.digest) for key, one in snapshots],
         on_conflict=REPLACE_SNAPSHOT,
     )
-    _drop_older_snapshots(database, newest)
+    for key, snapshot in snapshots:
+        thin_out(database, key, snapshot.seq)
     return {gathering: (keys[gathering], head) for gathering, head in heads.items()}
 
 
@@ -168,7 +174,7 @@ def _append_one(database: sqlite3.Connection, append: Append) -> Outcome:
             _write(database, key, append)
     except StoreConflict as error:
         # Another one: a variable that keeps what was raised here makes a reference cycle.
-        outcome = StoreConflict(str(error))
+        outcome = type(error)(str(error))
     except sqlite3.IntegrityError as error:
         is_double = error.sqlite_errorcode in _DOUBLE
         outcome = (
@@ -195,11 +201,17 @@ def _check(database: sqlite3.Connection, append: Append) -> int | None:
     row = database.execute(
         "SELECT key, head FROM gatherings WHERE id = ?", (append.gathering,)
     ).fetchone()
+    tombstone = find_tombstone(database, append.gathering)
+    # Seqs can't tell: those of the next log may be the same.
+    conflict = StoreConflict if tombstone is None else LogDeleted
     if row is None:
+        before = b"" if tombstone is None else tombstone.head
         if append.first_seq != 1:
-            raise StoreConflict(f"{append.gathering} is empty, not before {append.first_seq}")
+            raise conflict(f"{append.gathering} is empty, not before {append.first_seq}")
+        if tombstone is not None:
+            _check_head(append, before)
         inserted = database.execute(
-            "INSERT INTO gatherings (id, head) VALUES (?, 0)", (append.gathering,)
+            "INSERT INTO gatherings (id, head, before) VALUES (?, 0, ?)", (append.gathering, before)
         )
         assert inserted.lastrowid is not None
         return inserted.lastrowid
@@ -207,11 +219,19 @@ def _check(database: sqlite3.Connection, append: Append) -> int | None:
     head: int
     key, head = row
     if head == append.first_seq - 1:
+        if tombstone is not None:
+            _check_head(append, head_in_tables(database, key, head))
         return key
     there = tuple(find_ops(database, key, append.first_seq, _last_seq(append)))
     if append.ops and there == append.ops and _has_syncs(database, key, append):
         return None
-    raise StoreConflict(f"{append.gathering} ends at {head}, not before {append.first_seq}")
+    raise conflict(f"{append.gathering} ends at {head}, not before {append.first_seq}")
+
+
+def _check_head(append: Append, before: bytes) -> None:
+    """Raise `LogDeleted` if an append goes on with a log that isn't there any more."""
+    if append.head and head_after(before, append) != append.head:
+        raise LogDeleted(f"{append.gathering} was deleted")
 
 
 def _has_syncs(database: sqlite3.Connection, key: int, append: Append) -> bool:
@@ -239,7 +259,7 @@ def _write(database: sqlite3.Connection, key: int, append: Append) -> None:
             f"INSERT INTO {SNAPSHOT_COLUMNS} VALUES (?, ?, ?, ?) {REPLACE_SNAPSHOT}",
             (key, append.snapshot.seq, append.snapshot.state, append.snapshot.digest),
         )
-        _drop_older_snapshots(database, {key: append.snapshot})
+        thin_out(database, key, append.snapshot.seq)
 
 
 def _epoch_rows(key: int, append: Append, before: str) -> list[tuple[int, int, str]]:
@@ -247,11 +267,27 @@ def _epoch_rows(key: int, append: Append, before: str) -> list[tuple[int, int, s
     return [(key, *run) for run in runs(epochs, append.first_seq, before=before)]
 
 
-def _drop_older_snapshots(database: sqlite3.Connection, newest: Mapping[int, Snapshot]) -> None:
-    database.executemany(
-        "DELETE FROM snapshots WHERE gathering = ? AND seq < ?",
-        [(key, snapshot.seq) for key, snapshot in newest.items()],
-    )
+def thin_out(database: sqlite3.Connection, key: int, seq: int) -> None:
+    """Drop a snapshot, if one needn't be kept now that there is one of the op `seq`."""
+    newest = database.execute(
+        "SELECT seq FROM snapshots WHERE gathering = ? AND seq <= ? ORDER BY seq DESC LIMIT ?",
+        (key, seq, NEWEST + 2),
+    ).fetchall()
+    if len(newest) <= NEWEST:
+        return
+
+    def size(after: int, up_to: int) -> int:
+        [found] = database.execute(
+            "SELECT coalesce(sum(length(op)), 0) FROM ops"
+            " WHERE gathering = ? AND seq > ? AND seq <= ?",
+            (key, after, up_to),
+        ).fetchone()
+        return int(found)
+
+    first_seq = find_beginning(database, key)[0]
+    dropped = superfluous([one for [one] in newest], first_seq, size)
+    if dropped is not None:
+        database.execute("DELETE FROM snapshots WHERE gathering = ? AND seq = ?", (key, dropped))
 
 
 def _last_seq(append: Append) -> int:

@@ -6,7 +6,7 @@ from itertools import chain
 
 from attrs import define, field
 
-from squire_gatherings._rules.chain import head_after, next_head, state_digest
+from squire_gatherings._rules.chain import HEAD_SIZE, head_after, next_head, state_digest
 from squire_gatherings._stores.sqlite.tables import find_beginning, find_ops, find_syncs_from
 from squire_gatherings._values.log import Append, LoggedOp, Snapshot, of_each
 from squire_gatherings._values.op import Op
@@ -70,7 +70,9 @@ class LogCheck:
         ).fetchone()
         self.first, self.head = find_beginning(self.database, key)
         self.last = self.first - 1
-        if self.first < 1 or (self.first == 1) != (self.head == b""):
+        # One that begins with the first op may go on with the chain of one that was deleted.
+        lengths = (0, HEAD_SIZE) if self.first == 1 else (HEAD_SIZE,)
+        if self.first < 1 or len(self.head) not in lengths:
             raise Broken(self.first, "the log's beginning isn't one")
         rows = self.database.execute("SELECT seq FROM snapshots WHERE gathering = ?", (key,))
         seqs = {seq for [seq] in rows}
@@ -78,18 +80,30 @@ class LogCheck:
         self._proven(self.last, self.head)
         if self.first > 1 and not any(seq >= self.last for seq in seqs):
             raise Broken(self.last, "there is no snapshot in place of the first ops")
+        names = self.database.execute(
+            "SELECT first_seq, name FROM names WHERE gathering = ? ORDER BY first_seq", (key,)
+        ).fetchall()
+        begins = {self.first}
         for ops, head in self._links(key):
             first, last = self.last + 1, self.last + len(ops)
             syncs = find_syncs_from(self.database, key, first, last)
             if not head:
                 raise Broken(last, f"there is no head for the ops from {first} on")
-            if next_head(self.head, self.gathering, first, ops, syncs) != head:
+            name = next(of_each(names, first, before=self.gathering))
+            if next_head(self.head, name, first, ops, syncs) != head:
                 raise Broken(last, f"the ops from {first} to {last} have another head")
             self._check_times(ops)
             self._proven(last, head)
+            begins.add(last + 1)
         if self.last != end:
             raise Broken(self.last + 1, f"the log ends at {self.last}, not at {end}")
         self._check_rows(key)
+        # What comes next has the gathering's own name.
+        if names and names[-1][1] != self.gathering:
+            raise Broken(self.last, f"the log goes on as {names[-1][1]}")
+        for seq, _ in names:
+            if seq not in begins:
+                raise Broken(self.last, f"names has a row for op {seq}, which begins no append")
 
     def _links(self, key: int) -> Iterator[tuple[tuple[LoggedOp, ...], bytes]]:
         """Give the ops of each append that the tables have, and the head after them."""
@@ -127,7 +141,8 @@ class LogCheck:
     def _check_rows(self, key: int) -> None:
         """Look for rows of this gathering that belong to none of its ops."""
         # Of ops that were left out, the syncs are remembered.
-        for table, first in (("epochs", self.first), ("syncs", 1)):
+        # Clients that have just those are known by their last epoch.
+        for table, first in (("epochs", self.first - 1), ("syncs", 1)):
             stray = self.database.execute(
                 f"SELECT first_seq FROM {table} WHERE gathering = ?"
                 " AND NOT first_seq BETWEEN ? AND ? LIMIT 1",

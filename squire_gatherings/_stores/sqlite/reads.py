@@ -17,9 +17,12 @@ from squire_gatherings._stores.sqlite.tables import (
     find_beginning,
     find_epoch,
     find_ops,
+    find_seq_at,
     find_snapshot,
     find_sync,
     find_time_and_head,
+    find_tombstone,
+    head_in_tables,
 )
 from squire_gatherings._values.errors import StoreUnavailable
 from squire_gatherings._values.log import Append, LoggedOp, Restored, Snapshot, SyncRecord
@@ -54,13 +57,26 @@ def load(
         recent = tuple(syncs[max(0, len(syncs) - recent_syncs) :])
         last = next((append.ops[-1] for append in reversed(later) if append.ops), None)
         has_older = len(syncs) > recent_syncs
+        first_seq = find_beginning(database, key)[0]
+        epoch_before = find_epoch(database, key, first_seq - 1) if first_seq > 1 else ""
         if last is None:
             epoch = find_epoch(database, key, head)
-            time, chained = find_time_and_head(database, key, head)
+            time, chained = _end(database, gathering, key, head)
         else:
             epoch, time = last.epoch, last.time
             chained = next(append.head for append in reversed(later) if append.ops)
-        return Restored(seq, snapshot, ops, recent, has_older, epoch, time, chained)
+        return Restored(
+            seq,
+            snapshot,
+            ops,
+            recent,
+            has_older,
+            epoch,
+            time,
+            chained,
+            first_seq,
+            epoch_before,
+        )
 
 
 def read(
@@ -74,6 +90,8 @@ def read(
     """Read consecutive ops: a page of them."""
     with _one_moment(database):
         key, head = _key_and_head(database, gathering)
+        if after and after + 1 < find_beginning(database, key)[0]:
+            return ()
         ops = find_ops(database, key, after + 1, up_to)
         if up_to > head:
             later = _later(database, gathering, head, unfolded)
@@ -155,6 +173,56 @@ def _head_in_tables(database: sqlite3.Connection, key: int | None, seq: int) -> 
     return find_time_and_head(database, key, seq)[1]
 
 
+def snapshot_at(
+    database: sqlite3.Connection, gathering: str, seq: int, unfolded: Known
+) -> Snapshot | None:
+    """Find the newest snapshot of the state after the op `seq`, or an earlier one."""
+    with _one_moment(database):
+        key, head = _key_and_head(database, gathering)
+        for append in reversed(_later(database, gathering, head, unfolded)):
+            if append.snapshot is not None and append.snapshot.seq <= seq:
+                return append.snapshot
+        return find_snapshot(database, key, seq)
+
+
+def has_log(
+    database: sqlite3.Connection,
+    gathering: str,
+    first_seq: int,
+    seq: int,
+    chained: bytes,
+    unfolded: Known,
+) -> bool:
+    """Return whether a log begins with `first_seq`, and has that head after the op `seq`."""
+    with _one_moment(database):
+        key, head = _key_and_head(database, gathering)
+        if first_seq != find_beginning(database, key)[0]:
+            return False
+        if seq > head:
+            later = _later(database, gathering, head, unfolded)
+            return any(
+                append.head == chained and append.first_seq + len(append.ops) - 1 == seq
+                for append in later
+            )
+        if key is None:
+            return _end(database, gathering, key, head)[1] == chained
+        return head_in_tables(database, key, seq) == chained
+
+
+def seq_at(database: sqlite3.Connection, gathering: str, time: int, unfolded: Known) -> int:
+    """Find the last op that was committed by an instant."""
+    with _one_moment(database):
+        key, head = _key_and_head(database, gathering)
+        later = _later(database, gathering, head, unfolded)
+        seq = find_seq_at(database, key, head, time)
+        if seq == head:
+            for logged in _later_ops(later, head):
+                if logged.time > time:
+                    break
+                seq += 1
+        return seq
+
+
 @contextmanager
 def _one_moment(database: sqlite3.Connection) -> Iterator[None]:
     """See the file as it is at one moment, whatever is written to it meanwhile."""
@@ -174,12 +242,26 @@ def _key_and_head(database: sqlite3.Connection, gathering: str) -> tuple[int | N
     return (None, 0) if row is None else (row[0], row[1])
 
 
+def _end(
+    database: sqlite3.Connection, gathering: str, key: int | None, head: int
+) -> tuple[int, bytes]:
+    """Return the time of the last op that the tables have, and the chain's head after it."""
+    if key is None:
+        tombstone = find_tombstone(database, gathering) if is_storable(gathering) else None
+        return 0, b"" if tombstone is None else tombstone.head
+    time, _ = find_time_and_head(database, key, head)
+    return time, head_in_tables(database, key, head)
+
+
 def _later(
     database: sqlite3.Connection, gathering: str, head: int, unfolded: Known
 ) -> list[Append]:
     """Return the appends that go on where the tables end, each once."""
     last, known = unfolded
     later: list[Append] = []
+    if not head and known and find_tombstone(database, gathering) is not None:
+        # Somebody else has deleted what memory knows. What comes after that is never in a journal.
+        return later
     for append in (*known, *newer_appends(database, last)):
         if append.gathering == gathering and append.first_seq == head + 1:
             later.append(append)

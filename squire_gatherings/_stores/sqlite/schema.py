@@ -102,6 +102,16 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
             time INTEGER NOT NULL,
             digest BLOB NOT NULL
         ) STRICT, WITHOUT ROWID""",
+        # Which id the chain has for ops, where that isn't the gathering's own: they were copied.
+        """CREATE TABLE names (
+            gathering INTEGER NOT NULL REFERENCES gatherings (key),
+            first_seq INTEGER NOT NULL,
+            name TEXT NOT NULL,
+            PRIMARY KEY (gathering, first_seq)
+        ) STRICT, WITHOUT ROWID""",
+        # How often whole logs were deleted, cut short or taken in: a server looks at it.
+        "CREATE TABLE changes (number INTEGER NOT NULL) STRICT",
+        "INSERT INTO changes VALUES (0)",
     ),
 )
 """The statements that lead from each version (0: an empty file) to the next."""

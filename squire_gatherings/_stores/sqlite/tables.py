@@ -13,6 +13,7 @@ from functools import cache
 from itertools import chain
 from typing import Any
 
+from squire_gatherings._values.archive import Tombstone
 from squire_gatherings._values.log import Append, LoggedOp, Snapshot, SyncRecord, of_each
 from squire_gatherings._values.op import Op
 
@@ -183,11 +184,53 @@ def find_beginning(database: sqlite3.Connection, key: int | None) -> tuple[int, 
     return (1, b"") if row is None else (row[0], row[1])
 
 
-def find_snapshot(database: sqlite3.Connection, key: int | None) -> Snapshot | None:
-    """Return the newest snapshot that the tables have."""
+def head_in_tables(database: sqlite3.Connection, key: int | None, seq: int) -> bytes:
+    """Return the head of the chain after an op of the tables, or before the first one."""
+    first_seq, before = find_beginning(database, key)
+    return before if seq == first_seq - 1 else find_time_and_head(database, key, seq)[1]
+
+
+def find_tombstone(database: sqlite3.Connection, gathering: str) -> Tombstone | None:
+    """Return what was left of a log of this id that was deleted."""
     row = database.execute(
-        "SELECT seq, state, digest FROM snapshots WHERE gathering = ? ORDER BY seq DESC LIMIT 1",
-        (key,),
+        "SELECT id, seq, head, time FROM tombstones WHERE id = ?", (gathering,)
+    ).fetchone()
+    return None if row is None else Tombstone(*row)
+
+
+def has_any_tombstone(database: sqlite3.Connection, ids: Sequence[str]) -> bool:
+    """Return whether a log of any of these ids was deleted."""
+    for part in _padded([(one,) for one in ids]):
+        rows = database.execute(_select_tombstones(len(part)), tuple(chain.from_iterable(part)))
+        if rows.fetchone() is not None:
+            return True
+    return False
+
+
+def find_seq_at(database: sqlite3.Connection, key: int | None, last: int, time: int) -> int:
+    """Return the last op, of those up to `last`, whose time isn't after `time`.
+
+    Times never go back, so that a few rows tell.
+    """
+    first = find_beginning(database, key)[0]
+    before, after = first - 1, last + 1
+    while after - before > 1:
+        middle = (before + after) // 2
+        if find_time_and_head(database, key, middle)[0] <= time:
+            before = middle
+        else:
+            after = middle
+    return before
+
+
+def find_snapshot(
+    database: sqlite3.Connection, key: int | None, seq: int = 2**63 - 1
+) -> Snapshot | None:
+    """Return the newest snapshot that the tables have of the op `seq` or an earlier one."""
+    row = database.execute(
+        "SELECT seq, state, digest FROM snapshots WHERE gathering = ? AND seq <= ?"
+        " ORDER BY seq DESC LIMIT 1",
+        (key, seq),
     ).fetchone()
     return None if row is None else Snapshot(*row)
 
@@ -224,6 +267,14 @@ def _select_gatherings(rows: int) -> str:
     return (
         f"SELECT id, key, head FROM (VALUES {_places(rows, 1)}) AS wanted"
         " CROSS JOIN gatherings ON id = wanted.column1"
+    )
+
+
+@cache
+def _select_tombstones(rows: int) -> str:
+    return (
+        f"SELECT 1 FROM (VALUES {_places(rows, 1)}) AS wanted"
+        " CROSS JOIN tombstones ON id = wanted.column1 LIMIT 1"
     )
 
 

@@ -243,7 +243,7 @@ class _Verification:
         """Look at what belongs to no gathering."""
         database = self.database
         try:
-            for table in ("ops", "epochs", "syncs", "snapshots"):
+            for table in ("ops", "epochs", "names", "syncs", "snapshots"):
                 rows = database.execute(
                     f"SELECT DISTINCT gathering FROM {table}"
                     " WHERE gathering NOT IN (SELECT key FROM gatherings)"

@@ -6,17 +6,25 @@ while nothing waits to be committed, and all at once if something always does.
 """
 
 import sqlite3
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from typing import TypeVar
 
 from attrs import define, field
 
 from squire_gatherings._hall.store import Outcome
+from squire_gatherings._rules.chain import head_after
 from squire_gatherings._stores.sqlite.connection import TROUBLE, is_locked
 from squire_gatherings._stores.sqlite.fold import Heads, append_each, fold, fold_file
 from squire_gatherings._stores.sqlite.group_commit import Report, Take
 from squire_gatherings._stores.sqlite.journal import SyncKey, Unfolded, encode_entry
-from squire_gatherings._stores.sqlite.tables import TableKey, find_gatherings, insert_entry
+from squire_gatherings._stores.sqlite.tables import (
+    TableKey,
+    find_gatherings,
+    has_any_tombstone,
+    head_in_tables,
+    insert_entry,
+)
 from squire_gatherings._values.errors import StoreUnavailable
 from squire_gatherings._values.log import Append
 
@@ -36,6 +44,9 @@ ROW_BYTES = 100
 """What an op or a sync counts for besides its bytes in the journal."""
 CACHED_HEADS = 20_000
 """How many gatherings' heads are remembered."""
+
+
+T = TypeVar("T")
 
 
 class _CannotFlush(sqlite3.OperationalError):
@@ -157,7 +168,11 @@ class Writer:
             if append.gathering not in self._heads:
                 heads[append.gathering] = None, 0
         if heads:
-            heads.update(find_gatherings(database, tuple(heads)))
+            found = find_gatherings(database, tuple(heads))
+            heads.update(found)
+            if has_any_tombstone(database, tuple(heads)) and not _follow(database, found, appends):
+                # What comes after a deletion is looked at closely.
+                return None
         syncs: set[SyncKey] = set()
         in_tables: list[TableKey] = []
         count = 0
@@ -186,6 +201,22 @@ class Writer:
             with self._transaction(database) as unfolded:
                 unfolded = self._fold_all(database, unfolded)
             self.unfolded = unfolded
+
+    def change(self, database: sqlite3.Connection, function: Callable[[], T]) -> T:
+        """Call a function that changes the tables, in a transaction, with nothing in the journal.
+
+        What it deletes is overwritten where it stood in the tables.
+        """
+        database.execute("PRAGMA secure_delete = ON")
+        try:
+            with self._transaction(database) as unfolded:
+                self._fold_all(database, unfolded)
+                found = function()
+                self._heads.clear()
+            self.unfolded = Unfolded()
+        finally:
+            database.execute("PRAGMA secure_delete = OFF")
+        return found
 
     def fold_some(self, database: sqlite3.Connection) -> bool:
         """Fold a piece, if it's time; return whether there is more to be folded now."""
@@ -294,6 +325,22 @@ class Writer:
         self._database = None
         if database.in_transaction:
             database.execute("ROLLBACK")
+
+
+def _follow(
+    database: sqlite3.Connection,
+    found: Mapping[str, tuple[int, int]],
+    appends: Sequence[Append],
+) -> bool:
+    """Return whether those gatherings that were deleted once have gone on since, as these do."""
+    for append in appends:
+        if has_any_tombstone(database, (append.gathering,)):
+            if append.gathering not in found:
+                return False
+            before = head_in_tables(database, *found[append.gathering])
+            if append.head and head_after(before, append) != append.head:
+                return False
+    return True
 
 
 @contextmanager

@@ -1,0 +1,169 @@
+"""`delete` and `compact`: what goes for good, also from a store that is served."""
+
+import sqlite3
+import sys
+import time
+
+import click
+
+from squire_gatherings._cli.options import DURATION, ENVIRONMENT, POINT, option
+from squire_gatherings._cli.points import Point
+from squire_gatherings._cli.printing import print_json, print_line
+from squire_gatherings._cli.progress import Progress
+from squire_gatherings._cli.whole_logs import change, existing, look, seq_of
+from squire_gatherings._stores import sqlite_path
+from squire_gatherings._stores.sqlite import archive, offline
+from squire_gatherings._values.archive import Tombstone
+
+SHOWN = 10
+"""How many ids the question names."""
+
+_yes = option("--yes", is_flag=True, help="Don't ask.")
+_erase = option(
+    "--erase/--no-erase",
+    default=True,
+    help="Write the file anew, so that nothing is left in it of what goes.",
+)
+_json = option("--json", "as_json", is_flag=True, help="Answer with a JSON object.")
+
+
+@click.command("delete", context_settings=ENVIRONMENT)
+@click.argument("store")
+@click.argument("pattern")
+@_yes
+@_erase
+@_json
+def delete(store: str, pattern: str, yes: bool, erase: bool, as_json: bool) -> None:
+    """Delete the gatherings whose ids match PATTERN from STORE (sqlite:///PATH, or the PATH).
+
+    They are deleted for good, with all their ops; a tombstone is left, with the id and the
+    head of the chain. It asks first, unless --yes is given. PATTERN is as in a shell
+    (* ? [a-z]); quote it.
+
+    A server that has the file open ends these gatherings within seconds (reason `admin`).
+    Whoever joins one of them later begins a new log. While the file is written anew, which
+    takes about a second for each few hundred MiB, a server commits nothing.
+
+    With --json, it prints {"deleted": [ID, ...]}.
+
+    \b
+    Examples:
+      squire-gatherings delete rooms.sqlite3 'load-*'
+      squire-gatherings delete sqlite:////var/lib/squire/rooms.sqlite3 friday-night --yes
+    """
+    progress = Progress()
+    found = look(store, lambda database: archive.matching(database, pattern), progress)
+    if found:
+        more = ", …" if len(found) > SHOWN else ""
+        _ask(yes, f"Delete {len(found)} for good ({', '.join(found[:SHOWN])}{more})?")
+    elif not yes and not sys.stdin.isatty():
+        _ask(yes, "")
+
+    def go(database: sqlite3.Connection) -> list[Tombstone]:
+        now = int(time.time() * 1000)
+        gone: list[Tombstone] = []
+        for one in found:
+            progress.tell(f"deleting {one}")
+            tombstone = archive.delete(database, one, now)
+            if tombstone is not None:
+                gone.append(tombstone)
+        return gone
+
+    gone = change(store, go, progress) if found else []
+    if gone and erase:
+        _erase_file(store, progress)
+    if as_json:
+        print_json(deleted=[one.gathering for one in gone])
+    else:
+        print_line(f"deleted {len(gone)} gatherings")
+
+
+@click.command("compact", context_settings=ENVIRONMENT)
+@click.argument("store")
+@click.argument("pattern")
+@option("--up-to", type=POINT, help="Leave out the ops up to this seq or time.")
+@option("--keep", type=DURATION, help="Leave out the ops that are older than this: 30d.")
+@option("--forget-syncs", is_flag=True, help="Forget also which syncs they came from.")
+@option(
+    "--log-only",
+    is_flag=True,
+    help="These gatherings have no state but their ops (as under `serve`): cut anywhere.",
+)
+@_yes
+@_erase
+@_json
+def compact(
+    store: str,
+    pattern: str,
+    up_to: Point | None,
+    keep: float | None,
+    forget_syncs: bool,
+    log_only: bool,
+    yes: bool,
+    erase: bool,
+    as_json: bool,
+) -> None:
+    """Leave out the first ops of the gatherings whose ids match PATTERN, for good.
+
+    In their place a snapshot is kept that is there already: the last one up to the point. With
+    --log-only the point is the end of the last commit up to there. It asks first, unless --yes
+    is given. Clients from before it are given the snapshot, or what is left.
+
+    That a sync was applied is remembered, with its user's name and a hash of its ops, so that it
+    isn't applied again; --forget-syncs forgets that, too.
+
+    With --json, it prints {"compacted": {ID: FIRST_SEQ, ...}}, with those that have changed.
+
+    \b
+    Examples:
+      squire-gatherings compact rooms.sqlite3 '*' --keep 30d --log-only
+      squire-gatherings compact rooms.sqlite3 friday-night --up-to 5000 --yes
+    """
+    if (up_to is None) is (keep is None):
+        raise click.UsageError("give either --up-to or --keep")
+    point = up_to or Point(None, max(0, int((time.time() - (keep or 0.0)) * 1000)))
+    progress = Progress()
+    found = look(store, lambda database: archive.matching(database, pattern), progress)
+    if found or not yes:
+        more = ", …" if len(found) > SHOWN else ""
+        shown = f"{', '.join(found[:SHOWN])}{more}"
+        _ask(yes, f"Leave out the first ops of {len(found)} for good ({shown})?")
+
+    def go(database: sqlite3.Connection) -> dict[str, int]:
+        changed: dict[str, int] = {}
+        for one in found:
+            progress.tell(f"compacting {one}")
+            info = existing(database, one)
+            seq = min(seq_of(database, info, point), info.seq)
+            state = None
+            if log_only:
+                seq = archive.end_of_append(database, one, seq)
+                state = b"%d" % seq
+                if seq < info.first_seq:
+                    continue
+            first = archive.compact(database, one, seq, state, forget_syncs=forget_syncs)
+            if first > info.first_seq:
+                changed[one] = first
+        return changed
+
+    changed = change(store, go, progress) if found else {}
+    if changed and erase:
+        _erase_file(store, progress)
+    if as_json:
+        print_json(compacted=changed)
+    else:
+        print_line(f"compacted {len(changed)} of {len(found)} gatherings")
+
+
+def _ask(yes: bool, question: str) -> None:
+    if yes:
+        return
+    if not sys.stdin.isatty():
+        raise click.UsageError("nobody is there to be asked: add --yes")
+    click.confirm(question, abort=True, err=True)
+
+
+def _erase_file(store: str, progress: Progress) -> None:
+    progress.tell("writing the file anew", now=True)
+    with progress.going_on():
+        offline.erase(sqlite_path(store), progress.stopped)

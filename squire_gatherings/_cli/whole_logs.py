@@ -1,0 +1,325 @@
+"""`list`, `show`, `export`, `import`, `fork`: whole logs of a store, also of one that is served."""
+
+import os
+import sqlite3
+import stat
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, suppress
+from functools import partial
+from pathlib import Path
+from secrets import token_hex
+from typing import BinaryIO, TypeVar
+
+import click
+
+from squire_gatherings._cli.options import ENVIRONMENT, POINT, option
+from squire_gatherings._cli.points import Point, format_time
+from squire_gatherings._cli.printing import CannotPrint, print_json, print_line, printing
+from squire_gatherings._cli.progress import Progress
+from squire_gatherings._cli.units import format_size
+from squire_gatherings._rules.export import Exporter, Importer
+from squire_gatherings._stores import sqlite_path
+from squire_gatherings._stores.sqlite import archive, offline
+from squire_gatherings._values.archive import LogInfo
+from squire_gatherings._values.errors import BadBase, StoreConflict
+from squire_gatherings._values.ids import check_gathering_id
+
+T = TypeVar("T")
+
+PAGE = 100
+TELL_EVERY = 1000
+"""After how many ops progress is told."""
+
+
+def look(store: str, function: Callable[[sqlite3.Connection], T], progress: Progress) -> T:
+    """Return what a function finds in a store's file."""
+    with progress.going_on():
+        return offline.looked(sqlite_path(store), function, progress.stopped)
+
+
+def change(store: str, function: Callable[[sqlite3.Connection], T], progress: Progress) -> T:
+    """Return what a function says that changes a store's file."""
+    with progress.going_on():
+        return offline.changed(sqlite_path(store), function, progress.stopped)
+
+
+def existing(database: sqlite3.Connection, gathering: str) -> LogInfo:
+    """Return what there is of a log. Raises `StoreConflict` if there is none."""
+    info = archive.find_info(database, gathering)
+    if info is None:
+        raise StoreConflict(f"there is no gathering {gathering}")
+    if info.is_deleted:
+        assert info.tombstone is not None
+        raise StoreConflict(f"{gathering} was deleted at {format_time(info.tombstone.time)}")
+    return info
+
+
+def seq_of(database: sqlite3.Connection, info: LogInfo, point: Point) -> int:
+    """Return the last seq by a point."""
+    if point.seq is not None:
+        return point.seq
+    assert point.time is not None
+    return archive.seq_at(database, info.gathering, point.time)
+
+
+def as_json(info: LogInfo) -> dict[str, object]:
+    """Return what is said of a log, as JSON."""
+    tombstone = info.tombstone
+    return {
+        "gathering": info.gathering,
+        "first_seq": info.first_seq,
+        "seq": info.seq,
+        "first_time": info.first_time,
+        "last_time": info.last_time,
+        "bytes": info.size,
+        "syncs": info.syncs,
+        "snapshots": len(info.snapshots),
+        "head": info.head.hex(),
+        "deleted": info.is_deleted,
+        "tombstone": None
+        if tombstone is None
+        else {"seq": tombstone.seq, "head": tombstone.head.hex(), "time": tombstone.time},
+    }
+
+
+@click.command("list", context_settings=ENVIRONMENT)
+@click.argument("store")
+@option("--after", default="", help="Begin after this id.")
+@option("--limit", type=click.IntRange(1), help="Stop after so many.")
+@option("--json", "json_lines", is_flag=True, help="One JSON object a line.")
+def list_logs(store: str, after: str, limit: int | None, json_lines: bool) -> None:
+    """List the gatherings of STORE (sqlite:///PATH, or the PATH), also of one that is served.
+
+    A line for each: its id, its last seq, when its first and its last op were committed, how
+    many bytes the ops have, and how many snapshots there are. Of one that was deleted, only
+    its tombstone is left.
+
+    \b
+    With --json, times are in milliseconds since 1970 (UTC):
+      gathering, first_seq, seq, first_time, last_time, bytes, syncs, snapshots, head,
+      deleted, tombstone (null, or seq, head, time)
+
+    \b
+    Examples:
+      squire-gatherings list rooms.sqlite3
+      squire-gatherings list sqlite:////var/lib/squire/rooms.sqlite3 --json
+    """
+    progress, left = Progress(), limit
+    while left is None or left > 0:
+        size = PAGE if left is None else min(PAGE, left)
+        found = look(store, lambda one, a=after, n=size: archive.list_logs(one, a, n), progress)  # type: ignore[misc]
+        for info in found:
+            if json_lines:
+                print_json(**as_json(info))
+            elif info.is_deleted and info.tombstone is not None:
+                when = format_time(info.tombstone.time)
+                print_line(f"{info.gathering}  deleted at {when}, after op {info.tombstone.seq}")
+            else:
+                ops = f"{info.seq}" if info.first_seq == 1 else f"{info.first_seq}-{info.seq}"
+                print_line(
+                    f"{info.gathering}  {ops}  {format_time(info.first_time)}"
+                    f"  {format_time(info.last_time)}  {format_size(info.size)}"
+                    f"  {len(info.snapshots)} snapshots"
+                )
+        if len(found) < size:
+            return
+        after = found[-1].gathering
+        left = None if left is None else left - size
+
+
+@click.command("show", context_settings=ENVIRONMENT)
+@click.argument("store")
+@click.argument("gathering_id", metavar="ID")
+@option("--json", "json_lines", is_flag=True, help="One JSON object.")
+def show_log(store: str, gathering_id: str, json_lines: bool) -> None:
+    """Show what STORE (sqlite:///PATH, or the PATH) has of the gathering ID.
+
+    --json prints what `list --json` does, and: epochs (a list of seq and epoch where it
+    changes), snapshot_seqs, before (the head before the first op).
+
+    \b
+    Examples:
+      squire-gatherings show rooms.sqlite3 friday-night
+      squire-gatherings show rooms.sqlite3 friday-night --json
+    """
+
+    def find(database: sqlite3.Connection) -> tuple[LogInfo | None, list[tuple[int, str]]]:
+        return archive.find_info(database, gathering_id), archive.epochs(database, gathering_id)
+
+    info, epochs = look(store, find, Progress())
+    if info is None:
+        raise StoreConflict(f"there is no gathering {gathering_id}")
+    if json_lines:
+        print_json(
+            **as_json(info),
+            epochs=epochs,
+            snapshot_seqs=info.snapshots,
+            before=info.before.hex(),
+        )
+        return
+    if not info.is_deleted:
+        print_line(f"gathering  {info.gathering}")
+        print_line(f"ops        {info.first_seq} to {info.seq}, {format_size(info.size)}")
+        print_line(f"times      {format_time(info.first_time)} to {format_time(info.last_time)}")
+        print_line(f"epochs     {len(epochs)}, the last one {epochs[-1][1] if epochs else '-'}")
+        print_line(f"syncs      {info.syncs}")
+        print_line(f"snapshots  {', '.join(map(str, info.snapshots)) or '-'}")
+        print_line(f"head       {info.head.hex() or '-'}")
+    if info.tombstone is not None:
+        dead = info.tombstone
+        print_line(f"deleted    at {format_time(dead.time)}, after op {dead.seq}")
+        print_line(f"its head   {dead.head.hex() or '-'}")
+
+
+@click.command("export", context_settings=ENVIRONMENT)
+@click.argument("store")
+@click.argument("gathering_id", metavar="ID")
+@click.argument("file", required=False)
+def export(store: str, gathering_id: str, file: str | None) -> None:
+    """Write the log of the gathering ID as JSON lines, to the new FILE or standard output.
+
+    It is the log of one moment, whatever a server writes meanwhile, with all that proves it:
+    `import` takes it. The last line says that nothing is missing. FILE appears under its name
+    when it is complete, and overwrites nothing.
+
+    \b
+    Examples:
+      squire-gatherings export rooms.sqlite3 friday-night friday-night.jsonl
+      squire-gatherings export rooms.sqlite3 friday-night | zstd > friday-night.jsonl.zst
+    """
+    progress = Progress()
+
+    def write(to: BinaryIO, database: sqlite3.Connection) -> int:
+        info = existing(database, gathering_id)
+        exporter = Exporter(info)
+        older = archive.older_syncs(database, gathering_id)
+        for line in exporter.beginning(older):
+            to.write(line)
+        written = 0
+        for link in archive.links_of(database, gathering_id):
+            for line in exporter.link(link):
+                to.write(line)
+            written += len(link.ops)
+            progress.tell(f"{written:,} of {info.seq - info.first_seq + 1:,} ops")
+            if progress.stopped():
+                raise offline.GivenUp
+        to.write(exporter.end())
+        return written
+
+    if file is None:
+        with printing():
+            look(store, partial(write, sys.stdout.buffer), progress)
+            sys.stdout.buffer.flush()
+        return
+    target = Path(file)
+    if os.path.lexists(target):
+        raise click.UsageError(f"{file}: exists already")
+    unfinished = target.with_name(f".{target.name[:40]}.{token_hex(4)}")
+    try:
+        with _private(unfinished) as to:
+            count = look(store, partial(write, to), progress)
+            to.flush()
+            os.fsync(to.fileno())
+        os.link(unfinished, target)
+    except OSError as error:
+        raise CannotPrint(f"{file}: {error.strerror or error}") from None
+    finally:
+        with suppress(FileNotFoundError):
+            os.unlink(unfinished)
+    print_line(f"exported {count:,} ops to {file}")
+
+
+def _private(path: Path) -> BinaryIO:
+    return os.fdopen(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600), "wb")
+
+
+@click.command("import", context_settings=ENVIRONMENT)
+@click.argument("store")
+@click.argument("file")
+@option("--as", "new_id", help="The id under which it is taken in. Default: its own.")
+@option("--even-if-deleted", is_flag=True, help="Also where a log of this id was deleted.")
+def import_log(store: str, file: str, new_id: str | None, even_if_deleted: bool) -> None:
+    """Take the log in FILE (- for standard input), as `export` wrote it, into STORE.
+
+    All of it is checked first: each op, the chain, and that nothing is missing. It is taken in
+    whole or not at all, and overwrites nothing: where STORE has a log of this id already, that
+    is an error, unless it is the same or goes on where FILE ends.
+
+    \b
+    Examples:
+      squire-gatherings import rooms.sqlite3 friday-night.jsonl
+      squire-gatherings import rooms.sqlite3 friday-night.jsonl --as friday-copy
+    """
+    progress = Progress()
+    with ExitStack() as stack:
+        source: BinaryIO = sys.stdin.buffer
+        if file != "-":
+            try:
+                source = stack.enter_context(open(file, "rb"))
+                if stat.S_ISDIR(os.fstat(source.fileno()).st_mode):
+                    raise IsADirectoryError(21, "Is a directory")
+            except OSError as error:
+                raise click.UsageError(f"{file}: {error.strerror}") from None
+        importer = Importer(_told(source, progress))
+        name = new_id or importer.log.gathering
+        check_gathering_id(name)
+
+        def take(database: sqlite3.Connection) -> tuple[int, bool]:
+            info = archive.find_info(database, name)
+            if info is not None and not info.is_deleted:
+                log = importer.log
+                there = archive.head_at(database, name, log.seq)
+                if log.head and there.hex() == log.head:
+                    return log.seq, False
+                raise StoreConflict(f"there is a gathering {name} already, with another log")
+            if info is not None and not even_if_deleted:
+                assert info.tombstone is not None
+                when = format_time(info.tombstone.time)
+                raise StoreConflict(f"{name} was deleted at {when}: add --even-if-deleted")
+            return archive.adopt(database, importer.copy(name)), True
+
+        seq, is_new = change(store, take, progress)
+    if is_new:
+        print_line(f"imported {name}, up to op {seq}")
+    else:
+        print_line(f"{name} is there already, with these ops up to {seq}")
+
+
+def _told(source: BinaryIO, progress: Progress) -> Iterator[bytes]:
+    size = 0
+    for number, line in enumerate(source, start=1):
+        size += len(line)
+        if not number % TELL_EVERY:
+            progress.tell(f"{number:,} lines, {format_size(size)}")
+            if progress.stopped():
+                raise offline.GivenUp
+        yield line
+
+
+@click.command("fork", context_settings=ENVIRONMENT)
+@click.argument("store")
+@click.argument("gathering_id", metavar="ID")
+@click.argument("new_id", metavar="NEW")
+@option("--at", type=POINT, help="Up to which seq or time. Default: all of it.")
+def fork(store: str, gathering_id: str, new_id: str, at: Point | None) -> None:
+    """Make the new gathering NEW of the log of ID up to a point; ID goes on as it is.
+
+    NEW keeps the chain of ID's log. What is submitted to NEW later has its own name there.
+
+    \b
+    Examples:
+      squire-gatherings fork rooms.sqlite3 friday-night what-if --at 120
+      squire-gatherings fork rooms.sqlite3 friday-night what-if --at 2026-11-28T20:00:00Z
+    """
+    check_gathering_id(new_id)
+
+    def make(database: sqlite3.Connection) -> int:
+        info = existing(database, gathering_id)
+        seq = info.seq if at is None else seq_of(database, info, at)
+        if at is not None and at.time is not None and seq < info.first_seq:
+            raise BadBase(f"{gathering_id} has nothing from before {format_time(at.time)}")
+        return archive.fork(database, gathering_id, new_id, seq)
+
+    seq = change(store, make, Progress())
+    print_line(f"{new_id} has the ops of {gathering_id} up to {seq}")

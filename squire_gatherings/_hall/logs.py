@@ -1,0 +1,313 @@
+"""Logs: what a program asks of whole logs, whether their gatherings are open or not."""
+
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator
+from contextlib import contextmanager
+from datetime import datetime
+
+import trio
+from attrs import define
+
+from squire_gatherings._hall.archive import archive_of
+from squire_gatherings._hall.registry import Registry
+from squire_gatherings._hall.store import store_trouble
+from squire_gatherings._hall.travel import Past
+from squire_gatherings._rules.export import Exporter, Importer
+from squire_gatherings._values.archive import LogInfo, Tombstone
+from squire_gatherings._values.checks import point_in_log
+from squire_gatherings._values.endings import DispersalReason
+from squire_gatherings._values.errors import (
+    BadBase,
+    BadExport,
+    BadRequest,
+    GatheringsError,
+    StoreConflict,
+    StoreUnavailable,
+)
+from squire_gatherings._values.ids import check_gathering_id
+
+WATCH_INTERVAL = 2.0
+"""Every how many seconds a server looks whether another program has changed logs."""
+
+
+@contextmanager
+def _trouble() -> Iterator[None]:
+    """Turn what a store may not raise into `StoreUnavailable`; let pass what it may."""
+    said: list[GatheringsError] = []
+    with store_trouble():
+        try:
+            yield
+        except (BadRequest, BadExport, StoreConflict) as error:
+            said.append(error)
+    if said:
+        raise said[0]
+
+
+@define(eq=False)
+class Logs:
+    """The logs of a hall's store. Got as `Hall.logs`.
+
+    Nothing here is activity, nor opens a gathering. What changes a log disperses its gathering
+    first, with reason `admin`; whoever joins meanwhile waits. All of it raises `StoreUnavailable`
+    while the store can't, and `BadRequest` where the store only keeps what `Store` says.
+
+    Every async method is a checkpoint. One that is cancelled before it began has done nothing; a
+    change that has begun in the store is done, or not, as a whole.
+    """
+
+    _registry: Registry
+    _wall: Callable[[], float]
+
+    async def list_logs(self, *, after: str = "", limit: int = 100) -> tuple[LogInfo, ...]:
+        """Tell of logs, and of those that were deleted, in the order of their ids.
+
+        Args:
+            after: The id before the first one that is wanted.
+            limit: How many at most.
+
+        Cancellation: nothing happened.
+        """
+        with _trouble():
+            return await archive_of(self._registry.store).list_logs(after=after, limit=limit)
+
+    async def describe(self, gathering_id: str) -> LogInfo | None:
+        """Tell of one log; None if there is none, and none was deleted.
+
+        Raises:
+            BadGatheringId: It can't be an id.
+
+        Cancellation: nothing happened.
+        """
+        check_gathering_id(gathering_id)
+        with _trouble():
+            return await archive_of(self._registry.store).describe(gathering_id)
+
+    async def export(self, gathering_id: str) -> AsyncIterator[bytes]:
+        """Give a log as lines of JSON, as it was when this began; `import_log` takes them.
+
+        Yields:
+            Line after line, each with its newline.
+
+        Raises:
+            BadGatheringId: It can't be an id.
+            StoreConflict: There is no such log, or it was changed meanwhile.
+
+        Cancellation: nothing more is read.
+        """
+        info = await self.describe(gathering_id)
+        if info is None or info.is_deleted:
+            raise StoreConflict(f"there is no gathering {gathering_id}")
+        archive, exporter = archive_of(self._registry.store), Exporter(info)
+        with _trouble():
+            older = await archive.older_syncs(gathering_id)
+        for line in exporter.beginning(older):
+            yield line
+        after = info.first_seq - 1
+        is_first = True
+        while is_first or after < info.seq:
+            with _trouble():
+                page = await archive.read_links(
+                    gathering_id,
+                    after=0 if is_first else after,
+                    up_to=info.seq,
+                    max_bytes=self._registry.settings.batch_bytes,
+                )
+            is_first = False
+            if not page:
+                raise StoreConflict(f"{gathering_id} was changed while it was exported")
+            for link in page:
+                for line in exporter.link(link):
+                    yield line
+                after = link.first_seq + len(link.ops) - 1
+        yield exporter.end()
+
+    async def import_log(self, lines: Iterable[bytes], *, gathering_id: str | None = None) -> int:
+        """Take in a log that was exported, whole; nothing that is there is overwritten.
+
+        Args:
+            lines: What `export` gave; may be read on a worker thread.
+            gathering_id: The id under which it is taken in; by default its own.
+
+        Returns:
+            Its last seq.
+
+        Raises:
+            BadExport: The lines aren't an exported log, or not all of it.
+            BadGatheringId: It can't be an id.
+            StoreConflict: There is a log of this id, or the chain doesn't hold.
+
+        Cancellation: before it began, nothing happened; later, it is waited for.
+        """
+        await trio.lowlevel.checkpoint_if_cancelled()
+        importer = Importer(iter(lines))
+        gathering_id = gathering_id or importer.log.gathering
+        check_gathering_id(gathering_id)
+        async with self._registry.keeping_out(gathering_id):
+            with _trouble():
+                archive = archive_of(self._registry.store)
+                return await archive.adopt(importer.copy(gathering_id))
+
+    async def delete(self, gathering_id: str) -> Tombstone | None:
+        """Delete a log for good, but for a tombstone; `erase` removes what the file still has.
+
+        The next join under this id begins a new log, whose chain goes on from the tombstone's head.
+        A client that knew the old log is told `log_replaced`.
+
+        Returns:
+            The tombstone; None if there was no log.
+
+        Raises:
+            BadGatheringId: It can't be an id.
+
+        Cancellation: before it began, nothing happened; later, it is waited for.
+        """
+        check_gathering_id(gathering_id)
+        await trio.lowlevel.checkpoint_if_cancelled()
+        async with self._registry.keeping_out(gathering_id):
+            with _trouble():
+                archive = archive_of(self._registry.store)
+                return await archive.delete(gathering_id, time=int(self._wall() * 1000))
+
+    async def compact(
+        self, gathering_id: str, *, up_to: int | datetime, forget_syncs: bool = False
+    ) -> int:
+        """Leave out the ops up to a point; the state that they led to is kept in their place.
+
+        What was appended together is left out together, or not: the point is the end of the last
+        append by then.
+
+        Args:
+            gathering_id: Its id.
+            up_to: The last seq that may be left out, or an instant (with a time zone).
+            forget_syncs: Whether the ids of the syncs that are left out are forgotten, too. They
+                name the users; without them, such a sync is applied again if it's repeated.
+
+        Returns:
+            The first seq that the log has now.
+
+        Raises:
+            BadGatheringId: It can't be an id.
+            BadBase: The behaviour can't be taken back to that point.
+            StoreConflict: There is no such log.
+            ValueError: `up_to` can't be one.
+
+        Cancellation: before it began, nothing happened; later, it is waited for.
+        """
+        check_gathering_id(gathering_id)
+        seq, instant = point_in_log(up_to)
+        await trio.lowlevel.checkpoint_if_cancelled()
+        registry, archive = self._registry, archive_of(self._registry.store)
+        async with registry.keeping_out(gathering_id):
+            info = await self.describe(gathering_id)
+            if info is None or info.is_deleted:
+                raise StoreConflict(f"there is no gathering {gathering_id}")
+            with _trouble():
+                if instant is not None:
+                    seq = await archive.seq_at(gathering_id, time=instant)
+                end = await archive.end_of_append(gathering_id, seq=min(seq or 0, info.seq))
+            if end < info.first_seq:
+                return info.first_seq
+            past = Past(registry.store, gathering_id, info.first_seq, registry.settings.batch_bytes)
+            state, _ = await past.state_at(end, registry.make_behaviour)
+            with _trouble():
+                return await archive.compact(
+                    gathering_id, up_to=end, state=state, forget_syncs=forget_syncs
+                )
+
+    async def fork(
+        self, gathering_id: str, new_id: str, *, at: int | datetime | None = None
+    ) -> int:
+        """Make a new gathering whose log is another one's up to a point; that one goes on.
+
+        The new log keeps the chain of the other one; what is appended to it has its own id there.
+
+        Args:
+            gathering_id: Whose log.
+            new_id: The new gathering's id.
+            at: Up to which seq, or which instant (with a time zone); by default all of it.
+
+        Returns:
+            The new log's last seq.
+
+        Raises:
+            BadBase: The log doesn't have that op, or not any more.
+            BadGatheringId: It can't be an id.
+            StoreConflict: There is no such log, or one of the new id.
+            ValueError: `at` can't be one.
+
+        Cancellation: before it began, nothing happened; later, it is waited for.
+        """
+        check_gathering_id(gathering_id)
+        check_gathering_id(new_id)
+        seq, instant = (None, None) if at is None else point_in_log(at)
+        await trio.lowlevel.checkpoint_if_cancelled()
+        archive = archive_of(self._registry.store)
+        async with self._registry.keeping_out(new_id):
+            info = await self.describe(gathering_id)
+            if info is None or info.is_deleted:
+                raise StoreConflict(f"there is no gathering {gathering_id}")
+            with _trouble():
+                if instant is not None:
+                    seq = await archive.seq_at(gathering_id, time=instant)
+                    if seq < info.first_seq:
+                        raise BadBase(f"{gathering_id} has nothing from before then")
+                return await archive.fork(
+                    gathering_id, new_id, seq=info.seq if seq is None else seq
+                )
+
+    async def look(self) -> tuple[str, ...]:
+        """Look whether another program has changed logs whose gatherings live; end those.
+
+        They disperse with reason `admin`. (Otherwise they would do so at the next append.)
+
+        Returns:
+            The ids of those that end.
+
+        Cancellation: some may have been ended.
+        """
+        archive = archive_of(self._registry.store)
+        ended: list[str] = []
+        for gathering_id, incarnation in tuple(self._registry.living.items()):
+            room = incarnation.room
+            await trio.lowlevel.checkpoint()
+            if not room.accepting:
+                continue
+            first_seq, seq, head = room.log.first_seq, room.log.committed, room.log.head
+            with _trouble():
+                is_there = await archive.has_log(
+                    gathering_id, first_seq=first_seq, seq=seq, head=head
+                )
+            if not is_there:
+                room.end(DispersalReason.ADMIN)
+                ended.append(gathering_id)
+        return tuple(ended)
+
+    async def watch(self, interval: float = WATCH_INTERVAL) -> None:
+        """Look again and again whether another program has changed logs, until cancelled.
+
+        Args:
+            interval: Every how many seconds.
+
+        Cancellation: it ends.
+        """
+        archive, seen = archive_of(self._registry.store), -1
+        while True:
+            try:
+                with _trouble():
+                    number = await archive.changes()
+                if number != seen:
+                    await self.look()
+                seen = number
+            except StoreUnavailable:
+                # It is looked at again; whoever appends is told.
+                await trio.lowlevel.checkpoint()
+            await trio.sleep(interval)
+
+    async def erase(self) -> None:
+        """Write the store's file anew, so that nothing is left in it of what was deleted.
+
+        Nothing is committed meanwhile: about a second for each few hundred MiB.
+
+        Cancellation: before it began, nothing happened; later, it is waited for.
+        """
+        with _trouble():
+            await archive_of(self._registry.store).erase()

@@ -1,0 +1,120 @@
+"""A store's file, opened by a command beside the server that may have it open.
+
+The lock that a server holds isn't needed: each of these is one transaction of SQLite's, and the
+server notices that somebody else has written. What the journal has is folded first.
+"""
+
+import sqlite3
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import TypeVar
+
+from squire_gatherings._stores.sqlite.archive import at_one_moment
+from squire_gatherings._stores.sqlite.connection import TROUBLE, clear_wal, vacuum
+from squire_gatherings._stores.sqlite.fold import fold_file
+from squire_gatherings._stores.sqlite.migration import migrate
+from squire_gatherings._stores.sqlite.schema import schema_version
+from squire_gatherings._values.errors import StoreUnavailable, StoreUnusable
+
+T = TypeVar("T")
+
+Stopped = Callable[[], bool]
+"""Returns whether to give up; is asked every few milliseconds. Then all is as it was."""
+
+BUSY_TIMEOUT = 10.0
+"""For how many seconds somebody else's lock is waited for."""
+STEPS = 20_000
+"""After how many steps of SQLite's machine is asked whether to give up: a few milliseconds."""
+
+
+class GivenUp(Exception):
+    """Somebody said to give up; nothing was changed."""
+
+
+def looked(path: Path, function: Callable[[sqlite3.Connection], T], stopped: Stopped) -> T:
+    """Return what a function finds in the file, as it is at one moment.
+
+    Raises:
+        StoreUnusable: The file isn't a store.
+        StoreUnavailable: It can't be read now.
+        GivenUp: `stopped` said so.
+    """
+    with _opened(path, stopped) as database:
+        if database.execute("SELECT 1 FROM journal LIMIT 1").fetchone() is not None:
+            with _writing(database):
+                fold_file(database)
+        return at_one_moment(function, database)
+
+
+def changed(path: Path, function: Callable[[sqlite3.Connection], T], stopped: Stopped) -> T:
+    """Return what a function says that changes the file, in one transaction.
+
+    Raises:
+        StoreUnusable: The file isn't a store.
+        StoreUnavailable: It can't be changed now.
+        GivenUp: `stopped` said so.
+        Exception: What the function raises; then nothing was changed.
+    """
+    with _opened(path, stopped) as database:
+        database.execute("PRAGMA secure_delete = ON")
+        with _writing(database):
+            fold_file(database)
+            return function(database)
+
+
+def erase(path: Path, stopped: Stopped) -> None:
+    """Write the file anew, so that nothing is left of what was deleted, also in its log.
+
+    Raises:
+        StoreUnusable: The file isn't a store.
+        StoreUnavailable: It can't be changed now, or somebody reads it all the time.
+        GivenUp: `stopped` said so.
+    """
+    with _opened(path, stopped) as database:
+        vacuum(database)
+        clear_wal(database)
+
+
+@contextmanager
+def _opened(path: Path, stopped: Stopped) -> Iterator[sqlite3.Connection]:
+    if not path.is_file():
+        raise StoreUnusable(f"{path}: no such file")
+    given_up = False
+
+    def ask() -> bool:
+        nonlocal given_up
+        given_up = given_up or stopped()
+        return given_up
+
+    try:
+        connection = sqlite3.connect(
+            f"{path.resolve().as_uri()}?mode=rw",
+            uri=True,
+            timeout=BUSY_TIMEOUT,
+            isolation_level=None,
+        )
+        with closing(connection) as database:
+            if not schema_version(database):
+                raise StoreUnusable("the file is empty")
+            migrate(database)
+            database.set_progress_handler(ask, STEPS)
+            yield database
+    except StoreUnusable as error:
+        raise StoreUnusable(f"{path}: {error}") from None
+    except TROUBLE as error:
+        if given_up:
+            raise GivenUp from None
+        raise StoreUnavailable(f"{path}: {error}") from None
+
+
+@contextmanager
+def _writing(database: sqlite3.Connection) -> Iterator[None]:
+    database.execute("BEGIN IMMEDIATE")
+    try:
+        yield
+        database.execute("COMMIT")
+    except BaseException:
+        if database.in_transaction:
+            database.execute("ROLLBACK")
+        raise
