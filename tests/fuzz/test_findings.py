@@ -1,13 +1,16 @@
 """What the search has found, each as it was: an error that isn't documented came out."""
 
 import sqlite3
-from contextlib import closing
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, closing
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 from squire_gatherings._stores import open_sqlite_store
-from squire_gatherings._values.errors import StoreUnavailable, StoreUnusable
+from squire_gatherings._stores.sqlite.store import SqliteStore
+from squire_gatherings._values.errors import StoreConflict, StoreUnavailable, StoreUnusable
 from tests.stores.appends import an_append
 
 
@@ -34,3 +37,41 @@ async def test_what_is_wrong_with_a_file_need_not_be_text(tmp_path: Path) -> Non
     with pytest.raises(StoreUnavailable, match="can't decode"):
         async with open_sqlite_store(path):
             pass
+
+
+@asynccontextmanager
+async def a_store_with_holes(path: Path, table: str, column: str) -> AsyncIterator[SqliteStore]:
+    """A store in whose rows there is nothing where there must be something."""
+    async with open_sqlite_store(path) as store:
+        await store.append(an_append("a", 1, 2, snapshot=True))
+        await store.append(an_append("b", 1, 2))
+    with closing(sqlite3.connect(path, isolation_level=None)) as database:
+        database.execute("PRAGMA writable_schema = ON")
+        database.execute("UPDATE sqlite_schema SET sql = replace(sql, 'NOT NULL', '')")
+    with closing(sqlite3.connect(path, isolation_level=None)) as database:
+        database.execute(f"UPDATE {table} SET {column} = NULL")
+    async with open_sqlite_store(path) as store:
+        yield store
+
+
+@pytest.mark.parametrize(("table", "column"), [("ops", "op"), ("gatherings", "head")])
+async def test_a_value_that_is_missing_is_a_store_that_cannot_now(
+    table: str, column: str, tmp_path: Path
+) -> None:
+    """It was a `TypeError`, which came out of the task that commits, and took the hall down."""
+    async with a_store_with_holes(tmp_path / "rooms.sqlite3", table, column) as store:
+        refused = 0
+        for number in range(3):
+            for attempt in (
+                partial(store.load, "b", recent_syncs=9),
+                partial(store.read, "b", after=0, up_to=2, max_bytes=999),
+                partial(store.append, an_append("b", 3)),
+                partial(store.append, an_append("b", 1, 2, "another")),
+            ):
+                try:
+                    await attempt()
+                except StoreUnavailable as error:
+                    refused += "damaged" in str(error)
+                except StoreConflict:
+                    pass
+            assert refused > number

@@ -14,7 +14,7 @@ from attrs import define, field
 
 from squire_gatherings._hall.store import Outcome
 from squire_gatherings._rules.chain import head_after
-from squire_gatherings._stores.sqlite.connection import TROUBLE, is_locked
+from squire_gatherings._stores.sqlite.connection import TROUBLE, is_locked, reading
 from squire_gatherings._stores.sqlite.fold import Heads, append_each, fold, fold_file
 from squire_gatherings._stores.sqlite.group_commit import Report, Take
 from squire_gatherings._stores.sqlite.journal import SyncKey, Unfolded, encode_entry
@@ -101,7 +101,8 @@ class Writer:
                     continue
                 return
             try:
-                outcomes = self.append_all(database, appends)
+                with reading():
+                    outcomes = self.append_all(database, appends)
                 check()
             except (*TROUBLE, StoreUnavailable) as error:
                 if is_first or isinstance(error, _CannotFlush):
@@ -198,7 +199,7 @@ class Writer:
         if database.execute("SELECT 1 FROM journal LIMIT 1").fetchone() is None:
             return
         with _without_flushing(database):
-            with self._transaction(database) as unfolded:
+            with reading(), self._transaction(database) as unfolded:
                 unfolded = self._fold_all(database, unfolded)
             self.unfolded = unfolded
 
@@ -226,7 +227,8 @@ class Writer:
             self.begin_folding()
         with _without_flushing(database):
             try:
-                return self._fold_piece(database)
+                with reading():
+                    return self._fold_piece(database)
             except TROUBLE:
                 # The next commit has the same trouble, and somebody to be told.
                 return False
