@@ -12,7 +12,7 @@ from squire_gatherings._cli.printing import print_json, print_line
 from squire_gatherings._cli.progress import Progress
 from squire_gatherings._cli.whole_logs import change, existing, look, seq_of
 from squire_gatherings._stores import sqlite_path
-from squire_gatherings._stores.sqlite import archive, offline
+from squire_gatherings._stores.sqlite import archive, log_changes, offline
 from squire_gatherings._values.archive import Tombstone
 
 SHOWN = 10
@@ -64,7 +64,7 @@ def delete(store: str, pattern: str, yes: bool, erase: bool, as_json: bool) -> N
         gone: list[Tombstone] = []
         for one in found:
             progress.tell(f"deleting {one}")
-            tombstone = archive.delete(database, one, now)
+            tombstone = log_changes.delete(database, one, now)
             if tombstone is not None:
                 gone.append(tombstone)
         return gone
@@ -141,7 +141,7 @@ def compact(
                 state = b"%d" % seq
                 if seq < info.first_seq:
                     continue
-            first = archive.compact(database, one, seq, state, forget_syncs=forget_syncs)
+            first = log_changes.compact(database, one, seq, state, forget_syncs=forget_syncs)
             if first > info.first_seq:
                 changed[one] = first
         return changed

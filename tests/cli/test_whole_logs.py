@@ -296,7 +296,7 @@ def test_a_log_is_deleted_under_a_server(tmp_path: Path) -> None:
 KILLED = """
 import os, signal, sys
 from pathlib import Path
-from squire_gatherings._stores.sqlite import archive, offline
+from squire_gatherings._stores.sqlite import archive, log_changes, offline
 
 path, command, left = Path(sys.argv[1]), sys.argv[2], int(sys.argv[3])
 
@@ -309,9 +309,9 @@ def stopped():
 
 def go(database):
     if command == "delete":
-        archive.delete(database, "room", 1)
+        log_changes.delete(database, "room", 1)
     else:
-        archive.compact(database, "room", 9000, None, forget_syncs=False)
+        log_changes.compact(database, "room", 9000, None, forget_syncs=False)
 
 offline.changed(path, go, stopped)
 offline.erase(path, stopped)
