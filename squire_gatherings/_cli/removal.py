@@ -14,6 +14,7 @@ from squire_gatherings._cli.whole_logs import change, existing, look, seq_of
 from squire_gatherings._stores import sqlite_path
 from squire_gatherings._stores.sqlite import archive, log_changes, offline
 from squire_gatherings._values.archive import Tombstone
+from squire_gatherings._values.errors import StoreUnavailable
 
 SHOWN = 10
 """How many ids the question names."""
@@ -70,7 +71,7 @@ def delete(store: str, pattern: str, yes: bool, erase: bool, as_json: bool) -> N
         return gone
 
     gone = change(store, go, progress) if found else []
-    if gone and erase:
+    if erase and (gone or _is_asked_for()):
         _erase_file(store, progress)
     if as_json:
         print_json(deleted=[one.gathering for one in gone])
@@ -147,7 +148,7 @@ def compact(
         return changed
 
     changed = change(store, go, progress) if found else {}
-    if changed and erase:
+    if erase and (changed or _is_asked_for()):
         _erase_file(store, progress)
     if as_json:
         print_json(compacted=changed)
@@ -165,5 +166,16 @@ def _ask(yes: bool, question: str) -> None:
 
 def _erase_file(store: str, progress: Progress) -> None:
     progress.tell("writing the file anew", now=True)
-    with progress.going_on():
-        offline.erase(sqlite_path(store), progress.stopped)
+    try:
+        with progress.going_on():
+            offline.erase(sqlite_path(store), progress.stopped)
+    except StoreUnavailable as error:
+        raise StoreUnavailable(
+            f"it's done, but may still be in the file: {error}; run it again with --erase"
+        ) from None
+
+
+def _is_asked_for() -> bool:
+    """Whether --erase was given: then the file is written anew also if nothing goes now."""
+    source = click.get_current_context().get_parameter_source("erase")
+    return source is click.core.ParameterSource.COMMANDLINE

@@ -21,6 +21,7 @@ from websockets.sync.client import connect
 from squire_gatherings._cli.cli import main
 from squire_gatherings._cli.points import Point, format_time, parse_point
 from squire_gatherings._stores import open_sqlite_store
+from squire_gatherings._stores.sqlite import offline
 from tests.cli.process import serving
 from tests.stores.appends import an_append, crashed_copy
 from tests.stores.chained import Chain, ops_of, whole
@@ -203,6 +204,19 @@ def test_what_is_deleted_is_in_no_file_any_more(store: Path, tmp_path: Path) -> 
     # What is left is as it was.
     with closing(sqlite3.connect(store)) as database:
         assert database.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
+
+
+def test_a_file_that_somebody_reads_is_written_anew_later(store: Path, tmp_path: Path) -> None:
+    with closing(sqlite3.connect(store, isolation_level=None)) as reader:
+        reader.execute("BEGIN")
+        reader.execute("SELECT count(*) FROM ops").fetchone()
+        with patch.object(offline, "BUSY_TIMEOUT", 0.1):
+            code, out, err = run("delete", str(store), "load-*", "--yes", cwd=tmp_path)
+    assert (code, out, err.count("\n")) == (2, "", 1)
+    assert "it's done, but may still be in the file" in err
+    code, out, _ = run("delete", str(store), "load-*", "--yes", "--erase", cwd=tmp_path)
+    assert (code, out) == (0, "deleted 0 gatherings\n")
+    assert not contains(store, SECRET)
 
 
 def test_what_is_compacted_is_in_no_file_any_more(store: Path, tmp_path: Path) -> None:
