@@ -8,12 +8,13 @@ import click
 
 from squire_gatherings._cli.options import DURATION, ENVIRONMENT, POINT, option
 from squire_gatherings._cli.points import Point
-from squire_gatherings._cli.printing import print_json, print_line
+from squire_gatherings._cli.printing import is_terminal, print_json, print_line
 from squire_gatherings._cli.progress import Progress
 from squire_gatherings._cli.whole_logs import change, existing, look, seq_of
 from squire_gatherings._stores import sqlite_path
-from squire_gatherings._stores.sqlite import archive, offline
+from squire_gatherings._stores.sqlite import archive, log_changes, offline
 from squire_gatherings._values.archive import Tombstone
+from squire_gatherings._values.errors import StoreUnavailable
 
 SHOWN = 10
 """How many ids the question names."""
@@ -41,7 +42,7 @@ def delete(store: str, pattern: str, yes: bool, erase: bool, as_json: bool) -> N
     (* ? [a-z]); quote it.
 
     A server that has the file open ends these gatherings within seconds (reason `admin`).
-    Whoever joins one of them later begins a new log. While the file is written anew, which
+    A later join of one of them begins a new log. While the file is written anew, which
     takes about a second for each few hundred MiB, a server commits nothing.
 
     With --json, it prints {"deleted": [ID, ...]}.
@@ -51,26 +52,24 @@ def delete(store: str, pattern: str, yes: bool, erase: bool, as_json: bool) -> N
       squire-gatherings delete rooms.sqlite3 'load-*'
       squire-gatherings delete sqlite:////var/lib/squire/rooms.sqlite3 friday-night --yes
     """
+    _check_that_somebody_is_there(yes)
     progress = Progress()
     found = look(store, lambda database: archive.matching(database, pattern), progress)
-    if found:
-        more = ", …" if len(found) > SHOWN else ""
-        _ask(yes, f"Delete {len(found)} for good ({', '.join(found[:SHOWN])}{more})?")
-    elif not yes and not sys.stdin.isatty():
-        _ask(yes, "")
+    if found and not yes:
+        _ask(f"Delete {len(found)} for good ({_shown(found)})?")
 
     def go(database: sqlite3.Connection) -> list[Tombstone]:
         now = int(time.time() * 1000)
         gone: list[Tombstone] = []
         for one in found:
             progress.tell(f"deleting {one}")
-            tombstone = archive.delete(database, one, now)
+            tombstone = log_changes.delete(database, one, now)
             if tombstone is not None:
                 gone.append(tombstone)
         return gone
 
     gone = change(store, go, progress) if found else []
-    if gone and erase:
+    if erase and (gone or _is_asked_for()):
         _erase_file(store, progress)
     if as_json:
         print_json(deleted=[one.gathering for one in gone])
@@ -121,13 +120,12 @@ def compact(
     """
     if (up_to is None) is (keep is None):
         raise click.UsageError("give either --up-to or --keep")
+    _check_that_somebody_is_there(yes)
     point = up_to or Point(None, max(0, int((time.time() - (keep or 0.0)) * 1000)))
     progress = Progress()
     found = look(store, lambda database: archive.matching(database, pattern), progress)
-    if found or not yes:
-        more = ", …" if len(found) > SHOWN else ""
-        shown = f"{', '.join(found[:SHOWN])}{more}"
-        _ask(yes, f"Leave out the first ops of {len(found)} for good ({shown})?")
+    if found and not yes:
+        _ask(f"Leave out the first ops of {len(found)} for good ({_shown(found)})?")
 
     def go(database: sqlite3.Connection) -> dict[str, int]:
         changed: dict[str, int] = {}
@@ -141,13 +139,13 @@ def compact(
                 state = b"%d" % seq
                 if seq < info.first_seq:
                     continue
-            first = archive.compact(database, one, seq, state, forget_syncs=forget_syncs)
+            first = log_changes.compact(database, one, seq, state, forget_syncs=forget_syncs)
             if first > info.first_seq:
                 changed[one] = first
         return changed
 
     changed = change(store, go, progress) if found else {}
-    if changed and erase:
+    if erase and (changed or _is_asked_for()):
         _erase_file(store, progress)
     if as_json:
         print_json(compacted=changed)
@@ -155,15 +153,31 @@ def compact(
         print_line(f"compacted {len(changed)} of {len(found)} gatherings")
 
 
-def _ask(yes: bool, question: str) -> None:
-    if yes:
-        return
-    if not sys.stdin.isatty():
+def _check_that_somebody_is_there(yes: bool) -> None:
+    if not yes and not is_terminal(sys.stdin):
         raise click.UsageError("nobody is there to be asked: add --yes")
+
+
+def _ask(question: str) -> None:
     click.confirm(question, abort=True, err=True)
+
+
+def _shown(ids: list[str]) -> str:
+    return f"{', '.join(ids[:SHOWN])}{', …' if len(ids) > SHOWN else ''}"
 
 
 def _erase_file(store: str, progress: Progress) -> None:
     progress.tell("writing the file anew", now=True)
-    with progress.going_on():
-        offline.erase(sqlite_path(store), progress.stopped)
+    try:
+        with progress.going_on():
+            offline.erase(sqlite_path(store), progress.stopped)
+    except StoreUnavailable as error:
+        raise StoreUnavailable(
+            f"it's done, but may still be in the file: {error}; run it again with --erase"
+        ) from None
+
+
+def _is_asked_for() -> bool:
+    """Whether --erase was given: then the file is written anew also if nothing goes now."""
+    source = click.get_current_context().get_parameter_source("erase")
+    return source is click.core.ParameterSource.COMMANDLINE

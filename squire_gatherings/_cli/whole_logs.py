@@ -20,7 +20,7 @@ from squire_gatherings._cli.progress import Progress
 from squire_gatherings._cli.units import format_size
 from squire_gatherings._rules.export import Exporter, Importer
 from squire_gatherings._stores import sqlite_path
-from squire_gatherings._stores.sqlite import archive, offline
+from squire_gatherings._stores.sqlite import archive, log_changes, offline
 from squire_gatherings._values.archive import LogInfo
 from squire_gatherings._values.errors import BadBase, StoreConflict
 from squire_gatherings._values.ids import check_gathering_id
@@ -277,7 +277,7 @@ def import_log(store: str, file: str, new_id: str | None, even_if_deleted: bool)
                 assert info.tombstone is not None
                 when = format_time(info.tombstone.time)
                 raise StoreConflict(f"{name} was deleted at {when}: add --even-if-deleted")
-            return archive.adopt(database, importer.copy(name)), True
+            return log_changes.adopt(database, importer.copy(name)), True
 
         seq, is_new = change(store, take, progress)
     if is_new:
@@ -319,7 +319,7 @@ def fork(store: str, gathering_id: str, new_id: str, at: Point | None) -> None:
         seq = info.seq if at is None else seq_of(database, info, at)
         if at is not None and at.time is not None and seq < info.first_seq:
             raise BadBase(f"{gathering_id} has nothing from before {format_time(at.time)}")
-        return archive.fork(database, gathering_id, new_id, seq)
+        return log_changes.fork(database, gathering_id, new_id, seq)
 
     seq = change(store, make, Progress())
     print_line(f"{new_id} has the ops of {gathering_id} up to {seq}")

@@ -33,7 +33,7 @@ def run(script: str, folder: Path) -> tuple[int, str, str]:
         (f"PROGRAM submit {DEAD} '{{}}' --timeout 1s 2>&-", 2, ""),
         (f"PROGRAM submit {DEAD} - <&-", 2, "OP is not JSON"),
         (f"printf '\\377' | PROGRAM submit {DEAD} -", 2, "OP is not JSON"),
-        ("PROGRAM forget rooms.sqlite3 '*' <&-", 2, "nobody is there to be asked"),
+        ("PROGRAM delete rooms.sqlite3 '*' <&-", 2, "nobody is there to be asked"),
         ("PROGRAM backup a b 2>&-", 2, ""),
         (f"PROGRAM watch {DEAD} 2>&-", 2, ""),
     ],

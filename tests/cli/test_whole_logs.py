@@ -21,6 +21,7 @@ from websockets.sync.client import connect
 from squire_gatherings._cli.cli import main
 from squire_gatherings._cli.points import Point, format_time, parse_point
 from squire_gatherings._stores import open_sqlite_store
+from squire_gatherings._stores.sqlite import offline
 from tests.cli.process import serving
 from tests.stores.appends import an_append, crashed_copy
 from tests.stores.chained import Chain, ops_of, whole
@@ -205,6 +206,19 @@ def test_what_is_deleted_is_in_no_file_any_more(store: Path, tmp_path: Path) -> 
         assert database.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
 
 
+def test_a_file_that_somebody_reads_is_written_anew_later(store: Path, tmp_path: Path) -> None:
+    with closing(sqlite3.connect(store, isolation_level=None)) as reader:
+        reader.execute("BEGIN")
+        reader.execute("SELECT count(*) FROM ops").fetchone()
+        with patch.object(offline, "BUSY_TIMEOUT", 0.1):
+            code, out, err = run("delete", str(store), "load-*", "--yes", cwd=tmp_path)
+    assert (code, out, err.count("\n")) == (2, "", 1)
+    assert "it's done, but may still be in the file" in err
+    code, out, _ = run("delete", str(store), "load-*", "--yes", "--erase", cwd=tmp_path)
+    assert (code, out) == (0, "deleted 0 gatherings\n")
+    assert not contains(store, SECRET)
+
+
 def test_what_is_compacted_is_in_no_file_any_more(store: Path, tmp_path: Path) -> None:
     file = str(store)
     code, out, _ = run("compact", file, "load-*", "--up-to", "4", "--yes", "--json", cwd=tmp_path)
@@ -296,7 +310,7 @@ def test_a_log_is_deleted_under_a_server(tmp_path: Path) -> None:
 KILLED = """
 import os, signal, sys
 from pathlib import Path
-from squire_gatherings._stores.sqlite import archive, offline
+from squire_gatherings._stores.sqlite import archive, log_changes, offline
 
 path, command, left = Path(sys.argv[1]), sys.argv[2], int(sys.argv[3])
 
@@ -309,9 +323,9 @@ def stopped():
 
 def go(database):
     if command == "delete":
-        archive.delete(database, "room", 1)
+        log_changes.delete(database, "room", 1)
     else:
-        archive.compact(database, "room", 9000, None, forget_syncs=False)
+        log_changes.compact(database, "room", 9000, None, forget_syncs=False)
 
 offline.changed(path, go, stopped)
 offline.erase(path, stopped)

@@ -63,6 +63,38 @@ async def test_websockets_client_converses_with_the_server(
         await server.wait_empty()
 
 
+@every_way
+@pytest.mark.parametrize("subprotocol", CODECS)
+async def test_an_earlier_state_over_the_wire(subprotocol: str | None, way: Way) -> None:
+    pack, unpack = CODECS[subprotocol]
+    async with serving(way) as (_, server, url):
+
+        def talk() -> None:
+            with dial(url, subprotocol) as client:
+
+                def ask(**message: Any) -> Any:
+                    client.send(pack(message))
+                    return unpack(client.recv(timeout=20))
+
+                assert ask(type="join", times=True)["type"] == "joined"
+                for n in range(3):
+                    sync = {"type": "sync", "id": f"s{n}", "base": 0, "ops": [{"n": n}]}
+                    assert ask(**sync)["type"] == "synced"
+                found = ask(type="fetch", id="f", at=2)
+                assert (found["seq"], found["ops"]) == (2, [{"n": 0}, {"n": 1}])
+                found = ask(type="fetch", id="f", since=1, at=2)
+                assert (found["seq"], found["ops"]) == (2, [{"n": 1}])
+                time = found["times"][0]
+                assert ask(type="fetch", id="f", at_time=time)["seq"] >= 2
+                assert ask(type="fetch", id="f", at_time=1)["seq"] == 0
+                assert ask(type="fetch", id="f", at=4)["code"] == "bad_base"
+                assert ask(type="fetch", id="f", at=-1)["code"] == "bad_message"
+                assert ask(type="fetch", id="f", at="2")["code"] == "bad_message"
+
+        await trio.to_thread.run_sync(talk)
+        await server.wait_empty()
+
+
 async def test_clients_beyond_max_connections_get_503() -> None:
     async with a_server(ServerSettings(max_connections=2)) as (_, server, url):
 

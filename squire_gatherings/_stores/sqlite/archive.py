@@ -1,20 +1,14 @@
-"""The archive: whole logs in the tables, which are told of, copied, cut short, deleted.
+"""The archive: what is told of whole logs, and read of them append by append.
 
 All of it happens in a transaction of the caller's, once nothing is in the journal.
 """
 
 import sqlite3
-from collections.abc import Callable, Iterable, Iterator
-from itertools import islice
+from collections.abc import Callable, Iterator
 from typing import TypeVar
 
-from squire_gatherings._rules.chain import state_digest, tombstone_digest
-from squire_gatherings._rules.links import check_fork, checked, cut
 from squire_gatherings._stores.common import is_storable, links_page
-from squire_gatherings._stores.sqlite.fold import SNAPSHOT_COLUMNS
-from squire_gatherings._stores.sqlite.journal import decode_entry
 from squire_gatherings._stores.sqlite.tables import (
-    OP_COLUMNS,
     find_beginning,
     find_epoch,
     find_seq_at,
@@ -23,20 +17,15 @@ from squire_gatherings._stores.sqlite.tables import (
     find_time_and_head,
     find_tombstone,
     head_in_tables,
-    insert_rows,
-    op_rows,
 )
-from squire_gatherings._values.archive import LogCopy, LogInfo, Tombstone
-from squire_gatherings._values.errors import StoreConflict
-from squire_gatherings._values.log import Append, LoggedOp, Snapshot, SyncRecord, of_each, runs
+from squire_gatherings._values.archive import LogInfo
+from squire_gatherings._values.log import Append, LoggedOp, Snapshot, SyncRecord, of_each
 from squire_gatherings._values.op import Op
 
 T = TypeVar("T")
 
 ROWS = 1000
 """How many ops are read at once."""
-
-_SYNC_COLUMNS = "syncs (gathering, scope, id, first_seq, count, fingerprint)"
 
 
 # What there is.
@@ -73,7 +62,7 @@ def find_info(database: sqlite3.Connection, gathering: str) -> LogInfo | None:
     if not is_storable(gathering):
         return None
     tombstone = find_tombstone(database, gathering)
-    key, last = _key_and_last(database, gathering)
+    key, last = key_and_last(database, gathering)
     if key is None:
         return None if tombstone is None else LogInfo(gathering=gathering, tombstone=tombstone)
     first, before = find_beginning(database, key)
@@ -110,7 +99,7 @@ def matching(database: sqlite3.Connection, pattern: str) -> list[str]:
 
 def epochs(database: sqlite3.Connection, gathering: str) -> list[tuple[int, str]]:
     """Return where the epoch changes in a log."""
-    key, _ = _key_and_last(database, gathering)
+    key, _ = key_and_last(database, gathering)
     return database.execute(
         "SELECT first_seq, epoch FROM epochs WHERE gathering = ? ORDER BY first_seq", (key,)
     ).fetchall()
@@ -118,24 +107,24 @@ def epochs(database: sqlite3.Connection, gathering: str) -> list[tuple[int, str]
 
 def head_at(database: sqlite3.Connection, gathering: str, seq: int) -> bytes:
     """Return the head of the chain after an op; empty where no append ended."""
-    key, _ = _key_and_last(database, gathering)
+    key, _ = key_and_last(database, gathering)
     return head_in_tables(database, key, seq)
 
 
 def seq_at(database: sqlite3.Connection, gathering: str, time: int) -> int:
     """Return the last op whose time isn't after `time`."""
-    key, last = _key_and_last(database, gathering)
+    key, last = key_and_last(database, gathering)
     return find_seq_at(database, key, last, time)
 
 
 def links_of(database: sqlite3.Connection, gathering: str) -> Iterator[Append]:
     """Give all appends of a log."""
-    return iter_links(database, gathering, _key_and_last(database, gathering)[0])
+    return iter_links(database, gathering, key_and_last(database, gathering)[0])
 
 
 def older_syncs(database: sqlite3.Connection, gathering: str) -> tuple[SyncRecord, ...]:
     """Return the syncs whose ops were left out."""
-    key, _ = _key_and_last(database, gathering)
+    key, _ = key_and_last(database, gathering)
     if key is None:
         return ()
     return find_syncs_from(database, key, 0, find_beginning(database, key)[0] - 1)
@@ -145,7 +134,7 @@ def read_links(
     database: sqlite3.Connection, gathering: str, after: int, up_to: int, max_bytes: int
 ) -> tuple[Append, ...]:
     """Return consecutive links after the op `after`, at least one if there is any."""
-    key, _ = _key_and_last(database, gathering)
+    key, _ = key_and_last(database, gathering)
     return links_page(iter_links(database, gathering, key, after), up_to, max_bytes)
 
 
@@ -163,7 +152,7 @@ def iter_links(
         after = first - 1
         snapshot = _snapshot_of(database, key, after)
         if snapshot is not None:
-            yield Append(_name_of(database, gathering, key, first), first, (), (), snapshot)
+            yield Append(name_of(database, gathering, key, first), first, (), (), snapshot)
     ops: list[LoggedOp] = []
     begin = after + 1
     for seq, logged, head in _ops_and_heads(database, key, after):
@@ -171,7 +160,7 @@ def iter_links(
         if head is None:
             continue
         yield Append(
-            _name_of(database, gathering, key, begin),
+            name_of(database, gathering, key, begin),
             begin,
             tuple(ops),
             find_syncs_from(database, key, begin, seq),
@@ -206,7 +195,7 @@ def _ops_and_heads(
         after = last
 
 
-def _name_of(database: sqlite3.Connection, gathering: str, key: int, seq: int) -> str:
+def name_of(database: sqlite3.Connection, gathering: str, key: int, seq: int) -> str:
     row = database.execute(
         "SELECT name FROM names WHERE gathering = ? AND first_seq <= ?"
         " ORDER BY first_seq DESC LIMIT 1",
@@ -220,113 +209,16 @@ def _snapshot_of(database: sqlite3.Connection, key: int, seq: int) -> Snapshot |
     return found if found is not None and found.seq == seq else None
 
 
-def _key_and_last(database: sqlite3.Connection, gathering: str) -> tuple[int | None, int]:
+def key_and_last(database: sqlite3.Connection, gathering: str) -> tuple[int | None, int]:
     if not is_storable(gathering):
         return None, 0
     row = database.execute("SELECT key, head FROM gatherings WHERE id = ?", (gathering,)).fetchone()
     return (None, 0) if row is None else (row[0], row[1])
 
 
-# What is changed.
-
-
-def delete(database: sqlite3.Connection, gathering: str, now: int) -> Tombstone | None:
-    """Delete a log, and what was refused of it; leave a tombstone.
-
-    Returns:
-        The tombstone; None if there is no such log.
-    """
-    key, last = _key_and_last(database, gathering)
-    if key is None:
-        return None
-    head = head_in_tables(database, key, last)
-    for table in ("ops", "epochs", "names", "syncs", "snapshots"):
-        database.execute(f"DELETE FROM {table} WHERE gathering = ?", (key,))
-    database.execute("DELETE FROM gatherings WHERE key = ?", (key,))
-    _delete_refused(database, gathering)
-    _note_change(database)
-    digest = tombstone_digest(gathering, last, head, now)
-    database.execute(
-        "INSERT OR REPLACE INTO tombstones (id, seq, head, time, digest) VALUES (?, ?, ?, ?, ?)",
-        (gathering, last, head, now, digest),
-    )
-    return Tombstone(gathering, last, head, now)
-
-
-def _delete_refused(database: sqlite3.Connection, gathering: str) -> None:
-    for number, entry in database.execute("SELECT number, entry FROM refused").fetchall():
-        try:
-            appends = decode_entry(entry)
-        except ValueError:
-            continue
-        if any(append.gathering == gathering for append in appends):
-            database.execute("DELETE FROM refused WHERE number = ?", (number,))
-
-
-def compact(
-    database: sqlite3.Connection,
-    gathering: str,
-    up_to: int,
-    state: bytes | None,
-    *,
-    forget_syncs: bool,
-) -> int:
-    """Leave out the ops up to a snapshot: the last one by the op `up_to`, or the one given.
-
-    Returns:
-        The first seq that the log has now.
-
-    Raises:
-        StoreConflict: There is no such log, or no append ended where a snapshot is given.
-    """
-    key, last = _key_and_last(database, gathering)
-    if key is None:
-        raise StoreConflict(f"there is no gathering {gathering}")
-    first, _ = find_beginning(database, key)
-    if state is not None:
-        put_snapshot(database, gathering, up_to, state)
-    snapshot = find_snapshot(database, key, min(up_to, last))
-    if snapshot is None or snapshot.seq < first:
-        return first
-    seq = snapshot.seq
-    before, epoch = head_in_tables(database, key, seq), find_epoch(database, key, seq)
-    name = _name_of(database, gathering, key, seq + 1)
-    for table, column in (
-        ("ops", "seq <= ?"),
-        ("epochs", "first_seq <= ?"),
-        ("names", "first_seq <= ?"),
-        ("snapshots", "seq < ?"),
-    ):
-        database.execute(f"DELETE FROM {table} WHERE gathering = ? AND {column}", (key, seq))
-    if epoch:
-        # Clients that have just what is left out are known by its last epoch.
-        database.execute("INSERT INTO epochs VALUES (?, ?, ?)", (key, seq, epoch))
-    if name != gathering:
-        database.execute("INSERT OR IGNORE INTO names VALUES (?, ?, ?)", (key, seq + 1, name))
-    if forget_syncs:
-        database.execute("DELETE FROM syncs WHERE gathering = ? AND first_seq <= ?", (key, seq))
-    database.execute(
-        "UPDATE gatherings SET first_seq = ?, before = ? WHERE key = ?", (seq + 1, before, key)
-    )
-    _note_change(database)
-    return seq + 1
-
-
-def put_snapshot(database: sqlite3.Connection, gathering: str, seq: int, state: bytes) -> None:
-    """Keep the state after an op with which an append ended. Raises `StoreConflict`."""
-    key, last = _key_and_last(database, gathering)
-    head = b"" if key is None or seq > last else head_in_tables(database, key, seq)
-    if not head:
-        raise StoreConflict(f"no append to {gathering} ended with the op {seq}")
-    database.execute(
-        f"INSERT INTO {SNAPSHOT_COLUMNS} VALUES (?, ?, ?, ?) ON CONFLICT DO NOTHING",
-        (key, seq, state, state_digest(head, state)),
-    )
-
-
 def end_of_append(database: sqlite3.Connection, gathering: str, seq: int) -> int:
     """Return the last op, by the op `seq`, with which an append ended; 0 if there is none."""
-    key, _ = _key_and_last(database, gathering)
+    key, _ = key_and_last(database, gathering)
     row = database.execute(
         "SELECT seq FROM ops WHERE gathering = ? AND seq <= ? AND head IS NOT NULL"
         " ORDER BY seq DESC LIMIT 1",
@@ -335,102 +227,7 @@ def end_of_append(database: sqlite3.Connection, gathering: str, seq: int) -> int
     return 0 if row is None else int(row[0])
 
 
-def adopt(database: sqlite3.Connection, copy: LogCopy) -> int:
-    """Take in a whole log; return its last seq.
-
-    Raises:
-        StoreConflict: There is one of this id, or a link doesn't fit on the one before it.
-        Exception: What reading the links raises.
-    """
-    gathering, first = copy.gathering, copy.first_seq
-    if _key_and_last(database, gathering)[0] is not None:
-        raise StoreConflict(f"there is a gathering {gathering} already")
-    inserted = database.execute(
-        "INSERT INTO gatherings (id, head, first_seq, before) VALUES (?, 0, ?, ?)",
-        (gathering, first, copy.before),
-    )
-    key = inserted.lastrowid
-    assert key is not None
-    _insert_syncs(database, key, copy.older_syncs)
-    last, epoch, name = first - 1, copy.epoch_before, gathering
-    if epoch:
-        database.execute("INSERT INTO epochs VALUES (?, ?, ?)", (key, last, epoch))
-    has_beginning = first == 1
-    links = iter(checked(copy.links, first, copy.before))
-    while some := tuple(islice(links, ROWS)):
-        ops = [row for link in some for row in op_rows(key, link)]
-        insert_rows(database, f"ops ({OP_COLUMNS})", ops)
-        for link in some:
-            if link.ops:
-                found = runs([one.epoch for one in link.ops], link.first_seq, before=epoch)
-                database.executemany(
-                    "INSERT INTO epochs VALUES (?, ?, ?)", [(key, *run) for run in found]
-                )
-                epoch, last = link.ops[-1].epoch, link.first_seq + len(link.ops) - 1
-                if link.gathering != name:
-                    name = link.gathering
-                    database.execute(
-                        "INSERT INTO names VALUES (?, ?, ?)", (key, link.first_seq, name)
-                    )
-            snapshot = link.snapshot
-            if snapshot is not None:
-                has_beginning = has_beginning or snapshot.seq == first - 1
-                database.execute(
-                    f"INSERT INTO {SNAPSHOT_COLUMNS} VALUES (?, ?, ?, ?)",
-                    (key, snapshot.seq, snapshot.state, snapshot.digest),
-                )
-            _insert_syncs(database, key, link.syncs)
-    if not has_beginning:
-        raise StoreConflict("there is no snapshot in place of the first ops")
-    if last < 1:
-        raise StoreConflict("a log has ops, or a snapshot in their place")
-    if name != gathering:
-        # What it goes on with is its own.
-        database.execute("INSERT INTO names VALUES (?, ?, ?)", (key, last + 1, gathering))
-    database.execute("UPDATE gatherings SET head = ? WHERE key = ?", (last, key))
-    _note_change(database)
-    return last
-
-
-def fork(database: sqlite3.Connection, gathering: str, new: str, seq: int) -> int:
-    """Make a new gathering of a log up to the op `seq`; return that.
-
-    Raises:
-        BadBase: The log doesn't have that op.
-        StoreConflict: There is no such log, or one of the new id.
-    """
-    key, last = _key_and_last(database, gathering)
-    if key is None:
-        raise StoreConflict(f"there is no gathering {gathering}")
-    first, before = find_beginning(database, key)
-    check_fork(gathering, first, last, seq)
-    copy = LogCopy(
-        gathering=new,
-        first_seq=first,
-        before=before,
-        epoch_before=find_epoch(database, key, first - 1),
-        older_syncs=older_syncs(database, gathering),
-        links=cut(iter_links(database, gathering, key), seq, new, before),
-    )
-    return adopt(database, copy)
-
-
 def changes(database: sqlite3.Connection) -> int:
     """Return how often whole logs were changed."""
     row = database.execute("SELECT number FROM changes").fetchone()
     return 0 if row is None else int(row[0])
-
-
-def _note_change(database: sqlite3.Connection) -> None:
-    database.execute("UPDATE changes SET number = number + 1")
-
-
-def _insert_syncs(database: sqlite3.Connection, key: int, syncs: Iterable[SyncRecord]) -> None:
-    try:
-        insert_rows(
-            database,
-            _SYNC_COLUMNS,
-            [(key, s.scope, s.id, s.first_seq, s.count, s.fingerprint) for s in syncs],
-        )
-    except sqlite3.IntegrityError as error:
-        raise StoreConflict(f"a sync is there twice: {error}") from None
