@@ -98,7 +98,7 @@ def test_a_server_that_leaks_is_found(tmp_path: Path) -> None:
     assert code == 1
     # What stays in a server's store has a name.
     assert report["left_in_store"] == f"load-{report['plan']['run']}-*"
-    assert f"forget STORE '{report['left_in_store']}'" in " ".join(err.split())
+    assert f"delete STORE '{report['left_in_store']}'" in " ".join(err.split())
     assert report["violation_kinds"] == {"memory": 1}, report["first_violations"]
     assert "in use when everybody came again" in report["first_violations"][0]["what"]
 
