@@ -1,4 +1,4 @@
-"""The authenticator: lets in whoever brings a token that one of its keys has signed."""
+"""The authenticator: lets in clients whose token was signed with one of its keys."""
 
 import logging
 import math
@@ -24,7 +24,7 @@ _log = logging.getLogger(__name__)
 
 NEEDED = "a token is needed"
 NOT_VALID = "the token isn't valid"
-"""Whatever is wrong with it: who forges one isn't told how far he got."""
+"""One text for all that may be wrong with it: a forger isn't told how far he got."""
 
 EXTRA = {"joserfc", "cryptography", "cffi", "_cffi_backend"}
 MISSING = "JWT needs joserfc: pip install 'squire-gatherings[jwt]'"
@@ -43,8 +43,8 @@ class JwtAuthenticator:
     It comes in the `join`, in `Authorization: Bearer`, as the subprotocol `squire.token.TOKEN`, or
     in a cookie; see docs/security.md.
 
-    Whoever is refused gets `Unauthorized`. A gathering that the token doesn't cover is not looked
-    for, so nobody learns whether it is there.
+    A client that is refused gets `Unauthorized`. A gathering that the token doesn't cover is not
+    looked for, so nobody learns whether it is there.
     """
 
     def __init__(
@@ -63,7 +63,7 @@ class JwtAuthenticator:
         Args:
             keys: Files, each with PEM keys, a JWK, a JWKS or a secret (for HS256).
             audience: What a token's `aud` must have; without it, no token may have an `aud`.
-            issuer: What a token's `iss` must be; without it, any.
+            issuer: What a token's `iss` must be; without it, it may be any.
             leeway: By how many seconds the issuer's clock may differ from ours.
             cookie: The name of a cookie that may have the token.
             allow_origins: The web pages from which a cookie counts; by default those of the same
@@ -95,15 +95,28 @@ class JwtAuthenticator:
     def reload(self) -> None:
         """Read the keys again, which waits for their files; safe in any thread.
 
-        Whoever is connected stays so. Raises `BadSetting` where a file is broken; then the keys
-        are those that they were.
+        Clients that are connected stay connected.
+
+        Raises:
+            BadSetting: A file is broken. The keys are those that they were.
         """
         self._ring = self._read()
 
     async def __call__(
         self, token: str | None, gathering_id: str, request: HandshakeRequest | None = None
     ) -> Identity:
-        """Return who it is; raises `Unauthorized` for whoever isn't let in.
+        """Say who a client is. A hall calls it as its `authenticate`.
+
+        Args:
+            token: The token in the `join`, if there is one.
+            gathering_id: Which gathering the client wants to join.
+            request: By what the client came; it may carry the token, too.
+
+        Returns:
+            The user, its role, and until when the token counts.
+
+        Raises:
+            Unauthorized: There is no token, it isn't valid, or it isn't good for this gathering.
 
         Cancellation: nothing happened.
         """
@@ -120,7 +133,7 @@ class JwtAuthenticator:
         return claims.identity(gathering_id, self._rules, self._clock())
 
     async def _verified(self, text: str) -> bytes:
-        """Return what a token says whose signature is right. Raises `BadToken`."""
+        """Check a token's signature; return what the token says. Raises `BadToken`."""
         from squire_gatherings._auth.signatures import is_signed
 
         token = parse_token(text)

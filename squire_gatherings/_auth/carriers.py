@@ -1,6 +1,6 @@
-"""Carriers: where in what a client sent its token is.
+"""Carriers: the places in which a client may send its token.
 
-In the `join`, in `Authorization: Bearer`, as a subprotocol, or in a cookie; never in the URL, which
+They are the `join`, `Authorization: Bearer`, a subprotocol, and a cookie; never the URL, which
 servers, proxies and browsers keep in logs and histories.
 """
 
@@ -43,7 +43,7 @@ def find_token(
         found.update(_sent(request))
         if cookie is not None:
             cookies = set(_cookies(request, cookie))
-            # A browser sends it whoever wrote the page.
+            # A browser sends it with the requests of any page.
             if cookies and not origins.allows(request.headers):
                 raise Unauthorized(NOT_ALLOWED)
             found |= cookies

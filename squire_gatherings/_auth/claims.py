@@ -18,7 +18,7 @@ NOT_YET = "the token isn't valid yet"
 NOT_FOR_US = "the token is for somebody else (aud)"
 NOT_FROM_THEM = "the token is from somebody else (iss)"
 NOT_COVERED = "there's no such gathering, or the token isn't good for it"
-"""One text for both: whoever isn't let in doesn't learn what there is."""
+"""One text for both: a client that isn't let in doesn't learn what there is."""
 
 
 @frozen

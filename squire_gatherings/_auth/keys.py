@@ -1,6 +1,6 @@
-"""Keys: with which signatures are checked, read from files, each for one algorithm only.
+"""Keys: what signatures are checked with. They are read from files; each is for one algorithm only.
 
-What a file is, is seen from what is in it: PEM keys, a JWK or a JWKS (JSON), or a secret.
+The contents of a file show what it is: PEM keys, a JWK or a JWKS (JSON), or a secret.
 """
 
 import base64
@@ -33,7 +33,7 @@ MAX_KEYS = 32
 """How many there may be: a token that doesn't say which is its own may be tried with all."""
 
 LEAST_SECRET, LONGEST_SECRET = 32, 1024
-"""Of HS256, in bytes: no less than its hash has (RFC 7518, section 3.2)."""
+"""The least that a secret for HS256 has, in bytes: as much as its hash (RFC 7518, section 3.2)."""
 
 LEAST_RSA, LARGEST_RSA = 2048, 4096
 """In bits. A check takes longer with each of them, and is made while others wait."""
@@ -115,7 +115,7 @@ def read_keys(files: Iterable[str | os.PathLike[str]]) -> ReadKeys:
 
 def read_file(name: str) -> tuple[bytes, int]:
     """Return what is in a file, and its mode. Raises `OSError`, `ValueError`."""
-    # Not a pipe that nobody writes to, for which one would wait.
+    # A pipe that nobody writes to would be waited for.
     number = os.open(name, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))
     try:
         status = os.fstat(number)
@@ -276,7 +276,7 @@ _KINDS: dict[str, type[OKPKey] | type[ECKey] | type[RSAKey]] = {
 
 def _native(said: dict[str, Any]) -> object:
     kind = said["kty"]
-    # Without what is private in it, and without what says how it may be used.
+    # What is private in it is left out, and so is what says how it may be used.
     public = {name: said[name] for name in ("kty", *_PUBLIC[kind]) if name in said}
     if not all(isinstance(value, str) for value in public.values()):
         raise ValueError("a JWK's numbers are text")

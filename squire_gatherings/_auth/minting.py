@@ -1,4 +1,4 @@
-"""Minting: makes tokens and keys, for whoever tries the server and has no issuer yet."""
+"""Minting: makes tokens and keys, for people who try the server and have no issuer yet."""
 
 import json
 import os

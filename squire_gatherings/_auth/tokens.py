@@ -1,8 +1,8 @@
 """Tokens: a signed token taken apart, and nothing believed yet.
 
-All that is cheap is looked at here, before anything is computed: how long it is, whether it is
-three parts in base64url, each written in the one way in which it can be, and whether the header
-asks for what we do.
+The cheap checks come here, before anything is computed: how long it is, whether it has three parts
+in base64url, each written in the only way that is right, and whether the header asks for nothing
+that we don't do.
 """
 
 import base64
@@ -16,7 +16,7 @@ MAX_TOKEN = 4096
 """How many characters a token may have."""
 MAX_HEADER = 1024
 MAX_SIGNATURE = 1024
-"""Of RSA with 4,096 bits it has 683."""
+"""How many characters a signature may have. One of RSA with 4,096 bits has 683."""
 MAX_KID = 256
 
 _TOKEN = re.compile(r"([A-Za-z0-9_-]+)\.([A-Za-z0-9_-]+)\.([A-Za-z0-9_-]+)")
@@ -25,7 +25,7 @@ _NEVER = {"b64", "crit", "jku", "jwk", "x5c", "x5u", "zip"}
 """Headers by which a token would bring its own key, or say that it means something else."""
 
 _TYPES = {"jwt", "at+jwt", "application/jwt", "application/at+jwt"}
-"""Of which kind a token may say that it is: others are signed with the same keys (RFC 8725)."""
+"""What a token's `typ` may be. The same keys may sign tokens of other kinds (RFC 8725)."""
 
 
 class BadToken(Exception):

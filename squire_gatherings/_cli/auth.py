@@ -1,27 +1,24 @@
-"""`serve`'s answer to who may come in: nobody is asked, or everybody brings a signed token."""
+"""Who may come in at `serve`: everybody, or clients with a signed token."""
 
 import logging
 from collections.abc import Callable
-from typing import Any
 
 import click
 from attrs import frozen
 
 from squire_gatherings._auth.authenticator import JwtAuthenticator
-from squire_gatherings._cli.options import option
+from squire_gatherings._cli.options import FILE, option, options
 from squire_gatherings._values.origins import ANY_ORIGIN, is_loopback
 
 _log = logging.getLogger(__name__)
 
-FILE = click.Path(dir_okay=False)
-
-_OPTIONS = (
+auth_options = options(
     option(
         "--auth",
         default="none",
         type=click.Choice(["none", "jwt"]),
         help="Who may do what. none: ANYBODY WHO REACHES THE SERVER MAY READ AND WRITE EVERYTHING,"
-        " so --host must be this machine. jwt: whoever brings a token that --jwt-key has signed.",
+        " so --host must be this machine. jwt: clients need a token that --jwt-key has signed.",
     ),
     option(
         "--insecure",
@@ -49,13 +46,7 @@ _OPTIONS = (
         " Default: those of the same host.",
     ),
 )
-
-
-def auth_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Give a command the options that say who may come in."""
-    for one in reversed(_OPTIONS):
-        command = one(command)
-    return command
+"""Gives a command the options that say who may come in."""
 
 
 @frozen
@@ -76,7 +67,7 @@ class Auth:
         """Say at the start who may come in."""
         if self.authenticator is None:
             _log.warning(
-                "nobody is asked who they are: whoever reaches this server may read and write"
+                "nobody is asked who they are: anybody who reaches this server may read and write"
                 " every gathering",
                 extra={"auth": "none", "host": self.host},
             )
@@ -95,7 +86,7 @@ def make_auth(
     token_cookie: str | None,
     allow_origins: tuple[str, ...],
 ) -> Auth:
-    """Make it of the options, which reads the keys.
+    """Read the keys, and make what the options ask for.
 
     Raises:
         click.UsageError: The options contradict each other, or leave the server open to others.

@@ -1,4 +1,4 @@
-"""`serve`'s doors: TLS, proxies, and how many may come in and how much they may use."""
+"""The doors of `serve`: TLS, proxies, how many clients may come in, and how much they may use."""
 
 from collections.abc import Callable
 from typing import Any
@@ -7,19 +7,25 @@ import click
 from attrs import frozen
 
 from squire_gatherings._cli.memory import memory_allowed
-from squire_gatherings._cli.options import COUNT_OR_OFF, MEMORY, RATE, SIZE_OR_OFF, option
+from squire_gatherings._cli.options import (
+    COUNT_OR_OFF,
+    FILE,
+    MEMORY,
+    RATE,
+    SIZE_OR_OFF,
+    option,
+    options,
+)
 from squire_gatherings._server import Proxies, ProxySays
 from squire_gatherings._server.tls import Certificate
 
-FILE = click.Path(dir_okay=False)
-
 SPARE_FILES = 128
-"""How many open files are for the store, its journal and whatever else isn't a connection."""
+"""How many open files are for the store, its journal and all else that isn't a connection."""
 
 DOOR_SHARE = 8
 """One of so many open files may be of somebody who hasn't said `join` yet."""
 
-_OPTIONS = (
+door_options = options(
     option("--tls-cert", type=FILE, help="PEM file with the certificate: serves wss://."),
     option("--tls-key", type=FILE, help="PEM file with its key. Both are read again on SIGHUP."),
     option(
@@ -37,8 +43,10 @@ _OPTIONS = (
         type=click.Choice([one.value for one in ProxySays]),
         help="How it says so: the header that it sets, or the PROXY protocol (v1 or v2).",
     ),
-    option("--rate-limit-bytes", default="off", type=SIZE_OR_OFF, help="Bytes a second, likewise."),
-    option("--rate-limit-ops", default="off", type=RATE, help="Ops a second, likewise."),
+    option(
+        "--rate-limit-bytes", default="off", type=SIZE_OR_OFF, help="Bytes per second and client."
+    ),
+    option("--rate-limit-ops", default="off", type=RATE, help="Ops per second and client."),
     option("--max-connections", default="100000", type=COUNT_OR_OFF, help="Clients; more get 503."),
     option(
         "--max-connections-per-address",
@@ -93,18 +101,12 @@ _OPTIONS = (
         "--max-outbound", default="off", type=SIZE_OR_OFF, help="Of it, for slow readers together."
     ),
 )
-
-
-def door_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Give a command the options of TLS, proxies and limits."""
-    for one in reversed(_OPTIONS):
-        command = one(command)
-    return command
+"""Gives a command the options of TLS, proxies and limits."""
 
 
 @frozen
 class Doors:
-    """What the options come to."""
+    """What the options ask for."""
 
     certificate: Certificate | None
     """None serves without TLS."""
@@ -132,7 +134,7 @@ _HALL = (
 
 
 def make_doors(options: dict[str, Any], open_files: int | None) -> Doors:
-    """Make them of the options, which reads the certificate.
+    """Read the certificate, and make the doors that the options ask for.
 
     Args:
         options: The values of `door_options`, by name.
@@ -151,7 +153,7 @@ def make_doors(options: dict[str, Any], open_files: int | None) -> Doors:
         raise click.UsageError("--proxy-says goes with --proxy")
     connections, handshakes = options["max_connections"], options["max_handshakes"]
     if open_files is not None:
-        # Where no file can be opened, nobody is told why.
+        # Where no file can be opened, no client can be told why.
         most = max(1, open_files // DOOR_SHARE)
         handshakes = most if handshakes is None else min(handshakes, most)
         most = max(1, open_files - handshakes - SPARE_FILES)

@@ -1,4 +1,4 @@
-"""Options: the types of parameter that the commands share."""
+"""Options: how commands declare theirs, and the types of parameter that they share."""
 
 import math
 from collections.abc import Callable
@@ -137,6 +137,7 @@ MEMORY = _Parsed("size|share|off", _memory)
 MESSAGE_SIZE = _Parsed("size", _message_size)
 SHARE = _Parsed("share", _share)
 COUNT_OR_SHARE = _Parsed("number|share", _count_or_share)
+FILE = click.Path(dir_okay=False)
 
 
 class _Header(_Parsed):
@@ -146,6 +147,20 @@ class _Header(_Parsed):
 
 
 option = partial(click.option, show_default=True, show_envvar=True)
+
+Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
+
+
+def options(*several: Decorator) -> Decorator:
+    """Return a decorator that gives a command several options; its help has them in this order."""
+
+    def decorate(command: Callable[..., Any]) -> Callable[..., Any]:
+        for one in reversed(several):
+            command = one(command)
+        return command
+
+    return decorate
+
 
 ENVIRONMENT = {"auto_envvar_prefix": "SQUIRE"}
 """Settings of a command whose options may all come from the environment."""

@@ -22,7 +22,7 @@ class Reloads:
     _wanted: trio.Event = field(factory=trio.Event)
 
     def ask(self) -> None:
-        """Have everything read again, soon; asked while that goes on, once more after it."""
+        """Have everything read again soon. Asked while it reads, it reads once more afterwards."""
         self._wanted.set()
 
     async def run(self) -> None:

@@ -42,7 +42,7 @@ def delete(store: str, pattern: str, yes: bool, erase: bool, as_json: bool) -> N
     (* ? [a-z]); quote it.
 
     A server that has the file open ends these gatherings within seconds (reason `admin`).
-    Whoever joins one of them later begins a new log. While the file is written anew, which
+    A later join of one of them begins a new log. While the file is written anew, which
     takes about a second for each few hundred MiB, a server commits nothing.
 
     With --json, it prints {"deleted": [ID, ...]}.

@@ -3,7 +3,7 @@
 import sqlite3
 import time
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from functools import partial
 
 import click
@@ -61,27 +61,16 @@ def replay(
       squire-gatherings replay rooms.sqlite3 friday-night --speed 10
       squire-gatherings replay ws://127.0.0.1:8765 friday-night --speed max
     """
-    trio.run(
-        partial(_replay, source, gathering_id, speed, since, until, token, headers),
-        restrict_keyboard_interrupt_to_checkpoints=True,
-    )
+    if source.startswith(("ws:", "wss:")):
+        opening = _from_server(source, gathering_id, since, until, token, dict(headers))
+    else:
+        opening = _from_store(source, gathering_id, since, until)
+    trio.run(partial(_replay, opening, speed), restrict_keyboard_interrupt_to_checkpoints=True)
 
 
 async def _replay(
-    source: str,
-    gathering_id: str,
-    speed: float | None,
-    since: int,
-    until: int | None,
-    token: str | None,
-    headers: tuple[tuple[str, str], ...],
+    opening: AbstractAsyncContextManager[AsyncIterator[_Played]], speed: float | None
 ) -> None:
-    is_url = source.startswith(("ws:", "wss:"))
-    opening = (
-        _from_server(source, gathering_id, since, until, token, dict(headers))
-        if is_url
-        else _from_store(source, gathering_id, since, until)
-    )
     async with opening as ops:
         began, first = 0.0, 0
         async for one in ops:

@@ -122,8 +122,8 @@ def serve(
 ) -> None:
     """Serve gatherings until SIGINT or SIGTERM, or until its terminal is lost.
 
-    Without --auth jwt, WHOEVER REACHES THE SERVER MAY READ AND WRITE EVERYTHING. It listens
-    on this machine only then, unless --insecure is given.
+    Without --auth jwt, ANYBODY WHO REACHES THE SERVER MAY READ AND WRITE EVERYTHING. So it
+    then listens on this machine only, unless --insecure is given.
 
     Prints one line on standard output when it is ready, and logs to standard error. Each
     option may also come from the environment: --idle-timeout is SQUIRE_IDLE_TIMEOUT.

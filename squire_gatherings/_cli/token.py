@@ -5,8 +5,7 @@ import time
 
 import click
 
-from squire_gatherings._cli.auth import FILE
-from squire_gatherings._cli.options import DURATION, option
+from squire_gatherings._cli.options import DURATION, FILE, option
 from squire_gatherings._cli.printing import print_line
 
 EXTRA = {"joserfc", "cryptography", "cffi", "_cffi_backend"}
@@ -42,8 +41,8 @@ def token(
 ) -> None:
     """Print a token for a server that runs with --auth jwt, and nothing else.
 
-    For trying, and for scripts. Whoever has the token is that user until it expires, and
-    whoever has the key is anybody: the server needs only FILE.pub of it.
+    It is for trying, and for scripts. A token makes its bearer that user until it expires, and
+    the key makes its owner any user. Keep it away from the server, which needs only FILE.pub.
 
     \b
     Examples:

@@ -7,6 +7,7 @@ import msgspec
 import trio
 from attrs import define, field
 
+from squire_gatherings._client.contradictions import check_conflict, check_joined, page_of
 from squire_gatherings._client.incoming import Incoming
 from squire_gatherings._client.pace import Pace
 from squire_gatherings._client.queue import Queue
@@ -16,7 +17,6 @@ from squire_gatherings._client.settings import ClientSettings
 from squire_gatherings._client.websocket import Lost
 from squire_gatherings._client.wire import Wire
 from squire_gatherings._rules.replica import Pending, Replica
-from squire_gatherings._values.endings import CloseCode
 from squire_gatherings._values.errors import (
     BadBase,
     GatheringsError,
@@ -29,7 +29,6 @@ from squire_gatherings._values.messages import (
     Ack,
     ClientMessage,
     Conflict,
-    Dispersed,
     Error,
     Fetch,
     Fetched,
@@ -181,7 +180,8 @@ class Exchange:
         Raises `BadBase` on the first join, where the changes that are wanted don't exist yet;
         and `Gap`, `Diverged`, `Lost`.
         """
-        self._check_joined(joined, since)
+        has = max(since, self.replica.changes.arrived) if self._began else 0
+        check_joined(joined, self.gathering_id, since, has)
         self.replica.identify(Identity(joined.user, joined.role))
         self.renewal.begin(joined.rights_expire_in)
         self.incarnation = joined.incarnation
@@ -212,19 +212,6 @@ class Exchange:
         # A page that came with the answer is kept, should the wire bring no more.
         self.progressed = isinstance(joined.ops, tuple) and bool(joined.ops)
         self.tell()
-
-    def _check_joined(self, joined: Joined, since: int) -> None:
-        if joined.gathering != self.gathering_id:
-            raise Lost("the server let us into another gathering")
-        if self._began and joined.seq < max(since, self.replica.changes.arrived):
-            raise Lost(f"its last op is {joined.seq}, and we have more", CloseCode.LOG_REPLACED)
-        if isinstance(joined.first_seq, int):
-            if not since < joined.first_seq <= joined.seq + 1:
-                raise Lost(f"the server says that the log begins at {joined.first_seq}")
-            since = joined.first_seq - 1
-        has = since + len(joined.ops) if isinstance(joined.ops, tuple) else since
-        if has > joined.seq:
-            raise Lost(f"the server says that its last op is {joined.seq}, but there is {has}")
 
     def lost(self, code: int | None = None) -> None:
         """The connection has ended, with that close code."""
@@ -298,12 +285,6 @@ class Exchange:
             case _:
                 self._log_unexpected(message)
 
-    def check_notice(self, notice: Dispersed) -> Dispersed:
-        """Return the notice that the gathering has dispersed. Raises `Lost` if it's another."""
-        if notice.gathering != self.gathering_id:
-            raise Lost("the server says that another gathering has dispersed")
-        return notice
-
     def _epoch(self, message: Joined | Fetched | Conflict | ForwardBatch) -> str | None:
         return message.epoch if isinstance(message.epoch, str) else self.incarnation
 
@@ -352,8 +333,7 @@ class Exchange:
 
     def _conflict(self, conflict: Conflict, pending: Pending) -> None:
         base = pending.sync.base
-        if base + len(conflict.ops) > conflict.seq:
-            raise Lost(f"the server sent {len(conflict.ops)} ops from {base} to {conflict.seq}")
+        check_conflict(conflict, base)
         replica = self.replica
         if base + len(conflict.ops) > replica.seq and replica.identity.user in conflict.by:
             # It may overtake the answers to others of ours.
@@ -366,19 +346,11 @@ class Exchange:
         self._answered()
 
     def _fetched(self, fetched: Fetched, fetch: Fetch) -> None:
-        since = fetch.since or 0
-        if isinstance(fetched.first_seq, int) and fetched.first_seq > since:
-            since = fetched.first_seq - 1
-        if not isinstance(fetched.ops, tuple) or not isinstance(fetched.by, tuple):
-            raise Lost("the server gave a snapshot where ops were asked for")
-        if not fetched.ops or since + len(fetched.ops) > fetched.seq:
-            raise Lost(
-                f"the server gave {len(fetched.ops)} ops after {since}, of {fetched.seq} in all"
-            )
+        first, ops, by = page_of(fetched, fetch)
         self.requests.fetched(fetch)
         self._work.set()
         self._note_proof(fetched)
-        self.replica.changes.refill(since + 1, fetched.ops, fetched.by, _times(fetched))
+        self.replica.changes.refill(first, ops, by, _times(fetched))
         self._moved_on()
 
     def _refreshed(self, refreshed: Refreshed) -> None:

@@ -75,6 +75,9 @@ class Gathering:
             role = await gathering.wait_role(other_than=role)
         ```
 
+        Args:
+            other_than: The role that is known already.
+
         Raises:
             GatheringsError: What ended the stay for good.
 

@@ -20,8 +20,8 @@ from squire_gatherings._values.messages import Error, Refresh, Refreshed
 _log = logging.getLogger(__name__)
 
 GRACE = 1.0
-"""A connection that is closed so many seconds before we take its rights to end was closed for it:
-the server's clock isn't ours."""
+"""A connection may be closed so many seconds before its rights end by our clock, since the server's
+clock isn't ours. It counts as closed because they ended."""
 
 LEAST_PAUSE = 1.0
 """So many seconds pass between two renewals, at least."""

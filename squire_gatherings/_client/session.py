@@ -13,6 +13,7 @@ from tenacity.wait import wait_random_exponential
 
 from squire_gatherings._client.address import Address, OpenStream
 from squire_gatherings._client.answers import PASSING, RATE_LIMITED, error_from
+from squire_gatherings._client.contradictions import check_notice
 from squire_gatherings._client.credentials import Credentials
 from squire_gatherings._client.exchange import Exchange
 from squire_gatherings._client.incoming import Incoming
@@ -247,7 +248,7 @@ class Session:
         if isinstance(message, Dispersed):
             # It's told once: whoever comes back after that comes to the next incarnation.
             self._resume = None
-            return self.exchange.check_notice(message)
+            return check_notice(message, self.gathering_id)
         self._understand(lambda: self.exchange.joined(message, since))
         self._joined_at = trio.current_time()
         self._outage_since = self._latest = None
@@ -370,7 +371,7 @@ class Session:
         while True:
             message = await wire.receive()
             if isinstance(message, Dispersed):
-                return self.exchange.check_notice(message)
+                return check_notice(message, self.gathering_id)
             self._understand(lambda: self.exchange.take(message))  # noqa: B023 (called at once)
 
     async def _keep_alive(self, wire: Wire) -> Dispersed:

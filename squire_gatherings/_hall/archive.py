@@ -15,14 +15,22 @@ from squire_gatherings._values.log import Append, Snapshot, SyncRecord
 class Archive(Store, Protocol):
     """A store that keeps older snapshots, and handles whole logs.
 
-    Every async call is a checkpoint, and raises `StoreUnavailable` when the store can't now. One
-    that is cancelled before it began does nothing. What changes a log is done in whole or not at
-    all, and nobody may append to it meanwhile: an append that goes on with a log that was deleted
-    raises `LogDeleted`. Times are in milliseconds since 1970 (UTC).
+    `gathering` is always the id of the gathering whose log it is. Times are in milliseconds since
+    1970 (UTC).
+
+    Every async call is a checkpoint, and raises `StoreUnavailable` when the store can't serve it
+    now. A call that changes a log does it as a whole or not at all, and nobody may append to the
+    log meanwhile: an append that goes on with a log that was deleted raises `LogDeleted`.
+
+    Cancellation: a call that is cancelled before it began does nothing. A change that has begun is
+    waited for.
     """
 
     async def snapshot_at(self, gathering: str, *, seq: int) -> Snapshot | None:
-        """Return the newest snapshot of the state after the op `seq`, or after an earlier one."""
+        """Return the newest snapshot of the state after the op `seq`, or after an earlier one.
+
+        None if there is none.
+        """
         ...
 
     async def seq_at(self, gathering: str, *, time: int) -> int:
@@ -30,7 +38,12 @@ class Archive(Store, Protocol):
         ...
 
     async def list_logs(self, *, after: str = "", limit: int = 100) -> tuple[LogInfo, ...]:
-        """Tell of at most `limit` gatherings and tombstones whose ids come after `after`."""
+        """Tell of gatherings and tombstones, in the order of their ids.
+
+        Args:
+            after: The id before the first one that is wanted.
+            limit: How many at most.
+        """
         ...
 
     async def describe(self, gathering: str) -> LogInfo | None:
@@ -43,7 +56,7 @@ class Archive(Store, Protocol):
         """Read appends as they were committed, with their heads and snapshots.
 
         Args:
-            gathering: Its id.
+            gathering: Whose log.
             after: The last op that isn't wanted; an append ended there.
             up_to: The last op with which an append may begin.
             max_bytes: About how many bytes they may have; one append is always read.
@@ -63,7 +76,14 @@ class Archive(Store, Protocol):
         ...
 
     async def has_log(self, gathering: str, *, first_seq: int, seq: int, head: bytes) -> bool:
-        """Return whether a log begins with `first_seq`, and has that head after the op `seq`."""
+        """Return whether there is a log that goes from that op to that one, with that head.
+
+        Args:
+            gathering: Whose log.
+            first_seq: The first seq that it should have.
+            seq: The last op that it should have.
+            head: The head of the chain that it should have after that op.
+        """
         ...
 
     async def changes(self) -> int:
@@ -71,7 +91,15 @@ class Archive(Store, Protocol):
         ...
 
     async def delete(self, gathering: str, *, time: int) -> Tombstone | None:
-        """Delete a log, and leave a tombstone of that time; None if there is no such log."""
+        """Delete a log, and leave a tombstone.
+
+        Args:
+            gathering: Whose log.
+            time: When that is, for the tombstone.
+
+        Returns:
+            The tombstone; None if there is no such log.
+        """
         ...
 
     async def compact(
@@ -85,7 +113,7 @@ class Archive(Store, Protocol):
         """Leave out the ops up to a snapshot.
 
         Args:
-            gathering: Its id.
+            gathering: Whose log.
             up_to: The last op that may be left out.
             state: The state after it, as JSON, if an append ended there. Without it, the newest
                 snapshot that there is by then counts.
@@ -102,6 +130,10 @@ class Archive(Store, Protocol):
     async def adopt(self, copy: LogCopy) -> int:
         """Take in a whole log; return its last seq.
 
+        Args:
+            copy: The log, under the id that it is to have. Its links may be read once only, also on
+                a worker thread.
+
         Raises:
             StoreConflict: There is a log of this id, or one of the links isn't as it was committed.
             Exception: What reading the links raises.
@@ -109,7 +141,12 @@ class Archive(Store, Protocol):
         ...
 
     async def fork(self, gathering: str, new: str, *, seq: int) -> int:
-        """Make a new gathering of a log up to the op `seq`; return that.
+        """Make a new gathering of a log up to an op; return the op's seq.
+
+        Args:
+            gathering: Whose log.
+            new: The id of the new gathering.
+            seq: The op with which the new log ends at first.
 
         Raises:
             BadBase: The log doesn't have that op.
@@ -118,7 +155,7 @@ class Archive(Store, Protocol):
         ...
 
     async def erase(self) -> None:
-        """See to it that nothing is left anywhere of what was deleted. It may take long."""
+        """Remove all that is left anywhere of what was deleted. It may take long."""
         ...
 
 

@@ -1,20 +1,15 @@
 """The hall: what a program asks of the gatherings of its process."""
 
-import math
-import secrets
 import weakref
 from collections.abc import Iterable
 from datetime import datetime
 from typing import Any
 
-import msgspec
 import trio
 from attrs import define, field
-from msgspec import UNSET
 
-from squire_gatherings._hall.clients import Caller, Client, sync_scope
+from squire_gatherings._hall.asking import Asking
 from squire_gatherings._hall.connection import Connection
-from squire_gatherings._hall.inbox import Request
 from squire_gatherings._hall.joining import Joining
 from squire_gatherings._hall.logs import Logs
 from squire_gatherings._hall.membership import Membership
@@ -28,26 +23,15 @@ from squire_gatherings._values.checks import (
     check_identity,
     check_proof,
     check_seq,
-    point_in_log,
 )
 from squire_gatherings._values.endings import DispersalReason
-from squire_gatherings._values.errors import GatheringDispersed, TooBig, Unauthorized
 from squire_gatherings._values.handshake import HandshakeRequest
-from squire_gatherings._values.identity import ANONYMOUS, MAX_USER_LENGTH, Identity, check_role
+from squire_gatherings._values.identity import ANONYMOUS, Identity
 from squire_gatherings._values.ids import check_gathering_id
 from squire_gatherings._values.log import Page
-from squire_gatherings._values.messages import (
-    Fetch,
-    Fetched,
-    Proof,
-    ServerMessage,
-    Sync,
-    Synced,
-)
+from squire_gatherings._values.messages import Proof
 from squire_gatherings._values.numbers import HallNumbers
-from squire_gatherings._values.op import Op
 from squire_gatherings._values.settings import HallSettings
-from squire_gatherings._values.text import check_text
 
 
 @define(eq=False)
@@ -69,9 +53,11 @@ class Hall:
     _registry: Registry = field(repr=False)
     logs: Logs = field(init=False, repr=False)
     """Whole logs: listed, exported, forked, compacted, deleted."""
+    _asking: Asking = field(init=False, repr=False)
 
     def __attrs_post_init__(self) -> None:
         self.logs = Logs(self._registry, self._rights.terms.wall)
+        self._asking = Asking(self._registry, self._rights)
 
     # Joining.
 
@@ -169,7 +155,7 @@ class Hall:
         finally:
             self._registry.visited(gathering_id, counted=False)
         return Membership(
-            gathering_id, joined.incarnation, self._pass_on, weakref.ref(room), joiner
+            gathering_id, joined.incarnation, self._asking.pass_on, weakref.ref(room), joiner
         )
 
     async def open(self, gathering_id: str) -> None:
@@ -221,20 +207,7 @@ class Hall:
 
         Cancellation: the ops may or may not be applied.
         """
-        if sync_id is None:
-            sync_id = secrets.token_hex(16)
-        check_id(sync_id, "a sync id")
-        made: list[Op] = []
-        for op in ops:
-            if len(made) == self.settings.max_ops:
-                raise TooBig(f"a sync has at most {self.settings.max_ops} ops")
-            made.append(Op.of(op))
-        if not made:
-            raise ValueError("a sync has at least one op")
-        sync = Sync(sync_id, 0 if base is None else check_seq(base, "base"), tuple(made))
-        synced, _ = await self._ask(gathering_id, sync, identity, at_end=base is None)
-        assert isinstance(synced, Synced)
-        return synced.seqs
+        return await self._asking.submit(gathering_id, ops, sync_id, base, identity)
 
     async def fetch(
         self,
@@ -263,27 +236,7 @@ class Hall:
 
         Cancellation: nothing is read any more.
         """
-        if since is not None:
-            check_seq(since, "since")
-        seq, instant = (None, None) if at is None else point_in_log(at)
-        fetch = Fetch("fetch", since, seq, instant)
-        fetched, incarnation = await self._ask(gathering_id, fetch, identity, times=True)
-        assert isinstance(fetched, Fetched)
-        if isinstance(fetched.snapshot, msgspec.Raw):
-            state = msgspec.json.decode(fetched.snapshot)
-            return Page(seq=fetched.seq, snapshot=state, is_snapshot=True)
-        ops, by = fetched.ops or (), fetched.by or ()
-        epoch = (incarnation if fetched.epoch is UNSET else fetched.epoch) if ops else None
-        first_seq = fetched.first_seq if isinstance(fetched.first_seq, int) else None
-        times = fetched.times or ()
-        return Page(seq=fetched.seq, ops=ops, by=by, times=times, first_seq=first_seq, epoch=epoch)
-
-    async def _pass_on(self, gathering_id: str, client: Client, sync: Sync) -> None:
-        """Have the living incarnation serve a sync whose own incarnation has ended."""
-        if self._rights.has_changed(client):
-            # It repeats the sync when it is back, with the rights that it has then.
-            raise Unauthorized("its rights were changed")
-        await self._ask(gathering_id, sync, client.identity, scope=client.scope)
+        return await self._asking.fetch(gathering_id, since, at, identity)
 
     # Ending.
 
@@ -332,9 +285,10 @@ class Hall:
     def revoke(self, user: str, *, until: float) -> int:
         """Take a user's rights at once, in every gathering, until an instant.
 
-        Its connections are closed (4003). Nothing of it is judged any more, also what waits in an
-        inbox already; what was judged before and isn't durable yet stays. Until then every join,
-        refresh and call under its name raises `Unauthorized`, whoever vouches for it.
+        Its connections are closed (4003). Its syncs and fetches are refused, even those that wait
+        in an inbox already; what was judged before and isn't durable yet stays. Until that instant
+        every join, refresh and call under its name raises `Unauthorized`, also where the program
+        gives its identity.
 
         Args:
             user: As in its `Identity`.
@@ -348,17 +302,14 @@ class Hall:
             CannotRemember: `max_remembered` hold already. Nothing has changed; `kick` works.
             ValueError: `user` can't be one, or `until` is no time.
         """
-        _check_user(user)
-        now = self._rights.terms.wall()
-        self._rights.overrides.revoke(user, _check_until(until), now)
-        return 0 if until <= now else self._rights.put_out(user, None, "revoked")
+        return self._rights.revoke(user, until)
 
     def kick(self, user: str, *, gathering_id: str | None = None) -> int:
         """Put a user out at once, of one gathering or of all. It may come back if it is let in.
 
-        Its connections are closed (4003). What of it waits to be judged is refused, and so is a
-        join that is under way; where `authenticate` is just being asked, it is asked again, since
-        what it has read may not be so any more.
+        Its connections are closed (4003). Its syncs and fetches that wait are refused, and so are
+        its joins that are under way. Where `authenticate` is just being asked about the user, it is
+        asked again, since what it has read may have changed.
 
         Args:
             user: As in its `Identity`.
@@ -370,27 +321,25 @@ class Hall:
         Raises:
             ValueError: `user` can't be one.
         """
-        _check_user(user)
-        if gathering_id is not None:
-            check_gathering_id(gathering_id)
-        return self._rights.put_out(user, gathering_id, "put out")
+        return self._rights.kick(user, gathering_id)
 
     def change_role(
         self, user: str, role: str, *, gathering_id: str | None = None, until: float | None = None
     ) -> int:
         """Give a user another role at once, in one gathering or in all; the client is told.
 
-        What waits to be judged is judged by the new role; so is what a join, or a refresh, that is
-        under way brings.
+        Syncs that wait to be judged are judged by the new role. Joins and refreshes that are under
+        way bring it, too.
 
         Args:
             user: As in its `Identity`.
             role: What it is from now on.
             gathering_id: In which gathering; None for all. What is said of one comes before what
                 is said of all.
-            until: Whoever joins, refreshes or calls under that name until then has this role,
-                whatever `authenticate` says; in seconds as `time.time()` counts them. One that has
-                passed takes that back. Without it, `authenticate` decides again from then on.
+            until: Joins, refreshes and calls under that name have this role until then, even if
+                `authenticate` gives another one. In seconds as `time.time()` counts them; one that
+                has passed takes that back. Without it, `authenticate` decides at the next join or
+                refresh.
 
         Returns:
             How many connections the user has there.
@@ -399,15 +348,7 @@ class Hall:
             CannotRemember: `max_remembered` hold already. Nothing has changed.
             ValueError: `user` or `role` can't be one, or `until` is no time.
         """
-        _check_user(user)
-        role = check_role(role)
-        if gathering_id is not None:
-            check_gathering_id(gathering_id)
-        if until is not None:
-            now = self._rights.terms.wall()
-            _check_until(until)
-            self._rights.overrides.give_role(user, gathering_id, role, until, now)
-        return self._rights.change_role(user, role, gathering_id)
+        return self._rights.change_role(user, role, gathering_id, until)
 
     # What counts as no activity.
 
@@ -432,49 +373,7 @@ class Hall:
             memory=registry.quotas.budget.used,
         )
 
-    async def _ask(
-        self,
-        gathering_id: str,
-        request: Request,
-        identity: Identity,
-        *,
-        scope: str | None = None,
-        at_end: bool = False,
-        times: bool = False,
-    ) -> tuple[ServerMessage, str]:
-        """Return the answer, and the incarnation that gave it."""
-        check_gathering_id(gathering_id)
-        await trio.lowlevel.checkpoint_if_cancelled()
-        check_identity(identity)
-        identity = self._rights.standing(identity, gathering_id)
-        scope = scope or sync_scope(identity.user, None)
-        caller = Caller(identity, scope, at_end=at_end, times=times)
-        counted = False
-        try:
-            while True:
-                with self._rights.asking(caller, gathering_id):
-                    room = await self._registry.find(gathering_id, opener_of(identity))
-                    try:
-                        answer = await room.ask(caller, request)
-                    except GatheringDispersed:
-                        caller = caller.again()
-                        continue
-                    counted = True
-                    return answer, room.incarnation
-        finally:
-            self._registry.visited(gathering_id, counted=counted)
-
 
 def quotas_of(hall: Hall) -> Quotas:
     """Return what the hall's gatherings and ways in may use up together. Not for programs."""
     return hall._registry.quotas
-
-
-def _check_user(user: object) -> None:
-    check_text(user, "a user's name", MAX_USER_LENGTH)
-
-
-def _check_until(until: object) -> float:
-    if isinstance(until, bool) or not isinstance(until, int | float) or math.isnan(until):
-        raise ValueError(f"until is a time in seconds, not {until!r:.80}")
-    return until

@@ -1,4 +1,4 @@
-"""Joining: what a client asks for, which it does of one incarnation after the other if need be."""
+"""Joining: what a client asks for that wants in; one incarnation after the other may be asked."""
 
 from collections.abc import Hashable
 

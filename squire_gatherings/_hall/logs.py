@@ -31,7 +31,7 @@ WATCH_INTERVAL = 2.0
 
 @contextmanager
 def _trouble() -> Iterator[None]:
-    """Turn what a store may not raise into `StoreUnavailable`; let pass what it may."""
+    """Turn errors that a store may not raise into `StoreUnavailable`; let the others pass."""
     said: list[GatheringsError] = []
     with store_trouble():
         try:
@@ -46,9 +46,9 @@ def _trouble() -> Iterator[None]:
 class Logs:
     """The logs of a hall's store. Got as `Hall.logs`.
 
-    Nothing here is activity, nor opens a gathering. What changes a log disperses its gathering
-    first, with reason `admin`; whoever joins meanwhile waits. All of it raises `StoreUnavailable`
-    while the store can't, and `BadRequest` where the store only keeps what `Store` says.
+    No call here is activity, and none opens a gathering. A call that changes a log disperses its
+    gathering first, with reason `admin`; joins wait meanwhile. Every call raises `StoreUnavailable`
+    while the store can't serve it, and `BadRequest` if the store does no more than `Store` says.
 
     Every async method is a checkpoint. One that is cancelled before it began has done nothing; a
     change that has begun in the store is done, or not, as a whole.
@@ -72,6 +72,9 @@ class Logs:
     async def describe(self, gathering_id: str) -> LogInfo | None:
         """Tell of one log; None if there is none, and none was deleted.
 
+        Args:
+            gathering_id: Its id.
+
         Raises:
             BadGatheringId: It can't be an id.
 
@@ -81,8 +84,18 @@ class Logs:
         with _trouble():
             return await archive_of(self._registry.store).describe(gathering_id)
 
+    async def _existing(self, gathering_id: str) -> LogInfo:
+        """Tell of a log. Raises `StoreConflict` if there is none."""
+        info = await self.describe(gathering_id)
+        if info is None or info.is_deleted:
+            raise StoreConflict(f"there is no gathering {gathering_id}")
+        return info
+
     async def export(self, gathering_id: str) -> AsyncIterator[bytes]:
         """Give a log as lines of JSON, as it was when this began; `import_log` takes them.
+
+        Args:
+            gathering_id: Its id.
 
         Yields:
             Line after line, each with its newline.
@@ -93,9 +106,7 @@ class Logs:
 
         Cancellation: nothing more is read.
         """
-        info = await self.describe(gathering_id)
-        if info is None or info.is_deleted:
-            raise StoreConflict(f"there is no gathering {gathering_id}")
+        info = await self._existing(gathering_id)
         archive, exporter = archive_of(self._registry.store), Exporter(info)
         with _trouble():
             older = await archive.older_syncs(gathering_id)
@@ -147,10 +158,13 @@ class Logs:
                 return await archive.adopt(importer.copy(gathering_id))
 
     async def delete(self, gathering_id: str) -> Tombstone | None:
-        """Delete a log for good, but for a tombstone; `erase` removes what the file still has.
+        """Delete a log for good; a tombstone stays. `erase` removes what the file still has of it.
 
         The next join under this id begins a new log, whose chain goes on from the tombstone's head.
         A client that knew the old log is told `log_replaced`.
+
+        Args:
+            gathering_id: Its id.
 
         Returns:
             The tombstone; None if there was no log.
@@ -197,9 +211,7 @@ class Logs:
         await trio.lowlevel.checkpoint_if_cancelled()
         registry, archive = self._registry, archive_of(self._registry.store)
         async with registry.keeping_out(gathering_id):
-            info = await self.describe(gathering_id)
-            if info is None or info.is_deleted:
-                raise StoreConflict(f"there is no gathering {gathering_id}")
+            info = await self._existing(gathering_id)
             with _trouble():
                 if instant is not None:
                     seq = await archive.seq_at(gathering_id, time=instant)
@@ -242,9 +254,7 @@ class Logs:
         await trio.lowlevel.checkpoint_if_cancelled()
         archive = archive_of(self._registry.store)
         async with self._registry.keeping_out(new_id):
-            info = await self.describe(gathering_id)
-            if info is None or info.is_deleted:
-                raise StoreConflict(f"there is no gathering {gathering_id}")
+            info = await self._existing(gathering_id)
             with _trouble():
                 if instant is not None:
                     seq = await archive.seq_at(gathering_id, time=instant)
@@ -298,7 +308,7 @@ class Logs:
                     await self.look()
                 seen = number
             except StoreUnavailable:
-                # It is looked at again; whoever appends is told.
+                # It looks again. Until then, gatherings that append are told.
                 await trio.lowlevel.checkpoint()
             await trio.sleep(interval)
 

@@ -1,4 +1,4 @@
-"""Proving: whether the log is still the one of which a joining client was told a proof."""
+"""Proving: whether the log is still the one that a joining client knows a proof of."""
 
 from squire_gatherings._hall.room import Room
 from squire_gatherings._hall.store import read_head

@@ -29,7 +29,7 @@ class Refreshes:
         """Check a client's new token in a task of the room, which answers. No activity.
 
         Raises:
-            Forbidden: Its rights come from whoever vouches for it.
+            Forbidden: The program said who it is, so no token changes that.
         """
         client.wasted(COST)
         if client.vouched:
@@ -39,7 +39,7 @@ class Refreshes:
             client.answer(Error("rate_limited", text, refresh.id))
             return
         self._under_way.add(client)
-        # As with a read from the store: a client that leaves is answered before.
+        # As with a read from the store, a client that leaves is answered first.
         client.reads += 1
         room.nursery.start_soon(self._run, room, delivery, client, refresh)
 

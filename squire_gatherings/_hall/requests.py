@@ -1,15 +1,14 @@
 """Requests: what a gathering does with each kind of message."""
 
-import math
 from collections.abc import Iterable
 from functools import partial
-from typing import Any
 
 import trio
 from attrs import define
 from msgspec import UNSET
 
-from squire_gatherings._hall.answers import ENTRY_COST, Answers, Deferred, Ops, show
+from squire_gatherings._hall.admission import let_in
+from squire_gatherings._hall.answers import ENTRY_COST, Answers, Deferred, show
 from squire_gatherings._hall.clients import Caller, Client, Sender
 from squire_gatherings._hall.delivery import Delivery
 from squire_gatherings._hall.inbox import JoinRequest, Request
@@ -28,10 +27,8 @@ from squire_gatherings._values.errors import (
     Forbidden,
     GatheringsError,
     LogFull,
-    LogReplaced,
     OpConflict,
     OpRejected,
-    Replaced,
     StoreUnavailable,
     TooBig,
     Unauthorized,
@@ -42,7 +39,6 @@ from squire_gatherings._values.messages import (
     Conflict,
     Fetch,
     Fetched,
-    Joined,
     Leave,
     Refresh,
     Sync,
@@ -59,9 +55,6 @@ REFUSED = 2
 REPEATED = 1
 COST_OF_A_FRAME = 1024
 """What a repeated sync counts: one such frame, and one for so many bytes that take as long."""
-
-JOIN_COST = 1024
-"""What a join costs besides what it's answered, as a number of bytes that take as long."""
 
 
 @define(eq=False, weakref_slot=False)
@@ -84,7 +77,7 @@ class Requests:
         Raises:
             LookupNeeded: The store must be asked first; nothing was done.
         """
-        if sender.identity.expires_at is not None and self._has_no_rights(sender):
+        if sender.identity.expires_at is not None and self.room.terms.have_ended(sender):
             self._refuse(sender, request)
             return False
         try:
@@ -95,7 +88,7 @@ class Requests:
             if isinstance(request, Fetch):
                 return self._fetch(sender, request)
             if isinstance(request, JoinRequest):
-                return self._join(sender, request)
+                return let_in(self.room, self.answers, self.delivery, sender, request)
             if isinstance(request, Leave):
                 return self._leave(sender)
             if isinstance(request, Refresh):
@@ -128,20 +121,8 @@ class Requests:
 
     # Those whose rights end.
 
-    def _has_no_rights(self, sender: Sender) -> bool:
-        """Whether a sender's rights have ended by now, which is seen here or by the clock's task.
-
-        Once they have, it stays so, whatever the clock is set to.
-        """
-        ends_at = sender.identity.expires_at
-        if ends_at is None or ends_at > self.room.terms.wall():
-            return False
-        if isinstance(sender, Client) and sender.attached and not sender.is_mute:
-            self.room.terms.look()
-        return True
-
     def _refuse(self, sender: Sender, request: Request) -> None:
-        """Serve whoever has no rights any more: it may renew them, say what it has, or leave."""
+        """Serve a sender whose rights have ended: it may renew them, say what it has, or leave."""
         try:
             if isinstance(request, Refresh):
                 self._refresh(sender, request)
@@ -253,7 +234,7 @@ class Requests:
             self._repeat(sender, sync, record)
             return True
         if not sender.identity.may_submit:
-            # Also who might once: what it submitted then is answered above.
+            # Somebody that might submit before is answered above what it submitted then.
             raise Forbidden(f"{sender.identity.role}s may not submit ops")
         if room.trouble is not None:
             raise StoreUnavailable(f"not taken, try again: {room.trouble}")
@@ -346,88 +327,7 @@ class Requests:
             lambda ops: Conflict(sync.id, seq, message=why, **self.answers.shown(sender, ops)),
         )
 
-    def _join(self, sender: Sender, request: JoinRequest) -> bool:
-        if request.abandoned:
-            return False
-        self.answers.spent += JOIN_COST
-        room, log = self.room, self.room.log
-        seq = self.answers.visible
-        since = request.since
-        if since is not None and since > seq:
-            why = f"since is {since}, but the last op is {seq}"
-            raise BadBase(why) if request.epoch is None else LogReplaced(why)
-        snapshots = room.serves_snapshots
-        shown: dict[str, Any]
-        if request.tail:
-            shown = {**self.answers.shown(request.client, ()), "epoch": self.answers.epoch(seq)}
-            has = seq
-        elif snapshots and (since is None or since + 1 < log.tail_start):
-            shown = {"snapshot": self.answers.snapshot(), "epoch": self.answers.epoch(seq)}
-            has = seq
-        else:
-            wanted = since or 0
-            since = max(wanted, log.first_seq - 1)
-            ops: Ops = request.page
-            if since + 1 >= log.tail_start:
-                ops = log.slice(since, seq, room.settings.batch_bytes)
-            has = since + len(ops)
-            shown = self.answers.shown(request.client, ops)
-            if has and not ops:
-                shown["epoch"] = self.answers.epoch(has)
-            if since > wanted:
-                shown["first_seq"] = since + 1
-
-        def let_in(now: float) -> None:
-            if request.abandoned:
-                return
-            client = request.client
-            # Its rights may have been changed since it asked.
-            client.identity = sender.identity
-            if sender.identity.expires_at is not None and self._has_no_rights(sender):
-                sender.fail(Unauthorized("its rights have ended"))
-                return
-            client.window.begin(has)
-            client.joined_at = seq
-            full = room.refusal_of(client)
-            if full is not None:
-                sender.fail(full)
-                return
-            if not room.attach(client):
-                sender.fail(Replaced("a newer connection of the same client has joined"))
-                return
-            room.deadline.occupied()
-            if request.is_activity:
-                # Before `joined` is made: it tells the deadline as this join has moved it.
-                room.deadline.processed(now)
-            timeout = room.settings.idle_timeout
-            left = min(timeout, room.deadline.last_processed_at + timeout - now)
-            joined = Joined(
-                room.id,
-                room.incarnation,
-                seq,
-                client.identity.role,
-                client.identity.user,
-                _finite(timeout),
-                _finite(left),
-                client=request.made_client_id or UNSET,
-                max_ops=room.settings.max_ops,
-                proof=self.answers.proof(client),
-                rights_expire_in=room.terms.left(client),
-                **shown,
-            )
-            client.answer(joined)
-            sender.answer(joined)
-            self.delivery.bring(client, log.committed, now)
-
-        self.answers.defer(sender, None, let_in)
-        return request.is_activity
-
 
 def _cost(sync: Sync) -> int:
     """Return what it costs to compare or refuse a sync, in bytes that take as long."""
     return sum(len(op.json) + ENTRY_COST for op in sync.ops)
-
-
-def _finite(seconds: float) -> float | None:
-    # A whole number may be larger than any that can be sent.
-    return None if math.isinf(seconds) else float(seconds)

@@ -1,9 +1,10 @@
 """Rights: who somebody is here and now, as authentication and the program have it.
 
-The program may change its mind at any moment, in every gathering at once: whoever is connected,
-whoever is on the way in, and whatever waits to be judged has the new rights when the call returns.
+The program may change its mind at any moment, in every gathering at once. When its call returns,
+the new rights hold for a user's connections, its joins under way, and what waits to be judged.
 """
 
+import math
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -21,15 +22,17 @@ from squire_gatherings._values.checks import check_identity
 from squire_gatherings._values.endings import CloseCode
 from squire_gatherings._values.errors import AuthenticationUnavailable, Unauthorized
 from squire_gatherings._values.handshake import HandshakeRequest
-from squire_gatherings._values.identity import Identity
+from squire_gatherings._values.identity import MAX_USER_LENGTH, Identity, check_role
+from squire_gatherings._values.ids import check_gathering_id
 from squire_gatherings._values.outgoing import Outgoing
+from squire_gatherings._values.text import check_text
 
 CHECKS = 3
-"""How often somebody is asked after that is put out meanwhile."""
+"""How often `authenticate` is asked about somebody who is put out meanwhile."""
 
 REMEMBERED = 1024
-"""For how many users the hall knows when their rights were changed last; of others, that it was
-before."""
+"""For how many users the hall knows when their rights were changed last. Those of all others count
+as changed at the last of the changes that it has forgotten."""
 
 
 @define(eq=False)
@@ -41,7 +44,7 @@ class _Check:
     roles: dict[str, str] = field(factory=dict)
     """The roles that users were given."""
     put_out: set[str] = field(factory=set)
-    """Users that were put out: what was found of them before may not be so any more."""
+    """Users that were put out: what authentication read of them before may have changed."""
 
 
 @define(eq=False)
@@ -54,7 +57,7 @@ class Rights:
     """Returns the rooms of all living incarnations."""
     overrides: Overrides
     _asking: dict[Caller, str] = field(factory=dict)
-    """All who ask and aren't answered yet, and which gathering: also those who wait for it to
+    """All callers that aren't answered yet, and the gathering that they ask. Some wait for it to
     open."""
     _checks: set[_Check] = field(factory=set)
     _count: int = 0
@@ -124,10 +127,37 @@ class Rights:
         user = client.identity.user
         return user is not None and self._changed.get(user, self._forgotten) > client.asked
 
-    # What the program says.
+    # What the program says: as the methods of `Hall`.
 
-    def put_out(self, user: str, gathering_id: str | None, why: str) -> int:
-        """Close a user's connections, and refuse what of it waits to be judged."""
+    def revoke(self, user: str, until: float) -> int:
+        """Take a user's rights until an instant. As `Hall.revoke`."""
+        _check_user(user)
+        now = self.terms.wall()
+        self.overrides.revoke(user, _check_until(until), now)
+        return 0 if until <= now else self._put_out(user, None, "revoked")
+
+    def kick(self, user: str, gathering_id: str | None) -> int:
+        """Put a user out. As `Hall.kick`."""
+        _check_user(user)
+        if gathering_id is not None:
+            check_gathering_id(gathering_id)
+        return self._put_out(user, gathering_id, "put out")
+
+    def change_role(
+        self, user: str, role: str, gathering_id: str | None, until: float | None
+    ) -> int:
+        """Give a user another role. As `Hall.change_role`."""
+        _check_user(user)
+        role = check_role(role)
+        if gathering_id is not None:
+            check_gathering_id(gathering_id)
+        if until is not None:
+            _check_until(until)
+            self.overrides.give_role(user, gathering_id, role, until, self.terms.wall())
+        return self._give_role(user, role, gathering_id)
+
+    def _put_out(self, user: str, gathering_id: str | None, why: str) -> int:
+        """Close a user's connections, and refuse what it has sent and isn't judged yet."""
         self._note(user)
         for check in self._checks:
             # A check may put out its user's other connections, and means what it says then.
@@ -145,8 +175,8 @@ class Rights:
                 client.close(CloseCode.UNAUTHORIZED, why)
         return closed
 
-    def change_role(self, user: str, role: str, gathering_id: str | None) -> int:
-        """Give a user's connections, and whatever of it is under way, a role."""
+    def _give_role(self, user: str, role: str, gathering_id: str | None) -> int:
+        """Give a role to a user's connections, and to its joins and calls under way."""
         self._note(user)
         for check in self._checks:
             if gathering_id in (None, check.gathering_id):
@@ -178,7 +208,7 @@ class Rights:
         ]
 
     def _clients_of(self, user: str, gathering_id: str | None) -> list[tuple[Room, Client]]:
-        """Return a user's clients, also those that are gone and of whom something waits."""
+        """Return a user's clients, also those that are gone if a message of theirs still waits."""
         return [
             (room, client)
             for room in self.rooms()
@@ -190,3 +220,13 @@ class Rights:
 
 def _senders(room: Room) -> Iterator[Client]:
     return (sender for sender, _ in room.inbox.waiting if isinstance(sender, Client))
+
+
+def _check_user(user: object) -> None:
+    check_text(user, "a user's name", MAX_USER_LENGTH)
+
+
+def _check_until(until: object) -> float:
+    if isinstance(until, bool) or not isinstance(until, int | float) or math.isnan(until):
+        raise ValueError(f"until is a time in seconds, not {until!r:.80}")
+    return until

@@ -1,4 +1,4 @@
-"""Terms: whose rights end, when, and what is done then. Only those whose rights end cost anything.
+"""Terms: whose rights end, when, and what is done then. Rights that don't end cost nothing.
 
 Rights end at an instant of the wall clock. A task looks at it when something is due, and now and
 then besides, since it may be set; a gathering looks before it brings anybody an op, and when it
@@ -15,7 +15,7 @@ import trio
 from attrs import define, field
 from msgspec import UNSET, UnsetType
 
-from squire_gatherings._hall.clients import Client
+from squire_gatherings._hall.clients import Client, Sender
 from squire_gatherings._values.endings import CloseCode
 from squire_gatherings._values.messages import Refreshed, Renew
 from squire_gatherings._values.outgoing import Outgoing
@@ -28,7 +28,7 @@ PUT_OFF = 1.0
 """For how many seconds an end is put off while the client's new token is being checked."""
 
 OF_A_TERM = 10
-"""A client is asked to renew its rights when so small a part of them is left."""
+"""A client is asked to renew its rights when one of so many parts of their time is left."""
 
 
 class _Room(Protocol):
@@ -86,7 +86,7 @@ class Terms:
         term = _Term(client, room, _Due.END, ends_at, self.settings.authenticate_timeout)
         self._terms[client] = term
         if client.vouched:
-            # Whoever vouches for it renews them.
+            # The program renews them, which said who it is.
             self._push(ends_at, term)
         else:
             term.next = _Due.RENEWAL
@@ -116,6 +116,18 @@ class Terms:
         """Return for how many seconds a client has its rights, where they end."""
         ends_at = client.identity.expires_at
         return UNSET if ends_at is None else max(0.0, ends_at - self.wall())
+
+    def have_ended(self, sender: Sender) -> bool:
+        """Return whether a sender's rights have ended by now: the task may not have seen it yet.
+
+        Once they have, they stay so, whatever the clock is set to.
+        """
+        ends_at = sender.identity.expires_at
+        if ends_at is None or ends_at > self.wall():
+            return False
+        if isinstance(sender, Client) and sender.attached and not sender.is_mute:
+            self.look()
+        return True
 
     # What is due.
 

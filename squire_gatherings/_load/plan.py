@@ -68,7 +68,7 @@ class Plan:
 
     @property
     def pattern(self) -> str:
-        """What all ids of this run match, as `forget` takes it."""
+        """What all ids of this run match, as `delete` takes it."""
         return f"load-{self.run}-*"
 
     def joins_at(self, gathering: int, client: int) -> float:

@@ -1,7 +1,7 @@
 """The budget: how many bytes the hall and all ways into it hold, and what they may hold.
 
-Counted is what is cheap to count: whoever holds something adds its size to one of the numbers here
-when it comes, and takes it away when it goes. Nothing is looked at until something is to grow.
+It counts what is cheap to count. The part that holds something adds its size to one of the numbers
+here when it comes, and takes it away when it goes. Nobody looks at the sum until something grows.
 """
 
 from collections.abc import Callable

@@ -1,8 +1,8 @@
 """The door: who has come and isn't in yet, and who gives way when too many stand there.
 
 A visitor is silent while the server waits for it: until its request has come, and after the answer
-until its `join` has. Silent visitors take no place of a client's. Where there are too many, the
-one that was silent longest gives way, of those from the most crowded address.
+until its `join` has come. Silent visitors take no client's place. Where there are too many, one
+from the most crowded address gives way: the one that was silent longest.
 """
 
 from collections import OrderedDict
@@ -27,7 +27,7 @@ class Visitor:
     """Somebody at the door."""
 
     address: Hashable
-    """Who comes from the same address, counts together; None: counts alone."""
+    """Visitors from the same address count together. One without an address (None) counts alone."""
     give_way: Callable[[], None]
     """Ends its connection. Called once at most, when it stands at the door no more."""
     has_spoken: Callable[[], bool] = never

@@ -1,6 +1,6 @@
 """Links: a log as the appends that its chain binds, to be checked, cut and copied.
 
-A log that is copied keeps its chain, so whoever knows a head of the one knows it of the other, too.
+A log that is copied keeps its chain, so that a head of the one proves the other, too.
 """
 
 from collections.abc import Iterable, Iterator

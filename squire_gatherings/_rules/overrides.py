@@ -18,9 +18,9 @@ Held = dict[K, tuple[V, float]]
 
 @define(eq=False)
 class Overrides:
-    """Revocations and roles that hold for whoever comes under a name. Bounded.
+    """Revocations of users, and roles that users were given: at most `most`.
 
-    What has passed is dropped when room is needed; nothing that holds ever is.
+    What has passed is dropped when another one needs its place. What holds is never dropped.
     """
 
     most: int
@@ -42,7 +42,10 @@ class Overrides:
     def give_role(
         self, user: str, gathering_id: str | None, role: str, until: float, now: float
     ) -> None:
-        """Remember a user's role, in one gathering or in all; likewise."""
+        """Remember a user's role, in one gathering or in all; one that has passed takes that back.
+
+        Raises `CannotRemember` if there are too many; nothing has changed then.
+        """
         self._put(self._roles, (user, gathering_id), role, until, now)
 
     def of(self, identity: Identity, gathering_id: str, now: float) -> Identity:

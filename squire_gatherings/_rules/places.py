@@ -17,7 +17,7 @@ class Places:
         return self._named.get(name, 0)
 
     def take(self, name: Hashable = None) -> None:
-        """Take a place; whoever takes one leaves it once."""
+        """Take a place under this name. Each that is taken must be left once."""
         self.total += 1
         if name is not None:
             self._named[name] = self._named.get(name, 0) + 1

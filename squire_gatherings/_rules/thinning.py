@@ -1,7 +1,7 @@
-"""Thinning: which snapshots are kept, so that any point of a log is near one, and they don't pile.
+"""Thinning: which snapshots are kept, so that any point of a log is near one, and few stay.
 
-The newest ones are all kept. Of older ones each is dropped without which there are still few ops,
-and few bytes, between those beside it.
+The newest ones are all kept. An older one is dropped if there are few ops, and few bytes of them,
+between the two beside it.
 """
 
 from collections.abc import Callable, Sequence

@@ -191,23 +191,21 @@ def _has_unread(plain: socket.socket) -> bool:
 
 def _is_local(stream: trio.abc.Stream) -> bool:
     """Whether the client came to an address that only this machine reaches."""
-    found = socket_of(stream)
-    if found is None:
-        return False
-    try:
-        own = found.getsockname()
-    except OSError:
-        return False
-    return isinstance(own, tuple) and is_loopback(own[0])
+    own = _address_of(stream, own=True)
+    return own is not None and is_loopback(own)
 
 
 def peer_of(stream: trio.abc.Stream) -> str | None:
-    """Return the address of whoever is at the other end; None where there's none."""
+    """Return the address at the stream's other end; None where there's none."""
+    return _address_of(stream, own=False)
+
+
+def _address_of(stream: trio.abc.Stream, *, own: bool) -> str | None:
     found = socket_of(stream)
     if found is None:
         return None
     try:
-        peer = found.getpeername()
+        name = found.getsockname() if own else found.getpeername()
     except OSError:
         return None
-    return peer[0] if isinstance(peer, tuple) else None
+    return name[0] if isinstance(name, tuple) else None

@@ -197,7 +197,7 @@ class Limits:
     def _make_room(self) -> None:
         """Close the clients that hold most, if newcomers were refused for long.
 
-        Whoever holds just so much that nobody is closed would keep everybody else out otherwise.
+        Otherwise clients that hold just so much that none is closed would keep all others out.
         """
         now = trio.current_time()
         if now - self._short_at > FORGOTTEN:

@@ -59,9 +59,16 @@ class Proxies:
     def client_of(self, request: HandshakeRequest, peer: str) -> str:
         """Return the address of the client that the proxy `peer` names in a request.
 
-        Each proxy on the way appends who was connected to it. The last one counts that isn't a
-        named proxy: what stands before it, anybody may have written. Where there's nothing that
-        can be read, it's the last that could be: the proxy's own address, at least.
+        Each proxy on the way appends the address that was connected to it. The last one that isn't
+        a named proxy's counts, since anybody may have written what stands before it.
+
+        Args:
+            request: What the proxy passed on.
+            peer: The address of the proxy, which is a named one.
+
+        Returns:
+            The client's address. Where an entry can't be read, it is the one after it; where there
+            is none, it is the proxy's own.
         """
         name = "Forwarded" if self.says is ProxySays.FORWARDED else "X-Forwarded-For"
         said = request.header(name)

@@ -1,7 +1,7 @@
 """The PROXY protocol, versions 1 and 2: by which a proxy says whose connection it passes on.
 
 Strict, and without I/O (https://www.haproxy.org/download/2.9/doc/proxy-protocol.txt). It never asks
-for more bytes than belong to the header, so that whatever follows stays where it is.
+for more bytes than belong to the header, so that what follows stays where it is.
 """
 
 import ipaddress

@@ -290,7 +290,7 @@ async def _accept(
             door, most = server._limits.door, settings.max_handshakes
             room = door.room(most, ACCEPTED_AT_ONCE, server._coming)
             if not room:
-                # Whoever comes now waits in the listener's queue, and isn't turned away.
+                # Who comes now waits in the listener's queue, and isn't turned away.
                 await trio.sleep(DOOR_PAUSE)
             for _ in range(room):
                 client, address = listener.accept()

@@ -1,7 +1,7 @@
 """Origins: from which web pages a browser may come, as its `Origin` header says.
 
-A browser sends a page's requests with the cookies of the server that they go to, whoever wrote the
-page, and asks nobody before it opens a WebSocket. So a server that knows people by a cookie, or
+A browser sends the requests of any page with the cookies of the server that they go to, and asks
+nobody before it opens a WebSocket. So a server that knows people by a cookie, or
 because they can reach it at all, has to look where the page is from. Programs that aren't browsers
 send no `Origin`, and could send any: for them this is no defence and no hindrance.
 """

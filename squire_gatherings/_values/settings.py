@@ -133,7 +133,8 @@ class HallSettings:
     """How many ops a log may have. A sync that would make them more is refused (`log_full`)."""
 
     max_log: int | None = field(default=None, validator=count_or_off)
-    """How many bytes the ops of a log may have, each as its JSON; likewise."""
+    """How many bytes the ops of a log may have, each as its JSON. A sync that would make them more
+    is refused (`log_full`)."""
 
     max_connections_per_user: int | None = field(default=1000, validator=count_or_off)
     """How many connections of a user may be in gatherings at once; of anonymous ones, any number.

@@ -311,7 +311,7 @@ async def test_keys_are_rotated_while_clients_are_connected(way: Way, tmp_path: 
         await trio.to_thread.run_sync(rotated.reload)
         assert (await spoken(f"{url}/gatherings/room", join=GOOD))[0]["message"] == NOT_VALID
         assert (await spoken(f"{url}/gatherings/room", join=new))[0]["type"] == "joined"
-        # Whoever is in stays in.
+        # A client that is in stays in.
         client.say(type="sync", id="1", base=0, ops=[{"a": 1}])
         assert (await trio.to_thread.run_sync(client.hear))["seqs"] == [1]
         client.socket.close()

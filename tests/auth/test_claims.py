@@ -127,7 +127,7 @@ async def test_the_audience(tmp_path: Path, ours: JwtAuthenticator) -> None:
         assert (await rooms(token(aud=good), "room")).user == "alice"
     for bad in (None, "shop", ["shop"], "Rooms", "rooms ", ["rooms2"]):
         assert await refusal(rooms, token(aud=bad)) == NOT_FOR_US
-    # A token that is for somebody isn't for whoever has no name.
+    # A token that is for somebody isn't for a server without a name.
     assert await refusal(ours, token(aud="rooms")) == NOT_FOR_US
 
 

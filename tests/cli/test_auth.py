@@ -185,13 +185,13 @@ def test_whoever_wants_it_open_gets_it_and_is_told() -> None:
         _, err = process.communicate(timeout=20)
     [line] = err.splitlines()
     assert "level=warning" in line
-    assert "whoever reaches this server may read and write every gathering" in line
+    assert "anybody who reaches this server may read and write every gathering" in line
     assert "host=0.0.0.0" in line
 
 
 def test_help_says_it_loudly(tmp_path: Path) -> None:
     _, out, _ = run("serve", "--help", cwd=tmp_path)
-    assert "WHOEVER REACHES THE SERVER MAY READ AND WRITE EVERYTHING" in " ".join(out.split())
+    assert "ANYBODY WHO REACHES THE SERVER MAY READ AND WRITE EVERYTHING" in " ".join(out.split())
 
 
 @pytest.mark.parametrize(

@@ -57,7 +57,7 @@ def test_a_byte_at_a_time(enter: Callable[[Wire, int], None], sent: bytes) -> No
         slow = [stack.enter_context(wire) for wire in many(url, enter)]
         for number in range(len(sent) - 1):
             for wire in slow:
-                # Whoever takes too long at the door is sent away.
+                # A client that takes too long at the door is sent away.
                 with contextlib.suppress(ConnectionError):
                     wire.send(sent[number : number + 1])
             assert submitted(innocent, number) == [number + 1]

@@ -1,7 +1,7 @@
 """Short lives of a store, with every write of theirs noted: what is appended, when, and how."""
 
 import sqlite3
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, closing, contextmanager
 from functools import partial
 from pathlib import Path
@@ -12,6 +12,7 @@ import trio
 from attrs import define, field, frozen
 from msgspec.structs import replace
 
+from squire_gatherings._hall.archive import Archive
 from squire_gatherings._hall.store import Outcome
 from squire_gatherings._rules.chain import head_after, state_digest
 from squire_gatherings._stores import SqliteStore, open_sqlite_store
@@ -27,6 +28,7 @@ from tests.stores.appends import all_of, an_append, fold_a_piece
 NAME = "rooms.sqlite3"
 FILES = (NAME, f"{NAME}-wal", f"{NAME}-journal")
 GATHERINGS = "abc"
+FORK = "fork"
 OLD_GATHERINGS = ("friday", "sunday", "monday")
 """Those that the files of older schemas have."""
 OLD = Path(__file__).parent.parent / "stores"
@@ -55,25 +57,51 @@ def appends_of(count: int) -> list[Append]:
 
 
 @frozen
-class Expected:
-    """What a store must say when it has the first appends, so many of them."""
+class Act:
+    """Something that is done to a whole log, after the appends."""
 
-    appends: Sequence[Append]
+    what: str
+    gathering: str
+    do: Callable[[Archive, str], Awaitable[object]] = field(repr=False)
+
+
+def deletes(store: Archive, gathering: str) -> Awaitable[object]:
+    return store.delete(gathering, time=2000)
+
+
+def compacts(store: Archive, gathering: str) -> Awaitable[object]:
+    return store.compact(gathering, up_to=99)
+
+
+def forks(store: Archive, gathering: str) -> Awaitable[object]:
+    return store.fork(gathering, FORK, seq=3)
+
+
+ACTS = (Act("compact", "a", compacts), Act("fork", "b", forks), Act("delete", "b", deletes))
+
+Deed = Append | Act
+
+
+@frozen
+class Expected:
+    """What a store must say when so many deeds have been done, from the first on."""
+
+    deeds: Sequence[Deed]
     said: list[dict[str, object]]
 
     @classmethod
-    def of(cls, appends: Sequence[Append]) -> "Expected":
+    def of(cls, deeds: Sequence[Deed]) -> "Expected":
         said: list[dict[str, object]] = []
 
         async def run() -> None:
             memory = MemoryStore()
             said.append(await all_said(memory))
-            for append in appends:
-                await memory.append(append)
+            for deed in deeds:
+                await do(memory, deed)
                 said.append(await all_said(memory))
 
         trio.run(run)
-        return cls(appends, said)
+        return cls(deeds, said)
 
     @classmethod
     def from_file(cls, folder: Path, life: "Life", there: Files) -> "Expected":
@@ -88,7 +116,15 @@ class Expected:
 
 
 async def all_said(store: SqliteStore | MemoryStore) -> dict[str, object]:
-    return {name: await all_of(store, name) for name in (*GATHERINGS, *OLD_GATHERINGS)}
+    names = (*GATHERINGS, *OLD_GATHERINGS, FORK)
+    return {name: (await all_of(store, name), await store.describe(name)) for name in names}
+
+
+async def do(store: Archive, deed: Deed) -> None:
+    if isinstance(deed, Act):
+        await deed.do(store, deed.gathering)
+    else:
+        await store.append(deed)
 
 
 @frozen
@@ -106,6 +142,8 @@ class Life:
     checkpoint_pages: int = connection.CHECKPOINT_PAGES
     closes: bool = False
     """Whether it comes to an orderly end, at which the power fails as well."""
+    acts: tuple[Act, ...] = ()
+    """What is done to whole logs after that."""
     schema: int | None = None
     """From which older schema the file is when it begins."""
 
@@ -114,6 +152,9 @@ class Life:
         """How many appends there are in the end."""
         return self.before + sum(self.steps)
 
+    def deeds(self) -> list[Deed]:
+        return [*appends_of(self.count), *self.acts]
+
 
 LIVES = (
     Life("new file"),
@@ -121,6 +162,7 @@ LIVES = (
     Life("folds", before=5, journal_bytes=1, folds=True, steps=(1, 2, 1, 2)),
     Life("checkpoints", before=5, folds=True, checkpoint_pages=5, steps=(1, 2, 1, 2, 1)),
     Life("closes", before=3, steps=(2, 1), closes=True),
+    Life("whole logs", before=8, steps=(1,), acts=ACTS),
     Life("from schema 3", steps=(), schema=3),
     Life("from schema 4", steps=(), schema=4),
 )
@@ -131,11 +173,15 @@ class Recorder:
     """Lets a disk know what was begun and what was acknowledged, in the order of the appends."""
 
     disk: Disk
-    appends: Sequence[Append]
+    deeds: Sequence[Deed]
     _known: dict[tuple[str, int], int] = field(init=False)
 
     def __attrs_post_init__(self) -> None:
-        self._known = {(one.gathering, one.first_seq): n for n, one in enumerate(self.appends)}
+        self._known = {
+            (one.gathering, one.first_seq): number
+            for number, one in enumerate(self.deeds)
+            if isinstance(one, Append)
+        }
 
     @contextmanager
     def listening(self) -> Iterator[None]:
@@ -183,7 +229,7 @@ async def give(store: SqliteStore, appends: Sequence[Append], disk: Disk | None 
 
 
 def recorded(
-    folder: Path, life: Life, there: Files, appends: Sequence[Append], *, has: int | None = None
+    folder: Path, life: Life, there: Files, deeds: Sequence[Deed], *, has: int | None = None
 ) -> Disk:
     """Live a life that begins with these files; return all crashes that there may be in it.
 
@@ -191,13 +237,15 @@ def recorded(
         folder: Where.
         life: How.
         there: The files.
-        appends: What is appended.
-        has: How many of the appends the files have, where it isn't `life.before`.
+        deeds: What is done.
+        has: How many of these the files have, where it isn't `life.before`.
     """
     build(folder, there)
     disk = Disk()
     disk.begin({str(folder / name): data for name, data in there.items()})
     at = disk.began = disk.acknowledged = life.before if has is None else has
+
+    appends = [one for one in deeds if isinstance(one, Append)]
 
     async def run() -> None:
         nonlocal at
@@ -208,12 +256,17 @@ def recorded(
                 at += step
                 while life.folds and await fold_a_piece(store):
                     pass
+            for act in life.acts:
+                disk.began += 1
+                await do(store, act)
+                disk.acknowledged += 1
+                disk.note()
             disk.note()
             # The end is another life's business.
             disk.is_over = not life.closes
         disk.note()
 
-    with watched(disk), Recorder(disk, appends).listening():
+    with watched(disk), Recorder(disk, deeds).listening():
         trio.run(run)
     return disk
 
@@ -231,7 +284,7 @@ def files_of(folder: Path) -> Files:
     return {name: (folder / name).read_bytes() for name in FILES if (folder / name).exists()}
 
 
-def prepared(folder: Path, life: Life, appends: Sequence[Append]) -> Files:
+def prepared(folder: Path, life: Life) -> Files:
     """Return the files with which a life begins: left by an orderly end, or an older version."""
     build(folder, {})
     if life.schema is not None:
@@ -243,7 +296,7 @@ def prepared(folder: Path, life: Life, appends: Sequence[Append]) -> Files:
 
     async def run() -> None:
         async with a_store(folder, life) as store:
-            for append in appends[: life.before]:
+            for append in appends_of(life.before):
                 await give(store, [append])
 
     trio.run(run)

@@ -13,7 +13,7 @@ from attrs import define, field
 
 from squire_gatherings._stores.sqlite.verify import verify
 from tests.filesystem.disk import Choice, Crash, Disk, Passing
-from tests.filesystem.lives import NAME, Expected, Files, Life, a_store, all_said, build, give
+from tests.filesystem.lives import NAME, Expected, Files, Life, a_store, all_said, build, do
 from tests.filesystem.vfs import watched
 
 GO_ON_EVERY = 6
@@ -93,8 +93,8 @@ class Survivors:
             wrong = what_is_wrong(self.folder / NAME)
             if wrong is not None or self.looked_at % GO_ON_EVERY:
                 return wrong
-            for append in self.expected.appends[count:]:
-                await give(store, [append])
+            for deed in self.expected.deeds[count:]:
+                await do(store, deed)
         async with a_store(self.folder, self.life) as store:
             if await all_said(store) != possible[-1]:
                 return "what was appended after the crash isn't there"

@@ -375,7 +375,7 @@ class Calls:
 
 
 async def authenticate(token: str | None, gathering_id: str) -> Identity:
-    """Alice has her rights for six seconds, and whoever brings no token is anonymous."""
+    """Alice has her rights for six seconds, and a client without a token is anonymous."""
     await trio.sleep(0.1)
     match token:
         case None:

@@ -187,7 +187,7 @@ FIRST: list[tuple[Any, ...]] = [
     ("join", "alice", "there", "member", 3.0),
     ("wait", 0.4),
 ]
-"""So that whatever comes then meets somebody."""
+"""What comes before the random steps, so that they meet somebody."""
 
 steps = st.lists(
     st.one_of(

@@ -1,6 +1,7 @@
 """Attacks on the door: after each, an innocent client gets in and is served."""
 
 import logging
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -182,22 +183,23 @@ async def test_it_fills_up_between_the_handshake_and_the_join() -> None:
         await served(url)
 
 
+def is_turned_away(url: str) -> None:
+    """Check that a client that joins is told that it's full."""
+    with RawClient(url) as late:
+        late.say(type="join")
+        assert late.hear()["code"] == "full"
+        event = late.next()
+        assert isinstance(event, CloseConnection)
+        assert event.code == 1013
+
+
 @every_way
 async def test_each_way_in_counts_clients(way: Way) -> None:
     settings = ServerSettings(max_connections=2)
     async with serving(way, settings) as (hall, server, url):
         async with open_client(url) as client, client.join("a"), client.join("b"):
-
-            def third() -> None:
-                with RawClient(f"{url}/gatherings/c") as late:
-                    late.say(type="join")
-                    assert late.hear()["code"] == "full"
-                    event = late.next()
-                    assert isinstance(event, CloseConnection)
-                    assert event.code == 1013
-
             if server.__class__.__name__ != "Server":
-                await in_thread(third)
+                await in_thread(partial(is_turned_away, f"{url}/gatherings/c"))
             else:
                 answer = await trio.to_thread.run_sync(exchange, url, request())
                 assert b"HTTP/1.1 503" in answer
@@ -216,16 +218,7 @@ async def test_each_way_in_counts_what_a_hall_may_have(
 ) -> None:
     async with serving(way, None, **{limit: 1}) as (hall, server, url):
         async with open_client(url) as client, client.join("a"):
-
-            def another() -> None:
-                with RawClient(f"{url}/gatherings/{gathering}") as late:
-                    late.say(type="join")
-                    assert late.hear()["code"] == "full"
-                    event = late.next()
-                    assert isinstance(event, CloseConnection)
-                    assert event.code == 1013
-
-            await in_thread(another)
+            await in_thread(partial(is_turned_away, f"{url}/gatherings/{gathering}"))
         await server.wait_empty()
         assert hall.snapshot().refused == {limit.removeprefix("max_"): 1}
         await hall.disperse("a")

@@ -181,7 +181,7 @@ async def test_the_address_that_a_named_proxy_says_counts(says: ProxySays) -> No
                 with RawClient(f"{url}/gatherings/room", headers=other) as second:
                     second.say(type="join")
                     assert second.hear()["type"] == "joined"
-                # Whoever isn't a named proxy is who he is, whatever he says.
+                # From somebody who isn't a named proxy, such a header means nothing.
                 forged = list(says_of(says, "192.0.2.3").items())
                 with RawClient(f"{url}/gatherings/room", headers=forged, own="127.0.0.9") as third:
                     third.say(type="join")

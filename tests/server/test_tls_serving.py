@@ -44,7 +44,7 @@ async def test_clients_are_served_and_told_of_the_end(certificate: Certificate) 
 
 
 async def test_the_end_is_said_in_tls_too(certificate: Certificate) -> None:
-    """Whoever cuts the connection off in the middle can't make it look like the end."""
+    """A connection that somebody cuts off in the middle doesn't look like one that has ended."""
     async with a_tls_server(certificate) as (hall, _, url):
         port = int(url.rpartition(":")[2])
         stream = await trio.open_tcp_stream("127.0.0.1", port)

@@ -147,6 +147,8 @@ async def test_compaction_leaves_what_came_after_a_snapshot(store: Archive) -> N
     assert len(restored.recent) == 7
     assert await store.read("a", after=5, up_to=7, max_bytes=999) == tuple(chain.ops[5:7])
     assert await store.read("a", after=3, up_to=7, max_bytes=999) == ()
+    # From the beginning is from where it is; each op has its epoch.
+    assert await store.read("a", after=0, up_to=10, max_bytes=999) == tuple(chain.ops[5:])
     await store.append(chain.append(2))
     # Of the syncs that were left out, none is applied again.
     assert list(await store.find_syncs("a", (("0::", "s1.1"),))) == [("0::", "s1.1")]

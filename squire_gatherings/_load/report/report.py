@@ -35,7 +35,7 @@ class Report:
     machine: str
     own_server: bool
     left_in_store: str | None
-    """The ids of its gatherings, as `forget` takes them, where they stay in another's store."""
+    """The ids of its gatherings, as `delete` takes them, where they stay in another's store."""
 
     plan: Plan
     violations: int

@@ -11,6 +11,7 @@ from contextlib import closing, suppress
 from pathlib import Path
 from secrets import token_hex
 
+from squire_gatherings._stores.sqlite.connection import TROUBLE
 from squire_gatherings._stores.sqlite.place import PRIVATE, make_private
 from squire_gatherings._stores.sqlite.schema import schema_version
 from squire_gatherings._values.errors import StoreUnavailable, StoreUnusable
@@ -92,7 +93,7 @@ def _copy(source: Path, target: Path, progress: Progress) -> None:
             database.set_progress_handler(tell, STEPS)
             # A path needn't be text in UTF-8.
             database.execute("VACUUM INTO CAST(? AS TEXT)", (os.fsencode(target),))
-    except (sqlite3.Error, MemoryError) as error:
+    except TROUBLE as error:
         if raised:
             raise raised[0] from None
         raise StoreUnavailable(f"{source}: {error}") from None

@@ -1,8 +1,8 @@
 """One connection to an SQLite file, used on worker threads only, and reopened after errors."""
 
 import sqlite3
-from collections.abc import Callable, Iterable
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
 from typing import TypeVar
 
 import trio
@@ -11,13 +11,16 @@ from attrs import define, field
 from squire_gatherings._stores.sqlite.migration import migrate
 from squire_gatherings._stores.sqlite.place import Place
 from squire_gatherings._stores.sqlite.schema import schema_version
-from squire_gatherings._values.errors import StoreUnavailable, StoreUnusable
+from squire_gatherings._values.errors import GatheringsError, StoreUnavailable, StoreUnusable
 
 T = TypeVar("T")
 
 Call = Callable[[sqlite3.Connection], T]
 """What is done with the connection, on a worker thread."""
 
+TROUBLE = (sqlite3.Error, MemoryError, UnicodeDecodeError)
+"""What SQLite's module raises. The last is for a damaged file, where what is wrong isn't text."""
+_UNREADABLE = (TypeError, AttributeError, ValueError, OverflowError)
 _LOCKED = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
 CHECKPOINT_PAGES = 4000
 """How long the write-ahead log grows (16 MiB): a page that is written often is copied seldom."""
@@ -47,6 +50,8 @@ class Database:
     may_be_empty: bool = False
     """Whether `open` takes an empty file for a new one. Reopening never does: a log that
     vanished mustn't pass for an empty one."""
+    only_reads: bool = False
+    """Whether what is called only reads the file, and nothing else."""
     _limiter: trio.CapacityLimiter = field(factory=lambda: trio.CapacityLimiter(1))
     _connection: sqlite3.Connection | None = None
     _closed: bool = False
@@ -111,11 +116,14 @@ class Database:
         try:
             if self._connection is None:
                 self._connection = self._open()
-            return function(self._connection)
+            if not self.only_reads:
+                return function(self._connection)
+            with reading():
+                return function(self._connection)
         except StoreUnusable as error:
             # Somebody put another file in its place; the right one may come back.
             raise StoreUnavailable(f"{self.place.path.name}: {error}") from error
-        except (sqlite3.Error, MemoryError) as error:
+        except TROUBLE as error:
             reason = f"{self.place.path.name}: {str(error) or type(error).__name__}"
             if is_locked(error):
                 raise _Locked(reason) from error
@@ -141,7 +149,8 @@ class Database:
             connection.execute(f"PRAGMA journal_size_limit = {WAL_BYTES}")
             # Where SQLite is built to overwrite what is deleted: the journal is no secret.
             connection.execute("PRAGMA secure_delete = OFF")
-            migrate(connection)
+            with reading():
+                migrate(connection)
         except BaseException:
             connection.close()
             raise
@@ -158,7 +167,7 @@ class Database:
         try:
             if self._connection is not None and not self.place.give_up():
                 for function in last:
-                    with suppress(sqlite3.Error, MemoryError):
+                    with suppress(*TROUBLE):
                         function(self._connection)
         finally:
             self._close()
@@ -167,8 +176,24 @@ class Database:
         connection, self._connection = self._connection, None
         if connection is not None:
             self.place.closing()
-            with suppress(sqlite3.Error):
+            with suppress(*TROUBLE):
                 connection.close()
+
+
+@contextmanager
+def reading() -> Iterator[None]:
+    """Raise an error of SQLite's where a row has what nobody has written: no number, say.
+
+    That leads to errors of Python's. The block works with what is in the file, and with values
+    that are known to be right.
+    """
+    try:
+        yield
+    except (GatheringsError, *TROUBLE):
+        raise
+    except _UNREADABLE as error:
+        what = f"the file is damaged ({type(error).__name__}: {error})"
+        raise sqlite3.DatabaseError(what) from error
 
 
 def is_locked(error: BaseException) -> bool:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from squire_gatherings._stores.sqlite.archive import at_one_moment
-from squire_gatherings._stores.sqlite.connection import clear_wal, vacuum
+from squire_gatherings._stores.sqlite.connection import TROUBLE, clear_wal, vacuum
 from squire_gatherings._stores.sqlite.fold import fold_file
 from squire_gatherings._stores.sqlite.migration import migrate
 from squire_gatherings._stores.sqlite.schema import schema_version
@@ -102,7 +102,7 @@ def _opened(path: Path, stopped: Stopped) -> Iterator[sqlite3.Connection]:
             yield database
     except StoreUnusable as error:
         raise StoreUnusable(f"{path}: {error}") from None
-    except (sqlite3.Error, MemoryError) as error:
+    except TROUBLE as error:
         if given_up:
             raise GivenUp from None
         raise StoreUnavailable(f"{path}: {error}") from None

@@ -90,8 +90,11 @@ def read(
     """Read consecutive ops: a page of them."""
     with _one_moment(database):
         key, head = _key_and_head(database, gathering)
-        if after and after + 1 < find_beginning(database, key)[0]:
-            return ()
+        before = find_beginning(database, key)[0] - 1
+        if after < before:
+            if after:
+                return ()
+            after = before
         ops = find_ops(database, key, after + 1, up_to)
         if up_to > head:
             later = _later(database, gathering, head, unfolded)

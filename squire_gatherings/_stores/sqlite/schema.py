@@ -128,7 +128,7 @@ def schema_version(database: sqlite3.Connection) -> int:
     """Return the version of a store's database, 0 for an empty one; changes nothing.
 
     Raises:
-        StoreUnusable: It is another program's database, or one of a later version.
+        StoreUnusable: It is another program's database, or one of a version that isn't known.
     """
     # All at one moment: a file that another process is migrating isn't taken for a foreign one.
     alone = not database.in_transaction
@@ -143,7 +143,7 @@ def schema_version(database: sqlite3.Connection) -> int:
             database.execute("ROLLBACK")
     if application_id != APPLICATION_ID and (application_id, version, tables) != (0, 0, 0):
         raise StoreUnusable("the file is another program's SQLite database")
-    if version > VERSION:
+    if not 0 <= version <= VERSION:
         raise StoreUnusable(
             f"the file has schema version {version}, this program knows up to {VERSION}"
         )

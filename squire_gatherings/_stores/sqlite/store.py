@@ -227,8 +227,8 @@ async def open_sqlite_store(
     """
     with _taken(Path(path)) as place:
         write_connection = Database(place, busy_timeout, may_be_empty=True)
-        read_connection = Database(place, busy_timeout)
-        look_connection = Database(place, busy_timeout)
+        read_connection = Database(place, busy_timeout, only_reads=True)
+        look_connection = Database(place, busy_timeout, only_reads=True)
         writer = Writer(journal_bytes)
         store = SqliteStore(
             f"sqlite:///{place.path}",

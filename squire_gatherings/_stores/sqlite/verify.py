@@ -179,7 +179,12 @@ class _Verification:
             self._ask_sqlite()
             return self.report
         entries = self._entries()
-        ids = {gathering: key for key, gathering in rows}
+        ids: dict[str, int] = {}
+        for key, gathering in rows:
+            if isinstance(gathering, str):
+                ids[gathering] = key
+            else:
+                self._wrong(None, None, f"a gathering's id is {gathering!r:.80}")
         for gathering in sorted(ids.keys() | entries.keys()):
             if not gatherings or gathering in gatherings:
                 self._verify(gathering, ids.get(gathering), entries.get(gathering, ()))

@@ -14,7 +14,7 @@ from attrs import define, field
 
 from squire_gatherings._hall.store import Outcome
 from squire_gatherings._rules.chain import head_after
-from squire_gatherings._stores.sqlite.connection import is_locked
+from squire_gatherings._stores.sqlite.connection import TROUBLE, is_locked, reading
 from squire_gatherings._stores.sqlite.fold import Heads, append_each, fold, fold_file
 from squire_gatherings._stores.sqlite.group_commit import Report, Take
 from squire_gatherings._stores.sqlite.journal import SyncKey, Unfolded, encode_entry
@@ -88,7 +88,8 @@ class Writer:
             database: Where to.
 
         Raises:
-            sqlite3.Error, MemoryError, StoreUnavailable: The first batch couldn't be committed.
+            sqlite3.Error, MemoryError, UnicodeDecodeError, StoreUnavailable: The first batch
+                couldn't be committed.
                 If it is a later one, this only returns: in a call of its own it waits for a lock
                 as long as it should, and the file is opened again where that may help.
         """
@@ -100,9 +101,10 @@ class Writer:
                     continue
                 return
             try:
-                outcomes = self.append_all(database, appends)
+                with reading():
+                    outcomes = self.append_all(database, appends)
                 check()
-            except (sqlite3.Error, MemoryError, StoreUnavailable) as error:
+            except (*TROUBLE, StoreUnavailable) as error:
                 if is_first or isinstance(error, _CannotFlush):
                     raise
                 return
@@ -145,7 +147,7 @@ class Writer:
                 return False
             heads, syncs = after
             number = insert_entry(database, entry, self._version, syncs)
-        except (sqlite3.Error, MemoryError) as error:
+        except TROUBLE as error:
             if not is_locked(error):
                 self._roll_back(database)
             raise
@@ -197,7 +199,7 @@ class Writer:
         if database.execute("SELECT 1 FROM journal LIMIT 1").fetchone() is None:
             return
         with _without_flushing(database):
-            with self._transaction(database) as unfolded:
+            with reading(), self._transaction(database) as unfolded:
                 unfolded = self._fold_all(database, unfolded)
             self.unfolded = unfolded
 
@@ -225,8 +227,9 @@ class Writer:
             self.begin_folding()
         with _without_flushing(database):
             try:
-                return self._fold_piece(database)
-            except (sqlite3.Error, MemoryError):
+                with reading():
+                    return self._fold_piece(database)
+            except TROUBLE:
                 # The next commit has the same trouble, and somebody to be told.
                 return False
 
@@ -354,5 +357,5 @@ def _without_flushing(database: sqlite3.Connection) -> Iterator[None]:
     finally:
         try:
             database.execute("PRAGMA synchronous = FULL")
-        except (sqlite3.Error, MemoryError) as error:
+        except TROUBLE as error:
             raise _CannotFlush(str(error)) from error

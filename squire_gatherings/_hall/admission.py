@@ -1,0 +1,111 @@
+"""Admission: lets a client that has asked to join into the room, and shows it the log."""
+
+import math
+from typing import Any
+
+from msgspec import UNSET
+
+from squire_gatherings._hall.answers import Answers, Ops
+from squire_gatherings._hall.clients import Sender
+from squire_gatherings._hall.delivery import Delivery
+from squire_gatherings._hall.inbox import JoinRequest
+from squire_gatherings._hall.room import Room
+from squire_gatherings._values.errors import BadBase, LogReplaced, Replaced, Unauthorized
+from squire_gatherings._values.messages import Joined
+
+JOIN_COST = 1024
+"""What a join costs besides what it's answered, as a number of bytes that take as long."""
+
+
+def let_in(
+    room: Room, answers: Answers, delivery: Delivery, sender: Sender, request: JoinRequest
+) -> bool:
+    """Let in the client that asks, once everything that it is told is durable.
+
+    Returns:
+        Whether that counts as activity.
+
+    Raises:
+        BadBase: The log doesn't go as far as what the client has.
+        LogReplaced: The same, of a client that says which log it knows.
+        StoreUnavailable: The state can't be told now.
+    """
+    if request.abandoned:
+        return False
+    answers.spent += JOIN_COST
+    log = room.log
+    seq = answers.visible
+    since = request.since
+    if since is not None and since > seq:
+        why = f"since is {since}, but the last op is {seq}"
+        raise BadBase(why) if request.epoch is None else LogReplaced(why)
+    snapshots = room.serves_snapshots
+    shown: dict[str, Any]
+    if request.tail:
+        shown = {**answers.shown(request.client, ()), "epoch": answers.epoch(seq)}
+        has = seq
+    elif snapshots and (since is None or since + 1 < log.tail_start):
+        shown = {"snapshot": answers.snapshot(), "epoch": answers.epoch(seq)}
+        has = seq
+    else:
+        wanted = since or 0
+        since = max(wanted, log.first_seq - 1)
+        ops: Ops = request.page
+        if since + 1 >= log.tail_start:
+            ops = log.slice(since, seq, room.settings.batch_bytes)
+        has = since + len(ops)
+        shown = answers.shown(request.client, ops)
+        if has and not ops:
+            shown["epoch"] = answers.epoch(has)
+        if since > wanted:
+            shown["first_seq"] = since + 1
+
+    def attach(now: float) -> None:
+        if request.abandoned:
+            return
+        client = request.client
+        # Its rights may have been changed since it asked.
+        client.identity = sender.identity
+        if sender.identity.expires_at is not None and room.terms.have_ended(sender):
+            sender.fail(Unauthorized("its rights have ended"))
+            return
+        client.window.begin(has)
+        client.joined_at = seq
+        full = room.refusal_of(client)
+        if full is not None:
+            sender.fail(full)
+            return
+        if not room.attach(client):
+            sender.fail(Replaced("a newer connection of the same client has joined"))
+            return
+        room.deadline.occupied()
+        if request.is_activity:
+            # Before `joined` is made: it tells the deadline as this join has moved it.
+            room.deadline.processed(now)
+        timeout = room.settings.idle_timeout
+        left = min(timeout, room.deadline.last_processed_at + timeout - now)
+        joined = Joined(
+            room.id,
+            room.incarnation,
+            seq,
+            client.identity.role,
+            client.identity.user,
+            _finite(timeout),
+            _finite(left),
+            client=request.made_client_id or UNSET,
+            max_ops=room.settings.max_ops,
+            proof=answers.proof(client),
+            rights_expire_in=room.terms.left(client),
+            **shown,
+        )
+        client.answer(joined)
+        sender.answer(joined)
+        delivery.bring(client, log.committed, now)
+
+    answers.defer(sender, None, attach)
+    return request.is_activity
+
+
+def _finite(seconds: float) -> float | None:
+    # A whole number may be larger than any that can be sent.
+    return None if math.isinf(seconds) else float(seconds)

@@ -1,0 +1,73 @@
+"""A hall whose users have rights that end, by a wall clock that a test may set."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import trio
+from trio.testing import wait_all_tasks_blocked
+
+from squire_gatherings import (
+    Hall,
+    Identity,
+    Membership,
+    Unauthorized,
+    open_hall,
+)
+from squire_gatherings._values.endings import CloseCode
+from squire_gatherings._values.log import Append
+from squire_gatherings._values.op import Op
+from tests.support import Recorder, WaitingStore
+
+ROOM = "friday-night"
+DAY_ONE = 1_700_000_000.0
+OP = (Op.of({"n": 1}),)
+
+
+class WallClock:
+    """Shows the virtual time as a date, unless somebody sets it."""
+
+    def __init__(self) -> None:
+        self.set_by = 0.0
+
+    def __call__(self) -> float:
+        return DAY_ONE + trio.current_time() + self.set_by
+
+
+async def by_token(token: str | None, gathering_id: str) -> Identity:
+    """`alice:judge:60`: alice is a judge for 60 seconds from the start of the test on."""
+    if token is None:
+        raise Unauthorized("show a token")
+    user, role, seconds = token.split(":")
+    return Identity(user, role, DAY_ONE + float(seconds) if seconds else None)
+
+
+@asynccontextmanager
+async def a_hall(**options: Any) -> AsyncIterator[tuple[Hall, WallClock]]:
+    wall = WallClock()
+    options.setdefault("authenticate", by_token)
+    async with open_hall(wall_clock=wall, **options) as hall:
+        yield hall, wall
+
+
+async def joined(hall: Hall, token: str, **more: Any) -> tuple[Membership, Recorder]:
+    recorder = Recorder()
+    return await hall.join(ROOM, recorder, token=token, **more), recorder
+
+
+async def asked(membership: Membership, message: Any) -> None:
+    """Deliver a message, and let it be processed."""
+    await membership.deliver(message)
+    await wait_all_tasks_blocked()
+
+
+def closings(recorder: Recorder) -> list[tuple[float, CloseCode]]:
+    return [(at, code) for at, code, _ in recorder.closed]
+
+
+class Slow(WaitingStore):
+    """Each append takes a second."""
+
+    async def append(self, append: Append) -> None:
+        await trio.sleep(1)
+        await super().append(append)
