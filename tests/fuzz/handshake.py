@@ -71,7 +71,7 @@ def check(accepted: Accepted) -> None:
     assert check_gathering_id(accepted.gathering_id) == accepted.gathering_id
     assert accepted.codec in CODECS.values()
     assert request.cookies is not None
-    assert request.header("host")
+    assert request.header("host") is not None
     for cookie in (None, "t"):
         try:
             token = find_token(None, request, cookie=cookie, origins=OriginRule())

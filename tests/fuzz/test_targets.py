@@ -8,7 +8,7 @@ from tests.fuzz import corpus
 from tests.fuzz.targets import TARGETS
 from tests.support import examples
 
-MANGLED = 200
+MANGLED = 100
 """How many inputs are made of the corpus for each target."""
 
 
