@@ -250,12 +250,16 @@ class Tap:
         self.truth.used(self.gathering, surely=is_activity and not self.link.down.was_full)
         life = self.life
         if life is not None and life is self.truth.lives.get(life.gathering):
-            self._check_expiry(life, message["expires_in"])
+            self._check_expiry(life, message["expires_in"], is_activity=is_activity)
 
-    def _check_expiry(self, life: Life, expires_in: float) -> None:
-        if self.link.down.was_full or self.truth.jumped_at >= trio.current_time():
+    def _check_expiry(self, life: Life, expires_in: float, *, is_activity: bool) -> None:
+        now = trio.current_time()
+        if self.link.down.was_full or self.truth.jumped_at >= now:
             return
-        least = life.used_from + self.truth.idle_timeout - trio.current_time()
+        if not is_activity and life.used_from >= now:
+            # Others are told in an order of their own what happens at one instant.
+            return
+        least = life.used_from + self.truth.idle_timeout - now
         fits = least - EPSILON <= expires_in <= self.truth.idle_timeout + EPSILON
         self.truth.check(fits, f"{self}: expires in {expires_in}, not {least}: {life}")
 
