@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 import trio
-from attrs import frozen
+from attrs import field, frozen
 from msgspec import UNSET
 
 from squire_gatherings._hall.clients import Caller, Client, sync_scope
@@ -28,8 +28,9 @@ from squire_gatherings._values.op import Op
 class Asking:
     """Asks the living incarnation, and the next one where it ends before it answers."""
 
-    _registry: Registry
-    _rights: Rights
+    # The repr of a `Membership` has this one in it, and these hold secrets: the ids of clients.
+    _registry: Registry = field(repr=False)
+    _rights: Rights = field(repr=False)
 
     async def submit(
         self,

@@ -179,7 +179,7 @@ class Logs:
         async with self._registry.keeping_out(gathering_id):
             with _trouble():
                 archive = archive_of(self._registry.store)
-                return await archive.delete(gathering_id, time=int(self._wall() * 1000))
+                return await archive.delete(gathering_id, time=round(self._wall() * 1000))
 
     async def compact(
         self, gathering_id: str, *, up_to: int | datetime, forget_syncs: bool = False

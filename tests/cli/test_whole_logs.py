@@ -303,6 +303,9 @@ def test_a_log_is_deleted_under_a_server(tmp_path: Path) -> None:
         assert json.loads(other.recv(timeout=20))["type"] == "dispersed"
         _, joined = join("other")
         assert (joined["seq"], joined["first_seq"], len(joined["ops"])) == (2, 2, 1)
+        # Our client is told where the log begins, and goes on from there.
+        played = lines(run("replay", url, "other", "--speed", "max", cwd=tmp_path)[1])
+        assert [one["seq"] for one in played] == [2]
         [listed, _] = lines(run("list", str(file), "--json", cwd=tmp_path)[1])
         assert (listed["gathering"], listed["first_seq"], listed["seq"]) == ("other", 2, 2)
 

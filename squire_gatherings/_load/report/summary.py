@@ -128,7 +128,7 @@ def print_summary(report: Report, console: Console) -> None:
     if report.left_in_store is not None:
         left = f"its gatherings stay in the server's store, as {report.left_in_store}"
         command = f"squire-gatherings delete STORE '{report.left_in_store}'"
-        console.print(Text(f"Note: {left}; when it's stopped: {command}"))
+        console.print(Text(f"Note: {left}; to delete them: {command}"))
     for warning in report.warnings:
         console.print(Text(f"Note: {warning}", style="yellow"))
     if not report.passed:
