@@ -46,7 +46,7 @@ def one_turn(room: Room) -> Callable[[], None]:
     """Return what a turn and its commit do more."""
 
     def count() -> None:
-        room.inbox.take_out(0)
+        room.inbox.relieve(0)
         room.count_tail()
 
     return count

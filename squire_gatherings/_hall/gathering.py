@@ -44,6 +44,8 @@ TURN_COST = 256 * 1024
 FOLDED_AT_ONCE = 500
 """How many ops a restore folds before others get their turn."""
 
+UNCOUNTED = 4096
+"""So many bytes may be added to the log until its ops in memory are counted again, about."""
 
 REST_WITHIN = 1.0
 """For how many seconds the rest of a message is waited for that had begun to arrive, where the
@@ -174,7 +176,8 @@ class Gathering:
             if delivery.batch:
                 await delivery.bring_the_rest()
                 log.trim()
-                room.count_tail()
+                if log.added - room.counted_at > UNCOUNTED:
+                    room.count_tail()
             if requests.awaits_lookup:
                 await requests.look_up()
             elif commit.is_due:
@@ -274,7 +277,10 @@ class Gathering:
             raise
         finally:
             # Also when the behaviour raises: the rest is for the next incarnation.
-            inbox.take_out(taken)
+            if inbox.cost:
+                inbox.relieve(taken)
+            del inbox.waiting[:taken]
+            inbox.taken += taken
         self._processing = None
         if is_full and taken <= HEAVY and inbox.waiting:
             self._put_behind(sender)
@@ -327,7 +333,8 @@ class Gathering:
         delivery.bring_batch(now)
         if not delivery.batch:
             log.trim()
-        self.room.count_tail()
+        if log.added - self.room.counted_at > UNCOUNTED:
+            self.room.count_tail()
 
     # Coming to an end.
 

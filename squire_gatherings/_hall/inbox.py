@@ -62,12 +62,10 @@ class Inbox:
             trio.lowlevel.reschedule(self._sleeper)
             self._sleeper = None
 
-    def take_out(self, count: int) -> None:
-        """Take so many messages out. Of the cost, they take their share along."""
-        if self.cost:
-            self._relieve(self.cost * count // len(self.waiting) if self.waiting else self.cost)
-        del self.waiting[:count]
-        self.taken += count
+    def relieve(self, count: int) -> None:
+        """Note that so many messages are about to be taken out, with their share of the cost."""
+        count_all = len(self.waiting)
+        self._relieve(self.cost * count // count_all if count_all else self.cost)
 
     def clear(self) -> None:
         """Throw all away that waits."""

@@ -251,8 +251,10 @@ class Requests:
                 base = seq
         elif base > seq:
             log.check_seq(base, "base")
-        # What is committed together has one time.
-        time = log.time if seq > log.committed else log.time_at(round(room.terms.wall() * 1000))
+        # What is committed together has one time, which never goes back.
+        time = log.time
+        if seq == log.committed:
+            time = max(time, round(room.terms.wall() * 1000))
         try:
             submission = Submission(sender.identity, base, seq, time)
             ops = judge_and_fold(room.behaviour, sync.ops, submission)

@@ -83,6 +83,8 @@ class Room:
     log_bytes: int = 0
     """How many bytes the ops of the log have, where that is limited (`max_log`)."""
     _numbered: int = 0
+    counted_at: int = 0
+    """What the log had `added` when the ops in memory were counted last."""
     _tail_size: int = 0
     """What the ops in memory were counted with last."""
 
@@ -230,6 +232,7 @@ class Room:
 
     def count_tail(self) -> None:
         """Count the ops in memory, as many as there are now."""
+        self.counted_at = self.log.added
         size = self.log.tail_size
         self.quotas.budget.tails += size - self._tail_size
         self._tail_size = size

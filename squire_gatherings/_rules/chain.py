@@ -44,38 +44,50 @@ def next_head(
     """
     if not ops:
         return before
-    one = ops[0]
-    if len(ops) == 1:
-        texts, names, alike = [one.op.json], [one.by], True
-    else:
-        texts, names = [each.op.json for each in ops], [each.by for each in ops]
-        alike = len({each.epoch for each in ops}) == 1 == len({each.time for each in ops})
-    if alike:
-        # Almost always: what an incarnation commits together.
-        epochs = [(first_seq, one.epoch)] if one.epoch else []
-        times = [(first_seq, one.time)] if one.time else []
-    else:
-        epochs = runs([each.epoch for each in ops], first_seq, before="")
-        times = runs([each.time for each in ops], first_seq, before=0)
     try:
-        link = _encode(
-            (
-                before,
-                gathering,
-                first_seq,
-                texts,
-                names,
-                epochs,
-                times,
-                [(s.scope, s.id, s.first_seq, s.count, s.fingerprint) for s in syncs],
+        if len(ops) == 1 == len(syncs) and ops[0].epoch and ops[0].time:
+            # Most appends, in half the time.
+            [one], [sync] = ops, syncs
+            by_whom = (sync.scope, sync.id, sync.first_seq, sync.count, sync.fingerprint)
+            epochs, times = ((first_seq, one.epoch),), ((first_seq, one.time),)
+            link = _encode(
+                (before, gathering, first_seq, (one.op.json,), (one.by,), epochs, times, (by_whom,))
             )
-        )
+        else:
+            link = _encode(_link(before, gathering, first_seq, ops, syncs))
     except UnicodeEncodeError:
         return b""
     # To copy a hash is faster than to make one.
     digest = _LINK.copy()
     digest.update(link)
     return digest.digest()
+
+
+def _link(
+    before: bytes,
+    gathering: str,
+    first_seq: int,
+    ops: Sequence[LoggedOp],
+    syncs: Sequence[SyncRecord],
+) -> tuple[object, ...]:
+    one = ops[0]
+    if len({each.epoch for each in ops}) == 1 == len({each.time for each in ops}):
+        # Almost always: what an incarnation commits together.
+        epochs = [(first_seq, one.epoch)] if one.epoch else []
+        times = [(first_seq, one.time)] if one.time else []
+    else:
+        epochs = runs([each.epoch for each in ops], first_seq, before="")
+        times = runs([each.time for each in ops], first_seq, before=0)
+    return (
+        before,
+        gathering,
+        first_seq,
+        [each.op.json for each in ops],
+        [each.by for each in ops],
+        epochs,
+        times,
+        [(s.scope, s.id, s.first_seq, s.count, s.fingerprint) for s in syncs],
+    )
 
 
 def head_after(before: bytes, append: Append) -> bytes:

@@ -157,10 +157,6 @@ class OpLog:
         if seq > self.seq:
             raise BadBase(f"{what} is {seq}, but the last op is {self.seq}")
 
-    def time_at(self, now: int) -> int:
-        """Return the time of what is added now, in milliseconds: it never goes back."""
-        return max(self.time, now)
-
     def add(
         self,
         ops: Iterable[Op],
@@ -173,7 +169,7 @@ class OpLog:
     ) -> SyncRecord:
         """Give seqs to the judged ops of a sync; `mark` is its fingerprint.
 
-        What is committed together has the same `time`, which is from `time_at`.
+        What is committed together has the same `time`, which is never before that of the log.
         """
         self.time = time
         first = self.seq + 1
@@ -199,8 +195,9 @@ class OpLog:
 
     def append(self, gathering: str, state: bytes | None = None) -> Append:
         """Return what the store must be given, with `state`, if the state is to be kept."""
-        ops, syncs = self.uncommitted()
         first = self.committed + 1
+        ops = tuple(self._tail[len(self._tail) - (self.seq - self.committed) :])
+        syncs = tuple(self._uncommitted_syncs)
         head = self._next_head = next_head(self.head, gathering, first, ops, syncs)
         snapshot = None
         if state is not None:

@@ -56,29 +56,28 @@ class MemoryStore:
 
         Raises `StoreConflict`, and `ValueError` for a lone surrogate, with nothing written.
         """
-        if not has_storable_texts(append):
+        # What has a head was encoded as a whole.
+        if not append.head and not has_storable_texts(append):
             raise unstorable(append, "surrogates not allowed", has_storable_texts)
         log = self._logs.get(append.gathering) or self._new_log(append)
-        before = append.first_seq - 1
-        syncs: dict[tuple[str, str], SyncRecord] = {}
-        for sync in append.syncs:
-            syncs[sync.scope, sync.id] = sync
-        if append.gathering in self._tombstones and log.seq == before:
+        before, seq = append.first_seq - 1, log.seq
+        syncs = {(sync.scope, sync.id): sync for sync in append.syncs}
+        if self._tombstones and append.gathering in self._tombstones and seq == before:
             # Seqs can't tell: those of the log that was deleted may be the same.
             if append.head and head_after(log.head, append) != append.head:
                 raise LogDeleted(f"{append.gathering} was deleted")
-        elif log.seq != before:
+        elif seq != before:
             there = tuple(log.slice(before, before + len(append.ops)))
             if append.ops and there == append.ops and syncs.items() <= log.syncs.items():
                 return True
             conflict = LogDeleted if append.gathering in self._tombstones else StoreConflict
-            raise conflict(f"{append.gathering} ends at {log.seq}, not before {append.first_seq}")
+            raise conflict(f"{append.gathering} ends at {seq}, not before {append.first_seq}")
         if len(syncs) < len(append.syncs) or not log.syncs.keys().isdisjoint(syncs):
             raise StoreConflict(f"{append.gathering} has a sync of this id already")
         log.ops.extend(append.ops)
         log.syncs.update(syncs)
         if append.ops:
-            log.heads[log.seq] = append.head
+            log.heads[seq + len(append.ops)] = append.head
         if append.snapshot is not None:
             log.keep(append.snapshot)
         self._logs[append.gathering] = log
