@@ -19,7 +19,7 @@ Rates = dict[tuple[str, str], list[float]]
 
 
 def measure(tree: Path, seconds: float, only: list[str], rates: Rates) -> None:
-    """Add the rates of one round in a tree."""
+    """Add one round's rates in one tree."""
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder, "results.json")
         command = [sys.executable, "-m", "benchmarks.peers", "--rounds", "1"]

@@ -1,4 +1,4 @@
-"""What three clients do when a server or a network misbehaves: which of them ours is made of.
+"""What three clients do when a server or a network misbehaves.
 
 Compares the connection of trio-websocket's client, that of `websockets.trio`, and ours
 (`squire_gatherings/_client/websocket.py`): one line for each case and client, and what an echo and
@@ -176,7 +176,7 @@ class Server:
         await self.flush()
 
     async def flush(self) -> None:
-        """Send what waits."""
+        """Send what is waiting to go out."""
         for data in self.protocol.data_to_send():
             if data:
                 await self.stream.send_all(data)
@@ -187,7 +187,7 @@ class Server:
         await self.flush()
 
     async def hear(self) -> str:
-        """Wait for a message; raises what is wrong with what comes, and `EOFError` at its end."""
+        """Wait for a message; raise if what comes is broken, and `EOFError` at its end."""
         while True:
             events = self.protocol.events_received()
             await self.flush()
@@ -204,7 +204,7 @@ class Server:
             self.protocol.receive_data(data)
 
     async def finish(self) -> None:
-        """Answer until the client is gone, and hang up then, as servers do."""
+        """Answer until the client is gone, then hang up, as servers do."""
         with suppress(EOFError, ProtocolError, UnicodeDecodeError):
             while True:
                 await self.hear()
@@ -213,7 +213,7 @@ class Server:
 
 @define(eq=False)
 class Narrow(trio.abc.HalfCloseableStream):
-    """A stream over which one write has no end before the other side has read it."""
+    """A stream on which a write lasts until the other side has read it."""
 
     pair: Any
     taken: trio.Event = field(factory=trio.Event)
@@ -237,12 +237,12 @@ class Narrow(trio.abc.HalfCloseableStream):
             await self.pair.send_all(part)
 
     def read(self, count: int) -> None:
-        """The other side has read so much."""
+        """Make room: the other side has read this many bytes."""
         self.room += count
         self.more.set()
 
     async def wait_send_all_might_not_block(self) -> None:
-        """Part of the interface."""
+        """Do nothing: the interface asks for it."""
         await trio.lowlevel.checkpoint()
 
     async def receive_some(self, max_bytes: int | None = None) -> bytes:
@@ -255,7 +255,7 @@ class Narrow(trio.abc.HalfCloseableStream):
     other: "Narrow | None" = None
 
     async def send_eof(self) -> None:
-        """Part of the interface."""
+        """Do nothing: the interface asks for it."""
         await self.pair.send_eof()
 
     async def aclose(self) -> None:
@@ -272,7 +272,7 @@ def narrow_pair() -> tuple[Narrow, Narrow]:
 
 
 def leaves(error: BaseException) -> str:
-    """Name what is inside an exception group, however deep."""
+    """Name what an exception group holds, however deep."""
     if isinstance(error, BaseExceptionGroup):
         return f"group of {', '.join(leaves(one) for one in error.exceptions)}"
     return repr(error)[:150]
@@ -283,7 +283,7 @@ Use = Callable[[Connection], Awaitable[str]]
 
 
 async def meet(connect: Connect, script: Script, use: Use) -> str:
-    """Let a client meet a server that follows a script; say what came of it."""
+    """Let a client meet a server that follows a script; return how it went."""
     client, server = narrow_pair()
     outcome = "connected"
 
@@ -313,11 +313,11 @@ async def nothing(_: Connection) -> str:
     return "connected"
 
 
-# The cases. Each returns what is seen.
+# The cases. Each returns what it saw.
 
 
 async def answers(connect: Connect, answer: bytes) -> str:
-    """The server answers the handshake so, and closes."""
+    """The server answers the handshake with this, and closes."""
 
     async def script(server: Server) -> None:
         await server.stream.receive_some()
@@ -348,7 +348,7 @@ async def closes_first(connect: Connect) -> str:
 
 
 async def sends_while_we_send(connect: Connect) -> str:
-    """Both have much to say; the server reads only once it has been heard."""
+    """Both sides send much; the server reads nothing until its own message has been read."""
     much = "x" * 1_000_000
 
     async def script(server: Server) -> None:

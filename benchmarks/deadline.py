@@ -45,11 +45,11 @@ async def join(hall: Hall, count: int) -> list[Membership]:
 
 
 async def drive(memberships: list[Membership], messages: int, burst: int, number: int) -> float:
-    """Return the microseconds of a message, `burst` of which meet in an inbox."""
+    """Return the microseconds of a message, when `burst` messages meet in an inbox."""
     start = time.perf_counter()
     step = 0
     for first in range(0, messages, burst):
-        # Far from each other, as clients are: neither the caches nor the heap are spared.
+        # They are far apart in memory, as clients are, so the caches and the heap count.
         membership = memberships[first * 7919 // burst % len(memberships)]
         for _ in range(burst):
             step += 1
@@ -61,7 +61,7 @@ async def drive(memberships: list[Membership], messages: int, burst: int, number
 
 
 async def acknowledge(memberships: list[Membership], messages: int) -> int:
-    """Return how many blocks more are in use after so many acks."""
+    """Return by how many blocks memory in use grows with this many acks."""
     gc.collect()
     before = sys.getallocatedblocks()
     for number in range(messages):

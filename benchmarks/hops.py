@@ -56,7 +56,7 @@ class Hops:
 
     @contextmanager
     def counting(self) -> Iterator[None]:
-        """Count what is called meanwhile."""
+        """Count the calls that are made in the block."""
         self._is_counting = True
         try:
             yield
@@ -139,7 +139,7 @@ def main() -> None:
         "served": served,
     }
     hops = Hops()
-    # Trio keeps its threads, and each is told only once whom to call.
+    # Trio keeps its threads, and tells each only once what to call.
     threading.setprofile(hops.profile)
     sys.setprofile(hops.profile)
     for way, run in ways.items():

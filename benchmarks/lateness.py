@@ -24,7 +24,7 @@ from squire_gatherings._values.messages import Fetch
 
 @define(eq=False)
 class Crowd:
-    """Those who haven't had their notice."""
+    """The clients that haven't had their notice."""
 
     left: int
     gone: trio.Event = field(factory=trio.Event)
@@ -36,20 +36,20 @@ class Crowd:
 
 
 class Watch(Sink):
-    """Notes when it is closed."""
+    """A connection that notes when it is closed."""
 
     def __init__(self, crowd: Crowd) -> None:
         self.crowd = crowd
         self.closed_at = 0.0
 
     def close(self, code: CloseCode, reason: str) -> None:
-        """Look at the clock."""
+        """Note the time."""
         self.closed_at = trio.current_time()
         self.crowd.one_has_it()
 
 
 async def lateness(count: int, spread: float) -> list[float]:
-    """Return by how many milliseconds each of `count` was late, due within `spread` seconds."""
+    """Return how late each of `count` was, in milliseconds; all are due within `spread` seconds."""
     joining = count * 0.0002 + 1.0
     async with open_hall(idle_timeout=spread + joining) as hall:
         crowd = Crowd(count)
@@ -57,7 +57,7 @@ async def lateness(count: int, spread: float) -> list[float]:
         memberships = [await hall.join(f"room-{n}", one) for n, one in enumerate(watches)]
         start = trio.current_time()
         for number, membership in enumerate(memberships):
-            # The last message of each, at its moment of the spread.
+            # Each gathering's last message comes at its own moment of the spread.
             if spread:
                 await trio.sleep_until(start + number * spread / count)
             membership.deliver_nowait(Fetch("last", 0))

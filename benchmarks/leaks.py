@@ -39,11 +39,11 @@ class Sink(Connection):
         """Drop it."""
 
     def close(self, code: CloseCode, reason: str) -> None:
-        """There's nothing to close."""
+        """Do nothing: there's nothing to close."""
 
 
 class Forgetful(MemoryStore):
-    """A store that keeps nothing, for what it kept would be counted."""
+    """A store that keeps nothing: whatever it kept would be counted."""
 
     def append_nowait(self, append: Append, ended: Callable[[Outcome], None]) -> bool:
         """Forget it at once."""
@@ -64,8 +64,8 @@ async def use(hall: Hall, name: str) -> None:
 
 
 async def run(gatherings: int, rounds: int) -> bool:
-    # Arrays, made before: a number kept from the moment when all are alive would itself
-    # lie among their memory, and keep a megabyte of it from being given back.
+    # The arrays are made before. A number that is kept while all are alive would lie among their
+    # memory, and keep a megabyte of it from being given back.
     blocks, peaks, afters = (array("q", [0] * rounds) for _ in range(3))
     async with open_hall(store=Forgetful()) as hall:
         for number in range(1, rounds + 1):

@@ -1,4 +1,4 @@
-"""What the limits and the budget cost: each step by itself, and where on a message's way it is.
+"""What the limits and the budget cost: each step of a message's way by itself.
 
 `python -m benchmarks.limits` prints nanoseconds, the median of several rounds, less an empty call.
 """
@@ -33,7 +33,7 @@ def cost(function: Callable[[], object]) -> float:
 
 
 def pipelined(inbox: Inbox) -> Callable[[], None]:
-    """Return what a sync does more that comes while another of its client waits."""
+    """Return the work that limits add to a sync that comes while another of its client waits."""
 
     def count() -> None:
         inbox.cost += SINGLE_COST
@@ -43,7 +43,7 @@ def pipelined(inbox: Inbox) -> Callable[[], None]:
 
 
 def one_turn(room: Room) -> Callable[[], None]:
-    """Return what a turn and its commit do more."""
+    """Return the work that limits add to a turn and its commit."""
 
     def count() -> None:
         room.inbox.relieve(0)
@@ -53,7 +53,7 @@ def one_turn(room: Room) -> Callable[[], None]:
 
 
 def a_backlog(outbox: Outbox) -> Callable[[], None]:
-    """Return what a frame does more that the kernel doesn't take, until it has gone out."""
+    """Return the work that limits add to a frame that the kernel doesn't take at once."""
 
     def wait() -> None:
         outbox._waits(200)
@@ -63,7 +63,7 @@ def a_backlog(outbox: Outbox) -> Callable[[], None]:
 
 
 def a_handshake(limits: Limits, settings: ServerSettings) -> Callable[[], None]:
-    """Return what a connection does at the door, until it has joined and left."""
+    """Return the work that limits do for a connection, from the door until it has left."""
 
     def come_and_go() -> None:
         visitor = limits.come(settings, "192.0.2.1", nothing)
@@ -80,7 +80,7 @@ def a_handshake(limits: Limits, settings: ServerSettings) -> Callable[[], None]:
 
 
 def nothing() -> None:
-    """Nobody gives way here."""
+    """Do nothing: nobody gives way here."""
 
 
 async def main() -> None:

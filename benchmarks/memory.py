@@ -66,7 +66,7 @@ async def make(kind: str, hall: Hall, nursery: trio.Nursery, index: int, kept: l
 
 @asynccontextmanager
 async def some(kind: str, count: int) -> AsyncIterator[None]:
-    """Keep so many alive while the block runs."""
+    """Keep this many alive while the block runs."""
     async with open_hall() as hall, trio.open_nursery() as nursery:
         kept: list[Any] = []
         for index in range(count):
@@ -108,11 +108,11 @@ for client in clients:
 print("ready", flush=True)
 sys.stdin.read()
 """
-"""A process of so many clients, so that only the server's allocations are seen here."""
+"""A process with this many clients, so that only the server's allocations are measured here."""
 
 
 async def explain_connections(count: int) -> list[tuple[float, float, str]]:
-    """Return the same for each joined connection of a server in this process."""
+    """Return bytes and blocks per joined connection of a server in this process."""
     async with open_hall() as hall, trio.open_nursery() as nursery:
         server = await nursery.start(partial(serve, hall, host="127.0.0.1", port=0))
         host, port = server.addresses[0]
@@ -152,7 +152,7 @@ def _rows(statistics: list[tracemalloc.Statistic], count: int) -> list[tuple[flo
 
 
 def weigh_connections(count: int) -> float:
-    """Return the server's resident bytes for each of so many joined connections."""
+    """Return the server's resident bytes per connection, with this many joined."""
     with serving("--store", "memory:") as (process, url), ExitStack() as stack:
 
         def connect(some: int) -> None:
@@ -182,7 +182,7 @@ OURS = (
 
 
 def _owner(place: str) -> str:
-    """Return whose code a line is; a coroutine's frame belongs to the line that awaits it."""
+    """Return whose code a line is; a coroutine's frame counts for the line that awaits it."""
     if "trio" in place.partition(":")[0] or place.startswith("_core/"):
         return "trio"
     if place.startswith("websockets/"):

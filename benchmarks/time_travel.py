@@ -24,16 +24,16 @@ from squire_gatherings._stores import SqliteStore, open_sqlite_store
 from squire_gatherings._values.log import Append, LoggedOp, Snapshot, SyncRecord
 
 PROMISE = 50.0
-"""In how many milliseconds any point is reached."""
+"""The milliseconds within which any point is reached."""
 EVERY = 1000
-"""After how many ops there is a snapshot, as by default."""
+"""The number of ops between snapshots: the default."""
 AT_ONCE = 100
-"""How many ops each append has."""
+"""The number of ops in each append."""
 BEGAN = 1_700_000_000_000
 
 
 class Scores:
-    """A behaviour with a real state: the points of 500 players, and how many ops there were."""
+    """A behaviour with a real state: the points of 500 players, and the number of ops."""
 
     serves_snapshots = True
 
@@ -79,7 +79,7 @@ async def fill(store: SqliteStore, room: str, behaviour: Behaviour, ops: int) ->
 async def measure(
     visit: Callable[[int], Awaitable[object]], points: list[int]
 ) -> tuple[list[float], list[float]]:
-    """Return how many milliseconds each visit takes, and how many of the processor; in order."""
+    """Return the milliseconds that visits take, and those of the processor; both sorted."""
     times: list[float] = []
     worked: list[float] = []
     for point in points:

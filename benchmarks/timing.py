@@ -1,11 +1,11 @@
-"""What a call takes."""
+"""Timing: how long a call takes."""
 
 import time
 from collections.abc import Callable
 
 
 def microseconds(function: Callable[[], object], repeats: int) -> float:
-    """Return the mean of so many calls in a row."""
+    """Return the mean time of this many calls in a row."""
     start = time.perf_counter()
     for _ in range(repeats):
         function()

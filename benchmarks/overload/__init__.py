@@ -1,1 +1,1 @@
-"""Overload: what a server does when more is sent than it can take."""
+"""Overload: what a server does when clients send more than it can take."""

@@ -1,4 +1,4 @@
-"""Overload: what becomes of it when a server is offered three times as much as it can take.
+"""Overload: what happens when clients offer a server three times as much as it can take.
 
 First it finds what the server takes: senders whose windows are always full, for a few seconds.
 Then, at each load, there are a server of its own, with a file of its own; a process of senders that
@@ -33,50 +33,50 @@ IDLE_TIMEOUT = 2.0
 MEMORY = 256
 """The server's `--max-memory`, in MiB."""
 BESIDES = 256
-"""What a process may have besides what that counts (docs/security.md), in MiB."""
+"""The MiB that a process may use besides what that limit counts (docs/security.md)."""
 LATEST = 1.0
 RECOVERED = 5.0
 CALM, CALM_PROBES = 0.05, 10
-"""It has recovered at the first of so many probes in a row that took no more seconds."""
+"""The server has recovered at the first of this many probes in a row that are quick enough."""
 CONNECTIONS = 200
 WARM = 1.0
 
 
 @frozen
 class Row:
-    """What came of one load."""
+    """What one load did."""
 
     load: float
     offered: float
     """Syncs a second that were due."""
     held_back: float
-    """Those that the senders' windows held back: the server hadn't answered so many others."""
+    """Syncs a second that senders held back, since too many others weren't answered."""
     served: float
     p50: float
-    """In seconds, from when a sync was due until it was answered."""
+    """Seconds from when a sync was due until it was answered."""
     p99: float
     visitor_p50: float
     visitor_p99: float
     late_p99: float
-    """By how many seconds gatherings ended too late."""
+    """Seconds by which gatherings ended too late."""
     latest: float
     decided: float
-    """By how many the latest was, by the server's clock: the rest is the way to the visitor."""
+    """The latest of them by the server's clock, in seconds: the rest is the way to the visitor."""
     endings: int
     refused_visits: int
-    """How many gatherings the visitor couldn't open."""
+    """The number of gatherings that the visitor couldn't open."""
     cpu: float
-    """How much of a core the server had: where it is far from 1, others had it."""
+    """The server's share of a core: if it is far from 1, other processes had the core."""
     memory: float
-    """Most that the process had, in MiB."""
+    """The most memory that the process used, in MiB."""
     recovered: float
-    """After how many seconds without a load the visitor was served as before."""
+    """Seconds after the load until the visitor was served as before."""
     refused: dict[str, int]
 
 
 @define(eq=False)
 class Watch:
-    """What a visitor tells, and how much memory the server has, as long as it is watched."""
+    """What the visitor reports, and how much memory the server uses, while both are watched."""
 
     told: list[tuple[float, str, float]] = field(factory=list)
     most: float = 0.0
@@ -151,7 +151,7 @@ def measure(load: float, rate: float, options: Sequence[str], seconds: float) ->
         used = cpu_seconds(pid) - before
         begin = stopped - seconds
         recovered = wait_for_calm(watch, stopped)
-        # Those that were opened under the load have all been due.
+        # By now all gatherings that were opened under the load have been due.
         time.sleep(max(0.0, IDLE_TIMEOUT + LATEST - (time.time() - stopped)))
         probes = watch.between("probe", begin, stopped) or [float("inf")]
         late = watch.between("late", begin, stopped + IDLE_TIMEOUT) or [float("inf")]
@@ -182,7 +182,7 @@ def cpu_seconds(pid: int) -> float:
 
 
 def wait_for_calm(watch: Watch, since: float) -> float:
-    """Return how many seconds it took, at most four times as long as it may."""
+    """Return how many seconds it took; wait at most four times as long as it may take."""
     while time.time() - since < 4 * RECOVERED:
         time.sleep(0.1)
         calm, first = 0, since
@@ -221,7 +221,7 @@ def milliseconds(seconds: float) -> str:
 
 
 def wrong(rows: Sequence[Row]) -> list[str]:
-    """Return what didn't hold."""
+    """Return which promises were broken."""
     found: list[str] = []
     for row in rows:
         if row.memory > MEMORY + BESIDES:

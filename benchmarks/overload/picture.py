@@ -1,4 +1,4 @@
-"""The picture: what is served of what is offered, and what it costs those who aren't to blame."""
+"""The picture: how much of an offered load is served, and what it costs the innocent visitor."""
 
 from __future__ import annotations
 

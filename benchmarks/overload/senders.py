@@ -1,4 +1,4 @@
-"""Those who send: one process with many connections, which say so many syncs a second in all.
+"""The senders: one process with many connections, which send a given number of syncs a second.
 
 They go by the clock, not by the answers: what is due is sent, whether earlier ones are answered or
 not. But each has a window, as any client that keeps what isn't answered: while so many of its syncs
@@ -17,13 +17,13 @@ from attrs import define, field
 from picows import WSFrame, WSListener, WSMsgType, WSTransport, ws_connect
 
 WINDOW = 32
-"""How many syncs of a connection may wait for their answers."""
+"""The number of a connection's syncs that may wait for their answers."""
 TICK = 0.005
 ACK_EVERY = 0.1
 COMES_BACK_AFTER = 1.0
-"""After how many seconds a connection that was closed or refused tries again."""
+"""Seconds until a connection that was closed or refused tries again."""
 ADDRESSES = 16
-"""From how many addresses of this machine they come."""
+"""The number of this machine's addresses that they connect from."""
 GIVE_UP_AFTER = 10.0
 
 _SYNCED = b'{"type":"synced","id":"'
@@ -41,7 +41,7 @@ class Tally:
     sent: int = 0
     served: int = 0
     latencies: list[float] = field(factory=list)
-    """In seconds, from when a sync was due until it was answered."""
+    """Seconds from when a sync was due until it was answered."""
     refused: Counter[str] = field(factory=Counter)
 
     def counts(self, moment: float) -> bool:
@@ -57,7 +57,7 @@ class Sender(WSListener):  # type: ignore[misc,unused-ignore]
         self.joined = asyncio.Event()
         self.ended = asyncio.Event()
         self.waiting: dict[int, float] = {}
-        """When each sync was due that isn't answered."""
+        """When each unanswered sync was due."""
         self.seq = self.acked = 0
         self.sent = 0
         self.transport: WSTransport

@@ -24,7 +24,7 @@ def tell(what: str, seconds: float) -> None:
 
 
 class Visitor(WSListener):  # type: ignore[misc,unused-ignore]
-    """One connection; what is said to it is heard in order."""
+    """One connection; it reads what it is sent in order."""
 
     def __init__(self) -> None:
         self.heard: asyncio.Queue[tuple[float, bytes]] = asyncio.Queue()
@@ -59,7 +59,7 @@ async def visit(url: str, gathering: str) -> Visitor:
 
 
 async def probe(url: str) -> None:
-    # Before there is a load.
+    # The visitor comes before there is a load.
     visitor = await visit(url, "probe")
     _, joined = await visitor.hear("joined")
     seq = int(joined["seq"])

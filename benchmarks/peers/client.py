@@ -60,7 +60,7 @@ class Client(WSListener):  # type: ignore[misc,unused-ignore]
         self.transport = transport
 
     def on_ws_frame(self, transport: WSTransport, frame: WSFrame) -> None:
-        # As little as can be: where the client is the slower side, the servers look alike.
+        # This does as little as it can: a slow client would make all servers look alike.
         data = frame.get_payload_as_bytes()
         at = data.rfind(MARK)
         if at >= 0 and not self.is_author:
@@ -138,7 +138,7 @@ async def connect(
         for path in paths:
             rooms.append(Room())
             group.create_task(one(rooms[-1], path, True))
-    # Not before: pycrdt-websocket forgets those who come while it makes a room.
+    # pycrdt-websocket forgets clients that come while it makes a room, so the room comes first.
     async with asyncio.TaskGroup() as group:
         for room, path in zip(rooms, paths, strict=True):
             for _ in range(scenario.clients):

@@ -1,7 +1,7 @@
 """Dialects: how a client greets each kind of server, says message number n, and hears it.
 
-Every message is an object with `n`, nine digits, and padding to the size that is wanted. Whoever
-hears it looks for the last `n` in a frame: a frame may carry many.
+Every message is an object with `n`, nine digits, and padding to the size that is wanted. The
+receiver looks for the last `n` in a frame: a frame may carry many.
 """
 
 from collections.abc import Iterator
@@ -12,7 +12,7 @@ from pycrdt import Array, Doc, create_update_message
 MARK = b'"n":"'
 DIGITS = 9
 NUMBER = slice(len(MARK), len(MARK) + DIGITS)
-"""Where the digits are, seen from the mark."""
+"""The digits' place, counted from the mark."""
 
 
 def body(n: int, size: int) -> str:

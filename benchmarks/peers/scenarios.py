@@ -24,7 +24,7 @@ class Scenario:
     burst: int = 1
     size: int = 200
     durable: bool = False
-    """Whether our own server writes to SQLite; nobody else is asked to."""
+    """Whether our own server writes to SQLite; no other server is asked to."""
 
 
 ALL = (

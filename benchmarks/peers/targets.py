@@ -7,7 +7,7 @@ from rich.console import Console
 from rich.table import Table
 
 Rate = Callable[[str, str], float | None]
-"""Of a scenario and a peer: messages a second, None if it wasn't measured."""
+"""Return a peer's messages a second in a scenario; None if they weren't measured."""
 
 ECHO_1, ECHO_50 = "echo, 100 clients, 1 in flight", "echo, 100 clients, 50 in flight"
 FAN_100, FAN_1000 = "fan-out, 100 clients", "fan-out, 1000 clients"
@@ -66,7 +66,7 @@ TARGETS = (
 
 
 def show_targets(rate: Rate, console: Console) -> None:
-    """Print what was measured of the targets."""
+    """Print the targets that were measured."""
     table = Table(title="Targets", title_justify="left", title_style="bold")
     for column in ("ratio of rates", "at least", "measured", ""):
         table.add_column(column)
