@@ -22,7 +22,7 @@ from cryptography.hazmat.primitives.serialization import (
 from squire_gatherings import JwtAuthenticator
 
 NOW = 4_000_000_000.0
-"""Long after any clock: where rights end by the real one, those of a good token haven't."""
+"""Long after any clock: rights from a good token haven't ended by the real clock."""
 CLAIMS: dict[str, Any] = {"sub": "alice", "exp": NOW + 3600, "gatherings": ["room", "club-*"]}
 SECRET = b"0123456789abcdefghijklmnopqrstuvwxyz"
 
@@ -89,13 +89,13 @@ def as_json(value: Any) -> bytes:
 
 
 def forge(header: Any, payload: Any, sign: Sign) -> str:
-    """A token of this header and payload: JSON values, or the very bytes."""
+    """Return a token with this header and payload: JSON values, or the very bytes."""
     said = f"{encoded(as_json(header))}.{encoded(as_json(payload))}"
     return f"{said}.{encoded(sign(said.encode()))}"
 
 
 def token(algorithm: str = "EdDSA", number: int = 0, kid: str | None = None, **claims: Any) -> str:
-    """A good token, but for the claims that are given; None leaves one out."""
+    """Return a good token with these claims changed; None leaves a claim out."""
     header = {"alg": algorithm, "typ": "JWT"} | ({} if kid is None else {"kid": kid})
     said = {name: one for name, one in (CLAIMS | claims).items() if one is not None}
     return forge(header, said, signer(algorithm, number))
@@ -112,14 +112,14 @@ def key_file(folder: Path, algorithm: str = "EdDSA", number: int = 0) -> Path:
 
 
 def door(folder: Path, *algorithms: str, **options: Any) -> JwtAuthenticator:
-    """An authenticator that has the first key of each of these kinds; all, if none is named."""
+    """Return an authenticator with the first key of each of these kinds, or of all kinds."""
     kinds = dict.fromkeys("EdDSA" if one == "Ed25519" else one for one in algorithms or ALGORITHMS)
     options.setdefault("clock", lambda: NOW)
     return JwtAuthenticator([key_file(folder, one) for one in kinds], **options)
 
 
 def jwk(algorithm: str, number: int = 0, **more: Any) -> dict[str, Any]:
-    """A public key as a JWK, or the secret."""
+    """Return a public key as a JWK, or the secret."""
     if algorithm == "HS256":
         return {"kty": "oct", "k": encoded(SECRET)} | more
     public = private_key(algorithm, number).public_key()

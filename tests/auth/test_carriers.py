@@ -28,7 +28,7 @@ from tests.ways_in.ways import Way, every_way, our_server, over_hypercorn, servi
 
 GOOD = token()
 SECRET_PART = GOOD.rpartition(".")[2]
-"""What nobody may ever find in a log."""
+"""A text that must never be in a log."""
 
 JSON = "squire.v1+json"
 
@@ -48,7 +48,7 @@ def talk(
     headers: Headers = (),
     subprotocols: Sequence[str] = (),
 ) -> tuple[dict[str, Any], int | None, str | None]:
-    """Join; return the answer, the close code where it was no, and the subprotocol."""
+    """Join; return the answer, the close code if it was refused, and the subprotocol."""
     with RawClient(url, headers=headers, subprotocols=subprotocols) as client:
         client.say(type="join", **({} if join is None else {"token": join}))
         answer = client.hear()
@@ -89,7 +89,7 @@ async def test_a_token_is_found_where_it_may_be(
         for name, how in CARRIED.items():
             answer, code, subprotocol = await spoken(f"{url}/gatherings/room", **how)
             assert (answer["type"], answer.get("user"), code) == ("joined", "alice", None), name
-            # It is never said back.
+            # The server never echoes it.
             assert subprotocol == (JSON if "subprotocols" in how else None)
     assert SECRET_PART not in caplog.text
 
@@ -164,7 +164,7 @@ async def test_a_cookie_counts_where_one_is_named(tmp_path: Path) -> None:
         await deaf(None, "room", request)
 
 
-# Never in the URL.
+# A token in the URL never counts.
 
 
 @pytest.mark.parametrize(
@@ -203,7 +203,7 @@ async def test_other_queries_are_none_of_our_business(ours: JwtAuthenticator) ->
             assert answer["type"] == "joined"
 
 
-# A cookie from a page that isn't ours.
+# A page of another origin sends a cookie.
 
 
 @every_way
@@ -211,12 +211,12 @@ async def test_other_queries_are_none_of_our_business(ours: JwtAuthenticator) ->
 async def test_a_page_from_elsewhere_cant_use_the_cookie(
     way: Way, origin: str, ours: JwtAuthenticator
 ) -> None:
-    """Also where the program itself has let the page in."""
+    """The cookie doesn't count, even if the program itself has let the page in."""
     headers = [("Cookie", f"session={GOOD}"), ("Origin", origin)]
     async with serving(way, ServerSettings(allow_origins=["*"]), authenticate=ours) as (_, _, url):
         answer, code, _ = await spoken(f"{url}/gatherings/room", headers=headers)
         assert (answer["message"], code) == (NOT_ALLOWED, 4003)
-        # A token of its own is another thing: the page has it.
+        # A token that the page itself sends counts: the page has it.
         answer, *_ = await spoken(f"{url}/gatherings/room", headers=headers[1:], join=GOOD)
         assert answer["type"] == "joined"
 
@@ -248,11 +248,11 @@ async def test_a_page_from_elsewhere_isnt_let_in_at_all(way: Way, ours: JwtAuthe
         assert answer["type"] == "joined"
 
 
-# A gathering that a token doesn't cover.
+# A token that doesn't cover a gathering.
 
 
 class Watched(MemoryStore):
-    """A store that notices whether it is asked anything."""
+    """A store that notes whether it is asked anything."""
 
     asked: list[str]
 
@@ -263,8 +263,10 @@ class Watched(MemoryStore):
 
 @every_way
 async def test_nobody_learns_which_gatherings_there_are(way: Way, ours: JwtAuthenticator) -> None:
-    """One that lives, one that sleeps, one that never was: answered alike, and nothing is looked
-    up. So there is nothing of which a client could see how long it took."""
+    """A living, a sleeping and an unknown gathering get the same answer, without a look-up.
+
+    So the time of the answer tells a client nothing.
+    """
     store = Watched()
     store.asked = []
     async with serving(way, authenticate=ours, store=store) as (hall, _, url):
@@ -294,7 +296,7 @@ async def test_nobody_learns_which_gatherings_there_are(way: Way, ours: JwtAuthe
         assert hall.gatherings() == ("living",)
 
 
-# Keys change while clients are there.
+# Keys change while clients are connected.
 
 
 @every_way
@@ -311,7 +313,7 @@ async def test_keys_are_rotated_while_clients_are_connected(way: Way, tmp_path: 
         await trio.to_thread.run_sync(rotated.reload)
         assert (await spoken(f"{url}/gatherings/room", join=GOOD))[0]["message"] == NOT_VALID
         assert (await spoken(f"{url}/gatherings/room", join=new))[0]["type"] == "joined"
-        # A client that is in stays in.
+        # A client that has joined stays.
         client.say(type="sync", id="1", base=0, ops=[{"a": 1}])
         assert (await trio.to_thread.run_sync(client.hear))["seqs"] == [1]
         client.socket.close()
@@ -326,7 +328,7 @@ async def test_the_clock_goes_on(tmp_path: Path) -> None:
         await aging(GOOD, "room")
 
 
-# Rights end with the token, and are renewed by another one.
+# Rights end with the token; another token renews them.
 
 
 async def test_rights_end_when_the_token_does(tmp_path: Path) -> None:
@@ -337,7 +339,7 @@ async def test_rights_end_when_the_token_does(tmp_path: Path) -> None:
 
 @every_way
 async def test_a_token_renews_what_another_has_begun(way: Way, ours: JwtAuthenticator) -> None:
-    """By itself: what came with the request, a cookie say, doesn't disagree with it."""
+    """The new token counts alone: a cookie of the request, say, can't contradict it."""
     async with serving(way, authenticate=ours) as (_, _, url):
 
         def talk_on() -> list[tuple[object, ...]]:

@@ -1,4 +1,4 @@
-"""Claims: what a token says must be said in the right way, and now, and for us."""
+"""Claims: a token must have well-formed claims that are true now and meant for us."""
 
 import json
 import re
@@ -127,7 +127,7 @@ async def test_the_audience(tmp_path: Path, ours: JwtAuthenticator) -> None:
         assert (await rooms(token(aud=good), "room")).user == "alice"
     for bad in (None, "shop", ["shop"], "Rooms", "rooms ", ["rooms2"]):
         assert await refusal(rooms, token(aud=bad)) == NOT_FOR_US
-    # A token that is for somebody isn't for a server without a name.
+    # A server without a name refuses a token that names an audience.
     assert await refusal(ours, token(aud="rooms")) == NOT_FOR_US
 
 
@@ -139,7 +139,7 @@ async def test_the_issuer(tmp_path: Path, ours: JwtAuthenticator) -> None:
     assert (await ours(token(iss="anybody"), "room")).user == "alice"
 
 
-# Which gatherings.
+# The gatherings that a token covers.
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""Forged tokens: what libraries have fallen for, and any bit that is changed."""
+"""Forged tokens: attacks that libraries have fallen for, and every changed bit."""
 
 import json
 from pathlib import Path
@@ -81,7 +81,7 @@ FORGED: dict[str, str] = {
     },
     "no alg": forge({}, CLAIMS, BY_EDDSA),
     "alg twice": forge(b'{"alg": "none", "alg": "EdDSA"}', CLAIMS, BY_EDDSA),
-    # HMAC with what everybody knows.
+    # HMAC with a key that everybody knows.
     **{
         f"HS256 by the public key, {kind}, {n}": forge({"alg": "HS256"}, CLAIMS, by_secret(secret))
         for kind in ("EdDSA", "ES256", "RS256")
@@ -100,7 +100,7 @@ FORGED: dict[str, str] = {
     "HS256 by its own kid": forge({"alg": "HS256", "kid": "k"}, CLAIMS, by_secret(b"k")),
     "HS256 with another secret": forge({"alg": "HS256"}, CLAIMS, by_secret(SECRET + b"!")),
     "HS256 cut to 16 bytes": forge({"alg": "HS256"}, CLAIMS, lambda data: by_secret()(data)[:16]),
-    # A signature of another algorithm than the token says.
+    # A signature by another algorithm than the token names.
     "ES256 signed by EdDSA": forge({"alg": "ES256"}, CLAIMS, BY_EDDSA),
     "RS256 signed by EdDSA": forge({"alg": "RS256"}, CLAIMS, BY_EDDSA),
     "EdDSA signed by ES256": forge(EDDSA, CLAIMS, signer("ES256")),
@@ -120,7 +120,7 @@ FORGED: dict[str, str] = {
     "RS256 that is zero": forge({"alg": "RS256"}, CLAIMS, lambda _: bytes(256)),
     "EdDSA that is zero": forge(EDDSA, CLAIMS, lambda _: bytes(64)),
     "another key of the same kind": forge(EDDSA, CLAIMS, signer("EdDSA", 1)),
-    # A key that comes along.
+    # A key that comes with the token.
     "its own key": EMBEDDED,
     **{
         f"{name} in the header": forge({"alg": "EdDSA", name: value}, CLAIMS, BY_EDDSA)
@@ -146,7 +146,7 @@ FORGED: dict[str, str] = {
         f"typ {kind!r}": forge({"alg": "EdDSA", "typ": kind}, CLAIMS, BY_EDDSA)
         for kind in ("logout+jwt", "dpop+jwt", "secevent+jwt", "JOSE+JSON", "", 1, None)
     },
-    # What would cost much.
+    # Tokens that would cost much to check.
     "too long": forge(EDDSA, CLAIMS | {"pad": "x" * MAX_TOKEN}, BY_EDDSA),
     "far too long": "A" * 10**6,
     "a header too long": forge({"alg": "EdDSA", "pad": "x" * 1000}, CLAIMS, BY_EDDSA),
@@ -155,7 +155,7 @@ FORGED: dict[str, str] = {
     "a header that is a list": forge(["EdDSA"], CLAIMS, BY_EDDSA),
     "a header that is no UTF-8": forge(b'{"alg": "EdDSA\xff"}', CLAIMS, BY_EDDSA),
     "a header with a mark": forge(b'\xef\xbb\xbf{"alg": "EdDSA"}', CLAIMS, BY_EDDSA),
-    # Signed well, and yet not what a token is.
+    # Signed payloads that are no token.
     "claims twice": forge(EDDSA, b'{"sub": "bob", ' + as_json(CLAIMS)[1:], BY_EDDSA),
     "a name twice, deep in it": forge(
         EDDSA, as_json(CLAIMS)[:-1] + b', "x": {"a": 1, "a": 2}}', BY_EDDSA
@@ -176,7 +176,7 @@ async def test_a_forged_token_is_refused_and_nobody_learns_why(
 
 
 def test_what_is_forged_would_be_good_otherwise(all_keys: JwtAuthenticator) -> None:
-    """The forger's claims are those of a good token, so that only the forgery is refused."""
+    """The forged tokens have the claims of a good one, so that only the forgery is refused."""
     made = forge({"alg": "EdDSA", "typ": "JWT", "x5t": "any"}, CLAIMS, BY_EDDSA)
     assert trio.run(all_keys, made, "room") == trio.run(all_keys, token(), "room")
 
@@ -217,7 +217,7 @@ def test_nonsense_is_refused(
 
 @pytest.mark.parametrize("algorithm", ["EdDSA", "ES256", "RS256", "HS256"])
 async def test_a_key_is_for_one_algorithm(algorithm: str, tmp_path: Path) -> None:
-    """Where only one kind of key is there, no other kind of token is good."""
+    """With only one kind of key, tokens of the other kinds are refused."""
     one = door(tmp_path, algorithm)
     for other in ("EdDSA", "ES256", "RS256", "HS256"):
         if other == algorithm:
@@ -233,7 +233,7 @@ async def test_no_token_is_said_to_be_needed(all_keys: JwtAuthenticator) -> None
 
 @pytest.mark.parametrize("what", [b"bytes", 7, ("a", "b", "c")], ids=repr)
 async def test_what_is_no_text_is_no_token(what: Any, all_keys: JwtAuthenticator) -> None:
-    """An embedding program is as little trusted as a client."""
+    """An embedding program is trusted no more than a client."""
     assert await refusal(all_keys, what) == NOT_VALID
 
 

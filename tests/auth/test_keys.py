@@ -1,4 +1,4 @@
-"""Keys: what a file may have in it, several at once, and their change."""
+"""Keys: what a file may contain, several keys at once, and how they change."""
 
 import json
 import logging
@@ -238,7 +238,7 @@ def test_no_descriptor_is_left_open(tmp_path: Path) -> None:
     assert before == (os.listdir("/proc/self/fd") if before else [])
 
 
-# Several, and their change.
+# Several keys, and how they change.
 
 
 async def test_a_file_may_have_several_pem_keys(tmp_path: Path) -> None:
@@ -274,7 +274,7 @@ async def test_a_kid_chooses_the_key(tmp_path: Path) -> None:
     assert await is_taken(named, token(kid="old"))
     assert await is_taken(named, token("EdDSA", 1, kid="new"))
     assert await is_taken(named, token("EdDSA", 1))
-    # Another's name, or one that nobody has.
+    # The token names another key, or one that doesn't exist.
     assert not await is_taken(named, token(kid="new"))
     assert not await is_taken(named, token(kid="other"))
 
@@ -314,7 +314,7 @@ async def test_a_broken_file_changes_nothing(content: bytes | None, tmp_path: Pa
         files[1].write_bytes(content)
     with pytest.raises(BadSetting, match="HS256-0"):
         kept.reload()
-    # Not of the other file, either: all of them are taken, or none.
+    # The other file's keys aren't taken, either: a reload takes all of them, or none.
     for algorithm in ("EdDSA", "HS256"):
         assert await is_taken(kept, token(algorithm))
     assert not await is_taken(kept, token("EdDSA", 1))

@@ -1,4 +1,4 @@
-"""Origins: which web pages may come, and how they are told."""
+"""Origins: which web pages may connect, and how a program names them."""
 
 from typing import Any
 
@@ -64,7 +64,7 @@ def test_by_default_the_servers_own_pages_may(origin: str | None, host: str, may
         ("http://rooms.localhost:8765", "rooms.localhost:8765", True),
         ("http://localhost:3000", "localhost:8765", False),
         ("http://localhost:8765", "127.0.0.1:8765", False),
-        # A name that somebody lets lead here.
+        # Names that anybody can point at this machine.
         ("http://evil.example:8765", "evil.example:8765", False),
         ("http://localhost.evil.example:8765", "localhost.evil.example:8765", False),
         ("http://127.0.0.1.nip.io:8765", "127.0.0.1.nip.io:8765", False),
@@ -154,12 +154,12 @@ async def test_a_refusal_says_why_and_is_no_websocket() -> None:
             for origin, host, status in (
                 (f"http://127.0.0.1:{port}", f"127.0.0.1:{port}", b"101"),
                 ("https://evil.example", f"127.0.0.1:{port}", b"403"),
-                # Also for what isn't there: nobody learns what is.
+                # A gathering that doesn't exist gets the same answer, so nobody learns which exist.
                 (f"http://evil.example:{port}", f"evil.example:{port}", b"403"),
             ):
                 asked = request(Origin=origin, Host=host)
                 if status == b"101":
-                    # Nothing more is said; then the server hears that nobody is there.
+                    # The client says nothing more, so the server notices that it is gone.
                     asked += b"\x88\x80\0\0\0\0"
                 answer = exchange(url, asked)
                 assert answer.split()[1] == status

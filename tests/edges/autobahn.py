@@ -1,9 +1,9 @@
-"""The cases of the Autobahn test suite for servers, by their numbers, as bytes of ours.
+"""The cases of the Autobahn test suite for servers, by their numbers, as bytes that we send.
 
 The suite itself needs Python 2 and is in no registry that we reach. It expects an echo, which our
-server isn't: what it sends as a message that is right for WebSocket is, for us, a message that
-isn't JSON, and is answered with `bad_message` on a connection that lives. Where the contents
-matter, they are in a sync, and are read back.
+server isn't: a message that the suite sends is right for WebSocket, but isn't JSON. Our server
+answers it with `bad_message`, and the connection lives. Where the contents matter, we send them in
+a sync and read them back.
 
 Left out are 12 and 13, compression, which our server never agrees to.
 """
@@ -22,16 +22,16 @@ PROTOCOL_ERROR, INVALID_TEXT = 1002, 1007
 
 @frozen
 class Case:
-    """What is sent, in which pieces, and what comes of it."""
+    """The pieces that a client sends, and what it must get."""
 
     number: str
     pieces: tuple[bytes, ...]
     errors: int = 0
-    """How many messages are answered as not being ours."""
+    """The number of messages that get an error, since they aren't our protocol."""
     pongs: tuple[bytes, ...] = ()
-    """The pongs, of which those of earlier pings may be left out (RFC 6455, section 5.5.3)."""
+    """The pongs; those for earlier pings may be missing (RFC 6455, section 5.5.3)."""
     close: tuple[int, ...] = ()
-    """With which code the server closes, one of these; none where the connection lives."""
+    """The codes with which the server may close; empty if the connection lives."""
 
 
 def octets(*frames: bytes) -> tuple[bytes, ...]:
@@ -168,8 +168,8 @@ def text_in_parts() -> Iterator[Case]:
     wrong = (INVALID_TEXT,)
     yield Case("6.3.1", (frame(TEXT, broken),), close=wrong)
     yield Case("6.3.2", one_by_one(broken), close=wrong)
-    # These want to see the connection fail with the part that is wrong; that it fails with the
-    # end of the message is "non-strict", and allowed.
+    # These expect the connection to fail at the wrong part. Ours fails at the end of the message:
+    # the suite calls that "non-strict", and allows it.
     for number, parts in (
         (1, (GREEK, b"\xf4\x90\x80\x80", b"edited")),
         (2, (GREEK + b"\xf4", b"\x90", b"\x80\x80edited")),
@@ -245,10 +245,10 @@ SEQUENCES: dict[int, list[bytes]] = {
 """6.5 to 6.23: sequences of bytes that are or aren't UTF-8 (Kuhn's stress test)."""
 
 VALID = {5: 5, 7: 4, 9: 4, 22: 34, 23: 7}
-"""The groups in which all are valid, and how many there are."""
+"""The groups whose sequences are all valid, with the number of sequences in each."""
 
 SOME_VALID = {6: (2, 5, 7, 9, 11), 11: (1, 2, 3, 4)}
-"""Those in which these are."""
+"""The valid sequences in the other groups."""
 
 
 def is_valid(group: int, number: int) -> bool:
@@ -273,7 +273,7 @@ def closing() -> Iterator[Case]:
     yield Case("7.1.2", (close(), close()), close=(1000,))
     yield Case("7.1.3", together(close(), PINGED), close=(1000,))
     yield Case("7.1.4", together(close(), HELLO), close=(1000,))
-    # `websockets` takes the unfinished message for an error.
+    # `websockets` takes the unfinished message as an error.
     unfinished = together(TWO[0], close(), TWO[1])
     yield Case("7.1.5", unfinished, close=(1000, PROTOCOL_ERROR))
     yield Case("7.3.1", (close(None),), close=(1000, 1005))
@@ -289,7 +289,7 @@ def closing() -> Iterator[Case]:
     bad = (0, 999, 1004, 1005, 1006, 1016, 1100, 2000, 2999)
     for number, code in enumerate(bad, start=1):
         yield Case(f"7.9.{number}", (close(code),), close=(PROTOCOL_ERROR,))
-    # These two only inform: what is done with codes that nobody may use.
+    # These two only inform: they use codes that nobody may use.
     yield Case("7.13.1", (close(5000),), close=(PROTOCOL_ERROR, 5000))
     yield Case("7.13.2", (close(65535),), close=(PROTOCOL_ERROR, 65535))
 

@@ -1,4 +1,4 @@
-"""A process that has imported the program, and forks a server as often as it's told to.
+"""A process that has imported the program, and forks servers on demand.
 
 Each line on standard input is a JSON list of arguments. It answers with the server's process id;
 the server's own line follows. Before the next one, it waits until the last one has ended. A start
@@ -16,7 +16,7 @@ def fork() -> None:
     last = 0
     for line in sys.stdin:
         if last:
-            # Until then nobody else gets its number, so that it can be killed twice.
+            # Until this call no other process gets its id, so the tester may kill it twice.
             os.waitpid(last, 0)
         last = os.fork()
         if last:

@@ -1,4 +1,4 @@
-"""Servers that are killed under load, one after the other, on one file.
+"""Kills servers under load, one after the other, on one file.
 
 `python -m tests.edges.kills 1000` kills a thousand, checks each, and prints the figures.
 """
@@ -73,15 +73,15 @@ class Submitter:
 
 @define
 class Figures:
-    """What came of it."""
+    """What the kills showed."""
 
     kills: int = 0
     acknowledged: int = 0
     logged: int = 0
     unanswered_but_logged: int = 0
-    """Ops that were durable when the server died before it could say so."""
+    """Ops that were durable though the server died before it could answer."""
     starts: list[float] = field(factory=list)
-    """How many seconds each start took."""
+    """The seconds that each start took."""
 
     def __str__(self) -> str:
         starts = sorted(self.starts)
@@ -95,14 +95,14 @@ class Figures:
 
 @define(eq=False)
 class Log:
-    """What was read of one room so far, and what must hold of it."""
+    """What was read of one room so far; checks what comes next."""
 
     room: str
     ops: list[dict[str, Any]] = field(factory=list)
     places: dict[tuple[str, int], int] = field(factory=dict)
 
     def read_on(self, url: str) -> None:
-        """Read what is new, and check it: each op once, those of each client in order."""
+        """Read what is new; check that each op is there once, in its client's order."""
         with Wire(url) as wire:
             last = wire.join(self.room, tail=True)["seq"]
             assert last >= len(self.ops), f"{self.room} had {len(self.ops)} ops, and has {last}"
@@ -120,7 +120,7 @@ class Log:
         assert not op["n"] or before in self.places, f"{op} comes before {before}"
 
     def check(self, one: Submitter) -> None:
-        """Check that all that was acknowledged is there, where the answer said."""
+        """Check that each acknowledged op is where its answer said."""
         for number, seq in one.acknowledged.items():
             assert self.places.get((one.name, number)) == seq, f"{one.name} {number}: not at {seq}"
 
@@ -145,7 +145,7 @@ def serving(forker: Popen[str], store: str, figures: Figures) -> Iterator[tuple[
 
 
 def run(kills: int, folder: Path, seed: int) -> Figures:
-    """Kill so many servers under load, and check the log after each."""
+    """Kill this many servers under load, and check the log after each."""
     choose = random.Random(seed)
     figures = Figures()
     submitters = [Submitter(f"c{n}", ROOMS[n % len(ROOMS)]) for n in range(CLIENTS)]
@@ -162,7 +162,7 @@ def run(kills: int, folder: Path, seed: int) -> Figures:
                 _load(submitters, url, pid, choose)
             figures.kills += 1
         with serving(forker, store, figures) as (_, url):
-            # All of it once more, from the beginning.
+            # Read all of it once more, from the beginning.
             logs = {room: Log(room) for room in ROOMS}
             for log in logs.values():
                 log.read_on(url)

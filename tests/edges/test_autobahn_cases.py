@@ -71,7 +71,7 @@ def entered(url: str, gathering: str, kind: int = TEXT) -> Wire:
 def request_of(kind: int, size: int, request_id: str = "s") -> bytes:
     """Return a sync whose message has this size."""
     for filled in range(8):
-        # Not every size can be had with one text: its length is sent, too.
+        # A text of one length can't give every size: the length is sent, too.
         message = {"type": "sync", "id": request_id, "base": 0, "fill": "x" * filled}
         about = 2 * size - len(encoded(kind, {**message, "ops": [{"pad": "x" * size}]}))
         for pad in range(max(0, about - 4), about + 5):
@@ -99,7 +99,7 @@ def test_case(case: Case, url: str) -> None:
         try:
             wire.send(*case.pieces)
         except ConnectionError:
-            # It has had enough of them.
+            # The connection ends when the server has had enough frames.
             assert case.close
         heard = wire.until_the_end() if case.close else wire.until_pong(b"are you there?")
         errors = [json.loads(payload) for opcode, payload in heard if opcode == TEXT]
@@ -153,7 +153,7 @@ def test_text_comes_back_as_it_was(number: str, text: str, url: str) -> None:
 
 
 def test_a_large_message_and_the_end() -> None:
-    """7.1.6: whether the message is still answered is left open; the close frame is."""
+    """7.1.6: the message may be answered or not; the close frame must be."""
     with serving("--store", "memory:") as (_, url), entered(url, "7.1.6") as wire:
         payload = request_of(TEXT, 256 * 1024)
         wire.send(frame(TEXT, payload) + close() + frame(9, b"ping"))
@@ -232,5 +232,5 @@ def test_none_is_left_out() -> None:
     ours = [case.number for case in CASES]
     assert len(set(ours)) == len(ours)
     sizes = 2 * (len(SIZES) + len(LARGE) + len(FRAGMENTS) + len(CHOPS) + len(ROUNDS))
-    # With 7.1.6 and 10.1.1.
+    # 7.1.6 and 10.1.1 are counted, too.
     assert len(ours) + sizes + 2 == 301

@@ -1,4 +1,4 @@
-"""A server that has no descriptors left: it serves those who are in, says so once, and goes on."""
+"""A server that has run out of descriptors serves its clients, logs that once, and goes on."""
 
 import contextlib
 import resource
@@ -11,7 +11,7 @@ from tests.cli.process import serving
 from tests.edges.wire import Wire
 
 FEW = 48
-"""How many descriptors the server may have."""
+"""The number of descriptors that the server may have."""
 
 CALLERS = 100
 
@@ -21,7 +21,7 @@ def test_descriptors_run_out_and_come_back(tmp_path: Path) -> None:
     with serving("--store", store) as (process, url):
         with Wire(url) as innocent, contextlib.ExitStack() as stack:
             assert innocent.join("room")["type"] == "joined"
-            # Its own limit was raised to what was allowed when it started.
+            # At its start the server raised its own limit to the allowed maximum.
             resource.prlimit(process.pid, resource.RLIMIT_NOFILE, (FEW, FEW))
             address = urlsplit(url).hostname, urlsplit(url).port
             callers = [socket.create_connection(address, timeout=60) for _ in range(CALLERS)]
@@ -30,7 +30,7 @@ def test_descriptors_run_out_and_come_back(tmp_path: Path) -> None:
             for number in range(20):
                 assert submitted(innocent, number) == [number + 1]
             late = stack.enter_context(Wire(url))
-            # Nobody can be let in before somebody has gone.
+            # Nobody can get in before another client has gone.
             for caller in callers:
                 caller.close()
             assert late.join("room")["seq"] == 20
@@ -46,7 +46,7 @@ def test_descriptors_run_out_and_come_back(tmp_path: Path) -> None:
 
 
 def submitted(wire: Wire, number: int) -> list[int]:
-    """Submit; return the seqs that it is answered with."""
+    """Submit; return the seqs in the answer."""
     wire.say(type="sync", id=f"s{number}", base=0, ops=[{"n": number}])
     while (message := wire.hear())["type"] != "synced":
         assert message["type"] == "forward"

@@ -1,4 +1,4 @@
-"""Power loss: `kill -9` under load; what was acknowledged is there, once, in order."""
+"""Power loss: after `kill -9` under load, acknowledged ops are there, once and in order."""
 
 from pathlib import Path
 

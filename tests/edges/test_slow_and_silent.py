@@ -1,4 +1,4 @@
-"""Peers that say nothing more, or a byte at a time: an innocent client is served all the while."""
+"""Peers that fall silent, or send a byte at a time: an innocent client is served meanwhile."""
 
 import contextlib
 import threading
@@ -17,7 +17,7 @@ MANY = 200 if examples(1) == 1 else examples(50)
 """In `make test-long`, 2,000."""
 
 OPEN_DOORS = ("--max-handshakes", "off", "--max-handshakes-per-address", "off")
-"""Who is at the door for long gives way to others otherwise (tests/server/test_doors.py)."""
+"""Otherwise clients that stay at the door give way to others (tests/server/test_doors.py)."""
 
 JOIN = frame(TEXT, b'{"type":"join"}')
 SYNC = frame(TEXT, b'{"type":"sync","id":"s","base":0,"ops":[{"n":1}]}')
@@ -31,7 +31,7 @@ def many(url: str, enter: Callable[[Wire, int], None]) -> Iterator[Wire]:
 
 
 def stay_outside(wire: Wire, number: int) -> None:
-    """Connect, and no more."""
+    """Only connect."""
 
 
 def shake_hands(wire: Wire, number: int) -> None:
@@ -57,12 +57,12 @@ def test_a_byte_at_a_time(enter: Callable[[Wire, int], None], sent: bytes) -> No
         slow = [stack.enter_context(wire) for wire in many(url, enter)]
         for number in range(len(sent) - 1):
             for wire in slow:
-                # A client that takes too long at the door is sent away.
+                # The server drops a client that takes too long at the door.
                 with contextlib.suppress(ConnectionError):
                     wire.send(sent[number : number + 1])
             assert submitted(innocent, number) == [number + 1]
         if enter is join:
-            # They are in, and were never silent: what they say counts when it's whole.
+            # They have joined, and their bytes never stopped: once a sync is whole, it counts.
             for wire in slow:
                 wire.send(sent[-1:])
                 while (message := wire.hear())["type"] != "synced":
@@ -73,7 +73,7 @@ def test_a_byte_at_a_time(enter: Callable[[Wire, int], None], sent: bytes) -> No
 
 
 def test_half_open_peers_are_dropped() -> None:
-    """Whose line is dead answers no ping; nothing tells the server but that."""
+    """A peer with a dead line answers no ping: that alone tells the server."""
     with (
         serving("--store", "memory:", "--ping-interval", "300ms") as (process, url),
         contextlib.ExitStack() as stack,
@@ -90,7 +90,7 @@ def test_half_open_peers_are_dropped() -> None:
         with ThreadPoolExecutor(1) as threads:
             stays = threads.submit(go_on_submitting)
             try:
-                # Each reads what had come by then, and the end; to read is no answer.
+                # Each reads what had arrived, and the end; reading sends no answer.
                 for wire in [stack.enter_context(wire) for wire in many(url, join)]:
                     wire.until_the_end()
             finally:

@@ -1,4 +1,4 @@
-"""A wire: a real socket to a server, on which a test says byte for byte what it likes."""
+"""A wire: a real socket to a server, to which a test sends any bytes that it likes."""
 
 import json
 import socket
@@ -9,11 +9,11 @@ from urllib.parse import urlsplit
 from tests.system.frames import BINARY, CLOSE, PING, PONG, TEXT, Frames, frame, request
 
 PATIENCE = 60.0
-"""How many seconds anything may take before a test has failed."""
+"""Seconds after which a test fails that waits for anything."""
 
 
 class Wire:
-    """One connection. Nothing is answered by itself."""
+    """One connection. It answers nothing by itself."""
 
     def __init__(self, url: str, *, receive_buffer: int | None = None) -> None:
         parts = urlsplit(url)
@@ -43,7 +43,7 @@ class Wire:
         self.send(frame(TEXT, json.dumps(message).encode()))
 
     def next(self) -> tuple[int, bytes]:
-        """Return the next frame, or message; `EOFError` where there's none."""
+        """Return the next frame, or message; raise `EOFError` at the end."""
         while not self.heard:
             self._receive()
         return self.heard.pop(0)
@@ -64,7 +64,7 @@ class Wire:
         return self.hear()
 
     def until_pong(self, payload: bytes) -> list[tuple[int, bytes]]:
-        """Send a ping; return what came before its pong."""
+        """Send a ping; return the messages that came before its pong."""
         self.send(frame(PING, payload))
         found: list[tuple[int, bytes]] = []
         while (one := self.next()) != (PONG, payload):

@@ -1,9 +1,10 @@
 """The disk: what was done to files since they were last flushed, and what a crash makes of it.
 
-Until a file is flushed, each of its writes may be there, lost, torn at a sector, or garbage, in any
-combination: disks and file systems reorder. The same goes for a file's size, and, until a directory
-is flushed, for which names there are. What was written before, and other bytes than those that are
-being written, stay as they are: so SQLite assumes, too (https://www.sqlite.org/psow.html).
+Until a file is flushed, each of its writes may be there, lost, torn at a sector, or garbage. Any
+combination is possible, since disks and file systems reorder. The same holds for a file's size and,
+until a directory is flushed, for its names. What was written before, and other bytes than those
+that are being written, stay as they are: SQLite assumes that, too
+(https://www.sqlite.org/psow.html).
 """
 
 import random
@@ -17,26 +18,26 @@ SECTOR = 512
 
 LOST, WHOLE = 0, 1
 ZEROS = bytes(SECTOR)
-"""What a file has that got its size before it got its content."""
+"""The content of a file whose size was written, but not its content."""
 
 
 @frozen
 class Write:
-    """Bytes are put into a file."""
+    """A change that puts bytes into a file."""
 
     file: int
     at: int
     data: bytes
 
     def sectors(self) -> list[tuple[int, int]]:
-        """Return from where to where in the data the parts go that a disk writes at once."""
+        """Return where each sector begins and ends in the data: a disk writes a sector at once."""
         ends = [0, *range(SECTOR - self.at % SECTOR, len(self.data), SECTOR), len(self.data)]
         return list(pairwise(ends))
 
 
 @frozen
 class Truncate:
-    """A file gets another size."""
+    """A change of a file's size."""
 
     file: int
     size: int
@@ -44,7 +45,7 @@ class Truncate:
 
 @frozen
 class Name:
-    """A name comes to stand for a file, or for none."""
+    """A change of a name: it leads to this file from now on, or to none."""
 
     path: str
     file: int | None
@@ -52,12 +53,12 @@ class Name:
 
 Change = Write | Truncate | Name
 Choice = int | tuple[int | bytes, ...]
-"""What became of a change: it is lost, or whole, or for each sector of a write so, or garbage."""
+"""What the disk has of a change: nothing, all, or for each sector nothing, all or garbage."""
 
 
 @define
 class _Files:
-    """What is on the disk for certain."""
+    """What is certainly on the disk."""
 
     contents: dict[int, bytes] = field(factory=dict)
     names: dict[str, int] = field(factory=dict)
@@ -65,19 +66,19 @@ class _Files:
 
 @frozen
 class Crash:
-    """A moment at which the power fails: what is safe, what isn't, and what was said until then."""
+    """A moment at which the power fails: what is safe, what isn't, and what was acknowledged."""
 
     safe: dict[int, bytes]
     names: dict[str, int]
     changes: tuple[Change, ...]
     """What may be lost, in the order in which it happened."""
     began: int
-    """How many appends were begun."""
+    """The number of appends that had begun."""
     acknowledged: int
-    """How many of them were acknowledged."""
+    """The number of those that were acknowledged."""
 
     def after(self, choices: Sequence[Choice]) -> dict[str, bytes]:
-        """Return the files that are there afterwards, if this became of the changes."""
+        """Return the files that are there afterwards, if the changes came out like this."""
         contents = {file: bytearray(data) for file, data in self.safe.items()}
         names = dict(self.names)
         for change, choice in zip(self.changes, choices, strict=True):
@@ -85,7 +86,7 @@ class Crash:
                 _do(change, choice, contents, names)
         return {path: bytes(contents.get(file, b"")) for path, file in names.items()}
 
-    # What may become of the changes.
+    # The outcomes that the changes may have.
 
     def some(self, chance: random.Random, most: int) -> Iterator[list[Choice]]:
         """Give the simplest outcomes, then random ones: about `most` in all."""
@@ -101,7 +102,7 @@ class Crash:
                 for what in (_garbage(chance), ZEROS):
                     yield [*([WHOLE] * n), (what,) * len(change.sectors()), *self._rest(n, WHOLE)]
         for _ in range(most - 4 * len(singly) - 2):
-            # In many it is nearly all, in others nearly nothing.
+            # Some outcomes have nearly all changes, others nearly none.
             share = chance.random()
             yield [self._outcome(chance, change, share) for change in self.changes]
 
@@ -109,7 +110,7 @@ class Crash:
         """Give each combination of lost and whole, and each write torn at each sector.
 
         Where there are more than `most` combinations, the first changes are whole in all of them:
-        what comes last matters most, and `some` has the rest.
+        the last changes matter most, and `some` covers the rest.
         """
         count = len(self.changes)
         free = min(count, most.bit_length() - 1)
@@ -124,7 +125,7 @@ class Crash:
                         yield [*([WHOLE] * n), torn, *([others] * (count - n - 1))]
 
     def _rest(self, n: int, choice: Choice) -> list[Choice]:
-        """Let the same become of all changes after the n-th."""
+        """Give all changes after the n-th this same outcome."""
         return [choice] * (len(self.changes) - n - 1)
 
     def _outcome(self, chance: random.Random, change: Change, share: float) -> Choice:
@@ -188,20 +189,20 @@ class Disk:
     """Whether no more crashes are noted."""
     _files: _Files = field(factory=_Files)
     _names: dict[str, int] = field(factory=dict)
-    """Which name stands for which file now."""
+    """The file that each name leads to now."""
     _changes: list[Change] = field(factory=list)
     _last: int = 0
     _lock: Lock = field(factory=Lock)
 
     def begin(self, there: dict[str, bytes]) -> None:
-        """These files are on the disk before anything happens."""
+        """Put these files on the disk before anything happens."""
         for path, data in there.items():
             self._names[path] = self._files.names[path] = self._new_file()
             self._files.contents[self._last] = data
 
     def opens(self, path: str, *, makes: bool) -> None:
         with self._lock:
-            # Also one that was made by somebody else since we began.
+            # A file that another program has made since the beginning is new as well.
             if makes or path not in self._names:
                 self._names[path] = self._new_file()
                 self._changes.append(Name(path, self._last))
@@ -232,7 +233,7 @@ class Disk:
                 self._settle(lambda one: isinstance(one, Name))
 
     def note(self) -> None:
-        """The power may fail now as well: something has been said, say."""
+        """Note a crash at this moment, too: an append was acknowledged just now, say."""
         with self._lock:
             self._note()
 
@@ -264,19 +265,19 @@ class Disk:
 
 
 class Passing:
-    """Watches nothing, and flushes nothing: for what needs no disk that lasts."""
+    """A watcher that notes nothing and flushes nothing, for stores that needn't last."""
 
     def opens(self, path: str, *, makes: bool) -> None:
-        """It may."""
+        """Do nothing."""
 
     def writes(self, path: str, at: int, data: bytes) -> None:
-        """It may."""
+        """Do nothing."""
 
     def truncates(self, path: str, size: int) -> None:
-        """It may."""
+        """Do nothing."""
 
     def syncs(self, path: str, *, directory: bool) -> bool:
         return False
 
     def deletes(self, path: str, *, directory: bool) -> None:
-        """It may."""
+        """Do nothing."""

@@ -1,4 +1,4 @@
-"""Short lives of a store, with every write of theirs noted: what is appended, when, and how."""
+"""Short lives of a store, whose every write is noted: what they append, when, and how."""
 
 import sqlite3
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
@@ -30,7 +30,7 @@ FILES = (NAME, f"{NAME}-wal", f"{NAME}-journal")
 GATHERINGS = "abc"
 FORK = "fork"
 OLD_GATHERINGS = ("friday", "sunday", "monday")
-"""Those that the files of older schemas have."""
+"""The gatherings in the files of older schemas."""
 OLD = Path(__file__).parent.parent / "stores"
 
 Files = dict[str, bytes]
@@ -58,7 +58,7 @@ def appends_of(count: int) -> list[Append]:
 
 @frozen
 class Act:
-    """Something that is done to a whole log, after the appends."""
+    """A change of a whole log, after the appends."""
 
     what: str
     gathering: str
@@ -84,7 +84,7 @@ Deed = Append | Act
 
 @frozen
 class Expected:
-    """What a store must say when so many deeds have been done, from the first on."""
+    """What a store must say after each number of deeds, from none on."""
 
     deeds: Sequence[Deed]
     said: list[dict[str, object]]
@@ -105,7 +105,7 @@ class Expected:
 
     @classmethod
     def from_file(cls, folder: Path, life: "Life", there: Files) -> "Expected":
-        """What a store says that begins with these files, when nothing goes wrong."""
+        """Return what a store says that begins with these files, if nothing goes wrong."""
         build(folder, there)
 
         async def run() -> dict[str, object]:
@@ -129,27 +129,27 @@ async def do(store: Archive, deed: Deed) -> None:
 
 @frozen
 class Life:
-    """How a store lives, until the power fails at any moment of it."""
+    """How a store lives, until the power fails at some moment."""
 
     name: str
     steps: tuple[int, ...] = (1, 2, 1, 3)
-    """How many appends are given to it at a time."""
+    """The numbers of appends that it is given at a time."""
     before: int = 0
-    """How many of the appends were there before the life began."""
+    """The number of appends that were there before the life began."""
     journal_bytes: int = 1 << 22
     folds: bool = False
     """Whether the journal is folded, piece by piece, after each step."""
     checkpoint_pages: int = connection.CHECKPOINT_PAGES
     closes: bool = False
-    """Whether it comes to an orderly end, at which the power fails as well."""
+    """Whether the store closes in order; the power fails during that as well."""
     acts: tuple[Act, ...] = ()
-    """What is done to whole logs after that."""
+    """The changes of whole logs that follow."""
     schema: int | None = None
-    """From which older schema the file is when it begins."""
+    """The older schema that the file has at the beginning, if it has one."""
 
     @property
     def count(self) -> int:
-        """How many appends there are in the end."""
+        """The number of appends at the end."""
         return self.before + sum(self.steps)
 
     def deeds(self) -> list[Deed]:
@@ -170,7 +170,7 @@ LIVES = (
 
 @define
 class Recorder:
-    """Lets a disk know what was begun and what was acknowledged, in the order of the appends."""
+    """Tells a disk which appends have begun and which were acknowledged, in their order."""
 
     disk: Disk
     deeds: Sequence[Deed]
@@ -185,7 +185,7 @@ class Recorder:
 
     @contextmanager
     def listening(self) -> Iterator[None]:
-        """Note acknowledgements where they are decided, on the writer's thread."""
+        """Note acknowledgements on the writer's thread, which decides them."""
         disk, known = self.disk, self._known
         report = GroupCommitter._report
 
@@ -210,7 +210,7 @@ async def a_store(folder: Path, life: Life) -> AsyncIterator[SqliteStore]:
 
 
 async def give(store: SqliteStore, appends: Sequence[Append], disk: Disk | None = None) -> None:
-    """Append these at once, and wait for all."""
+    """Append all of these at once, and wait for them."""
     left = len(appends)
     told = trio.Event()
 
@@ -231,14 +231,14 @@ async def give(store: SqliteStore, appends: Sequence[Append], disk: Disk | None 
 def recorded(
     folder: Path, life: Life, there: Files, deeds: Sequence[Deed], *, has: int | None = None
 ) -> Disk:
-    """Live a life that begins with these files; return all crashes that there may be in it.
+    """Live a life that begins with these files; return all its possible crashes.
 
     Args:
-        folder: Where.
-        life: How.
-        there: The files.
-        deeds: What is done.
-        has: How many of these the files have, where it isn't `life.before`.
+        folder: Where the files are.
+        life: How the store lives.
+        there: The content of the files.
+        deeds: The appends and the changes of whole logs.
+        has: The number of these that the files have, if it isn't `life.before`.
     """
     build(folder, there)
     disk = Disk()
@@ -262,7 +262,7 @@ def recorded(
                 disk.acknowledged += 1
                 disk.note()
             disk.note()
-            # The end is another life's business.
+            # Another life covers the orderly end.
             disk.is_over = not life.closes
         disk.note()
 
@@ -272,7 +272,7 @@ def recorded(
 
 
 def build(folder: Path, files: Files) -> None:
-    """Let there be these files, and nothing else of a store."""
+    """Write these files, and leave nothing else of a store."""
     for name in (*FILES, f"{NAME}-shm", f"{NAME}-lock"):
         (folder / name).unlink(missing_ok=True)
     for name, data in files.items():
@@ -285,7 +285,7 @@ def files_of(folder: Path) -> Files:
 
 
 def prepared(folder: Path, life: Life) -> Files:
-    """Return the files with which a life begins: left by an orderly end, or an older version."""
+    """Return the files that a life begins with: an orderly end or an older version left them."""
     build(folder, {})
     if life.schema is not None:
         with closing(sqlite3.connect(folder / NAME)) as old:
@@ -308,7 +308,7 @@ def prepared(folder: Path, life: Life) -> Files:
 
 @contextmanager
 def synchronous(how: str) -> Iterator[None]:
-    """Let SQLite flush less than it is told."""
+    """Let SQLite flush less than it is told to."""
 
     class Careless(sqlite3.Connection):
         def execute(self, sql: str, *args: Any) -> sqlite3.Cursor:

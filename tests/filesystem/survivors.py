@@ -17,29 +17,29 @@ from tests.filesystem.lives import NAME, Expected, Files, Life, a_store, all_sai
 from tests.filesystem.vfs import watched
 
 GO_ON_EVERY = 6
-"""In one of so many crashes the store goes on, and everything is compared again in the end."""
+"""The store goes on after one crash in this many; everything is compared at its end."""
 
 
 @define
 class Survivors:
-    """Builds what crashes leave, and looks at it. It counts what it has looked at."""
+    """Builds the files that crashes leave, looks at them, and counts them."""
 
     folder: Path
     life: Life
     expected: Expected
     looked_at: int = 0
     found: list[str] = field(factory=list)
-    """What was wrong, and how to come there again."""
+    """The faults that were found, and how to reproduce each."""
     _seen: set[int] = field(factory=set)
 
     def look(self, disk: Disk, *, seed: int, most: int, all_of: int = 0) -> None:
         """Look at what the crashes of a life leave.
 
         Args:
-            disk: Has the crashes.
-            seed: For what is random.
-            most: How many outcomes of each crash are looked at.
-            all_of: Of up to how many combinations all are looked at besides.
+            disk: The disk that noted the crashes.
+            seed: Seeds the random choices.
+            most: The number of outcomes that are looked at for each crash.
+            all_of: Up to this number of combinations, all of a crash are looked at besides.
         """
         with watched(Passing()):
             for number, crash in enumerate(disk.crashes):
@@ -102,7 +102,7 @@ class Survivors:
 
 
 def outcomes(crash: Crash, chance: random.Random, most: int, all_of: int) -> Iterator[list[Choice]]:
-    """Give what may become of a crash's changes."""
+    """Yield the outcomes that a crash's changes may have."""
     if all_of:
         yield from crash.all(all_of)
     yield from crash.some(chance, most)

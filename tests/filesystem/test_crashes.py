@@ -2,7 +2,7 @@
 
 `make test` looks at some hundred crashes. `make test-long` looks at all combinations of writes that
 are there or not (of up to eight, and some of more), each write torn at each of its sectors, and at
-crashes of what came after a crash.
+crashes of the store that was opened after a crash.
 """
 
 import os
@@ -36,9 +36,9 @@ from tests.stores.appends import an_append, beside
 from tests.support import examples
 
 EACH = 10
-"""How many outcomes of each crash `make test` looks at."""
+"""The number of outcomes of each crash that `make test` looks at."""
 EXHAUSTIVE = 256
-"""Of how many combinations all are looked at, in `make test-long`."""
+"""Up to this number of combinations, `make test-long` looks at all of them."""
 IS_LONG = examples(1) > 1
 
 
@@ -77,7 +77,7 @@ def test_a_crash_loses_nothing_that_was_acknowledged(life: Life, tmp_path: Path)
 
 @pytest.mark.parametrize("seed", range(examples(2)))
 def test_a_crash_after_a_crash(seed: int, tmp_path: Path) -> None:
-    """Also while the first one is being mended."""
+    """The second crash may come while the store still repairs the first."""
     chance = random.Random(seed)
     life = chance.choice([one for one in LIVES if one.schema is None and not one.acts])
     appends = appends_of(2 * life.count)
@@ -117,7 +117,7 @@ def test_a_store_that_loses_something_is_found_out(fault: str, tmp_path: Path) -
 async def test_a_write_ahead_log_whose_content_was_lost_is_an_empty_one(
     head: bytes, tmp_path: Path
 ) -> None:
-    """It was taken for one that somebody had overwritten, and nothing could be opened."""
+    """The store took it for a log that somebody had overwritten, and couldn't open the file."""
     path = tmp_path / "rooms.sqlite3"
     async with open_sqlite_store(path) as store:
         await store.append(an_append("a", 1))
@@ -125,7 +125,7 @@ async def test_a_write_ahead_log_whose_content_was_lost_is_an_empty_one(
     async with open_sqlite_store(path) as store:
         await store.append(an_append("a", 2))
         assert (await store.load("a", recent_syncs=1)).seq == 2
-        # Now it has a head, which nobody else may overwrite.
+        # Now the log has a head, which no other program may overwrite.
         with beside(path, "-wal").open("r+b") as wal:
             wal.write(head)
         with pytest.raises(StoreUnavailable, match="write-ahead log was overwritten"):
@@ -133,7 +133,7 @@ async def test_a_write_ahead_log_whose_content_was_lost_is_an_empty_one(
 
 
 async def test_a_change_to_wal_mode_may_be_half_undone(tmp_path: Path) -> None:
-    """SQLite finds a write-ahead log, but no WAL mode: that was taken for another file."""
+    """SQLite finds a write-ahead log, but no WAL mode: the store took the file for another one."""
     path = tmp_path / "rooms.sqlite3"
     async with open_sqlite_store(path) as store:
         await store.append(an_append("a", 1))

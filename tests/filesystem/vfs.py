@@ -17,12 +17,14 @@ from typing import Any, Protocol
 
 OPEN_CREATE = 0x4
 SYNCS_ITS_DIRECTORY = 0x800 | 0x4000 | 0x80000
-"""Kinds of files that SQLite makes, and whose first sync is one of the directory as well: journals
-of a database and of several, and write-ahead logs."""
+"""Kinds of files of which SQLite syncs the directory, too, with their first sync.
+
+They are journals of a database and of several, and write-ahead logs.
+"""
 
 NAME = b"shown"
 _FUNCTIONS = 18
-"""How many `sqlite3_io_methods` of version 3 has."""
+"""The number of functions in `sqlite3_io_methods` of version 3."""
 _CLOSE, _WRITE, _TRUNCATE, _SYNC = 0, 2, 3, 4
 
 _Close = CFUNCTYPE(c_int, c_void_p)
@@ -32,22 +34,22 @@ _Sync = CFUNCTYPE(c_int, c_void_p, c_int)
 
 
 class Watcher(Protocol):
-    """Is told, on any thread, what is about to happen to a file, by its absolute path."""
+    """Hears, on any thread, what is about to happen to a file, which has an absolute path."""
 
     def opens(self, path: str, *, makes: bool) -> None:
-        """A file is opened, or made."""
+        """Hear that a file is opened, or made."""
 
     def writes(self, path: str, at: int, data: bytes) -> None:
-        """A file is written to."""
+        """Hear that bytes are written to a file."""
 
     def truncates(self, path: str, size: int) -> None:
-        """A file is cut off."""
+        """Hear that a file is cut off."""
 
     def syncs(self, path: str, *, directory: bool) -> bool:
-        """A file, and its directory perhaps, is flushed to the disk; returns whether to do it."""
+        """Hear that a file, perhaps with its directory, is flushed; return whether to do it."""
 
     def deletes(self, path: str, *, directory: bool) -> None:
-        """A file is deleted, and its directory perhaps flushed."""
+        """Hear that a file is deleted, and perhaps its directory flushed."""
 
 
 class NoLibrary(Exception):
@@ -81,7 +83,7 @@ def _library() -> Any:
     """Find the library that `sqlite3` uses: the one of its own version."""
     import _sqlite3
 
-    # The module itself: what it is linked to can be found through it.
+    # The module's file: the library that it is linked to can be found through it.
     for where in (getattr(_sqlite3, "__file__", None), None):
         try:
             library = ctypes.CDLL(where)
@@ -111,12 +113,11 @@ class _Shown:
         self.vfs.open = _Open(self._open)
         self.vfs.delete = _Delete(self._delete)
         self._tables: dict[int, _Methods] = {}
-        """For each table of SQLite's, ours."""
+        """Our table for each table of SQLite's."""
         self._originals: dict[int, tuple[Any, ...]] = {}
-        """For each table of ours, the functions of SQLite that it stands for."""
+        """The functions of SQLite that each table of ours stands for."""
         self._files: dict[int, tuple[str, bool, tuple[Any, ...]]] = {}
-        """For each file that is open: its path, whether its directory is to be synced with it, and
-        SQLite's functions."""
+        """Each open file's path, whether its directory is synced too, and SQLite's functions."""
         self._ours = (
             (_CLOSE, _Close(self._close)),
             (_WRITE, _Write(self._write)),
@@ -196,7 +197,7 @@ def watched(watcher: Watcher) -> Iterator[None]:
     """Let connections that are opened in the block show what they do.
 
     Raises:
-        NoLibrary: That can't be done with this Python.
+        NoLibrary: This Python's SQLite library doesn't allow it.
     """
     if not _shown:
         _shown.append(_Shown())

@@ -32,9 +32,9 @@ WORK = Path(".fuzz")
 BROKEN = WORK / "broken"
 LONGEST_INPUT = 4096
 LONGEST_RUN = 30
-"""After how many seconds an input has taken too long: each takes milliseconds."""
+"""The seconds after which an input has taken too long: each takes milliseconds."""
 TELL_EVERY = 10.0
-"""In seconds."""
+"""Seconds between reports."""
 
 _STATUS = re.compile(r"#(\d+)\s+\S+\s+cov: (\d+) ft: (\d+) corp: (\d+)")
 _UNITS = re.compile(r"stat::number_of_executed_units: (\d+)")
@@ -51,7 +51,7 @@ class Search:
     kept: int = 0
     failed: bool = False
     said: list[str] = field(factory=list)
-    """What the process said that wasn't about its progress."""
+    """Lines of the process that weren't about its progress."""
 
     def run(self, tell: "Progress") -> None:
         folder = WORK / self.target.name
@@ -96,7 +96,7 @@ class Search:
 
 @define(eq=False)
 class Progress:
-    """Says on standard error how far the searches are."""
+    """Prints on standard error how far the searches are."""
 
     _told: float = field(factory=monotonic)
     _lock: Lock = field(factory=Lock)
@@ -115,7 +115,7 @@ class Progress:
 
 @contextmanager
 def _dictionary(words: Sequence[bytes]) -> Iterator[str]:
-    """Write words in libFuzzer's form; gives the file's name."""
+    """Write words in libFuzzer's form; return the file's name."""
     with tempfile.NamedTemporaryFile("w", suffix=".dict") as file:
         for word in words:
             file.write('"' + "".join(f"\\x{byte:02x}" for byte in word) + '"\n')
@@ -124,7 +124,7 @@ def _dictionary(words: Sequence[bytes]) -> Iterator[str]:
 
 
 def keep(target: Target) -> int:
-    """Let the corpus be the fewest inputs that reach all that is reached; return how many."""
+    """Reduce the corpus to the fewest inputs that reach as much; return their number."""
     found = [file.read_bytes() for file in (WORK / target.name).iterdir()]
     kept = smallest(target.run, target.seeds, found)
     corpus.write(target.name, kept)

@@ -1,7 +1,7 @@
 """Target: a store's file that somebody damaged, or that a disk did.
 
-It is verified, opened, read and written to, or refused with the errors that stores have. What is
-wrong with it takes nothing else down.
+The store verifies, opens, reads and writes it, or refuses it with a documented error. The damage
+affects nothing else.
 """
 
 import logging
@@ -23,7 +23,7 @@ from tests.stores.appends import all_of, an_append
 
 NAME = "rooms.sqlite3"
 PATCH = 5
-"""How many bytes a patch has before its content: where (three bytes), how often, and how long."""
+"""The bytes in a patch before its content: where (three bytes), how often, and how long."""
 
 
 @cache
@@ -42,7 +42,7 @@ def good_file() -> bytes:
 
 
 def damaged(data: bytes) -> bytes:
-    """Make the patches that an input describes; the rest of it, where it's cut off, cuts off."""
+    """Apply the patches that an input describes; an incomplete one at the end cuts the file off."""
     content = bytearray(good_file())
     at = 0
     while at + PATCH <= len(data):
@@ -58,7 +58,7 @@ def damaged(data: bytes) -> bytes:
 
 @contextmanager
 def silence() -> Iterator[None]:
-    """Nobody reads what is logged of each."""
+    """Log nothing: nobody reads the messages about each file."""
     before = logging.root.manager.disable
     logging.disable()
     try:

@@ -1,6 +1,6 @@
 """Target: the bytes of a client after the handshake, through `websockets`' core and `Inbound`.
 
-However they are cut into pieces, the same comes of them, and in a bounded number of turns.
+The result doesn't depend on how they are cut into pieces, and takes a bounded number of turns.
 """
 
 from websockets.frames import Frame, Opcode
@@ -25,7 +25,10 @@ SETTINGS = ServerSettings(max_message_size=2000)
 def a_frame(
     data: bytes | str, opcode: Opcode | None = None, *, fin: bool = True, mask: bytes = bytes(4)
 ) -> bytes:
-    """A client's frame. Masked by zeros, its payload can be read, and changed to good use."""
+    """Return a client's frame.
+
+    A mask of zeros leaves the payload readable, so that the search can change it.
+    """
     if opcode is None:
         opcode = Opcode.TEXT if isinstance(data, str) else Opcode.BINARY
     payload = data.encode() if isinstance(data, str) else data
@@ -36,7 +39,7 @@ def a_frame(
 
 
 def arrivals(how: int, data: bytes, size: int) -> list[tuple[object, ...]]:
-    """Feed it in pieces of such a size; return what came of it."""
+    """Feed the bytes in pieces of this size; return what was read from them."""
     codec = MSGPACK if how & 1 else JSON
     inbound = Inbound(codec, SETTINGS, Limits().enter(SETTINGS, None, 0.0), 5)
     found: list[tuple[object, ...]] = []
@@ -55,7 +58,7 @@ def arrivals(how: int, data: bytes, size: int) -> list[tuple[object, ...]]:
             assert inbound.noise >= 0
             assert inbound.spent >= 0
             replies = inbound.replies()
-            # Several pongs would answer more than the last ping; a close frame may come besides.
+            # One pong answers the last ping only; a close frame may come besides.
             assert len(replies) <= 2 * 127
             if inbound.room >= 0:
                 break
@@ -72,7 +75,7 @@ def arrivals(how: int, data: bytes, size: int) -> list[tuple[object, ...]]:
 def said(arrival: Arrival) -> tuple[object, ...]:
     if isinstance(arrival, Complaint):
         assert arrival.text
-        # Of a message that is too large not the whole beginning may have come.
+        # If a message is too large, its beginning may have come only in part.
         return arrival.code, arrival.text, arrival.close_code
     if isinstance(arrival, ClosedByClient):
         return (None,)

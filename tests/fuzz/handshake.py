@@ -1,7 +1,7 @@
 """Target: an HTTP request that asks for a WebSocket, and what is read in it afterwards.
 
-It is accepted, or refused by one response that an HTTP parser takes; nothing in it becomes a header
-of ours, and no secret comes back.
+The server accepts it, or refuses it by one response that an HTTP parser accepts. Nothing in it
+becomes a header of ours, and no secret comes back.
 """
 
 import re
@@ -31,7 +31,7 @@ OURS = {
 
 
 def answered(response: bytes) -> int:
-    """Let somebody else read the response; return its status."""
+    """Have an independent parser read the response; return its status."""
     reader = h11.Connection(h11.CLIENT)
     headers = [("Host", "h"), ("Upgrade", "websocket"), ("Connection", "Upgrade")]
     reader.send(h11.Request(method="GET", target="/", headers=headers))

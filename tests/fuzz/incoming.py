@@ -1,6 +1,7 @@
 """Targets: what a server says to our client: its messages, and its bytes on the wire.
 
-A message, nothing, or `Lost`. What was understood is the same once it has been said again.
+They give a message, nothing, or `Lost`. An understood message is the same after it has been encoded
+and decoded again.
 """
 
 import trio
@@ -35,11 +36,11 @@ def run_messages(data: bytes) -> None:
 
 
 ACCEPT = b"$ACCEPT"
-"""Stands for the answer to the client's key, which is random, in the head of a response."""
+"""Stands in a response's head for the answer to the client's random key."""
 
 
 class Said(trio.abc.Stream):
-    """A server that says this, a piece at a time, and then nothing more."""
+    """A server that sends these bytes, a piece at a time, and then nothing more."""
 
     def __init__(self, data: bytes, size: int) -> None:
         self._data, self._size = data, size
@@ -59,14 +60,14 @@ class Said(trio.abc.Stream):
         return piece
 
     async def wait_send_all_might_not_block(self) -> None:
-        """It never does."""
+        """Return at once: writing never blocks."""
 
     async def aclose(self) -> None:
-        """There is nothing to close."""
+        """Do nothing: there is nothing to close."""
 
 
 async def listen(data: bytes, size: int) -> list[str]:
-    """Return all texts that come, and why there are no more."""
+    """Return all texts that come, and why they end."""
     socket = WebSocket(Said(data, size), URI, JSON.subprotocol, MAX_SIZE)
     found: list[str] = []
     try:

@@ -1,7 +1,7 @@
-"""Targets: entries of SQLite's journal, as a file may have them that somebody damaged.
+"""Targets: entries of the SQLite store's journal, as a damaged file may have them.
 
-What can't be read is a `ValueError`. What is in the journal is folded or refused, and nothing in it
-keeps the store from being opened.
+An unreadable entry raises `ValueError`. The store folds or refuses each entry, and none keeps it
+from opening.
 """
 
 import logging
@@ -51,10 +51,10 @@ def _put(database: sqlite3.Connection, entry: bytes) -> None:
 
 
 def run_fold(data: bytes) -> None:
-    """Two good appends, with anything in between: it does no harm but to its own gathering."""
+    """Fold two good appends with anything between them: it harms its own gathering alone."""
     database = a_database()
     log = logging.getLogger(fold_file.__module__)
-    # It says of each append that it can't be applied.
+    # It logs each append that can't be applied.
     log.disabled = True
     database.execute("BEGIN")
     try:

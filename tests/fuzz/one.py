@@ -1,7 +1,7 @@
 """One search: `python -m tests.fuzz.one TARGET ...`, a process of its own that libFuzzer ends.
 
-Only here is `atheris` imported. It sees which code an input reaches in what is imported under its
-eyes: ours, and what takes bytes before us.
+Only here is `atheris` imported. It sees which code an input reaches in the modules that are
+imported while it watches: ours, and those that take the bytes first.
 """
 
 import sys

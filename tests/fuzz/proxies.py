@@ -1,6 +1,6 @@
-"""Targets: what a proxy says of whose connection it passes on, and what somebody else says so.
+"""Targets: what proxies, or forgers, say about the source of a connection.
 
-Whatever follows a header of the PROXY protocol is left where it is.
+Bytes that follow a header of the PROXY protocol are left where they are.
 """
 
 import ipaddress
@@ -20,10 +20,10 @@ PEER = "192.0.2.1"
 
 
 def read(data: bytes, most: int) -> tuple[str | None, int] | None:
-    """Feed a header at most so many bytes at a time.
+    """Feed a header, at most `most` bytes at a time.
 
     Returns:
-        The address, and how many bytes belonged to it; None for what is no header, or isn't whole.
+        The address, and the header's length; None if there is no header, or only a part of one.
     """
     header = ProxyHeader()
     at = 0
@@ -49,7 +49,7 @@ def run_protocol(data: bytes) -> None:
     source, size = found
     assert source is None or str(ipaddress.ip_address(source)) == source
     assert read(data[:size], 7) == found
-    # It ends where it says, not where the bytes happen to.
+    # The header ends where it says, even if more bytes follow.
     assert read(data[:size] + b"GET / HTTP/1.1\r\n", 1 << 16) == found
     assert size <= (16 + MOST if data.startswith(SIGNATURE) else LONGEST_LINE)
 
@@ -62,7 +62,7 @@ def run_headers(data: bytes) -> None:
         client = proxies.client_of(HandshakeRequest(path="/", headers=headers), PEER)
         address = ipaddress.ip_address(client)
         assert str(address) == client or "%" in client
-        # Of what a stranger wrote before it, nothing counts.
+        # Names that a stranger put before it don't count.
         more = f"for=6.6.6.6, {said}" if says is ProxySays.FORWARDED else f"6.6.6.6, {said}"
         forged = HandshakeRequest(path="/", headers=[(name, more) for name, _ in headers])
         if not proxies.named(client):

@@ -1,6 +1,7 @@
 """The smallest corpus: the fewest, shortest inputs that reach each step that any of them reaches.
 
-A step is one line of ours after another in one function, and once, a few or many times.
+A step is a pair of our lines that run one after the other in a function, together with how often
+they do: once, a few or many times.
 """
 
 import sys
@@ -13,7 +14,7 @@ Step = tuple[object, int, int, int]
 
 OURS = ("/squire_gatherings/", "/websockets/")
 MOST = 48
-"""How many inputs a corpus has at most: those that reach most."""
+"""The most inputs that a corpus has: those that reach most."""
 
 
 def steps(run: Callable[[bytes], None], data: bytes) -> set[Step]:
@@ -44,7 +45,7 @@ def steps(run: Callable[[bytes], None], data: bytes) -> set[Step]:
 def smallest(
     run: Callable[[bytes], None], seeds: Iterable[bytes], found: Iterable[bytes]
 ) -> list[bytes]:
-    """Return what is worth keeping of the inputs found, besides the seeds."""
+    """Return the found inputs that are worth keeping besides the seeds."""
     reached: set[Step] = set()
     for seed in seeds:
         reached |= steps(run, seed)

@@ -1,4 +1,4 @@
-"""A target: something that takes whatever comes from outside, and what must hold of it."""
+"""A target: code that takes bytes from outside, and a check of what must hold for it."""
 
 from collections.abc import Callable, Iterable
 
@@ -10,7 +10,7 @@ def _bytes(seeds: Iterable[str | bytes]) -> tuple[bytes, ...]:
 
 
 def clear(error: Exception) -> str:
-    """Return what an error says, which must be something."""
+    """Return an error's text, which mustn't be empty."""
     text = str(error)
     assert text
     return text
@@ -18,12 +18,12 @@ def clear(error: Exception) -> str:
 
 @frozen
 class Target:
-    """One way in. A run is deterministic, and changes nothing that the next one sees."""
+    """One way in. A run is deterministic, and changes nothing that the next run sees."""
 
     name: str
     run: Callable[[bytes], None]
-    """Takes an input, and raises if something else happened than is documented."""
+    """Takes an input; raises if anything happens that isn't documented."""
     seeds: tuple[bytes, ...] = field(converter=_bytes)
-    """With what the search begins: good inputs."""
+    """The good inputs that the search begins with."""
     words: tuple[bytes, ...] = field(default=(), converter=_bytes)
-    """What the search may put into an input."""
+    """The words that the search may put into an input."""

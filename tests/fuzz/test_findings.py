@@ -1,4 +1,4 @@
-"""What the search has found, each as it was: an error that isn't documented came out."""
+"""What the search has found: inputs that led to errors which aren't documented."""
 
 import sqlite3
 from contextlib import closing
@@ -26,7 +26,7 @@ async def test_a_schema_version_below_zero_is_not_known(version: int, tmp_path: 
 
 
 async def test_what_is_wrong_with_a_file_need_not_be_text(tmp_path: Path) -> None:
-    """SQLite repeats a part of the file, which Python's module can't decode."""
+    """SQLite's error quotes a part of the file, which Python's module can't decode."""
     path = tmp_path / "rooms.sqlite3"
     async with open_sqlite_store(path) as store:
         await store.append(an_append("a", 1))
@@ -39,7 +39,7 @@ async def test_what_is_wrong_with_a_file_need_not_be_text(tmp_path: Path) -> Non
 
 
 async def a_file_with_holes(path: Path, table: str, column: str) -> None:
-    """Make a file in whose rows there is nothing where there must be something."""
+    """Make a file that has NULL where a value must be."""
     async with open_sqlite_store(path) as store:
         await store.append(an_append("a", 1, 2, snapshot=True))
         await store.append(an_append("b", 1, 2))
@@ -55,7 +55,7 @@ async def a_file_with_holes(path: Path, table: str, column: str) -> None:
 async def test_a_value_that_is_missing_is_a_store_that_cannot_now(
     table: str, column: str, tmp_path: Path
 ) -> None:
-    """It was a `TypeError`, which came out of the task that commits, and took the hall down."""
+    """A `TypeError` came out of the task that commits, and ended the hall."""
     path = tmp_path / "rooms.sqlite3"
     await a_file_with_holes(path, table, column)
     async with open_sqlite_store(path) as store:

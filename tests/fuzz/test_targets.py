@@ -1,4 +1,4 @@
-"""Each target takes its seeds, the corpus, and some more that are almost those."""
+"""Each target takes its seeds, the corpus, and inputs made by small changes of those."""
 
 import random
 
@@ -9,7 +9,7 @@ from tests.fuzz.targets import TARGETS
 from tests.support import examples
 
 MANGLED = 100
-"""How many inputs are made of the corpus for each target."""
+"""The number of inputs made from the corpus for each target."""
 
 
 @pytest.mark.parametrize("name", TARGETS)

@@ -1,6 +1,6 @@
-"""Targets: tokens, what they say, and the files in which keys are.
+"""Targets: tokens, their claims, and files with keys.
 
-Whoever brings something else than a token that we have signed is `Unauthorized`.
+Anything but a token that we have signed is `Unauthorized`.
 """
 
 import json
@@ -37,12 +37,12 @@ def ring() -> KeyRing:
 
 @cache
 def signed() -> frozenset[str]:
-    """What we have signed, without the signatures: ES256 has another one each time."""
+    """Return what we have signed, without the signatures: ES256 makes another one each time."""
     return frozenset(token(one).rpartition(".")[0] for one in ("EdDSA", "HS256", "ES256"))
 
 
 def run_token(data: bytes) -> None:
-    """Nothing made of bytes is signed by us, but for the tokens that we began with."""
+    """No made-up token counts as signed, only those that the search began with."""
     text = data.decode("latin-1")
     try:
         parsed = parse_token(text)
@@ -56,13 +56,13 @@ def run_token(data: bytes) -> None:
 
 
 def run_claims(data: bytes) -> None:
-    """What a token says whose signature is right."""
+    """Check what a token with a right signature says."""
     try:
         said = parse_object(data)
     except BadToken as error:
         clear(error)
         return
-    # Whoever reads it otherwise reads the same.
+    # An ordinary JSON parser reads the same.
     assert said == json.loads(data)
     for rules in (Rules(), Rules("us", "them")):
         try:
@@ -79,7 +79,7 @@ def run_claims(data: bytes) -> None:
 
 
 def says_nothing_of(data: bytes, text: str) -> None:
-    """No error repeats what is in a file."""
+    """Check that no error repeats what is in a file."""
     content = data.decode("latin-1").strip()
     assert len(content) < 24 or content not in text
 

@@ -1,7 +1,7 @@
-"""Targets: messages of clients, in both encodings, and what is skimmed of those that are refused.
+"""Targets: messages of clients, in both encodings, and skimming those that are refused.
 
-A message or an `UndecodableMessage` comes out, nothing else. What one codec makes of a message, the
-other makes of the same message in its own encoding.
+Decoding gives a message or raises `UndecodableMessage`, and nothing else. Both codecs make the same
+of a message, each in its own encoding.
 """
 
 import msgspec
@@ -26,7 +26,7 @@ from tests.fuzz.target import Target, clear
 
 FEW_OPS = 3
 LARGE = MAX_CONTAINERS + 2000
-"""A message of so many bytes may have too many objects and arrays."""
+"""A message of this many bytes may have too many objects and arrays."""
 
 
 def _op_as_value(value: object) -> object:
@@ -42,12 +42,12 @@ _msgpack = msgspec.msgpack.Encoder(enc_hook=_op_as_value).encode
 def refused(error: UndecodableMessage) -> None:
     assert error.code in ("bad_message", "unknown_type", "too_big"), error.code
     assert error.request_id is None or len(error.request_id) <= MAX_ID_LENGTH
-    # It goes out as JSON.
+    # The error goes out as JSON.
     msgspec.json.encode([clear(error), error.request_id])
 
 
 def decoded(codec: Codec, data: bytes, max_ops: int = 1000) -> Incoming | None:
-    """Decode; a refusal is a clear one, and names a request by what an id can be."""
+    """Decode; check that a refusal has a clear error, and names a request only by a possible id."""
     try:
         message = codec.decode(data, max_ops)
     except UndecodableMessage as error:
@@ -82,7 +82,7 @@ def run_msgpack(data: bytes) -> None:
 
 
 def run_skimming(data: bytes) -> None:
-    """Anything at all: also what is much longer than a message may be."""
+    """Skim any bytes, also more than a message may have."""
     many = data * (LARGE // (len(data) or 1))
     for one in (data, many):
         for codec in (JSON, MSGPACK):
@@ -90,7 +90,7 @@ def run_skimming(data: bytes) -> None:
             for text in (found.type, found.id):
                 assert text is None or isinstance(text, str)
         heads = one.count(b"{") + one.count(b"[")
-        # In strings they don't count.
+        # Brackets in strings don't count.
         assert not has_too_many_in_json(one) or heads > MAX_CONTAINERS
         assert not has_few_in_json(one) or heads <= 512
         assert not has_too_many_in_msgpack(one) or len(one) > MAX_CONTAINERS

@@ -22,27 +22,27 @@ from squire_gatherings._values.log import Restored
 from tests.cli.process import READY
 
 IDLE_TIMEOUT = 0.5
-"""What all of them claim."""
+"""The idle timeout that all of them claim, in seconds."""
 
 Message = dict[str, Any]
 
 
 class Fault:
-    """What happens to the frames that one connection is sent. The base class breaks nothing."""
+    """Changes the frames that one connection is sent. The base class changes nothing."""
 
     idle_timeout = IDLE_TIMEOUT
-    """Seconds: what the hall really does."""
+    """The hall's real idle timeout, in seconds."""
 
     def __init__(self, shared: Message) -> None:
         self.shared = shared
-        """What all the connections of this server have in common."""
+        """What all connections of this server share."""
 
     def message(self, message: Message) -> list[Message]:
-        """Return what is sent instead of a message."""
+        """Return the messages to send instead of this one."""
         return [message]
 
     def close(self, code: int) -> list[int]:
-        """Return the codes of the close frames that are sent instead of one."""
+        """Return the codes of the close frames to send instead of this one."""
         return [code]
 
     def nth(self, message: Message, kind: str, number: int) -> bool:
@@ -62,7 +62,7 @@ class Drop(Fault):
 
 
 class Repeat(Fault):
-    """One forward comes twice, without a reason."""
+    """One forward comes twice for no reason."""
 
     def message(self, message: Message) -> list[Message]:
         return [message, message] if self.nth(message, "forward", 5) else [message]
@@ -103,7 +103,7 @@ class Own(Fault):
 
 
 class Altered(Fault):
-    """One client gets an op with other contents."""
+    """One client gets an op with the wrong contents."""
 
     def message(self, message: Message) -> list[Message]:
         if self.nth(message, "forward", 5):
@@ -112,7 +112,7 @@ class Altered(Fault):
 
 
 class Other(Fault):
-    """One client gets another op under a seq than the others."""
+    """One client gets another op under a seq than the other clients."""
 
     def message(self, message: Message) -> list[Message]:
         if self.nth(message, "forward", 5):
@@ -121,7 +121,7 @@ class Other(Fault):
 
 
 class WrongSeq(Fault):
-    """An author is told another seq than its op has."""
+    """An author is told the wrong seq for its op."""
 
     def message(self, message: Message) -> list[Message]:
         if self.nth(message, "synced", 3):
@@ -146,7 +146,7 @@ class Refused(Fault):
 
 
 class Missed(Fault):
-    """A client that returns doesn't get the first op that it missed."""
+    """A client that comes back doesn't get the first op that it missed."""
 
     def message(self, message: Message) -> list[Message]:
         if message["type"] == "joined" and 0 < len(message["ops"]) < message["seq"]:
@@ -155,14 +155,14 @@ class Missed(Fault):
 
 
 class Forgets(Fault):
-    """Closes with 4001, and no notice before."""
+    """A connection is closed with 4001, without a notice before."""
 
     def message(self, message: Message) -> list[Message]:
         return [] if self.nth(message, "dispersed", 1) else [message]
 
 
 class Silent(Fault):
-    """One client hears nothing of the end: no notice, no close frame."""
+    """One client isn't told of the end: it gets no notice and no close frame."""
 
     deaf = False
 
@@ -182,7 +182,7 @@ class Twice(Fault):
 
 
 class Talks(Fault):
-    """Something comes after the notice."""
+    """A message comes after the notice."""
 
     def message(self, message: Message) -> list[Message]:
         if self.nth(message, "dispersed", 1):
@@ -191,7 +191,7 @@ class Talks(Fault):
 
 
 class Reason(Fault):
-    """The notice gives a reason which isn't the one."""
+    """The notice gives a wrong reason."""
 
     def message(self, message: Message) -> list[Message]:
         if message["type"] == "dispersed":
@@ -200,14 +200,14 @@ class Reason(Fault):
 
 
 class WrongCode(Fault):
-    """The notice is followed by another close code."""
+    """The notice is followed by the wrong close code."""
 
     def close(self, code: int) -> list[int]:
         return [1000] if code == 4001 else [code]
 
 
 class _Lies(Fault):
-    """Claims an idle timeout that it doesn't have."""
+    """The server claims an idle timeout that it doesn't have."""
 
     def message(self, message: Message) -> list[Message]:
         if "idle_timeout" in message:
@@ -218,7 +218,7 @@ class _Lies(Fault):
 
 
 class Early(_Lies):
-    """Gatherings end early, and claim that they don't."""
+    """Gatherings end early, and their notices deny it."""
 
     idle_timeout = IDLE_TIMEOUT * 0.7
 
@@ -239,7 +239,7 @@ class AdmitsEarly(Fault):
 
 
 class Closes(Fault):
-    """Closes one connection without a notice."""
+    """One connection is closed without a notice."""
 
     ended = False
 
@@ -251,7 +251,7 @@ class Closes(Fault):
 
 
 class Babbles(Fault):
-    """Says something that the protocol doesn't know."""
+    """The server sends a message that the protocol doesn't have."""
 
     def message(self, message: Message) -> list[Message]:
         if self.nth(message, "forward", 5):
@@ -260,7 +260,7 @@ class Babbles(Fault):
 
 
 class Leak(Fault):
-    """What a connection uses is never given back."""
+    """The memory that a connection uses is never freed."""
 
     def message(self, message: Message) -> list[Message]:
         if message["type"] == "joined":
@@ -269,7 +269,7 @@ class Leak(Fault):
 
 
 class Loses(Fault):
-    """The store loses the last op that it said it has (see `Forgetful`)."""
+    """The store loses the last op that it acknowledged (see `Forgetful`)."""
 
 
 @attrs.define(eq=False)
@@ -282,7 +282,7 @@ class Forgetful(MemoryStore):
 
 
 class TamperingStream(trio.abc.Stream):
-    """A server's stream, which cuts what it is sent into frames and lets a fault have them."""
+    """A server's stream that cuts what it is sent into frames, and lets a fault change them."""
 
     def __init__(self, stream: trio.SocketStream, fault: Fault) -> None:
         self._stream = stream
@@ -330,7 +330,7 @@ async def serve_broken(
     *,
     task_status: trio.TaskStatus[int] = trio.TASK_STATUS_IGNORED,
 ) -> None:
-    """Serve with a fault until cancelled; gives the port."""
+    """Serve with a fault until cancelled; tell the caller the port."""
     shared: Message = {}
     store = Forgetful() if fault is Loses else MemoryStore()
     async with (

@@ -1,4 +1,4 @@
-"""Small load tests for tests: a plan of a second, run in this process."""
+"""Small load tests for tests: they last a second, and run in this process."""
 
 import io
 import sys
@@ -38,7 +38,7 @@ SMALL = Plan(
 
 
 async def nobody_interrupts() -> AsyncIterator[int]:
-    """No signal ever comes."""
+    """Wait for ever: no signal comes."""
     await trio.sleep_forever()
     yield 0
 

@@ -47,7 +47,7 @@ def broken_server(fault: str) -> Iterator[str]:
 
 
 class _Tags(HTMLParser):
-    """Looks for what a page would have to fetch, and for ids that aren't unique."""
+    """Finds what a page would have to fetch, and ids that aren't unique."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -96,7 +96,7 @@ def test_a_server_that_leaks_is_found(tmp_path: Path) -> None:
         code, out, err = run(*SMALL, "--url", url, "--json", "-", cwd=tmp_path)
     report = json.loads(out)
     assert code == 1
-    # What stays in a server's store has a name.
+    # The report names the gatherings that stay in the server's store.
     assert report["left_in_store"] == f"load-{report['plan']['run']}-*"
     assert f"delete STORE '{report['left_in_store']}'" in " ".join(err.split())
     assert report["violation_kinds"] == {"memory": 1}, report["first_violations"]

@@ -1,4 +1,4 @@
-"""The delivery and log checks: what a client may get, and each way in which it may not."""
+"""The delivery and log checks: what a client may be sent, and each violation."""
 
 import pytest
 

@@ -1,7 +1,7 @@
 """The load test finds each kind of fault, names it, and finds none where there is none.
 
-All of them run at the same time, against servers in this process; what is asserted doesn't
-depend on how fast that goes.
+All cases run at the same time, against servers in this process; the assertions don't depend on how
+fast they are.
 """
 
 import pytest
@@ -15,12 +15,12 @@ from tests.load.running import small_load
 
 AT_ONCE = 8
 RETRY_INTERVAL = 20.0
-"""In seconds, for both sides."""
+"""The retry interval in seconds, for both sides."""
 
 
 @frozen
 class Case:
-    """A fault, and the kind of violation as which it is named."""
+    """A fault, and the kind of violation that must be reported for it."""
 
     fault: type[broken.Fault]
     kind: Kind
@@ -62,7 +62,7 @@ async def _run_all() -> dict[type[broken.Fault], Report]:
         async with limit, trio.open_nursery() as nursery:
             port = await nursery.start(broken.serve_broken, case.fault, RETRY_INTERVAL)
             changes = {"patience": case.patience, "churn": case.churn, "idle_timeout": None}
-            # Else a busy machine is an excuse: whoever is held up for so long is sent ops again.
+            # With a short interval, a busy machine would explain repeated ops, and hide faults.
             changes["retry_interval"] = RETRY_INTERVAL
             reports[case.fault] = await small_load(port, **changes)
             nursery.cancel_scope.cancel()
@@ -91,7 +91,7 @@ def test_it_finds(case: Case, reports: dict[type[broken.Fault], Report]) -> None
 def test_it_finds_nothing_where_nothing_is(reports: dict[type[broken.Fault], Report]) -> None:
     report = reports[broken.Fault]
     assert (report.passed, report.violation_kinds) == (True, {}), report.first_violations
-    # Three gatherings got 8 ops each, one was idle; all ended, and all logs were read again.
+    # Three gatherings got 8 ops each, and one was idle. All ended, and all logs were read again.
     assert (report.ops, report.audited) == (24, 3)
     assert report.dispersed >= 4
     assert report.leaves > 0

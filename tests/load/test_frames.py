@@ -1,4 +1,4 @@
-"""The lean frames, against those of `wsproto`."""
+"""The load test's own frames, compared with those of `wsproto`."""
 
 import pytest
 from hypothesis import given
@@ -8,7 +8,7 @@ from wsproto.frame_protocol import CloseReason, FrameProtocol, Opcode
 from squire_gatherings._load.clients import frames
 
 TEXTS = st.one_of(st.text(max_size=300), st.sampled_from([125, 126, 65536]))
-"""Texts, or how long one is: long ones needn't be drawn."""
+"""Texts, or a text's length: long texts needn't be drawn."""
 
 
 def payload(text: str | int) -> bytes:

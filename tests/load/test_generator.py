@@ -1,4 +1,4 @@
-"""A generator process: one that begins late, on a busy machine, goes on all the same."""
+"""A generator process that begins late, on a busy machine, goes on all the same."""
 
 import subprocess
 import sys
@@ -12,7 +12,7 @@ from tests.load.running import SMALL
 
 
 def test_who_is_late_reports_at_once() -> None:
-    # Nothing to do, and one second behind.
+    # There is nothing to do, and the process is one second late.
     plan = evolve(SMALL, gatherings=1, processes=2, host="127.0.0.1")
     orders = Orders(plan=plan, process=1, start=monotonic() - 1)
     with subprocess.Popen(

@@ -1,4 +1,4 @@
-"""Links: what they bear from the poller, on real sockets."""
+"""Links: which calls of the poller they withstand, on real sockets."""
 
 import socket
 
@@ -34,7 +34,7 @@ async def test_a_closed_link_bears_that_it_was_found_ready_before() -> None:
             while not link.is_open:
                 await trio.lowlevel.checkpoint()
             await wait_all_tasks_blocked()
-            # More than the kernel takes: it waits for the socket to be writable.
+            # The kernel doesn't take all of it, so the link waits for the socket to be writable.
             link.send(frames.text(b"x" * 32 * 1024 * 1024))
             link.close()
             for events in (READ, WRITE, READ | WRITE):

@@ -1,4 +1,4 @@
-"""The load test's messages: fields that it doesn't know are no trouble."""
+"""The load test's messages: unknown fields do no harm."""
 
 import math
 

@@ -1,4 +1,4 @@
-"""Plans: every process derives the same, and nothing happens in lock-step."""
+"""Plans: every process derives the same plan, and nothing happens in lock-step."""
 
 import pytest
 from attrs import evolve
