@@ -11,7 +11,7 @@ FAILS = ("judge fails", "fold fails")
 
 
 class Boom(Exception):
-    """What a behaviour raises that was told to fail."""
+    """The error that a behaviour raises when it is told to fail."""
 
 
 class Book:
@@ -54,19 +54,19 @@ class Book:
 
 
 class SnapshotBook(Book):
-    """One whose state is what newcomers are given."""
+    """A book whose state newcomers are given."""
 
     serves_snapshots = True
 
 
 class TameBook(Book):
-    """The client's: what may fail is the server's."""
+    """The client's book, which never fails: only the server's may."""
 
     fails = False
 
 
 class TameSnapshotBook(SnapshotBook):
-    """The client's, of a book whose state is given to newcomers."""
+    """The client's book, where the server gives its state to newcomers."""
 
     fails = False
 

@@ -1,6 +1,6 @@
-"""Frames: what either side of a WebSocket says, from its bytes, for whoever looks on.
+"""Frames: reads what either side of a WebSocket sends, for those who watch the connection.
 
-Not the library that the product uses: a tester shares no code with what it tests.
+It isn't the library that the product uses: a tester shares no code with what it tests.
 """
 
 import json
@@ -15,7 +15,7 @@ CONTINUATION, TEXT, BINARY, CLOSE, PING, PONG = 0, 1, 2, 8, 9, 10
 
 @define(eq=False)
 class Frames:
-    """Takes the bytes of one direction, and gives its head and its messages."""
+    """Takes the bytes of one direction, and splits them into its HTTP head and its messages."""
 
     head: bytes | None = None
     """The HTTP request or response, once it's there."""
@@ -24,7 +24,7 @@ class Frames:
     _text: bytearray = field(factory=bytearray)
 
     def feed(self, data: bytes) -> Iterator[tuple[int, bytes]]:
-        """Give what is whole by now: opcodes and payloads, of fragments put together."""
+        """Take bytes; yield whole opcodes and payloads, with fragments put together."""
         self._bytes += data
         if self.head is None:
             end = self._bytes.find(b"\r\n\r\n")
@@ -73,7 +73,7 @@ def _masked(payload: bytes, mask: bytes) -> bytes:
 
 
 def frame(opcode: int, payload: bytes, *, fin: bool = True, mask: bytes | None = b"mask") -> bytes:
-    """Return one frame; masked, as a client's are, unless `mask` is None."""
+    """Return one frame; it's masked, as a client's are, unless `mask` is None."""
     size, masked = len(payload), 0 if mask is None else 128
     first = bytes([(128 if fin else 0) | opcode])
     if size < 126:

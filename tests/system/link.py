@@ -9,11 +9,11 @@ from attrs import define, field
 
 ENDLESS = 2**62
 Break = Literal["end", "reset"]
-"""How a link breaks: what was sent before still arrives, or it doesn't."""
+"""How a link breaks: with "end", what was sent before still arrives; with "reset", it is lost."""
 
 
 def _nobody(data: bytes) -> None:
-    """Nobody looks on."""
+    """Do nothing: nobody watches."""
 
 
 @define(eq=False)
@@ -21,9 +21,9 @@ class Pipe:
     """One direction of a link: what was sent and hasn't been received."""
 
     room: int = ENDLESS
-    """How many bytes it holds before whoever sends must wait."""
+    """The number of bytes that it holds; a sender waits while it is full."""
     piece: int = 65536
-    """How many bytes are received at once, at most."""
+    """The most bytes that are received at once."""
     stalled: bool = False
     """Whether nothing arrives for now."""
     reset: bool = False
@@ -32,13 +32,13 @@ class Pipe:
     deaf: bool = False
     """Whether nobody receives any more."""
     was_full: bool = False
-    """Whether somebody ever had to wait: what it carried may be older than it seems."""
+    """Whether a sender ever had to wait: received bytes may be older than they seem."""
     breaks_after: int = -1
-    """After how many bytes more the link breaks; below 0 it doesn't."""
+    """The number of bytes after which the link breaks; below 0 it doesn't break."""
     put: Callable[[bytes], None] = _nobody
-    """Is shown what is sent, when it is."""
+    """Called with what is sent, when it is sent."""
     taken: Callable[[bytes], None] = _nobody
-    """Is shown what is received, when it is."""
+    """Called with what is received, when it is received."""
     held: bytearray = field(factory=bytearray)
     lot: trio.lowlevel.ParkingLot = field(factory=trio.lowlevel.ParkingLot)
 
@@ -51,16 +51,16 @@ class Link:
     """From the client to the server."""
     down: Pipe = field(factory=Pipe)
     breaks: Break = "end"
-    """How it breaks at a byte that was chosen."""
+    """How it breaks once its chosen byte is reached."""
     broken: bool = False
     troubled: bool = False
-    """Whether the client ever was as good as gone."""
+    """Whether the client ever couldn't be reached, or didn't answer."""
     is_relayed: bool = False
-    """Whether what is received here still has a way to the server."""
+    """Whether a socket relays what is received here, so that the server gets it later."""
     server_left: Callable[[], None] = lambda: None
-    """Is called when the server closes its end."""
+    """Called when the server closes its end."""
     ended: Callable[[], None] = lambda: None
-    """Is called when it breaks, and when the client closes its end."""
+    """Called when the link breaks, and when the client closes its end."""
 
     @property
     def client_end(self) -> "End":
@@ -71,7 +71,7 @@ class Link:
         return End(self, self.down, self.up, is_server=True)
 
     def cut(self, how: Break = "end") -> None:
-        """Break it, for both sides."""
+        """Break the link, for both sides."""
         self.broken = True
         for pipe in (self.up, self.down):
             pipe.finished = pipe.deaf = True
@@ -83,7 +83,7 @@ class Link:
         self.ended()
 
     def stall(self, *, up: bool, down: bool) -> None:
-        """Let nothing arrive in these directions, and everything in the others."""
+        """Stop everything in these directions, and let the other directions flow."""
         self.troubled |= up or down
         for pipe, stalled in ((self.up, up), (self.down, down)):
             pipe.stalled = stalled and not self.broken
@@ -174,7 +174,7 @@ class End(trio.abc.HalfCloseableStream):
 
 
 async def relay(end: End, plain: socket.socket) -> None:
-    """Pass on what comes between a server's end and a socket, until either side ends it."""
+    """Copy bytes between a server's end and a socket, until either side ends it."""
     async with end, trio.SocketStream(trio.socket.from_stdlib_socket(plain)) as stream:
 
         async def up() -> None:

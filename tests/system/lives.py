@@ -10,20 +10,20 @@ if TYPE_CHECKING:
     from tests.system.world import World
 
 NAME = "gathering "
-"""How the names of their tasks begin."""
+"""The beginning of their tasks' names."""
 
 
 @define(eq=False)
 class Lives(trio.abc.Instrument):
-    """Tells the truth who lives."""
+    """Tells the `Truth` which incarnations live."""
 
     world: "World"
     tasks: Counter[str] = field(factory=Counter)
-    """The tasks that there are, by their names."""
+    """The number of running tasks by name."""
     _ended: Counter[str] = field(factory=Counter)
 
     def new_hall(self) -> None:
-        """Another hall begins to count."""
+        """Start over: another hall begins to count."""
         self._ended.clear()
 
     def task_spawned(self, task: trio.lowlevel.Task) -> None:
@@ -37,7 +37,7 @@ class Lives(trio.abc.Instrument):
             self.world.truth.exited(task.name.removeprefix(NAME), self._reason())
 
     def _reason(self) -> str | None:
-        """Return why the last one ended that the hall has counted, if it has counted one."""
+        """Return the reason of the last end that the hall has counted, if there is a new one."""
         hall = self.world.any_hall
         if hall is None:
             return None

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 @define(eq=False)
 class Person:
-    """One program, which comes and goes, and goes on where it was."""
+    """One program, which comes and goes, and continues where it was."""
 
     world: "World"
     name: str
@@ -27,10 +27,10 @@ class Person:
     seen: set[int] = field(factory=set)
     here: Gathering | None = None
     told: list[str] = field(factory=list)
-    """The incarnations whose end it was told."""
+    """The incarnations that it was told had ended."""
     links: "list[Link]" = field(factory=list)
     waiting: dict[str, list[dict[str, Any]]] = field(factory=dict)
-    """What it has submitted and wasn't answered."""
+    """What it has submitted without an answer so far."""
     reads: bool = True
     _submits: int = 0
     _stay: trio.CancelScope | None = None
@@ -45,7 +45,7 @@ class Person:
             self.world.nursery.start_soon(self._live, self._stay)
 
     async def go(self) -> None:
-        """Leave, and wait until that is over."""
+        """Leave, and wait until it has left."""
         if self._stay is not None:
             self._stay.cancel()
             await self._gone.wait()
@@ -75,7 +75,7 @@ class Person:
         except GatheringsError as error:
             self.world.truth.fault(f"{self.name} is out: {error!r}")
         finally:
-            # What isn't answered may still be under way, and is overtaken.
+            # Unanswered ops may still be under way, and later ones may overtake them.
             for ops in self.waiting.values():
                 self.world.truth.excused.update(op["k"] for op in ops)
             self.here = self._stay = None
@@ -110,12 +110,12 @@ class Person:
                 self.told.append(notice.incarnation)
 
     def submit(self, kinds: list[str], after: float | None) -> None:
-        """Submit, and give up after so many seconds, if that is wanted."""
+        """Submit; with `after`, give up after this many seconds."""
         if self.here is not None:
             self.world.nursery.start_soon(self._submit, self.here, kinds, after)
 
     async def _submit(self, here: Gathering, kinds: list[str], after: float | None) -> None:
-        # Their numbers tell the order in which they are submitted.
+        # The numbers follow the order in which ops are submitted.
         ops = [{"k": f"{self.name}.{self._number()}", "do": kind} for kind in kinds]
         truth = self.world.truth
         sync_id = f"{self.name}-{ops[0]['k']}"
@@ -141,12 +141,12 @@ class Person:
         return self._submits
 
     def set_reading(self, reads: bool) -> None:
-        """Stop reading, or go on."""
+        """Stop reading, or read on."""
         self.reads = reads
         self._lot.unpark_all()
 
     def has_everything(self) -> None:
-        """All is well: it has the whole log, and its state."""
+        """Check that it has the whole log, and the log's state."""
         truth, here = self.world.truth, self.here
         assert here is not None
         log = truth.log(self.gathering)

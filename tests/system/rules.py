@@ -1,7 +1,7 @@
 """The rules: what may happen in a world, and how often. A new one is a function with `@rule`.
 
 Each argument is drawn from the strategy of its name. A rule does one thing to the world and waits
-only where it says so; whatever must hold afterwards is up to those who look on.
+only where it says so; the watchers check what must hold afterwards.
 """
 
 from collections.abc import Awaitable, Callable
@@ -22,7 +22,7 @@ Act = Callable[..., Awaitable[None]]
 
 @frozen
 class Rule:
-    """Something that may happen."""
+    """An event that may happen."""
 
     act: Act
     arguments: dict[str, st.SearchStrategy[Any]]
@@ -33,7 +33,7 @@ RULES: dict[str, Rule] = {}
 
 
 def rule(weight: int = 1, **arguments: st.SearchStrategy[Any]) -> Callable[[Act], Act]:
-    """Let something happen, `weight` times as often as other things."""
+    """Let this event happen, `weight` times as often as others."""
 
     def add(act: Act) -> Act:
         RULES[act.__name__] = Rule(act, arguments, weight)
@@ -44,7 +44,7 @@ def rule(weight: int = 1, **arguments: st.SearchStrategy[Any]) -> Callable[[Act]
 
 @frozen
 class Step:
-    """One thing that happens, after a pause."""
+    """One event, after a pause."""
 
     pause: str
     rule: str
@@ -169,7 +169,7 @@ async def person_reads(world: World, one: int, reads: bool) -> None:
     world.people[one].set_reading(reads)
 
 
-# The network. Of the links, the last ones are meant.
+# The network. `back` counts links from the newest one.
 
 
 @rule(weight=2, back=links, how=st.sampled_from(["end", "reset"]))
@@ -186,7 +186,7 @@ async def link_breaks(world: World, back: int, how: Any) -> None:
     how=st.sampled_from(["end", "reset"]),
 )
 async def link_will_break(world: World, back: int, after: int, up: bool, how: Any) -> None:
-    """It breaks after so many bytes more, in the middle of whatever that is."""
+    """The link breaks after this many bytes more, even in the middle of a message."""
     if back < len(world.taps):
         link = world.taps[-1 - back].link
         link.breaks = how
@@ -217,7 +217,7 @@ async def store_reads(world: World, mood: str) -> None:
 
 
 async def call(world: World, room: str, ask: Any, patience: float) -> None:
-    """Ask the hall, in a task of its own."""
+    """Call the hall, in a task of its own."""
     hall = world.hall
     if hall is None:
         return
@@ -276,7 +276,7 @@ async def hall_disperses(world: World, room: str, patience: float) -> None:
     await call(world, room, ask, patience)
 
 
-# Rights, of which the program that has the hall decides.
+# Rights, which the program that has the hall decides.
 
 users = st.sampled_from(["alice", "bob"])
 
@@ -299,7 +299,7 @@ async def user_is_kicked(world: World, user: str, room: str | None) -> None:
 
 @rule(user=users, seconds=st.sampled_from([3.0, 30.0]))
 async def rights_are_short(world: World, user: str, seconds: float) -> None:
-    """Those of whoever joins from now on."""
+    """The user's rights are short from the next join on."""
     world.terms[user] = seconds
 
 
@@ -327,7 +327,7 @@ async def machine_sleeps(world: World, seconds: float) -> None:
 async def stranger_speaks_as_the_machine_falls_asleep(
     world: World, one: int, submits: bool, seconds: float
 ) -> None:
-    """What it says lies there unread when a deadline is seen late, and is read in small pieces."""
+    """Its bytes lie unread when the server sees a deadline late, and are read in small pieces."""
     await world.strangers[one].join("all", room=ENDLESS, piece=7)
     await world.settle()
     if submits:
@@ -339,7 +339,7 @@ async def stranger_speaks_as_the_machine_falls_asleep(
 
 @rule(room=rooms)
 async def all_ask_again_after_an_end(world: World, room: str) -> None:
-    """The next incarnation is asked about the oldest syncs, which only the store remembers."""
+    """The next incarnation is asked about the oldest syncs: only the store remembers them."""
     await hall_disperses(world, room, 1e6)
     await world.settle()
     for stranger in world.strangers:
@@ -386,16 +386,16 @@ def _steps(names: list[str]) -> st.SearchStrategy[list[Step]]:
             for _ in range(RULES[name].weight)
         )
     )
-    # A list of its own is short, unless it may not be: then it can't shrink, either.
+    # A single list would be short unless it had a least size, which would keep it from shrinking.
     parts = st.tuples(*[st.lists(one, max_size=20)] * 6)
     return parts.map(lambda found: [step for part in found for step in part])
 
 
 def plans() -> st.SearchStrategy[list[Step]]:
-    """Return a strategy for plans, each of which does without some of the rules.
+    """Return a strategy for plans, each of which leaves out some of the rules.
 
-    Where everything may happen, what needs twenty ordinary steps in a row never does (Groce et
-    al., Swarm Testing, 2012).
+    If every rule may apply, twenty ordinary steps in a row never happen (Groce et al., Swarm
+    Testing, 2012).
     """
     names = sorted(RULES)
     left_out = st.sets(st.sampled_from(names), max_size=len(names) * 2 // 3)

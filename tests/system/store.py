@@ -1,7 +1,7 @@
 """A store that fails on command, and a disk that outlives the process that writes it.
 
-The disk checks each append against the contract: nothing of what it has is written again, nothing
-is written out of order, and each op was submitted by somebody.
+The disk checks each append against the contract: it replaces no op, comes in order, and has only
+ops that were submitted.
 """
 
 import math
@@ -31,7 +31,7 @@ READS = ("quick", "slow", "fails", "slow and fails")
 
 
 class DiskBroke(Exception):
-    """What a store raises that is broken for good."""
+    """The error of a store that is broken for good."""
 
 
 @define(eq=False)
@@ -53,7 +53,7 @@ class Disk:
         self.note(append)
 
     def write_nowait(self, append: Append) -> None:
-        """As `write`."""
+        """Do the same as `write`, at once."""
         try:
             self.content.append_nowait(append, lambda _: None)
         except Exception as error:
@@ -62,10 +62,10 @@ class Disk:
         self.note(append)
 
     def note(self, append: Append) -> None:
-        """Tell the truth what is new in it."""
+        """Tell the `Truth` what is new in an append."""
         log = self.truth.log(append.gathering)
         if append.first_seq <= len(log):
-            # The same once more, as the contract allows.
+            # The append is there already; the contract allows to repeat it.
             return
         self.truth.appended(append)
         head, time = self.chained.get(append.gathering, (b"", 0))
@@ -79,7 +79,7 @@ class Disk:
 
 @define(eq=False)
 class TroubledStore:
-    """One process's way to the disk: a `Store`."""
+    """One process's access to the disk: a `Store`."""
 
     disk: Disk
     nursery: trio.Nursery
@@ -89,7 +89,7 @@ class TroubledStore:
     dead: bool = False
     """Whether its process was killed."""
     lands: bool = False
-    """Whether what was under way then becomes durable."""
+    """Whether the appends under way then become durable."""
     name: str = "troubled:"
     _pending: Counter[str] = field(factory=Counter)
     _lot: trio.lowlevel.ParkingLot = field(factory=trio.lowlevel.ParkingLot)

@@ -1,4 +1,4 @@
-"""Strangers: clients of nobody's library, which do what they are told and nothing else."""
+"""Strangers: clients without our library, which do only what they are told."""
 
 import json
 from typing import TYPE_CHECKING, Any
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 @define(eq=False)
 class Stranger:
-    """One client on bare frames, which comes back as the same client as often as it's told."""
+    """One client on bare frames, which comes back as the same client when it's told to."""
 
     world: "World"
     name: str
@@ -26,10 +26,10 @@ class Stranger:
     """The last op that it has."""
     epoch: str | None = None
     incarnation: str | None = None
-    """The one that it was in last."""
+    """The incarnation that it was in last."""
     unanswered: dict[str, dict[str, Any]] = field(factory=dict)
     answered: list[dict[str, Any]] = field(factory=list)
-    """The syncs that were."""
+    """The syncs that were answered."""
     tap: Tap | None = None
     pongs: bool = True
     """Whether it answers pings."""
@@ -93,7 +93,7 @@ class Stranger:
             await self._send(say(sync))
 
     async def ask_again(self, number: int) -> None:
-        """Send a sync again that was answered, however long ago."""
+        """Send an answered sync again, however old it is."""
         if self.answered:
             await self._send(say(self.answered[number % len(self.answered)]))
 
@@ -112,14 +112,14 @@ class Stranger:
         await self._send(say({"type": "leave"}))
 
     async def talk_nonsense(self, data: bytes, *, ends: bool) -> None:
-        """Say what can't be understood; with `ends`, not even as frames."""
+        """Send messages that can't be understood; with `ends`, bytes that aren't even frames."""
         if self.tap is not None:
             self.tap.is_honest = False
             self.tap.is_blind |= ends
         await self._send(data if ends else frame(TEXT, data))
 
     def set_pongs(self, answers: bool) -> None:
-        """Answer pings from now on, or don't."""
+        """Answer pings from now on, or stop answering."""
         self.pongs = answers
         if self.tap is not None and not answers:
             self.tap.link.troubled = True
@@ -141,7 +141,7 @@ class Stranger:
             except (trio.BrokenResourceError, trio.ClosedResourceError):
                 self._end = None
 
-    # What it hears.
+    # What it receives.
 
     async def _listen(self, end: End) -> None:
         frames = Frames()
@@ -172,7 +172,7 @@ class Stranger:
                 elif message["ops"]:
                     self._has(self.has + len(message["ops"]), message)
                 elif not self.has:
-                    # It wanted nothing of what was before.
+                    # It asked for nothing from before its join.
                     self._has(message["seq"], message)
             case "forward":
                 count = len(message["ops"]) if "ops" in message else 1

@@ -1,7 +1,7 @@
-"""The tap: looks on at one connection, and checks all that the server says there.
+"""The tap: watches one connection, and checks all that the server says there.
 
-What the client says counts when the server has received it, what the server says when it's sent:
-so an acknowledgement must be true when it leaves.
+A client's message counts when the server has received it, a server's message when it is sent: so an
+acknowledgement must be true when it leaves.
 """
 
 import json
@@ -18,15 +18,15 @@ from tests.system.link import Link
 from tests.system.truth import EPSILON, Key, Life, Truth
 
 LOST_TURN = ("store_unavailable", "crashed", "hall_closed", "rate_limited", "dispersed")
-"""Errors after which a sync may be sent again, and others may have come first."""
+"""Errors after which a client may send a sync again; other syncs may have come first."""
 
 FAIR = (*LOST_TURN, "rejected", "forbidden", "unauthorized", "replaced", "join_first")
-"""Errors that may meet those who do nothing wrong."""
+"""Errors that a client may get though it does nothing wrong."""
 
 CODES = {
     "idle": 4001, "empty": 4001, "admin": 4001, "shutdown": 1001, "crashed": 1011
 }  # fmt: skip
-"""The close codes of the ends."""
+"""The close code for each reason."""
 
 
 @define
@@ -51,22 +51,22 @@ class Tap:
     joined: dict[str, Any] | None = None
     life: Life | None = None
     reached: int = 0
-    """The last op that the client was sent, or whose answer it was sent."""
+    """The seq of the last op that the client was sent, or was told in an answer."""
     asked: dict[str, Asked] = field(factory=dict)
     notice: dict[str, Any] | None = None
     closed: int | None = None
     """The code of the server's close frame."""
     over_at: float = math.inf
-    """When the server could know first that this connection has ended."""
+    """The first moment at which the server could know that this connection has ended."""
     is_honest: bool = True
-    """Whether all that the client says is right, for all that it knows."""
+    """Whether the client says only what it takes to be right."""
     is_blind: bool = False
-    """Whether the client says what can't be understood."""
+    """Whether the client sends what can't be understood."""
     is_gone: bool = False
     """Whether the server has closed its end."""
     _sent: Frames = field(factory=Frames)
     _unread: deque[float] = field(factory=deque)
-    """When each message was sent that the server hasn't received."""
+    """The times at which messages were sent that the server hasn't received."""
     _up: Frames = field(factory=Frames)
     _down: Frames = field(factory=Frames)
 
@@ -79,22 +79,22 @@ class Tap:
 
     @property
     def is_stuck(self) -> bool:
-        """Whether what the server says may not have gone out."""
+        """Whether some of what the server said may not have gone out."""
         return self.link.down.was_full
 
     @property
     def is_in(self) -> bool:
-        """Whether a client is there, for all that the server knows."""
+        """Whether the client is in the gathering, as far as the server knows."""
         return self.joined is not None and self.over_at == math.inf and self.closed is None
 
     @property
     def is_doubtful(self) -> bool:
-        """Whether the server may know more of it than we do."""
+        """Whether the server may know more about it than we do."""
         return self.is_blind or self.is_stuck or self.link.troubled
 
     @property
     def is_unheard(self) -> bool:
-        """Whether a message that it sent before now lies there unread."""
+        """Whether a message that the client sent before now lies unread."""
         if not self._unread or not self.is_in or self.is_doubtful or self.link.is_relayed:
             return False
         if self.truth.now() == self.truth.jumped_at:
@@ -102,17 +102,17 @@ class Tap:
         return self._unread[0] < self.truth.now()
 
     def over(self) -> None:
-        """The server can know from here on that this connection has ended."""
+        """Note that the server can know from now on that this connection has ended."""
         self.over_at = min(self.over_at, trio.current_time())
         life = self.life
         if life is not None and life is self.truth.lives.get(life.gathering):
             life.gone_from = max(life.gone_from, self.over_at)
 
     def server_left(self) -> None:
-        """The server has closed its end."""
+        """Note that the server has closed its end."""
         self.is_gone = True
-        # A close frame may be under way when the machine falls asleep. Its time to go out is over
-        # then when the machine wakes up.
+        # A close frame may be under way when the machine falls asleep. When the machine wakes up,
+        # the frame's time to go out is over.
         is_fair = not self.is_in or self.is_doubtful or self.truth.now() == self.truth.jumped_at
         self.truth.check(is_fair, f"{self}: dropped, and nothing was wrong with it")
         self.over()
@@ -121,14 +121,14 @@ class Tap:
     # What the client says.
 
     def sent(self, data: bytes) -> None:
-        """The client has sent this."""
+        """Take what the client has sent."""
         if not self.is_blind:
             for opcode, _ in self._sent.feed(data):
                 if opcode == TEXT:
                     self._unread.append(self.truth.now())
 
     def from_client(self, data: bytes) -> None:
-        """The server has received this."""
+        """Take what the server has received."""
         if self.is_blind:
             self.truth.used(self.gathering)
             return
@@ -169,7 +169,7 @@ class Tap:
 
     @property
     def _is_sure(self) -> bool:
-        """Whether what happens here happens to the incarnation that lives, at once."""
+        """Whether what happens here reaches the living incarnation at once."""
         life = self.truth.lives.get(self.gathering)
         if life is None or life is not self.life or not self.is_in or self.link.down.was_full:
             return False
@@ -178,7 +178,7 @@ class Tap:
     # What the server says.
 
     def from_server(self, data: bytes) -> None:
-        """The server has sent this."""
+        """Take what the server has sent."""
         for opcode, payload in self._down.feed(data):
             is_late = opcode in (TEXT, CLOSE) and self.closed is not None
             self.truth.check(not is_late, f"{self}: said after its close frame: {payload!r}")
@@ -199,7 +199,7 @@ class Tap:
 
     def _said(self, message: dict[str, Any]) -> None:
         if self.is_blind and self.join is None:
-            # It talked nonsense before the server had read its join.
+            # The client sent nonsense before the server had read its join.
             return
         check = self.truth.check
         check(self.notice is None, f"{self}: said after the notice: {message}")
@@ -257,14 +257,14 @@ class Tap:
         if self.link.down.was_full or self.truth.jumped_at >= now:
             return
         if not is_activity and life.used_from >= now:
-            # Others are told in an order of their own what happens at one instant.
+            # Other clients hear of the events of one instant in another order.
             return
         least = life.used_from + self.truth.idle_timeout - now
         fits = least - EPSILON <= expires_in <= self.truth.idle_timeout + EPSILON
         self.truth.check(fits, f"{self}: expires in {expires_in}, not {least}: {life}")
 
     def _meet(self, incarnation: str) -> None:
-        """Find out whose incarnation that is."""
+        """Find the incarnation."""
         life = self.truth.meet(self.gathering, incarnation)
         if life is None or life.gathering != self.gathering:
             self.truth.fault(f"{self}: {incarnation} is another's: {life}")
@@ -275,7 +275,7 @@ class Tap:
             life.gone_from = max(life.gone_from, self.over_at)
 
     def _ops(self, message: dict[str, Any], first: int, *, by: Any = None) -> int:
-        """Check ops that are shown; return the seq of the last."""
+        """Check the ops in a message; return the seq of the last."""
         ops = message["ops"] if "ops" in message else [message["op"]]
         names = message["by"] if isinstance(message["by"], list) else [message["by"]]
         log = self._log
@@ -330,7 +330,7 @@ class Tap:
         self.truth.synced(self._key(message["id"]), seqs, ops)
         logged = [one.op for one in self._log[seqs[0] - 1 : seqs[-1]]]
         is_told = message.get("ops", ops) == logged
-        # Of one that only the store has it is told nothing but the seqs.
+        # If only the store has the sync, the answer tells nothing but its seqs.
         self.truth.check(is_told or "ops" not in message, f"{self}: {message}, not {logged}")
         if seqs[-1] > self.joined["seq"]:
             lacks = f"{self}: has {self.reached}, is answered {message}"
@@ -402,10 +402,10 @@ class Tap:
             check(exact or is_late, f"{self}: not on time: {message}, {life}")
             check(message["idle_for"] >= timeout - EPSILON, f"{self}: early: {message}")
 
-    # When nothing moves any more.
+    # What must hold once nothing moves any more.
 
     def quiet(self) -> None:
-        """Everything that the client asked for is answered, if it's still there."""
+        """Check that all the client's requests are answered, if it's still there."""
         if not self.is_in or self.is_blind or self.is_stuck or self.is_gone:
             return
         for asked in self.asked.values():
@@ -416,7 +416,7 @@ class Tap:
             self.truth.check(self.reached >= there, f"{self}: has {self.reached} of {there} ops")
 
     def check_told(self) -> None:
-        """Whose incarnation has ended was told so, or doesn't listen."""
+        """Check that the client was told of its incarnation's end, unless it doesn't listen."""
         life = self.life
         if life is None or life is self.truth.lives.get(life.gathering):
             return

@@ -15,7 +15,7 @@ TASKS = 6
 
 
 def order_of_tasks() -> tuple[int, ...]:
-    """Return the order in which tasks run that were all woken at once."""
+    """Return the order in which tasks run that were woken at once."""
     found: list[int] = []
 
     async def one(number: int) -> None:
@@ -37,7 +37,7 @@ def test_a_seed_is_an_order() -> None:
     @settings(max_examples=100, database=None, phases=[Phase.generate])
     @given(st.random_module())
     def look(seed: object) -> None:
-        # What the same seed drew first tells which it is.
+        # The first number that a seed draws tells which seed it is.
         mark = random.getrandbits(64)
         orders.setdefault(mark, set()).add(order_of_tasks())
 

@@ -1,4 +1,4 @@
-"""The whole system at random: a hall, its store, its server, our client and others."""
+"""The whole system at random: a hall, its store, its server, our client and other clients."""
 
 import pytest
 import trio
@@ -15,10 +15,10 @@ EXAMPLES = 75 if examples(1) == 1 else 250
 
 
 def live(setup: Setup, plan: list[Step]) -> World:
-    """Have a world follow a plan. Raises `Fault` for what must not be."""
+    """Have a world follow a plan; raise `Fault` if a check fails."""
     world = World(setup)
     with pytest.MonkeyPatch.context() as patch:
-        # Two clients are a crowd then, and get what was committed one after the other.
+        # With a low `CROWD`, two clients are a crowd, which the hall serves one after the other.
         patch.setattr("squire_gatherings._hall.delivery.CROWD", setup.crowd)
         trio.run(world.run, plan, clock=world.clock, instruments=[world.lives])
     if world.truth.faults:

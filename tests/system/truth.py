@@ -1,7 +1,7 @@
-"""The truth: what was submitted, what is durable, who lives, and what must hold of all that.
+"""The truth: what was submitted, what is durable, which incarnations live, and what must hold.
 
-It is told by those who look on (`tap`, `store`, `lives`) and asks nothing of the product. What must
-not be is noted as a fault; the test ends with the first.
+The watchers (`tap`, `store`, `lives`) tell it; it asks the product nothing. It notes each broken
+rule as a fault; the test ends with the first.
 """
 
 import math
@@ -18,10 +18,10 @@ if TYPE_CHECKING:
     from tests.system.tap import Tap
 
 EPSILON = 1e-6
-"""What the sum of a few floats may be off."""
+"""The error that a sum of a few floats may have, in seconds."""
 
 Key = tuple[str, str, str]
-"""A gathering, whose sync it is, and its id."""
+"""A gathering, the author of a sync, and the sync's id."""
 
 
 class Fault(AssertionError):
@@ -36,15 +36,15 @@ class Logged:
     by: str | None
     epoch: str
     time: int
-    """In milliseconds since 1970."""
+    """Milliseconds since 1970."""
 
 
 @define(eq=False)
 class Life:
-    """One incarnation, as it's seen from outside.
+    """One incarnation, as the watchers see it.
 
-    When it was used last, and when the last of its clients went, is known within bounds: what
-    arrives while the store is slow is processed some time later.
+    The last use and the last client's leaving are known within bounds: what arrives while the store
+    is slow is processed some time later.
     """
 
     gathering: str
@@ -53,35 +53,35 @@ class Life:
     gone_from: float
     gone_to: float
     store_ended_at: float = -math.inf
-    """When the store last said anything about it."""
+    """The time when the store last finished an append or a read for it."""
     incarnation: str | None = None
     clients: "list[Tap]" = field(factory=list, repr=False)
-    """All who were ever in it."""
+    """All clients that were ever in it."""
     appending: int = 0
     reading: int = 0
     has_heard: bool = False
-    """Whether anything came since the append began that is under way."""
+    """Whether any message came since the append under way began."""
     in_trouble: bool = False
     """Whether the last append has failed."""
     was_used: bool = False
-    """Whether anybody has used it for certain."""
+    """Whether it certainly was used."""
     is_ending: bool = False
-    """Whether somebody has asked for its end."""
+    """Whether its end was requested."""
 
     @property
     def gone_at_last(self) -> float:
-        """When the last that was in it was gone, at the latest."""
+        """The latest moment at which its last client may have gone."""
         return max(self.gone_from, self.gone_to)
 
     @property
     def is_occupied(self) -> bool:
-        """Whether somebody may be in it."""
+        """Whether a client may be in it."""
         return any(one.is_in or one.is_stuck or one.is_blind for one in self.clients)
 
 
 @define(eq=False)
 class Truth:
-    """What holds of the whole system."""
+    """What is known of the whole system."""
 
     idle_timeout: float
     empty_timeout: float | None
@@ -90,56 +90,56 @@ class Truth:
     wall: Callable[[], float]
     faults: list[str] = field(factory=list)
     is_over: bool = False
-    """Whether everything is being torn down: nothing of that counts."""
+    """Whether everything is being torn down, so that nothing counts any more."""
     submitted: dict[str, dict[str, Any]] = field(factory=dict)
-    """Every op that anybody has submitted, by its key."""
+    """Every op that was ever submitted, by its key."""
     submitted_at: dict[str, float] = field(factory=dict)
     denied: dict[str, float] = field(factory=dict)
-    """The users who may submit nothing, and since when."""
+    """The users who may submit nothing, with the time since when."""
     latest_wall: float = 0.0
-    """The latest that the wall clock ever said."""
+    """The latest time that the wall clock has shown."""
     refused: dict[str, str] = field(factory=dict)
-    """Why the ops with these keys will never be in a log."""
+    """The reason why the ops with these keys will never be in a log."""
     excused: set[str] = field(factory=set)
-    """Ops that were told to come again later: others may have overtaken them."""
+    """Ops that were put off: later ones may have overtaken them."""
     answered: dict[Key, tuple[tuple[int, ...], tuple[str, ...]]] = field(factory=dict)
-    """The seqs and keys of every sync that anybody was told is durable."""
+    """The seqs and keys of every sync that was reported durable."""
     lives: dict[str, Life] = field(factory=dict)
-    """Those that are there, by their gathering."""
+    """The living incarnations by gathering."""
     ended: list[Life] = field(factory=list)
     incarnations: dict[str, Life] = field(factory=dict)
     jumped_at: float = -math.inf
-    """When the clock jumped last."""
+    """The time when the clock last jumped."""
     jumped_from: float = -math.inf
     is_closing: bool = False
     may_crash: set[str] = field(factory=set)
     """Gatherings whose behaviour or store was ever told to fail."""
     happened: defaultdict[str, int] = field(factory=lambda: defaultdict(int))
-    """How often what has happened: a test that meets nothing shows nothing."""
+    """The number of times that each event happened: without events a test shows nothing."""
     _logs: defaultdict[str, list[Logged]] = field(factory=lambda: defaultdict(list))
     _places: dict[str, tuple[str, int]] = field(factory=dict)
     _last_of: dict[tuple[str, str], int] = field(factory=dict)
     _epochs: defaultdict[str, list[str]] = field(factory=lambda: defaultdict(list))
 
     def fault(self, text: str) -> None:
-        """Note what must not be."""
+        """Note a broken rule."""
         if not self.is_over:
             self.faults.append(f"at {self.now():.3f}: {text}")
 
     def check(self, condition: object, text: str) -> None:
-        """Note what must not be unless the condition holds."""
+        """Note a broken rule unless the condition holds."""
         if not condition:
             self.fault(text)
 
     def settle(self) -> None:
-        """Raise what was noted."""
+        """Raise the faults that were noted."""
         if self.faults:
             raise Fault("\n".join(self.faults[:5]))
 
     # What is submitted and logged.
 
     def submits(self, gathering: str, ops: Iterable[dict[str, Any]]) -> None:
-        """Somebody is about to submit these."""
+        """Note ops that are about to be submitted."""
         for op in ops:
             self.submitted[op["k"]] = op
             self.submitted_at[op["k"]] = self.now()
@@ -147,11 +147,11 @@ class Truth:
                 self.may_crash.add(gathering)
 
     def log(self, gathering: str) -> list[Logged]:
-        """Return what is durable of a gathering."""
+        """Return a gathering's durable ops."""
         return self._logs[gathering]
 
     def appended(self, append: Append) -> None:
-        """These are durable now."""
+        """Note and check an append that is durable now."""
         gathering, log = append.gathering, self._logs[append.gathering]
         self.check(append.first_seq == len(log) + 1, f"{gathering}: a hole before {append}")
         counted = 0
@@ -197,7 +197,7 @@ class Truth:
             self._last_of[gathering, author] = max(last, int(number))
 
     def synced(self, key: Key, seqs: tuple[int, ...], ops: list[dict[str, Any]]) -> None:
-        """Somebody is told that these ops are durable under these seqs."""
+        """Check an answer that says that these ops are durable under these seqs."""
         gathering = key[0]
         log = self._logs[gathering]
         self.check(seqs == tuple(range(seqs[0], seqs[0] + len(ops))), f"{key}: seqs {seqs}")
@@ -210,16 +210,16 @@ class Truth:
         self.happened["synced"] += 1
 
     def refuses(self, ops: Iterable[dict[str, Any]], why: str) -> None:
-        """Somebody is told that these ops are refused for good."""
+        """Note that these ops were refused for good."""
         for op in ops:
             place = self._places.get(op["k"])
             self.check(place is None, f"{op} is refused ({why}), and logged at {place}")
             self.refused[op["k"]] = why
 
-    # Who lives.
+    # Which incarnations live.
 
     def spawned(self, gathering: str) -> None:
-        """The task of an incarnation begins."""
+        """Note that an incarnation's task begins."""
         now = self.now()
         self.check(gathering not in self.lives, f"{gathering}: two incarnations at once")
         life = self.lives[gathering] = Life(gathering, now, now, now, now)
@@ -227,7 +227,7 @@ class Truth:
         life.is_ending = self.is_closing
 
     def exited(self, gathering: str, reason: str | None) -> None:
-        """It has ended. Without a `reason` it was never opened."""
+        """Note that it has ended. Without a `reason` it was never opened."""
         life = self.lives.pop(gathering, None)
         if life is None:
             self.fault(f"{gathering} ended twice")
@@ -250,7 +250,7 @@ class Truth:
                 self.check(not unheard, f"{what}, and didn't hear out {unheard}")
             case "empty":
                 if self.empty_timeout is None or not life.was_used:
-                    # Where nobody has ever used it, it isn't kept.
+                    # A gathering that was never used has no empty timeout.
                     self.check(not life.was_used, f"{what}: there's no such end: {life}")
                     return
                 due = life.gone_from + self.empty_timeout
@@ -269,20 +269,20 @@ class Truth:
         now = self.now()
         latest = max(due, life.store_ended_at)
         if self.jumped_at >= latest:
-            # What had begun to arrive is waited for.
+            # The hall waits for what had begun to arrive.
             latest = self.jumped_at + 1.1
         if any(one.is_stuck for one in life.clients):
-            # Those who don't read are waited for.
+            # The hall waits for clients that don't read.
             latest += self.close_grace
         self.check(now <= latest + EPSILON, f"{what}: late, due {due:.3f}: {life}")
 
     def meet(self, gathering: str, incarnation: str) -> Life | None:
-        """Return whose incarnation that is; None if nobody's."""
+        """Return the incarnation of this name; None if there's none."""
         life = self.incarnations.get(incarnation)
         if life is None:
             life = self.lives.get(gathering)
             if life is None or life.incarnation is not None:
-                # It was said just before its end, and arrives just after it.
+                # The message was sent just before the end, and arrives just after it.
                 life = next((one for one in reversed(self.ended) if _is_new(one, gathering)), None)
             if life is not None:
                 life.incarnation = incarnation
@@ -290,7 +290,7 @@ class Truth:
         return life
 
     def used(self, gathering: str, *, surely: bool = False) -> None:
-        """The gathering was used just now, or perhaps."""
+        """Note that the gathering was used just now; without `surely`, it may have been."""
         life = self.lives.get(gathering)
         if life is not None:
             now = self.now()
@@ -301,7 +301,7 @@ class Truth:
                 life.used_from = max(life.used_from, self._before_jump(now))
 
     def visited(self, gathering: str) -> None:
-        """Somebody who wasn't in the gathering is gone again, perhaps."""
+        """Note that a client that wasn't in the gathering may just have gone."""
         life = self.lives.get(gathering)
         if life is not None:
             life.gone_to = self.now()
@@ -309,17 +309,17 @@ class Truth:
     def _before_jump(self, now: float) -> float:
         return self.jumped_from if now == self.jumped_at else now
 
-    # What the store says.
+    # What the store does.
 
     def append_began(self, gathering: str) -> None:
-        """An append is under way."""
+        """Note that an append is under way."""
         life = self.lives.get(gathering)
         if life is not None:
             life.appending += 1
             life.has_heard = False
 
     def append_ended(self, gathering: str, outcome: Outcome) -> None:
-        """It has ended."""
+        """Note that an append has ended."""
         life = self.lives.get(gathering)
         if life is None:
             return
@@ -336,13 +336,13 @@ class Truth:
             self.may_crash.add(gathering)
 
     def read_began(self, gathering: str) -> None:
-        """It is being read."""
+        """Note that the store reads its log."""
         life = self.lives.get(gathering)
         if life is not None:
             life.reading += 1
 
     def read_ended(self, gathering: str) -> None:
-        """It was read."""
+        """Note that the store has read it."""
         life = self.lives.get(gathering)
         if life is not None:
             life.reading -= 1

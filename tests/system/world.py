@@ -1,4 +1,4 @@
-"""The world: a hall that comes and goes, its disk, its network, and all who use it."""
+"""The world: a hall that comes and goes, its disk, its network, and all its clients."""
 
 import gc
 import logging
@@ -37,27 +37,27 @@ from tests.system.truth import Fault, Truth
 
 ROOMS = ("a", "b")
 MEANT = (Boom, DiskBroke)
-"""What a gathering may crash of."""
+"""The errors that may crash a gathering."""
 
 LAST_ROUNDS = 8
-"""How often those whose requests crash a gathering come back, at most."""
+"""The most rounds in which clients come back whose requests crash a gathering."""
 
 
 @frozen
 class Setup:
-    """What a world is like from its beginning to its end."""
+    """The settings of a world, which last from its beginning to its end."""
 
     idle_timeout: float = 20.0
     empty_timeout: float | None = None
     snapshots: bool = False
     by_sockets: bool = False
-    """Whether the server has sockets, which its poller reads, or streams."""
+    """Whether the server has sockets, which its poller reads; otherwise it has streams."""
     tail_bytes: int = 10_000
     batch_bytes: int = 10_000
     recent_syncs: int = 256
     crowd: int = 128
     are_there: bool = True
-    """Whether everybody is there from the beginning."""
+    """Whether all clients are there from the beginning."""
 
 
 @define(eq=False)
@@ -71,21 +71,21 @@ class World:
     lives: Lives = field(init=False)
     nursery: trio.Nursery = field(init=False)
     hall: Hall | None = None
-    """None: nobody listens."""
+    """The hall; None while nobody listens."""
     any_hall: Hall | None = None
-    """The hall, also while it closes."""
+    """The hall, even while it closes."""
     store: TroubledStore = field(init=False)
     taps: list[Tap] = field(factory=list)
     strangers: list[Stranger] = field(factory=list)
     people: list[Person] = field(factory=list)
     calls: int = 0
-    """How many calls into the hall were made."""
+    """The number of calls into the hall."""
     wall_at: float = 1_800_000_000.0
-    """What the wall clock says, but for the time that has passed."""
+    """The wall clock's time at the virtual time 0."""
     terms: dict[str, float] = field(factory=dict)
-    """For how many seconds users have their rights that don't have them for good."""
+    """How long rights last, in seconds, for users whose rights end."""
     calling: int = 0
-    """How many of them are under way."""
+    """The number of calls that are under way."""
     _connections: trio.Nursery = field(init=False)
     _server: Server | None = None
     _made: "list[weakref.ref[Any]]" = field(factory=list)
@@ -118,13 +118,13 @@ class World:
             await self.nursery.start(self._keep_hall)
 
     async def close(self) -> None:
-        """Close the hall, as a stop of the server does, and wait until it's over."""
+        """Close the hall as a server does when it stops, and wait for its end."""
         if self.hall is not None:
             self._stop.set()
             await self._stopped.wait()
 
     async def kill(self, *, lands: bool) -> None:
-        """End the server as `kill -9` does; what is under way to the disk lands there or not."""
+        """End the server as `kill -9` does; with `lands`, writes under way become durable."""
         if self.hall is None:
             return
         self.store.lands, self.store.dead = lands, True
@@ -163,7 +163,7 @@ class World:
                     writers.cancel_scope.cancel()
         finally:
             self.hall = self.any_hall = self._server = None
-            # What the old one had to say of its appends, it says no more.
+            # The old store's answers to its appends are lost.
             self._stopped.set()
 
     async def _serve(self, hall: Hall, task_status: trio.TaskStatus[None]) -> None:
@@ -179,7 +179,7 @@ class World:
                     self.hall = hall
                     task_status.started()
                     await self._stop.wait()
-                    # As the command `serve` does it.
+                    # The command `serve` does the same.
                     self.hall, self.truth.is_closing = None, True
                     await hall.close()
                     await wait_all_tasks_blocked()
@@ -187,7 +187,7 @@ class World:
                 tasks.cancel_scope.cancel()
 
     async def who(self, token: str | None, gathering: str) -> Identity:
-        """Know people by their tokens: `user:NAME` and `observer:NAME`."""
+        """Identify people by their tokens: `user:NAME` and `observer:NAME`."""
         await trio.lowlevel.checkpoint()
         if token is None:
             return ANONYMOUS
@@ -208,7 +208,7 @@ class World:
     # Rights.
 
     def deny(self, user: str, how: str) -> None:
-        """Revoke a user's rights, or make it an observer, until that is taken back."""
+        """Revoke a user's rights, or make it an observer, until `allow`."""
         hall, truth = self.hall, self.truth
         if hall is None:
             return
@@ -219,7 +219,7 @@ class World:
         truth.denied.setdefault(user, truth.now())
 
     def allow(self, user: str) -> None:
-        """Take that back."""
+        """Give a user all rights again."""
         self.truth.denied.pop(user, None)
         if self.hall is not None:
             self.hall.revoke(user, until=0.0)
@@ -231,8 +231,8 @@ class World:
         """Connect to the server; None if nobody listens.
 
         Args:
-            room: How many bytes the server may send that aren't received.
-            piece: How many bytes arrive there at once, at most.
+            room: The bytes that the server may send before the client must receive some.
+            piece: The most bytes that arrive at the server at once.
         """
         await trio.lowlevel.checkpoint()
         if self.hall is None:
@@ -266,28 +266,28 @@ class World:
     # Time.
 
     def jump(self, seconds: float) -> None:
-        """The machine sleeps for so long, whatever is under way."""
+        """Let the machine sleep for this many seconds, whatever is under way."""
         self.truth.jumped_from = trio.current_time()
         self.clock.jump(seconds)
         self.truth.jumped_at = trio.current_time()
 
     async def pause(self, how: str) -> None:
-        """Let the others run, as long as `how` says, in no time."""
+        """Let other tasks run as long as `how` says; no time passes."""
         if how == "settle":
             await self.settle()
         for _ in range({"tick": 1, "ticks": 6}.get(how, 0)):
             await trio.lowlevel.checkpoint()
 
     async def settle(self) -> None:
-        """Let the others run until they wait for something or some time."""
+        """Let other tasks run until all of them wait."""
         await wait_all_tasks_blocked()
         for tap in self.taps:
             tap.check_told()
 
-    # The whole of it.
+    # The whole life.
 
     async def run(self, plan: Any) -> None:
-        """Follow a plan to its end, and see that nothing is left. Raises nothing but bugs."""
+        """Follow a plan to its end, and check that nothing is left. Raises nothing but bugs."""
         watch = _Watch(self.truth)
         log = logging.getLogger("squire_gatherings")
         log.addHandler(watch)
@@ -321,7 +321,7 @@ class World:
         await self.settle()
 
     async def _come_to_rest(self) -> None:
-        """All is well again: everybody comes back, has everything, and goes."""
+        """End all trouble; check that everybody comes back, gets everything, and leaves."""
         for tap in self.taps:
             tap.link.stall(up=False, down=False)
         await self.settle()
@@ -406,7 +406,7 @@ class World:
 
 
 class _Watch(logging.Handler):
-    """Notes errors that nobody meant."""
+    """Notes unexpected errors."""
 
     def __init__(self, truth: Truth) -> None:
         super().__init__(logging.ERROR)
