@@ -1,4 +1,4 @@
-"""The tests of the whole, mirroring the package."""
+"""The tests, in folders that mirror the package."""
 
 from hypothesis import settings
 

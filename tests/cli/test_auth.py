@@ -1,4 +1,4 @@
-"""`serve --auth` and `token`: real processes, from a key that is made to one that is changed."""
+"""`serve --auth` and `token`, as real processes: from making a key to changing it."""
 
 import base64
 import json
@@ -29,7 +29,7 @@ Says = Callable[..., tuple[object, str, str]]
 def says(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> Says:
-    """Run the command line in this process, for what ends before anything begins."""
+    """Run the command line in this process; for commands that fail at once."""
     monkeypatch.chdir(tmp_path)
 
     def run_here(*arguments: str) -> tuple[object, str, str]:
@@ -42,7 +42,7 @@ def says(
 
 
 NOWHERE = ("--port", "0", "--store", "nowhere:")
-"""Where a server that does begin comes no further."""
+"""A store that doesn't exist: a server that does begin ends here."""
 
 
 def minted(folder: Path, *options: str) -> str:
@@ -54,7 +54,7 @@ def minted(folder: Path, *options: str) -> str:
 
 
 def answer(url: str, token: str | None = None, gathering_id: str = "room") -> str:
-    """What a join is answered: who one is, or why one isn't let in."""
+    """Join; return who the client is, or why it was refused."""
     with RawClient(f"{url}/gatherings/{gathering_id}") as client:
         client.say(type="join", **({} if token is None else {"token": token}))
         told = client.hear()
@@ -84,7 +84,7 @@ def test_from_a_new_key_to_a_token_that_lets_in(tmp_path: Path) -> None:
         out, err = process.communicate(timeout=20)
     assert out == ""
     assert "auth=jwt keys=1" in err
-    # Whatever was logged, no token was, nor a part of one.
+    # The log has no token, and no part of one.
     for secret in (token, observer, ours):
         for part in secret.split(".")[1:]:
             assert part not in err
@@ -167,7 +167,7 @@ def test_what_is_wrong_with_a_token_is_one_line(
     assert "hunter2" not in err
 
 
-# Who may come in.
+# Which clients may join.
 
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "", "192.0.2.1", "rooms.example", "a.localhost"])
@@ -298,7 +298,7 @@ def test_keys_are_read_again_while_clients_stay(tmp_path: Path) -> None:
     with serving(*MEMORY, *options) as (process, url), RawClient(f"{url}/gatherings/a") as client:
         client.say(type="join", token=old)
         assert client.hear()["user"] == "old"
-        # Broken: the old keys stay.
+        # The file is broken: the old keys stay.
         keys.write_text("hunter2")
         process.send_signal(signal.SIGHUP)
         line = wait_for_line(process, "can't reload")
@@ -307,7 +307,7 @@ def test_keys_are_read_again_while_clients_stay(tmp_path: Path) -> None:
         assert "hunter2" not in line
         assert answer(url, old) == "('old', 'member')"
         assert answer(url, new) == "the token isn't valid"
-        # A pipe that nobody writes to holds nobody up.
+        # Nobody writes to this pipe; the reload doesn't wait for it.
         keys.unlink()
         os.mkfifo(keys)
         process.send_signal(signal.SIGHUP)

@@ -33,7 +33,7 @@ def fill(path: Path, count: int = 300) -> None:
 
 
 def nothing(_: int, __: int) -> None:
-    """Nobody looks."""
+    """Do nothing: nobody watches the progress."""
 
 
 def read_after(url: str, since: int) -> list[dict[str, Any]]:

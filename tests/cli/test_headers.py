@@ -1,4 +1,4 @@
-"""`--header` of `watch` and `submit`: what a server gets to see, and nobody else."""
+"""`--header` of `watch` and `submit`: only the server gets to see it."""
 
 import os
 import socket

@@ -15,7 +15,7 @@ CLIENTS = 4
 
 
 class Submitter(threading.Thread):
-    """Submits numbered ops one after the other until the server dies; repeats what it must."""
+    """Submits numbered ops one after the other until the server dies; repeats unanswered ones."""
 
     def __init__(self, name: str) -> None:
         super().__init__(name=name, daemon=True)
@@ -90,7 +90,7 @@ def test_acknowledged_ops_outlast_kill_9(tmp_path: Path) -> None:
         ops = read_everything(url)
     for submitter in submitters:
         mine = [(seq, op["n"]) for seq, op in enumerate(ops, start=1) if op["by"] == submitter.name]
-        # In order, each once, and nothing that wasn't submitted: at most one unanswered.
+        # Each op is there once, in order; at most one of them wasn't answered.
         assert [n for _, n in mine] == list(range(len(mine)))
         assert len(mine) - len(submitter.acknowledged) in (0, 1)
         assert {n: seq for seq, n in mine if n in submitter.acknowledged} == submitter.acknowledged

@@ -1,4 +1,4 @@
-"""Logs: lines of text or JSON, from a program that never waits for who reads them."""
+"""Logs: lines of text or JSON. The program never waits for their reader."""
 
 import json
 import logging
@@ -41,7 +41,7 @@ def test_logs_are_text_by_default() -> None:
 
 
 def pipe_for_errors(monkeypatch: pytest.MonkeyPatch) -> tuple[int, int]:
-    """Put a pipe in place of standard error: its two ends."""
+    """Put a pipe in place of standard error; return its two ends."""
     reading, writing = os.pipe()
     monkeypatch.setattr(sys, "stderr", SimpleNamespace(fileno=lambda: writing))
     root = logging.getLogger()
@@ -97,7 +97,7 @@ def test_a_stuck_pipe_stops_nothing() -> None:
     command = [sys.executable, "-m", "squire_gatherings", "serve", "--port", "0"]
     command += ["--store", "memory:", "--log-level", "debug"]
     while True:
-        # Full before it begins.
+        # Fill the pipe before the server begins.
         os.set_blocking(writing, False)
         try:
             os.write(writing, b"x" * 4096)

@@ -21,7 +21,7 @@ def test_here_it_is_something() -> None:
     ("files", "allowed"),
     [
         ({"proc/self/cgroup": "0::/a/b\n", "sys/fs/cgroup/a/b/memory.max": "1000\n"}, 1000),
-        # The least of those around it.
+        # The smallest of the limits around it counts.
         (
             {
                 "proc/self/cgroup": "0::/a/b\n",

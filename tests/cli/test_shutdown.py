@@ -1,4 +1,4 @@
-"""A signal ends the server, whoever is in the way: the bound itself is docs/running.md's."""
+"""A signal ends the server, even if clients or the store block it (the bound: docs/running.md)."""
 
 import signal
 import sqlite3
@@ -25,6 +25,6 @@ def test_a_locked_database_and_a_silent_client_delay_no_exit(tmp_path: Path) -> 
         client.say(type="sync", id="s", base=0, ops=[{"n": 1}])
         assert client.hear()["code"] == "store_unavailable"
         process.send_signal(signal.SIGTERM)
-        # It answers neither the notice nor the close frame.
+        # The client answers neither the notice nor the close frame.
         assert client.hear()["reason"] == "shutdown"
         assert process.wait(timeout=20) == 0

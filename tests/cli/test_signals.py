@@ -35,7 +35,7 @@ def test_a_stop_is_told_to_everybody(name: str) -> None:
 
 
 def test_a_hangup_without_a_lost_terminal_is_no_stop() -> None:
-    """The server is told to read its files again, of which it has none."""
+    """The server is told to read its files again, but has none."""
     with (
         serving(*QUICK, "--log-level", "info") as (process, url),
         RawClient(f"{url}/gatherings/a") as client,
@@ -154,7 +154,7 @@ def test_on_a_terminal_that_is_there_a_hangup_is_no_stop() -> None:
         with RawClient(f"{url}/gatherings/a") as client:
             client.say(type="join")
             assert client.hear()["type"] == "joined"
-            # Then it is lost after all.
+            # Now the terminal is really lost.
             os.close(terminal)
             assert client.hear()["reason"] == "shutdown"
             client.hear_close()

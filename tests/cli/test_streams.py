@@ -1,4 +1,4 @@
-"""Standard streams that are closed, full or something else than text: one line, or none at all."""
+"""Closed, full or unusual standard streams: a command says one line, or nothing."""
 
 import shlex
 import signal

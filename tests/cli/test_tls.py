@@ -57,7 +57,7 @@ async def told_of_the_end(url: str, process: "subprocess.Popen[str]") -> None:
     while b'"joined"' not in got:
         got += await secured.receive_some()
     process.send_signal(signal.SIGTERM)
-    # Without a close_notify this would raise.
+    # Without a close_notify this line would raise.
     while data := await secured.receive_some():
         got += data
         if b"\x03\xe9" in got:

@@ -40,7 +40,7 @@ def test_what_is_submitted_is_watched_until_the_end() -> None:
         assert (first.returncode, first.stdout, first.stderr) == (0, "1\n", "")
         pipes: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
         with (
-            # It has started, and waits for its op, before the seconds of the gathering count.
+            # This command has started, and waits for its op, before the gathering's time counts.
             subprocess.Popen(command("submit", url, "room", "-", "--json"), **pipes) as second,
             subprocess.Popen(
                 command("watch", url, "room", "--since", "0", "--json"),
@@ -62,12 +62,12 @@ def test_what_is_submitted_is_watched_until_the_end() -> None:
         ]
         assert (rest[2]["type"], rest[2]["reason"], rest[2]["seq"]) == ("dispersed", "idle", 2)
         assert rest[2]["idle_for"] >= 3
-        # A gathering that has dispersed is woken, and shows all that was.
+        # `watch` wakes a dispersed gathering, and shows its whole log.
         again = run("watch", url, "room", "--since", "0", "--count", "2")
         assert again.returncode == 0
         lines = again.stdout.splitlines()
         assert lines[0].startswith("joined room at seq 2; unused, it disperses in ")
-        # The text of others doesn't steer the terminal.
+        # Other clients' text can't control the terminal.
         assert lines[1:] == ['1  -  {"table": "é\\u009b"}', '2  -  {"n": 2}']
 
 
@@ -181,7 +181,7 @@ def test_output_that_cannot_be_written_is_said_in_one_line(what: str, code: int)
     assert len(done.stderr.splitlines()) == (1 if code else 0)
 
 
-# On a terminal, and when it ends otherwise.
+# Ends on a terminal, and other ends.
 
 
 class Terminal:
@@ -191,7 +191,7 @@ class Terminal:
         self.shown = ""
         self.pid, self.fd = pty.fork()
         if self.pid == 0:
-            # A shell that runs the tests in the background has it ignored.
+            # A shell that runs the tests in the background makes them ignore SIGINT.
             signal.signal(signal.SIGINT, signal.default_int_handler)
             os.execv(sys.executable, command(*arguments))
 
@@ -208,7 +208,7 @@ class Terminal:
         os.write(self.fd, b"\x03")
 
     def wait(self) -> int:
-        """Return the exit code, having read everything."""
+        """Read everything; return the exit code."""
         try:
             while data := os.read(self.fd, 65536):
                 self.shown += data.decode()
@@ -230,7 +230,7 @@ def test_ctrl_c_ends_watch_quietly() -> None:
 
 
 def test_ctrl_c_ends_submit_quietly() -> None:
-    # Nobody answers there: it waits.
+    # Nobody answers at this address, so the command waits.
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
         terminal = Terminal("submit", f"ws://127.0.0.1:{port}", "room", "{}")
@@ -243,7 +243,7 @@ def test_ctrl_c_ends_submit_quietly() -> None:
 
 @contextmanager
 def closing_with(code: int) -> Iterator[str]:
-    """A server that lets in whoever comes, and then closes; give its URL."""
+    """Serve: let each client in, then close; give the server's URL."""
 
     def serve(listener: socket.socket) -> None:
         connection, _ = listener.accept()

@@ -60,13 +60,13 @@ def rows(path: Path) -> dict[str, int]:
 
 
 def contains(path: Path, text: str) -> bool:
-    """Whether any file beside the store's has these bytes."""
+    """Return whether the store's file, or one beside it, has this text."""
     needle = text.encode()
     return any(needle in one.read_bytes() for one in path.parent.glob(f"{path.name}*"))
 
 
 def run(*args: str, cwd: Path) -> tuple[int, str, str]:
-    """Run a command in this process, which is quicker; return its exit code and what it says."""
+    """Run a command in this process, which is quicker; return its exit code and output."""
     out, err = io.TextIOWrapper(io.BytesIO()), io.StringIO()
     code: Any = None
     with (
@@ -201,7 +201,7 @@ def test_what_is_deleted_is_in_no_file_any_more(store: Path, tmp_path: Path) -> 
         "journal": 0,
         "tombstones": 3,
     }
-    # What is left is as it was.
+    # The rest is as it was.
     with closing(sqlite3.connect(store)) as database:
         assert database.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
 
@@ -279,7 +279,7 @@ def test_a_log_is_deleted_under_a_server(tmp_path: Path) -> None:
         assert (code, err) == (0, "")
         assert json.loads(out) == {"deleted": ["room"]}
         assert not contains(file, SECRET)
-        # It is told by itself, within seconds, and nobody else is.
+        # The server tells this client by itself, within seconds, and no other client.
         dispersed = json.loads(room.recv(timeout=20))
         assert (dispersed["type"], dispersed["reason"]) == ("dispersed", "admin")
         with pytest.raises(ConnectionClosed):
@@ -290,7 +290,7 @@ def test_a_log_is_deleted_under_a_server(tmp_path: Path) -> None:
         room, again = join("room")
         assert (again["seq"], again["ops"]) == (0, [])
         assert submit(room, 9)["seqs"] == [1]
-        # At once where it appends.
+        # A client that appends is told at once.
         run("delete", str(file), "room", "--yes", cwd=tmp_path)
         said = submit(room, 10)
         assert (said["type"], said["reason"]) == ("dispersed", "admin")
@@ -303,7 +303,7 @@ def test_a_log_is_deleted_under_a_server(tmp_path: Path) -> None:
         assert json.loads(other.recv(timeout=20))["type"] == "dispersed"
         _, joined = join("other")
         assert (joined["seq"], joined["first_seq"], len(joined["ops"])) == (2, 2, 1)
-        # Our client is told where the log begins, and goes on from there.
+        # Our client is told where the log begins, and continues from there.
         played = lines(run("replay", url, "other", "--speed", "max", cwd=tmp_path)[1])
         assert [one["seq"] for one in played] == [2]
         [listed, _] = lines(run("list", str(file), "--json", cwd=tmp_path)[1])

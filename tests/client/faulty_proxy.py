@@ -12,7 +12,7 @@ KINDS = ("cut", "stall", "delay", "truncate")
 
 
 class _Cut(Exception):
-    """This connection has had it."""
+    """This connection has had its fault."""
 
 
 @define(eq=False)
@@ -28,10 +28,10 @@ class FaultyProxy:
     port: int
     random: Random
     wanted: int
-    """How many faults to do; afterwards it is a good proxy."""
+    """The number of faults that are left; after them it is a good proxy."""
     spacing: int
     moment: float = 0.005
-    """Seconds that a delay takes at most."""
+    """The longest delay in seconds."""
     faults: Counter[str] = field(factory=Counter)
     address: tuple[str, int] = ("", 0)
 

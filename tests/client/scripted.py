@@ -27,7 +27,7 @@ class HungUp(Exception):
 
 
 def joined(**more: Any) -> dict[str, Any]:
-    """A `joined` of an empty gathering, but for what is given."""
+    """Return a `joined` for an empty gathering, with these fields changed."""
     message = {
         "type": "joined",
         "gathering": ROOM,
@@ -80,7 +80,7 @@ def dispersed(reason: str = "idle", **more: Any) -> dict[str, Any]:
 
 @define(eq=False)
 class Peer:
-    """A client, as its server sees it."""
+    """A client as its server sees it."""
 
     stream: trio.abc.Stream
     heard: list[dict[str, Any]] = field(factory=list)
@@ -134,7 +134,7 @@ class Peer:
         await self.stream.aclose()
 
     async def wait(self) -> None:
-        """Stay, and hear what comes, until the client is gone."""
+        """Read what comes until the client is gone."""
         with suppress(HungUp):
             await self.hear("nothing")
 
@@ -144,7 +144,7 @@ Script = Callable[[Peer], Awaitable[None]]
 
 @asynccontextmanager
 async def a_client(*scripts: Script, **settings: Any) -> AsyncIterator[Client]:
-    """A client of a server whose connections follow these scripts; then nobody listens."""
+    """Give a client whose connections meet these scripts in turn; after them nobody listens."""
     left = list(scripts)
     async with open_hidden_nursery() as nursery:
 

@@ -1,4 +1,4 @@
-"""Servers elsewhere than ours: any path, headers of the program's own."""
+"""Servers at any path, in programs of others, with headers of the client's own."""
 
 import logging
 from collections.abc import AsyncIterator

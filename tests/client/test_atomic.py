@@ -52,7 +52,7 @@ async def test_an_expired_limit_takes_no_end(way: StreamWay, autojump_clock: Moc
 async def test_a_page_that_was_fetched_for_a_reader_who_gave_up_is_kept(
     autojump_clock: MockClock,
 ) -> None:
-    """It's asked for once, however often the reader gives up."""
+    """The page is fetched once, however often the reader gives up."""
     fetches = []
 
     async def serve(peer: Peer) -> None:
@@ -173,7 +173,7 @@ async def test_calls_that_have_nothing_to_wait_for_are_checkpoints(
 
 
 async def test_an_answer_that_has_come_is_returned(autojump_clock: MockClock) -> None:
-    """The limit expires in the moment in which the answer comes: it isn't lost."""
+    """The limit expires at the moment when the answer comes: the answer isn't lost."""
 
     async def serve(peer: Peer) -> None:
         await peer.hear("join")
@@ -200,7 +200,7 @@ async def test_an_answer_that_has_come_is_returned(autojump_clock: MockClock) ->
 
 
 async def test_a_sync_id_may_be_asked_about_again(autojump_clock: MockClock) -> None:
-    """A submit that was given up is under way: the same again waits for its answer."""
+    """A submit that was given up is still under way: repeating it waits for its answer."""
 
     async def serve(peer: Peer) -> None:
         await peer.hear("join")

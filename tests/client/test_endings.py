@@ -1,4 +1,4 @@
-"""Some answers end a session for good, others don't; patience; tokens. All on virtual time."""
+"""Which answers end a session for good and which don't; patience; tokens. On virtual time."""
 
 from collections.abc import Callable
 from typing import Any
@@ -20,7 +20,7 @@ from tests.ways_in.streams import StreamWay, over_every_way
 
 
 def answering(status: int) -> Callable[[], Any]:
-    """A proxy that answers with this status, whatever is asked."""
+    """A proxy that answers every request with this status."""
 
     async def connect() -> trio.abc.Stream:
         ours, theirs = memory_stream_pair()
@@ -207,7 +207,7 @@ async def test_a_token_function_that_fails_is_a_pause_or_the_end(autojump_clock:
 
     scripts = (serve, serve, serve, serve, serve, serve_submit, serve, serve)
     async with a_client(*scripts, token=token, patience=100.0) as client:
-        # The error comes out as it is, where somebody waits for the join.
+        # The program that waits for the join gets the error unchanged.
         with pytest.raises(OSError, match="away"):
             async with client.join(ROOM):
                 pass
@@ -238,7 +238,7 @@ async def test_a_token_is_checked_without_being_told(token: Any, autojump_clock:
         assert "s3cret" not in str(caught.value)
 
 
-# A client's place may be taken.
+# Another client takes a client's place.
 
 
 async def test_an_attempt_of_its_own_that_was_given_up_takes_its_place(
@@ -266,7 +266,7 @@ async def test_an_attempt_of_its_own_that_was_given_up_takes_its_place(
         await peer.hear("join")
         await peer.say(joined())
         await peer.say(synced(await peer.hear("sync"), 1))
-        # Now it is somebody else: no attempt of ours is left.
+        # Another client must have replaced us now: no attempt of ours is left.
         await peer.close(4009)
 
     scripts = (cut, hang, replaced, serve)

@@ -39,7 +39,7 @@ async def joins_after(
     first: dict[str, Any] | None = None,
     submits: int = 0,
 ) -> dict[str, Any]:
-    """Return the second join of a client that was told these, and then cut."""
+    """Tell a client these, then cut the connection; return its second join."""
     joins: list[dict[str, Any]] = []
     came_back = trio.Event()
 
@@ -77,12 +77,12 @@ async def joins_after(
 
 
 async def test_the_epoch_of_the_last_op_is_sent_with_since(autojump_clock: MockClock) -> None:
-    # An epoch that is left out is the incarnation.
+    # If the epoch is left out, it is the incarnation.
     join = await joins_after(forward(1), forward(2))
     assert (join["since"], join["epoch"], join["resume"]) == (2, "i1", "i1")
     join = await joins_after(forward(1), forward(2, epoch="older"))
     assert (join["since"], join["epoch"]) == (2, "older")
-    # One that was there says nothing new.
+    # An op that came before changes nothing.
     join = await joins_after(forward(1), forward(1, epoch="older"))
     assert (join["since"], join["epoch"]) == (1, "i1")
     join = await joins_after(first=joined(seq=2, **ops(1, 2), epoch="older"))
@@ -93,14 +93,14 @@ async def test_the_epoch_of_the_last_op_is_sent_with_since(autojump_clock: MockC
     assert (join["since"], join["epoch"]) == (3, "older")
     join = await joins_after(lambda sync: synced(sync, 1), submits=1)
     assert (join["since"], join["epoch"]) == (1, "i1")
-    # Ops from before the join come as ops, ours as well.
+    # Ops from before the join come as ops, our own ones included.
     earlier = joined(seq=3, **ops(1, 2), epoch="older")
     join = await joins_after(lambda sync: synced(sync, 3), first=earlier, submits=1)
     assert (join["since"], join["epoch"]) == (2, "older")
     conflict = {"type": "conflict", "seq": 2, **ops(1, 2), "epoch": "older"}
     join = await joins_after(lambda sync: conflict | {"id": sync["id"]}, submits=1)
     assert (join["since"], join["epoch"]) == (2, "older")
-    # Ops of before there were epochs have none.
+    # Ops from the time before epochs have none.
     join = await joins_after(forward(1, epoch=""))
     assert (join["since"], "epoch" in join) == (1, False)
     join = await joins_after()
@@ -134,7 +134,7 @@ async def test_a_client_with_something_to_ask_does_not_resume(autojump_clock: Mo
             nursery.start_soon(anext, gathering)
             await trio.sleep(15)
             nursery.cancel_scope.cancel()
-        # The fetch of the one who iterated isn't answered.
+        # The fetch for the iterating program isn't answered.
         assert [join.get("resume") for join in joins] == [None, None]
 
 
@@ -269,7 +269,7 @@ async def test_a_replaced_log_is_said_once_and_started_over(
 
     async with a_client(old, says, new) as client, client.join(ROOM) as gathering:
         assert (await anext(gathering)).seq == 3
-        # Whether the fourth was taken before or not, it is void.
+        # The fourth op counts no more, even if the program has taken it.
         with pytest.raises(LogReplaced):
             await take_all(gathering)
         assert [await anext(gathering) for _ in range(3)] == [
@@ -303,7 +303,7 @@ async def test_unanswered_submits_are_repeated_to_the_new_log(
     async with a_client(*scripts) as client, client.join(ROOM) as gathering:
         assert await gathering.submit({"n": 7}) == 2
         assert syncs[0]["id"] == syncs[1]["id"]
-        # It's based on nothing of what is there.
+        # The sync was based on nothing of the new log.
         assert (syncs[0]["base"], syncs[1]["base"]) == (2, 0)
         with pytest.raises(LogReplaced):
             await anext(gathering)
@@ -364,7 +364,7 @@ async def test_the_first_join_after_an_op_of_another_log_is_refused(
                     pass
 
 
-# Joins without the past.
+# Joins that don't ask for the past.
 
 
 async def test_a_client_without_a_state_is_not_sent_the_past(autojump_clock: MockClock) -> None:
@@ -433,7 +433,7 @@ async def test_logged_ops_are_folded_without_another_judgement(
         await peer.say(joined(max_ops=1000))
         logged = [{"add": 10}, {"add": 20}]
         await peer.say(synced(await peer.hear("sync"), 1, 2, ops=logged))
-        # Nothing said: as they were sent.
+        # The answer has no ops, so they were logged as they were sent.
         await peer.say(synced(await peer.hear("sync"), 3))
         await peer.wait()
 
@@ -464,11 +464,11 @@ async def test_the_behaviours_reason_for_a_conflict_is_told(autojump_clock: Mock
 
 
 async def test_its_own_ops_do_not_make_a_client_stale(autojump_clock: MockClock) -> None:
-    """Four in flight, and nobody else: what is shown has them all, and so has what follows."""
+    """With four ops in flight and no other client, the view has all four, before and after."""
 
     async def serve(peer: Peer) -> None:
         await peer.hear("join")
-        # A server of before `max_ops`: the client judges again.
+        # The server is older than `max_ops`, so the client judges again.
         await peer.say(joined())
         syncs = [await peer.hear("sync") for _ in range(4)]
         await trio.sleep(10)
@@ -509,7 +509,7 @@ async def test_the_ops_of_others_make_a_client_stale(autojump_clock: MockClock) 
         await trio.sleep(1)
         assert gathering.snapshot() == {"total": 1}
         await trio.sleep(10)
-        # It will be refused: it isn't shown any more.
+        # The server will refuse the op, so the view leaves it out.
         assert gathering.snapshot() == {"total": 100}
         nursery.cancel_scope.cancel()
 

@@ -1,4 +1,4 @@
-"""Errors that a server names, with and without an id: nobody who asks waits for ever."""
+"""Errors that a server sends, with and without an id: no caller waits for ever."""
 
 from typing import Any
 
@@ -101,7 +101,7 @@ async def test_a_sync_is_answered_whatever_the_code(
 async def test_the_client_finds_out_which_request_an_error_meant(
     code: str, autojump_clock: MockClock
 ) -> None:
-    """An error without an id, and many that it may be about: only the culprits fail."""
+    """An error without an id may concern many requests: only the culprits fail."""
     refused: list[Any] = []
     seqs: list[int] = []
     log: dict[str, int] = {}
@@ -160,7 +160,7 @@ async def test_an_error_with_an_id_is_for_that_request(autojump_clock: MockClock
 
 
 async def test_a_message_too_big_is_known_by_the_close_code(autojump_clock: MockClock) -> None:
-    """No error at all, only 1009, as a proxy does it: the largest isn't repeated for ever."""
+    """A proxy closes with 1009 and no error: the largest request isn't repeated for ever."""
 
     async def serve(peer: Peer) -> None:
         await peer.hear("join")
@@ -212,7 +212,7 @@ CODES = [*PASSING, *FINAL, "rejected", "join_first", "bad_message"]
 def test_every_submit_is_answered_whatever_the_server_refuses(
     answers: list[Any], at_once: int
 ) -> None:
-    """At first it answers with what the script says, and then it takes everything."""
+    """The server follows the script first, and then accepts everything."""
 
     async def main() -> None:
         left = list(answers)
@@ -221,7 +221,7 @@ def test_every_submit_is_answered_whatever_the_server_refuses(
         async def serve(peer: Peer) -> None:
             join = await peer.hear("join")
             since = join.get("since", 0)
-            # A state first, so that there's something to fetch.
+            # The join brings a state, so that there is something to fetch.
             if since == 0:
                 await peer.say(joined(seq=3, snapshot=3))
             else:

@@ -1,6 +1,6 @@
 """Faults between twenty clients and a real server, on real sockets and a real disk.
 
-A thousand to our own server, in a process of its own; a hundred to each of the other ways in.
+Our own server, in a process of its own, gets a thousand faults, each other way in a hundred.
 """
 
 from pathlib import Path
@@ -45,12 +45,12 @@ async def live(client: Client, name: str, ops: int, log: dict[int, Any]) -> None
             for _ in range(IN_FLIGHT):
                 submitting.start_soon(submit)
         if len(log) == ops:
-            # The last op was its own: no change comes any more.
+            # The last op was its own: no more changes come.
             nursery.cancel_scope.cancel()
 
 
 async def meet(url: str, faults: int) -> None:
-    """Let all clients meet behind a proxy that does so many faults, and compare their logs."""
+    """Let all clients meet behind a proxy with this many faults, and compare their logs."""
     ops = faults * OPS_PER_FAULT
     host, _, port = url.removeprefix("ws://").rpartition(":")
     logs: list[dict[int, Any]] = [{} for _ in range(CLIENTS)]
@@ -73,7 +73,7 @@ async def meet(url: str, faults: int) -> None:
         assert all(proxy.faults[kind] > faults / 10 for kind in KINDS)
     whole = logs[0]
     assert sorted(whole) == list(range(1, ops + 1))
-    # Each op once: as many as were submitted, and no two the same.
+    # Each op is there once: the log has as many as were submitted, and no two are the same.
     assert len({(op["by"], op["n"]) for op in whole.values()}) == ops
     assert all(log == whole for log in logs)
 

@@ -60,14 +60,14 @@ async def test_a_day_passes_and_a_submit_wakes_it(
         await trio.sleep(DAY / 2)
         assert gathering.expires_in == DAY / 2
         assert [change async for change in gathering] == []
-        # Nobody's pings and no client's retries have kept it: exactly a day.
+        # No client's pings or retries have prolonged its life: it lasted exactly a day.
         assert trio.current_time() == used + DAY
         assert gathering.dispersed is not None
         assert (gathering.dispersed.reason, gathering.dispersed.seq) == ("idle", 1)
         assert gathering.is_asleep
         assert not gathering.is_connected
         assert gathering.expires_in is None
-        # No storm of connections: nothing at all, for a week.
+        # For a week, no client connects at all.
         await trio.sleep(7 * DAY)
         assert world.opened == 1
         assert world.hall is not None
@@ -87,7 +87,7 @@ async def test_rejoin_wakes_it_and_the_loop_goes_on(
         assert [change.seq async for change in one] == [1]
         assert [change.seq async for change in two] == []
         await two.submit({"n": 2})
-        # Changes of the meantime come once it is back, and not before.
+        # Changes from its absence come once it is back, and not before.
         assert (one.seq, one.is_asleep) == (1, True)
         await one.rejoin()
         await one.rejoin()
@@ -191,7 +191,7 @@ async def test_history_behind_a_snapshot_is_fetched(
 
 @over_every_way
 async def test_a_slow_reader_loses_nothing(way: StreamWay, autojump_clock: MockClock) -> None:
-    """More than it may keep in memory, and its own among it."""
+    """It missed more changes than it may keep in memory, and its own op is among them."""
     settings = {"max_changes": 100}
     async with (
         a_world(way, client_settings=settings, batch_bytes=64) as (_, client),
@@ -234,7 +234,8 @@ async def test_a_rejected_op_is_rolled_back(way: StreamWay, autojump_clock: Mock
     ):
         nursery.start_soon(gathering.submit, {"add": 5})
         await wait_all_tasks_blocked()
-        # It shows at once, before the server has said a word; and only where asked for.
+        # The op shows at once, before the server has answered, but only if the program asked for
+        # that.
         assert (gathering.snapshot(), gathering.seq) == ({"total": 5}, 0)
         with pytest.raises(OpRejected, match="would be negative"):
             await gathering.submit({"add": -9})
@@ -243,7 +244,7 @@ async def test_a_rejected_op_is_rolled_back(way: StreamWay, autojump_clock: Mock
 
 
 class Tally(Sum):
-    """Judges by what only the server knows: the client's own judgement says yes."""
+    """Judges by what only the server knows: the client's own judgement accepts everything."""
 
     def judge(self, ops: Sequence[Op], submission: Submission) -> Sequence[Op]:
         return ops
@@ -291,7 +292,7 @@ async def test_a_conflict_is_rolled_back_onto_what_the_others_did(
             async def conflicting() -> None:
                 with pytest.raises(OpConflict):
                     await gathering.submit({"add": 7})
-                # It has what it lacked, and may try again on that.
+                # The client has what it lacked, and may try again on that base.
                 assert gathering.snapshot() == {"total": 1}
                 await gathering.submit({"add": 7})
 
@@ -332,7 +333,7 @@ async def test_a_sync_id_is_for_one_sync(way: StreamWay, autojump_clock: MockClo
         async with client.join(ROOM, client_id="me" * 8) as before:
             assert await before.submit({"n": 1}, sync_id="first") == 1
         async with client.join(ROOM, client_id="me" * 8) as after:
-            # The program was started anew, and doesn't know whether it had got through.
+            # The program was started anew, and doesn't know whether its op was logged.
             assert await after.submit({"n": 1}, sync_id="first") == 1
             with pytest.raises(SyncIdReused):
                 await after.submit({"n": 2}, sync_id="first")
@@ -495,7 +496,7 @@ async def test_a_client_that_judges_differently_takes_the_servers_state(
     way: StreamWay, autojump_clock: MockClock
 ) -> None:
     class Miser(Sum):
-        """An older version of the behaviour, which refuses what the server takes."""
+        """An older version of the behaviour, which refuses ops that the server accepts."""
 
         def judge(self, ops: Sequence[Op], submission: Submission) -> Sequence[Op]:
             raise OpRejected("never")
@@ -509,14 +510,14 @@ async def test_a_client_that_judges_differently_takes_the_servers_state(
         await other.submit({"add": 4})
         await until(lambda: miser.seq == 2, lambda: miser._session.exchange.news)
         assert miser.snapshot() == {"total": 7}
-        # A server that says what it has logged makes starting over unnecessary.
+        # The server says what it has logged, so the client needn't start over.
         assert world.opened in (2, 3)
-        # Its own op still isn't another's.
+        # Its own op still doesn't count as another client's.
         assert [change.op for change in await take(miser, 1)] == [{"add": 4}]
 
 
 class Players(Sum):
-    """It trusts what it's given."""
+    """A behaviour that trusts what it is given."""
 
     serves_snapshots = False
 

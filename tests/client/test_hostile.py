@@ -1,4 +1,4 @@
-"""Servers that aren't ours, or have lost their wits: a clear error, never a hang or a crash."""
+"""Hostile or broken servers: the client gives a clear error, and never hangs or crashes."""
 
 import json
 import logging
@@ -45,7 +45,7 @@ JOINED = {
 async def join(
     serve: Serve, attempts: int = 1, take: int = 0, max_message_size: int = 2**20
 ) -> list[Change]:
-    """Join a server that is `serve`, and take so many changes."""
+    """Join a server that runs `serve`, and take this many changes."""
     async with open_hidden_nursery() as nursery:
         left = attempts
 
@@ -60,7 +60,7 @@ async def join(
             return ours
 
         async def run(stream: trio.abc.Stream) -> None:
-            # The client may hang up on what it hears.
+            # The client may hang up because of what it hears.
             with suppress(trio.BrokenResourceError):
                 await serve(stream)
 
@@ -89,7 +89,7 @@ def answering(data: bytes) -> Serve:
 
 
 def saying(*messages: Any, subprotocol: str | None = "squire.v1+json") -> Serve:
-    """A server that shakes hands, hears the join, says these, and is gone. Bytes go out bare."""
+    """A server that shakes hands, reads the join, sends these, and is gone. It sends bytes bare."""
 
     async def serve(stream: trio.abc.Stream) -> None:
         protocol = wsproto.WSConnection(wsproto.ConnectionType.SERVER)
@@ -135,7 +135,7 @@ async def test_a_server_that_speaks_no_websocket_is_an_error(
     start = trio.current_time()
     with pytest.raises(CannotConnect, match=says):
         await join(answering(data))
-    # Nobody waits for a time-out where the answer is clear.
+    # The answer is clear, so no client waits for a time-out.
     assert trio.current_time() == start
 
 
@@ -210,7 +210,7 @@ async def test_messages_of_a_later_version_are_ignored(autojump_clock: MockClock
 
 
 async def test_a_gap_and_repetitions(autojump_clock: MockClock) -> None:
-    """A gap makes the client come back and ask; what came before isn't shown again."""
+    """After a gap the client reconnects and asks; it shows earlier ops only once."""
     calls = iter(
         [
             saying(JOINED, forward(1, 1), forward(1, 1), forward(3, 3)),
@@ -311,7 +311,7 @@ VALID: dict[str, dict[str, Any]] = {
         "idle_for": 1.0,
     },
 }
-"""Valid messages of each kind, in one or the other situation."""
+"""Return valid messages of each kind, for several situations."""
 
 WRONG: list[Any] = [
     None,
@@ -386,7 +386,7 @@ def almost_valid(draw: Any) -> dict[str, Any]:
 async def talk_nonsense(
     first: dict[str, Any], rest: list[dict[str, Any]], behaviour: Any, optimistic: bool
 ) -> None:
-    """A client that submits, fetches and iterates, of a server that says these and is gone."""
+    """Let a client submit, fetch and iterate, while a server sends these and is gone."""
 
     async def serve(peer: Peer) -> None:
         await peer.hear("join")
@@ -433,7 +433,7 @@ def test_almost_valid_messages_end_in_an_error_of_ours(
     first: dict[str, Any], rest: list[dict[str, Any]], behaviour: Any, optimistic: bool
 ) -> None:
     async def main() -> None:
-        # A refusal at the join, a connection lost for good, or nothing wrong: no other error.
+        # The join is refused, the connection is lost for good, or nothing is wrong: no other error.
         with suppress(GatheringsError):
             await talk_nonsense(first, rest, behaviour, optimistic and behaviour is not None)
 
@@ -510,7 +510,7 @@ async def test_what_is_wrong_is_said(
         await peer.say(json.dumps(message | {"id": asked["id"]}))
         await peer.wait()
 
-    # The client logs what the server says as the reason of the loss; then nobody listens.
+    # The client logs the server's words as the reason of the loss; then nobody listens.
     caplog.set_level(logging.INFO, "squire_gatherings")
     async with (
         a_client(serve, patience=10.0) as client,

@@ -21,14 +21,14 @@ async def read(gathering: Gathering) -> None:
         with suppress(LogReplaced):
             async for _ in gathering:
                 continue
-        # It dispersed, and may be woken.
+        # The gathering dispersed, and may be woken.
         await trio.sleep(1)
 
 
 async def stay(
     name: str, world: World, client: Client, behaviour: type[Sum], random: Random
 ) -> dict[str, int]:
-    """Join, submit now and then, and compare at the end; return what was answered."""
+    """Join, submit now and then, compare at the end; return the answers."""
     answered: dict[str, int] = {}
 
     async def submit(gathering: Gathering, key: str) -> None:

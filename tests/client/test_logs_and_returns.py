@@ -1,4 +1,4 @@
-"""The client and the hall together: logs that were replaced, and coming back by itself."""
+"""The client and the hall together: logs that were replaced, and reconnecting by itself."""
 
 from typing import Any
 
@@ -59,11 +59,11 @@ async def test_a_client_that_is_cut_keeps_nothing_alive(
         for _ in range(12):
             await trio.sleep(7)
             world.cut()
-        # The loop ends as if it had been there.
+        # The loop ends as if the client had been connected.
         assert [change async for change in gathering] == []
         assert gathering.dispersed is not None
         assert (gathering.dispersed.reason, gathering.dispersed.idle_for) == ("idle", 100.0)
-        # It hears of the end at once, or when it is back from a pause.
+        # It is told of the end at once, or when it is back from a pause.
         assert start + 100 <= trio.current_time() <= start + 130
 
 
@@ -85,7 +85,7 @@ async def test_a_client_that_missed_the_end_wakes_nothing(
         assert gathering.is_asleep
         assert hall.gatherings() == ()
         assert hall.snapshot().opened == 1
-        # With something to do it wakes it.
+        # A client that has something to do wakes the gathering.
         assert await gathering.submit({"n": 2}) == 2
 
 

@@ -58,7 +58,7 @@ async def test_an_op_that_was_applied_but_never_answered_is_ours(
     way: StreamWay,
     autojump_clock: MockClock,
 ) -> None:
-    """The commit succeeds while the connection is down; what is forwarded then is our own."""
+    """The commit succeeds while the connection is down; the server then forwards our own op."""
     async with (
         a_world(way, store=SlowStore()) as (world, client),
         client.join(ROOM) as other,
@@ -71,7 +71,7 @@ async def test_an_op_that_was_applied_but_never_answered_is_ours(
             await drop(gathering)
             nursery.start_soon(other.submit, {"n": "theirs"})
         await arrive(gathering, 2)
-        # Applied once, shown once, and not as somebody else's change.
+        # The op is applied once, shown once, and not as another client's change.
         assert gathering.snapshot() == 2
         assert (await anext(gathering)).op == {"n": "theirs"}
         assert (await anext(other)).op == {"n": "mine"}
@@ -190,7 +190,7 @@ async def test_a_server_that_moves_for_ever_is_no_storm(
             await gathering.rejoin()
             await hall.disperse(ROOM, DispersalReason.MOVED)
             await wait_all_tasks_blocked()
-        # Each but the first after a pause, which have grown to half a minute.
+        # Each attempt but the first comes after a pause; the pauses have grown to half a minute.
         assert trio.current_time() > 100
         assert not gathering.is_asleep
 
@@ -211,7 +211,7 @@ async def test_a_shutdown_is_sat_out(way: StreamWay, autojump_clock: MockClock) 
             async with open_hall(store=store) as second:
                 world.hall = second
                 await arrive(gathering, 2)
-        # None of this was a dispersal to whoever iterates.
+        # The iterating program saw no dispersal.
         assert gathering.dispersed is None
         assert not gathering.is_asleep
 
@@ -222,7 +222,7 @@ async def test_a_crash_is_sat_out(way: StreamWay, autojump_clock: MockClock) -> 
         assert world.hall is not None
         await gathering.submit({"add": 1})
         for number in range(2, 22):
-            # Somebody else's fault: for this client it's a bother.
+            # Another client causes the crash; this client is only disturbed.
             with pytest.raises(GatheringCrashed):
                 await world.hall.submit(ROOM, [{"boom": True}])
             assert await gathering.submit({"add": 1}) == number
@@ -329,7 +329,7 @@ async def test_a_server_that_never_lets_in_is_lost(
 
 
 async def test_a_server_that_ends_at_once_for_ever_is_no_storm(autojump_clock: MockClock) -> None:
-    """Something is asked for, and each incarnation is over as soon as it begins."""
+    """The program asks for something, and each incarnation ends as soon as it begins."""
     opened = 0
 
     async def serve(peer: Peer) -> None:
@@ -359,7 +359,7 @@ async def test_a_ping_does_not_keep_it_from_reading(autojump_clock: MockClock) -
 
     class Stuck(Slow):
         async def send_all(self, data: Any) -> None:
-            # Small ones get through: the handshake, and the join.
+            # Small messages get through: the handshake, and the join.
             if len(data) > 10_000:
                 await trio.sleep_forever()
             await self.inner.send_all(data)

@@ -1,4 +1,4 @@
-"""Many offline submits at a server with a rate limit: they're paced, and all get through."""
+"""Many offline submits at a server with a rate limit: they are paced, and all succeed."""
 
 import pytest
 import trio
@@ -34,7 +34,7 @@ async def test_a_thousand_offline_submits_get_through(
                 nursery.start_soon(gathering.submit, {"n": n})
             world.hall = hall
         assert gathering.seq == 1000
-        # About as long as the limit says, and hardly ever cut.
+        # It takes about as long as the limit says, and the connection is hardly ever cut.
         assert trio.current_time() - start < 5 * 1000 / 50
         assert world.opened < 50
 

@@ -16,7 +16,7 @@ MB = 1_000_000
 
 
 class Slow(trio.abc.HalfCloseableStream):
-    """A stream whose bytes come, and go, at so many a second, a piece each time."""
+    """A stream with a limited rate: a piece of its bytes comes or goes each time."""
 
     def __init__(
         self, inner: Any, rate: float, piece: int = 65536, breaks_after: float = math.inf
@@ -115,7 +115,7 @@ async def test_bytes_that_go_out_are_progress_too(
 
 
 async def test_a_drip_is_no_progress(autojump_clock: MockClock) -> None:
-    """A byte every nine seconds holds nobody up for ever."""
+    """A byte every nine seconds can't keep a connection alive for ever."""
 
     async def drip(peer: Peer) -> None:
         await peer.hear("join")
@@ -132,7 +132,7 @@ async def test_a_drip_is_no_progress(autojump_clock: MockClock) -> None:
 
 
 async def test_pages_that_came_are_kept(autojump_clock: MockClock) -> None:
-    """A link that breaks each minute: each time it goes on where it was."""
+    """A link breaks each minute: the client continues each time where it was."""
     sinces: list[int] = []
     total = 300
 
@@ -174,8 +174,8 @@ def test_a_client_that_was_held_up_does_not_blame_the_server() -> None:
             for _ in range(10):
                 await wait_all_tasks_blocked()
                 clock.jump(20)
-                # A ping is under way. Both its answer and the end of patience come while
-                # nothing runs.
+                # A ping is under way. Its answer arrives, and the patience ends, while nothing
+                # runs.
                 await wait_all_tasks_blocked()
                 clock.jump(300)
                 await wait_all_tasks_blocked()
@@ -187,7 +187,7 @@ def test_a_client_that_was_held_up_does_not_blame_the_server() -> None:
 
 @pytest.mark.parametrize("stopped", ["connecting", "joining"])
 def test_a_first_join_outlives_a_stop_of_the_process(stopped: str) -> None:
-    """A first join makes one attempt, and a process that stood still hasn't failed one."""
+    """A first join makes one attempt; a process that stood still hasn't failed it."""
     clock = MockClock()
 
     async def main() -> None:

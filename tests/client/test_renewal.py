@@ -1,4 +1,4 @@
-"""A client whose rights end renews them by itself, and is told what it may do."""
+"""A client renews its rights by itself before they end, and is told what it may do."""
 
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -25,7 +25,7 @@ def wall() -> float:
 
 
 class Tokens:
-    """Gives tokens that are good for a while, and says what is asked of it."""
+    """Gives tokens that are good for a while, and notes each request."""
 
     def __init__(self, lasts: float = 100.0) -> None:
         self.lasts = lasts
@@ -308,7 +308,7 @@ async def test_refused_syncs_go_out_again_in_order_after_the_renewal(
         await peer.say(*(error("unauthorized", sync) for sync in first))
         refresh = await peer.hear("refresh")
         heard.append(refresh["token"])
-        # The rights don't last if they're those of a while ago: nothing goes out yet.
+        # The client waits for its new rights: nothing goes out yet.
         await trio.sleep(3)
         assert peer.heard == []
         await peer.say(
@@ -385,7 +385,7 @@ async def test_no_server_has_the_program_asked_all_the_time(autojump_clock: Mock
             answer = {"type": "refreshed", "id": refresh["id"], "role": "member"}
             await peer.say({"type": "renew", "rights_expire_in": 0.0})
             await peer.say(answer | {"rights_expire_in": 0.0})
-            # Answers to nothing mean nothing.
+            # Answers that no request asked for mean nothing.
             await peer.say(answer, error("unauthorized", {"id": "nobody's"}))
             await peer.say({"type": "refreshed", "role": "member", "rights_expire_in": 0.0})
 

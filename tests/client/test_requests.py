@@ -37,7 +37,7 @@ def test_a_request_that_went_out_stays_until_it_is_answered() -> None:
 
 
 def test_nobody_withdraws_what_another_has_asked_for_since() -> None:
-    # A task is cancelled; before it runs, its sync is answered, and asked for once more.
+    # A task is cancelled. Before it runs, its sync is answered, and another task submits it again.
     requests = new_requests()
     requests.begin(None)
     earlier = requests.ask_to_sync("a", OPS)

@@ -1,4 +1,4 @@
-"""Roles of the program's own: server and client judge by the same."""
+"""Roles that a program defines: server and client judge by the same ones."""
 
 from collections.abc import Sequence
 
@@ -68,7 +68,7 @@ async def test_a_role_is_told_and_judged_by_on_both_sides(
             nursery.start_soon(take_away)
             while not gathering.unanswered:
                 await trio.lowlevel.checkpoint()
-            # Before the server has said a word.
+            # The server has said nothing yet.
             shown = gathering.snapshot()
         expected = {"total": 3 if role == "judge" else 5}
         assert shown == expected

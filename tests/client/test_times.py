@@ -1,4 +1,4 @@
-"""Times and proofs, as a client has them: asked for, folded, shown, and said again."""
+"""Times and proofs in the client: asked for, folded, shown, and sent back."""
 
 from collections.abc import Awaitable, Callable
 from typing import Any
@@ -48,7 +48,7 @@ async def test_times_are_folded_and_shown(autojump_clock: MockClock) -> None:
         await peer.say(synced(await peer.hear("sync"), 4, 5, time=8))
         both = {"ops": [{"add": 1}] * 2, "by": ["a", "b"], "times": [9, 9]}
         await peer.say({"type": "forward", "seq": 6} | both)
-        # Of a server that says none.
+        # The server tells no times.
         await peer.say(forward(8, op={"add": 1}))
         await peer.wait()
 
@@ -106,7 +106,7 @@ async def test_what_is_not_answered_has_the_time_that_is_expected(
         assert gathering.unanswered == 1
         assert gathering.snapshot()["stamps"] == [[1, 3, None], [2, 5, None]]
         await anext(gathering)
-        # It can't be before what has come meanwhile.
+        # The expected time can't be before those of ops that have come meanwhile.
         assert gathering.snapshot()["stamps"] == [[1, 3, None], [2, 9, None], [3, 9, None]]
         nursery.cancel_scope.cancel()
 
@@ -138,7 +138,7 @@ async def test_what_cannot_be_right(wrong: dict[str, Any], autojump_clock: MockC
 
 
 async def come_back(*scripts: Callable[[Peer], Awaitable[None]], **how: Any) -> list[Any]:
-    """Join servers that do these, one after the other; return what each was told is known."""
+    """Join servers that follow these scripts in turn; return the `known` of each join."""
     known: list[Any] = []
     done = trio.Event()
 
@@ -196,7 +196,7 @@ async def test_a_proof_is_said_again(autojump_clock: MockClock) -> None:
         await peer.say({"type": "error", "code": "log_replaced", "message": "another"})
 
     known = await come_back(let_in, say_nothing_new, fetch, another_log, since=0)
-    # Of another log, nothing is known.
+    # The client sends no proof for the other log.
     assert known == [None, first, first, later, None]
 
 
@@ -214,7 +214,7 @@ async def test_a_log_that_was_changed_is_another_log(
             await until(lambda: gathering.is_connected, lambda: gathering._session.exchange.news)
             await world.hall.submit(ROOM, [{"n": 2}])
             assert (await anext(gathering)).seq == 2
-            # Nothing is wrong so far. Now somebody changes an op and makes a new chain.
+            # Nothing is wrong so far. Now another program changes an op and makes a new chain.
             heads = store._logs[ROOM].heads
             heads |= dict.fromkeys(heads, b"x" * 32)
             await world.hall.disperse(ROOM)

@@ -1,4 +1,4 @@
-"""TLS that doesn't come about is told as what it is, at once. On real sockets."""
+"""TLS that fails: the client says at once why. On real sockets."""
 
 import datetime
 import ssl
@@ -88,7 +88,7 @@ async def test_a_bad_certificate_fails_at_once(
 
 async def test_tls_to_a_plain_port_is_told() -> None:
     async with serving(None) as port:
-        # The server says nothing, so no more than that can be told.
+        # The server says nothing, so the client can't say more than that.
         with pytest.raises(CannotConnect, match="speak TLS"):
             await join(f"wss://127.0.0.1:{port}", client_context(), connect_timeout=0.5)
 

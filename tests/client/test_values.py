@@ -35,7 +35,7 @@ class Last:
 
 
 def kinds(value: Any) -> set[type]:
-    """Return the types in a value, however deep."""
+    """Return the types of all values inside a value."""
     if type(value) is dict:
         inside = [*value, *value.values()]
     elif type(value) is list:
@@ -62,12 +62,12 @@ async def test_changes_and_snapshots_are_decoded(way: StreamWay, autojump_clock:
                 change = await anext(reader)
             assert change.op == VALUE
             assert kinds(change.op) == JSON
-        # States that were folded here, and the one that a client is let in with.
+        # States that the client folded, and the one that its join brought.
         async with client.join(ROOM, behaviour=Last) as dave:
             for gathering in (alice, bob, dave):
                 state = gathering.snapshot()
                 assert state == {"last": VALUE}
                 assert kinds(state) == JSON
-                # It's a copy.
+                # The program gets a copy.
                 state["last"]["n"] = 7
                 assert gathering.snapshot() == {"last": VALUE}

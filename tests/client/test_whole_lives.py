@@ -39,7 +39,7 @@ steps = st.lists(
 
 
 class Moody(WaitingStore):
-    """Takes its time, and is away now and then."""
+    """A store that takes its time, and is unavailable now and then."""
 
     is_away = False
 
@@ -51,7 +51,7 @@ class Moody(WaitingStore):
 
 
 class Tokens:
-    """Gives tokens that are good for a few seconds, and has none now and then."""
+    """Gives tokens that are good for a few seconds; now and then it has none."""
 
     is_away = False
 
@@ -69,7 +69,7 @@ class Tokens:
 
 
 class Life:
-    """One client: what it was told of its own submits, and what it saw of the others'."""
+    """One client: the answers to its submits, and the changes that it saw."""
 
     def __init__(self, name: int) -> None:
         self.name = name
@@ -93,7 +93,7 @@ class Life:
 
     async def look_on(self, gathering: Gathering) -> None:
         while True:
-            # Each change under a time limit, many of which are over when it is asked for.
+            # Each change is asked for under a time limit, which often is over already.
             for limit in cycle((0.0, 0.0, 0.01, 10.0)):
                 try:
                     with trio.move_on_after(limit):
@@ -151,8 +151,8 @@ async def live(way: StreamWay, script: list[tuple[str, Any, Any]], expires: bool
                     case _:
                         await happen(world, store, what, index, detail)
             store.is_away = tokens.is_away = False
-        # What was submitted is answered. Once all have heard of all ends, wake them: who is
-        # asleep, and who is only pausing, then catches up.
+        # All submits are answered. Once all clients know of all ends, wake them: clients that sleep
+        # or pause then catch up.
         await trio.sleep(20)
         for gathering in gatherings:
             await gathering.rejoin()
@@ -165,7 +165,7 @@ async def live(way: StreamWay, script: list[tuple[str, Any, Any]], expires: bool
         log = dict(enumerate((op.value["n"] for op in fetched.ops), start=1))
         assert len(set(log.values())) == len(log)
         for life, known, gathering in zip(lives, logs, gatherings, strict=True):
-            # Everything, but for what it gave up waiting for, and that is its own.
+            # It has everything but the answers that it gave up waiting for; those ops are its own.
             lacking = {n for seq, n in log.items() if seq not in known}
             assert lacking <= life.abandoned
             assert all(log[seq] == number for seq, number in known.items())

@@ -1,4 +1,4 @@
-"""What a client sees of logs that are looked at as they were, cut short, or deleted."""
+"""A client's view of logs that are read as they were, cut short, or deleted."""
 
 from datetime import UTC, datetime
 
@@ -32,7 +32,7 @@ async def test_a_gathering_as_it_was(way: StreamWay, autojump_clock: MockClock) 
         for nothing in (-1, "1"):
             with pytest.raises(ValueError, match="at is"):
                 await gathering.fetch(at=nothing)  # type: ignore[arg-type]
-        # It wakes a gathering, as a submit does; and takes no part in what is iterated.
+        # It wakes a gathering, as a submit does, and doesn't change what is iterated.
         await world.hall.disperse(ROOM)
         assert (await gathering.fetch(at=2)).snapshot == {"total": 3}
         assert gathering.snapshot() == {"total": 3}
@@ -52,7 +52,7 @@ async def test_a_log_whose_beginning_is_gone(way: StreamWay, autojump_clock: Moc
         async with client.join(ROOM, since=1, behaviour=None) as behind:
             assert (await anext(behind)).seq == 2
             assert await world.hall.logs.compact(ROOM, up_to=3) == 4
-            # It had them already; then comes the end, and what came later.
+            # It had these already; then comes the end, and later changes.
             assert [change.seq async for change in behind] == [3, 4, 5]
             await behind.rejoin()
             await world.hall.submit(ROOM, [{"n": 5}])

@@ -1,6 +1,6 @@
-"""A hall, and clients that come to it by one of the ways in, over streams in memory.
+"""A hall, and clients that join it by one of the ways in, over streams in memory.
 
-So a whole world runs on one virtual clock.
+Everything runs on one virtual clock.
 """
 
 from collections.abc import AsyncIterator, Callable
@@ -23,7 +23,7 @@ ROOM = "friday-night"
 
 
 class SlowStore(WaitingStore):
-    """Each append takes a second."""
+    """A store in which each append takes a second."""
 
     async def append(self, append: Append) -> None:
         await trio.sleep(1)
@@ -38,7 +38,7 @@ class World:
     way: StreamWay
     settings: ServerSettings
     hall: Hall | None = None
-    """None: nobody listens."""
+    """The hall; None while nobody listens."""
     streams: list[Pair] = field(factory=list)
     """The clients' ends, from first to last."""
     opened: int = 0
@@ -54,7 +54,7 @@ class World:
         return ours
 
     def cut(self, back: int = 0) -> None:
-        """Break the last connection, or an earlier one, as a network does: without a word."""
+        """Break a connection, by default the last, without a word, as a network does."""
         stream = self.streams[-1 - back]
         stream.send_stream.close()
         stream.receive_stream.close()
@@ -81,6 +81,6 @@ async def a_world(
 
 
 async def until(condition: Callable[[], bool], news: Callable[[], trio.Event]) -> None:
-    """Wait until something has become true, looking again at each piece of news."""
+    """Wait until something is true; check at each piece of news."""
     while not condition():
         await news().wait()

@@ -25,7 +25,7 @@ OP = (Op.of({"n": 1}),)
 
 
 class WallClock:
-    """Shows the virtual time as a date, unless somebody sets it."""
+    """A clock that shows the virtual time as a date, unless a test sets it."""
 
     def __init__(self) -> None:
         self.set_by = 0.0
@@ -56,7 +56,7 @@ async def joined(hall: Hall, token: str, **more: Any) -> tuple[Membership, Recor
 
 
 async def asked(membership: Membership, message: Any) -> None:
-    """Deliver a message, and let it be processed."""
+    """Deliver a message, and wait until it is processed."""
     await membership.deliver(message)
     await wait_all_tasks_blocked()
 
@@ -66,7 +66,7 @@ def closings(recorder: Recorder) -> list[tuple[float, CloseCode]]:
 
 
 class Slow(WaitingStore):
-    """Each append takes a second."""
+    """A store in which each append takes a second."""
 
     async def append(self, append: Append) -> None:
         await trio.sleep(1)

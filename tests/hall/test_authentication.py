@@ -1,4 +1,4 @@
-"""Authentication: what a program's check is told, how long it may take, and what comes of it."""
+"""Authentication: what a program's check is told, how long it may take, and its result."""
 
 import math
 from typing import Any
@@ -111,7 +111,7 @@ async def test_time_in_which_nothing_ran_is_not_held_against_the_check(
         nonlocal calls
         calls += 1
         if calls == 1:
-            # The whole process stops: the answer would have come long ago.
+            # The whole process stops, while the answer would have come long ago.
             mock_clock.jump(60)
             await trio.lowlevel.checkpoint()
         return Identity("alice")

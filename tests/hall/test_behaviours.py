@@ -1,4 +1,4 @@
-"""Behaviours that do what they may not: only their gathering crashes, and only once."""
+"""Behaviours that do what they mustn't: only their gathering crashes, and only once."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -27,7 +27,7 @@ ROOM = "friday-night"
 
 
 class Listing:
-    """A state that is the list of what was folded; `trouble` comes where it's told."""
+    """The state lists what was folded; the behaviour raises `trouble` when it's told to."""
 
     serves_snapshots = True
     judging: Callable[[Sequence[Op]], Any] = staticmethod(lambda ops: ops)
@@ -83,7 +83,7 @@ async def test_what_a_behaviour_may_not_raise_crashes_it(
             await hall.submit(ROOM, [{"n": 2}, {"n": 3, "bad": where}])
         assert client.closed[0][1] == CloseCode.CRASHED
         await hall.submit(ROOM, [{"n": 4}])
-        # Nothing of it is in the state, nor in the log.
+        # Nothing of the sync is in the state, nor in the log.
         fetched = await hall.fetch(ROOM)
         assert fetched.is_snapshot
         assert fetched.snapshot == [1, 4]
@@ -139,7 +139,7 @@ async def test_its_author_is_told_what_was_logged_instead(
         [synced] = await author.wait_for(Synced)
         logged = (Op.of({"n": 10}), Op.of({"n": 20}))
         assert synced == Synced("s", (1, 2), logged)
-        # It is told again when it asks again.
+        # It is told again if it asks again.
         membership.deliver_nowait(sync)
         assert (await author.wait_for(Synced, 2))[1] == synced
 
@@ -160,7 +160,7 @@ async def test_a_sync_that_crashed_is_refused_from_then_on(autojump_clock: MockC
                 assert "crashed" in error.message
                 assert author.of(Synced) == [Synced("good", (1,))]
             membership.detach()
-        # An id of the same name is another sync, if it's somebody else's.
+        # The same id from another client is another sync.
         other = Recorder()
         membership = await hall.join(ROOM, other, client="d")
         membership.deliver_nowait(Sync("bad", 0, (Op.of({"n": 3}),)))
@@ -197,7 +197,7 @@ def test_poison_is_bounded() -> None:
     assert poison.of("nothing") == frozenset()
 
 
-# A base is old for the ops of others alone.
+# Only other clients' ops make a base old.
 
 
 async def test_nobody_lacks_its_own_ops(autojump_clock: MockClock) -> None:
@@ -215,13 +215,13 @@ async def test_nobody_lacks_its_own_ops(autojump_clock: MockClock) -> None:
         membership.deliver_nowait(Sync("s3", 1, (Op.of({"add": 1}),)))
         membership.deliver_nowait(Sync("s4", 1, (Op.of({"add": 1}),)))
         assert [one.seqs for one in await again.wait_for(Synced, 2)] == [(5,), (6,)]
-        # That holds after a dispersal, too.
+        # The same holds after a dispersal.
         assert await hall.disperse(ROOM)
         last = Recorder()
         membership = await hall.join(ROOM, last, client="c", since=1)
         membership.deliver_nowait(Sync("s5", 1, (Op.of({"add": 1}),)))
         assert [one.seqs for one in await last.wait_for(Synced)] == [(7,)]
-        # The ops of others do, and then those before them, too.
+        # Other clients' ops make it old, and then the ops before them count, too.
         await hall.submit(ROOM, [{"add": 1}])
         membership.deliver_nowait(Sync("s6", 7, (Op.of({"add": 1}),)))
         [conflict] = await last.wait_for(Conflict)

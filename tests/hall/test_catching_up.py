@@ -1,4 +1,4 @@
-"""Catching up from the store: own ops left out, answers in order, nobody given up wrongly."""
+"""Catching up from the store: own ops left out, answers in order, no client wrongly given up."""
 
 import pytest
 import trio
@@ -38,7 +38,7 @@ class Gated(Recorder):
         self.gate.set()
 
     def told(self) -> list[int]:
-        """Every seq that it was told of, in the order in which it was."""
+        """Every seq that it was told of, in that order."""
         seqs: list[int] = []
         for _, message in self.received:
             if isinstance(message, Joined):
@@ -65,7 +65,7 @@ async def fill(hall: Hall, count: int) -> None:
 async def test_own_ops_while_the_last_page_goes_out_are_answered_and_not_forwarded(
     autojump_clock: MockClock,
 ) -> None:
-    """They aren't forwarded, the answer comes after all before it, and all is acknowledged."""
+    """Own ops aren't forwarded, the answer comes after all before it, and all is acknowledged."""
     async with open_hall(store=MemoryStore(), tail_bytes=100, batch_bytes=4000) as hall:
         await fill(hall, 100)
         reader = Gated()

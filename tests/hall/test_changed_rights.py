@@ -47,7 +47,7 @@ async def test_a_revoked_user_is_out_at_once_and_stays_out(autojump_clock: MockC
         other = Recorder()
         await hall.join("elsewhere", other, token="alice:member:")
         bob, bobs = await joined(hall, "bob:member:")
-        # It waits in the inbox already, and the gathering hasn't looked at it.
+        # The sync is in the inbox already, and the gathering hasn't looked at it.
         for number, (membership, _) in enumerate(alices):
             membership.deliver_nowait(Sync(f"s{number}", 0, OP))
         assert hall.revoke("alice", until=DAY_ONE + 100) == 3
@@ -229,7 +229,7 @@ async def test_a_join_under_way_is_changed_too(
             pause.set()
         expected = "player" if change == "change_role" else "refused"
         if (change, stage) == ("kick", "authenticating"):
-            # It's asked who it is only then: as if it came afterwards.
+            # The check asks for its identity only after the kick, as if it joined afterwards.
             expected = "member"
         assert outcome == [expected]
         assert hall.snapshot().clients == (expected != "refused")
@@ -370,7 +370,7 @@ async def test_who_is_put_out_while_being_checked_is_checked_again(
     banned: set[str] = set()
 
     async def authenticate(token: str | None, gathering_id: str) -> Identity:
-        # It reads, and what it has read isn't so any more when it returns.
+        # It reads the list first; when it returns, the list has changed.
         is_banned = token in banned
         await trio.sleep(1)
         if is_banned:

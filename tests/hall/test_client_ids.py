@@ -1,4 +1,4 @@
-"""A client's id is a secret, and of no use to anybody but its user."""
+"""A client's id is a secret, and useless to anybody but its user."""
 
 import logging
 from typing import Any
@@ -22,7 +22,7 @@ STRANGERS = [
     (Identity("alice"), Identity("eve")),
     (Identity("alice"), ANONYMOUS),
     (ANONYMOUS, Identity("eve")),
-    # Names that would be the same, were they only put together.
+    # These names would be the same if they were only joined together.
     (Identity("alice"), Identity(f"5:alice:{SECRET}"[:7])),
     (Identity("a:b"), Identity("a")),
 ]
@@ -41,7 +41,7 @@ async def test_a_stranger_with_the_same_client_id_is_a_client_of_its_own(
         await wait_all_tasks_blocked()
         assert not mine.closed, "it takes nobody's place"
         assert hall.snapshot().clients == 2
-        # The id of a sync of somebody else means nothing: this is a new one, with other ops too.
+        # Another client's sync id means nothing: this is a new sync, with its own ops.
         await strange.deliver(Sync("s", 1, (Op.of({"n": 2}),)))
         await wait_all_tasks_blocked()
         assert [one.seqs for one in theirs.of(Synced)] == [(2,)]
@@ -56,7 +56,7 @@ async def test_a_stranger_with_the_same_client_id_is_a_client_of_its_own(
 async def test_what_a_stranger_hears_is_the_same_for_ids_that_exist_and_that_dont(
     recent_syncs: int, autojump_clock: MockClock
 ) -> None:
-    """That holds where the store must be asked, too, and over restarts of the gathering."""
+    """The same holds if the store must be asked, and after the gathering restarts."""
     async with open_hall(recent_syncs=recent_syncs, tail_bytes=1) as hall:
         owned = await hall.join(ROOM, Recorder(), client=SECRET, identity=Identity("alice"))
         for number in range(5):
@@ -74,7 +74,7 @@ async def test_what_a_stranger_hears_is_the_same_for_ids_that_exist_and_that_don
 
 
 async def test_an_anonymous_client_is_whoever_knows_its_id(autojump_clock: MockClock) -> None:
-    """So nobody is told it: not in what others hear, nor in errors, nor in logs."""
+    """So the id is told to nobody: it isn't in what others hear, in errors, or in logs."""
     async with open_hall() as hall:
         first, other = Recorder(), Recorder()
         await hall.join(ROOM, other)

@@ -1,4 +1,4 @@
-"""Delivery: forwarded to everybody else, again until acknowledged, given up in the end."""
+"""Delivery: to everybody but the author, again until acknowledged, given up in the end."""
 
 import time
 from collections import Counter
@@ -131,7 +131,7 @@ async def test_the_author_gets_no_copy_and_nothing_out_of_order(
         recorders = [Recorder() for _ in range(10)]
         memberships = [await hall.join(ROOM, recorder) for recorder in recorders]
         for number, membership in enumerate(memberships):
-            # All of them in one turn: each author lacks another part of the batch.
+            # All syncs come in one turn: each author lacks another part of the batch.
             membership.deliver_nowait(sync(f"s{number}"))
         await wait_all_tasks_blocked()
         for number, recorder in enumerate(recorders):
@@ -206,7 +206,7 @@ async def test_snapshots_are_served_and_restored(autojump_clock: MockClock) -> N
         assert isinstance(joined.snapshot, msgspec.Raw)
         assert bytes(joined.snapshot) == b'{"total":300}'
         assert joined.seq == 25
-        # Restored from the snapshot after the 20th op and the five ops after it.
+        # The state is restored from the snapshot after the 20th op and the five ops after it.
         assert [one.folded for one in made] == [25, 5]
 
 
@@ -259,7 +259,7 @@ async def test_a_sync_is_applied_once_however_old(autojump_clock: MockClock) -> 
 
 
 class Counting(MemoryStore):
-    """A store that counts what it's asked about old syncs."""
+    """A store that counts how often it's asked about old syncs."""
 
     asked: list[str]
 
@@ -280,7 +280,7 @@ async def test_new_syncs_need_no_look_at_the_store(autojump_clock: MockClock) ->
     async with open_hall(store=store, recent_syncs=4, idle_timeout=60.0) as hall:
         for number in range(300):
             await hall.submit(ROOM, [{"n": number}], sync_id=f"id{number}")
-        # Chance may take a new id for an old one, and ask.
+        # By chance a new id may look like an old one, so that the store is asked.
         assert len(store.asked) < 30
         await trio.sleep(100)
         store.asked.clear()
@@ -293,7 +293,7 @@ async def test_new_syncs_need_no_look_at_the_store(autojump_clock: MockClock) ->
 
 
 async def test_a_large_crowd_keeps_nobody_else_waiting(autojump_clock: MockClock) -> None:
-    """Whichever gathering has the first turn: the other's isn't behind the whole crowd."""
+    """Either gathering may have the first turn: the small one needn't wait for the whole crowd."""
     order: list[str] = []
 
     class Ordered(Recorder):
@@ -338,8 +338,8 @@ class Counted(Recorder):
 async def test_authors_of_many_ops_get_those_of_others_in_blocks(
     autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Each lacks other parts of the batch: neither a message for each op nor an encoding each."""
-    # All of them in one turn, so that they make one batch.
+    """Each client lacks other parts of the batch: they don't get a message or an encoding each."""
+    # All syncs come in one turn, so that they make one batch.
     monkeypatch.setattr("squire_gatherings._hall.gathering.TURN_COST", 10**9)
     encoded: Counter[int] = Counter()
     kept: list[Outgoing] = []
@@ -386,7 +386,7 @@ async def test_a_large_batch_is_brought_to_fewer_at_a_time(autojump_clock: MockC
 
 async def test_the_crowd_may_change_while_a_batch_is_brought(autojump_clock: MockClock) -> None:
     class Leaving(Recorder):
-        """Takes others along when it hears something."""
+        """Detaches other clients when it is sent something."""
 
         others: Sequence[Membership] = ()
 
@@ -409,13 +409,13 @@ async def test_the_crowd_may_change_while_a_batch_is_brought(autojump_clock: Moc
             assert [seq for _, seq, _, _ in one.forwards()] in ([], [1])
         assert hall.snapshot().clients == CROWD + 25
         await trio.sleep(60)
-        # A client that acknowledges nothing is given up, and none is left behind.
+        # A client that never acknowledges is given up, and leaves nothing behind.
         assert all(one.closed for one in crowd[1::2])
         assert hall.snapshot().clients == 0
 
 
 def attached(asked: list[int], nursery: trio.Nursery) -> tuple[list[bool], list[Recorder]]:
-    """Attach connections of one client that asked in this order; say which were let in."""
+    """Attach connections of one client, which asked in this order; return which were let in."""
     settings = HallSettings()
     room = Room(ROOM, settings, MemoryStore(), Terms(settings, time.time, nursery))
     recorders = [Recorder() for _ in asked]
@@ -454,10 +454,10 @@ async def test_the_join_that_asked_last_wins(
     [
         (["now"], UNSET),
         (["then"], "then"),
-        # The last op's counts.
+        # The epoch of the last op counts.
         (["then", "now"], UNSET),
         (["now", "then"], "then"),
-        # Logged before there were epochs, which isn't the same as now.
+        # The op was logged before there were epochs, so its epoch isn't the present one.
         ([""], ""),
     ],
 )
@@ -492,6 +492,6 @@ async def test_tasks_for_a_client_end_with_it() -> None:
         await wait_all_tasks_blocked()
         assert not ended
         client.left()
-        # One that begins too late ends at once.
+        # A delivery that begins too late ends at once.
         nursery.start_soon(work, "c")
     assert sorted(ended) == ["a", "b", "c"]
