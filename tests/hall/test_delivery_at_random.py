@@ -1,4 +1,4 @@
-"""Clients of all sorts, and what each of them must be told whatever the others do."""
+"""Clients of all sorts, and what each must be told whatever the others do."""
 
 from contextlib import suppress
 from typing import Any
@@ -32,10 +32,10 @@ from tests.support import Recorder, examples
 
 ROOM = "friday-night"
 RATE = 250
-"""The speed of a slow line, in bytes a second: an op counts as a hundred."""
+"""A slow line's speed in bytes a second; each op counts as a hundred bytes."""
 
 FILLED = 40
-"""How many ops are there before anybody joins: more than two pages."""
+"""The number of ops before any client joins: more than two pages."""
 
 SORTS = ("polite", "slow", "mute", "ahead", "raising", "fetching", "late")
 
@@ -51,7 +51,7 @@ class SlowReads(MemoryStore):
 
 
 class Watcher(Recorder):
-    """One client of some sort, which checks what it's told as it comes."""
+    """One client of some sort, which checks each message as it comes."""
 
     def __init__(self, sort: str, number: int) -> None:
         super().__init__()
@@ -59,9 +59,9 @@ class Watcher(Recorder):
         self.number = number
         self.membership: Membership | None = None
         self.has = 0
-        """Everything up to this seq was told it, each in its turn."""
+        """It was told everything up to this seq, in order."""
         self.ahead = 0
-        """The last seq that it fetched, or says so."""
+        """The last seq that it fetched, or claims to have."""
         self.owed = 0
         """The last seq that was forwarded to it."""
         self.acked = 0
@@ -70,14 +70,14 @@ class Watcher(Recorder):
         self.sent_bytes = 0
         self.empty_at = 0.0
         self.arrivals: list[tuple[float, int]] = []
-        """When what was sent is over the line, and up to where that is."""
+        """When each message is over the line, and up to which byte."""
         self.unread: list[Ack] = []
         self.delivered: list[tuple[float, int]] = []
         self.raises = False
         self.faults: list[AssertionError] = []
-        """Fail: the guard takes whatever a connection raises for the connection's fault."""
+        """Failed checks: the guard would take what they raise as the connection's fault."""
 
-    # The gathering's calls.
+    # The gathering calls these.
 
     def send(self, outgoing: Outgoing) -> None:
         if self.raises:
@@ -151,14 +151,14 @@ class Watcher(Recorder):
                 self.membership.deliver_nowait(self.unread[0])
                 del self.unread[0]
 
-    # The client's calls.
+    # The client does these.
 
     def acknowledge(self, seq: int) -> None:
         self.acked = max(self.acked, seq)
         if self.membership is None:
             return
         if self.sort == "late":
-            # It's only read when somebody asks.
+            # The acknowledgement is read only when the gathering asks for it.
             self.unread = [Ack(self.acked)]
             return
         with suppress(trio.WouldBlock):
@@ -171,7 +171,7 @@ class Watcher(Recorder):
         return max((seq for at, seq in self.delivered if at < now), default=0)
 
     async def live(self) -> None:
-        """Acknowledge as its sort does."""
+        """Acknowledge as a client of this sort does."""
         while not self.closed:
             await trio.sleep(0.25)
             if self.sort == "ahead":

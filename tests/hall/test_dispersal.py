@@ -1,4 +1,4 @@
-"""Dispersal: the notice, what arrives meanwhile, and what is left behind: nothing."""
+"""Dispersal: the notice, what arrives meanwhile, and that nothing is left behind."""
 
 import gc
 import math
@@ -28,7 +28,7 @@ def sync(name: str, base: int = 0) -> Sync:
 
 
 class SlowStore(WaitingStore):
-    """Each append takes `delay` seconds."""
+    """A store in which each append takes `delay` seconds."""
 
     delay = 1.0
 
@@ -61,7 +61,7 @@ async def test_a_slow_commit_straddles_the_deadline(
 async def test_who_ends_during_a_commit_leaves_it_to_the_store(
     says_later: bool, how: str, autojump_clock: MockClock
 ) -> None:
-    """The commit's end finds nobody any more, and the next incarnation what it made durable."""
+    """The commit ends when all clients have gone; the next incarnation has what it made durable."""
     store = SlowStore()
     store.says_later = says_later
     client = Recorder()
@@ -168,7 +168,7 @@ async def test_a_hundred_joins_and_syncs_during_a_dispersal_are_served(
                 nursery.start_soon(join)
                 nursery.start_soon(submit, number)
             await wait_all_tasks_blocked()
-            # The old one still waits for the stuck client: the next one hasn't begun.
+            # The old incarnation still waits for the stuck client, so the next one hasn't begun.
             assert not joined
             assert not seqs
         incarnations = {recorder.of(Joined)[0].incarnation for recorder in joined}

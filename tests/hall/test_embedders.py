@@ -1,4 +1,4 @@
-"""Programs, stores and behaviours that hand in what they must not: only they are told."""
+"""Programs, stores and behaviours that pass wrong values: only they are told."""
 
 import math
 from collections.abc import Callable
@@ -52,7 +52,7 @@ OPS = (Op.of({"n": 1}),)
 
 
 class MyOwn(StoreUnavailable):
-    """Can't be made of its text alone."""
+    """An error that can't be made from its text alone."""
 
     def __init__(self, one: str, other: str) -> None:
         super().__init__(one + other)
@@ -111,7 +111,7 @@ async def test_whatever_a_store_answers_each_call_returns(
                 nursery.start_soon(lambda: ask(hall.open, "another"))
         assert len(outcomes) == 5
         assert "unavailable" in outcomes
-        # Nobody asked one incarnation after the other.
+        # The callers didn't open one incarnation after the other.
         assert hall.snapshot().opened <= before + 4
 
 
@@ -170,7 +170,7 @@ async def test_a_store_that_says_twice_how_it_went_says_nothing_of_the_next(
         store.slow = True
         start = trio.current_time()
         assert await hall.submit(ROOM, [{"n": 2}]) == (2,)
-        # It's durable after ten seconds, and wasn't said to be so before.
+        # The op is durable after ten seconds, and wasn't reported durable before.
         assert trio.current_time() == start + 10
         assert (await store.load(ROOM, recent_syncs=1)).seq == 2
 
@@ -455,7 +455,7 @@ async def test_a_message_after_a_crash_overtakes_none_before_it(autojump_clock: 
         membership = await hall.join(ROOM, author, client="c")
         other = await hall.join(ROOM, Recorder(), client="d")
         other.deliver_nowait(Sync("boom", 0, (Op.of({"boom": 1}),)))
-        # It lies behind the one that crashes it, and is lost with it.
+        # This sync lies behind the one that crashes the gathering, and is lost with it.
         membership.deliver_nowait(Sync("A", 0, (Op.of({"n": "A"}),)))
         await author.wait_closed()
         await membership.deliver(Sync("B", 0, (Op.of({"n": "B"}),)))

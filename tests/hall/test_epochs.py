@@ -1,4 +1,4 @@
-"""Epochs at random: who is let in with what it has, has what the log has; nobody else is let in."""
+"""Epochs at random: a client is let in with its log only if it is the beginning of the hall's."""
 
 import copy
 from typing import Any
@@ -23,14 +23,14 @@ ROOM = "friday-night"
 
 @define
 class Client:
-    """One that keeps what it was given, as docs/protocol.md says."""
+    """A client that keeps what it was given, as docs/protocol.md says."""
 
     has: list[Any] = field(factory=list)
     epoch: str | None = None
     known: Proof | None = None
 
     async def visit(self, hall: Hall, *, fetches: bool) -> bool:
-        """Join, take what comes, and go; False if our log was refused."""
+        """Join, take what comes, and go; return whether the client's log was accepted."""
         recorder = Recorder()
         since = len(self.has) or None
         try:
@@ -119,7 +119,7 @@ def test_a_client_that_is_let_in_has_what_the_log_has(
                             if not let_in:
                                 clients[value] = client = Client()
                                 assert await client.visit(hall, fetches=False)
-                            # Each op has a number of its own: equal ops are the same ops.
+                            # Each op has its own number, so equal ops are the same op.
                             assert client.has == log
 
     trio.run(live, clock=MockClock(autojump_threshold=0))

@@ -1,4 +1,4 @@
-"""A connection of an embedder that raises, or returns what it mustn't, is only lost itself."""
+"""An embedder's connection that raises, or returns nonsense, is lost; nothing else is."""
 
 import logging
 from typing import Any, cast
@@ -24,7 +24,7 @@ class Boom(Exception):
 
 
 class Bad(Connection):
-    """A connection in which some of what is called raises, and some returns nonsense."""
+    """A connection some of whose methods raise, and others return nonsense."""
 
     def __init__(self, raising: set[str], returning: dict[str, Any]) -> None:
         self.raising = raising
@@ -112,16 +112,16 @@ async def test_a_bad_connection_takes_nobody_along(
         await membership.deliver(Sync("s", 0, (Op.of({"n": 21}),)))
         await wait_all_tasks_blocked()
         seqs = [seq for _, seq, _, _ in good.forwards()]
-        # One that was lost before can't submit any more.
+        # A connection that was lost before can't submit any more.
         assert seqs in ([21], [21, 22])
         polite.deliver_nowait(Ack(seqs[-1]))
         await trio.sleep(60)
         assert not good.closed
         assert len(good.forwards()) == len(seqs)
-        # Lost or given up: nothing is left of it.
+        # Whether it was lost or given up, nothing of it is left.
         assert hall.snapshot().clients == 1
         assert hall.gatherings() == (ROOM,)
-        # One that is bad at the end only, and one that has been lost.
+        # A connection that is bad at the end only, and one that was lost.
         await hall.join(ROOM, Bad(raising, returning), since=seqs[-1])
         await hall.disperse(ROOM)
         assert good.of(Dispersed)
@@ -171,7 +171,7 @@ async def test_an_error_that_is_no_exception_goes_on(autojump_clock: MockClock) 
 async def test_a_flush_may_end_in_a_group_with_a_cancellation(
     autojump_clock: MockClock,
 ) -> None:
-    """The cancellation stays one; everything else in the group is the connection's fault."""
+    """A cancellation stays one; all other errors in the group are the connection's fault."""
 
     class Grouped(Recorder):
         @property

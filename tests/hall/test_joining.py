@@ -1,4 +1,4 @@
-"""Joins: the order among them, names, the log that is joined, and what a join does to the end."""
+"""Joins: their order, names, the log that is joined, and how a join moves the deadline."""
 
 import gc
 import weakref
@@ -56,11 +56,11 @@ async def joined(hall: Hall, **how: object) -> tuple[Recorder, Membership, Joine
     return recorder, membership, recorder.of(Joined)[0]
 
 
-# In which order.
+# The order of joins.
 
 
 async def test_the_latest_join_of_a_client_is_let_in(autojump_clock: MockClock) -> None:
-    """A page is loaded again while the first token check takes two seconds."""
+    """A page is reloaded while the first token check takes two seconds."""
     pauses = iter([2.0, 0.0])
 
     async def authenticate(token: str | None, gathering: str) -> Identity:
@@ -82,7 +82,7 @@ async def test_the_latest_join_of_a_client_is_let_in(autojump_clock: MockClock) 
         assert not second.closed
         membership.deliver_nowait(sync("s"))
         await second.wait_for(Synced)
-        # One that asks after it takes its place, as ever.
+        # A client that asks later takes its place, as always.
         third = Recorder()
         pauses = iter([0.0])
         await hall.join(ROOM, third, client="page")
@@ -103,7 +103,7 @@ async def test_a_log_that_was_lost_and_grew_again_is_told_from_the_one_it_was(
         epoch = here.incarnation
     async with open_hall(store=MemoryStore()) as hall:
         await hall.submit(ROOM, [{"m": 1}])
-        # It ends before what the client has.
+        # The log ends before what the client has.
         with pytest.raises(LogReplaced):
             await hall.join(ROOM, Recorder(), since=2, epoch=epoch)
         with pytest.raises(BadBase):
@@ -112,7 +112,7 @@ async def test_a_log_that_was_lost_and_grew_again_is_told_from_the_one_it_was(
         for since in (1, 2, 3):
             with pytest.raises(LogReplaced):
                 await hall.join(ROOM, Recorder(), since=since, epoch=epoch)
-        # A client that has no op can't have another log's.
+        # A client without ops can't have another log's.
         await hall.join(ROOM, Recorder(), since=0, epoch=epoch)
 
 
@@ -151,7 +151,7 @@ async def test_each_op_keeps_its_epoch_through_incarnations(
 async def test_ops_from_before_there_were_epochs_have_an_empty_one(
     tail_bytes: int, autojump_clock: MockClock
 ) -> None:
-    """A client may say what it is told."""
+    """A client may send back what it is told."""
     store = MemoryStore()
     old = LoggedOp(Op.of({"n": 1}), None, "")
     await store.append(Append(ROOM, 1, (old, old), ()))
@@ -182,7 +182,7 @@ async def test_an_older_backup_is_noticed_wherever_the_client_is(
         _, _, second = await joined(hall)
     restored = await a_store_with(backup)
     async with open_hall(store=restored) as hall:
-        # The ops that it had when the backup was made are still the log's.
+        # The log still has the ops from before the backup.
         await joined(hall, since=1, epoch=first.incarnation)
         await hall.submit(ROOM, [{"m": 2}, {"m": 3}, {"m": 4}])
         await joined(hall, since=1, epoch=first.incarnation)
@@ -212,12 +212,12 @@ async def test_two_clients_without_a_name_are_two(autojump_clock: MockClock) -> 
         in_b.deliver_nowait(sync("vote"))
         assert [one.seqs for one in await a.wait_for(Synced)] == [(1,)]
         assert [one.seqs for one in await b.wait_for(Synced)] == [(2,)]
-        # By the name that it was given, it's the same client again.
+        # With the name that it was given, it's the same client again.
         again, in_again, once_more = await joined(hall, client=joined_a.client)
         assert once_more.client is UNSET
         in_again.deliver_nowait(sync("vote"))
         assert [one.seqs for one in await again.wait_for(Synced)] == [(1,)]
-        # Nobody else hears of it.
+        # No other client hears of it.
         for recorder in (a, b, again):
             for _, message in recorder.received:
                 if not isinstance(message, Joined):
@@ -282,7 +282,7 @@ async def test_a_refused_join_leaves_nothing(autojump_clock: MockClock) -> None:
         await wait_all_tasks_blocked()
         assert hall.gatherings() == ()
         assert trio.current_time() < 1
-        # One that somebody asked for stays, though nobody has come.
+        # A gathering that a program opened stays, though no client has come.
         await hall.open(ROOM)
         with pytest.raises(BadBase):
             await hall.join(ROOM, Recorder(), since=7)
@@ -349,7 +349,7 @@ async def test_a_late_visitor_is_a_visitor(autojump_clock: MockClock) -> None:
         assert hall.gatherings() == ()
 
 
-# Clients that come back by themselves.
+# Clients that reconnect by themselves.
 
 
 async def test_coming_back_by_itself_is_no_activity(autojump_clock: MockClock) -> None:
@@ -365,14 +365,14 @@ async def test_coming_back_by_itself_is_no_activity(autojump_clock: MockClock) -
             assert answer.expires_in == start + 100 - trio.current_time()
         await recorder.wait_closed()
         assert trio.current_time() == start + 100
-        # It is told of the end that it missed, and nothing is woken.
+        # The client is told of the end that it missed, and no gathering is woken.
         with pytest.raises(GatheringDispersed):
             await hall.join(ROOM, recorder := Recorder(), since=0, resume=answer.incarnation)
         [notice] = recorder.of(Dispersed)
         assert notice == Dispersed(ROOM, answer.incarnation, "idle", 0, 100.0)
         assert recorder.closed[0][1] == CloseCode.DISPERSED
         assert hall.gatherings() == ()
-        # With something to do, it comes as ever.
+        # A client with something to do joins as always.
         await joined(hall, since=0)
         assert hall.gatherings() == (ROOM,)
         # A client that comes back to an older incarnation is let into this one.
@@ -418,7 +418,7 @@ async def test_a_client_is_told_of_an_ending_long_ago(autojump_clock: MockClock)
         assert hall.gatherings() == ()
 
 
-# Too much.
+# Joins that ask for too much.
 
 
 async def test_a_sync_has_so_many_ops_at_most(autojump_clock: MockClock) -> None:
@@ -446,13 +446,13 @@ async def test_a_membership_keeps_no_gathering_alive(autojump_clock: MockClock) 
             assert gathering() is None
         finally:
             gc.enable()
-        # A sync that comes too late is served all the same.
+        # A sync that comes too late is still served.
         await membership.deliver(sync("late"))
         assert (await hall.fetch(ROOM)).seq == 1
 
 
 async def test_answers_are_bounded_as_they_are_encoded(autojump_clock: MockClock) -> None:
-    """Long names, and many tiny ops: what goes out is about as large as it may be."""
+    """Long names and many tiny ops: the messages are about as large as they may be."""
     limit = 10_000
     async with open_hall(store=MemoryStore(), batch_bytes=limit, tail_bytes=10**7) as hall:
         who = Identity("\x01" * 250)
@@ -479,13 +479,13 @@ async def test_a_client_that_wants_no_past_is_sent_none(
         await hall.submit(ROOM, [{"add": 1}])
         await wait_all_tasks_blocked()
         assert [seq for _, seq, *_ in recorder.forwards()] == [6]
-        # With `since` it is as ever.
+        # With `since`, a join is answered as always.
         _, _, answer = await joined(hall, tail=True, since=5)
         assert isinstance(answer.ops, tuple) or isinstance(answer.snapshot, msgspec.Raw)
 
 
 class Broken(Recorder):
-    """A connection of an embedder that raises whatever it is asked."""
+    """A connection of an embedder whose every method raises."""
 
     def send(self, outgoing: Outgoing) -> None:
         raise OSError("broken")
@@ -525,7 +525,7 @@ async def test_a_log_that_grows_while_a_client_of_another_log_joins_is_told_from
 
 
 class Away(WaitingStore):
-    """Is away when it's told to be, and takes a second to read."""
+    """A store that is away when it's told to be, and takes a second to read."""
 
     is_away = False
 
@@ -541,7 +541,7 @@ class Away(WaitingStore):
 
 
 class Stamping(Fragile):
-    """Logs another op than was sent."""
+    """A behaviour that logs another op than was sent."""
 
     def judge(self, ops: Sequence[Op], submission: Submission) -> Sequence[Op]:
         return [Op.of({**op.value, "stamped": True}) for op in ops]
@@ -553,7 +553,7 @@ class Stamping(Fragile):
 async def test_a_repeated_sync_whose_ops_are_no_longer_in_memory_stands_for_none(
     autojump_clock: MockClock,
 ) -> None:
-    """Cut while the store was away, the client catches up while its op becomes durable."""
+    """Cut off while the store was away, a client catches up while its op becomes durable."""
     store = Away()
     async with open_hall(store=store, behaviour=Stamping, tail_bytes=1, batch_bytes=1) as hall:
         for number in range(3):

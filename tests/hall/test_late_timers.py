@@ -16,7 +16,7 @@ ROOM = "friday-night"
 
 
 class Unread(Recorder):
-    """A connection where messages lie that nobody has read."""
+    """A connection that has messages which nobody has read."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -40,7 +40,7 @@ async def test_a_message_that_lies_unread_at_the_deadline_keeps_it_open(
         connection.membership = await hall.join(ROOM, connection)
         start = trio.current_time()
         connection.unread = [Sync("s", 0, (Op.of({"n": 1}),))]
-        # Nothing ran for as long as a machine sleeps.
+        # Nothing ran, as while a machine sleeps.
         autojump_clock.jump(24.0)
         await connection.wait_for(Synced)
         assert not connection.closed
@@ -60,14 +60,14 @@ async def test_a_gathering_of_silent_clients_disperses_on_time(
         start = trio.current_time()
         await connections[0].wait_closed()
         assert {connection.closed[0][0] for connection in connections} == {start + 10}
-        # Each was looked at once, not with every message.
+        # Each connection was looked at once, not with every message.
         assert {connection.looks for connection in connections} == {1}
 
 
 async def test_a_stream_that_became_readable_in_the_same_turn_is_heard(
     autojump_clock: MockClock,
 ) -> None:
-    """A reader that waits for its stream, as those of TLS do, is given its turn."""
+    """A reader that waits for its stream, as TLS readers do, gets its turn."""
     async with open_hall(store=MemoryStore(), idle_timeout=10.0) as hall:
         for _ in range(20):
             theirs = MemoryReceiveStream()
@@ -112,6 +112,6 @@ async def test_a_fetch_that_is_being_read_is_not_interrupted(autojump_clock: Moc
         membership.deliver_nowait(Fetch("f", 0))
         await recorder.wait_for(Fetched)
         assert trio.current_time() == start + 15
-        # It is processed only now.
+        # The message is processed only now.
         await recorder.wait_closed()
         assert recorder.closed[0][0] == start + 25

@@ -1,4 +1,4 @@
-"""Attempts under a time limit, which are made again when the process was held up."""
+"""Attempts under a time limit are made again if the process was held up."""
 
 import pytest
 import trio
@@ -70,7 +70,7 @@ async def test_an_attempt_that_was_held_up_is_made_again(
         await wait_all_tasks_blocked()
         assert failed.is_set() is (attempts == 1)
         if attempts == 2:
-            # It has as much time as the first, and is judged on time.
+            # The second attempt has as much time as the first, and is judged on time.
             mock_clock.jump(10)
             await failed.wait()
             assert began == [start, start + 10 + late]
@@ -102,7 +102,7 @@ async def test_cancelling_ends_the_attempt(autojump_clock: MockClock) -> None:
 async def test_fewer_turns_are_given_where_they_take_long(
     each: float, turns: int, mock_clock: MockClock
 ) -> None:
-    """An overloaded server took a second for 128 of them, and ended gatherings as late as that."""
+    """An overloaded server took a second for 128 of them, and gatherings ended as late as that."""
     taken = 0
 
     async def burden() -> None:

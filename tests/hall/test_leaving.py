@@ -41,7 +41,7 @@ async def test_a_commit_that_fails_holds_nobody_up(autojump_clock: MockClock) ->
         membership.deliver_nowait(Leave())
         await recorder.wait_closed()
         assert [(one.code, one.id) for one in recorder.of(Error)] == [("store_unavailable", "s")]
-        # Nor does one who comes to leave while it is away.
+        # A client that comes while the store is away leaves at once, too.
         membership = await hall.join(ROOM, recorder := Recorder())
         membership.deliver_nowait(Leave())
         await recorder.wait_closed()

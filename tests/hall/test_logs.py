@@ -36,7 +36,7 @@ KEPT = ("name", "load", "append_nowait", "append", "read", "find_syncs", "sync_i
 
 
 class Wall:
-    """A wall clock that goes on by a second whenever it is looked at."""
+    """A wall clock that advances by a second whenever it is read."""
 
     def __init__(self) -> None:
         self.now = 1_000_000.0
@@ -101,7 +101,7 @@ async def test_the_state_at_any_seq_and_instant(
         for nothing in (-1, True, "3", datetime(2026, 1, 1)):
             with pytest.raises(ValueError, match="at is"):
                 await hall.fetch(ROOM, at=nothing)  # type: ignore[arg-type]
-        # The living state was left alone.
+        # The living state was left unchanged.
         assert (await hall.fetch(ROOM)).snapshot == {"total": sum(adds)}
 
 
@@ -127,7 +127,7 @@ async def test_a_client_asks_for_an_earlier_state(autojump_clock: MockClock) -> 
             "f3": "bad_base",
             "f4": "bad_message",
         }
-        # It counts as activity, as any fetch.
+        # It counts as activity, as every fetch does.
         await trio.sleep(6)
         assert not recorder.of(Dispersed)
 
@@ -161,7 +161,7 @@ async def test_a_state_that_can_not_be_made_again(autojump_clock: MockClock) -> 
         Changed.broken = True
         with pytest.raises(BadBase, match="can't be taken back to op 1"):
             await hall.fetch(ROOM, at=1)
-        # It lives on.
+        # The gathering lives on.
         assert (await hall.fetch(ROOM)).snapshot == {"total": 3}
 
 
@@ -181,7 +181,7 @@ async def test_who_has_gone_needs_no_answer(autojump_clock: MockClock) -> None:
         assert Stuck.reads == 1
         membership.detach()
         await wait_all_tasks_blocked()
-        # Nothing keeps the gathering from its end.
+        # Nothing prolongs the gathering's life.
         assert await hall.disperse(ROOM)
 
 
@@ -231,7 +231,7 @@ async def test_nothing_is_acknowledged_between_the_end_and_the_deletion(
             nursery.start_soon(submit_meanwhile)
             began = trio.current_time()
             await hall.logs.delete(ROOM)
-        # It waited, and began the next log.
+        # The submit waited, and began the next log.
         assert seqs[0] == (1,)
         assert seqs[1] - began >= 5
         assert [one.value for one in (await hall.fetch(ROOM)).ops] == [{"add": 3}]
@@ -248,7 +248,7 @@ async def test_what_another_program_deletes_ends_at_the_next_append(
         await membership.deliver(SyncMessage("s", 2, (Op.of({"add": 5}),)))
         notice = await come(recorder, Dispersed)
         assert notice.reason == "admin"
-        # A task asks again, of the new log.
+        # A task asks again, for the new log.
         assert await hall.submit(ROOM, [{"add": 1}]) == (1,)
 
 
@@ -317,7 +317,7 @@ async def test_who_comes_from_before_a_compaction_is_told_where_the_log_begins(
         assert (page.first_seq, [one.value for one in page.ops]) == (4, [{"add": 4}, {"add": 5}])
         page = await hall.fetch(ROOM, at=4)
         assert (page.first_seq, [one.value for one in page.ops]) == (4, [{"add": 4}])
-        # All that is left can go, too.
+        # All that is left can be compacted, too.
         assert await hall.logs.compact(ROOM, up_to=99) == 6
         _, _, joined = await join(hall)
         assert (joined.seq, joined.ops, joined.first_seq) == (5, (), 6)
@@ -410,7 +410,7 @@ async def test_an_export_is_taken_in_whole(autojump_clock: MockClock) -> None:
                     await other.logs.import_log(lines[:cut] + lines[cut + 1 :], gathering_id="cut")
             with pytest.raises(BadExport, match="after the end"):
                 await other.logs.import_log([*lines, lines[-1]], gathering_id="cut")
-        # As it was: two syncs of the same id aren't applied.
+        # As before, a sync with the same id isn't applied twice.
         assert await other.logs.describe("cut") is None
         with pytest.raises(StoreConflict):
             _ = [line async for line in hall.logs.export("nothing")]
@@ -447,11 +447,11 @@ async def test_a_store_that_only_keeps_what_is_needed(autojump_clock: MockClock)
         assert (await hall.fetch(ROOM)).snapshot == {"total": 1}
 
 
-# A hall's whole life, and a plain model of it: each room is a list of numbers.
+# A hall's whole life beside a plain model of it: each room is a list of numbers.
 
 
 class Rooms:
-    """What each room has: numbers, of which the first ones may be left out."""
+    """The numbers in each room, of which the first may be left out."""
 
     def __init__(self) -> None:
         self.adds: dict[str, list[int]] = {}
@@ -485,7 +485,7 @@ async def live(hall: Hall, rng: random.Random, model: Rooms, steps: int) -> None
                     model.left_out.pop(room, None)
                 case "compact":
                     first = await hall.logs.compact(room, up_to=seq)
-                    # What was committed together is left out together.
+                    # Ops that were committed together are left out together.
                     assert least <= first - 1 <= max(least, seq)
                     model.left_out[room] = first - 1
                 case "fork":

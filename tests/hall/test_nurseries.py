@@ -1,4 +1,4 @@
-"""Hidden nurseries: neither the block's own error nor a task's is ever lost."""
+"""Hidden nurseries: no error of the block or of a task is ever lost."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""Whatever is asked gets exactly one answer or error, whatever ends meanwhile."""
+"""Every request gets exactly one answer or error, whatever ends meanwhile."""
 
 from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
@@ -47,18 +47,18 @@ from tests.support import Fragile, Recorder, WaitingStore, examples
 
 ROOM = "friday-night"
 TINY: dict[str, Any] = {"tail_bytes": 1, "batch_bytes": 30, "recent_syncs": 1}
-"""So little in memory that almost everything must be asked of the store."""
+"""So little fits into memory that almost everything must be asked of the store."""
 
 
 class Reluctant(WaitingStore):
-    """A store of which every call takes `delay` seconds, and then fails with `trouble`."""
+    """A store in which every call takes `delay` seconds, and then fails with `trouble`."""
 
     delay = 0.0
     trouble: Exception | None = None
     fails_late = False
-    """Whether an append that fails has been made durable before."""
+    """Whether a failing append becomes durable first."""
     nonsense: Any = ()
-    """Every reading answers this instead, unless it's `()`."""
+    """Every read returns this, unless it's `()`."""
     says_later = True
 
     async def _consider(self) -> None:
@@ -176,7 +176,7 @@ async def test_a_store_that_cannot_read_is_told_of(
         membership.deliver_nowait(Fetch("f", 0))
         [error] = await recorder.wait_for(Error)
         assert (error.code, error.id) == ("store_unavailable", "f")
-        # Whatever it was, it is over.
+        # Every request is over.
         store.trouble = None
         assert (await hall.fetch(ROOM, since=0)).seq == 5
         assert not recorder.closed
@@ -203,7 +203,7 @@ async def test_nothing_is_read_for_a_client_that_hung_up(autojump_clock: MockClo
                 membership.detach()
                 await trio.sleep(100)
                 scope.cancel()
-        # Those that were under way when it went, and not ten thousand.
+        # Only the fetches under way when the client left were read, not ten thousand.
         assert 1 <= Counting.reads <= 4
 
 
@@ -253,7 +253,7 @@ class Moody(Fragile):
 
 
 class Odd(Recorder):
-    """A connection of which one method raises every other time."""
+    """A connection with one method that raises every other time."""
 
     def __init__(self, what: str) -> None:
         super().__init__()
@@ -343,7 +343,7 @@ calls = st.one_of(
 
 @define(eq=False)
 class Calls:
-    """Calls that are under way, and what became of the others."""
+    """The calls that are under way, and the outcomes of the others."""
 
     hall: Hall
     nursery: trio.Nursery
@@ -375,7 +375,7 @@ class Calls:
 
 
 async def authenticate(token: str | None, gathering_id: str) -> Identity:
-    """Alice has her rights for six seconds, and a client without a token is anonymous."""
+    """Give Alice rights for six seconds, and take a client without a token as anonymous."""
     await trio.sleep(0.1)
     match token:
         case None:
@@ -502,14 +502,14 @@ async def live(plan: list[tuple[str, Any]], **limits: Any) -> None:
                     case "trouble":
                         store.trouble = value
             store.delay, store.trouble, store.nonsense, Moody.fails = 0.0, None, (), ""
-            # Longer than anything here may take; nothing is held up by anything.
+            # Nothing here may take longer than this.
             await trio.sleep(200)
             assert not calls.under_way, "every call has returned"
             assert calls.outcomes.total() == calls.begun
             assert "internal" not in calls.outcomes
             for recorder, request in asked:
                 answers = [one for _, one in recorder.received if is_answer(one, request)]
-                # A sync that isn't durable yet is told twice: that it isn't, and its outcome.
+                # A sync that isn't durable yet gets two messages: that it isn't, and its outcome.
                 final = [one for one in answers if getattr(one, "code", "") != "store_unavailable"]
                 assert len(final) <= 1
                 assert len(answers) <= 1 + request.startswith("m")
@@ -566,7 +566,7 @@ def test_every_call_returns_with_the_log_in_memory(plan: list[tuple[str, Any]]) 
 async def test_a_call_that_hangs_in_the_store_returns_when_the_hall_closes(
     autojump_clock: MockClock,
 ) -> None:
-    """A store that never answers: the hall closes all the same, and all are told."""
+    """A store that never answers: the hall still closes, and all clients are told."""
     store = Reluctant()
     async with open_hall(store=store, **TINY) as hall, trio.open_nursery() as nursery:
         await hall.submit(ROOM, [{"n": 1}])
@@ -575,7 +575,7 @@ async def test_a_call_that_hangs_in_the_store_returns_when_the_hall_closes(
         nursery.start_soon(raises, GatheringsError, hall.fetch, ROOM)
         nursery.start_soon(raises, GatheringsError, hall.submit, ROOM, [{"n": 3}])
         nursery.start_soon(raises, GatheringsError, hall.open, "another")
-        # A join reads from the store what only the store has.
+        # This join needs what only the store has.
         nursery.start_soon(raises, HallClosed, lambda: hall.join(ROOM, Recorder(), since=0))
         await trio.sleep(1)
         await hall.close()

@@ -1,4 +1,4 @@
-"""Proofs: a client knows the log again that it was in, and no other."""
+"""Proofs: a client recognises the log that it was in, and no other."""
 
 from collections.abc import Callable
 from typing import Any
@@ -29,7 +29,7 @@ ROOM = "friday-night"
 
 
 async def proof_of(hall: Hall, **how: Any) -> Proof:
-    """Join, and return what the client is told."""
+    """Join; return the proof that the client is told."""
     recorder = Recorder()
     membership = await hall.join(ROOM, recorder, proof=True, **how)
     membership.detach()
@@ -58,7 +58,7 @@ async def test_who_asks_is_told_the_head_of_what_is_durable() -> None:
         recorder, plain = Recorder(), Recorder()
         membership = await hall.join(ROOM, recorder, proof=True)
         without = await hall.join(ROOM, plain)
-        # There's nothing yet.
+        # The log is still empty, so there is no proof.
         assert recorder.of(Joined)[0].proof is UNSET
         await hall.submit(ROOM, [{"add": 1}, {"add": 2}])
         for one in (membership, without):
@@ -89,7 +89,7 @@ async def test_a_proof_is_known_again_also_after_a_restart() -> None:
                 for proof in proofs:
                     await proof_of(hall, since=0, known=proof)
                     await proof_of(hall, tail=True, known=proof)
-            # Nobody is asked for the head of the log's end, nor for another one twice.
+            # The store isn't asked for the head of the log's end, nor for another head twice.
             assert store.asked == len(proofs) - 1
             store.asked = 0
     assert [proof.seq for proof in proofs] == list(range(2, 20, 2))
@@ -119,7 +119,7 @@ async def test_another_proof_is_that_of_another_log(change: Callable[[Proof], Pr
             assert proof.head != change(proof).head or proof.seq != change(proof).seq
             with pytest.raises(LogReplaced):
                 await proof_of(hall, since=0, known=change(proof))
-            # Whether it's the log's end or not.
+            # The result is the same at the log's end and before it.
             await hall.submit(ROOM, [{"n": 3}])
         await proof_of(hall, since=0, known=proof)
 
@@ -131,7 +131,7 @@ async def test_a_log_with_the_same_epochs_and_other_ops_is_another_log() -> None
         proof = await proof_of(hall)
         epoch = (await hall.fetch(ROOM, since=0)).epoch
     restored = await store.load(ROOM, recent_syncs=9)
-    # Somebody has written the store anew, with another `by`, and made a chain of it.
+    # Another program has written the store anew, with another `by`, and made a chain of it.
     ops = tuple(replace(one, by="eve") for one in restored.ops)
     await changed.append(Append(ROOM, 1, ops, restored.recent, head=b"\1" * HEAD_SIZE))
     async with open_hall(store=changed) as hall:

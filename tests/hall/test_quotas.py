@@ -1,4 +1,4 @@
-"""What all gatherings of a hall may use up together."""
+"""Quotas: what all gatherings of a hall may use together."""
 
 import pytest
 import trio
@@ -35,7 +35,7 @@ async def test_one_gathering_too_many_is_refused(autojump_clock: MockClock) -> N
         ):
             with pytest.raises(Full, match="all the gatherings that it takes: 2"):
                 await ask()
-        # Those that are open are there for everybody.
+        # Gatherings that are open stay open to all.
         await fill(hall, "a", "b")
         assert hall.snapshot().refused == {"gatherings": 4}
         await hall.disperse("a")
@@ -54,7 +54,7 @@ async def test_the_stalest_makes_room(autojump_clock: MockClock) -> None:
         assert set(hall.gatherings()) == {"young", "busy", "new"}
         await fill(hall, "new", "fourth")
         assert set(hall.gatherings()) == {"busy", "new", "fourth"}
-        # Nobody is thrown out who is there.
+        # No client that is there is thrown out.
         with pytest.raises(Full):
             await hall.open("fifth")
         assert not busy.closed
@@ -75,7 +75,7 @@ async def test_a_visit_makes_it_fresh(autojump_clock: MockClock) -> None:
 
 
 async def test_many_openers_at_once(autojump_clock: MockClock) -> None:
-    """Some find none that could make room, since all are being opened; never are there too many."""
+    """Some find none that could give way, since all are being opened; never are there too many."""
     told: list[str] = []
     async with open_hall(max_gatherings=5, when_full="stalest") as hall:
 
@@ -103,12 +103,12 @@ async def test_who_opened_it_is_charged(autojump_clock: MockClock) -> None:
         await hall.submit("a2", [{}], identity=alice)
         with pytest.raises(Full, match="one user opens at most 2"):
             await hall.join("a3", Recorder(), identity=alice)
-        # What others have opened may be joined, and others open more.
+        # A user may join what others have opened, and others may open more.
         await hall.join("b1", Recorder(), identity=bob)
         await hall.join("b1", Recorder(), identity=alice)
         await hall.disperse("a1")
         await hall.join("a3", Recorder(), identity=alice)
-        # Anonymous clients are charged together by their address.
+        # Anonymous clients at one address share a quota.
         here = HandshakeRequest(path="/", peer="2001:db8::1")
         near = HandshakeRequest(path="/", peer="2001:db8::2")
         for name, request in (("c1", here), ("c2", near)):
@@ -116,7 +116,7 @@ async def test_who_opened_it_is_charged(autojump_clock: MockClock) -> None:
         with pytest.raises(Full):
             await hall.join("c3", Recorder(), request=here)
         await hall.join("c3", Recorder(), request=HandshakeRequest(path="/", peer="192.0.2.1"))
-        # The program itself isn't.
+        # The program itself has no quota.
         for number in range(5):
             await hall.open(f"ours{number}")
         assert hall.snapshot().refused == {"gatherings_per_user": 2}
@@ -129,7 +129,7 @@ async def test_connections_of_a_user(autojump_clock: MockClock) -> None:
         await hall.join("b", Recorder(), identity=alice)
         with pytest.raises(Full, match="a user has at most 2 connections"):
             await hall.join("c", Recorder(), identity=alice)
-        # One that takes the place of its older self is no more than that.
+        # A client that replaces its older connection counts once.
         await hall.join("a", Recorder(), identity=alice, client="one" * 6)
         await hall.join("a", Recorder())
         first.detach()

@@ -1,4 +1,4 @@
-"""Retries: late timers, bytes that move, what many lack, and who never acknowledges."""
+"""Retries: late timers, moving bytes, missing ops, and clients that never acknowledge."""
 
 from collections import Counter
 from collections.abc import Callable
@@ -24,7 +24,7 @@ ROOM = "friday-night"
 
 
 class Socket(Recorder):
-    """A connection in whose socket lies unread what the client sent, until it's asked for."""
+    """A connection whose client's messages lie in its socket until the hall asks for them."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -44,7 +44,7 @@ class Socket(Recorder):
 
 
 async def test_a_late_timer_reads_first_what_has_arrived(mock_clock: MockClock) -> None:
-    """Stopped for 24 s; who had acknowledged stays, who hadn't has the time that was left."""
+    """After a stop of 24 s, clients that acknowledged stay; the others have their time left."""
     async with open_hall(store=MemoryStore()) as hall:
         healthy = [Socket() for _ in range(80)]
         for one in healthy:
@@ -62,7 +62,7 @@ async def test_a_late_timer_reads_first_what_has_arrived(mock_clock: MockClock) 
         mock_clock.jump(0.1)
         await wait_all_tasks_blocked()
         assert hall.snapshot().gatherings[0].unacked == 1
-        # A quarter of its ten seconds had passed: the rest is still to come.
+        # A quarter of its ten seconds had passed; it gets the rest now.
         for _ in range(96):
             mock_clock.jump(0.1)
             await wait_all_tasks_blocked()
@@ -84,7 +84,7 @@ async def test_a_process_that_was_stopped_just_before_the_limit_drops_nobody(
             mock_clock.jump(0.1)
             await wait_all_tasks_blocked()
         assert not one.closed
-        # More than the inbox takes at once lies before the acknowledgement.
+        # More messages than the inbox takes at once lie before the acknowledgement.
         one.unread += [Sync(f"s{n}", 0, (Op.of({"n": n}),)) for n in range(200)]
         one.unread.append(Ack(1))
         mock_clock.jump(24)
@@ -131,7 +131,7 @@ async def test_an_acknowledgement_that_waits_for_a_commit_counts(
         nursery.start_soon(hall.submit, ROOM, [{"n": 2}])
         await wait_all_tasks_blocked()
         membership.deliver_nowait(Ack(1))
-        # It says something, too, but acknowledges nothing.
+        # The client talks, but acknowledges nothing.
         other.deliver_nowait(Ack(0))
         await trio.sleep(12.9)
         assert not one.closed
@@ -165,7 +165,7 @@ async def test_a_client_that_keeps_saying_other_things_is_given_up_all_the_same(
 
 
 class Line(Recorder):
-    """A slow line: so many bytes a second go out."""
+    """A slow line, on which this many bytes go out each second."""
 
     def __init__(self, rate: float) -> None:
         super().__init__()
@@ -214,7 +214,7 @@ async def test_a_page_over_a_slow_line_arrives(autojump_clock: MockClock) -> Non
 
 
 async def test_the_limit_holds_once_everything_is_out(autojump_clock: MockClock) -> None:
-    """That holds in a lively gathering, too, where bytes never stop moving."""
+    """The same holds in a lively gathering, where bytes never stop moving."""
     async with open_hall(store=MemoryStore()) as hall, trio.open_nursery() as nursery:
         mute = Line(10_000)
         await hall.join(ROOM, mute)
@@ -294,7 +294,7 @@ async def test_a_large_op_is_sent_once_more_to_who_never_acknowledged(
         await hall.join("other", other)
         await hall.submit("other", [{"pad": "x" * FEW_BYTES}])
         if tail_bytes == 1:
-            # That it's read from the store makes no difference.
+            # Reading it from the store makes no difference.
             await hall.submit("other", [{"n": 1}])
         await hall.submit(ROOM, [{"pad": "x" * FEW_BYTES}])
         start = trio.current_time()
@@ -381,7 +381,7 @@ async def test_own_ops_are_not_sent_again_from_the_store_either(
 async def test_a_large_crowd_of_retries_keeps_nobody_waiting(
     autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Others have turns in between, and nobody is left out."""
+    """Other tasks get turns in between, and no client is left out."""
     monkeypatch.setattr(retries, "TURN", 40)
     turns = 0
     seen: Counter[int] = Counter()
@@ -414,7 +414,7 @@ async def test_a_large_crowd_of_retries_keeps_nobody_waiting(
 async def test_many_clients_with_their_own_due_times_are_not_looked_at_one_by_one(
     autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A round goes over all of them: as many rounds as clients would be quadratic."""
+    """One round serves all of them: a round for each client would be quadratic."""
     monkeypatch.setattr(retries, "SPACING", 1e-4)
     async with open_hall(store=MemoryStore()) as hall:
         crowd = [Recorder() for _ in range(300)]
@@ -437,7 +437,7 @@ async def test_many_clients_with_their_own_due_times_are_not_looked_at_one_by_on
 async def test_an_acknowledgement_brings_the_next_retry_forward(
     autojump_clock: MockClock,
 ) -> None:
-    """After backing off to 4 s: progress begins anew with a quarter of a second."""
+    """After backing off to 4 s, progress starts again with a quarter of a second."""
     async with open_hall(store=MemoryStore()) as hall:
         one = Recorder()
         membership = await hall.join(ROOM, one)
@@ -474,13 +474,13 @@ async def test_a_client_whose_own_message_still_arrives_is_not_given_up(
             await trio.sleep(1)
             connection.size += rate
         if not rate:
-            # Bytes that don't move excuse once.
+            # Bytes that don't move excuse a client once.
             assert connection.closed[0][:2] == (start + 20, CloseCode.UNRESPONSIVE)
             return
         assert not connection.closed
         connection.size = 0
         membership.deliver_nowait(Ack(1))
-        # Much later, the same.
+        # Much later, the rule is the same.
         await trio.sleep(1000)
         await hall.submit(ROOM, [{"n": 2}])
         connection.size = 100

@@ -95,7 +95,7 @@ async def test_a_clock_that_is_set_leaves_no_rights_open(
             await hall.submit(ROOM, [{"n": 1}])
             await wait_all_tasks_blocked()
             assert alice.forwards() == []
-        # Nor does setting it back give them again.
+        # Setting it back doesn't restore them.
         wall.set_by = -3600.0
         await asked(membership, Sync("too late", 0, OP))
         assert alice.of(Error)[-1].id == "too late"
@@ -118,7 +118,7 @@ async def test_rights_that_end_together_with_others_end_on_time(autojump_clock: 
             membership, _ = await joined(hall, f"gone{number}:member:5000")
             membership.detach()
         await trio.sleep(50)
-        # Hers end when the others' connections are closed, of whom fewer and fewer are left.
+        # Zoe's rights end while the others' connections are closed, and fewer and fewer are left.
         _, zoe = await joined(hall, "zoe:member:110")
         await trio.sleep(100)
         for recorder in many:
@@ -165,7 +165,7 @@ async def test_what_was_judged_before_the_end_is_answered(autojump_clock: MockCl
         await asked(membership, Sync("s", 0, OP))
         await trio.sleep(1.1)
         assert [one.seqs for one in alice.of(Synced)] == [(1,)]
-        # Behind what it may not read, its answer waits until it may.
+        # Its answer waits behind an op that it may not read, until it may.
         await asked(membership, Refresh("r", "alice:member:20"))
         await trio.sleep_until(19.5)
         async with trio.open_nursery() as nursery:
@@ -186,7 +186,8 @@ async def test_an_answer_that_is_held_back_holds_off_no_closing(
         membership, alice = await joined(hall, "alice:member:5")
         await trio.sleep_until(4.5)
         async with trio.open_nursery() as nursery:
-            # Its op comes after one that it may not read any more when both are durable.
+            # Its op follows another client's, and it may not read that one any more when both are
+            # durable.
             nursery.start_soon(hall.submit, ROOM, [{"n": 1}])
             await wait_all_tasks_blocked()
             await membership.deliver(Sync("s", 0, OP))
@@ -232,7 +233,7 @@ async def test_a_refresh_that_fails_changes_nothing(
 
 
 async def test_no_token_changes_whom_the_program_vouches_for(autojump_clock: MockClock) -> None:
-    """The default check takes everybody for an anonymous member."""
+    """The default check takes every client as an anonymous member."""
     async with open_hall() as hall:
         recorder = Recorder()
         membership = await hall.join(ROOM, recorder, identity=Identity(None, "observer"))
@@ -280,7 +281,7 @@ async def test_a_refresh_is_answered_once_whatever_ends_meanwhile(
             case "detach":
                 membership.detach()
             case "leave":
-                # What it asked before is answered before.
+                # Its earlier requests are answered before.
                 await asked(membership, Leave())
                 assert not alice.closed
             case "kick":

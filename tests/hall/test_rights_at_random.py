@@ -1,4 +1,4 @@
-"""Rights at random: joins, syncs, expiries, refreshes and what the program says, in any order."""
+"""Rights at random: joins, syncs, expiries, refreshes and the program's changes, in any order."""
 
 import gc
 import weakref
@@ -50,14 +50,14 @@ INFINITY = float("inf")
 
 @define(eq=False)
 class Model:
-    """What every connection may do now, by the plainest rules."""
+    """What every connection may do now, by the simplest rules."""
 
     set_by: float = 0.0
     revoked: dict[str, float] = field(factory=dict)
     roles: dict[tuple[str, str | None], tuple[str, float]] = field(factory=dict)
     conns: list["Conn"] = field(factory=list)
     wrong: list[str] = field(factory=list)
-    """What must not be. A hall takes errors of connections and behaviours for theirs."""
+    """Broken rules. If a check raised, the hall would take that as the connection's fault."""
 
     def must(self, holds: bool, what: str) -> None:
         if not holds:
@@ -78,15 +78,15 @@ class Model:
 
 
 class Conn(Recorder):
-    """One connection, which sees at each message whether it may be told it."""
+    """One connection, which checks with each message whether it may be told it."""
 
     def __init__(self, model: Model, number: int, user: str, room: str) -> None:
         super().__init__()
         self.model, self.number, self.user, self.room = model, number, user, room
         self.role: str | None = None
-        """None: it isn't in."""
+        """The membership; None while it isn't in."""
         self.said: str | None = None
-        """What the program said of it on its way in."""
+        """What the program said about it while it was joining."""
         self.expires_at = INFINITY
         self.has_begun = False
         self.is_out = False
@@ -140,7 +140,7 @@ class Conn(Recorder):
 
 
 class Watched:
-    """Sees at each judgement whether the author has the right to it."""
+    """Checks at each judgement whether the author has the right to it."""
 
     serves_snapshots = False
     model: Model
@@ -187,7 +187,7 @@ FIRST: list[tuple[Any, ...]] = [
     ("join", "alice", "there", "member", 3.0),
     ("wait", 0.4),
 ]
-"""What comes before the random steps, so that they meet somebody."""
+"""Steps before the random ones, so that those meet somebody."""
 
 steps = st.lists(
     st.one_of(
@@ -283,7 +283,8 @@ def test_nobody_does_what_it_may_not(plan: list[tuple[Any, ...]], check_takes: f
                         if one.user == name and room in (None, one.room):
                             one.said = role if one.has_begun and one.role is None else None
                             if one.is_dropped and one.role is not None:
-                                # It isn't told. What still waits of it is judged so.
+                                # The client isn't told, but its waiting requests are judged by the
+                                # new role.
                                 one.role = role
                             is_in = one.role is not None and not one.closed and not one.is_dropped
                             concerned += is_in and not one.is_out
@@ -301,7 +302,7 @@ def test_nobody_does_what_it_may_not(plan: list[tuple[Any, ...]], check_takes: f
 
     def check_answers() -> None:
         for one in model.conns:
-            # Where the connection lives, all that it asked is answered.
+            # If the connection lives, all its requests are answered.
             if not (one.closed or one.is_out or one.is_dropped):
                 assert set(one.answers) == set(one.asked)
 

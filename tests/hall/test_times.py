@@ -1,4 +1,4 @@
-"""The times of ops: one for all that is committed together, never going back, told who asks."""
+"""The times of ops: one for each commit, never going back, told to clients that ask."""
 
 from collections.abc import Sequence
 from itertools import pairwise
@@ -34,7 +34,7 @@ ROOM = "friday-night"
 
 @define
 class WallClock:
-    """A time of day that somebody sets, in milliseconds."""
+    """A clock that a test sets, in milliseconds."""
 
     now: int = 1_700_000_000_000
     asked: int = 0
@@ -108,13 +108,13 @@ async def test_a_behaviour_is_told_where_and_when_an_op_stands() -> None:
                 seqs = await hall.submit(ROOM, ops, identity=Identity(user))
                 expected += [Stamp(seq, clock.now, user) for seq in seqs]
                 assert made[-1].submissions[-1].time == clock.now
-                # Also those that were restored.
+                # The restored ops have times, too.
                 assert made[-1].stamps == expected
     assert len(made) == 2
 
 
 async def both(hall: Hall, **how: Any) -> tuple[Recorder, Recorder, Recorder, Membership]:
-    """Join three: two are told times; the third isn't, and its membership is returned."""
+    """Join three clients: two are told times; return the membership of the third, which isn't."""
     timed, too, plain = Recorder(), Recorder(), Recorder()
     await hall.join(ROOM, timed, times=True, **how)
     await hall.join(ROOM, too, times=True, **how)
@@ -139,7 +139,7 @@ async def test_who_asks_is_told_the_times_and_nobody_else() -> None:
         assert [one.times for one in timed.of(ForwardBatch)] == [(800, 800)]
         assert [one.time for one in plain.of(Forward)] == [UNSET]
         assert [one.times for one in plain.of(ForwardBatch)] == [UNSET]
-        # Those who ask alike are sent the same message, made once.
+        # Clients that ask for the same get the same message, encoded once.
         for one, other in zip(timed.received[1:], too.received[1:], strict=True):
             assert one[1] is other[1]
         membership.deliver_nowait(Fetch("f", 4))
@@ -188,7 +188,7 @@ async def test_what_only_the_store_has_and_what_is_sent_again(autojump_clock: Mo
                 times = batch.times if isinstance(batch.times, tuple) else [UNSET] * 9
                 for seq, (_, time) in enumerate(zip(batch.ops, times, strict=False), batch.seq):
                     seen.setdefault(seq, set()).add(time)
-            # Each was sent more than once.
+            # Some were sent more than once.
             assert len(recorder.of(Forward)) + len(recorder.of(ForwardBatch)) > len(seen)
             expected = {seq: {500 + seq} if recorder is timed else {UNSET} for seq in seen}
             assert seen == expected

@@ -1,4 +1,4 @@
-"""One client holds up nobody: what is done in one turn, and kept in memory, is bounded."""
+"""One client delays nobody else: the work of a turn, and what is kept in memory, are bounded."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -20,7 +20,7 @@ ROOM = "friday-night"
 
 
 class Counting(LogBehaviour):
-    """Counts the most that was folded without a turn for others."""
+    """Counts the most ops that were folded without a turn for others."""
 
     folded = 0
     most = 0
@@ -36,7 +36,7 @@ class Counting(LogBehaviour):
 
 
 async def take_turns(bystander: trio.CancelScope) -> None:
-    """Others get their turns meanwhile: each of our turns ends one of theirs."""
+    """Take turns as other tasks do; each turn of ours ends one of the gathering's."""
     with bystander:
         while True:
             Counting.folded = 0
@@ -62,7 +62,7 @@ async def test_a_turn_counts_ops(autojump_clock: MockClock) -> None:
             while hall.snapshot().gatherings[0].seq < 50_050:
                 await trio.lowlevel.checkpoint()
             bystander.cancel()
-        # What the budget allows, and the one message that went over it; two of its turns may
+        # The budget allows this much, and one message may exceed it; two turns of the gathering may
         # follow each other.
         assert 1000 <= Counting.most <= 2 * (TURN_COST // 100 + 1000)
 
@@ -109,7 +109,7 @@ async def test_the_tail_counts_what_it_takes_in_memory(autojump_clock: MockClock
 
 
 class Slow(WaitingStore):
-    """A store whose appends and reads take their time."""
+    """A store whose appends and reads take time."""
 
     reading = 0
     most_reading = 0
@@ -148,10 +148,10 @@ async def test_the_cost_of_a_clients_unprocessed_messages_is_bounded(
                 deliver_all, membership, [tiny(f"s{n}", 1000) for n in range(20)], done
             )
             await wait_all_tasks_blocked()
-            # The first, or two, are being committed; of the others the first is always taken, and
+            # One or two syncs are being committed. Of the others, the first is always taken, and
             # three more cost as much as may wait.
             assert len(done) in (1 + 4, 2 + 4)
-        # Others come before whoever has filled a turn: all of it must have been processed.
+        # The client has filled a turn, so others come first; in the end all is processed.
         await recorder.wait_for(Synced, 20)
         assert (await hall.fetch(ROOM)).seq == 20_000
 
@@ -198,14 +198,14 @@ async def test_a_client_that_fills_a_turn_comes_after_others(autojump_clock: Moc
         await heavy.wait_for(Synced, 30)
         mine = [message.seqs[0] for message in light.of(Synced)]
         others = [message.seqs[0] for message in heavy.of(Synced)]
-        # Each one's own stay in order, and who says little waits for one turn.
+        # Each client's own syncs stay in order, and a client that says little waits for one turn.
         assert mine == sorted(mine)
         assert others == sorted(others)
         assert max(mine) < others[len(others) // 2]
 
 
 class Wasteful(Recorder):
-    """A connection that counts what its client sends for nothing."""
+    """A connection that adds up the cost of its client's useless messages."""
 
     cost = 0
 
@@ -229,7 +229,7 @@ async def test_messages_that_come_to_nothing_are_counted(autojump_clock: MockClo
         assert await cost_of(sync) == 0
         assert await cost_of(Ack(100)) == 0
         assert await cost_of(Fetch("f", 0)) == 0
-        # A sync is repeated, what is acknowledged was so before, a request is wrong.
+        # A repeated sync, an acknowledgement of acknowledged ops, and a wrong request.
         assert await cost_of(sync) > 1
         assert await cost_of(Ack(100), Ack(50)) == 2
         assert await cost_of(Sync("t", 10**6, sync.ops)) > 1

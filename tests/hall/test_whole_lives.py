@@ -92,13 +92,14 @@ class Client:
                 self.membership.deliver_nowait(Ack(max(self.seen)))
 
     def digest(self) -> None:
-        """Take in what came, and check what must hold of it."""
+        """Take in a message, and check what must hold."""
         for _, message in self.recorder.received[self.read :]:
             assert self.notices == 0, "the notice is the last message"
             if isinstance(message, Joined):
                 self.incarnations.append(message.incarnation)
                 assert isinstance(message.ops, tuple)
-                # They may end before `seq`: what was logged since they were read is forwarded.
+                # The ops may end before `seq`: those that were logged since they were read are
+                # forwarded.
                 for seq, op in enumerate(message.ops, start=self.since + 1):
                     self.see(seq, op.value)
             elif isinstance(message, Synced):
@@ -181,7 +182,7 @@ def test_nothing_acknowledged_is_lost_whatever_happens(
                     case "mood":
                         store.mood = value
 
-            # The end: the store is well again, and every client comes back for the rest.
+            # At the end the store is well again, and every client comes back for the rest.
             store.mood = "quick"
             await trio.sleep(100)
             assert hall.gatherings() == (), "all of them ended on time"
@@ -216,6 +217,6 @@ def test_nothing_acknowledged_is_lost_whatever_happens(
             return
 
     with pytest.MonkeyPatch.context() as patch:
-        # Two clients are a crowd then, and get what was committed one after the other.
+        # With a low `CROWD`, two clients are a crowd, which the hall serves one after the other.
         patch.setattr("squire_gatherings._hall.delivery.CROWD", crowd)
         trio.run(live, clock=MockClock(autojump_threshold=0))
