@@ -1,4 +1,4 @@
-"""The chain: any difference in what was appended is a difference in the head."""
+"""The chain: if what was appended differs in anything, the head differs."""
 
 from collections.abc import Callable, Iterable
 from typing import Any
@@ -125,7 +125,7 @@ def test_the_log_makes_the_chain(turns: list[list[int]], data: st.DataObject) ->
             key = ("scope", f"s{number}")
             log.add(ops, key=key, mark=fingerprint(ops), by="alice", origin=1, time=time)
         append = log.append("friday", b"state")
-        # It may be made again, after a commit that failed.
+        # After a commit that failed, the same link may be made again.
         assert append == log.append("friday", b"state")
         assert {one.time for one in append.ops} == {time}
         head = head_after(head, append)
@@ -137,7 +137,7 @@ def test_the_log_makes_the_chain(turns: list[list[int]], data: st.DataObject) ->
 
 
 def test_a_link_says_how_long_each_part_is() -> None:
-    # The same bytes, cut elsewhere.
+    # The same bytes are cut elsewhere.
     def link(*parts: str) -> Append:
         return Append("g", 1, tuple(LoggedOp(Op(one.encode()), None) for one in parts), ())
 

@@ -14,7 +14,7 @@ INTERVAL, LIMIT = 0.25, 10.0
 
 @define
 class Model:
-    """Which seqs the client was sent, which are its own, and what it said it has."""
+    """The seqs that the client was sent, its own ones, and the last that it acknowledged."""
 
     reached: int = 0
     sent: set[int] = field(factory=set)
@@ -33,7 +33,7 @@ plans = st.lists(
     st.one_of(
         st.tuples(st.just("forward"), st.integers(1, 3)),
         st.tuples(st.just("own"), st.integers(1, 2)),
-        # Counted from what was brought: it may have fetched more, or be behind.
+        # The seq counts from the last one brought: the client may have fetched more, or be behind.
         st.tuples(st.just("ack"), st.integers(-4, 4)),
         st.tuples(st.just("wait"), st.floats(0.01, 3)),
     ),
@@ -110,7 +110,7 @@ def test_own_ranges_are_bounded_and_never_sent_again() -> None:
 
 
 def given_up_at(window: DeliveryWindow, look: "dict[float, tuple[int, int]]") -> float:
-    """Return when it's given up, if at each instant the bytes are as the last look says."""
+    """Return when the client is given up, if the bytes at each time are as the last look says."""
     while True:
         now = window.due_at
         known = [bytes_ for at, bytes_ in look.items() if at <= now]
@@ -128,7 +128,7 @@ def given_up_at(window: DeliveryWindow, look: "dict[float, tuple[int, int]]") ->
 def test_bytes_that_move_are_progress() -> None:
     window = DeliveryWindow(INTERVAL, LIMIT, 0)
     window.forwarded(1, 0.0)
-    # 300 KB at 10 KB/s: at each look, more is out; afterwards it has its ten seconds.
+    # 300 KB go out at 10 KB/s: each look sees progress. Afterwards the client has its ten seconds.
     slow = {float(s): (min(s * 10_000, 300_000), max(0, 300_000 - s * 10_000)) for s in range(100)}
     assert 30 < given_up_at(window, slow) <= 30 + 2 * LIMIT
 
@@ -163,7 +163,7 @@ def test_time_in_which_nobody_listened_is_not_held_against_anybody() -> None:
     window.forwarded(1, 1.0)
     window.excuse(9.0, 33.0)
     assert window.give_up_at == 11.0 + 24.0
-    # What began while nobody listened had less of it; and a moment is left in any case.
+    # A time that began during the pause is prolonged by its part of it; a moment is always left.
     other = DeliveryWindow(INTERVAL, LIMIT, 0)
     other.forwarded(1, 30.0)
     other.excuse(9.0, 33.0)

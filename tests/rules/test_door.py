@@ -1,4 +1,4 @@
-"""Who gives way at the door."""
+"""The door: which connections give way."""
 
 from functools import partial
 
@@ -77,13 +77,13 @@ def test_whose_words_were_not_read_yet_is_not_silent() -> None:
     crowd_of(door, "a", 1, gone)
     assert door.come(Visitor("a", nobody), None, 2) is None
     assert gone == [0]
-    # Where that is so of a whole crowd, it gives way to others, but not to one of its own.
+    # If a whole crowd has unread words, one gives way to another address, but not to its own.
     busy = Door()
     lost = list[int]()
     for number in range(20):
         busy.come(Visitor("a", partial(lost.append, number), lambda: True), None, None)
     assert busy.come(Visitor("a", nobody), None, 20) is Turned.AT_ADDRESS
-    # Nobody is thrown out for one that can still wait outside.
+    # No connection is thrown out for one that can still wait outside.
     assert busy.room(20, 8) == 0
     assert busy.room(25, 8) == 5
     assert busy.come(Visitor("b", nobody), 20, None) is None
@@ -105,7 +105,7 @@ def test_who_is_answered_is_silent_again_and_comes_last() -> None:
 
 
 class Doors(RuleBasedStateMachine):
-    """Any order of comings, words and goings, compared with plain sets."""
+    """Connections that come, speak and go in any order, compared with plain sets."""
 
     def __init__(self) -> None:
         super().__init__()

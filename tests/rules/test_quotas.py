@@ -1,4 +1,4 @@
-"""Places, refusals and the budget."""
+"""Quotas: places, refusals, and the budget of memory."""
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -63,7 +63,7 @@ def test_each_step_of_the_budget() -> None:
         asked = 0
         budget.grown()
         assert asked == over
-    # What is freed is enough for a while.
+    # The freed memory is enough for a while.
     budget.outbound -= budget.excess
     assert budget.excess == 0
     budget.outbound += 49 * CONNECTION_COST
@@ -103,7 +103,7 @@ def test_an_allowance_of_bytes_and_ops() -> None:
     assert allowance.spent_on_ops(5, 1.0) is None
     assert allowance.spent_on_ops(1, 1.5) is Spent.OPS
     assert allowance.refused == 1
-    # More than may come at once is taken where nothing is used up, and then paid off.
+    # A burst over the limit is allowed if nothing is used up, and paid off later.
     later = 1000.0
     assert allowance.spent(300, later) is None
     assert allowance.spent(1, later + 20) is Spent.BYTES

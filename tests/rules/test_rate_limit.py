@@ -1,4 +1,4 @@
-"""Rate limits that are shared, and outlive whoever uses them."""
+"""Rate limits that many connections share, and that outlive each of them."""
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -57,5 +57,5 @@ def test_what_is_full_is_forgotten_as_others_come() -> None:
         now = number / 100
         assert limits.enter(number, now).allow(now)
         limits.leave(number, now)
-        # Each is full again after a second, in which a hundred others come.
+        # Each limit is full again after a second, in which a hundred others come.
         assert len(limits) <= 210

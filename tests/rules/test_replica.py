@@ -1,4 +1,4 @@
-"""The replica and its changes, against a model of a server: any order of losses and answers."""
+"""The replica and its changes, against a model of a server: losses and answers in any order."""
 
 from typing import Any
 
@@ -17,7 +17,7 @@ from tests.support import Sum, examples
 
 
 class AllOps(Sum):
-    """A state in which every op shows, and its order."""
+    """A state that shows every op, and their order."""
 
     def __init__(self) -> None:
         self.ops: list[int] = []
@@ -36,14 +36,14 @@ class AllOps(Sum):
 
 
 class ReplicaMachine(RuleBasedStateMachine):
-    """One client of a server that is a list; what is between them may be lost at any moment."""
+    """One client of a server that is a list; messages between them may be lost at any moment."""
 
     def __init__(self) -> None:
         super().__init__()
         self.log: list[tuple[int, str | None]] = []
         """The server's log: each op's number, and the id of our sync, or None."""
         self.epochs: list[str] = []
-        """Which incarnation logged each."""
+        """The incarnation that logged each."""
         self.incarnation = 1
         self.replaced_times = 0
         self.told_replaced = 0
@@ -52,7 +52,7 @@ class ReplicaMachine(RuleBasedStateMachine):
         self.replica.changes.begin(0, 0)
         self.connected = True
         self.told = 0
-        """The messages that the server has sent on this connection."""
+        """The last op that the server has told on this connection."""
         self.unsent: list[str] = []
         self.at_server: list[str] = []
         self.seen: list[int] = []
@@ -64,7 +64,7 @@ class ReplicaMachine(RuleBasedStateMachine):
         if sync_id not in self.applied:
             numbers = [op.value["n"] for op in self.replica.pending[sync_id].sync.ops]
             first = len(self.log) + 1
-            # The server may make something else of what was sent.
+            # The server may log something else than was sent.
             self._log((-number if number % 3 == 0 else number, sync_id) for number in numbers)
             self.applied[sync_id] = range(first, len(self.log) + 1)
 
@@ -154,7 +154,7 @@ class ReplicaMachine(RuleBasedStateMachine):
         if since and (since > len(self.log) or self.epochs[since - 1] != self.replica.epoch):
             self.replica.replaced(LogReplaced("another log"))
             self.replaced_times += 1
-            # An op that was answered before isn't known to be ours in this log.
+            # The client can't know an op of this log as its own if it was answered before.
             self.log = [
                 (number, own if own in self.replica.pending else None) for number, own in self.log
             ]
@@ -169,16 +169,16 @@ class ReplicaMachine(RuleBasedStateMachine):
         else:
             self.told = self.replica.seq
 
-    # A client that has just started over can tell by nothing but the number of ops.
+    # Only the number of ops tells a client that has just started over that the log is another.
     @precondition(
         lambda self: not self.connected and (self.replica.seq or not self.replica.changes.arrived)
     )
     @rule(data=st.data())
     def server_restores_a_backup(self, data: Any) -> None:
-        """The server loses ops without knowing; later ops have another epoch."""
+        """The server loses ops without knowing it; later ops have another epoch."""
         kept = data.draw(st.integers(0, len(self.log)))
         while 0 < kept < len(self.log) and self.log[kept][1] is not None:
-            # A sync is in it as a whole, or not at all.
+            # The backup has a sync as a whole, or not at all.
             if self.log[kept - 1][1] != self.log[kept][1]:
                 break
             kept -= 1
@@ -208,12 +208,12 @@ class ReplicaMachine(RuleBasedStateMachine):
         self.lose()
         self.replica.start_over()
 
-    # These always hold.
+    # What always holds.
 
     @invariant()
     def each_change_once_in_order_and_none_of_ours(self) -> None:
         if not self.connected:
-            # Whether the log is another one is found out by coming back.
+            # Only reconnecting tells whether the log is another one.
             return
         assert self.seen == sorted(set(self.seen))
         assert all(self.log[seq - 1][1] is None for seq in self.seen)
@@ -233,7 +233,7 @@ class ReplicaMachine(RuleBasedStateMachine):
         assert shown[len(certain) :] == pending
 
     def teardown(self) -> None:
-        """Let everything come to rest: then the client has the whole log, and no doubts."""
+        """Let all messages arrive: then the client has the whole log, and no doubts."""
         if not self.connected:
             self.reconnect(by_state=False)
         while self.unsent or self.at_server:
@@ -247,7 +247,7 @@ class ReplicaMachine(RuleBasedStateMachine):
             self.read()
         self.each_change_once_in_order_and_none_of_ours()
         assert self.replica.changes.position == len(self.log)
-        # Told each time, unless it was replaced again before anybody was told.
+        # The program is told each time, unless the log was replaced again before.
         assert (self.told_replaced > 0) == (self.replaced_times > 0)
         assert self.told_replaced <= self.replaced_times
         assert not self.replica.changes._own

@@ -1,4 +1,4 @@
-"""Runs: a set of seqs as its runs; and what own ops cost a client that never iterates."""
+"""Runs: a set of seqs as ranges; and what own ops cost a client that never iterates."""
 
 import tracemalloc
 from itertools import pairwise
@@ -33,7 +33,7 @@ def test_runs_hold_what_a_set_holds(steps: list[tuple[str, int, int]]) -> None:
         else:
             runs.drop_to(seq)
             gone = max(gone, seq)
-        # A seq that was dropped may still be there, as part of a longer run, and may come back.
+        # A dropped seq may still be there, as part of a longer run, and may come back.
         assert all((seq in runs) == (seq in model) for seq in range(gone + 1, 50))
         assert {seq for run in runs for seq in run} <= model
         kept = list(runs)
@@ -60,7 +60,7 @@ def test_dropping_one_after_the_other_is_cheap() -> None:
 
 
 def test_a_client_that_only_submits_costs_no_memory_per_op() -> None:
-    """A hundred thousand submits with nobody iterating, and then somebody does."""
+    """A program submits a hundred thousand ops without iterating, and then iterates."""
     replica = Replica(ChangeQueue(10**6), LogBehaviour)
     replica.changes.begin(0, 0)
     for seq in range(1, 101):
@@ -81,13 +81,13 @@ def test_a_client_that_only_submits_costs_no_memory_per_op() -> None:
 
 
 def test_a_hundred_thousand_in_flight_and_answered_take_no_quadratic_time() -> None:
-    """Each of these would look at all others: 10 to the 10th steps, which nobody waits for."""
+    """If each looked at all others, that would take 10 to the 10th steps: far too long."""
     replica = Replica(ChangeQueue(10**6), LogBehaviour)
     replica.changes.begin(0, 0)
     count = 100_000
     for number in range(count):
         replica.submit(f"s{number}", (OP,)).sent = True
-    # They were sent, the connection was lost, and all but one are answered before it.
+    # All were sent, and the connection was lost; the server answers all but one.
     replica.lost()
     for number in range(1, count):
         replica.synced(f"s{number}", (number + 1,))
@@ -102,7 +102,7 @@ def test_a_hundred_thousand_in_flight_and_answered_take_no_quadratic_time() -> N
 
 
 def test_who_iterates_late_among_others_takes_no_quadratic_time() -> None:
-    """Every second op is its own, and most of the others' must be fetched."""
+    """Every second op is the client's own, and most of the others must be fetched."""
     replica = Replica(ChangeQueue(100_000), LogBehaviour)
     changes = replica.changes
     changes.begin(0, 0)

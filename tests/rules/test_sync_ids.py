@@ -1,4 +1,4 @@
-"""Sync ids: what is certain without the store, and what must be asked, against a plain set."""
+"""Sync ids: which are certain without the store, and which must be asked for."""
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -14,7 +14,7 @@ from squire_gatherings._values.log import SyncRecord
 
 
 def is_new(ids: SyncIds, key: SyncKey) -> bool | None:
-    """Whether a sync is new; None where only the store can tell."""
+    """Whether a sync is new; None if only the store can tell."""
     try:
         return ids.find(key) is None
     except LookupNeeded:
@@ -39,7 +39,7 @@ def test_a_filter_takes_few_new_ids_for_known_ones() -> None:
         one.add(("scope", f"member-{number}"))
         if number in (1000, 10_000, 99_999):
             wrong = sum(("scope", f"stranger-{number}-{n}") in one for n in range(10_000))
-            # Less than 0.1 % for each part, of which there are at most four here.
+            # Each part is wrong in less than 0.1 %, and there are at most four parts here.
             assert wrong < 60
     assert all(("scope", f"member-{number}") in one for number in range(100_000))
 
@@ -91,7 +91,7 @@ def test_new_ids_need_no_store_however_many_there_were() -> None:
         ids.add(key, a_record(*key))
         ids.trim()
     assert unknown < 50
-    # The newest are there as records; older ones can't be told apart from strangers.
+    # The newest are there as records; older ones look like strangers.
     assert ids.find(("scope", "s4999")) is not None
     assert is_new(ids, ("scope", f"s{4999 - 8 - TRIMMED_AT_ONCE}")) is None
     assert is_new(ids, ("scope", "s0")) is None

@@ -1,4 +1,4 @@
-"""What attacks have in common: many sockets from many addresses, and an innocent client."""
+"""What attacks share: many sockets from many addresses, and an innocent client."""
 
 import socket
 from collections.abc import AsyncIterator
@@ -18,7 +18,7 @@ from tests.server.raw import RawClient
 async def sockets(
     url: str, count: int, addresses: int = 1, first: int = 1
 ) -> AsyncIterator[list[socket.socket]]:
-    """Connect so many sockets, from so many addresses of this machine (127.0.1.x)."""
+    """Connect this many sockets from this many addresses of this machine (127.0.1.x)."""
     parts = urlsplit(url)
     made: list[socket.socket] = []
 
@@ -40,7 +40,7 @@ def connect(host: str, port: int, own: str) -> socket.socket:
 
 
 def is_closed(one: socket.socket) -> bool:
-    """Whether the server has closed it."""
+    """Return whether the server has closed it."""
     one.setblocking(False)
     try:
         while one.recv(65536):
@@ -53,7 +53,7 @@ def is_closed(one: socket.socket) -> bool:
 
 
 async def served(url: str, gathering: str = "innocent", **settings: Any) -> None:
-    """An innocent client gets in, and is served."""
+    """Check that an innocent client gets in, and is served."""
     with trio.fail_after(20):
         async with (
             open_client(url, **settings) as client,
@@ -63,7 +63,7 @@ async def served(url: str, gathering: str = "innocent", **settings: Any) -> None
 
 
 async def reach(server: Server, handshakes: int) -> None:
-    """Wait until so many stand at the door, and nothing else is to be done."""
+    """Wait until this many are at the door, and the server has nothing else to do."""
     while server.numbers().handshakes != handshakes:
         await trio.testing.wait_all_tasks_blocked(0.001)
 

@@ -1,4 +1,4 @@
-"""Certificates for tests, and a server that shows them."""
+"""Certificates for tests, and a server that uses them."""
 
 import ssl
 from collections.abc import AsyncIterator
@@ -14,7 +14,7 @@ from squire_gatherings import Hall, Server, ServerSettings, open_hall, serve
 from squire_gatherings._server.tls import TlsContext
 
 AUTHORITY = trustme.CA()
-"""Issues what clients of the tests trust."""
+"""Issues the certificates that the tests' clients trust."""
 
 
 def write(folder: Path, name: str = "127.0.0.1") -> tuple[Path, Path]:
@@ -37,7 +37,7 @@ def trusting() -> ssl.SSLContext:
 async def a_tls_server(
     context: TlsContext, settings: ServerSettings | None = None, **hall_settings: Any
 ) -> AsyncIterator[tuple[Hall, Server, str]]:
-    """Serve a hall; give both, and the URL."""
+    """Serve a hall; give the hall, the server and the URL."""
     async with open_hall(**hall_settings) as hall, trio.open_nursery() as nursery:
         with trio.fail_after(60):
             server = await nursery.start(

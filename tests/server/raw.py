@@ -20,7 +20,7 @@ from wsproto.events import (
 
 
 class RawClient:
-    """Connects, shakes hands, and then does only what it's told."""
+    """Connects, shakes hands, and then does only what it's told to."""
 
     def __init__(
         self,

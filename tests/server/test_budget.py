@@ -33,7 +33,7 @@ KIB = 1024
 async def a_client(
     hall: Hall, settings: ServerSettings | None = None, peer: str = "192.0.2.1"
 ) -> AsyncIterator[Client]:
-    """A client in memory that has joined."""
+    """Give a client in memory that has joined."""
     async with trio.open_nursery() as nursery:
         ours, theirs = memory_stream_pair()
         nursery.start_soon(lambda: serve_stream(hall, ours, settings, peer=peer))
@@ -62,7 +62,7 @@ async def refused(hall: Hall) -> bytes:
 
 
 def unfinished(size: int) -> bytes:
-    """The beginning of a frame of 250 KiB: its head, and so many bytes."""
+    """Return the beginning of a frame of 250 KiB: its head, and this many bytes."""
     return b"\x81\xff" + (250 * KIB).to_bytes(8, "big") + bytes(4) + b"x" * size
 
 
@@ -76,7 +76,7 @@ async def test_halves_of_messages_are_counted_and_bounded(autojump_clock: MockCl
             await trio.testing.wait_all_tasks_blocked()
             assert budget.used <= 2000 * KIB
         assert hall.snapshot().refused["memory"] >= 2
-        # Those who hold least stay.
+        # The clients that hold least stay.
         assert hall.snapshot().clients >= 12
         for client in clients[::2]:
             await client.stream.send_all(b"x" * (230 * KIB - 20 * KIB))
@@ -98,7 +98,7 @@ async def test_whoever_holds_much_keeps_nobody_out_for_long(autojump_clock: Mock
         async with a_client(hall, peer="192.0.2.8") as newcomer:
             await newcomer.say(type="sync", id="1", base=0, ops=[{"n": 1}])
             assert (await newcomer.next_message())["type"] == "synced"
-        # As few as had to are closed, and nobody who held nothing.
+        # The server closed as few as it had to, and none that held nothing.
         assert hall.snapshot().clients == 4
         await innocent.say(type="fetch", id="f")
         while (await innocent.next_message())["type"] != "fetched":
@@ -121,7 +121,7 @@ async def test_fragments_are_counted(autojump_clock: MockClock) -> None:
 
 @every_way
 async def test_a_flood_for_slow_readers(way: Way) -> None:
-    """Readers that take nothing: those with the largest queue are closed, all else goes on."""
+    """Of readers that take nothing, those with the largest queue are closed; the rest goes on."""
     limits = ServerSettings(max_backlog=100_000 * KIB, max_message_size=400 * KIB)
     most = 6000 * KIB
     async with serving(way, limits, max_outbound=most, retry_limit=60) as (hall, _, url):
@@ -145,7 +145,7 @@ async def test_a_flood_for_slow_readers(way: Way) -> None:
                     break
             assert set(hall.snapshot().refused) == {"outbound"}
             await author.submit({"n": "last"})
-        # A forward to each reader is what one turn may add before anybody is closed.
+        # One turn may add a forward to each reader before the server closes any.
         assert peak <= most + 5 * 210 * KIB
         for one in readers:
             one.socket.close()
@@ -191,7 +191,7 @@ async def test_a_gathering_is_not_opened_and_a_client_not_taken_without_memory(
             await stack.enter_async_context(a_client(hall))
         assert b"503" in await refused(hall)
         assert hall.snapshot().refused == {"memory": 1}
-        # Those who are there are served.
+        # The clients that are there are served.
         assert await hall.submit("room", [{"n": 1}])
 
 
@@ -248,7 +248,7 @@ def test_what_outboxes_hold_is_what_is_counted(steps: list[tuple[int, int, int]]
 async def test_when_no_descriptor_is_left_the_silent_ones_give_way(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Where more sockets are silent than the process may have open."""
+    """More sockets are silent than the process may have open."""
     resource = pytest.importorskip("resource")
     import os
 

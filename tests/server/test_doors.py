@@ -26,7 +26,7 @@ from tests.ways_in.ways import Way, every_way, serving
 
 
 async def test_silent_connections_take_no_clients_place() -> None:
-    """Fifty of them gave everybody ten seconds of 503, where 50 clients were allowed."""
+    """Fifty silent ones once kept all clients out for ten seconds, if 50 clients were allowed."""
     async with (
         a_server(ServerSettings(max_connections=50)) as (_, server, url),
         sockets(url, 200, addresses=10) as silent,
@@ -92,7 +92,7 @@ async def test_who_shook_hands_and_says_nothing_gives_way_too() -> None:
 
 
 async def test_a_crowd_that_has_spoken_is_not_thrown_out_for_being_read_late() -> None:
-    """All have sent their request and their join before the server looks at any of them."""
+    """All have sent their request before the server looks at any of them."""
     async with (
         a_server(ServerSettings(max_handshakes=100)) as (_, server, url),
         sockets(url, 80, addresses=80) as eager,
@@ -106,10 +106,10 @@ async def test_a_crowd_that_has_spoken_is_not_thrown_out_for_being_read_late() -
 
 
 async def test_a_storm_of_clients_larger_than_the_door_is_let_in() -> None:
-    """All come at once, as after a restart, and have said all before the server looks."""
+    """All come at once, as after a restart, and have sent all before the server looks."""
     async with a_server(ServerSettings(max_handshakes=10)) as (_, server, url):
         host, _, port = url.removeprefix("ws://").partition(":")
-        # The loop stands still meanwhile: this is its thread.
+        # The event loop stands still meanwhile, since this is its thread.
         storm = [connect(host, int(port), f"127.0.2.{number}") for number in range(1, 101)]
         for one in storm:
             one.sendall(request() + b"\x81\x8f\0\0\0\0" + b'{"type":"join"}')
@@ -154,7 +154,7 @@ async def test_more_clients_of_an_address_than_it_may_have() -> None:
                 assert b"HTTP/1.1 503" in answer
                 assert b"from your address" in answer
                 assert b"Retry-After: 5" in answer
-                # Others come in.
+                # Other clients get in.
                 with joined(url, own="127.0.9.9"):
                     pass
                 two.say(type="leave")
@@ -276,7 +276,7 @@ async def test_a_log_that_is_full_is_read_on_and_takes_no_more() -> None:
                 assert (error["id"], error["code"]) == ("2", "log_full")
                 client.say(type="sync", id="3", base=2, ops=[{"n": 3}])
                 assert client.hear()["seqs"] == [3]
-                # What was applied is answered as before.
+                # An applied sync is answered as before.
                 client.say(type="sync", id="1", base=0, ops=[{"n": 1}, {"n": 2}])
                 assert client.hear()["seqs"] == [1, 2]
                 client.say(type="fetch", id="f", since=2)
@@ -288,7 +288,7 @@ async def test_a_log_that_is_full_is_read_on_and_takes_no_more() -> None:
 
 @pytest.mark.parametrize("kind", ["memory:", "sqlite"])
 async def test_a_log_has_a_largest_size_in_bytes(kind: str, tmp_path: Path) -> None:
-    """Also after a restart, when only the store has most of it."""
+    """The same holds after a restart, when only the store has most of it."""
     url = kind if kind == "memory:" else f"sqlite:///{tmp_path}/rooms.sqlite3"
     op = {"pad": "x" * 988}
     size = len(Op.of(op).json)
@@ -303,7 +303,7 @@ async def test_a_log_has_a_largest_size_in_bytes(kind: str, tmp_path: Path) -> N
             assert await hall.submit("room", [{}]) == (9,)
             assert hall.snapshot().refused == {"log_bytes": 1}
             assert (await hall.fetch("room", since=8)).seq == 9
-            # Another has its own.
+            # Another gathering has its own limit.
             assert await hall.submit("other", [op]) == (1,)
 
 

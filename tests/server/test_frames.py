@@ -1,4 +1,4 @@
-"""Frames that go out, read back by a parser that didn't write them."""
+"""Outgoing frames, read back by a parser that didn't write them."""
 
 import pytest
 from wsproto.frame_protocol import FrameProtocol, Opcode

@@ -60,7 +60,7 @@ def survive(*pieces: bytes, way: StreamWay = OURS) -> bytes:
                 if way is OURS:
                     await trio.lowlevel.checkpoint()
                 else:
-                    # Their handshakes lose what comes before their answer.
+                    # The other servers' handshakes lose what comes before their answer.
                     await wait_all_tasks_blocked()
             await trio.sleep(60)
             await theirs.send_eof()
@@ -157,7 +157,7 @@ def test_any_messages_end_in_order(way: StreamWay) -> None:
     def messages(subprotocol: str, joins: bool, plan: Sequence[tuple[object, bool, int]]) -> None:
         sent = frames(subprotocol, [({"type": "join"}, False, 1), *plan] if joins else plan)
         if way is OURS:
-            # All in one piece with the request: what follows it isn't lost.
+            # All comes in one piece with the request: what follows the request isn't lost.
             got = survive(request(subprotocol) + b"".join(sent))
         else:
             got = survive(request(subprotocol), *sent, way=way)
@@ -169,7 +169,7 @@ def test_any_messages_end_in_order(way: StreamWay) -> None:
 
 
 def frames(subprotocol: str, plan: Sequence[tuple[object, bool, int]]) -> list[bytes]:
-    """Return the frames of messages, each of them as text or not, in so many parts."""
+    """Return the frames of messages: for each, whether it is text, and in how many parts."""
     framer = FrameProtocol(client=True, extensions=[])
     made: list[bytes] = []
     for value, as_text, parts in plan:

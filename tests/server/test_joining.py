@@ -22,7 +22,7 @@ from tests.ways_in.ways import WAYS, Way, every_way, serving
 
 
 class SlowDoor:
-    """An authentication that takes its time, and notices when nobody waits for it any more."""
+    """An authentication that takes its time, and notices when its client has gone."""
 
     def __init__(self) -> None:
         self.asked = trio.Event()
@@ -152,7 +152,7 @@ async def test_what_is_kept_during_a_join_is_bounded(way: Way) -> None:
 
 
 async def test_a_slow_join_drops_nobody(autojump_clock: MockClock) -> None:
-    """Whether its pongs are read or not."""
+    """The result is the same whether its pongs are read or not."""
 
     async def ten_minutes(token: str | None, gathering_id: str) -> Identity:
         await trio.sleep(600)
@@ -214,7 +214,7 @@ async def test_a_join_that_the_hall_has_answered_is_not_answered_again(
 
 
 async def test_a_join_that_came_in_time_is_taken_though_it_is_read_late() -> None:
-    """The server was kept from listening: what lies in the socket counts."""
+    """The server was kept from listening, so what lies in the socket counts."""
     async with a_server(ServerSettings(join_timeout=0.05)) as (_, _, url):
         raw = await trio.to_thread.run_sync(RawClient, f"{url}/gatherings/room")
         raw.say(type="join")

@@ -1,4 +1,4 @@
-"""The keep-alive: who is pinged when, who is dropped, and who isn't."""
+"""The keep-alive: which clients are pinged, which are dropped, and when."""
 
 import os
 import signal
@@ -29,7 +29,7 @@ PONG = bytes(FrameProtocol(client=True, extensions=[]).pong(b""))
 
 
 async def test_the_first_ping_comes_after_one_interval(autojump_clock: MockClock) -> None:
-    """Over a stream without a server of one's own, too."""
+    """This holds over a stream without a server of one's own, too."""
     async with open_hall() as hall, trio.open_nursery() as nursery:
         ours, theirs = memory_stream_pair()
         nursery.start_soon(serve_stream, hall, ours, ServerSettings(ping_interval=30))
@@ -97,7 +97,7 @@ async def test_a_pause_of_the_machine_drops_nobody(
 
         clients = await trio.to_thread.run_sync(connect)
         await wait_all_tasks_blocked()
-        # One round more: that of the joins.
+        # There is one more round: that of the joins.
         for _ in range(1 + rounds_before):
             mock_clock.jump(5)
             await wait_all_tasks_blocked()
@@ -167,7 +167,7 @@ class Large(Sum):
 
 
 class SlowStream(trio.abc.SendStream):
-    """A way out on which everything takes its time."""
+    """A way out that delays everything by its size."""
 
     def __init__(self, out: trio.abc.SendStream) -> None:
         self.out = out
@@ -184,7 +184,7 @@ class SlowStream(trio.abc.SendStream):
 
 
 async def test_a_client_whose_bytes_still_move_is_alive(autojump_clock: MockClock) -> None:
-    """It answers pings only behind the snapshot."""
+    """It can answer pings only after the snapshot."""
     ours, theirs = memory_stream_pair()
     slow: Any = trio.StapledStream(SlowStream(ours.send_stream), ours.receive_stream)
     async with (
@@ -206,7 +206,7 @@ async def test_a_client_whose_bytes_still_move_is_alive(autojump_clock: MockCloc
         nursery.cancel_scope.cancel()
 
 
-# The rule alone.
+# The rule by itself.
 
 
 class Peer:
@@ -258,7 +258,7 @@ def test_a_moving_backlog_keeps_a_client_alive_and_for_some_time_after() -> None
     while peer.round() is not Due.END:
         silent += 1
     assert silent >= MAX_CREDIT + 2 * ROUNDS - 2
-    # Bytes that go out at once tell nothing: the kernel takes them for a dead peer, too.
+    # Bytes that go out at once tell nothing: the kernel takes them even if the peer is dead.
     peer, rounds = Peer(), 0
     while peer.round(sent=100) is not Due.END:
         rounds += 1
@@ -290,6 +290,6 @@ async def test_progress_is_what_went_out() -> None:
                 seen.add(outbox.backlog)
             await outbox.flushed()
             assert outbox.progress == 500_100
-            # It's seen to move, not only at its end.
+            # The bytes were seen to move before their end.
             assert len(seen) > 5
             await stream.aclose()

@@ -1,4 +1,4 @@
-"""A server that was kept from listening looks first at what has arrived, whatever it's read by."""
+"""A server that was kept from listening reads first what has arrived, by whichever reader."""
 
 import json
 import socket
@@ -84,7 +84,7 @@ async def test_a_sync_that_lies_unread_when_the_deadline_is_seen_late_is_taken(
     async with open_hall(idle_timeout=10.0) as hall, serving(how, hall) as url:
         client = await join(url)
         sending = partial(client.socket.sendall, sent)
-        # Nothing else has a turn until all that the kernel takes is there.
+        # No other task gets a turn until the kernel has all that it takes.
         client.socket.settimeout(0.05)
         try:
             sending()
@@ -98,7 +98,7 @@ async def test_a_sync_that_lies_unread_when_the_deadline_is_seen_late_is_taken(
 
 @pytest.mark.parametrize("how", ["server", "stream"])
 async def test_the_rest_of_a_message_is_waited_for(how: str, mock_clock: MockClock) -> None:
-    """A large message stops where the window is full, until somebody reads again."""
+    """A large message stops when the window is full, until the server reads again."""
     async with open_hall(idle_timeout=10.0) as hall, serving(how, hall) as url:
         client = await join(url)
         message = sync(1000)
@@ -112,7 +112,7 @@ async def test_the_rest_of_a_message_is_waited_for(how: str, mock_clock: MockClo
             await trio.to_thread.run_sync(lambda: None)
         mock_clock.jump(0.05)
         assert (await trio.to_thread.run_sync(client.hear))["type"] == "synced"
-        # But not for ever.
+        # The server doesn't wait for ever.
         client.socket.sendall(message[:500])
         while not there.receiving:
             await trio.to_thread.run_sync(lambda: None)
@@ -126,7 +126,7 @@ async def test_the_rest_of_a_message_is_waited_for(how: str, mock_clock: MockClo
 
 @pytest.mark.parametrize("how", WAYS)
 async def test_a_join_that_lay_unread_is_taken(how: str, mock_clock: MockClock) -> None:
-    """That of somebody else keeps the gathering open, and is in time itself."""
+    """Another client's join keeps the gathering open, and is in time itself."""
     async with open_hall(idle_timeout=10.0) as hall, serving(how, hall) as url:
         there, coming = await join(url), await connect(url)
         await wait_all_tasks_blocked()
@@ -137,7 +137,7 @@ async def test_a_join_that_lay_unread_is_taken(how: str, mock_clock: MockClock) 
         [after] = hall.snapshot().gatherings
         assert after.incarnation == before.incarnation
         assert after.clients == 2
-        # A client that says nothing is sent away all the same.
+        # The server still sends away a client that says nothing.
         silent = await connect(url)
         await wait_all_tasks_blocked()
         mock_clock.jump(3.0)
@@ -155,7 +155,7 @@ async def test_a_handshake_that_lay_unread_is_taken(
         with socket.create_connection(("127.0.0.1", port)) as client:
             client.settimeout(20)
             client.sendall(request()[:20])
-            # It must have been accepted.
+            # By now the server must have accepted it.
             await trio.to_thread.run_sync(lambda: None)
             await wait_all_tasks_blocked()
             if rest_comes:

@@ -31,7 +31,7 @@ async def from_peer(
     way: StreamWay = OURS,
     server: Server | None = None,
 ) -> AsyncIterator[Client]:
-    """Give a client at that address, after its handshake; it hangs up in the end."""
+    """Give a client at this address, after its handshake; hang up at the end."""
     ours, theirs = memory_stream_pair()
     async with trio.open_nursery() as nursery:
         nursery.start_soon(way.serve, hall, ours, settings, peer, server)
@@ -44,7 +44,7 @@ async def from_peer(
 
 
 async def exhaust(client: Client) -> None:
-    """Join, go on until the server closes the connection."""
+    """Join, and go on until the server closes the connection."""
     await client.say(type="join", token="alice")
     await client.hear()
     for number in range(6):
@@ -68,7 +68,7 @@ async def refused(client: Client) -> bool:
 async def test_a_client_that_was_sent_away_is_as_limited_when_it_comes_back(
     has_server: bool, way: StreamWay, autojump_clock: MockClock
 ) -> None:
-    """All clients of a hall are counted together, also without a `Server` of the program's own."""
+    """A hall counts all its clients together, even if the program has no `Server` of its own."""
     async with open_hall() as hall:
         server = Server((), ()) if has_server else None
         async with from_peer(hall, "192.0.2.1", way=way, server=server) as client:
@@ -96,7 +96,7 @@ async def test_a_user_is_limited_wherever_it_comes_from(
         async with from_peer(hall, "192.0.2.1", way=way, server=server) as client:
             await exhaust(client)
             async with from_peer(hall, "192.0.2.2", way=way, server=server) as other:
-                # The join says which user it is.
+                # The join tells the user.
                 await other.say(type="join", token="alice")
                 await other.hear()
                 await other.say(type="fetch", id="7")
@@ -123,7 +123,7 @@ async def test_a_user_over_its_limit_cannot_join_as_often_as_it_likes(
         for _ in range(20):
             async with from_peer(hall, "192.0.2.1", way=way, server=server) as client:
                 joined += not await refused(client)
-        # The user's limit allows as many, and its address's limit as many again.
+        # The user's limit allows this many, and the address's limit as many again.
         assert joined == 2 * LIMITED.rate_burst
         await trio.sleep(100)
         async with from_peer(hall, "192.0.2.1", way=way, server=server) as client:

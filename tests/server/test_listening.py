@@ -1,4 +1,4 @@
-"""Listening: where, in what trouble, and how it ends."""
+"""Listening: on which addresses, with which troubles, and how it ends."""
 
 import errno
 import socket
@@ -38,7 +38,7 @@ async def test_cancelling_serve_says_goodbye() -> None:
 
 
 async def test_stopping_while_a_client_connects_raises_nothing() -> None:
-    """A listener may become readable and be closed before its task has its turn."""
+    """A listener may become readable, and then be closed before its task gets a turn."""
     for _ in range(30):
         async with open_hall() as hall, trio.open_nursery() as nursery:
             server: Server = await nursery.start(partial(serve, hall, host="127.0.0.1", port=0))
@@ -62,7 +62,7 @@ async def test_stopping_while_a_client_connects_raises_nothing() -> None:
 async def test_addresses_that_the_machine_lacks_are_passed_over(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """A name may have an IPv6 address on a machine without IPv6: the other one serves."""
+    """A name may have an IPv6 address on a machine without IPv6: the other address is served."""
     tcp = (socket.SOCK_STREAM, socket.IPPROTO_TCP, "")
     lacking = (socket.AF_INET, *tcp, ("192.0.2.1", 0))
 

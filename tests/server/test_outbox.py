@@ -17,7 +17,7 @@ FRAMER = FrameProtocol(client=False, extensions=[])
 
 
 class Wire(trio.abc.SendStream):
-    """A socket that takes as much at once as it is told to."""
+    """A socket that takes as many bytes at once as it is told to."""
 
     def __init__(self, takes: list[int]) -> None:
         self.takes = takes
@@ -95,7 +95,7 @@ def test_frames_never_interleave(
         if not finish:
             assert got == expected
             return
-        # The last frame is the close; before it a beginning of what was sent, whole.
+        # The last frame is the close; before it come the first of the sent frames, whole.
         assert got[-1] == (Opcode.CLOSE, (4008, "slow"))
         assert got[:-1] == expected[: len(got) - 1]
 
@@ -127,17 +127,17 @@ def test_frames_that_are_written_in_one_turn_go_out_together() -> None:
             assert wire.writes == 0
             await trio.testing.wait_all_tasks_blocked()
             assert (wire.writes, bytes(wire.data)) == (1, b"abc")
-            # A frame that goes out now takes along those that were to go out soon.
+            # A frame that goes out now takes waiting frames along.
             outbox.write_soon(b"d")
             outbox.write(b"e")
             assert (wire.writes, bytes(wire.data)) == (2, b"abcde")
-            # Large frames aren't copied together without end.
+            # Copying of large frames into one write is limited.
             for _ in range(5):
                 outbox.write_soon(b"x" * 40_000)
             assert wire.writes >= 4
             await trio.testing.wait_all_tasks_blocked()
             assert len(wire.data) == 5 + 200_000
-            # A frame that was given up doesn't go out any more.
+            # A frame that was discarded doesn't go out any more.
             outbox.write_soon(b"never")
             outbox.discard()
             await trio.testing.wait_all_tasks_blocked()
@@ -164,7 +164,7 @@ def test_the_backlog_is_bounded() -> None:
 
 
 def test_a_frame_of_any_size_goes_if_nothing_waits() -> None:
-    """A snapshot larger than the backlog, and what follows it while it's under way."""
+    """A snapshot larger than the backlog, and what follows while it's under way."""
 
     async def fill() -> None:
         wire = Wire([1, -1])
@@ -179,7 +179,7 @@ def test_a_frame_of_any_size_goes_if_nothing_waits() -> None:
             assert len(overflows) == 10
             await outbox.flushed()
             wire.takes = [-1]
-            # The exception was for that frame alone.
+            # The exception was for this frame alone.
             for _ in range(20):
                 outbox.write(b"y" * 100)
             assert len(overflows) == 20
@@ -258,7 +258,7 @@ async def test_progress_is_what_the_peer_has_acknowledged() -> None:
             while outbox.progress == before:
                 got += len(theirs.recv(4096))
                 await trio.lowlevel.checkpoint()
-            # Long before the kernel takes anything more.
+            # The progress shows long before the kernel takes more.
             assert got < 100_000
             assert before < outbox.progress < 2_000_000
             await stream.aclose()

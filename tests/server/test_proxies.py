@@ -1,4 +1,4 @@
-"""Whose connection it is that a proxy passes on, and that nobody else may say."""
+"""Proxies: whose connection a proxy passes on; only trusted proxies may say so."""
 
 import socket
 import ssl
@@ -42,7 +42,7 @@ def asked(**headers: str) -> HandshakeRequest:
     ("said", "client"),
     [
         ("192.0.2.1", "192.0.2.1"),
-        # What stands before the last stranger, anybody may have written.
+        # Anybody may have written what comes before the last stranger.
         ("10.0.0.9, 6.6.6.6, 192.0.2.1", "192.0.2.1"),
         ("6.6.6.6, 192.0.2.1, 10.0.0.7, 10.1.2.3", "192.0.2.1"),
         ("10.0.0.7", "10.0.0.7"),
@@ -52,7 +52,7 @@ def asked(**headers: str) -> HandshakeRequest:
         ("[2001:db8::1]:4711", "2001:db8::1"),
         ("[2001:db8::1]", "2001:db8::1"),
         ("::ffff:192.0.2.1", "192.0.2.1"),
-        # Nothing that can be read: as far as it can be.
+        # The reading stops at an unreadable value: the address read before it counts.
         ("unknown", PROXY),
         ("", PROXY),
         ("192.0.2.1, unknown", PROXY),
@@ -65,7 +65,7 @@ def asked(**headers: str) -> HandshakeRequest:
 def test_x_forwarded_for(said: str, client: str) -> None:
     proxies = Proxies(["127.0.0.1", "10.0.0.0/8"])
     assert proxies.client_of(asked(X_Forwarded_For=said), PROXY) == client
-    # The other header says nothing: a proxy that doesn't set it passes on what anybody wrote.
+    # The other header doesn't count: a proxy that doesn't set it passes on what anybody wrote.
     assert proxies.client_of(asked(Forwarded=f"for={said}"), PROXY) == PROXY
     assert proxies.client_of(asked(), PROXY) == PROXY
 
@@ -108,7 +108,7 @@ def test_whatever_a_proxy_writes_the_last_that_it_appends_counts(
 ) -> None:
     proxies = Proxies([PROXY], says)
     if says is ProxySays.FORWARDED:
-        # A quote that isn't closed makes all of it unreadable: nobody else is meant then.
+        # An unclosed quote makes all of it unreadable, so no other address counts.
         found = proxies.client_of(asked(Forwarded=f"{said}, for=192.0.2.1"), PROXY)
         assert found in ("192.0.2.1", PROXY)
     else:
@@ -137,7 +137,7 @@ def test_named() -> None:
 
 
 class Seen:
-    """Remembers from where each client came, as authentication sees it."""
+    """Remembers the address from which each client came, as authentication sees it."""
 
     def __init__(self) -> None:
         self.peers: list[str | None] = []
@@ -174,14 +174,14 @@ async def test_the_address_that_a_named_proxy_says_counts(says: ProxySays) -> No
             with RawClient(f"{url}/gatherings/room", headers=headers) as client:
                 client.say(type="join")
                 assert client.hear()["type"] == "joined"
-                # The address has its place; another behind the same proxy has its own.
+                # The address has used up its place; another one behind the same proxy has its own.
                 answer = exchange(url, with_headers(says_of(says, "192.0.2.1")))
                 assert b"503" in answer
                 other = list(says_of(says, "192.0.2.2").items())
                 with RawClient(f"{url}/gatherings/room", headers=other) as second:
                     second.say(type="join")
                     assert second.hear()["type"] == "joined"
-                # From somebody who isn't a named proxy, such a header means nothing.
+                # This header comes from an address that isn't a named proxy, so it means nothing.
                 forged = list(says_of(says, "192.0.2.3").items())
                 with RawClient(f"{url}/gatherings/room", headers=forged, own="127.0.0.9") as third:
                     third.say(type="join")
@@ -205,10 +205,10 @@ async def test_the_proxy_protocol_comes_first() -> None:
     async with a_server(settings) as (_, server, url):
 
         def come() -> None:
-            # Its own connection, to look whether we're there.
+            # The proxy's own connection checks whether the server is there.
             assert b" 101 " in first_answer(url, b"PROXY UNKNOWN\r\n" + request())
             assert b" 101 " in first_answer(url, V1 + request())
-            # Not without its header; and a header from anybody else is no request.
+            # Without its header it is refused; a header from another address is no request.
             with suppress(ConnectionResetError):
                 assert exchange(url, request()) == b""
             assert b"HTTP/1.1 400" in exchange_from("127.0.0.9", url, V1 + request())
@@ -218,7 +218,7 @@ async def test_the_proxy_protocol_comes_first() -> None:
         await server.wait_empty()
         assert server.numbers().refused == {"proxy": 1}
         await reach(server, 0)
-        # Silent ones behind the proxy are told apart by what it says.
+        # The header tells silent clients behind the proxy apart.
         async with sockets(url, 3, first=1) as own:
             assert len(own) == 3
         await reach(server, 0)
@@ -250,7 +250,7 @@ async def test_silent_clients_behind_a_proxy_give_way_by_their_own_address() -> 
         while server.numbers().gave_way < 6:
             await trio.testing.wait_all_tasks_blocked(0.001)
         assert server.numbers().handshakes == 6
-        # The innocent one is still heard.
+        # The innocent client is still served.
         await streams[0].send_all(request())
         assert b" 101 " in await streams[0].receive_some()
         for stream in streams:

@@ -17,7 +17,7 @@ from tests.support import examples
 
 
 def taken(data: bytes) -> tuple[str | None, bytes]:
-    """Feed as much as is wanted; return the address, and what wasn't taken."""
+    """Feed as much as is wanted; return the address, and the bytes that weren't taken."""
     header = ProxyHeader()
     while header.wanted:
         piece = data[: header.wanted]
@@ -121,7 +121,7 @@ def test_whatever_a_proxy_says_is_understood(
     binary = v2(0x11 if version == 4 else 0x21, packed, more)
     for header in (line, binary):
         assert taken(header + rest) == (str(source), rest)
-        # Cut off anywhere, it's no header, and nothing is made up.
+        # Cut off anywhere, it's no header, and no address is made up.
         cut = data.draw(st.integers(0, len(header) - 1))
         with pytest.raises(EOFError):
             taken(header[:cut])
@@ -135,7 +135,7 @@ def test_whatever_a_proxy_says_is_understood(
 )
 @settings(max_examples=examples(400))
 def test_nonsense_ends(noise: bytes, prefix: bytes, at: int, byte: int) -> None:
-    """Whatever comes, it's a header, no header, or cut off; and a line is never too long."""
+    """Any bytes are a header, no header, or cut off; and a line is never too long."""
     changed = bytearray(b"PROXY TCP4 192.0.2.1 10.0.0.1 56324 443\r\n")
     if at < len(changed):
         changed[at] = byte

@@ -17,7 +17,7 @@ async def hear(client: WebSocketConnection) -> dict[str, object]:
 
 
 async def test_an_idle_day_over_a_stream_ends_on_time(autojump_clock: MockClock) -> None:
-    """Pings keep going all day, and none of it counts."""
+    """Pings continue all day, and none of them counts as activity."""
     async with open_hall() as hall, trio.open_nursery() as nursery:
         ours, theirs = memory_stream_pair()
         server = Server((), ())
@@ -57,7 +57,7 @@ async def test_a_dead_peer_is_noticed(autojump_clock: MockClock) -> None:
             client = await wrap_client_stream(reading, theirs, "x", "/gatherings/room")  # type: ignore[arg-type]
             await client.send_message('{"type":"join"}')
             await hear(client)
-            # From here on nobody reads or answers: the machine has lost its power.
+            # From here on the client reads and answers nothing: its machine has lost power.
             reading.cancel_scope.cancel()
         start = trio.current_time()
         await server.wait_empty()

@@ -60,7 +60,7 @@ SYNC = frame('{"type":"sync","id":"1","base":0,"ops":[{}]}')
 )
 async def test_everything_in_the_socket_is_taken(sent: bytes, messages: int) -> None:
     async with joined() as (hall, _, client, connection):
-        # In this thread: nobody else has a turn before it's all read.
+        # This is the loop's thread, so no other task has a turn before all is read.
         client.socket.settimeout(0)
         client.socket.sendall(sent)
         client.socket.settimeout(20)
@@ -69,14 +69,14 @@ async def test_everything_in_the_socket_is_taken(sent: bytes, messages: int) -> 
         assert connection._source.receive_nowait() is None
         await wait_all_tasks_blocked()
         assert processed(hall) == before + messages
-        # Nothing is taken twice, and nothing is stuck.
+        # No message is taken twice, and none is stuck.
         client.socket.sendall(FETCH[-3:] if messages == 0 and sent else FETCH)
         heard = await trio.to_thread.run_sync(lambda: [client.hear() for _ in range(messages + 1)])
         assert {message["type"] for message in heard} == {"fetched"}
 
 
 async def test_only_a_part_of_a_flood_is_taken_at_once() -> None:
-    """One look holds up nobody for long: 200 syncs of 5,000 bytes, where a message has 10,000."""
+    """One look delays nobody for long: 200 syncs of 5,000 bytes, with 10,000 for a message."""
     settings = ServerSettings(max_message_size=10_000)
     async with joined(settings, inbox_limit=1000, inbox_bytes=10**8) as (
         hall,
@@ -104,7 +104,7 @@ async def test_what_was_left_for_the_next_turn_is_taken_too() -> None:
     async with joined() as (hall, _, client, connection):
         before = processed(hall)
         client.socket.sendall(PING * (3 * TURN) + FETCH)
-        # Until the first turn is over, and not longer.
+        # The rest waits until the first turn is over, and not longer.
         while not connection._inbound.room < 0:
             await trio.lowlevel.checkpoint()
         connection.read_arrived()
@@ -134,7 +134,7 @@ async def test_messages_beyond_the_inbox_limit_are_neither_lost_nor_reordered() 
 async def test_the_end_is_seen(how: str) -> None:
     async with joined() as (hall, server, client, connection):
         before = processed(hall)
-        # A sync counts whoever is still there to be answered.
+        # A sync counts the clients that are still there to be answered.
         client.socket.sendall(SYNC)
         if how == "close":
             client.socket.sendall(bytes(FrameProtocol(client=True, extensions=[]).close(1000)))
@@ -153,7 +153,7 @@ async def test_the_end_is_seen(how: str) -> None:
 
 
 async def test_reading_is_safe_while_the_poller_goes_through_its_list() -> None:
-    """Each that is found readable reads all the others, too."""
+    """Each source that is found readable reads all the others, too."""
     async with a_server() as (hall, server, url):
 
         def connect() -> list[RawClient]:

@@ -31,7 +31,7 @@ async def a_server(
 
 @asynccontextmanager
 async def a_client(url: str, *subprotocols: str) -> AsyncIterator[WebSocketConnection]:
-    """A trio-websocket client on a stream of ours, which it leaves open at times."""
+    """A trio-websocket client on a stream of ours, which it sometimes leaves open."""
     host, _, rest = url.removeprefix("ws://").partition(":")
     port, _, path = rest.partition("/")
     async with (
@@ -225,7 +225,7 @@ async def test_too_big_a_message_closes_the_connection(way: Way) -> None:
     async with serving(way, ServerSettings(max_message_size=1000)) as (_, server, url):
 
         def talk() -> None:
-            # Where the frames are another library's, we see whole messages only.
+            # If another library reads the frames, we see only whole messages.
             for finished in (True, False) if way is our_server else (True,):
                 with RawClient(f"{url}/gatherings/room") as client:
                     client.say(type="join")
@@ -334,7 +334,7 @@ async def test_file_descriptors_are_given_back(way: Way) -> None:
         before = descriptors()
         await in_thread(come_and_go)
         for room in hall.gatherings():
-            # The silent ones answer no close frame: they are cut off after the timeout.
+            # Silent clients answer no close frame, so the server cuts them off after the timeout.
             await hall.disperse(room)
         while server.connections > len([c for n, c in enumerate(silent) if not (3 * n + 2) % 2]):
             await trio.lowlevel.checkpoint()

@@ -21,7 +21,7 @@ def two_ends() -> Iterator[tuple[socket.socket, socket.socket]]:
 
 
 class Reader:
-    """Takes what comes, until it has had enough."""
+    """Takes what comes, until it has enough."""
 
     def __init__(self, enough: int = 10**9) -> None:
         self.got: list[bytes] = []
@@ -104,7 +104,7 @@ async def test_an_error_in_take_comes_out_of_feed_and_harms_no_other() -> None:
 
 
 async def test_many_are_read_in_one_go_and_stopping_one_of_them_is_safe() -> None:
-    """One that is found readable stops another that was found so at the same moment."""
+    """A source that is found readable stops another one that was found at the same moment."""
     with Poller() as poller:
         pairs = [socket.socketpair() for _ in range(200)]
         readers = [Reader() for _ in pairs]
@@ -130,7 +130,7 @@ async def test_many_are_read_in_one_go_and_stopping_one_of_them_is_safe() -> Non
             while len(stopped) < 100:
                 await trio.lowlevel.checkpoint()
             nursery.cancel_scope.cancel()
-        # The first of two that stop each other was read, and the other never after.
+        # Of two that stop each other, the first was read, and the other never after it.
         for number in range(100):
             assert readers[number].got + readers[number + 100].got in ([b"x"], [b"x", b"x"])
         for ours, theirs in pairs:

@@ -1,4 +1,4 @@
-"""The edge waits for a client for so long, with a virtual clock and streams in memory."""
+"""How long the edge waits for a client, with a virtual clock and streams in memory."""
 
 import json
 from collections.abc import AsyncIterator, Callable
@@ -61,7 +61,7 @@ class Client:
         return message
 
     async def next_message(self) -> dict[str, Any]:
-        """Hear what comes after pings."""
+        """Return what comes after pings."""
         while True:
             opcode, payload = await self.next()
             if opcode is not Opcode.PING:
@@ -84,7 +84,7 @@ async def a_client(
     pair: tuple[Stream, Stream] | None = None,
     way: StreamWay = OURS,
 ) -> AsyncIterator[tuple[Client, Server, trio.Event]]:
-    """Give a client after its handshake, its server, and what is set once it's served."""
+    """Give a client after its handshake, its server, and an event for the end of serving."""
     server = Server((), ())
     served = trio.Event()
     ours, theirs = pair or memory_stream_pair()
@@ -142,7 +142,7 @@ async def test_a_client_that_closes_is_answered(way: StreamWay, autojump_clock: 
 
 
 class Stuck(MemoryStore):
-    """A store whose appends wait until it is told."""
+    """A store whose appends wait for `go`."""
 
     go: trio.Event
 
@@ -159,7 +159,7 @@ class Stuck(MemoryStore):
 async def test_a_client_that_the_gathering_holds_up_is_not_dropped(
     autojump_clock: MockClock,
 ) -> None:
-    """While its messages wait, the pongs of a client aren't read: it isn't dead for that."""
+    """While a client's messages wait, its pongs aren't read, but it doesn't count as dead."""
     store = Stuck()
     store.go = trio.Event()
     async with (
@@ -174,14 +174,14 @@ async def test_a_client_that_the_gathering_holds_up_is_not_dropped(
             await client.say(type="sync", id=str(number), base=0, ops=[{}])
         await trio.sleep(200)
         assert not served.is_set()
-        # It's pinged, so that nothing on the way takes the connection for dead.
+        # The server pings it, so that proxies on the way don't close the connection.
         for _ in range(200 // 25):
             assert (await client.next())[0] is Opcode.PING
         store.go.set()
         for number in range(1, 6):
             answer = await client.next_message()
             assert answer == {"type": "synced", "id": str(number), "seqs": [number]}
-        # Now it's heard again: it must answer pings.
+        # Now the server reads it again, so it must answer pings.
         start = trio.current_time()
         assert (await client.next())[0] is Opcode.PING
         await client.pong(b"")
@@ -260,7 +260,7 @@ async def test_the_size_limit_is_in_bytes(way: StreamWay, autojump_clock: MockCl
     settings = ServerSettings(max_message_size=40)
     async with open_hall() as hall, a_client(hall, settings, way=way) as (client, _, _):
         framer = FrameProtocol(client=True, extensions=[])
-        # Empty fragments cost nothing, however many; 23 characters are 40 bytes and more.
+        # Any number of empty fragments costs nothing; the text's 23 characters are over 40 bytes.
         for _ in range(1000):
             await client.answer(bytes(framer.send_data("", fin=False)))
         await client.answer(bytes(framer.send_data('{"type":"join"}', fin=True)))
@@ -277,7 +277,7 @@ async def test_the_size_limit_is_in_bytes(way: StreamWay, autojump_clock: MockCl
 async def test_too_slow_a_reader_is_closed(
     reads_again: bool, way: StreamWay, autojump_clock: MockClock
 ) -> None:
-    """Through a stream that can't be written to without waiting, as TLS is."""
+    """Writing to this stream always waits, as with TLS."""
     settings = ServerSettings(max_backlog=10_000)
     pair = lockstep_stream_pair()
     async with (
@@ -292,7 +292,7 @@ async def test_too_slow_a_reader_is_closed(
             await wait_all_tasks_blocked()
         assert trio.current_time() == start
         if reads_again:
-            # One was under way; the others were dropped for the close frame.
+            # One frame was under way; the close frame replaced the others.
             assert (await client.hear())["seq"] == 1
             assert await client.next() == (Opcode.CLOSE, (4008, "too slow a reader"))
             await client.close(4008)
@@ -305,7 +305,7 @@ async def test_too_slow_a_reader_is_closed(
 async def test_a_client_that_reads_nothing_delays_a_dispersal_by_close_timeout_at_most(
     way: StreamWay, autojump_clock: MockClock
 ) -> None:
-    """A client that reads nothing is cut off then, and delays the dispersal no more."""
+    """The server cuts off a client that reads nothing, which delays the dispersal no more."""
     pair = lockstep_stream_pair()
     async with (
         open_hall(close_grace=60.0) as hall,
@@ -335,7 +335,7 @@ async def test_what_comes_after_too_big_a_message_is_not_processed(
 
 
 async def test_a_bug_is_told_though_the_client_takes_nothing(autojump_clock: MockClock) -> None:
-    """The time for telling the error passes. Then the client is what ends, not the error."""
+    """The time for telling the error passes: the client ends, and the error stays."""
 
     async def authenticate(token: str | None, gathering_id: str) -> Identity:
         raise ZeroDivisionError("a bug")

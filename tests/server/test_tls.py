@@ -1,4 +1,4 @@
-"""TLS: nothing goes past the stream, where a fast write to the socket would break it."""
+"""TLS: all bytes go through the stream; a fast write to the socket would break it."""
 
 import ssl
 from functools import partial
@@ -14,7 +14,7 @@ PAD = "x" * 20_000
 
 
 async def test_a_burst_of_syncs_over_tls_is_answered() -> None:
-    """On real sockets whose buffers are small, so that much must wait."""
+    """The real sockets have small buffers, so much must wait."""
     authority = trustme.CA()
     ours = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     authority.issue_cert("localhost").configure_cert(ours)

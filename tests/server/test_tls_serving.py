@@ -44,7 +44,7 @@ async def test_clients_are_served_and_told_of_the_end(certificate: Certificate) 
 
 
 async def test_the_end_is_said_in_tls_too(certificate: Certificate) -> None:
-    """A connection that somebody cuts off in the middle doesn't look like one that has ended."""
+    """A connection that is cut off in the middle doesn't look like one that has ended."""
     async with a_tls_server(certificate) as (hall, _, url):
         port = int(url.rpartition(":")[2])
         stream = await trio.open_tcp_stream("127.0.0.1", port)
@@ -58,7 +58,7 @@ async def test_the_end_is_said_in_tls_too(certificate: Certificate) -> None:
         while b'"dispersed"' not in got:
             got += await secured.receive_some()
         await secured.send_all(b"\x88\x82\0\0\0\0\x03\xe8")
-        # Without a close_notify this would raise.
+        # Without a close_notify this line would raise.
         while data := await secured.receive_some():
             got += data
         await secured.aclose()
@@ -77,7 +77,7 @@ async def test_a_new_certificate_is_for_new_connections(tmp_path: Path) -> None:
         certificate.reload()
         second = await shown(url)
         assert second != first
-        # One that's broken, or belongs to another key, changes nothing.
+        # A broken certificate, or one for another key, changes nothing.
         for broken in (b"", b"nonsense"):
             (tmp_path / "cert.pem").write_bytes(broken)
             with pytest.raises(BadSetting, match="can't use the certificate"):
@@ -147,7 +147,7 @@ def test_a_key_that_cannot_be_read(tmp_path: Path) -> None:
 
 
 async def test_hostile_handshakes(certificate: Certificate) -> None:
-    """Silence, plain HTTP, nonsense, a byte at a time, an end in the middle."""
+    """Clients send nothing, plain HTTP, nonsense, or a byte at a time, or end in the middle."""
     settings = ServerSettings(handshake_timeout=0.3, max_handshakes=30)
     async with a_tls_server(certificate, settings) as (hall, server, url):
         plain = url.replace("wss:", "ws:")

@@ -1,4 +1,4 @@
-"""Turns: one client's frames, however small, are taken in a few at a time, and floods wait."""
+"""Turns: the server takes a few frames at a time from each client, and floods wait."""
 
 import json
 import struct
@@ -93,7 +93,7 @@ def taken(inbound: Inbound) -> list[Incoming | Complaint]:
     "tiny", [PING, PONG, frame("", Opcode.CONTINUATION, fin=False), frame("{}"), frame(b"x", 2)]
 )
 def test_a_turn_takes_so_many_frames_at_most(tiny: bytes) -> None:
-    """64 KiB are ten thousand of them."""
+    """64 KiB have ten thousand of these frames."""
     inbound = an_inbound()
     if tiny[0] & 0x0F == Opcode.CONTINUATION:
         inbound.feed(frame("", fin=False))
@@ -185,7 +185,7 @@ async def test_only_a_client_that_floods_has_to_wait(autojump_clock: MockClock) 
 
 
 async def test_an_address_has_a_budget_of_its_own(autojump_clock: MockClock) -> None:
-    """More connections are no way around it; who is there and doesn't flood is served."""
+    """More connections are no way around it; a client that doesn't flood is served."""
     async with open_hall() as hall, trio.open_nursery() as nursery:
         server = Server((), ())
         clients = []
@@ -208,7 +208,8 @@ async def test_an_address_has_a_budget_of_its_own(autojump_clock: MockClock) -> 
         assert trio.current_time() == start
         for client in clients[:4]:
             await hear_of(client.stream, b'"late"')
-        # 4 bursts, of which the address had two; then its own rate, of two connections.
+        # These are 4 bursts. The address had two; then its own rate counts, that of two
+        # connections.
         assert start + 3 <= trio.current_time() <= start + 5
         nursery.cancel_scope.cancel()
 
@@ -238,7 +239,7 @@ async def test_nothing_is_decoded_after_a_client_has_left() -> None:
 async def test_a_turn_takes_few_of_a_crowd_of_new_connections(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Clients that are in get their turns in between."""
+    """Clients that have joined get their turns in between."""
     turns = 0
     at: list[int] = []
     understand = handshake._understand

@@ -101,7 +101,7 @@ async def test_clients_beyond_max_connections_get_503() -> None:
         def fill() -> None:
             with dial(url) as one, dial(url) as two:
                 for client in (one, two):
-                    # Whoever hasn't said so takes no place.
+                    # Only a client that has joined takes a place.
                     client.send('{"type":"join"}')
                     assert json.loads(client.recv())["type"] == "joined"
                 with pytest.raises(InvalidStatus) as refused:
