@@ -1,4 +1,4 @@
-"""Finds the classes of ours in what is exported: in signatures, attributes and docstrings."""
+"""Finds our classes in what is exported: in signatures, attributes and docstrings."""
 
 import functools
 import inspect
@@ -23,18 +23,18 @@ DUNDERS = {
     "__iter__",
     "__len__",
 }
-"""Those that programs use without naming them."""
+"""Methods that programs call without naming them."""
 
 
 @frozen
 class Surface:
-    """What is reached from an exported object: for each place, the type that stands there."""
+    """The places that an exported object leads to, each with the type that stands there."""
 
     package: str
-    """Whose classes are looked for."""
+    """The package whose classes are looked for."""
 
     def is_ours(self, one: Any) -> bool:
-        """Whether a class or function is defined in the package."""
+        """Return whether a class or function is defined in the package."""
         module = str(getattr(one, "__module__", ""))
         return module == self.package or module.startswith(f"{self.package}.")
 
@@ -46,7 +46,7 @@ class Surface:
             for parameter, hint in self._hints(function).items():
                 yield f"{place}: {parameter}", hint
         if not (inspect.isclass(one) or inspect.isroutine(one)):
-            # An alias of a type, or a value of a class.
+            # The object is an alias of a type, or a class's value.
             yield name, one if typing.get_args(one) else type(one)
 
     def functions(self, name: str, one: Any) -> Iterator[tuple[str, Callable[..., Any]]]:
@@ -63,7 +63,7 @@ class Surface:
                 continue
             for function in _functions_in(inspect.getattr_static(one, key)):
                 function = inspect.unwrap(function)
-                # Not those that attrs or msgspec made: their attributes tell the same.
+                # Methods that attrs or msgspec made don't count: the attributes tell the same.
                 if self.is_ours(function) and not function.__code__.co_filename.startswith("<"):
                     yield f"{name}.{key}", function
 
@@ -82,7 +82,7 @@ class Surface:
         return hints
 
     def mentioned(self, hint: Any) -> Iterator[Any]:
-        """Yield the classes of the package in a type, however deep."""
+        """Yield the package's classes inside a type."""
         if isinstance(hint, list | tuple):
             for part in hint:
                 yield from self.mentioned(part)

@@ -1,4 +1,4 @@
-"""Helpers of many tests: a connection in memory, a slower store, behaviours that refuse."""
+"""Helpers of many tests: a connection in memory, a slower store, and behaviours that refuse."""
 
 import os
 from collections.abc import Callable, Sequence
@@ -21,7 +21,7 @@ M = TypeVar("M", bound=ServerMessage)
 
 
 class Recorder(Connection):
-    """A connection that keeps what it was sent, when it came, and how it was closed."""
+    """A connection that keeps each message, the time when it came, and how it was closed."""
 
     def __init__(self, *, stuck: bool = False) -> None:
         self.received: list[tuple[float, ServerMessage]] = []
@@ -68,7 +68,7 @@ class Recorder(Connection):
         return [message for _, message in self.received if isinstance(message, kind)]
 
     def forwards(self) -> list[tuple[float, int, str | None, dict[str, Any]]]:
-        """Every forwarded op: when it came, its seq, who submitted it, the op."""
+        """Return every forwarded op: when it came, its seq, its author, and the op."""
         found: list[tuple[float, int, str | None, dict[str, Any]]] = []
         for at, message in self.received:
             if isinstance(message, Forward):
@@ -80,10 +80,10 @@ class Recorder(Connection):
 
 
 class WaitingStore(MemoryStore):
-    """A store whose appends take time, as `append` says."""
+    """A store whose appends take as long as its `append`."""
 
     says_later = False
-    """Whether it calls back when an append has ended, or is to be waited for."""
+    """Whether it calls back when an append has ended; otherwise the caller waits for it."""
 
     def append_nowait(self, append: Append, ended: Callable[[Outcome], None]) -> bool:
         if not self.says_later:

@@ -1,4 +1,4 @@
-"""The changelog: its fragments can be read, and the next release will be made of them."""
+"""The changelog: its fragments can be read, and make the next release's text."""
 
 import re
 import subprocess
@@ -16,7 +16,7 @@ WIDTH = 98
 
 
 def test_the_fragments_are_the_next_release() -> None:
-    # towncrier complains of names that say no type.
+    # towncrier complains about names without a type.
     done = subprocess.run(
         [sys.executable, "-m", "towncrier", "build", "--draft", "--version", VERSION],
         cwd=ROOT,

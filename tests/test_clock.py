@@ -1,4 +1,4 @@
-"""The clock that goes on while the machine sleeps."""
+"""The clock that continues while the machine sleeps."""
 
 import math
 import threading
@@ -14,7 +14,7 @@ from tests.support import Recorder
 
 
 class Machine:
-    """Time as a machine has it that is asleep now and then."""
+    """The time of a machine that sleeps now and then."""
 
     def __init__(self) -> None:
         self.slept = 0.0
@@ -58,7 +58,7 @@ def test_a_sleeper_is_woken_when_the_machine_was() -> None:
     machine = Machine()
 
     async def sleep() -> float:
-        # A thread of its own tells Trio nothing.
+        # This thread tells Trio nothing.
         threading.Timer(0.05, suspend).start()
         began = trio.current_time()
         await trio.sleep(3600)

@@ -49,7 +49,7 @@ def test_examples_run(code: str, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_prose_wraps_at_100_columns(page: Path) -> None:
-    """A table's rows, code and a link that is longer can't wrap."""
+    """Rows of tables, code and longer links can't wrap."""
     prose = re.sub(r"^```.*?^```", "", page.read_text(), flags=re.DOTALL | re.MULTILINE)
     for line in prose.splitlines():
         assert len(line) <= 100 or line.startswith("|") or " " not in line.strip(), line
@@ -79,7 +79,7 @@ def test_every_part_of_a_connection_is_named() -> None:
     ("name", "prefix", "one"), [("embedding", "hall", Hall), ("client", "client", Client)]
 )
 def test_calls_have_the_arguments_that_the_docs_name(name: str, prefix: str, one: type) -> None:
-    """In running text and tables; code is run."""
+    """This checks running text and tables; other tests run the code."""
     calls = re.findall(rf"`(?:await )?{prefix}\.(\w+)\(([^`]*)\)`", page(name))
     assert calls
     for called, arguments in calls:

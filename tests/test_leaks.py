@@ -63,7 +63,7 @@ trio.run(main)
 
 
 def test_connections_and_gatherings_leave_no_reference_cycles() -> None:
-    """`serve` relies on it: it makes full collections of garbage rare (_cli/gc_tuning.py)."""
+    """`serve` needs this: it makes full garbage collections rare (_cli/gc_tuning.py)."""
     done = subprocess.run(
         [sys.executable, "-c", CYCLES],
         capture_output=True,
@@ -73,5 +73,5 @@ def test_connections_and_gatherings_leave_no_reference_cycles() -> None:
         cwd=Path(__file__).parent.parent,
     )
     assert (done.returncode, done.stderr) == (0, "")
-    # Something of Python's or the test's own may be among it; each of the visits is not.
+    # Python or the test itself may make a few cycles; the visits don't make one each.
     assert int(done.stdout) < 20

@@ -1,4 +1,4 @@
-"""Ops of embedding programs: what is given is what is kept, or it is refused."""
+"""Ops that embedding programs make: a value is kept as it was given, or refused."""
 
 import datetime
 import enum

@@ -1,4 +1,4 @@
-"""The poller: what it tells whom, on real sockets, and that others get their turn."""
+"""The poller: which reader it tells of what, on real sockets, and that other tasks get turns."""
 
 import socket
 from collections.abc import Callable, Iterator

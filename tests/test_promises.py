@@ -1,4 +1,4 @@
-"""The promises in the docs: each test that is named there exists."""
+"""The promises in the docs: each test that they name exists."""
 
 import ast
 import re

@@ -1,4 +1,4 @@
-"""The protocol's description says what the code does: examples, codes, reasons."""
+"""The protocol's description agrees with the code: examples, codes, reasons."""
 
 import json
 import re

@@ -22,7 +22,7 @@ MODULES = {
     for module in pkgutil.walk_packages(squire_gatherings.__path__, "squire_gatherings.")
     if not module.name.endswith("__main__") and "._load" not in module.name
 }
-"""All but the load test, so that no error is overlooked because nobody has imported it."""
+"""All modules but the load test, so that no error is overlooked."""
 
 FACES = [squire_gatherings, *(MODULES[name] for name in MODULES if "._" not in name)]
 EXPORTED = {
@@ -82,7 +82,7 @@ def test_options_are_the_settings(options: type, settings: type) -> None:
     assert typing.get_type_hints(options) == typing.get_type_hints(settings)
 
 
-# The walk itself: it finds `Hidden` wherever it may be.
+# The walk itself finds `Hidden`, wherever it is.
 
 T = TypeVar("T")
 

@@ -1,4 +1,4 @@
-"""The wheel: what is in it, and that the examples run on it with the public face alone.
+"""The wheel: its content, and that the examples run on it with the public face alone.
 
 It is installed in an environment of its own, which has our dependencies and not the checkout.
 """
@@ -24,7 +24,7 @@ FACES = {"squire_gatherings", "squire_gatherings.client", "squire_gatherings.tes
 
 
 def run(*command: str | Path, cwd: Path) -> subprocess.CompletedProcess[str]:
-    """Run a command without what points at the checkout."""
+    """Run a command without the variables that lead to the checkout."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
     return subprocess.run(
         [str(part) for part in command],
@@ -57,8 +57,8 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Installed:
     python = place / "env" / "bin" / "python"
     pip = [sys.executable, "-m", "pip", "--python", str(python), "install", "--quiet"]
     expect(run(*pip, "--no-index", "--no-deps", wheel, cwd=place))
-    # Our dependencies. Only the .pth files of the environment's own directory count, so that the
-    # editable installation of the checkout isn't found through this one.
+    # This adds our dependencies. Python reads only the .pth files of the environment's own
+    # directory, so it doesn't find the checkout's editable installation.
     [packages] = (place / "env").glob("lib/python*/site-packages")
     paths = {sysconfig.get_path("purelib"), sysconfig.get_path("platlib")}
     (packages / "dependencies.pth").write_text("".join(f"{path}\n" for path in paths))
@@ -123,7 +123,7 @@ def test_an_example_imports_only_the_public_face(code: str) -> None:
 
 
 def checked(installed: Installed, program: str, folder: Path) -> str:
-    """Return what a strict type checker says of a program that uses what is installed."""
+    """Return what a strict type checker says about a program that uses the installed wheel."""
     (folder / "program.py").write_text(program)
     options = ["--strict", "--no-error-summary", "--python-executable", str(installed.python)]
     cache = f"--cache-dir={ROOT / '.mypy_cache' / 'wheel'}"

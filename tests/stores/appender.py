@@ -14,7 +14,7 @@ GATHERINGS = "abcde"
 
 
 def count_of(first: int) -> int:
-    """Return how many ops the append from the seq `first` on has: the same in each life."""
+    """Return the number of ops in the append that begins at `first`: the same in each life."""
     return 1 + first % 3
 
 
@@ -25,7 +25,7 @@ async def go_on(store: SqliteStore, gathering: str) -> None:
         count = count_of(head + 1)
         await appended(store, an_append(gathering, head + 1, count, snapshot=not head % 5))
         head += count
-        # Whole, or not at all: a pipe takes so few bytes at once.
+        # The pipe takes so few bytes whole, or not at all.
         os.write(1, f"{gathering} {head}\n".encode())
 
 

@@ -1,4 +1,4 @@
-"""Appends for the tests of stores, and what came of them."""
+"""Appends for the tests of stores, and their outcomes."""
 
 import shutil
 import sqlite3
@@ -61,7 +61,7 @@ def in_epoch(append: Append, epoch: str) -> Append:
 
 
 async def all_of(store: Store, gathering: str) -> object:
-    """Read everything that a store says of a gathering, to compare it."""
+    """Read everything that a store has of a gathering, to compare it."""
     restored = await store.load(gathering, recent_syncs=3)
     ops = await store.read(gathering, after=0, up_to=restored.seq, max_bytes=10**9)
     page = await store.read(gathering, after=1, up_to=restored.seq, max_bytes=40)
@@ -71,7 +71,7 @@ async def all_of(store: Store, gathering: str) -> object:
 
 
 async def do(store: Store, append: Append) -> str:
-    """Append, and say how that went."""
+    """Append; return the outcome."""
     try:
         await store.append(append)
     except StoreConflict:
@@ -80,12 +80,12 @@ async def do(store: Store, append: Append) -> str:
 
 
 def beside(path: Path, suffix: str) -> Path:
-    """Return the path of a file that belongs to a store's."""
+    """Return the path of a file beside a store's file."""
     return path.with_name(path.name + suffix)
 
 
 def crashed_copy(path: Path) -> Path:
-    """Copy the file of a store that is open: what a crash at this moment would leave."""
+    """Copy the file of an open store: a crash at this moment would leave the copy."""
     copy = path.with_name(f"crashed-{path.name}")
     for suffix in ("", "-wal"):
         target = Path(f"{copy}{suffix}")
@@ -97,7 +97,7 @@ def crashed_copy(path: Path) -> Path:
 
 @asynccontextmanager
 async def another_writer(path: Path) -> AsyncIterator[SqliteStore]:
-    """Open the file of an open store, whose locks somebody has taken away."""
+    """Open the file of an open store after its locks were removed."""
     beside(path, "-lock").unlink()
     with patch.object(Place, "hold", lambda _: None):
         async with open_sqlite_store(path) as store:
@@ -105,7 +105,7 @@ async def another_writer(path: Path) -> AsyncIterator[SqliteStore]:
 
 
 async def fold_a_piece(store: SqliteStore) -> bool:
-    """Fold a piece of the journal, however little it has; whether there's more to be folded."""
+    """Fold a piece of the journal, however small; return whether more is to be folded."""
     writer = store._writer
 
     def fold(database: sqlite3.Connection) -> bool:

@@ -1,4 +1,4 @@
-"""Logs whose chains are real, and what one store says of a whole log."""
+"""Logs with real chains, and all that a store says of a whole log."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -14,7 +14,7 @@ from tests.stores.appends import FINGERPRINT
 
 @define
 class Chain:
-    """What the last append to a log was: makes the next one."""
+    """Makes a log's next append from the last one."""
 
     gathering: str
     seq: int = 0
@@ -22,7 +22,7 @@ class Chain:
     time: int = 1000
     made: int = 0
     ops: list[LoggedOp] = field(factory=list)
-    """All of them, from the first one on."""
+    """All its ops, from the first one on."""
 
     def append(
         self, count: int = 1, *, snapshot: bool = False, later: int = 0, text: str = ""

@@ -1,4 +1,4 @@
-"""Whole logs: told of, copied, forked, compacted and deleted; each store does the same."""
+"""Whole logs: described, copied, forked, compacted and deleted, by each store alike."""
 
 import sqlite3
 from collections.abc import AsyncIterator
@@ -44,7 +44,7 @@ async def store(request: Any, tmp_path: Path) -> AsyncIterator[Archive]:
 
 
 async def a_log(store: Archive, name: str = "a", *counts: int) -> Chain:
-    """Append; every second append has a snapshot."""
+    """Make a log; every second append has a snapshot."""
     chain = Chain(name)
     for number, count in enumerate(counts or (2, 3, 1, 4)):
         await store.append(chain.append(count, snapshot=number % 2 == 1, later=10))
@@ -101,7 +101,7 @@ async def test_a_new_log_goes_on_with_the_chain_of_the_deleted_one(store: Archiv
     assert (restored.seq, restored.ops, restored.snapshot, restored.recent) == (0, (), None, ())
     assert restored.head == old.head
     assert await store.find_syncs("a", (("0::", "s1.1"),)) == {}
-    # Neither where the old log ended, nor as its beginning.
+    # An append is refused both at the old log's end and at a new log's beginning.
     for append in (old.append(), Chain("a").append(3)):
         with pytest.raises(LogDeleted):
             await store.append(append)
@@ -117,10 +117,10 @@ async def test_a_new_log_goes_on_with_the_chain_of_the_deleted_one(store: Archiv
     )
     assert ops_of(links) == new.ops
     assert tuple(checked(links, 1, tombstone.head)) == links
-    # An incarnation of the old log that has as many ops as the new one.
+    # An incarnation of the old log, which has as many ops as the new log.
     stale = Chain("a")
     stale.append(3), stale.append(2)
-    # As if another program had begun the new one: this one can't know its end by heart.
+    # The store behaves as if another program had begun the new log: it forgets the log's end.
     await store.compact("a", up_to=0)
     with pytest.raises(LogDeleted):
         await store.append(stale.append())
@@ -147,10 +147,10 @@ async def test_compaction_leaves_what_came_after_a_snapshot(store: Archive) -> N
     assert len(restored.recent) == 7
     assert await store.read("a", after=5, up_to=7, max_bytes=999) == tuple(chain.ops[5:7])
     assert await store.read("a", after=3, up_to=7, max_bytes=999) == ()
-    # From the beginning is from where it is; each op has its epoch.
+    # Reading from the beginning starts at the first op that is left; each op has its epoch.
     assert await store.read("a", after=0, up_to=10, max_bytes=999) == tuple(chain.ops[5:])
     await store.append(chain.append(2))
-    # Of the syncs that were left out, none is applied again.
+    # No sync that was left out is applied again.
     assert list(await store.find_syncs("a", (("0::", "s1.1"),))) == [("0::", "s1.1")]
     assert await store.compact("a", up_to=10, forget_syncs=True) == 11
     assert await store.find_syncs("a", (("0::", "s1.1"), ("0::", "s4.8"))) == {}
@@ -170,7 +170,7 @@ async def test_compaction_up_to_a_state_that_is_given(store: Archive) -> None:
     assert links[0].snapshot is not None
     assert (links[0].snapshot.seq, links[0].snapshot.state) == (6, b"6")
     assert ops_of(links) == chain.ops[6:]
-    # All of it.
+    # The whole log is left out.
     assert await store.compact("a", up_to=10) == 11
     restored = await store.load("a", recent_syncs=1)
     assert (restored.seq, restored.ops, restored.head) == (10, (), chain.head)
@@ -189,11 +189,11 @@ async def test_a_fork_keeps_the_chain(store: Archive, seq: int) -> None:
     full = [link for link in links if link.first_seq + len(link.ops) - 1 <= seq]
     assert list(forked[: len(full)]) == full
     assert {link.gathering for link in forked[len(full) :]} <= {"b"}
-    # A sync that is cut was never applied there.
+    # A sync that the fork cuts was never applied there.
     there = {s.id for link in forked for s in link.syncs}
     expected = {s.id for link in links for s in link.syncs if s.first_seq + s.count - 1 <= seq}
     assert there == expected
-    # Both go on, each by itself.
+    # Both logs go on, each by itself.
     await store.append(chain.append())
     mine = Chain("b", seq, info.head, 2000, made=50)
     await store.append(mine.append(2))
@@ -269,7 +269,7 @@ async def test_snapshots_are_thinned_out(store: Archive) -> None:
     kept = info.snapshots
     assert kept[-NEWEST:] == tuple(range(step * (count - NEWEST + 1), step * count + 1, step))
     assert max(after - before for before, after in zip((0, *kept), kept, strict=False)) == OPS
-    # No two gaps beside each other could be one.
+    # No two neighbouring gaps could be joined into one.
     older = (0, *kept[: -NEWEST + 1])
     assert all(c - a > OPS for a, c in zip(older, older[2:], strict=False))
 
@@ -298,13 +298,13 @@ async def test_a_file_of_schema_4_has_all_of_this(tmp_path: Path) -> None:
     assert not report.wrong
 
 
-# Random histories, of both stores and of a plain model.
+# Random histories of both stores, and of a plain model.
 
 NAMES = st.sampled_from("abc")
 
 
 class Stores(RuleBasedStateMachine):
-    """The same calls to both stores have the same outcome; and the ops are those of a list."""
+    """The same calls to both stores have the same outcome, and the ops are those of a list."""
 
     @initialize()
     def begin(self) -> None:
@@ -320,7 +320,7 @@ class Stores(RuleBasedStateMachine):
         self.directory.cleanup()
 
     def both(self, call: Any) -> Any:
-        """Call each, on a store that is opened for this; return the outcome."""
+        """Call both, each on a store that is opened for this; return the outcome."""
 
         async def outcome(store: Archive) -> Any:
             try:

@@ -43,7 +43,7 @@ from tests.stores.appends import (
 from tests.support import examples
 
 SMALL_JOURNAL = 800
-"""A journal that is folded after two or three appends."""
+"""The size with which a journal is folded after two or three appends."""
 
 
 @pytest.fixture(params=["memory:", "sqlite", "sqlite, small journal", "sqlite, no journal"])
@@ -96,7 +96,7 @@ async def test_each_op_has_its_epoch(store: Store) -> None:
         assert (restored.seq, restored.ops, restored.epoch) == (9, (), "epoch 2")
         ops = await store.read("a", after=3, up_to=99, max_bytes=999)
         assert [logged.epoch for logged in ops] == ["epoch 1"] * 2 + ["epoch 2"] * 4
-        # Incarnations are few and ops are many.
+        # Ops share their incarnation's name: incarnations are few and ops are many.
         assert len({id(logged.epoch) for logged in ops[:2]}) == 1
         restored = await store.load("b", recent_syncs=1)
         assert [logged.epoch for logged in restored.ops] == ["", restored.epoch] == ["", "later"]
@@ -120,7 +120,7 @@ async def test_an_op_may_have_no_author(store: Store) -> None:
 
 
 async def test_recent_syncs_are_the_newest_oldest_first(store: Store) -> None:
-    # Ids in no order that could be mistaken for the order of the log.
+    # The ids' order isn't the log's, so that a store can't mix them up.
     names = ["m", "z", "a", "k"]
     for n, name in enumerate(names, start=1):
         await store.append(an_append("a", n, sync=name))
@@ -335,8 +335,8 @@ def fail(_: sqlite3.Connection) -> None:
 class SameAsMemory(RuleBasedStateMachine):
     """Appends of several gatherings, with repeats and conflicts.
 
-    In between the store is looked at, with more or less in its journal, folded, closed or
-    left in a crash, and reopened.
+    In between the test reads the store, with more or less in its journal; it folds it, closes it or
+    crashes it, and reopens it.
     """
 
     journal_bytes = 0
@@ -454,7 +454,8 @@ def test_appends_in_one_batch_do_what_they_do_one_by_one(work: list[tuple[str, i
                         one = an_append(gathering, first)
                         expected[number] = await do(memory, one)
                         nursery.start_soon(append, number, one)
-                        # Trio starts tasks in random order; the order of arrival counts.
+                        # Trio starts tasks in random order; appends count in the order of their
+                        # arrival.
                         await trio.testing.wait_all_tasks_blocked()
                 assert outcomes == expected
                 for gathering in "abc":

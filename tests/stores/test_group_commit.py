@@ -1,4 +1,4 @@
-"""Group commit by itself: what goes together, who is told what, and how it ends."""
+"""Group commit by itself: which appends go together, what each is told, and how it ends."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -32,7 +32,7 @@ class Disk:
 
 @define(eq=False)
 class Asked:
-    """Appends as tasks, and what each was told."""
+    """Appends as tasks, and the outcome of each."""
 
     committer: GroupCommitter
     nursery: trio.Nursery

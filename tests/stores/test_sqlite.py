@@ -1,4 +1,4 @@
-"""The SQLite store: group commit, what a restore reads, and migration."""
+"""The SQLite store: group commit, how much a restore reads, and migration."""
 
 import sqlite3
 from collections.abc import Iterable, Iterator
@@ -102,7 +102,7 @@ async def test_a_file_of_schema_3_migrates_with_its_journal(tmp_path: Path) -> N
             assert restored.snapshot is not None
             assert (restored.snapshot.seq, restored.snapshot.state) == (3, b'{"at":3}')
             assert restored.ops == tuple(LoggedOp(Op.of({"n": n}), None) for n in (4, 5))
-            # They are recognised, also those that were in the journal.
+            # The syncs are recognised, those from the journal included.
             sent = [Sync("first", 0, tuple(logged.op for logged in ops[:2]))]
             sent += [Sync("second", 0, (ops[2].op,)), Sync("third", 0, tuple(just(restored.ops)))]
             for record, sync in zip(restored.recent, sent, strict=True):
@@ -135,7 +135,7 @@ async def test_a_file_of_schema_4_migrates_with_its_journal_and_is_chained(tmp_p
     async with open_sqlite_store(path) as store:
         assert await store.read("friday", after=0, up_to=9, max_bytes=999) == friday
         restored = await store.load("friday", recent_syncs=9)
-        # A snapshot ends a piece, so that the chain has a head there; the log's end, too.
+        # A snapshot ends a piece, so that the chain has a head there, and so does the log's end.
         first = next_head(b"", "friday", 1, friday[:3], restored.recent[:2])
         second = next_head(first, "friday", 4, friday[3:], restored.recent[2:])
         assert (restored.seq, restored.epoch, restored.time) == (5, "two", 0)
@@ -144,7 +144,7 @@ async def test_a_file_of_schema_4_migrates_with_its_journal_and_is_chained(tmp_p
         assert restored.head == second
         monday = await store.load("monday", recent_syncs=9)
         assert monday.head == next_head(b"", "monday", 1, (an_op(1, None, "two"),), monday.recent)
-        # The chain goes on from there.
+        # The chain continues there.
         log = OpLog(1000, 9, "three")
         log.restore(restored)
         log.add([Op.of({"n": 6})], key=("", "s"), mark=FINGERPRINT, by="eve", origin=1, time=99)

@@ -40,7 +40,7 @@ def seqs(path: Path) -> dict[str, int]:
 
 
 def open_files() -> int:
-    """Count this process's open files, where the system tells."""
+    """Return the number of this process's open files, if the system tells it."""
     return len(os.listdir("/proc/self/fd")) if os.path.isdir("/proc/self/fd") else 0
 
 
@@ -79,7 +79,7 @@ async def test_what_is_queued_is_flushed_when_all_is_cancelled(path: Path) -> No
                     inside.start_soon(told.append, store, an_append(gathering, 1))
                     await wait_all_tasks_blocked()
             everything.cancel()
-    # Nobody was there to be told, but what a client sent isn't thrown away for that.
+    # No caller was left to be told, but the store still keeps what a client sent.
     assert told.by_gathering == {}
     assert seqs(path) == {"a": 1, "b": 1, "c": 1}
 

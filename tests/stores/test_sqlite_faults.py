@@ -1,4 +1,4 @@
-"""Faults at random, at any statement: what was acknowledged is never lost, doubled or changed."""
+"""Faults at any statement, at random: no acknowledged append is lost, doubled or changed."""
 
 import sqlite3
 from collections.abc import Awaitable, Callable, Iterator, Sequence
@@ -38,7 +38,7 @@ FULL = 2
 """The value of `PRAGMA synchronous`."""
 LOCKED = "database is locked"
 NEVER_LOCKED = ("COMMIT", "ROLLBACK", "RELEASE", "SAVEPOINT")
-"""Statements that need no lock which they haven't."""
+"""Statements that never wait for a lock: their transaction has it."""
 
 
 @define(eq=False)
@@ -46,13 +46,13 @@ class Faults:
     """The faults to come."""
 
     plan: list[tuple[int, str, bool]]
-    """After so many statements comes this fault; the statement may have happened all the same."""
+    """The statements before each fault, the fault, and whether its statement still takes effect."""
     happened: list[str] = field(factory=list)
     _passed: int = 0
     _lock: Lock = field(factory=Lock)
 
     def of(self, sql: str, *, in_transaction: bool) -> tuple[Exception | None, bool]:
-        """Return the error of the next statement, if it has one, and whether it comes after it."""
+        """Return the next statement's error, if it has one, and whether it still takes effect."""
         with self._lock:
             self._passed += 1
             if not self.plan or self._passed <= self.plan[0][0]:
@@ -104,7 +104,7 @@ def flaky(faults: Faults) -> Iterator[None]:
 
 @contextmanager
 def batches_of(most: int) -> Iterator[None]:
-    """Let a batch be no larger, so that one session commits several."""
+    """Make batches no larger than this, so that one session commits several."""
 
     def drain(committer: GroupCommitter) -> None:
         while committer._queue and len(committer._batch) < most:
@@ -115,7 +115,7 @@ def batches_of(most: int) -> Iterator[None]:
 
 
 async def persist(attempt: Callable[[], Awaitable[T]]) -> T:
-    """Try it again as long as the store is unavailable, which isn't for ever."""
+    """Repeat a call while the store is unavailable, which must end."""
     for _ in range(ATTEMPTS):
         try:
             return await attempt()
@@ -126,7 +126,7 @@ async def persist(attempt: Callable[[], Awaitable[T]]) -> T:
 
 
 async def append_together(store: SqliteStore, appends: Sequence[Append]) -> list[Append]:
-    """Append these, one of each gathering; return those that aren't acknowledged."""
+    """Append these, one for each gathering; return those that aren't acknowledged."""
     outcomes: dict[int, Outcome] = {}
     told = trio.Event()
 
@@ -162,7 +162,7 @@ STEP: st.SearchStrategy[Step] = st.one_of(
 
 @define(eq=False)
 class Life:
-    """A file, and what it must hold: what was acknowledged."""
+    """A file, and the acknowledged appends that it must hold."""
 
     path: Path
     journal_bytes: int
@@ -176,7 +176,7 @@ class Life:
         await persist(self._compare_all)
 
     async def _live(self) -> None:
-        """Live until the store is to be closed, or to crash: then what was there goes on."""
+        """Live until the store is to close, or to crash; then continue with the files it leaves."""
         crashed: Path | None = None
         async with self._opened() as store:
             while self.steps:
@@ -216,7 +216,7 @@ class Life:
         elif step == "look":
             await self._compare(store)
         elif step == "checkpoint":
-            # By another program: that is no overwriting.
+            # Another program makes this checkpoint, which doesn't count as overwriting.
             with closing(connect(self.path, timeout=0, isolation_level=None)) as other:
                 other.execute(f"PRAGMA wal_checkpoint({how})").fetchall()
         elif step == "fold":
@@ -247,7 +247,7 @@ class Life:
 
 
 def hinder(step: str, how: Any, database: sqlite3.Connection) -> None:
-    """Let SQLite itself fail soon, until the connection is opened again."""
+    """Make SQLite itself fail soon, until the connection is opened again."""
     if step == "full":
         [pages] = database.execute("PRAGMA page_count").fetchone()
         database.execute(f"PRAGMA max_page_count = {pages + how}")

@@ -1,4 +1,4 @@
-"""The journal of the SQLite store: what isn't folded is read, bounded, and outlasts a crash."""
+"""The journal of the SQLite store: unfolded appends are read, are bounded, and survive a crash."""
 
 import logging
 import sqlite3
@@ -48,7 +48,7 @@ def count(path: Path, table: str) -> int:
 
 
 def write(path: Path, *appends: Append) -> None:
-    """Write an entry as a program with a defect would, which doesn't look at what is there."""
+    """Write an entry as a faulty program would, which doesn't look at what is there."""
     with other(path) as database:
         database.execute("INSERT INTO journal (entry) VALUES (?)", (encode_entry(appends),))
 
@@ -165,7 +165,7 @@ async def test_folding_piece_by_piece_is_seen_by_nobody(path: Path, pieces: int)
             await as_memory(store, appends)
             async with open_sqlite_store(crashed_copy(path)) as another:
                 await as_memory(another, appends)
-        # Whatever is in the tables, is to go there, or came since.
+        # Each conflicts with a sync in the tables, in the journal, or after both.
         wrong = [an_append(name, 4, sync="s1") for name in "deac"]
         wrong.append(an_append("b", 4 + pieces, sync="s1"))
         wrong.append(an_append("b", 4 + pieces, sync=f"more{pieces}"))
@@ -298,7 +298,7 @@ async def test_what_is_much_too_large_goes_straight_into_the_tables(path: Path) 
         await store.append(an_append("a", 1))
         await store.append(an_append("a", 2, mark="x" * 5000))
         assert (count(path, "journal"), count(path, "ops")) == (0, 2)
-        # Its head is known all the same.
+        # The store still knows its head.
         assert await do(store, an_append("a", 2)) == "conflict"
         assert await do(store, an_append("a", 3)) == "done"
         assert (await store.load("a", recent_syncs=9)).seq == 3
@@ -448,7 +448,7 @@ async def test_a_journal_that_does_not_fit_its_tables_blocks_nobody(
             await store.append(append)
 
         def defect(database: sqlite3.Connection) -> None:
-            # On the same connection, so that nobody notices before the fold.
+            # The change comes through the same connection, so that only the fold notices it.
             database.execute("INSERT INTO gatherings (id, head) VALUES ('a', 2)")
 
         await store._write_connection.call(defect)

@@ -16,7 +16,7 @@ from tests.stores.appends import an_append
 
 
 def live(path: Path, journal_bytes: int, lines: int) -> dict[str, int]:
-    """Let it append until it has said so much, and kill it; return what it has acknowledged."""
+    """Let it append until it has acknowledged this much; kill it; return what it acknowledged."""
     acknowledged: dict[str, int] = {}
     command = [sys.executable, "-m", "tests.stores.appender", str(path), str(journal_bytes)]
     with Popen(command, stdout=PIPE) as process:

@@ -1,4 +1,4 @@
-"""Where the file is: what is acknowledged is in the file that the next start opens."""
+"""Where the file is: acknowledged appends are in the file that the next start opens."""
 
 import logging
 import os
@@ -138,7 +138,7 @@ async def test_a_file_that_is_misplaced_during_a_commit_is_noticed(
             with pytest.raises(StoreUnavailable, match=r"link.sqlite3: (the|another) file"):
                 await store.append(an_append("a", 2))
         next(misplacing, None)
-        # It was committed there: the same append isn't applied twice.
+        # The commit was in that file: the same append isn't applied twice.
         await store.append(an_append("a", 2))
         await store.append(an_append("a", 3))
     async with open_sqlite_store(files.real) as store:
@@ -153,7 +153,7 @@ async def test_a_deleted_file_is_never_an_empty_log(files: Files, suffixes: Sequ
             beside(files.real, suffix).unlink()
         for make in (False, True):
             if make:
-                # The system might give the new file the old one's number, however small it is.
+                # The system might give the new file the old file's inode number.
                 files.real.touch()
             for _ in range(2):
                 with pytest.raises(StoreUnavailable, match="file"):
@@ -199,7 +199,7 @@ async def test_a_moved_file_takes_its_write_ahead_log_along(files: Files) -> Non
         files.real.rename(files.aside)
         with pytest.raises(StoreUnavailable, match="gone"):
             await store.append(an_append("a", 2))
-        # Whatever is put in its place doesn't meet a log that isn't its own.
+        # A file that is put in its place doesn't find another file's write-ahead log.
         assert beside(files.real, "-wal").stat().st_size == 0
         async with open_sqlite_store(crashed_copy(files.aside)) as other:
             assert (await other.load("a", recent_syncs=9)).seq >= 1
@@ -283,7 +283,7 @@ async def test_a_file_that_is_overwritten_is_not_mixed_with_what_it_was(
 async def test_another_file_is_noticed_though_it_was_changed_more_often(
     files: Files, how: str, noticed: str
 ) -> None:
-    """The file of a store that was stopped, with any count of changes in its header."""
+    """The file of a store that was stopped, with any change counter in its header."""
     if how != "another store's":
         async with open_sqlite_store(files.real) as store:
             await store.append(an_append("a", 1))
@@ -380,7 +380,7 @@ async def test_one_store_for_each_file(files: Files) -> None:
                 async with open_sqlite_store(path):
                     pass
             assert "\n" not in str(told.value)
-        # To have looked drops none of our locks.
+        # Closing the file after looking at it drops none of our locks.
         await store.append(an_append("a", 1))
     assert sorted(os.listdir(files.real.parent)) == [files.real.name]
     async with open_sqlite_store(files.link) as store:

@@ -1,4 +1,4 @@
-"""Trouble with the SQLite file: said what it is, over when it is over, and nobody else's."""
+"""Trouble with the SQLite file: it is named, ends with its cause, and stops nothing else."""
 
 import os
 import resource
@@ -28,7 +28,7 @@ async def test_a_locked_file_works_again_once_it_is_free(tmp_path: Path, lock: s
         blocker.execute(lock)
         with pytest.raises(StoreUnavailable, match="locked"):
             await store.append(an_append("a", 1))
-        # Reading goes on.
+        # Reading still works.
         assert (await store.load("a", recent_syncs=9)).seq == 0
         blocker.execute("ROLLBACK")
         blocker.close()
@@ -126,7 +126,7 @@ async def test_a_file_that_is_locked_at_the_start_is_unavailable(tmp_path: Path)
 
 
 async def break_connections(store: SqliteStore) -> None:
-    """Let both connections fail as they do when a disk fails, so that they are reopened."""
+    """Make both connections fail as on a failing disk, so that they are reopened."""
 
     def fail(_: sqlite3.Connection) -> None:
         raise sqlite3.OperationalError("disk I/O error")
@@ -233,7 +233,7 @@ async def test_what_cannot_be_stored_fails_alone(tmp_path: Path, poison: Append)
         assert told == dict.fromkeys("abc", "durable")
         assert store.commits == 1
         assert (await store.load("bad", recent_syncs=9)).seq == 0
-        # Nothing of it is in the way.
+        # The refused append leaves nothing that blocks the next.
         assert await do(store, an_append("bad", 1)) == "done"
 
 
@@ -254,7 +254,7 @@ async def test_a_connection_that_no_longer_flushes_acknowledges_nothing(tmp_path
 
             store._writer.append_batches(lambda: batches[0], report, lambda: None, database)
 
-        # For the second the journal is folded first, and that isn't flushed.
+        # Before the second append the journal is folded, and the fold isn't flushed.
         with pytest.raises(StoreUnavailable, match="not authorized"):
             await store._write_connection.call(commit)
         assert batches == [[an_append("a", 2)]]

@@ -1,4 +1,4 @@
-"""A store in trouble: those who ask are told, nothing is lost, and all goes on by itself."""
+"""A store in trouble: callers are told, nothing is lost, and all goes on by itself."""
 
 from collections.abc import Callable
 
@@ -19,7 +19,7 @@ ROOM = "friday-night"
 
 
 class Troubled(WaitingStore):
-    """A store that can be out of reach; with `ambiguous` a failed commit has happened."""
+    """A store that can be out of reach; with `ambiguous`, a failed commit has happened."""
 
     down = False
     ambiguous = False
@@ -64,7 +64,7 @@ async def test_clients_are_told_and_their_ops_kept_until_the_store_is_back(
         assert [error.id for error in author.of(Error)] == ["kept", "refused"]
         with pytest.raises(StoreUnavailable):
             await hall.submit(ROOM, [{"n": "refused too"}])
-        # Everybody sees the ops that are durable, and nobody the others.
+        # All clients see the durable ops, and no client sees the others.
         late = Recorder()
         late_membership = await hall.join(ROOM, late, since=0)
         [joined] = late.of(Joined)
@@ -132,6 +132,6 @@ async def test_a_join_that_finds_no_store_is_told(autojump_clock: MockClock) -> 
             for _ in range(100):
                 nursery.start_soon(join)
         assert refused == 100
-        # One attempt serves all who wait for it.
+        # One attempt serves all callers that wait for it.
         assert trio.current_time() == start + 1
         assert hall.gatherings() == ()

@@ -1,4 +1,4 @@
-"""The verification: whatever byte was changed in a file, it says so."""
+"""The verification: it finds every byte that was changed in a file."""
 
 import os
 import sqlite3
@@ -63,7 +63,7 @@ async def live(path: Path, *, fold: bool) -> Path:
             if fold and first == 1:
                 await fold_all(store)
         with closing(sqlite3.connect(path)) as database, database:
-            # Not what anything here makes yet.
+            # Nothing here makes tombstones yet, so the test does.
             said = ("gone", 7, b"h" * 32, 99)
             row = (*said, tombstone_digest(*said))
             database.execute("INSERT INTO tombstones VALUES (?, ?, ?, ?, ?)", row)
@@ -75,7 +75,7 @@ async def fold_all(store: SqliteStore) -> None:
 
 
 def contents(data: bytes) -> object:
-    """Return all that SQLite reads from a file with these bytes; None if it can't."""
+    """Return all that SQLite reads from a file with these bytes; None if it can't read it."""
     with closing(sqlite3.connect(":memory:")) as database:
         try:
             database.deserialize(data)
@@ -90,7 +90,7 @@ def contents(data: bytes) -> object:
 async def test_every_byte_counts(tmp_path: Path, fold: bool) -> None:
     path = await live(tmp_path / "rooms.sqlite3", fold=fold)
     with closing(sqlite3.connect(path)) as database:
-        # One file, and as few pages as can be.
+        # Make it one file with as few pages as possible.
         database.execute("PRAGMA journal_mode = DELETE")
         database.execute("PRAGMA page_size = 512")
         database.execute("VACUUM")
@@ -104,7 +104,7 @@ async def test_every_byte_counts(tmp_path: Path, fold: bool) -> None:
     assert before is not None
     changed = 0
     flipped = tmp_path / "flipped.sqlite3"
-    # All of them take five seconds: `make test-long` has them.
+    # All bytes take five seconds: `make test-long` tries them.
     step = 1 if examples(1) > 1 else 3
     for place in range(100, len(data), step):
         one = bytearray(data)
@@ -116,7 +116,7 @@ async def test_every_byte_counts(tmp_path: Path, fold: bool) -> None:
         try:
             found = wrong(flipped)
         except (StoreUnusable, StoreUnavailable):
-            # Not even what it is can be read.
+            # The file can't be opened as a store at all.
             continue
         assert found, f"byte {place} was {data[place]:#x} and is {one[place]:#x}"
     assert changed > 3000 / step
@@ -209,7 +209,8 @@ async def test_the_file_of_a_server_and_what_a_crash_leaves(tmp_path: Path) -> N
         for append in appends[:half]:
             await store.append(append)
         assert len(look(path).proven) == 3
-        # One gathering is in the tables, and still in the journal, which all others are in alone.
+        # One gathering is in the tables and still in the journal; all others are only in the
+        # journal.
         store._writer.piece = 1
         await fold_a_piece(store)
         report = look(path)
@@ -244,7 +245,7 @@ async def test_a_journal_that_is_not_the_log(tmp_path: Path) -> None:
     async with open_sqlite_store(path) as store:
         await store.append(append)
     assert journal(append) == []
-    # It may be in the tables already.
+    # The journal's append may be in the tables already.
     changed = replace(append, ops=in_epoch(append, "another").ops)
     [one] = journal(changed)
     assert (one.seq, one.what) == (2, "the journal and the log have different ops")

@@ -1,7 +1,8 @@
 """`make audit`: asks PyPI's database of advisories about all that is installed here.
 
-`pip-audit` does it. Where it can't ask about a package it says that no vulnerabilities were found,
-and exits with 0. This says what was asked, and exits with 2 unless everything was.
+`pip-audit` does it. If it can't ask about a package, it says that no vulnerabilities were found,
+and exits with 0. This module says which packages were asked about, and exits with 2 unless all
+were.
 """
 
 import json
@@ -11,7 +12,7 @@ from collections.abc import Sequence
 
 OURS = "squire-gatherings"
 PATIENCE = 15
-"""For how many seconds an answer is waited for."""
+"""Seconds to wait for an answer."""
 
 COMMAND = (
     *(sys.executable, "-m", "pip_audit", "--skip-editable", "--progress-spinner", "off"),
@@ -20,7 +21,7 @@ COMMAND = (
 
 
 def told(output: str) -> tuple[list[str], int]:
-    """Return what to say of what `pip-audit` found, and the exit code."""
+    """Return the text about what `pip-audit` found, and the exit code."""
     found: list[str] = []
     unknown: list[str] = []
     checked = 0

@@ -1,4 +1,4 @@
-"""The audit says plainly what it couldn't check, which pip-audit calls no vulnerabilities."""
+"""The audit says what it couldn't check; pip-audit would say "no vulnerabilities"."""
 
 import json
 import sys
@@ -10,7 +10,7 @@ from tests.supply_chain.audit import main
 
 
 def output(*packages: dict[str, Any]) -> list[str]:
-    """A command that prints what pip-audit would."""
+    """Return a command that prints what pip-audit would."""
     return [sys.executable, "-c", f"print({json.dumps({'dependencies': packages})!r})"]
 
 

@@ -1,4 +1,4 @@
-"""The wheel and the source archive are the same bytes, whoever builds them, when and where."""
+"""The wheel and the source archive have the same bytes on each machine and at each time."""
 
 import os
 import shutil
@@ -12,7 +12,7 @@ ROOT = Path(__file__).parent.parent.parent
 
 
 def copy_of_sources(target: Path) -> Path:
-    """Copy what git has, or what a source archive has."""
+    """Copy the files that git has, or those that a source archive has."""
     skipped = shutil.ignore_patterns(
         ".*", "__pycache__", "*.egg-info", "dist", "node_modules", "tests", "benchmarks"
     )
@@ -21,7 +21,7 @@ def copy_of_sources(target: Path) -> Path:
 
 
 def built(sources: Path, *, umask: int, moment: int, kind: str) -> tuple[str, bytes]:
-    """Build; return the name of what was built, and its content."""
+    """Build; return the built file's name and content."""
     for path in sources.rglob("*"):
         path.chmod((0o777 if path.is_dir() else 0o666) & ~umask)
         os.utime(path, (moment, moment))
@@ -52,6 +52,6 @@ def test_two_builds_are_the_same(
 
 
 def test_no_two_files_differ_in_case_alone() -> None:
-    """A checkout on macOS or Windows would have one of them."""
+    """A checkout on macOS or Windows would lose one of two such files."""
     names = [str(path.relative_to(ROOT)) for path in (ROOT / "docs").rglob("*")]
     assert len({name.casefold() for name in names}) == len(names)

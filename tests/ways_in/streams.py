@@ -1,4 +1,4 @@
-"""Every way in, on one stream of the test's own: in memory, and so on a virtual clock.
+"""Every way in, on a stream that the test makes: in memory, and so on a virtual clock.
 
 The libraries are the real ones: `trio-websocket` and hypercorn read and write the stream as they
 would a socket. Whole servers on real sockets are in `tests/ways_in/ways.py`.
@@ -30,13 +30,16 @@ class StreamWay:
     """One way in."""
 
     serve: Serve
-    """Serves the client at a stream's other end until it has gone: of this hall, under these
-    settings, at this address. Where the test has a `Server` of ours, our way in counts it there."""
+    """Serves the client at a stream's other end until it has gone.
+
+    Its arguments are the stream, the hall, the settings, and the address. If the test has a
+    `Server` of ours, our way in counts the client there.
+    """
     slowness: int = 1
-    """How many times fewer random examples it plays than our own server."""
+    """The factor by which it plays fewer random examples than our own server."""
 
     def examples(self, number: int) -> int:
-        """Return how many random examples are played, of `number` over our own server."""
+        """Return the number of random examples, if our own server plays `number`."""
         return examples(number // self.slowness)
 
 
@@ -70,7 +73,7 @@ async def _by_trio_websocket(
 
 @frozen
 class _Socket:
-    """What hypercorn asks a socket: who is at its ends. Without a peer it is a Unix socket."""
+    """What hypercorn asks a socket for: both addresses. Without a peer it is a Unix socket."""
 
     peer: str | None
 
@@ -132,7 +135,7 @@ over_every_way = pytest.mark.parametrize("way", STREAM_WAYS.values(), ids=STREAM
 
 
 def over_every_way_but(left_out: StreamWay, why: str) -> pytest.MarkDecorator:
-    """Run a test like `over_every_way`, but skip it, with the reason, where it can't be true."""
+    """Run a test like `over_every_way`, but skip it, with a reason, on some of the ways."""
     return pytest.mark.parametrize(
         "way",
         [

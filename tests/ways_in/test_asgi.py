@@ -1,4 +1,4 @@
-"""ASGI: what an application on Trio is called with, becomes a client of a gathering."""
+"""ASGI: an application on Trio makes a client of a gathering from what it is called with."""
 
 import json
 from typing import Any
@@ -21,7 +21,7 @@ SCOPE: dict[str, Any] = {
 
 
 class Peer:
-    """An ASGI server with one client, which says `events` and then nothing."""
+    """An ASGI server with one client, which sends `events` and then nothing."""
 
     def __init__(self, *events: dict[str, Any]) -> None:
         self.said: list[dict[str, Any]] = []

@@ -28,7 +28,7 @@ ROOM = "friday-night"
 
 @asynccontextmanager
 async def a_guest(hall: Hall, **how: Any) -> AsyncIterator[MemoryChannel]:
-    """A client whose connection `attend_channel` serves until the block is left."""
+    """Give a client whose connection `attend_channel` serves until the block is left."""
     channel = MemoryChannel()
     async with trio.open_nursery() as nursery:
         nursery.start_soon(partial(attend_channel, hall, ROOM, channel, **how))
@@ -206,7 +206,7 @@ async def test_messages_over_the_rate_limit_are_dropped_then_the_channel_is_clos
             dropped = [one["id"] for one in heard if one["type"] == "error"]
             assert dropped[:2] == ["f2", "f3"]
             assert channel.closed[0][0] == 4029
-        # A client that comes back at once is as limited as before.
+        # A client that comes back at once has the same limits as before.
         async with a_guest(hall, settings=settings, peer="192.0.2.1") as channel:
             channel.say(type="join")
             assert (await channel.hear())["code"] == "rate_limited"
@@ -276,7 +276,7 @@ async def test_a_client_may_speak_messagepack(autojump_clock: MockClock) -> None
 
 
 class SlowChannel(MemoryChannel):
-    """Carries 200 KB a second, and is done with a message only when all of it is over."""
+    """Carries 200 KB a second; `send` lasts until the whole message is over."""
 
     async def send(self, data: str | bytes) -> None:
         await trio.sleep(len(data) / 200_000)
@@ -292,7 +292,7 @@ class Large(Sum):
 async def test_a_large_state_over_a_slow_channel_arrives(
     reads: bool, autojump_clock: MockClock
 ) -> None:
-    """Others go on meanwhile; what it can't acknowledge yet is no reason to give it up."""
+    """Other clients continue; this one isn't given up for ops that it can't acknowledge yet."""
     channel = SlowChannel()
     channel.reads = reads
     async with open_hall(behaviour=Large) as hall, trio.open_nursery() as nursery:
@@ -313,7 +313,7 @@ async def test_a_large_state_over_a_slow_channel_arrives(
                 channel.say(type="ack", seq=seq)
         assert hall.snapshot().clients == 1
         if not reads:
-            # It isn't waited for without end.
+            # The hall doesn't wait for it for ever.
             await trio.sleep(400)
             assert hall.snapshot().clients == 0
             assert trio.current_time() < start + 600

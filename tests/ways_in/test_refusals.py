@@ -50,7 +50,7 @@ def raising(error: Exception | None) -> Authenticate:
 async def over_a_stream(
     *said: str | bytes, authenticate: Authenticate | None = None, subprotocol: str = "json"
 ) -> tuple[Heard, int]:
-    """Say all this, and return what came of it, and the close code."""
+    """Send all this; return the answers, and the close code."""
     how = {} if authenticate is None else {"authenticate": authenticate}
     ours, theirs = trio.testing.memory_stream_pair()
     heard: Heard = []

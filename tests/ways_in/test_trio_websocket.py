@@ -26,7 +26,7 @@ from squire_gatherings.client import open_client
 async def a_program(
     hall: Hall, settings: ServerSettings | None = None
 ) -> AsyncIterator[tuple[str, trio.Nursery]]:
-    """Serve gatherings under a path of the program's own, to whom a cookie names."""
+    """Serve gatherings under a path of the program's own, to users that a cookie names."""
 
     async def handle(request: WebSocketRequest) -> None:
         _, _, gathering_id = request.path.rpartition("/")

@@ -27,7 +27,7 @@ PATH = "/gatherings/"
 
 
 class Serving(Protocol):
-    """A server, as far as tests ask it."""
+    """What tests ask of a server."""
 
     @property
     def connections(self) -> int:
@@ -35,7 +35,7 @@ class Serving(Protocol):
         ...
 
     async def wait_empty(self) -> None:
-        """Return once none is."""
+        """Wait until no client is left."""
         ...
 
 
@@ -44,7 +44,7 @@ Way = Callable[[Hall, ServerSettings | None], AbstractAsyncContextManager[tuple[
 
 @define
 class Counter:
-    """Counts those who attend."""
+    """Counts the clients that attend."""
 
     connections: int = 0
     _left: trio.lowlevel.ParkingLot = field(factory=trio.lowlevel.ParkingLot)
@@ -83,7 +83,7 @@ async def let_in(
     settings: ServerSettings | None = None,
     peer: str | None = None,
 ) -> WebSocketConnection:
-    """Accept a WebSocket as a program does, and attend; return what was accepted."""
+    """Accept a WebSocket as a program does, and attend; return the accepted connection."""
     wanted = request.proposed_subprotocols
     known = next((one for one in wanted if one in SUBPROTOCOLS), None)
     ws = await request.accept(subprotocol=known)
@@ -169,7 +169,7 @@ every_way = pytest.mark.parametrize("way", WAYS.values(), ids=WAYS)
 async def serving(
     way: Way, settings: ServerSettings | None = None, **hall_settings: Any
 ) -> AsyncIterator[tuple[Hall, Serving, str]]:
-    """Open a hall and serve it; give the hall, who counts its clients, and the URL."""
+    """Open a hall and serve it; give the hall, the counter of its clients, and the URL."""
     async with open_hall(**hall_settings) as hall:
         with trio.fail_after(60):
             async with way(hall, settings) as (server, url):

@@ -1,4 +1,4 @@
-"""The codecs: whatever comes in, a message or a clear refusal comes out."""
+"""The codecs: any bytes become a message, or a clear refusal."""
 
 import datetime
 import json
@@ -45,7 +45,7 @@ jsons = st.dictionaries(
 
 
 def decode_or_refuse(codec: Codec, data: bytes) -> object:
-    """Decode; anything but a message or an `UndecodableMessage` that says why is a bug."""
+    """Decode; anything but a message or an `UndecodableMessage` with a reason is a bug."""
     refusal = ""
     try:
         return codec.decode(data)
@@ -79,7 +79,7 @@ def test_any_fields_are_decoded_or_refused(kind: str, one: Any, two: Any, three:
 
 
 def packed(value: Any) -> bytes:
-    """Pack anything, with a map as a list of pairs: any key, also twice."""
+    """Pack anything; a map is a list of pairs, so that it may have any key, even twice."""
     if isinstance(value, Pairs):
         return b"\xdf%b%b" % (
             len(value.pairs).to_bytes(4, "big"),
@@ -121,7 +121,7 @@ def test_any_keys_in_messagepack_are_decoded_or_refused(
 
 @pytest.mark.parametrize("codec", CODECS.values())
 def test_an_op_nests_so_deep_at_most(codec: Codec) -> None:
-    """The same everywhere: what is accepted here can be decoded on a fuller stack."""
+    """The limit is the same everywhere: what is accepted here can be decoded on a fuller stack."""
     encode = {JSON: msgspec.json.encode, MSGPACK: msgspec.msgpack.encode}[codec]
     value: dict[str, Any] = {}
     for _ in range(MAX_OP_DEPTH - 1):
@@ -192,7 +192,7 @@ KEYS = [ARRAY, INTEGER, FLOAT, BYTES, EXTENSION, b"\x80", b"\xc0", b"\xc3"]
 
 @pytest.mark.parametrize("key", KEYS)
 def test_keys_that_are_no_strings_are_refused_before_a_map_is_made(key: bytes) -> None:
-    """Their hashes are no secret: a quarter of a MiB of equal ones took seconds."""
+    """Their hashes can be predicted: a quarter of a MiB of equal ones once took seconds."""
     bad = Pairs([(key, 1), (key, 2)])
     for op in (bad, Pairs([("a", bad)]), Pairs([("a", [[bad]])])):
         fields = [("type", "sync"), ("id", "1"), ("base", 0), ("ops", [op])]
@@ -239,14 +239,14 @@ def test_the_first_op_too_many_is_the_last_that_is_decoded(
 def test_a_message_has_so_many_objects_and_arrays_at_most(codec: Codec, empty: Any) -> None:
     encode = {JSON: msgspec.json.encode, MSGPACK: msgspec.msgpack.encode}[codec]
     message = {"type": "sync", "id": "7", "base": 0}
-    # With the message itself, its ops, and the op's array.
+    # The message itself, its ops, and the op's array count, too.
     many = MAX_CONTAINERS - 4
     fits = encode({**message, "ops": [{"a": [empty] * many, "b": "[{" * 30_000}]})
     assert isinstance(codec.decode(fits), Sync)
     with pytest.raises(UndecodableMessage, match="objects and arrays") as refused:
         codec.decode(encode({**message, "ops": [{"a": [empty] * (many + 1)}]}))
     assert (refused.value.code, refused.value.request_id) == ("too_big", "7")
-    # Also where they are only to be skipped; and what is no message at all is told as such.
+    # Objects that are only skipped count, too; and bytes that are no message say so.
     with pytest.raises(UndecodableMessage, match="objects and arrays"):
         codec.decode(encode({"type": "leave", "x": [empty] * 60_000}))
     with pytest.raises(UndecodableMessage) as refused:
@@ -291,7 +291,7 @@ def test_numbers_out_of_range_are_refused(number: str) -> None:
 
 
 def test_floats_that_the_library_reads_slowly_are_read_by_another_parser() -> None:
-    """`msgspec` reads 40,000 of these in half a second."""
+    """`msgspec` alone would read 40,000 of these in half a second."""
     text = "[1e308,1.7976931348623157e308,5e-324,-0.0,0.1,1e22]"
     sync = JSON.decode(f'{{"type":"sync","id":"7","base":0,"ops":[{{"a":{text}}}]}}'.encode())
     assert isinstance(sync, Sync)

@@ -1,4 +1,4 @@
-"""Skimming: what is told of messages that can't, or shouldn't, be decoded."""
+"""Skimming: finds the type and id of messages that can't, or shouldn't, be decoded."""
 
 import json
 from typing import Any
