@@ -38,14 +38,14 @@ ROOT = Path(__file__).parent.parent
 
 
 @exported
-def test_what_it_takes_returns_and_has_is_public(name: str) -> None:
+def test_arguments_results_and_attributes_are_public(name: str) -> None:
     for place, hint in SURFACE.places(name, EXPORTED[name]):
         for one in SURFACE.mentioned(hint):
             assert id(one) in PUBLIC, f"{place}: {one.__qualname__}"
 
 
 @exported
-def test_what_it_says_that_it_raises_is_public(name: str) -> None:
+def test_documented_errors_are_public(name: str) -> None:
     one = EXPORTED[name]
     docstrings = [function.__doc__ for _, function in SURFACE.functions(name, one)]
     for docstring in (*docstrings, getattr(one, "__doc__", None)):

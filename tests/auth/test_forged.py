@@ -237,6 +237,6 @@ async def test_what_is_no_text_is_no_token(what: Any, all_keys: JwtAuthenticator
     assert await refusal(all_keys, what) == NOT_VALID
 
 
-def test_an_identity_is_what_comes_of_it(all_keys: JwtAuthenticator) -> None:
+def test_an_authenticator_returns_an_identity(all_keys: JwtAuthenticator) -> None:
     found: Any = trio.run(all_keys, token(), "room")
     assert isinstance(found, Identity)

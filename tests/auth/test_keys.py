@@ -71,7 +71,7 @@ async def test_each_kind_of_file(algorithm: str, tmp_path: Path) -> None:
         assert not await is_taken(made_of(tmp_path, content), token(other))
 
 
-async def test_a_jwk_may_say_more_exactly_for_what_it_is(tmp_path: Path) -> None:
+async def test_a_jwk_may_name_its_algorithm_and_use(tmp_path: Path) -> None:
     new = made_of(tmp_path, jwk("EdDSA", alg="Ed25519"))
     assert await is_taken(new, token("Ed25519"))
     both = made_of(tmp_path, {"keys": [jwk("EdDSA", alg="EdDSA"), jwk("ES256", use="enc")]})

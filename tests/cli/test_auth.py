@@ -178,7 +178,7 @@ def test_with_no_auth_only_this_machine_is_let_in(host: str, says: Says) -> None
     assert "--auth jwt" in err
 
 
-def test_whoever_wants_it_open_gets_it_and_is_told() -> None:
+def test_an_insecure_server_starts_and_warns() -> None:
     with serving(*MEMORY, "--host", "0.0.0.0", "--insecure") as (process, url):
         assert answer(url.replace("0.0.0.0", "127.0.0.1")) == "(None, 'member')"
         process.terminate()

@@ -65,7 +65,7 @@ def test_what_is_wrong_is_said(store: Path, tmp_path: Path) -> None:
     assert run("verify", str(store), "monday", cwd=tmp_path)[0] == 0
 
 
-def test_what_cannot_be_read(tmp_path: Path) -> None:
+def test_files_that_are_no_stores_are_refused(tmp_path: Path) -> None:
     path = tmp_path / "no.sqlite3"
     code, out, err = run("verify", str(path), cwd=tmp_path)
     assert (code, out) == (2, "")

@@ -88,7 +88,7 @@ def lines(out: str) -> list[dict[str, Any]]:
     return [json.loads(line) for line in out.splitlines()]
 
 
-def test_what_there_is(store: Path, tmp_path: Path) -> None:
+def test_list_and_show_describe_the_logs(store: Path, tmp_path: Path) -> None:
     assert run("delete", str(store), "LOAD*", "--yes", cwd=tmp_path)[0] == 0
     code, out, err = run("list", str(store), "--json", cwd=tmp_path)
     assert (code, err) == (0, "")

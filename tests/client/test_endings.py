@@ -277,7 +277,7 @@ async def test_an_attempt_of_its_own_that_was_given_up_takes_its_place(
             await anext(gathering)
 
 
-async def test_whoever_joins_and_finds_another_there_is_replaced(
+async def test_a_join_that_is_replaced_twice_gives_up(
     autojump_clock: MockClock,
 ) -> None:
     async def serve(peer: Peer) -> None:

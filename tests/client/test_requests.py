@@ -36,7 +36,7 @@ def test_a_request_that_went_out_stays_until_it_is_answered() -> None:
     assert requests.sync_of("a") is not None
 
 
-def test_nobody_withdraws_what_another_has_asked_for_since() -> None:
+def test_withdrawing_leaves_a_later_request_alone() -> None:
     # A task is cancelled. Before it runs, its sync is answered, and another task submits it again.
     requests = new_requests()
     requests.begin(None)

@@ -125,7 +125,9 @@ async def test_what_is_not_answered_has_the_time_that_is_expected(
         {"proof": HEAD},
     ],
 )
-async def test_what_cannot_be_right(wrong: dict[str, Any], autojump_clock: MockClock) -> None:
+async def test_malformed_times_and_proofs_are_refused(
+    wrong: dict[str, Any], autojump_clock: MockClock
+) -> None:
     async def serve(peer: Peer) -> None:
         await peer.hear("join")
         await peer.say(joined(seq=2, ops=[{"n": 1}] * 2, by=[None] * 2, **wrong))

@@ -434,7 +434,7 @@ async def test_a_user_that_is_put_out_all_the_time_is_told_to_come_later(
 
 
 @pytest.mark.parametrize("change", ["revoke", "kick", "change_role"])
-async def test_what_waits_of_who_is_gone_has_no_old_rights_either(
+async def test_syncs_of_a_client_that_is_gone_have_no_old_rights(
     change: str, autojump_clock: MockClock
 ) -> None:
     async with a_hall(behaviour=Judged) as (hall, _):

@@ -73,7 +73,7 @@ async def test_what_a_stranger_hears_is_the_same_for_ids_that_exist_and_that_don
         assert theirs.of(Error) == []
 
 
-async def test_an_anonymous_client_is_whoever_knows_its_id(autojump_clock: MockClock) -> None:
+async def test_an_anonymous_client_is_known_by_its_id_alone(autojump_clock: MockClock) -> None:
     """So the id is told to nobody: it isn't in what others hear, in errors, or in logs."""
     async with open_hall() as hall:
         first, other = Recorder(), Recorder()

@@ -253,7 +253,7 @@ async def test_any_reason_can_be_told(kind: Any, text: Any, autojump_clock: Mock
     ],
     ids=repr,
 )
-async def test_a_join_with_what_can_be_none_is_refused(
+async def test_a_join_with_impossible_arguments_is_refused(
     wrong: dict[str, Any], autojump_clock: MockClock
 ) -> None:
     async with open_hall(store=MemoryStore()) as hall:

@@ -117,7 +117,7 @@ async def test_fewer_turns_are_given_where_they_take_long(
         await trio.lowlevel.checkpoint()
         taken = 0
         async with trio.open_nursery() as waiting:
-            # Those who join them have as many, but for a few.
+            # The tasks share the same turns, so two more change little.
             for _ in range(3):
                 waiting.start_soon(give_turns)
         assert turns - 6 <= taken <= turns + 6

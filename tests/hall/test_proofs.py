@@ -187,7 +187,7 @@ async def test_a_head_that_can_be_none_is_noticed(head: Any) -> None:
 
 
 @pytest.mark.parametrize("known", ["x", Proof(-1, "0"), Proof(1, ""), Proof(1, "0" * 129)])
-async def test_what_is_no_proof(known: Any) -> None:
+async def test_a_malformed_proof_is_refused(known: Any) -> None:
     async with open_hall() as hall:
         with pytest.raises(BadRequest):
             await hall.join(ROOM, Recorder(), known=known)

@@ -170,7 +170,7 @@ async def test_without_memory_no_gathering_is_opened(autojump_clock: MockClock) 
         assert hall.snapshot().refused == {"memory": 1}
 
 
-def test_what_is_done_when_it_is_full_is_one_of_two() -> None:
+def test_when_full_has_two_values() -> None:
     for wrong in ("panic", None, 1):
         with pytest.raises(BadSetting, match="when_full must be 'refuse' or 'stalest'"):
             HallSettings(when_full=wrong)  # type: ignore[arg-type]

@@ -232,7 +232,9 @@ async def test_a_refresh_that_fails_changes_nothing(
         assert [one.id for one in alice.of(Synced)] == ["s"]
 
 
-async def test_no_token_changes_whom_the_program_vouches_for(autojump_clock: MockClock) -> None:
+async def test_no_token_changes_an_identity_that_the_program_gave(
+    autojump_clock: MockClock,
+) -> None:
     """The default check takes every client as an anonymous member."""
     async with open_hall() as hall:
         recorder = Recorder()

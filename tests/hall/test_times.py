@@ -169,7 +169,7 @@ async def test_answers_have_times_also_when_they_are_repeated(autojump_clock: Mo
         assert recorder.of(Fetched)[0].times == (500, 500, 600, 600)
 
 
-async def test_what_only_the_store_has_and_what_is_sent_again(autojump_clock: MockClock) -> None:
+async def test_times_of_ops_from_the_store_and_of_retries(autojump_clock: MockClock) -> None:
     clock = WallClock(500)
     async with open_hall(wall_clock=clock, tail_bytes=1, batch_bytes=40, retry_limit=2.0) as hall:
         for n in range(6):

@@ -30,12 +30,12 @@ def test_a_message_that_crossed_the_notice_does_not_count(incarnation: Incarnati
     assert incarnation.late == pytest.approx(0.003)
 
 
-def test_early_by_what_was_certainly_processed(incarnation: Incarnation) -> None:
+def test_an_end_is_early_by_the_processed_messages(incarnation: Incarnation) -> None:
     with pytest.raises(Finding, check=lambda error: error.kind is Kind.EARLY):
         incarnation.noticed(104.99, "idle", 5.1)
 
 
-def test_early_by_what_the_notice_says(incarnation: Incarnation) -> None:
+def test_an_end_is_early_by_its_notice(incarnation: Incarnation) -> None:
     with pytest.raises(Finding, check=lambda error: error.kind is Kind.EARLY):
         incarnation.noticed(105.1, "idle", 4.9)
 

@@ -73,7 +73,7 @@ def test_the_window_is_right_by_seq(plan: Plan) -> None:
                 now = window.due_at
                 verdict = window.verdict(now)
                 assert verdict is not Verdict.NOTHING
-                assert model.owed, "whoever has acknowledged everything is left alone"
+                assert model.owed, "nothing is due for a client that has acknowledged all"
                 if verdict is Verdict.GIVE_UP:
                     assert now == pytest.approx(model.progress_at + LIMIT)
                     return

@@ -83,7 +83,7 @@ async def test_halves_of_messages_are_counted_and_bounded(autojump_clock: MockCl
     assert budget.parsers == budget.outbound == budget.connections == 0
 
 
-async def test_whoever_holds_much_keeps_nobody_out_for_long(autojump_clock: MockClock) -> None:
+async def test_an_attack_just_below_the_limit_ends_soon(autojump_clock: MockClock) -> None:
     """An attack that stops just below the limit: newcomers are refused, but not for ever."""
     async with open_hall(max_memory=1000 * KIB) as hall, AsyncExitStack() as stack:
         innocent = await stack.enter_async_context(a_client(hall))
@@ -154,7 +154,7 @@ async def test_a_flood_for_slow_readers(way: Way) -> None:
             await trio.testing.wait_all_tasks_blocked(0.001)
 
 
-async def test_whoever_was_closed_for_its_queue_is_told_why() -> None:
+async def test_a_client_closed_for_its_queue_is_told_why() -> None:
     async with a_server(max_outbound=500 * KIB, retry_limit=60) as (hall, server, url):
         told: list[Any] = []
 

@@ -106,7 +106,7 @@ async def shown(url: str) -> bytes:
         return found
 
 
-def test_what_is_spoken_is_modern(tmp_path: Path) -> None:
+def test_only_modern_tls_is_spoken(tmp_path: Path) -> None:
     context = server_context(*map(str, write(tmp_path)))
     assert context.minimum_version == ssl.TLSVersion.TLSv1_2
     assert context.options & ssl.OP_NO_RENEGOTIATION

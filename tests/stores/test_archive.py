@@ -51,7 +51,7 @@ async def a_log(store: Archive, name: str = "a", *counts: int) -> Chain:
     return chain
 
 
-async def test_what_is_told(store: Archive) -> None:
+async def test_describe_and_list_logs(store: Archive) -> None:
     assert await store.describe("a") is None
     chain = await a_log(store)
     await a_log(store, "b", 1)

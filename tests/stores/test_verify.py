@@ -167,7 +167,7 @@ async def test_it_says_where(
     assert what in first.what
 
 
-async def test_who_makes_the_chain_anew_is_not_found_but_has_another_head(tmp_path: Path) -> None:
+async def test_a_chain_that_was_made_anew_has_another_head(tmp_path: Path) -> None:
     path = await live(tmp_path / "rooms.sqlite3", fold=True)
     [_, before] = look(path).proven
     with closing(sqlite3.connect(path, isolation_level=None)) as database:
@@ -180,7 +180,7 @@ async def test_who_makes_the_chain_anew_is_not_found_but_has_another_head(tmp_pa
     assert report.proven[0].head != before.head
 
 
-async def test_only_what_is_asked_for(tmp_path: Path) -> None:
+async def test_only_the_named_gatherings_are_verified(tmp_path: Path) -> None:
     path = await live(tmp_path / "rooms.sqlite3", fold=True)
     with closing(sqlite3.connect(path)) as database, database:
         database.execute("UPDATE ops SET by = 'eve' WHERE gathering = 1 AND seq = 3")

@@ -135,7 +135,7 @@ over_every_way = pytest.mark.parametrize("way", STREAM_WAYS.values(), ids=STREAM
 
 
 def over_every_way_but(left_out: StreamWay, why: str) -> pytest.MarkDecorator:
-    """Run a test like `over_every_way`, but skip it, with a reason, on some of the ways."""
+    """Run a test like `over_every_way`, but skip it on one way, for the reason `why`."""
     return pytest.mark.parametrize(
         "way",
         [
