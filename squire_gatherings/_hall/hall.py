@@ -93,7 +93,7 @@ class Hall:
             resume: The incarnation to which a client returns by itself, with nothing new. That is
                 no activity, and doesn't wake a gathering that has ended meanwhile.
             token: What the hall's `authenticate` gets, where there is no `identity`.
-            request: By what the client came, if it came by one; `authenticate` sees it.
+            request: The HTTP request by which the client came, if any; `authenticate` sees it.
             identity: Who the client is, as the caller knows already.
             tail: Without `since`, the client is given nothing of what came before the join.
             times: The client is told the times of ops.
@@ -313,7 +313,7 @@ class Hall:
 
         Args:
             user: As in its `Identity`.
-            gathering_id: Of which gathering; None for all.
+            gathering_id: The gathering that the user is put out of; None for all.
 
         Returns:
             How many connections were closed.
@@ -334,8 +334,8 @@ class Hall:
         Args:
             user: As in its `Identity`.
             role: What it is from now on.
-            gathering_id: In which gathering; None for all. What is said of one comes before what
-                is said of all.
+            gathering_id: The gathering where it has that role; None for all. A role in one
+                gathering comes before a role in all.
             until: Joins, refreshes and calls under that name have this role until then, even if
                 `authenticate` gives another one. In seconds as `time.time()` counts them; one that
                 has passed takes that back. Without it, `authenticate` decides at the next join or

@@ -30,7 +30,7 @@ class Joining:
     gathering_id: str
     connection: Connection
     opener: Hashable
-    """For whom the gathering counts if it must be opened."""
+    """The gathering counts as this opener's if it must be opened."""
     client: str | None = field(repr=False)
     vouched: bool
     """Whether the program said who it is."""

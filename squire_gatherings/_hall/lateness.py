@@ -12,11 +12,11 @@ import trio
 from attrs import define, field
 
 LATE = 0.1
-"""By how many seconds a timer must fire late to be late: a busy process is, by a little."""
+"""How many seconds late a timer may fire and not count as late: a busy process is a little late."""
 
 HELD_UP = 0.5
-"""By how many seconds a timer that limits a client, or a check of who it is, must fire late for
-that to be our fault: we were kept from hearing them."""
+"""A timer may limit a client, or a check of who it is. If it fires more than so many seconds late,
+that is our fault: we were kept from hearing them."""
 
 TURNS = 128
 """How many turns everybody gets.
@@ -94,7 +94,7 @@ async def give_turns() -> None:
         await turns.over.wait()
         if turns.are_enough:
             return
-        # Whoever counted was cancelled.
+        # The task that counted was cancelled.
         turns = _under_way.get()
     turns = _Turns(trio.current_time() + WITHIN)
     _under_way.set(turns)

@@ -22,10 +22,10 @@ from squire_gatherings._values.outgoing import Outgoing
 from squire_gatherings._values.settings import HallSettings
 
 LOOK_AGAIN = 30.0
-"""After how many seconds the wall clock is looked at, at the latest: it may have been set."""
+"""The wall clock is looked at again after so many seconds at most: it may have been set."""
 
 PUT_OFF = 1.0
-"""For how many seconds an end is put off while the client's new token is being checked."""
+"""How many seconds an end is put off while the client's new token is being checked."""
 
 OF_A_TERM = 10
 """A client is asked to renew its rights when one of so many parts of their time is left."""
@@ -51,7 +51,7 @@ class _Term:
     ends_at: float
     """When its rights end, by the wall clock."""
     patience: float
-    """For how many seconds its closing may be put off."""
+    """How many more seconds its closing may be put off."""
 
 
 @define(eq=False)

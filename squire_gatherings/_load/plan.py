@@ -35,7 +35,7 @@ class Plan:
     duration: float
     ramp: float
     churn: float
-    """Which share of the clients leaves and returns each minute."""
+    """The share of the clients that leaves and returns each minute."""
 
     idle_fraction: float
     slow_readers: int

@@ -35,7 +35,7 @@ class Visitor:
 
     @property
     def crowd(self) -> Hashable:
-        """Under which name it is counted."""
+        """The name under which it is counted."""
         return self if self.address is None else ("address", self.address)
 
 
@@ -95,7 +95,7 @@ class _Crowds:
 
 @define(eq=False)
 class Door:
-    """Who stands there. All who come leave once, by `leave` or when they give way."""
+    """The visitors that stand there. Each leaves once, by `leave` or when it gives way."""
 
     _all: set[Visitor] = field(factory=set)
     _at_address: dict[Hashable, int] = field(factory=dict)

@@ -380,7 +380,7 @@ class Replica:
         return ops
 
     def _judged(self, behaviour: Behaviour, sync: Sync, seq: int, time: int) -> tuple[Op, ...]:
-        # Whoever lacks only what is its own isn't behind.
+        # A client that lacks only its own ops isn't behind.
         base = seq if self._others <= sync.base else sync.base
         return tuple(behaviour.judge(sync.ops, Submission(self.identity, base, seq, time)))
 

@@ -32,10 +32,10 @@ _log = logging.getLogger(__name__)
 
 ACCEPT_PAUSE = 0.1
 DOOR_PAUSE = 0.01
-"""For how many seconds nobody is accepted while all at the door wait for the server."""
+"""How many seconds nobody is accepted while all at the door wait for the server."""
 
 LOG_PAUSE = 60.0
-"""For how long the same trouble isn't logged again."""
+"""How many seconds pass until the same trouble is logged again."""
 
 ACCEPTED_AT_ONCE = 8
 """How many connections are accepted before others get their turn."""
@@ -290,7 +290,7 @@ async def _accept(
             door, most = server._limits.door, settings.max_handshakes
             room = door.room(most, ACCEPTED_AT_ONCE, server._coming)
             if not room:
-                # Who comes now waits in the listener's queue, and isn't turned away.
+                # A client that comes now waits in the listener's queue, and isn't turned away.
                 await trio.sleep(DOOR_PAUSE)
             for _ in range(room):
                 client, address = listener.accept()

@@ -8,7 +8,7 @@ from urllib.parse import unquote_plus
 from attrs import field, frozen
 
 TOKEN_SUBPROTOCOL = "squire.token."
-"""With what a subprotocol begins that is a token: a browser can't send headers of its own."""
+"""How a subprotocol begins that is a token: a browser can't send headers of its own."""
 
 TOKEN_IN_URL = (
     "a token doesn't go into a URL, which ends up in logs and histories: send it in the join,"

@@ -18,13 +18,13 @@ class Delta(msgspec.Struct):
     """`loading`, `settled` (all gatherings have ended), `done` (the audit is over)."""
 
     at: float
-    """Since the start."""
+    """Seconds since the start."""
 
     wall: float
-    """Since the last delta."""
+    """Seconds since the last delta."""
 
     cpu: float
-    """CPU time since the last delta."""
+    """Seconds of CPU time since the last delta."""
 
     connected: int
     """How many clients have joined."""
