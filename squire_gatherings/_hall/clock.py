@@ -47,7 +47,7 @@ class BootTimeClock(trio.abc.Clock):
         return self._offset + self._now()
 
     def deadline_to_sleep_time(self, deadline: float) -> float:
-        """Return for how many seconds to sleep before looking again."""
+        """Return how many seconds to sleep before looking again."""
         if deadline == math.inf:
             return math.inf
         return min(deadline - self.current_time(), LONGEST_SLEEP)

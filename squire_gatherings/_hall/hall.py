@@ -190,7 +190,7 @@ class Hall:
                 once, however often it is submitted. If there is none, a random one is made.
             base: The last seq on which the ops build; by default the end of the log at the moment
                 at which they are judged.
-            identity: Who submits.
+            identity: The identity of the submitter.
 
         Returns:
             The ops' seqs, once the ops are durable.
@@ -224,7 +224,7 @@ class Hall:
             since: The last seq that isn't wanted.
             at: What is read is as it was after this op, or at this instant (with a time zone): as
                 if the log ended there.
-            identity: Who reads.
+            identity: The identity of the reader.
 
         Returns:
             As many of the ops as fit into one message (`batch_bytes`). Where they end before
@@ -292,8 +292,9 @@ class Hall:
 
         Args:
             user: As in its `Identity`.
-            until: In seconds as `time.time()` counts them; infinity is allowed. One that has passed
-                takes a revocation back. Past the end of the user's last token it is of no use.
+            until: The instant, in seconds as `time.time()` counts them; infinity is allowed. One
+                that has passed takes a revocation back. Past the end of the user's last token it
+                is of no use.
 
         Returns:
             How many connections were closed.

@@ -26,11 +26,11 @@ A stream is read by a task of its own, in one turn for each piece (of 4 KiB, wit
 """
 
 LEAST_TURNS, WITHIN = 12, 0.25
-"""How many turns are enough once so many seconds have passed: of an overloaded process each turn
+"""How many turns are enough once so many seconds have passed: in an overloaded process each turn
 takes long, and what is due shouldn't wait for a hundred of them."""
 
 TO_JOIN = 4
-"""Up to which turn somebody may join those who wait already."""
+"""A task may join those that wait already while they have had fewer turns than this."""
 
 
 T = TypeVar("T")
@@ -43,7 +43,7 @@ class TookTooLong(Exception):
 @define(eq=False)
 class _Turns:
     until: float
-    """When fewer turns are enough."""
+    """The time at which fewer turns are enough."""
     count: int = 0
     over: trio.Event = field(factory=trio.Event)
 

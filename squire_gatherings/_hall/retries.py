@@ -39,7 +39,7 @@ LOOK_AGAIN = 0.05
 """How many seconds later the task looks again at a client with unprocessed messages."""
 
 LOOKS = 20
-"""How often it does so at most, while the client keeps sending other things."""
+"""How often it does that at most, while the client keeps sending other things."""
 
 SLOWEST = 100
 """How many bytes a second of a message must come for it to excuse that nothing is acknowledged."""

@@ -1,4 +1,4 @@
-"""Terms: whose rights end, when, and what is done then. Rights that don't end cost nothing.
+"""Terms: which rights end, when, and what is done then. Rights that don't end cost nothing.
 
 Rights end at an instant of the wall clock. A task looks at it when something is due, and now and
 then besides, since it may be set; a gathering looks before it brings anybody an op, and when it
@@ -72,7 +72,7 @@ class Terms:
     """Around the task's sleep."""
 
     def __len__(self) -> int:
-        """Return for how many clients something is due."""
+        """Return how many clients have something due."""
         return len(self._terms)
 
     # Who is there.
@@ -102,7 +102,7 @@ class Terms:
         if term is not None:
             term.client = term.room = None
             if len(self._heap) > 2 * len(self._terms) + 16:
-                # In place: it may just be looked through.
+                # The list stays the same one: somebody may just be going through it.
                 self._heap[:] = [one for one in self._heap if one[2].client is not None]
                 heapq.heapify(self._heap)
             if not self._terms:
@@ -113,7 +113,7 @@ class Terms:
         return Refreshed(client.identity.role, request_id, self.left(client))
 
     def left(self, client: Client) -> float | UnsetType:
-        """Return for how many seconds a client has its rights, where they end."""
+        """Return how many seconds a client still has its rights, where they end."""
         ends_at = client.identity.expires_at
         return UNSET if ends_at is None else max(0.0, ends_at - self.wall())
 

@@ -26,7 +26,7 @@ class Plan:
     port: int
     gatherings: int
     clients: int
-    """In each gathering."""
+    """How many clients each gathering has."""
 
     rate: float
     """Ops a second in each gathering."""

@@ -37,9 +37,9 @@ class Budget:
     parsers: int = 0
     """Bytes of messages whose rest hasn't come."""
     inboxes: int = 0
-    """What messages take that wait for their gatherings, about."""
+    """About how many bytes the messages take that wait for their gatherings."""
     tails: int = 0
-    """What the ops take that gatherings have in memory, about."""
+    """About how many bytes the ops take that gatherings have in memory."""
     connections: int = 0
     """How many connections there are, those at the door too."""
     gatherings: int = 0

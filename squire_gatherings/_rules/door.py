@@ -121,9 +121,9 @@ class Door:
         """Let a newcomer stand there, silent. Others may have to give way.
 
         Args:
-            visitor: Who comes.
+            visitor: The newcomer.
             most: How many may stand there in all; None for no limit.
-            most_per_address: How many of one address.
+            most_per_address: How many of one address may; None for no limit.
 
         Returns:
             None, or why it was turned away: there are too many, and all have been heard.

@@ -110,7 +110,7 @@ class SharedLimits:
     burst: int
     _used: dict[Hashable, _Shared] = field(factory=dict)
     _idle: dict[Hashable, _Shared] = field(factory=dict)
-    """Those that nobody uses; the one that was left first comes first."""
+    """The limits that nobody uses; the one that was left first comes first."""
 
     def __len__(self) -> int:
         return len(self._used) + len(self._idle)

@@ -50,7 +50,7 @@ class Doorway:
         return self.is_proxied and self.settings.proxies.says is ProxySays.PROXY_PROTOCOL
 
     def heard(self) -> None:
-        """The request is there: who sent it isn't silent."""
+        """The request is there: the client that sent it isn't silent."""
         self.has_spoken = True
         self.limits.door.heard(self.visitor)
 

@@ -59,7 +59,7 @@ class Accepted:
 
 
 def _nothing() -> None:
-    """Nobody wants to know."""
+    """Do nothing: nobody wants to be told."""
 
 
 def _as_it_is(request: HandshakeRequest) -> HandshakeRequest:

@@ -60,7 +60,7 @@ class Holder(Protocol):
 
 @define(eq=False)
 class Limits:
-    """Those of one hall and all ways into it; `limits_of` makes them."""
+    """The limits of one hall and all ways into it; `limits_of` makes them."""
 
     quotas: Quotas = field(factory=Quotas)
     door: Door = field(factory=Door)
@@ -75,7 +75,7 @@ class Limits:
     _short_since: float = 0.0
     """When newcomers began to be refused, for want of memory."""
     _short_at: float = -math.inf
-    """When one was refused last."""
+    """When a newcomer was refused last."""
 
     def __attrs_post_init__(self) -> None:
         self.quotas.budget.relieve = self.relieve
@@ -101,7 +101,7 @@ class Limits:
         return visitor
 
     def found(self, visitor: Visitor, settings: ServerSettings, peer: str | None) -> bool:
-        """Note from which address somebody comes; False if it's turned away for that."""
+        """Note the address from which somebody comes; False if it's turned away for that."""
         self.door.leave(visitor)
         visitor.address = address_of(peer)
         turned = self.door.come(
@@ -317,7 +317,7 @@ class Meter:
         self._unshare(name, now)
 
     def noise(self, cost: float, now: float) -> float:
-        """Count frames that say nothing; return for how many seconds no more are wanted."""
+        """Count frames that say nothing; return how many seconds no more are wanted."""
         if self._noise is None:
             self._noise = RateLimit(NOISE_RATE, NOISE_BURST)
             if self._address is not None:

@@ -57,7 +57,7 @@ class HandshakeRequest:
         Values of several headers with the same name are joined by commas (RFC 9110, section 5.3).
 
         Args:
-            name: In upper or lower case.
+            name: The header's name, in upper or lower case.
         """
         name = name.lower()
         values = [value for one, value in self.headers if one.lower() == name]

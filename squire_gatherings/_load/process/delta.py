@@ -46,10 +46,10 @@ class Delta(msgspec.Struct):
     """An encoded histogram (us): from the moment that an op was due to its `synced`."""
 
     forward: bytes
-    """The same to each forward."""
+    """The same, but to each of its forwards."""
 
     lag: bytes
-    """The same to its sending: how far the process was behind its schedule."""
+    """The same, but to its sending: how far the process was behind its schedule."""
 
     dispersals: list[Dispersal]
     violations: list[Violation]
