@@ -110,7 +110,7 @@ class Poller:
                     await trio.lowlevel.checkpoint()
                     room = TURN_SIZE
                 room -= self._serve(key, events)
-            # Of these, one at least. The rest is found again, after all others.
+            # At least one of these is served. The rest is found again, after all others.
             turns = LATE_TURNS
             while late:
                 room -= self._serve(*late.pop())

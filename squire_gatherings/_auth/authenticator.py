@@ -64,7 +64,7 @@ class JwtAuthenticator:
             keys: Files, each with PEM keys, a JWK, a JWKS or a secret (for HS256).
             audience: What a token's `aud` must have; without it, no token may have an `aud`.
             issuer: What a token's `iss` must be; without it, it may be any.
-            leeway: By how many seconds the issuer's clock may differ from ours.
+            leeway: How many seconds the issuer's clock may differ from ours.
             cookie: The name of a cookie that may have the token.
             allow_origins: The web pages from which a cookie counts; by default those of the same
                 host (as `ServerSettings.allow_origins`).
@@ -110,7 +110,7 @@ class JwtAuthenticator:
         Args:
             token: The token in the `join`, if there is one.
             gathering_id: Which gathering the client wants to join.
-            request: By what the client came; it may carry the token, too.
+            request: The request by which the client came; it may carry the token, too.
 
         Returns:
             The user, its role, and until when the token counts.

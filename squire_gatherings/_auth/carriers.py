@@ -29,9 +29,9 @@ def find_token(
 
     Args:
         token: That of the `join`.
-        request: By what the client came.
+        request: The request by which the client came.
         cookie: The name of the cookie that may have it; None if none may.
-        origins: From which pages a cookie counts.
+        origins: The pages from which a cookie counts.
 
     Raises:
         Unauthorized: There are several that aren't the same, or one in the URL.

@@ -28,7 +28,7 @@ class Rules:
     audience: str | None = None
     issuer: str | None = None
     leeway: float = 10.0
-    """By how many seconds the issuer's clock and ours may differ."""
+    """How many seconds the issuer's clock and ours may differ."""
 
 
 @frozen
@@ -39,7 +39,7 @@ class Claims:
     role: str
     gatherings: tuple[str, ...]
     expires_at: float
-    """Until when it counts, with the leeway, in seconds of the wall clock."""
+    """When it expires, with the leeway, in seconds of the wall clock."""
     not_before: float
     audiences: tuple[str, ...] = field(repr=False)
     issuer: str | None = field(repr=False)

@@ -82,7 +82,7 @@ def _decoded(part: str) -> bytes:
         data = base64.urlsafe_b64decode(padded)
     except ValueError:
         raise BadToken("not base64url") from None
-    # Of the last character some bits may count for nothing: then there are several for the same.
+    # Some bits of the last character may count for nothing: then several texts mean the same.
     if base64.urlsafe_b64encode(data).decode() != padded:
         raise BadToken("not base64url")
     return data

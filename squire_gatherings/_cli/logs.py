@@ -22,7 +22,7 @@ QUEUED = 10_000
 """How many records may wait to be written."""
 
 LAST_WORDS = 0.25
-"""For how many seconds the end waits until everything logged is written."""
+"""How many seconds the end waits until everything logged is written."""
 
 
 @contextmanager

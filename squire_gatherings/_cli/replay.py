@@ -124,7 +124,7 @@ async def _from_store(
         return archive.read_links(database, gathering_id, after, last, PAGE_BYTES)
 
     async def ops() -> AsyncIterator[_Played]:
-        # From the beginning of the append on that has the first one.
+        # Reading begins where the append begins that has the first op.
         after = offline.looked(
             path, lambda one: archive.end_of_append(one, gathering_id, since), _never
         )

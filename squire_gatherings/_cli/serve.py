@@ -42,7 +42,7 @@ from squire_gatherings._values.settings import HallSettings
 _log = logging.getLogger(__name__)
 
 MARGIN = 0.25
-"""Of the second that an exit may take beyond `close_grace`: for each of its two steps."""
+"""An exit may take a second more than `close_grace`: so many seconds for each of its two steps."""
 
 
 @frozen
@@ -261,7 +261,7 @@ async def _stop(signals: AsyncIterator[int], terminal: Terminal, reloading: Relo
 
 async def _exit_on_the_second(signals: AsyncIterator[int]) -> None:
     async for number in signals:
-        # Of a lost terminal one learns twice: from the system, and from the shell.
+        # A lost terminal is reported twice: by the system, and by the shell.
         if number != getattr(signal, "SIGHUP", None):
             os._exit(128 + number)
 

@@ -29,7 +29,7 @@ T = TypeVar("T")
 
 PAGE = 100
 TELL_EVERY = 1000
-"""After how many ops progress is told."""
+"""How many ops pass between two reports of progress."""
 
 
 def look(store: str, function: Callable[[sqlite3.Connection], T], progress: Progress) -> T:

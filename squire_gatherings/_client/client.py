@@ -27,7 +27,8 @@ from squire_gatherings._values.errors import BadBase, BadSetting, Left
 from squire_gatherings._values.ids import check_gathering_id
 
 LEAST_CLIENT_ID = 16
-"""A client's id is a secret: whoever knows it takes the client's place (docs/protocol.md)."""
+"""How many characters a client's id has at least. It is a secret: anyone who knows it can take the
+client's place (docs/protocol.md)."""
 
 
 @define(eq=False)

@@ -52,12 +52,12 @@ class Exchange:
     settings: ClientSettings
     replica: Replica
     since: int | None
-    """After which seq the changes are wanted; None: from the first join on."""
+    """The seq after which the changes are wanted; None: from the first join on."""
     times: bool = False
     """Whether the times of ops are wanted."""
     requests: Requests = field(init=False)
     renewal: Renewal = field(factory=Renewal)
-    """Until when we have our rights."""
+    """When our rights end, and whether they are to be renewed."""
     failure: GatheringsError | None = None
     """Why nothing more will be answered."""
     incarnation: str | None = None

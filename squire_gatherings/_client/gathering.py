@@ -59,7 +59,7 @@ class Gathering:
 
     @property
     def rights_expire_in(self) -> float:
-        """In how many seconds this client's rights end; infinite if they never do.
+        """How many seconds are left until this client's rights end; infinite if they never do.
 
         Where `open_client` was given a function as `token`, they're renewed before.
         """
@@ -108,7 +108,7 @@ class Gathering:
 
     @property
     def expires_in(self) -> float | None:
-        """In how many seconds the gathering disperses, if nothing happens.
+        """How many seconds are left until the gathering disperses, if nothing happens.
 
         It is at least so long: what others do without changing anything isn't seen here. None if
         it is asleep, infinite if it never disperses.
@@ -191,7 +191,7 @@ class Gathering:
         """Ask for the gathering as it was. Wakes one that has dispersed.
 
         Args:
-            at: After which op, or at which instant (with a time zone): the answer is as if the log
+            at: The seq of an op, or an instant (with a time zone): the answer is as if the log
                 ended there.
             since: The last op that isn't wanted. Without it, the answer is the state, where the
                 gathering's behaviour gives one, and otherwise the ops from the first one on.

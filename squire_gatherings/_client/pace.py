@@ -15,7 +15,7 @@ class Pace:
     longest: float
     """The longest interval, in seconds."""
     calm: float
-    """For how many seconds more refusals mean the same: they were under way already."""
+    """How many seconds after a refusal more of them mean the same: they were under way already."""
     interval: float = 0.0
     _next_at: float = -math.inf
     _calm_until: float = -math.inf

@@ -35,7 +35,7 @@ class _Again(Exception):
 
 @define(eq=False)
 class Renewal:
-    """Until when this client has its rights, and whether it is to renew them."""
+    """When this client's rights end, and whether it is to renew them."""
 
     ends_at: float = math.inf
     """When they end, by Trio's clock."""

@@ -51,7 +51,7 @@ _ANOTHER_LOG = {LogReplaced.code, BadBase.code}
 """Why a join that says what the client has may fail for good."""
 
 _OWN_GHOSTS = 60.0
-"""For how long (in seconds) a join of ours that was given up may still take our place."""
+"""How many seconds a join of ours that was given up may still take our place."""
 
 
 @define(eq=False)
@@ -246,7 +246,7 @@ class Session:
     ) -> Dispersed:
         message, since = await self._ask_to_be_let_in(wire, token, until)
         if isinstance(message, Dispersed):
-            # It's told once: whoever comes back after that comes to the next incarnation.
+            # It's told once: a client that comes back after that comes to the next incarnation.
             self._resume = None
             return check_notice(message, self.gathering_id)
         self._understand(lambda: self.exchange.joined(message, since))

@@ -26,7 +26,7 @@ class ClientSettings:
     """The longest pause before any attempt."""
 
     join_patience: float = field(default=0.0, validator=not_negative)
-    """For how long the first join of a gathering is tried again; 0: one attempt."""
+    """How many seconds the first join of a gathering is tried again; 0: one attempt."""
 
     patience: float | None = field(default=None, validator=attrs.validators.optional(positive))
     """How long an outage may last before the client gives up; None: for ever."""
@@ -47,7 +47,7 @@ class ClientSettings:
     """The largest message that the server may send; a snapshot is one message."""
 
     max_changes: int = field(default=16 * 1024 * 1024, validator=count)
-    """How many bytes of changes wait for whoever iterates; more are fetched again later."""
+    """How many bytes of changes wait for the loop that reads them; more are fetched again later."""
 
 
 class ClientOptions(TypedDict, total=False):

@@ -107,8 +107,8 @@ class WebSocket:
             if frame.opcode is Opcode.BINARY:
                 raise Lost("the server sent a binary message, which JSON isn't")
             if frame.opcode is Opcode.PING:
-                # Whoever is sending sends the pong, too; what comes must go on being read. If it's
-                # lost for sending, what came may still be read.
+                # A task that is sending sends the pong, too; this one must go on reading. If the
+                # connection is lost for sending, what came may still be read.
                 if not self._sending.locked():
                     with suppress(Lost):
                         await self._send()

@@ -56,7 +56,7 @@ class Archive(Store, Protocol):
         """Read appends as they were committed, with their heads and snapshots.
 
         Args:
-            gathering: Whose log.
+            gathering: The gathering that has the log.
             after: The last op that isn't wanted; an append ended there.
             up_to: The last op with which an append may begin.
             max_bytes: About how many bytes they may have; one append is always read.
@@ -79,7 +79,7 @@ class Archive(Store, Protocol):
         """Return whether there is a log that goes from that op to that one, with that head.
 
         Args:
-            gathering: Whose log.
+            gathering: The gathering that has the log.
             first_seq: The first seq that it should have.
             seq: The last op that it should have.
             head: The head of the chain that it should have after that op.
@@ -94,7 +94,7 @@ class Archive(Store, Protocol):
         """Delete a log, and leave a tombstone.
 
         Args:
-            gathering: Whose log.
+            gathering: The gathering that has the log.
             time: When that is, for the tombstone.
 
         Returns:
@@ -113,7 +113,7 @@ class Archive(Store, Protocol):
         """Leave out the ops up to a snapshot.
 
         Args:
-            gathering: Whose log.
+            gathering: The gathering that has the log.
             up_to: The last op that may be left out.
             state: The state after it, as JSON, if an append ended there. Without it, the newest
                 snapshot that there is by then counts.
@@ -144,7 +144,7 @@ class Archive(Store, Protocol):
         """Make a new gathering of a log up to an op; return the op's seq.
 
         Args:
-            gathering: Whose log.
+            gathering: The gathering that has the log.
             new: The id of the new gathering.
             seq: The op with which the new log ends at first.
 

@@ -96,7 +96,7 @@ class Caller:
 
 
 class Attended(Protocol):
-    """What clients attend, and are forgotten by."""
+    """A room that clients attend, and that forgets them."""
 
     def gone(self, client: "Client") -> None:
         """Note that a client's connection has failed."""

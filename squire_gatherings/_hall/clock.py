@@ -12,7 +12,7 @@ from collections.abc import Callable
 import trio
 
 LONGEST_SLEEP = 1.0
-"""For how many seconds Trio sleeps at a time while it waits for a deadline.
+"""How many seconds Trio sleeps at a time while it waits for a deadline.
 
 The system's timer stands still, too, while the machine sleeps. A deadline that passed meanwhile is
 seen so many seconds after the machine woke up, at most. Waking up once a second costs 0.01 % of a
@@ -47,7 +47,7 @@ class BootTimeClock(trio.abc.Clock):
         return self._offset + self._now()
 
     def deadline_to_sleep_time(self, deadline: float) -> float:
-        """Return for how many seconds to sleep before looking again."""
+        """Return how many seconds to sleep before looking again."""
         if deadline == math.inf:
             return math.inf
         return min(deadline - self.current_time(), LONGEST_SLEEP)

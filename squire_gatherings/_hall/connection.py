@@ -79,7 +79,7 @@ class Connection(ABC):
         syncs. They cost work, and a client that sends many of them must wait.
 
         Args:
-            cost: As how many frames it counts.
+            cost: How many frames it counts as.
         """
 
     async def flush(self) -> None:  # noqa: B027 (nothing to do where nothing is queued)

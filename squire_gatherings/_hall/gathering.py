@@ -45,14 +45,14 @@ FOLDED_AT_ONCE = 500
 """How many ops a restore folds before others get their turn."""
 
 UNCOUNTED = 4096
-"""So many bytes may be added to the log until its ops in memory are counted again, about."""
+"""About how many bytes may be added to the log until its ops in memory are counted again."""
 
 REST_WITHIN = 1.0
-"""For how many seconds the rest of a message is waited for that had begun to arrive, where the
-deadline is seen late."""
+"""How many seconds we wait for the rest of a message that had begun to arrive, where the deadline
+is seen late."""
 
 LOOK_AGAIN = 0.05
-"""After how many seconds is looked whether it's there."""
+"""How many seconds pass until we look again whether that rest is there."""
 
 
 @define(eq=False, weakref_slot=False)

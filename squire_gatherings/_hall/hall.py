@@ -93,7 +93,7 @@ class Hall:
             resume: The incarnation to which a client returns by itself, with nothing new. That is
                 no activity, and doesn't wake a gathering that has ended meanwhile.
             token: What the hall's `authenticate` gets, where there is no `identity`.
-            request: By what the client came, if it came by one; `authenticate` sees it.
+            request: The HTTP request by which the client came, if any; `authenticate` sees it.
             identity: Who the client is, as the caller knows already.
             tail: Without `since`, the client is given nothing of what came before the join.
             times: The client is told the times of ops.
@@ -190,7 +190,7 @@ class Hall:
                 once, however often it is submitted. If there is none, a random one is made.
             base: The last seq on which the ops build; by default the end of the log at the moment
                 at which they are judged.
-            identity: Who submits.
+            identity: The identity of the submitter.
 
         Returns:
             The ops' seqs, once the ops are durable.
@@ -224,7 +224,7 @@ class Hall:
             since: The last seq that isn't wanted.
             at: What is read is as it was after this op, or at this instant (with a time zone): as
                 if the log ended there.
-            identity: Who reads.
+            identity: The identity of the reader.
 
         Returns:
             As many of the ops as fit into one message (`batch_bytes`). Where they end before
@@ -292,8 +292,9 @@ class Hall:
 
         Args:
             user: As in its `Identity`.
-            until: In seconds as `time.time()` counts them; infinity is allowed. One that has passed
-                takes a revocation back. Past the end of the user's last token it is of no use.
+            until: The instant, in seconds as `time.time()` counts them; infinity is allowed. One
+                that has passed takes a revocation back. Past the end of the user's last token it
+                is of no use.
 
         Returns:
             How many connections were closed.
@@ -313,7 +314,7 @@ class Hall:
 
         Args:
             user: As in its `Identity`.
-            gathering_id: Of which gathering; None for all.
+            gathering_id: The gathering that the user is put out of; None for all.
 
         Returns:
             How many connections were closed.
@@ -334,8 +335,8 @@ class Hall:
         Args:
             user: As in its `Identity`.
             role: What it is from now on.
-            gathering_id: In which gathering; None for all. What is said of one comes before what
-                is said of all.
+            gathering_id: The gathering where it has that role; None for all. A role in one
+                gathering comes before a role in all.
             until: Joins, refreshes and calls under that name have this role until then, even if
                 `authenticate` gives another one. In seconds as `time.time()` counts them; one that
                 has passed takes that back. Without it, `authenticate` decides at the next join or

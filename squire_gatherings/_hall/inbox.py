@@ -44,9 +44,9 @@ class Inbox:
     taken: int = 0
     """How many messages were taken out so far."""
     cost: int = 0
-    """How many bytes those take that wait, about; of what follows others of the same client."""
+    """About how many bytes those waiting messages take that came behind others of their client."""
     budget: Budget = field(factory=Budget)
-    """Where the bytes are counted of all inboxes."""
+    """Counts the bytes of all inboxes."""
     _sleeper: trio.lowlevel.Task | None = None
     """The gathering's task, while it waits for something to arrive."""
 

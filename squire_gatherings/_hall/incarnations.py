@@ -30,7 +30,7 @@ class Incarnation:
 
     room: Room
     opener: Hashable = None
-    """Who opened it, where that is known: for whom it counts."""
+    """Who opened it, where that is known. It counts as this one's."""
     opened: bool = False
     """Whether the opening is over, well or with an `error`."""
     gone: bool = False

@@ -30,7 +30,7 @@ class Joining:
     gathering_id: str
     connection: Connection
     opener: Hashable
-    """For whom the gathering counts if it must be opened."""
+    """The gathering counts as this opener's if it must be opened."""
     client: str | None = field(repr=False)
     vouched: bool
     """Whether the program said who it is."""
@@ -146,7 +146,7 @@ async def read_for_join(room: Room, since: int | None, epoch: str | None) -> tup
     is_served = not room.serves_snapshots and after + 1 < log.tail_start
     found = log.epoch_of(after)
     if is_served or (expected is not None and found is None and after < log.tail_start):
-        # From the client's last op on: its epoch says whether it's the same log.
+        # The page begins with the client's last op, whose epoch says whether it's the same log.
         known = 1 if after >= log.first_seq else 0
         page = await read_page(
             room.store,

@@ -12,11 +12,11 @@ import trio
 from attrs import define, field
 
 LATE = 0.1
-"""By how many seconds a timer must fire late to be late: a busy process is, by a little."""
+"""How many seconds late a timer may fire and not count as late: a busy process is a little late."""
 
 HELD_UP = 0.5
-"""By how many seconds a timer that limits a client, or a check of who it is, must fire late for
-that to be our fault: we were kept from hearing them."""
+"""A timer may limit a client, or a check of who it is. If it fires more than so many seconds late,
+that is our fault: we were kept from hearing them."""
 
 TURNS = 128
 """How many turns everybody gets.
@@ -26,11 +26,11 @@ A stream is read by a task of its own, in one turn for each piece (of 4 KiB, wit
 """
 
 LEAST_TURNS, WITHIN = 12, 0.25
-"""How many turns are enough once so many seconds have passed: of an overloaded process each turn
+"""How many turns are enough once so many seconds have passed: in an overloaded process each turn
 takes long, and what is due shouldn't wait for a hundred of them."""
 
 TO_JOIN = 4
-"""Up to which turn somebody may join those who wait already."""
+"""A task may join those that wait already while they have had fewer turns than this."""
 
 
 T = TypeVar("T")
@@ -43,7 +43,7 @@ class TookTooLong(Exception):
 @define(eq=False)
 class _Turns:
     until: float
-    """When fewer turns are enough."""
+    """The time at which fewer turns are enough."""
     count: int = 0
     over: trio.Event = field(factory=trio.Event)
 
@@ -94,7 +94,7 @@ async def give_turns() -> None:
         await turns.over.wait()
         if turns.are_enough:
             return
-        # Whoever counted was cancelled.
+        # The task that counted was cancelled.
         turns = _under_way.get()
     turns = _Turns(trio.current_time() + WITHIN)
     _under_way.set(turns)

@@ -26,7 +26,7 @@ from squire_gatherings._values.errors import (
 from squire_gatherings._values.ids import check_gathering_id
 
 WATCH_INTERVAL = 2.0
-"""Every how many seconds a server looks whether another program has changed logs."""
+"""How many seconds pass until a server looks again whether another program has changed logs."""
 
 
 @contextmanager
@@ -233,9 +233,10 @@ class Logs:
         The new log keeps the chain of the other one; what is appended to it has its own id there.
 
         Args:
-            gathering_id: Whose log.
+            gathering_id: The gathering that has the log.
             new_id: The new gathering's id.
-            at: Up to which seq, or which instant (with a time zone); by default all of it.
+            at: The seq, or the instant (with a time zone), up to which it goes; by default it
+                has everything.
 
         Returns:
             The new log's last seq.

@@ -17,10 +17,10 @@ from squire_gatherings._values.messages import ClientMessage, Sync
 from squire_gatherings._values.op import Op
 
 MESSAGE_COST = 300
-"""What a message in the inbox takes in memory, about, besides its ops."""
+"""About how many bytes of memory a message in the inbox takes, besides its ops."""
 
 SINGLE_COST = MESSAGE_COST + OP_OVERHEAD
-"""That of one with a single op, besides its bytes."""
+"""The same of a message with a single op, besides that op's bytes."""
 
 
 @define(eq=False)
@@ -142,5 +142,5 @@ class Membership:
 
 
 def _cost(ops: Iterable[Op]) -> int:
-    """Return what a sync of these in the inbox takes in memory, about."""
+    """Return about how many bytes of memory a sync of these ops takes in the inbox."""
     return MESSAGE_COST + sum(OP_OVERHEAD + len(op.json) for op in ops)

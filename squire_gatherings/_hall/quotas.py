@@ -21,7 +21,7 @@ _log = logging.getLogger(__name__)
 
 @define(eq=False)
 class Quotas:
-    """One of each hall; its ways in use it, too."""
+    """The quotas of one hall; its ways in use them, too."""
 
     settings: HallSettings = field(factory=HallSettings)
     refusals: Refusals = field(factory=Refusals)
@@ -108,7 +108,7 @@ class Quotas:
 
 
 def opener_of(identity: Identity, request: HandshakeRequest | None = None) -> Hashable:
-    """Return for whom a gathering counts that is opened: a user, or an anonymous one's address."""
+    """Return the opener that a gathering counts for: a user, or an anonymous client's address."""
     if identity.user is not None:
         return "user", identity.user
     if request is not None and request.peer is not None:

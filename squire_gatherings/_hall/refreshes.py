@@ -15,7 +15,7 @@ from squire_gatherings._values.messages import Error, Refresh
 _log = logging.getLogger(__name__)
 
 COST = 8
-"""What a refresh counts, in frames that say nothing: a program's check is work."""
+"""A refresh counts as so many frames that say nothing: a program's check is work."""
 
 
 @define(eq=False)

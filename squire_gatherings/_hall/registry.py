@@ -58,7 +58,7 @@ class Registry:
 
         Args:
             gathering_id: Which gathering.
-            opener: For whom one counts that is opened; None where that isn't known.
+            opener: A gathering that is opened counts as this one's; None where that isn't known.
 
         Raises:
             Full: One would have to be opened, and there are too many, or there's no memory for it.

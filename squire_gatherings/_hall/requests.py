@@ -50,11 +50,11 @@ WHOLE = 2**62
 """A number of bytes that is no limit."""
 
 REFUSED = 2
-"""What a request that is wrong counts, in frames that say nothing."""
+"""A wrong request counts as so many frames that say nothing."""
 
 REPEATED = 1
 COST_OF_A_FRAME = 1024
-"""What a repeated sync counts: one such frame, and one for so many bytes that take as long."""
+"""A repeated sync counts as one such frame, and one more for so many bytes that take as long."""
 
 
 @define(eq=False, weakref_slot=False)

@@ -39,7 +39,7 @@ LOOK_AGAIN = 0.05
 """How many seconds later the task looks again at a client with unprocessed messages."""
 
 LOOKS = 20
-"""How often it does so at most, while the client keeps sending other things."""
+"""How often it does that at most, while the client keeps sending other things."""
 
 SLOWEST = 100
 """How many bytes a second of a message must come for it to excuse that nothing is acknowledged."""
@@ -125,8 +125,8 @@ class Retries:
     where it may, and how often that was seen."""
 
     _sending: dict[Client, tuple[int, float]] = field(factory=dict)
-    """Who would be given up but for a message that is coming: how many bytes of it had come when.
-    """
+    """Clients that would be given up if no message of theirs were coming: how many bytes of it had
+    come, and when."""
 
     _slices: dict[tuple[int, int, int], Sequence[LoggedOp]] = field(factory=dict)
     _from_store: dict[tuple[int, _Portion], list[Client]] = field(factory=dict)

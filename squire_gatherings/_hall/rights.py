@@ -31,8 +31,8 @@ CHECKS = 3
 """How often `authenticate` is asked about somebody who is put out meanwhile."""
 
 REMEMBERED = 1024
-"""For how many users the hall knows when their rights were changed last. Those of all others count
-as changed at the last of the changes that it has forgotten."""
+"""The hall knows of so many users when their rights were changed last. The rights of all others
+count as changed at the last of the changes that it has forgotten."""
 
 
 @define(eq=False)
@@ -62,7 +62,7 @@ class Rights:
     _checks: set[_Check] = field(factory=set)
     _count: int = 0
     _changed: OrderedDict[str, int] = field(factory=OrderedDict)
-    """Which number the last change of a user's rights had."""
+    """The number of the last change of each user's rights."""
     _forgotten: int = 0
     """The highest number that is forgotten."""
 

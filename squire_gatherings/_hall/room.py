@@ -37,7 +37,7 @@ class Room:
     settings: HallSettings
     store: Store
     terms: Terms
-    """Whose rights end. It has the hall's wall clock."""
+    """The rights that end. It has the hall's wall clock."""
     incarnation: str = field(factory=new_incarnation_id)
     refused: frozenset[SyncKey] = frozenset()
     """Syncs that crashed an earlier incarnation."""

@@ -1,4 +1,4 @@
-"""Terms: whose rights end, when, and what is done then. Rights that don't end cost nothing.
+"""Terms: which rights end, when, and what is done then. Rights that don't end cost nothing.
 
 Rights end at an instant of the wall clock. A task looks at it when something is due, and now and
 then besides, since it may be set; a gathering looks before it brings anybody an op, and when it
@@ -22,10 +22,10 @@ from squire_gatherings._values.outgoing import Outgoing
 from squire_gatherings._values.settings import HallSettings
 
 LOOK_AGAIN = 30.0
-"""After how many seconds the wall clock is looked at, at the latest: it may have been set."""
+"""The wall clock is looked at again after so many seconds at most: it may have been set."""
 
 PUT_OFF = 1.0
-"""For how many seconds an end is put off while the client's new token is being checked."""
+"""How many seconds an end is put off while the client's new token is being checked."""
 
 OF_A_TERM = 10
 """A client is asked to renew its rights when one of so many parts of their time is left."""
@@ -51,7 +51,7 @@ class _Term:
     ends_at: float
     """When its rights end, by the wall clock."""
     patience: float
-    """For how many seconds its closing may be put off."""
+    """How many more seconds its closing may be put off."""
 
 
 @define(eq=False)
@@ -72,7 +72,7 @@ class Terms:
     """Around the task's sleep."""
 
     def __len__(self) -> int:
-        """Return for how many clients something is due."""
+        """Return how many clients have something due."""
         return len(self._terms)
 
     # Who is there.
@@ -102,7 +102,7 @@ class Terms:
         if term is not None:
             term.client = term.room = None
             if len(self._heap) > 2 * len(self._terms) + 16:
-                # In place: it may just be looked through.
+                # The list stays the same one: somebody may just be going through it.
                 self._heap[:] = [one for one in self._heap if one[2].client is not None]
                 heapq.heapify(self._heap)
             if not self._terms:
@@ -113,7 +113,7 @@ class Terms:
         return Refreshed(client.identity.role, request_id, self.left(client))
 
     def left(self, client: Client) -> float | UnsetType:
-        """Return for how many seconds a client has its rights, where they end."""
+        """Return how many seconds a client still has its rights, where they end."""
         ends_at = client.identity.expires_at
         return UNSET if ends_at is None else max(0.0, ends_at - self.wall())
 

@@ -26,7 +26,7 @@ class Plan:
     port: int
     gatherings: int
     clients: int
-    """In each gathering."""
+    """How many clients each gathering has."""
 
     rate: float
     """Ops a second in each gathering."""
@@ -35,7 +35,7 @@ class Plan:
     duration: float
     ramp: float
     churn: float
-    """Which share of the clients leaves and returns each minute."""
+    """The share of the clients that leaves and returns each minute."""
 
     idle_fraction: float
     slow_readers: int

@@ -9,19 +9,19 @@ from collections.abc import Callable
 from attrs import define
 
 CONNECTION_COST = 16 * 1024
-"""What a connection takes in memory, about, when nothing waits in it."""
+"""How many bytes a connection takes, about, when nothing waits in it."""
 
 GATHERING_COST = 8 * 1024
-"""What a gathering takes that is open, and in which nothing happens."""
+"""How many bytes an open gathering takes, about, when nothing happens in it."""
 
 NO_CONNECTIONS = 0.8
-"""From which share of the limit on no new connection is taken."""
+"""No new connection is taken when this share of the limit is used."""
 
 NO_GATHERINGS = 0.9
-"""From which share on no gathering is opened that isn't open."""
+"""No further gathering is opened when this share of the limit is used."""
 
 RELIEVED = 0.95
-"""Down to which share of the limit is freed, where it was passed."""
+"""Where a limit was passed, so much is freed that this share of it is left."""
 
 
 @define(eq=False)
@@ -37,9 +37,9 @@ class Budget:
     parsers: int = 0
     """Bytes of messages whose rest hasn't come."""
     inboxes: int = 0
-    """What messages take that wait for their gatherings, about."""
+    """About how many bytes the messages take that wait for their gatherings."""
     tails: int = 0
-    """What the ops take that gatherings have in memory, about."""
+    """About how many bytes the ops take that gatherings have in memory."""
     connections: int = 0
     """How many connections there are, those at the door too."""
     gatherings: int = 0
@@ -84,7 +84,7 @@ class Budget:
         return 0 if self.limit is None else self.used - int(self.limit * share)
 
     def grown(self) -> None:
-        """Look whether a limit is passed, and free something then. For what has just grown."""
+        """Free something if a limit is passed. Called by what has just grown."""
         if (self.limit is None and self.max_outbound is None) or self.relieve is None:
             return
         if self.excess:

@@ -35,7 +35,7 @@ class Visitor:
 
     @property
     def crowd(self) -> Hashable:
-        """Under which name it is counted."""
+        """The name under which it is counted."""
         return self if self.address is None else ("address", self.address)
 
 
@@ -95,7 +95,7 @@ class _Crowds:
 
 @define(eq=False)
 class Door:
-    """Who stands there. All who come leave once, by `leave` or when they give way."""
+    """The visitors that stand there. Each leaves once, by `leave` or when it gives way."""
 
     _all: set[Visitor] = field(factory=set)
     _at_address: dict[Hashable, int] = field(factory=dict)
@@ -121,9 +121,9 @@ class Door:
         """Let a newcomer stand there, silent. Others may have to give way.
 
         Args:
-            visitor: Who comes.
+            visitor: The newcomer.
             most: How many may stand there in all; None for no limit.
-            most_per_address: How many of one address.
+            most_per_address: How many of one address may; None for no limit.
 
         Returns:
             None, or why it was turned away: there are too many, and all have been heard.

@@ -91,7 +91,7 @@ _encode = msgspec.json.Encoder().encode
 _decode = msgspec.json.Decoder(_Log | _Sync | _Op | _Head | _Snapshot | _End).decode
 
 
-# Out.
+# Export.
 
 
 @define(eq=False)
@@ -150,7 +150,7 @@ def _of(sync: SyncRecord) -> _Of:
     return _Of(sync.scope, sync.id, sync.count, sync.fingerprint.hex())
 
 
-# In.
+# Import.
 
 
 @define(eq=False)

@@ -34,5 +34,5 @@ class Places:
 
 
 def is_full(taken: int, most: int | None) -> bool:
-    """Whether all places are taken, of which there are `most` (None: no limit)."""
+    """Whether all of `most` places are taken (None: no limit)."""
     return most is not None and taken >= most

@@ -60,7 +60,7 @@ class RateLimit:
 
 
 class Spent(Enum):
-    """Which part of an allowance is used up."""
+    """The part of an allowance that is used up."""
 
     MESSAGES = "messages"
     BYTES = "bytes"
@@ -91,7 +91,7 @@ class Allowance:
 
     @property
     def refused(self) -> int:
-        """How many in a row were refused, for whichever reason."""
+        """How many in a row were refused, for any reason."""
         parts = (self.messages, self.bytes, self.ops)
         return max((one.refused for one in parts if one is not None), default=0)
 
@@ -110,7 +110,7 @@ class SharedLimits:
     burst: int
     _used: dict[Hashable, _Shared] = field(factory=dict)
     _idle: dict[Hashable, _Shared] = field(factory=dict)
-    """Those that nobody uses; the one that was left first comes first."""
+    """The limits that nobody uses; the one that was left first comes first."""
 
     def __len__(self) -> int:
         return len(self._used) + len(self._idle)

@@ -6,7 +6,7 @@ from enum import StrEnum
 from attrs import define, field
 
 PAUSE = 60.0
-"""For how many seconds the same limit isn't logged again."""
+"""How many seconds pass until the same limit is logged again."""
 
 
 class Limit(StrEnum):

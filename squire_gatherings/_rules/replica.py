@@ -36,7 +36,7 @@ _decode = msgspec.json.Decoder().decode
 
 
 class Gap(GatheringsError):
-    """The server left out an op: a fault of its, or of what is between."""
+    """The server left out an op: a fault of its own, or of what is between."""
 
     code = "gap"
 
@@ -125,7 +125,7 @@ class Replica:
     _time: int = 0
     """The time of the last op that the state has."""
     _others: int = 0
-    """The last seq, of what the state has, that isn't known to be ours."""
+    """The last seq in the state that isn't known to be ours."""
     _view: Behaviour | None = None
 
     def __attrs_post_init__(self) -> None:
@@ -380,7 +380,7 @@ class Replica:
         return ops
 
     def _judged(self, behaviour: Behaviour, sync: Sync, seq: int, time: int) -> tuple[Op, ...]:
-        # Whoever lacks only what is its own isn't behind.
+        # A client that lacks only its own ops isn't behind.
         base = seq if self._others <= sync.base else sync.base
         return tuple(behaviour.judge(sync.ops, Submission(self.identity, base, seq, time)))
 

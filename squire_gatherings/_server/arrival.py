@@ -28,7 +28,7 @@ from squire_gatherings._values.origins import OriginRule, is_loopback
 from squire_gatherings._wire.underway import socket_of
 
 CLOSE_NOTIFY = 0.2
-"""For how many seconds the end of a TLS connection is waited for to go out."""
+"""How many seconds we wait for the end of a TLS connection to go out."""
 
 
 @define(eq=False)
@@ -50,7 +50,7 @@ class Doorway:
         return self.is_proxied and self.settings.proxies.says is ProxySays.PROXY_PROTOCOL
 
     def heard(self) -> None:
-        """The request is there: who sent it isn't silent."""
+        """The request is there: the client that sent it isn't silent."""
         self.has_spoken = True
         self.limits.door.heard(self.visitor)
 

@@ -59,7 +59,7 @@ class Accepted:
 
 
 def _nothing() -> None:
-    """Nobody wants to know."""
+    """Do nothing: nobody wants to be told."""
 
 
 def _as_it_is(request: HandshakeRequest) -> HandshakeRequest:
@@ -90,7 +90,7 @@ async def shake_hands(
         nursery: Has a task that watches the time.
         timeout: How many seconds the request may take, and how many its answer may take.
         peer: The client's address.
-        origins: From which web pages a browser may come; None for any.
+        origins: The web pages from which a browser may come; None for any.
         heard: Called as soon as the whole request is there.
         admit: Called with what would be accepted; returns it, knowing more of it, or raises
             `Refused`.

@@ -49,7 +49,7 @@ MAX_SEARCHED = 4096
 
 @frozen
 class Complaint:
-    """What was wrong with what the client sent, as it is told."""
+    """What the client is told that was wrong with what it sent."""
 
     code: str | None
     """The code of the `error` message; None if only the close frame says what was wrong."""
@@ -364,7 +364,7 @@ class Inbound:
         self._meter.enforced(Limit(spent.value), f"too many {spent.value} from a client")
         request_id = self._codec.skim(data).request_id
         self._wasted(data)
-        # Whom nothing was taken of can't be told what to repeat: its join.
+        # If nothing was taken of a client, it can't be told what to repeat: its join.
         if refused > self._settings.rate_burst or not self._admitted:
             self.deaf = True
             text = f"too many {spent.value}"

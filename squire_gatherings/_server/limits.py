@@ -33,17 +33,16 @@ ADDRESS_SHARE = 2
 """How much more of them all connections from one address may send together."""
 
 AGAIN_AFTER = 0.1
-"""For how many seconds nobody is looked for who could be closed, where there weren't enough."""
+"""How many seconds pass until clients are closed again, where closing them didn't free enough."""
 
 
 NO_RATES = (None, None, None)
 
 PATIENCE = 5.0
-"""For how many seconds newcomers are refused, for want of memory, before others are closed for it.
-"""
+"""How many seconds newcomers are refused, for want of memory, before others are closed for it."""
 
 FORGOTTEN = 60.0
-"""After how many seconds without a newcomer that is refused the last one doesn't count."""
+"""The last refusal doesn't count any more after so many seconds without another one."""
 
 
 class Holder(Protocol):
@@ -61,7 +60,7 @@ class Holder(Protocol):
 
 @define(eq=False)
 class Limits:
-    """Those of one hall and all ways into it; `limits_of` makes them."""
+    """The limits of one hall and all ways into it; `limits_of` makes them."""
 
     quotas: Quotas = field(factory=Quotas)
     door: Door = field(factory=Door)
@@ -74,9 +73,9 @@ class Limits:
     )
     _not_before: float = 0.0
     _short_since: float = 0.0
-    """Since when newcomers are refused, for want of memory."""
+    """When newcomers began to be refused, for want of memory."""
     _short_at: float = -math.inf
-    """When one was refused last."""
+    """When a newcomer was refused last."""
 
     def __attrs_post_init__(self) -> None:
         self.quotas.budget.relieve = self.relieve
@@ -102,7 +101,7 @@ class Limits:
         return visitor
 
     def found(self, visitor: Visitor, settings: ServerSettings, peer: str | None) -> bool:
-        """Note from which address somebody comes; False if it's turned away for that."""
+        """Note the address from which somebody comes; False if it's turned away for that."""
         self.door.leave(visitor)
         visitor.address = address_of(peer)
         turned = self.door.come(
@@ -266,7 +265,7 @@ class Meter:
             limits.quotas.budget.connections += 1
         self._rates = limits.rates(settings)
         self._name: Hashable = None
-        """Under which name the limits of what it says are shared, if they are."""
+        """The name under which the limits of what it says are shared, if they are."""
         self.allowance: Allowance | None = None
         """What it may say, if that is limited."""
         if any(one is not None for one in self._rates):
@@ -318,7 +317,7 @@ class Meter:
         self._unshare(name, now)
 
     def noise(self, cost: float, now: float) -> float:
-        """Count frames that say nothing; return for how many seconds no more are wanted."""
+        """Count frames that say nothing; return how many seconds no more are wanted."""
         if self._noise is None:
             self._noise = RateLimit(NOISE_RATE, NOISE_BURST)
             if self._address is not None:

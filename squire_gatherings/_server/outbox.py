@@ -16,7 +16,7 @@ TryWrite = Callable[[bytes], int]
 """Writes without waiting; returns how many bytes it wrote. Raises `OSError`."""
 
 TOGETHER = 64 * 1024
-"""Up to how many bytes of frames are put together."""
+"""How many bytes of frames are put together at most."""
 
 PIECE = 16 * 1024
 """What waits goes out in pieces of so many bytes, so that `progress` shows that it moves."""

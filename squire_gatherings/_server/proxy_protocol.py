@@ -1,4 +1,4 @@
-"""The PROXY protocol, versions 1 and 2: by which a proxy says whose connection it passes on.
+"""The PROXY protocol, versions 1 and 2: with it a proxy says whose connection it passes on.
 
 Strict, and without I/O (https://www.haproxy.org/download/2.9/doc/proxy-protocol.txt). It never asks
 for more bytes than belong to the header, so that what follows stays where it is.

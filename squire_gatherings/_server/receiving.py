@@ -51,7 +51,7 @@ class Receiving(Sending):
         self._held_up = False
         """Whether something keeps the task from reading, so that nothing can be heard."""
         self._quiet_until = 0.0
-        """Until when nothing is read, since too much came that says nothing; else 0."""
+        """When reading begins again, where too much came that says nothing; else 0."""
         self._ended = False
         """Whether there's nothing more to read."""
         self._client_closed = False

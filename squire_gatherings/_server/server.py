@@ -32,16 +32,16 @@ _log = logging.getLogger(__name__)
 
 ACCEPT_PAUSE = 0.1
 DOOR_PAUSE = 0.01
-"""For how many seconds nobody is accepted while all at the door wait for the server."""
+"""How many seconds nobody is accepted while all at the door wait for the server."""
 
 LOG_PAUSE = 60.0
-"""For how long the same trouble isn't logged again."""
+"""How many seconds pass until the same trouble is logged again."""
 
 ACCEPTED_AT_ONCE = 8
 """How many connections are accepted before others get their turn."""
 
 TASK_NAME = "WebSocket connection"
-"""Of the tasks that serve clients. Trio would make each of them a name of its own: 95 bytes."""
+"""The name of the tasks that serve clients. Trio would make one for each of them: 95 bytes."""
 
 AT_THE_DOOR = 2
 """How many handshakes and joins begin in a turn: each takes half a millisecond."""
@@ -66,7 +66,7 @@ class Server:
     _connections: set[WebSocketConnection] = field(factory=set)
     _left: trio.lowlevel.ParkingLot = field(factory=trio.lowlevel.ParkingLot)
     _limits: Limits = field(factory=Limits)
-    """Those of the hall that it serves."""
+    """The limits of the hall that it serves."""
     _turns: trio.Lock = field(factory=trio.Lock)
     _entrance: trio.CapacityLimiter = field(factory=lambda: trio.CapacityLimiter(AT_THE_DOOR))
     """Held by a client whose handshake or join is taken in, for one turn."""
@@ -272,7 +272,7 @@ async def _arrive(
 
 
 _servers: WeakKeyDictionary[Hall, Server] = WeakKeyDictionary()
-"""Those that streams without a server of their own share."""
+"""The server of each hall that streams without a server of their own share."""
 
 
 async def _accept(
@@ -290,7 +290,7 @@ async def _accept(
             door, most = server._limits.door, settings.max_handshakes
             room = door.room(most, ACCEPTED_AT_ONCE, server._coming)
             if not room:
-                # Who comes now waits in the listener's queue, and isn't turned away.
+                # A client that comes now waits in the listener's queue, and isn't turned away.
                 await trio.sleep(DOOR_PAUSE)
             for _ in range(room):
                 client, address = listener.accept()
@@ -305,7 +305,7 @@ async def _accept(
                 # ECONNABORTED and its like: that client is gone, others will come.
                 continue
             server._log_trouble(error)
-            # Who says nothing takes nobody's descriptor.
+            # A client that says nothing mustn't take another's descriptor.
             for _ in range(ACCEPTED_AT_ONCE):
                 server._limits.door.give_way()
             await trio.sleep(ACCEPT_PAUSE)
@@ -345,8 +345,8 @@ async def keep_alive(server: Server, interval: float) -> None:
     """Ping clients that were silent for an interval, drop those silent for another.
 
     Args:
-        server: Whose clients.
-        interval: In seconds.
+        server: The server that has the clients.
+        interval: The interval, in seconds.
 
     Cancellation: ends it, and nothing else.
     """

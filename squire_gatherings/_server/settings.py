@@ -72,9 +72,9 @@ class ServerSettings:
     """The reverse proxies that are believed when they say whose connection they pass on."""
 
     allow_origins: tuple[str, ...] | None = field(default=None, converter=allowed_origins)
-    """From which web pages a browser may come, as its `Origin` says; others get HTTP 403.
+    """The web pages from which a browser may come, as its `Origin` says; others get HTTP 403.
 
     `https://example.com`, or `*` for any. None for the server itself, as `Host` names it, and on a
-    loopback address only if that is this machine. Who sends no `Origin` is no browser, and may
-    come.
+    loopback address only if that is this machine. A client that sends no `Origin` is no browser,
+    and may come.
     """

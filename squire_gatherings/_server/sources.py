@@ -15,7 +15,7 @@ from squire_gatherings._poller import FRAME_SIZE, Poller
 RECEIVE_SIZE = 64 * 1024
 
 END_SIZE = 8 * FRAME_SIZE
-"""For how many bytes it counts that a task must be woken: it has much to do then."""
+"""A task that must be woken counts as so many bytes: it has much to do then."""
 
 Take = Callable[[bytes], bool]
 """Takes what has come, `b""` at the end; returns whether it wants more. Doesn't wait."""

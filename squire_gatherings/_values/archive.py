@@ -40,7 +40,7 @@ class LogInfo:
     syncs: int = 0
     """How many syncs are remembered, also those whose ops were left out."""
     snapshots: tuple[int, ...] = ()
-    """After which ops there are snapshots."""
+    """The seqs of the ops after which there are snapshots."""
     before: bytes = b""
     """The head of the chain before the first op that is there."""
     epoch_before: str = ""

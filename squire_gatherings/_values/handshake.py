@@ -8,7 +8,7 @@ from urllib.parse import unquote_plus
 from attrs import field, frozen
 
 TOKEN_SUBPROTOCOL = "squire.token."
-"""With what a subprotocol begins that is a token: a browser can't send headers of its own."""
+"""How a subprotocol begins that is a token: a browser can't send headers of its own."""
 
 TOKEN_IN_URL = (
     "a token doesn't go into a URL, which ends up in logs and histories: send it in the join,"
@@ -57,7 +57,7 @@ class HandshakeRequest:
         Values of several headers with the same name are joined by commas (RFC 9110, section 5.3).
 
         Args:
-            name: In upper or lower case.
+            name: The header's name, in upper or lower case.
         """
         name = name.lower()
         values = [value for one, value in self.headers if one.lower() == name]

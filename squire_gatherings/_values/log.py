@@ -75,7 +75,7 @@ def _name_size(by: str | None) -> int:
 
 
 class SyncRecord(Struct, frozen=True, gc=False):
-    """That a sync was applied: remembered for ever, so that it's never applied again.
+    """Says that a sync was applied. It's remembered for ever, so that none is applied twice.
 
     `scope` says whose id it is; `fingerprint` tells a repeated sync from a reused id: a hash of
     its ops, or of a sync from before schema 4 the four bytes of a checksum.

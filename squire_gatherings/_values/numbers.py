@@ -19,7 +19,7 @@ class GatheringNumbers:
     clients: int
     """How many are connected."""
     seq: int
-    """The last op's."""
+    """The seq of the last op."""
     unacked: int
     """How many forwarded ops wait for an acknowledgement, of all clients together."""
 
@@ -31,7 +31,7 @@ class HallNumbers:
     now: float
     """Seconds of the hall's (Trio's) clock."""
     gatherings: tuple[GatheringNumbers, ...]
-    """Those in memory."""
+    """The gatherings that are in memory."""
     clients: int
     """How many are connected."""
     opened: int

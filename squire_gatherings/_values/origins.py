@@ -1,4 +1,4 @@
-"""Origins: from which web pages a browser may come, as its `Origin` header says.
+"""Origins: the web pages from which a browser may come, as its `Origin` header says.
 
 A browser sends the requests of any page with the cookies of the server that they go to, and asks
 nobody before it opens a WebSocket. So a server that knows people by a cookie, or

@@ -31,7 +31,7 @@ EARLY_MESSAGES, EARLY_SIZE = 64, 64 * 1024
 """How many messages, and bytes of them, are read while the join is under way."""
 
 NOISE = 2
-"""As how many frames that say nothing a message counts that can't be understood."""
+"""A message that can't be understood counts as so many frames that say nothing."""
 
 
 async def attend_channel(

@@ -129,7 +129,7 @@ _WIDTHS = {
     **dict.fromkeys(b"\xc5\xc8\xda\xdc\xde", 2),
     **dict.fromkeys(b"\xc6\xc9\xdb\xdd\xdf", 4),
 }
-"""By the first byte of a value: how many bytes say how long it is."""
+"""How many bytes say how long a value is, by the value's first byte."""
 _text_of_msgpack = msgspec.msgpack.Decoder(str).decode
 _envelope_of_msgpack = msgspec.msgpack.Decoder(_Envelope).decode
 

@@ -48,7 +48,7 @@ class DeliveryCheck:
         self.proven = 0
         """The last seq of which we know that the server knows that we have it."""
         self.connection = 0
-        """Which connection of this client it is, from 1 on."""
+        """The number of this connection among the client's, from 1 on."""
         self.repeated = 0
         """How many forwards came again, as they may."""
 

@@ -34,7 +34,7 @@ class Memory:
 
     start: int
     peak: int
-    """At the most, until everything had ended."""
+    """The most that was in use until everything had ended."""
 
     end: int
     """When everything had ended."""

@@ -94,7 +94,7 @@ class Client:
 
     @property
     def incarnation(self) -> Incarnation | None:
-        """Which one it has joined, on the present connection."""
+        """The incarnation that it has joined on the present connection."""
         return self._standing.incarnation
 
     @property

@@ -23,7 +23,7 @@ class ProcessContext:
         self.acks = DelayedAcks()
         self.counters = Counters()
         self.pad = padding(plan.op_size)
-        """What each op is filled up with."""
+        """The text that each op is filled up with."""
         self.stopping = False
         """Whether nobody comes, returns or submits any more."""
         self.idle_timeout = plan.idle_timeout

@@ -18,7 +18,7 @@ than all the rest of a reading."""
 
 
 class Owner(Protocol):
-    """Whom a link tells what happens to it. No method may wait."""
+    """A link tells its owner what happens to it. No method may wait."""
 
     def opened(self) -> None:
         """The handshake is done."""

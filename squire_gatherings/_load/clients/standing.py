@@ -37,7 +37,7 @@ class Standing:
         self._context = context
         self.state = State.AWAY
         self.incarnation: Incarnation | None = None
-        """Which one it has joined, on the present connection."""
+        """The incarnation that it has joined on the present connection."""
         self.asked_at = 0.0
         """When it asked for what it waits for: to be joined, let go or closed."""
 

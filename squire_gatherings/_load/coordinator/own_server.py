@@ -55,9 +55,9 @@ async def own_server(
     """Serve in a process of its own, on a free port of loopback; kill it at the end.
 
     Args:
-        store: As `serve` takes it, or `sqlite:` for a temporary file.
-        idle_timeout: In seconds.
-        retry_interval: In seconds.
+        store: The store, as `serve` takes it, or `sqlite:` for a temporary file.
+        idle_timeout: The idle timeout, in seconds.
+        retry_interval: The retry interval, in seconds.
 
     Raises:
         ServerFailed: It didn't start.

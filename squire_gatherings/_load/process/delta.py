@@ -18,13 +18,13 @@ class Delta(msgspec.Struct):
     """`loading`, `settled` (all gatherings have ended), `done` (the audit is over)."""
 
     at: float
-    """Since the start."""
+    """Seconds since the start."""
 
     wall: float
-    """Since the last delta."""
+    """Seconds since the last delta."""
 
     cpu: float
-    """CPU time since the last delta."""
+    """Seconds of CPU time since the last delta."""
 
     connected: int
     """How many clients have joined."""
@@ -46,10 +46,10 @@ class Delta(msgspec.Struct):
     """An encoded histogram (us): from the moment that an op was due to its `synced`."""
 
     forward: bytes
-    """The same to each forward."""
+    """The same, but to each of its forwards."""
 
     lag: bytes
-    """The same to its sending: how far the process was behind its schedule."""
+    """The same, but to its sending: how far the process was behind its schedule."""
 
     dispersals: list[Dispersal]
     violations: list[Violation]

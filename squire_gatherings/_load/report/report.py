@@ -45,7 +45,7 @@ class Report:
     """Why the figures are worth less, though nothing is wrong."""
 
     duration: float
-    """From the first op to the last."""
+    """Seconds from the first op to the last."""
 
     ops: int
     forwards: int
@@ -76,7 +76,8 @@ class Report:
     """(percentile, milliseconds), ever finer towards 100."""
 
     lateness: Latency | None
-    """Of each gathering's last notice, after the last counted message sent + idle timeout."""
+    """How late each gathering's last notice came: after the last counted message sent + idle
+    timeout."""
 
     server_lateness: Latency | None
     """The notice's `idle_for` - idle timeout: the same by the server's own clock."""

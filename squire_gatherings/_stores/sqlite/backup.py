@@ -17,9 +17,9 @@ from squire_gatherings._stores.sqlite.schema import schema_version
 from squire_gatherings._values.errors import StoreUnavailable, StoreUnusable
 
 STEPS = 20_000
-"""After how many steps of SQLite's machine progress is told: a few milliseconds."""
+"""How many steps of SQLite's machine pass between two reports of progress: a few milliseconds."""
 BUSY_TIMEOUT = 10.0
-"""For how many seconds somebody else's lock is waited for."""
+"""How many seconds we wait for somebody else's lock."""
 
 Progress = Callable[[int, int], None]
 """Takes how many bytes were copied, and about how many there are; may raise to give up."""

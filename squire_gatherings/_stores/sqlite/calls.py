@@ -24,7 +24,7 @@ class Calls:
     _write_connection: Database = field(kw_only=True)
     _read_connection: Database = field(kw_only=True)
     _look_connection: Database = field(kw_only=True)
-    """For what reads whole logs, which may take long."""
+    """The connection for what reads whole logs, which may take long."""
     _writer: Writer = field(kw_only=True)
     _committer: GroupCommitter = field(init=False)
     _letting_go: trio.Lock = field(factory=trio.Lock)

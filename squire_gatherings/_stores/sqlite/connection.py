@@ -27,7 +27,7 @@ CHECKPOINT_PAGES = 4000
 WAL_BYTES = 32 << 20
 """How many bytes are kept of a write-ahead log that grew larger while somebody read for long."""
 FIRST_PAUSE = 0.001
-"""After how many seconds a lock is tried again; twice as many after each further attempt."""
+"""How many seconds pass until a lock is tried again; twice as many after each further attempt."""
 LONGEST_PAUSE = 0.05
 """The longest such pause, in seconds."""
 
@@ -46,7 +46,7 @@ class Database:
 
     place: Place
     busy_timeout: float
-    """For how many seconds a lock is waited for."""
+    """How many seconds we wait for a lock."""
     may_be_empty: bool = False
     """Whether `open` takes an empty file for a new one. Reopening never does: a log that
     vanished mustn't pass for an empty one."""

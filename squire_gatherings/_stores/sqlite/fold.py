@@ -114,7 +114,7 @@ def _fold_all(database: sqlite3.Connection, appends: Mapping[str, Sequence[Appen
     keys = {gathering: key for gathering, (key, _) in before.items()}
     new = find_gatherings(database, [one for one in appends if one not in keys])
     keys.update((gathering, key) for gathering, (key, _) in new.items())
-    # In the order of the tables: each page is written once.
+    # The order is that of the tables: so each page is written once.
     ordered = sorted((keys[gathering], some) for gathering, some in appends.items())
     insert_rows(
         database,

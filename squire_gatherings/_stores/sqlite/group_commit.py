@@ -151,7 +151,7 @@ class GroupCommitter:
         self._arrived.unpark()
 
     def _take(self) -> list[Append]:
-        # In the end each batch has a session of its own, between which `run` may find that
+        # At the end each batch has a session of its own. Between two of them `run` may find that
         # its time is up.
         if not (self._stopped and self._has_reported):
             self._drain()

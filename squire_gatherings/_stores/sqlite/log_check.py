@@ -140,8 +140,8 @@ class LogCheck:
 
     def _check_rows(self, key: int) -> None:
         """Look for rows of this gathering that belong to none of its ops."""
-        # Of ops that were left out, the syncs are remembered.
-        # Clients that have just those are known by their last epoch.
+        # The syncs of ops that were left out are remembered. Clients that have just those ops are
+        # known by the last epoch of these.
         for table, first in (("epochs", self.first - 1), ("syncs", 1)):
             stray = self.database.execute(
                 f"SELECT first_seq FROM {table} WHERE gathering = ?"

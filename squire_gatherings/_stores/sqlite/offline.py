@@ -23,9 +23,9 @@ Stopped = Callable[[], bool]
 """Returns whether to give up; is asked every few milliseconds. Then all is as it was."""
 
 BUSY_TIMEOUT = 10.0
-"""For how many seconds somebody else's lock is waited for."""
+"""How many seconds we wait for somebody else's lock."""
 STEPS = 20_000
-"""After how many steps of SQLite's machine is asked whether to give up: a few milliseconds."""
+"""How many steps SQLite's machine makes until it asks whether to give up: a few milliseconds."""
 
 
 class GivenUp(Exception):

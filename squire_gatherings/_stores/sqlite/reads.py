@@ -106,7 +106,7 @@ def size(database: sqlite3.Connection, gathering: str, unfolded: Known) -> int:
     """Return how many bytes the ops of a log have."""
     with _one_moment(database):
         key, head = _key_and_head(database, gathering)
-        # Of a blob SQLite reads the length alone.
+        # SQLite reads only the length of a blob.
         [folded] = database.execute(
             "SELECT COALESCE(SUM(LENGTH(op)), 0) FROM ops WHERE gathering = ?", (key,)
         ).fetchone()

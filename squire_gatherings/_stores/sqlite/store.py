@@ -209,10 +209,10 @@ async def open_sqlite_store(
 
     Args:
         path: The file.
-        busy_timeout: For how many seconds a lock that somebody else holds is waited for.
+        busy_timeout: How many seconds we wait for a lock that somebody else holds.
         flush_timeout: How many seconds are left, when the block is left, to commit what is queued.
-        journal_bytes: At about how many bytes the journal is folded. It is folded at both ends,
-            too; if it can't be at the end, the next opening does it.
+        journal_bytes: About how many bytes the journal has when it is folded. It is folded at both
+            ends, too; if it can't be at the end, the next opening does it.
 
     Yields:
         The store. Leaving the block commits what is queued within `flush_timeout` seconds (a commit

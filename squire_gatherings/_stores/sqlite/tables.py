@@ -117,7 +117,7 @@ def op_rows(key: int, append: Append) -> list[Row]:
     return rows
 
 
-# Of one gathering.
+# The rows of one gathering.
 
 
 def find_sync(

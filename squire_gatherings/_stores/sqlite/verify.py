@@ -25,9 +25,9 @@ from squire_gatherings._values.errors import StoreUnavailable, StoreUnusable
 from squire_gatherings._values.log import Append
 
 BUSY_TIMEOUT = 10.0
-"""For how many seconds somebody else's lock is waited for."""
+"""How many seconds we wait for somebody else's lock."""
 TELL_EVERY = 1000
-"""After how many ops progress is told."""
+"""How many ops are verified between two reports of progress."""
 MOST_WRONG = 100
 """How many of the findings of SQLite's own check are listed."""
 

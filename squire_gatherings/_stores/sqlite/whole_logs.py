@@ -76,7 +76,7 @@ class WholeLogs(Calls):
         )
 
     async def changes(self) -> int:
-        """Return how often whole logs were changed, by whomever.
+        """Return how often whole logs were changed, here or by another program.
 
         Raises:
             StoreUnavailable: The store can't read now.

@@ -63,9 +63,9 @@ class Writer:
     """
 
     limit: int = JOURNAL_BYTES
-    """In bytes."""
+    """About how many bytes the journal holds at most."""
     unfolded: Unfolded = field(factory=Unfolded)
-    """For readers on any thread."""
+    """What isn't folded yet; readers on any thread look at it."""
     piece: int = PIECE
     _heads: Heads = field(factory=dict)
     _database: sqlite3.Connection | None = None
@@ -235,7 +235,7 @@ class Writer:
 
     def begin_folding(self) -> None:
         """Let what is unfolded now be folded piece by piece; nothing may be under way."""
-        # By their keys, as the tables are.
+        # The order is that of the keys, as in the tables.
         order = sorted(
             self.unfolded.appends, key=lambda one: self._heads[one][0] or 0, reverse=True
         )
