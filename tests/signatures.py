@@ -52,7 +52,7 @@ class Surface:
     def functions(self, name: str, one: Any) -> Iterator[tuple[str, Callable[..., Any]]]:
         """Yield the public calls of an exported object: itself, or its methods and properties.
 
-        Those that it inherits from a class of ours are among them.
+        Methods that it inherits from a class of ours are among them.
         """
         if inspect.isroutine(one):
             yield name, inspect.unwrap(one)

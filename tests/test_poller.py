@@ -105,7 +105,7 @@ async def test_sockets_whose_peers_are_unknown_come_last_and_in_turn() -> None:
         assert sorted(order[3:]) == [0, 1, 2]
 
 
-async def test_who_has_brought_much_comes_after_all_others_the_next_time() -> None:
+async def test_a_source_that_brought_much_comes_last_next_time() -> None:
     with Poller() as poller, ExitStack() as stack:
         pairs = [tuple(map(stack.enter_context, socket.socketpair())) for _ in range(3)]
         order: list[int] = []

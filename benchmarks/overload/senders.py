@@ -32,7 +32,7 @@ _ERROR = b'{"type":"error"'
 
 @define(eq=False)
 class Tally:
-    """What was due, what was sent, and what came of it, between two moments."""
+    """What was due, what was sent, and what was answered, between two moments."""
 
     begin: float = 0.0
     end: float = 0.0

@@ -128,7 +128,7 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
 
 
 @every_way
-async def test_who_brings_none_or_several_is_refused(
+async def test_no_token_or_several_are_refused(
     way: Way, ours: JwtAuthenticator, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.DEBUG)

@@ -1,4 +1,4 @@
-"""Reloads: one after the other in a thread, whatever comes of them."""
+"""Reloads: one after the other in a thread, even if some fail."""
 
 import logging
 import threading

@@ -190,7 +190,7 @@ async def test_a_flood_of_pings_is_answered_and_what_is_in_fragments_is_heard(
     assert len(await join(saying(parts + rest, forward(1, 1)), take=1)) == 1
 
 
-async def test_what_it_refuses_is_raised_as_what_it_is(autojump_clock: MockClock) -> None:
+async def test_a_refusal_is_raised_as_its_error(autojump_clock: MockClock) -> None:
     error = {"type": "error", "code": "bad_base", "message": "no such seq"}
     with pytest.raises(BadBase, match="no such seq"):
         await join(saying(error))

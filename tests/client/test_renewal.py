@@ -125,7 +125,9 @@ async def test_submits_wait_for_rights_that_have_ended(
 
 
 @over_every_way
-async def test_who_comes_too_late_joins_again(way: StreamWay, autojump_clock: MockClock) -> None:
+async def test_a_client_whose_token_is_late_joins_again(
+    way: StreamWay, autojump_clock: MockClock
+) -> None:
     tokens = Tokens(20.0)
     async with a_renewing_world(way, tokens) as (world, client), client.join(ROOM) as gathering:
         tokens.takes = 25.0
@@ -196,7 +198,7 @@ async def test_a_refused_token_is_followed_by_one_more(
 
 
 @over_every_way
-async def test_who_is_put_out_is_out(way: StreamWay, autojump_clock: MockClock) -> None:
+async def test_a_user_that_is_put_out_stays_out(way: StreamWay, autojump_clock: MockClock) -> None:
     tokens = Tokens()
     async with a_renewing_world(way, tokens) as (world, client), client.join(ROOM) as gathering:
         assert world.hall is not None

@@ -59,7 +59,7 @@ async def test_a_check_with_three_sees_the_request(request_: HandshakeRequest | 
     assert seen == [(None, "room", request_)]
 
 
-async def test_who_is_vouched_for_is_not_checked() -> None:
+async def test_an_identity_from_the_program_is_not_checked() -> None:
     async def authenticate(token: str | None, gathering_id: str) -> Identity:
         raise AssertionError
 

@@ -328,7 +328,7 @@ async def test_what_makes_no_sense_is_refused(
         assert not recorder.closed
 
 
-async def test_nothing_is_left_of_who_is_gone(autojump_clock: MockClock) -> None:
+async def test_nothing_is_left_of_clients_that_are_gone(autojump_clock: MockClock) -> None:
     async with a_hall(idle_timeout=10_000.0) as (hall, _):
         stay, _ = await joined(hall, "zoe:member:90000")
         gone = []
@@ -364,7 +364,7 @@ async def test_a_behaviour_may_put_out_whom_it_judges(autojump_clock: MockClock)
         assert (await hall.fetch(ROOM)).seq == 1
 
 
-async def test_who_is_put_out_while_being_checked_is_checked_again(
+async def test_a_user_put_out_during_its_check_is_checked_again(
     autojump_clock: MockClock,
 ) -> None:
     banned: set[str] = set()

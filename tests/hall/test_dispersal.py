@@ -58,7 +58,7 @@ async def test_a_slow_commit_straddles_the_deadline(
 
 @pytest.mark.parametrize("says_later", [False, True])
 @pytest.mark.parametrize("how", ["cancelled", "ended"])
-async def test_who_ends_during_a_commit_leaves_it_to_the_store(
+async def test_an_end_during_a_commit_leaves_it_to_the_store(
     says_later: bool, how: str, autojump_clock: MockClock
 ) -> None:
     """The commit ends when all clients have gone; the next incarnation has what it made durable."""

@@ -262,7 +262,7 @@ async def test_a_join_with_impossible_arguments_is_refused(
         assert hall.snapshot().opened == 0
 
 
-async def test_who_joins_is_an_identity(autojump_clock: MockClock) -> None:
+async def test_join_takes_an_identity(autojump_clock: MockClock) -> None:
     async with open_hall(store=MemoryStore()) as hall:
         with pytest.raises(TypeError, match="Identity"):
             await hall.join(ROOM, Recorder(), identity="bob")  # type: ignore[arg-type]
@@ -339,7 +339,7 @@ async def test_an_op_of_bytes_of_ones_own_is_an_object(
 
 
 @pytest.mark.parametrize("nobody", [None, "bob", 5, Identity])
-async def test_who_asks_is_an_identity(nobody: Any, autojump_clock: MockClock) -> None:
+async def test_calls_take_an_identity(nobody: Any, autojump_clock: MockClock) -> None:
     async with open_hall(store=MemoryStore()) as hall:
         with pytest.raises(TypeError, match="Identity"):
             await hall.submit(ROOM, [{"n": 1}], identity=nobody)

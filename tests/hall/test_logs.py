@@ -165,7 +165,7 @@ async def test_a_state_that_can_not_be_made_again(autojump_clock: MockClock) -> 
         assert (await hall.fetch(ROOM)).snapshot == {"total": 3}
 
 
-async def test_who_has_gone_needs_no_answer(autojump_clock: MockClock) -> None:
+async def test_a_client_that_has_gone_needs_no_answer(autojump_clock: MockClock) -> None:
     class Stuck(MemoryStore):
         reads = 0
 
@@ -274,7 +274,7 @@ async def test_what_another_program_deletes_is_noticed(autojump_clock: MockClock
 # Compacting.
 
 
-async def test_who_comes_from_before_a_compaction_is_given_the_state(
+async def test_a_client_from_before_a_compaction_is_given_the_state(
     autojump_clock: MockClock,
 ) -> None:
     async with open_hall(behaviour=Sum, wall_clock=Wall(), tail_bytes=1) as hall:
@@ -296,7 +296,7 @@ async def test_who_comes_from_before_a_compaction_is_given_the_state(
         assert (await hall.fetch(ROOM)).snapshot == {"total": 15}
 
 
-async def test_who_comes_from_before_a_compaction_is_told_where_the_log_begins(
+async def test_a_client_from_before_a_compaction_is_told_where_the_log_begins(
     autojump_clock: MockClock,
 ) -> None:
     async with open_hall(wall_clock=Wall(), tail_bytes=1) as hall:

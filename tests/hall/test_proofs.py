@@ -52,7 +52,7 @@ class Heads(MemoryStore):
         return None if self.left_out else await super().find_head(gathering, seq=seq)
 
 
-async def test_who_asks_is_told_the_head_of_what_is_durable() -> None:
+async def test_a_client_that_asks_is_told_the_durable_head() -> None:
     store = MemoryStore()
     async with open_hall(store=store, behaviour=Sum) as hall:
         recorder, plain = Recorder(), Recorder()

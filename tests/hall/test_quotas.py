@@ -96,7 +96,7 @@ async def test_many_openers_at_once(autojump_clock: MockClock) -> None:
         assert len(hall.gatherings()) == quotas_of(hall).openers.total == 5
 
 
-async def test_who_opened_it_is_charged(autojump_clock: MockClock) -> None:
+async def test_the_user_that_opened_it_is_charged(autojump_clock: MockClock) -> None:
     alice, bob = Identity("alice"), Identity("bob")
     async with open_hall(max_gatherings_per_user=2) as hall:
         await hall.join("a1", Recorder(), identity=alice)

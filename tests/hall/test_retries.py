@@ -281,7 +281,7 @@ async def test_a_client_that_never_acknowledges_gets_few_and_all_get_the_same(
 
 
 @pytest.mark.parametrize("tail_bytes", [1, 1_000_000])
-async def test_a_large_op_is_sent_once_more_to_who_never_acknowledged(
+async def test_a_large_op_is_sent_once_more_without_an_acknowledgement(
     tail_bytes: int, autojump_clock: MockClock
 ) -> None:
     async with open_hall(store=MemoryStore(), tail_bytes=tail_bytes) as hall:

@@ -68,7 +68,7 @@ async def test_rights_end_on_time_and_then_the_connection(autojump_clock: MockCl
         assert not other.closed
 
 
-async def test_who_has_no_rights_any_more_may_leave(autojump_clock: MockClock) -> None:
+async def test_a_client_without_rights_may_leave(autojump_clock: MockClock) -> None:
     async with a_hall() as (hall, _):
         membership, alice = await joined(hall, "alice:member:5")
         await trio.sleep(5.1)

@@ -121,7 +121,7 @@ async def both(hall: Hall, **how: Any) -> tuple[Recorder, Recorder, Recorder, Me
     return timed, too, plain, await hall.join(ROOM, plain, **how)
 
 
-async def test_who_asks_is_told_the_times_and_nobody_else() -> None:
+async def test_only_a_client_that_asks_is_told_the_times() -> None:
     clock = WallClock(500)
     async with open_hall(wall_clock=clock) as hall:
         await hall.submit(ROOM, [{"n": 1}, {"n": 2}])

@@ -11,7 +11,7 @@ from squire_gatherings._load.process.orders import Orders
 from tests.load.running import SMALL
 
 
-def test_who_is_late_reports_at_once() -> None:
+def test_a_late_process_reports_at_once() -> None:
     # There is nothing to do, and the process is one second late.
     plan = evolve(SMALL, gatherings=1, processes=2, host="127.0.0.1")
     orders = Orders(plan=plan, process=1, start=monotonic() - 1)

@@ -50,7 +50,7 @@ def test_of_several_crowds_the_largest_gives_way_though_others_are_older() -> No
     assert gone == [0, 1, 2]
 
 
-def test_who_has_been_heard_never_gives_way() -> None:
+def test_a_client_that_was_heard_never_gives_way() -> None:
     door, gone = Door(), list[int]()
     heard, silent = crowd_of(door, "a", 2, gone)
     door.heard(heard)
@@ -71,7 +71,7 @@ def test_who_has_been_heard_never_gives_way() -> None:
     assert full.room(None, 8) == 8
 
 
-def test_whose_words_were_not_read_yet_is_not_silent() -> None:
+def test_a_client_with_unread_words_is_not_silent() -> None:
     door, gone = Door(), list[int]()
     door.come(Visitor("a", nobody, lambda: True), None, None)
     crowd_of(door, "a", 1, gone)
@@ -90,7 +90,7 @@ def test_whose_words_were_not_read_yet_is_not_silent() -> None:
     assert len(lost) == 1
 
 
-def test_who_is_answered_is_silent_again_and_comes_last() -> None:
+def test_an_answered_client_is_silent_again_and_comes_last() -> None:
     door, gone = Door(), list[int]()
     first, _ = crowd_of(door, "a", 2, gone)
     door.heard(first)

@@ -101,7 +101,7 @@ def test_a_hundred_thousand_in_flight_and_answered_take_no_quadratic_time() -> N
     assert replica.snapshot() == count
 
 
-def test_who_iterates_late_among_others_takes_no_quadratic_time() -> None:
+def test_iterating_late_among_others_takes_no_quadratic_time() -> None:
     """Every second op is the client's own, and most of the others must be fetched."""
     replica = Replica(ChangeQueue(100_000), LogBehaviour)
     changes = replica.changes

@@ -197,7 +197,7 @@ async def test_a_gathering_is_not_opened_and_a_client_not_taken_without_memory(
 
 @given(st.lists(st.tuples(st.integers(0, 3), st.integers(0, 3000), st.integers(0, 3000))))
 @settings(max_examples=examples(60), deadline=None)
-def test_what_outboxes_hold_is_what_is_counted(steps: list[tuple[int, int, int]]) -> None:
+def test_the_count_is_the_sum_of_the_outboxes(steps: list[tuple[int, int, int]]) -> None:
     """Whatever is written, taken, dropped or closed, the count is the sum of the backlogs."""
 
     async def run() -> None:

@@ -77,7 +77,7 @@ async def test_handshakes_one_byte_at_a_time_give_way_too() -> None:
         assert server.numbers().gave_way == 1
 
 
-async def test_who_shook_hands_and_says_nothing_gives_way_too() -> None:
+async def test_a_client_that_only_shook_hands_gives_way_too() -> None:
     settings = ServerSettings(max_handshakes=10, max_connections=5)
     async with a_server(settings) as (_, server, url), sockets(url, 10) as silent:
         for one in silent:

@@ -205,7 +205,7 @@ async def test_a_moved_file_takes_its_write_ahead_log_along(files: Files) -> Non
             assert (await other.load("a", recent_syncs=9)).seq >= 1
 
 
-async def test_a_moved_file_is_not_shared_with_who_may_get_it_back(files: Files) -> None:
+async def test_a_moved_file_is_not_opened_by_a_second_server(files: Files) -> None:
     async with open_sqlite_store(files.real) as store:
         await store.append(an_append("a", 1))
         files.real.rename(files.aside)

@@ -20,8 +20,11 @@ from tests.system.truth import Truth
 T = TypeVar("T")
 
 Mood = Literal["now", "later", "waits", "busy", "full", "torn", "broken", "broken torn"]
-"""What becomes of an append: durable at once; later, by a call; later, while it's waited for;
-it fails later; it fails at once; it fails, but is durable; what fails isn't named in the contract.
+"""The outcome of an append.
+
+It's durable at once ("now"), later with a call back ("later"), or while the caller waits ("waits").
+It fails later ("busy") or at once ("full"), or fails though it's durable ("torn"). A "broken" store
+raises an error that the contract doesn't name.
 """
 
 APPENDS: tuple[Mood, ...] = (
