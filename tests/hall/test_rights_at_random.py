@@ -66,6 +66,11 @@ class Model:
     def wall(self) -> float:
         return DAY_ONE + trio.current_time() + self.set_by
 
+    def look(self) -> None:
+        """See whose rights have ended: they stay so, whatever the clock is set to."""
+        for one in self.conns:
+            one.is_muted = one.has_ended
+
     def is_revoked(self, user: str) -> bool:
         return self.revoked.get(user, 0.0) > self.wall()
 
@@ -294,6 +299,7 @@ def test_nobody_does_what_it_may_not(plan: list[tuple[Any, ...]], check_takes: f
                 case "wait":
                     await trio.sleep(values[0])
                 case "set":
+                    model.look()
                     model.set_by += values[0]
                 case "disperse":
                     nursery.start_soon(hall.disperse, values[0])
