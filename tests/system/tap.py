@@ -418,7 +418,7 @@ class Tap:
     def check_told(self) -> None:
         """Check that the client was told of its incarnation's end, unless it doesn't listen."""
         life = self.life
-        if life is None or life is self.truth.lives.get(life.gathering):
+        if life is None or life.is_doubtful or life is self.truth.lives.get(life.gathering):
             return
         is_told = self.notice is not None or not self.is_in or self.is_stuck or self.is_blind
         self.truth.check(is_told, f"{self}: never told the end of {life}")

@@ -67,6 +67,8 @@ class Life:
     """Whether it certainly was used."""
     is_ending: bool = False
     """Whether its end was requested."""
+    is_doubtful: bool = False
+    """Whether its name may be another's, which ended before anybody had heard of it."""
 
     @property
     def gone_at_last(self) -> float:
@@ -235,7 +237,8 @@ class Truth:
         self.ended.append(life)
         if reason is not None:
             self.happened[reason] += 1
-            self._check_end(life, reason, self.now())
+            if not life.is_doubtful:
+                self._check_end(life, reason, self.now())
 
     def _check_end(self, life: Life, reason: str, now: float) -> None:
         what = f"{life.gathering} ended ({reason}) at {now:.3f}"
@@ -281,9 +284,13 @@ class Truth:
         life = self.incarnations.get(incarnation)
         if life is None:
             life = self.lives.get(gathering)
+            ended = next((one for one in reversed(self.ended) if _is_new(one, gathering)), None)
             if life is None or life.incarnation is not None:
                 # The message was sent just before the end, and arrives just after it.
-                life = next((one for one in reversed(self.ended) if _is_new(one, gathering)), None)
+                life = ended
+            elif ended is not None:
+                # It may be the name of either: messages of sockets arrive when they're read.
+                life.is_doubtful = ended.is_doubtful = True
             if life is not None:
                 life.incarnation = incarnation
                 self.incarnations[incarnation] = life
