@@ -135,7 +135,7 @@ async def _from_store(
                 for seq, one in enumerate(link.ops, start=link.first_seq):
                     if seq > since:
                         yield _Played(seq, one.time, one.by, one.op.json.decode())
-                after = max(after, link.first_seq + len(link.ops) - 1)
+                after = max(after, link.last_seq)
             if not page:
                 return
 

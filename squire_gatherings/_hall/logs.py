@@ -128,7 +128,7 @@ class Logs:
             for link in page:
                 for line in exporter.link(link):
                     yield line
-                after = link.first_seq + len(link.ops) - 1
+                after = link.last_seq
         yield exporter.end()
 
     async def import_log(self, lines: Iterable[bytes], *, gathering_id: str | None = None) -> int:

@@ -127,7 +127,7 @@ class Exporter:
             of = UNSET if sync is None else _of(sync)
             yield self._line(_Op(seq, msgspec.Raw(one.op.json), one.time, one.by, one.epoch, of))
         if link.ops:
-            last = link.first_seq + len(link.ops) - 1
+            last = link.last_seq
             name = UNSET if link.gathering == self.info.gathering else link.gathering
             yield self._line(_Head(last, link.head.hex(), name))
         snapshot = link.snapshot

@@ -45,7 +45,7 @@ def checked(links: Iterable[Append], first_seq: int, before: bytes) -> Iterator[
 
 
 def _checked_head(head: bytes, link: Append) -> bytes:
-    last = link.first_seq + len(link.ops) - 1
+    last = link.last_seq
     if head_after(head, link) != link.head:
         raise StoreConflict(f"the ops from {link.first_seq} to {last} have another head")
     for sync in link.syncs:
@@ -67,7 +67,7 @@ def cut(links: Iterable[Append], up_to: int, name: str, before: bytes) -> Iterat
     sync that is cut was never applied there: it is left out.
     """
     for link in links:
-        last = link.first_seq + len(link.ops) - 1
+        last = link.last_seq
         if link.first_seq > up_to and link.ops:
             return
         if last > up_to:

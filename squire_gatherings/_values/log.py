@@ -115,6 +115,11 @@ class Append(Struct, frozen=True):
     snapshot: Snapshot | None = None
     head: bytes = b""
 
+    @property
+    def last_seq(self) -> int:
+        """The seq of the last op; the one before `first_seq` if there are none."""
+        return self.first_seq + len(self.ops) - 1
+
 
 @frozen
 class Restored:

@@ -222,7 +222,7 @@ def _check(database: sqlite3.Connection, append: Append) -> int | None:
         if tombstone is not None:
             _check_head(append, head_in_tables(database, key, head))
         return key
-    there = tuple(find_ops(database, key, append.first_seq, _last_seq(append)))
+    there = tuple(find_ops(database, key, append.first_seq, append.last_seq))
     if append.ops and there == append.ops and _has_syncs(database, key, append):
         return None
     raise conflict(f"{append.gathering} ends at {head}, not before {append.first_seq}")
@@ -253,7 +253,7 @@ def _write(database: sqlite3.Connection, key: int, append: Append) -> None:
         " VALUES (?, ?, ?, ?, ?, ?)",
         [(key, s.scope, s.id, s.first_seq, s.count, s.fingerprint) for s in append.syncs],
     )
-    database.execute("UPDATE gatherings SET head = ? WHERE key = ?", (_last_seq(append), key))
+    database.execute("UPDATE gatherings SET head = ? WHERE key = ?", (append.last_seq, key))
     if append.snapshot is not None:
         database.execute(
             f"INSERT INTO {SNAPSHOT_COLUMNS} VALUES (?, ?, ?, ?) {REPLACE_SNAPSHOT}",
@@ -288,7 +288,3 @@ def thin_out(database: sqlite3.Connection, key: int, seq: int) -> None:
     dropped = superfluous([one for [one] in newest], first_seq, size)
     if dropped is not None:
         database.execute("DELETE FROM snapshots WHERE gathering = ? AND seq = ?", (key, dropped))
-
-
-def _last_seq(append: Append) -> int:
-    return append.first_seq + len(append.ops) - 1

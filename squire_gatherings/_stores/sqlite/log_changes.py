@@ -159,7 +159,7 @@ def adopt(database: sqlite3.Connection, copy: LogCopy) -> int:
                 database.executemany(
                     "INSERT INTO epochs VALUES (?, ?, ?)", [(key, *run) for run in found]
                 )
-                epoch, last = link.ops[-1].epoch, link.first_seq + len(link.ops) - 1
+                epoch, last = link.ops[-1].epoch, link.last_seq
                 if link.gathering != name:
                     name = link.gathering
                     database.execute(

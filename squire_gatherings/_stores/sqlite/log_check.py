@@ -154,7 +154,7 @@ class LogCheck:
     def _check_entries(self, entries: Sequence[Append]) -> None:
         end = self.last
         for append in entries:
-            last = append.first_seq + len(append.ops) - 1
+            last = append.last_seq
             if not append.ops:
                 # It had nothing but a snapshot.
                 continue

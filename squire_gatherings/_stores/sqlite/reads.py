@@ -164,7 +164,7 @@ def find_head(
         key, head = _key_and_head(database, gathering)
         if seq > head:
             later = _later(database, gathering, head, unfolded)
-            ends = (one for one in later if one.ops and one.first_seq + len(one.ops) - 1 == seq)
+            ends = (one for one in later if one.ops and one.last_seq == seq)
             return next((one.head for one in ends), b"")
         return _head_in_tables(database, key, seq)
 
@@ -204,7 +204,7 @@ def has_log(
         if seq > head:
             later = _later(database, gathering, head, unfolded)
             return any(
-                append.head == chained and append.first_seq + len(append.ops) - 1 == seq
+                append.head == chained and append.last_seq == seq
                 for append in later
             )
         if key is None:
@@ -296,7 +296,7 @@ def _check_state(
     snapshot: Snapshot,
 ) -> None:
     """Raise `StoreUnavailable` if a state isn't the one that was committed."""
-    ends = {append.first_seq + len(append.ops) - 1: append.head for append in later if append.ops}
+    ends = {append.last_seq: append.head for append in later if append.ops}
     head = ends.get(snapshot.seq)
     if head is None:
         head = _head_in_tables(database, key, snapshot.seq)
