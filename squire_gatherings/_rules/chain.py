@@ -95,6 +95,11 @@ def head_after(before: bytes, append: Append) -> bytes:
     return next_head(before, append.gathering, append.first_seq, append.ops, append.syncs)
 
 
+def follows(before: bytes, append: Append) -> bool:
+    """Return whether an append goes on from this head; one without a head says nothing of that."""
+    return not append.head or head_after(before, append) == append.head
+
+
 def state_digest(head: bytes, state: bytes) -> bytes:
     """Return what binds a state to the head of the chain after the op that it is a state after."""
     digest = blake2b(head, digest_size=HEAD_SIZE, person=_STATE)

@@ -7,7 +7,7 @@ import trio
 from attrs import define, field
 
 from squire_gatherings._hall.store import Outcome
-from squire_gatherings._rules.chain import head_after
+from squire_gatherings._rules.chain import follows
 from squire_gatherings._rules.links import check_fork, cut
 from squire_gatherings._stores.common import has_storable_texts, links_page, page, unstorable
 from squire_gatherings._stores.memory_log import Log
@@ -64,7 +64,7 @@ class MemoryStore:
         syncs = {(sync.scope, sync.id): sync for sync in append.syncs}
         if self._tombstones and append.gathering in self._tombstones and seq == before:
             # Seqs can't tell: those of the log that was deleted may be the same.
-            if append.head and head_after(log.head, append) != append.head:
+            if not follows(log.head, append):
                 raise LogDeleted(f"{append.gathering} was deleted")
         elif seq != before:
             there = tuple(log.slice(before, before + len(append.ops)))

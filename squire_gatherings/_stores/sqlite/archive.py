@@ -17,7 +17,10 @@ from squire_gatherings._stores.sqlite.tables import (
     find_time_and_head,
     find_tombstone,
     head_in_tables,
+    key_and_head,
+    ops_size,
 )
+from squire_gatherings._stores.sqlite.transactions import one_moment
 from squire_gatherings._values.archive import LogInfo
 from squire_gatherings._values.log import Append, LoggedOp, Snapshot, SyncRecord, of_each
 from squire_gatherings._values.op import Op
@@ -49,12 +52,8 @@ def list_logs(database: sqlite3.Connection, after: str, limit: int) -> tuple[Log
 
 def at_one_moment(function: Callable[[sqlite3.Connection], T], database: sqlite3.Connection) -> T:
     """Call a function that only reads, and sees the file as it is at one moment."""
-    database.execute("BEGIN")
-    try:
+    with one_moment(database):
         return function(database)
-    finally:
-        if database.in_transaction:
-            database.execute("ROLLBACK")
 
 
 def find_info(database: sqlite3.Connection, gathering: str) -> LogInfo | None:
@@ -62,13 +61,10 @@ def find_info(database: sqlite3.Connection, gathering: str) -> LogInfo | None:
     if not is_storable(gathering):
         return None
     tombstone = find_tombstone(database, gathering)
-    key, last = key_and_last(database, gathering)
+    key, last = key_and_head(database, gathering)
     if key is None:
         return None if tombstone is None else LogInfo(gathering=gathering, tombstone=tombstone)
     first, before = find_beginning(database, key)
-    [size] = database.execute(
-        "SELECT coalesce(sum(length(op)), 0) FROM ops WHERE gathering = ?", (key,)
-    ).fetchone()
     [syncs] = database.execute("SELECT count(*) FROM syncs WHERE gathering = ?", (key,)).fetchone()
     snapshots = database.execute(
         "SELECT seq FROM snapshots WHERE gathering = ? ORDER BY seq", (key,)
@@ -79,7 +75,7 @@ def find_info(database: sqlite3.Connection, gathering: str) -> LogInfo | None:
         seq=last,
         first_time=find_time_and_head(database, key, first)[0],
         last_time=find_time_and_head(database, key, last)[0],
-        size=size,
+        size=ops_size(database, key),
         syncs=syncs,
         snapshots=tuple(seq for [seq] in snapshots),
         before=before,
@@ -99,7 +95,7 @@ def matching(database: sqlite3.Connection, pattern: str) -> list[str]:
 
 def epochs(database: sqlite3.Connection, gathering: str) -> list[tuple[int, str]]:
     """Return where the epoch changes in a log."""
-    key, _ = key_and_last(database, gathering)
+    key, _ = key_and_head(database, gathering)
     return database.execute(
         "SELECT first_seq, epoch FROM epochs WHERE gathering = ? ORDER BY first_seq", (key,)
     ).fetchall()
@@ -107,24 +103,24 @@ def epochs(database: sqlite3.Connection, gathering: str) -> list[tuple[int, str]
 
 def head_at(database: sqlite3.Connection, gathering: str, seq: int) -> bytes:
     """Return the head of the chain after an op; empty where no append ended."""
-    key, _ = key_and_last(database, gathering)
+    key, _ = key_and_head(database, gathering)
     return head_in_tables(database, key, seq)
 
 
 def seq_at(database: sqlite3.Connection, gathering: str, time: int) -> int:
     """Return the last op whose time isn't after `time`."""
-    key, last = key_and_last(database, gathering)
+    key, last = key_and_head(database, gathering)
     return find_seq_at(database, key, last, time)
 
 
 def links_of(database: sqlite3.Connection, gathering: str) -> Iterator[Append]:
     """Give all appends of a log."""
-    return iter_links(database, gathering, key_and_last(database, gathering)[0])
+    return iter_links(database, gathering, key_and_head(database, gathering)[0])
 
 
 def older_syncs(database: sqlite3.Connection, gathering: str) -> tuple[SyncRecord, ...]:
     """Return the syncs whose ops were left out."""
-    key, _ = key_and_last(database, gathering)
+    key, _ = key_and_head(database, gathering)
     if key is None:
         return ()
     return find_syncs_from(database, key, 0, find_beginning(database, key)[0] - 1)
@@ -134,7 +130,7 @@ def read_links(
     database: sqlite3.Connection, gathering: str, after: int, up_to: int, max_bytes: int
 ) -> tuple[Append, ...]:
     """Return consecutive links after the op `after`, at least one if there is any."""
-    key, _ = key_and_last(database, gathering)
+    key, _ = key_and_head(database, gathering)
     return links_page(iter_links(database, gathering, key, after), up_to, max_bytes)
 
 
@@ -209,16 +205,9 @@ def _snapshot_of(database: sqlite3.Connection, key: int, seq: int) -> Snapshot |
     return found if found is not None and found.seq == seq else None
 
 
-def key_and_last(database: sqlite3.Connection, gathering: str) -> tuple[int | None, int]:
-    if not is_storable(gathering):
-        return None, 0
-    row = database.execute("SELECT key, head FROM gatherings WHERE id = ?", (gathering,)).fetchone()
-    return (None, 0) if row is None else (row[0], row[1])
-
-
 def end_of_append(database: sqlite3.Connection, gathering: str, seq: int) -> int:
     """Return the last op, by the op `seq`, with which an append ended; 0 if there is none."""
-    key, _ = key_and_last(database, gathering)
+    key, _ = key_and_head(database, gathering)
     row = database.execute(
         "SELECT seq FROM ops WHERE gathering = ? AND seq <= ? AND head IS NOT NULL"
         " ORDER BY seq DESC LIMIT 1",

@@ -8,14 +8,16 @@ one, so that each has an outcome of its own.
 import logging
 import sqlite3
 from collections.abc import Mapping, Sequence
+from functools import partial
 
 from squire_gatherings._hall.store import Outcome
-from squire_gatherings._rules.chain import head_after
+from squire_gatherings._rules.chain import follows
 from squire_gatherings._rules.thinning import NEWEST, superfluous
 from squire_gatherings._stores.common import unstorable
 from squire_gatherings._stores.sqlite.journal import can_be_written, decode_entry, encode_entry
 from squire_gatherings._stores.sqlite.tables import (
     OP_COLUMNS,
+    SYNC_COLUMNS,
     find_beginning,
     find_epoch,
     find_epochs,
@@ -26,6 +28,8 @@ from squire_gatherings._stores.sqlite.tables import (
     head_in_tables,
     insert_rows,
     op_rows,
+    ops_size,
+    sync_rows,
 )
 from squire_gatherings._values.errors import LogDeleted, StoreConflict
 from squire_gatherings._values.log import Append, runs
@@ -131,12 +135,9 @@ def _fold_all(database: sqlite3.Connection, appends: Mapping[str, Sequence[Appen
     insert_rows(database, "epochs (gathering, first_seq, epoch)", begin)
     insert_rows(
         database,
-        "syncs (gathering, scope, id, first_seq, count, fingerprint)",
+        f"syncs ({SYNC_COLUMNS})",
         sorted(
-            (key, s.scope, s.id, s.first_seq, s.count, s.fingerprint)
-            for key, some in ordered
-            for append in some
-            for s in append.syncs
+            row for key, some in ordered for append in some for row in sync_rows(key, append.syncs)
         ),
     )
     snapshots = [
@@ -230,7 +231,7 @@ def _check(database: sqlite3.Connection, append: Append) -> int | None:
 
 def _check_head(append: Append, before: bytes) -> None:
     """Raise `LogDeleted` if an append goes on with a log that isn't there any more."""
-    if append.head and head_after(before, append) != append.head:
+    if not follows(before, append):
         raise LogDeleted(f"{append.gathering} was deleted")
 
 
@@ -249,9 +250,8 @@ def _write(database: sqlite3.Connection, key: int, append: Append) -> None:
         _epoch_rows(key, append, before),
     )
     database.executemany(
-        "INSERT INTO syncs (gathering, scope, id, first_seq, count, fingerprint)"
-        " VALUES (?, ?, ?, ?, ?, ?)",
-        [(key, s.scope, s.id, s.first_seq, s.count, s.fingerprint) for s in append.syncs],
+        f"INSERT INTO syncs ({SYNC_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?)",
+        sync_rows(key, append.syncs),
     )
     database.execute("UPDATE gatherings SET head = ? WHERE key = ?", (append.last_seq, key))
     if append.snapshot is not None:
@@ -275,16 +275,7 @@ def thin_out(database: sqlite3.Connection, key: int, seq: int) -> None:
     ).fetchall()
     if len(newest) <= NEWEST:
         return
-
-    def size(after: int, up_to: int) -> int:
-        [found] = database.execute(
-            "SELECT coalesce(sum(length(op)), 0) FROM ops"
-            " WHERE gathering = ? AND seq > ? AND seq <= ?",
-            (key, after, up_to),
-        ).fetchone()
-        return int(found)
-
     first_seq = find_beginning(database, key)[0]
-    dropped = superfluous([one for [one] in newest], first_seq, size)
+    dropped = superfluous([one for [one] in newest], first_seq, partial(ops_size, database, key))
     if dropped is not None:
         database.execute("DELETE FROM snapshots WHERE gathering = ? AND seq = ?", (key, dropped))

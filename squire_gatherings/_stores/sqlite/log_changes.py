@@ -12,7 +12,6 @@ from squire_gatherings._rules.links import check_fork, checked, cut
 from squire_gatherings._stores.sqlite.archive import (
     ROWS,
     iter_links,
-    key_and_last,
     name_of,
     older_syncs,
 )
@@ -20,18 +19,19 @@ from squire_gatherings._stores.sqlite.fold import SNAPSHOT_COLUMNS
 from squire_gatherings._stores.sqlite.journal import decode_entry
 from squire_gatherings._stores.sqlite.tables import (
     OP_COLUMNS,
+    SYNC_COLUMNS,
     find_beginning,
     find_epoch,
     find_snapshot,
     head_in_tables,
     insert_rows,
+    key_and_head,
     op_rows,
+    sync_rows,
 )
 from squire_gatherings._values.archive import LogCopy, Tombstone
 from squire_gatherings._values.errors import StoreConflict
 from squire_gatherings._values.log import SyncRecord, runs
-
-_SYNC_COLUMNS = "syncs (gathering, scope, id, first_seq, count, fingerprint)"
 
 
 def delete(database: sqlite3.Connection, gathering: str, now: int) -> Tombstone | None:
@@ -40,7 +40,7 @@ def delete(database: sqlite3.Connection, gathering: str, now: int) -> Tombstone 
     Returns:
         The tombstone; None if there is no such log.
     """
-    key, last = key_and_last(database, gathering)
+    key, last = key_and_head(database, gathering)
     if key is None:
         return None
     head = head_in_tables(database, key, last)
@@ -83,7 +83,7 @@ def compact(
     Raises:
         StoreConflict: There is no such log, or no append ended where a snapshot is given.
     """
-    key, last = key_and_last(database, gathering)
+    key, last = key_and_head(database, gathering)
     if key is None:
         raise StoreConflict(f"there is no gathering {gathering}")
     first, _ = find_beginning(database, key)
@@ -118,7 +118,7 @@ def compact(
 
 def put_snapshot(database: sqlite3.Connection, gathering: str, seq: int, state: bytes) -> None:
     """Keep the state after an op with which an append ended. Raises `StoreConflict`."""
-    key, last = key_and_last(database, gathering)
+    key, last = key_and_head(database, gathering)
     head = b"" if key is None or seq > last else head_in_tables(database, key, seq)
     if not head:
         raise StoreConflict(f"no append to {gathering} ended with the op {seq}")
@@ -136,7 +136,7 @@ def adopt(database: sqlite3.Connection, copy: LogCopy) -> int:
         Exception: What reading the links raises.
     """
     gathering, first = copy.gathering, copy.first_seq
-    if key_and_last(database, gathering)[0] is not None:
+    if key_and_head(database, gathering)[0] is not None:
         raise StoreConflict(f"there is a gathering {gathering} already")
     inserted = database.execute(
         "INSERT INTO gatherings (id, head, first_seq, before) VALUES (?, 0, ?, ?)",
@@ -192,7 +192,7 @@ def fork(database: sqlite3.Connection, gathering: str, new: str, seq: int) -> in
         BadBase: The log doesn't have that op.
         StoreConflict: There is no such log, or one of the new id.
     """
-    key, last = key_and_last(database, gathering)
+    key, last = key_and_head(database, gathering)
     if key is None:
         raise StoreConflict(f"there is no gathering {gathering}")
     first, before = find_beginning(database, key)
@@ -214,10 +214,6 @@ def _note_change(database: sqlite3.Connection) -> None:
 
 def _insert_syncs(database: sqlite3.Connection, key: int, syncs: Iterable[SyncRecord]) -> None:
     try:
-        insert_rows(
-            database,
-            _SYNC_COLUMNS,
-            [(key, s.scope, s.id, s.first_seq, s.count, s.fingerprint) for s in syncs],
-        )
+        insert_rows(database, f"syncs ({SYNC_COLUMNS})", sync_rows(key, syncs))
     except sqlite3.IntegrityError as error:
         raise StoreConflict(f"a sync is there twice: {error}") from None

@@ -12,6 +12,7 @@ from squire_gatherings._stores.sqlite.schema import (
     schema_version,
 )
 from squire_gatherings._stores.sqlite.tables import find_ops, find_syncs_from
+from squire_gatherings._stores.sqlite.transactions import writing
 
 CHAINED = 5
 """The first version that has the chain."""
@@ -26,8 +27,7 @@ def migrate(database: sqlite3.Connection) -> None:
     """
     while schema_version(database) < VERSION:
         database.create_function("checksum_bytes", 1, checksum_bytes, deterministic=True)
-        database.execute("BEGIN IMMEDIATE")
-        try:
+        with writing(database):
             # Again, as only now nobody else can be migrating it.
             version = schema_version(database)
             for statement in MIGRATIONS[version] if version < VERSION else ():
@@ -38,11 +38,6 @@ def migrate(database: sqlite3.Connection) -> None:
                 chain_all(database)
             database.execute(f"PRAGMA application_id = {APPLICATION_ID}")
             database.execute(f"PRAGMA user_version = {min(version + 1, VERSION)}")
-            database.execute("COMMIT")
-        except BaseException:
-            if database.in_transaction:
-                database.execute("ROLLBACK")
-            raise
 
 
 def chain_all(database: sqlite3.Connection) -> None:

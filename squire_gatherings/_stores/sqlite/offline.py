@@ -15,6 +15,7 @@ from squire_gatherings._stores.sqlite.connection import TROUBLE, clear_wal, vacu
 from squire_gatherings._stores.sqlite.fold import fold_file
 from squire_gatherings._stores.sqlite.migration import migrate
 from squire_gatherings._stores.sqlite.schema import schema_version
+from squire_gatherings._stores.sqlite.transactions import writing
 from squire_gatherings._values.errors import StoreUnavailable, StoreUnusable
 
 T = TypeVar("T")
@@ -42,7 +43,7 @@ def looked(path: Path, function: Callable[[sqlite3.Connection], T], stopped: Sto
     """
     with _opened(path, stopped) as database:
         if database.execute("SELECT 1 FROM journal LIMIT 1").fetchone() is not None:
-            with _writing(database):
+            with writing(database):
                 fold_file(database)
         return at_one_moment(function, database)
 
@@ -58,7 +59,7 @@ def changed(path: Path, function: Callable[[sqlite3.Connection], T], stopped: St
     """
     with _opened(path, stopped) as database:
         database.execute("PRAGMA secure_delete = ON")
-        with _writing(database):
+        with writing(database):
             fold_file(database)
             return function(database)
 
@@ -106,15 +107,3 @@ def _opened(path: Path, stopped: Stopped) -> Iterator[sqlite3.Connection]:
         if given_up:
             raise GivenUp from None
         raise StoreUnavailable(f"{path}: {error}") from None
-
-
-@contextmanager
-def _writing(database: sqlite3.Connection) -> Iterator[None]:
-    database.execute("BEGIN IMMEDIATE")
-    try:
-        yield
-        database.execute("COMMIT")
-    except BaseException:
-        if database.in_transaction:
-            database.execute("ROLLBACK")
-        raise

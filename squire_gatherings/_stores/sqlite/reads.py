@@ -7,7 +7,6 @@ reading begins, so what has been folded since is in the tables.
 
 import sqlite3
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from itertools import chain
 
 from squire_gatherings._rules.chain import state_digest
@@ -23,7 +22,10 @@ from squire_gatherings._stores.sqlite.tables import (
     find_time_and_head,
     find_tombstone,
     head_in_tables,
+    key_and_head,
+    ops_size,
 )
+from squire_gatherings._stores.sqlite.transactions import one_moment
 from squire_gatherings._values.errors import StoreUnavailable
 from squire_gatherings._values.log import Append, LoggedOp, Restored, Snapshot, SyncRecord
 
@@ -35,8 +37,8 @@ def load(
     database: sqlite3.Connection, gathering: str, recent_syncs: int, unfolded: Known
 ) -> Restored:
     """Read what a new incarnation starts from, all at one moment."""
-    with _one_moment(database):
-        key, head = _key_and_head(database, gathering)
+    with one_moment(database):
+        key, head = key_and_head(database, gathering)
         later = _later(database, gathering, head, unfolded)
         snapshot = _snapshot(database, key, later)
         after = 0 if snapshot is None else snapshot.seq
@@ -88,8 +90,8 @@ def read(
     unfolded: Known,
 ) -> tuple[LoggedOp, ...]:
     """Read consecutive ops: a page of them."""
-    with _one_moment(database):
-        key, head = _key_and_head(database, gathering)
+    with one_moment(database):
+        key, head = key_and_head(database, gathering)
         before = find_beginning(database, key)[0] - 1
         if after < before:
             if after:
@@ -104,15 +106,12 @@ def read(
 
 def size(database: sqlite3.Connection, gathering: str, unfolded: Known) -> int:
     """Return how many bytes the ops of a log have."""
-    with _one_moment(database):
-        key, head = _key_and_head(database, gathering)
-        # SQLite reads only the length of a blob.
-        [folded] = database.execute(
-            "SELECT COALESCE(SUM(LENGTH(op)), 0) FROM ops WHERE gathering = ?", (key,)
-        ).fetchone()
+    with one_moment(database):
+        key, head = key_and_head(database, gathering)
         later = _later(database, gathering, head, unfolded)
-        total: int = folded + sum(len(one.op.json) for append in later for one in append.ops)
-        return total
+        return ops_size(database, key) + sum(
+            len(one.op.json) for append in later for one in append.ops
+        )
 
 
 def find_syncs(
@@ -122,8 +121,8 @@ def find_syncs(
     unfolded: Known,
 ) -> dict[tuple[str, str], SyncRecord]:
     """Find which of these (scope, id) were applied."""
-    with _one_moment(database):
-        key, head = _key_and_head(database, gathering)
+    with one_moment(database):
+        key, head = key_and_head(database, gathering)
         later = _later(database, gathering, head, unfolded)
         wanted = {key for key in keys if is_storable(key[0]) and is_storable(key[1])}
         found = {
@@ -143,8 +142,8 @@ def sync_ids(
     database: sqlite3.Connection, gathering: str, scope: str, limit: int, unfolded: Known
 ) -> tuple[str, ...]:
     """Return ids of the syncs of one scope, at most `limit` of them."""
-    with _one_moment(database):
-        key, head = _key_and_head(database, gathering)
+    with one_moment(database):
+        key, head = key_and_head(database, gathering)
         if not is_storable(scope):
             return ()
         rows = database.execute(
@@ -160,8 +159,8 @@ def find_head(
     database: sqlite3.Connection, gathering: str, seq: int, unfolded: Known
 ) -> bytes | None:
     """Find the head of the chain after the op `seq`; None if the log begins after it."""
-    with _one_moment(database):
-        key, head = _key_and_head(database, gathering)
+    with one_moment(database):
+        key, head = key_and_head(database, gathering)
         if seq > head:
             later = _later(database, gathering, head, unfolded)
             ends = (one for one in later if one.ops and one.last_seq == seq)
@@ -180,8 +179,8 @@ def snapshot_at(
     database: sqlite3.Connection, gathering: str, seq: int, unfolded: Known
 ) -> Snapshot | None:
     """Find the newest snapshot of the state after the op `seq`, or an earlier one."""
-    with _one_moment(database):
-        key, head = _key_and_head(database, gathering)
+    with one_moment(database):
+        key, head = key_and_head(database, gathering)
         for append in reversed(_later(database, gathering, head, unfolded)):
             if append.snapshot is not None and append.snapshot.seq <= seq:
                 return append.snapshot
@@ -197,16 +196,13 @@ def has_log(
     unfolded: Known,
 ) -> bool:
     """Return whether a log begins with `first_seq`, and has that head after the op `seq`."""
-    with _one_moment(database):
-        key, head = _key_and_head(database, gathering)
+    with one_moment(database):
+        key, head = key_and_head(database, gathering)
         if first_seq != find_beginning(database, key)[0]:
             return False
         if seq > head:
             later = _later(database, gathering, head, unfolded)
-            return any(
-                append.head == chained and append.last_seq == seq
-                for append in later
-            )
+            return any(append.head == chained and append.last_seq == seq for append in later)
         if key is None:
             return _end(database, gathering, key, head)[1] == chained
         return head_in_tables(database, key, seq) == chained
@@ -214,8 +210,8 @@ def has_log(
 
 def seq_at(database: sqlite3.Connection, gathering: str, time: int, unfolded: Known) -> int:
     """Find the last op that was committed by an instant."""
-    with _one_moment(database):
-        key, head = _key_and_head(database, gathering)
+    with one_moment(database):
+        key, head = key_and_head(database, gathering)
         later = _later(database, gathering, head, unfolded)
         seq = find_seq_at(database, key, head, time)
         if seq == head:
@@ -224,25 +220,6 @@ def seq_at(database: sqlite3.Connection, gathering: str, time: int, unfolded: Kn
                     break
                 seq += 1
         return seq
-
-
-@contextmanager
-def _one_moment(database: sqlite3.Connection) -> Iterator[None]:
-    """See the file as it is at one moment, whatever is written to it meanwhile."""
-    database.execute("BEGIN")
-    try:
-        yield
-    finally:
-        if database.in_transaction:
-            database.execute("ROLLBACK")
-
-
-def _key_and_head(database: sqlite3.Connection, gathering: str) -> tuple[int | None, int]:
-    """Return where the tables end; no key, and 0, for a gathering that they don't have."""
-    if not is_storable(gathering):
-        return None, 0
-    row = database.execute("SELECT key, head FROM gatherings WHERE id = ?", (gathering,)).fetchone()
-    return (None, 0) if row is None else (row[0], row[1])
 
 
 def _end(

@@ -8,11 +8,12 @@ op of each append has the head of the chain after it.
 """
 
 import sqlite3
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import cache
 from itertools import chain
 from typing import Any
 
+from squire_gatherings._stores.common import is_storable
 from squire_gatherings._values.archive import Tombstone
 from squire_gatherings._values.log import Append, LoggedOp, Snapshot, SyncRecord, of_each
 from squire_gatherings._values.op import Op
@@ -21,6 +22,7 @@ _AT_ONCE = (256, 128, 64, 32, 16, 8, 4, 2, 1)
 """How many rows go into one statement: a few sizes, so that statements stay prepared."""
 
 OP_COLUMNS = "gathering, seq, by, op, time, head"
+SYNC_COLUMNS = "gathering, scope, id, first_seq, count, fingerprint"
 
 Row = tuple[Any, ...]
 TableKey = tuple[int, str, str]
@@ -117,7 +119,32 @@ def op_rows(key: int, append: Append) -> list[Row]:
     return rows
 
 
+def sync_rows(key: int, syncs: Iterable[SyncRecord]) -> list[Row]:
+    """Return the rows of syncs for the columns `SYNC_COLUMNS`."""
+    return [(key, s.scope, s.id, s.first_seq, s.count, s.fingerprint) for s in syncs]
+
+
 # The rows of one gathering.
+
+
+def key_and_head(database: sqlite3.Connection, gathering: str) -> tuple[int | None, int]:
+    """Return where the tables end; no key, and 0, for a gathering that they don't have."""
+    if not is_storable(gathering):
+        return None, 0
+    row = database.execute("SELECT key, head FROM gatherings WHERE id = ?", (gathering,)).fetchone()
+    return (None, 0) if row is None else (row[0], row[1])
+
+
+def ops_size(
+    database: sqlite3.Connection, key: int | None, after: int = 0, up_to: int = 2**63 - 1
+) -> int:
+    """Return how many bytes the ops have after one seq and up to another, each as its JSON."""
+    # SQLite reads only the length of a blob.
+    [size] = database.execute(
+        "SELECT coalesce(sum(length(op)), 0) FROM ops WHERE gathering = ? AND seq > ? AND seq <= ?",
+        (key, after, up_to),
+    ).fetchone()
+    return int(size)
 
 
 def find_sync(

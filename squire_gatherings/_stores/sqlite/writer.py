@@ -13,7 +13,7 @@ from typing import TypeVar
 from attrs import define, field
 
 from squire_gatherings._hall.store import Outcome
-from squire_gatherings._rules.chain import head_after
+from squire_gatherings._rules.chain import follows
 from squire_gatherings._stores.sqlite.connection import TROUBLE, is_locked, reading
 from squire_gatherings._stores.sqlite.fold import Heads, append_each, fold, fold_file
 from squire_gatherings._stores.sqlite.group_commit import Report, Take
@@ -339,8 +339,7 @@ def _follow(
         if has_any_tombstone(database, (append.gathering,)):
             if append.gathering not in found:
                 return False
-            before = head_in_tables(database, *found[append.gathering])
-            if append.head and head_after(before, append) != append.head:
+            if not follows(head_in_tables(database, *found[append.gathering]), append):
                 return False
     return True
 
