@@ -1,5 +1,7 @@
 """The calls: how a store uses its connections to the file, each on a worker thread."""
 
+import sqlite3
+from collections.abc import Callable
 from functools import partial
 from typing import TypeVar
 
@@ -10,6 +12,7 @@ from squire_gatherings._stores.sqlite import archive
 from squire_gatherings._stores.sqlite.connection import Call, Database, empty_wal
 from squire_gatherings._stores.sqlite.group_commit import GroupCommitter, Report, Take
 from squire_gatherings._stores.sqlite.place import Misplaced, Place
+from squire_gatherings._stores.sqlite.reads import Known
 from squire_gatherings._stores.sqlite.writer import Writer
 
 T = TypeVar("T")
@@ -36,6 +39,13 @@ class Calls:
     def commits(self) -> int:
         """How many transactions were committed."""
         return self._committer.commits
+
+    async def _read(self, gathering: str, read: Callable[[sqlite3.Connection, Known], T]) -> T:
+        """Read one gathering. What isn't folded is looked up on the worker thread."""
+        return await self._call(
+            self._read_connection,
+            lambda database: read(database, self._writer.unfolded.of(gathering)),
+        )
 
     async def _look(self, function: Call[T]) -> T:
         await self._call(self._write_connection, self._writer.fold)

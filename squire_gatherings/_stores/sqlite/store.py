@@ -45,11 +45,9 @@ class SqliteStore(WholeLogs):
         Cancellation: nothing is changed.
         """
         await self._committer.settled(gathering)
-        return await self._call(
-            self._read_connection,
-            lambda database: reads.load(
-                database, gathering, recent_syncs, self._writer.unfolded.of(gathering)
-            ),
+        return await self._read(
+            gathering,
+            lambda database, unfolded: reads.load(database, gathering, recent_syncs, unfolded),
         )
 
     def append_nowait(self, append: Append, ended: Callable[[Outcome], None]) -> bool:
@@ -92,10 +90,10 @@ class SqliteStore(WholeLogs):
 
         Cancellation: nothing is changed.
         """
-        return await self._call(
-            self._read_connection,
-            lambda database: reads.read(
-                database, gathering, after, up_to, max_bytes, self._writer.unfolded.of(gathering)
+        return await self._read(
+            gathering,
+            lambda database, unfolded: reads.read(
+                database, gathering, after, up_to, max_bytes, unfolded
             ),
         )
 
@@ -107,9 +105,9 @@ class SqliteStore(WholeLogs):
 
         Cancellation: nothing is changed.
         """
-        return await self._call(
-            self._read_connection,
-            lambda database: reads.size(database, gathering, self._writer.unfolded.of(gathering)),
+        return await self._read(
+            gathering,
+            lambda database, unfolded: reads.size(database, gathering, unfolded),
         )
 
     async def find_syncs(
@@ -122,11 +120,9 @@ class SqliteStore(WholeLogs):
 
         Cancellation: nothing is changed.
         """
-        return await self._call(
-            self._read_connection,
-            lambda database: reads.find_syncs(
-                database, gathering, keys, self._writer.unfolded.of(gathering)
-            ),
+        return await self._read(
+            gathering,
+            lambda database, unfolded: reads.find_syncs(database, gathering, keys, unfolded),
         )
 
     async def sync_ids(self, gathering: str, scope: str, *, limit: int) -> tuple[str, ...]:
@@ -137,11 +133,9 @@ class SqliteStore(WholeLogs):
 
         Cancellation: nothing is changed.
         """
-        return await self._call(
-            self._read_connection,
-            lambda database: reads.sync_ids(
-                database, gathering, scope, limit, self._writer.unfolded.of(gathering)
-            ),
+        return await self._read(
+            gathering,
+            lambda database, unfolded: reads.sync_ids(database, gathering, scope, limit, unfolded),
         )
 
     async def find_head(self, gathering: str, *, seq: int) -> bytes | None:
@@ -154,11 +148,9 @@ class SqliteStore(WholeLogs):
 
         Cancellation: nothing is changed.
         """
-        return await self._call(
-            self._read_connection,
-            lambda database: reads.find_head(
-                database, gathering, seq, self._writer.unfolded.of(gathering)
-            ),
+        return await self._read(
+            gathering,
+            lambda database, unfolded: reads.find_head(database, gathering, seq, unfolded),
         )
 
     # Logs as they were.
@@ -171,11 +163,9 @@ class SqliteStore(WholeLogs):
 
         Cancellation: nothing is changed.
         """
-        return await self._call(
-            self._read_connection,
-            lambda database: reads.snapshot_at(
-                database, gathering, seq, self._writer.unfolded.of(gathering)
-            ),
+        return await self._read(
+            gathering,
+            lambda database, unfolded: reads.snapshot_at(database, gathering, seq, unfolded),
         )
 
     async def seq_at(self, gathering: str, *, time: int) -> int:
@@ -186,11 +176,9 @@ class SqliteStore(WholeLogs):
 
         Cancellation: nothing is changed.
         """
-        return await self._call(
-            self._read_connection,
-            lambda database: reads.seq_at(
-                database, gathering, time, self._writer.unfolded.of(gathering)
-            ),
+        return await self._read(
+            gathering,
+            lambda database, unfolded: reads.seq_at(database, gathering, time, unfolded),
         )
 
 

@@ -68,10 +68,10 @@ class WholeLogs(Calls):
 
         Cancellation: nothing is changed.
         """
-        return await self._call(
-            self._read_connection,
-            lambda database: reads.has_log(
-                database, gathering, first_seq, seq, head, self._writer.unfolded.of(gathering)
+        return await self._read(
+            gathering,
+            lambda database, unfolded: reads.has_log(
+                database, gathering, first_seq, seq, head, unfolded
             ),
         )
 
