@@ -112,10 +112,7 @@ class Sending(Connection):
         if not self._closing:
             why = "too slow a reader"
             self.meter.enforced(Limit.BACKLOG, why)
-            self._begin_closing()
-            self._inbound.deaf = True
-            self._inbound.close(CloseCode.UNRESPONSIVE, why)
-            self._outbox.finish_with(self._inbound.replies())
+            self._cut_short(why)
 
     @property
     def held(self) -> int:
@@ -127,14 +124,18 @@ class Sending(Connection):
         if self._closing:
             self.abort()
             return
-        self._begin_closing()
-        self._inbound.deaf = True
-        self._inbound.close(CloseCode.UNRESPONSIVE, why)
-        self._outbox.finish_with(self._inbound.replies())
+        self._cut_short(why)
         if self._inbound.held:
             # Its parser keeps what it has until the end, which mustn't take long.
             self._inbound.let_go()
             self.abort()
+
+    def _cut_short(self, why: str) -> None:
+        """Close with 4008; of what waits, the client gets no more than the kernel has."""
+        self._begin_closing()
+        self._inbound.deaf = True
+        self._inbound.close(CloseCode.UNRESPONSIVE, why)
+        self._outbox.finish_with(self._inbound.replies())
 
     def _reply(self) -> None:
         frames = self._inbound.replies()
