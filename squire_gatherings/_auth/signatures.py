@@ -1,5 +1,6 @@
 """Signatures: whether a token was made with one of our keys, asked of `joserfc`."""
 
+from functools import cache
 from typing import Any
 
 from joserfc import jws
@@ -29,15 +30,10 @@ class Pinned(JWSRegistry):
         return self._pinned[name]
 
 
-_REGISTRIES: dict[tuple[str, ...], Pinned] = {}
-
-
+@cache
 def pinned(algorithms: tuple[str, ...]) -> Pinned:
     """Return what knows these algorithms alone."""
-    found = _REGISTRIES.get(algorithms)
-    if found is None:
-        found = _REGISTRIES[algorithms] = Pinned(algorithms)
-    return found
+    return Pinned(algorithms)
 
 
 def is_signed(token: Token, key: VerifyingKey) -> bool:
