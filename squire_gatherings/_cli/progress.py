@@ -20,8 +20,8 @@ class Progress:
     A handler that raises does so anywhere, also where SQLite swallows it.
     """
 
-    def __init__(self) -> None:
-        self._shown = is_terminal(sys.stderr)
+    def __init__(self, *, shown: bool | None = None) -> None:
+        self._shown = is_terminal(sys.stderr) if shown is None else shown
         self._next = 0.0
         self._stopped_by = 0
         self._text = ""
@@ -37,6 +37,11 @@ class Progress:
         if self._shown and (now or time.monotonic() >= self._next):
             self._next = time.monotonic() + INTERVAL
             print(f"\r\x1b[K{text}", end="", file=sys.stderr, flush=True)
+
+    def clear(self) -> None:
+        """Take away what is shown."""
+        if self._shown:
+            print("\r\x1b[K", end="", file=sys.stderr, flush=True)
 
     @contextmanager
     def going_on(self) -> Iterator[None]:
@@ -55,5 +60,4 @@ class Progress:
         finally:
             for number, handler in before.items():
                 signal.signal(number, handler)
-            if self._shown:
-                print("\r\x1b[K", end="", file=sys.stderr, flush=True)
+            self.clear()

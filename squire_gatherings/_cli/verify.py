@@ -7,11 +7,10 @@ import click
 
 from squire_gatherings._cli.options import ENVIRONMENT, option
 from squire_gatherings._cli.printing import is_terminal, print_json, print_line, printable
+from squire_gatherings._cli.progress import Progress
 from squire_gatherings._cli.units import format_duration
 from squire_gatherings._stores import sqlite_path
 from squire_gatherings._stores.sqlite import verify as stores
-
-PROGRESS_INTERVAL = 0.2
 
 
 @click.command("verify", context_settings=ENVIRONMENT)
@@ -38,12 +37,15 @@ def verify(store: str, gatherings: tuple[str, ...], as_json: bool) -> None:
       squire-gatherings verify sqlite:////var/lib/squire/rooms.sqlite3 friday-night --json
     """
     began = time.monotonic()
-    shown = is_terminal(sys.stderr) and not as_json
+    progress = Progress(shown=is_terminal(sys.stderr) and not as_json)
     try:
-        report = stores.verify(sqlite_path(store), gatherings, _Progress(shown=shown))
+        report = stores.verify(
+            sqlite_path(store),
+            gatherings,
+            lambda done, all_of_them: progress.tell(f"{done} of {all_of_them} ops"),
+        )
     finally:
-        if shown:
-            print("\r\x1b[K", end="", file=sys.stderr, flush=True)
+        progress.clear()
     seconds = time.monotonic() - began
     if as_json:
         print_json(
@@ -77,18 +79,3 @@ def _print(report: stores.Report, seconds: float) -> None:
         f"{len(report.proven)} gatherings are as they were committed, {len(report.wrong)} things"
         f" are wrong; {report.ops} ops in {format_duration(seconds)}"
     )
-
-
-class _Progress:
-    """Shows on the last line of the terminal how many ops were verified."""
-
-    def __init__(self, *, shown: bool) -> None:
-        self._shown = shown
-        self._next = 0.0
-
-    def __call__(self, done: int, all_of_them: int) -> None:
-        now = time.monotonic()
-        if self._shown and now >= self._next:
-            self._next = now + PROGRESS_INTERVAL
-            text = f"\r\x1b[K{done} of {all_of_them} ops"
-            print(text, end="", file=sys.stderr, flush=True)
