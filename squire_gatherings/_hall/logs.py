@@ -7,7 +7,7 @@ from datetime import datetime
 import trio
 from attrs import define
 
-from squire_gatherings._hall.archive import archive_of
+from squire_gatherings._hall.archive import Archive, archive_of
 from squire_gatherings._hall.registry import Registry
 from squire_gatherings._hall.store import store_trouble
 from squire_gatherings._hall.travel import Past
@@ -57,6 +57,11 @@ class Logs:
     _registry: Registry
     _wall: Callable[[], float]
 
+    @property
+    def _archive(self) -> Archive:
+        """The store, if it knows whole logs. Raises `BadRequest`."""
+        return archive_of(self._registry.store)
+
     async def list_logs(self, *, after: str = "", limit: int = 100) -> tuple[LogInfo, ...]:
         """Tell of logs, and of those that were deleted, in the order of their ids.
 
@@ -67,7 +72,7 @@ class Logs:
         Cancellation: nothing happened.
         """
         with _trouble():
-            return await archive_of(self._registry.store).list_logs(after=after, limit=limit)
+            return await self._archive.list_logs(after=after, limit=limit)
 
     async def describe(self, gathering_id: str) -> LogInfo | None:
         """Tell of one log; None if there is none, and none was deleted.
@@ -82,7 +87,7 @@ class Logs:
         """
         check_gathering_id(gathering_id)
         with _trouble():
-            return await archive_of(self._registry.store).describe(gathering_id)
+            return await self._archive.describe(gathering_id)
 
     async def _existing(self, gathering_id: str) -> LogInfo:
         """Tell of a log. Raises `StoreConflict` if there is none."""
@@ -107,7 +112,7 @@ class Logs:
         Cancellation: nothing more is read.
         """
         info = await self._existing(gathering_id)
-        archive, exporter = archive_of(self._registry.store), Exporter(info)
+        archive, exporter = self._archive, Exporter(info)
         with _trouble():
             older = await archive.older_syncs(gathering_id)
         for line in exporter.beginning(older):
@@ -154,8 +159,7 @@ class Logs:
         check_gathering_id(gathering_id)
         async with self._registry.keeping_out(gathering_id):
             with _trouble():
-                archive = archive_of(self._registry.store)
-                return await archive.adopt(importer.copy(gathering_id))
+                return await self._archive.adopt(importer.copy(gathering_id))
 
     async def delete(self, gathering_id: str) -> Tombstone | None:
         """Delete a log for good; a tombstone stays. `erase` removes what the file still has of it.
@@ -178,8 +182,7 @@ class Logs:
         await trio.lowlevel.checkpoint_if_cancelled()
         async with self._registry.keeping_out(gathering_id):
             with _trouble():
-                archive = archive_of(self._registry.store)
-                return await archive.delete(gathering_id, time=round(self._wall() * 1000))
+                return await self._archive.delete(gathering_id, time=round(self._wall() * 1000))
 
     async def compact(
         self, gathering_id: str, *, up_to: int | datetime, forget_syncs: bool = False
@@ -209,7 +212,7 @@ class Logs:
         check_gathering_id(gathering_id)
         seq, instant = point_in_log(up_to)
         await trio.lowlevel.checkpoint_if_cancelled()
-        registry, archive = self._registry, archive_of(self._registry.store)
+        registry, archive = self._registry, self._archive
         async with registry.keeping_out(gathering_id):
             info = await self._existing(gathering_id)
             with _trouble():
@@ -253,7 +256,7 @@ class Logs:
         check_gathering_id(new_id)
         seq, instant = (None, None) if at is None else point_in_log(at)
         await trio.lowlevel.checkpoint_if_cancelled()
-        archive = archive_of(self._registry.store)
+        archive = self._archive
         async with self._registry.keeping_out(new_id):
             info = await self._existing(gathering_id)
             with _trouble():
@@ -275,7 +278,7 @@ class Logs:
 
         Cancellation: some may have been ended.
         """
-        archive = archive_of(self._registry.store)
+        archive = self._archive
         ended: list[str] = []
         for gathering_id, incarnation in tuple(self._registry.living.items()):
             room = incarnation.room
@@ -300,7 +303,7 @@ class Logs:
 
         Cancellation: it ends.
         """
-        archive, seen = archive_of(self._registry.store), -1
+        archive, seen = self._archive, -1
         while True:
             try:
                 with _trouble():
@@ -321,4 +324,4 @@ class Logs:
         Cancellation: before it began, nothing happened; later, it is waited for.
         """
         with _trouble():
-            await archive_of(self._registry.store).erase()
+            await self._archive.erase()

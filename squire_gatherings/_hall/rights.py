@@ -103,7 +103,7 @@ class Rights:
 
     def check(self, identity: Identity) -> None:
         """Raise `Unauthorized` if these rights have ended."""
-        if identity.expires_at is not None and identity.expires_at <= self.terms.wall():
+        if self.terms.are_over(identity):
             raise Unauthorized("its rights have ended")
 
     # Who asks.

@@ -17,6 +17,7 @@ from msgspec import UNSET, UnsetType
 
 from squire_gatherings._hall.clients import Client, Sender
 from squire_gatherings._values.endings import CloseCode
+from squire_gatherings._values.identity import Identity
 from squire_gatherings._values.messages import Refreshed, Renew
 from squire_gatherings._values.outgoing import Outgoing
 from squire_gatherings._values.settings import HallSettings
@@ -117,13 +118,16 @@ class Terms:
         ends_at = client.identity.expires_at
         return UNSET if ends_at is None else max(0.0, ends_at - self.wall())
 
+    def are_over(self, identity: Identity) -> bool:
+        """Return whether these rights have ended by the wall clock."""
+        return identity.expires_at is not None and identity.expires_at <= self.wall()
+
     def have_ended(self, sender: Sender) -> bool:
         """Return whether a sender's rights have ended by now: the task may not have seen it yet.
 
         Once they have, they stay so, whatever the clock is set to.
         """
-        ends_at = sender.identity.expires_at
-        if ends_at is None or ends_at > self.wall():
+        if not self.are_over(sender.identity):
             return False
         if isinstance(sender, Client) and sender.attached and not sender.is_mute:
             self.look()

@@ -17,6 +17,7 @@ from squire_gatherings._stores.sqlite.archive import (
 )
 from squire_gatherings._stores.sqlite.fold import SNAPSHOT_COLUMNS
 from squire_gatherings._stores.sqlite.journal import decode_entry
+from squire_gatherings._stores.sqlite.schema import OF_A_GATHERING
 from squire_gatherings._stores.sqlite.tables import (
     OP_COLUMNS,
     SYNC_COLUMNS,
@@ -44,7 +45,7 @@ def delete(database: sqlite3.Connection, gathering: str, now: int) -> Tombstone 
     if key is None:
         return None
     head = head_in_tables(database, key, last)
-    for table in ("ops", "epochs", "names", "syncs", "snapshots"):
+    for table in OF_A_GATHERING:
         database.execute(f"DELETE FROM {table} WHERE gathering = ?", (key,))
     database.execute("DELETE FROM gatherings WHERE key = ?", (key,))
     _delete_refused(database, gathering)

@@ -118,6 +118,9 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
 
 VERSION = len(MIGRATIONS)
 
+OF_A_GATHERING = ("ops", "epochs", "names", "syncs", "snapshots")
+"""The tables whose rows belong to a gathering, by its key in the column `gathering`."""
+
 
 def checksum_bytes(checksum: int) -> bytes:
     """Return what a fingerprint of schema 3, a checksum of 32 bits, has become."""

@@ -20,7 +20,7 @@ from squire_gatherings._rules.chain import (
 from squire_gatherings._stores.sqlite.journal import decode_entry, encode_entry
 from squire_gatherings._stores.sqlite.log_check import Broken, LogCheck
 from squire_gatherings._stores.sqlite.migration import migrate
-from squire_gatherings._stores.sqlite.schema import VERSION, schema_version
+from squire_gatherings._stores.sqlite.schema import OF_A_GATHERING, VERSION, schema_version
 from squire_gatherings._values.errors import StoreUnavailable, StoreUnusable
 from squire_gatherings._values.log import Append
 
@@ -248,7 +248,7 @@ class _Verification:
         """Look at what belongs to no gathering."""
         database = self.database
         try:
-            for table in ("ops", "epochs", "names", "syncs", "snapshots"):
+            for table in OF_A_GATHERING:
                 rows = database.execute(
                     f"SELECT DISTINCT gathering FROM {table}"
                     " WHERE gathering NOT IN (SELECT key FROM gatherings)"
