@@ -6,7 +6,6 @@ from collections.abc import Iterable
 from datetime import datetime
 from typing import Any
 
-import msgspec
 import trio
 from attrs import define
 
@@ -14,7 +13,7 @@ from squire_gatherings._client.session import Session
 from squire_gatherings._rules.change_queue import Change, Missing
 from squire_gatherings._values.checks import check_seq, point_in_log
 from squire_gatherings._values.ids import MAX_ID_LENGTH
-from squire_gatherings._values.log import Page
+from squire_gatherings._values.log import Page, page_from
 from squire_gatherings._values.messages import Dispersed, Fetch
 from squire_gatherings._values.op import Op
 
@@ -213,17 +212,7 @@ class Gathering:
         fetch = Fetch(secrets.token_hex(8), since, seq, instant)
         exchange = self._session.exchange
         fetched = await exchange.look(fetch)
-        if isinstance(fetched.snapshot, msgspec.Raw):
-            state = msgspec.json.decode(fetched.snapshot)
-            return Page(seq=fetched.seq, snapshot=state, is_snapshot=True)
-        return Page(
-            seq=fetched.seq,
-            ops=fetched.ops or (),
-            by=fetched.by or (),
-            times=fetched.times or (),
-            first_seq=fetched.first_seq if isinstance(fetched.first_seq, int) else None,
-            epoch=(fetched.epoch or exchange.incarnation) if fetched.ops else None,
-        )
+        return page_from(fetched, exchange.incarnation)
 
     async def rejoin(self) -> None:
         """Wake the gathering if it has dispersed; return once this client is in it.

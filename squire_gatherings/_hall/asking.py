@@ -5,10 +5,8 @@ from collections.abc import Iterable
 from datetime import datetime
 from typing import Any
 
-import msgspec
 import trio
 from attrs import field, frozen
-from msgspec import UNSET
 
 from squire_gatherings._hall.clients import Caller, Client, sync_scope
 from squire_gatherings._hall.inbox import Request
@@ -19,7 +17,7 @@ from squire_gatherings._values.checks import check_id, check_identity, check_seq
 from squire_gatherings._values.errors import GatheringDispersed, TooBig, Unauthorized
 from squire_gatherings._values.identity import Identity
 from squire_gatherings._values.ids import check_gathering_id
-from squire_gatherings._values.log import Page
+from squire_gatherings._values.log import Page, page_from
 from squire_gatherings._values.messages import Fetch, Fetched, ServerMessage, Sync, Synced
 from squire_gatherings._values.op import Op
 
@@ -67,14 +65,7 @@ class Asking:
         fetch = Fetch("fetch", since, seq, instant)
         fetched, incarnation = await self._ask(gathering_id, fetch, identity, times=True)
         assert isinstance(fetched, Fetched)
-        if isinstance(fetched.snapshot, msgspec.Raw):
-            state = msgspec.json.decode(fetched.snapshot)
-            return Page(seq=fetched.seq, snapshot=state, is_snapshot=True)
-        ops, by = fetched.ops or (), fetched.by or ()
-        epoch = (incarnation if fetched.epoch is UNSET else fetched.epoch) if ops else None
-        first_seq = fetched.first_seq if isinstance(fetched.first_seq, int) else None
-        times = fetched.times or ()
-        return Page(seq=fetched.seq, ops=ops, by=by, times=times, first_seq=first_seq, epoch=epoch)
+        return page_from(fetched, incarnation)
 
     async def pass_on(self, gathering_id: str, client: Client, sync: Sync) -> None:
         """Have the living incarnation serve a sync whose own incarnation has ended.

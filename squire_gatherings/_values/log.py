@@ -14,8 +14,9 @@ from typing import Any, TypeVar
 
 import msgspec
 from attrs import frozen
-from msgspec import Struct
+from msgspec import UNSET, Struct
 
+from squire_gatherings._values.messages import Fetched
 from squire_gatherings._values.op import Op
 
 T = TypeVar("T")
@@ -62,6 +63,23 @@ class Page:
 
     is_snapshot: bool = False
     """Whether the state is given in place of ops."""
+
+
+def page_from(fetched: Fetched, incarnation: str | None) -> Page:
+    """Return what a program reads, as the incarnation that answered has told it."""
+    if isinstance(fetched.snapshot, msgspec.Raw):
+        state = msgspec.json.decode(fetched.snapshot)
+        return Page(seq=fetched.seq, snapshot=state, is_snapshot=True)
+    ops = fetched.ops or ()
+    epoch = incarnation if fetched.epoch is UNSET else fetched.epoch
+    return Page(
+        seq=fetched.seq,
+        ops=ops,
+        by=fetched.by or (),
+        times=fetched.times or (),
+        first_seq=fetched.first_seq if isinstance(fetched.first_seq, int) else None,
+        epoch=epoch if ops else None,
+    )
 
 
 def encoded_size(logged: LoggedOp) -> int:

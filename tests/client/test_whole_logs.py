@@ -4,9 +4,13 @@ from datetime import UTC, datetime
 
 import pytest
 import trio
+from msgspec import UNSET, UnsetType
 from trio.testing import MockClock
 
 from squire_gatherings._values.errors import BadBase, LogReplaced
+from squire_gatherings._values.log import page_from
+from squire_gatherings._values.messages import Fetched
+from squire_gatherings._values.op import Op
 from tests.client.world import ROOM, a_world
 from tests.support import Sum
 from tests.ways_in.streams import StreamWay, over_every_way
@@ -79,3 +83,13 @@ async def test_a_log_that_is_gone(way: StreamWay, autojump_clock: MockClock) -> 
         assert await gathering.submit({"n": 9}) == 1
         with pytest.raises(LogReplaced):
             await anext(gathering)
+
+
+@pytest.mark.parametrize(
+    ("told", "is_read"), [(UNSET, "this incarnation"), ("another", "another"), ("", "")]
+)
+def test_the_epoch_of_a_page_is_what_was_told(told: str | UnsetType, is_read: str) -> None:
+    """An op from before there were epochs has an empty one, and isn't this incarnation's."""
+    fetched = Fetched("f", 1, ops=(Op(b"{}"),), by=(None,), epoch=told)
+    assert page_from(fetched, "this incarnation").epoch == is_read
+    assert page_from(Fetched("f", 1, ops=(), by=(), epoch=told), "this incarnation").epoch is None
