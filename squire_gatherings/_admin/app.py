@@ -18,6 +18,7 @@ from squire_gatherings._admin.openapi import openapi
 from squire_gatherings._admin.operations import Operation, Served, routes_of
 from squire_gatherings._admin.problems import Refusal, problem
 from squire_gatherings._admin.sessions import session_routes
+from squire_gatherings._values.errors import GatheringsError
 
 _log = logging.getLogger(__name__)
 
@@ -99,6 +100,9 @@ class Frontier:
             await self._app(scope, receive, send_with_headers)
         except Refusal as refusal:
             await problem(refusal)(scope, receive, send_with_headers)
+        except GatheringsError as error:
+            # What could be said with a status has been; the answer breaks off, and one sees that.
+            _log.warning("an answer of the admin port broke off: %s", error)
         except Exception:
             _log.exception(
                 "a request to the admin port failed", extra={"path": scope["path"][:200]}
@@ -106,7 +110,6 @@ class Frontier:
             if not begun:
                 failure = Refusal(500, "internal", "this is a bug: the server's log has more")
                 await problem(failure)(scope, receive, send_with_headers)
-            # Otherwise the answer breaks off, and its reader sees that.
 
 
 def _with_headers(message: MutableMapping[str, Any]) -> Message:

@@ -4,6 +4,7 @@ The routes and the OpenAPI description are both made of the table, so that they 
 """
 
 from collections.abc import Awaitable, Callable, Iterable, Sequence
+from contextlib import aclosing
 from typing import Any
 
 import msgspec
@@ -195,11 +196,12 @@ async def read_body(request: Request) -> bytes:
     data = bytearray()
     try:
         with trio.fail_after(BODY_TIMEOUT):
-            async for part in request.stream():
-                data += part
-                if len(data) > MAX_BODY:
-                    why = f"a request has at most {MAX_BODY} bytes"
-                    raise Refusal(413, "too_big", why, {"Connection": "close"})
+            async with aclosing(request.stream()) as parts:
+                async for part in parts:
+                    data += part
+                    if len(data) > MAX_BODY:
+                        why = f"a request has at most {MAX_BODY} bytes"
+                        raise Refusal(413, "too_big", why, {"Connection": "close"})
     except trio.TooSlowError:
         why = f"the request didn't arrive within {BODY_TIMEOUT:.0f} seconds"
         raise Refusal(408, "too_slow", why, {"Connection": "close"}) from None

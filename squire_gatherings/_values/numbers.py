@@ -61,7 +61,7 @@ class MemberNumbers:
 
 
 @frozen
-class Ending:
+class Ended:
     """How an incarnation ended."""
 
     gathering: str

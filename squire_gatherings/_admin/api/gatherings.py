@@ -153,9 +153,8 @@ async def export(call: Call) -> Response:
     except StoreConflict as error:
         raise Refusal(404, "no_gathering", str(error)) from None
     headers = {"Content-Disposition": f'attachment; filename="{gathering_id}.jsonl"'}
-    return StreamingResponse(
-        _with_first(first, pieces), media_type="application/jsonl", headers=headers
-    )
+    rest = _until_stopped(first, pieces, call.served.stopping)
+    return StreamingResponse(rest, media_type="application/jsonl", headers=headers)
 
 
 async def _pieces(call: Call, gathering_id: str) -> AsyncIterator[bytes]:
@@ -170,10 +169,15 @@ async def _pieces(call: Call, gathering_id: str) -> AsyncIterator[bytes]:
     yield bytes(piece)
 
 
-async def _with_first(first: bytes, pieces: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+async def _until_stopped(
+    first: bytes, pieces: AsyncIterator[bytes], stopping: trio.Event
+) -> AsyncIterator[bytes]:
+    """Yield all pieces; where the port closes, the last line is missing."""
     async with aclosing(pieces):  # type: ignore[type-var]
         yield first
         async for piece in pieces:
+            if stopping.is_set():
+                return
             yield piece
 
 
