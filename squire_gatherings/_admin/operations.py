@@ -25,6 +25,7 @@ from squire_gatherings._values.errors import (
     CannotRemember,
     Full,
     GatheringCrashed,
+    GatheringDispersed,
     GatheringsError,
     HallClosed,
     StoreConflict,
@@ -38,6 +39,7 @@ BODY_TIMEOUT = 10.0
 """How many seconds it may take to arrive."""
 
 _STATUS: tuple[tuple[type[GatheringsError], int], ...] = (
+    (GatheringDispersed, 404),
     (HallClosed, 503),
     (StoreUnavailable, 503),
     (GatheringCrashed, 503),
@@ -153,7 +155,8 @@ async def _run(
         answer = await operation.run(call)
     except GatheringsError as error:
         status = next((number for kind, number in _STATUS if isinstance(error, kind)), 400)
-        raise Refusal(status, error.code, str(error)) from error
+        code = "not_open" if isinstance(error, GatheringDispersed) else error.code
+        raise Refusal(status, code, str(error)) from error
     except ValueError as error:
         raise Refusal(400, "bad_value", str(error)) from error
     if operation.changes:

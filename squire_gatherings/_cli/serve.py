@@ -21,6 +21,7 @@ from squire_gatherings._cli.admin import (
 )
 from squire_gatherings._cli.auth import Auth, auth_options, make_auth
 from squire_gatherings._cli.doors import door_options, make_doors
+from squire_gatherings._cli.ends import end_options
 from squire_gatherings._cli.gc_tuning import calm_the_collector
 from squire_gatherings._cli.limits import raise_open_files
 from squire_gatherings._cli.logs import LogFormat, logs
@@ -80,6 +81,7 @@ class CannotListen(Exception):
 @option(
     "--empty-timeout", default="off", type=DURATION_OR_OFF, help="No connection this long: it ends."
 )
+@end_options
 @option("--close-grace", default="5s", type=DURATION, help="Time that a notice may take.")
 @option("--retry-interval", default="250ms", type=DURATION, help="First repeat; doubles.")
 @option("--retry-limit", default="10s", type=DURATION, help="No acknowledgement this long: closed.")

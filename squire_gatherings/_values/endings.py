@@ -40,11 +40,20 @@ class DispersalReason(StrEnum):
 
     IDLE = "idle"
     EMPTY = "empty"
+    UNJOINED = "unjoined"
+    ALONE = "alone"
+    MAX_AGE = "max_age"
+    ENDS_AT = "ends_at"
     CRASHED = "crashed"
     SHUTDOWN = "shutdown"
     ADMIN = "admin"
     MOVED = "moved"
     EVICTED = "evicted"
+
+    @property
+    def is_rule(self) -> bool:
+        """Whether a rule ends the incarnation, at its deadline."""
+        return self not in _WITHOUT_A_RULE
 
     @property
     def close_code(self) -> CloseCode:
@@ -58,3 +67,14 @@ class DispersalReason(StrEnum):
                 return CloseCode.MOVED
             case _:
                 return CloseCode.DISPERSED
+
+
+_WITHOUT_A_RULE = frozenset(
+    {
+        DispersalReason.CRASHED,
+        DispersalReason.SHUTDOWN,
+        DispersalReason.ADMIN,
+        DispersalReason.MOVED,
+        DispersalReason.EVICTED,
+    }
+)

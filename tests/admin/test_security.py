@@ -21,7 +21,7 @@ async def test_everything_but_health_needs_the_token(tmp_path: Path) -> None:
     async with open_port(tmp_path) as port:
         asked = [(one.method, one.path.replace("{gathering}", "a")) for one in OPERATIONS]
         asked += [("GET", "/metrics"), ("GET", "/api/v1/openapi.json")]
-        wrong = (
+        wrong: tuple[dict[str, str], ...] = (
             {},
             {"Authorization": f"Bearer {port.token}x"},
             {"Authorization": f"Basic {port.token}"},
