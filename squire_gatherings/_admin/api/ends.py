@@ -22,7 +22,7 @@ async def hold(call: Call) -> shapes.Explanation:
     """Let no rule end a gathering before an instant."""
     body: shapes.Hold = call.body
     if (body.until is UNSET) is (body.seconds is UNSET):
-        raise Refusal(400, "bad_body", "a hold has either `until` or `for`")
+        raise Refusal(400, "bad_value", "a hold has either `until` or `for`")
     until = body.until
     if body.seconds is not UNSET:
         until = call.observer.wall() + body.seconds
