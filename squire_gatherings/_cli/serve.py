@@ -256,7 +256,12 @@ async def run_server(
                 raise CannotListen(why) from None
             admin = None
             if admin_port is not None:
-                admin = await open_admin_port(nursery, hall, admin_port)
+                try:
+                    admin = await open_admin_port(nursery, hall, admin_port)
+                except BaseException:
+                    # The server is there already, and nobody else would end it.
+                    nursery.cancel_scope.cancel()
+                    raise
                 calls.append(admin.reload)
             address = _url(server, "ws" if ssl_context is None else "wss")
             with suppress(OSError):
