@@ -5,6 +5,8 @@ from squire_gatherings._hall.archive import Archive
 from squire_gatherings._hall.authentication import Authenticate
 from squire_gatherings._hall.clock import BootTimeClock
 from squire_gatherings._hall.connection import Connection
+from squire_gatherings._hall.event_delivery import EventSink, OnEvent
+from squire_gatherings._hall.event_store import EventStore
 from squire_gatherings._hall.hall import Hall
 from squire_gatherings._hall.logs import Logs
 from squire_gatherings._hall.membership import Membership
@@ -50,6 +52,14 @@ from squire_gatherings._values.errors import (
     SyncIdReused,
     TooBig,
     Unauthorized,
+    Undelivered,
+)
+from squire_gatherings._values.events import (
+    EventKind,
+    EventNumbers,
+    EventsLeft,
+    LifecycleEvent,
+    OpenIncarnation,
 )
 from squire_gatherings._values.handshake import HandshakeRequest
 from squire_gatherings._values.identity import ANONYMOUS, Identity, Role
@@ -83,6 +93,7 @@ from squire_gatherings._ways_in.asgi import attend_asgi
 from squire_gatherings._ways_in.attending import attend_channel
 from squire_gatherings._ways_in.channel_connection import Channel
 from squire_gatherings._ways_in.trio_websocket import attend
+from squire_gatherings._webhook.webhook import Webhook
 from squire_gatherings._wire.codecs import SUBPROTOCOLS
 
 __all__ = [
@@ -110,6 +121,11 @@ __all__ = [
     "DispersalReason",
     "Dispersed",
     "Error",
+    "EventKind",
+    "EventNumbers",
+    "EventSink",
+    "EventStore",
+    "EventsLeft",
     "Fetch",
     "Fetched",
     "Forbidden",
@@ -132,6 +148,7 @@ __all__ = [
     "JwtAuthenticator",
     "Leave",
     "Left",
+    "LifecycleEvent",
     "LogBehaviour",
     "LogCopy",
     "LogDeleted",
@@ -141,9 +158,11 @@ __all__ = [
     "LoggedOp",
     "Logs",
     "Membership",
+    "OnEvent",
     "Op",
     "OpConflict",
     "OpRejected",
+    "OpenIncarnation",
     "Outcome",
     "Outgoing",
     "Page",
@@ -174,7 +193,9 @@ __all__ = [
     "Tombstone",
     "TooBig",
     "Unauthorized",
+    "Undelivered",
     "Unstorable",
+    "Webhook",
     "attend",
     "attend_asgi",
     "attend_channel",

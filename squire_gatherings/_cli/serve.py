@@ -29,6 +29,7 @@ from squire_gatherings._cli.options import (
 from squire_gatherings._cli.reloads import Reloads
 from squire_gatherings._cli.signals import Terminal, ignore_signals, stop_signals
 from squire_gatherings._cli.units import format_duration
+from squire_gatherings._cli.webhook import make_webhook, webhook_options
 from squire_gatherings._hall.authentication import admit_everybody
 from squire_gatherings._hall.clock import BootTimeClock
 from squire_gatherings._hall.nurseries import open_hidden_nursery
@@ -38,6 +39,7 @@ from squire_gatherings._server import serve as serve_websockets
 from squire_gatherings._server.tls import Certificate
 from squire_gatherings._stores import open_store
 from squire_gatherings._values.settings import HallSettings
+from squire_gatherings._webhook.webhook import Webhook
 
 _log = logging.getLogger(__name__)
 
@@ -82,6 +84,7 @@ class CannotListen(Exception):
 )
 @option("--rate-limit", default="off", type=RATE, help="Messages per second and client.")
 @door_options
+@webhook_options
 @option(
     "--log-level",
     default="warning",
@@ -118,6 +121,9 @@ def serve(
     jwt_issuer: str | None,
     token_cookie: str | None,
     allow_origins: tuple[str, ...],
+    webhook: str | None,
+    webhook_secret_file: str | None,
+    max_events: int,
     **door_settings: Any,
 ) -> None:
     """Serve gatherings until SIGINT or SIGTERM, or until its terminal is lost.
@@ -144,6 +150,7 @@ def serve(
         close_grace=close_grace,
         retry_interval=retry_interval,
         retry_limit=retry_limit,
+        max_events=max_events,
         **doors.hall,
     )
     settings = ServerSettings(
@@ -164,6 +171,7 @@ def serve(
         token_cookie=token_cookie,
         allow_origins=allow_origins,
     )
+    told = make_webhook(webhook, webhook_secret_file)
     ignore_signals()
     calm_the_collector()
     with logs(log_level, log_format):
@@ -178,8 +186,9 @@ def serve(
                 hall_settings=hall_settings,
                 settings=settings,
                 auth=admission,
-                reloads=[*admission.reloads, *doors.reloads],
+                reloads=[*admission.reloads, *doors.reloads, *told.reloads],
                 ssl_context=doors.certificate,
+                webhook=told.webhook,
             ),
             clock=BootTimeClock(),
         )
@@ -195,6 +204,7 @@ async def run_server(
     auth: Auth,
     reloads: Sequence[Callable[[], None]],
     ssl_context: Certificate | None = None,
+    webhook: Webhook | None = None,
 ) -> None:
     """Serve until a signal says stop, then disperse everything; a second one exits at once.
 
@@ -210,6 +220,7 @@ async def run_server(
                 store=opened,
                 settings=hall_settings,
                 authenticate=auth.authenticator or admit_everybody,
+                on_event=webhook,
             ) as hall,
             open_hidden_nursery() as nursery,
         ):
@@ -236,6 +247,8 @@ async def run_server(
             extra = {"url": address, "store": opened.name, "idle_timeout": idle_timeout}
             _log.info("listening", extra=extra)
             auth.log()
+            if webhook is not None:
+                _log.info("events are posted", extra={"receiver": webhook.receiver})
             nursery.start_soon(reloading.run)
             # Commands delete and compact what is in the file beside us.
             nursery.start_soon(hall.logs.watch)

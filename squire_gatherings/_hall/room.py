@@ -7,6 +7,7 @@ from attrs import define, field
 
 from squire_gatherings._hall.clients import Caller, Client
 from squire_gatherings._hall.inbox import Inbox, Request
+from squire_gatherings._hall.lifecycle import Life
 from squire_gatherings._hall.quotas import Quotas
 from squire_gatherings._hall.store import Store
 from squire_gatherings._hall.terms import Terms
@@ -43,6 +44,8 @@ class Room:
     """Syncs that crashed an earlier incarnation."""
     quotas: Quotas = field(factory=Quotas)
     """What all gatherings of the hall share."""
+    life: Life | None = None
+    """Where somebody is told what happens to it."""
 
     # Set when it is restored.
     behaviour: Behaviour = field(init=False)
@@ -182,6 +185,8 @@ class Room:
         Counts as no activity.
         """
         if self.detach(client) and not self.clients:
+            if self.life is not None:
+                self.life.emptied(self.log.committed)
             self._emptied()
 
     def let_go(self, client: Client) -> None:

@@ -2,6 +2,8 @@
 
 from attrs import frozen
 
+from squire_gatherings._values.events import EventNumbers
+
 
 @frozen
 class GatheringNumbers:
@@ -44,6 +46,8 @@ class HallNumbers:
     """How often each limit was enforced, also by the hall's ways in (docs/security.md)."""
     memory: int
     """The bytes that the hall and its ways in hold, as far as they are counted."""
+    events: EventNumbers | None = None
+    """Its lifecycle events; None where nobody is told of them."""
 
 
 @frozen
