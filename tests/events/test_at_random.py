@@ -91,6 +91,8 @@ class World:
             else:
                 with trio.move_on_after(3):
                     await self._do(hall, what, *how)
+        # What was put off may still bring it down.
+        await trio.sleep(2)
         self._heal()
 
     def _die(self, scope: trio.CancelScope) -> None:
