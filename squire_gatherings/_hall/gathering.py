@@ -29,6 +29,7 @@ from squire_gatherings._values.endings import DispersalReason
 from squire_gatherings._values.errors import GatheringCrashed, GatheringDispersed, LogDeleted
 from squire_gatherings._values.log import Restored
 from squire_gatherings._values.messages import Dispersed, Sync
+from squire_gatherings._values.numbers import Stage
 from squire_gatherings._values.outgoing import Outgoing
 
 _log = logging.getLogger(__name__)
@@ -91,12 +92,14 @@ class Gathering:
         Cancellation: clients get a notice with reason `shutdown` first, within `close_grace`.
         """
         room = self.room
+        room.enter(Stage.OPENING)
         try:
             await self._restore()
             reason = DispersalReason.SHUTDOWN
             try:
                 async with trio.open_nursery() as room.nursery:
                     room.accepting = True
+                    room.enter(Stage.OPEN)
                     task_status.started()
                     # It keeps alive what `nursery.start` needed: a seventh of our whole memory.
                     del task_status
@@ -112,9 +115,11 @@ class Gathering:
                 # Nobody is left to talk to, wherever the cancellation or the crash struck.
                 room.accepting = False
                 room.reason = reason
+                room.enter(Stage.ENDING)
                 await self._disperse(reason)
         finally:
             room.uncount()
+            room.enter(None)
             self.on_gone(room.id)
 
     async def _restore(self) -> None:

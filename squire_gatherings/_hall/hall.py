@@ -14,6 +14,7 @@ from squire_gatherings._hall.ending import Ending
 from squire_gatherings._hall.joining import Joining
 from squire_gatherings._hall.logs import Logs
 from squire_gatherings._hall.membership import Membership
+from squire_gatherings._hall.observing import Observer
 from squire_gatherings._hall.quotas import Quotas, opener_of
 from squire_gatherings._hall.registry import Registry
 from squire_gatherings._hall.rights import Rights
@@ -477,3 +478,8 @@ class Hall:
 def quotas_of(hall: Hall) -> Quotas:
     """Return what the hall's gatherings and ways in may use up together. Not for programs."""
     return hall._registry.quotas
+
+
+def observer_of(hall: Hall) -> Observer:
+    """Return what operators read of the hall. Not for programs: they have `Hall.snapshot`."""
+    return Observer(hall._registry, hall._rights.terms.wall)

@@ -23,7 +23,7 @@ from squire_gatherings._values.endings import CloseCode, DispersalReason
 from squire_gatherings._values.errors import Full, GatheringDispersed, StoreUnavailable
 from squire_gatherings._values.ids import new_incarnation_id
 from squire_gatherings._values.messages import Dispersed, Ending, ServerMessage
-from squire_gatherings._values.numbers import GatheringNumbers
+from squire_gatherings._values.numbers import GatheringNumbers, Stage
 from squire_gatherings._values.outgoing import Outgoing
 from squire_gatherings._values.settings import HallSettings
 
@@ -79,6 +79,8 @@ class Room:
     """Has the tasks that work for this incarnation; they end with it."""
 
     # How far its life is.
+    stage: Stage | None = None
+    """None before it is opened, and when it's gone."""
     accepting: bool = False
     reason: DispersalReason | None = None
     """Why it is to end, or ended."""
@@ -374,6 +376,15 @@ class Room:
             self.inbox.wake()
 
     # Counting.
+
+    def enter(self, stage: Stage | None) -> None:
+        """Count how far its life is."""
+        stages = self.quotas.tally.stages
+        if self.stage is not None:
+            stages[self.stage] -= 1
+        if stage is not None:
+            stages[stage] += 1
+        self.stage = stage
 
     def count_tail(self) -> None:
         """Count the ops in memory, as many as there are now."""
