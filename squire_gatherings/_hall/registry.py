@@ -59,6 +59,11 @@ class Registry:
             self._given = self.settings, GivenRules(rules_of(self.settings))
         return self._given[1]
 
+    def change_settings(self, settings: HallSettings) -> None:
+        """Change the settings of what is opened from now on, and of what all share."""
+        self.settings = settings
+        self.quotas.change_settings(settings)
+
     async def find(self, gathering_id: str, opener: Hashable = None) -> Room:
         """Return the living incarnation of a gathering; open one if there is none.
 
