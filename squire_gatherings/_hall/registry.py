@@ -12,10 +12,11 @@ from squire_gatherings._hall.incarnations import Endings, Incarnation
 from squire_gatherings._hall.lifecycle import Life, Lifecycle
 from squire_gatherings._hall.quotas import Quotas
 from squire_gatherings._hall.refreshes import Refreshes
-from squire_gatherings._hall.room import Room
+from squire_gatherings._hall.room import GivenRules, Room
 from squire_gatherings._hall.store import Store
 from squire_gatherings._rules.behaviour import Behaviour
 from squire_gatherings._rules.poison import Poison
+from squire_gatherings._values.end_rules import rules_of
 from squire_gatherings._values.endings import DispersalReason
 from squire_gatherings._values.errors import GatheringsError, HallClosed
 from squire_gatherings._values.ids import new_hall_mark, new_incarnation_id
@@ -48,10 +49,25 @@ class Registry:
     _kept_out: dict[str, trio.Event] = field(factory=dict)
     """Gatherings that nobody may open now; each event says that this is over."""
     _poison: Poison = field(factory=Poison)
+    _given: tuple[HallSettings, GivenRules] | None = None
     _endings: Endings = field(factory=lambda: Endings(new_hall_mark()))
 
     def __attrs_post_init__(self) -> None:
         self.quotas = Quotas(self.settings)
+
+    @property
+    def given(self) -> GivenRules:
+        """The rules by which gatherings end that are given no others: one object for all."""
+        if self._given is None or self._given[0] is not self.settings:
+            self._given = self.settings, GivenRules(rules_of(self.settings))
+        return self._given[1]
+
+    def change_settings(self, settings: HallSettings) -> None:
+        """Change the settings of what is opened from now on, and of what all share."""
+        self.settings = settings
+        if self.lifecycle is not None:
+            self.lifecycle.max_events = settings.max_events
+        self.quotas.change_settings(settings)
 
     async def find(self, gathering_id: str, opener: Hashable = None) -> Room:
         """Return the living incarnation of a gathering; open one if there is none.
@@ -162,11 +178,20 @@ class Registry:
                 incarnation.room.end(DispersalReason.SHUTDOWN, by=by)
                 await incarnation.wait_gone()
         self.nursery.cancel_scope.cancel()
+        self.give_up()
+        while self.living:
+            await next(iter(self.living.values())).wait_gone()
+
+    def give_up(self) -> None:
+        """Open none any more, also none of those that are being opened.
+
+        Until a gathering is restored, its task is cancelled with the caller that opens it, which
+        may live on when the hall is cancelled: a store that never answers would hold the hall.
+        """
+        self.close_by(trio.current_time() + self.settings.close_grace)
         for incarnation in self.living.values():
             if incarnation.opening is not None:
                 incarnation.opening.cancel()
-        while self.living:
-            await next(iter(self.living.values())).wait_gone()
 
     async def _open(self, gathering_id: str, opener: Hashable) -> None:
         room = Room(
@@ -177,6 +202,7 @@ class Registry:
             new_incarnation_id(self._endings.mark),
             self._poison.of(gathering_id),
             self.quotas,
+            self.given,
         )
         if self.lifecycle is not None:
             room.life = Life(self.lifecycle, gathering_id, room.incarnation)
