@@ -36,6 +36,7 @@ from squire_gatherings._cli.reloads import Reloads, TakeOver, read_setup
 from squire_gatherings._cli.setup import Current, Setup, make_setup
 from squire_gatherings._cli.signals import Terminal, ignore_signals, stop_signals
 from squire_gatherings._cli.units import format_duration
+from squire_gatherings._cli.webhook import webhook_options
 from squire_gatherings._hall.clock import BootTimeClock
 from squire_gatherings._hall.nurseries import open_hidden_nursery
 from squire_gatherings._open_hall import open_hall
@@ -102,6 +103,7 @@ class CannotListen(Exception):
 @reloaded("--rate-limit", default="off", type=RATE, help="Messages per second and client.")
 @door_options
 @admin_options
+@webhook_options
 @reloaded(
     "--log-level",
     default="warning",
@@ -187,6 +189,7 @@ async def run_server(context: click.Context, setup: Setup, open_files: int | Non
                 store=opened,
                 settings=setup.hall,
                 authenticate=current.authenticate,
+                on_event=setup.told.webhook,
             ) as hall,
             open_hidden_nursery() as nursery,
         ):
@@ -213,6 +216,8 @@ async def run_server(context: click.Context, setup: Setup, open_files: int | Non
             if setup.admin is not None:
                 admin = await open_admin_port(nursery, hall, setup.admin)
                 reads.append(admin.read_again)
+            if setup.told.webhook is not None:
+                reads.append(setup.told.read_again)
             address = _url(server, "ws" if setup.certificate is None else "wss")
             with suppress(OSError):
                 print(f"squire_gatherings listening on {address}", flush=True)
@@ -222,6 +227,7 @@ async def run_server(context: click.Context, setup: Setup, open_files: int | Non
             setup.auth.log()
             if admin is not None:
                 tell(admin)
+            setup.told.log()
             reloading = Reloads(reads)
             nursery.start_soon(reloading.run)
             # Commands delete and compact what is in the file beside us.

@@ -9,6 +9,7 @@ from attrs import define, frozen
 from squire_gatherings._cli.admin import AdminPort, make_admin_port
 from squire_gatherings._cli.auth import Auth, make_auth
 from squire_gatherings._cli.doors import make_doors
+from squire_gatherings._cli.webhook import Told, make_webhook
 from squire_gatherings._hall.authentication import Authenticate, admit_everybody
 from squire_gatherings._server import ServerSettings
 from squire_gatherings._server.tls import Certificate, TlsContext
@@ -30,6 +31,8 @@ class Setup:
     """None serves without TLS."""
     admin: AdminPort | None
     """None opens no port for operators."""
+    told: Told
+    """Who is told of lifecycle events."""
 
 
 def make_setup(options: Mapping[str, Any], open_files: int | None) -> Setup:
@@ -51,6 +54,7 @@ def make_setup(options: Mapping[str, Any], open_files: int | None) -> Setup:
         close_grace=options["close_grace"],
         retry_interval=options["retry_interval"],
         retry_limit=options["retry_limit"],
+        max_events=options["max_events"],
         **doors.hall,
     )
     server = ServerSettings(
@@ -78,7 +82,8 @@ def make_setup(options: Mapping[str, Any], open_files: int | None) -> Setup:
         admin_names=options["admin_names"],
         admin_open_metrics=options["admin_open_metrics"],
     )
-    return Setup(options, hall, server, auth, doors.certificate, admin)
+    told = make_webhook(options["webhook"], options["webhook_secret_file"])
+    return Setup(options, hall, server, auth, doors.certificate, admin, told)
 
 
 @define(eq=False)

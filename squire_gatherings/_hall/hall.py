@@ -12,6 +12,7 @@ from attrs import define, field
 from squire_gatherings._hall.asking import Asking
 from squire_gatherings._hall.connection import Connection
 from squire_gatherings._hall.ending import Ending
+from squire_gatherings._hall.event_delivery import Delivery
 from squire_gatherings._hall.joining import Joining
 from squire_gatherings._hall.logs import Logs
 from squire_gatherings._hall.membership import Membership
@@ -59,6 +60,7 @@ class Hall:
     store: Store = field(repr=False)
     _rights: Rights = field(repr=False)
     _registry: Registry = field(repr=False)
+    _events: Delivery | None = field(default=None, repr=False)
     logs: Logs = field(init=False, repr=False)
     """Whole logs: listed, exported, forked, compacted, deleted."""
     _asking: Asking = field(init=False, repr=False)
@@ -501,6 +503,7 @@ class Hall:
             dispersed={str(reason): n for reason, n in registry.ended.items()},
             refused={str(limit): n for limit, n in registry.quotas.refusals.counts.items()},
             memory=registry.quotas.budget.used,
+            events=None if self._events is None else self._events.numbers(),
         )
 
 
