@@ -14,6 +14,7 @@ from squire_gatherings._hall.delivery import Delivery
 from squire_gatherings._hall.forwards import CROWD
 from squire_gatherings._hall.inbox import Request
 from squire_gatherings._hall.lateness import give_turns, is_late
+from squire_gatherings._hall.lifecycle import FirstJoin
 from squire_gatherings._hall.refreshes import Refreshes
 from squire_gatherings._hall.requests import Requests
 from squire_gatherings._hall.room import Room
@@ -28,6 +29,7 @@ from squire_gatherings._values.endings import DispersalReason
 from squire_gatherings._values.errors import GatheringCrashed, GatheringDispersed, LogDeleted
 from squire_gatherings._values.log import Restored
 from squire_gatherings._values.messages import Dispersed, Sync
+from squire_gatherings._values.numbers import Stage
 from squire_gatherings._values.outgoing import Outgoing
 
 _log = logging.getLogger(__name__)
@@ -90,12 +92,16 @@ class Gathering:
         Cancellation: clients get a notice with reason `shutdown` first, within `close_grace`.
         """
         room = self.room
+        room.enter(Stage.OPENING)
         try:
             await self._restore()
+            if room.life is not None:
+                await room.life.opened(room.log.seq)
             reason = DispersalReason.SHUTDOWN
             try:
                 async with trio.open_nursery() as room.nursery:
                     room.accepting = True
+                    room.enter(Stage.OPEN)
                     task_status.started()
                     # It keeps alive what `nursery.start` needed: a seventh of our whole memory.
                     del task_status
@@ -111,9 +117,11 @@ class Gathering:
                 # Nobody is left to talk to, wherever the cancellation or the crash struck.
                 room.accepting = False
                 room.reason = reason
+                room.enter(Stage.ENDING)
                 await self._disperse(reason)
         finally:
             room.uncount()
+            room.enter(None)
             self.on_gone(room.id)
 
     async def _restore(self) -> None:
@@ -318,6 +326,9 @@ class Gathering:
                 if answers.spent + log.added > limit:
                     is_full = True
                     break
+        except FirstJoin:
+            taken -= 1
+            requests.prepare_first_join()
         except LookupNeeded:
             taken -= 1
             requests.prepare_lookup(
@@ -431,6 +442,16 @@ class Gathering:
         for client in clients:
             client.was_crashed = crashed
             room.detach(client)
+        if room.life is not None:
+            # It is queued here, and written when the notices have gone out.
+            late = now - room.deadline.at
+            room.life.dispersed(
+                reason,
+                seq=room.log.committed,
+                lifetime=now - room.deadline.opened_at,
+                messages=room.processed,
+                lateness=late if reason.is_rule and late >= 0 else None,
+            )
         grace = min(room.settings.close_grace, max(0.0, room.notice_by - now))
         await _give_notice(clients, notice, reason, grace)
         _log.debug("gathering dispersed: %s", reason, extra=room.names())

@@ -7,6 +7,7 @@ from attrs import define, field
 
 from squire_gatherings._hall.clients import Caller, Client
 from squire_gatherings._hall.inbox import Inbox, Request
+from squire_gatherings._hall.lifecycle import Life
 from squire_gatherings._hall.lifetime import GivenRules, Lifetime
 from squire_gatherings._hall.quotas import Quotas
 from squire_gatherings._hall.store import Store
@@ -22,7 +23,7 @@ from squire_gatherings._values.endings import CloseCode, DispersalReason
 from squire_gatherings._values.errors import Full, GatheringDispersed, StoreUnavailable
 from squire_gatherings._values.ids import new_incarnation_id
 from squire_gatherings._values.messages import Dispersed, ServerMessage
-from squire_gatherings._values.numbers import GatheringNumbers
+from squire_gatherings._values.numbers import GatheringNumbers, Stage
 from squire_gatherings._values.settings import HallSettings
 
 
@@ -47,6 +48,8 @@ class Room(Lifetime):
     """What all gatherings of the hall share."""
     given: GivenRules = field()
     """The rules by which it ends."""
+    life: Life | None = None
+    """Where somebody is told what happens to it."""
 
     # Set when it is restored.
     behaviour: Behaviour = field(init=False)
@@ -59,6 +62,8 @@ class Room(Lifetime):
     """Has the tasks that work for this incarnation; they end with it."""
 
     # How far its life is.
+    stage: Stage | None = None
+    """None before it is opened, and when it's gone."""
     accepting: bool = False
     reason: DispersalReason | None = None
     """Why it is to end, or ended."""
@@ -137,7 +142,9 @@ class Room(Lifetime):
 
     def refusal_of(self, client: Client) -> Full | None:
         """Return why there's no place for a client: the gathering or its user has too many."""
-        settings, quotas = self.settings, self.quotas
+        quotas = self.quotas
+        # Not the room's own, which stay as they are.
+        settings = quotas.settings
         if client.scope in self.clients:
             # It takes the place of an older connection.
             return None
@@ -192,6 +199,8 @@ class Room(Lifetime):
             return
         self.counted("left", client, trio.current_time())
         if not self.clients:
+            if self.life is not None:
+                self.life.emptied(self.log.committed)
             self._unattended()
 
     def let_go(self, client: Client) -> None:
@@ -237,6 +246,15 @@ class Room(Lifetime):
             self.inbox.wake()
 
     # Counting.
+
+    def enter(self, stage: Stage | None) -> None:
+        """Count how far its life is."""
+        stages = self.quotas.tally.stages
+        if self.stage is not None:
+            stages[self.stage] -= 1
+        if stage is not None:
+            stages[stage] += 1
+        self.stage = stage
 
     def count_tail(self) -> None:
         """Count the ops in memory, as many as there are now."""
