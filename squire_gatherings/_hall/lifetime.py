@@ -8,6 +8,7 @@ import trio
 from attrs import field, frozen
 
 from squire_gatherings._hall.clients import Client
+from squire_gatherings._hall.lifecycle import Life
 from squire_gatherings._hall.terms import Terms
 from squire_gatherings._rules.deadline import Deadline
 from squire_gatherings._values.end_rules import EndRules, Explanation, Moved
@@ -45,6 +46,7 @@ class Lifetime:
     given: GivenRules
     deadline: Deadline
     scope: trio.CancelScope
+    life: Life | None
     accepting: bool
     clients: dict[str, Client]
 
@@ -160,7 +162,12 @@ class Lifetime:
 
     def tell_ending(self, rule: DispersalReason, at: float, joining: Client | None = None) -> None:
         """Tell the clients that it ends then by this rule; infinity: that this is off."""
-        outgoing = Outgoing(self.ending(rule, at))
+        ending = self.ending(rule, at)
+        if self.life is not None and ending.expires_in is not None:
+            self.life.ending(
+                {"rule": str(rule), "expires_in": ending.expires_in, "at_time": ending.at_time}
+            )
+        outgoing = Outgoing(ending)
         for client in tuple(self.clients.values()):
             if client is not joining and not client.is_mute:
                 client.send(outgoing)
