@@ -25,7 +25,6 @@ from squire_gatherings._rules.chain import HEAD_SIZE
 from squire_gatherings._rules.deadline import Deadline
 from squire_gatherings._rules.op_log import OpLog
 from squire_gatherings._rules.sync_ids import LookupNeeded
-from squire_gatherings._values.end_rules import Moved
 from squire_gatherings._values.endings import DispersalReason
 from squire_gatherings._values.errors import GatheringCrashed, GatheringDispersed, LogDeleted
 from squire_gatherings._values.log import Restored
@@ -157,10 +156,8 @@ class Gathering:
             raise GatheringCrashed(f"gathering {room.id} can't be restored") from error
         room.count_tail()
         now = trio.current_time()
-        room.deadline = Deadline(room.given.rules, now, now, moved=Moved("opened", None, now))
-        if room.deadline.rules.is_by_wall:
-            room.look()
-            room.terms.instants.add(room)
+        room.deadline = Deadline(room.given.rules, now, now)
+        room.begun()
         self.commit = Commit(room, snapshot_seq)
         self.delivery = Delivery(room)
         self.answers = Answers(room, self.delivery)

@@ -10,9 +10,10 @@ from attrs import define, field
 from squire_gatherings._hall.gathering import Gathering
 from squire_gatherings._hall.incarnations import Endings, Incarnation
 from squire_gatherings._hall.lifecycle import Life, Lifecycle
+from squire_gatherings._hall.lifetime import GivenRules
 from squire_gatherings._hall.quotas import Quotas
 from squire_gatherings._hall.refreshes import Refreshes
-from squire_gatherings._hall.room import GivenRules, Room
+from squire_gatherings._hall.room import Room
 from squire_gatherings._hall.store import Store
 from squire_gatherings._rules.behaviour import Behaviour
 from squire_gatherings._rules.poison import Poison
