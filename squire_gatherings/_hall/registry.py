@@ -217,6 +217,7 @@ class Registry:
                 raise HallClosed("the hall was closed")
         except GatheringsError as error:
             incarnation.error = error
+            self.quotas.tally.failed_restores += 1
             raise
         else:
             self.opened += 1

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import attrs
@@ -291,14 +292,14 @@ def test_it_ends_exactly_when_the_rules_say_so(
                         await world.submit()
                     case "hold":
                         until = None if value is None else wall() + value
-                        world.change(lambda at=until: hall.hold(ROOM, until=at), hold_until=until)
+                        world.change(partial(hall.hold, ROOM, until=until), hold_until=until)
                     case "ends at":
                         at = None if value is None else wall() + value
-                        world.change(lambda at=at: hall.change_rules(ROOM, ends_at=at), ends_at=at)
+                        world.change(partial(hall.change_rules, ROOM, ends_at=at), ends_at=at)
                     case "extend":
                         world.extend(value)
                     case "rules":
-                        world.change(lambda it=value: hall.change_rules(ROOM, **it), **value)
+                        world.change(partial(hall.change_rules, ROOM, **value), **value)
                     case "set clock":
                         await world.set_clock(WALL + value)
                     case "wait":
