@@ -13,7 +13,7 @@ from squire_gatherings._hall.commit import Commit
 from squire_gatherings._hall.delivery import Delivery
 from squire_gatherings._hall.forwards import CROWD
 from squire_gatherings._hall.inbox import Request
-from squire_gatherings._hall.lateness import give_turns, is_late
+from squire_gatherings._hall.lateness import give_a_turn, give_turns, is_late
 from squire_gatherings._hall.refreshes import Refreshes
 from squire_gatherings._hall.requests import Requests
 from squire_gatherings._hall.room import Room
@@ -70,6 +70,9 @@ class Gathering:
     requests: Requests = field(init=False)
     _processing: Sender | None = None
     """The sender of the message that is being processed."""
+    _notice_at: float = 0.0
+    _slow: list[Client] | None = None
+    """Those to whom the notice couldn't be sent at once."""
 
     # From its opening to its end.
 
@@ -94,7 +97,10 @@ class Gathering:
                     # It keeps alive what `nursery.start` needed: a seventh of our whole memory.
                     del task_status
                     reason = await self._live()
-                    room.nursery.cancel_scope.cancel()
+                    if room.nursery.child_tasks:
+                        room.nursery.cancel_scope.cancel()
+                    elif not room.is_awaited:
+                        await room.turnstile.wait_to_go(room)
             except* LogDeleted as errors:
                 reason = DispersalReason.ADMIN
                 _log.warning("%s", errors.exceptions[0], extra=room.names())
@@ -103,10 +109,13 @@ class Gathering:
                 _log.error("gathering crashed", exc_info=errors, extra=room.names())
             finally:
                 # Nobody is left to talk to, wherever the cancellation or the crash struck.
-                room.accepting = False
                 room.reason = reason
-                await self._disperse(reason)
+                await self._give_notice(reason)
+                if self._slow is not None:
+                    grace = room.settings.close_grace
+                    await _flush(self._slow, min(self._notice_at + grace, room.notice_by))
         finally:
+            room.turnstile.forget(room)
             room.uncount()
             self.on_gone(room.id)
 
@@ -147,17 +156,19 @@ class Gathering:
         self.requests = Requests(room, self.delivery, self.answers, self.refreshes, travel)
 
     async def _live(self) -> DispersalReason:
-        """Process messages until the deadline passes or somebody says `end`."""
+        """Process messages until the deadline passes or somebody says `end`; give notice then."""
         room, inbox, log = self.room, self.room.inbox, self.room.log
         commit, requests, delivery = self.commit, self.requests, self.delivery
+        turnstile = room.turnstile
         while True:
-            with trio.move_on_at(min(room.deadline.at, commit.retry_at)) as room.scope:
+            due = min(room.deadline.at, commit.retry_at)
+            with trio.move_on_at(turnstile.enter(room, due)) as room.scope:
                 while True:
                     if commit.is_under_way:
                         await commit.wait()
                         self._finish_commit()
-                    elif not inbox.waiting and room.reason is None:
-                        await inbox.wait()
+                    elif not inbox.waiting and room.reason is None and await inbox.wait(room.scope):
+                        break
                     if inbox.waiting and not delivery.batch:
                         self._turn()
                     if commit.is_under_way:
@@ -168,6 +179,7 @@ class Gathering:
                         break
                     if inbox.waiting:
                         await trio.lowlevel.checkpoint()
+            turnstile.leave(room)
             # It may wait for long only here, outside the scope: the deadline never interrupts
             # what is being processed.
             await commit.wait()
@@ -186,17 +198,35 @@ class Gathering:
             elif inbox.waiting:
                 await trio.lowlevel.checkpoint()
             elif room.reason is not None:
+                await self._give_notice(room.reason)
                 return room.reason
             elif trio.current_time() >= room.deadline.at:
                 if self.answers.reading:
                     await inbox.wait()
-                    continue
-                await self._hear_out()
-                # The point of no return: no checkpoint since this look at the inbox.
-                if self._is_over():
-                    room.accepting = False
+                elif await self._end_in_turn():
+                    assert room.reason is not None
+                    return room.reason
+
+    async def _end_in_turn(self) -> bool:
+        """Hear everybody out; if nobody has said anything, give notice. Return whether it's over.
+
+        Where the rest of a message is waited for, others have their turns meanwhile.
+        """
+        room = self.room
+        give_up_at = trio.current_time() + REST_WITHIN
+        while True:
+            with room.turnstile:
+                is_receiving = await self._hear_out()
+                # The point of no return: no checkpoint between this look and the notice.
+                if not self._is_over():
+                    return False
+                if not is_receiving or trio.current_time() >= give_up_at:
                     empty = room.deadline.is_empty_case
-                    return DispersalReason.EMPTY if empty else DispersalReason.IDLE
+                    await self._give_notice(
+                        DispersalReason.EMPTY if empty else DispersalReason.IDLE
+                    )
+                    return True
+            await trio.sleep(LOOK_AGAIN)
 
     def _is_over(self) -> bool:
         """Whether the deadline has passed, and nothing is left to be done."""
@@ -205,26 +235,22 @@ class Gathering:
             return False
         return trio.current_time() >= room.deadline.at
 
-    async def _hear_out(self) -> None:
+    async def _hear_out(self) -> bool:
         """Take in what reached this host before the deadline and wasn't read yet.
 
         A timer fires when it can, which may be late (a pause of the machine, a slow fold), and
-        in the same turn in which a message becomes readable. Where it's late, a message that had
-        begun to arrive is waited for, too, for a moment.
+        in the same turn in which a message becomes readable.
+
+        Returns:
+            Whether it's late, and a message had begun to arrive: its rest is waited for, too.
         """
-        if not is_late(self.room.deadline.at):
-            # Tasks that wait for a stream of theirs are woken in the first turn, and run by the
-            # next.
-            await trio.lowlevel.checkpoint()
-            await trio.lowlevel.checkpoint()
+        due = self.room.deadline.at
+        if not is_late(due):
+            await give_a_turn(due)
             await self._read_arrived()
-            return
-        until = trio.current_time() + REST_WITHIN
-        await give_turns()
-        look_at = trio.current_time()
-        while await self._read_arrived() and self._is_over() and look_at < until:
-            look_at += LOOK_AGAIN
-            await trio.sleep_until(look_at)
+            return False
+        await give_turns(due)
+        return await self._read_arrived()
 
     async def _read_arrived(self) -> bool:
         """Take in what has arrived; return whether somebody's message isn't there as a whole."""
@@ -338,45 +364,48 @@ class Gathering:
 
     # Coming to an end.
 
-    async def _disperse(self, reason: DispersalReason) -> None:
-        """Answer all who asked, and give the final notice."""
+    async def _give_notice(self, reason: DispersalReason) -> None:
+        """Go beyond the point of no return: answer all who asked, and give the final notice.
+
+        Only the first call does. No checkpoint before that point, and none at all without a crowd.
+        """
         room = self.room
+        room.accepting = False
+        if room.notice is not None:
+            return
+        room.reason = reason
         crashed = reason is DispersalReason.CRASHED
         lost = GatheringCrashed(f"gathering {room.id} crashed while it worked on this")
         ended = GatheringDispersed(f"gathering {room.id} has dispersed")
         self.answers.abandon(self._processing, lost if crashed else ended, ended)
         room.inbox.clear()
-        now = trio.current_time()
+        now = self._notice_at = trio.current_time()
         idle_for = now - room.deadline.last_processed_at
-        notice = Dispersed(room.id, room.incarnation, reason, room.log.committed, idle_for)
-        room.notice = notice
+        room.notice = Dispersed(room.id, room.incarnation, reason, room.log.committed, idle_for)
         clients = tuple(room.clients.values())
         for client in clients:
             client.was_crashed = crashed
             room.detach(client)
-        grace = min(room.settings.close_grace, max(0.0, room.notice_by - now))
-        await _give_notice(clients, notice, reason, grace)
         _log.debug("gathering dispersed: %s", reason, extra=room.names())
+        if not clients:
+            return
+        outgoing = Outgoing(room.notice)
+        for number, client in enumerate(clients, start=1):
+            client.send(outgoing)
+            client.close(reason.close_code, reason)
+            if client.backlog:
+                self._slow = self._slow or []
+                self._slow.append(client)
+            if not number % CROWD:
+                await trio.lowlevel.cancel_shielded_checkpoint()
 
 
-async def _give_notice(
-    clients: Iterable[Client], notice: Dispersed, reason: DispersalReason, grace: float
-) -> None:
-    """Send `notice` and a close frame to all, and wait at most `grace` seconds for the slow.
+async def _flush(slow: Iterable[Client], until: float) -> None:
+    """Wait for those that have a backlog, and cut them off if they still have it at that time.
 
-    Shielded from cancellation, so that clients hear of a shutdown, too. Those that still have
-    a backlog after `grace` are cut off.
+    Shielded from cancellation, so that clients hear of a shutdown, too.
     """
-    outgoing = Outgoing(notice)
-    slow: list[Client] = []
-    for client in clients:
-        client.send(outgoing)
-        client.close(reason.close_code, reason)
-        if client.backlog:
-            slow.append(client)
-    if not slow:
-        return
-    with trio.move_on_after(grace, shield=True):
+    with trio.CancelScope(deadline=until, shield=True):
         async with trio.open_nursery() as nursery:
             for client in slow:
                 nursery.start_soon(client.flush)

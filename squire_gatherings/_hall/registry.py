@@ -13,6 +13,7 @@ from squire_gatherings._hall.quotas import Quotas
 from squire_gatherings._hall.refreshes import Refreshes
 from squire_gatherings._hall.room import Room
 from squire_gatherings._hall.store import Store
+from squire_gatherings._hall.turnstile import Turnstile
 from squire_gatherings._rules.behaviour import Behaviour
 from squire_gatherings._rules.poison import Poison
 from squire_gatherings._values.endings import DispersalReason
@@ -34,6 +35,7 @@ class Registry:
     refreshes: Refreshes
     quotas: Quotas = field(init=False)
     """What the gatherings may use up together."""
+    turnstile: Turnstile = field(factory=Turnstile)
     closed: bool = False
     """Whether the hall is closing, so that none is opened any more."""
     living: dict[str, Incarnation] = field(factory=dict)
@@ -166,6 +168,7 @@ class Registry:
             new_incarnation_id(self._endings.mark),
             self._poison.of(gathering_id),
             self.quotas,
+            turnstile=self.turnstile,
         )
         incarnation = self.living[gathering_id] = Incarnation(room, opener)
         self.quotas.opened(opener)

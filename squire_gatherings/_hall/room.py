@@ -10,6 +10,7 @@ from squire_gatherings._hall.inbox import Inbox, Request
 from squire_gatherings._hall.quotas import Quotas
 from squire_gatherings._hall.store import Store
 from squire_gatherings._hall.terms import Terms
+from squire_gatherings._hall.turnstile import Entry, Turnstile
 from squire_gatherings._rules.behaviour import Behaviour
 from squire_gatherings._rules.deadline import IdleDeadline
 from squire_gatherings._rules.op_log import OpLog
@@ -71,8 +72,15 @@ class Room:
     """How many messages that count as activity were processed."""
     is_wanted: bool = False
     """Whether somebody opened it on purpose: it stays, though nobody has used it yet."""
-    scope: trio.CancelScope = field(factory=trio.CancelScope)
-    """Around the wait for messages, which it ends at the deadline."""
+    is_awaited: bool = False
+    """Whether somebody waits until it is gone."""
+
+    # Its deadline, in turn with the other gatherings'.
+    turnstile: Turnstile = field(factory=Turnstile)
+    scope: trio.CancelScope | None = None
+    """Around the wait for messages, which it ends at the deadline; None outside of it."""
+    entry: Entry | None = None
+    is_armed: bool = False
 
     # Who is there.
     inbox: Inbox = field(init=False)
@@ -212,7 +220,26 @@ class Room:
             self.quotas.unattended(self.id, self.evict)
         self.deadline.emptied(trio.current_time())
         # The deadline may only have come nearer; elsewhere it only moves away.
-        self.scope.deadline = min(self.scope.deadline, self.deadline.at)
+        self.rearm()
+
+    # When it ends.
+
+    @property
+    def wakes_at(self) -> float:
+        """When its wait for messages is to end. With trouble in the store it may be sooner."""
+        return self.deadline.at if self.trouble is None else -math.inf
+
+    def rearm(self) -> None:
+        """Set the timer, if something is due sooner than it was.
+
+        One that fires too early is set anew then, so it need not be moved when its time moves away.
+        """
+        self.turnstile.hasten(self, self.deadline.at)
+
+    def hurry(self) -> None:
+        """Have it reaped before its turn: somebody waits for that."""
+        self.is_awaited = True
+        self.turnstile.hurry(self)
 
     # Ending.
 
