@@ -12,8 +12,16 @@ import click
 import trio
 from attrs import frozen
 
+from squire_gatherings._cli.admin import (
+    AdminPort,
+    admin_options,
+    make_admin_port,
+    open_admin_port,
+    tell,
+)
 from squire_gatherings._cli.auth import Auth, auth_options, make_auth
 from squire_gatherings._cli.doors import door_options, make_doors
+from squire_gatherings._cli.ends import end_options
 from squire_gatherings._cli.gc_tuning import calm_the_collector
 from squire_gatherings._cli.limits import raise_open_files
 from squire_gatherings._cli.logs import LogFormat, logs
@@ -73,6 +81,7 @@ class CannotListen(Exception):
 @option(
     "--empty-timeout", default="off", type=DURATION_OR_OFF, help="No connection this long: it ends."
 )
+@end_options
 @option("--close-grace", default="5s", type=DURATION, help="Time that a notice may take.")
 @option("--retry-interval", default="250ms", type=DURATION, help="First repeat; doubles.")
 @option("--retry-limit", default="10s", type=DURATION, help="No acknowledgement this long: closed.")
@@ -82,6 +91,7 @@ class CannotListen(Exception):
 )
 @option("--rate-limit", default="off", type=RATE, help="Messages per second and client.")
 @door_options
+@admin_options
 @option(
     "--log-level",
     default="warning",
@@ -118,6 +128,11 @@ def serve(
     jwt_issuer: str | None,
     token_cookie: str | None,
     allow_origins: tuple[str, ...],
+    admin_port: int | None,
+    admin_host: str,
+    admin_token_file: str,
+    admin_names: tuple[str, ...],
+    admin_open_metrics: bool,
     **door_settings: Any,
 ) -> None:
     """Serve gatherings until SIGINT or SIGTERM, or until its terminal is lost.
@@ -164,6 +179,13 @@ def serve(
         token_cookie=token_cookie,
         allow_origins=allow_origins,
     )
+    admin = make_admin_port(
+        admin_port=admin_port,
+        admin_host=admin_host,
+        admin_token_file=admin_token_file,
+        admin_names=admin_names,
+        admin_open_metrics=admin_open_metrics,
+    )
     ignore_signals()
     calm_the_collector()
     with logs(log_level, log_format):
@@ -180,6 +202,7 @@ def serve(
                 auth=admission,
                 reloads=[*admission.reloads, *doors.reloads],
                 ssl_context=doors.certificate,
+                admin_port=admin,
             ),
             clock=BootTimeClock(),
         )
@@ -195,13 +218,15 @@ async def run_server(
     auth: Auth,
     reloads: Sequence[Callable[[], None]],
     ssl_context: Certificate | None = None,
+    admin_port: AdminPort | None = None,
 ) -> None:
     """Serve until a signal says stop, then disperse everything; a second one exits at once.
 
     A SIGHUP that comes of no lost terminal makes the `reloads`, which may wait for files.
     Prints one line once it listens. Raises `CannotListen`, and what `open_store` raises.
     """
-    terminal, reloading = Terminal(), Reloads(reloads)
+    calls = [*reloads]
+    terminal, reloading = Terminal(), Reloads(calls)
     with trio.open_signal_receiver(*stop_signals()) as signals:
         async with (
             # Once the hall is closed nobody waits for what is still queued.
@@ -229,6 +254,10 @@ async def run_server(
                 reason = getattr(error, "strerror", None) or error
                 why = f"can't listen on {host[:255]} port {port}: {reason}"
                 raise CannotListen(why) from None
+            admin = None
+            if admin_port is not None:
+                admin = await open_admin_port(nursery, hall, admin_port)
+                calls.append(admin.reload)
             address = _url(server, "ws" if ssl_context is None else "wss")
             with suppress(OSError):
                 print(f"squire_gatherings listening on {address}", flush=True)
@@ -236,6 +265,8 @@ async def run_server(
             extra = {"url": address, "store": opened.name, "idle_timeout": idle_timeout}
             _log.info("listening", extra=extra)
             auth.log()
+            if admin is not None:
+                tell(admin)
             nursery.start_soon(reloading.run)
             # Commands delete and compact what is in the file beside us.
             nursery.start_soon(hall.logs.watch)
@@ -243,6 +274,8 @@ async def run_server(
             _log.info("stopping", extra={"signal": signal.Signals(number).name})
             nursery.start_soon(_exit_on_the_second, signals)
             server.stop_accepting()
+            if admin is not None:
+                admin.stop()
             with trio.move_on_after(hall_settings.close_grace + MARGIN):
                 await hall.close()
                 await server.wait_empty()

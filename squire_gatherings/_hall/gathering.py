@@ -5,7 +5,7 @@ import math
 from collections.abc import Callable, Iterable
 
 import trio
-from attrs import define, field
+from attrs import define, evolve, field
 
 from squire_gatherings._hall.answers import Answers
 from squire_gatherings._hall.clients import Client, Sender
@@ -19,15 +19,17 @@ from squire_gatherings._hall.requests import Requests
 from squire_gatherings._hall.room import Room
 from squire_gatherings._hall.store import store_trouble
 from squire_gatherings._hall.travel import Travel
-from squire_gatherings._rules.behaviour import Behaviour, Stamp, restore_state
+from squire_gatherings._rules.behaviour import Behaviour, Stamp, restore_state, rules_from
 from squire_gatherings._rules.chain import HEAD_SIZE
-from squire_gatherings._rules.deadline import IdleDeadline
+from squire_gatherings._rules.deadline import Deadline
 from squire_gatherings._rules.op_log import OpLog
 from squire_gatherings._rules.sync_ids import LookupNeeded
+from squire_gatherings._values.end_rules import Moved
 from squire_gatherings._values.endings import DispersalReason
 from squire_gatherings._values.errors import GatheringCrashed, GatheringDispersed, LogDeleted
 from squire_gatherings._values.log import Restored
 from squire_gatherings._values.messages import Dispersed, Sync
+from squire_gatherings._values.numbers import Stage
 from squire_gatherings._values.outgoing import Outgoing
 
 _log = logging.getLogger(__name__)
@@ -51,6 +53,10 @@ REST_WITHIN = 1.0
 """How many seconds we wait for the rest of a message that had begun to arrive, where the deadline
 is seen late."""
 
+LAST_LOOKS = 8
+"""How often we look for what arrived before an end that no message can put off. Each look may
+bring something that must be processed before the next: but nobody puts the end off by talking."""
+
 LOOK_AGAIN = 0.05
 """How many seconds pass until we look again whether that rest is there."""
 
@@ -68,6 +74,8 @@ class Gathering:
     commit: Commit = field(init=False)
     answers: Answers = field(init=False)
     requests: Requests = field(init=False)
+    _makes_rules: bool = False
+    """Whether its behaviour says by which rules it ends."""
     _processing: Sender | None = None
     """The sender of the message that is being processed."""
     _notice_at: float = 0.0
@@ -87,12 +95,14 @@ class Gathering:
         Cancellation: clients get a notice with reason `shutdown` first, within `close_grace`.
         """
         room = self.room
+        room.enter(Stage.OPENING)
         try:
             await self._restore()
             reason = DispersalReason.SHUTDOWN
             try:
                 async with trio.open_nursery() as room.nursery:
                     room.accepting = True
+                    room.enter(Stage.OPEN)
                     task_status.started()
                     # It keeps alive what `nursery.start` needed: a seventh of our whole memory.
                     del task_status
@@ -117,6 +127,7 @@ class Gathering:
         finally:
             room.turnstile.forget(room)
             room.uncount()
+            room.enter(None)
             self.on_gone(room.id)
 
     async def _restore(self) -> None:
@@ -143,12 +154,18 @@ class Gathering:
                 if not number % FOLDED_AT_ONCE:
                     await trio.lowlevel.checkpoint()
             room.log.restore(restored)
+            self._makes_rules = hasattr(behaviour, "end_rules")
+            if self._makes_rules:
+                self._ask_for_rules()
         except Exception as error:
             _log.exception("gathering can't be restored", extra=room.names())
             raise GatheringCrashed(f"gathering {room.id} can't be restored") from error
         room.count_tail()
-        room.opened_at = trio.current_time()
-        room.deadline = IdleDeadline(settings.idle_timeout, settings.empty_timeout, room.opened_at)
+        now = trio.current_time()
+        room.deadline = Deadline(room.given.rules, now, now, moved=Moved("opened", None, now))
+        if room.deadline.rules.is_by_wall:
+            room.look()
+            room.terms.instants.add(room)
         self.commit = Commit(room, snapshot_seq)
         self.delivery = Delivery(room)
         self.answers = Answers(room, self.delivery)
@@ -160,8 +177,10 @@ class Gathering:
         room, inbox, log = self.room, self.room.inbox, self.room.log
         commit, requests, delivery = self.commit, self.requests, self.delivery
         turnstile = room.turnstile
+        looks = LAST_LOOKS
         while True:
-            due = min(room.deadline.at, commit.retry_at)
+            room.look()
+            due = min(room.deadline.next_at, commit.retry_at)
             with trio.move_on_at(turnstile.enter(room, due)) as room.scope:
                 while True:
                     if commit.is_under_way:
@@ -195,37 +214,46 @@ class Gathering:
             elif commit.is_due:
                 await commit.make()
                 self._finish_commit()
+            elif room.reason is not None and not inbox.waiting:
+                return await self._part(room.reason)
+            elif room.accepting and room.is_due() and room.deadline.is_final:
+                looks = await self._hear_the_last(looks)
+                if not looks:
+                    # The point of no return. What is in the inbox is still processed.
+                    rule = self._rule()
+                    room.end(rule)
+                    if not inbox.waiting:
+                        return await self._part(rule)
             elif inbox.waiting:
                 await trio.lowlevel.checkpoint()
-            elif room.reason is not None:
-                await self._give_notice(room.reason)
-                return room.reason
-            elif trio.current_time() >= room.deadline.at:
-                if self.answers.reading:
-                    await inbox.wait()
-                elif await self._end_in_turn():
-                    assert room.reason is not None
-                    return room.reason
+            elif not room.is_due():
+                room.warn_if_due()
+                looks = LAST_LOOKS
+            elif self.answers.reading:
+                await inbox.wait()
+            else:
+                rule = self._rule()
+                if await self._part_unless_heard(rule):
+                    return rule
 
-    async def _end_in_turn(self) -> bool:
-        """Hear everybody out; if nobody has said anything, give notice. Return whether it's over.
+    async def _part(self, reason: DispersalReason) -> DispersalReason:
+        with self.room.turnstile.turn(self.room):
+            await self._give_notice(reason)
+        return reason
 
-        Where the rest of a message is waited for, others have their turns meanwhile.
-        """
-        room = self.room
+    async def _part_unless_heard(self, rule: DispersalReason) -> bool:
+        """Hear everybody out, and give notice if nobody says anything. Return whether it's over."""
         give_up_at = trio.current_time() + REST_WITHIN
         while True:
-            with room.turnstile:
+            with self.room.turnstile.turn(self.room):
                 is_receiving = await self._hear_out()
                 # The point of no return: no checkpoint between this look and the notice.
                 if not self._is_over():
                     return False
                 if not is_receiving or trio.current_time() >= give_up_at:
-                    empty = room.deadline.is_empty_case
-                    await self._give_notice(
-                        DispersalReason.EMPTY if empty else DispersalReason.IDLE
-                    )
+                    await self._give_notice(rule)
                     return True
+            # Others have their turns meanwhile.
             await trio.sleep(LOOK_AGAIN)
 
     def _is_over(self) -> bool:
@@ -233,13 +261,51 @@ class Gathering:
         room = self.room
         if room.inbox.waiting or room.reason is not None or self.answers.reading:
             return False
-        return trio.current_time() >= room.deadline.at
+        return room.is_due()
 
-    async def _hear_out(self) -> bool:
+    def _rule(self) -> DispersalReason:
+        """Return the rule that ends it."""
+        rule = self.room.deadline.which
+        assert rule is not None
+        return rule
+
+    async def _hear_the_last(self, looks: int) -> int:
+        """Take in what reached this host before an end that no message puts off.
+
+        It is processed before the next look. A fetch that is being read is waited for, too.
+
+        Args:
+            looks: How many looks there may still be.
+
+        Returns:
+            How many there may be after this one; none where the end is to come now.
+        """
+        room, inbox = self.room, self.room.inbox
+        put_in = inbox.put_in
+        if looks and self.answers.reading and not inbox.waiting:
+            with trio.move_on_at(room.deadline.at + REST_WITHIN):
+                await inbox.wait()
+                return looks - 1
+        give_up_at = trio.current_time() + REST_WITHIN
+        while looks:
+            with room.turnstile.turn(room):
+                is_receiving = await self._hear_out(to_the_end=True)
+            if not (is_receiving and self._is_over()) or trio.current_time() >= give_up_at:
+                break
+            await trio.sleep(LOOK_AGAIN)
+        if not (room.is_due() and room.deadline.is_final):
+            # The program has put it off meanwhile.
+            return LAST_LOOKS
+        return looks - 1 if looks and inbox.put_in > put_in else 0
+
+    async def _hear_out(self, *, to_the_end: bool = False) -> bool:
         """Take in what reached this host before the deadline and wasn't read yet.
 
         A timer fires when it can, which may be late (a pause of the machine, a slow fold), and
         in the same turn in which a message becomes readable.
+
+        Args:
+            to_the_end: Everybody is heard; otherwise the first message is enough.
 
         Returns:
             Whether it's late, and a message had begun to arrive: its rest is waited for, too.
@@ -247,18 +313,18 @@ class Gathering:
         due = self.room.deadline.at
         if not is_late(due):
             await give_a_turn(due)
-            await self._read_arrived()
+            await self._read_arrived(to_the_end)
             return False
         await give_turns(due)
-        return await self._read_arrived()
+        return await self._read_arrived(to_the_end)
 
-    async def _read_arrived(self) -> bool:
+    async def _read_arrived(self, to_the_end: bool) -> bool:
         """Take in what has arrived; return whether somebody's message isn't there as a whole."""
         is_receiving = False
         for number, client in enumerate(tuple(self.room.clients.values()), start=1):
             while client.read_arrived() and not self.room.inbox.waiting:
                 await trio.lowlevel.checkpoint()
-            if self.room.inbox.waiting:
+            if self.room.inbox.waiting and not to_the_end:
                 # That's enough to live on, for now.
                 return False
             is_receiving = is_receiving or client.receiving > 0
@@ -271,6 +337,7 @@ class Gathering:
         taken = counted = 0
         room, inbox, log = self.room, self.room.inbox, self.room.log
         requests, answers = self.requests, self.answers
+        mover, moved = None, None
         limit = answers.spent + log.added + TURN_COST
         messages = inbox.waiting[:TURN_LIMIT]
         is_full = False
@@ -278,7 +345,9 @@ class Gathering:
             for sender, request in messages:
                 self._processing = sender
                 taken += 1
-                counted += requests.process(sender, request)
+                if requests.process(sender, request):
+                    counted += 1
+                    mover, moved = sender, request
                 if isinstance(sender, Client):
                     # As `sender.processed()`, which would cost a crowd's acknowledgements more.
                     sender.waiting -= 1
@@ -311,10 +380,16 @@ class Gathering:
         if is_full and taken <= HEAVY and inbox.waiting:
             self._put_behind(sender)
         now = trio.current_time()
-        if counted:
+        if mover is not None:
             room.processed += counted
-            room.deadline.processed(now)
+            deadline = room.deadline
+            deadline.last_processed_at = now
+            deadline.moved, deadline.mover = moved.__class__, mover.identity.user
+            if deadline.told is not None:
+                room.look_at_warning(now)
         if room.trouble is None and log.seq > log.committed:
+            if self._makes_rules:
+                self._ask_for_rules()
             if self.commit.begin():
                 self._committed(now)
         elif log.seq == log.committed:
@@ -357,10 +432,27 @@ class Gathering:
         log.commit(trim=False)
         self.answers.give(now)
         delivery.bring_batch(now)
+        if self._makes_rules:
+            self.room.apply_rules("behaviour", None)
         if not delivery.batch:
             log.trim()
         if log.added - self.room.counted_at > UNCOUNTED:
             self.room.count_tail()
+
+    def _ask_for_rules(self) -> None:
+        """Ask the behaviour for the rules of the state that it has now. They hold later.
+
+        If it raises, the syncs that led to that state aren't durable, and won't be taken again.
+        """
+        room = self.room
+        try:
+            said = rules_from(room.behaviour, room.given.base)
+        except Exception:
+            _, syncs = room.log.uncommitted()
+            room.suspects = tuple((one.scope, one.id) for one in syncs)
+            raise
+        if said != room.given.said:
+            room.given = evolve(room.given, said=said)
 
     # Coming to an end.
 
@@ -374,6 +466,7 @@ class Gathering:
         if room.notice is not None:
             return
         room.reason = reason
+        room.enter(Stage.ENDING)
         crashed = reason is DispersalReason.CRASHED
         lost = GatheringCrashed(f"gathering {room.id} crashed while it worked on this")
         ended = GatheringDispersed(f"gathering {room.id} has dispersed")

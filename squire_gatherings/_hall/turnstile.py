@@ -13,8 +13,9 @@ Nothing happens here by itself: whoever goes arms the next.
 import math
 from bisect import bisect_left, insort
 from collections import OrderedDict
+from collections.abc import Iterator
+from contextlib import contextmanager
 from itertools import count
-from types import TracebackType
 from typing import Protocol
 
 import outcome
@@ -23,19 +24,25 @@ from attrs import define, field
 from sortedcontainers import SortedList
 
 AT_ONCE = 64
-"""How many may fire, and how many may be reaped, in one of Trio's passes: a millisecond or two."""
+"""The weight of those that may fire, and how many may be reaped, in one of Trio's passes: this
+takes about two milliseconds."""
 
 PUT_BACK = 4
 """How many that were used meanwhile are put back for each one that is armed."""
 
 
 class Waiting(Protocol):
-    """A gathering as it is seen here. The last two fields are the turnstile's."""
+    """A gathering as it is seen here. Two of its fields are the turnstile's: `entry`, and with what
+    weight it is `armed` (0: it isn't)."""
 
     scope: trio.CancelScope | None
     """Around its wait; None while it does something else."""
     entry: "tuple[float, int, Waiting] | None"
-    is_armed: bool
+    armed: int
+
+    @property
+    def weight(self) -> int:
+        """What its end costs: 1 for itself, more for its clients' notices."""
 
     @property
     def wakes_at(self) -> float:
@@ -48,27 +55,24 @@ Entry = tuple[float, int, Waiting]
 
 @define(eq=False)
 class Turnstile:
-    """Who of a hall's gatherings is due, and whose turn it is.
-
-    As a context manager it is a turn: one that is due holds it until its clients have had their
-    notice. Nothing slow is waited for within.
-    """
+    """Who of a hall's gatherings is due, and whose turn it is."""
 
     _armed: list[Entry] = field(factory=list)
-    """Those due first, in order; with the turns at most `AT_ONCE`."""
+    """Those due first, in order: each before whom there is less than `AT_ONCE`."""
     _later: "SortedList[Entry]" = field(factory=SortedList)
     """All others, in order."""
     _leaving: OrderedDict[Waiting, trio.lowlevel.Task] = field(factory=OrderedDict)
     """Those that have given their notice and wait to be reaped, first come, first served."""
     _numbers: "count[int]" = field(factory=count)
-    _turns: int = 0
+    _weight: int = 0
+    """Of all that are armed, or have their turn."""
     _woken: int = 0
     """How many of those that leave have been woken, and haven't run yet."""
 
     @property
     def knows_anybody(self) -> bool:
         """Whether anybody waits, has a turn, or waits to be reaped."""
-        return bool(self._armed or self._later or self._leaving or self._turns or self._woken)
+        return bool(self._armed or self._later or self._leaving or self._weight or self._woken)
 
     # Waiting for the deadline.
 
@@ -89,13 +93,13 @@ class Turnstile:
             return at
         entry = one.entry = (at, next(self._numbers), one)
         armed = self._armed
-        has_place = len(armed) + self._turns < AT_ONCE
-        if not has_place and not (armed and entry < armed[-1]):
+        if self._weight >= AT_ONCE and not (armed and entry < armed[-1]):
             self._later.add(entry)
             return math.inf
         insort(armed, entry)
-        one.is_armed = True
-        if not has_place:
+        one.armed = one.weight
+        self._weight += one.armed
+        while self._weight - armed[-1][2].armed >= AT_ONCE:
             self._disarm_last()
         return at
 
@@ -105,37 +109,39 @@ class Turnstile:
         if scope is None or (entry is not None and entry[0] <= at):
             # It is here already, or says so itself when it begins to wait.
             return
-        if one.is_armed:
+        if one.armed:
             self._take_out(one)
         scope.deadline = min(scope.deadline, self.enter(one, at))
 
     def leave(self, one: Waiting) -> None:
         """Note that it doesn't wait any more, and take its scope away."""
         one.scope = None
-        if one.is_armed:
+        if one.armed:
             self._take_out(one)
             self.go_on()
 
     def forget(self, one: Waiting) -> None:
         """Note that it is gone."""
-        if one.entry is not None and not one.is_armed:
+        if one.entry is not None and not one.armed:
             self._later.remove(one.entry)
             one.entry = None
         self.leave(one)
 
     # Having a turn.
 
-    def __enter__(self) -> None:
-        self._turns += 1
+    @contextmanager
+    def turn(self, one: Waiting) -> Iterator[None]:
+        """A turn of one that is due, until its clients have had their notice.
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self._turns -= 1
-        self.go_on()
+        Nothing slow is waited for within.
+        """
+        weight = one.weight
+        self._weight += weight
+        try:
+            yield
+        finally:
+            self._weight -= weight
+            self.go_on()
 
     # Being reaped.
 
@@ -169,7 +175,7 @@ class Turnstile:
         """Arm the next; have some go where nobody else is due."""
         armed, later = self._armed, self._later
         to_put_back = PUT_BACK
-        while later and len(armed) + self._turns < AT_ONCE:
+        while later and self._weight < AT_ONCE:
             entry = later.pop(0)
             at, number, one = entry
             scope, one.entry = one.scope, None
@@ -186,7 +192,8 @@ class Turnstile:
                 continue
             one.entry = entry
             armed.append(entry)
-            one.is_armed = True
+            one.armed = one.weight
+            self._weight += one.armed
             scope.deadline = min(scope.deadline, at)
         if self._leaving and not self._is_crowded():
             while self._leaving and self._woken < AT_ONCE:
@@ -201,13 +208,15 @@ class Turnstile:
     def _take_out(self, one: Waiting) -> None:
         entry, one.entry = one.entry, None
         assert entry is not None
-        one.is_armed = False
+        self._weight -= one.armed
+        one.armed = 0
         del self._armed[bisect_left(self._armed, entry)]
 
     def _disarm_last(self) -> None:
         entry = self._armed.pop()
         one = entry[2]
-        one.is_armed = False
+        self._weight -= one.armed
+        one.armed = 0
         if one.scope is not None:
             one.scope.deadline = math.inf
         self._later.add(entry)

@@ -227,14 +227,15 @@ class Waiter:
     fired_at: float | None = None
     scope: trio.CancelScope | None = None
     entry: Entry | None = None
-    is_armed: bool = False
+    armed: int = 0
+    weight: int = 1
 
     async def run(self, fired: list["Waiter"]) -> None:
         while self.wakes_at > trio.current_time():
             with trio.move_on_at(self.turnstile.enter(self, self.wakes_at)) as self.scope:
                 await trio.sleep_forever()
             self.turnstile.leave(self)
-        with self.turnstile:
+        with self.turnstile.turn(self):
             self.fired_at = trio.current_time()
             fired.append(self)
         await self.turnstile.wait_to_go(self)
