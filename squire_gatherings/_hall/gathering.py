@@ -14,6 +14,7 @@ from squire_gatherings._hall.delivery import Delivery
 from squire_gatherings._hall.forwards import CROWD
 from squire_gatherings._hall.inbox import Request
 from squire_gatherings._hall.lateness import give_a_turn, give_turns, is_late
+from squire_gatherings._hall.lifecycle import FirstJoin
 from squire_gatherings._hall.refreshes import Refreshes
 from squire_gatherings._hall.requests import Requests
 from squire_gatherings._hall.room import Room
@@ -98,6 +99,8 @@ class Gathering:
         room.enter(Stage.OPENING)
         try:
             await self._restore()
+            if room.life is not None:
+                await room.life.opened(room.log.seq)
             reason = DispersalReason.SHUTDOWN
             try:
                 async with trio.open_nursery() as room.nursery:
@@ -359,6 +362,9 @@ class Gathering:
                 if answers.spent + log.added > limit:
                     is_full = True
                     break
+        except FirstJoin:
+            taken -= 1
+            requests.prepare_first_join()
         except LookupNeeded:
             taken -= 1
             requests.prepare_lookup(
@@ -479,6 +485,16 @@ class Gathering:
         for client in clients:
             client.was_crashed = crashed
             room.detach(client)
+        if room.life is not None:
+            # It is queued here, and written when the notices have gone out.
+            late = now - room.deadline.at
+            room.life.dispersed(
+                reason,
+                seq=room.log.committed,
+                lifetime=now - room.deadline.opened_at,
+                messages=room.processed,
+                lateness=late if reason.is_rule and late >= 0 else None,
+            )
         _log.debug("gathering dispersed: %s", reason, extra=room.names())
         if not clients:
             return

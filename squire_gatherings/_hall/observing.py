@@ -31,7 +31,7 @@ _KEYS: dict[str, Callable[[Room], Any]] = {
     "deadline": lambda room: room.deadline.at,
     "clients": lambda room: len(room.clients),
     "seq": lambda room: room.log.committed,
-    "opened": lambda room: room.opened_at,
+    "opened": lambda room: room.deadline.opened_at,
     "processed": lambda room: room.processed,
 }
 

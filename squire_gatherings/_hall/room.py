@@ -9,6 +9,7 @@ from attrs import define, field, frozen
 
 from squire_gatherings._hall.clients import Caller, Client
 from squire_gatherings._hall.inbox import Inbox, Request
+from squire_gatherings._hall.lifecycle import Life
 from squire_gatherings._hall.quotas import Quotas
 from squire_gatherings._hall.store import Store
 from squire_gatherings._hall.terms import Terms
@@ -68,6 +69,8 @@ class Room:
     """What all gatherings of the hall share."""
     given: GivenRules = field()
     """The rules by which it ends."""
+    life: Life | None = None
+    """Where somebody is told what happens to it."""
 
     # Set when it is restored.
     behaviour: Behaviour = field(init=False)
@@ -167,7 +170,9 @@ class Room:
 
     def refusal_of(self, client: Client) -> Full | None:
         """Return why there's no place for a client: the gathering or its user has too many."""
-        settings, quotas = self.settings, self.quotas
+        quotas = self.quotas
+        # Not the room's own, which stay as they are.
+        settings = quotas.settings
         if client.scope in self.clients:
             # It takes the place of an older connection.
             return None
@@ -222,6 +227,8 @@ class Room:
             return
         self.counted("left", client)
         if not self.clients:
+            if self.life is not None:
+                self.life.emptied(self.log.committed)
             self._unattended()
 
     def let_go(self, client: Client) -> None:

@@ -47,6 +47,11 @@ class DispersalReason(StrEnum):
     EVICTED = "evicted"
 
     @property
+    def is_rule(self) -> bool:
+        """Whether it is a rule that ended it, at an instant."""
+        return self in _RULES
+
+    @property
     def close_code(self) -> CloseCode:
         """The code with which a connection is closed for this reason."""
         match self:
@@ -58,3 +63,15 @@ class DispersalReason(StrEnum):
                 return CloseCode.MOVED
             case _:
                 return CloseCode.DISPERSED
+
+
+_RULES = frozenset(
+    {
+        DispersalReason.IDLE,
+        DispersalReason.EMPTY,
+        DispersalReason.UNJOINED,
+        DispersalReason.ALONE,
+        DispersalReason.MAX_AGE,
+        DispersalReason.ENDS_AT,
+    }
+)
