@@ -29,6 +29,7 @@ def let_in(
         BadBase: The log doesn't go as far as what the client has.
         LogReplaced: The same, of a client that says which log it knows.
         StoreUnavailable: The state can't be told now.
+        FirstJoin: The store must be told of it first.
     """
     if request.abandoned:
         return False
@@ -59,6 +60,9 @@ def let_in(
             shown["epoch"] = answers.epoch(has)
         if since > wanted:
             shown["first_seq"] = since + 1
+
+    if room.life is not None:
+        room.life.check_first()
 
     def attach(now: float) -> None:
         if request.abandoned:

@@ -7,10 +7,12 @@ from attrs import define, field
 
 from squire_gatherings._hall.clients import Caller, Client
 from squire_gatherings._hall.inbox import Inbox, Request
+from squire_gatherings._hall.lifecycle import Life
 from squire_gatherings._hall.lifetime import GivenRules, Lifetime
 from squire_gatherings._hall.quotas import Quotas
 from squire_gatherings._hall.store import Store
 from squire_gatherings._hall.terms import Terms
+from squire_gatherings._hall.turnstile import Entry, Turnstile
 from squire_gatherings._rules.behaviour import Behaviour
 from squire_gatherings._rules.deadline import Deadline
 from squire_gatherings._rules.op_log import OpLog
@@ -47,6 +49,8 @@ class Room(Lifetime):
     """What all gatherings of the hall share."""
     given: GivenRules = field()
     """The rules by which it ends."""
+    life: Life | None = None
+    """Where somebody is told what happens to it."""
 
     # Set when it is restored.
     behaviour: Behaviour = field(init=False)
@@ -76,8 +80,15 @@ class Room(Lifetime):
     """How many messages that count as activity were processed."""
     is_wanted: bool = False
     """Whether somebody opened it on purpose: it stays, though nobody has used it yet."""
-    scope: trio.CancelScope = field(factory=trio.CancelScope)
-    """Around the wait for messages, which it ends at the deadline."""
+    is_awaited: bool = False
+    """Whether somebody waits until it is gone."""
+
+    # Its deadline, in turn with the other gatherings'.
+    turnstile: Turnstile = field(factory=Turnstile)
+    scope: trio.CancelScope | None = None
+    """Around the wait for messages, which it ends at the deadline; None outside of it."""
+    entry: Entry | None = None
+    armed: int = 0
 
     # Who is there.
     inbox: Inbox = field(init=False)
@@ -139,7 +150,9 @@ class Room(Lifetime):
 
     def refusal_of(self, client: Client) -> Full | None:
         """Return why there's no place for a client: the gathering or its user has too many."""
-        settings, quotas = self.settings, self.quotas
+        quotas = self.quotas
+        # Not the room's own, which stay as they are.
+        settings = quotas.settings
         if client.scope in self.clients:
             # It takes the place of an older connection.
             return None
@@ -194,6 +207,8 @@ class Room(Lifetime):
             return
         self.counted("left", client, trio.current_time())
         if not self.clients:
+            if self.life is not None:
+                self.life.emptied(self.log.committed)
             self._unattended()
 
     def let_go(self, client: Client) -> None:
@@ -225,6 +240,11 @@ class Room(Lifetime):
             self.quotas.unattended(self.id, self.evict)
 
     # Ending.
+
+    def hurry(self) -> None:
+        """Have it reaped before its turn: somebody waits for that."""
+        self.is_awaited = True
+        self.turnstile.hurry(self)
 
     def end(self, reason: DispersalReason, *, by: float = math.inf) -> None:
         """Have it disperse. What is in the inbox is still processed; nothing more comes in.

@@ -169,7 +169,8 @@ class Deadline:
             return math.inf
         _, end = self._to_warn_of(before)
         at = end - before
-        if self.told is not None and self.told.since >= at and abs(self.told.at - end) < SAME:
+        if self.told is not None and self.told.since >= at and self.told.at < end + SAME:
+            # They know of an end that is as near.
             return math.inf
         return at
 

@@ -5,7 +5,6 @@ from enum import IntEnum, StrEnum
 MAX_REASON = 123
 """How many bytes of a reason a close frame holds (RFC 6455, section 5.5)."""
 
-
 BROKEN_OFF = 1006
 """Stands for the code of a connection that ended without a close frame (section 7.4.1)."""
 
@@ -52,8 +51,8 @@ class DispersalReason(StrEnum):
 
     @property
     def is_rule(self) -> bool:
-        """Whether a rule ends the incarnation, at its deadline."""
-        return self not in _WITHOUT_A_RULE
+        """Whether it is a rule, by which there is an instant of the end."""
+        return self in _RULES
 
     @property
     def close_code(self) -> CloseCode:
@@ -69,12 +68,13 @@ class DispersalReason(StrEnum):
                 return CloseCode.DISPERSED
 
 
-_WITHOUT_A_RULE = frozenset(
+_RULES = frozenset(
     {
-        DispersalReason.CRASHED,
-        DispersalReason.SHUTDOWN,
-        DispersalReason.ADMIN,
-        DispersalReason.MOVED,
-        DispersalReason.EVICTED,
+        DispersalReason.IDLE,
+        DispersalReason.EMPTY,
+        DispersalReason.UNJOINED,
+        DispersalReason.ALONE,
+        DispersalReason.MAX_AGE,
+        DispersalReason.ENDS_AT,
     }
 )

@@ -562,6 +562,65 @@ async def test_what_never_ends_is_not_warned_of(autojump_clock: MockClock) -> No
         assert warnings(recorder) == []
 
 
+def minutes(text: str) -> float:
+    """Return the seconds from 20:00 on of a time of day."""
+    hour, minute = map(int, text.split(":"))
+    return ((hour - 20) % 24 * 60 + minute) * 60.0
+
+
+async def test_the_worked_example_of_the_docs(autojump_clock: MockClock) -> None:
+    wall = Wall()
+    rules = {"idle_timeout": 3600.0, "alone_timeout": 600.0, "max_age": 4 * 3600.0}
+    async with a_hall(wall, warn_before=300.0, **rules) as hall:
+        start = trio.current_time()
+        alice, bob, again = Recorder(), Recorder(), Recorder()
+        members: list[Membership] = []
+
+        async def join(who: Recorder) -> None:
+            members.append(await hall.join(ROOM, who))
+
+        async def submit() -> None:
+            members[-1].deliver_nowait(Ack(0))
+
+        async def fetch() -> None:
+            members[0].deliver_nowait(Fetch("f", 0))
+
+        async def leave() -> None:
+            members[1].detach()
+
+        async def hold() -> None:
+            hall.hold(ROOM, until=wall() + minutes("23:30") - minutes("22:31"))
+
+        life: list[tuple[str, Callable[[], Any] | None, str, str]] = [
+            ("20:00", lambda: join(alice), "20:10", "alone"),
+            ("20:03", lambda: join(bob), "21:03", "idle"),
+            ("20:45", submit, "21:45", "idle"),
+            ("21:40", None, "21:45", "idle"),
+            ("21:42", fetch, "22:42", "idle"),
+            ("22:30", leave, "22:40", "alone"),
+            ("22:31", hold, "23:30", "alone"),
+            ("23:25", None, "23:30", "alone"),
+            ("23:26", lambda: join(again), "00:00", "max_age"),
+            ("23:55", submit, "00:00", "max_age"),
+        ]
+        for at, act, deadline, rule in life:
+            await trio.sleep_until(start + minutes(at))
+            if act is not None:
+                await act()
+            await wait_all_tasks_blocked()
+            explained = hall.explain(ROOM)
+            assert (explained.deadline, explained.rule) == (start + minutes(deadline), rule), at
+        await alice.wait_closed()
+        assert ended(alice) == ended(again) == (start + minutes("00:00"), "max_age")
+        assert [(at, rule, left is None) for at, rule, left in warnings(alice)] == [
+            (start + minutes("21:40"), "idle", False),
+            (start + minutes("21:42"), "idle", True),
+            (start + minutes("23:25"), "alone", False),
+            (start + minutes("23:26"), "alone", True),
+            (start + minutes("23:55"), "max_age", False),
+        ]
+
+
 # A behaviour's own rules.
 
 
