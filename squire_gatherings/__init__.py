@@ -11,6 +11,7 @@ from squire_gatherings._hall.membership import Membership
 from squire_gatherings._hall.store import Outcome, Store, Unstorable
 from squire_gatherings._open_hall import open_hall
 from squire_gatherings._rules.behaviour import Behaviour, LogBehaviour, Stamp, Submission
+from squire_gatherings._rules.chain import head_of
 from squire_gatherings._server import (
     Proxies,
     ProxySays,
@@ -178,6 +179,7 @@ __all__ = [
     "attend",
     "attend_asgi",
     "attend_channel",
+    "head_of",
     "open_hall",
     "open_store",
     "serve",
