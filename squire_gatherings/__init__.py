@@ -5,12 +5,20 @@ from squire_gatherings._hall.archive import Archive
 from squire_gatherings._hall.authentication import Authenticate
 from squire_gatherings._hall.clock import BootTimeClock
 from squire_gatherings._hall.connection import Connection
+from squire_gatherings._hall.event_delivery import EventSink, OnEvent
+from squire_gatherings._hall.event_store import EventStore
 from squire_gatherings._hall.hall import Hall
 from squire_gatherings._hall.logs import Logs
 from squire_gatherings._hall.membership import Membership
 from squire_gatherings._hall.store import Outcome, Store, Unstorable
 from squire_gatherings._open_hall import open_hall
-from squire_gatherings._rules.behaviour import Behaviour, LogBehaviour, Stamp, Submission
+from squire_gatherings._rules.behaviour import (
+    Behaviour,
+    EndsByRule,
+    LogBehaviour,
+    Stamp,
+    Submission,
+)
 from squire_gatherings._rules.chain import head_of
 from squire_gatherings._server import (
     Proxies,
@@ -22,6 +30,7 @@ from squire_gatherings._server import (
 )
 from squire_gatherings._stores import open_store
 from squire_gatherings._values.archive import LogCopy, LogInfo, Tombstone
+from squire_gatherings._values.end_rules import EndRuleOptions, EndRules, Explanation, Moved
 from squire_gatherings._values.endings import CloseCode, DispersalReason
 from squire_gatherings._values.errors import (
     AuthenticationUnavailable,
@@ -51,6 +60,14 @@ from squire_gatherings._values.errors import (
     SyncIdReused,
     TooBig,
     Unauthorized,
+    Undelivered,
+)
+from squire_gatherings._values.events import (
+    EventKind,
+    EventNumbers,
+    EventsLeft,
+    LifecycleEvent,
+    OpenIncarnation,
 )
 from squire_gatherings._values.handshake import HandshakeRequest
 from squire_gatherings._values.identity import ANONYMOUS, Identity, Role
@@ -60,6 +77,7 @@ from squire_gatherings._values.messages import (
     ClientMessage,
     Conflict,
     Dispersed,
+    Ending,
     Error,
     Fetch,
     Fetched,
@@ -84,6 +102,7 @@ from squire_gatherings._ways_in.asgi import attend_asgi
 from squire_gatherings._ways_in.attending import attend_channel
 from squire_gatherings._ways_in.channel_connection import Channel
 from squire_gatherings._ways_in.trio_websocket import attend
+from squire_gatherings._webhook.webhook import Webhook
 from squire_gatherings._wire.codecs import SUBPROTOCOLS
 
 __all__ = [
@@ -110,7 +129,17 @@ __all__ = [
     "Connection",
     "DispersalReason",
     "Dispersed",
+    "EndRuleOptions",
+    "EndRules",
+    "Ending",
+    "EndsByRule",
     "Error",
+    "EventKind",
+    "EventNumbers",
+    "EventSink",
+    "EventStore",
+    "EventsLeft",
+    "Explanation",
     "Fetch",
     "Fetched",
     "Forbidden",
@@ -133,6 +162,7 @@ __all__ = [
     "JwtAuthenticator",
     "Leave",
     "Left",
+    "LifecycleEvent",
     "LogBehaviour",
     "LogCopy",
     "LogDeleted",
@@ -142,9 +172,12 @@ __all__ = [
     "LoggedOp",
     "Logs",
     "Membership",
+    "Moved",
+    "OnEvent",
     "Op",
     "OpConflict",
     "OpRejected",
+    "OpenIncarnation",
     "Outcome",
     "Outgoing",
     "Page",
@@ -175,7 +208,9 @@ __all__ = [
     "Tombstone",
     "TooBig",
     "Unauthorized",
+    "Undelivered",
     "Unstorable",
+    "Webhook",
     "attend",
     "attend_asgi",
     "attend_channel",

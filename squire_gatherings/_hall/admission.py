@@ -29,6 +29,7 @@ def let_in(
         BadBase: The log doesn't go as far as what the client has.
         LogReplaced: The same, of a client that says which log it knows.
         StoreUnavailable: The state can't be told now.
+        FirstJoin: The store must be told of it first.
     """
     if request.abandoned:
         return False
@@ -60,6 +61,9 @@ def let_in(
         if since > wanted:
             shown["first_seq"] = since + 1
 
+    if room.life is not None:
+        room.life.check_first()
+
     def attach(now: float) -> None:
         if request.abandoned:
             return
@@ -78,12 +82,22 @@ def let_in(
         if not room.attach(client):
             sender.fail(Replaced("a newer connection of the same client has joined"))
             return
-        room.deadline.occupied()
+        deadline = room.deadline
+        room.counted("returned", client, now)
         if request.is_activity:
             # Before `joined` is made: it tells the deadline as this join has moved it.
-            room.deadline.processed(now)
-        timeout = room.settings.idle_timeout
-        left = min(timeout, room.deadline.last_processed_at + timeout - now)
+            deadline.last_processed_at = now
+            deadline.moved, deadline.mover = JoinRequest, client.identity.user
+        if deadline.told is not None:
+            room.look_at_warning(now, client)
+        room.look()
+        timeout, left, final = (
+            deadline.rules.idle_timeout,
+            deadline.at - now,
+            deadline.final_at - now,
+        )
+        if deadline.held_to <= now:
+            left = min(timeout, left)
         joined = Joined(
             room.id,
             room.incarnation,
@@ -96,9 +110,12 @@ def let_in(
             max_ops=room.settings.max_ops,
             proof=answers.proof(client),
             rights_expire_in=room.terms.left(client),
+            ends_in=UNSET if math.isinf(final) else final,
             **shown,
         )
         client.answer(joined)
+        if deadline.told is not None:
+            client.answer(room.ending(deadline.told.rule, deadline.told.at))
         sender.answer(joined)
         delivery.bring(client, log.committed, now)
 

@@ -3,16 +3,20 @@
 import weakref
 from collections.abc import Iterable
 from datetime import datetime
-from typing import Any
+from typing import Any, Unpack
 
+import attrs
 import trio
 from attrs import define, field
 
 from squire_gatherings._hall.asking import Asking
 from squire_gatherings._hall.connection import Connection
+from squire_gatherings._hall.ending import Ending
+from squire_gatherings._hall.event_delivery import Delivery
 from squire_gatherings._hall.joining import Joining
 from squire_gatherings._hall.logs import Logs
 from squire_gatherings._hall.membership import Membership
+from squire_gatherings._hall.observing import Observer
 from squire_gatherings._hall.quotas import Quotas, opener_of
 from squire_gatherings._hall.registry import Registry
 from squire_gatherings._hall.rights import Rights
@@ -24,14 +28,19 @@ from squire_gatherings._values.checks import (
     check_proof,
     check_seq,
 )
+from squire_gatherings._values.end_rules import EndRuleOptions, EndRules, Explanation
 from squire_gatherings._values.endings import DispersalReason
+from squire_gatherings._values.errors import BadSetting
 from squire_gatherings._values.handshake import HandshakeRequest
 from squire_gatherings._values.identity import ANONYMOUS, Identity
 from squire_gatherings._values.ids import check_gathering_id
 from squire_gatherings._values.log import Page
 from squire_gatherings._values.messages import Proof
 from squire_gatherings._values.numbers import HallNumbers
-from squire_gatherings._values.settings import HallSettings
+from squire_gatherings._values.settings import HallOptions, HallSettings
+
+FIXED = ("authenticate_timeout", "max_remembered", "when_full")
+"""The settings of a hall that stay as they are."""
 
 
 @define(eq=False)
@@ -51,13 +60,16 @@ class Hall:
     store: Store = field(repr=False)
     _rights: Rights = field(repr=False)
     _registry: Registry = field(repr=False)
+    _events: Delivery | None = field(default=None, repr=False)
     logs: Logs = field(init=False, repr=False)
     """Whole logs: listed, exported, forked, compacted, deleted."""
     _asking: Asking = field(init=False, repr=False)
+    _ending: Ending = field(init=False, repr=False)
 
     def __attrs_post_init__(self) -> None:
         self.logs = Logs(self._registry, self._rights.terms.wall)
         self._asking = Asking(self._registry, self._rights)
+        self._ending = Ending(self._registry)
 
     # Joining.
 
@@ -158,15 +170,25 @@ class Hall:
             gathering_id, joined.incarnation, self._asking.pass_on, weakref.ref(room), joiner
         )
 
-    async def open(self, gathering_id: str) -> None:
+    async def open(self, gathering_id: str, rules: EndRules | None = None) -> None:
         """Open a gathering, unless it is open. It disperses in time, even if nobody ever joins.
+
+        Args:
+            gathering_id: Which gathering.
+            rules: By which rules it ends, until then, instead of the hall's (`end_rules`). If it is
+                open already, it has these from now on. What was changed by `change_rules` and
+                `hold` stays.
 
         Cancellation: the opening is given up, unless somebody else waits for it, too.
         """
         check_gathering_id(gathering_id)
         await trio.lowlevel.checkpoint_if_cancelled()
+        if rules is not None and not isinstance(rules, EndRules):
+            raise BadSetting(f"rules are EndRules, not {rules!r:.80}")
         room = await self._registry.find(gathering_id)
         room.is_wanted = True
+        if rules is not None:
+            self._ending.give(room, rules)
         self._registry.visited(gathering_id, counted=False)
         await trio.lowlevel.cancel_shielded_checkpoint()
 
@@ -238,6 +260,90 @@ class Hall:
         """
         return await self._asking.fetch(gathering_id, since, at, identity)
 
+    # When it ends. None of this is activity.
+
+    @property
+    def end_rules(self) -> EndRules:
+        """The rules by which gatherings end that are given no others: from the settings."""
+        return self._registry.given.base
+
+    def change_rules(
+        self, gathering_id: str, *, by: str | None = None, **changes: Unpack[EndRuleOptions]
+    ) -> Explanation:
+        """Change some of the rules by which an open gathering ends; they hold at once.
+
+        They hold for this incarnation, and come before what its behaviour says.
+
+        Args:
+            gathering_id: Which gathering.
+            by: Who wants that, for `explain`.
+            **changes: Fields of `EndRules`, by their names. All others stay.
+
+        Returns:
+            When it ends now.
+
+        Raises:
+            GatheringDispersed: It isn't open.
+            BadSetting: A rule can't be what it is. Nothing has changed.
+        """
+        return self._ending.change(gathering_id, dict(changes), "change_rules", by)
+
+    def hold(self, gathering_id: str, *, until: float | None, by: str | None = None) -> Explanation:
+        """Let no rule end an open gathering before an instant. It may still be dispersed.
+
+        Args:
+            gathering_id: Which gathering.
+            until: The instant, in seconds as `time.time()` counts them; infinity is allowed. None,
+                or one that has passed, takes a hold back.
+            by: Who wants that, for `explain`.
+
+        Returns:
+            When it ends now.
+
+        Raises:
+            GatheringDispersed: It isn't open.
+            BadSetting: `until` is no time.
+        """
+        return self._ending.change(gathering_id, {"hold_until": until}, "hold", by)
+
+    def extend(self, gathering_id: str, seconds: float, *, by: str | None = None) -> Explanation:
+        """Let no rule end an open gathering before the end that it has now + `seconds`.
+
+        Args:
+            gathering_id: Which gathering.
+            seconds: How much longer. It adds to earlier extensions.
+            by: Who wants that, for `explain`.
+
+        Returns:
+            When it ends now. Where it never ends, nothing has changed.
+
+        Raises:
+            GatheringDispersed: It isn't open.
+            BadSetting: `seconds` isn't a number above 0.
+        """
+        return self._ending.extend(gathering_id, seconds, by)
+
+    def warn(self, gathering_id: str) -> Explanation:
+        """Tell the clients of an open gathering now how much time is left (`ending`).
+
+        Where it never ends they're told nothing. A warning that is due later comes all the same.
+
+        Returns:
+            When it ends.
+
+        Raises:
+            GatheringDispersed: It isn't open.
+        """
+        return self._ending.warn(gathering_id)
+
+    def explain(self, gathering_id: str) -> Explanation:
+        """Return why an open gathering is alive, and when it ends.
+
+        Raises:
+            GatheringDispersed: It isn't open.
+        """
+        return self._ending.explain(gathering_id)
+
     # Ending.
 
     async def disperse(
@@ -279,6 +385,31 @@ class Hall:
         await trio.lowlevel.checkpoint_if_cancelled()
         await self._registry.close(trio.current_time() + self.settings.close_grace)
         await trio.lowlevel.cancel_shielded_checkpoint()
+
+    # Settings.
+
+    def change_settings(self, **changes: Unpack[HallOptions]) -> None:
+        """Change settings of the running hall.
+
+        Gatherings that are opened from now on have them all. What is counted for all gatherings
+        together changes at once: places for connections and gatherings, memory, how rights end.
+        The other settings of an open gathering stay until it ends. Nobody is put out where there
+        are more already than may be.
+
+        Args:
+            **changes: Fields of `HallSettings`, by name. The others stay.
+
+        Raises:
+            BadSetting: A setting can't be what it is, or it is `when_full`, `max_remembered` or
+                `authenticate_timeout`, and another one than before. Nothing has changed.
+        """
+        settings = attrs.evolve(self.settings, **changes)
+        for name in FIXED:
+            if getattr(settings, name) != getattr(self.settings, name):
+                raise BadSetting(f"{name} can't be changed while the hall is open")
+        self.settings = settings
+        self._registry.change_settings(settings)
+        self._rights.terms.settings = settings
 
     # Rights.
 
@@ -372,9 +503,15 @@ class Hall:
             dispersed={str(reason): n for reason, n in registry.ended.items()},
             refused={str(limit): n for limit, n in registry.quotas.refusals.counts.items()},
             memory=registry.quotas.budget.used,
+            events=None if self._events is None else self._events.numbers(),
         )
 
 
 def quotas_of(hall: Hall) -> Quotas:
     """Return what the hall's gatherings and ways in may use up together. Not for programs."""
     return hall._registry.quotas
+
+
+def observer_of(hall: Hall) -> Observer:
+    """Return what operators read of the hall. Not for programs: they have `Hall.snapshot`."""
+    return Observer(hall._registry, hall._rights.terms.wall)

@@ -68,7 +68,8 @@ class Requests:
     refreshes: Refreshes
     travel: Travel
     awaits_lookup: bool = False
-    """Whether a message waits for what `look_up` finds."""
+    """Whether a message waits for what `look_up` finds, or does."""
+    _is_first_join: bool = False
     _lookup: SyncLookup | None = None
     """Made when it is needed first; most gatherings never need it."""
 
@@ -77,6 +78,7 @@ class Requests:
 
         Raises:
             LookupNeeded: The store must be asked first; nothing was done.
+            FirstJoin: The store must be told first; nothing was done.
         """
         if sender.identity.expires_at is not None and self.room.terms.have_ended(sender):
             self._refuse(sender, request)
@@ -111,13 +113,22 @@ class Requests:
         self._lookup.prepare(keys)
         self.awaits_lookup = True
 
+    def prepare_first_join(self) -> None:
+        """Somebody is to be let in first: have `look_up` tell it to the store before."""
+        self.awaits_lookup = self._is_first_join = True
+
     async def look_up(self) -> None:
-        """Ask the store about the syncs that were prepared.
+        """Ask the store about the syncs that were prepared, or tell it of a first join.
 
         Cancellation: they must be prepared again.
         """
-        assert self._lookup is not None
         self.awaits_lookup = False
+        if self._is_first_join:
+            self._is_first_join = False
+            assert self.room.life is not None
+            await self.room.life.admit()
+            return
+        assert self._lookup is not None
         await self._lookup.look_up()
 
     # Those whose rights end.

@@ -7,25 +7,28 @@ from attrs import define, field
 
 from squire_gatherings._hall.clients import Caller, Client
 from squire_gatherings._hall.inbox import Inbox, Request
+from squire_gatherings._hall.lifecycle import Life
+from squire_gatherings._hall.lifetime import GivenRules, Lifetime
 from squire_gatherings._hall.quotas import Quotas
 from squire_gatherings._hall.store import Store
 from squire_gatherings._hall.terms import Terms
 from squire_gatherings._rules.behaviour import Behaviour
-from squire_gatherings._rules.deadline import IdleDeadline
+from squire_gatherings._rules.deadline import Deadline
 from squire_gatherings._rules.op_log import OpLog
 from squire_gatherings._rules.places import is_full
 from squire_gatherings._rules.refusals import Limit
 from squire_gatherings._rules.sync_ids import SyncKey
+from squire_gatherings._values.end_rules import rules_of
 from squire_gatherings._values.endings import CloseCode, DispersalReason
 from squire_gatherings._values.errors import Full, GatheringDispersed, StoreUnavailable
 from squire_gatherings._values.ids import new_incarnation_id
 from squire_gatherings._values.messages import Dispersed, ServerMessage
-from squire_gatherings._values.numbers import GatheringNumbers
+from squire_gatherings._values.numbers import GatheringNumbers, Stage
 from squire_gatherings._values.settings import HallSettings
 
 
 @define(eq=False, weakref_slot=True, repr=False)
-class Room:
+class Room(Lifetime):
     """What one incarnation has, who is in it, and the ways in.
 
     An incarnation may end at any time. Once `accepting` is False (the point of no return), nothing
@@ -43,6 +46,10 @@ class Room:
     """Syncs that crashed an earlier incarnation."""
     quotas: Quotas = field(factory=Quotas)
     """What all gatherings of the hall share."""
+    given: GivenRules = field()
+    """The rules by which it ends."""
+    life: Life | None = None
+    """Where somebody is told what happens to it."""
 
     # Set when it is restored.
     behaviour: Behaviour = field(init=False)
@@ -50,12 +57,13 @@ class Room:
     log: OpLog = field(init=False)
     heads: dict[int, bytes | None] = field(factory=dict)
     """Heads of the chain that the store was asked for, by seq; None where it can't have one."""
-    deadline: IdleDeadline = field(init=False)
-    opened_at: float = 0.0
+    deadline: Deadline = field(init=False)
     nursery: trio.Nursery = field(init=False)
     """Has the tasks that work for this incarnation; they end with it."""
 
     # How far its life is.
+    stage: Stage | None = None
+    """None before it is opened, and when it's gone."""
     accepting: bool = False
     reason: DispersalReason | None = None
     """Why it is to end, or ended."""
@@ -89,6 +97,10 @@ class Room:
     """What the log had `added` when the ops in memory were counted last."""
     _tail_size: int = 0
     """What the ops in memory were counted with last."""
+
+    @given.default
+    def _rules_of_the_hall(self) -> GivenRules:
+        return GivenRules(rules_of(self.settings))
 
     def __attrs_post_init__(self) -> None:
         self.inbox = Inbox(budget=self.quotas.budget)
@@ -134,7 +146,9 @@ class Room:
 
     def refusal_of(self, client: Client) -> Full | None:
         """Return why there's no place for a client: the gathering or its user has too many."""
-        settings, quotas = self.settings, self.quotas
+        quotas = self.quotas
+        # Not the room's own, which stay as they are.
+        settings = quotas.settings
         if client.scope in self.clients:
             # It takes the place of an older connection.
             return None
@@ -185,8 +199,13 @@ class Room:
 
         Counts as no activity.
         """
-        if self.detach(client) and not self.clients:
-            self._emptied()
+        if not self.detach(client):
+            return
+        self.counted("left", client, trio.current_time())
+        if not self.clients:
+            if self.life is not None:
+                self.life.emptied(self.log.committed)
+            self._unattended()
 
     def let_go(self, client: Client) -> None:
         """Close the connection of a client that leaves, unless an answer is still owed to it."""
@@ -205,18 +224,16 @@ class Room:
         if not (self.processed or self.is_wanted or self.inbox.waiting):
             self.end(DispersalReason.EMPTY)
         elif counted or self.deadline.emptied_at is None:
-            self._emptied()
+            self._unattended()
+            self.visited_when_empty(trio.current_time())
 
     def evict(self) -> None:
         """Have it disperse for another one's sake."""
         self.end(DispersalReason.EVICTED)
 
-    def _emptied(self) -> None:
+    def _unattended(self) -> None:
         if self.accepting:
             self.quotas.unattended(self.id, self.evict)
-        self.deadline.emptied(trio.current_time())
-        # The deadline may only have come nearer; elsewhere it only moves away.
-        self.scope.deadline = min(self.scope.deadline, self.deadline.at)
 
     # Ending.
 
@@ -233,6 +250,15 @@ class Room:
             self.inbox.wake()
 
     # Counting.
+
+    def enter(self, stage: Stage | None) -> None:
+        """Count how far its life is."""
+        stages = self.quotas.tally.stages
+        if self.stage is not None:
+            stages[self.stage] -= 1
+        if stage is not None:
+            stages[stage] += 1
+        self.stage = stage
 
     def count_tail(self) -> None:
         """Count the ops in memory, as many as there are now."""
@@ -254,7 +280,7 @@ class Room:
         return GatheringNumbers(
             gathering=self.id,
             incarnation=self.incarnation,
-            opened_at=self.opened_at,
+            opened_at=self.deadline.opened_at,
             processed=self.processed,
             last_processed_at=self.deadline.last_processed_at,
             deadline=self.deadline.at,

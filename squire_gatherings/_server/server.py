@@ -58,6 +58,8 @@ class Server:
 
     addresses: Sequence[tuple[str, int]]
     """The hosts and ports it listens on."""
+    settings: ServerSettings = field(factory=ServerSettings, kw_only=True)
+    """The limits of connections that come from now on; `ping_interval` is that of the start."""
     _listeners: Sequence[socket.socket]
     _poller: Poller | None = None
     """Reads the sockets; None where each task must read its own."""
@@ -148,7 +150,8 @@ async def serve(
         poller = stack.enter_context(Poller()) if Poller.is_possible() else None
         addresses = [listener.getsockname()[:2] for listener in listeners]
         flusher = Flusher()
-        server = Server(addresses, listeners, poller, flusher, limits=limits_of(hall))
+        limits = limits_of(hall)
+        server = Server(addresses, listeners, poller, flusher, limits=limits, settings=settings)
         async with trio.open_nursery() as nursery:
             nursery.start_soon(flusher.run)
             if poller is not None:
@@ -158,9 +161,7 @@ async def serve(
             with server._accepting:
                 async with trio.open_nursery() as acceptors:
                     for listener in listeners:
-                        acceptors.start_soon(
-                            _accept, listener, hall, server, settings, ssl_context, nursery
-                        )
+                        acceptors.start_soon(_accept, listener, hall, server, ssl_context, nursery)
             await trio.sleep_forever()
 
 
@@ -279,7 +280,6 @@ async def _accept(
     listener: socket.socket,
     hall: Hall,
     server: Server,
-    settings: ServerSettings,
     ssl_context: TlsContext | None,
     nursery: trio.Nursery,
 ) -> None:
@@ -287,6 +287,7 @@ async def _accept(
     while listener.fileno() >= 0:
         await trio.lowlevel.wait_readable(listener)
         try:
+            settings = server.settings
             door, most = server._limits.door, settings.max_handshakes
             room = door.room(most, ACCEPTED_AT_ONCE, server._coming)
             if not room:

@@ -36,11 +36,20 @@ class DispersalReason(StrEnum):
 
     IDLE = "idle"
     EMPTY = "empty"
+    UNJOINED = "unjoined"
+    ALONE = "alone"
+    MAX_AGE = "max_age"
+    ENDS_AT = "ends_at"
     CRASHED = "crashed"
     SHUTDOWN = "shutdown"
     ADMIN = "admin"
     MOVED = "moved"
     EVICTED = "evicted"
+
+    @property
+    def is_rule(self) -> bool:
+        """Whether it is a rule, by which there is an instant of the end."""
+        return self in _RULES
 
     @property
     def close_code(self) -> CloseCode:
@@ -54,3 +63,15 @@ class DispersalReason(StrEnum):
                 return CloseCode.MOVED
             case _:
                 return CloseCode.DISPERSED
+
+
+_RULES = frozenset(
+    {
+        DispersalReason.IDLE,
+        DispersalReason.EMPTY,
+        DispersalReason.UNJOINED,
+        DispersalReason.ALONE,
+        DispersalReason.MAX_AGE,
+        DispersalReason.ENDS_AT,
+    }
+)
