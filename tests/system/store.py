@@ -22,7 +22,7 @@ from squire_gatherings import (
     SyncRecord,
     Tombstone,
 )
-from squire_gatherings._rules.chain import head_after
+from squire_gatherings._rules.chain import head_after, head_of
 from squire_gatherings._stores import MemoryStore
 from squire_gatherings._values.archive import LogCopy
 from squire_gatherings._values.log import Snapshot
@@ -84,12 +84,12 @@ class Disk:
             return
         self.truth.appended(append)
         head, time = self.chained.get(append.gathering, (b"", 0))
-        if append.head != head_after(head, append):
+        if head_of(append) != head_after(head, append):
             self.truth.fault(f"op {append.first_seq} isn't chained to the one before it")
         times = [time, *(logged.time for logged in append.ops)]
         if times != sorted(times) or len(set(times[1:])) > 1:
             self.truth.fault(f"the times before and in one append are {times}")
-        self.chained[append.gathering] = append.head, times[-1]
+        self.chained[append.gathering] = head_of(append), times[-1]
 
     # Whole logs.
 
