@@ -19,6 +19,7 @@ from squire_gatherings._hall.refreshes import Refreshes
 from squire_gatherings._hall.requests import Requests
 from squire_gatherings._hall.room import Room
 from squire_gatherings._hall.store import store_trouble
+from squire_gatherings._hall.tally import Tally
 from squire_gatherings._hall.travel import Travel
 from squire_gatherings._rules.behaviour import Behaviour, Stamp, restore_state, rules_from
 from squire_gatherings._rules.chain import HEAD_SIZE
@@ -29,7 +30,7 @@ from squire_gatherings._values.endings import DispersalReason
 from squire_gatherings._values.errors import GatheringCrashed, GatheringDispersed, LogDeleted
 from squire_gatherings._values.log import Restored
 from squire_gatherings._values.messages import Dispersed, Sync
-from squire_gatherings._values.numbers import Stage
+from squire_gatherings._values.numbers import Ended, Stage
 from squire_gatherings._values.outgoing import Outgoing
 
 _log = logging.getLogger(__name__)
@@ -126,6 +127,7 @@ class Gathering:
 
     async def _restore(self) -> None:
         room, settings = self.room, self.room.settings
+        tally, began = room.quotas.tally, trio.current_time()
         with store_trouble():
             restored = await room.store.load(room.id, recent_syncs=settings.recent_syncs)
             if not isinstance(restored, Restored):
@@ -162,6 +164,8 @@ class Gathering:
         self.delivery = Delivery(room)
         self.answers = Answers(room, self.delivery)
         travel = Travel(room, self.make_behaviour)
+        tally.restores.add(trio.current_time() - began)
+        tally.restored_ops.add(len(restored.ops))
         self.requests = Requests(room, self.delivery, self.answers, self.refreshes, travel)
 
     async def _live(self) -> DispersalReason:
@@ -347,6 +351,7 @@ class Gathering:
             del inbox.waiting[:taken]
             inbox.taken += taken
         self._processing = None
+        room.quotas.tally.messages += taken
         if is_full and taken <= HEAVY and inbox.waiting:
             self._put_behind(sender)
         now = trio.current_time()
@@ -360,7 +365,7 @@ class Gathering:
         if room.trouble is None and log.seq > log.committed:
             if self._makes_rules:
                 self._ask_for_rules()
-            if self.commit.begin():
+            if self.commit.begin(now):
                 self._committed(now)
         elif log.seq == log.committed:
             answers.give(now)
@@ -453,12 +458,33 @@ class Gathering:
                 lateness=late if reason.is_rule and late >= 0 else None,
             )
         grace = min(room.settings.close_grace, max(0.0, room.notice_by - now))
-        await _give_notice(clients, notice, reason, grace)
+        tally = room.quotas.tally
+        tally.ended(self._ended(reason, now))
+        await _give_notice(clients, notice, reason, grace, tally)
         _log.debug("gathering dispersed: %s", reason, extra=room.names())
+
+    def _ended(self, reason: DispersalReason, now: float) -> Ended:
+        room = self.room
+        late = now - room.deadline.at
+        return Ended(
+            room.id,
+            room.incarnation,
+            reason,
+            room.terms.wall(),
+            # What ends for another reason may end long before its deadline.
+            late if late >= 0 and reason.is_rule else None,
+            now - room.deadline.opened_at,
+            room.processed,
+            room.log.committed,
+        )
 
 
 async def _give_notice(
-    clients: Iterable[Client], notice: Dispersed, reason: DispersalReason, grace: float
+    clients: Iterable[Client],
+    notice: Dispersed,
+    reason: DispersalReason,
+    grace: float,
+    tally: Tally,
 ) -> None:
     """Send `notice` and a close frame to all, and wait at most `grace` seconds for the slow.
 
@@ -467,11 +493,15 @@ async def _give_notice(
     """
     outgoing = Outgoing(notice)
     slow: list[Client] = []
+    sent = 0
     for client in clients:
         client.send(outgoing)
         client.close(reason.close_code, reason)
         if client.backlog:
             slow.append(client)
+        else:
+            sent += 1
+    tally.notices["sent"] += sent
     if not slow:
         return
     with trio.move_on_after(grace, shield=True):
@@ -481,3 +511,6 @@ async def _give_notice(
     for client in slow:
         if client.backlog:
             client.abort()
+            tally.notices["cut_off"] += 1
+        else:
+            tally.notices["sent_late"] += 1

@@ -163,10 +163,8 @@ class Lifetime:
     def tell_ending(self, rule: DispersalReason, at: float, joining: Client | None = None) -> None:
         """Tell the clients that it ends then by this rule; infinity: that this is off."""
         ending = self.ending(rule, at)
-        if self.life is not None and ending.expires_in is not None:
-            self.life.ending(
-                {"rule": str(rule), "expires_in": ending.expires_in, "at_time": ending.at_time}
-            )
+        if self.life is not None:
+            self.life.ending(rule, ending.expires_in, ending.at_time)
         outgoing = Outgoing(ending)
         for client in tuple(self.clients.values()):
             if client is not joining and not client.is_mute:

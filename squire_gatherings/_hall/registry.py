@@ -66,6 +66,8 @@ class Registry:
     def change_settings(self, settings: HallSettings) -> None:
         """Change the settings of what is opened from now on, and of what all share."""
         self.settings = settings
+        if self.lifecycle is not None:
+            self.lifecycle.max_events = settings.max_events
         self.quotas.change_settings(settings)
 
     async def find(self, gathering_id: str, opener: Hashable = None) -> Room:
@@ -187,6 +189,7 @@ class Registry:
         Until a gathering is restored, its task is cancelled with the caller that opens it, which
         may live on when the hall is cancelled: a store that never answers would hold the hall.
         """
+        self.close_by(trio.current_time() + self.settings.close_grace)
         for incarnation in self.living.values():
             if incarnation.opening is not None:
                 incarnation.opening.cancel()
@@ -214,6 +217,7 @@ class Registry:
                 raise HallClosed("the hall was closed")
         except GatheringsError as error:
             incarnation.error = error
+            self.quotas.tally.failed_restores += 1
             raise
         else:
             self.opened += 1

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import attrs
@@ -19,6 +20,7 @@ from squire_gatherings._stores.memory import MemoryStore
 from squire_gatherings._values.end_rules import EndRules
 from squire_gatherings._values.errors import GatheringDispersed
 from squire_gatherings._values.messages import Ack, Dispersed, Ending
+from squire_gatherings._values.settings import HallOptions
 from tests.support import Recorder, examples
 
 ROOM = "friday-night"
@@ -276,7 +278,7 @@ def test_it_ends_exactly_when_the_rules_say_so(
             return trio.current_time() + world.ahead
 
         # Nobody acknowledges anything, and nobody is given up for it.
-        patient = {"retry_interval": math.inf, "retry_limit": math.inf}
+        patient: HallOptions = {"retry_interval": math.inf, "retry_limit": math.inf}
         async with open_hall(store=MemoryStore(), wall_clock=wall, **patient, **rules) as hall:
             world = World(hall, EndRules(**rules))
             for what, value in plan:
@@ -290,14 +292,14 @@ def test_it_ends_exactly_when_the_rules_say_so(
                         await world.submit()
                     case "hold":
                         until = None if value is None else wall() + value
-                        world.change(lambda at=until: hall.hold(ROOM, until=at), hold_until=until)
+                        world.change(partial(hall.hold, ROOM, until=until), hold_until=until)
                     case "ends at":
                         at = None if value is None else wall() + value
-                        world.change(lambda at=at: hall.change_rules(ROOM, ends_at=at), ends_at=at)
+                        world.change(partial(hall.change_rules, ROOM, ends_at=at), ends_at=at)
                     case "extend":
                         world.extend(value)
                     case "rules":
-                        world.change(lambda it=value: hall.change_rules(ROOM, **it), **value)
+                        world.change(partial(hall.change_rules, ROOM, **value), **value)
                     case "set clock":
                         await world.set_clock(WALL + value)
                     case "wait":
