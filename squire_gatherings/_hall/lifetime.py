@@ -10,9 +10,11 @@ from attrs import field, frozen
 from squire_gatherings._hall.clients import Client
 from squire_gatherings._hall.lifecycle import Life
 from squire_gatherings._hall.terms import Terms
+from squire_gatherings._hall.turnstile import Entry, Turnstile
 from squire_gatherings._rules.deadline import Deadline
 from squire_gatherings._values.end_rules import EndRules, Explanation, Moved
 from squire_gatherings._values.endings import DispersalReason
+from squire_gatherings._values.errors import StoreUnavailable
 from squire_gatherings._values.messages import Ending
 from squire_gatherings._values.outgoing import Outgoing
 
@@ -45,10 +47,26 @@ class Lifetime:
     terms: Terms
     given: GivenRules
     deadline: Deadline
-    scope: trio.CancelScope
+    turnstile: Turnstile
+    scope: trio.CancelScope | None
+    entry: Entry | None
+    armed: int
+    trouble: StoreUnavailable | None
     life: Life | None
     accepting: bool
     clients: dict[str, Client]
+
+    # As the turnstile sees it.
+
+    @property
+    def weight(self) -> int:
+        """What its end costs: a notice to a client takes half as long as the rest."""
+        return 1 + len(self.clients) // 2
+
+    @property
+    def wakes_at(self) -> float:
+        """When its wait for messages is to end. With trouble in the store it may be sooner."""
+        return self.deadline.next_at if self.trouble is None else -math.inf
 
     # What happens.
 
@@ -97,9 +115,7 @@ class Lifetime:
 
         One that fires too early is set anew then, so it need not be moved when its time moves away.
         """
-        next_at = self.deadline.next_at
-        if next_at < self.scope.deadline:
-            self.scope.deadline = next_at
+        self.turnstile.hasten(self, self.deadline.next_at)
 
     def used(self, now: float, moved: type | None = None, mover: str | None = None) -> None:
         """Note that a message that counts as activity was processed, and what it was."""

@@ -15,6 +15,7 @@ from squire_gatherings._hall.quotas import Quotas
 from squire_gatherings._hall.refreshes import Refreshes
 from squire_gatherings._hall.room import Room
 from squire_gatherings._hall.store import Store
+from squire_gatherings._hall.turnstile import Turnstile
 from squire_gatherings._rules.behaviour import Behaviour
 from squire_gatherings._rules.poison import Poison
 from squire_gatherings._values.end_rules import rules_of
@@ -39,6 +40,7 @@ class Registry:
     """Where somebody is told what happens to gatherings."""
     quotas: Quotas = field(init=False)
     """What the gatherings may use up together."""
+    turnstile: Turnstile = field(factory=Turnstile)
     closed: bool = False
     """Whether the hall is closing, so that none is opened any more."""
     living: dict[str, Incarnation] = field(factory=dict)
@@ -189,7 +191,8 @@ class Registry:
         Until a gathering is restored, its task is cancelled with the caller that opens it, which
         may live on when the hall is cancelled: a store that never answers would hold the hall.
         """
-        self.close_by(trio.current_time() + self.settings.close_grace)
+        if not self.closed:
+            self.close_by(trio.current_time() + self.settings.close_grace)
         for incarnation in self.living.values():
             if incarnation.opening is not None:
                 incarnation.opening.cancel()
@@ -204,6 +207,7 @@ class Registry:
             self._poison.of(gathering_id),
             self.quotas,
             self.given,
+            turnstile=self.turnstile,
         )
         if self.lifecycle is not None:
             room.life = Life(self.lifecycle, gathering_id, room.incarnation)

@@ -12,6 +12,7 @@ from squire_gatherings._hall.lifetime import GivenRules, Lifetime
 from squire_gatherings._hall.quotas import Quotas
 from squire_gatherings._hall.store import Store
 from squire_gatherings._hall.terms import Terms
+from squire_gatherings._hall.turnstile import Entry, Turnstile
 from squire_gatherings._rules.behaviour import Behaviour
 from squire_gatherings._rules.deadline import Deadline
 from squire_gatherings._rules.op_log import OpLog
@@ -79,8 +80,15 @@ class Room(Lifetime):
     """How many messages that count as activity were processed."""
     is_wanted: bool = False
     """Whether somebody opened it on purpose: it stays, though nobody has used it yet."""
-    scope: trio.CancelScope = field(factory=trio.CancelScope)
-    """Around the wait for messages, which it ends at the deadline."""
+    is_awaited: bool = False
+    """Whether somebody waits until it is gone."""
+
+    # Its deadline, in turn with the other gatherings'.
+    turnstile: Turnstile = field(factory=Turnstile)
+    scope: trio.CancelScope | None = None
+    """Around the wait for messages, which it ends at the deadline; None outside of it."""
+    entry: Entry | None = None
+    armed: int = 0
 
     # Who is there.
     inbox: Inbox = field(init=False)
@@ -232,6 +240,11 @@ class Room(Lifetime):
             self.quotas.unattended(self.id, self.evict)
 
     # Ending.
+
+    def hurry(self) -> None:
+        """Have it reaped before its turn: somebody waits for that."""
+        self.is_awaited = True
+        self.turnstile.hurry(self)
 
     def end(self, reason: DispersalReason, *, by: float = math.inf) -> None:
         """Have it disperse. What is in the inbox is still processed; nothing more comes in.

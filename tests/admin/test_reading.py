@@ -63,7 +63,7 @@ def _state(hall: Hall, connections: list[Recorder], folder: Path) -> Any:
                 round(deadline.warn_at, 3),
                 {rule: round(at, 3) for rule, at in deadline.ends()},
                 deadline.moved,
-                round(room.scope.deadline, 3),
+                None if room.scope is None else round(room.scope.deadline, 3),
                 room.inbox.put_in,
                 room.inbox.taken,
                 room.is_wanted,
