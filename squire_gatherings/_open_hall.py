@@ -86,12 +86,13 @@ async def open_hall(
             living=living,
         )
         hall = Hall(settings, store, rights, registry, events)
-        nursery.start_soon(_close_when_cancelled, registry)
+        # It is one of the gatherings' tasks, so that none comes when their nursery has ended.
+        gatherings.start_soon(_close_when_cancelled, registry)
         try:
             yield hall
             await hall.close()
         finally:
-            _let_nobody_in(registry)
+            registry.give_up()
             nursery.cancel_scope.cancel()
 
 
@@ -100,12 +101,7 @@ async def _close_when_cancelled(registry: Registry) -> None:
     try:
         await trio.sleep_forever()
     finally:
-        _let_nobody_in(registry)
-
-
-def _let_nobody_in(registry: Registry) -> None:
-    registry.close_by(trio.current_time() + registry.settings.close_grace)
-    registry.give_up()
+        registry.give_up()
 
 
 async def _hold_nursery(*, task_status: trio.TaskStatus[trio.Nursery]) -> None:

@@ -100,5 +100,5 @@ def _take_over(
     hall.change_settings(**attrs.asdict(setup.hall, recurse=False))
     server.settings = setup.server
     set_level(setup.options["log_level"])
-    current.setup = setup
+    current.change(setup)
     return {"options": keys}

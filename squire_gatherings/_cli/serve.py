@@ -102,8 +102,8 @@ class CannotListen(Exception):
 )
 @reloaded("--rate-limit", default="off", type=RATE, help="Messages per second and client.")
 @door_options
-@admin_options
 @webhook_options
+@admin_options
 @reloaded(
     "--log-level",
     default="warning",
@@ -189,7 +189,7 @@ async def run_server(context: click.Context, setup: Setup, open_files: int | Non
                 store=opened,
                 settings=setup.hall,
                 authenticate=current.authenticate,
-                on_event=setup.told.webhook,
+                on_event=current.webhook,
             ) as hall,
             open_hidden_nursery() as nursery,
         ):
@@ -216,8 +216,6 @@ async def run_server(context: click.Context, setup: Setup, open_files: int | Non
             if setup.admin is not None:
                 admin = await open_admin_port(nursery, hall, setup.admin)
                 reads.append(admin.read_again)
-            if setup.told.webhook is not None:
-                reads.append(setup.told.read_again)
             address = _url(server, "ws" if setup.certificate is None else "wss")
             with suppress(OSError):
                 print(f"squire_gatherings listening on {address}", flush=True)
@@ -225,9 +223,11 @@ async def run_server(context: click.Context, setup: Setup, open_files: int | Non
             extra = {"url": address, "store": opened.name, "idle_timeout": idle_timeout}
             _log.info("listening", extra=extra)
             setup.auth.log()
+            if current.webhook is not None:
+                receiver = current.webhook.receiver
+                _log.info("lifecycle events are posted", extra={"receiver": receiver})
             if admin is not None:
                 tell(admin)
-            setup.told.log()
             reloading = Reloads(reads)
             nursery.start_soon(reloading.run)
             # Commands delete and compact what is in the file beside us.

@@ -3,13 +3,12 @@
 import logging
 import os
 import stat
-from collections.abc import Callable
-from functools import partial
+from collections.abc import Sequence
 
 import click
 from attrs import frozen
 
-from squire_gatherings._cli.options import FILE, option, options
+from squire_gatherings._cli.options import FILE, option, options, reloaded
 from squire_gatherings._values.errors import BadSetting
 from squire_gatherings._webhook.signing import Signer
 from squire_gatherings._webhook.webhook import Webhook
@@ -23,15 +22,17 @@ webhook_options = options(
     option(
         "--webhook",
         metavar="URL",
+        show_default=False,
         help="Where lifecycle events are posted: gatherings that opened, emptied, ended.",
     ),
     option(
         "--webhook-secret-file",
         type=FILE,
+        show_default=False,
         help="File with the secret that signs them (whsec_…); several while one takes another's"
         " place, a line each. Read again on SIGHUP.",
     ),
-    option(
+    reloaded(
         "--max-events",
         default=1_000_000,
         type=click.IntRange(1000, 2**53 - 1),
@@ -41,40 +42,34 @@ webhook_options = options(
 """Gives a command the options of a webhook."""
 
 
-@frozen
-class Told:
-    """Who is told of events."""
+@frozen(repr=False)
+class WebhookSetup:
+    """The webhook that the options ask for."""
 
-    webhook: Webhook | None
-    file: str | None
+    url: str
+    secrets: Sequence[str]
 
-    def read_again(self) -> Callable[[], None]:
-        """Read the secrets again. Raises `BadSetting`. Returns what takes them over."""
-        assert self.webhook is not None
-        assert self.file is not None
-        return partial(self.webhook.change_secrets, read_secrets(self.file))
-
-    def log(self) -> None:
-        """Say to whom events are posted."""
-        if self.webhook is not None:
-            _log.info("events are posted", extra={"receiver": self.webhook.receiver})
+    def open(self) -> Webhook:
+        """Make it."""
+        # It would tell the URL, with each request.
+        logging.getLogger("httpx").setLevel(logging.WARNING)
+        return Webhook(self.url, self.secrets)
 
 
-def make_webhook(url: str | None, file: str | None) -> Told:
-    """Make the webhook that the options ask for, if they do.
+def make_webhook(url: str | None, file: str | None) -> WebhookSetup | None:
+    """Return what the options ask for, checked; None for no webhook. Waits for the file.
 
     Raises:
         click.UsageError: One of them lacks the other.
         BadSetting: The URL, the file or a secret can't be used, or `httpx` isn't installed.
     """
-    if (url is None) != (file is None):
-        raise click.UsageError("--webhook and --webhook-secret-file go together")
+    if url is None and file is None:
+        return None
     if url is None or file is None:
-        return Told(None, None)
-    webhook = Webhook(url, read_secrets(file))
-    # It would tell the URL, with each request.
-    logging.getLogger("httpx").setLevel(logging.WARNING)
-    return Told(webhook, file)
+        raise click.UsageError("--webhook and --webhook-secret-file go together")
+    secrets = read_secrets(file)
+    Webhook(url, secrets)
+    return WebhookSetup(url, secrets)
 
 
 def read_secrets(file: str) -> list[str]:

@@ -2,7 +2,7 @@
 
 import logging
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 
 import trio
 from attrs import define, evolve, field
@@ -15,6 +15,7 @@ from squire_gatherings._hall.forwards import CROWD
 from squire_gatherings._hall.inbox import Request
 from squire_gatherings._hall.lateness import give_a_turn, give_turns, is_late
 from squire_gatherings._hall.lifecycle import FirstJoin
+from squire_gatherings._hall.notice import flush, how_it_ended, send_notice
 from squire_gatherings._hall.refreshes import Refreshes
 from squire_gatherings._hall.requests import Requests
 from squire_gatherings._hall.room import Room
@@ -25,13 +26,11 @@ from squire_gatherings._rules.chain import HEAD_SIZE
 from squire_gatherings._rules.deadline import Deadline
 from squire_gatherings._rules.op_log import OpLog
 from squire_gatherings._rules.sync_ids import LookupNeeded
-from squire_gatherings._values.end_rules import Moved
 from squire_gatherings._values.endings import DispersalReason
 from squire_gatherings._values.errors import GatheringCrashed, GatheringDispersed, LogDeleted
 from squire_gatherings._values.log import Restored
 from squire_gatherings._values.messages import Dispersed, Sync
 from squire_gatherings._values.numbers import Stage
-from squire_gatherings._values.outgoing import Outgoing
 
 _log = logging.getLogger(__name__)
 
@@ -126,7 +125,8 @@ class Gathering:
                 await self._give_notice(reason)
                 if self._slow is not None:
                     grace = room.settings.close_grace
-                    await _flush(self._slow, min(self._notice_at + grace, room.notice_by))
+                    until = min(self._notice_at + grace, room.notice_by)
+                    await flush(self._slow, until, room.quotas.tally)
         finally:
             room.turnstile.forget(room)
             room.uncount()
@@ -135,6 +135,7 @@ class Gathering:
 
     async def _restore(self) -> None:
         room, settings = self.room, self.room.settings
+        tally, began = room.quotas.tally, trio.current_time()
         with store_trouble():
             restored = await room.store.load(room.id, recent_syncs=settings.recent_syncs)
             if not isinstance(restored, Restored):
@@ -165,14 +166,14 @@ class Gathering:
             raise GatheringCrashed(f"gathering {room.id} can't be restored") from error
         room.count_tail()
         now = trio.current_time()
-        room.deadline = Deadline(room.given.rules, now, now, moved=Moved("opened", None, now))
-        if room.deadline.rules.is_by_wall:
-            room.look()
-            room.terms.instants.add(room)
+        room.deadline = Deadline(room.given.rules, now, now)
+        room.begun()
         self.commit = Commit(room, snapshot_seq)
         self.delivery = Delivery(room)
         self.answers = Answers(room, self.delivery)
         travel = Travel(room, self.make_behaviour)
+        tally.restores.add(trio.current_time() - began)
+        tally.restored_ops.add(len(restored.ops))
         self.requests = Requests(room, self.delivery, self.answers, self.refreshes, travel)
 
     async def _live(self) -> DispersalReason:
@@ -383,6 +384,7 @@ class Gathering:
             del inbox.waiting[:taken]
             inbox.taken += taken
         self._processing = None
+        room.quotas.tally.messages += taken
         if is_full and taken <= HEAVY and inbox.waiting:
             self._put_behind(sender)
         now = trio.current_time()
@@ -396,7 +398,7 @@ class Gathering:
         if room.trouble is None and log.seq > log.committed:
             if self._makes_rules:
                 self._ask_for_rules()
-            if self.commit.begin():
+            if self.commit.begin(now):
                 self._committed(now)
         elif log.seq == log.committed:
             answers.give(now)
@@ -485,39 +487,17 @@ class Gathering:
         for client in clients:
             client.was_crashed = crashed
             room.detach(client)
+        how = how_it_ended(room, reason, now)
+        room.quotas.tally.ended(how)
         if room.life is not None:
             # It is queued here, and written when the notices have gone out.
-            late = now - room.deadline.at
             room.life.dispersed(
                 reason,
-                seq=room.log.committed,
-                lifetime=now - room.deadline.opened_at,
-                messages=room.processed,
-                lateness=late if reason.is_rule and late >= 0 else None,
+                seq=how.seq,
+                lifetime=how.lifetime,
+                messages=how.processed,
+                lateness=how.lateness,
             )
         _log.debug("gathering dispersed: %s", reason, extra=room.names())
-        if not clients:
-            return
-        outgoing = Outgoing(room.notice)
-        for number, client in enumerate(clients, start=1):
-            client.send(outgoing)
-            client.close(reason.close_code, reason)
-            if client.backlog:
-                self._slow = self._slow or []
-                self._slow.append(client)
-            if not number % CROWD:
-                await trio.lowlevel.cancel_shielded_checkpoint()
-
-
-async def _flush(slow: Iterable[Client], until: float) -> None:
-    """Wait for those that have a backlog, and cut them off if they still have it at that time.
-
-    Shielded from cancellation, so that clients hear of a shutdown, too.
-    """
-    with trio.CancelScope(deadline=until, shield=True):
-        async with trio.open_nursery() as nursery:
-            for client in slow:
-                nursery.start_soon(client.flush)
-    for client in slow:
-        if client.backlog:
-            client.abort()
+        if clients:
+            self._slow = await send_notice(clients, room.notice, reason, room.quotas.tally)

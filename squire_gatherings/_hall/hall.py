@@ -139,33 +139,34 @@ class Hall:
             if text is not None:
                 check_id(text, what)
         await trio.lowlevel.checkpoint_if_cancelled()
-        rights = self._rights
+        rights, tally = self._rights, self._registry.quotas.tally
         asked, vouched = rights.number(), identity is not None
-        if identity is None:
-            identity = await rights.identify(token, gathering_id, request)
-        else:
-            check_identity(identity)
-            identity = rights.standing(identity, gathering_id)
-        opener = opener_of(identity, request)
-        ask = Joining(
-            gathering_id,
-            connection,
-            opener,
-            client,
-            vouched,
-            asked,
-            since,
-            epoch,
-            resume,
-            tail,
-            times,
-            proof,
-            known,
-        )
-        try:
-            joiner, joined, room = await ask.until_answered(identity, self._registry, rights)
-        finally:
-            self._registry.visited(gathering_id, counted=False)
+        with tally.join("resume" if resume is not None else "new" if since is None else "since"):
+            if identity is None:
+                identity = await rights.identify(token, gathering_id, request)
+            else:
+                check_identity(identity)
+                identity = rights.standing(identity, gathering_id)
+            opener = opener_of(identity, request)
+            ask = Joining(
+                gathering_id,
+                connection,
+                opener,
+                client,
+                vouched,
+                asked,
+                since,
+                epoch,
+                resume,
+                tail,
+                times,
+                proof,
+                known,
+            )
+            try:
+                joiner, joined, room = await ask.until_answered(identity, self._registry, rights)
+            finally:
+                self._registry.visited(gathering_id, counted=False)
         return Membership(
             gathering_id, joined.incarnation, self._asking.pass_on, weakref.ref(room), joiner
         )

@@ -294,8 +294,9 @@ class Life:
         """The last client has left."""
         self._tell_if_it_fits(EventKind.EMPTIED, {"seq": seq})
 
-    def ending(self, data: dict[str, Any]) -> None:
-        """Its clients are warned of its end."""
+    def ending(self, rule: DispersalReason, expires_in: float | None, at_time: int | None) -> None:
+        """Its clients are warned of its end, or told that it's off; as the message `ending`."""
+        data = {"rule": str(rule), "expires_in": expires_in, "at_time": at_time}
         self._tell_if_it_fits(EventKind.ENDING, data)
 
     def dispersed(

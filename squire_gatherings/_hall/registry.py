@@ -10,9 +10,10 @@ from attrs import define, field
 from squire_gatherings._hall.gathering import Gathering
 from squire_gatherings._hall.incarnations import Endings, Incarnation
 from squire_gatherings._hall.lifecycle import Life, Lifecycle
+from squire_gatherings._hall.lifetime import GivenRules
 from squire_gatherings._hall.quotas import Quotas
 from squire_gatherings._hall.refreshes import Refreshes
-from squire_gatherings._hall.room import GivenRules, Room
+from squire_gatherings._hall.room import Room
 from squire_gatherings._hall.store import Store
 from squire_gatherings._hall.turnstile import Turnstile
 from squire_gatherings._rules.behaviour import Behaviour
@@ -67,6 +68,8 @@ class Registry:
     def change_settings(self, settings: HallSettings) -> None:
         """Change the settings of what is opened from now on, and of what all share."""
         self.settings = settings
+        if self.lifecycle is not None:
+            self.lifecycle.max_events = settings.max_events
         self.quotas.change_settings(settings)
 
     async def find(self, gathering_id: str, opener: Hashable = None) -> Room:
@@ -188,6 +191,8 @@ class Registry:
         Until a gathering is restored, its task is cancelled with the caller that opens it, which
         may live on when the hall is cancelled: a store that never answers would hold the hall.
         """
+        if not self.closed:
+            self.close_by(trio.current_time() + self.settings.close_grace)
         for incarnation in self.living.values():
             if incarnation.opening is not None:
                 incarnation.opening.cancel()
@@ -216,6 +221,7 @@ class Registry:
                 raise HallClosed("the hall was closed")
         except GatheringsError as error:
             incarnation.error = error
+            self.quotas.tally.failed_restores += 1
             raise
         else:
             self.opened += 1

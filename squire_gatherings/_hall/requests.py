@@ -99,6 +99,7 @@ class Requests:
         except GatheringsError as error:
             sender.fail(error, getattr(request, "id", None))
             if isinstance(request, Sync):
+                self.room.quotas.tally.syncs[error.code] += 1
                 self.answers.spent += _cost(request)
             if not isinstance(error, OpRejected | StoreUnavailable):
                 sender.wasted(REFUSED)
@@ -243,6 +244,7 @@ class Requests:
             self.answers.spent += cost
             sender.wasted(REPEATED + cost // COST_OF_A_FRAME)
             self._repeat(sender, sync, record)
+            room.quotas.tally.syncs["repeated"] += 1
             return True
         if not sender.identity.may_submit:
             # Somebody that might submit before is answered above what it submitted then.
@@ -271,9 +273,11 @@ class Requests:
             ops = judge_and_fold(room.behaviour, sync.ops, submission)
         except OpConflict as conflict:
             self._conflict(sender, sync, base, conflict)
+            room.quotas.tally.syncs[conflict.code] += 1
             return True
         by, mark = sender.identity.user, fingerprint(sync.ops)
         log.add(ops, key=key, mark=mark, by=by, origin=sender.number, time=time)
+        room.quotas.tally.synced += 1
         if limits.max_log is not None:
             room.log_bytes += sum(len(op.json) for op in ops)
         seqs = range(seq + 1, log.seq + 1)

@@ -5,6 +5,9 @@ from enum import IntEnum, StrEnum
 MAX_REASON = 123
 """How many bytes of a reason a close frame holds (RFC 6455, section 5.5)."""
 
+BROKEN_OFF = 1006
+"""Stands for the code of a connection that ended without a close frame (section 7.4.1)."""
+
 
 class CloseCode(IntEnum):
     """WebSocket close codes: RFC 6455 section 7.4.1 below 4000, ours from there on."""
@@ -48,7 +51,7 @@ class DispersalReason(StrEnum):
 
     @property
     def is_rule(self) -> bool:
-        """Whether it is a rule that ended it, at an instant."""
+        """Whether it is a rule, by which there is an instant of the end."""
         return self in _RULES
 
     @property

@@ -92,10 +92,10 @@ async def attend_channel(
                 await attendance.run()
         finally:
             limits.holders.discard(connection)
-            meter.leave(trio.current_time())
             attendance.detach()
             # If it isn't closing already; what has been sent goes out before.
             connection.close(CloseCode.GOING_AWAY, "server shutting down")
+            meter.leave(trio.current_time(), connection.close_code)
 
 
 @define(eq=False)

@@ -2,7 +2,7 @@
 
 import copy
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import trio
@@ -50,6 +50,11 @@ class Flaky(MemoryStore):
         self.writes = self.reads = self.forgets = True
         self.has_it_all_the_same = False
         self.is_dead = False
+        self.seconds = 0.0
+        """How long it takes to write."""
+        self.dies_at: tuple[int, bool] | None = None
+        """At which of the next writes it dies, and whether it has that write then."""
+        self.dying: Callable[[], None] = lambda: None
         self.batches: list[int] = []
 
     def kill(self) -> "Flaky":
@@ -65,6 +70,16 @@ class Flaky(MemoryStore):
         await trio.lowlevel.checkpoint()
         if self.is_dead:
             await trio.sleep_forever()
+        if self.seconds:
+            await trio.sleep(self.seconds)
+        if self.dies_at is not None:
+            number, has_it = self.dies_at
+            self.dies_at = (number - 1, has_it) if number else None
+            if not number:
+                if has_it:
+                    await super().write_events(events)
+                self.dying()
+                await trio.sleep_forever()
         if self.writes or self.has_it_all_the_same:
             self.batches.append(len(events))
             await super().write_events(events)

@@ -32,7 +32,9 @@ steps = st.one_of(
     st.tuples(st.just("sleep"), st.sampled_from([0.0, 0.3, 1.0, EMPTY, EMPTY + 0.1, IDLE])),
     st.tuples(st.just("callback"), st.integers(0, 9)),
     st.tuples(st.sampled_from(["writes", "reads", "forgets", "has_it_all_the_same"])),
-    st.tuples(st.just("together"), st.integers(2, 6)),
+    st.tuples(st.sampled_from(["together", "away"]), st.integers(1, 9)),
+    st.tuples(st.just("slow"), st.sampled_from([0.0, 0.5])),
+    st.tuples(st.just("kill at a write"), st.integers(0, 4), st.booleans()),
     st.tuples(st.sampled_from(["kill", "cancel", "restart"])),
 )
 
@@ -62,11 +64,13 @@ class World:
                     empty_timeout=EMPTY,
                     close_grace=2,
                 ) as hall:
+                    self.store.dying = partial(self._die, scope)
                     await self._play(hall, steps, scope)
             self.told += self.taker.events
             if not steps and not scope.cancelled_caught:
                 break
             self.taker, self.members = Taker(), []
+        self._heal()
         last = Taker()
         async with open_hall(store=self.store, on_event=last):
             await trio.sleep(LONGEST_PAUSE)
@@ -78,8 +82,7 @@ class World:
         while steps:
             what, *how = steps.pop(0)
             if what == "kill":
-                await self._die()
-                scope.cancel()
+                self._die(scope)
                 await trio.lowlevel.checkpoint()
             elif what == "cancel":
                 scope.cancel()
@@ -89,11 +92,14 @@ class World:
             else:
                 with trio.move_on_after(3):
                     await self._do(hall, what, *how)
+        # What was put off may still bring it down.
+        await trio.sleep(2)
         self._heal()
 
-    async def _die(self) -> None:
+    def _die(self, scope: trio.CancelScope) -> None:
         """Let nothing happen any more, as far as anybody can tell."""
         self.was_killed = True
+        self.store.dying = lambda: None
         self.told += self.taker.events
         left = self.store.kill()
         dead, self.taker = self.taker, Taker()
@@ -102,10 +108,12 @@ class World:
         for client in self.clients:
             # It hears nothing more.
             client.closed = client.closed or [(0.0, CloseCode.GOING_AWAY, "killed")]
+        scope.cancel()
 
     def _heal(self) -> None:
         store = self.store
         store.writes = store.reads = store.forgets = True
+        store.dies_at = None
         self.taker.failures = 0
 
     async def _do(self, hall: Hall, what: str, *how: Any) -> None:
@@ -114,7 +122,7 @@ class World:
                 case "open":
                     await hall.open(*how)
                 case "give up opening":
-                    with trio.move_on_after(0):
+                    with trio.move_on_after(0.2):
                         await hall.open(*how)
                 case "join":
                     client = Recorder()
@@ -135,8 +143,16 @@ class World:
                 case "together":
                     async with trio.open_nursery() as nursery:
                         for number in range(how[0]):
-                            call = ("open", "join", "disperse")[number % 3]
-                            nursery.start_soon(partial(self._do, hall, call, ROOMS[number // 3]))
+                            call = ("open", "join", "disperse")[number // 3]
+                            nursery.start_soon(partial(self._do, hall, call, ROOMS[number % 3]))
+                case "away":
+                    self.store.writes = False
+                    await self._do(hall, "together", *how)
+                    self.store.writes = True
+                case "slow":
+                    self.store.seconds = how[0]
+                case "kill at a write":
+                    self.store.dies_at = how[0], how[1]
                 case "writes" | "reads" | "forgets" | "has_it_all_the_same":
                     setattr(self.store, what, not getattr(self.store, what))
 
@@ -147,8 +163,8 @@ class World:
             self.emptied[member.incarnation] = self.emptied.get(member.incarnation, 0) + 1
 
 
-@settings(max_examples=examples(60), deadline=None)
-@given(st.lists(steps, max_size=30))
+@settings(max_examples=examples(40), deadline=None)
+@given(st.lists(steps, min_size=20, max_size=40))
 def test_no_event_is_missing_whatever_happens(steps: list[tuple[Any, ...]]) -> None:
     async def play() -> World:
         world = World()

@@ -107,6 +107,7 @@ async def test_a_notice_does_not_wait_for_the_store(autojump_clock: MockClock) -
         store.writes = True
         await trio.sleep(1)
         await hall.open(ROOM)
+        await wait_all_tasks_blocked()
         assert taker.kinds() == ["opened", "joined_first", "dispersed", "opened"]
     check(taker.events, all_ended=True)
 

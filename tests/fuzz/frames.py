@@ -19,6 +19,9 @@ from squire_gatherings._values.messages import ClientMessage
 from squire_gatherings._wire.codecs import JSON, MSGPACK
 from tests.fuzz.target import Target
 
+ONE_BY_ONE = 0b110
+"""The bits of an input's first byte of which none is set where its bytes come one by one."""
+
 SETTINGS = ServerSettings(max_message_size=2000)
 
 
@@ -89,7 +92,7 @@ def run(data: bytes) -> None:
     how, cut, rest = data[0], data[1], data[2:]
     whole = arrivals(how, rest, max(1, len(rest)))
     assert arrivals(how, rest, 1 + cut) == whole
-    if len(rest) < 300:
+    if not how & ONE_BY_ONE and len(rest) < 300:
         assert arrivals(how, rest, 1) == whole
 
 
