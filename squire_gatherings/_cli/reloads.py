@@ -45,11 +45,9 @@ class Reloads:
             self._wanted = trio.Event()
             try:
                 take_over = await trio.to_thread.run_sync(self.read, abandon_on_cancel=True)
-            except BadSetting as error:
-                _log.error("can't reload, and go on with what was there: %s", error)
-            except click.ClickException as error:
-                why = error.format_message()
-                _log.error("can't reload, and go on with what was there: %s", why)
+            except (BadSetting, click.ClickException) as error:
+                why = str(error) if isinstance(error, BadSetting) else error.format_message()
+                _log.error("can't reload, and go on with what was there", extra={"why": why})
             except Exception:
                 _log.exception("can't reload, and go on with what was there")
             else:

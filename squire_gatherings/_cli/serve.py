@@ -158,7 +158,7 @@ def serve(context: click.Context, /, **options: Any) -> None:
     with logs(options["log_level"], options["log_format"]):
         for name in context.obj:
             _log.info("a service link in the environment is ignored", extra={"variable": name})
-        _log.info("open files", extra={"limit": open_files})
+        _log.info("open files", extra={"files": open_files})
         trio.run(run_server, context, setup, open_files, clock=BootTimeClock())
 
 

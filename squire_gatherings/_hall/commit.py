@@ -135,7 +135,8 @@ class Commit:
             return None
         if isinstance(outcome, StoreUnavailable):
             if room.trouble is None:
-                _log.warning("store unavailable: %s", outcome, extra=room.names())
+                extra = room.names() | {"why": str(outcome)}
+                _log.warning("store unavailable", extra=extra)
                 room.deadline.processed(now)
             self.retry_at = now + room.settings.commit_retry_interval
             return outcome

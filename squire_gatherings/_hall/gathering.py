@@ -15,6 +15,7 @@ from squire_gatherings._hall.forwards import CROWD
 from squire_gatherings._hall.inbox import Request
 from squire_gatherings._hall.lateness import give_turns, is_late
 from squire_gatherings._hall.refreshes import Refreshes
+from squire_gatherings._hall.reports import report_end
 from squire_gatherings._hall.requests import Requests
 from squire_gatherings._hall.room import Room
 from squire_gatherings._hall.store import store_trouble
@@ -97,7 +98,8 @@ class Gathering:
                     room.nursery.cancel_scope.cancel()
             except* LogDeleted as errors:
                 reason = DispersalReason.ADMIN
-                _log.warning("%s", errors.exceptions[0], extra=room.names())
+                why = str(errors.exceptions[0])
+                _log.warning("the log was changed beside us", extra=room.names() | {"why": why})
             except* Exception as errors:
                 reason = DispersalReason.CRASHED
                 _log.error("gathering crashed", exc_info=errors, extra=room.names())
@@ -356,7 +358,7 @@ class Gathering:
             room.detach(client)
         grace = min(room.settings.close_grace, max(0.0, room.notice_by - now))
         await _give_notice(clients, notice, reason, grace)
-        _log.debug("gathering dispersed: %s", reason, extra=room.names())
+        report_end(room, reason, len(clients), now)
 
 
 async def _give_notice(

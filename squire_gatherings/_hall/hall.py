@@ -16,6 +16,7 @@ from squire_gatherings._hall.logs import Logs
 from squire_gatherings._hall.membership import Membership
 from squire_gatherings._hall.quotas import Quotas, opener_of
 from squire_gatherings._hall.registry import Registry
+from squire_gatherings._hall.reports import JoinReport
 from squire_gatherings._hall.rights import Rights
 from squire_gatherings._hall.store import Store
 from squire_gatherings._values.checks import (
@@ -132,13 +133,17 @@ class Hall:
             if text is not None:
                 check_id(text, what)
         await trio.lowlevel.checkpoint_if_cancelled()
-        rights = self._rights
+        rights, peer = self._rights, None if request is None else request.peer
         asked, vouched = rights.number(), identity is not None
-        if identity is None:
-            identity = await rights.identify(token, gathering_id, request)
-        else:
-            check_identity(identity)
-            identity = rights.standing(identity, gathering_id)
+        report = JoinReport(self._registry.quotas, gathering_id, peer)
+        with report:
+            if identity is None:
+                identity = await rights.identify(token, gathering_id, request)
+            else:
+                check_identity(identity)
+                report.user = identity.user
+                identity = rights.standing(identity, gathering_id)
+        report.user = identity.user
         opener = opener_of(identity, request)
         ask = Joining(
             gathering_id,
@@ -156,7 +161,8 @@ class Hall:
             known,
         )
         try:
-            joiner, joined, room = await ask.until_answered(identity, self._registry, rights)
+            with report:
+                joiner, joined, room = await ask.until_answered(identity, self._registry, rights)
         finally:
             self._registry.visited(gathering_id, counted=False)
         return Membership(

@@ -11,6 +11,7 @@ from squire_gatherings._hall.gathering import Gathering
 from squire_gatherings._hall.incarnations import Endings, Incarnation
 from squire_gatherings._hall.quotas import Quotas
 from squire_gatherings._hall.refreshes import Refreshes
+from squire_gatherings._hall.reports import report_birth
 from squire_gatherings._hall.room import Room
 from squire_gatherings._hall.store import Store
 from squire_gatherings._rules.behaviour import Behaviour
@@ -185,6 +186,7 @@ class Registry:
             raise
         else:
             self.opened += 1
+            report_birth(room)
             if self.closed:
                 room.end(DispersalReason.SHUTDOWN)
         finally:
