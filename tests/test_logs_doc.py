@@ -3,6 +3,7 @@
 import ast
 import re
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import squire_gatherings
@@ -24,17 +25,25 @@ def rows(heading: str) -> dict[str, str]:
     return dict(found)
 
 
-def trees() -> Iterator[tuple[str, ast.Module]]:
-    """Yield the modules of a server: name, and content."""
-    for path in sorted(ROOT.rglob("*.py")):
-        if path.relative_to(ROOT).parts[0] not in ELSEWHERE:
-            yield path.name, ast.parse(path.read_text())
+@cache
+def trees() -> tuple[tuple[str, tuple[ast.AST, ...]], ...]:
+    """Return the modules of a server that log: name, and all that is in them."""
+    files = (
+        path for path in ROOT.rglob("*.py") if path.relative_to(ROOT).parts[0] not in ELSEWHERE
+    )
+    texts = ((path.name, path.read_text()) for path in sorted(files))
+    logging = ("_log.", "enforced(", "refuse(")
+    return tuple(
+        (name, tuple(ast.walk(ast.parse(text))))
+        for name, text in texts
+        if any(one in text for one in logging)
+    )
 
 
 def calls() -> Iterator[tuple[str, str, ast.Call]]:
     """Yield the places that log: where, the level, and the call."""
-    for name, tree in trees():
-        for node in ast.walk(tree):
+    for name, nodes in trees():
+        for node in nodes:
             match node:
                 case ast.Call(ast.Attribute(ast.Name("_log"), str(level))) if level in LEVELS:
                     yield f"{name}:{node.lineno}", level, node
@@ -49,9 +58,9 @@ def event_of(where: str, level: str, call: ast.Call) -> str:
 
 def fields() -> Iterator[tuple[str, str]]:
     """Yield the names of fields that are written out where something is logged."""
-    for name, tree in trees():
-        logs = any(isinstance(one, ast.Name) and one.id == "_log" for one in ast.walk(tree))
-        for node in ast.walk(tree):
+    for name, nodes in trees():
+        logs = any(isinstance(one, ast.Name) and one.id == "_log" for one in nodes)
+        for node in nodes:
             yield from ((name, one) for one in (_of_record(node) if logs else _of_limit(node)))
 
 

@@ -42,17 +42,29 @@ def logs(level: str, log_format: LogFormat) -> Iterator[None]:
         root.handlers[:] = [logging.NullHandler()]
         yield
         return
+    with writing_to(sys.stderr.fileno(), formatter(log_format)) as handler:
+        root.handlers[:] = [handler]
+        try:
+            yield
+        finally:
+            root.handlers[:] = [logging.NullHandler()]
+
+
+@contextmanager
+def writing_to(file: int, lines: logging.Formatter) -> Iterator[logging.Handler]:
+    """Yield a handler that writes to an open file, and that nobody who logs has to wait for.
+
+    The end of the block waits as that of `logs` does.
+    """
     records: Queue[logging.LogRecord] = Queue(QUEUED)
     queue = _Bounded(records)
-    queue.setFormatter(formatter(log_format))
-    writer = _Writer(sys.stderr.fileno())
-    root.handlers[:] = [queue]
+    queue.setFormatter(lines)
+    writer = _Writer(file)
     # Its thread is a daemon: it keeps nobody from exiting, whatever it waits for.
     QueueListener(records, writer).start()
     try:
-        yield
+        yield queue
     finally:
-        root.handlers[:] = [logging.NullHandler()]
         queue.finish(writer)
 
 

@@ -1,7 +1,7 @@
 """Reloads: what a running server reads again when it is told to (SIGHUP): all of it, or nothing."""
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Sequence
 from functools import partial
 
 import attrs
@@ -9,6 +9,8 @@ import click
 import trio
 from attrs import define, field
 
+from squire_gatherings._admin.audit import audit
+from squire_gatherings._cli.audit_log import by_signal
 from squire_gatherings._cli.configuration import read_again, settings_of
 from squire_gatherings._cli.logs import set_level
 from squire_gatherings._cli.setup import Current, Setup, make_setup
@@ -18,8 +20,8 @@ from squire_gatherings._values.errors import BadSetting
 
 _log = logging.getLogger(__name__)
 
-TakeOver = Callable[[], Mapping[str, object]]
-"""Takes over what was read, at once; returns what the log says of it."""
+TakeOver = Callable[[], str]
+"""Takes over what was read, at once; returns the names of options that have changed."""
 
 _SWITCHES_TLS = ("tls_cert", "tls_key")
 
@@ -32,6 +34,8 @@ class Reloads:
     """
 
     read: Callable[[], TakeOver]
+    reopen: Callable[[], None] | None = None
+    """Opens the audit log again, whatever comes of the rest: its file may have been moved."""
     _wanted: trio.Event = field(factory=trio.Event)
 
     def ask(self) -> None:
@@ -43,6 +47,9 @@ class Reloads:
         while True:
             await self._wanted.wait()
             self._wanted = trio.Event()
+            if self.reopen is not None:
+                await self._try_to_reopen(self.reopen)
+            target, outcome = "", "failed"
             try:
                 take_over = await trio.to_thread.run_sync(self.read, abandon_on_cancel=True)
             except (BadSetting, click.ClickException) as error:
@@ -51,11 +58,25 @@ class Reloads:
             except Exception:
                 _log.exception("can't reload, and go on with what was there")
             else:
-                _log.info("reloaded", extra=dict(take_over()))
+                options = take_over()
+                target, outcome = f"options: {options or 'none'}", "done"
+                _log.info("reloaded", extra={"options": options})
+            audit("reload", by_signal("SIGHUP"), target, outcome)
+
+    async def _try_to_reopen(self, reopen: Callable[[], None]) -> None:
+        try:
+            await trio.to_thread.run_sync(reopen, abandon_on_cancel=True)
+        except BadSetting as error:
+            _log.error("the audit log stays the old file", extra={"why": str(error)})
 
 
 def read_setup(
-    context: click.Context, open_files: int | None, current: Current, hall: Hall, server: Server
+    context: click.Context,
+    open_files: int | None,
+    current: Current,
+    hall: Hall,
+    server: Server,
+    also: Sequence[Callable[[], None]] = (),
 ) -> TakeOver:
     """Read everything again that options name, and the options themselves.
 
@@ -65,6 +86,8 @@ def read_setup(
         current: The setup that counts now.
         hall: The hall that is served.
         server: The server.
+        also: What else reads a file again, and takes it over or raises. Called when nothing else
+            can be wrong any more.
 
     Raises:
         click.ClickException, BadSetting: Something is wrong with a file.
@@ -80,17 +103,21 @@ def read_setup(
     kept = changed - may_change
     if kept:
         setup = make_setup(options | {name: before[name] for name in kept}, open_files)
-        keys = ",".join(sorted(settings[name].key for name in kept))
-        _log.warning("a restart is needed for some options", extra={"options": keys})
-    keys = ",".join(sorted(settings[name].key for name in changed - kept))
-    return partial(_take_over, setup, keys, current, hall, server)
+    taken, left = (
+        ",".join(sorted(settings[name].key for name in names)) for names in (changed - kept, kept)
+    )
+    for one in also:
+        one()
+    return partial(_take_over, setup, taken, left, current, hall, server)
 
 
 def _take_over(
-    setup: Setup, keys: str, current: Current, hall: Hall, server: Server
-) -> Mapping[str, object]:
+    setup: Setup, taken: str, left: str, current: Current, hall: Hall, server: Server
+) -> str:
     hall.change_settings(**attrs.asdict(setup.hall, recurse=False))
     server.settings = setup.server
     set_level(setup.options["log_level"])
     current.setup = setup
-    return {"options": keys}
+    if left:
+        _log.warning("a restart is needed for some options", extra={"options": left})
+    return taken

@@ -6,6 +6,7 @@ from typing import Any
 
 from attrs import define, frozen
 
+from squire_gatherings._cli.admin import AdminPort, make_admin_port
 from squire_gatherings._cli.auth import Auth, make_auth
 from squire_gatherings._cli.doors import make_doors
 from squire_gatherings._hall.authentication import Authenticate, admit_everybody
@@ -27,6 +28,8 @@ class Setup:
     auth: Auth
     certificate: Certificate | None
     """None serves without TLS."""
+    admin: AdminPort | None
+    """None opens no port for operators."""
 
 
 def make_setup(options: Mapping[str, Any], open_files: int | None) -> Setup:
@@ -37,7 +40,8 @@ def make_setup(options: Mapping[str, Any], open_files: int | None) -> Setup:
         open_files: How many files the process may have open; None for any number.
 
     Raises:
-        click.UsageError: The options contradict each other, or leave the server open to others.
+        click.ClickException: The options contradict each other, or leave the server open to
+            others, or something isn't installed that they need.
         BadSetting: A setting can't be what it is, or a file can't be used.
     """
     doors = make_doors(dict(options), open_files)
@@ -67,7 +71,14 @@ def make_setup(options: Mapping[str, Any], open_files: int | None) -> Setup:
         token_cookie=options["token_cookie"],
         allow_origins=options["allow_origins"],
     )
-    return Setup(options, hall, server, auth, doors.certificate)
+    admin = make_admin_port(
+        admin_port=options["admin_port"],
+        admin_host=options["admin_host"],
+        admin_token_file=options["admin_token_file"],
+        admin_names=options["admin_names"],
+        admin_open_metrics=options["admin_open_metrics"],
+    )
+    return Setup(options, hall, server, auth, doors.certificate, admin)
 
 
 @define(eq=False)

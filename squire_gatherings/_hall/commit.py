@@ -129,7 +129,7 @@ class Commit:
                 self._snapshotted()
             if room.trouble is None:
                 # A message is processed when it's durable; a retry of ours is no activity.
-                room.deadline.processed(now)
+                room.used(now)
             else:
                 _log.warning("store available again", extra=room.names())
             return None
@@ -137,7 +137,7 @@ class Commit:
             if room.trouble is None:
                 extra = room.names() | {"why": str(outcome)}
                 _log.warning("store unavailable", extra=extra)
-                room.deadline.processed(now)
+                room.used(now)
             self.retry_at = now + room.settings.commit_retry_interval
             return outcome
         if isinstance(outcome, ValueError):

@@ -7,6 +7,7 @@ from collections.abc import Callable, Hashable
 import trio
 from attrs import define, field
 
+from squire_gatherings._hall.tally import Tally
 from squire_gatherings._rules.budget import Budget
 from squire_gatherings._rules.line_limit import LineLimit
 from squire_gatherings._rules.places import Places, is_full
@@ -28,6 +29,8 @@ class Quotas:
     refusals: Refusals = field(factory=Refusals)
     lines: LineLimit = field(factory=LineLimit)
     """Of what clients bring about, and the log tells one by one."""
+    tally: Tally = field(factory=Tally)
+    """What is counted for operators."""
     budget: Budget = field(init=False)
     users: Places = field(factory=Places)
     """The connections in gatherings, by user."""

@@ -12,10 +12,11 @@ from squire_gatherings._hall.incarnations import Endings, Incarnation
 from squire_gatherings._hall.quotas import Quotas
 from squire_gatherings._hall.refreshes import Refreshes
 from squire_gatherings._hall.reports import report_birth
-from squire_gatherings._hall.room import Room
+from squire_gatherings._hall.room import GivenRules, Room
 from squire_gatherings._hall.store import Store
 from squire_gatherings._rules.behaviour import Behaviour
 from squire_gatherings._rules.poison import Poison
+from squire_gatherings._values.end_rules import rules_of
 from squire_gatherings._values.endings import DispersalReason
 from squire_gatherings._values.errors import GatheringsError, HallClosed
 from squire_gatherings._values.ids import new_hall_mark, new_incarnation_id
@@ -46,6 +47,7 @@ class Registry:
     _kept_out: dict[str, trio.Event] = field(factory=dict)
     """Gatherings that nobody may open now; each event says that this is over."""
     _poison: Poison = field(factory=Poison)
+    _given: tuple[HallSettings, GivenRules] | None = None
     _endings: Endings = field(factory=lambda: Endings(new_hall_mark()))
 
     def __attrs_post_init__(self) -> None:
@@ -55,6 +57,13 @@ class Registry:
         """Change the settings of what is opened from now on, and of what all share."""
         self.settings = settings
         self.quotas.change_settings(settings)
+
+    @property
+    def given(self) -> GivenRules:
+        """The rules by which gatherings end that are given no others: one object for all."""
+        if self._given is None or self._given[0] is not self.settings:
+            self._given = self.settings, GivenRules(rules_of(self.settings))
+        return self._given[1]
 
     async def find(self, gathering_id: str, opener: Hashable = None) -> Room:
         """Return the living incarnation of a gathering; open one if there is none.
@@ -172,6 +181,7 @@ class Registry:
             new_incarnation_id(self._endings.mark),
             self._poison.of(gathering_id),
             self.quotas,
+            self.given,
         )
         incarnation = self.living[gathering_id] = Incarnation(room, opener)
         self.quotas.opened(opener)

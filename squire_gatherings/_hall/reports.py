@@ -61,7 +61,7 @@ def report_end(room: Room, reason: DispersalReason, clients: int, now: float) ->
         return
     told = room.names() | {
         "rule": str(reason),
-        "life": round(now - room.opened_at, 3),
+        "life": round(now - room.deadline.opened_at, 3),
         "messages": room.processed,
         "seq": room.log.committed,
         "clients": clients,

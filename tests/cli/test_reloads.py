@@ -3,7 +3,6 @@
 import logging
 import os
 import threading
-from collections.abc import Mapping
 from pathlib import Path
 
 import click
@@ -19,8 +18,8 @@ from squire_gatherings._server import Server
 from tests.server.certificates import write
 
 
-def nothing() -> Mapping[str, object]:
-    return {}
+def nothing() -> str:
+    return ""
 
 
 async def test_what_fails_is_logged_and_nothing_is_taken_over(
@@ -37,9 +36,9 @@ async def test_what_fails_is_logged_and_nothing_is_taken_over(
             raise errors.pop(0)
         return take
 
-    def take() -> Mapping[str, object]:
+    def take() -> str:
         taken.set()
-        return {"options": "host"}
+        return "host"
 
     async with trio.open_nursery() as nursery:
         reloads = Reloads(broken)
@@ -52,12 +51,15 @@ async def test_what_fails_is_logged_and_nothing_is_taken_over(
             await wait_all_tasks_blocked()
         await taken.wait()
         nursery.cancel_scope.cancel()
-    first, second, third, last = caplog.records
+    first, second, third, last = (one for one in caplog.records if "reload" in one.name)
     assert first.getMessage() == "can't reload, and go on with what was there"
     assert first.__dict__["why"] == "key.pem: is empty"
     assert second.__dict__["why"] == "a.toml: no"
     assert third.exc_info is not None
     assert (last.getMessage(), last.__dict__["options"]) == ("reloaded", "host")
+    actions = [vars(one) for one in caplog.records if one.name == "squire_gatherings.audit"]
+    assert [one["outcome"] for one in actions] == ["failed", "failed", "failed", "done"]
+    assert actions[-1]["target"] == "options: host"
 
 
 async def test_asked_meanwhile_it_reads_once_more() -> None:
@@ -107,6 +109,10 @@ async def test_a_file_that_never_comes_holds_nobody_up() -> None:
 # What a server takes over.
 
 
+def write_text(file: Path, text: str) -> None:
+    file.write_text(text)
+
+
 class Serving:
     """A server as `serve` has it, but for its sockets; its file can be changed."""
 
@@ -116,7 +122,7 @@ class Serving:
         self.hall, self.file = hall, file
         self.server = Server((), (), settings=self.current.setup.server)
 
-    def reload(self, text: str | None = None) -> Mapping[str, object]:
+    def reload(self, text: str | None = None) -> str:
         if text is not None:
             self.file.write_text(text)
         return read_setup(self.context, None, self.current, self.hall, self.server)()
@@ -144,10 +150,10 @@ async def test_a_running_server_takes_over_what_it_can(file: Path) -> None:
             proxy = ["10.0.0.1"]
             """
         )
-        assert told == {
-            "options": "allow-origin,idle-timeout,max-connections,max-connections-per-user,"
-            "max-gatherings,max-memory,proxy,rate-limit"
-        }
+        assert told == (
+            "allow-origin,idle-timeout,max-connections,max-connections-per-user,max-gatherings,"
+            "max-memory,proxy,rate-limit"
+        )
         assert (hall.settings.idle_timeout, hall.settings.max_gatherings) == (7200, 7)
         assert hall.settings.max_connections_per_user == 3
         server = one.server.settings
@@ -155,7 +161,7 @@ async def test_a_running_server_takes_over_what_it_can(file: Path) -> None:
         assert (server.rate_limit, server.max_connections) == (10, 100_000)
         assert server.allow_origins == ("https://example.com",)
         assert server.proxies.named("10.0.0.1")
-        assert one.reload() == {"options": ""}
+        assert one.reload() == ""
 
 
 async def test_a_broken_file_changes_nothing(file: Path) -> None:
@@ -193,7 +199,7 @@ async def test_what_needs_a_restart_is_named_and_stays(
             max-gatherings = 7
         """
         told = one.reload(text)
-        assert told == {"options": "max-connections,max-gatherings"}
+        assert told == "max-connections,max-gatherings"
         [record] = caplog.records
         assert record.levelname == "WARNING"
         assert record.getMessage() == "a restart is needed for some options"
@@ -227,5 +233,55 @@ async def test_tls_is_not_switched_on_or_off(
 async def test_the_command_line_still_comes_first(file: Path) -> None:
     async with open_hall() as hall:
         one = Serving(hall, file, "--idle-timeout", "3h")
-        assert one.reload("idle-timeout = '1h'") == {"options": "max-connections"}
+        assert one.reload("idle-timeout = '1h'") == "max-connections"
         assert one.current.setup.hall.idle_timeout == 3 * 3600
+
+
+async def test_the_audit_log_is_opened_again_whatever_comes_of_the_rest(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    token = trio.lowlevel.current_trio_token()
+    reopened: list[bool] = []
+    read = trio.Event()
+
+    def reopen() -> None:
+        reopened.append(True)
+        raise BadSetting("the folder is gone")
+
+    def broken() -> TakeOver:
+        token.run_sync_soon(read.set)
+        raise BadSetting("nonsense")
+
+    async with trio.open_nursery() as nursery:
+        reloads = Reloads(broken, reopen)
+        nursery.start_soon(reloads.run)
+        reloads.ask()
+        await read.wait()
+        await wait_all_tasks_blocked()
+        nursery.cancel_scope.cancel()
+    assert reopened
+    first, second, *_ = caplog.records
+    assert (first.getMessage(), first.__dict__["why"]) == (
+        "the audit log stays the old file",
+        "the folder is gone",
+    )
+    assert second.__dict__["why"] == "nonsense"
+
+
+async def test_what_else_is_read_comes_last_and_takes_nothing_over_if_it_fails(file: Path) -> None:
+    async with open_hall() as hall:
+        one = Serving(hall, file)
+        called: list[str] = []
+
+        def fails() -> None:
+            called.append("token file")
+            raise BadSetting("token file: is empty")
+
+        write_text(file, "idle-timeout = 1")
+        with pytest.raises(click.ClickException):
+            read_setup(one.context, None, one.current, hall, one.server, [fails])
+        assert not called
+        write_text(file, "idle-timeout = '1h'")
+        with pytest.raises(BadSetting, match="token file"):
+            read_setup(one.context, None, one.current, hall, one.server, [fails])
+        assert hall.settings.idle_timeout == 24 * 3600
