@@ -5,6 +5,8 @@ from squire_gatherings._hall.archive import Archive
 from squire_gatherings._hall.authentication import Authenticate
 from squire_gatherings._hall.clock import BootTimeClock
 from squire_gatherings._hall.connection import Connection
+from squire_gatherings._hall.event_delivery import EventSink, OnEvent
+from squire_gatherings._hall.event_store import EventStore
 from squire_gatherings._hall.hall import Hall
 from squire_gatherings._hall.logs import Logs
 from squire_gatherings._hall.membership import Membership
@@ -57,6 +59,14 @@ from squire_gatherings._values.errors import (
     SyncIdReused,
     TooBig,
     Unauthorized,
+    Undelivered,
+)
+from squire_gatherings._values.events import (
+    EventKind,
+    EventNumbers,
+    EventsLeft,
+    LifecycleEvent,
+    OpenIncarnation,
 )
 from squire_gatherings._values.handshake import HandshakeRequest
 from squire_gatherings._values.identity import ANONYMOUS, Identity, Role
@@ -91,6 +101,7 @@ from squire_gatherings._ways_in.asgi import attend_asgi
 from squire_gatherings._ways_in.attending import attend_channel
 from squire_gatherings._ways_in.channel_connection import Channel
 from squire_gatherings._ways_in.trio_websocket import attend
+from squire_gatherings._webhook.webhook import Webhook
 from squire_gatherings._wire.codecs import SUBPROTOCOLS
 
 __all__ = [
@@ -122,6 +133,11 @@ __all__ = [
     "Ending",
     "EndsByRule",
     "Error",
+    "EventKind",
+    "EventNumbers",
+    "EventSink",
+    "EventStore",
+    "EventsLeft",
     "Explanation",
     "Fetch",
     "Fetched",
@@ -145,6 +161,7 @@ __all__ = [
     "JwtAuthenticator",
     "Leave",
     "Left",
+    "LifecycleEvent",
     "LogBehaviour",
     "LogCopy",
     "LogDeleted",
@@ -155,9 +172,11 @@ __all__ = [
     "Logs",
     "Membership",
     "Moved",
+    "OnEvent",
     "Op",
     "OpConflict",
     "OpRejected",
+    "OpenIncarnation",
     "Outcome",
     "Outgoing",
     "Page",
@@ -188,7 +207,9 @@ __all__ = [
     "Tombstone",
     "TooBig",
     "Unauthorized",
+    "Undelivered",
     "Unstorable",
+    "Webhook",
     "attend",
     "attend_asgi",
     "attend_channel",

@@ -1,7 +1,7 @@
 """Reloads: what a running server reads again when it is told to (SIGHUP): all of it, or nothing."""
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 
 import attrs
@@ -20,8 +20,8 @@ from squire_gatherings._values.errors import BadSetting
 
 _log = logging.getLogger(__name__)
 
-TakeOver = Callable[[], str]
-"""Takes over what was read, at once; returns the names of options that have changed."""
+TakeOver = Callable[[], Mapping[str, object] | None]
+"""Takes over what was read, at once; returns what the log says of it, if anything."""
 
 _SWITCHES_TLS = ("tls_cert", "tls_key")
 
@@ -33,7 +33,7 @@ class Reloads:
     It is read in a thread: a slow file holds nobody up.
     """
 
-    read: Callable[[], TakeOver]
+    reads: Sequence[Callable[[], TakeOver]]
     reopen: Callable[[], None] | None = None
     """Opens the audit log again, whatever comes of the rest: its file may have been moved."""
     _wanted: trio.Event = field(factory=trio.Event)
@@ -51,16 +51,18 @@ class Reloads:
                 await self._try_to_reopen(self.reopen)
             target, outcome = "", "failed"
             try:
-                take_over = await trio.to_thread.run_sync(self.read, abandon_on_cancel=True)
+                take_overs = await trio.to_thread.run_sync(self._read, abandon_on_cancel=True)
             except (BadSetting, click.ClickException) as error:
                 why = str(error) if isinstance(error, BadSetting) else error.format_message()
                 _log.error("can't reload, and go on with what was there", extra={"why": why})
             except Exception:
                 _log.exception("can't reload, and go on with what was there")
             else:
-                options = take_over()
-                target, outcome = f"options: {options or 'none'}", "done"
-                _log.info("reloaded", extra={"options": options})
+                said: dict[str, object] = {}
+                for take_over in take_overs:
+                    said |= take_over() or {}
+                target, outcome = f"options: {said.get('options') or 'none'}", "done"
+                _log.info("reloaded", extra=said)
             audit("reload", by_signal("SIGHUP"), target, outcome)
 
     async def _try_to_reopen(self, reopen: Callable[[], None]) -> None:
@@ -69,6 +71,9 @@ class Reloads:
         except BadSetting as error:
             _log.error("the audit log stays the old file", extra={"why": str(error)})
 
+    def _read(self) -> list[TakeOver]:
+        return [read() for read in self.reads]
+
 
 def read_setup(
     context: click.Context,
@@ -76,7 +81,6 @@ def read_setup(
     current: Current,
     hall: Hall,
     server: Server,
-    also: Sequence[Callable[[], None]] = (),
 ) -> TakeOver:
     """Read everything again that options name, and the options themselves.
 
@@ -86,8 +90,6 @@ def read_setup(
         current: The setup that counts now.
         hall: The hall that is served.
         server: The server.
-        also: What else reads a file again, and takes it over or raises. Called when nothing else
-            can be wrong any more.
 
     Raises:
         click.ClickException, BadSetting: Something is wrong with a file.
@@ -106,18 +108,16 @@ def read_setup(
     taken, left = (
         ",".join(sorted(settings[name].key for name in names)) for names in (changed - kept, kept)
     )
-    for one in also:
-        one()
     return partial(_take_over, setup, taken, left, current, hall, server)
 
 
 def _take_over(
     setup: Setup, taken: str, left: str, current: Current, hall: Hall, server: Server
-) -> str:
+) -> Mapping[str, object]:
     hall.change_settings(**attrs.asdict(setup.hall, recurse=False))
     server.settings = setup.server
     set_level(setup.options["log_level"])
-    current.setup = setup
+    current.change(setup)
     if left:
         _log.warning("a restart is needed for some options", extra={"options": left})
-    return taken
+    return {"options": taken}

@@ -3,7 +3,7 @@
 import logging
 import os
 import signal
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import suppress
 from functools import partial
 from typing import Any
@@ -40,10 +40,11 @@ from squire_gatherings._cli.options import (
     reloaded,
 )
 from squire_gatherings._cli.printing import print_line
-from squire_gatherings._cli.reloads import Reloads, read_setup
+from squire_gatherings._cli.reloads import Reloads, TakeOver, read_setup
 from squire_gatherings._cli.setup import Current, Setup, make_setup
 from squire_gatherings._cli.signals import Terminal, ignore_signals, stop_signals
 from squire_gatherings._cli.units import format_duration
+from squire_gatherings._cli.webhook import webhook_options
 from squire_gatherings._hall.clock import BootTimeClock
 from squire_gatherings._hall.nurseries import open_hidden_nursery
 from squire_gatherings._open_hall import open_hall
@@ -109,6 +110,8 @@ class CannotListen(Exception):
 )
 @reloaded("--rate-limit", default="off", type=RATE, help="Messages per second and client.")
 @door_options
+@webhook_options
+@admin_options
 @reloaded(
     "--log-level",
     default="warning",
@@ -121,7 +124,6 @@ class CannotListen(Exception):
     type=click.Choice(["text", "json"]),
     help="Lines of key=value, or of JSON.",
 )
-@admin_options
 @audit_option
 @option(
     "--print-config",
@@ -205,6 +207,7 @@ async def run_server(
                 store=opened,
                 settings=setup.hall,
                 authenticate=current.authenticate,
+                on_event=current.webhook,
             ) as hall,
             open_hidden_nursery() as nursery,
         ):
@@ -224,10 +227,13 @@ async def run_server(
                 reason = getattr(error, "strerror", None) or error
                 why = f"can't listen on {host[:255]} port {port}: {reason}"
                 raise CannotListen(why) from None
-            admin, also = None, []
+            reads: list[Callable[[], TakeOver]] = [
+                partial(read_setup, context, open_files, current, hall, server)
+            ]
+            admin = None
             if setup.admin is not None:
                 admin = await open_admin_port(nursery, hall, setup.admin)
-                also = [admin.reload]
+                reads.append(admin.read_again)
             address = _url(server, "ws" if setup.certificate is None else "wss")
             with suppress(OSError):
                 print(f"squire_gatherings listening on {address}", flush=True)
@@ -236,10 +242,12 @@ async def run_server(
             _log.info("listening", extra=extra)
             audit("start", who_runs_it(), address, "done")
             setup.auth.log()
+            if current.webhook is not None:
+                receiver = current.webhook.receiver
+                _log.info("lifecycle events are posted", extra={"receiver": receiver})
             if admin is not None:
                 tell(admin)
-            read = partial(read_setup, context, open_files, current, hall, server, also)
-            reloading = Reloads(read, None if audit_file is None else audit_file.reopen)
+            reloading = Reloads(reads, None if audit_file is None else audit_file.reopen)
             nursery.start_soon(reloading.run)
             # Commands delete and compact what is in the file beside us.
             nursery.start_soon(hall.logs.watch)

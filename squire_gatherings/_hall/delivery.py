@@ -59,7 +59,7 @@ class Delivery:
         is_in_memory = after + 1 >= log.tail_start
         plain: list[Outgoing] | None = None
         timed: list[Outgoing] | None = None
-        left, weight = CROWD, 1
+        left, weight, brought = CROWD, 1, 0
         for client in some:
             window = client.window
             if not client.attached or window.reached >= up_to:
@@ -79,13 +79,15 @@ class Delivery:
                 for outgoing in forwards:
                     client.send(outgoing)
                 window.forwarded(up_to, now)
+                brought += 1
                 if weight == 1:
                     continue
                 left -= weight
             if left <= 0:
                 behind.extend(some)
                 break
-        if plain is not None or timed is not None:
+        if brought:
+            self.room.quotas.tally.forwards += brought * (up_to - after)
             settings = self.room.settings
             self._arm(now + min(settings.retry_interval, settings.retry_limit))
         if not behind:
@@ -146,6 +148,7 @@ class Delivery:
 
     def _sent(self, client: Client, up_to: int, now: float) -> None:
         """Note that a client's connection was given all that others did up to `up_to`."""
+        self.room.quotas.tally.forwards += up_to - client.window.reached
         client.window.forwarded(up_to, now)
         self._arm(client.window.due_at)
 

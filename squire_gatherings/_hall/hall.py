@@ -12,6 +12,7 @@ from attrs import define, field
 from squire_gatherings._hall.asking import Asking
 from squire_gatherings._hall.connection import Connection
 from squire_gatherings._hall.ending import Ending
+from squire_gatherings._hall.event_delivery import Delivery
 from squire_gatherings._hall.joining import Joining
 from squire_gatherings._hall.logs import Logs
 from squire_gatherings._hall.membership import Membership
@@ -60,6 +61,7 @@ class Hall:
     store: Store = field(repr=False)
     _rights: Rights = field(repr=False)
     _registry: Registry = field(repr=False)
+    _events: Delivery | None = field(default=None, repr=False)
     logs: Logs = field(init=False, repr=False)
     """Whole logs: listed, exported, forked, compacted, deleted."""
     _asking: Asking = field(init=False, repr=False)
@@ -138,38 +140,39 @@ class Hall:
             if text is not None:
                 check_id(text, what)
         await trio.lowlevel.checkpoint_if_cancelled()
-        rights, peer = self._rights, None if request is None else request.peer
+        rights, tally = self._rights, self._registry.quotas.tally
         asked, vouched = rights.number(), identity is not None
+        kind = "resume" if resume is not None else "new" if since is None else "since"
+        peer = None if request is None else request.peer
         report = JoinReport(self._registry.quotas, gathering_id, peer)
-        with report:
+        with tally.join(kind), report:
             if identity is None:
                 identity = await rights.identify(token, gathering_id, request)
             else:
                 check_identity(identity)
                 report.user = identity.user
                 identity = rights.standing(identity, gathering_id)
-        report.user = identity.user
-        opener = opener_of(identity, request)
-        ask = Joining(
-            gathering_id,
-            connection,
-            opener,
-            client,
-            vouched,
-            asked,
-            since,
-            epoch,
-            resume,
-            tail,
-            times,
-            proof,
-            known,
-        )
-        try:
-            with report:
+            report.user = identity.user
+            opener = opener_of(identity, request)
+            ask = Joining(
+                gathering_id,
+                connection,
+                opener,
+                client,
+                vouched,
+                asked,
+                since,
+                epoch,
+                resume,
+                tail,
+                times,
+                proof,
+                known,
+            )
+            try:
                 joiner, joined, room = await ask.until_answered(identity, self._registry, rights)
-        finally:
-            self._registry.visited(gathering_id, counted=False)
+            finally:
+                self._registry.visited(gathering_id, counted=False)
         return Membership(
             gathering_id, joined.incarnation, self._asking.pass_on, weakref.ref(room), joiner
         )
@@ -507,6 +510,7 @@ class Hall:
             dispersed={str(reason): n for reason, n in registry.ended.items()},
             refused={str(limit): n for limit, n in registry.quotas.refusals.counts.items()},
             memory=registry.quotas.budget.used,
+            events=None if self._events is None else self._events.numbers(),
         )
 
 

@@ -11,7 +11,6 @@ from attrs import define
 
 from squire_gatherings._hall.quotas import Quotas
 from squire_gatherings._hall.room import Room
-from squire_gatherings._values.endings import DispersalReason
 from squire_gatherings._values.errors import (
     AuthenticationUnavailable,
     GatheringCrashed,
@@ -19,6 +18,7 @@ from squire_gatherings._values.errors import (
     GatheringsError,
     StoreUnavailable,
 )
+from squire_gatherings._values.numbers import Ended
 from squire_gatherings._values.text import sayable
 
 _log = logging.getLogger(__name__)
@@ -28,15 +28,6 @@ REFUSED_A_SECOND = 10
 
 LONGEST = 300
 """How many characters of an error the log gets."""
-
-_AT_ONCE = (
-    DispersalReason.CRASHED,
-    DispersalReason.SHUTDOWN,
-    DispersalReason.ADMIN,
-    DispersalReason.MOVED,
-    DispersalReason.EVICTED,
-)
-"""The ends that nobody could foresee: they can't be late."""
 
 _OURS = (AuthenticationUnavailable, GatheringCrashed, StoreUnavailable)
 """The refusals that are no fault of the client's."""
@@ -48,27 +39,21 @@ def report_birth(room: Room) -> None:
         _log.info("gathering opened", extra=room.names() | {"seq": room.log.committed})
 
 
-def report_end(room: Room, reason: DispersalReason, clients: int, now: float) -> None:
-    """Say that a gathering has ended, by which rule, and how late that was.
-
-    Args:
-        room: Its room.
-        reason: Why it ended.
-        clients: How many clients got the notice.
-        now: When it came to its end, before the notice.
-    """
+def report_end(how: Ended, clients: int) -> None:
+    """Say how a gathering has ended, and how many clients were told."""
     if not _log.isEnabledFor(logging.INFO):
         return
-    told = room.names() | {
-        "rule": str(reason),
-        "life": round(now - room.deadline.opened_at, 3),
-        "messages": room.processed,
-        "seq": room.log.committed,
+    told: dict[str, object] = {
+        "gathering": how.gathering,
+        "incarnation": how.incarnation,
+        "rule": str(how.reason),
+        "life": round(how.lifetime, 3),
+        "messages": how.processed,
+        "seq": how.seq,
         "clients": clients,
     }
-    late = now - room.deadline.at
-    if late >= 0 and reason not in _AT_ONCE:
-        told["lateness"] = round(late, 6)
+    if how.lateness is not None:
+        told["lateness"] = round(how.lateness, 6)
     _log.info("gathering ended", extra=told)
 
 

@@ -67,7 +67,8 @@ class Requests:
     refreshes: Refreshes
     travel: Travel
     awaits_lookup: bool = False
-    """Whether a message waits for what `look_up` finds."""
+    """Whether a message waits for what `look_up` finds, or does."""
+    _is_first_join: bool = False
     _lookup: SyncLookup | None = None
     """Made when it is needed first; most gatherings never need it."""
 
@@ -76,6 +77,7 @@ class Requests:
 
         Raises:
             LookupNeeded: The store must be asked first; nothing was done.
+            FirstJoin: The store must be told first; nothing was done.
         """
         if sender.identity.expires_at is not None and self.room.terms.have_ended(sender):
             self._refuse(sender, request)
@@ -97,6 +99,7 @@ class Requests:
         except GatheringsError as error:
             sender.fail(error, getattr(request, "id", None))
             if isinstance(request, Sync):
+                self.room.quotas.tally.syncs[error.code] += 1
                 self.answers.spent += _cost(request)
             if not isinstance(error, OpRejected | StoreUnavailable):
                 sender.wasted(REFUSED)
@@ -110,13 +113,22 @@ class Requests:
         self._lookup.prepare(keys)
         self.awaits_lookup = True
 
+    def prepare_first_join(self) -> None:
+        """Somebody is to be let in first: have `look_up` tell it to the store before."""
+        self.awaits_lookup = self._is_first_join = True
+
     async def look_up(self) -> None:
-        """Ask the store about the syncs that were prepared.
+        """Ask the store about the syncs that were prepared, or tell it of a first join.
 
         Cancellation: they must be prepared again.
         """
-        assert self._lookup is not None
         self.awaits_lookup = False
+        if self._is_first_join:
+            self._is_first_join = False
+            assert self.room.life is not None
+            await self.room.life.admit()
+            return
+        assert self._lookup is not None
         await self._lookup.look_up()
 
     # Those whose rights end.
@@ -232,6 +244,7 @@ class Requests:
             self.answers.spent += cost
             sender.wasted(REPEATED + cost // COST_OF_A_FRAME)
             self._repeat(sender, sync, record)
+            room.quotas.tally.syncs["repeated"] += 1
             return True
         if not sender.identity.may_submit:
             # Somebody that might submit before is answered above what it submitted then.
@@ -260,9 +273,11 @@ class Requests:
             ops = judge_and_fold(room.behaviour, sync.ops, submission)
         except OpConflict as conflict:
             self._conflict(sender, sync, base, conflict)
+            room.quotas.tally.syncs[conflict.code] += 1
             return True
         by, mark = sender.identity.user, fingerprint(sync.ops)
         log.add(ops, key=key, mark=mark, by=by, origin=sender.number, time=time)
+        room.quotas.tally.synced += 1
         if limits.max_log is not None:
             room.log_bytes += sum(len(op.json) for op in ops)
         seqs = range(seq + 1, log.seq + 1)

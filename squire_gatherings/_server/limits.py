@@ -263,6 +263,7 @@ class Meter:
         self._has_place = False
         if visitor is None:
             limits.quotas.budget.connections += 1
+        limits.quotas.tally.connections += 1
         self._rates = limits.rates(settings)
         self._name: Hashable = None
         """The name under which the limits of what it says are shared, if they are."""
@@ -339,9 +340,10 @@ class Meter:
         """Count that a limit was enforced against this client."""
         self.quotas.enforced(limit, why, peer=self._peer)
 
-    def leave(self, now: float) -> None:
-        """The connection has ended."""
+    def leave(self, now: float, code: int) -> None:
+        """The connection has ended, with this close code."""
         limits = self._limits
+        limits.quotas.tally.closes[code] += 1
         if self._has_place:
             limits.clients.leave(self._address)
             self._has_place = False

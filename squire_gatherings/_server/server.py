@@ -223,7 +223,7 @@ async def serve_stream(
                 try:
                     await connection.run(rest)
                 finally:
-                    connection.meter.leave(trio.current_time())
+                    connection.meter.leave(trio.current_time(), connection.close_code)
                     limits.holders.discard(connection)
                     server._connections.discard(connection)
                     server._left.unpark_all()

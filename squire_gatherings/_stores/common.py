@@ -5,6 +5,8 @@ from collections.abc import Callable, Iterable
 from squire_gatherings._hall.store import READ_LIMIT, Unstorable
 from squire_gatherings._values.log import Append, LoggedOp, encoded_size
 
+EVENTS_IN_USE = "another hall tells this store's lifecycle events"
+
 
 def page(ops: Iterable[LoggedOp], max_bytes: int) -> tuple[LoggedOp, ...]:
     """Take as many of the first `ops` as one `Store.read` returns.

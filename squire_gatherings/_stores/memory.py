@@ -10,6 +10,7 @@ from squire_gatherings._hall.store import Outcome
 from squire_gatherings._rules.chain import follows
 from squire_gatherings._rules.links import check_fork, cut
 from squire_gatherings._stores.common import has_storable_texts, links_page, page, unstorable
+from squire_gatherings._stores.memory_events import MemoryEvents
 from squire_gatherings._stores.memory_log import Log
 from squire_gatherings._values.archive import LogCopy, LogInfo, Tombstone
 from squire_gatherings._values.errors import LogDeleted, StoreConflict
@@ -17,7 +18,7 @@ from squire_gatherings._values.log import Append, LoggedOp, Restored, Snapshot, 
 
 
 @define(eq=False)
-class MemoryStore:
+class MemoryStore(MemoryEvents):
     """A `Store` whose appends are as durable as the process, and never wait.
 
     Every async call is a checkpoint, and when cancelled it has done nothing.

@@ -94,12 +94,12 @@ async def attend_channel(
                 await attendance.run()
         finally:
             limits.holders.discard(connection)
-            meter.leave(trio.current_time())
             attendance.detach()
             # If it isn't closing already; what has been sent goes out before.
             connection.close(CloseCode.GOING_AWAY, "server shutting down")
             if is_reported():
                 report_close(meter, attendance.membership, connection.closing, began_at)
+            meter.leave(trio.current_time(), connection.close_code)
 
 
 @define(eq=False)

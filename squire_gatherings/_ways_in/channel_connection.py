@@ -11,7 +11,7 @@ from squire_gatherings._rules.refusals import Limit
 from squire_gatherings._server.limits import Meter
 from squire_gatherings._server.reports import Close
 from squire_gatherings._server.settings import ServerSettings
-from squire_gatherings._values.endings import CloseCode, close_reason
+from squire_gatherings._values.endings import BROKEN_OFF, CloseCode, close_reason
 from squire_gatherings._values.messages import Error
 from squire_gatherings._values.outgoing import Outgoing
 from squire_gatherings._wire.codecs import Codec
@@ -158,6 +158,11 @@ class ChannelConnection(Connection):
             deadline = trio.current_time() + self._settings.close_timeout
             self._scope.deadline = self.reading.deadline = deadline
             self._tell()
+
+    @property
+    def close_code(self) -> int:
+        """The code with which it was closed; 1006 if it broke off."""
+        return BROKEN_OFF if self._close is None else self._close[0]
 
     @property
     def backlog(self) -> int:
