@@ -17,6 +17,7 @@ from squire_gatherings._hall.lateness import give_a_turn, give_turns, is_late
 from squire_gatherings._hall.lifecycle import FirstJoin
 from squire_gatherings._hall.notice import flush, how_it_ended, send_notice
 from squire_gatherings._hall.refreshes import Refreshes
+from squire_gatherings._hall.reports import report_end
 from squire_gatherings._hall.requests import Requests
 from squire_gatherings._hall.room import Room
 from squire_gatherings._hall.store import store_trouble
@@ -115,7 +116,8 @@ class Gathering:
                         await room.turnstile.wait_to_go(room)
             except* LogDeleted as errors:
                 reason = DispersalReason.ADMIN
-                _log.warning("%s", errors.exceptions[0], extra=room.names())
+                why = str(errors.exceptions[0])
+                _log.warning("the log was changed beside us", extra=room.names() | {"why": why})
             except* Exception as errors:
                 reason = DispersalReason.CRASHED
                 _log.error("gathering crashed", exc_info=errors, extra=room.names())
@@ -498,6 +500,6 @@ class Gathering:
                 messages=how.processed,
                 lateness=how.lateness,
             )
-        _log.debug("gathering dispersed: %s", reason, extra=room.names())
+        report_end(how, len(clients))
         if clients:
             self._slow = await send_notice(clients, room.notice, reason, room.quotas.tally)

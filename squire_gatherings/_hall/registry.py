@@ -13,6 +13,7 @@ from squire_gatherings._hall.lifecycle import Life, Lifecycle
 from squire_gatherings._hall.lifetime import GivenRules
 from squire_gatherings._hall.quotas import Quotas
 from squire_gatherings._hall.refreshes import Refreshes
+from squire_gatherings._hall.reports import report_birth
 from squire_gatherings._hall.room import Room
 from squire_gatherings._hall.store import Store
 from squire_gatherings._hall.turnstile import Turnstile
@@ -225,6 +226,7 @@ class Registry:
             raise
         else:
             self.opened += 1
+            report_birth(room)
             if self.closed:
                 room.end(DispersalReason.SHUTDOWN)
         finally:
