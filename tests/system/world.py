@@ -59,6 +59,8 @@ class Setup:
 
     idle_timeout: float = 20.0
     empty_timeout: float | None = None
+    max_age: float | None = None
+    warn_before: float | None = None
     snapshots: bool = False
     way: Way = "streams"
     packed: bool = False
@@ -111,7 +113,13 @@ class World:
     def __attrs_post_init__(self) -> None:
         setup = self.setup
         self.truth = Truth(
-            setup.idle_timeout, setup.empty_timeout, 2.0, self.clock.current_time, self.wall
+            setup.idle_timeout,
+            setup.empty_timeout,
+            setup.max_age,
+            setup.warn_before,
+            2.0,
+            self.clock.current_time,
+            self.wall,
         )
         self.disk = Disk(self.truth)
         self.lives = Lives(self)
@@ -176,6 +184,8 @@ class World:
                         wall_clock=self.wall,
                         idle_timeout=setup.idle_timeout,
                         empty_timeout=setup.empty_timeout,
+                        max_age=setup.max_age,
+                        warn_before=setup.warn_before,
                         tail_bytes=setup.tail_bytes,
                         batch_bytes=setup.batch_bytes,
                         recent_syncs=setup.recent_syncs,
