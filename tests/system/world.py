@@ -152,14 +152,18 @@ class World:
         if self.hall is None:
             return
         self.store.die(lands=lands)
-        for scope in self.waiting:
-            scope.cancel()
+        self._let_go_of_store()
         self.hall, self.truth.is_closing = None, True
         for tap in self.taps:
             if not tap.is_gone:
                 tap.link.cut("reset")
         self._power.cancel()
         await self._stopped.wait()
+
+    def _let_go_of_store(self) -> None:
+        """End the calls that wait for the store: its process ends."""
+        for scope in self.waiting:
+            scope.cancel()
 
     def waits_for_store(self, hall: Hall, scope: trio.CancelScope) -> None:
         """Cancel a call that waits for the store when the store's process is killed."""
@@ -216,6 +220,7 @@ class World:
                     # The command `serve` does the same.
                     self.hall, self.truth.is_closing = None, True
                     await hall.close()
+                    self._let_go_of_store()
                     await wait_all_tasks_blocked()
                     self._connections.cancel_scope.cancel()
                 tasks.cancel_scope.cancel()
