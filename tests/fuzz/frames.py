@@ -23,6 +23,8 @@ ONE_BY_ONE = 0b110
 """The bits of an input's first byte of which none is set where its bytes come one by one."""
 
 SETTINGS = ServerSettings(max_message_size=2000)
+LIMITS = Limits()
+"""What clients share: nothing, since they have no address and leave."""
 
 
 def a_frame(
@@ -44,7 +46,8 @@ def a_frame(
 def arrivals(how: int, data: bytes, size: int) -> list[tuple[object, ...]]:
     """Feed the bytes in pieces of this size; return what was read from them."""
     codec = MSGPACK if how & 1 else JSON
-    inbound = Inbound(codec, SETTINGS, Limits().enter(SETTINGS, None, 0.0), 5)
+    meter = LIMITS.enter(SETTINGS, None, 0.0)
+    inbound = Inbound(codec, SETTINGS, meter, 5)
     found: list[tuple[object, ...]] = []
     closed = False
     for start in range(0, len(data), size):
@@ -72,6 +75,7 @@ def arrivals(how: int, data: bytes, size: int) -> list[tuple[object, ...]]:
         if inbound.broken or closed:
             break
     inbound.retire()
+    meter.leave(0.0)
     return found
 
 

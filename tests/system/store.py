@@ -59,16 +59,15 @@ class Disk:
     """The head of each gathering's chain, and the time of its last op."""
 
     async def write(self, append: Append) -> None:
-        """Make an append durable. Raises what the contract names."""
+        """Do the same as `write_nowait`, with a checkpoint."""
+        await trio.lowlevel.checkpoint_if_cancelled()
         try:
-            await self.content.append(append)
-        except Exception as error:
-            self.truth.fault(f"an append that can't be: {error!r}")
-            raise
-        self.note(append)
+            self.write_nowait(append)
+        finally:
+            await trio.lowlevel.cancel_shielded_checkpoint()
 
     def write_nowait(self, append: Append) -> None:
-        """Do the same as `write`, at once."""
+        """Make an append durable. Raises what the contract names."""
         try:
             self.content.append_nowait(append, lambda _: None)
         except Exception as error:
