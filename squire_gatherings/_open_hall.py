@@ -98,7 +98,8 @@ async def open_hall(
 
             registry.make_gathering = partial(make_gathering, tracer)
             hall = TracedHall(settings, store, rights, registry, events, tracer=tracer)
-        nursery.start_soon(_close_when_cancelled, registry)
+        # It is one of the gatherings' tasks, so that none comes when their nursery has ended.
+        gatherings.start_soon(_close_when_cancelled, registry)
         try:
             yield hall
             await hall.close()

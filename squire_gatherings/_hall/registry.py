@@ -194,7 +194,8 @@ class Registry:
         Until a gathering is restored, its task is cancelled with the caller that opens it, which
         may live on when the hall is cancelled: a store that never answers would hold the hall.
         """
-        self.close_by(trio.current_time() + self.settings.close_grace)
+        if not self.closed:
+            self.close_by(trio.current_time() + self.settings.close_grace)
         for incarnation in self.living.values():
             if incarnation.opening is not None:
                 incarnation.opening.cancel()
