@@ -24,7 +24,7 @@ from attrs import define, field
 from sortedcontainers import SortedList
 
 AT_ONCE = 64
-"""The weight of those that may fire at most in one of Trio's passes, and how many may be reaped."""
+"""The most that may fire in one of Trio's passes, by weight, and how many may be reaped."""
 
 AT_LEAST = 8
 """The weight of those that may always fire."""
