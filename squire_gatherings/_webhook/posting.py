@@ -6,8 +6,8 @@ from attrs import define, field
 
 from squire_gatherings._values.errors import Undelivered
 
-ANSWER = 64 * 1024
-"""How many bytes of an answer are read at most, so that the connection can be used again."""
+REST_WITHIN = 1.0
+"""How many seconds the rest of an answer has, which says nothing to us."""
 
 
 def _client() -> httpx.AsyncClient:
@@ -40,11 +40,10 @@ class Poster:
                     "POST", self.url, content=body, headers=headers, follow_redirects=False
                 )
                 async with request as response:
-                    read = 0
-                    async for part in response.aiter_raw():
-                        read += len(part)
-                        if read > ANSWER:
-                            break
+                    # An answer that was read to its end lets the connection be used again.
+                    with trio.move_on_after(REST_WITHIN):
+                        async for _ in response.aiter_raw():
+                            pass
         except trio.TooSlowError:
             raise Undelivered(f"no answer within {timeout:g} s") from None
         except (httpx.HTTPError, httpx.InvalidURL, OSError) as error:
