@@ -3,6 +3,7 @@
 import hashlib
 import hmac
 import json
+import sys
 import threading
 import time
 from base64 import b64decode, b64encode
@@ -96,7 +97,12 @@ def receiving(**settings: Any) -> Iterator[Receiver]:
 
         def do_POST(self) -> None:
             receiver.requests.append((self.command, self.path))
-            body = self.rfile.read(int(self.headers["content-length"]))
+            size = int(self.headers["content-length"])
+            body = self.rfile.read(size)
+            if len(body) < size:
+                # The sender was killed.
+                self.close_connection = True
+                return
             status, headers = receiver.receive(self.headers, body)
             said = b"" if status == 204 else b"x" * 100
             self.send_response(status)
@@ -110,8 +116,15 @@ def receiving(**settings: Any) -> Iterator[Receiver]:
         def log_message(self, *_: object) -> None:
             """Say nothing."""
 
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    server.daemon_threads = True
+    class Server(ThreadingHTTPServer):
+        daemon_threads = True
+
+        def handle_error(self, *_: object) -> None:
+            error = sys.exception()
+            if not isinstance(error, ConnectionError):
+                receiver.faults.append(repr(error))
+
+    server = Server(("127.0.0.1", 0), Handler)
     receiver.url = f"http://127.0.0.1:{server.server_port}/hook?x=1"
     thread = threading.Thread(target=server.serve_forever, args=[0.01], daemon=True)
     thread.start()
