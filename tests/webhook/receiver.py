@@ -37,7 +37,8 @@ def is_signed(headers: Any, body: bytes, secret: str) -> bool:
 class Receiver:
     """What was received, and what is answered."""
 
-    secret: str = SECRET
+    secrets: list[str] = field(factory=lambda: [SECRET])
+    """What it knows: a message must be signed with one of these."""
     url: str = ""
     messages: list[tuple[str, bytes, list[LifecycleEvent]]] = field(factory=list)
     """The id and the body of each message, and its events, whatever it was answered."""
@@ -56,7 +57,7 @@ class Receiver:
 
     def receive(self, headers: Any, body: bytes) -> tuple[int, dict[str, str]]:
         """Take a message; return what it is answered."""
-        if not is_signed(headers, body, self.secret):
+        if not any(is_signed(headers, body, secret) for secret in self.secrets):
             self.faults.append("a message isn't signed, or not now")
         said = json.loads(body)
         if said["type"] != "gatherings.events":
