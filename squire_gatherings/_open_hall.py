@@ -86,7 +86,8 @@ async def open_hall(
             living=living,
         )
         hall = Hall(settings, store, rights, registry, events)
-        nursery.start_soon(_close_when_cancelled, registry)
+        # It is one of the gatherings' tasks, so that none comes when their nursery has ended.
+        gatherings.start_soon(_close_when_cancelled, registry)
         try:
             yield hall
             await hall.close()

@@ -44,9 +44,9 @@ def make_setup(options: Mapping[str, Any], open_files: int | None) -> Setup:
         open_files: How many files the process may have open; None for any number.
 
     Raises:
-        click.UsageError: The options contradict each other, or leave the server open to others.
+        click.ClickException: The options contradict each other, or leave the server open to
+            others, or something isn't installed that they need.
         BadSetting: A setting can't be what it is, or a file can't be used.
-        click.ClickException: The extra of the admin port, or of the webhook, isn't installed.
     """
     doors = make_doors(dict(options), open_files)
     hall = HallSettings(

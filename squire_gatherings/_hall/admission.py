@@ -83,7 +83,7 @@ def let_in(
             sender.fail(Replaced("a newer connection of the same client has joined"))
             return
         deadline = room.deadline
-        room.counted("returned", client)
+        room.counted("returned", client, now)
         if request.is_activity:
             # Before `joined` is made: it tells the deadline as this join has moved it.
             deadline.last_processed_at = now

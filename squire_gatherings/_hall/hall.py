@@ -19,6 +19,7 @@ from squire_gatherings._hall.membership import Membership
 from squire_gatherings._hall.observing import Observer
 from squire_gatherings._hall.quotas import Quotas, opener_of
 from squire_gatherings._hall.registry import Registry
+from squire_gatherings._hall.reports import JoinReport
 from squire_gatherings._hall.rights import Rights
 from squire_gatherings._hall.store import Store
 from squire_gatherings._values.checks import (
@@ -139,33 +140,39 @@ class Hall:
             if text is not None:
                 check_id(text, what)
         await trio.lowlevel.checkpoint_if_cancelled()
-        rights = self._rights
+        rights, tally = self._rights, self._registry.quotas.tally
         asked, vouched = rights.number(), identity is not None
-        if identity is None:
-            identity = await rights.identify(token, gathering_id, request)
-        else:
-            check_identity(identity)
-            identity = rights.standing(identity, gathering_id)
-        opener = opener_of(identity, request)
-        ask = Joining(
-            gathering_id,
-            connection,
-            opener,
-            client,
-            vouched,
-            asked,
-            since,
-            epoch,
-            resume,
-            tail,
-            times,
-            proof,
-            known,
-        )
-        try:
-            joiner, joined, room = await ask.until_answered(identity, self._registry, rights)
-        finally:
-            self._registry.visited(gathering_id, counted=False)
+        kind = "resume" if resume is not None else "new" if since is None else "since"
+        peer = None if request is None else request.peer
+        report = JoinReport(self._registry.quotas, gathering_id, peer)
+        with tally.join(kind), report:
+            if identity is None:
+                identity = await rights.identify(token, gathering_id, request)
+            else:
+                check_identity(identity)
+                report.user = identity.user
+                identity = rights.standing(identity, gathering_id)
+            report.user = identity.user
+            opener = opener_of(identity, request)
+            ask = Joining(
+                gathering_id,
+                connection,
+                opener,
+                client,
+                vouched,
+                asked,
+                since,
+                epoch,
+                resume,
+                tail,
+                times,
+                proof,
+                known,
+            )
+            try:
+                joiner, joined, room = await ask.until_answered(identity, self._registry, rights)
+            finally:
+                self._registry.visited(gathering_id, counted=False)
         return Membership(
             gathering_id, joined.incarnation, self._asking.pass_on, weakref.ref(room), joiner
         )

@@ -10,10 +10,13 @@ from attrs import define, field
 from squire_gatherings._hall.gathering import Gathering
 from squire_gatherings._hall.incarnations import Endings, Incarnation
 from squire_gatherings._hall.lifecycle import Life, Lifecycle
+from squire_gatherings._hall.lifetime import GivenRules
 from squire_gatherings._hall.quotas import Quotas
 from squire_gatherings._hall.refreshes import Refreshes
-from squire_gatherings._hall.room import GivenRules, Room
+from squire_gatherings._hall.reports import report_birth
+from squire_gatherings._hall.room import Room
 from squire_gatherings._hall.store import Store
+from squire_gatherings._hall.turnstile import Turnstile
 from squire_gatherings._rules.behaviour import Behaviour
 from squire_gatherings._rules.poison import Poison
 from squire_gatherings._values.end_rules import rules_of
@@ -38,6 +41,7 @@ class Registry:
     """Where somebody is told what happens to gatherings."""
     quotas: Quotas = field(init=False)
     """What the gatherings may use up together."""
+    turnstile: Turnstile = field(factory=Turnstile)
     closed: bool = False
     """Whether the hall is closing, so that none is opened any more."""
     living: dict[str, Incarnation] = field(factory=dict)
@@ -188,7 +192,8 @@ class Registry:
         Until a gathering is restored, its task is cancelled with the caller that opens it, which
         may live on when the hall is cancelled: a store that never answers would hold the hall.
         """
-        self.close_by(trio.current_time() + self.settings.close_grace)
+        if not self.closed:
+            self.close_by(trio.current_time() + self.settings.close_grace)
         for incarnation in self.living.values():
             if incarnation.opening is not None:
                 incarnation.opening.cancel()
@@ -203,6 +208,7 @@ class Registry:
             self._poison.of(gathering_id),
             self.quotas,
             self.given,
+            turnstile=self.turnstile,
         )
         if self.lifecycle is not None:
             room.life = Life(self.lifecycle, gathering_id, room.incarnation)
@@ -216,9 +222,11 @@ class Registry:
                 raise HallClosed("the hall was closed")
         except GatheringsError as error:
             incarnation.error = error
+            self.quotas.tally.failed_restores += 1
             raise
         else:
             self.opened += 1
+            report_birth(room)
             if self.closed:
                 room.end(DispersalReason.SHUTDOWN)
         finally:

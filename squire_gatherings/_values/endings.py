@@ -5,6 +5,9 @@ from enum import IntEnum, StrEnum
 MAX_REASON = 123
 """How many bytes of a reason a close frame holds (RFC 6455, section 5.5)."""
 
+BROKEN_OFF = 1006
+"""Stands for the code of a connection that ended without a close frame (section 7.4.1)."""
+
 
 class CloseCode(IntEnum):
     """WebSocket close codes: RFC 6455 section 7.4.1 below 4000, ours from there on."""

@@ -62,7 +62,7 @@ class MemberNumbers:
 
 
 @frozen
-class Ending:
+class Ended:
     """How an incarnation ended."""
 
     gathering: str
