@@ -3,6 +3,7 @@
 import logging
 import math
 from collections.abc import Callable
+from typing import ClassVar
 
 import trio
 from attrs import define, evolve, field
@@ -16,6 +17,7 @@ from squire_gatherings._hall.inbox import Request
 from squire_gatherings._hall.lifecycle import FirstJoin
 from squire_gatherings._hall.notice import flush, how_it_ended, send_notice
 from squire_gatherings._hall.refreshes import Refreshes
+from squire_gatherings._hall.reports import report_end
 from squire_gatherings._hall.requests import Requests
 from squire_gatherings._hall.room import Room
 from squire_gatherings._hall.store import store_trouble
@@ -57,6 +59,9 @@ bring something that must be processed before the next: but nobody puts the end 
 class Gathering:
     """The task of one incarnation: restores its room, processes what arrives, and ends it."""
 
+    make_delivery: ClassVar[type[Delivery]] = Delivery
+    make_answers: ClassVar[type[Answers]] = Answers
+    make_requests: ClassVar[type[Requests]] = Requests
     room: Room
     make_behaviour: Callable[[], Behaviour]
     on_gone: Callable[[str], None]
@@ -107,7 +112,8 @@ class Gathering:
                         await room.turnstile.wait_to_go(room)
             except* LogDeleted as errors:
                 reason = DispersalReason.ADMIN
-                _log.warning("%s", errors.exceptions[0], extra=room.names())
+                why = str(errors.exceptions[0])
+                _log.warning("the log was changed beside us", extra=room.names() | {"why": why})
             except* Exception as errors:
                 reason = DispersalReason.CRASHED
                 _log.error("gathering crashed", exc_info=errors, extra=room.names())
@@ -161,12 +167,14 @@ class Gathering:
         room.deadline = Deadline(room.given.rules, now, now)
         room.begun()
         self.commit = Commit(room, snapshot_seq)
-        self.delivery = Delivery(room)
-        self.answers = Answers(room, self.delivery)
+        self.delivery = self.make_delivery(room)
+        self.answers = self.make_answers(room, self.delivery)
         travel = Travel(room, self.make_behaviour)
         tally.restores.add(trio.current_time() - began)
         tally.restored_ops.add(len(restored.ops))
-        self.requests = Requests(room, self.delivery, self.answers, self.refreshes, travel)
+        self.requests = self.make_requests(
+            room, self.delivery, self.answers, self.refreshes, travel
+        )
 
     async def _live(self) -> DispersalReason:
         """Process messages until the deadline passes or somebody says `end`; give notice then."""
@@ -456,6 +464,6 @@ class Gathering:
                 messages=how.processed,
                 lateness=how.lateness,
             )
-        _log.debug("gathering dispersed: %s", reason, extra=room.names())
+        report_end(how, len(clients))
         if clients:
             self._slow = await send_notice(clients, room.notice, reason, room.quotas.tally)

@@ -5,6 +5,7 @@ only where it says so; the watchers check what must hold afterwards.
 """
 
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from typing import Any
 
 import trio
@@ -276,6 +277,14 @@ async def hall_opens(world: World, room: str, patience: float) -> None:
     await call(world, room, lambda hall: hall.open(room), patience)
 
 
+@rule(weight=2, room=rooms, seconds=st.sampled_from([None, 5.0, 25.0, 60.0]))
+async def hall_holds(world: World, room: str, seconds: float | None) -> None:
+    if world.hall is not None:
+        with suppress(GatheringsError):
+            world.hall.hold(room, until=None if seconds is None else world.wall() + seconds)
+            world.truth.held(room, seconds)
+
+
 @rule(room=rooms, patience=patiences)
 async def hall_disperses(world: World, room: str, patience: float) -> None:
     async def ask(hall: Hall) -> None:
@@ -416,7 +425,7 @@ async def rights_are_short(world: World, user: str, seconds: float) -> None:
 
 @rule(seconds=st.sampled_from([-86_400.0, -3600.0, -1.0, 1.0, 3600.0]))
 async def wall_clock_steps(world: World, seconds: float) -> None:
-    world.truth.latest_wall = max(world.truth.latest_wall, world.wall())
+    world.truth.wall_steps()
     world.wall_at += seconds
 
 
@@ -475,6 +484,8 @@ async def server_is_killed(world: World, lands: bool, for_long: float) -> None:
 setups = st.builds(
     Setup,
     empty_timeout=st.sampled_from([None, None, 5.0, 0.0, 30.0]),
+    max_age=st.sampled_from([None, None, None, 30.0, 61.0]),
+    warn_before=st.sampled_from([None, None, 3.0, 10.0]),
     snapshots=st.booleans(),
     way=st.sampled_from(["streams", "sockets", "streams", "sockets", "tls"]),
     packed=st.booleans(),

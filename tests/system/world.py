@@ -59,6 +59,8 @@ class Setup:
 
     idle_timeout: float = 20.0
     empty_timeout: float | None = None
+    max_age: float | None = None
+    warn_before: float | None = None
     snapshots: bool = False
     way: Way = "streams"
     packed: bool = False
@@ -111,7 +113,13 @@ class World:
     def __attrs_post_init__(self) -> None:
         setup = self.setup
         self.truth = Truth(
-            setup.idle_timeout, setup.empty_timeout, 2.0, self.clock.current_time, self.wall
+            setup.idle_timeout,
+            setup.empty_timeout,
+            setup.max_age,
+            setup.warn_before,
+            2.0,
+            self.clock.current_time,
+            self.wall,
         )
         self.disk = Disk(self.truth)
         self.lives = Lives(self)
@@ -144,14 +152,18 @@ class World:
         if self.hall is None:
             return
         self.store.die(lands=lands)
-        for scope in self.waiting:
-            scope.cancel()
+        self._let_go_of_store()
         self.hall, self.truth.is_closing = None, True
         for tap in self.taps:
             if not tap.is_gone:
                 tap.link.cut("reset")
         self._power.cancel()
         await self._stopped.wait()
+
+    def _let_go_of_store(self) -> None:
+        """End the calls that wait for the store: its process ends."""
+        for scope in self.waiting:
+            scope.cancel()
 
     def waits_for_store(self, hall: Hall, scope: trio.CancelScope) -> None:
         """Cancel a call that waits for the store when the store's process is killed."""
@@ -176,6 +188,8 @@ class World:
                         wall_clock=self.wall,
                         idle_timeout=setup.idle_timeout,
                         empty_timeout=setup.empty_timeout,
+                        max_age=setup.max_age,
+                        warn_before=setup.warn_before,
                         tail_bytes=setup.tail_bytes,
                         batch_bytes=setup.batch_bytes,
                         recent_syncs=setup.recent_syncs,
@@ -206,6 +220,7 @@ class World:
                     # The command `serve` does the same.
                     self.hall, self.truth.is_closing = None, True
                     await hall.close()
+                    self._let_go_of_store()
                     await wait_all_tasks_blocked()
                     self._connections.cancel_scope.cancel()
                 tasks.cancel_scope.cancel()
