@@ -199,7 +199,7 @@ async def test_what_fails_is_delivered_again_in_order(
         assert sum(pauses[:3]) <= 3.5 < sum(pauses)
         said = [one for one in caplog.records if one.levelno >= logging.WARNING]
         assert [one.message for one in said] == [
-            "events can't be delivered, and wait: not now",
+            "events can't be delivered, and wait",
             "events are delivered again",
         ]
         assert said[0].exc_info is not None
