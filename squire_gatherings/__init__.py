@@ -19,6 +19,7 @@ from squire_gatherings._rules.behaviour import (
     Stamp,
     Submission,
 )
+from squire_gatherings._rules.chain import head_of
 from squire_gatherings._server import (
     Proxies,
     ProxySays,
@@ -213,6 +214,7 @@ __all__ = [
     "attend",
     "attend_asgi",
     "attend_channel",
+    "head_of",
     "open_hall",
     "open_store",
     "serve",

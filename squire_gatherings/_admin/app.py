@@ -73,7 +73,7 @@ async def _http_error(request: Request, error: Exception) -> Response:
 async def _failed(request: Request, error: Exception) -> Response:
     # Asked also where the answer has begun: then it breaks off, and its reader sees that.
     if isinstance(error, GatheringsError):
-        _log.warning("an answer of the admin port broke off: %s", error)
+        _log.warning("an answer of the admin port broke off", extra={"why": str(error)})
     else:
         extra = {"path": request.scope["path"][:200]}
         _log.error("a request to the admin port failed", exc_info=error, extra=extra)
@@ -110,7 +110,7 @@ class Frontier:
             await problem(refusal)(scope, receive, send_with_headers)
         except Exception as error:
             # Starlette raises it again when `_failed` has logged and told it.
-            _log.debug("it was %r", error)
+            _log.debug("what broke it off", exc_info=error)
 
 
 def _with_headers(message: MutableMapping[str, Any]) -> Message:

@@ -84,10 +84,11 @@ def make_admin_port(
     try:
         import squire_gatherings.admin  # noqa: F401
     except ModuleNotFoundError as error:
-        if (error.name or "").partition(".")[0] not in EXTRA:
+        package = (error.name or "").partition(".")[0]
+        if package not in EXTRA:
             raise
         raise click.ClickException(
-            f"--admin-port needs {error.name}: pip install 'squire-gatherings[admin]'"
+            f"--admin-port needs {package}: pip install 'squire-gatherings[admin]'"
         ) from None
     return AdminPort(
         host=admin_host,
@@ -133,7 +134,7 @@ def tell(admin: "Admin") -> None:
     url = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
     with suppress(OSError):
         print(f"squire_gatherings admin port on {url}, token in {admin.token_file}", flush=True)
-    extra = {"url": url, "token_file": admin.token_file, "made": admin.is_new}
+    extra = {"url": url, "path": admin.token_file, "made": admin.is_new}
     _log.info("the admin port is open", extra=extra)
     if admin.is_exposed:
-        _log.warning("others may read the operators' token", extra={"file": admin.token_file})
+        _log.warning("others may read the operators' token", extra={"path": admin.token_file})

@@ -12,7 +12,15 @@ import click
 import trio
 from attrs import frozen
 
+from squire_gatherings._admin.audit import audit
 from squire_gatherings._cli.admin import admin_options, open_admin_port, tell
+from squire_gatherings._cli.audit_log import (
+    AuditFile,
+    audit_log,
+    audit_option,
+    by_signal,
+    who_runs_it,
+)
 from squire_gatherings._cli.auth import auth_options
 from squire_gatherings._cli.configuration import ConfiguredCommand, config_option
 from squire_gatherings._cli.doors import door_options
@@ -35,6 +43,7 @@ from squire_gatherings._cli.printing import print_line
 from squire_gatherings._cli.reloads import Reloads, TakeOver, read_setup
 from squire_gatherings._cli.setup import Current, Setup, make_setup
 from squire_gatherings._cli.signals import Terminal, ignore_signals, stop_signals
+from squire_gatherings._cli.telemetry import telemetry_option
 from squire_gatherings._cli.units import format_duration
 from squire_gatherings._cli.webhook import webhook_options
 from squire_gatherings._hall.clock import BootTimeClock
@@ -116,6 +125,8 @@ class CannotListen(Exception):
     type=click.Choice(["text", "json"]),
     help="Lines of key=value, or of JSON.",
 )
+@audit_option
+@telemetry_option
 @option(
     "--print-config",
     is_flag=True,
@@ -161,14 +172,22 @@ def serve(context: click.Context, /, **options: Any) -> None:
         return
     ignore_signals()
     calm_the_collector()
-    with logs(options["log_level"], options["log_format"]):
+    with (
+        logs(options["log_level"], options["log_format"]),
+        audit_log(options["audit_log"]) as audit_file,
+    ):
         for name in context.obj:
             _log.info("a service link in the environment is ignored", extra={"variable": name})
-        _log.info("open files", extra={"limit": open_files})
-        trio.run(run_server, context, setup, open_files, clock=BootTimeClock())
+        _log.info("open files", extra={"files": open_files})
+        trio.run(run_server, context, setup, open_files, audit_file, clock=BootTimeClock())
 
 
-async def run_server(context: click.Context, setup: Setup, open_files: int | None) -> None:
+async def run_server(
+    context: click.Context,
+    setup: Setup,
+    open_files: int | None,
+    audit_file: AuditFile | None,
+) -> None:
     """Serve until a signal says stop, then disperse everything; a second one exits at once.
 
     A SIGHUP that comes of no lost terminal has it read again what it can (`reloads`).
@@ -178,6 +197,7 @@ async def run_server(context: click.Context, setup: Setup, open_files: int | Non
         context: That of the command, which can be read again.
         setup: What its options come to.
         open_files: How many files the process may have open; None for any number.
+        audit_file: What operators do is written to it, if there is one.
     """
     current, terminal = Current(setup), Terminal()
     host, port = setup.options["host"], setup.options["port"]
@@ -189,6 +209,7 @@ async def run_server(context: click.Context, setup: Setup, open_files: int | Non
                 store=opened,
                 settings=setup.hall,
                 authenticate=current.authenticate,
+                tracer=setup.tracer,
                 on_event=current.webhook,
             ) as hall,
             open_hidden_nursery() as nursery,
@@ -214,7 +235,12 @@ async def run_server(context: click.Context, setup: Setup, open_files: int | Non
             ]
             admin = None
             if setup.admin is not None:
-                admin = await open_admin_port(nursery, hall, setup.admin)
+                try:
+                    admin = await open_admin_port(nursery, hall, setup.admin)
+                except BaseException:
+                    # The server is there already, and nobody else would end it.
+                    nursery.cancel_scope.cancel()
+                    raise
                 reads.append(admin.read_again)
             address = _url(server, "ws" if setup.certificate is None else "wss")
             with suppress(OSError):
@@ -222,18 +248,21 @@ async def run_server(context: click.Context, setup: Setup, open_files: int | Non
             idle_timeout = format_duration(setup.hall.idle_timeout)
             extra = {"url": address, "store": opened.name, "idle_timeout": idle_timeout}
             _log.info("listening", extra=extra)
+            audit("start", who_runs_it(), address, "done")
             setup.auth.log()
             if current.webhook is not None:
                 receiver = current.webhook.receiver
                 _log.info("lifecycle events are posted", extra={"receiver": receiver})
             if admin is not None:
                 tell(admin)
-            reloading = Reloads(reads)
+            reloading = Reloads(reads, None if audit_file is None else audit_file.reopen)
             nursery.start_soon(reloading.run)
             # Commands delete and compact what is in the file beside us.
             nursery.start_soon(hall.logs.watch)
             number = await _stop(signals, terminal, reloading)
-            _log.info("stopping", extra={"signal": signal.Signals(number).name})
+            name = signal.Signals(number).name
+            _log.info("stopping", extra={"signal": name})
+            audit("stop", by_signal(name), address, "done")
             nursery.start_soon(_exit_on_the_second, signals)
             server.stop_accepting()
             if admin is not None:

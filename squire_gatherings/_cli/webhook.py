@@ -85,7 +85,8 @@ def read_secrets(file: str) -> list[str]:
     if not stat.S_ISREG(mode) or len(data) > LARGEST_FILE:
         raise BadSetting(f"{file}: is no file of at most {LARGEST_FILE} bytes")
     if mode & (stat.S_IRGRP | stat.S_IROTH):
-        _log.warning("%s: others than its owner may read this secret (chmod 600)", file)
+        why = f"{file}: others than its owner may read this secret (chmod 600)"
+        _log.warning("a key file isn't safe", extra={"why": why})
     secrets = data.decode(errors="replace").split()
     try:
         Signer.of(secrets)

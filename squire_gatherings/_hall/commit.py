@@ -146,7 +146,8 @@ class Commit:
         if isinstance(outcome, StoreUnavailable):
             tally.failed_commits += 1
             if room.trouble is None:
-                _log.warning("store unavailable: %s", outcome, extra=room.names())
+                extra = room.names() | {"why": str(outcome)}
+                _log.warning("store unavailable", extra=extra)
                 room.used(now)
             self.retry_at = now + room.settings.commit_retry_interval
             return outcome

@@ -56,7 +56,6 @@ class Delivery:
         some = iter(behind[-CROWD:])
         del behind[-CROWD:]
         after, up_to = batch.after, log.committed
-        is_in_memory = after + 1 >= log.tail_start
         plain: list[Outgoing] | None = None
         timed: list[Outgoing] | None = None
         left, weight, brought = CROWD, 1, 0
@@ -64,11 +63,15 @@ class Delivery:
             window = client.window
             if not client.attached or window.reached >= up_to:
                 continue
-            if window.reached != after or client.paging or not is_in_memory:
+            forwards = timed if client.times else plain
+            if (
+                window.reached != after
+                or client.paging
+                or (forwards is None and after + 1 < log.tail_start)
+            ):
                 left -= self.bring(client, up_to, now)
             else:
                 # Almost always: this client lacks the batch and nothing else.
-                forwards = timed if client.times else plain
                 if forwards is None:
                     forwards = batch.forwards(after, up_to, times=client.times)
                     weight = batch.weight

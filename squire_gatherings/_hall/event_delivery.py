@@ -117,7 +117,8 @@ class Delivery:
                 await self._forget()
                 await self.sink.aclose()
         if lifecycle.waiting:
-            _log.warning("%d events wait for the next start to be delivered", lifecycle.waiting)
+            extra = {"waiting": lifecycle.waiting}
+            _log.warning("events wait for the next start to be delivered", extra=extra)
 
     def stop(self, deadline: float) -> None:
         """End at the deadline."""
@@ -173,7 +174,8 @@ class Delivery:
                 with store_trouble():
                     await self.lifecycle.store.forget_events(up_to=at)
             except StoreUnavailable as error:
-                _log.debug("events that were delivered can't be forgotten now: %s", error)
+                extra = {"why": str(error)}
+                _log.debug("events that were delivered can't be forgotten now", extra=extra)
             else:
                 self._forgotten = at
 
@@ -183,10 +185,12 @@ class Delivery:
             self.failing_since = trio.current_time()
             is_said = isinstance(error, Undelivered | StoreUnavailable)
             _log.warning(
-                "events can't be delivered, and wait: %s",
-                str(error) or type(error).__name__,
+                "events can't be delivered, and wait",
                 exc_info=None if is_said else error,
-                extra={"waiting": self.lifecycle.waiting},
+                extra={
+                    "why": str(error) or type(error).__name__,
+                    "waiting": self.lifecycle.waiting,
+                },
             )
         await self._forget()
 

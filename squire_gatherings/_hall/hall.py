@@ -20,6 +20,7 @@ from squire_gatherings._hall.membership import Membership
 from squire_gatherings._hall.observing import Observer
 from squire_gatherings._hall.quotas import Quotas, opener_of
 from squire_gatherings._hall.registry import Registry
+from squire_gatherings._hall.reports import JoinReport
 from squire_gatherings._hall.rights import Rights
 from squire_gatherings._hall.store import Store
 from squire_gatherings._values.checks import (
@@ -142,12 +143,17 @@ class Hall:
         await trio.lowlevel.checkpoint_if_cancelled()
         rights, tally = self._rights, self._registry.quotas.tally
         asked, vouched = rights.number(), identity is not None
-        with tally.join("resume" if resume is not None else "new" if since is None else "since"):
+        kind = "resume" if resume is not None else "new" if since is None else "since"
+        peer = None if request is None else request.peer
+        report = JoinReport(self._registry.quotas, gathering_id, peer)
+        with tally.join(kind), report:
             if identity is None:
                 identity = await rights.identify(token, gathering_id, request)
             else:
                 check_identity(identity)
+                report.user = identity.user
                 identity = rights.standing(identity, gathering_id)
+            report.user = identity.user
             opener = opener_of(identity, request)
             ask = Joining(
                 gathering_id,

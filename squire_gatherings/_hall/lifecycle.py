@@ -116,8 +116,8 @@ class Lifecycle:
             self.put(opened.gathering, opened.incarnation, LOST, EventKind.DISPERSED, data)
         if left.open:
             _log.warning(
-                "%d gatherings were open when the last process ended without notice",
-                len(left.open),
+                "gatherings were open when the last process ended without notice",
+                extra={"gatherings": len(left.open)},
             )
 
     async def run(self) -> None:
@@ -134,8 +134,8 @@ class Lifecycle:
                         await self._arrived.park()
         finally:
             if self._queue:
-                why = "%d events aren't in the store: the next start tells of ends that were lost"
-                _log.error(why, len(self._queue))
+                extra = {"waiting": len(self._queue)}
+                _log.error("events were lost: the next start tells of those ends", extra=extra)
             self.has_ended = True
             self._tell(math.inf)
 
@@ -156,7 +156,8 @@ class Lifecycle:
                 await self.store.write_events(some)
         except StoreUnavailable as error:
             if self.trouble is None:
-                _log.warning("events can't be written, so nothing is opened: %s", error)
+                extra = {"why": str(error)}
+                _log.warning("events can't be written, so nothing is opened", extra=extra)
             self.trouble = error
             self._tell(math.inf)
             await trio.sleep(self.retry_interval)

@@ -13,6 +13,7 @@ from squire_gatherings._hall.lifecycle import Life, Lifecycle
 from squire_gatherings._hall.lifetime import GivenRules
 from squire_gatherings._hall.quotas import Quotas
 from squire_gatherings._hall.refreshes import Refreshes
+from squire_gatherings._hall.reports import report_birth
 from squire_gatherings._hall.room import Room
 from squire_gatherings._hall.store import Store
 from squire_gatherings._hall.turnstile import Turnstile
@@ -38,6 +39,8 @@ class Registry:
     refreshes: Refreshes
     lifecycle: Lifecycle | None = None
     """Where somebody is told what happens to gatherings."""
+    make_gathering: Callable[..., Gathering] = Gathering
+    """Another one, where gatherings are traced."""
     quotas: Quotas = field(init=False)
     """What the gatherings may use up together."""
     turnstile: Turnstile = field(factory=Turnstile)
@@ -213,7 +216,7 @@ class Registry:
             room.life = Life(self.lifecycle, gathering_id, room.incarnation)
         incarnation = self.living[gathering_id] = Incarnation(room, opener)
         self.quotas.opened(opener)
-        gathering = Gathering(room, self.make_behaviour, self._reap, self.refreshes)
+        gathering = self.make_gathering(room, self.make_behaviour, self._reap, self.refreshes)
         try:
             with trio.CancelScope() as incarnation.opening:
                 await self.nursery.start(gathering.run, name=f"gathering {gathering_id}")
@@ -225,6 +228,7 @@ class Registry:
             raise
         else:
             self.opened += 1
+            report_birth(room)
             if self.closed:
                 room.end(DispersalReason.SHUTDOWN)
         finally:

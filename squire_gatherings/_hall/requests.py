@@ -13,6 +13,7 @@ from squire_gatherings._hall.clients import Caller, Client, Sender
 from squire_gatherings._hall.delivery import Delivery
 from squire_gatherings._hall.inbox import JoinRequest, Request
 from squire_gatherings._hall.lookup import SyncLookup
+from squire_gatherings._hall.proving import is_unproven, read_proof
 from squire_gatherings._hall.refreshes import Refreshes
 from squire_gatherings._hall.room import Room
 from squire_gatherings._hall.travel import Travel
@@ -192,7 +193,17 @@ class Requests:
                 raise BadRequest("a fetch has `at` or `at_time`, not both")
             fetched_then = partial(self.travel.fetched, self.answers, sender, fetch)
             self.answers.from_store(sender, fetch.id, fetched_then)
-            return True
+        elif sender.proof and is_unproven(self.room):
+            self.answers.from_store(sender, fetch.id, partial(self._prove, sender, fetch))
+        else:
+            self._fetch_now(sender, fetch)
+        return True
+
+    async def _prove(self, sender: Sender, fetch: Fetch) -> None:
+        await read_proof(self.room)
+        self._fetch_now(sender, fetch)
+
+    def _fetch_now(self, sender: Sender, fetch: Fetch) -> None:
         seq = self.answers.visible
         since = fetch.since
         if since is None and self.room.serves_snapshots:
@@ -204,7 +215,7 @@ class Requests:
                 proof=self.answers.proof(sender),
             )
             self.answers.defer(sender, fetch.id, lambda _: show(sender, fetch.id, fetched))
-            return True
+            return
         since = since or 0
         self.room.log.check_seq(since, "since")
         first_seq = self.room.log.first_seq
@@ -222,7 +233,6 @@ class Requests:
                 **self.answers.shown(sender, ops),
             ),
         )
-        return True
 
     def _sync(self, sender: Sender, sync: Sync) -> bool:
         room, log = self.room, self.room.log
@@ -254,8 +264,7 @@ class Requests:
         if room.refused and key in room.refused:
             raise OpRejected("the gathering crashed over this sync; it isn't taken again")
         seq = log.seq
-        limits = room.settings
-        if limits.max_log_ops is not None or limits.max_log is not None:
+        if room.log_is_limited:
             self._check_size(sync)
         base = seq if sender.at_end else sync.base
         if base < seq:
@@ -278,7 +287,7 @@ class Requests:
         by, mark = sender.identity.user, fingerprint(sync.ops)
         log.add(ops, key=key, mark=mark, by=by, origin=sender.number, time=time)
         room.quotas.tally.synced += 1
-        if limits.max_log is not None:
+        if room.log_is_limited:
             room.log_bytes += sum(len(op.json) for op in ops)
         seqs = range(seq + 1, log.seq + 1)
         said = time if sender.times else UNSET

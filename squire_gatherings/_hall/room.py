@@ -96,6 +96,8 @@ class Room(Lifetime):
     """All who are connected, by scope: each client has only one connection."""
     callers: set[Caller] | None = None
     """All who have asked and aren't answered yet. At the end all of them are. None for nobody."""
+    log_is_limited: bool = field(init=False)
+    """Whether the log has a largest size, in ops or in bytes."""
     log_bytes: int = 0
     """How many bytes the ops of the log have, where that is limited (`max_log`)."""
     _numbered: int = 0
@@ -110,6 +112,8 @@ class Room(Lifetime):
 
     def __attrs_post_init__(self) -> None:
         self.inbox = Inbox(budget=self.quotas.budget)
+        settings = self.settings
+        self.log_is_limited = settings.max_log_ops is not None or settings.max_log is not None
 
     def __repr__(self) -> str:
         # What it has may hold secrets: the ids of its clients.

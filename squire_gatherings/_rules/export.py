@@ -8,13 +8,13 @@ times in milliseconds since 1970 (UTC).
 
 from collections.abc import Iterable, Iterator
 from hashlib import blake2b
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
 from attrs import define, field
 from msgspec import UNSET, Struct, UnsetType
 
-from squire_gatherings._rules.chain import HEAD_SIZE
+from squire_gatherings._rules.chain import HEAD_SIZE, head_of
 from squire_gatherings._values.archive import LogCopy, LogInfo
 from squire_gatherings._values.errors import BadExport, BadGatheringId
 from squire_gatherings._values.ids import check_gathering_id
@@ -38,6 +38,7 @@ class _Log(_Line, tag="log"):
     first_seq: int
     before: str = ""
     epoch_before: str = ""
+    time_before: Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)] = 0
 
 
 class _Sync(_Line, tag="sync"):
@@ -114,6 +115,7 @@ class Exporter:
                 info.first_seq,
                 info.before.hex(),
                 info.epoch_before,
+                info.time_before,
             )
         )
         for s in older_syncs:
@@ -129,7 +131,7 @@ class Exporter:
         if link.ops:
             last = link.last_seq
             name = UNSET if link.gathering == self.info.gathering else link.gathering
-            yield self._line(_Head(last, link.head.hex(), name))
+            yield self._line(_Head(last, head_of(link).hex(), name))
         snapshot = link.snapshot
         if snapshot is not None:
             state = msgspec.Raw(snapshot.state)
@@ -199,6 +201,7 @@ class Importer:
             first_seq=log.first_seq,
             before=self._bytes(log.before),
             epoch_before=log.epoch_before,
+            time_before=log.time_before,
             older_syncs=self.older_syncs,
             links=self._links(),
         )

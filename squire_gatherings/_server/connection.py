@@ -11,6 +11,7 @@ from squire_gatherings._server.entry import Entry
 from squire_gatherings._server.inbound import TURN, ClosedByClient, Complaint
 from squire_gatherings._server.outbox import Flusher, Outbox, TryWrite
 from squire_gatherings._server.receiving import Receiving
+from squire_gatherings._server.reports import is_reported, report_close
 from squire_gatherings._server.settings import ServerSettings
 from squire_gatherings._server.silence import Due
 from squire_gatherings._server.sources import Source
@@ -91,6 +92,7 @@ class WebSocketConnection(Receiving):
 
         Cancellation: the client is told that the server goes away, if that needs no waiting.
         """
+        began_at = trio.current_time()
         try:
             if received:
                 self._take(received)
@@ -116,6 +118,8 @@ class WebSocketConnection(Receiving):
             if membership is not None:
                 membership.detach()
             self.close(CloseCode.GOING_AWAY, "server shutting down")
+            if is_reported():
+                report_close(self.meter, membership, self._inbound.closing, began_at)
             # Nothing more goes out: a task that waits for a flush needn't wait any longer.
             self._outbox.retire()
             self._inbound.retire()

@@ -20,6 +20,7 @@ from squire_gatherings._server.portions import (
     is_one_frame,
     whole_frames,
 )
+from squire_gatherings._server.reports import ABNORMAL, Close
 from squire_gatherings._server.settings import ServerSettings
 from squire_gatherings._values.endings import BROKEN_OFF, CloseCode, close_reason
 from squire_gatherings._values.messages import Sync
@@ -280,6 +281,16 @@ class Inbound:
         """Put a ping among the `replies`."""
         self._pinged_at = trio.current_time()
         self._protocol.send_ping(b"")
+
+    @property
+    def closing(self) -> Close:
+        """How the connection was closed, as far as that is known by now."""
+        sent, received = self._protocol.close_sent, self._protocol.close_rcvd
+        if sent is not None and not self._protocol.close_rcvd_then_sent:
+            return Close(int(sent.code), "server", sent.reason)
+        if received is not None:
+            return Close(received.code, "client")
+        return Close(ABNORMAL, "nobody")
 
     def _ponged(self) -> None:
         took = trio.current_time() - self._pinged_at

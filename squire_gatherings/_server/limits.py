@@ -120,7 +120,7 @@ class Limits:
 
     def _turned(self, turned: Turned, peer: str | None) -> None:
         limit = Limit(turned.value)
-        self.quotas.enforced(limit, "too many handshakes under way", address=peer)
+        self.quotas.enforced(limit, "too many handshakes under way", peer=peer)
 
     def check(self, settings: ServerSettings, peer: str | None) -> None:
         """Check whether there's a place for one more client.
@@ -131,18 +131,18 @@ class Limits:
         quotas = self.quotas
         if is_full(self.clients.total, settings.max_connections):
             why = "the server has all the clients that it takes"
-            raise quotas.refuse(Limit.CONNECTIONS, why, address=peer)
+            raise quotas.refuse(Limit.CONNECTIONS, why, peer=peer)
         address = address_of(peer)
         if address is not None and is_full(
             self.clients.of(address), settings.max_connections_per_address
         ):
             why = "the server has all the clients that it takes from your address"
-            raise quotas.refuse(Limit.CONNECTIONS_PER_ADDRESS, why, address=peer)
+            raise quotas.refuse(Limit.CONNECTIONS_PER_ADDRESS, why, peer=peer)
         if not quotas.budget.takes_connections:
             self._make_room()
         if not quotas.budget.takes_connections:
             why = "the server has no memory for one more client"
-            raise quotas.refuse(Limit.MEMORY, why, address=peer)
+            raise quotas.refuse(Limit.MEMORY, why, peer=peer)
 
     # Inside.
 
@@ -280,6 +280,11 @@ class Meter:
         self._shared_noise: RateLimit | None = None
 
     @property
+    def peer(self) -> str | None:
+        """The client's address."""
+        return self._peer
+
+    @property
     def quotas(self) -> Quotas:
         """What all of the hall share."""
         return self._limits.quotas
@@ -333,7 +338,7 @@ class Meter:
 
     def enforced(self, limit: Limit, why: str) -> None:
         """Count that a limit was enforced against this client."""
-        self.quotas.enforced(limit, why, address=self._peer)
+        self.quotas.enforced(limit, why, peer=self._peer)
 
     def leave(self, now: float, code: int) -> None:
         """The connection has ended, with this close code."""

@@ -119,6 +119,8 @@ MESSAGES = (
     '{"type":"forward","seq":9223372036854775807,"by":["a"],"ops":[{}],"epoch":"e"}',
     '{"type":"refreshed","role":"member","id":"1","rights_expire_in":5}',
     '{"type":"renew","rights_expire_in":5}',
+    '{"type":"ending","gathering":"r","incarnation":"i","rule":"idle","expires_in":5,"at_time":9}',
+    '{"type":"ending","gathering":"r","incarnation":"i","rule":"x","expires_in":null,"at_time":null}',
     '{"type":"error","code":"c","message":"m","id":"1"}',
     '{"type":"dispersed","gathering":"r","incarnation":"i","reason":"idle","seq":2,"idle_for":1}',
     '{"type":"later"}',
@@ -155,6 +157,10 @@ _names = [
     "renew",
     "error",
     "dispersed",
+    "ending",
+    "rule",
+    "at_time",
+    "ends_in",
 ]
 
 TARGETS = (

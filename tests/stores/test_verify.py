@@ -14,7 +14,7 @@ from attrs import evolve
 from msgspec.structs import replace
 
 from squire_gatherings import Identity, open_hall
-from squire_gatherings._rules.chain import head_after, state_digest, tombstone_digest
+from squire_gatherings._rules.chain import head_after, head_of, state_digest, tombstone_digest
 from squire_gatherings._stores import SqliteStore, open_sqlite_store
 from squire_gatherings._stores.sqlite.journal import encode_entry
 from squire_gatherings._stores.sqlite.migration import chain_all
@@ -272,7 +272,7 @@ async def test_a_journal_that_is_not_the_log(tmp_path: Path) -> None:
     later = an_append("a", 3)
     [one] = journal(later)
     assert (one.seq, one.what) == (3, "an append in the journal has another head")
-    later = replace(later, head=head_after(append.head, later))
+    later = replace(later, head=head_after(head_of(append), later))
     assert journal(append, later) == []
     [one] = journal(append, replace(later, first_seq=4))
     assert (one.seq, one.what) == (3, "the journal goes on with op 4")

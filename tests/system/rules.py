@@ -12,6 +12,8 @@ from attrs import frozen
 from hypothesis import strategies as st
 
 from squire_gatherings import DispersalReason, GatheringsError, Hall
+from squire_gatherings._hall.hall import observer_of
+from squire_gatherings._hall.observing import SORTS, Question
 from tests.system.book import KINDS
 from tests.system.link import ENDLESS
 from tests.system.store import APPENDS, READS
@@ -276,6 +278,26 @@ async def hall_opens(world: World, room: str, patience: float) -> None:
     await call(world, room, lambda hall: hall.open(room), patience)
 
 
+@rule(weight=2, room=rooms, seconds=st.sampled_from([None, 5.0, 25.0, 60.0]))
+async def hall_holds(world: World, room: str, seconds: float | None) -> None:
+    world.hold(room, seconds)
+
+
+@rule(room=rooms, sort=st.sampled_from(SORTS))
+async def operator_reads(world: World, room: str, sort: str) -> None:
+    """That is no activity: the truth about ends isn't told of it."""
+    if world.hall is None:
+        return
+    observer = observer_of(world.hall)
+    stages = observer.stages
+    world.truth.check(min(stages.values()) >= 0, f"fewer than none: {stages}")
+    seen = observer.gathering(room)
+    world.truth.check(seen is None or seen.numbers.gathering == room, f"not {room}: {seen}")
+    await observer.members(room, after=0, limit=2)
+    survey = await observer.survey(Question(sort=sort, limit=2))
+    world.truth.check(len(survey.gatherings) <= survey.matched, f"too many: {survey}")
+
+
 @rule(room=rooms, patience=patiences)
 async def hall_disperses(world: World, room: str, patience: float) -> None:
     async def ask(hall: Hall) -> None:
@@ -416,7 +438,7 @@ async def rights_are_short(world: World, user: str, seconds: float) -> None:
 
 @rule(seconds=st.sampled_from([-86_400.0, -3600.0, -1.0, 1.0, 3600.0]))
 async def wall_clock_steps(world: World, seconds: float) -> None:
-    world.truth.latest_wall = max(world.truth.latest_wall, world.wall())
+    world.truth.wall_steps()
     world.wall_at += seconds
 
 
@@ -475,6 +497,8 @@ async def server_is_killed(world: World, lands: bool, for_long: float) -> None:
 setups = st.builds(
     Setup,
     empty_timeout=st.sampled_from([None, None, 5.0, 0.0, 30.0]),
+    max_age=st.sampled_from([None, None, None, 30.0, 61.0]),
+    warn_before=st.sampled_from([None, None, 3.0, 10.0]),
     snapshots=st.booleans(),
     way=st.sampled_from(["streams", "sockets", "streams", "sockets", "tls"]),
     packed=st.booleans(),

@@ -22,7 +22,7 @@ from squire_gatherings import (
     SyncRecord,
     Tombstone,
 )
-from squire_gatherings._rules.chain import head_after
+from squire_gatherings._rules.chain import head_after, head_of
 from squire_gatherings._stores import MemoryStore
 from squire_gatherings._values.archive import LogCopy
 from squire_gatherings._values.log import Snapshot
@@ -59,16 +59,15 @@ class Disk:
     """The head of each gathering's chain, and the time of its last op."""
 
     async def write(self, append: Append) -> None:
-        """Make an append durable. Raises what the contract names."""
+        """Do the same as `write_nowait`, with a checkpoint."""
+        await trio.lowlevel.checkpoint_if_cancelled()
         try:
-            await self.content.append(append)
-        except Exception as error:
-            self.truth.fault(f"an append that can't be: {error!r}")
-            raise
-        self.note(append)
+            self.write_nowait(append)
+        finally:
+            await trio.lowlevel.cancel_shielded_checkpoint()
 
     def write_nowait(self, append: Append) -> None:
-        """Do the same as `write`, at once."""
+        """Make an append durable. Raises what the contract names."""
         try:
             self.content.append_nowait(append, lambda _: None)
         except Exception as error:
@@ -84,12 +83,12 @@ class Disk:
             return
         self.truth.appended(append)
         head, time = self.chained.get(append.gathering, (b"", 0))
-        if append.head != head_after(head, append):
+        if head_of(append) != head_after(head, append):
             self.truth.fault(f"op {append.first_seq} isn't chained to the one before it")
         times = [time, *(logged.time for logged in append.ops)]
         if times != sorted(times) or len(set(times[1:])) > 1:
             self.truth.fault(f"the times before and in one append are {times}")
-        self.chained[append.gathering] = append.head, times[-1]
+        self.chained[append.gathering] = head_of(append), times[-1]
 
     # Whole logs.
 

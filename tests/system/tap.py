@@ -15,7 +15,7 @@ from tests.system.book import state_of
 from tests.system.frames import CLOSE, MESSAGES, PACKED, Frames, understand
 from tests.system.link import Link
 from tests.system.logs import Key, Log, Logged
-from tests.system.truth import EPSILON, Life, Truth
+from tests.system.truth import EPSILON, RULES, Life, Truth
 
 LOST_TURN = ("store_unavailable", "crashed", "hall_closed", "rate_limited", "dispersed")
 """Errors after which a client may send a sync again; other syncs may have come first."""
@@ -27,7 +27,7 @@ LATE = 0.1
 """A timer that fires so many seconds late doesn't count as late: streams are read afterwards."""
 
 CODES = {
-    "idle": 4001, "empty": 4001, "admin": 4001, "shutdown": 1001, "crashed": 1011
+    "idle": 4001, "empty": 4001, "max_age": 4001, "admin": 4001, "shutdown": 1001, "crashed": 1011
 }  # fmt: skip
 """The close code for each reason."""
 
@@ -58,6 +58,9 @@ class Tap:
     reached: int = 0
     """The seq of the last op that the client was sent, or was told in an answer."""
     asked: dict[str, Asked] = field(factory=dict)
+    joined_at: float = math.inf
+    warning: tuple[str, float] | None = None
+    """The rule and the time of the end of which the client was told last, if that stands."""
     notice: dict[str, Any] | None = None
     closed: int | None = None
     """The code of the server's close frame."""
@@ -236,6 +239,8 @@ class Tap:
                 self._error(message)
             case "dispersed":
                 self._dispersed(message)
+            case "ending":
+                self._warned(message)
             case "refreshed" | "renew":
                 check(self.joined is not None, f"{self}: before joining: {message}")
             case _:
@@ -245,7 +250,7 @@ class Tap:
         check = self.truth.check
         check(self.joined is None, f"{self}: joined twice")
         check(message["gathering"] == self.gathering, f"{self}: {message} from elsewhere")
-        self.joined = message
+        self.joined, self.joined_at = message, self.truth.now()
         self._meet(message["incarnation"])
         log = self.log = self._log_that(message)
         check(message["seq"] <= len(log.ops), f"{self}: {message} shows what isn't durable")
@@ -311,12 +316,14 @@ class Tap:
 
     def _check_expiry(self, life: Life, expires_in: float, *, is_activity: bool) -> None:
         now = trio.current_time()
-        if self.link.down.was_full or self.truth.jumped_at >= now:
+        if self.link.down.was_full or self.truth.jumped_at >= now or life.held_to > -math.inf:
             return
         if not is_activity and life.used_from >= now:
             # Other clients hear of the events of one instant in another order.
             return
         least = life.used_from + self.truth.idle_timeout - now
+        if self.truth.max_age is not None:
+            least = min(least, life.opened_at + self.truth.max_age - now)
         fits = least - EPSILON <= expires_in <= self.truth.idle_timeout + EPSILON
         self.truth.check(fits, f"{self}: expires in {expires_in}, not {least}: {life}")
 
@@ -454,6 +461,35 @@ class Tap:
         if not self.link.down.was_full and self.life is self.truth.lives.get(self.gathering):
             self.truth.used(self.gathering, surely=True)
 
+    def _warned(self, message: dict[str, Any]) -> None:
+        check, left = self.truth.check, message["expires_in"]
+        check(self.joined is not None, f"{self}: before joining: {message}")
+        incarnation = (self.joined or {}).get("incarnation")
+        check(message["incarnation"] == incarnation, f"{self}: of another's end: {message}")
+        check(message["rule"] in RULES, f"{self}: there is no such rule: {message}")
+        self.warning = None
+        if left is not None:
+            before = self.truth.warn_before or 0.0
+            check(0 <= left <= before + EPSILON, f"{self}: warned too early: {message}")
+            self.warning = message["rule"], self.truth.now() + left
+            self.truth.happened["warned"] += 1
+
+    def _check_warned(self, reason: str) -> None:
+        """Check an end by a rule against what the client was told of it."""
+        truth, life, now = self.truth, self.life, self.truth.now()
+        if self.warning is not None and self.warning[0] == reason and not self.link.is_relayed:
+            is_early = now < self.warning[1] - EPSILON
+            truth.check(not is_early, f"{self}: ended before {self.warning}")
+        before = truth.warn_before
+        time = {"idle": truth.idle_timeout, "max_age": truth.max_age}.get(reason)
+        if before is None or time is None or time <= before or life is None:
+            return
+        since = now - before - EPSILON
+        moved = max(self.joined_at, life.opened_at, life.store_ended_at, truth.jumped_at)
+        if moved < since and life.held_to == -math.inf and not self.is_doubtful:
+            is_told = self.warning is not None and self.warning[0] == reason
+            truth.check(is_told, f"{self}: ended ({reason}) unwarned, {self.warning}: {life}")
+
     def _dispersed(self, message: dict[str, Any]) -> None:
         self.notice = message
         check, incarnation = self.truth.check, message["incarnation"]
@@ -464,7 +500,10 @@ class Tap:
             return
         check(incarnation == self.joined["incarnation"], f"{self}: told of another's: {message}")
         self.truth.happened["told"] += 1
-        if message["reason"] == "idle" and not self.is_stuck:
+        is_held = self.life is not None and self.life.held_to > -math.inf
+        if message["reason"] in RULES and not self.is_stuck:
+            self._check_warned(message["reason"])
+        if message["reason"] == "idle" and not self.is_stuck and not is_held:
             timeout = self.truth.idle_timeout
             is_heard = not self.is_unheard or message["idle_for"] - timeout < LATE + EPSILON
             check(is_heard, f"{self}: not heard out: {message}")

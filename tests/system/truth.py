@@ -22,6 +22,10 @@ EPSILON = 1e-6
 """The error that a sum of a few floats may have, in seconds."""
 
 
+RULES = ("idle", "empty", "max_age")
+"""The reasons of those ends that come by themselves, at an instant."""
+
+
 class Fault(AssertionError):
     """The product did what it must not do."""
 
@@ -41,6 +45,12 @@ class Life:
     gone_to: float
     log: Log
     """The log that it has: another one comes only with another incarnation."""
+    opened_at: float
+    """The time when it was restored."""
+    held_to: float = -math.inf
+    """No rule ends it before this time."""
+    is_stepped: bool = False
+    """Whether the wall clock was set while it was held: nobody knows until when it is now."""
     store_ended_at: float = -math.inf
     """The time when the store last finished an append or a read for it."""
     incarnation: str | None = None
@@ -54,6 +64,7 @@ class Life:
     """Whether the last append has failed."""
     was_used: bool = False
     """Whether it certainly was used."""
+    was_restored: bool = False
     is_ending: bool = False
     """Whether its end was requested."""
     is_doubtful: bool = False
@@ -76,6 +87,8 @@ class Truth:
 
     idle_timeout: float
     empty_timeout: float | None
+    max_age: float | None
+    warn_before: float | None
     close_grace: float
     now: Callable[[], float]
     wall: Callable[[], float]
@@ -277,7 +290,9 @@ class Truth:
         """Note that an incarnation's task begins."""
         now = self.now()
         self.check(gathering not in self.lives, f"{gathering}: two incarnations at once")
-        life = self.lives[gathering] = Life(gathering, now, now, now, now, self.logs.now[gathering])
+        life = self.lives[gathering] = Life(
+            gathering, now, now, now, now, self.logs.now[gathering], now
+        )
         self.happened["opened"] += 1
         life.is_ending = self.is_closing or self.changing[gathering] > 0
 
@@ -292,10 +307,20 @@ class Truth:
             self.happened[reason] += 1
             if not life.is_doubtful:
                 self._check_end(life, reason, self.now())
+                told = {one.notice["reason"] for one in life.clients if one.notice is not None}
+                self.check(told <= {reason}, f"{gathering} ended ({reason}), and told {told}")
 
     def _check_end(self, life: Life, reason: str, now: float) -> None:
         what = f"{life.gathering} ended ({reason}) at {now:.3f}"
+        if reason in RULES:
+            is_free = now >= life.held_to - EPSILON or life.is_stepped
+            self.check(is_free, f"{what}: held to {life.held_to}: {life}")
+            if self.max_age is not None:
+                self._check_not_late(life, life.opened_at + self.max_age, what)
         match reason:
+            case "max_age":
+                due = life.opened_at + (self.max_age or math.inf)
+                self.check(now >= due - EPSILON, f"{what}: early, due {due:.3f}: {life}")
             case "idle":
                 due = life.used_from + self.idle_timeout
                 self.check(now >= due - EPSILON, f"{what}: early, due {due:.3f}: {life}")
@@ -320,8 +345,14 @@ class Truth:
                 self.check(life.gathering in self.may_crash, f"{what}, for no reason that is known")
 
     def _check_not_late(self, life: Life, due: float, what: str) -> None:
+        if life.is_stepped:
+            return
         now = self.now()
+        due = max(due, life.held_to)
         latest = max(due, life.store_ended_at)
+        if life.reading:
+            # The hall waits for an answer that is being read.
+            latest = max(latest, due + 1.1)
         if self.jumped_at >= latest:
             # The hall waits for what had begun to arrive.
             latest = self.jumped_at + 1.1
@@ -357,6 +388,20 @@ class Truth:
             if surely:
                 life.was_used = True
                 life.used_from = max(life.used_from, self._before_jump(now))
+
+    def held(self, gathering: str, seconds: float | None) -> None:
+        """Note that no rule may end it for so long; None takes an earlier hold back."""
+        life = self.lives.get(gathering)
+        if life is not None:
+            life.held_to = self.now() + (seconds or 0.0)
+            life.is_stepped = False
+            self.happened["held"] += 1
+
+    def wall_steps(self) -> None:
+        """Note that the wall clock is about to be set."""
+        self.latest_wall = max(self.latest_wall, self.wall())
+        for life in self.lives.values():
+            life.is_stepped |= life.held_to > -math.inf
 
     def visited(self, gathering: str) -> None:
         """Note that a client that wasn't in the gathering may just have gone."""
@@ -404,6 +449,8 @@ class Truth:
         life = self.lives.get(gathering)
         if life is not None:
             life.reading -= 1
+            if life.incarnation is None and not life.was_restored:
+                life.opened_at, life.was_restored = self.now(), True
             life.used_to = life.gone_to = life.store_ended_at = self.now()
 
 

@@ -15,6 +15,7 @@ from trio.testing import MockClock, wait_all_tasks_blocked
 from squire_gatherings import (
     ANONYMOUS,
     Behaviour,
+    GatheringsError,
     Hall,
     Identity,
     Role,
@@ -23,6 +24,7 @@ from squire_gatherings import (
     open_hall,
     serve_stream,
 )
+from squire_gatherings._hall.hall import observer_of
 from squire_gatherings._poller import Poller
 from squire_gatherings._server.outbox import Flusher
 from squire_gatherings._server.server import keep_alive
@@ -59,6 +61,8 @@ class Setup:
 
     idle_timeout: float = 20.0
     empty_timeout: float | None = None
+    max_age: float | None = None
+    warn_before: float | None = None
     snapshots: bool = False
     way: Way = "streams"
     packed: bool = False
@@ -111,7 +115,13 @@ class World:
     def __attrs_post_init__(self) -> None:
         setup = self.setup
         self.truth = Truth(
-            setup.idle_timeout, setup.empty_timeout, 2.0, self.clock.current_time, self.wall
+            setup.idle_timeout,
+            setup.empty_timeout,
+            setup.max_age,
+            setup.warn_before,
+            2.0,
+            self.clock.current_time,
+            self.wall,
         )
         self.disk = Disk(self.truth)
         self.lives = Lives(self)
@@ -144,14 +154,18 @@ class World:
         if self.hall is None:
             return
         self.store.die(lands=lands)
-        for scope in self.waiting:
-            scope.cancel()
+        self._let_go_of_store()
         self.hall, self.truth.is_closing = None, True
         for tap in self.taps:
             if not tap.is_gone:
                 tap.link.cut("reset")
         self._power.cancel()
         await self._stopped.wait()
+
+    def _let_go_of_store(self) -> None:
+        """End the calls that wait for the store: its process ends."""
+        for scope in self.waiting:
+            scope.cancel()
 
     def waits_for_store(self, hall: Hall, scope: trio.CancelScope) -> None:
         """Cancel a call that waits for the store when the store's process is killed."""
@@ -176,6 +190,8 @@ class World:
                         wall_clock=self.wall,
                         idle_timeout=setup.idle_timeout,
                         empty_timeout=setup.empty_timeout,
+                        max_age=setup.max_age,
+                        warn_before=setup.warn_before,
                         tail_bytes=setup.tail_bytes,
                         batch_bytes=setup.batch_bytes,
                         recent_syncs=setup.recent_syncs,
@@ -206,6 +222,7 @@ class World:
                     # The command `serve` does the same.
                     self.hall, self.truth.is_closing = None, True
                     await hall.close()
+                    self._let_go_of_store()
                     await wait_all_tasks_blocked()
                     self._connections.cancel_scope.cancel()
                 tasks.cancel_scope.cancel()
@@ -248,6 +265,13 @@ class World:
         if self.hall is not None:
             self.hall.revoke(user, until=0.0)
             self.hall.change_role(user, Role.MEMBER, until=0.0)
+
+    def hold(self, room: str, seconds: float | None) -> None:
+        """Let no rule end a gathering for so long, if it is open; None takes that back."""
+        if self.hall is not None:
+            with suppress(GatheringsError):
+                self.hall.hold(room, until=None if seconds is None else self.wall() + seconds)
+                self.truth.held(room, seconds)
 
     # The network.
 
@@ -367,6 +391,8 @@ class World:
             await trio.sleep(1)
         self.store.append_mood, self.store.read_mood = "now", "quick"
         self.terms.clear()
+        for room in ROOMS:
+            self.hold(room, None)
         for user in tuple(self.truth.denied):
             self.allow(user)
         for person in self.people:
@@ -393,6 +419,8 @@ class World:
         numbers = hall.snapshot()
         self.truth.check(hall.gatherings() == (), f"still there: {hall.gatherings()}")
         self.truth.check(numbers.clients == 0, f"still counted: {numbers}")
+        stages = observer_of(hall).stages
+        self.truth.check(not any(stages.values()), f"still counted: {stages}")
         self.truth.check(not self.lives.tasks["retries"], f"still there: {self.lives.tasks}")
         await self.close()
 
