@@ -3,8 +3,9 @@
 import logging
 import os
 import signal
+import socket
 from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import suppress
+from contextlib import asynccontextmanager, closing, suppress
 from functools import partial
 from typing import Any
 
@@ -27,11 +28,20 @@ from squire_gatherings._cli.options import (
     option,
 )
 from squire_gatherings._cli.reloads import Reloads
-from squire_gatherings._cli.signals import Terminal, ignore_signals, stop_signals
+from squire_gatherings._cli.signals import (
+    Terminal,
+    ignore_signals,
+    stop_signals,
+    upgrade_signals,
+)
 from squire_gatherings._cli.units import format_duration
+from squire_gatherings._cli.upgrades import TAKE_OVER, Upgrades
 from squire_gatherings._hall.authentication import admit_everybody
 from squire_gatherings._hall.clock import BootTimeClock
 from squire_gatherings._hall.nurseries import open_hidden_nursery
+from squire_gatherings._handover.arriving import NotOurs, Takeover, why_not
+from squire_gatherings._handover.channel import Channel
+from squire_gatherings._handover.sharing import Shareable
 from squire_gatherings._open_hall import open_hall
 from squire_gatherings._server import Server, ServerSettings
 from squire_gatherings._server import serve as serve_websockets
@@ -94,6 +104,7 @@ class CannotListen(Exception):
     type=click.Choice(["text", "json"]),
     help="Lines of key=value, or of JSON.",
 )
+@click.option("--take-over", type=int, hidden=True, envvar=TAKE_OVER)
 @click.pass_obj
 def serve(
     links: tuple[str, ...],
@@ -118,6 +129,7 @@ def serve(
     jwt_issuer: str | None,
     token_cookie: str | None,
     allow_origins: tuple[str, ...],
+    take_over: int | None,
     **door_settings: Any,
 ) -> None:
     """Serve gatherings until SIGINT or SIGTERM, or until its terminal is lost.
@@ -180,6 +192,7 @@ def serve(
                 auth=admission,
                 reloads=[*admission.reloads, *doors.reloads],
                 ssl_context=doors.certificate,
+                takeover=_takeover(take_over),
             ),
             clock=BootTimeClock(),
         )
@@ -195,17 +208,22 @@ async def run_server(
     auth: Auth,
     reloads: Sequence[Callable[[], None]],
     ssl_context: Certificate | None = None,
+    takeover: Takeover | None = None,
 ) -> None:
     """Serve until a signal says stop, then disperse everything; a second one exits at once.
 
-    A SIGHUP that comes of no lost terminal makes the `reloads`, which may wait for files.
-    Prints one line once it listens. Raises `CannotListen`, and what `open_store` raises.
+    A SIGHUP that comes of no lost terminal makes the `reloads`, which may wait for files. With a
+    `takeover` it goes on for another process, and at SIGUSR2 another one goes on for it.
+    Prints one line once it listens. Raises `CannotListen`, `NotOurs`, and what `open_store` raises.
     """
     terminal, reloading = Terminal(), Reloads(reloads)
-    with trio.open_signal_receiver(*stop_signals()) as signals:
+    with trio.open_signal_receiver(*stop_signals(), *upgrade_signals()) as signals:
         async with (
+            _taking_over(takeover),
             # Once the hall is closed nobody waits for what is still queued.
-            open_store(store, flush_timeout=MARGIN) as opened,
+            open_store(
+                store, flush_timeout=MARGIN, shared=takeover.store if takeover else ()
+            ) as opened,
             open_hall(
                 store=opened,
                 settings=hall_settings,
@@ -222,6 +240,7 @@ async def run_server(
                         port=port,
                         settings=settings,
                         ssl_context=ssl_context,
+                        listeners=takeover.listeners if takeover else (),
                     )
                 )
             except (OSError, UnicodeError) as error:
@@ -229,6 +248,11 @@ async def run_server(
                 reason = getattr(error, "strerror", None) or error
                 why = f"can't listen on {host[:255]} port {port}: {reason}"
                 raise CannotListen(why) from None
+            if takeover is not None:
+                if not isinstance(opened, Shareable):
+                    raise NotOurs("a store in memory can't be handed on")
+                came = await takeover.finish(hall, server, settings, opened, nursery)
+                _log.info("going on for another process", extra={"connections": came})
             address = _url(server, "ws" if ssl_context is None else "wss")
             with suppress(OSError):
                 print(f"squire_gatherings listening on {address}", flush=True)
@@ -239,8 +263,11 @@ async def run_server(
             nursery.start_soon(reloading.run)
             # Commands delete and compact what is in the file beside us.
             nursery.start_soon(hall.logs.watch)
-            number = await _stop(signals, terminal, reloading)
-            _log.info("stopping", extra={"signal": signal.Signals(number).name})
+            upgrades = Upgrades(hall, server, opened)
+            nursery.start_soon(upgrades.run)
+            number = await _stop(signals, terminal, reloading, upgrades)
+            if number is not None:
+                _log.info("stopping", extra={"signal": signal.Signals(number).name})
             nursery.start_soon(_exit_on_the_second, signals)
             server.stop_accepting()
             with trio.move_on_after(hall_settings.close_grace + MARGIN):
@@ -249,14 +276,56 @@ async def run_server(
             nursery.cancel_scope.cancel()
 
 
-async def _stop(signals: AsyncIterator[int], terminal: Terminal, reloading: Reloads) -> int:
-    """Return the signal that says stop; see to all that come before."""
-    async for number in signals:
-        if number == getattr(signal, "SIGHUP", None) and not terminal.is_lost():
-            reloading.ask()
-        else:
-            return number
-    raise AssertionError
+async def _stop(
+    signals: AsyncIterator[int], terminal: Terminal, reloading: Reloads, upgrades: Upgrades
+) -> int | None:
+    """Return the signal that says stop, or None once another process goes on.
+
+    It sees to all signals that come before.
+    """
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(_stop_when_done, upgrades, nursery.cancel_scope)
+        async for number in signals:
+            if number == getattr(signal, "SIGHUP", None) and not terminal.is_lost():
+                reloading.ask()
+            elif number in upgrade_signals():
+                upgrades.ask()
+            else:
+                nursery.cancel_scope.cancel()
+                return number
+    return None
+
+
+async def _stop_when_done(upgrades: Upgrades, scope: trio.CancelScope) -> None:
+    await upgrades.done.wait()
+    scope.cancel()
+
+
+def _takeover(descriptor: int | None) -> Takeover | None:
+    """Return the takeover from the process that has started this one for that, if one has."""
+    os.environ.pop(TAKE_OVER, None)
+    if descriptor is None:
+        return None
+    try:
+        return Takeover(Channel(socket.socket(fileno=descriptor)))
+    except OSError as error:
+        raise click.UsageError(f"--take-over {descriptor}: {error.strerror}") from None
+
+
+@asynccontextmanager
+async def _taking_over(takeover: Takeover | None) -> AsyncIterator[None]:
+    """Begin a takeover, if there's one, and tell the other process if the block fails."""
+    if takeover is None:
+        yield
+        return
+    with closing(takeover.channel):
+        await takeover.begin()
+        try:
+            yield
+        except BaseException as error:
+            with trio.move_on_after(MARGIN, shield=True):
+                await takeover.refuse(why_not(error))
+            raise
 
 
 async def _exit_on_the_second(signals: AsyncIterator[int]) -> None:

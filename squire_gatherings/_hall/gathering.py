@@ -13,6 +13,7 @@ from squire_gatherings._hall.commit import Commit
 from squire_gatherings._hall.delivery import Delivery
 from squire_gatherings._hall.forwards import CROWD
 from squire_gatherings._hall.inbox import Request
+from squire_gatherings._hall.inheritance import Inheritance
 from squire_gatherings._hall.lateness import give_turns, is_late
 from squire_gatherings._hall.refreshes import Refreshes
 from squire_gatherings._hall.requests import Requests
@@ -64,6 +65,8 @@ class Gathering:
     on_gone: Callable[[str], None]
     """Called with the gathering's id when nothing is left to do."""
     refreshes: Refreshes
+    inheritance: Inheritance | None = None
+    """What it goes on with, if another process has begun it."""
     delivery: Delivery = field(init=False)
     commit: Commit = field(init=False)
     answers: Answers = field(init=False)
@@ -93,6 +96,9 @@ class Gathering:
                     task_status.started()
                     # It keeps alive what `nursery.start` needed: a seventh of our whole memory.
                     del task_status
+                    if self.inheritance is not None:
+                        await self.inheritance.ours.wait()
+                        self.inheritance = None
                     reason = await self._live()
                     room.nursery.cancel_scope.cancel()
             except* LogDeleted as errors:
@@ -140,6 +146,8 @@ class Gathering:
         room.count_tail()
         room.opened_at = trio.current_time()
         room.deadline = IdleDeadline(settings.idle_timeout, settings.empty_timeout, room.opened_at)
+        if self.inheritance is not None:
+            self.inheritance.apply(room)
         self.commit = Commit(room, snapshot_seq)
         self.delivery = Delivery(room)
         self.answers = Answers(room, self.delivery)
@@ -356,7 +364,8 @@ class Gathering:
             room.detach(client)
         grace = min(room.settings.close_grace, max(0.0, room.notice_by - now))
         await _give_notice(clients, notice, reason, grace)
-        _log.debug("gathering dispersed: %s", reason, extra=room.names())
+        if not room.is_moved:
+            _log.debug("gathering dispersed: %s", reason, extra=room.names())
 
 
 async def _give_notice(

@@ -1,6 +1,5 @@
 """The hall: what a program asks of the gatherings of its process."""
 
-import weakref
 from collections.abc import Iterable
 from datetime import datetime
 from typing import Any
@@ -151,12 +150,10 @@ class Hall:
             known,
         )
         try:
-            joiner, joined, room = await ask.until_answered(identity, self._registry, rights)
+            joiner, _, room = await ask.until_answered(identity, self._registry, rights)
         finally:
             self._registry.visited(gathering_id, counted=False)
-        return Membership(
-            gathering_id, joined.incarnation, self._asking.pass_on, weakref.ref(room), joiner
-        )
+        return self._asking.membership(room, joiner)
 
     async def open(self, gathering_id: str) -> None:
         """Open a gathering, unless it is open. It disperses in time, even if nobody ever joins.
@@ -373,6 +370,11 @@ class Hall:
             refused={str(limit): n for limit, n in registry.quotas.refusals.counts.items()},
             memory=registry.quotas.budget.used,
         )
+
+
+def parts_of(hall: Hall) -> tuple[Registry, Rights, Asking]:
+    """Return what another process goes on with, or goes on for. Not for programs."""
+    return hall._registry, hall._rights, hall._asking
 
 
 def quotas_of(hall: Hall) -> Quotas:

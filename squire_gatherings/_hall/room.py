@@ -69,6 +69,8 @@ class Room:
     """Syncs that crashed this incarnation."""
     processed: int = 0
     """How many messages that count as activity were processed."""
+    is_moved: bool = False
+    """Whether it goes on in another process: here it ends without a trace."""
     is_wanted: bool = False
     """Whether somebody opened it on purpose: it stays, though nobody has used it yet."""
     scope: trio.CancelScope = field(factory=trio.CancelScope)
@@ -82,7 +84,8 @@ class Room:
     """All who have asked and aren't answered yet. At the end all of them are. None for nobody."""
     log_bytes: int = 0
     """How many bytes the ops of the log have, where that is limited (`max_log`)."""
-    _numbered: int = 0
+    numbered: int = 0
+    """The last number that was given to a client."""
     counted_at: int = 0
     """What the log had `added` when the ops in memory were counted last."""
     _tail_size: int = 0
@@ -125,8 +128,8 @@ class Room:
 
     def next_number(self) -> int:
         """Return a number for a new client, from 1 on."""
-        self._numbered += 1
-        return self._numbered
+        self.numbered += 1
+        return self.numbered
 
     def refusal_of(self, client: Client) -> Full | None:
         """Return why there's no place for a client: the gathering or its user has too many."""
@@ -202,6 +205,12 @@ class Room:
             self.end(DispersalReason.EMPTY)
         elif counted or self.deadline.emptied_at is None:
             self._emptied()
+
+    def left_alone(self, now: float) -> None:
+        """Note that nobody is here, since when its deadline says, or since `now`."""
+        if self.deadline.emptied_at is None:
+            self.deadline.emptied(now)
+        self.quotas.unattended(self.id, self.evict)
 
     def evict(self) -> None:
         """Have it disperse for another one's sake."""
