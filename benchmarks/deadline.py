@@ -20,8 +20,8 @@ import trio.testing
 
 from benchmarks.leaks import Forgetful, Sink
 from benchmarks.timing import microseconds
-from squire_gatherings import Hall, Membership, open_hall
-from squire_gatherings._rules.deadline import IdleDeadline
+from squire_gatherings import EndRules, Hall, Membership, open_hall
+from squire_gatherings._rules.deadline import Deadline
 from squire_gatherings._values.messages import Ack, Sync
 from squire_gatherings._values.op import Op
 
@@ -75,8 +75,12 @@ async def acknowledge(memberships: list[Membership], messages: int) -> int:
 
 
 async def run(counts: list[int], messages: int) -> bool:
-    bookkeeping = IdleDeadline(86400.0, None, 0.0)
-    ours = cost(lambda: bookkeeping.processed(trio.current_time()))
+    bookkeeping = Deadline(EndRules(), 0.0, 0.0)
+
+    def used() -> None:
+        bookkeeping.last_processed_at = trio.current_time()
+
+    ours = cost(used)
     moment = [trio.current_time() + 86400]
     with trio.move_on_at(moment[0]) as scope:
         await trio.lowlevel.checkpoint()

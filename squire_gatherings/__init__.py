@@ -10,7 +10,13 @@ from squire_gatherings._hall.logs import Logs
 from squire_gatherings._hall.membership import Membership
 from squire_gatherings._hall.store import Outcome, Store, Unstorable
 from squire_gatherings._open_hall import open_hall
-from squire_gatherings._rules.behaviour import Behaviour, LogBehaviour, Stamp, Submission
+from squire_gatherings._rules.behaviour import (
+    Behaviour,
+    EndsByRule,
+    LogBehaviour,
+    Stamp,
+    Submission,
+)
 from squire_gatherings._server import (
     Proxies,
     ProxySays,
@@ -21,6 +27,7 @@ from squire_gatherings._server import (
 )
 from squire_gatherings._stores import open_store
 from squire_gatherings._values.archive import LogCopy, LogInfo, Tombstone
+from squire_gatherings._values.end_rules import EndRuleOptions, EndRules, Explanation, Moved
 from squire_gatherings._values.endings import CloseCode, DispersalReason
 from squire_gatherings._values.errors import (
     AuthenticationUnavailable,
@@ -59,6 +66,7 @@ from squire_gatherings._values.messages import (
     ClientMessage,
     Conflict,
     Dispersed,
+    Ending,
     Error,
     Fetch,
     Fetched,
@@ -109,7 +117,12 @@ __all__ = [
     "Connection",
     "DispersalReason",
     "Dispersed",
+    "EndRuleOptions",
+    "EndRules",
+    "Ending",
+    "EndsByRule",
     "Error",
+    "Explanation",
     "Fetch",
     "Fetched",
     "Forbidden",
@@ -141,6 +154,7 @@ __all__ = [
     "LoggedOp",
     "Logs",
     "Membership",
+    "Moved",
     "Op",
     "OpConflict",
     "OpRejected",

@@ -3,6 +3,7 @@
 from squire_gatherings._client.address import OpenStream
 from squire_gatherings._client.client import Client, open_client
 from squire_gatherings._client.credentials import Headers, Token, TokenReason
+from squire_gatherings._client.endings import EndingSoon
 from squire_gatherings._client.gathering import Gathering
 from squire_gatherings._client.settings import ClientOptions, ClientSettings
 from squire_gatherings._rules.behaviour import Behaviour, LogBehaviour
@@ -37,6 +38,7 @@ __all__ = [
     "ClientOptions",
     "ClientSettings",
     "Dispersed",
+    "EndingSoon",
     "Forbidden",
     "Gathering",
     "GatheringsError",

@@ -6,6 +6,7 @@ from typing import Any
 import click
 from attrs import frozen
 
+from squire_gatherings._cli.ends import END_RULES
 from squire_gatherings._cli.memory import memory_allowed
 from squire_gatherings._cli.options import (
     COUNT_OR_OFF,
@@ -137,7 +138,7 @@ def make_doors(options: dict[str, Any], open_files: int | None) -> Doors:
     """Read the certificate, and make the doors that the options ask for.
 
     Args:
-        options: The values of `door_options`, by name.
+        options: The values of `door_options` and `end_options`, by name.
         open_files: How many files the process may have open; None for any number.
 
     Raises:
@@ -172,5 +173,5 @@ def make_doors(options: dict[str, Any], open_files: int | None) -> Doors:
             "rate_ops": options["rate_limit_ops"],
             "proxies": Proxies(options["proxies"], options["proxy_says"]),
         },
-        {name: options[name] for name in _HALL} | {"max_memory": memory},
+        {name: options[name] for name in (*_HALL, *END_RULES)} | {"max_memory": memory},
     )

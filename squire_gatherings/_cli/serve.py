@@ -13,8 +13,17 @@ import click
 import trio
 from attrs import frozen
 
+from squire_gatherings._cli.admin import (
+    AdminPort,
+    admin_options,
+    make_admin_port,
+    open_admin_port,
+    open_admin_port_later,
+    tell,
+)
 from squire_gatherings._cli.auth import Auth, auth_options, make_auth
 from squire_gatherings._cli.doors import door_options, make_doors
+from squire_gatherings._cli.ends import end_options
 from squire_gatherings._cli.gc_tuning import calm_the_collector
 from squire_gatherings._cli.limits import raise_open_files
 from squire_gatherings._cli.logs import LogFormat, logs
@@ -83,6 +92,7 @@ class CannotListen(Exception):
 @option(
     "--empty-timeout", default="off", type=DURATION_OR_OFF, help="No connection this long: it ends."
 )
+@end_options
 @option("--close-grace", default="5s", type=DURATION, help="Time that a notice may take.")
 @option("--retry-interval", default="250ms", type=DURATION, help="First repeat; doubles.")
 @option("--retry-limit", default="10s", type=DURATION, help="No acknowledgement this long: closed.")
@@ -92,6 +102,7 @@ class CannotListen(Exception):
 )
 @option("--rate-limit", default="off", type=RATE, help="Messages per second and client.")
 @door_options
+@admin_options
 @option(
     "--log-level",
     default="warning",
@@ -130,6 +141,11 @@ def serve(
     token_cookie: str | None,
     allow_origins: tuple[str, ...],
     take_over: int | None,
+    admin_port: int | None,
+    admin_host: str,
+    admin_token_file: str,
+    admin_names: tuple[str, ...],
+    admin_open_metrics: bool,
     **door_settings: Any,
 ) -> None:
     """Serve gatherings until SIGINT or SIGTERM, or until its terminal is lost.
@@ -176,6 +192,13 @@ def serve(
         token_cookie=token_cookie,
         allow_origins=allow_origins,
     )
+    admin = make_admin_port(
+        admin_port=admin_port,
+        admin_host=admin_host,
+        admin_token_file=admin_token_file,
+        admin_names=admin_names,
+        admin_open_metrics=admin_open_metrics,
+    )
     ignore_signals()
     calm_the_collector()
     with logs(log_level, log_format):
@@ -193,6 +216,7 @@ def serve(
                 reloads=[*admission.reloads, *doors.reloads],
                 ssl_context=doors.certificate,
                 takeover=_takeover(take_over),
+                admin_port=admin,
             ),
             clock=BootTimeClock(),
         )
@@ -209,6 +233,7 @@ async def run_server(
     reloads: Sequence[Callable[[], None]],
     ssl_context: Certificate | None = None,
     takeover: Takeover | None = None,
+    admin_port: AdminPort | None = None,
 ) -> None:
     """Serve until a signal says stop, then disperse everything; a second one exits at once.
 
@@ -216,7 +241,8 @@ async def run_server(
     `takeover` it goes on for another process, and at SIGUSR2 another one goes on for it.
     Prints one line once it listens. Raises `CannotListen`, `NotOurs`, and what `open_store` raises.
     """
-    terminal, reloading = Terminal(), Reloads(reloads)
+    calls = [*reloads]
+    terminal, reloading = Terminal(), Reloads(calls)
     with trio.open_signal_receiver(*stop_signals(), *upgrade_signals()) as signals:
         async with (
             _taking_over(takeover),
@@ -253,6 +279,13 @@ async def run_server(
                     raise NotOurs("a store in memory can't be handed on")
                 came = await takeover.finish(hall, server, settings, opened, nursery)
                 _log.info("going on for another process", extra={"connections": came})
+            admin = None
+            if admin_port is not None and takeover is None:
+                admin = await open_admin_port(nursery, hall, admin_port)
+            elif admin_port is not None:
+                admin = await open_admin_port_later(nursery, hall, admin_port)
+            if admin is not None:
+                calls.append(admin.reload)
             address = _url(server, "ws" if ssl_context is None else "wss")
             with suppress(OSError):
                 print(f"squire_gatherings listening on {address}", flush=True)
@@ -260,6 +293,8 @@ async def run_server(
             extra = {"url": address, "store": opened.name, "idle_timeout": idle_timeout}
             _log.info("listening", extra=extra)
             auth.log()
+            if admin is not None:
+                tell(admin)
             nursery.start_soon(reloading.run)
             # Commands delete and compact what is in the file beside us.
             nursery.start_soon(hall.logs.watch)
@@ -270,6 +305,8 @@ async def run_server(
                 _log.info("stopping", extra={"signal": signal.Signals(number).name})
             nursery.start_soon(_exit_on_the_second, signals)
             server.stop_accepting()
+            if admin is not None:
+                admin.stop()
             with trio.move_on_after(hall_settings.close_grace + MARGIN):
                 await hall.close()
                 await server.wait_empty()

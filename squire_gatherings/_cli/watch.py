@@ -3,7 +3,7 @@
 import math
 import sys
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from datetime import UTC, datetime
 from functools import partial
 
@@ -21,7 +21,14 @@ from squire_gatherings._cli.printing import (
 )
 from squire_gatherings._cli.units import format_duration
 from squire_gatherings._hall.nurseries import open_hidden_nursery
-from squire_gatherings.client import Change, Gathering, LogReplaced, open_client
+from squire_gatherings.client import (
+    Change,
+    EndingSoon,
+    Gathering,
+    GatheringsError,
+    LogReplaced,
+    open_client,
+)
 
 
 @click.command("watch", context_settings=ENVIRONMENT)
@@ -56,6 +63,7 @@ def watch(
     With --json, each line has a type:
       joined     gathering, seq, expires_in (seconds; null: never)
       op         seq, by, op
+      ending     rule, expires_in (seconds until it ends; null: that was put off)
       replaced   what follows is another log, from its first op on
       dispersed  reason, seq, idle_for (seconds)
 
@@ -97,6 +105,7 @@ async def _watch(
         open_client(url, token=token, headers=dict(headers)) as client,
         client.join(gathering_id, behaviour=None, since=since) as gathering,
         _time_left(gathering, shown=is_terminal(sys.stderr) and not as_json),
+        _warnings(gathering, as_json),
     ):
         seq, left = gathering.seq, gathering.expires_in or 0.0
         if as_json:
@@ -177,6 +186,38 @@ async def _changes(gathering: Gathering, as_json: bool) -> AsyncIterator[Change]
                 print_json(type="replaced")
             else:
                 _say("the log was replaced; this is the new one")
+
+
+@asynccontextmanager
+async def _warnings(gathering: Gathering, as_json: bool) -> AsyncIterator[None]:
+    """Print that the end is near, or was put off, while the block runs."""
+    async with open_hidden_nursery() as nursery:
+        nursery.start_soon(_print_warnings, gathering, as_json)
+        try:
+            yield
+        finally:
+            nursery.cancel_scope.cancel()
+
+
+async def _print_warnings(gathering: Gathering, as_json: bool) -> None:
+    known: EndingSoon | None = None
+    with suppress(GatheringsError):
+        # What ends the stay for good is told by those who wait for changes.
+        while True:
+            ending = await gathering.wait_ending(other_than=known)
+            if ending is not None:
+                left = ending.left
+                if as_json:
+                    print_json(type="ending", rule=ending.rule, expires_in=left)
+                else:
+                    rule = printable(ending.rule).strip('"')
+                    _say(f"ending ({rule}): {_disperses(left)}")
+            elif known is not None and gathering.is_connected:
+                if as_json:
+                    print_json(type="ending", rule=known.rule, expires_in=None)
+                else:
+                    _say("not ending any more")
+            known = ending
 
 
 @asynccontextmanager

@@ -8,6 +8,7 @@ import trio
 from attrs import define, field
 
 from squire_gatherings._client.contradictions import check_conflict, check_joined, page_of
+from squire_gatherings._client.endings import FIXED, EndingSoon
 from squire_gatherings._client.incoming import Incoming
 from squire_gatherings._client.pace import Pace
 from squire_gatherings._client.queue import Queue
@@ -29,6 +30,7 @@ from squire_gatherings._values.messages import (
     Ack,
     ClientMessage,
     Conflict,
+    Ending,
     Error,
     Fetch,
     Fetched,
@@ -78,6 +80,10 @@ class Exchange:
     """Set when somebody asks for something."""
     _work: trio.Event = field(factory=trio.Event)
     """Set when something may go out."""
+    ending: EndingSoon | None = None
+    """The end that the server has warned of, while it stands."""
+    _ends_at: float = math.inf
+    """When it ends whatever is said."""
     _idle_timeout: float = math.inf
     _began: bool = False
     _ack_at: float = math.inf
@@ -207,7 +213,11 @@ class Exchange:
             self.replica.restored(joined.seq, bytes(joined.snapshot), epoch)
         self._idle_timeout = math.inf if joined.idle_timeout is None else joined.idle_timeout
         expires_in = math.inf if joined.expires_in is None else joined.expires_in
-        self.expires_at = trio.current_time() + expires_in
+        now = trio.current_time()
+        self.expires_at = now + expires_in
+        self._ends_at = now + joined.ends_in if isinstance(joined.ends_in, float) else math.inf
+        # Where one is near, the server says so again.
+        self.ending = None
         self.requests.begin(joined.max_ops if isinstance(joined.max_ops, int) else None)
         # A page that came with the answer is kept, should the wire bring no more.
         self.progressed = isinstance(joined.ops, tuple) and bool(joined.ops)
@@ -217,6 +227,7 @@ class Exchange:
         """The connection has ended, with that close code."""
         self.requests.lost(code, trio.current_time())
         self.renewal.lost()
+        self.ending = None
         self._ack_at = math.inf
         self.tell()
 
@@ -243,7 +254,7 @@ class Exchange:
     def _next(self, now: float) -> ClientMessage | None:
         if now >= self._ack_at:
             self._ack_at = math.inf
-            self.expires_at = now + self._idle_timeout
+            self._used(now)
             return Ack(self.replica.seq)
         return self.renewal.next() or self.requests.next(now)
 
@@ -274,6 +285,8 @@ class Exchange:
                     self._fetched(message, fetch)
             case Refreshed():
                 self._refreshed(message)
+            case Ending():
+                self._ending(message)
             case Renew():
                 self.renewal.want()
             case Error():
@@ -306,8 +319,12 @@ class Exchange:
 
     def _moved_on(self) -> None:
         self.progressed = True
-        self.expires_at = trio.current_time() + self._idle_timeout
+        self._used(trio.current_time())
         self.tell()
+
+    def _used(self, now: float) -> None:
+        """Note that something was done that keeps the gathering alive."""
+        self.expires_at = min(now + self._idle_timeout, self._ends_at)
 
     def _synced(self, synced: Synced, pending: Pending) -> None:
         ops = pending.sync.ops
@@ -359,6 +376,18 @@ class Exchange:
         if not self.renewal.has_ended:
             self.requests.queue.go_on(trio.current_time())
         self._answered()
+
+    def _ending(self, message: Ending) -> None:
+        now = trio.current_time()
+        if message.expires_in is not None:
+            self.expires_at = now + message.expires_in
+            self.ending = EndingSoon(message.rule, self.expires_at)
+        else:
+            if message.rule in FIXED:
+                self._ends_at = math.inf
+            self._used(now)
+            self.ending = None
+        self.tell()
 
     def _answered(self) -> None:
         # What waited for the answer may go out now.

@@ -9,6 +9,7 @@ from typing import Any
 import trio
 from attrs import define
 
+from squire_gatherings._client.endings import EndingSoon
 from squire_gatherings._client.session import Session
 from squire_gatherings._rules.change_queue import Change, Missing
 from squire_gatherings._values.checks import check_seq, point_in_log
@@ -116,6 +117,44 @@ class Gathering:
             return None
         left = self._session.exchange.expires_at - trio.current_time()
         return left if math.isinf(left) else max(0.0, left)
+
+    @property
+    def ending(self) -> EndingSoon | None:
+        """The end that the server has warned of, while it stands; None while there's none.
+
+        Whatever this client asks (but for an end by `max_age` or `ends_at`) puts it off.
+        """
+        return self._session.exchange.ending
+
+    async def wait_ending(self, *, other_than: EndingSoon | None = None) -> EndingSoon | None:
+        """Wait until `ending` is something else than that, and return it.
+
+        ```python
+        ending = None
+        while True:
+            ending = await gathering.wait_ending(other_than=ending)
+            show(ending)
+        ```
+
+        Args:
+            other_than: What is known already.
+
+        Returns:
+            The end that is near; None where it was put off, or the connection is lost.
+
+        Raises:
+            GatheringsError: What ended the stay for good.
+
+        Cancellation: A checkpoint. Cancelled, nothing is taken.
+        """
+        await trio.lowlevel.checkpoint_if_cancelled()
+        exchange = self._session.exchange
+        while exchange.ending == other_than:
+            exchange.check()
+            await exchange.news.wait()
+        ending = exchange.ending
+        await trio.lowlevel.cancel_shielded_checkpoint()
+        return ending
 
     def snapshot(self) -> Any:
         """Return a copy of the state that the behaviour has.

@@ -15,6 +15,7 @@ from squire_gatherings._values.ids import MAX_ID_LENGTH
 from squire_gatherings._values.messages import (
     Conflict,
     Dispersed,
+    Ending,
     Error,
     Fetched,
     ForwardBatch,
@@ -63,10 +64,9 @@ class _Unknown(msgspec.Struct):
     type: str
 
 
-Incoming = (
-    Joined | Fetched | Synced | Conflict | ForwardBatch | Refreshed | Renew | Error | Dispersed
-)
-_Decoded = _Joined | _Fetched | Synced | Conflict | _Forward | Refreshed | Renew | Error | Dispersed
+_Others = Synced | Conflict | Refreshed | Renew | Error | Ending | Dispersed
+Incoming = Joined | Fetched | ForwardBatch | _Others
+_Decoded = _Joined | _Fetched | _Forward | _Others
 
 
 def _make_op(_: type, value: Any) -> Op:
@@ -85,6 +85,7 @@ _KNOWN = frozenset(
         "refreshed",
         "renew",
         "error",
+        "ending",
         "dispersed",
     }
 )
@@ -133,8 +134,20 @@ def _what_is_wrong(message: Incoming) -> str | None:
             return _wrong_rights(message)
         case Renew():
             return _wrong_time("rights_expire_in", message.rights_expire_in)
+        case Ending():
+            return _wrong_ending(message)
         case Error():
             return None
+
+
+def _wrong_ending(ending: Ending) -> str | None:
+    if not 1 <= len(ending.rule) <= MAX_ID_LENGTH:
+        return "an end by a rule without a proper name"
+    if ending.expires_in is None and ending.at_time is None:
+        return None
+    if ending.at_time is None:
+        return "an end without its time"
+    return _wrong_time("expires_in", ending.expires_in)
 
 
 def _wrong_page(first: int, ops: tuple[Op, ...], by: tuple[str | None, ...]) -> str | None:
@@ -179,6 +192,8 @@ def _wrong_joined(joined: Joined) -> str | None:
         least = 0.0 if name == "idle_timeout" else -math.inf
         if value is not None and not least <= value < math.inf:
             return f"{name} is {value}"
+    if joined.ends_in is not UNSET and not -math.inf < joined.ends_in < math.inf:
+        return f"ends_in is {joined.ends_in}"
     if joined.user is not None:
         try:
             check_text(joined.user, "a user's name", MAX_USER_LENGTH)
@@ -209,7 +224,7 @@ def _wrong_content(message: Joined | Fetched) -> str | None:
     return None
 
 
-def _wrong_time(name: str, value: float | UnsetType) -> str | None:
+def _wrong_time(name: str, value: float | UnsetType | None) -> str | None:
     return (
         None if isinstance(value, int | float) and 0 <= value < math.inf else f"{name} is {value}"
     )

@@ -15,6 +15,7 @@ from squire_gatherings._client.address import Address, OpenStream
 from squire_gatherings._client.answers import PASSING, RATE_LIMITED, error_from
 from squire_gatherings._client.contradictions import check_notice
 from squire_gatherings._client.credentials import Credentials
+from squire_gatherings._client.endings import COMES_BACK
 from squire_gatherings._client.exchange import Exchange
 from squire_gatherings._client.incoming import Incoming
 from squire_gatherings._client.patience import LATE
@@ -43,9 +44,6 @@ from squire_gatherings._values.messages import (
 _log = logging.getLogger(__name__)
 
 T = TypeVar("T")
-
-_SLEEPS = (DispersalReason.IDLE, DispersalReason.EMPTY, DispersalReason.ADMIN)
-"""After these nothing is wrong: the gathering is left alone until there's something to do."""
 
 _ANOTHER_LOG = {LogReplaced.code, BadBase.code}
 """Why a join that says what the client has may fail for good."""
@@ -145,7 +143,7 @@ class Session:
                 self._outage_since = trio.current_time()
             self.exchange.lost(code)
         at_once = isinstance(ending, Dispersed) and ending.reason == DispersalReason.MOVED
-        if isinstance(ending, Dispersed) and ending.reason in _SLEEPS:
+        if isinstance(ending, Dispersed) and ending.reason not in COMES_BACK:
             if await self._sleep(ending):
                 return
             at_once = True

@@ -78,12 +78,22 @@ def let_in(
         if not room.attach(client):
             sender.fail(Replaced("a newer connection of the same client has joined"))
             return
-        room.deadline.occupied()
+        deadline = room.deadline
+        room.counted("returned", client)
         if request.is_activity:
             # Before `joined` is made: it tells the deadline as this join has moved it.
-            room.deadline.processed(now)
-        timeout = room.settings.idle_timeout
-        left = min(timeout, room.deadline.last_processed_at + timeout - now)
+            deadline.last_processed_at = now
+            deadline.moved, deadline.mover = JoinRequest, client.identity.user
+        if deadline.told is not None:
+            room.look_at_warning(now, client)
+        room.look()
+        timeout, left, final = (
+            deadline.rules.idle_timeout,
+            deadline.at - now,
+            deadline.final_at - now,
+        )
+        if deadline.held_to <= now:
+            left = min(timeout, left)
         joined = Joined(
             room.id,
             room.incarnation,
@@ -96,9 +106,12 @@ def let_in(
             max_ops=room.settings.max_ops,
             proof=answers.proof(client),
             rights_expire_in=room.terms.left(client),
+            ends_in=UNSET if math.isinf(final) else final,
             **shown,
         )
         client.answer(joined)
+        if deadline.told is not None:
+            client.answer(room.ending(deadline.told.rule, deadline.told.at))
         sender.answer(joined)
         delivery.bring(client, log.committed, now)
 

@@ -20,7 +20,7 @@ from squire_gatherings._hall.store import read_page
 from squire_gatherings._rules.behaviour import encode_state
 from squire_gatherings._values.errors import GatheringsError, StoreUnavailable, Unauthorized
 from squire_gatherings._values.log import LoggedOp
-from squire_gatherings._values.messages import Proof, ServerMessage, Synced
+from squire_gatherings._values.messages import Fetch, Proof, ServerMessage, Synced
 
 Ops = Sequence[LoggedOp]
 
@@ -182,7 +182,7 @@ class Answers:
                 sender.processed()
             self.reading -= 1
             # The request is processed only now.
-            room.deadline.processed(trio.current_time())
+            room.used(trio.current_time(), Fetch, sender.identity.user)
             room.inbox.wake()
         if isinstance(sender, Client):
             room.let_go(sender)

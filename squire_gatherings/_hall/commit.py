@@ -129,14 +129,14 @@ class Commit:
                 self._snapshotted()
             if room.trouble is None:
                 # A message is processed when it's durable; a retry of ours is no activity.
-                room.deadline.processed(now)
+                room.used(now)
             else:
                 _log.warning("store available again", extra=room.names())
             return None
         if isinstance(outcome, StoreUnavailable):
             if room.trouble is None:
                 _log.warning("store unavailable: %s", outcome, extra=room.names())
-                room.deadline.processed(now)
+                room.used(now)
             self.retry_at = now + room.settings.commit_retry_interval
             return outcome
         if isinstance(outcome, ValueError):

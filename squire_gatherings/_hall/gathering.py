@@ -5,7 +5,7 @@ import math
 from collections.abc import Callable, Iterable
 
 import trio
-from attrs import define, field
+from attrs import define, evolve, field
 
 from squire_gatherings._hall.answers import Answers
 from squire_gatherings._hall.clients import Client, Sender
@@ -20,15 +20,17 @@ from squire_gatherings._hall.requests import Requests
 from squire_gatherings._hall.room import Room
 from squire_gatherings._hall.store import store_trouble
 from squire_gatherings._hall.travel import Travel
-from squire_gatherings._rules.behaviour import Behaviour, Stamp, restore_state
+from squire_gatherings._rules.behaviour import Behaviour, Stamp, restore_state, rules_from
 from squire_gatherings._rules.chain import HEAD_SIZE
-from squire_gatherings._rules.deadline import IdleDeadline
+from squire_gatherings._rules.deadline import Deadline
 from squire_gatherings._rules.op_log import OpLog
 from squire_gatherings._rules.sync_ids import LookupNeeded
+from squire_gatherings._values.end_rules import Moved
 from squire_gatherings._values.endings import DispersalReason
 from squire_gatherings._values.errors import GatheringCrashed, GatheringDispersed, LogDeleted
 from squire_gatherings._values.log import Restored
 from squire_gatherings._values.messages import Dispersed, Sync
+from squire_gatherings._values.numbers import Stage
 from squire_gatherings._values.outgoing import Outgoing
 
 _log = logging.getLogger(__name__)
@@ -52,6 +54,10 @@ REST_WITHIN = 1.0
 """How many seconds we wait for the rest of a message that had begun to arrive, where the deadline
 is seen late."""
 
+LAST_LOOKS = 8
+"""How often we look for what arrived before an end that no message can put off. Each look may
+bring something that must be processed before the next: but nobody puts the end off by talking."""
+
 LOOK_AGAIN = 0.05
 """How many seconds pass until we look again whether that rest is there."""
 
@@ -71,6 +77,8 @@ class Gathering:
     commit: Commit = field(init=False)
     answers: Answers = field(init=False)
     requests: Requests = field(init=False)
+    _makes_rules: bool = False
+    """Whether its behaviour says by which rules it ends."""
     _processing: Sender | None = None
     """The sender of the message that is being processed."""
 
@@ -87,12 +95,14 @@ class Gathering:
         Cancellation: clients get a notice with reason `shutdown` first, within `close_grace`.
         """
         room = self.room
+        room.enter(Stage.OPENING)
         try:
             await self._restore()
             reason = DispersalReason.SHUTDOWN
             try:
                 async with trio.open_nursery() as room.nursery:
                     room.accepting = True
+                    room.enter(Stage.OPEN)
                     task_status.started()
                     # It keeps alive what `nursery.start` needed: a seventh of our whole memory.
                     del task_status
@@ -111,9 +121,11 @@ class Gathering:
                 # Nobody is left to talk to, wherever the cancellation or the crash struck.
                 room.accepting = False
                 room.reason = reason
+                room.enter(Stage.ENDING)
                 await self._disperse(reason)
         finally:
             room.uncount()
+            room.enter(None)
             self.on_gone(room.id)
 
     async def _restore(self) -> None:
@@ -140,14 +152,20 @@ class Gathering:
                 if not number % FOLDED_AT_ONCE:
                     await trio.lowlevel.checkpoint()
             room.log.restore(restored)
+            self._makes_rules = hasattr(behaviour, "end_rules")
+            if self._makes_rules:
+                self._ask_for_rules()
         except Exception as error:
             _log.exception("gathering can't be restored", extra=room.names())
             raise GatheringCrashed(f"gathering {room.id} can't be restored") from error
         room.count_tail()
-        room.opened_at = trio.current_time()
-        room.deadline = IdleDeadline(settings.idle_timeout, settings.empty_timeout, room.opened_at)
+        now = trio.current_time()
+        room.deadline = Deadline(room.given.rules, now, now, moved=Moved("opened", None, now))
         if self.inheritance is not None:
             self.inheritance.apply(room)
+        if room.deadline.rules.is_by_wall:
+            room.look()
+            room.terms.instants.add(room)
         self.commit = Commit(room, snapshot_seq)
         self.delivery = Delivery(room)
         self.answers = Answers(room, self.delivery)
@@ -158,8 +176,10 @@ class Gathering:
         """Process messages until the deadline passes or somebody says `end`."""
         room, inbox, log = self.room, self.room.inbox, self.room.log
         commit, requests, delivery = self.commit, self.requests, self.delivery
+        looks = LAST_LOOKS
         while True:
-            with trio.move_on_at(min(room.deadline.at, commit.retry_at)) as room.scope:
+            room.look()
+            with trio.move_on_at(min(room.deadline.next_at, commit.retry_at)) as room.scope:
                 while True:
                     if commit.is_under_way:
                         await commit.wait()
@@ -191,56 +211,95 @@ class Gathering:
             elif commit.is_due:
                 await commit.make()
                 self._finish_commit()
+            elif room.reason is not None and not inbox.waiting:
+                return room.reason
+            elif room.accepting and room.is_due() and room.deadline.is_final:
+                looks = await self._hear_the_last(looks)
+                if not looks:
+                    # The point of no return. What is in the inbox is still processed.
+                    room.end(self._rule())
             elif inbox.waiting:
                 await trio.lowlevel.checkpoint()
-            elif room.reason is not None:
-                return room.reason
-            elif trio.current_time() >= room.deadline.at:
-                if self.answers.reading:
-                    await inbox.wait()
-                    continue
+            elif not room.is_due():
+                room.warn_if_due()
+                looks = LAST_LOOKS
+            elif self.answers.reading:
+                await inbox.wait()
+            else:
                 await self._hear_out()
                 # The point of no return: no checkpoint since this look at the inbox.
                 if self._is_over():
                     room.accepting = False
-                    empty = room.deadline.is_empty_case
-                    return DispersalReason.EMPTY if empty else DispersalReason.IDLE
+                    return self._rule()
 
     def _is_over(self) -> bool:
         """Whether the deadline has passed, and nothing is left to be done."""
         room = self.room
         if room.inbox.waiting or room.reason is not None or self.answers.reading:
             return False
-        return trio.current_time() >= room.deadline.at
+        return room.is_due()
 
-    async def _hear_out(self) -> None:
+    def _rule(self) -> DispersalReason:
+        """Return the rule that ends it."""
+        rule = self.room.deadline.which
+        assert rule is not None
+        return rule
+
+    async def _hear_the_last(self, looks: int) -> int:
+        """Take in what reached this host before an end that no message puts off.
+
+        It is processed before the next look. A fetch that is being read is waited for, too.
+
+        Args:
+            looks: How many looks there may still be.
+
+        Returns:
+            How many there may be after this one; none where the end is to come now.
+        """
+        room, inbox = self.room, self.room.inbox
+        put_in = inbox.put_in
+        if looks and self.answers.reading and not inbox.waiting:
+            with trio.move_on_at(room.deadline.at + REST_WITHIN):
+                await inbox.wait()
+                return looks - 1
+        if looks:
+            await self._hear_out(to_the_end=True)
+        if not (room.is_due() and room.deadline.is_final):
+            # The program has put it off meanwhile.
+            return LAST_LOOKS
+        return looks - 1 if looks and inbox.put_in > put_in else 0
+
+    async def _hear_out(self, *, to_the_end: bool = False) -> None:
         """Take in what reached this host before the deadline and wasn't read yet.
 
         A timer fires when it can, which may be late (a pause of the machine, a slow fold), and
         in the same turn in which a message becomes readable. Where it's late, a message that had
         begun to arrive is waited for, too, for a moment.
+
+        Args:
+            to_the_end: Everybody is heard; otherwise the first message is enough.
         """
         if not is_late(self.room.deadline.at):
             # Tasks that wait for a stream of theirs are woken in the first turn, and run by the
             # next.
             await trio.lowlevel.checkpoint()
             await trio.lowlevel.checkpoint()
-            await self._read_arrived()
+            await self._read_arrived(to_the_end)
             return
         until = trio.current_time() + REST_WITHIN
         await give_turns()
         look_at = trio.current_time()
-        while await self._read_arrived() and self._is_over() and look_at < until:
+        while await self._read_arrived(to_the_end) and self._is_over() and look_at < until:
             look_at += LOOK_AGAIN
             await trio.sleep_until(look_at)
 
-    async def _read_arrived(self) -> bool:
+    async def _read_arrived(self, to_the_end: bool) -> bool:
         """Take in what has arrived; return whether somebody's message isn't there as a whole."""
         is_receiving = False
         for number, client in enumerate(tuple(self.room.clients.values()), start=1):
             while client.read_arrived() and not self.room.inbox.waiting:
                 await trio.lowlevel.checkpoint()
-            if self.room.inbox.waiting:
+            if self.room.inbox.waiting and not to_the_end:
                 # That's enough to live on, for now.
                 return False
             is_receiving = is_receiving or client.receiving > 0
@@ -253,6 +312,7 @@ class Gathering:
         taken = counted = 0
         room, inbox, log = self.room, self.room.inbox, self.room.log
         requests, answers = self.requests, self.answers
+        mover, moved = None, None
         limit = answers.spent + log.added + TURN_COST
         messages = inbox.waiting[:TURN_LIMIT]
         is_full = False
@@ -260,7 +320,9 @@ class Gathering:
             for sender, request in messages:
                 self._processing = sender
                 taken += 1
-                counted += requests.process(sender, request)
+                if requests.process(sender, request):
+                    counted += 1
+                    mover, moved = sender, request
                 if isinstance(sender, Client):
                     # As `sender.processed()`, which would cost a crowd's acknowledgements more.
                     sender.waiting -= 1
@@ -293,10 +355,16 @@ class Gathering:
         if is_full and taken <= HEAVY and inbox.waiting:
             self._put_behind(sender)
         now = trio.current_time()
-        if counted:
+        if mover is not None:
             room.processed += counted
-            room.deadline.processed(now)
+            deadline = room.deadline
+            deadline.last_processed_at = now
+            deadline.moved, deadline.mover = moved.__class__, mover.identity.user
+            if deadline.told is not None:
+                room.look_at_warning(now)
         if room.trouble is None and log.seq > log.committed:
+            if self._makes_rules:
+                self._ask_for_rules()
             if self.commit.begin():
                 self._committed(now)
         elif log.seq == log.committed:
@@ -339,10 +407,27 @@ class Gathering:
         log.commit(trim=False)
         self.answers.give(now)
         delivery.bring_batch(now)
+        if self._makes_rules:
+            self.room.apply_rules("behaviour", None)
         if not delivery.batch:
             log.trim()
         if log.added - self.room.counted_at > UNCOUNTED:
             self.room.count_tail()
+
+    def _ask_for_rules(self) -> None:
+        """Ask the behaviour for the rules of the state that it has now. They hold later.
+
+        If it raises, the syncs that led to that state aren't durable, and won't be taken again.
+        """
+        room = self.room
+        try:
+            said = rules_from(room.behaviour, room.given.base)
+        except Exception:
+            _, syncs = room.log.uncommitted()
+            room.suspects = tuple((one.scope, one.id) for one in syncs)
+            raise
+        if said != room.given.said:
+            room.given = evolve(room.given, said=said)
 
     # Coming to an end.
 

@@ -2,16 +2,18 @@
 
 from collections.abc import Iterable
 from datetime import datetime
-from typing import Any
+from typing import Any, Unpack
 
 import trio
 from attrs import define, field
 
 from squire_gatherings._hall.asking import Asking
 from squire_gatherings._hall.connection import Connection
+from squire_gatherings._hall.ending import Ending
 from squire_gatherings._hall.joining import Joining
 from squire_gatherings._hall.logs import Logs
 from squire_gatherings._hall.membership import Membership
+from squire_gatherings._hall.observing import Observer
 from squire_gatherings._hall.quotas import Quotas, opener_of
 from squire_gatherings._hall.registry import Registry
 from squire_gatherings._hall.rights import Rights
@@ -23,7 +25,9 @@ from squire_gatherings._values.checks import (
     check_proof,
     check_seq,
 )
+from squire_gatherings._values.end_rules import EndRuleOptions, EndRules, Explanation
 from squire_gatherings._values.endings import DispersalReason
+from squire_gatherings._values.errors import BadSetting
 from squire_gatherings._values.handshake import HandshakeRequest
 from squire_gatherings._values.identity import ANONYMOUS, Identity
 from squire_gatherings._values.ids import check_gathering_id
@@ -53,10 +57,12 @@ class Hall:
     logs: Logs = field(init=False, repr=False)
     """Whole logs: listed, exported, forked, compacted, deleted."""
     _asking: Asking = field(init=False, repr=False)
+    _ending: Ending = field(init=False, repr=False)
 
     def __attrs_post_init__(self) -> None:
         self.logs = Logs(self._registry, self._rights.terms.wall)
         self._asking = Asking(self._registry, self._rights)
+        self._ending = Ending(self._registry)
 
     # Joining.
 
@@ -155,15 +161,25 @@ class Hall:
             self._registry.visited(gathering_id, counted=False)
         return self._asking.membership(room, joiner)
 
-    async def open(self, gathering_id: str) -> None:
+    async def open(self, gathering_id: str, rules: EndRules | None = None) -> None:
         """Open a gathering, unless it is open. It disperses in time, even if nobody ever joins.
+
+        Args:
+            gathering_id: Which gathering.
+            rules: By which rules it ends, until then, instead of the hall's (`end_rules`). If it is
+                open already, it has these from now on. What was changed by `change_rules` and
+                `hold` stays.
 
         Cancellation: the opening is given up, unless somebody else waits for it, too.
         """
         check_gathering_id(gathering_id)
         await trio.lowlevel.checkpoint_if_cancelled()
+        if rules is not None and not isinstance(rules, EndRules):
+            raise BadSetting(f"rules are EndRules, not {rules!r:.80}")
         room = await self._registry.find(gathering_id)
         room.is_wanted = True
+        if rules is not None:
+            self._ending.give(room, rules)
         self._registry.visited(gathering_id, counted=False)
         await trio.lowlevel.cancel_shielded_checkpoint()
 
@@ -234,6 +250,90 @@ class Hall:
         Cancellation: nothing is read any more.
         """
         return await self._asking.fetch(gathering_id, since, at, identity)
+
+    # When it ends. None of this is activity.
+
+    @property
+    def end_rules(self) -> EndRules:
+        """The rules by which gatherings end that are given no others: from the settings."""
+        return self._registry.given.base
+
+    def change_rules(
+        self, gathering_id: str, *, by: str | None = None, **changes: Unpack[EndRuleOptions]
+    ) -> Explanation:
+        """Change some of the rules by which an open gathering ends; they hold at once.
+
+        They hold for this incarnation, and come before what its behaviour says.
+
+        Args:
+            gathering_id: Which gathering.
+            by: Who wants that, for `explain`.
+            **changes: Fields of `EndRules`, by their names. All others stay.
+
+        Returns:
+            When it ends now.
+
+        Raises:
+            GatheringDispersed: It isn't open.
+            BadSetting: A rule can't be what it is. Nothing has changed.
+        """
+        return self._ending.change(gathering_id, dict(changes), "change_rules", by)
+
+    def hold(self, gathering_id: str, *, until: float | None, by: str | None = None) -> Explanation:
+        """Let no rule end an open gathering before an instant. It may still be dispersed.
+
+        Args:
+            gathering_id: Which gathering.
+            until: The instant, in seconds as `time.time()` counts them; infinity is allowed. None,
+                or one that has passed, takes a hold back.
+            by: Who wants that, for `explain`.
+
+        Returns:
+            When it ends now.
+
+        Raises:
+            GatheringDispersed: It isn't open.
+            BadSetting: `until` is no time.
+        """
+        return self._ending.change(gathering_id, {"hold_until": until}, "hold", by)
+
+    def extend(self, gathering_id: str, seconds: float, *, by: str | None = None) -> Explanation:
+        """Let no rule end an open gathering before the end that it has now + `seconds`.
+
+        Args:
+            gathering_id: Which gathering.
+            seconds: How much longer. It adds to earlier extensions.
+            by: Who wants that, for `explain`.
+
+        Returns:
+            When it ends now. Where it never ends, nothing has changed.
+
+        Raises:
+            GatheringDispersed: It isn't open.
+            BadSetting: `seconds` isn't a number above 0.
+        """
+        return self._ending.extend(gathering_id, seconds, by)
+
+    def warn(self, gathering_id: str) -> Explanation:
+        """Tell the clients of an open gathering now how much time is left (`ending`).
+
+        Where it never ends they're told nothing. A warning that is due later comes all the same.
+
+        Returns:
+            When it ends.
+
+        Raises:
+            GatheringDispersed: It isn't open.
+        """
+        return self._ending.warn(gathering_id)
+
+    def explain(self, gathering_id: str) -> Explanation:
+        """Return why an open gathering is alive, and when it ends.
+
+        Raises:
+            GatheringDispersed: It isn't open.
+        """
+        return self._ending.explain(gathering_id)
 
     # Ending.
 
@@ -380,3 +480,8 @@ def parts_of(hall: Hall) -> tuple[Registry, Rights, Asking]:
 def quotas_of(hall: Hall) -> Quotas:
     """Return what the hall's gatherings and ways in may use up together. Not for programs."""
     return hall._registry.quotas
+
+
+def observer_of(hall: Hall) -> Observer:
+    """Return what operators read of the hall. Not for programs: they have `Hall.snapshot`."""
+    return Observer(hall._registry, hall._rights.terms.wall)

@@ -34,14 +34,11 @@ class Inheritance:
         Raises:
             StoreConflict: It isn't the log that the other process had.
         """
-        state, deadline = self.state, room.deadline
+        state = self.state
         if room.log.committed != state.seq:
             what = f"the store has {room.log.committed} ops of {room.id}, not {state.seq}"
             raise StoreConflict(what)
-        room.opened_at = state.opened_at + self.ahead
-        deadline.last_processed_at = state.last_processed_at + self.ahead
-        if state.emptied_at is not None:
-            deadline.emptied_at = state.emptied_at + self.ahead
+        room.deadline.resume(state.deadline, self.ahead)
         room.processed, room.is_wanted = state.processed, state.is_wanted
         room.numbered = state.numbered
 

@@ -5,6 +5,7 @@ Nothing is changed in the hall that leaves. So it goes on itself where the other
 
 from collections.abc import Callable, Mapping
 
+import attrs
 import trio
 from attrs import frozen
 
@@ -104,22 +105,24 @@ def room_state(hall: Hall, gathering: Gathering, number_of: NumberOf, ahead: flo
         number = number_of(client.connection)
         if number is not None:
             clients.append(_client_state(client, number, ahead))
-    deadline, emptied_at = room.deadline, room.deadline.emptied_at
-    if emptied_at is None and not clients:
-        emptied_at = trio.current_time()
+    given = room.given
     return RoomState(
         room.id,
         room.incarnation,
         room.log.committed,
         registry.opener_of(room.id),
-        room.opened_at + ahead,
-        deadline.last_processed_at + ahead,
-        None if emptied_at is None else emptied_at + ahead,
+        room.deadline.state(room.moved(), ahead),
+        None if given.base is registry.given.base else attrs.asdict(given.base, filter=_is_given),
+        given.changes,
         room.processed,
         room.is_wanted,
         room.numbered,
         clients,
     )
+
+
+def _is_given(attribute: "attrs.Attribute[object]", _: object) -> bool:
+    return attribute.init
 
 
 def _client_state(client: Client, number: int, ahead: float) -> ClientState:
@@ -222,7 +225,7 @@ async def arrive(hall: Hall, state: HallState, rooms: list[RoomState], ahead: fl
     registry, rights, _ = parts_of(hall)
     registry.resume(state, rights)
     # The one that was left first comes first.
-    rooms.sort(key=lambda one: one.emptied_at or 0.0)
+    rooms.sort(key=lambda one: one.deadline.emptied_at or 0.0)
     inherited = [(Inheritance(one, ahead), one) for one in rooms]
     found: list[tuple[Inheritance, Incarnation]] = []
     async with trio.open_nursery() as nursery:

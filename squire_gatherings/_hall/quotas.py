@@ -7,6 +7,7 @@ from collections.abc import Callable, Hashable
 import trio
 from attrs import define, field
 
+from squire_gatherings._hall.tally import Tally
 from squire_gatherings._rules.budget import Budget
 from squire_gatherings._rules.places import Places, is_full
 from squire_gatherings._rules.refusals import Limit, Refusals
@@ -25,6 +26,8 @@ class Quotas:
 
     settings: HallSettings = field(factory=HallSettings)
     refusals: Refusals = field(factory=Refusals)
+    tally: Tally = field(factory=Tally)
+    """What is counted for operators."""
     budget: Budget = field(init=False)
     users: Places = field(factory=Places)
     """The connections in gatherings, by user."""

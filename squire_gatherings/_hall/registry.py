@@ -14,10 +14,11 @@ from squire_gatherings._hall.inheritance import Inheritance
 from squire_gatherings._hall.quotas import Quotas
 from squire_gatherings._hall.refreshes import Refreshes
 from squire_gatherings._hall.rights import Rights
-from squire_gatherings._hall.room import Room
+from squire_gatherings._hall.room import GivenRules, Room
 from squire_gatherings._hall.store import Store
 from squire_gatherings._rules.behaviour import Behaviour
 from squire_gatherings._rules.poison import Poison
+from squire_gatherings._values.end_rules import EndRules, rules_of
 from squire_gatherings._values.endings import DispersalReason
 from squire_gatherings._values.errors import GatheringsError, HallClosed
 from squire_gatherings._values.handover import HallState, RoomState
@@ -49,10 +50,18 @@ class Registry:
     _kept_out: dict[str, trio.Event] = field(factory=dict)
     """Gatherings that nobody may open now; each event says that this is over."""
     _poison: Poison = field(factory=Poison)
+    _given: tuple[HallSettings, GivenRules] | None = None
     _endings: Endings = field(factory=lambda: Endings(new_hall_mark()))
 
     def __attrs_post_init__(self) -> None:
         self.quotas = Quotas(self.settings)
+
+    @property
+    def given(self) -> GivenRules:
+        """The rules by which gatherings end that are given no others: one object for all."""
+        if self._given is None or self._given[0] is not self.settings:
+            self._given = self.settings, GivenRules(rules_of(self.settings))
+        return self._given[1]
 
     async def find(self, gathering_id: str, opener: Hashable = None) -> Room:
         """Return the living incarnation of a gathering; open one if there is none.
@@ -203,16 +212,22 @@ class Registry:
 
     def adopt(self, state: RoomState, inheritance: Inheritance) -> Incarnation:
         """Have an incarnation here that lives in another process; `start` restores it."""
-        return self._make(state.id, state.opener, state.incarnation, inheritance)
+        given, rules = self.given, state.rules
+        if rules is not None or state.changes:
+            base = given.base if rules is None else EndRules(**rules)  # type: ignore[arg-type]
+            given = GivenRules(base, changes=dict(state.changes))
+        return self._make(state.id, state.opener, state.incarnation, given, inheritance)
 
     async def _open(self, gathering_id: str, opener: Hashable) -> None:
-        await self.start(self._make(gathering_id, opener, new_incarnation_id(self._endings.mark)))
+        incarnation_id = new_incarnation_id(self._endings.mark)
+        await self.start(self._make(gathering_id, opener, incarnation_id, self.given))
 
     def _make(
         self,
         gathering_id: str,
         opener: Hashable,
         incarnation_id: str,
+        given: GivenRules,
         inheritance: Inheritance | None = None,
     ) -> Incarnation:
         room = Room(
@@ -223,6 +238,7 @@ class Registry:
             incarnation_id,
             self._poison.of(gathering_id),
             self.quotas,
+            given,
         )
         gathering = Gathering(
             room, self.make_behaviour, self._reap, self.refreshes, inheritance=inheritance

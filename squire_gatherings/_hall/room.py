@@ -1,9 +1,11 @@
 """The room: the state of one incarnation, shared by everything that works for it."""
 
 import math
+from typing import Any
 
+import attrs
 import trio
-from attrs import define, field
+from attrs import define, field, frozen
 
 from squire_gatherings._hall.clients import Caller, Client
 from squire_gatherings._hall.inbox import Inbox, Request
@@ -11,17 +13,37 @@ from squire_gatherings._hall.quotas import Quotas
 from squire_gatherings._hall.store import Store
 from squire_gatherings._hall.terms import Terms
 from squire_gatherings._rules.behaviour import Behaviour
-from squire_gatherings._rules.deadline import IdleDeadline
+from squire_gatherings._rules.deadline import Deadline
 from squire_gatherings._rules.op_log import OpLog
 from squire_gatherings._rules.places import is_full
 from squire_gatherings._rules.refusals import Limit
 from squire_gatherings._rules.sync_ids import SyncKey
+from squire_gatherings._values.end_rules import EndRules, Explanation, Moved, rules_of
 from squire_gatherings._values.endings import CloseCode, DispersalReason
 from squire_gatherings._values.errors import Full, GatheringDispersed, StoreUnavailable
 from squire_gatherings._values.ids import new_incarnation_id
-from squire_gatherings._values.messages import Dispersed, ServerMessage
-from squire_gatherings._values.numbers import GatheringNumbers
+from squire_gatherings._values.messages import Dispersed, Ending, ServerMessage
+from squire_gatherings._values.numbers import GatheringNumbers, Stage
+from squire_gatherings._values.outgoing import Outgoing
 from squire_gatherings._values.settings import HallSettings
+
+
+@frozen
+class GivenRules:
+    """Whence a gathering has its rules. Most gatherings of a hall share one of these."""
+
+    base: EndRules
+    """Those of the hall, or those that it was opened with."""
+    said: EndRules | None = None
+    """What its behaviour made of them."""
+    changes: dict[str, Any] = field(factory=dict)
+    """What the program has changed since. It comes before the behaviour's."""
+
+    @property
+    def rules(self) -> EndRules:
+        """The rules that hold."""
+        rules = self.said or self.base
+        return attrs.evolve(rules, **self.changes) if self.changes else rules
 
 
 @define(eq=False, weakref_slot=True, repr=False)
@@ -43,6 +65,8 @@ class Room:
     """Syncs that crashed an earlier incarnation."""
     quotas: Quotas = field(factory=Quotas)
     """What all gatherings of the hall share."""
+    given: GivenRules = field()
+    """The rules by which it ends."""
 
     # Set when it is restored.
     behaviour: Behaviour = field(init=False)
@@ -50,12 +74,13 @@ class Room:
     log: OpLog = field(init=False)
     heads: dict[int, bytes | None] = field(factory=dict)
     """Heads of the chain that the store was asked for, by seq; None where it can't have one."""
-    deadline: IdleDeadline = field(init=False)
-    opened_at: float = 0.0
+    deadline: Deadline = field(init=False)
     nursery: trio.Nursery = field(init=False)
     """Has the tasks that work for this incarnation; they end with it."""
 
     # How far its life is.
+    stage: Stage | None = None
+    """None before it is opened, and when it's gone."""
     accepting: bool = False
     reason: DispersalReason | None = None
     """Why it is to end, or ended."""
@@ -90,6 +115,10 @@ class Room:
     """What the log had `added` when the ops in memory were counted last."""
     _tail_size: int = 0
     """What the ops in memory were counted with last."""
+
+    @given.default
+    def _rules_of_the_hall(self) -> GivenRules:
+        return GivenRules(rules_of(self.settings))
 
     def __attrs_post_init__(self) -> None:
         self.inbox = Inbox(budget=self.quotas.budget)
@@ -184,8 +213,11 @@ class Room:
 
         Counts as no activity.
         """
-        if self.detach(client) and not self.clients:
-            self._emptied()
+        if not self.detach(client):
+            return
+        self.counted("left", client)
+        if not self.clients:
+            self._unattended()
 
     def let_go(self, client: Client) -> None:
         """Close the connection of a client that leaves, unless an answer is still owed to it."""
@@ -204,24 +236,139 @@ class Room:
         if not (self.processed or self.is_wanted or self.inbox.waiting):
             self.end(DispersalReason.EMPTY)
         elif counted or self.deadline.emptied_at is None:
-            self._emptied()
+            now = trio.current_time()
+            self.deadline.attended(0, now)
+            self.deadline.visited(now)
+            self._unattended()
+            self.look_at_warning(now)
+            self.rearm()
 
     def left_alone(self, now: float) -> None:
         """Note that nobody is here, since when its deadline says, or since `now`."""
-        if self.deadline.emptied_at is None:
-            self.deadline.emptied(now)
-        self.quotas.unattended(self.id, self.evict)
+        self.deadline.attended(0, now)
+        self._unattended()
+        self.rearm()
 
     def evict(self) -> None:
         """Have it disperse for another one's sake."""
         self.end(DispersalReason.EVICTED)
 
-    def _emptied(self) -> None:
+    def _unattended(self) -> None:
         if self.accepting:
             self.quotas.unattended(self.id, self.evict)
-        self.deadline.emptied(trio.current_time())
-        # The deadline may only have come nearer; elsewhere it only moves away.
-        self.scope.deadline = min(self.scope.deadline, self.deadline.at)
+
+    def counted(self, what: str, client: Client) -> None:
+        """Note how many clients there are, after `client` has come or gone."""
+        deadline, now = self.deadline, trio.current_time()
+        before = deadline.at
+        deadline.attended(len(self.clients), now)
+        if deadline.at != before:
+            deadline.moved = Moved(what, client.identity.user, now)
+        # It may have come nearer.
+        self.rearm()
+
+    # When it ends.
+
+    def look(self) -> None:
+        """Look at the wall clock, if that decides on anything."""
+        deadline = self.deadline
+        if deadline.rules.is_by_wall:
+            deadline.look(trio.current_time(), self.terms.wall())
+
+    def look_again(self) -> None:
+        """Look at the wall clock, which may have been set, and set the timer accordingly."""
+        self.look()
+        self.look_at_warning(trio.current_time())
+        self.rearm()
+
+    def is_due(self) -> bool:
+        """Whether it is to end now, if nothing else has arrived."""
+        self.look()
+        return trio.current_time() >= self.deadline.at
+
+    def rearm(self) -> None:
+        """Set the timer, if something is due sooner than it was.
+
+        One that fires too early is set anew then, so it need not be moved when its time moves away.
+        """
+        next_at = self.deadline.next_at
+        if next_at < self.scope.deadline:
+            self.scope.deadline = next_at
+
+    def used(self, now: float, moved: object = None, mover: str | None = None) -> None:
+        """Note that a message that counts as activity was processed, and what it was."""
+        deadline = self.deadline
+        deadline.last_processed_at = now
+        if moved is not None:
+            deadline.moved, deadline.mover = moved, mover
+        if deadline.told is not None:
+            self.look_at_warning(now)
+
+    def apply_rules(self, what: str, by: str | None) -> None:
+        """Live by the rules that are given now; they were changed by `what`."""
+        rules, deadline = self.given.rules, self.deadline
+        if rules == deadline.rules:
+            return
+        self.look()
+        before, now = deadline.at, trio.current_time()
+        deadline.change(rules, len(self.clients), now, self.terms.wall())
+        if rules.is_by_wall:
+            self.terms.instants.add(self)
+        if deadline.at != before:
+            deadline.moved = Moved(what, by, now)
+        self.look_at_warning(now)
+        self.rearm()
+
+    def extend(self, seconds: float, by: str | None) -> None:
+        """Put the end off by so many seconds."""
+        self.look()
+        deadline, now = self.deadline, trio.current_time()
+        before = deadline.at
+        deadline.extend(seconds)
+        if deadline.at != before:
+            deadline.moved = Moved("extend", by, now)
+        self.look_at_warning(now)
+        self.rearm()
+
+    def warn_if_due(self) -> None:
+        """Tell the clients of the end, if it is time."""
+        now = trio.current_time()
+        told = self.deadline.warn(now)
+        if told is not None:
+            self.tell_ending(told.rule, told.at)
+
+    def look_at_warning(self, now: float, joining: Client | None = None) -> None:
+        """Tell the clients, where what they were told of the end isn't so any more.
+
+        One that is joining is told later, after `joined`.
+        """
+        deadline = self.deadline
+        told = deadline.told
+        if told is None or deadline.stands:
+            return
+        deadline.told = None
+        other = deadline.warn(now)
+        if other is None:
+            self.tell_ending(told.rule, math.inf, joining)
+        else:
+            self.tell_ending(other.rule, other.at, joining)
+        self.rearm()
+
+    def tell_ending(self, rule: DispersalReason, at: float, joining: Client | None = None) -> None:
+        """Tell the clients that it ends then by this rule; infinity: that this is off."""
+        outgoing = Outgoing(self.ending(rule, at))
+        for client in tuple(self.clients.values()):
+            if client is not joining and not client.is_mute:
+                client.send(outgoing)
+
+    def ending(self, rule: DispersalReason, at: float) -> Ending:
+        """Return what the clients are told of an end at that time."""
+        left = at - trio.current_time()
+        if math.isinf(left):
+            return Ending(self.id, self.incarnation, rule, None, None)
+        left = max(0.0, left)
+        at_time = round((self.terms.wall() + left) * 1000)
+        return Ending(self.id, self.incarnation, rule, left, at_time)
 
     # Ending.
 
@@ -238,6 +385,15 @@ class Room:
             self.inbox.wake()
 
     # Counting.
+
+    def enter(self, stage: Stage | None) -> None:
+        """Count how far its life is."""
+        stages = self.quotas.tally.stages
+        if self.stage is not None:
+            stages[self.stage] -= 1
+        if stage is not None:
+            stages[stage] += 1
+        self.stage = stage
 
     def count_tail(self) -> None:
         """Count the ops in memory, as many as there are now."""
@@ -259,7 +415,7 @@ class Room:
         return GatheringNumbers(
             gathering=self.id,
             incarnation=self.incarnation,
-            opened_at=self.opened_at,
+            opened_at=self.deadline.opened_at,
             processed=self.processed,
             last_processed_at=self.deadline.last_processed_at,
             deadline=self.deadline.at,
@@ -267,6 +423,37 @@ class Room:
             seq=self.log.committed,
             unacked=sum(client.window.unacked for client in self.clients.values()),
         )
+
+    def explain(self) -> Explanation:
+        """Return why it is alive, and when it ends."""
+        self.look()
+        deadline = self.deadline
+        at, warn_at, ends = deadline.at, deadline.warn_at, dict(deadline.ends())
+        return Explanation(
+            gathering=self.id,
+            incarnation=self.incarnation,
+            now=trio.current_time(),
+            wall_now=self.terms.wall(),
+            opened_at=deadline.opened_at,
+            last_processed_at=deadline.last_processed_at,
+            clients=len(self.clients),
+            deadline=at,
+            rule=deadline.which,
+            ends=ends,
+            held_until=at if at > min(ends.values()) else None,
+            warns_at=None if math.isinf(warn_at) else warn_at,
+            warned=deadline.told is not None,
+            rules=deadline.rules,
+            moved=self.moved(),
+        )
+
+    def moved(self) -> Moved:
+        """Return what moved its deadline last."""
+        deadline, moved = self.deadline, self.deadline.moved
+        if isinstance(moved, Moved):
+            return moved
+        what = "join" if moved is None else getattr(moved, "__name__", "").lower()
+        return Moved(what.removesuffix("request"), deadline.mover, deadline.last_processed_at)
 
     def names(self) -> dict[str, object]:
         """Return what log records say about it."""

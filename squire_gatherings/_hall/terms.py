@@ -16,6 +16,7 @@ from attrs import define, field
 from msgspec import UNSET, UnsetType
 
 from squire_gatherings._hall.clients import Client, Sender
+from squire_gatherings._hall.instants import Instants
 from squire_gatherings._values.endings import CloseCode
 from squire_gatherings._values.identity import Identity
 from squire_gatherings._values.messages import Refreshed, Renew
@@ -63,6 +64,8 @@ class Terms:
     wall: Callable[[], float]
     """The wall clock."""
     nursery: trio.Nursery
+    instants: Instants = field(init=False)
+    """The gatherings whose end depends on the wall clock, too."""
     due: float = math.inf
     """When something is due next, by the wall clock."""
     _terms: dict[Client, _Term] = field(factory=dict)
@@ -71,6 +74,9 @@ class Terms:
     _is_running: bool = False
     _scope: trio.CancelScope | None = None
     """Around the task's sleep."""
+
+    def __attrs_post_init__(self) -> None:
+        self.instants = Instants(self.wall, self.nursery)
 
     def __len__(self) -> int:
         """Return how many clients have something due."""

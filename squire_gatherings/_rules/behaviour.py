@@ -5,6 +5,7 @@ from typing import Any, Protocol
 
 import msgspec
 
+from squire_gatherings._values.end_rules import EndRules
 from squire_gatherings._values.errors import GatheringsError, OpConflict, OpRejected
 from squire_gatherings._values.identity import Identity
 from squire_gatherings._values.op import Op
@@ -80,6 +81,28 @@ class Behaviour(Protocol):
         ...
 
 
+class EndsByRule(Protocol):
+    """What a behaviour may also have: it says by which rules its gathering ends."""
+
+    def end_rules(self, rules: EndRules) -> EndRules | None:
+        """Return the rules by which the gathering ends, as the state is now.
+
+        Asked when the gathering has been restored, and after each sync that was folded. What it
+        returns holds once the sync is durable. It must depend on the state alone, since `fold` is
+        called again for old ops when a gathering is restored, and this then once, at the end. For
+        times it uses `Stamp.time`, and `ends_at` or `hold_until`. Whatever it raises crashes the
+        gathering.
+
+        Args:
+            rules: The hall's, or those that the gathering was opened with.
+
+        Returns:
+            All rules, for instance `attrs.evolve(rules, max_age=3600)`; None for `rules`. What the
+            program has changed by `change_rules` and `hold` comes before these.
+        """
+        ...
+
+
 _encode = msgspec.json.Encoder().encode
 _decode = msgspec.json.Decoder().decode
 
@@ -128,6 +151,23 @@ def _checked(found: Sequence[Op], ops: tuple[Op, ...]) -> tuple[Op, ...]:
             except ValueError as error:
                 raise BehaviourFailed(f"judge returned what can't be logged: {error}") from error
     return checked
+
+
+def rules_from(behaviour: Behaviour, rules: EndRules) -> EndRules | None:
+    """Return what a behaviour says of the rules; None where it doesn't.
+
+    Raises `BehaviourFailed`, or what it raises otherwise.
+    """
+    ask = getattr(behaviour, "end_rules", None)
+    if ask is None:
+        return None
+    try:
+        said = ask(rules)
+    except GatheringsError as error:
+        raise BehaviourFailed(f"end_rules raised {error!r}") from error
+    if said is not None and not isinstance(said, EndRules):
+        raise BehaviourFailed(f"end_rules returned something else than EndRules: {said!r:.80}")
+    return said
 
 
 def encode_state(behaviour: Behaviour) -> bytes:

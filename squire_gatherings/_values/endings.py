@@ -36,6 +36,10 @@ class DispersalReason(StrEnum):
 
     IDLE = "idle"
     EMPTY = "empty"
+    UNJOINED = "unjoined"
+    ALONE = "alone"
+    MAX_AGE = "max_age"
+    ENDS_AT = "ends_at"
     CRASHED = "crashed"
     SHUTDOWN = "shutdown"
     ADMIN = "admin"

@@ -63,6 +63,21 @@ class ClientState(Struct, frozen=True, array_like=True):
     held: list[HeldAnswer] | None = None
 
 
+class DeadlineState(Struct, frozen=True, array_like=True):
+    """A `Deadline`, without its rules."""
+
+    opened_at: float
+    last_processed_at: float
+    emptied_at: float | None
+    few_since: float | None
+    was_joined: bool
+    extended_to: float
+    told: tuple[str, float, float] | None
+    """Of what the clients were told last: the rule, the end, and when they were told."""
+    moved: tuple[str, str | None, float]
+    """What moved it last, by whom, and when."""
+
+
 class RoomState(Struct, frozen=True, array_like=True):
     """One incarnation. Its log is in the store."""
 
@@ -71,9 +86,11 @@ class RoomState(Struct, frozen=True, array_like=True):
     seq: int
     """The last op, which the store must have."""
     opener: tuple[str, str | None] | None
-    opened_at: float
-    last_processed_at: float
-    emptied_at: float | None
+    deadline: DeadlineState
+    rules: dict[str, float | int | None] | None
+    """The rules that it was opened with; None for those of the hall."""
+    changes: dict[str, float | int | None]
+    """What the program has changed of them since."""
     processed: int
     is_wanted: bool
     numbered: int

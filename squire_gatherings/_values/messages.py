@@ -132,7 +132,7 @@ class Joined(ServerMessage, frozen=True, tag="joined"):
     the ops, in milliseconds since 1970) and `proof` are there for clients that asked for them. The
     client's rights end in `rights_expire_in` seconds, which isn't there where they never do.
     `first_seq` is there where ops after `since` were left out of the log: it is the seq of the
-    first of `ops`.
+    first of `ops`. `ends_in` is there where the gathering ends in so many seconds whatever happens.
     """
 
     gathering: str
@@ -152,6 +152,7 @@ class Joined(ServerMessage, frozen=True, tag="joined"):
     proof: Proof | UnsetType = UNSET
     rights_expire_in: float | UnsetType = UNSET
     first_seq: int | UnsetType = UNSET
+    ends_in: float | UnsetType = UNSET
 
     def __repr__(self) -> str:
         return _without(self, "client")
@@ -246,6 +247,20 @@ class Error(ServerMessage, frozen=True, tag="error", omit_defaults=True):
     code: str
     message: str
     id: str | None = None
+
+
+class Ending(ServerMessage, frozen=True, tag="ending"):
+    """A warning: the gathering ends by this rule in `expires_in` seconds, at the instant `at_time`.
+
+    `at_time` is in milliseconds since 1970 (UTC). Both are None where the end by this rule, of
+    which the clients were told before, is off. It is sent once, and isn't acknowledged.
+    """
+
+    gathering: str
+    incarnation: str
+    rule: str
+    expires_in: float | None
+    at_time: int | None
 
 
 class Dispersed(ServerMessage, frozen=True, tag="dispersed"):

@@ -1,6 +1,21 @@
 """Numbers: what an operator reads of a hall and its gatherings. Reading is no activity."""
 
+from enum import StrEnum
+
 from attrs import frozen
+
+from squire_gatherings._values.endings import DispersalReason
+
+
+class Stage(StrEnum):
+    """How far the life of a gathering is."""
+
+    OPENING = "opening"
+    """It is being restored."""
+    OPEN = "open"
+    """It takes messages."""
+    ENDING = "ending"
+    """It takes nothing more, and gives its last notices."""
 
 
 @frozen
@@ -22,6 +37,46 @@ class GatheringNumbers:
     """The seq of the last op."""
     unacked: int
     """How many forwarded ops wait for an acknowledgement, of all clients together."""
+
+
+@frozen
+class MemberNumbers:
+    """One client of a gathering at one moment."""
+
+    number: int
+    """Its number in this incarnation, from 1 on."""
+    user: str | None
+    """None for an anonymous one."""
+    role: str
+    expires_at: float | None
+    """When its rights end, in seconds since 1970; None for never."""
+    acked: int
+    """The last seq that it acknowledged."""
+    unacked: int
+    """How many ops that it was brought wait for its acknowledgement."""
+    waiting: int
+    """How many of its messages aren't processed or answered yet."""
+    backlog: int | None
+    """How many bytes wait for it in this process; None where its connection can't tell."""
+
+
+@frozen
+class Ending:
+    """How an incarnation ended."""
+
+    gathering: str
+    incarnation: str
+    reason: DispersalReason
+    ended_at: float
+    """Seconds since 1970, by the hall's wall clock."""
+    lateness: float | None
+    """How many seconds after its deadline it ended; None where it didn't end by a rule."""
+    lifetime: float
+    """How many seconds it lived."""
+    processed: int
+    """How many messages it processed."""
+    seq: int
+    """The seq of the last op."""
 
 
 @frozen

@@ -12,7 +12,8 @@ from attrs import field, frozen
 from squire_gatherings._values.errors import BadSetting
 
 
-def _number(value: Any) -> bool:
+def number(value: Any) -> bool:
+    """Return whether a value is a number, infinity included."""
     if not isinstance(value, int | float) or isinstance(value, bool):
         return False
     try:
@@ -24,13 +25,20 @@ def _number(value: Any) -> bool:
 
 def positive(_: Any, attribute: "attrs.Attribute[Any]", value: Any) -> None:
     """Check that a setting is a number above 0; infinity is allowed. An `attrs` validator."""
-    if not _number(value) or value <= 0:
+    if not number(value) or value <= 0:
         raise BadSetting(f"{attribute.name} must be a number above 0, not {value!r}")
+
+
+def limited(_: Any, attribute: "attrs.Attribute[Any]", value: Any) -> None:
+    """Check that a setting is a number above 0, and not infinite. An `attrs` validator."""
+    positive(_, attribute, value)
+    if value == math.inf:
+        raise BadSetting(f"{attribute.name} can't be infinite")
 
 
 def not_negative(_: Any, attribute: "attrs.Attribute[Any]", value: Any) -> None:
     """Check that a setting is a number from 0 on; infinity is allowed. An `attrs` validator."""
-    if not _number(value) or value < 0:
+    if not number(value) or value < 0:
         raise BadSetting(f"{attribute.name} must be a number from 0 on, not {value!r}")
 
 
@@ -68,6 +76,26 @@ class HallSettings:
         default=None, validator=attrs.validators.optional(not_negative)
     )
     """Seconds without a connection after which a gathering disperses, if that is sooner."""
+
+    unjoined_timeout: float | None = field(
+        default=None, validator=attrs.validators.optional(not_negative)
+    )
+    """Seconds after which a gathering disperses that nobody has joined since its opening."""
+
+    alone_timeout: float | None = field(
+        default=None, validator=attrs.validators.optional(not_negative)
+    )
+    """Seconds with at most `alone_clients` connections, and without a processed message, after
+    which a gathering disperses."""
+
+    alone_clients: int = field(default=1, validator=count)
+    """How many clients count as alone."""
+
+    max_age: float | None = field(default=None, validator=attrs.validators.optional(positive))
+    """Seconds after its opening at which a gathering disperses, however busy it is."""
+
+    warn_before: float | None = field(default=None, validator=attrs.validators.optional(limited))
+    """Seconds before its end at which a gathering's clients are warned (`ending`)."""
 
     close_grace: float = field(default=5.0, validator=not_negative)
     """Seconds that the close notice may take."""
@@ -172,6 +200,11 @@ class HallOptions(TypedDict, total=False):
 
     idle_timeout: float
     empty_timeout: float | None
+    unjoined_timeout: float | None
+    alone_timeout: float | None
+    alone_clients: int
+    max_age: float | None
+    warn_before: float | None
     close_grace: float
     authenticate_timeout: float
     renew_before: float

@@ -1,4 +1,4 @@
-"""The rules, told the time: deadline, delivery window, op log, rate limit."""
+"""The rules, told the time: delivery window, op log, rate limit."""
 
 import math
 
@@ -6,7 +6,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from squire_gatherings._rules.deadline import IdleDeadline
 from squire_gatherings._rules.delivery_window import DeliveryWindow, Verdict
 from squire_gatherings._rules.op_log import OpLog, fingerprint
 from squire_gatherings._rules.rate_limit import RateLimit
@@ -14,23 +13,6 @@ from squire_gatherings._values.errors import BadBase, SyncIdReused
 from squire_gatherings._values.log import Restored
 from squire_gatherings._values.messages import Sync
 from squire_gatherings._values.op import Op
-
-times = st.floats(0, 1e6, allow_nan=False)
-
-
-@given(times, times, st.none() | times, times)
-def test_the_deadline_is_the_sooner_of_two(
-    last: float, idle: float, empty: float | None, emptied: float
-) -> None:
-    deadline = IdleDeadline(idle, empty, 0.0)
-    deadline.processed(last)
-    assert deadline.at == last + idle
-    deadline.emptied(emptied)
-    expected = min(last + idle, math.inf if empty is None else emptied + empty)
-    assert deadline.at == expected
-    assert deadline.is_empty_case == (expected < last + idle)
-    deadline.occupied()
-    assert deadline.at == last + idle
 
 
 class Model:

@@ -1,0 +1,77 @@
+"""The calls about the hall as a whole: its state, and the last ends."""
+
+from importlib.metadata import version
+
+import trio
+
+from squire_gatherings._admin.api import shapes
+from squire_gatherings._admin.api.times import Times
+from squire_gatherings._admin.operations import Call, Operation
+from squire_gatherings._hall.hall import quotas_of
+
+VERSION = version("squire-gatherings")
+
+
+async def hall_state(call: Call) -> shapes.HallState:
+    """Return the state of the hall."""
+    await trio.lowlevel.checkpoint()
+    observer, quotas = call.observer, quotas_of(call.hall)
+    return shapes.HallState(
+        now=Times.of(observer).wall,
+        version=VERSION,
+        started_at=call.served.started_at,
+        closing=observer.is_closed,
+        store=call.hall.store.name,
+        stages={str(stage): count for stage, count in observer.stages.items()},
+        clients=observer.clients,
+        connections=quotas.budget.connections,
+        opened=observer.opened,
+        ended=observer.ended,
+        refused={str(limit): count for limit, count in quotas.refusals.counts.items()},
+        messages=observer.tally.messages,
+        memory=quotas.budget.used,
+        outbound=quotas.budget.outbound,
+    )
+
+
+async def endings(call: Call) -> shapes.Endings:
+    """Return the last ends."""
+    await trio.lowlevel.checkpoint()
+    observer = call.observer
+    return shapes.Endings(
+        now=Times.of(observer).wall,
+        endings=[
+            shapes.End(
+                id=one.gathering,
+                incarnation=one.incarnation,
+                reason=one.reason,
+                ended_at=round(one.ended_at, 3),
+                lateness=None if one.lateness is None else round(one.lateness, 6),
+                lifetime=round(one.lifetime, 3),
+                processed=one.processed,
+                seq=one.seq,
+            )
+            for one in observer.endings(call.query.limit)
+        ],
+    )
+
+
+OPERATIONS = (
+    Operation(
+        method="GET",
+        path="/api/v1/hall",
+        name="get_hall",
+        does="Tell of the hall as a whole.",
+        run=hall_state,
+        answer=shapes.HallState,
+    ),
+    Operation(
+        method="GET",
+        path="/api/v1/endings",
+        name="list_endings",
+        does="Tell how the last gatherings ended, and how late; the newest come first.",
+        run=endings,
+        answer=shapes.Endings,
+        query=shapes.EndingsQuery,
+    ),
+)

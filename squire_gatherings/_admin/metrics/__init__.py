@@ -1,0 +1,1 @@
+"""The numbers: what is measured while the port is open, and what Prometheus is shown of all."""

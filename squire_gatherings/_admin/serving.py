@@ -1,0 +1,174 @@
+"""Serving: the admin port's sockets, and hypercorn, which speaks HTTP on them.
+
+Hypercorn writes to a connection under a shield, and waits for one that reads nothing for as long as
+the kernel does. So the kernel is told (`TCP_USER_TIMEOUT`, where it knows that) for how long.
+What hypercorn itself fails over ends nothing but the connections that it has: it begins anew.
+"""
+
+import logging
+import os
+import socket
+from collections.abc import Iterable, Sequence
+from contextlib import ExitStack
+
+import hypercorn.trio
+import trio
+from attrs import define
+from hypercorn.config import Config
+from starlette.types import ASGIApp
+
+from squire_gatherings._admin.app import make_app
+from squire_gatherings._admin.health import Health, folder_of, health_routes
+from squire_gatherings._admin.metrics.collector_pauses import CollectorPauses
+from squire_gatherings._admin.metrics.loop_delay import LoopDelay
+from squire_gatherings._admin.operations import Served
+from squire_gatherings._admin.security import Gate, Token
+from squire_gatherings._hall.hall import Hall, observer_of
+from squire_gatherings._server.listening import listen
+
+_log = logging.getLogger(__name__)
+
+_hypercorn_log = logging.getLogger("squire_gatherings.admin.http")
+_hypercorn_log.setLevel(logging.WARNING)
+
+MOST_GRACE = 1.0
+"""How many seconds requests may go on when the port closes."""
+
+AGAIN_AFTER = 1.0
+"""How many seconds pass until hypercorn begins anew."""
+
+LEAST_TIMEOUT = 1.0
+"""A connection that takes nothing is kept so many seconds at least."""
+
+
+@define(eq=False)
+class Admin:
+    """An admin port that is open."""
+
+    addresses: Sequence[tuple[str, int]]
+    """The hosts and ports it listens on."""
+    token_file: str
+    """The file with the operator's token."""
+    is_new: bool
+    """Whether the file was made now."""
+    is_exposed: bool
+    """Whether others than the file's owner may read it."""
+    _served: Served
+    _token: Token
+
+    def reload(self) -> None:
+        """Read the token's file again. Raises `BadSetting`; the token from before stays then."""
+        self._token.reload()
+
+    def stop(self) -> None:
+        """End answers that last long (streams, exports). Later calls do nothing."""
+        self._served.stopping.set()
+
+
+@define(eq=False)
+class _Watch:
+    """What is measured while the port is open."""
+
+    loop: LoopDelay
+    collector: CollectorPauses
+
+
+def admin_app(hall: Hall, *, token_file: str, names: Iterable[str] = ()) -> ASGIApp:
+    """Return the ASGI application, for a program that serves it itself, on Trio.
+
+    What is measured (the loop's delay, the collector's pauses) is measured by `serve_admin` only.
+
+    Args:
+        hall: The hall that is shown.
+        token_file: The file with the operator's token; made if it isn't there.
+        names: The names of hosts under which it may be asked for.
+
+    Raises:
+        BadSetting: The file can't be read, or has no token.
+    """
+    app, _ = _made(hall, Token(token_file), names, _Watch(LoopDelay(), CollectorPauses()))
+    return app
+
+
+def _made(hall: Hall, token: Token, names: Iterable[str], watch: _Watch) -> tuple[ASGIApp, Served]:
+    observer = observer_of(hall)
+    gate = Gate(token, frozenset(name.lower() for name in names))
+    served = Served(hall, observer, gate, round(observer.wall(), 3))
+    health = Health(hall, observer, watch.loop, folder_of(hall.store.name))
+    return make_app(served, *health_routes(health)), served
+
+
+async def serve_admin(
+    hall: Hall,
+    *,
+    port: int,
+    token_file: str,
+    host: str = "127.0.0.1",
+    names: Iterable[str] = (),
+    open_metrics: bool = False,
+    task_status: trio.TaskStatus[Admin] = trio.TASK_STATUS_IGNORED,
+) -> None:
+    """Serve health, metrics and the API of a hall over HTTP until cancelled.
+
+    For `nursery.start`, which returns the `Admin` once it listens.
+
+    Args:
+        hall: The hall that is shown.
+        port: 0 picks one that is free; see `Admin.addresses`.
+        token_file: The file with the operator's token; made (0600) if it isn't there.
+        host: A name or an address of this machine.
+        names: The names of hosts under which it may be asked for, besides addresses and
+            `localhost`.
+        open_metrics: Whether `/metrics` needs no token.
+        task_status: `nursery.start` gives it.
+
+    Raises:
+        BadSetting: The token's file can't be made or read, or has no token.
+        OSError: It can't listen there.
+
+    Cancellation: connections are closed. One that reads nothing may delay that, by `close_grace`
+    at most where the system is Linux.
+    """
+    token = Token(token_file)
+    watch = _Watch(LoopDelay(), CollectorPauses())
+    app, served = _made(hall, token, names, watch)
+    with ExitStack() as stack:
+        listeners = [stack.enter_context(one) for one in await listen(host, port)]
+        for listener in listeners:
+            _limit_waiting(listener, max(LEAST_TIMEOUT, hall.settings.close_grace))
+        addresses = [listener.getsockname()[:2] for listener in listeners]
+        stack.enter_context(watch.collector.measured())
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(watch.loop.run)
+            task_status.started(
+                Admin(addresses, token_file, token.is_new, token.is_open, served, token)
+            )
+            await _keep_serving(app, listeners)
+
+
+def _limit_waiting(listener: socket.socket, seconds: float) -> None:
+    """Have connections broken off that take nothing for so long. They inherit it."""
+    if hasattr(socket, "TCP_USER_TIMEOUT"):
+        milliseconds = min(int(seconds * 1000), 2**31 - 1)
+        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, milliseconds)
+
+
+async def _keep_serving(app: ASGIApp, listeners: Sequence[socket.socket]) -> None:
+    while True:
+        try:
+            await hypercorn.trio.serve(app, _config(listeners), mode="asgi")  # type: ignore[arg-type]
+        except Exception as error:
+            _log.error("the admin port failed, and begins anew", exc_info=error)
+        await trio.sleep(AGAIN_AFTER)
+
+
+def _config(listeners: Sequence[socket.socket]) -> Config:
+    config = Config()
+    # Hypercorn closes what it is given.
+    config.bind = [f"fd://{os.dup(listener.fileno())}" for listener in listeners]
+    config.errorlog = _hypercorn_log
+    config.accesslog = None
+    config.include_server_header = False
+    config.graceful_timeout = MOST_GRACE
+    config.shutdown_timeout = MOST_GRACE
+    return config
