@@ -75,7 +75,7 @@ async def open_hall(
             yield hall
             await hall.close()
         finally:
-            registry.closed = True
+            registry.give_up()
             nursery.cancel_scope.cancel()
 
 
@@ -84,7 +84,7 @@ async def _close_when_cancelled(registry: Registry) -> None:
     try:
         await trio.sleep_forever()
     finally:
-        registry.closed = True
+        registry.give_up()
 
 
 async def _hold_nursery(*, task_status: trio.TaskStatus[trio.Nursery]) -> None:

@@ -15,6 +15,7 @@ import tempfile
 import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
+from functools import partial
 from hashlib import sha256
 from urllib.parse import urlsplit
 
@@ -55,6 +56,10 @@ class Token:
         Raises:
             BadSetting: It can't be read, or has no token. The one from before stays then.
         """
+        self.read_again()()
+
+    def read_again(self) -> Callable[[], None]:
+        """Read the file again, and return what takes over what was read. Raises as `reload`."""
         try:
             with open(self.file, "rb") as file:
                 mode = os.fstat(file.fileno()).st_mode
@@ -65,8 +70,10 @@ class Token:
             raise BadSetting(
                 f"{self.file} has no token: that is one word of {LEAST} to {MOST} characters"
             )
-        self.is_open = bool(mode & (stat.S_IRGRP | stat.S_IROTH))
-        self._secret = text
+        return partial(self._take_over, bool(mode & (stat.S_IRGRP | stat.S_IROTH)), text)
+
+    def _take_over(self, is_open: bool, secret: bytes) -> None:
+        self.is_open, self._secret = is_open, secret
 
     def matches(self, said: str) -> bool:
         """Whether this is the token. Takes as long whatever was said."""

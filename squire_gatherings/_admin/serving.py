@@ -8,7 +8,7 @@ What hypercorn itself fails over ends nothing but the connections that it has: i
 import logging
 import os
 import socket
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack
 
 import hypercorn.trio
@@ -59,6 +59,10 @@ class Admin:
     def reload(self) -> None:
         """Read the token's file again. Raises `BadSetting`; the token from before stays then."""
         self._token.reload()
+
+    def read_again(self) -> Callable[[], None]:
+        """As `reload`, for somebody who reads more: returns what takes over what was read."""
+        return self._token.read_again()
 
     def stop(self) -> None:
         """End answers that last long (streams, exports). Later calls do nothing."""

@@ -1,13 +1,12 @@
 """Who may come in at `serve`: everybody, or clients with a signed token."""
 
 import logging
-from collections.abc import Callable
 
 import click
 from attrs import frozen
 
 from squire_gatherings._auth.authenticator import JwtAuthenticator
-from squire_gatherings._cli.options import FILE, option, options
+from squire_gatherings._cli.options import FILE, option, options, reloaded
 from squire_gatherings._values.origins import ANY_ORIGIN, is_loopback
 
 _log = logging.getLogger(__name__)
@@ -25,7 +24,7 @@ auth_options = options(
         is_flag=True,
         help="With --auth none: let --host be an address that other machines reach.",
     ),
-    option(
+    reloaded(
         "--jwt-key",
         "jwt_keys",
         multiple=True,
@@ -33,10 +32,10 @@ auth_options = options(
         envvar="SQUIRE_JWT_KEY",
         help="File with PEM keys, a JWKS or a secret. Several may be given. Read again on SIGHUP.",
     ),
-    option("--jwt-audience", help="What a token's aud must have."),
-    option("--jwt-issuer", help="What a token's iss must be."),
-    option("--token-cookie", metavar="NAME", help="Cookie that may have the token."),
-    option(
+    reloaded("--jwt-audience", help="What a token's aud must have."),
+    reloaded("--jwt-issuer", help="What a token's iss must be."),
+    reloaded("--token-cookie", metavar="NAME", help="Cookie that may have the token."),
+    reloaded(
         "--allow-origin",
         "allow_origins",
         multiple=True,
@@ -57,11 +56,6 @@ class Auth:
     """None lets everybody in."""
 
     host: str
-
-    @property
-    def reloads(self) -> list[Callable[[], None]]:
-        """What a SIGHUP makes it read again."""
-        return [] if self.authenticator is None else [self.authenticator.reload]
 
     def log(self) -> None:
         """Say at the start who may come in."""

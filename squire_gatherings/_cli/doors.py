@@ -1,6 +1,5 @@
 """The doors of `serve`: TLS, proxies, how many clients may come in, and how much they may use."""
 
-from collections.abc import Callable
 from typing import Any
 
 import click
@@ -16,6 +15,7 @@ from squire_gatherings._cli.options import (
     SIZE_OR_OFF,
     option,
     options,
+    reloaded,
 )
 from squire_gatherings._server import Proxies, ProxySays
 from squire_gatherings._server.tls import Certificate
@@ -27,9 +27,9 @@ DOOR_SHARE = 8
 """One of so many open files may be of somebody who hasn't said `join` yet."""
 
 door_options = options(
-    option("--tls-cert", type=FILE, help="PEM file with the certificate: serves wss://."),
-    option("--tls-key", type=FILE, help="PEM file with its key. Both are read again on SIGHUP."),
-    option(
+    reloaded("--tls-cert", type=FILE, help="PEM file with the certificate: serves wss://."),
+    reloaded("--tls-key", type=FILE, help="PEM file with its key. Both are read again on SIGHUP."),
+    reloaded(
         "--proxy",
         "proxies",
         multiple=True,
@@ -38,46 +38,48 @@ door_options = options(
         help="A reverse proxy that is believed when it says whose connection it passes on."
         " Several may be given.",
     ),
-    option(
+    reloaded(
         "--proxy-says",
         default=ProxySays.X_FORWARDED_FOR.value,
         type=click.Choice([one.value for one in ProxySays]),
         help="How it says so: the header that it sets, or the PROXY protocol (v1 or v2).",
     ),
-    option(
+    reloaded(
         "--rate-limit-bytes", default="off", type=SIZE_OR_OFF, help="Bytes per second and client."
     ),
-    option("--rate-limit-ops", default="off", type=RATE, help="Ops per second and client."),
-    option("--max-connections", default="100000", type=COUNT_OR_OFF, help="Clients; more get 503."),
-    option(
+    reloaded("--rate-limit-ops", default="off", type=RATE, help="Ops per second and client."),
+    reloaded(
+        "--max-connections", default="100000", type=COUNT_OR_OFF, help="Clients; more get 503."
+    ),
+    reloaded(
         "--max-connections-per-address",
         default="10000",
         type=COUNT_OR_OFF,
         help="Clients of one address (of IPv6: of one /64).",
     ),
-    option(
+    reloaded(
         "--max-connections-per-user", default="1000", type=COUNT_OR_OFF, help="Clients of one user."
     ),
-    option(
+    reloaded(
         "--max-connections-per-gathering",
         default="10000",
         type=COUNT_OR_OFF,
         help="Clients in one gathering.",
     ),
-    option(
+    reloaded(
         "--max-handshakes",
         default="4000",
         type=COUNT_OR_OFF,
         help="Connections that haven't said join yet; the one silent longest gives way.",
     ),
-    option(
+    reloaded(
         "--max-handshakes-per-address",
         default="1000",
         type=COUNT_OR_OFF,
         help="Such connections of one address.",
     ),
-    option("--max-gatherings", default="100000", type=COUNT_OR_OFF, help="Open at once."),
-    option(
+    reloaded("--max-gatherings", default="100000", type=COUNT_OR_OFF, help="Open at once."),
+    reloaded(
         "--max-gatherings-per-user",
         default="10000",
         type=COUNT_OR_OFF,
@@ -90,15 +92,15 @@ door_options = options(
         help="One gathering too many is refused, or the one ends that nobody is connected to"
         " for longest.",
     ),
-    option("--max-log-ops", default="off", type=COUNT_OR_OFF, help="Ops of one gathering's log."),
-    option("--max-log", default="off", type=SIZE_OR_OFF, help="Bytes of its ops, as JSON."),
-    option(
+    reloaded("--max-log-ops", default="off", type=COUNT_OR_OFF, help="Ops of one gathering's log."),
+    reloaded("--max-log", default="off", type=SIZE_OR_OFF, help="Bytes of its ops, as JSON."),
+    reloaded(
         "--max-memory",
         default="50%",
         type=MEMORY,
         help="What connections and gatherings may hold in memory, as far as it's counted.",
     ),
-    option(
+    reloaded(
         "--max-outbound", default="off", type=SIZE_OR_OFF, help="Of it, for slow readers together."
     ),
 )
@@ -115,11 +117,6 @@ class Doors:
     """Fields of `ServerSettings`."""
     hall: dict[str, Any]
     """Fields of `HallSettings`."""
-
-    @property
-    def reloads(self) -> list[Callable[[], None]]:
-        """What a SIGHUP makes it read again."""
-        return [] if self.certificate is None else [self.certificate.reload]
 
 
 _HALL = (

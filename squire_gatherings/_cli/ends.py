@@ -2,7 +2,7 @@
 
 import click
 
-from squire_gatherings._cli.options import DURATION_OR_OFF, option, options
+from squire_gatherings._cli.options import DURATION_OR_OFF, options, reloaded
 
 END_RULES = (
     "unjoined_timeout",
@@ -14,26 +14,26 @@ END_RULES = (
 """The fields of `HallSettings` that these options give."""
 
 end_options = options(
-    option(
+    reloaded(
         "--unjoined-timeout",
         default="off",
         type=DURATION_OR_OFF,
         help="Opened, and joined by nobody this long: it ends.",
     ),
-    option(
+    reloaded(
         "--alone-timeout",
         default="off",
         type=DURATION_OR_OFF,
         help="At most --alone-clients connected, and no message, this long: it ends.",
     ),
-    option(
+    reloaded(
         "--alone-clients",
         default=1,
         type=click.IntRange(1, 2**53 - 1),
         help="How many clients count as alone.",
     ),
-    option("--max-age", default="off", type=DURATION_OR_OFF, help="Open this long: it ends."),
-    option(
+    reloaded("--max-age", default="off", type=DURATION_OR_OFF, help="Open this long: it ends."),
+    reloaded(
         "--warn-before",
         default="off",
         type=DURATION_OR_OFF,

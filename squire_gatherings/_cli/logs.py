@@ -36,7 +36,7 @@ def logs(level: str, log_format: LogFormat) -> Iterator[None]:
         log_format: What each line is.
     """
     root = logging.getLogger()
-    root.setLevel(level.upper())
+    set_level(level)
     if sys.stderr is None:
         # It was closed before we began: another file may have its number by now.
         root.handlers[:] = [logging.NullHandler()]
@@ -54,6 +54,11 @@ def logs(level: str, log_format: LogFormat) -> Iterator[None]:
     finally:
         root.handlers[:] = [logging.NullHandler()]
         queue.finish(writer)
+
+
+def set_level(level: str) -> None:
+    """Set the least level that is logged."""
+    logging.getLogger().setLevel(level.upper())
 
 
 class _Bounded(QueueHandler):

@@ -17,8 +17,11 @@ LARGEST_MESSAGE = 512 * 1024**2
 """The largest that it may be, in bytes: less than SQLite can hold."""
 
 
-class _Parsed(click.ParamType):  # type: ignore[type-arg,unused-ignore]
-    """A type of parameter whose values a function parses."""
+class Parsed(click.ParamType):  # type: ignore[type-arg,unused-ignore]
+    """A type of parameter whose values a function parses.
+
+    A configuration file may give a number without quotes, where that is text which it parses.
+    """
 
     def __init__(self, name: str, parse: Callable[[str], Any]) -> None:
         self.name = name
@@ -124,29 +127,56 @@ def _memory(text: str) -> int | float | None:
     return share
 
 
-DURATION = _Parsed("duration", parse_duration)
-DURATION_OR_ENDLESS = _Parsed("duration|off", _duration_or_endless)
-DURATION_OR_OFF = _Parsed("duration|off", _duration_or_off)
-SPEED = _Parsed("number|max", _speed)
-POINT = _Parsed("seq|time", parse_point)
-COUNT_OR_OFF = _Parsed("count|off", _count_or_off)
-RATE = _Parsed("number|off", _rate_or_off)
-SIZE = _Parsed("size", parse_size)
-SIZE_OR_OFF = _Parsed("size|off", _size_or_off)
-MEMORY = _Parsed("size|share|off", _memory)
-MESSAGE_SIZE = _Parsed("size", _message_size)
-SHARE = _Parsed("share", _share)
-COUNT_OR_SHARE = _Parsed("number|share", _count_or_share)
+DURATION = Parsed("duration", parse_duration)
+DURATION_OR_ENDLESS = Parsed("duration|off", _duration_or_endless)
+DURATION_OR_OFF = Parsed("duration|off", _duration_or_off)
+SPEED = Parsed("number|max", _speed)
+POINT = Parsed("seq|time", parse_point)
+COUNT_OR_OFF = Parsed("count|off", _count_or_off)
+RATE = Parsed("number|off", _rate_or_off)
+SIZE = Parsed("size", parse_size)
+SIZE_OR_OFF = Parsed("size|off", _size_or_off)
+MEMORY = Parsed("size|share|off", _memory)
+MESSAGE_SIZE = Parsed("size", _message_size)
+SHARE = Parsed("share", _share)
+COUNT_OR_SHARE = Parsed("number|share", _count_or_share)
 FILE = click.Path(dir_okay=False)
 
 
-class _Header(_Parsed):
+class _Header(Parsed):
     """Headers. In the environment each has a line of its own, since they have spaces in them."""
 
     envvar_list_splitter = "\n"
 
 
-option = partial(click.option, show_default=True, show_envvar=True)
+class Setting(click.Option):
+    """An option. Of a command with `--config` it may also stand in the file."""
+
+    def __init__(
+        self, *args: Any, in_file: bool = True, reloads: bool = False, **attributes: Any
+    ) -> None:
+        """Make it.
+
+        Args:
+            args: As for `click.Option`.
+            in_file: Whether it may stand in a configuration file.
+            reloads: Whether a running server takes another value over on SIGHUP.
+            attributes: As for `click.Option`.
+        """
+        super().__init__(*args, **attributes)
+        self.in_file = in_file
+        self.reloads = reloads
+
+    @property
+    def key(self) -> str:
+        """Its name, in a configuration file as on the command line: `idle-timeout`."""
+        return max(self.opts, key=len).removeprefix("--")
+
+
+option = partial(click.option, cls=Setting, show_default=True, show_envvar=True)
+
+reloaded = partial(option, reloads=True)
+"""An option whose value a running server takes over on SIGHUP."""
 
 Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
 

@@ -1,24 +1,37 @@
-"""Reloads: what a running server reads again when it is told to (SIGHUP)."""
+"""Reloads: what a running server reads again when it is told to (SIGHUP): all of it, or nothing."""
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 
+import attrs
+import click
 import trio
 from attrs import define, field
 
+from squire_gatherings._cli.configuration import read_again, settings_of
+from squire_gatherings._cli.logs import set_level
+from squire_gatherings._cli.setup import Current, Setup, make_setup
+from squire_gatherings._hall.hall import Hall
+from squire_gatherings._server import Server
 from squire_gatherings._values.errors import BadSetting
 
 _log = logging.getLogger(__name__)
 
+TakeOver = Callable[[], Mapping[str, object] | None]
+"""Takes over what was read, at once; returns what the log says of it, if anything."""
+
+_SWITCHES_TLS = ("tls_cert", "tls_key")
+
 
 @define(eq=False)
 class Reloads:
-    """Calls that read files again. What can't be read is logged, and what was read before stays.
+    """Has everything read again. What can't be read is logged, and all stays as it was then.
 
-    They run in a thread, one after the other: a slow file holds nobody up.
+    It is read in a thread: a slow file holds nobody up.
     """
 
-    calls: Sequence[Callable[[], None]]
+    reads: Sequence[Callable[[], TakeOver]]
     _wanted: trio.Event = field(factory=trio.Event)
 
     def ask(self) -> None:
@@ -30,16 +43,62 @@ class Reloads:
         while True:
             await self._wanted.wait()
             self._wanted = trio.Event()
-            done = [await self._make(call) for call in self.calls]
-            _log.info("reloaded", extra={"read": sum(done), "failed": len(done) - sum(done)})
+            try:
+                take_overs = await trio.to_thread.run_sync(self._read, abandon_on_cancel=True)
+            except BadSetting as error:
+                _log.error("can't reload, and go on with what was there: %s", error)
+            except click.ClickException as error:
+                why = error.format_message()
+                _log.error("can't reload, and go on with what was there: %s", why)
+            except Exception:
+                _log.exception("can't reload, and go on with what was there")
+            else:
+                said: dict[str, object] = {}
+                for take_over in take_overs:
+                    said |= take_over() or {}
+                _log.info("reloaded", extra=said)
 
-    async def _make(self, call: Callable[[], None]) -> bool:
-        try:
-            await trio.to_thread.run_sync(call, abandon_on_cancel=True)
-        except BadSetting as error:
-            _log.error("can't reload, and go on with what was there: %s", error)
-        except Exception:
-            _log.exception("can't reload, and go on with what was there")
-        else:
-            return True
-        return False
+    def _read(self) -> list[TakeOver]:
+        return [read() for read in self.reads]
+
+
+def read_setup(
+    context: click.Context, open_files: int | None, current: Current, hall: Hall, server: Server
+) -> TakeOver:
+    """Read everything again that options name, and the options themselves.
+
+    Args:
+        context: That of `serve`.
+        open_files: As for `make_setup`.
+        current: The setup that counts now.
+        hall: The hall that is served.
+        server: The server.
+
+    Raises:
+        click.ClickException, BadSetting: Something is wrong with a file.
+    """
+    before, options = current.setup.options, read_again(context)
+    # All of it must be right, also what only the next start takes.
+    setup = make_setup(options, open_files)
+    changed = {name for name, value in options.items() if value != before.get(name)}
+    settings = {one.name: one for one in settings_of(context.command).values()}
+    may_change = {name for name, one in settings.items() if one.reloads}
+    if (options["tls_cert"] is None) != (before["tls_cert"] is None):
+        may_change.difference_update(_SWITCHES_TLS)
+    kept = changed - may_change
+    if kept:
+        setup = make_setup(options | {name: before[name] for name in kept}, open_files)
+        keys = ",".join(sorted(settings[name].key for name in kept))
+        _log.warning("a restart is needed for some options", extra={"options": keys})
+    keys = ",".join(sorted(settings[name].key for name in changed - kept))
+    return partial(_take_over, setup, keys, current, hall, server)
+
+
+def _take_over(
+    setup: Setup, keys: str, current: Current, hall: Hall, server: Server
+) -> Mapping[str, object]:
+    hall.change_settings(**attrs.asdict(setup.hall, recurse=False))
+    server.settings = setup.server
+    set_level(setup.options["log_level"])
+    current.setup = setup
+    return {"options": keys}

@@ -4,7 +4,7 @@ import logging
 import os
 import signal
 import socket
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, closing, suppress
 from functools import partial
 from typing import Any
@@ -14,19 +14,19 @@ import trio
 from attrs import frozen
 
 from squire_gatherings._cli.admin import (
-    AdminPort,
     admin_options,
-    make_admin_port,
     open_admin_port,
     open_admin_port_later,
     tell,
 )
-from squire_gatherings._cli.auth import Auth, auth_options, make_auth
-from squire_gatherings._cli.doors import door_options, make_doors
+from squire_gatherings._cli.auth import auth_options
+from squire_gatherings._cli.configuration import ConfiguredCommand, config_option
+from squire_gatherings._cli.doors import door_options
 from squire_gatherings._cli.ends import end_options
+from squire_gatherings._cli.example import example_of
 from squire_gatherings._cli.gc_tuning import calm_the_collector
 from squire_gatherings._cli.limits import raise_open_files
-from squire_gatherings._cli.logs import LogFormat, logs
+from squire_gatherings._cli.logs import logs
 from squire_gatherings._cli.options import (
     DURATION,
     DURATION_OR_ENDLESS,
@@ -35,8 +35,11 @@ from squire_gatherings._cli.options import (
     MESSAGE_SIZE,
     RATE,
     option,
+    reloaded,
 )
-from squire_gatherings._cli.reloads import Reloads
+from squire_gatherings._cli.printing import print_line
+from squire_gatherings._cli.reloads import Reloads, TakeOver, read_setup
+from squire_gatherings._cli.setup import Current, Setup, make_setup
 from squire_gatherings._cli.signals import (
     Terminal,
     ignore_signals,
@@ -45,18 +48,15 @@ from squire_gatherings._cli.signals import (
 )
 from squire_gatherings._cli.units import format_duration
 from squire_gatherings._cli.upgrades import TAKE_OVER, Upgrades
-from squire_gatherings._hall.authentication import admit_everybody
 from squire_gatherings._hall.clock import BootTimeClock
 from squire_gatherings._hall.nurseries import open_hidden_nursery
 from squire_gatherings._handover.arriving import NotOurs, Takeover, why_not
 from squire_gatherings._handover.channel import Channel
 from squire_gatherings._handover.sharing import Shareable
 from squire_gatherings._open_hall import open_hall
-from squire_gatherings._server import Server, ServerSettings
+from squire_gatherings._server import Server
 from squire_gatherings._server import serve as serve_websockets
-from squire_gatherings._server.tls import Certificate
-from squire_gatherings._stores import open_store
-from squire_gatherings._values.settings import HallSettings
+from squire_gatherings._stores import check_store, open_store
 
 _log = logging.getLogger(__name__)
 
@@ -74,7 +74,8 @@ class CannotListen(Exception):
         return self.why
 
 
-@click.command("serve", context_settings=ENVIRONMENT)
+@click.command("serve", cls=ConfiguredCommand, context_settings=ENVIRONMENT)
+@config_option
 @option("--host", default="127.0.0.1", help="Address or name to listen on.")
 @option("--port", default=8765, type=click.IntRange(0, 65535), help="0 picks a free one.")
 @auth_options
@@ -83,27 +84,40 @@ class CannotListen(Exception):
     default="sqlite:///squire_gatherings.sqlite3",
     help="Where logs last: sqlite:///PATH (four slashes: absolute), or memory: for nowhere.",
 )
-@option(
+@reloaded(
     "--idle-timeout",
     default="24h",
     type=DURATION_OR_ENDLESS,
     help="No message this long: it ends.",
 )
-@option(
-    "--empty-timeout", default="off", type=DURATION_OR_OFF, help="No connection this long: it ends."
+@reloaded(
+    "--empty-timeout",
+    default="off",
+    type=DURATION_OR_OFF,
+    help="No connection this long: it ends.",
 )
 @end_options
-@option("--close-grace", default="5s", type=DURATION, help="Time that a notice may take.")
-@option("--retry-interval", default="250ms", type=DURATION, help="First repeat; doubles.")
-@option("--retry-limit", default="10s", type=DURATION, help="No acknowledgement this long: closed.")
-@option("--max-message-size", default="256KiB", type=MESSAGE_SIZE, help="Largest from a client.")
+@reloaded("--close-grace", default="5s", type=DURATION, help="Time that a notice may take.")
+@reloaded("--retry-interval", default="250ms", type=DURATION, help="First repeat; doubles.")
+@reloaded(
+    "--retry-limit",
+    default="10s",
+    type=DURATION,
+    help="No acknowledgement this long: closed.",
+)
+@reloaded(
+    "--max-message-size",
+    default="256KiB",
+    type=MESSAGE_SIZE,
+    help="Largest from a client.",
+)
 @option(
     "--ping-interval", default="20s", type=DURATION_OR_ENDLESS, help="Silent this long: pinged."
 )
-@option("--rate-limit", default="off", type=RATE, help="Messages per second and client.")
+@reloaded("--rate-limit", default="off", type=RATE, help="Messages per second and client.")
 @door_options
 @admin_options
-@option(
+@reloaded(
     "--log-level",
     default="warning",
     type=click.Choice(["debug", "info", "warning", "error"]),
@@ -115,47 +129,30 @@ class CannotListen(Exception):
     type=click.Choice(["text", "json"]),
     help="Lines of key=value, or of JSON.",
 )
-@click.option("--take-over", type=int, hidden=True, envvar=TAKE_OVER)
-@click.pass_obj
-def serve(
-    links: tuple[str, ...],
-    /,
-    host: str,
-    port: int,
-    store: str,
-    idle_timeout: float,
-    empty_timeout: float | None,
-    close_grace: float,
-    retry_interval: float,
-    retry_limit: float,
-    max_message_size: int,
-    ping_interval: float,
-    rate_limit: float | None,
-    log_level: str,
-    log_format: LogFormat,
-    auth: str,
-    insecure: bool,
-    jwt_keys: tuple[str, ...],
-    jwt_audience: str | None,
-    jwt_issuer: str | None,
-    token_cookie: str | None,
-    allow_origins: tuple[str, ...],
-    take_over: int | None,
-    admin_port: int | None,
-    admin_host: str,
-    admin_token_file: str,
-    admin_names: tuple[str, ...],
-    admin_open_metrics: bool,
-    **door_settings: Any,
-) -> None:
+@option(
+    "--print-config",
+    is_flag=True,
+    in_file=False,
+    allow_from_autoenv=False,
+    help="Print an example of a FILE for --config, with all options, and exit.",
+)
+@option(
+    "--check-config",
+    is_flag=True,
+    in_file=False,
+    allow_from_autoenv=False,
+    help="Check all options, and the files that they name, and exit.",
+)
+@click.pass_context
+def serve(context: click.Context, /, **options: Any) -> None:
     """Serve gatherings until SIGINT or SIGTERM, or until its terminal is lost.
 
     Without --auth jwt, ANYBODY WHO REACHES THE SERVER MAY READ AND WRITE EVERYTHING. So it
     then listens on this machine only, unless --insecure is given.
 
     Prints one line on standard output when it is ready, and logs to standard error. Each
-    option may also come from the environment: --idle-timeout is SQUIRE_IDLE_TIMEOUT.
-    Durations have units: 24h, 1h30m, 2.5s, 500ms. Sizes: 65536, 64KiB, 1MiB.
+    option may also come from the environment: --idle-timeout is SQUIRE_IDLE_TIMEOUT; or from a
+    file (--config). Durations have units: 24h, 1h30m, 2.5s, 500ms. Sizes: 65536, 64KiB, 1MiB.
 
     \b
     Examples:
@@ -163,97 +160,58 @@ def serve(
       squire-gatherings serve --port 0 --store memory: --idle-timeout 2s
       squire-gatherings serve --host 0.0.0.0 --auth jwt --jwt-key squire.key.pub
       SQUIRE_STORE=sqlite:////var/lib/squire/rooms.sqlite3 squire-gatherings serve
+      squire-gatherings serve --print-config > squire.toml
+      squire-gatherings serve --config squire.toml
     """
+    if options["print_config"]:
+        print_line(example_of(context.command))
+        return
     open_files = raise_open_files()
-    doors = make_doors(door_settings, open_files)
-    hall_settings = HallSettings(
-        idle_timeout=idle_timeout,
-        empty_timeout=empty_timeout,
-        close_grace=close_grace,
-        retry_interval=retry_interval,
-        retry_limit=retry_limit,
-        **doors.hall,
-    )
-    settings = ServerSettings(
-        max_message_size=max_message_size,
-        ping_interval=ping_interval,
-        rate_limit=rate_limit,
-        close_timeout=close_grace,
-        allow_origins=allow_origins or None,
-        **doors.server,
-    )
-    admission = make_auth(
-        auth=auth,
-        host=host,
-        insecure=insecure,
-        jwt_keys=jwt_keys,
-        jwt_audience=jwt_audience,
-        jwt_issuer=jwt_issuer,
-        token_cookie=token_cookie,
-        allow_origins=allow_origins,
-    )
-    admin = make_admin_port(
-        admin_port=admin_port,
-        admin_host=admin_host,
-        admin_token_file=admin_token_file,
-        admin_names=admin_names,
-        admin_open_metrics=admin_open_metrics,
-    )
+    setup = make_setup(options, open_files)
+    if options["check_config"]:
+        check_store(options["store"])
+        print_line("nothing is wrong with the options")
+        return
+    takeover = _takeover()
     ignore_signals()
     calm_the_collector()
-    with logs(log_level, log_format):
-        for name in links:
+    with logs(options["log_level"], options["log_format"]):
+        for name in context.obj:
             _log.info("a service link in the environment is ignored", extra={"variable": name})
         _log.info("open files", extra={"limit": open_files})
-        trio.run(
-            lambda: run_server(
-                host=host,
-                port=port,
-                store=store,
-                hall_settings=hall_settings,
-                settings=settings,
-                auth=admission,
-                reloads=[*admission.reloads, *doors.reloads],
-                ssl_context=doors.certificate,
-                takeover=_takeover(take_over),
-                admin_port=admin,
-            ),
-            clock=BootTimeClock(),
-        )
+        trio.run(run_server, context, setup, open_files, takeover, clock=BootTimeClock())
 
 
 async def run_server(
-    *,
-    host: str,
-    port: int,
-    store: str,
-    hall_settings: HallSettings,
-    settings: ServerSettings,
-    auth: Auth,
-    reloads: Sequence[Callable[[], None]],
-    ssl_context: Certificate | None = None,
-    takeover: Takeover | None = None,
-    admin_port: AdminPort | None = None,
+    context: click.Context, setup: Setup, open_files: int | None, takeover: Takeover | None = None
 ) -> None:
     """Serve until a signal says stop, then disperse everything; a second one exits at once.
 
-    A SIGHUP that comes of no lost terminal makes the `reloads`, which may wait for files. With a
-    `takeover` it goes on for another process, and at SIGUSR2 another one goes on for it.
-    Prints one line once it listens. Raises `CannotListen`, `NotOurs`, and what `open_store` raises.
+    A SIGHUP that comes of no lost terminal has it read again what it can (`reloads`), and at
+    SIGUSR2 another process goes on with everything (`upgrades`). Prints one line once it listens.
+    Raises `CannotListen`, `NotOurs`, and what `open_store` raises.
+
+    Args:
+        context: That of the command, which can be read again.
+        setup: What its options come to.
+        open_files: How many files the process may have open; None for any number.
+        takeover: How it goes on for another process, if it does.
     """
-    calls = [*reloads]
-    terminal, reloading = Terminal(), Reloads(calls)
+    current, terminal = Current(setup), Terminal()
+    host, port = setup.options["host"], setup.options["port"]
     with trio.open_signal_receiver(*stop_signals(), *upgrade_signals()) as signals:
         async with (
             _taking_over(takeover),
             # Once the hall is closed nobody waits for what is still queued.
             open_store(
-                store, flush_timeout=MARGIN, shared=takeover.store if takeover else ()
+                setup.options["store"],
+                flush_timeout=MARGIN,
+                shared=takeover.store if takeover else (),
             ) as opened,
             open_hall(
                 store=opened,
-                settings=hall_settings,
-                authenticate=auth.authenticator or admit_everybody,
+                settings=setup.hall,
+                authenticate=current.authenticate,
             ) as hall,
             open_hidden_nursery() as nursery,
         ):
@@ -264,8 +222,8 @@ async def run_server(
                         hall,
                         host=host,
                         port=port,
-                        settings=settings,
-                        ssl_context=ssl_context,
+                        settings=setup.server,
+                        ssl_context=current.ssl_context,
                         listeners=takeover.listeners if takeover else (),
                     )
                 )
@@ -274,27 +232,31 @@ async def run_server(
                 reason = getattr(error, "strerror", None) or error
                 why = f"can't listen on {host[:255]} port {port}: {reason}"
                 raise CannotListen(why) from None
+            reads: list[Callable[[], TakeOver]] = [
+                partial(read_setup, context, open_files, current, hall, server)
+            ]
+            admin = None
             if takeover is not None:
                 if not isinstance(opened, Shareable):
                     raise NotOurs("a store in memory can't be handed on")
-                came = await takeover.finish(hall, server, settings, opened, nursery)
+                came = await takeover.finish(hall, server, setup.server, opened, nursery)
                 _log.info("going on for another process", extra={"connections": came})
-            admin = None
-            if admin_port is not None and takeover is None:
-                admin = await open_admin_port(nursery, hall, admin_port)
-            elif admin_port is not None:
-                admin = await open_admin_port_later(nursery, hall, admin_port)
+            if setup.admin is not None and takeover is not None:
+                admin = await open_admin_port_later(nursery, hall, setup.admin)
+            elif setup.admin is not None:
+                admin = await open_admin_port(nursery, hall, setup.admin)
             if admin is not None:
-                calls.append(admin.reload)
-            address = _url(server, "ws" if ssl_context is None else "wss")
+                reads.append(admin.read_again)
+            address = _url(server, "ws" if setup.certificate is None else "wss")
             with suppress(OSError):
                 print(f"squire_gatherings listening on {address}", flush=True)
-            idle_timeout = format_duration(hall_settings.idle_timeout)
+            idle_timeout = format_duration(setup.hall.idle_timeout)
             extra = {"url": address, "store": opened.name, "idle_timeout": idle_timeout}
             _log.info("listening", extra=extra)
-            auth.log()
+            setup.auth.log()
             if admin is not None:
                 tell(admin)
+            reloading = Reloads(reads)
             nursery.start_soon(reloading.run)
             # Commands delete and compact what is in the file beside us.
             nursery.start_soon(hall.logs.watch)
@@ -307,7 +269,7 @@ async def run_server(
             server.stop_accepting()
             if admin is not None:
                 admin.stop()
-            with trio.move_on_after(hall_settings.close_grace + MARGIN):
+            with trio.move_on_after(hall.settings.close_grace + MARGIN):
                 await hall.close()
                 await server.wait_empty()
             nursery.cancel_scope.cancel()
@@ -338,15 +300,15 @@ async def _stop_when_done(upgrades: Upgrades, scope: trio.CancelScope) -> None:
     scope.cancel()
 
 
-def _takeover(descriptor: int | None) -> Takeover | None:
+def _takeover() -> Takeover | None:
     """Return the takeover from the process that has started this one for that, if one has."""
-    os.environ.pop(TAKE_OVER, None)
-    if descriptor is None:
+    text = os.environ.pop(TAKE_OVER, None)
+    if text is None:
         return None
     try:
-        return Takeover(Channel(socket.socket(fileno=descriptor)))
-    except OSError as error:
-        raise click.UsageError(f"--take-over {descriptor}: {error.strerror}") from None
+        return Takeover(Channel(socket.socket(fileno=int(text))))
+    except (OSError, ValueError):
+        raise click.UsageError(f"{TAKE_OVER} is for `upgrade` alone") from None
 
 
 @asynccontextmanager

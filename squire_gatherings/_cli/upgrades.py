@@ -23,7 +23,7 @@ from squire_gatherings._server import Server
 
 _log = logging.getLogger(__name__)
 
-TAKE_OVER = "SQUIRE_TAKE_OVER"
+TAKE_OVER = "_SQUIRE_TAKE_OVER"
 """The variable in the environment that has the new process's end of the channel."""
 
 UNDER_WAY, FAILED = "upgrading", "failed:"

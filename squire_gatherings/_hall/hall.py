@@ -4,6 +4,7 @@ from collections.abc import Iterable
 from datetime import datetime
 from typing import Any, Unpack
 
+import attrs
 import trio
 from attrs import define, field
 
@@ -34,7 +35,10 @@ from squire_gatherings._values.ids import check_gathering_id
 from squire_gatherings._values.log import Page
 from squire_gatherings._values.messages import Proof
 from squire_gatherings._values.numbers import HallNumbers
-from squire_gatherings._values.settings import HallSettings
+from squire_gatherings._values.settings import HallOptions, HallSettings
+
+FIXED = ("authenticate_timeout", "max_remembered", "when_full")
+"""The settings of a hall that stay as they are."""
 
 
 @define(eq=False)
@@ -376,6 +380,31 @@ class Hall:
         await trio.lowlevel.checkpoint_if_cancelled()
         await self._registry.close(trio.current_time() + self.settings.close_grace)
         await trio.lowlevel.cancel_shielded_checkpoint()
+
+    # Settings.
+
+    def change_settings(self, **changes: Unpack[HallOptions]) -> None:
+        """Change settings of the running hall.
+
+        Gatherings that are opened from now on have them all. What is counted for all gatherings
+        together changes at once: places for connections and gatherings, memory, how rights end.
+        The other settings of an open gathering stay until it ends. Nobody is put out where there
+        are more already than may be.
+
+        Args:
+            **changes: Fields of `HallSettings`, by name. The others stay.
+
+        Raises:
+            BadSetting: A setting can't be what it is, or it is `when_full`, `max_remembered` or
+                `authenticate_timeout`, and another one than before. Nothing has changed.
+        """
+        settings = attrs.evolve(self.settings, **changes)
+        for name in FIXED:
+            if getattr(settings, name) != getattr(self.settings, name):
+                raise BadSetting(f"{name} can't be changed while the hall is open")
+        self.settings = settings
+        self._registry.change_settings(settings)
+        self._rights.terms.settings = settings
 
     # Rights.
 

@@ -39,6 +39,11 @@ class Quotas:
     def __attrs_post_init__(self) -> None:
         self.budget = Budget(self.settings.max_memory, self.settings.max_outbound)
 
+    def change_settings(self, settings: HallSettings) -> None:
+        """Change how much there is. What is used up already stays used."""
+        self.settings = settings
+        self.budget.limit, self.budget.max_outbound = settings.max_memory, settings.max_outbound
+
     def enforced(self, limit: Limit, why: str, **names: object) -> None:
         """Count that a limit was enforced, and log it if that is due."""
         count = self.refusals.count(limit, trio.current_time())

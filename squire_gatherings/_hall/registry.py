@@ -63,6 +63,11 @@ class Registry:
             self._given = self.settings, GivenRules(rules_of(self.settings))
         return self._given[1]
 
+    def change_settings(self, settings: HallSettings) -> None:
+        """Change the settings of what is opened from now on, and of what all share."""
+        self.settings = settings
+        self.quotas.change_settings(settings)
+
     async def find(self, gathering_id: str, opener: Hashable = None) -> Room:
         """Return the living incarnation of a gathering; open one if there is none.
 
@@ -164,11 +169,20 @@ class Registry:
                 incarnation.room.end(DispersalReason.SHUTDOWN, by=by)
                 await incarnation.wait_gone()
         self.nursery.cancel_scope.cancel()
+        self.give_up()
+        while self.living:
+            await next(iter(self.living.values())).wait_gone()
+
+    def give_up(self) -> None:
+        """Open none any more, also none of those that are being opened.
+
+        Until a gathering is restored, its task is cancelled with the caller that opens it, which
+        may live on when the hall is cancelled: a store that never answers would hold the hall.
+        """
+        self.closed = True
         for incarnation in self.living.values():
             if incarnation.opening is not None:
                 incarnation.opening.cancel()
-        while self.living:
-            await next(iter(self.living.values())).wait_gone()
 
     # Handing over.
 

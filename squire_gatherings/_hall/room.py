@@ -162,7 +162,9 @@ class Room:
 
     def refusal_of(self, client: Client) -> Full | None:
         """Return why there's no place for a client: the gathering or its user has too many."""
-        settings, quotas = self.settings, self.quotas
+        quotas = self.quotas
+        # Not the room's own, which stay as they are.
+        settings = quotas.settings
         if client.scope in self.clients:
             # It takes the place of an older connection.
             return None

@@ -60,6 +60,8 @@ class Server:
 
     addresses: Sequence[tuple[str, int]]
     """The hosts and ports it listens on."""
+    settings: ServerSettings = field(factory=ServerSettings, kw_only=True)
+    """The limits of connections that come from now on; `ping_interval` is that of the start."""
     _listeners: Sequence[socket.socket]
     _poller: Poller | None = None
     """Reads the sockets; None where each task must read its own."""
@@ -247,7 +249,8 @@ async def serve(
         poller = stack.enter_context(Poller()) if Poller.is_possible() else None
         addresses = [listener.getsockname()[:2] for listener in listeners]
         flusher = Flusher()
-        server = Server(addresses, listeners, poller, flusher, limits=limits_of(hall))
+        limits = limits_of(hall)
+        server = Server(addresses, listeners, poller, flusher, limits=limits, settings=settings)
         if is_paused:
             server.pause()
         async with trio.open_nursery() as nursery:
@@ -259,9 +262,7 @@ async def serve(
             with server._accepting:
                 async with trio.open_nursery() as acceptors:
                     for listener in listeners:
-                        acceptors.start_soon(
-                            _accept, listener, hall, server, settings, ssl_context, nursery
-                        )
+                        acceptors.start_soon(_accept, listener, hall, server, ssl_context, nursery)
             await trio.sleep_forever()
 
 
@@ -395,7 +396,6 @@ async def _accept(
     listener: socket.socket,
     hall: Hall,
     server: Server,
-    settings: ServerSettings,
     ssl_context: TlsContext | None,
     nursery: trio.Nursery,
 ) -> None:
@@ -406,6 +406,7 @@ async def _accept(
             await server.until_resumed()
             continue
         try:
+            settings = server.settings
             door, most = server._limits.door, settings.max_handshakes
             room = door.room(most, ACCEPTED_AT_ONCE, server._coming)
             if not room:

@@ -9,7 +9,14 @@ from squire_gatherings._stores.memory import MemoryStore
 from squire_gatherings._stores.sqlite.store import SqliteStore, open_sqlite_store
 from squire_gatherings._values.errors import BadSetting
 
-__all__ = ["MemoryStore", "SqliteStore", "open_sqlite_store", "open_store", "sqlite_path"]
+__all__ = [
+    "MemoryStore",
+    "SqliteStore",
+    "check_store",
+    "open_sqlite_store",
+    "open_store",
+    "sqlite_path",
+]
 
 _SQLITE = "sqlite:///"
 
@@ -44,6 +51,12 @@ async def open_store(
         path = _url_path(url)
         async with open_sqlite_store(path, flush_timeout=flush_timeout, shared=shared) as store:
             yield store
+
+
+def check_store(url: str) -> None:
+    """Check whether a URL may name a store. Raises `BadSetting` if it can't."""
+    if url != "memory:":
+        _url_path(url)
 
 
 def sqlite_path(text: str) -> Path:

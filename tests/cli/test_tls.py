@@ -41,7 +41,7 @@ async def test_serve_with_tls(tmp_path: Path) -> None:
                 assert await trio.to_thread.run_sync(shown, url) == before
                 write(tmp_path)
                 hang_up(process.pid)
-                await until(process.stderr.readline, "failed=0")
+                await until(process.stderr.readline, "event=reloaded")
                 assert await trio.to_thread.run_sync(shown, url) != before
                 await gathering.submit({"n": 2})
             await told_of_the_end(url, process)

@@ -449,6 +449,42 @@ async def test_a_hall_that_is_cancelled_takes_nothing_more(autojump_clock: MockC
                 await hall.close()
 
 
+@pytest.mark.parametrize("raises", [False, True])
+async def test_a_hall_that_is_cancelled_waits_for_no_opening(
+    raises: bool, autojump_clock: MockClock
+) -> None:
+    """Somebody outside opened a gathering, the store never answered, and the hall never ended."""
+
+    class Silent(MemoryStore):
+        async def load(self, gathering: str, *, recent_syncs: int) -> Restored:
+            await trio.sleep_forever()
+            raise AssertionError
+
+    async def open_it() -> None:
+        with pytest.raises(HallClosed):
+            await hall.open(ROOM)
+        seen.append(trio.current_time() - began)
+
+    began = trio.current_time()
+    seen: list[float] = []
+    with trio.fail_after(100):
+        async with trio.open_nursery() as outside:
+            try:
+                with trio.move_on_after(1) as inside:
+                    async with open_hall(store=Silent()) as hall:
+                        outside.start_soon(open_it)
+                        outside.start_soon(open_it)
+                        await wait_all_tasks_blocked()
+                        if raises:
+                            raise ZeroDivisionError
+                        await trio.sleep_forever()
+            except ZeroDivisionError:
+                assert raises
+            assert inside.cancelled_caught != raises
+            assert trio.current_time() - began == (0 if raises else 1)
+    assert seen == [trio.current_time() - began] * 2
+
+
 async def test_a_message_after_a_crash_overtakes_none_before_it(autojump_clock: MockClock) -> None:
     async with open_hall(store=MemoryStore(), behaviour=Fragile) as hall:
         author = Recorder()

@@ -378,14 +378,15 @@ setups = st.builds(
 pauses = st.sampled_from(["", "", "tick", "ticks", "settle"])
 
 
+STEPS = {
+    name: st.builds(Step, pauses, st.just(name), st.fixed_dictionaries(one.arguments))
+    for name, one in RULES.items()
+}
+"""Made once: hypothesis takes longer to look at new strategies than a life lasts."""
+
+
 def _steps(names: list[str]) -> st.SearchStrategy[list[Step]]:
-    one = st.one_of(
-        *(
-            st.builds(Step, pauses, st.just(name), st.fixed_dictionaries(RULES[name].arguments))
-            for name in names
-            for _ in range(RULES[name].weight)
-        )
-    )
+    one = st.one_of(*(STEPS[name] for name in names for _ in range(RULES[name].weight)))
     # A single list would be short unless it had a least size, which would keep it from shrinking.
     parts = st.tuples(*[st.lists(one, max_size=20)] * 6)
     return parts.map(lambda found: [step for part in found for step in part])

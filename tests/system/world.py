@@ -39,6 +39,9 @@ ROOMS = ("a", "b")
 MEANT = (Boom, DiskBroke)
 """The errors that may crash a gathering."""
 
+LONGEST = 50_000.0
+"""The seconds that a life may last: one that takes longer waits for what never comes."""
+
 LAST_ROUNDS = 8
 """The most rounds in which clients come back whose requests crash a gathering."""
 
@@ -92,6 +95,7 @@ class World:
     _stop: trio.Event = field(init=False)
     _stopped: trio.Event = field(init=False)
     _power: trio.CancelScope = field(init=False)
+    _doing: str = "its beginning"
 
     def __attrs_post_init__(self) -> None:
         setup = self.setup
@@ -294,16 +298,10 @@ class World:
         log.propagate = False
         try:
             async with trio.open_nursery() as self.nursery:
-                with suppress(Fault):
-                    await self.open()
-                    if self.setup.are_there:
-                        await self._let_all_in()
-                    for step in plan:
-                        await self.pause(step.pause)
-                        await step.act(self)
-                        self.truth.settle()
-                    await self._come_to_rest()
-                    self.truth.settle()
+                with trio.move_on_after(LONGEST) as patience, suppress(Fault):
+                    await self._follow(plan)
+                if patience.cancelled_caught:
+                    self.truth.fault(f"waits for what never comes, in {self._doing}")
                 self.truth.is_over = True
                 self.nursery.cancel_scope.cancel()
         finally:
@@ -312,6 +310,19 @@ class World:
         if not self.truth.faults:
             self.truth.is_over = False
             self._check_nothing_is_left()
+
+    async def _follow(self, plan: Any) -> None:
+        await self.open()
+        if self.setup.are_there:
+            await self._let_all_in()
+        for step in plan:
+            self._doing = str(step)
+            await self.pause(step.pause)
+            await step.act(self)
+            self.truth.settle()
+        self._doing = "its end"
+        await self._come_to_rest()
+        self.truth.settle()
 
     async def _let_all_in(self) -> None:
         for person in self.people:
