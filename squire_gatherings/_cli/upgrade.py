@@ -24,7 +24,7 @@ LOOK_AGAIN = 0.02
     default="sqlite:///squire_gatherings.sqlite3",
     help="The store of the server: sqlite:///PATH, or the path.",
 )
-@option("--timeout", default="60s", type=DURATION, help="How long to wait until it's done.")
+@option("--timeout", default="90s", type=DURATION, help="How long to wait until it's done.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def upgrade(store: str, timeout: float, as_json: bool) -> None:
     """Have a server go on in a new process, of the version that is installed now.

@@ -221,7 +221,7 @@ class Registry:
             self._poison.remember(gathering, [(scope, sync_id)])
         rights.overrides.resume(state.revoked, state.roles)
         rights.resume(state.rights_count, state.rights_forgotten, state.rights_changed)
-        self.opened = state.opened - len(self.living)
+        self.opened = state.opened
         self.ended.update(state.ended)
 
     def adopt(self, state: RoomState, inheritance: Inheritance) -> Incarnation:
@@ -273,7 +273,8 @@ class Registry:
             incarnation.error = error
             raise
         else:
-            self.opened += 1
+            # One that another process has begun was opened there.
+            self.opened += incarnation.gathering.inheritance is None
             if self.closed:
                 room.end(DispersalReason.SHUTDOWN)
         finally:

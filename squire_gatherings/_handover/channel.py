@@ -145,14 +145,16 @@ class Channel:
     def _receiving(self) -> _Steps:
         """Receive until a message is whole."""
         while not self._is_whole():
-            flags = getattr(socket, "MSG_CMSG_CLOEXEC", 0)
             try:
-                data, found, flags, _ = socket.recv_fds(self.one, PIECE, AT_ONCE, flags)
+                data, found, flags, _ = socket.recv_fds(self.one, PIECE, AT_ONCE)
             except BlockingIOError:
                 yield _Wait.READABLE
                 continue
             except OSError as error:
                 raise Ended(error.strerror or str(error)) from None
+            for one in found:
+                # No other program that this process starts is to have them.
+                os.set_inheritable(one, False)
             self._descriptors += found
             if flags & socket.MSG_CTRUNC:
                 raise Ended("this process may not have so many open files")

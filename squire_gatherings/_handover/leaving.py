@@ -53,7 +53,7 @@ class CalledOff(Exception):
 class Patience:
     """How many seconds each step may take."""
 
-    start: float = 30.0
+    start: float = 60.0
     """Until the other process has understood its options, and until it has the store."""
     rest: float = 1.0
     """Until all that was asked is done; nothing is read meanwhile."""

@@ -182,6 +182,7 @@ class Arrivals:
                     gate.connection.meter.resume(membership.identity.user, now)
                 gate.connection.resume(state, membership, ahead)
                 gate.received = state.unread
+        self.server.expect(len(self._gates))
         for gate in self._gates.values():
             gate.opened.set()
         self._gates.clear()
@@ -205,6 +206,7 @@ class Arrivals:
         """Serve a client that hasn't shaken hands yet."""
         gate.is_ready = True
         await gate.opened.wait()
+        self.server.has_come()
         if gate.received is not None:
             await serve_stream(
                 self.hall,
@@ -244,6 +246,7 @@ class Arrivals:
             )
             gate.is_ready = True
             await gate.opened.wait()
+            server.has_come()
             received = gate.received
             # A connection that lives for days needn't keep them.
             del gate, newcomer, asked, entry, meter

@@ -133,8 +133,16 @@ class Server:
 
     @property
     def is_opening(self) -> bool:
-        """Whether somebody was accepted a moment ago."""
+        """Whether somebody was accepted, or taken over, whose task hasn't begun yet."""
         return bool(self._coming)
+
+    def expect(self, count: int) -> None:
+        """Note that so many are about to come; each `has_come` when its task begins."""
+        self._coming += count
+
+    def has_come(self) -> None:
+        """Note that the task of somebody who was expected has begun."""
+        self._coming -= 1
 
     def doorways(self) -> Mapping[Doorway, socket.socket]:
         """Return those who haven't shaken hands, where only their sockets are needed for it."""
@@ -415,7 +423,7 @@ async def _accept(
             for _ in range(room):
                 client, address = listener.accept()
                 client.setblocking(False)
-                server._coming += 1
+                server.expect(1)
                 arguments = client, address[0], hall, server, settings, ssl_context
                 nursery.start_soon(_serve_socket, *arguments, name=TASK_NAME)
         except BlockingIOError:
@@ -439,7 +447,7 @@ async def _serve_socket(
     settings: ServerSettings,
     ssl_context: TlsContext | None,
 ) -> None:
-    server._coming -= 1
+    server.has_come()
     with client:
         try:
             client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
