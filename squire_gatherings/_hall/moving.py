@@ -163,6 +163,12 @@ def farewell(hall: Hall, can_go: Callable[[Connection], bool]) -> None:
                 client.close(reason.close_code, reason)
 
 
+def pause(hall: Hall, *, leaving: bool) -> None:
+    """Note whether nobody is heard for now."""
+    registry, _, _ = parts_of(hall)
+    registry.quotas.is_leaving = leaving
+
+
 def leave(hall: Hall) -> None:
     """Note that all gatherings are another process's: they end here without a trace."""
     registry, _, _ = parts_of(hall)

@@ -18,6 +18,7 @@ from squire_gatherings._hall.moving import (
     farewell,
     hall_state,
     leave,
+    pause,
     room_state,
     rooms,
 )
@@ -55,7 +56,7 @@ class Patience:
 
     start: float = 60.0
     """Until the other process has understood its options, and until it has the store."""
-    rest: float = 1.0
+    rest: float = 5.0
     """Until all that was asked is done; nothing is read meanwhile."""
     answer: float = 10.0
     """Until the other process is ready to go on; nothing happens meanwhile."""
@@ -94,6 +95,7 @@ class Leaving:
             await self.store.fold()
             await self._announce()
             farewell(self.hall, self._departures.can_go)
+            pause(self.hall, leaving=True)
             self.server.pause()
             everything = await self._come_to_rest()
             # No checkpoint from here on: it's either here or there.
@@ -103,6 +105,7 @@ class Leaving:
         except NotAtRest as error:
             raise CalledOff(f"it takes too long: {error}") from None
         finally:
+            pause(self.hall, leaving=False)
             self.server.resume()
         return len(everything.connections)
 
