@@ -30,7 +30,7 @@ test-long: $(READY)-dev ## Run the random tests with forty times as many example
 test-lowest: $(LOWEST)/.ready ## Run the tests with the lowest versions of all that pyproject.toml allows
 	@$(LOWEST)/bin/python -m pytest $(SHARED) $(ARGS)
 
-fuzz: $(READY)-fuzz ## Search for inputs that break what takes them, ten minutes (ARGS="--seconds 3600 json --keep")
+fuzz: $(READY)-fuzz ## Search for inputs that break what takes them, ten minutes, or a night (ARGS="--night")
 	@$(BIN)/python -m tests.fuzz $(ARGS)
 
 lint: $(READY)-dev $(READY)-bench ## Check style, types and layers

@@ -1,37 +1,39 @@
 """Before and after: our own server as it is, next to an earlier revision, in one run.
 
-Rounds of both alternate, each measured by its own `benchmarks.peers`. Prints the medians of the
-rates and their ratio: `python -m benchmarks.before_after b8e5e45`.
+Rounds of both alternate, scenario by scenario, with the scenarios of `benchmarks.peers`. Prints
+the medians of the rates, and of how much of a CPU the server takes for an answer or a delivery, and
+the ratio of after to before of both: `python -m benchmarks.before_after b8e5e45`.
+
+On a machine that does other things, the CPU time says more than the rate; it counts all threads.
 """
 
 import argparse
-import json
 import os
 import subprocess
 import sys
 import tempfile
 from collections import defaultdict
+from contextlib import chdir
 from pathlib import Path
 from statistics import median
 
+from benchmarks.peers.__main__ import measure
+from benchmarks.peers.catalogue import PEERS
+from benchmarks.peers.scenarios import ALL, Scenario
+
 HERE = Path(__file__).resolve().parent.parent
-Rates = dict[tuple[str, str], list[float]]
+Figures = dict[tuple[str, str], list[tuple[float, float]]]
+"""By scenario and peer: the rate, and the microseconds of CPU time for each, of each round."""
 
 
-def measure(tree: Path, seconds: float, only: list[str], rates: Rates) -> None:
-    """Add one round's rates in one tree."""
-    with tempfile.TemporaryDirectory() as folder:
-        out = Path(folder, "results.json")
-        command = [sys.executable, "-m", "benchmarks.peers", "--rounds", "1"]
-        command += ["--seconds", str(seconds), "--peers", "ours", "durable", "--json", str(out)]
-        if only:
-            command += ["--only", *only]
-        environment = {**os.environ, "PYTHONPATH": str(tree)}
-        subprocess.run(command, cwd=tree, env=environment, check=True, stdout=subprocess.DEVNULL)
-        results = json.loads(out.read_text())["results"]
-    for scenario, by_peer in results.items():
-        for peer, [one] in by_peer.items():
-            rates[scenario, peer].append(one["rate"])
+def measure_in(tree: Path, scenario: Scenario, seconds: float, figures: Figures) -> None:
+    """Add one round's figures of our own server, with and without a disk, in one tree."""
+    with chdir(tree):
+        for peer in PEERS:
+            if peer.key in ("ours", "durable") and peer.takes_part(scenario):
+                one = measure(peer, scenario, seconds)
+                cpu = one["server_cpu"] / one["rate"] * 1e6
+                figures[scenario.name, peer.key].append((one["rate"], cpu))
 
 
 def main() -> None:
@@ -43,8 +45,13 @@ def main() -> None:
         "--only", nargs="*", default=[], help="scenarios whose name has one of these"
     )
     options = parser.parse_args()
-    before: Rates = defaultdict(list)
-    after: Rates = defaultdict(list)
+    before: Figures = defaultdict(list)
+    after: Figures = defaultdict(list)
+    scenarios = [
+        one for one in ALL if not options.only or any(part in one.name for part in options.only)
+    ]
+    # Servers and clients are those of the folder that they are started in.
+    os.environ["PYTHONPATH"] = "."
     with tempfile.TemporaryDirectory() as folder:
         base = Path(folder, "base")
         git = ["git", "-C", str(HERE), "worktree"]
@@ -52,16 +59,21 @@ def main() -> None:
         try:
             for number in range(options.rounds):
                 print(f"round {number + 1} of {options.rounds}", file=sys.stderr, flush=True)
-                measure(base, options.seconds, options.only, before)
-                measure(HERE, options.seconds, options.only, after)
+                for scenario in scenarios:
+                    measure_in(base, scenario, options.seconds, before)
+                    measure_in(HERE, scenario, options.seconds, after)
         finally:
             subprocess.run([*git, "remove", "--force", base], check=True)
-    print(f"{'scenario':46} {'server':8} {'before':>10} {'after':>10} ratio")
-    for (scenario, peer), rates in after.items():
-        earlier = before.get((scenario, peer))
+    print(f"{'':50} {'rate':>29}  {'CPU us each':>21}")
+    columns = f"{'before':>11} {'after':>11} ratio  {'before':>7} {'after':>7} ratio"
+    print(f"{'scenario':42} {'server':7} {columns}")
+    for (name, peer), figures in after.items():
+        earlier = before.get((name, peer))
         if earlier:
-            old, new = median(earlier), median(rates)
-            print(f"{scenario:46} {peer:8} {old:10,.0f} {new:10,.0f} {new / old:5.2f}")
+            old, new = (median(rate for rate, _ in some) for some in (earlier, figures))
+            line = f"{name:42} {peer:7} {old:11,.0f} {new:11,.0f} {new / old:5.2f}"
+            old, new = (median(cpu for _, cpu in some) for some in (earlier, figures))
+            print(f"{line}  {old:7.2f} {new:7.2f} {new / old:5.2f}")
 
 
 if __name__ == "__main__":

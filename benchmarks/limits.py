@@ -73,7 +73,7 @@ def a_handshake(limits: Limits, settings: ServerSettings) -> Callable[[], None]:
         limits.door.answered(visitor)
         meter = limits.enter(settings, "192.0.2.1", 0.0, visitor)
         meter.come_in()
-        meter.leave(0.0)
+        meter.leave(0.0, 1000)
         limits.go(visitor)
 
     return come_and_go

@@ -5,6 +5,8 @@ from squire_gatherings._hall.archive import Archive
 from squire_gatherings._hall.authentication import Authenticate
 from squire_gatherings._hall.clock import BootTimeClock
 from squire_gatherings._hall.connection import Connection
+from squire_gatherings._hall.event_delivery import EventSink, OnEvent
+from squire_gatherings._hall.event_store import EventStore
 from squire_gatherings._hall.hall import Hall
 from squire_gatherings._hall.logs import Logs
 from squire_gatherings._hall.membership import Membership
@@ -17,6 +19,7 @@ from squire_gatherings._rules.behaviour import (
     Stamp,
     Submission,
 )
+from squire_gatherings._rules.chain import head_of
 from squire_gatherings._server import (
     Proxies,
     ProxySays,
@@ -57,6 +60,14 @@ from squire_gatherings._values.errors import (
     SyncIdReused,
     TooBig,
     Unauthorized,
+    Undelivered,
+)
+from squire_gatherings._values.events import (
+    EventKind,
+    EventNumbers,
+    EventsLeft,
+    LifecycleEvent,
+    OpenIncarnation,
 )
 from squire_gatherings._values.handshake import HandshakeRequest
 from squire_gatherings._values.identity import ANONYMOUS, Identity, Role
@@ -91,6 +102,7 @@ from squire_gatherings._ways_in.asgi import attend_asgi
 from squire_gatherings._ways_in.attending import attend_channel
 from squire_gatherings._ways_in.channel_connection import Channel
 from squire_gatherings._ways_in.trio_websocket import attend
+from squire_gatherings._webhook.webhook import Webhook
 from squire_gatherings._wire.codecs import SUBPROTOCOLS
 
 __all__ = [
@@ -122,6 +134,11 @@ __all__ = [
     "Ending",
     "EndsByRule",
     "Error",
+    "EventKind",
+    "EventNumbers",
+    "EventSink",
+    "EventStore",
+    "EventsLeft",
     "Explanation",
     "Fetch",
     "Fetched",
@@ -145,6 +162,7 @@ __all__ = [
     "JwtAuthenticator",
     "Leave",
     "Left",
+    "LifecycleEvent",
     "LogBehaviour",
     "LogCopy",
     "LogDeleted",
@@ -155,9 +173,11 @@ __all__ = [
     "Logs",
     "Membership",
     "Moved",
+    "OnEvent",
     "Op",
     "OpConflict",
     "OpRejected",
+    "OpenIncarnation",
     "Outcome",
     "Outgoing",
     "Page",
@@ -188,10 +208,13 @@ __all__ = [
     "Tombstone",
     "TooBig",
     "Unauthorized",
+    "Undelivered",
     "Unstorable",
+    "Webhook",
     "attend",
     "attend_asgi",
     "attend_channel",
+    "head_of",
     "open_hall",
     "open_store",
     "serve",

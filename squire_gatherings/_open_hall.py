@@ -9,6 +9,7 @@ import trio
 from attrs import evolve
 
 from squire_gatherings._hall.authentication import Authenticate, Authenticator, admit_everybody
+from squire_gatherings._hall.event_delivery import EventSink, OnEvent, open_events
 from squire_gatherings._hall.hall import Hall
 from squire_gatherings._hall.incarnations import Incarnation
 from squire_gatherings._hall.nurseries import open_hidden_nursery
@@ -30,6 +31,7 @@ async def open_hall(
     behaviour: Callable[[], Behaviour] = LogBehaviour,
     authenticate: Authenticate = admit_everybody,
     wall_clock: Callable[[], float] = time.time,
+    on_event: OnEvent | EventSink | None = None,
     settings: HallSettings | None = None,
     **changes: Unpack[HallOptions],
 ) -> AsyncIterator[Hall]:
@@ -44,11 +46,15 @@ async def open_hall(
         authenticate: Called for each join that comes without an identity, and for each refresh.
         wall_clock: Returns the time of day, as seconds since 1970 (UTC). Rights end by it, and ops
             have its times. It may go back; the times in a log don't.
+        on_event: An async function, called with each lifecycle event, or an `EventSink`, such as a
+            `Webhook`. Events are kept in the store until it has returned (see docs/events.md).
         settings: What else is to be set, all at once.
         **changes: Every field of `HallSettings`, by its name. These come before `settings`.
 
     Raises:
-        BadSetting: A setting can't be what it is, or `store` is no such URL.
+        BadSetting: A setting can't be what it is, or `store` is no such URL, or it keeps no events
+            and there is an `on_event`.
+        StoreUnavailable: The store can't be opened, or read for events that were left, now.
         StoreUnusable: What the URL names can't be opened.
 
     Cancellation: every gathering disperses with a notice, within `close_grace` seconds.
@@ -57,6 +63,10 @@ async def open_hall(
     async with AsyncExitStack() as stack:
         if isinstance(store, str):
             store = await stack.enter_async_context(open_store(store))
+        events = None
+        if on_event is not None:
+            told = open_events(store, on_event, wall_clock, settings)
+            events = await stack.enter_async_context(told)
         nursery = await stack.enter_async_context(open_hidden_nursery())
         gatherings: trio.Nursery = await nursery.start(_hold_nursery)
         living: dict[str, Incarnation] = {}
@@ -67,10 +77,17 @@ async def open_hall(
             Overrides(settings.max_remembered),
         )
         registry = Registry(
-            settings, store, behaviour, gatherings, Refreshes(rights), living=living
+            settings,
+            store,
+            behaviour,
+            gatherings,
+            Refreshes(rights),
+            None if events is None else events.lifecycle,
+            living=living,
         )
-        hall = Hall(settings, store, rights, registry)
-        nursery.start_soon(_close_when_cancelled, registry)
+        hall = Hall(settings, store, rights, registry, events)
+        # It is one of the gatherings' tasks, so that none comes when their nursery has ended.
+        gatherings.start_soon(_close_when_cancelled, registry)
         try:
             yield hall
             await hall.close()

@@ -4,8 +4,10 @@ import os
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
+import pytest
 import trio
 
+from squire_gatherings._cli.logs import formatter
 from squire_gatherings._hall.connection import Connection
 from squire_gatherings._hall.store import Outcome
 from squire_gatherings._rules.behaviour import Stamp, Submission
@@ -174,3 +176,8 @@ class Fragile(Sum):
 def examples(number: int) -> int:
     """Return how many random examples a test tries: more in `make test-long`."""
     return int(number * float(os.environ.get("TEST_EXAMPLES_TIMES", "1")))
+
+
+def logged(caplog: pytest.LogCaptureFixture) -> str:
+    """Return the lines that a server would have written, with all their fields."""
+    return "\n".join(map(formatter("text").format, caplog.records))

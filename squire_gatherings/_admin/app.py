@@ -13,16 +13,18 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from squire_gatherings._admin.api import gatherings, hall, users
+from squire_gatherings._admin.api import ends, gatherings, hall, users
 from squire_gatherings._admin.openapi import openapi
 from squire_gatherings._admin.operations import Operation, Served, routes_of
 from squire_gatherings._admin.problems import Refusal, problem
 from squire_gatherings._admin.sessions import session_routes
+from squire_gatherings._values.errors import GatheringsError
 
 _log = logging.getLogger(__name__)
 
 OPERATIONS: tuple[Operation, ...] = (
     *gatherings.OPERATIONS,
+    *ends.OPERATIONS,
     *users.OPERATIONS,
     *hall.OPERATIONS,
 )
@@ -54,7 +56,8 @@ def make_app(served: Served, *more: BaseRoute) -> ASGIApp:
         *session_routes(served.gate),
         *more,
     ]
-    inner = Starlette(routes=routes, exception_handlers={HTTPException: _http_error})
+    handlers = {HTTPException: _http_error, Exception: _failed}
+    inner = Starlette(routes=routes, exception_handlers=handlers)
     inner.router.redirect_slashes = False
     return Frontier(inner, served)
 
@@ -65,6 +68,16 @@ async def _http_error(request: Request, error: Exception) -> Response:
     why = {404: "there is nothing here", 405: "this can't be asked in this way"}
     detail = why.get(error.status_code, error.detail)
     return problem(Refusal(error.status_code, code, detail, dict(error.headers or {})))
+
+
+async def _failed(request: Request, error: Exception) -> Response:
+    # Asked also where the answer has begun: then it breaks off, and its reader sees that.
+    if isinstance(error, GatheringsError):
+        _log.warning("an answer of the admin port broke off", extra={"why": str(error)})
+    else:
+        extra = {"path": request.scope["path"][:200]}
+        _log.error("a request to the admin port failed", exc_info=error, extra=extra)
+    return problem(Refusal(500, "internal", "this is a bug: the server's log has more"))
 
 
 class Frontier:
@@ -84,12 +97,8 @@ class Frontier:
             await self._serve(scope, receive, send)
 
     async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
-        begun = False
-
         async def send_with_headers(message: Message) -> None:
-            nonlocal begun
             if message["type"] == "http.response.start":
-                begun = True
                 message = _with_headers(message)
             await send(message)
 
@@ -99,14 +108,9 @@ class Frontier:
             await self._app(scope, receive, send_with_headers)
         except Refusal as refusal:
             await problem(refusal)(scope, receive, send_with_headers)
-        except Exception:
-            _log.exception(
-                "a request to the admin port failed", extra={"path": scope["path"][:200]}
-            )
-            if not begun:
-                failure = Refusal(500, "internal", "this is a bug: the server's log has more")
-                await problem(failure)(scope, receive, send_with_headers)
-            # Otherwise the answer breaks off, and its reader sees that.
+        except Exception as error:
+            # Starlette raises it again when `_failed` has logged and told it.
+            _log.debug("what broke it off", exc_info=error)
 
 
 def _with_headers(message: MutableMapping[str, Any]) -> Message:

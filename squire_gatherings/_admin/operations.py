@@ -4,6 +4,7 @@ The routes and the OpenAPI description are both made of the table, so that they 
 """
 
 from collections.abc import Awaitable, Callable, Iterable, Sequence
+from contextlib import aclosing
 from typing import Any
 
 import msgspec
@@ -24,6 +25,7 @@ from squire_gatherings._values.errors import (
     CannotRemember,
     Full,
     GatheringCrashed,
+    GatheringDispersed,
     GatheringsError,
     HallClosed,
     StoreConflict,
@@ -37,6 +39,7 @@ BODY_TIMEOUT = 10.0
 """How many seconds it may take to arrive."""
 
 _STATUS: tuple[tuple[type[GatheringsError], int], ...] = (
+    (GatheringDispersed, 404),
     (HallClosed, 503),
     (StoreUnavailable, 503),
     (GatheringCrashed, 503),
@@ -152,7 +155,8 @@ async def _run(
         answer = await operation.run(call)
     except GatheringsError as error:
         status = next((number for kind, number in _STATUS if isinstance(error, kind)), 400)
-        raise Refusal(status, error.code, str(error)) from error
+        code = "not_open" if isinstance(error, GatheringDispersed) else error.code
+        raise Refusal(status, code, str(error)) from error
     except ValueError as error:
         raise Refusal(400, "bad_value", str(error)) from error
     if operation.changes:
@@ -195,11 +199,12 @@ async def read_body(request: Request) -> bytes:
     data = bytearray()
     try:
         with trio.fail_after(BODY_TIMEOUT):
-            async for part in request.stream():
-                data += part
-                if len(data) > MAX_BODY:
-                    why = f"a request has at most {MAX_BODY} bytes"
-                    raise Refusal(413, "too_big", why, {"Connection": "close"})
+            async with aclosing(request.stream()) as parts:
+                async for part in parts:
+                    data += part
+                    if len(data) > MAX_BODY:
+                        why = f"a request has at most {MAX_BODY} bytes"
+                        raise Refusal(413, "too_big", why, {"Connection": "close"})
     except trio.TooSlowError:
         why = f"the request didn't arrive within {BODY_TIMEOUT:.0f} seconds"
         raise Refusal(408, "too_slow", why, {"Connection": "close"}) from None

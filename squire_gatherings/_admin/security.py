@@ -12,7 +12,6 @@ import os
 import secrets
 import stat
 import tempfile
-import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from functools import partial
@@ -124,9 +123,10 @@ class Gate:
     """Decides which requests are heard."""
 
     token: Token
-    names: frozenset[str] = frozenset()
+    names: frozenset[str]
     """Names under which the port may be asked for, besides addresses and `localhost`."""
-    clock: Callable[[], float] = time.time
+    clock: Callable[[], float]
+    """The wall clock."""
 
     def check_host(self, headers: Mapping[str, str], hosts: int) -> None:
         """Refuse a request for somebody else, or from somebody else's page. Raises `Refusal`."""

@@ -17,13 +17,16 @@ from attrs import define
 from hypercorn.config import Config
 from starlette.types import ASGIApp
 
+from squire_gatherings._admin.api.hall import VERSION
 from squire_gatherings._admin.app import make_app
 from squire_gatherings._admin.health import Health, folder_of, health_routes
 from squire_gatherings._admin.metrics.collector_pauses import CollectorPauses
+from squire_gatherings._admin.metrics.exposition import Exposition, Numbers
 from squire_gatherings._admin.metrics.loop_delay import LoopDelay
+from squire_gatherings._admin.metrics.route import metrics_route
 from squire_gatherings._admin.operations import Served
 from squire_gatherings._admin.security import Gate, Token
-from squire_gatherings._hall.hall import Hall, observer_of
+from squire_gatherings._hall.hall import Hall, observer_of, quotas_of
 from squire_gatherings._server.listening import listen
 
 _log = logging.getLogger(__name__)
@@ -77,7 +80,9 @@ class _Watch:
     collector: CollectorPauses
 
 
-def admin_app(hall: Hall, *, token_file: str, names: Iterable[str] = ()) -> ASGIApp:
+def admin_app(
+    hall: Hall, *, token_file: str, names: Iterable[str] = (), open_metrics: bool = False
+) -> ASGIApp:
     """Return the ASGI application, for a program that serves it itself, on Trio.
 
     What is measured (the loop's delay, the collector's pauses) is measured by `serve_admin` only.
@@ -86,20 +91,26 @@ def admin_app(hall: Hall, *, token_file: str, names: Iterable[str] = ()) -> ASGI
         hall: The hall that is shown.
         token_file: The file with the operator's token; made if it isn't there.
         names: The names of hosts under which it may be asked for.
+        open_metrics: Whether `/metrics` needs no token.
 
     Raises:
         BadSetting: The file can't be read, or has no token.
     """
-    app, _ = _made(hall, Token(token_file), names, _Watch(LoopDelay(), CollectorPauses()))
+    watch = _Watch(LoopDelay(), CollectorPauses())
+    app, _ = _made(hall, Token(token_file), names, watch, open_metrics=open_metrics)
     return app
 
 
-def _made(hall: Hall, token: Token, names: Iterable[str], watch: _Watch) -> tuple[ASGIApp, Served]:
+def _made(
+    hall: Hall, token: Token, names: Iterable[str], watch: _Watch, *, open_metrics: bool
+) -> tuple[ASGIApp, Served]:
     observer = observer_of(hall)
-    gate = Gate(token, frozenset(name.lower() for name in names))
+    gate = Gate(token, frozenset(name.lower() for name in names), observer.wall)
     served = Served(hall, observer, gate, round(observer.wall(), 3))
     health = Health(hall, observer, watch.loop, folder_of(hall.store.name))
-    return make_app(served, *health_routes(health)), served
+    numbers = Numbers(observer, quotas_of(hall), watch.loop, watch.collector, VERSION)
+    metrics = metrics_route(Exposition(numbers), gate, is_open=open_metrics)
+    return make_app(served, *health_routes(health), metrics), served
 
 
 async def serve_admin(
@@ -135,7 +146,7 @@ async def serve_admin(
     """
     token = Token(token_file)
     watch = _Watch(LoopDelay(), CollectorPauses())
-    app, served = _made(hall, token, names, watch)
+    app, served = _made(hall, token, names, watch, open_metrics=open_metrics)
     with ExitStack() as stack:
         listeners = [stack.enter_context(one) for one in await listen(host, port)]
         for listener in listeners:

@@ -154,5 +154,5 @@ class JwtAuthenticator:
             raise BadSetting(MISSING) from None
         read = read_keys(self._files)
         for text in read.warnings:
-            _log.warning("%s", text)
+            _log.warning("a key file isn't safe", extra={"why": text})
         return read.ring

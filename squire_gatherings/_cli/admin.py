@@ -157,7 +157,7 @@ def tell(admin: "Admin") -> None:
     url = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
     with suppress(OSError):
         print(f"squire_gatherings admin port on {url}, token in {admin.token_file}", flush=True)
-    extra = {"url": url, "token_file": admin.token_file, "made": admin.is_new}
+    extra = {"url": url, "path": admin.token_file, "made": admin.is_new}
     _log.info("the admin port is open", extra=extra)
     if admin.is_exposed:
-        _log.warning("others may read the operators' token", extra={"file": admin.token_file})
+        _log.warning("others may read the operators' token", extra={"path": admin.token_file})

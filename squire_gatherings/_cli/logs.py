@@ -12,7 +12,7 @@ from contextlib import contextmanager, suppress
 from logging.handlers import QueueHandler, QueueListener
 from queue import Full, Queue
 from threading import Event
-from typing import Literal
+from typing import Any, Literal
 
 import structlog
 
@@ -42,17 +42,29 @@ def logs(level: str, log_format: LogFormat) -> Iterator[None]:
         root.handlers[:] = [logging.NullHandler()]
         yield
         return
+    with writing_to(sys.stderr.fileno(), formatter(log_format)) as handler:
+        root.handlers[:] = [handler]
+        try:
+            yield
+        finally:
+            root.handlers[:] = [logging.NullHandler()]
+
+
+@contextmanager
+def writing_to(file: int, lines: logging.Formatter) -> Iterator[logging.Handler]:
+    """Yield a handler that writes to an open file, and that nobody who logs has to wait for.
+
+    The end of the block waits as that of `logs` does.
+    """
     records: Queue[logging.LogRecord] = Queue(QUEUED)
     queue = _Bounded(records)
-    queue.setFormatter(_formatter(log_format))
-    writer = _Writer(sys.stderr.fileno())
-    root.handlers[:] = [queue]
+    queue.setFormatter(lines)
+    writer = _Writer(file)
     # Its thread is a daemon: it keeps nobody from exiting, whatever it waits for.
     QueueListener(records, writer).start()
     try:
-        yield
+        yield queue
     finally:
-        root.handlers[:] = [logging.NullHandler()]
         queue.finish(writer)
 
 
@@ -118,15 +130,30 @@ class _Writer(logging.NullHandler):
         return True
 
 
-def _formatter(log_format: LogFormat) -> logging.Formatter:
+class _Text(structlog.processors.LogfmtRenderer):
+    """Makes a line of a record. What isn't there has no field."""
+
+    def __init__(self) -> None:
+        order = ["timestamp", "level", "event", "gathering", "incarnation"]
+        super().__init__(key_order=order, drop_missing=True)
+
+    def __call__(self, _: Any, name: str, fields: structlog.typing.EventDict) -> str:
+        present = {key: value for key, value in fields.items() if value is not None}
+        return _printable(super().__call__(_, name, present))
+
+
+def _printable(line: str) -> str:
+    """Escape what would break the line or the terminal: clients choose some of the texts."""
+    if line.isprintable():
+        return line
+    return "".join(one if one.isprintable() else f"\\u{ord(one):04x}" for one in line)
+
+
+def formatter(log_format: LogFormat) -> logging.Formatter:
+    """Return what makes a line of each record."""
     renderer: structlog.typing.Processor
-    if log_format == "json":
-        renderer = structlog.processors.JSONRenderer()
-    else:
-        renderer = structlog.processors.LogfmtRenderer(
-            key_order=["timestamp", "level", "event", "gathering", "incarnation"],
-            drop_missing=True,
-        )
+    # JSON has escapes for all that isn't ASCII.
+    renderer = structlog.processors.JSONRenderer() if log_format == "json" else _Text()
     return structlog.stdlib.ProcessorFormatter(
         foreign_pre_chain=[
             structlog.stdlib.add_log_level,

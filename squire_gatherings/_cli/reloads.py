@@ -9,6 +9,8 @@ import click
 import trio
 from attrs import define, field
 
+from squire_gatherings._admin.audit import audit
+from squire_gatherings._cli.audit_log import by_signal
 from squire_gatherings._cli.configuration import read_again, settings_of
 from squire_gatherings._cli.logs import set_level
 from squire_gatherings._cli.setup import Current, Setup, make_setup
@@ -32,6 +34,8 @@ class Reloads:
     """
 
     reads: Sequence[Callable[[], TakeOver]]
+    reopen: Callable[[], None] | None = None
+    """Opens the audit log again, whatever comes of the rest: its file may have been moved."""
     _wanted: trio.Event = field(factory=trio.Event)
 
     def ask(self) -> None:
@@ -43,27 +47,40 @@ class Reloads:
         while True:
             await self._wanted.wait()
             self._wanted = trio.Event()
+            if self.reopen is not None:
+                await self._try_to_reopen(self.reopen)
+            target, outcome = "", "failed"
             try:
                 take_overs = await trio.to_thread.run_sync(self._read, abandon_on_cancel=True)
-            except BadSetting as error:
-                _log.error("can't reload, and go on with what was there: %s", error)
-            except click.ClickException as error:
-                why = error.format_message()
-                _log.error("can't reload, and go on with what was there: %s", why)
+            except (BadSetting, click.ClickException) as error:
+                why = str(error) if isinstance(error, BadSetting) else error.format_message()
+                _log.error("can't reload, and go on with what was there", extra={"why": why})
             except Exception:
                 _log.exception("can't reload, and go on with what was there")
             else:
                 said: dict[str, object] = {}
                 for take_over in take_overs:
                     said |= take_over() or {}
+                target, outcome = f"options: {said.get('options') or 'none'}", "done"
                 _log.info("reloaded", extra=said)
+            audit("reload", by_signal("SIGHUP"), target, outcome)
+
+    async def _try_to_reopen(self, reopen: Callable[[], None]) -> None:
+        try:
+            await trio.to_thread.run_sync(reopen, abandon_on_cancel=True)
+        except BadSetting as error:
+            _log.error("the audit log stays the old file", extra={"why": str(error)})
 
     def _read(self) -> list[TakeOver]:
         return [read() for read in self.reads]
 
 
 def read_setup(
-    context: click.Context, open_files: int | None, current: Current, hall: Hall, server: Server
+    context: click.Context,
+    open_files: int | None,
+    current: Current,
+    hall: Hall,
+    server: Server,
 ) -> TakeOver:
     """Read everything again that options name, and the options themselves.
 
@@ -88,17 +105,19 @@ def read_setup(
     kept = changed - may_change
     if kept:
         setup = make_setup(options | {name: before[name] for name in kept}, open_files)
-        keys = ",".join(sorted(settings[name].key for name in kept))
-        _log.warning("a restart is needed for some options", extra={"options": keys})
-    keys = ",".join(sorted(settings[name].key for name in changed - kept))
-    return partial(_take_over, setup, keys, current, hall, server)
+    taken, left = (
+        ",".join(sorted(settings[name].key for name in names)) for names in (changed - kept, kept)
+    )
+    return partial(_take_over, setup, taken, left, current, hall, server)
 
 
 def _take_over(
-    setup: Setup, keys: str, current: Current, hall: Hall, server: Server
+    setup: Setup, taken: str, left: str, current: Current, hall: Hall, server: Server
 ) -> Mapping[str, object]:
     hall.change_settings(**attrs.asdict(setup.hall, recurse=False))
     server.settings = setup.server
     set_level(setup.options["log_level"])
-    current.setup = setup
-    return {"options": keys}
+    current.change(setup)
+    if left:
+        _log.warning("a restart is needed for some options", extra={"options": left})
+    return {"options": taken}

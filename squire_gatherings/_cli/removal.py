@@ -6,6 +6,7 @@ import time
 
 import click
 
+from squire_gatherings._cli.audit_log import audit_option, audited
 from squire_gatherings._cli.options import DURATION, ENVIRONMENT, POINT, option
 from squire_gatherings._cli.points import Point
 from squire_gatherings._cli.printing import is_terminal, print_json, print_line
@@ -33,8 +34,11 @@ _json = option("--json", "as_json", is_flag=True, help="Answer with a JSON objec
 @click.argument("pattern")
 @_yes
 @_erase
+@audit_option
 @_json
-def delete(store: str, pattern: str, yes: bool, erase: bool, as_json: bool) -> None:
+def delete(
+    store: str, pattern: str, yes: bool, erase: bool, audit_log: str | None, as_json: bool
+) -> None:
     """Delete the gatherings whose ids match PATTERN from STORE (sqlite:///PATH, or the PATH).
 
     They are deleted for good, with all their ops; a tombstone is left, with the id and the
@@ -68,7 +72,9 @@ def delete(store: str, pattern: str, yes: bool, erase: bool, as_json: bool) -> N
                 gone.append(tombstone)
         return gone
 
-    gone = change(store, go, progress) if found else []
+    with audited(audit_log, "delete", store) as done:
+        gone = change(store, go, progress) if found else []
+        done += [one.gathering for one in gone]
     if erase and (gone or _is_asked_for()):
         _erase_file(store, progress)
     if as_json:
@@ -90,6 +96,7 @@ def delete(store: str, pattern: str, yes: bool, erase: bool, as_json: bool) -> N
 )
 @_yes
 @_erase
+@audit_option
 @_json
 def compact(
     store: str,
@@ -100,6 +107,7 @@ def compact(
     log_only: bool,
     yes: bool,
     erase: bool,
+    audit_log: str | None,
     as_json: bool,
 ) -> None:
     """Leave out the first ops of the gatherings whose ids match PATTERN, for good.
@@ -144,7 +152,9 @@ def compact(
                 changed[one] = first
         return changed
 
-    changed = change(store, go, progress) if found else {}
+    with audited(audit_log, "compact", store) as done:
+        changed = change(store, go, progress) if found else {}
+        done += changed
     if erase and (changed or _is_asked_for()):
         _erase_file(store, progress)
     if as_json:

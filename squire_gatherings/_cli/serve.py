@@ -13,11 +13,19 @@ import click
 import trio
 from attrs import frozen
 
+from squire_gatherings._admin.audit import audit
 from squire_gatherings._cli.admin import (
     admin_options,
     open_admin_port,
     open_admin_port_later,
     tell,
+)
+from squire_gatherings._cli.audit_log import (
+    AuditFile,
+    audit_log,
+    audit_option,
+    by_signal,
+    who_runs_it,
 )
 from squire_gatherings._cli.auth import auth_options
 from squire_gatherings._cli.configuration import ConfiguredCommand, config_option
@@ -47,7 +55,8 @@ from squire_gatherings._cli.signals import (
     upgrade_signals,
 )
 from squire_gatherings._cli.units import format_duration
-from squire_gatherings._cli.upgrades import TAKE_OVER, Upgrades
+from squire_gatherings._cli.upgrades import POSTS_EVENTS, TAKE_OVER, Upgrades
+from squire_gatherings._cli.webhook import webhook_options
 from squire_gatherings._hall.clock import BootTimeClock
 from squire_gatherings._hall.nurseries import open_hidden_nursery
 from squire_gatherings._handover.arriving import NotOurs, Takeover, why_not
@@ -116,6 +125,7 @@ class CannotListen(Exception):
 )
 @reloaded("--rate-limit", default="off", type=RATE, help="Messages per second and client.")
 @door_options
+@webhook_options
 @admin_options
 @reloaded(
     "--log-level",
@@ -129,6 +139,7 @@ class CannotListen(Exception):
     type=click.Choice(["text", "json"]),
     help="Lines of key=value, or of JSON.",
 )
+@audit_option
 @option(
     "--print-config",
     is_flag=True,
@@ -175,15 +186,24 @@ def serve(context: click.Context, /, **options: Any) -> None:
     takeover = _takeover()
     ignore_signals()
     calm_the_collector()
-    with logs(options["log_level"], options["log_format"]):
+    with (
+        logs(options["log_level"], options["log_format"]),
+        audit_log(options["audit_log"]) as audit_file,
+    ):
         for name in context.obj:
             _log.info("a service link in the environment is ignored", extra={"variable": name})
-        _log.info("open files", extra={"limit": open_files})
-        trio.run(run_server, context, setup, open_files, takeover, clock=BootTimeClock())
+        _log.info("open files", extra={"files": open_files})
+        trio.run(
+            run_server, context, setup, open_files, audit_file, takeover, clock=BootTimeClock()
+        )
 
 
 async def run_server(
-    context: click.Context, setup: Setup, open_files: int | None, takeover: Takeover | None = None
+    context: click.Context,
+    setup: Setup,
+    open_files: int | None,
+    audit_file: AuditFile | None,
+    takeover: Takeover | None = None,
 ) -> None:
     """Serve until a signal says stop, then disperse everything; a second one exits at once.
 
@@ -195,13 +215,14 @@ async def run_server(
         context: That of the command, which can be read again.
         setup: What its options come to.
         open_files: How many files the process may have open; None for any number.
+        audit_file: What operators do is written to it, if there is one.
         takeover: How it goes on for another process, if it does.
     """
     current, terminal = Current(setup), Terminal()
     host, port = setup.options["host"], setup.options["port"]
     with trio.open_signal_receiver(*stop_signals(), *upgrade_signals()) as signals:
         async with (
-            _taking_over(takeover),
+            _taking_over(takeover, posts_events=current.webhook is not None),
             # Once the hall is closed nobody waits for what is still queued.
             open_store(
                 setup.options["store"],
@@ -212,6 +233,7 @@ async def run_server(
                 store=opened,
                 settings=setup.hall,
                 authenticate=current.authenticate,
+                on_event=current.webhook,
             ) as hall,
             open_hidden_nursery() as nursery,
         ):
@@ -253,18 +275,24 @@ async def run_server(
             idle_timeout = format_duration(setup.hall.idle_timeout)
             extra = {"url": address, "store": opened.name, "idle_timeout": idle_timeout}
             _log.info("listening", extra=extra)
+            audit("start", who_runs_it(), address, "done")
             setup.auth.log()
+            if current.webhook is not None:
+                receiver = current.webhook.receiver
+                _log.info("lifecycle events are posted", extra={"receiver": receiver})
             if admin is not None:
                 tell(admin)
-            reloading = Reloads(reads)
+            reloading = Reloads(reads, None if audit_file is None else audit_file.reopen)
             nursery.start_soon(reloading.run)
             # Commands delete and compact what is in the file beside us.
             nursery.start_soon(hall.logs.watch)
-            upgrades = Upgrades(hall, server, opened)
+            upgrades = Upgrades(hall, server, opened, current.webhook is not None)
             nursery.start_soon(upgrades.run)
             number = await _stop(signals, terminal, reloading, upgrades)
             if number is not None:
-                _log.info("stopping", extra={"signal": signal.Signals(number).name})
+                name = signal.Signals(number).name
+                _log.info("stopping", extra={"signal": name})
+                audit("stop", by_signal(name), address, "done")
             nursery.start_soon(_exit_on_the_second, signals)
             server.stop_accepting()
             if admin is not None:
@@ -312,7 +340,7 @@ def _takeover() -> Takeover | None:
 
 
 @asynccontextmanager
-async def _taking_over(takeover: Takeover | None) -> AsyncIterator[None]:
+async def _taking_over(takeover: Takeover | None, *, posts_events: bool) -> AsyncIterator[None]:
     """Begin a takeover, if there's one, and tell the other process if the block fails."""
     if takeover is None:
         yield
@@ -320,6 +348,8 @@ async def _taking_over(takeover: Takeover | None) -> AsyncIterator[None]:
     with closing(takeover.channel):
         await takeover.begin()
         try:
+            if posts_events:
+                raise NotOurs(POSTS_EVENTS)
             yield
         except BaseException as error:
             with trio.move_on_after(MARGIN, shield=True):

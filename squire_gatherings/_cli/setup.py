@@ -4,17 +4,19 @@ import ssl
 from collections.abc import Mapping
 from typing import Any
 
-from attrs import define, frozen
+from attrs import define, field, frozen
 
 from squire_gatherings._cli.admin import AdminPort, make_admin_port
 from squire_gatherings._cli.auth import Auth, make_auth
 from squire_gatherings._cli.doors import make_doors
+from squire_gatherings._cli.webhook import WebhookSetup, make_webhook
 from squire_gatherings._hall.authentication import Authenticate, admit_everybody
 from squire_gatherings._server import ServerSettings
 from squire_gatherings._server.tls import Certificate, TlsContext
 from squire_gatherings._values.handshake import HandshakeRequest
 from squire_gatherings._values.identity import Identity
 from squire_gatherings._values.settings import HallSettings
+from squire_gatherings._webhook.webhook import Webhook
 
 
 @frozen(eq=False)
@@ -30,6 +32,8 @@ class Setup:
     """None serves without TLS."""
     admin: AdminPort | None
     """None opens no port for operators."""
+    webhook: WebhookSetup | None
+    """None tells nobody of lifecycle events."""
 
 
 def make_setup(options: Mapping[str, Any], open_files: int | None) -> Setup:
@@ -40,9 +44,9 @@ def make_setup(options: Mapping[str, Any], open_files: int | None) -> Setup:
         open_files: How many files the process may have open; None for any number.
 
     Raises:
-        click.UsageError: The options contradict each other, or leave the server open to others.
+        click.ClickException: The options contradict each other, or leave the server open to
+            others, or something isn't installed that they need.
         BadSetting: A setting can't be what it is, or a file can't be used.
-        click.ClickException: The extra of the admin port isn't installed.
     """
     doors = make_doors(dict(options), open_files)
     hall = HallSettings(
@@ -51,6 +55,7 @@ def make_setup(options: Mapping[str, Any], open_files: int | None) -> Setup:
         close_grace=options["close_grace"],
         retry_interval=options["retry_interval"],
         retry_limit=options["retry_limit"],
+        max_events=options["max_events"],
         **doors.hall,
     )
     server = ServerSettings(
@@ -78,7 +83,8 @@ def make_setup(options: Mapping[str, Any], open_files: int | None) -> Setup:
         admin_names=options["admin_names"],
         admin_open_metrics=options["admin_open_metrics"],
     )
-    return Setup(options, hall, server, auth, doors.certificate, admin)
+    webhook = make_webhook(options["webhook"], options["webhook_secret_file"])
+    return Setup(options, hall, server, auth, doors.certificate, admin, webhook)
 
 
 @define(eq=False)
@@ -86,6 +92,18 @@ class Current:
     """The setup that counts now. Who may come in, and by which certificate, is looked up in it."""
 
     setup: Setup
+    webhook: Webhook | None = field(init=False)
+    """Where lifecycle events are posted."""
+
+    def __attrs_post_init__(self) -> None:
+        webhook = self.setup.webhook
+        self.webhook = None if webhook is None else webhook.open()
+
+    def change(self, setup: Setup) -> None:
+        """Let another setup count."""
+        self.setup = setup
+        if self.webhook is not None and setup.webhook is not None:
+            self.webhook.change_secrets(setup.webhook.secrets)
 
     @property
     def authenticate(self) -> Authenticate:

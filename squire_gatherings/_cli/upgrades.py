@@ -30,6 +30,9 @@ UNDER_WAY, FAILED = "upgrading", "failed:"
 """What is said of an upgrade in the lock's file, after its number."""
 
 
+POSTS_EVENTS = "a server that posts lifecycle events (--webhook) must be restarted instead"
+
+
 @define(eq=False)
 class Upgrades:
     """The upgrades of one server: at most one at a time, and the last is one that succeeds."""
@@ -37,6 +40,8 @@ class Upgrades:
     hall: Hall
     server: Server
     store: Store
+    posts_events: bool = False
+    """Whether lifecycle events are posted. Only one process may number and deliver them."""
     patience: Patience = field(factory=Patience)
     done: trio.Event = field(factory=trio.Event)
     """Set once another process goes on."""
@@ -77,6 +82,8 @@ class Upgrades:
         store = self.store
         if not isinstance(store, Shareable) or not store.descriptors:
             raise CalledOff("a store in memory can't be handed on")
+        if self.posts_events:
+            raise CalledOff(POSTS_EVENTS)
         if self.server.poller is None:
             raise CalledOff("connections can't be handed on here")
         ours, theirs = socket.socketpair()

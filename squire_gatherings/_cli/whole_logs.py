@@ -13,6 +13,7 @@ from typing import BinaryIO, TypeVar
 
 import click
 
+from squire_gatherings._cli.audit_log import audit_option, audited
 from squire_gatherings._cli.options import ENVIRONMENT, POINT, option
 from squire_gatherings._cli.points import Point, format_time
 from squire_gatherings._cli.printing import CannotPrint, print_json, print_line, printing
@@ -176,7 +177,8 @@ def show_log(store: str, gathering_id: str, json_lines: bool) -> None:
 @click.argument("store")
 @click.argument("gathering_id", metavar="ID")
 @click.argument("file", required=False)
-def export(store: str, gathering_id: str, file: str | None) -> None:
+@audit_option
+def export(store: str, gathering_id: str, file: str | None, audit_log: str | None) -> None:
     """Write the log of the gathering ID as JSON lines, to the new FILE or standard output.
 
     It is the log of one moment, whatever a server writes meanwhile, with all that proves it:
@@ -208,20 +210,23 @@ def export(store: str, gathering_id: str, file: str | None) -> None:
         return written
 
     if file is None:
-        with printing():
+        with audited(audit_log, "export", store) as done, printing():
             look(store, partial(write, sys.stdout.buffer), progress)
             sys.stdout.buffer.flush()
+            done.append(gathering_id)
         return
     target = Path(file)
     if os.path.lexists(target):
         raise click.UsageError(f"{file}: exists already")
     unfinished = target.with_name(f".{target.name[:40]}.{token_hex(4)}")
     try:
-        with _private(unfinished) as to:
-            count = look(store, partial(write, to), progress)
-            to.flush()
-            os.fsync(to.fileno())
-        os.link(unfinished, target)
+        with audited(audit_log, "export", store) as done:
+            with _private(unfinished) as to:
+                count = look(store, partial(write, to), progress)
+                to.flush()
+                os.fsync(to.fileno())
+            os.link(unfinished, target)
+            done.append(gathering_id)
     except OSError as error:
         raise CannotPrint(f"{file}: {error.strerror or error}") from None
     finally:
@@ -239,7 +244,10 @@ def _private(path: Path) -> BinaryIO:
 @click.argument("file")
 @option("--as", "new_id", help="The id under which it is taken in. Default: its own.")
 @option("--even-if-deleted", is_flag=True, help="Also where a log of this id was deleted.")
-def import_log(store: str, file: str, new_id: str | None, even_if_deleted: bool) -> None:
+@audit_option
+def import_log(
+    store: str, file: str, new_id: str | None, even_if_deleted: bool, audit_log: str | None
+) -> None:
     """Take the log in FILE (- for standard input), as `export` wrote it, into STORE.
 
     All of it is checked first: each op, the chain, and that nothing is missing. It is taken in
@@ -279,7 +287,9 @@ def import_log(store: str, file: str, new_id: str | None, even_if_deleted: bool)
                 raise StoreConflict(f"{name} was deleted at {when}: add --even-if-deleted")
             return log_changes.adopt(database, importer.copy(name)), True
 
-        seq, is_new = change(store, take, progress)
+        with audited(audit_log, "import", store) as done:
+            seq, is_new = change(store, take, progress)
+            done += [name] if is_new else []
     if is_new:
         print_line(f"imported {name}, up to op {seq}")
     else:
@@ -302,7 +312,10 @@ def _told(source: BinaryIO, progress: Progress) -> Iterator[bytes]:
 @click.argument("gathering_id", metavar="ID")
 @click.argument("new_id", metavar="NEW")
 @option("--at", type=POINT, help="Up to which seq or time. Default: all of it.")
-def fork(store: str, gathering_id: str, new_id: str, at: Point | None) -> None:
+@audit_option
+def fork(
+    store: str, gathering_id: str, new_id: str, at: Point | None, audit_log: str | None
+) -> None:
     """Make the new gathering NEW of the log of ID up to a point; ID goes on as it is.
 
     NEW keeps the chain of ID's log. What is submitted to NEW later has its own name there.
@@ -321,5 +334,7 @@ def fork(store: str, gathering_id: str, new_id: str, at: Point | None) -> None:
             raise BadBase(f"{gathering_id} has nothing from before {format_time(at.time)}")
         return log_changes.fork(database, gathering_id, new_id, seq)
 
-    seq = change(store, make, Progress())
+    with audited(audit_log, "fork", store) as done:
+        seq = change(store, make, Progress())
+        done.append(new_id)
     print_line(f"{new_id} has the ops of {gathering_id} up to {seq}")

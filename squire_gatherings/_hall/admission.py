@@ -29,6 +29,7 @@ def let_in(
         BadBase: The log doesn't go as far as what the client has.
         LogReplaced: The same, of a client that says which log it knows.
         StoreUnavailable: The state can't be told now.
+        FirstJoin: The store must be told of it first.
     """
     if request.abandoned:
         return False
@@ -60,6 +61,9 @@ def let_in(
         if since > wanted:
             shown["first_seq"] = since + 1
 
+    if room.life is not None:
+        room.life.check_first()
+
     def attach(now: float) -> None:
         if request.abandoned:
             return
@@ -79,7 +83,7 @@ def let_in(
             sender.fail(Replaced("a newer connection of the same client has joined"))
             return
         deadline = room.deadline
-        room.counted("returned", client)
+        room.counted("returned", client, now)
         if request.is_activity:
             # Before `joined` is made: it tells the deadline as this join has moved it.
             deadline.last_processed_at = now

@@ -153,9 +153,9 @@ class Answers:
         return make(page)
 
     def from_store(
-        self, sender: Sender, request_id: str, work: Callable[[], Awaitable[ServerMessage]]
+        self, sender: Sender, request_id: str, work: Callable[[], Awaitable[ServerMessage | None]]
     ) -> None:
-        """Answer with what `work` makes, which waits for the store."""
+        """Answer with what `work` makes, which waits for the store; it may answer itself."""
         if isinstance(sender, Client):
             sender.waiting += 1
             sender.reads += 1
@@ -163,7 +163,7 @@ class Answers:
         self.room.nursery.start_soon(self._from_store, sender, request_id, work)
 
     async def _from_store(
-        self, sender: Sender, request_id: str, work: Callable[[], Awaitable[ServerMessage]]
+        self, sender: Sender, request_id: str, work: Callable[[], Awaitable[ServerMessage | None]]
     ) -> None:
         room = self.room
         if self._reads is None:
@@ -173,7 +173,8 @@ class Answers:
             with sender.under_way():
                 async with self._reads:
                     answer = await work()
-                show(sender, request_id, answer)
+                if answer is not None:
+                    show(sender, request_id, answer)
         except GatheringsError as error:
             sender.fail(error, request_id)
         finally:
@@ -211,9 +212,9 @@ class Answers:
         return epoch or ""
 
     def proof(self, sender: Sender) -> Proof | UnsetType:
-        """Return what proves the log that is durable, if the sender asked for it."""
+        """Return the newest proof of the log that is known, if the sender asked for it."""
         log = self.room.log
-        return Proof(log.committed, log.head.hex()) if sender.proof and log.head else UNSET
+        return Proof(log.head_seq, log.head.hex()) if sender.proof and log.head else UNSET
 
     def shown(self, sender: Sender, ops: Ops) -> dict[str, Any]:
         """Return the fields of an answer to the sender that show these ops."""

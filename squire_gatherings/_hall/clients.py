@@ -243,13 +243,13 @@ class Client:
 
     def lost(self, what: str, error: BaseException) -> None:
         """Log that the connection has failed, abort it, and ask nothing more of it."""
-        extra = {"client": self.number}
-        _log.error("a connection's %s raised", what, exc_info=error, extra=extra)
+        extra = {"client": self.number, "call": what}
+        _log.error("a connection failed", exc_info=error, extra=extra)
         connection, self.connection = self.connection, _GONE
         try:
             connection.abort()
         except Exception as again:
-            _log.debug("its abort raised, too: %r", again, extra=extra)
+            _log.debug("its abort failed, too", exc_info=again, extra=extra)
         if self.room is not None:
             self.room.gone(self)
 

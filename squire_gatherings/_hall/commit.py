@@ -39,6 +39,7 @@ class Commit:
     _number: int = 0
     """The number of the append whose outcome counts, if one is under way."""
     _outcome: Outcome = None
+    _begun_at: float = 0.0
     _waiter: trio.lowlevel.Task | None = None
 
     @property
@@ -49,7 +50,7 @@ class Commit:
             self.room.trouble is None or trio.current_time() >= self.retry_at
         )
 
-    def begin(self) -> bool:
+    def begin(self, now: float) -> bool:
         """Begin to commit all that was added, if that needs no waiting.
 
         Returns:
@@ -63,6 +64,7 @@ class Commit:
         append = log.append(room.id, self._state() if self._has_snapshot else None)
         self._to_make = None
         self.is_under_way = True
+        self._begun_at = now
         number = self._number = self._number + 1
         try:
             # The number tells what the store says of this append from what it says of others.
@@ -80,6 +82,11 @@ class Commit:
         self._outcome = None
         if self._to_make is not None:
             return False
+        count, tally = log.seq - log.committed, room.quotas.tally
+        tally.at_once += 1
+        # As `tally.committed.add(count)`, for each message of a quiet gathering.
+        tally.committed.counts[count.bit_length()] += 1
+        tally.committed.total += count
         if self._has_snapshot:
             self._snapshotted()
         return True
@@ -89,7 +96,7 @@ class Commit:
 
         Cancellation: it may still become durable.
         """
-        if self.begin():
+        if self.begin(trio.current_time()):
             self._ended(self._number, None)
         elif self.is_under_way:
             await self.wait()
@@ -121,10 +128,13 @@ class Commit:
             Exception: What else the store raised, which ends the gathering.
         """
         room = self.room
+        tally = room.quotas.tally
         outcome, self._outcome = self._outcome, None
         self.is_over = False
         if outcome is None:
             self.retry_at = math.inf
+            tally.commits.add(now - self._begun_at)
+            tally.committed.add(room.log.seq - room.log.committed)
             if self._has_snapshot:
                 self._snapshotted()
             if room.trouble is None:
@@ -134,8 +144,10 @@ class Commit:
                 _log.warning("store available again", extra=room.names())
             return None
         if isinstance(outcome, StoreUnavailable):
+            tally.failed_commits += 1
             if room.trouble is None:
-                _log.warning("store unavailable: %s", outcome, extra=room.names())
+                extra = room.names() | {"why": str(outcome)}
+                _log.warning("store unavailable", extra=extra)
                 room.used(now)
             self.retry_at = now + room.settings.commit_retry_interval
             return outcome

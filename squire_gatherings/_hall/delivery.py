@@ -56,19 +56,22 @@ class Delivery:
         some = iter(behind[-CROWD:])
         del behind[-CROWD:]
         after, up_to = batch.after, log.committed
-        is_in_memory = after + 1 >= log.tail_start
         plain: list[Outgoing] | None = None
         timed: list[Outgoing] | None = None
-        left, weight = CROWD, 1
+        left, weight, brought = CROWD, 1, 0
         for client in some:
             window = client.window
             if not client.attached or window.reached >= up_to:
                 continue
-            if window.reached != after or client.paging or not is_in_memory:
+            forwards = timed if client.times else plain
+            if (
+                window.reached != after
+                or client.paging
+                or (forwards is None and after + 1 < log.tail_start)
+            ):
                 left -= self.bring(client, up_to, now)
             else:
                 # Almost always: this client lacks the batch and nothing else.
-                forwards = timed if client.times else plain
                 if forwards is None:
                     forwards = batch.forwards(after, up_to, times=client.times)
                     weight = batch.weight
@@ -79,13 +82,15 @@ class Delivery:
                 for outgoing in forwards:
                     client.send(outgoing)
                 window.forwarded(up_to, now)
+                brought += 1
                 if weight == 1:
                     continue
                 left -= weight
             if left <= 0:
                 behind.extend(some)
                 break
-        if plain is not None or timed is not None:
+        if brought:
+            self.room.quotas.tally.forwards += brought * (up_to - after)
             settings = self.room.settings
             self._arm(now + min(settings.retry_interval, settings.retry_limit))
         if not behind:
@@ -157,6 +162,7 @@ class Delivery:
 
     def _sent(self, client: Client, up_to: int, now: float) -> None:
         """Note that a client's connection was given all that others did up to `up_to`."""
+        self.room.quotas.tally.forwards += up_to - client.window.reached
         client.window.forwarded(up_to, now)
         self._arm(client.window.due_at)
 

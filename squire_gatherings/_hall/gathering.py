@@ -2,7 +2,7 @@
 
 import logging
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 
 import trio
 from attrs import define, evolve, field
@@ -14,8 +14,11 @@ from squire_gatherings._hall.delivery import Delivery
 from squire_gatherings._hall.forwards import CROWD
 from squire_gatherings._hall.inbox import Request
 from squire_gatherings._hall.inheritance import Inheritance
-from squire_gatherings._hall.lateness import give_turns, is_late
+from squire_gatherings._hall.lateness import give_a_turn, give_turns, is_late
+from squire_gatherings._hall.lifecycle import FirstJoin
+from squire_gatherings._hall.notice import flush, how_it_ended, send_notice
 from squire_gatherings._hall.refreshes import Refreshes
+from squire_gatherings._hall.reports import report_end
 from squire_gatherings._hall.requests import Requests
 from squire_gatherings._hall.room import Room
 from squire_gatherings._hall.store import store_trouble
@@ -25,13 +28,11 @@ from squire_gatherings._rules.chain import HEAD_SIZE
 from squire_gatherings._rules.deadline import Deadline
 from squire_gatherings._rules.op_log import OpLog
 from squire_gatherings._rules.sync_ids import LookupNeeded
-from squire_gatherings._values.end_rules import Moved
 from squire_gatherings._values.endings import DispersalReason
 from squire_gatherings._values.errors import GatheringCrashed, GatheringDispersed, LogDeleted
 from squire_gatherings._values.log import Restored
 from squire_gatherings._values.messages import Dispersed, Sync
 from squire_gatherings._values.numbers import Stage
-from squire_gatherings._values.outgoing import Outgoing
 
 _log = logging.getLogger(__name__)
 
@@ -81,6 +82,9 @@ class Gathering:
     """Whether its behaviour says by which rules it ends."""
     _processing: Sender | None = None
     """The sender of the message that is being processed."""
+    _notice_at: float = 0.0
+    _slow: list[Client] | None = None
+    """Those to whom the notice couldn't be sent at once."""
 
     # From its opening to its end.
 
@@ -98,6 +102,8 @@ class Gathering:
         room.enter(Stage.OPENING)
         try:
             await self._restore()
+            if room.life is not None:
+                await room.life.opened(room.log.seq)
             reason = DispersalReason.SHUTDOWN
             try:
                 async with trio.open_nursery() as room.nursery:
@@ -110,26 +116,34 @@ class Gathering:
                         await self.inheritance.ours.wait()
                         self.inheritance = None
                     reason = await self._live()
-                    room.nursery.cancel_scope.cancel()
+                    if room.nursery.child_tasks:
+                        room.nursery.cancel_scope.cancel()
+                    elif not room.is_awaited:
+                        await room.turnstile.wait_to_go(room)
             except* LogDeleted as errors:
                 reason = DispersalReason.ADMIN
-                _log.warning("%s", errors.exceptions[0], extra=room.names())
+                why = str(errors.exceptions[0])
+                _log.warning("the log was changed beside us", extra=room.names() | {"why": why})
             except* Exception as errors:
                 reason = DispersalReason.CRASHED
                 _log.error("gathering crashed", exc_info=errors, extra=room.names())
             finally:
                 # Nobody is left to talk to, wherever the cancellation or the crash struck.
-                room.accepting = False
                 room.reason = reason
-                room.enter(Stage.ENDING)
-                await self._disperse(reason)
+                await self._give_notice(reason)
+                if self._slow is not None:
+                    grace = room.settings.close_grace
+                    until = min(self._notice_at + grace, room.notice_by)
+                    await flush(self._slow, until, room.quotas.tally)
         finally:
+            room.turnstile.forget(room)
             room.uncount()
             room.enter(None)
             self.on_gone(room.id)
 
     async def _restore(self) -> None:
         room, settings = self.room, self.room.settings
+        tally, began = room.quotas.tally, trio.current_time()
         with store_trouble():
             restored = await room.store.load(room.id, recent_syncs=settings.recent_syncs)
             if not isinstance(restored, Restored):
@@ -160,32 +174,34 @@ class Gathering:
             raise GatheringCrashed(f"gathering {room.id} can't be restored") from error
         room.count_tail()
         now = trio.current_time()
-        room.deadline = Deadline(room.given.rules, now, now, moved=Moved("opened", None, now))
+        room.deadline = Deadline(room.given.rules, now, now)
         if self.inheritance is not None:
             self.inheritance.apply(room)
-        if room.deadline.rules.is_by_wall:
-            room.look()
-            room.terms.instants.add(room)
+        room.begun()
         self.commit = Commit(room, snapshot_seq)
         self.delivery = Delivery(room)
         self.answers = Answers(room, self.delivery)
         travel = Travel(room, self.make_behaviour)
+        tally.restores.add(trio.current_time() - began)
+        tally.restored_ops.add(len(restored.ops))
         self.requests = Requests(room, self.delivery, self.answers, self.refreshes, travel)
 
     async def _live(self) -> DispersalReason:
-        """Process messages until the deadline passes or somebody says `end`."""
+        """Process messages until the deadline passes or somebody says `end`; give notice then."""
         room, inbox, log = self.room, self.room.inbox, self.room.log
         commit, requests, delivery = self.commit, self.requests, self.delivery
+        turnstile = room.turnstile
         looks = LAST_LOOKS
         while True:
             room.look()
-            with trio.move_on_at(min(room.deadline.next_at, commit.retry_at)) as room.scope:
+            due = min(room.deadline.next_at, commit.retry_at)
+            with trio.move_on_at(turnstile.enter(room, due)) as room.scope:
                 while True:
                     if commit.is_under_way:
                         await commit.wait()
                         self._finish_commit()
-                    elif not inbox.waiting and room.reason is None:
-                        await inbox.wait()
+                    elif not inbox.waiting and room.reason is None and await inbox.wait(room.scope):
+                        break
                     if inbox.waiting and not delivery.batch:
                         self._turn()
                     if commit.is_under_way:
@@ -196,6 +212,7 @@ class Gathering:
                         break
                     if inbox.waiting:
                         await trio.lowlevel.checkpoint()
+            turnstile.leave(room)
             # It may wait for long only here, outside the scope: the deadline never interrupts
             # what is being processed.
             await commit.wait()
@@ -212,12 +229,15 @@ class Gathering:
                 await commit.make()
                 self._finish_commit()
             elif room.reason is not None and not inbox.waiting:
-                return room.reason
+                return await self._part(room.reason)
             elif room.accepting and room.is_due() and room.deadline.is_final:
                 looks = await self._hear_the_last(looks)
                 if not looks:
                     # The point of no return. What is in the inbox is still processed.
-                    room.end(self._rule())
+                    rule = self._rule()
+                    room.end(rule)
+                    if not inbox.waiting:
+                        return await self._part(rule)
             elif inbox.waiting:
                 await trio.lowlevel.checkpoint()
             elif not room.is_due():
@@ -226,11 +246,29 @@ class Gathering:
             elif self.answers.reading:
                 await inbox.wait()
             else:
-                await self._hear_out()
-                # The point of no return: no checkpoint since this look at the inbox.
-                if self._is_over():
-                    room.accepting = False
-                    return self._rule()
+                rule = self._rule()
+                if await self._part_unless_heard(rule):
+                    return rule
+
+    async def _part(self, reason: DispersalReason) -> DispersalReason:
+        with self.room.turnstile.turn(self.room):
+            await self._give_notice(reason)
+        return reason
+
+    async def _part_unless_heard(self, rule: DispersalReason) -> bool:
+        """Hear everybody out, and give notice if nobody says anything. Return whether it's over."""
+        give_up_at = trio.current_time() + REST_WITHIN
+        while True:
+            with self.room.turnstile.turn(self.room):
+                is_receiving = await self._hear_out()
+                # The point of no return: no checkpoint between this look and the notice.
+                if not self._is_over():
+                    return False
+                if not is_receiving or trio.current_time() >= give_up_at:
+                    await self._give_notice(rule)
+                    return True
+            # Others have their turns meanwhile.
+            await trio.sleep(LOOK_AGAIN)
 
     def _is_over(self) -> bool:
         """Whether the deadline has passed, and nothing is left to be done."""
@@ -262,36 +300,37 @@ class Gathering:
             with trio.move_on_at(room.deadline.at + REST_WITHIN):
                 await inbox.wait()
                 return looks - 1
-        if looks:
-            await self._hear_out(to_the_end=True)
+        give_up_at = trio.current_time() + REST_WITHIN
+        while looks:
+            with room.turnstile.turn(room):
+                is_receiving = await self._hear_out(to_the_end=True)
+            if not (is_receiving and self._is_over()) or trio.current_time() >= give_up_at:
+                break
+            await trio.sleep(LOOK_AGAIN)
         if not (room.is_due() and room.deadline.is_final):
             # The program has put it off meanwhile.
             return LAST_LOOKS
         return looks - 1 if looks and inbox.put_in > put_in else 0
 
-    async def _hear_out(self, *, to_the_end: bool = False) -> None:
+    async def _hear_out(self, *, to_the_end: bool = False) -> bool:
         """Take in what reached this host before the deadline and wasn't read yet.
 
         A timer fires when it can, which may be late (a pause of the machine, a slow fold), and
-        in the same turn in which a message becomes readable. Where it's late, a message that had
-        begun to arrive is waited for, too, for a moment.
+        in the same turn in which a message becomes readable.
 
         Args:
             to_the_end: Everybody is heard; otherwise the first message is enough.
+
+        Returns:
+            Whether it's late, and a message had begun to arrive: its rest is waited for, too.
         """
-        if not is_late(self.room.deadline.at):
-            # Tasks that wait for a stream of theirs are woken in the first turn, and run by the
-            # next.
-            await trio.lowlevel.checkpoint()
-            await trio.lowlevel.checkpoint()
+        due = self.room.deadline.at
+        if not is_late(due):
+            await give_a_turn(due)
             await self._read_arrived(to_the_end)
-            return
-        until = trio.current_time() + REST_WITHIN
-        await give_turns()
-        look_at = trio.current_time()
-        while await self._read_arrived(to_the_end) and self._is_over() and look_at < until:
-            look_at += LOOK_AGAIN
-            await trio.sleep_until(look_at)
+            return False
+        await give_turns(due)
+        return await self._read_arrived(to_the_end)
 
     async def _read_arrived(self, to_the_end: bool) -> bool:
         """Take in what has arrived; return whether somebody's message isn't there as a whole."""
@@ -334,6 +373,9 @@ class Gathering:
                 if answers.spent + log.added > limit:
                     is_full = True
                     break
+        except FirstJoin:
+            taken -= 1
+            requests.prepare_first_join()
         except LookupNeeded:
             taken -= 1
             requests.prepare_lookup(
@@ -352,6 +394,7 @@ class Gathering:
             del inbox.waiting[:taken]
             inbox.taken += taken
         self._processing = None
+        room.quotas.tally.messages += taken
         if is_full and taken <= HEAVY and inbox.waiting:
             self._put_behind(sender)
         now = trio.current_time()
@@ -365,7 +408,7 @@ class Gathering:
         if room.trouble is None and log.seq > log.committed:
             if self._makes_rules:
                 self._ask_for_rules()
-            if self.commit.begin():
+            if self.commit.begin(now):
                 self._committed(now)
         elif log.seq == log.committed:
             answers.give(now)
@@ -431,49 +474,41 @@ class Gathering:
 
     # Coming to an end.
 
-    async def _disperse(self, reason: DispersalReason) -> None:
-        """Answer all who asked, and give the final notice."""
+    async def _give_notice(self, reason: DispersalReason) -> None:
+        """Go beyond the point of no return: answer all who asked, and give the final notice.
+
+        Only the first call does. No checkpoint before that point, and none at all without a crowd.
+        """
         room = self.room
+        room.accepting = False
+        if room.notice is not None:
+            return
+        room.reason = reason
+        room.enter(Stage.ENDING)
         crashed = reason is DispersalReason.CRASHED
         lost = GatheringCrashed(f"gathering {room.id} crashed while it worked on this")
         ended = GatheringDispersed(f"gathering {room.id} has dispersed")
         self.answers.abandon(self._processing, lost if crashed else ended, ended)
         room.inbox.clear()
-        now = trio.current_time()
+        now = self._notice_at = trio.current_time()
         idle_for = now - room.deadline.last_processed_at
-        notice = Dispersed(room.id, room.incarnation, reason, room.log.committed, idle_for)
-        room.notice = notice
+        room.notice = Dispersed(room.id, room.incarnation, reason, room.log.committed, idle_for)
         clients = tuple(room.clients.values())
         for client in clients:
             client.was_crashed = crashed
             room.detach(client)
-        grace = min(room.settings.close_grace, max(0.0, room.notice_by - now))
-        await _give_notice(clients, notice, reason, grace)
+        how = how_it_ended(room, reason, now)
+        room.quotas.tally.ended(how)
+        if room.life is not None:
+            # It is queued here, and written when the notices have gone out.
+            room.life.dispersed(
+                reason,
+                seq=how.seq,
+                lifetime=how.lifetime,
+                messages=how.processed,
+                lateness=how.lateness,
+            )
         if not room.is_moved:
-            _log.debug("gathering dispersed: %s", reason, extra=room.names())
-
-
-async def _give_notice(
-    clients: Iterable[Client], notice: Dispersed, reason: DispersalReason, grace: float
-) -> None:
-    """Send `notice` and a close frame to all, and wait at most `grace` seconds for the slow.
-
-    Shielded from cancellation, so that clients hear of a shutdown, too. Those that still have
-    a backlog after `grace` are cut off.
-    """
-    outgoing = Outgoing(notice)
-    slow: list[Client] = []
-    for client in clients:
-        client.send(outgoing)
-        client.close(reason.close_code, reason)
-        if client.backlog:
-            slow.append(client)
-    if not slow:
-        return
-    with trio.move_on_after(grace, shield=True):
-        async with trio.open_nursery() as nursery:
-            for client in slow:
-                nursery.start_soon(client.flush)
-    for client in slow:
-        if client.backlog:
-            client.abort()
+            report_end(how, len(clients))
+        if clients:
+            self._slow = await send_notice(clients, room.notice, reason, room.quotas.tally)

@@ -11,12 +11,14 @@ from attrs import define, field
 from squire_gatherings._hall.asking import Asking
 from squire_gatherings._hall.connection import Connection
 from squire_gatherings._hall.ending import Ending
+from squire_gatherings._hall.event_delivery import Delivery
 from squire_gatherings._hall.joining import Joining
 from squire_gatherings._hall.logs import Logs
 from squire_gatherings._hall.membership import Membership
 from squire_gatherings._hall.observing import Observer
 from squire_gatherings._hall.quotas import Quotas, opener_of
 from squire_gatherings._hall.registry import Registry
+from squire_gatherings._hall.reports import JoinReport
 from squire_gatherings._hall.rights import Rights
 from squire_gatherings._hall.store import Store
 from squire_gatherings._values.checks import (
@@ -58,6 +60,7 @@ class Hall:
     store: Store = field(repr=False)
     _rights: Rights = field(repr=False)
     _registry: Registry = field(repr=False)
+    _events: Delivery | None = field(default=None, repr=False)
     logs: Logs = field(init=False, repr=False)
     """Whole logs: listed, exported, forked, compacted, deleted."""
     _asking: Asking = field(init=False, repr=False)
@@ -136,33 +139,39 @@ class Hall:
             if text is not None:
                 check_id(text, what)
         await trio.lowlevel.checkpoint_if_cancelled()
-        rights = self._rights
+        rights, tally = self._rights, self._registry.quotas.tally
         asked, vouched = rights.number(), identity is not None
-        if identity is None:
-            identity = await rights.identify(token, gathering_id, request)
-        else:
-            check_identity(identity)
-            identity = rights.standing(identity, gathering_id)
-        opener = opener_of(identity, request)
-        ask = Joining(
-            gathering_id,
-            connection,
-            opener,
-            client,
-            vouched,
-            asked,
-            since,
-            epoch,
-            resume,
-            tail,
-            times,
-            proof,
-            known,
-        )
-        try:
-            joiner, _, room = await ask.until_answered(identity, self._registry, rights)
-        finally:
-            self._registry.visited(gathering_id, counted=False)
+        kind = "resume" if resume is not None else "new" if since is None else "since"
+        peer = None if request is None else request.peer
+        report = JoinReport(self._registry.quotas, gathering_id, peer)
+        with tally.join(kind), report:
+            if identity is None:
+                identity = await rights.identify(token, gathering_id, request)
+            else:
+                check_identity(identity)
+                report.user = identity.user
+                identity = rights.standing(identity, gathering_id)
+            report.user = identity.user
+            opener = opener_of(identity, request)
+            ask = Joining(
+                gathering_id,
+                connection,
+                opener,
+                client,
+                vouched,
+                asked,
+                since,
+                epoch,
+                resume,
+                tail,
+                times,
+                proof,
+                known,
+            )
+            try:
+                joiner, _, room = await ask.until_answered(identity, self._registry, rights)
+            finally:
+                self._registry.visited(gathering_id, counted=False)
         return self._asking.membership(room, joiner)
 
     async def open(self, gathering_id: str, rules: EndRules | None = None) -> None:
@@ -498,6 +507,7 @@ class Hall:
             dispersed={str(reason): n for reason, n in registry.ended.items()},
             refused={str(limit): n for limit, n in registry.quotas.refusals.counts.items()},
             memory=registry.quotas.budget.used,
+            events=None if self._events is None else self._events.numbers(),
         )
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Awaitable
 
+import outcome
 import trio
 from attrs import define, field
 
@@ -49,6 +50,8 @@ class Inbox:
     """Counts the bytes of all inboxes."""
     _sleeper: trio.lowlevel.Task | None = None
     """The gathering's task, while it waits for something to arrive."""
+    _scope: trio.CancelScope | None = None
+    """What ends that wait at a deadline."""
 
     @property
     def put_in(self) -> int:
@@ -76,13 +79,20 @@ class Inbox:
         self.cost -= cost
         self.budget.inboxes -= cost
 
-    def wait(self) -> Awaitable[None]:
+    def wait(self, scope: trio.CancelScope | None = None) -> Awaitable[bool | None]:
         """Wait until a message is put in, or `wake` is called; to be awaited at once.
+
+        Args:
+            scope: Is around the wait, and has a deadline at which that ends, too.
+
+        Returns:
+            True if the deadline has passed.
 
         Cancellation: nothing has been taken out.
         """
         # No `async def` with an `await`: its frame would be 200 bytes of each idle gathering.
         self._sleeper = trio.lowlevel.current_task()
+        self._scope = scope
         return trio.lowlevel.wait_task_rescheduled(self._stop_waiting)  # noqa: ASYNC105
 
     def wake(self) -> None:
@@ -92,5 +102,10 @@ class Inbox:
             self._sleeper = None
 
     def _stop_waiting(self, _: trio.lowlevel.RaiseCancelT) -> trio.lowlevel.Abort:
-        self._sleeper = None
-        return trio.lowlevel.Abort.SUCCEEDED
+        task, self._sleeper = self._sleeper, None
+        if task is None or self._scope is None or not self._scope.cancel_called:
+            return trio.lowlevel.Abort.SUCCEEDED
+        # The deadline is no surprise. An exception that unwinds would cost more than the rest of
+        # the end. If an outer scope is cancelled, too, the next checkpoint raises.
+        trio.lowlevel.reschedule(task, outcome.Value(True))
+        return trio.lowlevel.Abort.FAILED

@@ -83,6 +83,7 @@ class Incarnation:
     async def wait_gone(self) -> None:
         """Wait until it is reaped."""
         while not self.gone:
+            self.room.hurry()
             await self._wait()
 
     async def _wait(self) -> None:

@@ -8,7 +8,7 @@ from attrs import field, frozen
 from squire_gatherings._hall.clients import Caller, Client, sync_scope
 from squire_gatherings._hall.connection import Connection
 from squire_gatherings._hall.inbox import JoinRequest
-from squire_gatherings._hall.proving import check_known
+from squire_gatherings._hall.proving import check_known, is_unproven, read_proof
 from squire_gatherings._hall.registry import Registry
 from squire_gatherings._hall.rights import Rights
 from squire_gatherings._hall.room import Room
@@ -91,10 +91,13 @@ class Joining:
         room = await registry.find(self.gathering_id, self.opener)
         page: tuple[LoggedOp, ...] = ()
         wants_past = since is not None or not self.tail
-        if wants_past or self.known is not None:
+        wants_proof = self.proof and is_unproven(room)
+        if wants_past or self.known is not None or wants_proof:
             with registry.living[self.gathering_id].reading() as reading:
                 if self.known is not None:
                     await check_known(room, self.known)
+                if wants_proof:
+                    await read_proof(room)
                 if wants_past:
                     page = await read_for_join(room, since, self.epoch)
             if reading.cancelled_caught:

@@ -4,6 +4,7 @@ The machine was paused, or something blocked for long. What arrived meanwhile li
 the tasks that read them need turns before they have it; nobody is judged before.
 """
 
+import math
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from typing import TypeVar
@@ -42,8 +43,7 @@ class TookTooLong(Exception):
 
 @define(eq=False)
 class _Turns:
-    until: float
-    """The time at which fewer turns are enough."""
+    began: float
     count: int = 0
     over: trio.Event = field(factory=trio.Event)
 
@@ -51,10 +51,16 @@ class _Turns:
     def are_enough(self) -> bool:
         if self.count >= TURNS:
             return True
-        return self.count >= LEAST_TURNS and trio.current_time() >= self.until
+        return self.count >= LEAST_TURNS and trio.current_time() >= self.began + WITHIN
 
 
 _under_way: trio.lowlevel.RunVar[_Turns | None] = trio.lowlevel.RunVar("turns", None)
+
+_many_since: trio.lowlevel.RunVar[float] = trio.lowlevel.RunVar("many since", -math.inf)
+"""All tasks have had many turns since then."""
+
+_one_since: trio.lowlevel.RunVar[float] = trio.lowlevel.RunVar("one since", -math.inf)
+"""All tasks that were waiting for a socket then, which had something to read, have had a turn."""
 
 
 def is_late(due: float, late: float = LATE) -> bool:
@@ -83,12 +89,15 @@ async def attempt_within(seconds: float, attempt: Callable[[], Awaitable[T]]) ->
             raise TookTooLong
 
 
-async def give_turns() -> None:
-    """Return when all tasks have had many turns: fewer where they take long.
+async def give_turns(since: float) -> None:
+    """Return when all tasks have had many turns since then: fewer where they take long.
 
     Those who ask at the same time share them: a thousand timers that are late cost hardly more
-    than one. A checkpoint; cancelling it changes nothing for others.
+    than one. Not a checkpoint if they have had them already; cancelling it changes nothing for
+    others.
     """
+    if _many_since.get() >= since:
+        return
     turns = _under_way.get()
     while turns is not None and turns.count < TO_JOIN and not turns.over.is_set():
         await turns.over.wait()
@@ -96,14 +105,29 @@ async def give_turns() -> None:
             return
         # The task that counted was cancelled.
         turns = _under_way.get()
-    turns = _Turns(trio.current_time() + WITHIN)
+    turns = _Turns(trio.current_time())
     _under_way.set(turns)
     try:
         while not turns.are_enough:
             await trio.lowlevel.checkpoint()
             turns.count += 1
+        _many_since.set(max(turns.began, _many_since.get()))
     finally:
         turns.over.set()
+
+
+async def give_a_turn(since: float) -> None:
+    """Return when all tasks have had a turn for which something was there to be read then.
+
+    Not a checkpoint if they have had it already.
+    """
+    if _one_since.get() >= since:
+        return
+    began = trio.current_time()
+    # Tasks that wait for a stream of theirs are woken in the first turn, and run by the next.
+    await trio.lowlevel.checkpoint()
+    await trio.lowlevel.checkpoint()
+    _one_since.set(max(began, _one_since.get()))
 
 
 @contextmanager

@@ -285,7 +285,7 @@ class Logs:
             await trio.lowlevel.checkpoint()
             if not room.accepting:
                 continue
-            first_seq, seq, head = room.log.first_seq, room.log.committed, room.log.head
+            first_seq, seq, head = room.log.first_seq, room.log.head_seq, room.log.head
             with _trouble():
                 is_there = await archive.has_log(
                     gathering_id, first_seq=first_seq, seq=seq, head=head

@@ -16,7 +16,7 @@ from squire_gatherings._hall.room import Room
 from squire_gatherings._hall.tally import Tally
 from squire_gatherings._values.ids import check_gathering_id
 from squire_gatherings._values.numbers import (
-    Ending,
+    Ended,
     GatheringNumbers,
     MemberNumbers,
     Stage,
@@ -114,7 +114,7 @@ class Observer:
         """How many gatherings are how far."""
         return dict(self.tally.stages)
 
-    def endings(self, limit: int) -> list[Ending]:
+    def endings(self, limit: int) -> list[Ended]:
         """Return the last ends, the newest first."""
         last = self.tally.last
         return [last[-number] for number in range(1, min(limit, len(last)) + 1)]

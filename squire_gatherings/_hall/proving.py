@@ -1,4 +1,4 @@
-"""Proving: whether the log is still the one that a joining client knows a proof of."""
+"""Proving: what shows a client which log it was in, and whether this one is still that one."""
 
 from squire_gatherings._hall.room import Room
 from squire_gatherings._hall.store import read_head
@@ -7,6 +7,28 @@ from squire_gatherings._values.messages import Proof
 
 KNOWN_HEADS = 64
 """How many heads of the chain are remembered that clients have asked about."""
+
+
+def is_unproven(room: Room) -> bool:
+    """Whether there are durable ops after the newest head that the room knows.
+
+    So it is with a store that computes heads only when it is asked.
+    """
+    return room.log.head_seq < room.log.committed
+
+
+async def read_proof(room: Room) -> None:
+    """Ask the store for the head after the last op that is durable now.
+
+    Raises:
+        StoreUnavailable: The store can't be read now.
+
+    Cancellation: nothing happened.
+    """
+    log, seq = room.log, room.log.committed
+    head = await read_head(room.store, room.id, seq=seq)
+    if head is not None:
+        log.proven(seq, head)
 
 
 async def check_known(room: Room, known: Proof) -> None:
@@ -23,8 +45,10 @@ async def check_known(room: Room, known: Proof) -> None:
     Cancellation: nothing happened.
     """
     log, seq = room.log, known.seq
-    if seq >= log.committed or not log.head:
-        found: bytes | None = log.head if seq == log.committed else b""
+    if seq > log.committed or not (log.head or is_unproven(room)):
+        found: bytes | None = b""
+    elif seq == log.head_seq:
+        found = log.head
     elif seq in room.heads:
         found = room.heads[seq]
     else:

@@ -9,6 +9,7 @@ from attrs import define, field
 
 from squire_gatherings._hall.tally import Tally
 from squire_gatherings._rules.budget import Budget
+from squire_gatherings._rules.line_limit import LineLimit
 from squire_gatherings._rules.places import Places, is_full
 from squire_gatherings._rules.refusals import Limit, Refusals
 from squire_gatherings._values.addresses import address_of
@@ -26,6 +27,8 @@ class Quotas:
 
     settings: HallSettings = field(factory=HallSettings)
     refusals: Refusals = field(factory=Refusals)
+    lines: LineLimit = field(factory=LineLimit)
+    """Of what clients bring about, and the log tells one by one."""
     tally: Tally = field(factory=Tally)
     """What is counted for operators."""
     budget: Budget = field(init=False)
@@ -50,7 +53,8 @@ class Quotas:
         """Count that a limit was enforced, and log it if that is due."""
         count = self.refusals.count(limit, trio.current_time())
         if count:
-            _log.warning("%s", why, extra={"limit": limit.value, "times": count, **names})
+            told = {"limit": limit.value, "why": why, "times": count, **names}
+            _log.warning("limit enforced", extra=told)
 
     def refuse(self, limit: Limit, why: str, **names: object) -> Full:
         """Count a refusal, log it if that is due, and return the error to raise."""

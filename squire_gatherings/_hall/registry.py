@@ -11,11 +11,15 @@ from attrs import define, field
 from squire_gatherings._hall.gathering import Gathering
 from squire_gatherings._hall.incarnations import Endings, Incarnation
 from squire_gatherings._hall.inheritance import Inheritance
+from squire_gatherings._hall.lifecycle import Life, Lifecycle
+from squire_gatherings._hall.lifetime import GivenRules
 from squire_gatherings._hall.quotas import Quotas
 from squire_gatherings._hall.refreshes import Refreshes
+from squire_gatherings._hall.reports import report_birth
 from squire_gatherings._hall.rights import Rights
-from squire_gatherings._hall.room import GivenRules, Room
+from squire_gatherings._hall.room import Room
 from squire_gatherings._hall.store import Store
+from squire_gatherings._hall.turnstile import Turnstile
 from squire_gatherings._rules.behaviour import Behaviour
 from squire_gatherings._rules.poison import Poison
 from squire_gatherings._values.end_rules import EndRules, rules_of
@@ -37,8 +41,11 @@ class Registry:
     nursery: trio.Nursery
     """Has the gatherings' tasks."""
     refreshes: Refreshes
+    lifecycle: Lifecycle | None = None
+    """Where somebody is told what happens to gatherings."""
     quotas: Quotas = field(init=False)
     """What the gatherings may use up together."""
+    turnstile: Turnstile = field(factory=Turnstile)
     closed: bool = False
     """Whether the hall is closing, so that none is opened any more."""
     living: dict[str, Incarnation] = field(factory=dict)
@@ -66,6 +73,8 @@ class Registry:
     def change_settings(self, settings: HallSettings) -> None:
         """Change the settings of what is opened from now on, and of what all share."""
         self.settings = settings
+        if self.lifecycle is not None:
+            self.lifecycle.max_events = settings.max_events
         self.quotas.change_settings(settings)
 
     async def find(self, gathering_id: str, opener: Hashable = None) -> Room:
@@ -94,6 +103,8 @@ class Registry:
                 await self._kept_out[gathering_id].wait()
             elif incarnation is None:
                 self.quotas.check_opening(gathering_id, opener)
+                if self.lifecycle is not None:
+                    self.lifecycle.check_opening(self.quotas, gathering_id)
                 if self.quotas.is_full():
                     await self.living[self.quotas.stalest()].wait_gone()
                 else:
@@ -154,12 +165,18 @@ class Registry:
         if incarnation is not None:
             incarnation.room.visited(counted=counted)
 
+    def close_by(self, by: float) -> None:
+        """Open nothing more; the hall is to be closed at the time `by`."""
+        self.closed = True
+        if self.lifecycle is not None:
+            self.lifecycle.closing(by)
+
     async def close(self, by: float) -> None:
         """End all of them. What is still being processed at the time `by` is cancelled.
 
         Cancellation: they go on ending by themselves, after what they are processing.
         """
-        self.closed = True
+        self.close_by(by)
         with trio.move_on_at(by):
             for incarnation in tuple(self.living.values()):
                 incarnation.room.end(DispersalReason.SHUTDOWN, by=by)
@@ -179,7 +196,8 @@ class Registry:
         Until a gathering is restored, its task is cancelled with the caller that opens it, which
         may live on when the hall is cancelled: a store that never answers would hold the hall.
         """
-        self.closed = True
+        if not self.closed:
+            self.close_by(trio.current_time() + self.settings.close_grace)
         for incarnation in self.living.values():
             if incarnation.opening is not None:
                 incarnation.opening.cancel()
@@ -253,7 +271,10 @@ class Registry:
             self._poison.of(gathering_id),
             self.quotas,
             given,
+            turnstile=self.turnstile,
         )
+        if self.lifecycle is not None:
+            room.life = Life(self.lifecycle, gathering_id, room.incarnation)
         gathering = Gathering(
             room, self.make_behaviour, self._reap, self.refreshes, inheritance=inheritance
         )
@@ -271,10 +292,13 @@ class Registry:
                 raise HallClosed("the hall was closed")
         except GatheringsError as error:
             incarnation.error = error
+            self.quotas.tally.failed_restores += 1
             raise
         else:
-            # One that another process has begun was opened there.
-            self.opened += incarnation.gathering.inheritance is None
+            if incarnation.gathering.inheritance is None:
+                # One that another process has begun was opened there.
+                self.opened += 1
+                report_birth(room)
             if self.closed:
                 room.end(DispersalReason.SHUTDOWN)
         finally:
@@ -287,6 +311,8 @@ class Registry:
         incarnation = self.living.pop(gathering_id)
         room = incarnation.room
         self.quotas.reaped(gathering_id, incarnation.opener)
+        if room.life is not None:
+            room.life.over()
         if room.reason is not None:
             self.ended[room.reason] += 1
         if room.notice is not None:

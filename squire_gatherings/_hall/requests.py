@@ -13,6 +13,7 @@ from squire_gatherings._hall.clients import Caller, Client, Sender
 from squire_gatherings._hall.delivery import Delivery
 from squire_gatherings._hall.inbox import JoinRequest, Request
 from squire_gatherings._hall.lookup import SyncLookup
+from squire_gatherings._hall.proving import is_unproven, read_proof
 from squire_gatherings._hall.refreshes import Refreshes
 from squire_gatherings._hall.room import Room
 from squire_gatherings._hall.travel import Travel
@@ -67,7 +68,8 @@ class Requests:
     refreshes: Refreshes
     travel: Travel
     awaits_lookup: bool = False
-    """Whether a message waits for what `look_up` finds."""
+    """Whether a message waits for what `look_up` finds, or does."""
+    _is_first_join: bool = False
     _lookup: SyncLookup | None = None
     """Made when it is needed first; most gatherings never need it."""
 
@@ -76,6 +78,7 @@ class Requests:
 
         Raises:
             LookupNeeded: The store must be asked first; nothing was done.
+            FirstJoin: The store must be told first; nothing was done.
         """
         if sender.identity.expires_at is not None and self.room.terms.have_ended(sender):
             self._refuse(sender, request)
@@ -97,6 +100,7 @@ class Requests:
         except GatheringsError as error:
             sender.fail(error, getattr(request, "id", None))
             if isinstance(request, Sync):
+                self.room.quotas.tally.syncs[error.code] += 1
                 self.answers.spent += _cost(request)
             if not isinstance(error, OpRejected | StoreUnavailable):
                 sender.wasted(REFUSED)
@@ -110,13 +114,22 @@ class Requests:
         self._lookup.prepare(keys)
         self.awaits_lookup = True
 
+    def prepare_first_join(self) -> None:
+        """Somebody is to be let in first: have `look_up` tell it to the store before."""
+        self.awaits_lookup = self._is_first_join = True
+
     async def look_up(self) -> None:
-        """Ask the store about the syncs that were prepared.
+        """Ask the store about the syncs that were prepared, or tell it of a first join.
 
         Cancellation: they must be prepared again.
         """
-        assert self._lookup is not None
         self.awaits_lookup = False
+        if self._is_first_join:
+            self._is_first_join = False
+            assert self.room.life is not None
+            await self.room.life.admit()
+            return
+        assert self._lookup is not None
         await self._lookup.look_up()
 
     # Those whose rights end.
@@ -180,7 +193,17 @@ class Requests:
                 raise BadRequest("a fetch has `at` or `at_time`, not both")
             fetched_then = partial(self.travel.fetched, self.answers, sender, fetch)
             self.answers.from_store(sender, fetch.id, fetched_then)
-            return True
+        elif sender.proof and is_unproven(self.room):
+            self.answers.from_store(sender, fetch.id, partial(self._prove, sender, fetch))
+        else:
+            self._fetch_now(sender, fetch)
+        return True
+
+    async def _prove(self, sender: Sender, fetch: Fetch) -> None:
+        await read_proof(self.room)
+        self._fetch_now(sender, fetch)
+
+    def _fetch_now(self, sender: Sender, fetch: Fetch) -> None:
         seq = self.answers.visible
         since = fetch.since
         if since is None and self.room.serves_snapshots:
@@ -192,7 +215,7 @@ class Requests:
                 proof=self.answers.proof(sender),
             )
             self.answers.defer(sender, fetch.id, lambda _: show(sender, fetch.id, fetched))
-            return True
+            return
         since = since or 0
         self.room.log.check_seq(since, "since")
         first_seq = self.room.log.first_seq
@@ -210,7 +233,6 @@ class Requests:
                 **self.answers.shown(sender, ops),
             ),
         )
-        return True
 
     def _sync(self, sender: Sender, sync: Sync) -> bool:
         room, log = self.room, self.room.log
@@ -232,6 +254,7 @@ class Requests:
             self.answers.spent += cost
             sender.wasted(REPEATED + cost // COST_OF_A_FRAME)
             self._repeat(sender, sync, record)
+            room.quotas.tally.syncs["repeated"] += 1
             return True
         if not sender.identity.may_submit:
             # Somebody that might submit before is answered above what it submitted then.
@@ -241,8 +264,7 @@ class Requests:
         if room.refused and key in room.refused:
             raise OpRejected("the gathering crashed over this sync; it isn't taken again")
         seq = log.seq
-        limits = room.settings
-        if limits.max_log_ops is not None or limits.max_log is not None:
+        if room.log_is_limited:
             self._check_size(sync)
         base = seq if sender.at_end else sync.base
         if base < seq:
@@ -260,10 +282,12 @@ class Requests:
             ops = judge_and_fold(room.behaviour, sync.ops, submission)
         except OpConflict as conflict:
             self._conflict(sender, sync, base, conflict)
+            room.quotas.tally.syncs[conflict.code] += 1
             return True
         by, mark = sender.identity.user, fingerprint(sync.ops)
         log.add(ops, key=key, mark=mark, by=by, origin=sender.number, time=time)
-        if limits.max_log is not None:
+        room.quotas.tally.synced += 1
+        if room.log_is_limited:
             room.log_bytes += sum(len(op.json) for op in ops)
         seqs = range(seq + 1, log.seq + 1)
         said = time if sender.times else UNSET

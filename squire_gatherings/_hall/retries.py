@@ -101,6 +101,7 @@ class _Encoded:
                 found = self._forwards[key] = self._encode(first, run, times=client.times)
             outgoing, size = found
             client.send(outgoing)
+            self.room.quotas.tally.retries += 1
             sent += size
         return sent
 

@@ -1,53 +1,35 @@
 """The room: the state of one incarnation, shared by everything that works for it."""
 
 import math
-from typing import Any
 
-import attrs
 import trio
-from attrs import define, field, frozen
+from attrs import define, field
 
 from squire_gatherings._hall.clients import Caller, Client
 from squire_gatherings._hall.inbox import Inbox, Request
+from squire_gatherings._hall.lifecycle import Life
+from squire_gatherings._hall.lifetime import GivenRules, Lifetime
 from squire_gatherings._hall.quotas import Quotas
 from squire_gatherings._hall.store import Store
 from squire_gatherings._hall.terms import Terms
+from squire_gatherings._hall.turnstile import Entry, Turnstile
 from squire_gatherings._rules.behaviour import Behaviour
 from squire_gatherings._rules.deadline import Deadline
 from squire_gatherings._rules.op_log import OpLog
 from squire_gatherings._rules.places import is_full
 from squire_gatherings._rules.refusals import Limit
 from squire_gatherings._rules.sync_ids import SyncKey
-from squire_gatherings._values.end_rules import EndRules, Explanation, Moved, rules_of
+from squire_gatherings._values.end_rules import rules_of
 from squire_gatherings._values.endings import CloseCode, DispersalReason
 from squire_gatherings._values.errors import Full, GatheringDispersed, StoreUnavailable
 from squire_gatherings._values.ids import new_incarnation_id
-from squire_gatherings._values.messages import Dispersed, Ending, ServerMessage
+from squire_gatherings._values.messages import Dispersed, ServerMessage
 from squire_gatherings._values.numbers import GatheringNumbers, Stage
-from squire_gatherings._values.outgoing import Outgoing
 from squire_gatherings._values.settings import HallSettings
 
 
-@frozen
-class GivenRules:
-    """Whence a gathering has its rules. Most gatherings of a hall share one of these."""
-
-    base: EndRules
-    """Those of the hall, or those that it was opened with."""
-    said: EndRules | None = None
-    """What its behaviour made of them."""
-    changes: dict[str, Any] = field(factory=dict)
-    """What the program has changed since. It comes before the behaviour's."""
-
-    @property
-    def rules(self) -> EndRules:
-        """The rules that hold."""
-        rules = self.said or self.base
-        return attrs.evolve(rules, **self.changes) if self.changes else rules
-
-
 @define(eq=False, weakref_slot=True, repr=False)
-class Room:
+class Room(Lifetime):
     """What one incarnation has, who is in it, and the ways in.
 
     An incarnation may end at any time. Once `accepting` is False (the point of no return), nothing
@@ -67,6 +49,8 @@ class Room:
     """What all gatherings of the hall share."""
     given: GivenRules = field()
     """The rules by which it ends."""
+    life: Life | None = None
+    """Where somebody is told what happens to it."""
 
     # Set when it is restored.
     behaviour: Behaviour = field(init=False)
@@ -98,8 +82,15 @@ class Room:
     """Whether it goes on in another process: here it ends without a trace."""
     is_wanted: bool = False
     """Whether somebody opened it on purpose: it stays, though nobody has used it yet."""
-    scope: trio.CancelScope = field(factory=trio.CancelScope)
-    """Around the wait for messages, which it ends at the deadline."""
+    is_awaited: bool = False
+    """Whether somebody waits until it is gone."""
+
+    # Its deadline, in turn with the other gatherings'.
+    turnstile: Turnstile = field(factory=Turnstile)
+    scope: trio.CancelScope | None = None
+    """Around the wait for messages, which it ends at the deadline; None outside of it."""
+    entry: Entry | None = None
+    armed: int = 0
 
     # Who is there.
     inbox: Inbox = field(init=False)
@@ -107,6 +98,8 @@ class Room:
     """All who are connected, by scope: each client has only one connection."""
     callers: set[Caller] | None = None
     """All who have asked and aren't answered yet. At the end all of them are. None for nobody."""
+    log_is_limited: bool = field(init=False)
+    """Whether the log has a largest size, in ops or in bytes."""
     log_bytes: int = 0
     """How many bytes the ops of the log have, where that is limited (`max_log`)."""
     numbered: int = 0
@@ -122,6 +115,8 @@ class Room:
 
     def __attrs_post_init__(self) -> None:
         self.inbox = Inbox(budget=self.quotas.budget)
+        settings = self.settings
+        self.log_is_limited = settings.max_log_ops is not None or settings.max_log is not None
 
     def __repr__(self) -> str:
         # What it has may hold secrets: the ids of its clients.
@@ -217,8 +212,10 @@ class Room:
         """
         if not self.detach(client):
             return
-        self.counted("left", client)
+        self.counted("left", client, trio.current_time())
         if not self.clients:
+            if self.life is not None:
+                self.life.emptied(self.log.committed)
             self._unattended()
 
     def let_go(self, client: Client) -> None:
@@ -238,12 +235,8 @@ class Room:
         if not (self.processed or self.is_wanted or self.inbox.waiting):
             self.end(DispersalReason.EMPTY)
         elif counted or self.deadline.emptied_at is None:
-            now = trio.current_time()
-            self.deadline.attended(0, now)
-            self.deadline.visited(now)
             self._unattended()
-            self.look_at_warning(now)
-            self.rearm()
+            self.visited_when_empty(trio.current_time())
 
     def left_alone(self, now: float) -> None:
         """Note that nobody is here, since when its deadline says, or since `now`."""
@@ -259,120 +252,12 @@ class Room:
         if self.accepting:
             self.quotas.unattended(self.id, self.evict)
 
-    def counted(self, what: str, client: Client) -> None:
-        """Note how many clients there are, after `client` has come or gone."""
-        deadline, now = self.deadline, trio.current_time()
-        before = deadline.at
-        deadline.attended(len(self.clients), now)
-        if deadline.at != before:
-            deadline.moved = Moved(what, client.identity.user, now)
-        # It may have come nearer.
-        self.rearm()
-
-    # When it ends.
-
-    def look(self) -> None:
-        """Look at the wall clock, if that decides on anything."""
-        deadline = self.deadline
-        if deadline.rules.is_by_wall:
-            deadline.look(trio.current_time(), self.terms.wall())
-
-    def look_again(self) -> None:
-        """Look at the wall clock, which may have been set, and set the timer accordingly."""
-        self.look()
-        self.look_at_warning(trio.current_time())
-        self.rearm()
-
-    def is_due(self) -> bool:
-        """Whether it is to end now, if nothing else has arrived."""
-        self.look()
-        return trio.current_time() >= self.deadline.at
-
-    def rearm(self) -> None:
-        """Set the timer, if something is due sooner than it was.
-
-        One that fires too early is set anew then, so it need not be moved when its time moves away.
-        """
-        next_at = self.deadline.next_at
-        if next_at < self.scope.deadline:
-            self.scope.deadline = next_at
-
-    def used(self, now: float, moved: object = None, mover: str | None = None) -> None:
-        """Note that a message that counts as activity was processed, and what it was."""
-        deadline = self.deadline
-        deadline.last_processed_at = now
-        if moved is not None:
-            deadline.moved, deadline.mover = moved, mover
-        if deadline.told is not None:
-            self.look_at_warning(now)
-
-    def apply_rules(self, what: str, by: str | None) -> None:
-        """Live by the rules that are given now; they were changed by `what`."""
-        rules, deadline = self.given.rules, self.deadline
-        if rules == deadline.rules:
-            return
-        self.look()
-        before, now = deadline.at, trio.current_time()
-        deadline.change(rules, len(self.clients), now, self.terms.wall())
-        if rules.is_by_wall:
-            self.terms.instants.add(self)
-        if deadline.at != before:
-            deadline.moved = Moved(what, by, now)
-        self.look_at_warning(now)
-        self.rearm()
-
-    def extend(self, seconds: float, by: str | None) -> None:
-        """Put the end off by so many seconds."""
-        self.look()
-        deadline, now = self.deadline, trio.current_time()
-        before = deadline.at
-        deadline.extend(seconds)
-        if deadline.at != before:
-            deadline.moved = Moved("extend", by, now)
-        self.look_at_warning(now)
-        self.rearm()
-
-    def warn_if_due(self) -> None:
-        """Tell the clients of the end, if it is time."""
-        now = trio.current_time()
-        told = self.deadline.warn(now)
-        if told is not None:
-            self.tell_ending(told.rule, told.at)
-
-    def look_at_warning(self, now: float, joining: Client | None = None) -> None:
-        """Tell the clients, where what they were told of the end isn't so any more.
-
-        One that is joining is told later, after `joined`.
-        """
-        deadline = self.deadline
-        told = deadline.told
-        if told is None or deadline.stands:
-            return
-        deadline.told = None
-        other = deadline.warn(now)
-        if other is None:
-            self.tell_ending(told.rule, math.inf, joining)
-        else:
-            self.tell_ending(other.rule, other.at, joining)
-        self.rearm()
-
-    def tell_ending(self, rule: DispersalReason, at: float, joining: Client | None = None) -> None:
-        """Tell the clients that it ends then by this rule; infinity: that this is off."""
-        outgoing = Outgoing(self.ending(rule, at))
-        for client in tuple(self.clients.values()):
-            if client is not joining and not client.is_mute:
-                client.send(outgoing)
-
-    def ending(self, rule: DispersalReason, at: float) -> Ending:
-        """Return what the clients are told of an end at that time."""
-        left = at - trio.current_time()
-        if math.isinf(left):
-            return Ending(self.id, self.incarnation, rule, None, None)
-        left = max(0.0, left)
-        at_time = round((self.terms.wall() + left) * 1000)
-        return Ending(self.id, self.incarnation, rule, left, at_time)
-
     # Ending.
+
+    def hurry(self) -> None:
+        """Have it reaped before its turn: somebody waits for that."""
+        self.is_awaited = True
+        self.turnstile.hurry(self)
 
     def end(self, reason: DispersalReason, *, by: float = math.inf) -> None:
         """Have it disperse. What is in the inbox is still processed; nothing more comes in.
@@ -425,37 +310,6 @@ class Room:
             seq=self.log.committed,
             unacked=sum(client.window.unacked for client in self.clients.values()),
         )
-
-    def explain(self) -> Explanation:
-        """Return why it is alive, and when it ends."""
-        self.look()
-        deadline = self.deadline
-        at, warn_at, ends = deadline.at, deadline.warn_at, dict(deadline.ends())
-        return Explanation(
-            gathering=self.id,
-            incarnation=self.incarnation,
-            now=trio.current_time(),
-            wall_now=self.terms.wall(),
-            opened_at=deadline.opened_at,
-            last_processed_at=deadline.last_processed_at,
-            clients=len(self.clients),
-            deadline=at,
-            rule=deadline.which,
-            ends=ends,
-            held_until=at if at > min(ends.values()) else None,
-            warns_at=None if math.isinf(warn_at) else warn_at,
-            warned=deadline.told is not None,
-            rules=deadline.rules,
-            moved=self.moved(),
-        )
-
-    def moved(self) -> Moved:
-        """Return what moved its deadline last."""
-        deadline, moved = self.deadline, self.deadline.moved
-        if isinstance(moved, Moved):
-            return moved
-        what = "join" if moved is None else getattr(moved, "__name__", "").lower()
-        return Moved(what.removesuffix("request"), deadline.mover, deadline.last_processed_at)
 
     def names(self) -> dict[str, object]:
         """Return what log records say about it."""

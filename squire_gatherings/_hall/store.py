@@ -64,6 +64,11 @@ class Store(Protocol):
     def append_nowait(self, append: Append, ended: Callable[[Outcome], None]) -> bool:
         """Append without waiting.
 
+        A store chooses when the head of the log's chain after the append is computed. One that
+        keeps each head calls `head_of(append)`, on any thread, before it says that the append is
+        durable; then the gathering knows it, too. One that doesn't finds heads by itself when it is
+        asked for them (`load`, `find_head`), or keeps none.
+
         Args:
             append: What to append.
             ended: Called once, on Trio's thread, with what came of it, unless it's durable
@@ -130,9 +135,12 @@ class Store(Protocol):
     async def find_head(self, gathering: str, *, seq: int) -> bytes | None:
         """Return the head of the chain after the op `seq`.
 
+        Asked for a proof of the log, where the store hasn't computed the head of the last append
+        (see `append_nowait`), and where a client knows an older proof.
+
         Returns:
-            The `Append.head` of the append that ended there; empty if none did. None if the store
-            has left out what was before, so that it can't tell.
+            The head after the append that ended there; empty if none did, or if the store keeps no
+            heads. None if the store has left out what was before, so that it can't tell.
         """
         ...
 

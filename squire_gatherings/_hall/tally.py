@@ -1,16 +1,19 @@
 """The tally: what a hall and its ways in count for operators, as plain numbers.
 
 To count is to add to an attribute. What happens with each message is counted by the turn, by the
-batch or by the commit, so that all of it costs a hundredth of a message (`benchmarks.counting`).
-Nobody looks at the sums until somebody asks.
+batch or by the commit, so that all of it costs less than a hundredth of a message
+(`python -m benchmarks.counting`). Nobody looks at the sums until somebody asks.
 """
 
 from collections import Counter, deque
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from attrs import define, field
 
-from squire_gatherings._rules.histogram import COUNTS, Histogram
-from squire_gatherings._values.numbers import Ending, Stage
+from squire_gatherings._rules.histogram import LIFETIMES, Histogram, PowerHistogram
+from squire_gatherings._values.errors import GatheringsError
+from squire_gatherings._values.numbers import Ended, Stage
 
 LAST = 1000
 """How many ends are remembered."""
@@ -23,49 +26,63 @@ class Tally:
     # Gatherings.
     stages: dict[Stage, int] = field(factory=lambda: dict.fromkeys(Stage, 0))
     """How many are how far now."""
-    failed: int = 0
-    """How many couldn't be restored."""
+    restores: Histogram = field(factory=Histogram)
+    """Seconds that restores took."""
+    restored_ops: PowerHistogram = field(factory=PowerHistogram)
+    """How many ops each restore folded."""
+    failed_restores: int = 0
     lateness: Histogram = field(factory=Histogram)
     """Of ends by a rule: seconds from the deadline to the notices."""
-    lifetimes: Histogram = field(
-        factory=lambda: Histogram((1.0, 10.0, 60.0, 600.0, 3600.0, 21600.0, 86400.0, 604800.0))
-    )
+    lifetimes: Histogram = field(factory=lambda: Histogram(LIFETIMES))
     """Seconds from the restore to the end."""
     notices: Counter[str] = field(factory=Counter)
     """Last notices to clients, by what became of each."""
-    restores: Histogram = field(factory=Histogram)
-    """Seconds that restores took."""
-    restored_ops: Histogram = field(factory=lambda: Histogram((0.0, *COUNTS)))
-    """How many ops each restore folded."""
-    last: deque[Ending] = field(factory=lambda: deque(maxlen=LAST))
+    last: deque[Ended] = field(factory=lambda: deque(maxlen=LAST))
     """The last ends; the newest comes last."""
 
     # Messages.
     messages: int = 0
     """How many were processed."""
-    syncs: Counter[str] = field(factory=Counter)
-    """Syncs by outcome, but for those that were applied."""
     synced: int = 0
-    """How many syncs were applied."""
+    """How many syncs were taken into logs."""
+    syncs: Counter[str] = field(factory=Counter)
+    """All other syncs, by what became of them."""
     forwards: int = 0
     """How many ops were forwarded: each counts once for each client."""
     retries: int = 0
     """How many messages were sent again."""
-    joins: Counter[str] = field(factory=Counter)
-    """Joins by what became of them."""
+    joins: Counter[tuple[str, str]] = field(factory=Counter)
+    """Joins by their kind (`new`, `since`, `resume`), and what became of them."""
     commits: Histogram = field(factory=Histogram)
     """Seconds that commits took which had to be waited for."""
     at_once: int = 0
     """How many commits were durable at once."""
-    committed_ops: Histogram = field(factory=lambda: Histogram(COUNTS))
+    committed: PowerHistogram = field(factory=PowerHistogram)
     """How many ops each commit had."""
-    commit_failures: int = 0
-    """How many commits failed, and were tried again."""
+    failed_commits: int = 0
+    """How many commits the store couldn't make, so that they were tried again."""
 
     # Connections.
     connections: int = 0
-    """How many were accepted."""
+    """How many were let in: their handshakes were good."""
     closes: Counter[int] = field(factory=Counter)
-    """How many were closed, by close code; 1006 is for those that broke off."""
+    """How many have ended, by close code; 1006 is for those that broke off."""
     round_trips: Histogram = field(factory=Histogram)
     """Seconds from a ping to its pong."""
+
+    @contextmanager
+    def join(self, kind: str) -> Iterator[None]:
+        """Count what becomes of a join within the block."""
+        try:
+            yield
+        except GatheringsError as error:
+            self.joins[kind, error.code] += 1
+            raise
+        self.joins[kind, "joined"] += 1
+
+    def ended(self, end: Ended) -> None:
+        """Note how a gathering ended."""
+        self.last.append(end)
+        self.lifetimes.add(end.lifetime)
+        if end.lateness is not None:
+            self.lateness.add(end.lateness)

@@ -17,7 +17,7 @@ from hashlib import blake2b
 
 import msgspec
 
-from squire_gatherings._values.log import Append, LoggedOp, SyncRecord, runs
+from squire_gatherings._values.log import Append, LoggedOp, SyncRecord, stamp_runs
 
 HEAD_SIZE = 32
 """How many bytes a head has."""
@@ -70,14 +70,7 @@ def _link(
     ops: Sequence[LoggedOp],
     syncs: Sequence[SyncRecord],
 ) -> tuple[object, ...]:
-    one = ops[0]
-    if len({each.epoch for each in ops}) == 1 == len({each.time for each in ops}):
-        # Almost always: what an incarnation commits together.
-        epochs = [(first_seq, one.epoch)] if one.epoch else []
-        times = [(first_seq, one.time)] if one.time else []
-    else:
-        epochs = runs([each.epoch for each in ops], first_seq, before="")
-        times = runs([each.time for each in ops], first_seq, before=0)
+    epochs, times = stamp_runs(ops, first_seq)
     return (
         before,
         gathering,
@@ -90,13 +83,32 @@ def _link(
     )
 
 
+def head_of(append: Append) -> bytes:
+    """Return the head of the chain after an append, computed when it is asked for first.
+
+    It is empty where nobody can compute it: the one who appends doesn't know the head before it.
+    """
+    if append.head is None:
+        if append.before is None:
+            return b""
+        append.head = head_after(append.before, append)
+    return append.head
+
+
 def head_after(before: bytes, append: Append) -> bytes:
     """Return the head of the chain after an append, whatever head it has itself."""
     return next_head(before, append.gathering, append.first_seq, append.ops, append.syncs)
 
 
 def follows(before: bytes, append: Append) -> bool:
-    """Return whether an append goes on from this head; one without a head says nothing of that."""
+    """Return whether an append goes on from this head.
+
+    One whose author knows neither head doesn't; one with an empty head says nothing of that.
+    """
+    if append.before is not None:
+        return append.before == before
+    if append.head is None:
+        return False
     return not append.head or head_after(before, append) == append.head
 
 

@@ -56,8 +56,8 @@ class Deadline:
     """No rule ends it before."""
     told: Told | None = None
     """What the clients were told last, while it stands."""
-    moved: object = None
-    """What moved it last: the type of a message, or a `Moved`."""
+    moved: type | Moved | None = None
+    """What moved it last: a message of this type, or something else; None for the opening."""
     mover: str | None = None
     """Whose message that was."""
     _instant_at: float = field(default=math.inf, init=False)
@@ -203,7 +203,8 @@ class Deadline:
             return math.inf
         _, end = self._to_warn_of(before)
         at = end - before
-        if self.told is not None and self.told.since >= at and abs(self.told.at - end) < SAME:
+        if self.told is not None and self.told.since >= at and self.told.at < end + SAME:
+            # They know of an end that is as near.
             return math.inf
         return at
 

@@ -14,7 +14,7 @@ import msgspec
 from attrs import define, field
 from msgspec import UNSET, Struct, UnsetType
 
-from squire_gatherings._rules.chain import HEAD_SIZE
+from squire_gatherings._rules.chain import HEAD_SIZE, head_of
 from squire_gatherings._values.archive import LogCopy, LogInfo
 from squire_gatherings._values.errors import BadExport, BadGatheringId
 from squire_gatherings._values.ids import check_gathering_id
@@ -129,7 +129,7 @@ class Exporter:
         if link.ops:
             last = link.last_seq
             name = UNSET if link.gathering == self.info.gathering else link.gathering
-            yield self._line(_Head(last, link.head.hex(), name))
+            yield self._line(_Head(last, head_of(link).hex(), name))
         snapshot = link.snapshot
         if snapshot is not None:
             state = msgspec.Raw(snapshot.state)

@@ -1,4 +1,4 @@
-"""A histogram: how often something had which size. Plain numbers, which cost little to add to."""
+"""Histograms: how often something had which size. Plain numbers, which cost little to add to."""
 
 import math
 from bisect import bisect_left
@@ -12,8 +12,14 @@ SECONDS = (
 )
 """Buckets for durations: from what one message costs to what nobody wants to wait for."""
 
-COUNTS = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0, 512.0, 1024.0, 4096.0, 16384.0)
-"""Buckets for how many there were of something."""
+LIFETIMES = (1.0, 10.0, 60.0, 600.0, 3600.0, 21600.0, 86400.0, 604800.0)
+"""Buckets for what lasts from a second to a week."""
+
+POWERS = 17
+"""The largest bound of a histogram by powers of two is below the power of this number."""
+
+MOST_BITS = 64
+"""How many bits a value has at most that such a histogram counts."""
 
 
 @define(eq=False)
@@ -30,19 +36,43 @@ class Histogram:
     def __attrs_post_init__(self) -> None:
         self.counts = [0] * (len(self.bounds) + 1)
 
-    def add(self, value: float, times: int = 1) -> None:
+    def add(self, value: float) -> None:
         """Count a value."""
-        self.counts[bisect_left(self.bounds, value)] += times
-        self.total += value * times
-
-    @property
-    def count(self) -> int:
-        """How many values were counted."""
-        return sum(self.counts)
+        self.counts[bisect_left(self.bounds, value)] += 1
+        self.total += value
 
     def cumulative(self) -> Iterator[tuple[float, int]]:
         """Yield each bound, infinity last, and how many values are not greater."""
-        so_far = 0
-        for bound, count in zip((*self.bounds, math.inf), self.counts, strict=True):
-            so_far += count
-            yield bound, so_far
+        return _cumulative((*self.bounds, math.inf), self.counts)
+
+
+@define(eq=False)
+class PowerHistogram:
+    """Counts whole numbers from 0 on by how many bits they have: it is cheapest to add to.
+
+    Where even a call costs too much, `counts[value.bit_length()] += 1` and `total += value` do the
+    same.
+    """
+
+    counts: list[int] = field(factory=lambda: [0] * (MOST_BITS + 1))
+    """How many values have so many bits."""
+    total: int = 0
+    """The sum of all values."""
+
+    def add(self, value: int) -> None:
+        """Count a value."""
+        self.counts[value.bit_length()] += 1
+        self.total += value
+
+    def cumulative(self) -> Iterator[tuple[float, int]]:
+        """Yield each bound, infinity last, and how many values are not greater."""
+        bounds = [float(2**bits - 1) for bits in range(POWERS + 1)]
+        counts = [*self.counts[: len(bounds)], sum(self.counts[len(bounds) :])]
+        return _cumulative((*bounds, math.inf), counts)
+
+
+def _cumulative(bounds: Sequence[float], counts: Sequence[int]) -> Iterator[tuple[float, int]]:
+    so_far = 0
+    for bound, count in zip(bounds, counts, strict=True):
+        so_far += count
+        yield bound, so_far

@@ -10,7 +10,7 @@ from hashlib import blake2b
 
 from attrs import define, field
 
-from squire_gatherings._rules.chain import next_head, state_digest
+from squire_gatherings._rules.chain import head_of, state_digest
 from squire_gatherings._rules.sync_ids import SyncIds, SyncKey
 from squire_gatherings._values.errors import BadBase, SyncIdReused
 from squire_gatherings._values.log import (
@@ -70,7 +70,9 @@ class OpLog:
     time: int = 0
     """The last op's time, in milliseconds since 1970."""
     head: bytes = b""
-    """The head of the chain after the op `committed`."""
+    """The newest head of the chain that is known."""
+    head_seq: int = 0
+    """The op after which the chain has that head: `committed`, if the store computes each."""
     first_seq: int = 1
     """The first op that the store has; those before it were left out."""
     epoch_before: str = ""
@@ -91,8 +93,8 @@ class OpLog:
     """The scope that submitted the last ops of the log: all from `author_from` on."""
     author_from: int = 1
     _uncommitted_syncs: list[SyncRecord] = field(factory=list)
-    _next_head: bytes = b""
-    """The head after the last op, since `append` made it."""
+    _appended: Append | None = None
+    """What `append` made last, until it is durable."""
 
     def __attrs_post_init__(self) -> None:
         self.syncs = SyncIds(self.recent_syncs)
@@ -101,7 +103,7 @@ class OpLog:
         """Take over what the store had."""
         self.seq = self.committed = restored.seq
         self.time = restored.time
-        self.head = self._next_head = restored.head
+        self.head, self.head_seq = restored.head, restored.seq
         self.first_seq, self.epoch_before = restored.first_seq, restored.epoch_before
         self.syncs.restore(restored.recent, restored.has_older)
         self._tail = list(restored.ops)
@@ -195,14 +197,16 @@ class OpLog:
 
     def append(self, gathering: str, state: bytes | None = None) -> Append:
         """Return what the store must be given, with `state`, if the state is to be kept."""
-        first = self.committed + 1
-        ops = tuple(self._tail[len(self._tail) - (self.seq - self.committed) :])
+        committed = self.committed
+        ops = tuple(self._tail[len(self._tail) - (self.seq - committed) :])
         syncs = tuple(self._uncommitted_syncs)
-        head = self._next_head = next_head(self.head, gathering, first, ops, syncs)
-        snapshot = None
+        before = self.head if self.head_seq == committed else None
+        append = Append(gathering, committed + 1, ops, syncs, None, None, before)
         if state is not None:
-            snapshot = Snapshot(self.seq, state, state_digest(head, state))
-        return Append(gathering, first, ops, syncs, snapshot, head)
+            head = head_of(append)
+            append.snapshot = Snapshot(self.seq, state, state_digest(head, state) if head else b"")
+        self._appended = append
+        return append
 
     def commit(self, *, trim: bool = True) -> None:
         """Note that everything that was added is durable now.
@@ -210,11 +214,18 @@ class OpLog:
         Without `trim`, all of it stays in memory until `trim` is called.
         """
         self.committed = self.seq
-        self.head = self._next_head
+        appended, self._appended = self._appended, None
+        if appended is not None and appended.head is not None:
+            self.head, self.head_seq = appended.head, self.seq
         self._uncommitted_syncs.clear()
         self.syncs.trim()
         if trim:
             self.trim()
+
+    def proven(self, seq: int, head: bytes) -> None:
+        """Take the head after the durable op `seq`, as the store says."""
+        if seq > self.head_seq:
+            self.head, self.head_seq = head, seq
 
     def trim(self) -> None:
         """Leave the oldest ops to the store, if the tail is too large."""

@@ -20,6 +20,7 @@ class Limit(StrEnum):
     CONNECTIONS_PER_GATHERING = "connections_per_gathering"
     GATHERINGS = "gatherings"
     GATHERINGS_PER_USER = "gatherings_per_user"
+    EVENTS = "events"
     MESSAGES = "messages"
     BYTES = "bytes"
     OPS = "ops"

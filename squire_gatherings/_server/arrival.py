@@ -19,6 +19,7 @@ from squire_gatherings._server.handshake import RETRY_AFTER, Accepted, Refused, 
 from squire_gatherings._server.limits import Limits
 from squire_gatherings._server.proxies import ProxySays
 from squire_gatherings._server.proxy_protocol import BadProxyHeader, ProxyHeader
+from squire_gatherings._server.reports import report_refusal
 from squire_gatherings._server.settings import ServerSettings
 from squire_gatherings._server.sources import PolledSource, Source, StreamSource
 from squire_gatherings._server.tls import TlsContext
@@ -60,6 +61,10 @@ class Doorway:
         """Note whose connection it is; False where that one has too many at the door."""
         self.peer, self.is_proxied = peer, False
         return self.limits.found(self.visitor, self.settings, peer)
+
+    def refused(self, refusal: Refused) -> None:
+        """Note that the request gets no WebSocket."""
+        report_refusal(self.limits.quotas, self.peer, refusal.status, str(refusal))
 
     def admit(self, request: HandshakeRequest) -> HandshakeRequest:
         """Return the request as authentication sees it. Raises `Refused` where it's full."""
@@ -136,6 +141,7 @@ async def let_in(
             origins=OriginRule(doorway.settings.allow_origins, _is_local(stream)),
             heard=doorway.heard,
             admit=doorway.admit,
+            refused=doorway.refused,
         )
     if accepted is None:
         if ssl_context is not None and doorway.has_spoken:
@@ -164,7 +170,7 @@ async def _read_header(
                 header.feed(bytes(data))
     except BadProxyHeader as error:
         why = f"a named proxy sent no header of the PROXY protocol: {error}"
-        doorway.limits.quotas.enforced(Limit.PROXY, why, address=doorway.peer)
+        doorway.limits.quotas.enforced(Limit.PROXY, why, peer=doorway.peer)
         return False
     except trio.BrokenResourceError:
         return False

@@ -14,6 +14,7 @@ from squire_gatherings._server.inbound import TURN, ClosedByClient, Complaint
 from squire_gatherings._server.limits import Meter
 from squire_gatherings._server.outbox import Flusher, Outbox
 from squire_gatherings._server.receiving import Receiving
+from squire_gatherings._server.reports import is_reported, report_close
 from squire_gatherings._server.settings import ServerSettings
 from squire_gatherings._server.silence import Due
 from squire_gatherings._server.sources import PolledSource, Source
@@ -33,7 +34,7 @@ EARLY_SIZE = 64 * 1024
 class WebSocketConnection(Receiving):
     """One accepted WebSocket. `run` drives it; everything else may be called meanwhile."""
 
-    __slots__ = ("_early", "_entrance", "_entry", "_turns", "stream")
+    __slots__ = ("_early", "_entrance", "_entry", "_is_moved", "_turns", "stream")
 
     def __init__(
         self,
@@ -71,6 +72,8 @@ class WebSocketConnection(Receiving):
             meter.quotas.budget,
             plain,
         )
+        self._is_moved = False
+        """Whether another process goes on with it."""
         self._early: list[Incoming | Complaint] | None = None
         """What came while the join was under way; None where nothing did."""
 
@@ -98,6 +101,7 @@ class WebSocketConnection(Receiving):
 
         Cancellation: the client is told that the server goes away, if that needs no waiting.
         """
+        began_at = trio.current_time()
         try:
             if received:
                 self._take(received)
@@ -124,6 +128,8 @@ class WebSocketConnection(Receiving):
             if membership is not None:
                 membership.detach()
             self.close(CloseCode.GOING_AWAY, "server shutting down")
+            if is_reported() and not self._is_moved:
+                report_close(self.meter, membership, self._inbound.closing, began_at)
             # Nothing more goes out: a task that waits for a flush needn't wait any longer.
             self._outbox.retire()
             self._inbound.retire()
@@ -168,6 +174,11 @@ class WebSocketConnection(Receiving):
             outbox.taken,
             self._quiet_until + ahead if self._quiet_until else -math.inf,
         )
+
+    def leave(self) -> None:
+        """Note that another process goes on with it: here it ends without a word."""
+        self._is_moved = True
+        self.abort()
 
     def resume(self, state: ConnectionState, membership: Membership | None, ahead: float) -> None:
         """Go on for another process, before `run`; our clock is `ahead` of its by so much."""

@@ -6,6 +6,7 @@ from attrs import field, frozen
 from squire_gatherings._hall.connection import Connection
 from squire_gatherings._hall.hall import Hall
 from squire_gatherings._hall.membership import Membership
+from squire_gatherings._hall.reports import JoinReport
 from squire_gatherings._server.limits import Meter
 from squire_gatherings._values.handover import RequestState
 from squire_gatherings._values.handshake import HandshakeRequest
@@ -43,7 +44,8 @@ class Entry:
 
         Cancellation: as of `Hall.join`.
         """
-        self.meter.come_in()
+        with JoinReport(self.meter.quotas, self.gathering_id, self.meter.peer):
+            self.meter.come_in()
         membership = await self.hall.join(
             self.gathering_id,
             connection,

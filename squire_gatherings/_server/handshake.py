@@ -36,6 +36,7 @@ class Refused(Exception):
 
     def __init__(self, status: int, why: str, headers: Sequence[tuple[str, str]] = ()) -> None:
         super().__init__(why)
+        self.status = status
         body = (why + "\n").encode()
         lines = [
             f"HTTP/1.1 {status} {HTTPStatus(status).phrase}",
@@ -62,6 +63,10 @@ def _nothing() -> None:
     """Do nothing: nobody wants to be told."""
 
 
+def _keep_quiet(_: Refused) -> None:
+    """Do nothing: nobody wants to be told."""
+
+
 def _as_it_is(request: HandshakeRequest) -> HandshakeRequest:
     return request
 
@@ -78,6 +83,7 @@ async def shake_hands(
     origins: OriginRule | None = None,
     heard: Callable[[], None] = _nothing,
     admit: Callable[[HandshakeRequest], HandshakeRequest] = _as_it_is,
+    refused: Callable[[Refused], None] = _keep_quiet,
 ) -> Accepted | None:
     """Read a request and answer it.
 
@@ -96,6 +102,7 @@ async def shake_hands(
         heard: Called as soon as the whole request is there.
         admit: Called with what would be accepted; returns it, knowing more of it, or raises
             `Refused`.
+        refused: Called with the refusal, if it is refused.
 
     Returns:
         What was accepted; None if it was refused or came too late, or the client went away.
@@ -116,8 +123,9 @@ async def shake_hands(
         try:
             accepted, answer = _understand(buffer, peer, origins)
             accepted = evolve(accepted, request=admit(accepted.request))
-        except Refused as refused:
-            accepted, answer = None, refused.response
+        except Refused as refusal:
+            accepted, answer = None, refusal.response
+            refused(refusal)
     with time_limit(nursery, timeout, HELD_UP):
         await stream.send_all(answer)
         if accepted is None and isinstance(stream, trio.abc.HalfCloseableStream):

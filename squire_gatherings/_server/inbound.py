@@ -21,8 +21,9 @@ from squire_gatherings._server.portions import (
     is_one_frame,
     whole_frames,
 )
+from squire_gatherings._server.reports import ABNORMAL, Close
 from squire_gatherings._server.settings import ServerSettings
-from squire_gatherings._values.endings import CloseCode, close_reason
+from squire_gatherings._values.endings import BROKEN_OFF, CloseCode, close_reason
 from squire_gatherings._values.messages import Sync
 from squire_gatherings._wire.codecs import JSON, Codec, Incoming, UndecodableMessage
 from squire_gatherings._wire.websockets_core import QUIET_LOG, retire
@@ -94,11 +95,13 @@ class Inbound:
         "_meter",
         "_partial",
         "_partial_is_text",
+        "_pinged_at",
         "_portion",
         "_protocol",
         "_settings",
         "_unfed",
         "broken",
+        "close_code",
         "deaf",
         "held",
         "noise",
@@ -112,6 +115,10 @@ class Inbound:
         """Whether messages that still come are thrown away. A close frame still counts."""
         self.broken = False
         """Whether the client broke the protocol, so that nothing more can be understood."""
+        self.close_code = BROKEN_OFF
+        """The code of our close frame, which may be the answer to the client's."""
+        self._pinged_at = 0.0
+        """When a ping went out that wasn't answered; else 0."""
         self._codec = codec
         self._settings = settings
         self._protocol = Protocol(
@@ -260,6 +267,8 @@ class Inbound:
                     self.noise += 1
                     continue
                 if opcode is _PONG or self.deaf:
+                    if opcode is _PONG and self._pinged_at:
+                        self._ponged()
                     self.unsettled = True
                     self.noise += 1
                     continue
@@ -308,6 +317,7 @@ class Inbound:
 
     def ping(self) -> None:
         """Put a ping among the `replies`."""
+        self._pinged_at = trio.current_time()
         self._protocol.send_ping(b"")
 
     def resume(self) -> None:
@@ -332,9 +342,26 @@ class Inbound:
         parts.append(self._unfed[self._at :])
         return b"".join(parts)
 
+    @property
+    def closing(self) -> Close:
+        """How the connection was closed, as far as that is known by now."""
+        sent, received = self._protocol.close_sent, self._protocol.close_rcvd
+        if sent is not None and not self._protocol.close_rcvd_then_sent:
+            return Close(int(sent.code), "server", sent.reason)
+        if received is not None:
+            return Close(received.code, "client")
+        return Close(ABNORMAL, "nobody")
+
+    def _ponged(self) -> None:
+        took = trio.current_time() - self._pinged_at
+        self._pinged_at = 0.0
+        self._meter.quotas.tally.round_trips.add(took)
+
     def retire(self) -> None:
         """Take nothing more in, and leave no garbage."""
         self.let_go()
+        if self._protocol.close_sent is not None:
+            self.close_code = self._protocol.close_sent.code
         retire(self._protocol)
 
     # What a message is made of.

@@ -120,7 +120,7 @@ class Limits:
 
     def _turned(self, turned: Turned, peer: str | None) -> None:
         limit = Limit(turned.value)
-        self.quotas.enforced(limit, "too many handshakes under way", address=peer)
+        self.quotas.enforced(limit, "too many handshakes under way", peer=peer)
 
     def check(self, settings: ServerSettings, peer: str | None) -> None:
         """Check whether there's a place for one more client.
@@ -131,18 +131,18 @@ class Limits:
         quotas = self.quotas
         if is_full(self.clients.total, settings.max_connections):
             why = "the server has all the clients that it takes"
-            raise quotas.refuse(Limit.CONNECTIONS, why, address=peer)
+            raise quotas.refuse(Limit.CONNECTIONS, why, peer=peer)
         address = address_of(peer)
         if address is not None and is_full(
             self.clients.of(address), settings.max_connections_per_address
         ):
             why = "the server has all the clients that it takes from your address"
-            raise quotas.refuse(Limit.CONNECTIONS_PER_ADDRESS, why, address=peer)
+            raise quotas.refuse(Limit.CONNECTIONS_PER_ADDRESS, why, peer=peer)
         if not quotas.budget.takes_connections:
             self._make_room()
         if not quotas.budget.takes_connections:
             why = "the server has no memory for one more client"
-            raise quotas.refuse(Limit.MEMORY, why, address=peer)
+            raise quotas.refuse(Limit.MEMORY, why, peer=peer)
 
     # Inside.
 
@@ -263,6 +263,7 @@ class Meter:
         self._has_place = False
         if visitor is None:
             limits.quotas.budget.connections += 1
+        limits.quotas.tally.connections += 1
         self._rates = limits.rates(settings)
         self._name: Hashable = None
         """The name under which the limits of what it says are shared, if they are."""
@@ -346,11 +347,12 @@ class Meter:
 
     def enforced(self, limit: Limit, why: str) -> None:
         """Count that a limit was enforced against this client."""
-        self.quotas.enforced(limit, why, address=self._peer)
+        self.quotas.enforced(limit, why, peer=self._peer)
 
-    def leave(self, now: float) -> None:
-        """The connection has ended."""
+    def leave(self, now: float, code: int) -> None:
+        """The connection has ended, with this close code."""
         limits = self._limits
+        limits.quotas.tally.closes[code] += 1
         if self._has_place:
             limits.clients.leave(self._address)
             self._has_place = False

@@ -95,7 +95,7 @@ class Departures:
             if isinstance(one, Doorway):
                 one.visitor.give_way()
             else:
-                one.abort()
+                one.leave()
 
     def _more(self) -> Iterator[Going]:
         for one in self._going():
@@ -251,8 +251,8 @@ class Arrivals:
             # A connection that lives for days needn't keep them.
             del gate, newcomer, asked, entry, meter
             if received is None:
-                connection.meter.leave(trio.current_time())
                 connection.abort()
+                connection.meter.leave(trio.current_time(), connection.close_code)
             else:
                 await stay(server, connection, received)
             nursery.cancel_scope.cancel()

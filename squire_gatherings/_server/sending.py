@@ -72,6 +72,11 @@ class Sending(Connection):
             self._reply()
 
     @property
+    def close_code(self) -> int:
+        """The code with which it was closed, once it has ended; 1006 if it broke off."""
+        return self._inbound.close_code
+
+    @property
     def backlog(self) -> int:
         """Bytes that the kernel hasn't taken yet."""
         return self._outbox.backlog

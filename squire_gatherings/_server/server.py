@@ -215,7 +215,8 @@ class Server:
             return
         self._logged_at = now
         count = self._limits.quotas.budget.connections
-        _log.warning("can't accept connections for now, having %d: %s", count, error)
+        told = {"connections": count, "why": error.strerror or str(error)}
+        _log.warning("no connection can be accepted for now", extra=told)
 
 
 async def serve(
@@ -353,7 +354,7 @@ async def stay(server: Server, connection: WebSocketConnection, received: bytes)
     try:
         await connection.run(received)
     finally:
-        connection.meter.leave(trio.current_time())
+        connection.meter.leave(trio.current_time(), connection.close_code)
         limits.holders.discard(connection)
         server._connections.discard(connection)
         server._left.unpark_all()
@@ -466,7 +467,7 @@ async def _serve_socket(
             )
         except* Exception as errors:
             # A bug of ours must not end the other connections.
-            _log.error("a connection failed", exc_info=errors)
+            _log.error("a connection failed", exc_info=errors, extra={"peer": peer})
 
 
 async def keep_alive(server: Server, interval: float) -> None:

@@ -5,6 +5,8 @@ from collections.abc import Callable, Iterable
 from squire_gatherings._hall.store import READ_LIMIT, Unstorable
 from squire_gatherings._values.log import Append, LoggedOp, encoded_size
 
+EVENTS_IN_USE = "another hall tells this store's lifecycle events"
+
 
 def page(ops: Iterable[LoggedOp], max_bytes: int) -> tuple[LoggedOp, ...]:
     """Take as many of the first `ops` as one `Store.read` returns.
@@ -51,13 +53,13 @@ def is_storable(text: str) -> bool:
 
 def has_storable_texts(append: Append) -> bool:
     """Return whether all texts of `append` can be stored."""
+    texts = [append.gathering]
     for sync in append.syncs:
-        if not (is_storable(sync.id) and is_storable(sync.scope)):
-            return False
+        texts += sync.scope, sync.id
     for logged in append.ops:
-        if logged.by is not None and not is_storable(logged.by):
-            return False
-    return is_storable(append.gathering)
+        if logged.by is not None:
+            texts.append(logged.by)
+    return is_storable("".join(texts))
 
 
 def unstorable(append: Append, why: object, fits: Callable[[Append], bool]) -> Unstorable:

@@ -7,9 +7,10 @@ import trio
 from attrs import define, field
 
 from squire_gatherings._hall.store import Outcome
-from squire_gatherings._rules.chain import follows
+from squire_gatherings._rules.chain import follows, head_of
 from squire_gatherings._rules.links import check_fork, cut
 from squire_gatherings._stores.common import has_storable_texts, links_page, page, unstorable
+from squire_gatherings._stores.memory_events import MemoryEvents
 from squire_gatherings._stores.memory_log import Log
 from squire_gatherings._values.archive import LogCopy, LogInfo, Tombstone
 from squire_gatherings._values.errors import LogDeleted, StoreConflict
@@ -17,7 +18,7 @@ from squire_gatherings._values.log import Append, LoggedOp, Restored, Snapshot, 
 
 
 @define(eq=False)
-class MemoryStore:
+class MemoryStore(MemoryEvents):
     """A `Store` whose appends are as durable as the process, and never wait.
 
     Every async call is a checkpoint, and when cancelled it has done nothing.
@@ -30,8 +31,7 @@ class MemoryStore:
 
     async def load(self, gathering: str, *, recent_syncs: int) -> Restored:
         """Read what a new incarnation starts from."""
-        await trio.lowlevel.checkpoint()
-        log = self._logs.get(gathering)
+        log = await self._chained(gathering)
         if log is None:
             tombstone = self._tombstones.get(gathering)
             return Restored(head=tombstone.head) if tombstone else Restored()
@@ -56,16 +56,20 @@ class MemoryStore:
 
         Raises `StoreConflict`, and `ValueError` for a lone surrogate, with nothing written.
         """
-        # What has a head was encoded as a whole.
-        if not append.head and not has_storable_texts(append):
+        if not has_storable_texts(append):
             raise unstorable(append, "surrogates not allowed", has_storable_texts)
         log = self._logs.get(append.gathering) or self._new_log(append)
         before, seq = append.first_seq - 1, log.seq
-        syncs = {(sync.scope, sync.id): sync for sync in append.syncs}
+        syncs: dict[tuple[str, str], SyncRecord] = {}
+        for sync in append.syncs:
+            syncs[sync.scope, sync.id] = sync
         if self._tombstones and append.gathering in self._tombstones and seq == before:
             # Seqs can't tell: those of the log that was deleted may be the same.
+            log.chain_some()
             if not follows(log.head, append):
                 raise LogDeleted(f"{append.gathering} was deleted")
+            # So it is known when this is looked at again.
+            head_of(append)
         elif seq != before:
             there = tuple(log.slice(before, before + len(append.ops)))
             if append.ops and there == append.ops and syncs.items() <= log.syncs.items():
@@ -74,12 +78,8 @@ class MemoryStore:
             raise conflict(f"{append.gathering} ends at {seq}, not before {append.first_seq}")
         if len(syncs) < len(append.syncs) or not log.syncs.keys().isdisjoint(syncs):
             raise StoreConflict(f"{append.gathering} has a sync of this id already")
-        log.ops.extend(append.ops)
+        log.add(append)
         log.syncs.update(syncs)
-        if append.ops:
-            log.heads[seq + len(append.ops)] = append.head
-        if append.snapshot is not None:
-            log.keep(append.snapshot)
         self._logs[append.gathering] = log
         return True
 
@@ -124,8 +124,7 @@ class MemoryStore:
 
         None if the log begins after it.
         """
-        await trio.lowlevel.checkpoint()
-        log = self._logs.get(gathering)
+        log = await self._chained(gathering)
         if log is None:
             return b""
         if seq < log.first_seq:
@@ -152,20 +151,21 @@ class MemoryStore:
         """Tell of at most `limit` gatherings and tombstones whose ids come after `after`."""
         await trio.lowlevel.checkpoint()
         ids = sorted(one for one in {*self._logs, *self._tombstones} if one > after)
-        found = (self._info(one) for one in ids[:limit])
+        found = [await self.describe(one) for one in ids[:limit]]
         return tuple(one for one in found if one is not None)
 
     async def describe(self, gathering: str) -> LogInfo | None:
         """Tell of one gathering; None if there is no log, and no tombstone."""
-        await trio.lowlevel.checkpoint()
-        return self._info(gathering)
+        log, tombstone = await self._chained(gathering), self._tombstones.get(gathering)
+        if log is not None:
+            return log.info(gathering, tombstone)
+        return None if tombstone is None else LogInfo(gathering=gathering, tombstone=tombstone)
 
     async def read_links(
         self, gathering: str, *, after: int, up_to: int, max_bytes: int
     ) -> tuple[Append, ...]:
         """Read appends as they were committed, at least one if there is any."""
-        await trio.lowlevel.checkpoint()
-        log = self._logs.get(gathering)
+        log = await self._chained(gathering)
         return links_page(log.links(gathering, after), up_to, max_bytes) if log else ()
 
     async def older_syncs(self, gathering: str) -> tuple[SyncRecord, ...]:
@@ -176,14 +176,12 @@ class MemoryStore:
 
     async def end_of_append(self, gathering: str, *, seq: int) -> int:
         """Return the last op, by the op `seq`, with which an append ended; 0 if there is none."""
-        await trio.lowlevel.checkpoint()
-        log = self._logs.get(gathering)
+        log = await self._chained(gathering)
         return log.end_of_append(seq) if log else 0
 
     async def has_log(self, gathering: str, *, first_seq: int, seq: int, head: bytes) -> bool:
         """Return whether a log begins with `first_seq`, and has that head after the op `seq`."""
-        await trio.lowlevel.checkpoint()
-        log = self._logs.get(gathering)
+        log = await self._chained(gathering)
         if log is None:
             tombstone = self._tombstones.get(gathering)
             end = b"" if tombstone is None else tombstone.head
@@ -198,10 +196,10 @@ class MemoryStore:
 
     async def delete(self, gathering: str, *, time: int) -> Tombstone | None:
         """Delete a log, and leave a tombstone; None if there is no such log."""
-        await trio.lowlevel.checkpoint()
-        log = self._logs.pop(gathering, None)
+        log = await self._chained(gathering)
         if log is None:
             return None
+        del self._logs[gathering]
         self._changes += 1
         tombstone = self._tombstones[gathering] = Tombstone(gathering, log.seq, log.head, time)
         return tombstone
@@ -215,8 +213,7 @@ class MemoryStore:
         forget_syncs: bool = False,
     ) -> int:
         """Leave out the ops up to a snapshot; return the first seq. Raises `StoreConflict`."""
-        await trio.lowlevel.checkpoint()
-        log = self._log_of(gathering)
+        log = _found(await self._chained(gathering), gathering)
         self._changes += 1
         return log.compact(gathering, up_to, state, forget=forget_syncs)
 
@@ -231,7 +228,7 @@ class MemoryStore:
 
     async def fork(self, gathering: str, new: str, *, seq: int) -> int:
         """Make a new gathering of a log up to the op `seq`. Raises `BadBase`, `StoreConflict`."""
-        log = self._log_of(gathering)
+        log = _found(await self._chained(gathering), gathering)
         check_fork(gathering, log.first_seq, log.seq, seq)
         copy = LogCopy(
             gathering=new,
@@ -251,17 +248,22 @@ class MemoryStore:
         tombstone = self._tombstones.get(append.gathering)
         return Log(before=b"" if tombstone is None else tombstone.head)
 
-    def _log_of(self, gathering: str) -> Log:
-        log = self._logs.get(gathering)
-        if log is None:
-            raise StoreConflict(f"there is no gathering {gathering}")
-        return log
+    async def _chained(self, gathering: str) -> Log | None:
+        """Find a log, all of whose heads are computed.
 
-    def _info(self, gathering: str) -> LogInfo | None:
-        tombstone, log = self._tombstones.get(gathering), self._logs.get(gathering)
-        if log is not None:
-            return log.info(gathering, tombstone)
-        return None if tombstone is None else LogInfo(gathering=gathering, tombstone=tombstone)
+        A checkpoint before that, and none after it.
+        """
+        while True:
+            await trio.lowlevel.checkpoint()
+            log = self._logs.get(gathering)
+            if log is None or not log.chain_some():
+                return log
+
+
+def _found(log: Log | None, gathering: str) -> Log:
+    if log is None:
+        raise StoreConflict(f"there is no gathering {gathering}")
+    return log
 
 
 def _nobody_asks(_: Outcome) -> None:

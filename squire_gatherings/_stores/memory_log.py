@@ -1,16 +1,25 @@
-"""One log in memory, and what is done with it as a whole."""
+"""One log in memory, and what is done with it as a whole.
+
+The heads of its chain are computed only when somebody asks for what has to do with them. Before
+that, `chain_some` is called until no append lacks its head.
+"""
 
 from bisect import bisect_right
+from collections import deque
 from collections.abc import Iterator
 
-from attrs import define, field
+from attrs import define, evolve, field
+from msgspec.structs import replace
 
-from squire_gatherings._rules.chain import state_digest
+from squire_gatherings._rules.chain import head_after, head_of, state_digest
 from squire_gatherings._rules.links import checked
 from squire_gatherings._rules.thinning import NEWEST, superfluous
 from squire_gatherings._values.archive import LogCopy, LogInfo, Tombstone
 from squire_gatherings._values.errors import StoreConflict
 from squire_gatherings._values.log import Append, LoggedOp, Snapshot, SyncRecord
+
+CHAINED_AT_ONCE = 500
+"""How many heads are computed before others get their turn: less than a millisecond."""
 
 
 @define(eq=False)
@@ -24,7 +33,9 @@ class Log:
     """The epoch of the op before that one."""
     ops: list[LoggedOp] = field(factory=list)
     heads: dict[int, bytes] = field(factory=dict)
-    """The heads of the chain, by the seqs of the last ops of the appends."""
+    """The heads of the chain, by the seqs of the last ops of the appends, in order."""
+    unchained: deque[Append] = field(factory=deque)
+    """The newest appends: those whose heads aren't among them yet."""
     names: dict[int, str] = field(factory=dict)
     """The ids that the chain has, by the same seqs, where they aren't the gathering's own."""
     syncs: dict[tuple[str, str], SyncRecord] = field(factory=dict)
@@ -38,8 +49,34 @@ class Log:
 
     @property
     def head(self) -> bytes:
-        """The head of the chain after the last op."""
-        return self.heads.get(self.seq, b"") if self.ops else self.before
+        """The head of the chain after the last op, once no append lacks its own."""
+        return next(reversed(self.heads.values()), self.before)
+
+    def add(self, append: Append) -> None:
+        """Add an append that fits."""
+        self.ops.extend(append.ops)
+        snapshot = append.snapshot
+        if snapshot is not None:
+            self.keep(snapshot)
+            append = replace(append, snapshot=None)
+        if append.ops:
+            self.unchained.append(append)
+
+    def chain_some(self) -> bool:
+        """Compute the heads of some appends that have none yet; return whether there are more."""
+        for _ in range(min(CHAINED_AT_ONCE, len(self.unchained))):
+            self._chain(self.unchained.popleft())
+        return bool(self.unchained)
+
+    def _chain(self, append: Append) -> None:
+        head = append.head
+        if head is None:
+            head = head_after(self.head, append)
+        seq = append.last_seq
+        self.heads[seq] = head
+        snapshot = self.snapshots.get(seq)
+        if snapshot is not None and not snapshot.digest and head:
+            self.snapshots[seq] = evolve(snapshot, digest=state_digest(head, snapshot.state))
 
     def slice(self, after: int, up_to: int) -> Iterator[LoggedOp]:
         """Give the ops after one seq and up to another; none where the first ones are left out."""
@@ -147,7 +184,7 @@ class Log:
             log.ops.extend(link.ops)
             log._note_syncs(link.syncs)
             if link.ops:
-                log.heads[log.seq] = link.head
+                log.heads[log.seq] = head_of(link)
                 if link.gathering != copy.gathering:
                     log.names[log.seq] = link.gathering
             if link.snapshot is not None:

@@ -5,6 +5,9 @@ from enum import IntEnum, StrEnum
 MAX_REASON = 123
 """How many bytes of a reason a close frame holds (RFC 6455, section 5.5)."""
 
+BROKEN_OFF = 1006
+"""Stands for the code of a connection that ended without a close frame (section 7.4.1)."""
+
 
 class CloseCode(IntEnum):
     """WebSocket close codes: RFC 6455 section 7.4.1 below 4000, ours from there on."""
@@ -47,6 +50,11 @@ class DispersalReason(StrEnum):
     EVICTED = "evicted"
 
     @property
+    def is_rule(self) -> bool:
+        """Whether it is a rule, by which there is an instant of the end."""
+        return self in _RULES
+
+    @property
     def close_code(self) -> CloseCode:
         """The code with which a connection is closed for this reason."""
         match self:
@@ -58,3 +66,15 @@ class DispersalReason(StrEnum):
                 return CloseCode.MOVED
             case _:
                 return CloseCode.DISPERSED
+
+
+_RULES = frozenset(
+    {
+        DispersalReason.IDLE,
+        DispersalReason.EMPTY,
+        DispersalReason.UNJOINED,
+        DispersalReason.ALONE,
+        DispersalReason.MAX_AGE,
+        DispersalReason.ENDS_AT,
+    }
+)

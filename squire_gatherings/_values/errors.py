@@ -177,3 +177,19 @@ class Left(GatheringsError):
     """The gathering was left; it takes nothing more."""
 
     code = "left"
+
+
+class Undelivered(GatheringsError):
+    """Lifecycle events couldn't be delivered; they are delivered again later."""
+
+    code = "undelivered"
+
+    def __init__(self, text: str, pause: float = 0.0) -> None:
+        """Make the error.
+
+        Args:
+            text: Why.
+            pause: How many seconds must pass before they are delivered again.
+        """
+        super().__init__(text)
+        self.pause = pause

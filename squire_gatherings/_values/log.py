@@ -7,7 +7,7 @@ Those of which each op makes some are `msgspec.Struct`, as messages are: made in
 time that a frozen `attrs` class takes, and of no interest to the garbage collector.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from functools import lru_cache
 from itertools import repeat
 from typing import Any, TypeVar
@@ -119,11 +119,12 @@ class Snapshot:
     digest: bytes = b""
 
 
-class Append(Struct, frozen=True):
+class Append(Struct):
     """One atomic addition to one gathering's log.
 
-    `ops` have the seqs from `first_seq` on; `syncs` say which syncs they came from. `head` is the
-    head of the log's chain after them (see `_rules.chain`); empty if nobody keeps one.
+    `ops` have the seqs from `first_seq` on; `syncs` say which syncs they came from. `before` is the
+    head of the log's chain before them; None if the one who appends doesn't know it. `head` is the
+    head after them: None until `head_of` has computed it, and empty if nobody keeps one.
     """
 
     gathering: str
@@ -131,7 +132,8 @@ class Append(Struct, frozen=True):
     ops: tuple[LoggedOp, ...]
     syncs: tuple[SyncRecord, ...]
     snapshot: Snapshot | None = None
-    head: bytes = b""
+    head: bytes | None = b""
+    before: bytes | None = None
 
     @property
     def last_seq(self) -> int:
@@ -174,6 +176,23 @@ def runs(values: Iterable[T], first_seq: int, *, before: T) -> list[tuple[int, T
             last = value
             found.append((seq, value))
     return found
+
+
+def stamp_runs(
+    ops: Sequence[LoggedOp], first_seq: int
+) -> tuple[list[tuple[int, str]], list[tuple[int, int]]]:
+    """Return the runs of the epochs and of the times of ops that are appended together."""
+    if not ops:
+        return [], []
+    one = ops[0]
+    if len(ops) == 1 or len({(each.epoch, each.time) for each in ops}) == 1:
+        # Almost always: what an incarnation commits together.
+        epochs = [(first_seq, one.epoch)] if one.epoch else []
+        return epochs, [(first_seq, one.time)] if one.time else []
+    return (
+        runs([each.epoch for each in ops], first_seq, before=""),
+        runs([each.time for each in ops], first_seq, before=0),
+    )
 
 
 def of_each(found: Iterable[tuple[int, T]], seq: int, *, before: T) -> Iterator[T]:

@@ -5,6 +5,7 @@ from enum import StrEnum
 from attrs import frozen
 
 from squire_gatherings._values.endings import DispersalReason
+from squire_gatherings._values.events import EventNumbers
 
 
 class Stage(StrEnum):
@@ -61,7 +62,7 @@ class MemberNumbers:
 
 
 @frozen
-class Ending:
+class Ended:
     """How an incarnation ended."""
 
     gathering: str
@@ -99,6 +100,8 @@ class HallNumbers:
     """How often each limit was enforced, also by the hall's ways in (docs/security.md)."""
     memory: int
     """The bytes that the hall and its ways in hold, as far as they are counted."""
+    events: EventNumbers | None = None
+    """Its lifecycle events; None where nobody is told of them."""
 
 
 @frozen

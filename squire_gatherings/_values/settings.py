@@ -186,6 +186,10 @@ class HallSettings:
     One to which somebody is connected never gives way.
     """
 
+    max_events: int = field(default=1_000_000, validator=count)
+    """How many lifecycle events may wait to be delivered (see docs/events.md). With more, no
+    gathering is opened. Three places are kept for each that is open."""
+
     max_memory: int | None = field(default=None, validator=count_or_off)
     """How many bytes the hall and its ways in may hold, as far as they are counted (see
     docs/security.md): from 80 % on no connection is taken, from 90 % on no gathering is opened,
@@ -228,5 +232,6 @@ class HallOptions(TypedDict, total=False):
     max_gatherings: int | None
     max_gatherings_per_user: int | None
     when_full: Literal["refuse", "stalest"]
+    max_events: int
     max_memory: int | None
     max_outbound: int | None

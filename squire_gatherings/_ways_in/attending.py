@@ -16,6 +16,7 @@ from squire_gatherings._rules.rate_limit import Spent
 from squire_gatherings._rules.refusals import Limit
 from squire_gatherings._server.entry import Entry
 from squire_gatherings._server.limits import limits_of
+from squire_gatherings._server.reports import is_reported, report_close
 from squire_gatherings._server.settings import ServerSettings
 from squire_gatherings._values.endings import CloseCode
 from squire_gatherings._values.errors import BadSetting, GatheringDispersed, GatheringsError
@@ -80,6 +81,7 @@ async def attend_channel(
     limits.holders.add(connection)
     entry = Entry(hall, gathering_id, meter, request, identity)
     attendance = _Attendance(entry, channel, connection, codec, settings)
+    began_at = trio.current_time()
     async with open_hidden_nursery() as nursery:
 
         async def write() -> None:
@@ -92,10 +94,12 @@ async def attend_channel(
                 await attendance.run()
         finally:
             limits.holders.discard(connection)
-            meter.leave(trio.current_time())
             attendance.detach()
             # If it isn't closing already; what has been sent goes out before.
             connection.close(CloseCode.GOING_AWAY, "server shutting down")
+            if is_reported():
+                report_close(meter, attendance.membership, connection.closing, began_at)
+            meter.leave(trio.current_time(), connection.close_code)
 
 
 @define(eq=False)
@@ -107,7 +111,7 @@ class _Attendance:
     _connection: ChannelConnection
     _codec: Codec
     _settings: ServerSettings
-    _membership: Membership | None = None
+    membership: Membership | None = None
     _early: list[str | bytes] = field(factory=list)
     """What came while the join was under way."""
 
@@ -129,8 +133,8 @@ class _Attendance:
 
     def detach(self) -> None:
         """Let the gathering forget the client."""
-        if self._membership is not None:
-            self._membership.detach()
+        if self.membership is not None:
+            self.membership.detach()
 
     async def _wait_for_join(self) -> Join | None:
         try:
@@ -157,7 +161,7 @@ class _Attendance:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(self._read_early, joining)
                 try:
-                    self._membership = await self._entry.join(self._connection, join)
+                    self.membership = await self._entry.join(self._connection, join)
                 except Exception as error:
                     failure = error
                 nursery.cancel_scope.cancel()
@@ -188,15 +192,15 @@ class _Attendance:
     async def _take(self, data: str | bytes) -> None:
         """Deliver a message; wait while the gathering has too many of this client's."""
         message = await self._understand(data)
-        if message is None or self._connection.is_closing or self._membership is None:
+        if message is None or self._connection.is_closing or self.membership is None:
             return
         if isinstance(message, Join):
             self._connection.fail("already_joined", "this connection has joined already")
             return
         try:
-            self._membership.take_nowait(message)
+            self.membership.take_nowait(message)
         except trio.WouldBlock:
-            await self._membership.take(message)
+            await self.membership.take(message)
 
     async def _understand(self, data: str | bytes) -> Incoming | None:
         """Return the message; tell the client if it isn't one, and return None."""
@@ -237,7 +241,7 @@ class _Attendance:
         meter, kind = self._entry.meter, spent.value
         refused = 0 if meter.allowance is None else meter.allowance.refused
         meter.enforced(Limit(kind), f"too many {kind} from a client")
-        is_sent_away = refused > self._settings.rate_burst or self._membership is None
+        is_sent_away = refused > self._settings.rate_burst or self.membership is None
         text = f"too many {kind}" if is_sent_away else f"too many {kind}; this one was dropped"
         self._connection.fail("rate_limited", text, self._codec.skim(raw).request_id)
         if is_sent_away:

@@ -9,8 +9,9 @@ import trio
 from squire_gatherings._hall.connection import Connection
 from squire_gatherings._rules.refusals import Limit
 from squire_gatherings._server.limits import Meter
+from squire_gatherings._server.reports import Close
 from squire_gatherings._server.settings import ServerSettings
-from squire_gatherings._values.endings import CloseCode, close_reason
+from squire_gatherings._values.endings import BROKEN_OFF, CloseCode, close_reason
 from squire_gatherings._values.messages import Error
 from squire_gatherings._values.outgoing import Outgoing
 from squire_gatherings._wire.codecs import Codec
@@ -159,6 +160,11 @@ class ChannelConnection(Connection):
             self._tell()
 
     @property
+    def close_code(self) -> int:
+        """The code with which it was closed; 1006 if it broke off."""
+        return BROKEN_OFF if self._close is None else self._close[0]
+
+    @property
     def backlog(self) -> int:
         """Bytes that the channel hasn't taken yet."""
         return self._backlog
@@ -201,6 +207,14 @@ class ChannelConnection(Connection):
     def is_closing(self) -> bool:
         """Whether nothing more is sent to the client, or heard from it."""
         return self._close is not None or self._ended
+
+    @property
+    def closing(self) -> Close:
+        """How the connection was closed, as far as a channel tells."""
+        if self._close is None:
+            return Close(None, "client")
+        code, reason = self._close
+        return Close(int(code), "server", reason)
 
     def fail(self, code: str, message: str, request_id: str | None = None) -> None:
         """Tell the client that something failed."""

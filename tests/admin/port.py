@@ -41,10 +41,13 @@ class Port:
 
 @asynccontextmanager
 async def open_port(
-    folder: Path, *, names: tuple[str, ...] = (), **options: Any
+    folder: Path, *, names: tuple[str, ...] = (), open_metrics: bool = False, **options: Any
 ) -> AsyncIterator[Port]:
     """Open a hall and its admin port until the block is left."""
-    async with open_hall(**options) as hall, serving(hall, folder, names=names) as port:
+    async with (
+        open_hall(**options) as hall,
+        serving(hall, folder, names=names, open_metrics=open_metrics) as port,
+    ):
         yield port
 
 

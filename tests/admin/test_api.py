@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import trio
 
-from squire_gatherings import CloseCode, Identity
+from squire_gatherings import CloseCode, Ending, Identity
 from tests.admin.port import open_port
 from tests.support import Recorder
 
@@ -128,6 +128,54 @@ async def test_operators_end_gatherings_and_put_users_out(tmp_path: Path) -> Non
         assert await port.post("/api/v1/gatherings/b/disperse") == {"dispersed": True}
         assert port.hall.gatherings() == ("a",)
         assert await port.post("/api/v1/gatherings/b/disperse") == {"dispersed": False}
+
+
+async def test_it_is_told_when_a_gathering_ends_and_that_can_be_changed(tmp_path: Path) -> None:
+    wall = 1_000_000.0
+    async with open_port(tmp_path, wall_clock=lambda: wall, idle_timeout=3600) as port:
+        connection = Recorder()
+        alice = await port.hall.join("room", connection, identity=Identity("alice"))
+        path = "/api/v1/gatherings/room"
+        told = await port.get(path + "/explain")
+        assert (told["rule"], told["moved"]["what"], told["moved"]["by"]) == (
+            "idle",
+            "join",
+            "alice",
+        )
+        assert told["deadline"] == told["ends"]["idle"] == round(wall + told["ends_in"], 3)
+        assert 3590 < told["ends_in"] <= 3600
+        assert told["rules"]["idle_timeout"] == 3600
+        one = await port.get(path)
+        assert one["open"]["deadline"] == pytest.approx(told["deadline"], abs=60)
+
+        headers = {"Squire-Operator": "eve"}
+        asked = await port.client.post(path + "/hold", json={"for": 7200}, headers=headers)
+        told = asked.json()
+        assert told["held_until"] == told["deadline"] == pytest.approx(wall + 7200, abs=0.002)
+        assert (told["moved"]["what"], told["moved"]["by"]) == ("hold", "eve (127.0.0.1)")
+        told = await port.post(path + "/hold", until=wall + 9000)
+        assert told["deadline"] == pytest.approx(wall + 9000, abs=0.002)
+        told = await port.post(path + "/hold", until=None)
+        assert told["held_until"] is None
+        assert told["deadline"] < wall + 3601
+
+        before = told["deadline"]
+        told = await port.post(path + "/extend", seconds=600)
+        assert told["deadline"] == pytest.approx(before + 600, abs=60)
+        told = await port.post(path + "/warn")
+        [ending] = connection.of(Ending)
+        assert ending.rule == "idle"
+        alice.detach()
+
+        for body in ({}, {"until": 1, "for": 1}, {"for": 0}, {"for": -1}, {"until": "now"}):
+            answer = await port.client.post(path + "/hold", json=body)
+            assert answer.status_code == 400, body
+            assert answer.json()["code"] in ("bad_body", "bad_value"), body
+        for call, body in (("hold", {"for": 1}), ("extend", {"seconds": 1}), ("warn", {})):
+            answer = await port.client.post(f"/api/v1/gatherings/gone/{call}", json=body)
+            assert (answer.status_code, answer.json()["code"]) == (404, "not_open")
+        answer = await port.client.get("/api/v1/gatherings/gone/explain")
+        assert (answer.status_code, answer.json()["code"]) == (404, "not_open")
 
 
 async def test_a_log_is_exported_and_deleted(tmp_path: Path) -> None:

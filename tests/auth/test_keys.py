@@ -214,7 +214,7 @@ def test_a_secret_that_others_may_read_is_told(
     (tmp_path / "key").write_bytes(contents[kind])
     (tmp_path / "key").chmod(mode)
     JwtAuthenticator([tmp_path / "key"])
-    told = [record.getMessage() for record in caplog.records]
+    told = [record.__dict__["why"] for record in caplog.records]
     expected = [] if mode == 0o600 or kind == "public" else [f"{tmp_path}/key: others than"]
     assert [text[: len(expected[0])] for text in told] == expected
 
@@ -225,7 +225,7 @@ def test_a_file_that_anybody_may_write_is_told(
     key_file(tmp_path).chmod(0o646)
     JwtAuthenticator([tmp_path / "EdDSA-0"])
     [told] = caplog.records
-    assert "anybody may write a key of his own" in told.getMessage()
+    assert "anybody may write a key of his own" in told.__dict__["why"]
 
 
 def test_no_descriptor_is_left_open(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 import math
 import os
+import re
 import tomllib
 from pathlib import Path
 from typing import Any
@@ -188,6 +189,17 @@ def test_the_example_sets_nothing_and_shows_every_option(tmp_path: Path) -> None
 def test_the_example_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
     serve.main(["--print-config"], standalone_mode=False)
     assert capsys.readouterr() == (example_of(serve) + "\n", "")
+
+
+def test_the_docs_name_every_option_and_what_is_reloaded() -> None:
+    text = (Path(__file__).parents[2] / "docs" / "configuration.md").read_text()
+    rows = re.findall(r"^\| (`--[^|]*)\|[^|]*\|([^|]*)\|", text, re.MULTILINE)
+    told = {
+        name: reloaded.strip() == "yes"
+        for names, reloaded in rows
+        for name in re.findall(r"`--([a-z-]+)`", names)
+    }
+    assert told == {key: one.reloads for key, one in settings_of(serve).items()}
 
 
 # Reading it again.

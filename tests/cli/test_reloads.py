@@ -19,8 +19,8 @@ from squire_gatherings._server import Server
 from tests.server.certificates import write
 
 
-def nothing() -> Mapping[str, object]:
-    return {}
+def nothing() -> None:
+    pass
 
 
 async def test_what_fails_is_logged_and_nothing_is_taken_over(
@@ -52,11 +52,15 @@ async def test_what_fails_is_logged_and_nothing_is_taken_over(
             await wait_all_tasks_blocked()
         await taken.wait()
         nursery.cancel_scope.cancel()
-    first, second, third, last = caplog.records
-    assert first.getMessage() == ("can't reload, and go on with what was there: key.pem: is empty")
-    assert second.getMessage() == ("can't reload, and go on with what was there: a.toml: no")
+    first, second, third, last = (one for one in caplog.records if "reload" in one.name)
+    assert first.getMessage() == "can't reload, and go on with what was there"
+    assert first.__dict__["why"] == "key.pem: is empty"
+    assert second.__dict__["why"] == "a.toml: no"
     assert third.exc_info is not None
     assert (last.getMessage(), last.__dict__["options"]) == ("reloaded", "host")
+    actions = [vars(one) for one in caplog.records if one.name == "squire_gatherings.audit"]
+    assert [one["outcome"] for one in actions] == ["failed", "failed", "failed", "done"]
+    assert actions[-1]["target"] == "options: host"
 
 
 async def test_asked_meanwhile_it_reads_once_more() -> None:
@@ -143,10 +147,11 @@ async def test_a_running_server_takes_over_what_it_can(file: Path) -> None:
             proxy = ["10.0.0.1"]
             """
         )
-        assert told == {
-            "options": "allow-origin,idle-timeout,max-connections,max-connections-per-user,"
-            "max-gatherings,max-memory,proxy,rate-limit"
-        }
+        assert told is not None
+        assert told["options"] == (
+            "allow-origin,idle-timeout,max-connections,max-connections-per-user,max-gatherings,"
+            "max-memory,proxy,rate-limit"
+        )
         assert (hall.settings.idle_timeout, hall.settings.max_gatherings) == (7200, 7)
         assert hall.settings.max_connections_per_user == 3
         server = one.server.settings
@@ -228,3 +233,34 @@ async def test_the_command_line_still_comes_first(file: Path) -> None:
         one = Serving(hall, file, "--idle-timeout", "3h")
         assert one.reload("idle-timeout = '1h'") == {"options": "max-connections"}
         assert one.current.setup.hall.idle_timeout == 3 * 3600
+
+
+async def test_the_audit_log_is_opened_again_whatever_comes_of_the_rest(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    token = trio.lowlevel.current_trio_token()
+    reopened: list[bool] = []
+    read = trio.Event()
+
+    def reopen() -> None:
+        reopened.append(True)
+        raise BadSetting("the folder is gone")
+
+    def broken() -> TakeOver:
+        token.run_sync_soon(read.set)
+        raise BadSetting("nonsense")
+
+    async with trio.open_nursery() as nursery:
+        reloads = Reloads([broken], reopen)
+        nursery.start_soon(reloads.run)
+        reloads.ask()
+        await read.wait()
+        await wait_all_tasks_blocked()
+        nursery.cancel_scope.cancel()
+    assert reopened
+    first, second, *_ = caplog.records
+    assert (first.getMessage(), first.__dict__["why"]) == (
+        "the audit log stays the old file",
+        "the folder is gone",
+    )
+    assert second.__dict__["why"] == "nonsense"

@@ -242,7 +242,17 @@ FIELDS = [
     "role",
     "rights_expire_in",
 ]
-TYPES = ["forward", "synced", "error", "fetched", "conflict", "dispersed", "refreshed", "renew"]
+TYPES = [
+    "forward",
+    "synced",
+    "error",
+    "fetched",
+    "conflict",
+    "dispersed",
+    "refreshed",
+    "renew",
+    "ending",
+]
 texts = st.one_of(
     st.text(max_size=50),
     st.dictionaries(
@@ -283,6 +293,7 @@ VALID: dict[str, dict[str, Any]] = {
         "rights_expire_in": 3.0,
         "times": [1, 2],
         "proof": {"seq": 2, "head": "ab"},
+        "ends_in": 9.5,
     },
     "joined with a state": {key: value for key, value in JOINED.items() if key not in ("ops", "by")}
     | {"seq": 2, "snapshot": 2},
@@ -301,6 +312,14 @@ VALID: dict[str, dict[str, Any]] = {
     "fetched": {"type": "fetched", "id": "FETCH", "seq": 2, "ops": [OP, OP], "by": ["a", "b"]},
     "refreshed": {"type": "refreshed", "id": "mine", "role": "judge", "rights_expire_in": 5.0},
     "renew": {"type": "renew", "rights_expire_in": 1.0},
+    "ending": {
+        "type": "ending",
+        "gathering": ROOM,
+        "incarnation": "i",
+        "rule": "idle",
+        "expires_in": 5.0,
+        "at_time": 1,
+    },
     "error": {"type": "error", "code": "rejected", "message": "no", "id": "mine"},
     "dispersed": {
         "type": "dispersed",

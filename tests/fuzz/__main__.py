@@ -1,12 +1,16 @@
 """`make fuzz`: searches for inputs that break a target, or that reach what none has reached.
 
-    python -m tests.fuzz [TARGET ...] [--seconds N] [--jobs N] [--keep]
+    python -m tests.fuzz [TARGET ...] [--seconds N] [--jobs N] [--rounds N] [--keep]
+    python -m tests.fuzz --night [TARGET ...]
 
-Each target has its share of the seconds. What is found stays in `.fuzz`, so that the next search
+Each target has its share of the seconds, in each round the same. A night is eight rounds of an hour
+on all processors, and keeps what it finds; one that is interrupted after a round has searched all
+targets alike. What is found stays in `.fuzz`, so that the next search
 goes on from there: inputs in `.fuzz/TARGET`, and what broke a target in `.fuzz/broken`. With
 `--keep` those that together reach everything go into `tests/fuzz/corpus`, which `make test` runs.
 """
 
+import os
 import re
 import subprocess
 import sys
@@ -33,6 +37,8 @@ BROKEN = WORK / "broken"
 LONGEST_INPUT = 4096
 LONGEST_RUN = 30
 """The seconds after which an input has taken too long: each takes milliseconds."""
+NIGHT = 8 * 3600
+"""The seconds of a night."""
 TELL_EVERY = 10.0
 """Seconds between reports."""
 
@@ -47,13 +53,22 @@ class Search:
     target: Target
     seconds: int
     inputs: int = 0
+    """How many it has had in this round."""
+    before: int = 0
+    """How many it had in the rounds before."""
     reached: int = 0
     kept: int = 0
     failed: bool = False
     said: list[str] = field(factory=list)
     """Lines of the process that weren't about its progress."""
 
+    @property
+    def in_all(self) -> int:
+        """How many inputs it has had."""
+        return self.before + self.inputs
+
     def run(self, tell: "Progress") -> None:
+        self.before, self.inputs = self.in_all, 0
         folder = WORK / self.target.name
         folder.mkdir(parents=True, exist_ok=True)
         for data in (*self.target.seeds, *corpus.read(self.target.name)):
@@ -89,7 +104,7 @@ class Search:
 
     def __str__(self) -> str:
         return (
-            f"{self.target.name:16} {self.inputs:12,} inputs {self.reached:6,} places"
+            f"{self.target.name:16} {self.in_all:12,} inputs {self.reached:6,} places"
             f" {self.kept:6,} kept"
         )
 
@@ -131,6 +146,24 @@ def keep(target: Target) -> int:
     return len(kept)
 
 
+def search_all(searches: Sequence[Search], jobs: int) -> None:
+    """Search for all targets, one round; those that were broken are left out."""
+    progress = Progress()
+    with ThreadPoolExecutor(jobs) as pool:
+        going_on = [one for one in searches if not one.failed]
+        list(pool.map(partial(Search.run, tell=progress), going_on))
+
+
+def report(searches: Sequence[Search]) -> None:
+    """Print what broke, and how many inputs each target had."""
+    for search in searches:
+        if search.failed:
+            print("\n".join(["", f"== {search.target.name}", *search.said]), file=sys.stderr)
+    for search in searches:
+        print(search)
+    print(f"{sum(search.in_all for search in searches):,} inputs in all")
+
+
 def main() -> None:
     parser = ArgumentParser(
         prog="python -m tests.fuzz", description="Search for inputs that break."
@@ -138,9 +171,21 @@ def main() -> None:
     parser.add_argument("targets", nargs="*", metavar="TARGET", help=", ".join(TARGETS))
     parser.add_argument("--seconds", type=int, default=600, help="for all targets together")
     parser.add_argument("--jobs", type=int, default=1, help="how many targets at a time")
+    parser.add_argument("--rounds", type=int, default=1, help="how often each target's turn comes")
     parser.add_argument("--keep", action="store_true", help="keep what was found in the corpus")
+    parser.add_argument(
+        "--night",
+        action="store_true",
+        help=f"{NIGHT // 3600} hours on all processors, in rounds of one; keeps what is found",
+    )
     parser.add_argument("--replay", type=Path, metavar="FILE", help="give a target this input")
     given = parser.parse_args()
+    if given.night:
+        given.seconds, given.rounds, given.keep = NIGHT, NIGHT // 3600, True
+        given.jobs = os.cpu_count() or 1
+    for name in ("jobs", "rounds"):
+        if getattr(given, name) < 1:
+            parser.error(f"--{name} must be at least 1")
     unknown = set(given.targets) - set(TARGETS)
     if unknown:
         parser.error(f"there is no target {min(unknown)}; there are {', '.join(TARGETS)}")
@@ -150,16 +195,15 @@ def main() -> None:
             target.run(given.replay.read_bytes())
         return
     BROKEN.mkdir(parents=True, exist_ok=True)
-    share = max(1, given.seconds * given.jobs // len(targets))
+    jobs = min(given.jobs, len(targets))
+    share = max(1, given.seconds * jobs // (len(targets) * given.rounds))
     searches = [Search(target, share) for target in targets]
-    if given.seconds > 0:
-        progress = Progress()
-        with ThreadPoolExecutor(given.jobs) as pool:
-            list(pool.map(partial(Search.run, tell=progress), searches))
-    for search in searches:
-        if search.failed:
-            print("\n".join(["", f"== {search.target.name}", *search.said]), file=sys.stderr)
-    print(f"{sum(search.inputs for search in searches):,} inputs in all")
+    try:
+        for _ in range(given.rounds if given.seconds > 0 else 0):
+            search_all(searches, jobs)
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+    report(searches)
     if given.keep:
         for target in targets:
             print(f"{target.name}: {keep(target)} inputs are kept")

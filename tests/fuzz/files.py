@@ -5,6 +5,7 @@ affects nothing else.
 """
 
 import logging
+import os
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -22,6 +23,8 @@ from tests.fuzz.target import Target, clear
 from tests.stores.appends import all_of, an_append
 
 NAME = "rooms.sqlite3"
+IN_MEMORY = Path("/dev/shm")
+"""Where files are in memory: to wait for a disk takes most of the time otherwise."""
 PATCH = 5
 """The bytes in a patch before its content: where (three bytes), how often, and how long."""
 
@@ -54,6 +57,12 @@ def damaged(data: bytes) -> bytes:
     if at < len(data):
         del content[int.from_bytes(data[at:], "big") % len(content) :]
     return bytes(content)
+
+
+@cache
+def memory() -> Path | None:
+    """Return the folder for a run's files; None is the usual one."""
+    return IN_MEMORY if os.access(IN_MEMORY, os.W_OK) else None
 
 
 @contextmanager
@@ -93,7 +102,7 @@ def next_append(name: str, head: int) -> Append:
 
 def run(data: bytes) -> None:
     content = damaged(data)
-    with tempfile.TemporaryDirectory() as folder, silence():
+    with tempfile.TemporaryDirectory(dir=memory()) as folder, silence():
         path = Path(folder) / NAME
         path.write_bytes(content)
         report = verified(path)

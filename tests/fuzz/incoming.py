@@ -82,9 +82,13 @@ async def listen(data: bytes, size: int) -> list[str]:
         socket.retire()
 
 
+async def listen_twice(data: bytes) -> tuple[list[str], list[str]]:
+    """Listen to all bytes at once, and to a few at a time."""
+    return await listen(data, len(data) + 100), await listen(data, 5)
+
+
 def run_wire(data: bytes) -> None:
-    whole = trio.run(listen, data, max(1, len(data)) + 100)
-    pieces = trio.run(listen, data, 5)
+    whole, pieces = trio.run(listen_twice, data)
     assert [*whole[:-1]] == pieces[: len(whole) - 1]
 
 
@@ -115,6 +119,8 @@ MESSAGES = (
     '{"type":"forward","seq":9223372036854775807,"by":["a"],"ops":[{}],"epoch":"e"}',
     '{"type":"refreshed","role":"member","id":"1","rights_expire_in":5}',
     '{"type":"renew","rights_expire_in":5}',
+    '{"type":"ending","gathering":"r","incarnation":"i","rule":"idle","expires_in":5,"at_time":9}',
+    '{"type":"ending","gathering":"r","incarnation":"i","rule":"x","expires_in":null,"at_time":null}',
     '{"type":"error","code":"c","message":"m","id":"1"}',
     '{"type":"dispersed","gathering":"r","incarnation":"i","reason":"idle","seq":2,"idle_for":1}',
     '{"type":"later"}',
@@ -151,6 +157,10 @@ _names = [
     "renew",
     "error",
     "dispersed",
+    "ending",
+    "rule",
+    "at_time",
+    "ends_in",
 ]
 
 TARGETS = (

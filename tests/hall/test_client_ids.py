@@ -12,7 +12,7 @@ from squire_gatherings._values.endings import CloseCode
 from squire_gatherings._values.identity import ANONYMOUS
 from squire_gatherings._values.messages import Error, Fetch, Joined, Leave, Refresh, Sync, Synced
 from squire_gatherings._values.op import Op
-from tests.support import Recorder
+from tests.support import Recorder, logged
 
 ROOM = "friday-night"
 SECRET = "s3cr3t-and-of-enough-length"
@@ -116,7 +116,7 @@ async def test_no_log_and_no_repr_has_a_secret(
             str(refused.value),
             repr(Join(token=SECRET, client=SECRET)),
             repr(Refresh("r", SECRET)),
-            caplog.text,
+            logged(caplog),
         ):
             assert SECRET not in shown
     assert repr(Join(since=7)).startswith("Join(token=None, since=7, client=None")

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import pytest
 import trio
 from trio.testing import MockClock, wait_all_tasks_blocked
 
+from squire_gatherings._hall.hall import Hall
 from squire_gatherings._hall.store import Outcome
 from squire_gatherings._open_hall import open_hall
 from squire_gatherings._rules.behaviour import LogBehaviour
@@ -447,6 +449,23 @@ async def test_a_hall_that_is_cancelled_takes_nothing_more(autojump_clock: MockC
                     await hall.fetch("another")
                 assert not await hall.disperse(ROOM)
                 await hall.close()
+
+
+async def test_a_hall_that_is_being_cancelled_says_so(autojump_clock: MockClock) -> None:
+    """For one turn its nursery was closed, and the hall wasn't: a `RuntimeError` came out."""
+
+    async def open_one(hall: Hall, name: str) -> None:
+        with suppress(HallClosed):
+            await hall.open(name)
+
+    for number in range(20):
+        async with trio.open_nursery() as outside:
+            with trio.CancelScope() as inside:
+                async with open_hall(store=MemoryStore()) as hall:
+                    inside.cancel()
+                    for turn in range(4):
+                        outside.start_soon(open_one, hall, f"room-{number}-{turn}")
+                        await trio.lowlevel.cancel_shielded_checkpoint()
 
 
 @pytest.mark.parametrize("raises", [False, True])

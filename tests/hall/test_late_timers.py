@@ -58,7 +58,8 @@ async def test_a_gathering_of_silent_clients_disperses_on_time(
         for connection in connections:
             connection.membership = await hall.join(ROOM, connection)
         start = trio.current_time()
-        await connections[0].wait_closed()
+        for connection in connections:
+            await connection.wait_closed()
         assert {connection.closed[0][0] for connection in connections} == {start + 10}
         # Each connection was looked at once, not with every message.
         assert {connection.looks for connection in connections} == {1}

@@ -119,6 +119,6 @@ async def test_fewer_turns_are_given_where_they_take_long(
         async with trio.open_nursery() as waiting:
             # The tasks share the same turns, so two more change little.
             for _ in range(3):
-                waiting.start_soon(give_turns)
+                waiting.start_soon(give_turns, trio.current_time())
         assert turns - 6 <= taken <= turns + 6
         nursery.cancel_scope.cancel()

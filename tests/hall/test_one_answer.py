@@ -2,9 +2,11 @@
 
 from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
 from functools import partial
 from typing import Any, ClassVar
 
+import attrs
 import pytest
 import trio
 from attrs import define, field
@@ -17,6 +19,7 @@ from squire_gatherings._hall.membership import Membership
 from squire_gatherings._open_hall import open_hall
 from squire_gatherings._rules.behaviour import Submission
 from squire_gatherings._stores.memory import MemoryStore
+from squire_gatherings._values.end_rules import EndRules
 from squire_gatherings._values.endings import CloseCode, DispersalReason
 from squire_gatherings._values.errors import (
     GatheringCrashed,
@@ -251,6 +254,11 @@ class Moody(Fragile):
             raise ValueError("can't read it")
         super().restore(snapshot)
 
+    def end_rules(self, rules: EndRules) -> EndRules | None:
+        if Moody.fails == "rules":
+            raise GatheringDispersed("no rules")
+        return attrs.evolve(rules, max_age=60.0) if Moody.fails == "age" else None
+
 
 class Odd(Recorder):
     """A connection with one method that raises every other time."""
@@ -299,6 +307,17 @@ class Odd(Recorder):
 
 JUDGED = ("", "", "", "raise", "lie", "refuse", "conflict", "merge", "nonsense")
 TOKENS = ("alice", "alice", "bob", "refused", "later", "a bug")
+FAILS = ("", "", "make", "snapshot", "restore", "rules", "age")
+RULES: tuple[Callable[[Hall], Any], ...] = (
+    lambda hall: hall.extend(ROOM, 2.0),
+    lambda hall: hall.hold(ROOM, until=wall() + 12.0),
+    lambda hall: hall.hold(ROOM, until=0.0),
+    lambda hall: hall.change_rules(ROOM, max_age=15.0, warn_before=3.0),
+    lambda hall: hall.change_rules(ROOM, idle_timeout=5.0, alone_timeout=4.0, alone_clients=2),
+    lambda hall: hall.change_rules(ROOM, ends_at=wall() + 8.0),
+    lambda hall: hall.warn(ROOM),
+    lambda hall: hall.explain(ROOM),
+)
 METHODS = ("", "", "", "send", "close", "backlog", "progress", "flush", "abort", "read_arrived")
 
 calls = st.one_of(
@@ -314,7 +333,9 @@ calls = st.one_of(
     st.tuples(st.just("farewell"), st.integers(0, 3)),
     st.tuples(st.just("judged"), st.sampled_from(JUDGED)),
     st.tuples(st.just("odd"), st.sampled_from(METHODS)),
-    st.tuples(st.just("fails"), st.sampled_from(["", "", "make", "snapshot", "restore"])),
+    st.tuples(
+        st.just("fails"), st.sampled_from(["", "", "make", "snapshot", "restore", "rules", "age"])
+    ),
     st.tuples(st.just("nonsense"), st.sampled_from([(), (), None, 5, [], (None,), {}])),
     st.tuples(st.just("late"), st.booleans()),
     st.tuples(st.just("leave"), st.integers(0, 3)),
@@ -323,6 +344,8 @@ calls = st.one_of(
     st.tuples(st.just("role"), st.sampled_from(["member", "observer", "judge"])),
     st.tuples(st.just("revoke"), st.sampled_from([0.0, 5.0])),
     st.tuples(st.just("cancel"), st.integers(0, 9)),
+    st.tuples(st.just("rules"), st.sampled_from(RULES)),
+    st.tuples(st.just("open with"), st.sampled_from([0.5, 20.0])),
     st.tuples(st.just("wait"), st.sampled_from([0.0, 0.4, 1.0, 5.0, 10.0, 11.0])),
     st.tuples(st.just("delay"), st.sampled_from([0.0, 0.0, 1.0, 15.0])),
     st.tuples(
@@ -495,6 +518,12 @@ async def live(plan: list[tuple[str, Any]], **limits: Any) -> None:
                         hall.revoke("alice", until=wall() + value)
                     case "cancel":
                         calls.cancel(value)
+                    case "rules":
+                        with suppress(GatheringDispersed):
+                            value(hall)
+                    case "open with":
+                        rules = attrs.evolve(hall.end_rules, max_age=value, warn_before=0.25)
+                        calls.begin(hall.open, ROOM, rules)
                     case "wait":
                         await trio.sleep(value)
                     case "delay":

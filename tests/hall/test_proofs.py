@@ -11,6 +11,7 @@ from trio.testing import wait_all_tasks_blocked
 from squire_gatherings import (
     Append,
     BadRequest,
+    Error,
     Fetch,
     Fetched,
     Hall,
@@ -21,7 +22,7 @@ from squire_gatherings import (
     StoreUnavailable,
     open_hall,
 )
-from squire_gatherings._rules.chain import HEAD_SIZE
+from squire_gatherings._rules.chain import HEAD_SIZE, head_of
 from squire_gatherings._stores import MemoryStore
 from tests.support import Recorder, Sum
 
@@ -84,7 +85,9 @@ async def test_a_proof_is_known_again_also_after_a_restart() -> None:
             for n in range(3):
                 await hall.submit(ROOM, [{"n": n}, {"n": n}])
                 proofs.append(await proof_of(hall, since=0))
-            assert store.asked == 0
+            # It computes heads only when it is asked.
+            assert store.asked == 3
+            store.asked = 0
             for _ in range(2):
                 for proof in proofs:
                     await proof_of(hall, since=0, known=proof)
@@ -94,6 +97,52 @@ async def test_a_proof_is_known_again_also_after_a_restart() -> None:
             store.asked = 0
     assert [proof.seq for proof in proofs] == list(range(2, 20, 2))
     assert len({proof.head for proof in proofs}) == len(proofs)
+
+
+async def test_a_store_that_computes_each_head_is_not_asked_for_the_last() -> None:
+    class Eager(Heads):
+        def append_nowait(self, append: Append, ended: Callable[[Any], None]) -> bool:
+            assert len(head_of(append)) == HEAD_SIZE
+            return super().append_nowait(append, ended)
+
+    store = Eager()
+    async with open_hall(store=store) as hall:
+        proofs = []
+        for n in range(3):
+            await hall.submit(ROOM, [{"n": n}])
+            proofs.append(await proof_of(hall))
+        assert store.asked == 0
+    for proof in proofs:
+        head = await store.find_head(ROOM, seq=proof.seq)
+        assert head is not None
+        assert head.hex() == proof.head
+
+
+async def test_a_proof_is_of_what_was_durable_when_it_was_read() -> None:
+    store = Heads()
+    async with open_hall(store=store, behaviour=Sum) as hall:
+        recorder = Recorder()
+        member = await hall.join(ROOM, recorder, proof=True)
+        await hall.submit(ROOM, [{"add": 1}])
+        # The log goes on while the store is asked.
+        await member.deliver(Fetch("f", 0))
+        await hall.submit(ROOM, [{"add": 2}])
+        await wait_all_tasks_blocked()
+        [fetched] = recorder.of(Fetched)
+        proof = fetched.proof
+        assert isinstance(proof, Proof)
+        assert proof.seq <= fetched.seq
+        head = await store.find_head(ROOM, seq=proof.seq)
+        assert head is not None
+        assert head.hex() == proof.head
+        # One who fails to read it is told, and not let in.
+        store.fails = True
+        await hall.submit(ROOM, [{"add": 3}])
+        await member.deliver(Fetch("g"))
+        await wait_all_tasks_blocked()
+        assert [(one.id, one.code) for one in recorder.of(Error)] == [("g", "store_unavailable")]
+        with pytest.raises(StoreUnavailable):
+            await proof_of(hall)
 
 
 @pytest.mark.parametrize(
@@ -146,6 +195,7 @@ async def test_where_the_store_cannot_tell_nobody_is_sent_away() -> None:
         await hall.submit(ROOM, [{"n": 1}])
         proof = await proof_of(hall)
         await hall.submit(ROOM, [{"n": 2}])
+        await proof_of(hall)
         store.fails = True
         with pytest.raises(StoreUnavailable):
             await proof_of(hall, known=proof)
@@ -163,6 +213,7 @@ async def test_a_store_without_heads_proves_nothing() -> None:
     async with open_hall(store=store) as hall:
         await hall.submit(ROOM, [{"n": 1}])
         proof = await proof_of(hall)
+    store.asked = 0
     async with open_hall(store=store) as hall:
         recorder = Recorder()
         await hall.join(ROOM, recorder, proof=True)

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from squire_gatherings._rules.chain import HEAD_SIZE, head_after, next_head, state_digest
+from squire_gatherings._rules.chain import HEAD_SIZE, head_after, head_of, next_head, state_digest
 from squire_gatherings._rules.op_log import OpLog, fingerprint
 from squire_gatherings._values.log import (
     Append,
@@ -129,7 +129,7 @@ def test_the_log_makes_the_chain(turns: list[list[int]], data: st.DataObject) ->
         assert append == log.append("friday", b"state")
         assert {one.time for one in append.ops} == {time}
         head = head_after(head, append)
-        assert append.head == head
+        assert (append.before, head_of(append)) == (log.head, head)
         assert append.snapshot is not None
         assert append.snapshot.digest == state_digest(head, b"state")
         log.commit()

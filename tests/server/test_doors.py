@@ -318,5 +318,11 @@ async def test_a_limit_is_logged_once_in_a_while(caplog: pytest.LogCaptureFixtur
         await in_thread(refused)
         assert server.numbers().refused == {"connections": 20}
     [record] = [one for one in caplog.records if one.levelno == logging.WARNING]
-    assert record.getMessage() == "the server has all the clients that it takes"
-    assert (record.limit, record.times) == ("connections", 1)  # type: ignore[attr-defined]
+    assert record.getMessage() == "limit enforced"
+    told = {name: record.__dict__[name] for name in ("limit", "why", "times", "peer")}
+    assert told == {
+        "limit": "connections",
+        "why": "the server has all the clients that it takes",
+        "times": 1,
+        "peer": "127.0.0.1",
+    }

@@ -15,7 +15,7 @@ from trio.testing import MockClock, memory_stream_pair, wait_all_tasks_blocked
 from wsproto.frame_protocol import FrameProtocol
 
 from squire_gatherings import open_hall
-from tests.support import examples
+from tests.support import examples, logged
 from tests.ways_in.streams import OURS, StreamWay, over_every_way
 
 HEADERS = [
@@ -111,7 +111,7 @@ def test_secrets_reach_no_log(caplog: pytest.LogCaptureFixture) -> None:
     framer = FrameProtocol(client=True, extensions=[])
     with caplog.at_level(logging.DEBUG):
         survive(request(), bytes(framer.send_data('{"type":"join","token":"a secret"}')))
-    assert "secret" not in caplog.text
+    assert "secret" not in logged(caplog)
 
 
 @settings(deadline=None)

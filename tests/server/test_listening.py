@@ -103,4 +103,4 @@ async def test_accepting_goes_on_after_trouble(
         await in_thread(talk)
     assert not trouble
     # It is logged once a minute, not each time.
-    assert caplog.text.count("can't accept connections for now, having 0") == 1
+    assert caplog.text.count("no connection can be accepted for now") == 1

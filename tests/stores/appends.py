@@ -1,4 +1,4 @@
-"""Appends for the tests of stores, and their outcomes."""
+"""Appends and lifecycle events for the tests of stores, and their outcomes."""
 
 import shutil
 import sqlite3
@@ -16,6 +16,7 @@ from squire_gatherings._rules.chain import state_digest
 from squire_gatherings._stores import SqliteStore, open_sqlite_store
 from squire_gatherings._stores.sqlite.place import Place
 from squire_gatherings._values.errors import StoreConflict
+from squire_gatherings._values.events import EventKind, LifecycleEvent
 from squire_gatherings._values.log import Append, LoggedOp, Snapshot, SyncRecord
 from squire_gatherings._values.op import Op
 
@@ -51,6 +52,17 @@ def an_append(
         (SyncRecord("0::", sync or f"s{first}{mark}", first, count, FINGERPRINT),),
         Snapshot(last, state, state_digest(head, state)) if snapshot else None,
         head,
+    )
+
+
+def an_event(
+    number: int, kind: EventKind = EventKind.EMPTIED, gathering: str = "a"
+) -> LifecycleEvent:
+    """Make a lifecycle event of the one incarnation that a gathering has here."""
+    incarnation = f"{gathering}{gathering}"
+    data = {"seq": number, "reason": "idle", "lateness": None, "lifetime": 0.5}
+    return LifecycleEvent(
+        number, f"{incarnation}-{number}", gathering, incarnation, kind, 1000 + number, data
     )
 
 

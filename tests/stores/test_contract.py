@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule, run_state_machine_as_test
 
 from squire_gatherings._hall.store import READ_LIMIT, Outcome, Store, Unstorable
+from squire_gatherings._rules.chain import head_of
 from squire_gatherings._stores import MemoryStore, SqliteStore, open_sqlite_store, open_store
 from squire_gatherings._values.errors import (
     BadSetting,
@@ -79,7 +80,7 @@ async def test_what_was_appended_is_read_back(store: Store) -> None:
         False,
         "epoch 1",
         1002,
-        second.head,
+        head_of(second),
     )
     assert await store.read("a", after=1, up_to=3, max_bytes=999) == (first.ops[1], second.ops[0])
 

@@ -149,8 +149,8 @@ async def test_a_file_of_schema_4_migrates_with_its_journal_and_is_chained(tmp_p
         log.restore(restored)
         log.add([Op.of({"n": 6})], key=("", "s"), mark=FINGERPRINT, by="eve", origin=1, time=99)
         append = log.append("friday")
-        assert append.head == head_after(second, append)
         await store.append(append)
+        assert append.head == head_after(second, append)
     async with open_sqlite_store(path) as store:
         restored = await store.load("friday", recent_syncs=9)
         assert (restored.seq, restored.time, restored.head) == (6, 99, append.head)

@@ -20,6 +20,7 @@ from squire_gatherings._stores.sqlite.writer import Writer
 from squire_gatherings._values.errors import GatheringsError, StoreUnavailable
 from squire_gatherings._values.log import Append
 from tests.stores.appends import an_append, beside, crashed_copy
+from tests.support import logged
 
 
 @frozen
@@ -105,7 +106,7 @@ async def test_what_goes_into_a_misplaced_file_is_not_acknowledged(
                 with pytest.raises(StoreUnavailable, match=r"link.sqlite3: (the|another) file"):
                     await store.load("a", recent_syncs=9)
             assert [record.levelname for record in caplog.records] == ["ERROR"]
-            assert "put the right one back, or restart" in caplog.text
+            assert "put the right one back, or restart" in logged(caplog)
             next(misplacing, None)
             await store.append(an_append("a", 2))
         assert [record.levelname for record in caplog.records] == ["ERROR", "WARNING"]
@@ -431,7 +432,8 @@ async def test_the_files_are_their_owners_alone(
         pass
     assert stat.S_IMODE(files.real.stat().st_mode) == 0o644
     [record] = caplog.records
-    assert record.getMessage().endswith("may be read by others than its owner (mode 644)")
+    assert record.getMessage() == "the file may be read by others than its owner"
+    assert f"path={files.real} mode=644" in logged(caplog)
 
 
 async def test_a_link_is_followed_and_the_real_path_shown(files: Files) -> None:

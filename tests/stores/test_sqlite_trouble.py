@@ -5,6 +5,7 @@ import resource
 import sqlite3
 from collections.abc import Sequence
 from pathlib import Path
+from threading import Event
 from types import SimpleNamespace
 from typing import cast
 
@@ -210,9 +211,9 @@ async def test_a_commit_that_seemed_to_fail_may_be_repeated(tmp_path: Path) -> N
     ids=["by", "count", "bytes", "text", "sync"],
 )
 async def test_what_cannot_be_stored_fails_alone(tmp_path: Path, poison: Append) -> None:
-    path = tmp_path / "rooms.sqlite3"
     told: dict[str, str] = {}
-    async with open_sqlite_store(path, busy_timeout=20) as store:
+    all_wait = Event()
+    async with open_sqlite_store(tmp_path / "rooms.sqlite3") as store:
 
         async def append(one: Append) -> None:
             try:
@@ -222,13 +223,14 @@ async def test_what_cannot_be_stored_fails_alone(tmp_path: Path, poison: Append)
             else:
                 told[one.gathering] = "durable"
 
-        blocker = sqlite3.connect(path, isolation_level=None)
-        blocker.execute("BEGIN IMMEDIATE")
         async with trio.open_nursery() as nursery:
+            # The writer is busy until all of them wait, and so takes them all at once.
+            nursery.start_soon(store._write_connection.call, lambda _: all_wait.wait(60))
+            await wait_all_tasks_blocked()
             for one in (an_append("a", 1), an_append("b", 1), poison, an_append("c", 1)):
                 nursery.start_soon(append, one)
                 await wait_all_tasks_blocked()
-            blocker.close()
+            all_wait.set()
         assert told.pop("bad").startswith("bad: can't be stored: ")
         assert told == dict.fromkeys("abc", "durable")
         assert store.commits == 1

@@ -14,17 +14,34 @@ from attrs import evolve
 from msgspec.structs import replace
 
 from squire_gatherings import Identity, open_hall
-from squire_gatherings._rules.chain import head_after, state_digest, tombstone_digest
+from squire_gatherings._rules.chain import head_after, head_of, state_digest, tombstone_digest
 from squire_gatherings._stores import SqliteStore, open_sqlite_store
 from squire_gatherings._stores.sqlite.journal import encode_entry
 from squire_gatherings._stores.sqlite.migration import chain_all
 from squire_gatherings._stores.sqlite.verify import Report, Wrong, verify
 from squire_gatherings._values.errors import StoreUnavailable, StoreUnusable
+from squire_gatherings._values.events import EventKind
 from squire_gatherings._values.log import Append, Snapshot
-from tests.stores.appends import an_append, beside, crashed_copy, fold_a_piece, in_epoch
+from tests.stores.appends import (
+    an_append,
+    an_event,
+    beside,
+    crashed_copy,
+    fold_a_piece,
+    in_epoch,
+)
 from tests.support import Sum, examples
 
-TABLES = ("gatherings", "ops", "epochs", "syncs", "snapshots", "tombstones")
+TABLES = (
+    "gatherings",
+    "ops",
+    "epochs",
+    "syncs",
+    "snapshots",
+    "tombstones",
+    "events",
+    "incarnations",
+)
 
 
 def look(path: Path, *gatherings: str) -> Report:
@@ -62,8 +79,9 @@ async def live(path: Path, *, fold: bool) -> Path:
                 await hall.submit("monday", [{"add": first}])
             if fold and first == 1:
                 await fold_all(store)
+        await store.write_events([an_event(1, EventKind.OPENED), an_event(2)])
         with closing(sqlite3.connect(path)) as database, database:
-            # Nothing here makes tombstones yet, so the test does.
+            # Nothing here makes tombstones, so the test does.
             said = ("gone", 7, b"h" * 32, 99)
             row = (*said, tombstone_digest(*said))
             database.execute("INSERT INTO tombstones VALUES (?, ?, ?, ?, ?)", row)
@@ -254,7 +272,7 @@ async def test_a_journal_that_is_not_the_log(tmp_path: Path) -> None:
     later = an_append("a", 3)
     [one] = journal(later)
     assert (one.seq, one.what) == (3, "an append in the journal has another head")
-    later = replace(later, head=head_after(append.head, later))
+    later = replace(later, head=head_after(head_of(append), later))
     assert journal(append, later) == []
     [one] = journal(append, replace(later, first_seq=4))
     assert (one.seq, one.what) == (3, "the journal goes on with op 4")

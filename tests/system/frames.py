@@ -8,9 +8,13 @@ import struct
 from collections.abc import Iterator
 from typing import Any
 
+import msgpack  # type: ignore[import-untyped]
 from attrs import define, field
 
 CONTINUATION, TEXT, BINARY, CLOSE, PING, PONG = 0, 1, 2, 8, 9, 10
+MESSAGES = (TEXT, BINARY)
+PACKED = "squire.v1+msgpack"
+"""The subprotocol whose messages are MessagePack."""
 
 
 @define(eq=False)
@@ -85,12 +89,19 @@ def frame(opcode: int, payload: bytes, *, fin: bool = True, mask: bytes | None =
     return first + head + (payload if mask is None else mask + _masked(payload, mask))
 
 
-def say(message: dict[str, Any]) -> bytes:
-    """Return a client's message as a frame."""
+def say(message: Any, *, packed: bool = False) -> bytes:
+    """Return a client's message as a frame, in JSON or in MessagePack."""
+    if packed:
+        return frame(BINARY, msgpack.packb(message))
     return frame(TEXT, json.dumps(message).encode())
 
 
-def request(gathering: str) -> bytes:
+def understand(payload: bytes, *, packed: bool = False) -> Any:
+    """Return what a message says. Raises `ValueError`."""
+    return msgpack.unpackb(payload) if packed else json.loads(payload)
+
+
+def request(gathering: str, *, packed: bool = False) -> bytes:
     """Return the opening request of a client."""
     lines = [
         f"GET /gatherings/{gathering} HTTP/1.1",
@@ -100,4 +111,6 @@ def request(gathering: str) -> bytes:
         "Sec-WebSocket-Version: 13",
         "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==",
     ]
+    if packed:
+        lines.append(f"Sec-WebSocket-Protocol: {PACKED}")
     return "\r\n".join([*lines, "", ""]).encode()

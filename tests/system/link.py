@@ -1,6 +1,5 @@
 """The network in memory: links that are narrow or stalled, and that break at any byte."""
 
-import socket
 from collections.abc import Callable
 from typing import Literal
 
@@ -173,17 +172,20 @@ class End(trio.abc.HalfCloseableStream):
         await trio.lowlevel.checkpoint()
 
 
-async def relay(end: End, plain: socket.socket) -> None:
-    """Copy bytes between a server's end and a socket, until either side ends it."""
-    async with end, trio.SocketStream(trio.socket.from_stdlib_socket(plain)) as stream:
+async def relay(end: End, stream: trio.abc.Stream) -> None:
+    """Copy bytes between a server's end and another stream, until either side ends it."""
+    async with end, stream:
 
         async def up() -> None:
             try:
                 while data := await end.receive_some():
                     await stream.send_all(data)
-                await stream.send_eof()
+                if isinstance(stream, trio.abc.HalfCloseableStream):
+                    await stream.send_eof()
+                    return
             except (trio.BrokenResourceError, trio.ClosedResourceError):
-                nursery.cancel_scope.cancel()
+                pass
+            nursery.cancel_scope.cancel()
 
         async def down() -> None:
             try:

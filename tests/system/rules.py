@@ -5,6 +5,7 @@ only where it says so; the watchers check what must hold afterwards.
 """
 
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from typing import Any
 
 import trio
@@ -216,24 +217,34 @@ async def store_reads(world: World, mood: str) -> None:
 # Calls of the program that has the hall.
 
 
-async def call(world: World, room: str, ask: Any, patience: float) -> None:
-    """Call the hall, in a task of its own."""
+async def call(
+    world: World, room: str, ask: Any, patience: float, *, to_store: bool = False
+) -> None:
+    """Call the hall, in a task of its own.
+
+    With `to_store` the call waits for the store, and is no use of a gathering.
+    """
     hall = world.hall
     if hall is None:
         return
 
     async def asking() -> None:
-        world.truth.used(room)
+        if not to_store:
+            world.truth.used(room)
         world.calling += 1
         try:
-            with trio.move_on_after(patience):
+            with trio.move_on_after(patience) as scope:
+                if to_store:
+                    world.waits_for_store(hall, scope)
                 await ask(hall)
         except GatheringsError:
             pass
         finally:
+            world.waiting.discard(scope)
             world.calling -= 1
-            world.truth.used(room)
-            world.truth.visited(room)
+            if not to_store:
+                world.truth.used(room)
+                world.truth.visited(room)
 
     world.nursery.start_soon(asking)
 
@@ -249,8 +260,9 @@ async def hall_submits(world: World, room: str, kinds: list[str], patience: floa
     world.truth.submits(room, ops)
 
     async def ask(hall: Hall) -> None:
+        log = world.truth.logs.now[room]
         seqs = await hall.submit(room, ops, sync_id=author)
-        world.truth.synced((room, "the program", author), seqs, ops)
+        world.truth.synced((room, "the program", author), seqs, ops, log)
 
     await call(world, room, ask, patience)
 
@@ -265,6 +277,14 @@ async def hall_opens(world: World, room: str, patience: float) -> None:
     await call(world, room, lambda hall: hall.open(room), patience)
 
 
+@rule(weight=2, room=rooms, seconds=st.sampled_from([None, 5.0, 25.0, 60.0]))
+async def hall_holds(world: World, room: str, seconds: float | None) -> None:
+    if world.hall is not None:
+        with suppress(GatheringsError):
+            world.hall.hold(room, until=None if seconds is None else world.wall() + seconds)
+            world.truth.held(room, seconds)
+
+
 @rule(room=rooms, patience=patiences)
 async def hall_disperses(world: World, room: str, patience: float) -> None:
     async def ask(hall: Hall) -> None:
@@ -274,6 +294,103 @@ async def hall_disperses(world: World, room: str, patience: float) -> None:
         await hall.disperse(room, DispersalReason.ADMIN)
 
     await call(world, room, ask, patience)
+
+
+@rule(weight=2, one=strangers, number=st.integers(0, 2))
+async def old_syncs_come_again_after_an_end(world: World, one: int, number: int) -> None:
+    """The next incarnation remembers the newest syncs alone; only the store has this one."""
+    stranger = world.strangers[one]
+    for _ in range(3):
+        await stranger.submit(["plain"], stale=0)
+        await world.settle()
+    await hall_disperses(world, stranger.gathering, 1e6)
+    await world.settle()
+    await stranger.join("all", room=ENDLESS, piece=65536)
+    await stranger.ask_again(number)
+
+
+# Whole logs, of which the program that has the hall disposes.
+
+
+async def change(world: World, room: str, ask: Any, patience: float) -> None:
+    """Call the hall for something that changes the whole log of a gathering."""
+
+    async def asking(hall: Hall) -> None:
+        world.truth.change_began(room)
+        try:
+            await ask(hall)
+        finally:
+            world.truth.change_ended(room)
+
+    await call(world, room, asking, patience, to_store=True)
+
+
+@rule(weight=2, room=rooms, patience=patiences)
+async def log_is_deleted(world: World, room: str, patience: float) -> None:
+    await change(world, room, lambda hall: hall.logs.delete(room), patience)
+
+
+@rule(weight=2, room=rooms, new=rooms, left=st.none() | st.integers(0, 5), patience=patiences)
+async def log_is_forked(
+    world: World, room: str, new: str, left: int | None, patience: float
+) -> None:
+    """The new log has everything, or everything but the last ops."""
+
+    async def ask(hall: Hall) -> None:
+        at = None if left is None else max(0, len(world.truth.log(room)) - left)
+        seq = await hall.logs.fork(room, new, at=at)
+        world.truth.check(at is None or seq == at, f"{room} forked at {at}, not {seq}")
+
+    await change(world, new, ask, patience)
+
+
+@rule(
+    weight=3,
+    room=rooms,
+    left=st.integers(0, 5),
+    forget_syncs=st.sampled_from([False, False, True]),
+    patience=patiences,
+)
+async def log_is_compacted(
+    world: World, room: str, left: int, forget_syncs: bool, patience: float
+) -> None:
+    """The last ops are left, and perhaps some before."""
+
+    async def ask(hall: Hall) -> None:
+        up_to = max(0, len(world.truth.log(room)) - left)
+        first_seq = await hall.logs.compact(room, up_to=up_to, forget_syncs=forget_syncs)
+        world.truth.check(first_seq <= up_to + 1, f"{room}: {first_seq}, compacted up to {up_to}")
+
+    await change(world, room, ask, patience)
+
+
+@rule(weight=2, room=rooms, patience=patiences)
+async def log_is_exported(world: World, room: str, patience: float) -> None:
+    async def ask(hall: Hall) -> None:
+        world.exports.append(tuple([line async for line in hall.logs.export(room)]))
+
+    await call(world, room, ask, patience, to_store=True)
+
+
+@rule(weight=2, number=st.integers(0, 9), room=rooms, patience=patiences)
+async def log_is_imported(world: World, number: int, room: str, patience: float) -> None:
+    if world.exports:
+        lines = world.exports[number % len(world.exports)]
+        await change(
+            world, room, lambda hall: hall.logs.import_log(lines, gathering_id=room), patience
+        )
+
+
+@rule()
+async def logs_are_listed(world: World) -> None:
+    async def ask(hall: Hall) -> None:
+        found = {one.gathering: one for one in await hall.logs.list_logs()}
+        for room in ROOMS:
+            seq = found[room].seq if room in found else 0
+            last = len(world.truth.log(room))
+            world.truth.check(seq == last, f"{room}: listed with {seq} ops, not {last}")
+
+    await call(world, ROOMS[0], ask, 1e6, to_store=True)
 
 
 # Rights, which the program that has the hall decides.
@@ -308,7 +425,7 @@ async def rights_are_short(world: World, user: str, seconds: float) -> None:
 
 @rule(seconds=st.sampled_from([-86_400.0, -3600.0, -1.0, 1.0, 3600.0]))
 async def wall_clock_steps(world: World, seconds: float) -> None:
-    world.truth.latest_wall = max(world.truth.latest_wall, world.wall())
+    world.truth.wall_steps()
     world.wall_at += seconds
 
 
@@ -323,7 +440,7 @@ async def machine_sleeps(world: World, seconds: float) -> None:
     world.jump(seconds)
 
 
-@rule(one=strangers, submits=st.booleans(), seconds=st.sampled_from([15.0, 20.1, 45.0]))
+@rule(one=strangers, submits=st.booleans(), seconds=st.sampled_from([15.0, 20.5, 45.0]))
 async def stranger_speaks_as_the_machine_falls_asleep(
     world: World, one: int, submits: bool, seconds: float
 ) -> None:
@@ -367,11 +484,14 @@ async def server_is_killed(world: World, lands: bool, for_long: float) -> None:
 setups = st.builds(
     Setup,
     empty_timeout=st.sampled_from([None, None, 5.0, 0.0, 30.0]),
+    max_age=st.sampled_from([None, None, None, 30.0, 61.0]),
+    warn_before=st.sampled_from([None, None, 3.0, 10.0]),
     snapshots=st.booleans(),
-    by_sockets=st.booleans(),
+    way=st.sampled_from(["streams", "sockets", "streams", "sockets", "tls"]),
+    packed=st.booleans(),
     tail_bytes=st.sampled_from([10_000, 60, 300]),
     batch_bytes=st.sampled_from([10_000, 150]),
-    recent_syncs=st.sampled_from([256, 2]),
+    recent_syncs=st.sampled_from([256, 2, 1]),
     crowd=st.sampled_from([128, 1]),
     are_there=st.booleans(),
 )

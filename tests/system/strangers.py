@@ -1,17 +1,32 @@
 """Strangers: clients without our library, which do only what they are told."""
 
 import json
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import trio
 from attrs import define, field
 
-from tests.system.frames import CLOSE, PING, PONG, TEXT, Frames, frame, request, say
+from tests.system.frames import (
+    CLOSE,
+    MESSAGES,
+    PING,
+    PONG,
+    TEXT,
+    Frames,
+    frame,
+    request,
+    say,
+    understand,
+)
 from tests.system.link import End
 from tests.system.tap import LOST_TURN, Tap
 
 if TYPE_CHECKING:
     from tests.system.world import World
+
+ANOTHER_LOG = ("log_replaced", "bad_base")
+"""Errors that tell a client that joins that its log was replaced."""
 
 
 @define(eq=False)
@@ -22,6 +37,8 @@ class Stranger:
     name: str
     gathering: str
     token: str | None = None
+    packed: bool = False
+    """Whether it speaks MessagePack."""
     has: int = 0
     """The last op that it has."""
     epoch: str | None = None
@@ -71,9 +88,9 @@ class Stranger:
         tap.link.troubled = not self.pongs
         self.world.nursery.start_soon(self._listen, end)
         # What it says next may come with its first message, before the answer.
-        await self._send(request(self.gathering), say(join))
+        await self._send(request(self.gathering, packed=self.packed), self._say(join))
         for sync in tuple(self.unanswered.values()):
-            await self._send(say(sync))
+            await self._send(self._say(sync))
 
     async def submit(self, kinds: list[str], *, stale: int) -> None:
         ops = [{"k": f"{self.name}.{self._number()}", "do": kind} for kind in kinds]
@@ -81,7 +98,7 @@ class Stranger:
         sync = {"type": "sync", "id": f"{self.name}-{self._submits}", "base": base, "ops": ops}
         self.world.truth.submits(self.gathering, ops)
         self.unanswered[str(sync["id"])] = sync
-        await self._send(say(sync))
+        await self._send(self._say(sync))
 
     def _number(self) -> int:
         self._submits += 1
@@ -90,33 +107,37 @@ class Stranger:
     async def repeat(self) -> None:
         """Send again what isn't answered, on the same connection."""
         for sync in tuple(self.unanswered.values()):
-            await self._send(say(sync))
+            await self._send(self._say(sync))
 
     async def ask_again(self, number: int) -> None:
         """Send an answered sync again, however old it is."""
         if self.answered:
-            await self._send(say(self.answered[number % len(self.answered)]))
+            await self._send(self._say(self.answered[number % len(self.answered)]))
 
     async def ack(self) -> None:
         if self.has:
-            await self._send(say({"type": "ack", "seq": self.has}))
+            await self._send(self._say({"type": "ack", "seq": self.has}))
 
     async def fetch(self, since: int | None) -> None:
         self._fetches += 1
         message: dict[str, Any] = {"type": "fetch", "id": f"f{self._fetches}"}
         if since is not None:
             message["since"] = min(since, self.has)
-        await self._send(say(message))
+        await self._send(self._say(message))
 
     async def leave(self) -> None:
-        await self._send(say({"type": "leave"}))
+        await self._send(self._say({"type": "leave"}))
 
     async def talk_nonsense(self, data: bytes, *, ends: bool) -> None:
         """Send messages that can't be understood; with `ends`, bytes that aren't even frames."""
         if self.tap is not None:
             self.tap.is_honest = False
             self.tap.is_blind |= ends
-        await self._send(data if ends else frame(TEXT, data))
+        said = frame(TEXT, data)
+        if self.packed:
+            with suppress(ValueError):
+                said = self._say(json.loads(data))
+        await self._send(data if ends else said)
 
     def set_pongs(self, answers: bool) -> None:
         """Answer pings from now on, or stop answering."""
@@ -134,6 +155,9 @@ class Stranger:
             self._end = None
             await end.aclose()
 
+    def _say(self, message: dict[str, Any]) -> bytes:
+        return say(message, packed=self.packed)
+
     async def _send(self, *frames: bytes) -> None:
         if self._end is not None:
             try:
@@ -149,8 +173,8 @@ class Stranger:
             try:
                 while data := await end.receive_some():
                     for opcode, payload in frames.feed(data):
-                        if opcode == TEXT and end is self._end:
-                            self._heard(json.loads(payload))
+                        if opcode in MESSAGES and end is self._end:
+                            self._heard(understand(payload, packed=self.packed))
                         elif opcode == PING and self.pongs:
                             await end.send_all(frame(PONG, payload))
                         elif opcode == CLOSE:
@@ -170,7 +194,10 @@ class Stranger:
                 if "snapshot" in message:
                     self._has(message["seq"], message)
                 elif message["ops"]:
-                    self._has(self.has + len(message["ops"]), message)
+                    before = message.get("first_seq", self.has + 1) - 1
+                    self._has(before + len(message["ops"]), message)
+                elif "first_seq" in message:
+                    self._has(message["first_seq"] - 1, message)
                 elif not self.has:
                     # It asked for nothing from before its join.
                     self._has(message["seq"], message)
@@ -186,6 +213,11 @@ class Stranger:
                     self._has(last, {})
             case "conflict":
                 self.unanswered.pop(message["id"], None)
+            case "error" if message["code"] in ANOTHER_LOG and "id" not in message:
+                self.has, self.epoch, self.incarnation = 0, None, None
+                # What isn't answered is based on nothing that is in this log.
+                for sync in self.unanswered.values():
+                    sync["base"] = 0
             case "error" if message["code"] not in LOST_TURN:
                 self.unanswered.pop(message.get("id", ""), None)
 

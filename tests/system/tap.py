@@ -4,7 +4,6 @@ A client's message counts when the server has received it, a server's message wh
 acknowledgement must be true when it leaves.
 """
 
-import json
 import math
 from collections import deque
 from typing import Any
@@ -13,9 +12,10 @@ import trio
 from attrs import define, field
 
 from tests.system.book import state_of
-from tests.system.frames import CLOSE, TEXT, Frames
+from tests.system.frames import CLOSE, MESSAGES, PACKED, Frames, understand
 from tests.system.link import Link
-from tests.system.truth import EPSILON, Key, Life, Truth
+from tests.system.logs import Key, Log, Logged
+from tests.system.truth import EPSILON, RULES, Life, Truth
 
 LOST_TURN = ("store_unavailable", "crashed", "hall_closed", "rate_limited", "dispersed")
 """Errors after which a client may send a sync again; other syncs may have come first."""
@@ -23,8 +23,11 @@ LOST_TURN = ("store_unavailable", "crashed", "hall_closed", "rate_limited", "dis
 FAIR = (*LOST_TURN, "rejected", "forbidden", "unauthorized", "replaced", "join_first")
 """Errors that a client may get though it does nothing wrong."""
 
+LATE = 0.1
+"""A timer that fires so many seconds late doesn't count as late: streams are read afterwards."""
+
 CODES = {
-    "idle": 4001, "empty": 4001, "admin": 4001, "shutdown": 1001, "crashed": 1011
+    "idle": 4001, "empty": 4001, "max_age": 4001, "admin": 4001, "shutdown": 1001, "crashed": 1011
 }  # fmt: skip
 """The close code for each reason."""
 
@@ -50,9 +53,14 @@ class Tap:
     join: dict[str, Any] | None = None
     joined: dict[str, Any] | None = None
     life: Life | None = None
+    log: Log | None = None
+    """The log that it has joined."""
     reached: int = 0
     """The seq of the last op that the client was sent, or was told in an answer."""
     asked: dict[str, Asked] = field(factory=dict)
+    joined_at: float = math.inf
+    warning: tuple[str, float] | None = None
+    """The rule and the time of the end of which the client was told last, if that stands."""
     notice: dict[str, Any] | None = None
     closed: int | None = None
     """The code of the server's close frame."""
@@ -81,6 +89,11 @@ class Tap:
     def is_stuck(self) -> bool:
         """Whether some of what the server said may not have gone out."""
         return self.link.down.was_full
+
+    @property
+    def _is_packed(self) -> bool:
+        """Whether the client speaks MessagePack."""
+        return self._up.head is not None and PACKED.encode() in self._up.head
 
     @property
     def is_in(self) -> bool:
@@ -124,7 +137,7 @@ class Tap:
         """Take what the client has sent."""
         if not self.is_blind:
             for opcode, _ in self._sent.feed(data):
-                if opcode == TEXT:
+                if opcode in MESSAGES:
                     self._unread.append(self.truth.now())
 
     def from_client(self, data: bytes) -> None:
@@ -133,7 +146,7 @@ class Tap:
             self.truth.used(self.gathering)
             return
         for opcode, payload in self._up.feed(data):
-            if opcode == TEXT:
+            if opcode in MESSAGES:
                 self._heard(payload)
             elif opcode == CLOSE:
                 self.over()
@@ -147,7 +160,7 @@ class Tap:
             self.gathering = self._up.head.split(b" ")[1].rpartition(b"/")[2].decode("latin-1")
         self.truth.used(self.gathering)
         try:
-            message = json.loads(payload)
+            message = understand(payload, packed=self._is_packed)
         except ValueError:
             return
         if not isinstance(message, dict):
@@ -157,15 +170,19 @@ class Tap:
             self.join = message
         elif kind == "leave" and self.joined is not None:
             self.over()
-        elif kind == "ack" and self._is_sure and message["seq"] <= len(self._log):
+        elif kind == "ack" and self._is_sure and message["seq"] <= len(self._ops_there):
             self.truth.used(self.gathering, surely=True)
         elif kind in ("sync", "fetch") and isinstance(message.get("id"), str):
             asked = self.asked.setdefault(message["id"], Asked(message))
             asked.times += 1
 
     @property
-    def _log(self) -> list[Any]:
-        return self.truth.log(self.gathering)
+    def _log(self) -> Log:
+        return self.log or self.truth.logs.now[self.gathering]
+
+    @property
+    def _ops_there(self) -> list[Logged]:
+        return self._log.ops
 
     @property
     def _is_sure(self) -> bool:
@@ -180,10 +197,10 @@ class Tap:
     def from_server(self, data: bytes) -> None:
         """Take what the server has sent."""
         for opcode, payload in self._down.feed(data):
-            is_late = opcode in (TEXT, CLOSE) and self.closed is not None
+            is_late = opcode in (*MESSAGES, CLOSE) and self.closed is not None
             self.truth.check(not is_late, f"{self}: said after its close frame: {payload!r}")
-            if opcode == TEXT:
-                self._said(json.loads(payload))
+            if opcode in MESSAGES:
+                self._said(understand(payload, packed=self._is_packed))
             elif opcode == CLOSE:
                 self._closed(payload)
 
@@ -222,44 +239,91 @@ class Tap:
                 self._error(message)
             case "dispersed":
                 self._dispersed(message)
+            case "ending":
+                self._warned(message)
             case "refreshed" | "renew":
                 check(self.joined is not None, f"{self}: before joining: {message}")
             case _:
                 self.truth.fault(f"{self}: an unknown message: {message}")
 
     def _joined(self, message: dict[str, Any]) -> None:
-        check, log = self.truth.check, self._log
+        check = self.truth.check
         check(self.joined is None, f"{self}: joined twice")
         check(message["gathering"] == self.gathering, f"{self}: {message} from elsewhere")
-        check(message["seq"] <= len(log), f"{self}: {message} shows what isn't durable")
+        self.joined, self.joined_at = message, self.truth.now()
+        self._meet(message["incarnation"])
+        log = self.log = self._log_that(message)
+        check(message["seq"] <= len(log.ops), f"{self}: {message} shows what isn't durable")
         assert self.join is not None
         since = self.join.get("since")
+        is_known = self._knows(log) or (since or 0) < log.first_seq - 1
+        check(is_known, f"{self}: joined a log that isn't the one it knows: {self.join}")
         if "snapshot" in message:
-            keys = [one.op["k"] for one in log[: message["seq"]]]
-            check(message["snapshot"] == state_of(keys), f"{self}: a wrong state: {message}")
+            state = state_of(log.keys(message["seq"]))
+            check(message["snapshot"] == state, f"{self}: a wrong state: {message}")
             self.reached = message["seq"]
         elif self.join.get("tail") and since is None:
             check(message["ops"] == [], f"{self}: what it didn't want: {message}")
             self.reached = message["seq"]
         else:
-            self.reached = since or 0
+            self.reached = self._beginning(message, since or 0) - 1
             self._ops(message, self.reached + 1)
-        self.joined = message
-        self._meet(message["incarnation"])
         is_activity = self.join.get("resume") is None
         self.truth.used(self.gathering, surely=is_activity and not self.link.down.was_full)
         life = self.life
         if life is not None and life is self.truth.lives.get(life.gathering):
             self._check_expiry(life, message["expires_in"], is_activity=is_activity)
 
+    def _log_that(self, message: dict[str, Any]) -> Log:
+        """Return the log of the incarnation; if it may be either of two, the one that fits."""
+        life = self.life
+        if life is None or not life.is_doubtful:
+            return self._log if life is None else life.log
+        logs = (life.log, *self.truth.logs.all_of(self.gathering))
+        return next((one for one in logs if self._fits(one, message)), life.log)
+
+    def _fits(self, log: Log, message: dict[str, Any]) -> bool:
+        if message["seq"] > len(log.ops):
+            return False
+        if "snapshot" in message:
+            return bool(message["snapshot"] == state_of(log.keys(message["seq"])))
+        assert self.join is not None
+        first = message.get("first_seq", (self.join.get("since") or 0) + 1)
+        there = [one.op for one in log.ops[first - 1 : first - 1 + len(message["ops"])]]
+        return bool(there == message["ops"] and self._knows(log))
+
+    def _knows(self, log: Log) -> bool:
+        """Whether what the client says that it has is in this log."""
+        assert self.join is not None
+        since, epoch = self.join.get("since") or 0, self.join.get("epoch")
+        if not since or epoch is None:
+            return True
+        return since <= len(log.ops) and log.ops[since - 1].epoch == epoch
+
+    def _beginning(self, message: dict[str, Any], since: int) -> int:
+        """Return the first seq in an answer to one that has `since`; check what it says of it."""
+        first = max(since + 1, self._log.first_seq) if self._is_current else since + 1
+        said = message.get("first_seq", since + 1)
+        is_right = said == first or not self._is_current
+        self.truth.check(is_right, f"{self}: begins with {said}, not {first}: {message}")
+        return int(said)
+
+    @property
+    def _is_current(self) -> bool:
+        """Whether nothing has become of the log since the incarnation lived."""
+        life = self.life
+        return life is not None and life is self.truth.lives.get(self.gathering)
+
     def _check_expiry(self, life: Life, expires_in: float, *, is_activity: bool) -> None:
         now = trio.current_time()
-        if self.link.down.was_full or self.truth.jumped_at >= now:
+        if self.link.down.was_full or self.truth.jumped_at >= now or life.held_to > -math.inf:
             return
         if not is_activity and life.used_from >= now:
             # Other clients hear of the events of one instant in another order.
             return
         least = life.used_from + self.truth.idle_timeout - now
+        if self.truth.max_age is not None:
+            least = min(least, life.opened_at + self.truth.max_age - now)
         fits = least - EPSILON <= expires_in <= self.truth.idle_timeout + EPSILON
         self.truth.check(fits, f"{self}: expires in {expires_in}, not {least}: {life}")
 
@@ -278,7 +342,7 @@ class Tap:
         """Check the ops in a message; return the seq of the last."""
         ops = message["ops"] if "ops" in message else [message["op"]]
         names = message["by"] if isinstance(message["by"], list) else [message["by"]]
-        log = self._log
+        log = self._ops_there
         last = first + len(ops) - 1
         check = self.truth.check
         check(last <= len(log), f"{self}: shows what isn't durable: {message}")
@@ -327,8 +391,11 @@ class Tap:
             return
         seqs = tuple(message["seqs"])
         ops = asked.message["ops"]
-        self.truth.synced(self._key(message["id"]), seqs, ops)
-        logged = [one.op for one in self._log[seqs[0] - 1 : seqs[-1]]]
+        self.truth.synced(self._key(message["id"]), seqs, ops, self._log)
+        if not self._log.has(seqs, tuple(op["k"] for op in ops)):
+            # The next incarnation has another log, and has answered.
+            return
+        logged = [one.op for one in self._ops_there[seqs[0] - 1 : seqs[-1]]]
         is_told = message.get("ops", ops) == logged
         # If only the store has the sync, the answer tells nothing but its seqs.
         self.truth.check(is_told or "ops" not in message, f"{self}: {message}, not {logged}")
@@ -343,12 +410,13 @@ class Tap:
         if asked is None:
             return
         before = self.reached
-        self.truth.check(message["seq"] <= len(self._log), f"{self}: {message} isn't durable")
+        there = len(self._ops_there)
+        self.truth.check(message["seq"] <= there, f"{self}: {message} isn't durable")
         if "snapshot" in message:
-            keys = [one.op["k"] for one in self._log[: message["seq"]]]
-            self.truth.check(message["snapshot"] == state_of(keys), f"{self}: {message}")
+            state = state_of(self._log.keys(message["seq"]))
+            self.truth.check(message["snapshot"] == state, f"{self}: {message}")
         else:
-            self._ops(message, (asked.message.get("since") or 0) + 1)
+            self._ops(message, self._beginning(message, asked.message.get("since") or 0))
         self.reached = before
         self._surely_used()
 
@@ -361,7 +429,7 @@ class Tap:
         self._surely_used()
 
     def _error(self, message: dict[str, Any]) -> None:
-        is_fair = not self.is_honest or message["code"] in FAIR
+        is_fair = not self.is_honest or message["code"] in FAIR or self._may_be_lost(message)
         self.truth.check(is_fair, f"{self}: why? {message}, {self.join}")
         asked = self.asked.get(message.get("id", ""))
         if asked is None:
@@ -378,9 +446,49 @@ class Tap:
                 self._surely_used()
         self._count(asked, message)
 
+    def _may_be_lost(self, message: dict[str, Any]) -> bool:
+        """Whether the client may be told that the log isn't the one that it knows."""
+        logs = self.truth.logs
+        if self.join is None or not logs.before[self.gathering]:
+            return False
+        if message["code"] == "log_replaced":
+            # A person also says what it was told of the chain.
+            is_other = not self._knows(logs.now[self.gathering])
+            return is_other or self.join.get("known") is not None
+        return bool(message["code"] == "bad_base")
+
     def _surely_used(self) -> None:
         if not self.link.down.was_full and self.life is self.truth.lives.get(self.gathering):
             self.truth.used(self.gathering, surely=True)
+
+    def _warned(self, message: dict[str, Any]) -> None:
+        check, left = self.truth.check, message["expires_in"]
+        check(self.joined is not None, f"{self}: before joining: {message}")
+        incarnation = (self.joined or {}).get("incarnation")
+        check(message["incarnation"] == incarnation, f"{self}: of another's end: {message}")
+        check(message["rule"] in RULES, f"{self}: there is no such rule: {message}")
+        self.warning = None
+        if left is not None:
+            before = self.truth.warn_before or 0.0
+            check(0 <= left <= before + EPSILON, f"{self}: warned too early: {message}")
+            self.warning = message["rule"], self.truth.now() + left
+            self.truth.happened["warned"] += 1
+
+    def _check_warned(self, reason: str) -> None:
+        """Check an end by a rule against what the client was told of it."""
+        truth, life, now = self.truth, self.life, self.truth.now()
+        if self.warning is not None and self.warning[0] == reason and not self.link.is_relayed:
+            is_early = now < self.warning[1] - EPSILON
+            truth.check(not is_early, f"{self}: ended before {self.warning}")
+        before = truth.warn_before
+        time = {"idle": truth.idle_timeout, "max_age": truth.max_age}.get(reason)
+        if before is None or time is None or time <= before or life is None:
+            return
+        since = now - before - EPSILON
+        moved = max(self.joined_at, life.opened_at, life.store_ended_at, truth.jumped_at)
+        if moved < since and life.held_to == -math.inf and not self.is_doubtful:
+            is_told = self.warning is not None and self.warning[0] == reason
+            truth.check(is_told, f"{self}: ended ({reason}) unwarned, {self.warning}: {life}")
 
     def _dispersed(self, message: dict[str, Any]) -> None:
         self.notice = message
@@ -392,8 +500,13 @@ class Tap:
             return
         check(incarnation == self.joined["incarnation"], f"{self}: told of another's: {message}")
         self.truth.happened["told"] += 1
-        if message["reason"] == "idle" and not self.is_stuck:
+        is_held = self.life is not None and self.life.held_to > -math.inf
+        if message["reason"] in RULES and not self.is_stuck:
+            self._check_warned(message["reason"])
+        if message["reason"] == "idle" and not self.is_stuck and not is_held:
             timeout = self.truth.idle_timeout
+            is_heard = not self.is_unheard or message["idle_for"] - timeout < LATE + EPSILON
+            check(is_heard, f"{self}: not heard out: {message}")
             exact = abs(message["idle_for"] - timeout) < EPSILON
             life = self.life
             is_late = life is not None and (
@@ -412,7 +525,7 @@ class Tap:
             answers = asked.finals + asked.put_off
             self.truth.check(answers >= asked.times, f"{self}: not answered: {asked}")
         if not self.link.down.stalled:
-            there = len(self._log)
+            there = len(self._ops_there)
             self.truth.check(self.reached >= there, f"{self}: has {self.reached} of {there} ops")
 
     def check_told(self) -> None:

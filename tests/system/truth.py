@@ -5,7 +5,7 @@ rule as a fault; the test ends with the first.
 """
 
 import math
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +13,7 @@ from attrs import define, field
 
 from squire_gatherings import Append, Outcome, StoreUnavailable
 from tests.system.book import FAILS, state_of
+from tests.system.logs import Key, Log, Logged, Logs
 
 if TYPE_CHECKING:
     from tests.system.tap import Tap
@@ -20,23 +21,13 @@ if TYPE_CHECKING:
 EPSILON = 1e-6
 """The error that a sum of a few floats may have, in seconds."""
 
-Key = tuple[str, str, str]
-"""A gathering, the author of a sync, and the sync's id."""
+
+RULES = ("idle", "empty", "max_age")
+"""The reasons of those ends that come by themselves, at an instant."""
 
 
 class Fault(AssertionError):
     """The product did what it must not do."""
-
-
-@define
-class Logged:
-    """An op that is durable."""
-
-    op: dict[str, Any]
-    by: str | None
-    epoch: str
-    time: int
-    """Milliseconds since 1970."""
 
 
 @define(eq=False)
@@ -52,6 +43,14 @@ class Life:
     used_to: float
     gone_from: float
     gone_to: float
+    log: Log
+    """The log that it has: another one comes only with another incarnation."""
+    opened_at: float
+    """The time when it was restored."""
+    held_to: float = -math.inf
+    """No rule ends it before this time."""
+    is_stepped: bool = False
+    """Whether the wall clock was set while it was held: nobody knows until when it is now."""
     store_ended_at: float = -math.inf
     """The time when the store last finished an append or a read for it."""
     incarnation: str | None = None
@@ -65,6 +64,7 @@ class Life:
     """Whether the last append has failed."""
     was_used: bool = False
     """Whether it certainly was used."""
+    was_restored: bool = False
     is_ending: bool = False
     """Whether its end was requested."""
     is_doubtful: bool = False
@@ -87,6 +87,8 @@ class Truth:
 
     idle_timeout: float
     empty_timeout: float | None
+    max_age: float | None
+    warn_before: float | None
     close_grace: float
     now: Callable[[], float]
     wall: Callable[[], float]
@@ -104,8 +106,11 @@ class Truth:
     """The reason why the ops with these keys will never be in a log."""
     excused: set[str] = field(factory=set)
     """Ops that were put off: later ones may have overtaken them."""
-    answered: dict[Key, tuple[tuple[int, ...], tuple[str, ...]]] = field(factory=dict)
-    """The seqs and keys of every sync that was reported durable."""
+    submitted_to: dict[str, str] = field(factory=dict)
+    """The gathering to which each op was submitted, by its key."""
+    logs: Logs = field(factory=Logs)
+    changing: Counter[str] = field(factory=Counter)
+    """The number of calls under way that change a gathering's whole log."""
     lives: dict[str, Life] = field(factory=dict)
     """The living incarnations by gathering."""
     ended: list[Life] = field(factory=list)
@@ -118,10 +123,6 @@ class Truth:
     """Gatherings whose behaviour or store was ever told to fail."""
     happened: defaultdict[str, int] = field(factory=lambda: defaultdict(int))
     """The number of times that each event happened: without events a test shows nothing."""
-    _logs: defaultdict[str, list[Logged]] = field(factory=lambda: defaultdict(list))
-    _places: dict[str, tuple[str, int]] = field(factory=dict)
-    _last_of: dict[tuple[str, str], int] = field(factory=dict)
-    _epochs: defaultdict[str, list[str]] = field(factory=lambda: defaultdict(list))
 
     def fault(self, text: str) -> None:
         """Note a broken rule."""
@@ -145,17 +146,18 @@ class Truth:
         for op in ops:
             self.submitted[op["k"]] = op
             self.submitted_at[op["k"]] = self.now()
+            self.submitted_to[op["k"]] = gathering
             if op["do"] in FAILS:
                 self.may_crash.add(gathering)
 
     def log(self, gathering: str) -> list[Logged]:
         """Return a gathering's durable ops."""
-        return self._logs[gathering]
+        return self.logs.now[gathering].ops
 
     def appended(self, append: Append) -> None:
         """Note and check an append that is durable now."""
-        gathering, log = append.gathering, self._logs[append.gathering]
-        self.check(append.first_seq == len(log) + 1, f"{gathering}: a hole before {append}")
+        gathering, log = append.gathering, self.logs.now[append.gathering]
+        self.check(append.first_seq == len(log.ops) + 1, f"{gathering}: a hole before {append}")
         counted = 0
         for sync in append.syncs:
             self.check(sync.first_seq == append.first_seq + counted, f"syncs overlap: {append}")
@@ -166,57 +168,121 @@ class Truth:
             one = Logged(logged.op.value, logged.by, logged.epoch, logged.time)
             self._logged(gathering, log, one)
         if append.snapshot is not None:
-            keys = [one.op["k"] for one in log[: append.snapshot.seq]]
-            state = str(state_of(keys)).replace(" ", "").encode()
+            state = written(state_of(log.keys(append.snapshot.seq)))
             self.check(append.snapshot.state == state, f"{gathering}: a wrong snapshot: {append}")
 
-    def _logged(self, gathering: str, log: list[Logged], logged: Logged) -> None:
-        key, seq = logged.op["k"], len(log) + 1
+    def _logged(self, gathering: str, log: Log, logged: Logged) -> None:
+        key, seq = logged.op["k"], len(log.ops) + 1
         submitted = self.submitted.get(key)
         if submitted is None:
             self.fault(f"{gathering} {seq}: nobody submitted {logged}")
             return
         expected = {**submitted, "merged": True} if "merged" in logged.op else submitted
         self.check(logged.op == expected, f"{gathering} {seq}: {logged} isn't {submitted}")
-        place = self._places.setdefault(key, (gathering, seq))
-        self.check(place == (gathering, seq), f"{key} applied twice: at {place} and {seq}")
+        place = log.places.setdefault(key, seq)
+        self.check(place == seq, f"{key} applied twice: at {place} and {seq}")
+        where = self.submitted_to[key]
+        self.check(where == gathering, f"{gathering} {seq}: {key} was submitted to {where}")
         self.check(key not in self.refused, f"{key} applied, but {self.refused.get(key)}")
-        epochs = self._epochs[gathering]
-        if not epochs or epochs[-1] != logged.epoch:
-            self.check(logged.epoch not in epochs, f"{gathering} {seq}: an old incarnation logs")
-            epochs.append(logged.epoch)
-        before = log[-1].time if log else 1
+        if log.ops and log.ops[-1].epoch != logged.epoch:
+            is_new = all(one.epoch != logged.epoch for one in log.ops)
+            self.check(is_new, f"{gathering} {seq}: an old incarnation logs")
+        before = log.ops[-1].time if log.ops else 1
         is_in_time = before <= logged.time <= 1000 * self.latest_wall + 1
         self.check(is_in_time, f"{gathering} {seq}: {logged} after {before}")
         denied_at = self.denied.get(logged.by or "", math.inf)
         if self.submitted_at[key] > denied_at:
             self.fault(f"{gathering} {seq}: {logged}, though denied since {denied_at}")
-        log.append(logged)
+        log.ops.append(logged)
         author, _, number = key.rpartition(".")
         if key not in self.excused:
-            last = self._last_of.get((gathering, author), -1)
+            last = log.last_of.get(author, -1)
             self.check(int(number) > last, f"{gathering} {seq}: {key} comes after {last}")
-            self._last_of[gathering, author] = max(last, int(number))
+            log.last_of[author] = max(last, int(number))
 
-    def synced(self, key: Key, seqs: tuple[int, ...], ops: list[dict[str, Any]]) -> None:
-        """Check an answer that says that these ops are durable under these seqs."""
-        gathering = key[0]
-        log = self._logs[gathering]
-        self.check(seqs == tuple(range(seqs[0], seqs[0] + len(ops))), f"{key}: seqs {seqs}")
-        self.check(seqs[-1] <= len(log), f"{key} acknowledged, but {seqs} isn't durable")
-        there = [one.op["k"] for one in log[seqs[0] - 1 : seqs[-1]]]
+    def synced(
+        self, key: Key, seqs: tuple[int, ...], ops: list[dict[str, Any]], asked: Log
+    ) -> None:
+        """Check an answer that says that these ops are durable under these seqs.
+
+        They are so in the log that was asked, or in the one that has replaced it meanwhile.
+        """
         keys = tuple(op["k"] for op in ops)
-        self.check(there == list(keys), f"{key} acknowledged as {seqs}: there is {there}")
-        before = self.answered.setdefault(key, (seqs, keys))
+        self.check(seqs == tuple(range(seqs[0], seqs[0] + len(ops))), f"{key}: seqs {seqs}")
+        logs = (asked, self.logs.now[key[0]])
+        log = next((one for one in logs if one.has(seqs, keys)), None)
+        if log is None:
+            there = [one.ops[seqs[0] - 1 : seqs[-1]] for one in logs]
+            self.fault(f"{key} acknowledged as {seqs}: there is {there}")
+            return
+        before = log.answered.setdefault(key, (seqs, keys))
         self.check(before == (seqs, keys), f"{key} answered {before} and then {seqs}")
         self.happened["synced"] += 1
 
     def refuses(self, ops: Iterable[dict[str, Any]], why: str) -> None:
         """Note that these ops were refused for good."""
         for op in ops:
-            place = self._places.get(op["k"])
+            place = self.logs.now[self.submitted_to[op["k"]]].places.get(op["k"])
             self.check(place is None, f"{op} is refused ({why}), and logged at {place}")
             self.refused[op["k"]] = why
+
+    # Whole logs.
+
+    def replaced(self, gathering: str, log: Log) -> None:
+        """Note that another log is there: what was submitted before may be new to it."""
+        self.check(gathering not in self.lives, f"{gathering}: its log is replaced while it lives")
+        self.logs.replace(gathering, log)
+        before = {key for key, where in self.submitted_to.items() if where == gathering}
+        self.excused |= before
+        for key in before & self.refused.keys():
+            del self.refused[key]
+        self.happened["replaced"] += 1
+
+    def forked(self, gathering: str, new: str, seq: int) -> None:
+        """Note that a log was copied up to a seq."""
+        log = self.logs.now[gathering]
+        self.check(not self.log(new), f"{new} is forked from {gathering}, and had a log")
+        self.check(log.first_seq - 1 <= seq <= len(log.ops), f"{gathering} has no op {seq}")
+        self.replaced(new, log.copy(seq))
+        self.happened["forked"] += 1
+
+    def adopted(self, gathering: str, first_seq: int, ops: list[Logged]) -> None:
+        """Note that an exported log was taken in."""
+        source = self.logs.with_ops(first_seq, ops)
+        if source is None:
+            self.fault(f"{gathering}: nobody exported {ops}, from {first_seq} on")
+            return
+        self.check(not self.log(gathering), f"{gathering} is imported, and had a log")
+        log = source.copy(first_seq - 1 + len(ops))
+        log.first_seq = first_seq
+        self.replaced(gathering, log)
+        self.happened["imported"] += 1
+
+    def compacted(
+        self, gathering: str, first_seq: int, up_to: int, state: bytes, *, forget_syncs: bool
+    ) -> None:
+        """Note that a log begins with `first_seq` from now on."""
+        log = self.logs.now[gathering]
+        what = f"{gathering} begins with {first_seq}, compacted up to {up_to}"
+        self.check(gathering not in self.lives, f"{what}, while it lives")
+        self.check(state == written(state_of(log.keys(up_to))), f"{what}: a wrong state: {state!r}")
+        self.check(first_seq == up_to + 1 > log.first_seq, what)
+        if forget_syncs:
+            self.excused |= set(log.keys(first_seq - 1))
+        log.cut_short(first_seq, forget_syncs=forget_syncs)
+        self.happened["compacted"] += 1
+
+    def change_began(self, gathering: str) -> None:
+        """Note that a call is under way that disperses the gathering to change its log."""
+        self.changing[gathering] += 1
+        if (life := self.lives.get(gathering)) is not None:
+            life.is_ending = True
+
+    def change_ended(self, gathering: str) -> None:
+        """Note that such a call is over; an end that it has begun may not be."""
+        self.changing[gathering] -= 1
+        if (life := self.lives.get(gathering)) is not None:
+            life.is_ending = True
 
     # Which incarnations live.
 
@@ -224,9 +290,11 @@ class Truth:
         """Note that an incarnation's task begins."""
         now = self.now()
         self.check(gathering not in self.lives, f"{gathering}: two incarnations at once")
-        life = self.lives[gathering] = Life(gathering, now, now, now, now)
+        life = self.lives[gathering] = Life(
+            gathering, now, now, now, now, self.logs.now[gathering], now
+        )
         self.happened["opened"] += 1
-        life.is_ending = self.is_closing
+        life.is_ending = self.is_closing or self.changing[gathering] > 0
 
     def exited(self, gathering: str, reason: str | None) -> None:
         """Note that it has ended. Without a `reason` it was never opened."""
@@ -239,18 +307,26 @@ class Truth:
             self.happened[reason] += 1
             if not life.is_doubtful:
                 self._check_end(life, reason, self.now())
+                told = {one.notice["reason"] for one in life.clients if one.notice is not None}
+                self.check(told <= {reason}, f"{gathering} ended ({reason}), and told {told}")
 
     def _check_end(self, life: Life, reason: str, now: float) -> None:
         what = f"{life.gathering} ended ({reason}) at {now:.3f}"
+        if reason in RULES:
+            is_free = now >= life.held_to - EPSILON or life.is_stepped
+            self.check(is_free, f"{what}: held to {life.held_to}: {life}")
+            if self.max_age is not None:
+                self._check_not_late(life, life.opened_at + self.max_age, what)
         match reason:
+            case "max_age":
+                due = life.opened_at + (self.max_age or math.inf)
+                self.check(now >= due - EPSILON, f"{what}: early, due {due:.3f}: {life}")
             case "idle":
                 due = life.used_from + self.idle_timeout
                 self.check(now >= due - EPSILON, f"{what}: early, due {due:.3f}: {life}")
                 self._check_not_late(life, life.used_to + self.idle_timeout, what)
                 if self.empty_timeout is not None and not life.is_occupied:
                     self._check_not_late(life, life.gone_at_last + self.empty_timeout, what)
-                unheard = [str(one) for one in life.clients if one.is_unheard]
-                self.check(not unheard, f"{what}, and didn't hear out {unheard}")
             case "empty":
                 if self.empty_timeout is None or not life.was_used:
                     # A gathering that was never used has no empty timeout.
@@ -269,8 +345,14 @@ class Truth:
                 self.check(life.gathering in self.may_crash, f"{what}, for no reason that is known")
 
     def _check_not_late(self, life: Life, due: float, what: str) -> None:
+        if life.is_stepped:
+            return
         now = self.now()
+        due = max(due, life.held_to)
         latest = max(due, life.store_ended_at)
+        if life.reading:
+            # The hall waits for an answer that is being read.
+            latest = max(latest, due + 1.1)
         if self.jumped_at >= latest:
             # The hall waits for what had begun to arrive.
             latest = self.jumped_at + 1.1
@@ -306,6 +388,20 @@ class Truth:
             if surely:
                 life.was_used = True
                 life.used_from = max(life.used_from, self._before_jump(now))
+
+    def held(self, gathering: str, seconds: float | None) -> None:
+        """Note that no rule may end it for so long; None takes an earlier hold back."""
+        life = self.lives.get(gathering)
+        if life is not None:
+            life.held_to = self.now() + (seconds or 0.0)
+            life.is_stepped = False
+            self.happened["held"] += 1
+
+    def wall_steps(self) -> None:
+        """Note that the wall clock is about to be set."""
+        self.latest_wall = max(self.latest_wall, self.wall())
+        for life in self.lives.values():
+            life.is_stepped |= life.held_to > -math.inf
 
     def visited(self, gathering: str) -> None:
         """Note that a client that wasn't in the gathering may just have gone."""
@@ -353,7 +449,14 @@ class Truth:
         life = self.lives.get(gathering)
         if life is not None:
             life.reading -= 1
+            if life.incarnation is None and not life.was_restored:
+                life.opened_at, life.was_restored = self.now(), True
             life.used_to = life.gone_to = life.store_ended_at = self.now()
+
+
+def written(state: list[int]) -> bytes:
+    """Return a state as a store keeps it."""
+    return str(state).replace(" ", "").encode()
 
 
 def _is_new(life: Life, gathering: str) -> bool:

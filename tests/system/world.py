@@ -6,7 +6,7 @@ import math
 import socket
 import weakref
 from contextlib import suppress
-from typing import Any
+from typing import Any, Literal
 
 import trio
 from attrs import define, field, frozen
@@ -26,6 +26,7 @@ from squire_gatherings import (
 from squire_gatherings._poller import Poller
 from squire_gatherings._server.outbox import Flusher
 from squire_gatherings._server.server import keep_alive
+from tests.system import tls
 from tests.system.book import Book, Boom, SnapshotBook, TameBook, TameSnapshotBook
 from tests.system.link import ENDLESS, End, Link, relay
 from tests.system.lives import Lives
@@ -35,7 +36,8 @@ from tests.system.strangers import Stranger
 from tests.system.tap import Tap
 from tests.system.truth import Fault, Truth
 
-ROOMS = ("a", "b")
+ROOMS = ("a", "b", "c")
+"""The gatherings; only the program that has the hall ever uses the last."""
 MEANT = (Boom, DiskBroke)
 """The errors that may crash a gathering."""
 
@@ -46,15 +48,23 @@ LAST_ROUNDS = 8
 """The most rounds in which clients come back whose requests crash a gathering."""
 
 
+Way = Literal["streams", "sockets", "tls"]
+"""What the server's clients come on: streams, sockets that its poller reads, or TLS that it ends.
+"""
+
+
 @frozen
 class Setup:
     """The settings of a world, which last from its beginning to its end."""
 
     idle_timeout: float = 20.0
     empty_timeout: float | None = None
+    max_age: float | None = None
+    warn_before: float | None = None
     snapshots: bool = False
-    by_sockets: bool = False
-    """Whether the server has sockets, which its poller reads; otherwise it has streams."""
+    way: Way = "streams"
+    packed: bool = False
+    """Whether every other stranger speaks MessagePack."""
     tail_bytes: int = 10_000
     batch_bytes: int = 10_000
     recent_syncs: int = 256
@@ -87,6 +97,9 @@ class World:
     """The wall clock's time at the virtual time 0."""
     terms: dict[str, float] = field(factory=dict)
     """How long rights last, in seconds, for users whose rights end."""
+    waiting: set[trio.CancelScope] = field(factory=set)
+    """Calls that wait for the store itself: they end with its process."""
+    exports: list[tuple[bytes, ...]] = field(factory=list)
     calling: int = 0
     """The number of calls that are under way."""
     _connections: trio.Nursery = field(init=False)
@@ -100,13 +113,20 @@ class World:
     def __attrs_post_init__(self) -> None:
         setup = self.setup
         self.truth = Truth(
-            setup.idle_timeout, setup.empty_timeout, 2.0, self.clock.current_time, self.wall
+            setup.idle_timeout,
+            setup.empty_timeout,
+            setup.max_age,
+            setup.warn_before,
+            2.0,
+            self.clock.current_time,
+            self.wall,
         )
         self.disk = Disk(self.truth)
         self.lives = Lives(self)
         for number in range(4):
+            packed = setup.packed and number % 2 == 1
             token = ("user:alice", "user:bob", None, "observer:olga")[number]
-            self.strangers.append(Stranger(self, f"s{number}", ROOMS[number // 3], token))
+            self.strangers.append(Stranger(self, f"s{number}", ROOMS[number // 3], token, packed))
         for number in range(3):
             self.people.append(Person(self, f"p{number}", ROOMS[number // 2], number % 2 == 1))
 
@@ -131,13 +151,25 @@ class World:
         """End the server as `kill -9` does; with `lands`, writes under way become durable."""
         if self.hall is None:
             return
-        self.store.lands, self.store.dead = lands, True
+        self.store.die(lands=lands)
+        self._let_go_of_store()
         self.hall, self.truth.is_closing = None, True
         for tap in self.taps:
             if not tap.is_gone:
                 tap.link.cut("reset")
         self._power.cancel()
         await self._stopped.wait()
+
+    def _let_go_of_store(self) -> None:
+        """End the calls that wait for the store: its process ends."""
+        for scope in self.waiting:
+            scope.cancel()
+
+    def waits_for_store(self, hall: Hall, scope: trio.CancelScope) -> None:
+        """Cancel a call that waits for the store when the store's process is killed."""
+        self.waiting.add(scope)
+        if hall is not self.any_hall or self.store.dead:
+            scope.cancel()
 
     async def _keep_hall(self, *, task_status: trio.TaskStatus[None]) -> None:
         setup = self.setup
@@ -156,6 +188,8 @@ class World:
                         wall_clock=self.wall,
                         idle_timeout=setup.idle_timeout,
                         empty_timeout=setup.empty_timeout,
+                        max_age=setup.max_age,
+                        warn_before=setup.warn_before,
                         tail_bytes=setup.tail_bytes,
                         batch_bytes=setup.batch_bytes,
                         recent_syncs=setup.recent_syncs,
@@ -174,7 +208,7 @@ class World:
         with Poller() as poller:
             flusher = Flusher()
             async with trio.open_nursery() as tasks:
-                if self.setup.by_sockets:
+                if self.setup.way == "sockets":
                     self._server = Server((), (), poller, flusher)
                     tasks.start_soon(flusher.run)
                     tasks.start_soon(poller.run)
@@ -186,6 +220,7 @@ class World:
                     # The command `serve` does the same.
                     self.hall, self.truth.is_closing = None, True
                     await hall.close()
+                    self._let_go_of_store()
                     await wait_all_tasks_blocked()
                     self._connections.cancel_scope.cancel()
                 tasks.cancel_scope.cancel()
@@ -241,7 +276,7 @@ class World:
         await trio.lowlevel.checkpoint()
         if self.hall is None:
             return None
-        link = Link(is_relayed=self.setup.by_sockets)
+        link = Link(is_relayed=self.setup.way != "streams")
         link.down.room, link.up.piece = room, piece
         tap = Tap(self.truth, link, len(self.taps) + 1)
         self.taps.append(tap)
@@ -253,17 +288,23 @@ class World:
     async def _serve_one(self, hall: Hall, end: End) -> None:
         settings = ServerSettings(max_backlog=2000)
         try:
-            if self._server is None:
+            if self.setup.way == "streams":
                 await serve_stream(hall, end, settings)
                 return
             ours, theirs = socket.socketpair()
-            ours.setblocking(False)
-            theirs.setblocking(False)
             ours.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 2048)
-            stream = trio.SocketStream(trio.socket.from_stdlib_socket(ours))
+            for one in (ours, theirs):
+                one.setblocking(False)
+            stream, far = (
+                trio.SocketStream(trio.socket.from_stdlib_socket(one)) for one in (ours, theirs)
+            )
             async with trio.open_nursery() as nursery:
-                nursery.start_soon(relay, end, theirs)
-                await serve_stream(hall, stream, settings, server=self._server, plain=ours)
+                if self.setup.way == "tls":
+                    nursery.start_soon(relay, end, tls.over(far))
+                    await serve_stream(hall, stream, settings, ssl_context=tls.server_context())
+                else:
+                    nursery.start_soon(relay, end, far)
+                    await serve_stream(hall, stream, settings, server=self._server, plain=ours)
         except* Exception as errors:
             self.truth.fault(f"a connection failed: {errors.exceptions}")
 
@@ -395,13 +436,18 @@ class World:
     async def _check_log(self, room: str) -> None:
         assert self.hall is not None
         ops: list[Any] = []
-        log = [one.op for one in self.truth.log(room)]
+        whole = self.truth.logs.now[room]
+        left_out = whole.first_seq - 1
+        log = [one.op for one in whole.ops[left_out:]]
         while True:
-            page = await self.hall.fetch(room, since=len(ops))
+            page = await self.hall.fetch(room, since=left_out + len(ops) if ops else 0)
             self.truth.used(room)
             self.truth.visited(room)
+            first_seq = page.first_seq or 1
+            what = f"{room}: begins with {first_seq}, not {whole.first_seq}"
+            self.truth.check(ops or first_seq == whole.first_seq, what)
             ops += [op.value for op in page.ops]
-            if len(ops) >= page.seq or not page.ops:
+            if left_out + len(ops) >= page.seq or not page.ops:
                 break
         self.truth.check(ops == log, f"{room}: fetched {ops}, not {log}")
 

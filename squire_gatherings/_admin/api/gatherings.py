@@ -1,17 +1,18 @@
 """The calls about gatherings: the list, one of them, its members, its log, and what ends them."""
 
 import base64
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from contextlib import aclosing
 
 import msgspec
 import trio
-from starlette.responses import Response, StreamingResponse
+from starlette.responses import Response
 
 from squire_gatherings._admin.api import shapes
 from squire_gatherings._admin.api.times import Times
 from squire_gatherings._admin.operations import Call, Operation
 from squire_gatherings._admin.problems import Refusal
+from squire_gatherings._admin.streaming import Streamed
 from squire_gatherings._hall.observing import Place, Question, Seen
 from squire_gatherings._values.archive import LogInfo
 from squire_gatherings._values.errors import BadRequest, StoreConflict
@@ -153,12 +154,16 @@ async def export(call: Call) -> Response:
     except StoreConflict as error:
         raise Refusal(404, "no_gathering", str(error)) from None
     headers = {"Content-Disposition": f'attachment; filename="{gathering_id}.jsonl"'}
-    return StreamingResponse(
-        _with_first(first, pieces), media_type="application/jsonl", headers=headers
+    return Streamed(
+        first,
+        pieces,
+        call.served.stopping,
+        media_type="application/jsonl",
+        headers=headers,
     )
 
 
-async def _pieces(call: Call, gathering_id: str) -> AsyncIterator[bytes]:
+async def _pieces(call: Call, gathering_id: str) -> AsyncGenerator[bytes, None]:
     piece = bytearray()
     async with aclosing(call.hall.logs.export(gathering_id)) as lines:  # type: ignore[type-var]
         async for line in lines:
@@ -168,13 +173,6 @@ async def _pieces(call: Call, gathering_id: str) -> AsyncIterator[bytes]:
                 piece.clear()
                 await trio.lowlevel.checkpoint()
     yield bytes(piece)
-
-
-async def _with_first(first: bytes, pieces: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
-    async with aclosing(pieces):  # type: ignore[type-var]
-        yield first
-        async for piece in pieces:
-            yield piece
 
 
 async def disperse(call: Call) -> shapes.Dispersal:

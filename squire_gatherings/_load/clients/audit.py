@@ -83,7 +83,7 @@ class Returner:
                 if message.seq > self._have:
                     self._compare(message.seq, ops)
                 self._send(messages.ack(self._have))
-            else:
+            elif not isinstance(message, messages.Ending):
                 raise Finding(Kind.REFUSED, f"{payload[:200]!r}")
         except ValueError as error:
             self._end(Finding(Kind.PROTOCOL, f"{error}: {payload[:100]!r}"))

@@ -234,7 +234,7 @@ class Client:
             self._joined(message)
         elif type(message) is messages.Dispersed:
             self._dispersed(message, now)
-        else:
+        elif type(message) is not messages.Ending:
             raise Finding(Kind.REFUSED, f"{payload[:200]!r}")
 
     def _forward(self, forward: messages.Forward, now: float) -> None:

@@ -63,7 +63,11 @@ class Dispersed(msgspec.Struct, tag_field="type", tag="dispersed", gc=False):
     idle_for: float
 
 
-Message = Joined | Synced | Forward | Conflict | Error | Dispersed
+class Ending(msgspec.Struct, tag_field="type", tag="ending", gc=False):
+    """A warning, which is nothing to us."""
+
+
+Message = Joined | Synced | Forward | Conflict | Error | Ending | Dispersed
 DECODE = msgspec.json.Decoder(Message).decode
 
 

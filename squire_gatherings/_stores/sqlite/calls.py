@@ -33,6 +33,8 @@ class Calls:
     _lock: FileLock = field(kw_only=True)
     _committer: GroupCommitter = field(init=False)
     _letting_go: trio.Lock = field(factory=trio.Lock)
+    _tells_events: bool = field(default=False, init=False)
+    """Whether a hall has the outbox of lifecycle events."""
 
     def __attrs_post_init__(self) -> None:
         self._committer = GroupCommitter(self._commit)

@@ -158,7 +158,9 @@ def _fold_all(database: sqlite3.Connection, appends: Mapping[str, Sequence[Appen
 
 
 def _refuse(database: sqlite3.Connection, entry: bytes, reason: str) -> None:
-    _log.error("an append was durable but can't be applied, see the table refused: %s", reason)
+    _log.error(
+        "an append can't be applied, and is kept in the table refused", extra={"why": reason}
+    )
     database.execute("INSERT INTO refused (entry, reason) VALUES (?, ?)", (entry, reason))
 
 

@@ -13,8 +13,16 @@ from typing import Annotated
 import msgspec
 from attrs import define, field
 
+from squire_gatherings._rules.chain import head_of
 from squire_gatherings._stores.sqlite.schema import checksum_bytes
-from squire_gatherings._values.log import Append, LoggedOp, Snapshot, SyncRecord, of_each, runs
+from squire_gatherings._values.log import (
+    Append,
+    LoggedOp,
+    Snapshot,
+    SyncRecord,
+    of_each,
+    stamp_runs,
+)
 from squire_gatherings._values.op import Op
 
 SyncKey = tuple[str, str, str]
@@ -108,9 +116,8 @@ def _written(append: Append) -> tuple[object, ...]:
         [(logged.by, logged.op.json) for logged in append.ops],
         [(s.scope, s.id, s.first_seq, s.count, s.fingerprint) for s in append.syncs],
         None if snapshot is None else (snapshot.seq, snapshot.state),
-        runs([one.epoch for one in append.ops], append.first_seq, before=""),
-        runs([one.time for one in append.ops], append.first_seq, before=0),
-        append.head,
+        *stamp_runs(append.ops, append.first_seq),
+        head_of(append),
         b"" if snapshot is None else snapshot.digest,
     )
 

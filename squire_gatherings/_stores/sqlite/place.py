@@ -134,7 +134,8 @@ class Place:
         if self._trouble is not None:
             if not self._is_logged:
                 self._is_logged = True
-                _log.error("%s; nothing is acknowledged until then", self._trouble)
+                told = {"why": self._trouble}
+                _log.error("nothing is acknowledged: the file isn't what was opened", extra=told)
             raise Misplaced(self._trouble)
 
     def opened(self) -> None:
@@ -147,7 +148,7 @@ class Place:
         self.check()
         if self._is_logged:
             self._is_logged = False
-            _log.warning("%s is back", self.path)
+            _log.warning("the file is back", extra={"path": str(self.path)})
 
     def closing(self) -> None:
         """A connection that was opened is about to be closed."""
@@ -180,7 +181,8 @@ class Place:
             mode = stat.S_IMODE(os.stat(self.path).st_mode)
             if not mode & 0o077:
                 return
-            _log.warning("%s may be read by others than its owner (mode %03o)", self.path, mode)
+            told = {"path": str(self.path), "mode": f"{mode:03o}"}
+            _log.warning("the file may be read by others than its owner", extra=told)
 
     def leave(self) -> None:
         """Let go of the file; all connections must have been closed."""

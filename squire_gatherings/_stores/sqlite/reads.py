@@ -9,7 +9,7 @@ import sqlite3
 from collections.abc import Iterator, Sequence
 from itertools import chain
 
-from squire_gatherings._rules.chain import state_digest
+from squire_gatherings._rules.chain import head_of, state_digest
 from squire_gatherings._stores.common import is_storable, page
 from squire_gatherings._stores.sqlite.journal import newer_appends
 from squire_gatherings._stores.sqlite.tables import (
@@ -66,7 +66,7 @@ def load(
             time, chained = _end(database, gathering, key, head)
         else:
             epoch, time = last.epoch, last.time
-            chained = next(append.head for append in reversed(later) if append.ops)
+            chained = next(head_of(append) for append in reversed(later) if append.ops)
         return Restored(
             seq,
             snapshot,
@@ -164,7 +164,7 @@ def find_head(
         if seq > head:
             later = _later(database, gathering, head, unfolded)
             ends = (one for one in later if one.ops and one.last_seq == seq)
-            return next((one.head for one in ends), b"")
+            return next((head_of(one) for one in ends), b"")
         return _head_in_tables(database, key, seq)
 
 
@@ -202,7 +202,7 @@ def has_log(
             return False
         if seq > head:
             later = _later(database, gathering, head, unfolded)
-            return any(append.head == chained and append.last_seq == seq for append in later)
+            return any(head_of(append) == chained and append.last_seq == seq for append in later)
         if key is None:
             return _end(database, gathering, key, head)[1] == chained
         return head_in_tables(database, key, seq) == chained
@@ -273,7 +273,7 @@ def _check_state(
     snapshot: Snapshot,
 ) -> None:
     """Raise `StoreUnavailable` if a state isn't the one that was committed."""
-    ends = {append.last_seq: append.head for append in later if append.ops}
+    ends = {append.last_seq: head_of(append) for append in later if append.ops}
     head = ends.get(snapshot.seq)
     if head is None:
         head = _head_in_tables(database, key, snapshot.seq)

@@ -113,6 +113,20 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
         "CREATE TABLE changes (number INTEGER NOT NULL) STRICT",
         "INSERT INTO changes VALUES (0)",
     ),
+    # 6: lifecycle events that weren't delivered yet, as JSON, and for each incarnation that hasn't
+    # dispersed the one with which it opened. No number is used again.
+    (
+        """CREATE TABLE events (
+            number INTEGER PRIMARY KEY AUTOINCREMENT,
+            event BLOB NOT NULL,
+            digest BLOB NOT NULL
+        ) STRICT""",
+        """CREATE TABLE incarnations (
+            id TEXT PRIMARY KEY,
+            event BLOB NOT NULL,
+            digest BLOB NOT NULL
+        ) STRICT, WITHOUT ROWID""",
+    ),
 )
 """The statements that lead from each version (0: an empty file) to the next."""
 

@@ -14,6 +14,7 @@ from squire_gatherings._stores.sqlite.connection import (
     Database,
     empty_wal,
 )
+from squire_gatherings._stores.sqlite.kept_events import KeptEvents
 from squire_gatherings._stores.sqlite.locks import FileLock, locked
 from squire_gatherings._stores.sqlite.place import Place
 from squire_gatherings._stores.sqlite.whole_logs import WholeLogs
@@ -22,7 +23,7 @@ from squire_gatherings._values.log import Append, LoggedOp, Restored, Snapshot, 
 
 
 @define(eq=False)
-class SqliteStore(WholeLogs):
+class SqliteStore(WholeLogs, KeptEvents):
     """A `Store` in an SQLite file. Made by `open_sqlite_store`.
 
     What is appended while a commit runs goes into the next one, for all gatherings together: one

@@ -13,6 +13,7 @@ from functools import cache
 from itertools import chain
 from typing import Any
 
+from squire_gatherings._rules.chain import head_of
 from squire_gatherings._stores.common import is_storable
 from squire_gatherings._values.archive import Tombstone
 from squire_gatherings._values.log import Append, LoggedOp, Snapshot, SyncRecord, of_each
@@ -114,7 +115,7 @@ def op_rows(key: int, append: Append) -> list[Row]:
         (key, seq, one.by, one.op.json, one.time, None)
         for seq, one in enumerate(append.ops, start=append.first_seq)
     ]
-    if rows and append.head:
+    if rows and head_of(append):
         rows[-1] = (*rows[-1][:-1], append.head)
     return rows
 

@@ -17,6 +17,7 @@ from attrs import define, field, frozen
 from squire_gatherings._rules.chain import (
     tombstone_digest,
 )
+from squire_gatherings._stores.sqlite.events import read_row
 from squire_gatherings._stores.sqlite.journal import decode_entry, encode_entry
 from squire_gatherings._stores.sqlite.log_check import Broken, LogCheck
 from squire_gatherings._stores.sqlite.migration import migrate
@@ -260,9 +261,21 @@ class _Verification:
             ):
                 if digest != tombstone_digest(gathering, seq, head, time):
                     self._wrong(gathering, seq, "its tombstone isn't what was written")
+            self._look_at_events()
             [self.report.refused] = database.execute("SELECT count(*) FROM refused").fetchone()
         except _UNREADABLE as error:
             self._wrong(None, None, f"can't be read: {error}")
+
+    def _look_at_events(self) -> None:
+        """Look at the lifecycle events that wait to be delivered, and who is open."""
+        for table, key in (("events", "number"), ("incarnations", "id")):
+            for row, *event in self.database.execute(f"SELECT {key}, event, digest FROM {table}"):
+                try:
+                    found = read_row(*event)
+                    if row != (found.number if table == "events" else found.incarnation):
+                        raise ValueError("it is another one's")
+                except _UNREADABLE as error:
+                    self._wrong(None, None, f"{table} {row!r:.80}: {error}")
 
     def _look_at_tables(self) -> None:
         """Compare the tables, their columns and the indexes with those of a new file."""

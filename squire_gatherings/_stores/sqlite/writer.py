@@ -67,6 +67,8 @@ class Writer:
     unfolded: Unfolded = field(factory=Unfolded)
     """What isn't folded yet; readers on any thread look at it."""
     piece: int = PIECE
+    wanted: int = 0
+    """How many others wait for the connection, or have it."""
     _heads: Heads = field(factory=dict)
     _database: sqlite3.Connection | None = None
     _version: int = 0
@@ -91,10 +93,11 @@ class Writer:
             sqlite3.Error, MemoryError, UnicodeDecodeError, StoreUnavailable: The first batch
                 couldn't be committed.
                 If it is a later one, this only returns: in a call of its own it waits for a lock
-                as long as it should, and the file is opened again where that may help.
+                as long as it should, and the file is opened again where that may help. It also
+                returns after the first one where others wait.
         """
         is_first = True
-        while True:
+        while is_first or not self.wanted:
             appends = take()
             if not appends:
                 if self.fold_some(database):
@@ -198,7 +201,7 @@ class Writer:
         """Commit all that is in the journal to the tables; needs no lock if it is empty."""
         if database.execute("SELECT 1 FROM journal LIMIT 1").fetchone() is None:
             return
-        with _without_flushing(database):
+        with without_flushing(database):
             with reading(), self._transaction(database) as unfolded:
                 unfolded = self._fold_all(database, unfolded)
             self.unfolded = unfolded
@@ -225,7 +228,7 @@ class Writer:
             if not self.unfolded.appends or not self._is_full(0, self.limit // EARLY):
                 return False
             self.begin_folding()
-        with _without_flushing(database):
+        with without_flushing(database):
             try:
                 with reading():
                     return self._fold_piece(database)
@@ -345,8 +348,10 @@ def _follow(
 
 
 @contextmanager
-def _without_flushing(database: sqlite3.Connection) -> Iterator[None]:
+def without_flushing(database: sqlite3.Connection) -> Iterator[None]:
     """Commit folds without waiting for the disk: the journal still has what a power loss undoes.
+
+    So are other commits, of which it doesn't matter if a power loss undoes them.
 
     A write-ahead log that is flushed is flushed from its beginning: the next commit does it.
     """

@@ -1,0 +1,192 @@
+"""The exposition: what was counted, as Prometheus reads it.
+
+All is made at the scrape, of sums that are there: that takes as long for a hundred thousand
+gatherings as for none. No label has an id.
+"""
+
+import sys
+from collections.abc import Iterable, Mapping
+
+from attrs import frozen
+from prometheus_client import CollectorRegistry, ProcessCollector, generate_latest
+from prometheus_client.core import (
+    CounterMetricFamily,
+    GaugeMetricFamily,
+    HistogramMetricFamily,
+    InfoMetricFamily,
+    Metric,
+)
+from prometheus_client.exposition import CONTENT_TYPE_LATEST
+from prometheus_client.registry import Collector
+
+from squire_gatherings._admin.metrics.collector_pauses import CollectorPauses
+from squire_gatherings._admin.metrics.loop_delay import LoopDelay
+from squire_gatherings._hall.observing import Observer
+from squire_gatherings._hall.quotas import Quotas
+from squire_gatherings._hall.tally import Tally
+from squire_gatherings._rules.histogram import Histogram, PowerHistogram
+from squire_gatherings._rules.refusals import Limit
+from squire_gatherings._values.endings import DispersalReason
+from squire_gatherings._values.numbers import Stage
+
+CONTENT_TYPE = CONTENT_TYPE_LATEST
+
+
+@frozen(eq=False)
+class Numbers(Collector):
+    """All numbers of one hall, and of the process that has it."""
+
+    observer: Observer
+    quotas: Quotas
+    loop: LoopDelay
+    pauses: CollectorPauses
+    version: str
+
+    def collect(self) -> Iterable[Metric]:
+        """Yield them, as they are now."""
+        tally = self.observer.tally
+        yield from self._gatherings(tally)
+        yield from _messages(tally)
+        yield from self._connections(tally)
+        yield from self._process()
+
+    def _gatherings(self, tally: Tally) -> Iterable[Metric]:
+        observer = self.observer
+        stages = {str(stage): observer.stages[stage] for stage in Stage}
+        yield _gauges(
+            "squire_gatherings", "Gatherings in memory, by how far they are.", "stage", stages
+        )
+        yield _counter("squire_gatherings_opened", "Gatherings opened.", observer.opened)
+        ended = dict.fromkeys(map(str, DispersalReason), 0) | observer.ended
+        yield _counters("squire_dispersals", "Gatherings ended, by rule or reason.", "rule", ended)
+        yield _histogram(
+            "squire_dispersal_lateness_seconds",
+            "Time from the deadline of a gathering to its last notices.",
+            tally.lateness,
+        )
+        yield _histogram(
+            "squire_gathering_lifetime_seconds", "How long gatherings lived.", tally.lifetimes
+        )
+        yield _counters(
+            "squire_notices", "Last notices to clients, by outcome.", "outcome", tally.notices
+        )
+        yield _histogram(
+            "squire_restore_duration_seconds", "Time to restore a gathering.", tally.restores
+        )
+        yield _histogram("squire_restored_ops", "Ops that a restore folded.", tally.restored_ops)
+        yield _counter(
+            "squire_restore_failures",
+            "Restores that failed.",
+            tally.failed_restores,
+        )
+
+    def _connections(self, tally: Tally) -> Iterable[Metric]:
+        quotas = self.quotas
+        budget = quotas.budget
+        yield _gauge("squire_clients", "Clients in gatherings.", self.observer.clients)
+        yield _gauge("squire_connections", "Connections, also at the door.", budget.connections)
+        yield _counter("squire_connections_accepted", "Connections let in.", tally.connections)
+        closes = {str(int(code)): count for code, count in tally.closes.items()}
+        yield _counters(
+            "squire_connections_closed", "Connections ended, by close code.", "code", closes
+        )
+        joins = CounterMetricFamily(
+            "squire_joins",
+            "Joins: new, with a last seq, or of a client that comes back by itself.",
+            labels=("kind", "outcome"),
+        )
+        for labels, count in sorted(tally.joins.items()):
+            joins.add_metric(labels, count)
+        yield joins
+        counts = quotas.refusals.counts
+        refused = {str(limit): counts.get(limit, 0) for limit in Limit}
+        yield _counters("squire_refusals", "How often limits were enforced.", "limit", refused)
+        yield _gauge("squire_outbox_bytes", "Bytes that wait for slow readers.", budget.outbound)
+        yield _gauge("squire_held_bytes", "Bytes held in all, as far as counted.", budget.used)
+        yield _histogram(
+            "squire_ping_round_trip_seconds", "Time from a ping to its pong.", tally.round_trips
+        )
+
+    def _process(self) -> Iterable[Metric]:
+        yield _histogram(
+            "squire_loop_delay_seconds",
+            "How much later a task is woken than it asked for.",
+            self.loop.delays,
+        )
+        pauses = HistogramMetricFamily(
+            "squire_collector_pause_seconds",
+            "Pauses of Python's garbage collector.",
+            labels=("generation",),
+        )
+        for generation, histogram in enumerate(self.pauses.pauses):
+            pauses.add_metric((str(generation),), _buckets(histogram), histogram.total)
+        yield pauses
+        python = ".".join(map(str, sys.version_info[:3]))
+        labels = {"version": self.version, "python": python}
+        yield InfoMetricFamily("squire_build", "What runs here.", labels)
+
+
+def _messages(tally: Tally) -> Iterable[Metric]:
+    yield _counter("squire_messages", "Messages processed.", tally.messages)
+    syncs = {"synced": tally.synced, **tally.syncs}
+    yield _counters("squire_syncs", "Syncs, by outcome.", "outcome", syncs)
+    yield _counter(
+        "squire_forwarded_ops", "Ops forwarded, each once for each client.", tally.forwards
+    )
+    yield _counter("squire_retries", "Messages sent again.", tally.retries)
+    yield HistogramMetricFamily(
+        "squire_commit_duration_seconds",
+        "Time until what was committed was durable.",
+        buckets=_buckets(tally.commits, at_once=tally.at_once),
+        sum_value=tally.commits.total,
+    )
+    yield _histogram("squire_committed_ops", "Ops of a commit.", tally.committed)
+    yield _counter("squire_commit_failures", "Commits that were tried again.", tally.failed_commits)
+
+
+def _counter(name: str, text: str, value: float) -> Metric:
+    return CounterMetricFamily(name, text, value=value)
+
+
+def _gauge(name: str, text: str, value: float) -> Metric:
+    return GaugeMetricFamily(name, text, value=value)
+
+
+def _counters(name: str, text: str, label: str, values: Mapping[str, float]) -> Metric:
+    family = CounterMetricFamily(name, text, labels=(label,))
+    for key, value in sorted(values.items()):
+        family.add_metric((key,), value)
+    return family
+
+
+def _gauges(name: str, text: str, label: str, values: Mapping[str, float]) -> Metric:
+    family = GaugeMetricFamily(name, text, labels=(label,))
+    for key, value in sorted(values.items()):
+        family.add_metric((key,), value)
+    return family
+
+
+def _histogram(name: str, text: str, histogram: Histogram | PowerHistogram) -> Metric:
+    return HistogramMetricFamily(name, text, buckets=_buckets(histogram), sum_value=histogram.total)
+
+
+def _buckets(histogram: Histogram | PowerHistogram, *, at_once: int = 0) -> list[tuple[str, float]]:
+    """Return the buckets as Prometheus has them; `at_once` more values were about 0."""
+    return [
+        ("+Inf" if bound == float("inf") else str(bound), count + at_once)
+        for bound, count in histogram.cumulative()
+    ]
+
+
+class Exposition:
+    """Makes the text that a scrape is answered with."""
+
+    def __init__(self, numbers: Numbers) -> None:
+        self._registry = CollectorRegistry(auto_describe=False)
+        self._registry.register(numbers)
+        # Memory, processor time and open files, by the names that all programs have.
+        ProcessCollector(registry=self._registry)
+
+    def text(self) -> bytes:
+        """Return it."""
+        return generate_latest(self._registry)

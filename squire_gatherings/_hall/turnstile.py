@@ -1,0 +1,239 @@
+"""The turnstile: of all gatherings of a hall that are due, a few at a time come to their end.
+
+Trio fires all deadlines that have passed in one go, and then runs all tasks that this has woken
+before it looks at a socket again: ten thousand that are due at one instant would keep everybody
+else waiting for as long as they take. So only the scopes of those that are due first have their
+deadline (they are *armed*). When one has gone, the next is armed; if its time has passed, it fires
+in Trio's next pass, after all others had their turn there. So nobody is late for longer than those
+before him take, and Trio's heap of deadlines stays small, however many gatherings there are.
+
+Nothing happens here by itself: whoever goes arms the next.
+"""
+
+import math
+from bisect import bisect_left, insort
+from collections import OrderedDict
+from collections.abc import Iterator
+from contextlib import contextmanager
+from itertools import count
+from typing import Protocol
+
+import outcome
+import trio
+from attrs import define, field
+from sortedcontainers import SortedList
+
+AT_ONCE = 64
+"""The most that may fire in one of Trio's passes, by weight, and how many may be reaped."""
+
+AT_LEAST = 8
+"""The weight of those that may always fire."""
+
+IN_TURNS = 0.0007
+"""How many seconds their turns may take in one pass. With what Trio does, and with the reaping,
+that comes to two or three milliseconds."""
+
+PUT_BACK = 4
+"""How many that were used meanwhile are put back for each one that is armed."""
+
+
+class Waiting(Protocol):
+    """A gathering as it is seen here. Two of its fields are the turnstile's: `entry`, and with what
+    weight it is `armed` (0: it isn't)."""
+
+    scope: trio.CancelScope | None
+    """Around its wait; None while it does something else."""
+    entry: "tuple[float, int, Waiting] | None"
+    armed: int
+
+    @property
+    def weight(self) -> int:
+        """What its end costs: 1 for itself, more for its clients' notices."""
+
+    @property
+    def wakes_at(self) -> float:
+        """When it is due, as things stand now."""
+
+
+Entry = tuple[float, int, Waiting]
+"""When its time comes, a number that is smaller for those who came sooner, and who it is."""
+
+
+@define(eq=False)
+class Turnstile:
+    """Who of a hall's gatherings is due, and whose turn it is."""
+
+    _armed: list[Entry] = field(factory=list)
+    """Those due first, in order: each before whom there is less than the limit."""
+    _later: "SortedList[Entry]" = field(factory=SortedList)
+    """All others, in order."""
+    _leaving: OrderedDict[Waiting, trio.lowlevel.Task] = field(factory=OrderedDict)
+    """Those that have given their notice and wait to be reaped, first come, first served."""
+    _numbers: "count[int]" = field(factory=count)
+    _weight: int = 0
+    """Of all that are armed, or have their turn."""
+    _limit: int = AT_ONCE
+    """What weight may fire in one pass, as long as turns take now."""
+    _cost: float = 0.0
+    """How many seconds of a turn a weight of 1 takes, by the last few."""
+    _woken: int = 0
+    """How many of those that leave have been woken, and haven't run yet."""
+
+    @property
+    def knows_anybody(self) -> bool:
+        """Whether anybody waits, has a turn, or waits to be reaped."""
+        return bool(self._armed or self._later or self._leaving or self._weight or self._woken)
+
+    # Waiting for the deadline.
+
+    def enter(self, one: Waiting, at: float) -> float:
+        """Note that it begins to wait, and is due then.
+
+        Returns:
+            The deadline for its scope: infinity if that will be set when its time comes.
+        """
+        entry = one.entry
+        if entry is not None:
+            if entry[0] <= at:
+                # That's as good: it is looked at when its time comes, and put back.
+                return math.inf
+            self._later.remove(entry)
+            one.entry = None
+        if at == math.inf:
+            return at
+        entry = one.entry = (at, next(self._numbers), one)
+        armed = self._armed
+        if self._weight >= self._limit and not (armed and entry < armed[-1]):
+            self._later.add(entry)
+            return math.inf
+        insort(armed, entry)
+        one.armed = one.weight
+        self._weight += one.armed
+        while len(armed) > 1 and self._weight - armed[-1][2].armed >= self._limit:
+            self._disarm_last()
+        return at
+
+    def hasten(self, one: Waiting, at: float) -> None:
+        """Note that it is due sooner than it was."""
+        entry, scope = one.entry, one.scope
+        if scope is None or (entry is not None and entry[0] <= at):
+            # It is here already, or says so itself when it begins to wait.
+            return
+        if one.armed:
+            self._take_out(one)
+        scope.deadline = min(scope.deadline, self.enter(one, at))
+
+    def leave(self, one: Waiting) -> None:
+        """Note that it doesn't wait any more, and take its scope away."""
+        one.scope = None
+        if one.armed:
+            self._take_out(one)
+            self.go_on()
+
+    def forget(self, one: Waiting) -> None:
+        """Note that it is gone."""
+        if one.entry is not None and not one.armed:
+            self._later.remove(one.entry)
+            one.entry = None
+        self.leave(one)
+
+    # Having a turn.
+
+    @contextmanager
+    def turn(self, one: Waiting) -> Iterator[None]:
+        """A turn of one that is due, until its clients have had their notice.
+
+        Nothing slow is waited for within.
+        """
+        weight, began = one.weight, trio.current_time()
+        self._weight += weight
+        try:
+            yield
+        finally:
+            self._weight -= weight
+            # One that must wait for others to be heard doesn't say how fast this machine is.
+            spent = min(trio.current_time() - began, IN_TURNS)
+            self._cost += (spent / weight - self._cost) / AT_LEAST
+            if self._cost * AT_ONCE > IN_TURNS:
+                self._limit = max(AT_LEAST, int(IN_TURNS / self._cost))
+            else:
+                self._limit = AT_ONCE
+            self.go_on()
+
+    # Being reaped.
+
+    async def wait_to_go(self, one: Waiting) -> None:
+        """Return when nobody is left who is due and hasn't given notice; those go first.
+
+        No checkpoint if there's nobody. Cancellation: it isn't waited any more.
+        """
+        if not self._is_crowded():
+            return
+
+        def give_up(_: trio.lowlevel.RaiseCancelT) -> trio.lowlevel.Abort:
+            del self._leaving[one]
+            return trio.lowlevel.Abort.SUCCEEDED
+
+        self._leaving[one] = trio.lowlevel.current_task()
+        if await trio.lowlevel.wait_task_rescheduled(give_up):
+            return
+        self._woken -= 1
+        self.go_on()
+
+    def hurry(self, one: Waiting) -> None:
+        """Have it go now, if it waits to be reaped: somebody waits for that."""
+        task = self._leaving.pop(one, None)
+        if task is not None:
+            trio.lowlevel.reschedule(task, outcome.Value(True))
+
+    # What follows.
+
+    def go_on(self) -> None:
+        """Arm the next; have some go where nobody else is due."""
+        armed, later = self._armed, self._later
+        to_put_back = PUT_BACK
+        while later and self._weight < self._limit:
+            entry = later.pop(0)
+            at, number, one = entry
+            scope, one.entry = one.scope, None
+            if scope is None:
+                # It says itself when it begins to wait again.
+                continue
+            wakes_at = one.wakes_at
+            if wakes_at > at and to_put_back:
+                # It was used meanwhile.
+                to_put_back -= 1
+                if wakes_at < math.inf:
+                    one.entry = (wakes_at, number, one)
+                    later.add(one.entry)
+                continue
+            one.entry = entry
+            armed.append(entry)
+            one.armed = one.weight
+            self._weight += one.armed
+            scope.deadline = min(scope.deadline, at)
+        if self._leaving and not self._is_crowded():
+            while self._leaving and self._woken < AT_ONCE:
+                _, task = self._leaving.popitem(last=False)
+                self._woken += 1
+                trio.lowlevel.reschedule(task)
+
+    def _is_crowded(self) -> bool:
+        """Whether somebody is due who can't even be armed yet."""
+        return bool(self._later) and self._later[0][0] <= trio.current_time()
+
+    def _take_out(self, one: Waiting) -> None:
+        entry, one.entry = one.entry, None
+        assert entry is not None
+        self._weight -= one.armed
+        one.armed = 0
+        del self._armed[bisect_left(self._armed, entry)]
+
+    def _disarm_last(self) -> None:
+        entry = self._armed.pop()
+        one = entry[2]
+        self._weight -= one.armed
+        one.armed = 0
+        if one.scope is not None:
+            one.scope.deadline = math.inf
+        self._later.add(entry)

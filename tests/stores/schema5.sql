@@ -1,0 +1,76 @@
+-- A file of schema 5, as `iterdump` printed it while the store was open: its journal isn't folded.
+PRAGMA application_id = 1397838407;
+PRAGMA user_version = 5;
+BEGIN TRANSACTION;
+CREATE TABLE changes (number INTEGER NOT NULL) STRICT;
+INSERT INTO "changes" VALUES(1);
+CREATE TABLE epochs (
+            gathering INTEGER NOT NULL REFERENCES gatherings (key),
+            first_seq INTEGER NOT NULL,
+            epoch TEXT NOT NULL,
+            PRIMARY KEY (gathering, first_seq)
+        ) STRICT, WITHOUT ROWID;
+INSERT INTO "epochs" VALUES(1,1,'epoch 0');
+INSERT INTO "epochs" VALUES(1,3,'epoch 1');
+CREATE TABLE gatherings (
+            key INTEGER PRIMARY KEY,
+            id TEXT NOT NULL UNIQUE,
+            head INTEGER NOT NULL
+        , first_seq INTEGER NOT NULL DEFAULT 1, before BLOB NOT NULL DEFAULT x'') STRICT;
+INSERT INTO "gatherings" VALUES(1,'friday',3,1,X'');
+CREATE TABLE journal (
+            number INTEGER PRIMARY KEY AUTOINCREMENT,
+            entry BLOB NOT NULL
+        ) STRICT;
+INSERT INTO "journal" VALUES(3,X'9199A6667269646179049292A5616C696365C4117B226E223A342C226D61726B223A22227D92A5616C696365C4117B226E223A352C226D61726B223A22227D9195A3303A3AA273340402C41030313233343536373839616263646566C0919204A374776F919204CD03EAC420B636A41092E5727B006B546D7BA99E3CC5BE12B6FF4E1C09A3E0213411AFA0C2C400');
+CREATE TABLE names (
+            gathering INTEGER NOT NULL REFERENCES gatherings (key),
+            first_seq INTEGER NOT NULL,
+            name TEXT NOT NULL,
+            PRIMARY KEY (gathering, first_seq)
+        ) STRICT, WITHOUT ROWID;
+CREATE TABLE ops (
+            gathering INTEGER NOT NULL REFERENCES gatherings (key),
+            seq INTEGER NOT NULL,
+            by TEXT,
+            op BLOB NOT NULL, time INTEGER NOT NULL DEFAULT 0, head BLOB,
+            PRIMARY KEY (gathering, seq)
+        ) STRICT, WITHOUT ROWID;
+INSERT INTO "ops" VALUES(1,1,'alice',X'7B226E223A312C226D61726B223A22227D',1000,NULL);
+INSERT INTO "ops" VALUES(1,2,'alice',X'7B226E223A322C226D61726B223A22227D',1001,NULL);
+INSERT INTO "ops" VALUES(1,3,'alice',X'7B226E223A332C226D61726B223A22227D',1001,X'7D8753E129413D0674ACD96D4BBF32D37AC7CB34D58C3FE0BA13EED3E514059D');
+CREATE TABLE refused (
+            number INTEGER PRIMARY KEY,
+            entry BLOB NOT NULL,
+            reason TEXT NOT NULL
+        ) STRICT;
+CREATE TABLE "snapshots" (
+            gathering INTEGER NOT NULL REFERENCES gatherings (key),
+            seq INTEGER NOT NULL,
+            state BLOB NOT NULL,
+            digest BLOB NOT NULL,
+            PRIMARY KEY (gathering, seq)
+        ) STRICT;
+INSERT INTO "snapshots" VALUES(1,3,X'7B226174223A337D',X'185DCAC52241882F162B39A69D8C65A1DC7F5AF9A236EEE48F42BF9BFA2CDA58');
+CREATE TABLE "syncs" (
+            gathering INTEGER NOT NULL REFERENCES gatherings (key),
+            scope TEXT NOT NULL,
+            id TEXT NOT NULL,
+            first_seq INTEGER NOT NULL,
+            count INTEGER NOT NULL,
+            fingerprint BLOB NOT NULL,
+            PRIMARY KEY (gathering, scope, id)
+        ) STRICT, WITHOUT ROWID;
+INSERT INTO "syncs" VALUES(1,'0::','s1',1,3,X'30313233343536373839616263646566');
+CREATE TABLE tombstones (
+            id TEXT PRIMARY KEY,
+            seq INTEGER NOT NULL,
+            head BLOB NOT NULL,
+            time INTEGER NOT NULL,
+            digest BLOB NOT NULL
+        ) STRICT, WITHOUT ROWID;
+INSERT INTO "tombstones" VALUES('gone',2,X'088452D74186BEF0FA901F0CDAFF5BA0F9794FA1A035998E353D1BE3422DF39D',77,X'A56DA3D98F1FD31747523E8015FC4A90EC26AA3183233D39E1FC9D60A31257D5');
+CREATE INDEX newest_syncs ON syncs (gathering, first_seq);
+DELETE FROM "sqlite_sequence";
+INSERT INTO "sqlite_sequence" VALUES('journal',3);
+COMMIT;
