@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -11,8 +12,10 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+import pytest
 import trio
 
+from squire_gatherings._cli.upgrades import tell_supervisor
 from squire_gatherings._stores.sqlite.locks import owner_of
 from squire_gatherings.client import open_client
 from tests.cli.process import serving
@@ -155,6 +158,21 @@ def test_a_store_in_memory_stays_where_it_is() -> None:
             pass
         client.say(type="fetch", id="1")
         assert client.hear()["type"] == "fetched"
+
+
+def test_systemd_is_told_which_process_it_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as systemd:
+        systemd.bind(str(tmp_path / "notify"))
+        systemd.settimeout(20)
+        monkeypatch.setenv("NOTIFY_SOCKET", str(tmp_path / "notify"))
+        tell_supervisor(4711)
+        assert systemd.recv(100) == b"MAINPID=4711"
+    # Nobody is there, or nobody is to be told.
+    tell_supervisor(4711)
+    monkeypatch.delenv("NOTIFY_SOCKET")
+    tell_supervisor(4711)
 
 
 def test_without_a_server(tmp_path: Path) -> None:
