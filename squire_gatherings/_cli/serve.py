@@ -54,11 +54,14 @@ from squire_gatherings._cli.signals import (
     stop_signals,
     upgrade_signals,
 )
+from squire_gatherings._cli.telemetry import telemetry_option
 from squire_gatherings._cli.units import format_duration
 from squire_gatherings._cli.upgrades import POSTS_EVENTS, TAKE_OVER, Upgrades
 from squire_gatherings._cli.webhook import webhook_options
 from squire_gatherings._hall.clock import BootTimeClock
+from squire_gatherings._hall.hall import Hall
 from squire_gatherings._hall.nurseries import open_hidden_nursery
+from squire_gatherings._hall.store import Store
 from squire_gatherings._handover.arriving import NotOurs, Takeover, why_not
 from squire_gatherings._handover.channel import Channel
 from squire_gatherings._handover.sharing import Shareable
@@ -140,6 +143,7 @@ class CannotListen(Exception):
     help="Lines of key=value, or of JSON.",
 )
 @audit_option
+@telemetry_option
 @option(
     "--print-config",
     is_flag=True,
@@ -233,6 +237,7 @@ async def run_server(
                 store=opened,
                 settings=setup.hall,
                 authenticate=current.authenticate,
+                tracer=setup.tracer,
                 on_event=current.webhook,
             ) as hall,
             open_hidden_nursery() as nursery,
@@ -258,15 +263,17 @@ async def run_server(
                 partial(read_setup, context, open_files, current, hall, server)
             ]
             admin = None
-            if takeover is not None:
-                if not isinstance(opened, Shareable):
-                    raise NotOurs("a store in memory can't be handed on")
-                came = await takeover.finish(hall, server, setup.server, opened, nursery)
-                _log.info("going on for another process", extra={"connections": came})
-            if setup.admin is not None and takeover is not None:
-                admin = await open_admin_port_later(nursery, hall, setup.admin)
-            elif setup.admin is not None:
-                admin = await open_admin_port(nursery, hall, setup.admin)
+            try:
+                if takeover is not None:
+                    await _finish(takeover, hall, server, setup, opened, nursery)
+                if setup.admin is not None and takeover is not None:
+                    admin = await open_admin_port_later(nursery, hall, setup.admin)
+                elif setup.admin is not None:
+                    admin = await open_admin_port(nursery, hall, setup.admin)
+            except BaseException:
+                # The server is there already, and nobody else would end it.
+                nursery.cancel_scope.cancel()
+                raise
             if admin is not None:
                 reads.append(admin.read_again)
             address = _url(server, "ws" if setup.certificate is None else "wss")
@@ -337,6 +344,21 @@ def _takeover() -> Takeover | None:
         return Takeover(Channel(socket.socket(fileno=int(text))))
     except (OSError, ValueError):
         raise click.UsageError(f"{TAKE_OVER} is for `upgrade` alone") from None
+
+
+async def _finish(
+    takeover: Takeover,
+    hall: Hall,
+    server: Server,
+    setup: Setup,
+    store: Store,
+    nursery: trio.Nursery,
+) -> None:
+    """Go on for another process. Raises `NotOurs`."""
+    if not isinstance(store, Shareable):
+        raise NotOurs("a store in memory can't be handed on")
+    came = await takeover.finish(hall, server, setup.server, store, nursery)
+    _log.info("going on for another process", extra={"connections": came})
 
 
 @asynccontextmanager

@@ -3,6 +3,7 @@
 import logging
 import math
 from collections.abc import Callable
+from typing import ClassVar
 
 import trio
 from attrs import define, evolve, field
@@ -67,6 +68,9 @@ LOOK_AGAIN = 0.05
 class Gathering:
     """The task of one incarnation: restores its room, processes what arrives, and ends it."""
 
+    make_delivery: ClassVar[type[Delivery]] = Delivery
+    make_answers: ClassVar[type[Answers]] = Answers
+    make_requests: ClassVar[type[Requests]] = Requests
     room: Room
     make_behaviour: Callable[[], Behaviour]
     on_gone: Callable[[str], None]
@@ -179,12 +183,14 @@ class Gathering:
             self.inheritance.apply(room)
         room.begun()
         self.commit = Commit(room, snapshot_seq)
-        self.delivery = Delivery(room)
-        self.answers = Answers(room, self.delivery)
+        self.delivery = self.make_delivery(room)
+        self.answers = self.make_answers(room, self.delivery)
         travel = Travel(room, self.make_behaviour)
         tally.restores.add(trio.current_time() - began)
         tally.restored_ops.add(len(restored.ops))
-        self.requests = Requests(room, self.delivery, self.answers, self.refreshes, travel)
+        self.requests = self.make_requests(
+            room, self.delivery, self.answers, self.refreshes, travel
+        )
 
     async def _live(self) -> DispersalReason:
         """Process messages until the deadline passes or somebody says `end`; give notice then."""

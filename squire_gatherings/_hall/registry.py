@@ -43,6 +43,8 @@ class Registry:
     refreshes: Refreshes
     lifecycle: Lifecycle | None = None
     """Where somebody is told what happens to gatherings."""
+    make_gathering: Callable[..., Gathering] = Gathering
+    """Another one, where gatherings are traced."""
     quotas: Quotas = field(init=False)
     """What the gatherings may use up together."""
     turnstile: Turnstile = field(factory=Turnstile)
@@ -275,9 +277,8 @@ class Registry:
         )
         if self.lifecycle is not None:
             room.life = Life(self.lifecycle, gathering_id, room.incarnation)
-        gathering = Gathering(
-            room, self.make_behaviour, self._reap, self.refreshes, inheritance=inheritance
-        )
+        gathering = self.make_gathering(room, self.make_behaviour, self._reap, self.refreshes)
+        gathering.inheritance = inheritance
         incarnation = self.living[gathering_id] = Incarnation(gathering, opener)
         self.quotas.opened(opener)
         return incarnation

@@ -13,7 +13,7 @@ from attrs import define, field
 from squire_gatherings._rules.budget import Budget
 from squire_gatherings._wire.underway import Underway, nobody_knows
 
-TryWrite = Callable[[bytes | memoryview], int]
+TryWrite = Callable[[bytes], int]
 """Writes without waiting; returns how many bytes it wrote. Raises `OSError`."""
 
 TOGETHER = 64 * 1024
@@ -303,7 +303,7 @@ class Outbox:
         else:
             await trio.lowlevel.wait_writable(self.plain)
             try:
-                size = self.try_write(piece)
+                size = self.try_write(bytes(piece))
             except BlockingIOError:
                 return
         self._in_flight = self._in_flight[size:]
