@@ -5,7 +5,6 @@ only where it says so; the watchers check what must hold afterwards.
 """
 
 from collections.abc import Awaitable, Callable
-from contextlib import suppress
 from typing import Any
 
 import trio
@@ -279,10 +278,7 @@ async def hall_opens(world: World, room: str, patience: float) -> None:
 
 @rule(weight=2, room=rooms, seconds=st.sampled_from([None, 5.0, 25.0, 60.0]))
 async def hall_holds(world: World, room: str, seconds: float | None) -> None:
-    if world.hall is not None:
-        with suppress(GatheringsError):
-            world.hall.hold(room, until=None if seconds is None else world.wall() + seconds)
-            world.truth.held(room, seconds)
+    world.hold(room, seconds)
 
 
 @rule(room=rooms, patience=patiences)
