@@ -147,7 +147,7 @@ async def open_admin_port_later(
         except (click.ClickException, BadSetting) as error:
             if trio.current_time() >= give_up_at:
                 why = error.format_message() if isinstance(error, click.ClickException) else error
-                _log.error("going on without the admin port: %s", why)
+                _log.error("going on without the admin port", extra={"why": str(why)})
                 return None
         await trio.sleep(TRY_AGAIN)
 

@@ -64,7 +64,7 @@ class Upgrades:
             try:
                 number, connections = await self._upgrade()
             except CalledOff as why:
-                _log.error("not upgraded, and going on: %s", why)
+                _log.error("not upgraded, and going on", extra={"why": str(why)})
                 self._say(f"{FAILED} {why}")
             else:
                 extra = {"successor": number, "connections": connections}

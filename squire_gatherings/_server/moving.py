@@ -198,7 +198,8 @@ class Arrivals:
                     await self._go_on(gate, stream, gate.newcomer.subprotocol)
             except* Exception as errors:
                 # A bug of ours must not end the other connections.
-                _log.error("a connection failed", exc_info=errors)
+                peer = {"peer": gate.newcomer.peer}
+                _log.error("a connection failed", exc_info=errors, extra=peer)
             finally:
                 await trio.aclose_forcefully(stream)
 
