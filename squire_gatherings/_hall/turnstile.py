@@ -23,9 +23,11 @@ import trio
 from attrs import define, field
 from sortedcontainers import SortedList
 
-AT_ONCE = 64
-"""The weight of those that may fire in one of Trio's passes, and how many may be reaped in one: on
-a machine that isn't busy otherwise this takes two milliseconds."""
+AT_ONCE = 32
+"""The weight of those that may fire in one of Trio's passes, and how many may be reaped in one.
+
+On a machine that isn't busy otherwise this takes a millisecond; an answer takes several passes.
+"""
 
 PUT_BACK = 4
 """How many that were used meanwhile are put back for each one that is armed."""

@@ -48,9 +48,6 @@ TASK_NAME = "WebSocket connection"
 AT_THE_DOOR = 2
 """How many handshakes and joins begin in a turn: each takes half a millisecond."""
 
-GOING_AT_ONCE = 8
-"""How many connections are taken down in a turn: thousands may end together."""
-
 AT_ONCE = 256
 """How many connections have their round of the keep-alive before others get their turn."""
 
@@ -77,8 +74,6 @@ class Server:
     _turns: trio.Lock = field(factory=trio.Lock)
     _entrance: trio.CapacityLimiter = field(factory=lambda: trio.CapacityLimiter(AT_THE_DOOR))
     """Held by a client whose handshake or join is taken in, for one turn."""
-    _exit: trio.CapacityLimiter = field(factory=lambda: trio.CapacityLimiter(GOING_AT_ONCE))
-    """Held for one turn by one whose task is about to end."""
     _coming: int = 0
     """How many were accepted whose task hasn't begun yet."""
     _keeps_alive: bool = False
@@ -363,8 +358,6 @@ async def stay(server: Server, connection: WebSocketConnection, received: bytes)
         limits.holders.discard(connection)
         server._connections.discard(connection)
         server._left.unpark_all()
-    async with server._exit:
-        pass
 
 
 async def _arrive(

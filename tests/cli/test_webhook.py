@@ -133,7 +133,8 @@ def test_a_secret_that_others_may_read_is_a_warning(
 ) -> None:
     secret.chmod(0o644)
     assert read_secrets(str(secret)) == [SECRET]
-    assert "chmod 600" in caplog.text
+    [said] = caplog.records
+    assert "chmod 600" in said.__dict__["why"]
 
 
 def test_without_options_there_is_no_webhook() -> None:

@@ -24,6 +24,7 @@ from squire_gatherings import (
     open_hall,
     serve_stream,
 )
+from squire_gatherings._hall.hall import observer_of
 from squire_gatherings._poller import Poller
 from squire_gatherings._server.outbox import Flusher
 from squire_gatherings._server.server import keep_alive
@@ -418,6 +419,8 @@ class World:
         numbers = hall.snapshot()
         self.truth.check(hall.gatherings() == (), f"still there: {hall.gatherings()}")
         self.truth.check(numbers.clients == 0, f"still counted: {numbers}")
+        stages = observer_of(hall).stages
+        self.truth.check(not any(stages.values()), f"still counted: {stages}")
         self.truth.check(not self.lives.tasks["retries"], f"still there: {self.lives.tasks}")
         await self.close()
 
