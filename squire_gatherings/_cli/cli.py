@@ -16,6 +16,7 @@ from squire_gatherings._cli.serve import serve
 from squire_gatherings._cli.streams import open_what_is_closed
 from squire_gatherings._cli.submit import submit
 from squire_gatherings._cli.token import token
+from squire_gatherings._cli.upgrade import upgrade
 from squire_gatherings._cli.verify import verify
 from squire_gatherings._cli.watch import watch
 from squire_gatherings._cli.whole_logs import export, fork, import_log, list_logs, show_log
@@ -80,6 +81,7 @@ def show_help(context: click.Context, command: str | None) -> None:
 
 
 cli.add_command(serve)
+cli.add_command(upgrade)
 cli.add_command(watch)
 cli.add_command(submit)
 cli.add_command(load)

@@ -10,6 +10,7 @@ import click
 from squire_gatherings._cli.printing import CannotPrint
 from squire_gatherings._cli.serve import CannotListen
 from squire_gatherings._cli.streams import let_go_of_stdout
+from squire_gatherings._handover.arriving import NotOurs
 from squire_gatherings._values.errors import GatheringsError
 
 INTERRUPTED = 130
@@ -63,7 +64,7 @@ def _leaves(error: BaseException) -> Iterator[BaseException]:
 def _text_of(error: BaseException) -> str | None:
     if isinstance(error, click.ClickException):
         return error.format_message()
-    if isinstance(error, GatheringsError | CannotListen | CannotPrint):
+    if isinstance(error, GatheringsError | CannotListen | CannotPrint | NotOurs):
         return str(error)
     if isinstance(error, OSError) and error.errno in _UNWRITABLE:
         return f"can't write: {error.strerror}"
