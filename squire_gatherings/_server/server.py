@@ -123,6 +123,7 @@ async def serve(
     port: int,
     settings: ServerSettings | None = None,
     ssl_context: TlsContext | None = None,
+    listeners: Sequence[socket.socket] = (),
     task_status: trio.TaskStatus[Server] = trio.TASK_STATUS_IGNORED,
 ) -> None:
     """Serve a hall's gatherings at `ws://host:port/gatherings/ID` until cancelled.
@@ -136,6 +137,8 @@ async def serve(
         settings: The limits of each connection.
         ssl_context: For `wss://`: what secures the connections; or a function that is asked for it
             at each new one, so that a certificate can be renewed.
+        listeners: Sockets that listen already, and don't block: it serves those who come to them,
+            whatever `host` and `port` are, and closes them at the end.
         task_status: `nursery.start` gives it.
 
     Raises:
@@ -145,7 +148,7 @@ async def serve(
     """
     settings = settings or ServerSettings()
     with ExitStack() as stack:
-        listeners = await listen(host, port)
+        listeners = listeners or await listen(host, port)
         for listener in listeners:
             stack.enter_context(listener)
         poller = stack.enter_context(Poller()) if Poller.is_possible() else None
