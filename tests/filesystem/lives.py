@@ -87,7 +87,7 @@ async def opens(store: Archive, gathering: str) -> None:
 async def ends(store: Archive, gathering: str) -> None:
     assert isinstance(store, EventStore)
     events = [an_event(20 + n, EventKind.DISPERSED, f"e{n}") for n in range(1, 9)]
-    await store.write_events([*events, an_event(30, EventKind.OPENED, "e1")])
+    await store.write_events([*events, an_event(30, EventKind.OPENED, "new")])
 
 
 ACTS = (Act("compact", "a", compacts), Act("fork", "b", forks), Act("delete", "b", deletes))

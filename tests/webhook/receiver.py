@@ -98,9 +98,9 @@ def receiving(**settings: Any) -> Iterator[Receiver]:
 
         def do_POST(self) -> None:
             receiver.requests.append((self.command, self.path))
-            size = int(self.headers["content-length"])
-            body = self.rfile.read(size)
-            if len(body) < size:
+            size = self.headers["content-length"]
+            body = b"" if size is None else self.rfile.read(int(size))
+            if size is None or len(body) < int(size):
                 # The sender was killed.
                 self.close_connection = True
                 return

@@ -13,7 +13,7 @@ from functools import cache
 from itertools import chain
 from typing import Any
 
-from squire_gatherings._rules.chain import head_of
+from squire_gatherings._rules.chain import head_of, unsealed_time
 from squire_gatherings._stores.common import is_storable
 from squire_gatherings._values.archive import Tombstone
 from squire_gatherings._values.log import Append, LoggedOp, Snapshot, SyncRecord, of_each
@@ -202,6 +202,17 @@ def find_time_and_head(
         "SELECT time, head FROM ops WHERE gathering = ? AND seq = ?", (key, seq)
     ).fetchone()
     return (0, b"") if row is None else (row[0], row[1] or b"")
+
+
+def find_time_before(database: sqlite3.Connection, key: int | None) -> int:
+    """Return the time of the last op that was left out of a log; 0 if none was."""
+    row = database.execute("SELECT time_before FROM gatherings WHERE key = ?", (key,)).fetchone()
+    return 0 if row is None or row[0] is None else unsealed_time(row[0])
+
+
+def find_last_time(database: sqlite3.Connection, key: int | None, seq: int) -> int:
+    """Return the time of the op `seq`, with which a log ends; it may have been left out."""
+    return find_time_and_head(database, key, seq)[0] or find_time_before(database, key)
 
 
 def find_beginning(database: sqlite3.Connection, key: int | None) -> tuple[int, bytes]:
