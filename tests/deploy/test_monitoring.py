@@ -22,11 +22,11 @@ ALERTS = re.findall(r"- alert: (\w+)", (RULES / "alerts.yml").read_text())
 
 SUFFIXES = {"counter": ("_total",), "histogram": ("_bucket", "_count", "_sum"), "gauge": ("",)}
 
-VALUES = {
-    "limit": set(Limit),
-    "rule": set(DispersalReason),
+VALUES: dict[str, set[str]] = {
+    "limit": {str(limit) for limit in Limit},
+    "rule": {str(reason) for reason in DispersalReason},
     "code": {str(int(code)) for code in CloseCode} | {str(BROKEN_OFF)},
-    "stage": set(Stage),
+    "stage": {str(stage) for stage in Stage},
     "outcome": {"joined"},
 }
 """The labels that expressions choose by, and what they may be."""
