@@ -1,10 +1,11 @@
 """`serve`: a hall behind a WebSocket server, until a signal says stop."""
 
+import faulthandler
 import logging
 import os
 import signal
 import socket
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager, closing, suppress
 from functools import partial
 from typing import Any
@@ -14,6 +15,7 @@ import trio
 from attrs import frozen
 
 from squire_gatherings._admin.audit import audit
+from squire_gatherings._cli.activation import exposed, passed_listeners
 from squire_gatherings._cli.admin import (
     admin_options,
     open_admin_port,
@@ -54,6 +56,7 @@ from squire_gatherings._cli.signals import (
     stop_signals,
     upgrade_signals,
 )
+from squire_gatherings._cli.supervisor import Supervisor, find_supervisor
 from squire_gatherings._cli.telemetry import telemetry_option
 from squire_gatherings._cli.units import format_duration
 from squire_gatherings._cli.upgrades import POSTS_EVENTS, TAKE_OVER, Upgrades
@@ -188,6 +191,11 @@ def serve(context: click.Context, /, **options: Any) -> None:
         print_line("nothing is wrong with the options")
         return
     takeover = _takeover()
+    listeners = passed_listeners()
+    supervisor = find_supervisor()
+    if supervisor.watchdog is not None:
+        # A loop that hangs is ended by SIGABRT: this says where it hung.
+        faulthandler.enable()
     ignore_signals()
     calm_the_collector()
     with (
@@ -197,9 +205,8 @@ def serve(context: click.Context, /, **options: Any) -> None:
         for name in context.obj:
             _log.info("a service link in the environment is ignored", extra={"variable": name})
         _log.info("open files", extra={"files": open_files})
-        trio.run(
-            run_server, context, setup, open_files, audit_file, takeover, clock=BootTimeClock()
-        )
+        run = partial(run_server, supervisor=supervisor, listeners=listeners, takeover=takeover)
+        trio.run(run, context, setup, open_files, audit_file, clock=BootTimeClock())
 
 
 async def run_server(
@@ -207,6 +214,9 @@ async def run_server(
     setup: Setup,
     open_files: int | None,
     audit_file: AuditFile | None,
+    *,
+    supervisor: Supervisor,
+    listeners: Sequence[socket.socket] = (),
     takeover: Takeover | None = None,
 ) -> None:
     """Serve until a signal says stop, then disperse everything; a second one exits at once.
@@ -220,10 +230,17 @@ async def run_server(
         setup: What its options come to.
         open_files: How many files the process may have open; None for any number.
         audit_file: What operators do is written to it, if there is one.
+        supervisor: Is told what becomes of the server.
+        listeners: Sockets that listen already, instead of on its host and port.
         takeover: How it goes on for another process, if it does.
     """
     current, terminal = Current(setup), Terminal()
     host, port = setup.options["host"], setup.options["port"]
+    reached = exposed(listeners)
+    if reached is not None and setup.auth.authenticator is None and not setup.options["insecure"]:
+        why = f"the socket that systemd passes listens on {reached}, which others may reach, and"
+        raise CannotListen(f"{why} with --auth none anybody may read and write everything")
+    supervisor.opening(setup.options["store"])
     with trio.open_signal_receiver(*stop_signals(), *upgrade_signals()) as signals:
         async with (
             _taking_over(takeover, posts_events=current.webhook is not None),
@@ -251,7 +268,8 @@ async def run_server(
                         port=port,
                         settings=setup.server,
                         ssl_context=current.ssl_context,
-                        listeners=takeover.listeners if takeover else (),
+                        listeners=takeover.listeners if takeover else listeners,
+                        is_paused=takeover is not None,
                     )
                 )
             except (OSError, UnicodeError) as error:
@@ -289,8 +307,11 @@ async def run_server(
                 _log.info("lifecycle events are posted", extra={"receiver": receiver})
             if admin is not None:
                 tell(admin)
-            reloading = Reloads(reads, None if audit_file is None else audit_file.reopen)
+            reopen = None if audit_file is None else audit_file.reopen
+            reloading = Reloads(reads, reopen, supervisor)
             nursery.start_soon(reloading.run)
+            supervisor.ready(f"listening on {address}")
+            nursery.start_soon(supervisor.keep_alive)
             # Commands delete and compact what is in the file beside us.
             nursery.start_soon(hall.logs.watch)
             upgrades = Upgrades(hall, server, opened, current.webhook is not None)
@@ -299,6 +320,7 @@ async def run_server(
             if number is not None:
                 name = signal.Signals(number).name
                 _log.info("stopping", extra={"signal": name})
+                supervisor.stopping()
                 audit("stop", by_signal(name), address, "done")
             nursery.start_soon(_exit_on_the_second, signals)
             server.stop_accepting()

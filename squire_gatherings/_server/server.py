@@ -227,6 +227,7 @@ async def serve(
     settings: ServerSettings | None = None,
     ssl_context: TlsContext | None = None,
     listeners: Sequence[socket.socket] = (),
+    is_paused: bool = False,
     task_status: trio.TaskStatus[Server] = trio.TASK_STATUS_IGNORED,
 ) -> None:
     """Serve a hall's gatherings at `ws://host:port/gatherings/ID` until cancelled.
@@ -240,8 +241,10 @@ async def serve(
         settings: The limits of each connection.
         ssl_context: For `wss://`: what secures the connections; or a function that is asked for it
             at each new one, so that a certificate can be renewed.
-        listeners: Sockets that listen already, in another process, too. It begins with a pause
-            then, until `Server.resume`, and `host` and `port` mean nothing.
+        listeners: Sockets that listen already, and don't block: it serves those who come to them,
+            whatever `host` and `port` are, and closes them at the end.
+        is_paused: Whether it begins with a pause, until `Server.resume`: another process may still
+            have the listeners.
         task_status: `nursery.start` gives it.
 
     Raises:
@@ -251,7 +254,6 @@ async def serve(
     """
     settings = settings or ServerSettings()
     with ExitStack() as stack:
-        is_paused = bool(listeners)
         listeners = listeners or await listen(host, port)
         for listener in listeners:
             stack.enter_context(listener)
