@@ -84,10 +84,11 @@ def make_admin_port(
     try:
         import squire_gatherings.admin  # noqa: F401
     except ModuleNotFoundError as error:
-        if (error.name or "").partition(".")[0] not in EXTRA:
+        package = (error.name or "").partition(".")[0]
+        if package not in EXTRA:
             raise
         raise click.ClickException(
-            f"--admin-port needs {error.name}: pip install 'squire-gatherings[admin]'"
+            f"--admin-port needs {package}: pip install 'squire-gatherings[admin]'"
         ) from None
     return AdminPort(
         host=admin_host,

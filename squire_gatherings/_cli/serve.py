@@ -232,7 +232,12 @@ async def run_server(
             ]
             admin = None
             if setup.admin is not None:
-                admin = await open_admin_port(nursery, hall, setup.admin)
+                try:
+                    admin = await open_admin_port(nursery, hall, setup.admin)
+                except BaseException:
+                    # The server is there already, and nobody else would end it.
+                    nursery.cancel_scope.cancel()
+                    raise
                 reads.append(admin.read_again)
             address = _url(server, "ws" if setup.certificate is None else "wss")
             with suppress(OSError):
