@@ -6,6 +6,7 @@ import sys
 import click
 
 from squire_gatherings._cli.backup import backup
+from squire_gatherings._cli.doctor.doctor import doctor
 from squire_gatherings._cli.environment import check_environment, known_variables
 from squire_gatherings._cli.failures import exit_code_of
 from squire_gatherings._cli.load import load
@@ -97,6 +98,7 @@ cli.add_command(disperse)
 cli.add_command(kick)
 cli.add_command(revoke)
 cli.add_command(role)
+cli.add_command(doctor)
 cli.add_command(backup)
 cli.add_command(list_logs)
 cli.add_command(show_log)

@@ -18,6 +18,7 @@ import msgspec
 import trio
 from attrs import define, frozen
 
+from squire_gatherings._admin.api.shapes import Dispersal
 from squire_gatherings._cli.admin import TOKEN_FILE
 from squire_gatherings._cli.audit_log import who_runs_it
 from squire_gatherings._cli.configuration import printable_path
@@ -36,6 +37,9 @@ EXTRA = {"httpx", "httpcore", "anyio", "h11", "certifi", "idna", "sniffio"}
 
 PATIENCE = 10.0
 """How many seconds an answer may take, from the first byte of the request on."""
+
+DISPERSAL = 120.0
+"""How many seconds a gathering may take to end: it waits for the notices of slow clients."""
 
 LARGEST = 16 * 1024**2
 """How many bytes an answer may have."""
@@ -104,6 +108,22 @@ class AdminPort:
         """Have something done. Raises as `get`. Cancellation: it may be done all the same."""
         return await self._ask("POST", path, shape, {}, body, patience)
 
+    async def ready(self) -> dict[str, Any]:
+        """Return what `/readyz` says, whether the server is ready or not. Raises as `get`."""
+        good = (200, 503)
+        answer = await self._ask("GET", "/readyz", dict[str, Any], {}, None, PATIENCE, good)
+        ready: dict[str, Any] = answer.value
+        return ready
+
+    async def disperse(self, gathering_id: str) -> bool:
+        """End a gathering, and wait until it is gone; return whether it was open.
+
+        Raises as `post`. Cancellation: it may end all the same.
+        """
+        path = f"/api/v1/gatherings/{gathering_id}/disperse"
+        dispersal: Dispersal = (await self.post(path, Dispersal, patience=DISPERSAL)).value
+        return dispersal.dispersed
+
     async def _ask(
         self,
         method: str,
@@ -112,6 +132,7 @@ class AdminPort:
         query: Mapping[str, Any],
         body: Mapping[str, Any] | None,
         patience: float,
+        good: tuple[int, ...] = (200,),
     ) -> Answer:
         import httpx
 
@@ -126,7 +147,7 @@ class AdminPort:
             raise CannotAsk(
                 f"can't ask the admin port at {self.url} (--admin): {_plain(why)}"
             ) from None
-        if status != 200:
+        if status not in good:
             raise self._refusal(status, data)
         try:
             return Answer(msgspec.json.decode(data, type=shape), msgspec.json.decode(data))

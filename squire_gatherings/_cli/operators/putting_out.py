@@ -2,7 +2,7 @@
 
 import click
 
-from squire_gatherings._admin.api.shapes import Closed, Dispersal
+from squire_gatherings._admin.api.shapes import Closed
 from squire_gatherings._cli.confirmation import ask as ask_first
 from squire_gatherings._cli.confirmation import check_that_somebody_is_there, yes_option
 from squire_gatherings._cli.operators.asking import (
@@ -19,9 +19,6 @@ from squire_gatherings._cli.operators.wording import count
 from squire_gatherings._cli.options import option
 from squire_gatherings._cli.printing import print_json, print_line
 from squire_gatherings._values.ids import check_gathering_id
-
-PATIENCE = 120.0
-"""How many seconds a gathering may take to end: it waits for the notices of slow clients."""
 
 
 @click.command("disperse")
@@ -41,18 +38,18 @@ def disperse(
     Examples:
       squire-gatherings disperse friday-night --yes
     """
-    path = f"/api/v1/gatherings/{check_gathering_id(gathering_id)}/disperse"
+    check_gathering_id(gathering_id)
     check_that_somebody_is_there(yes)
     if not yes:
         ask_first(f"End {gathering_id}, for all who are in it?")
 
-    async def ask(port: AdminPort) -> Answer:
-        return await port.post(path, Dispersal, patience=PATIENCE)
+    async def ask(port: AdminPort) -> bool:
+        return await port.disperse(gathering_id)
 
-    answer = asking(PortOptions(admin, admin_token_file), ask)
+    dispersed = asking(PortOptions(admin, admin_token_file), ask)
     if as_json:
-        print_json(**answer.json)
-    if not answer.value.dispersed:
+        print_json(dispersed=dispersed)
+    if not dispersed:
         raise NothingThere(f"gathering {gathering_id} isn't open")
     if not as_json:
         print_line(f"{gathering_id} has ended")
