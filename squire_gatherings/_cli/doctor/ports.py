@@ -41,10 +41,10 @@ async def check_port(check: str, host: str, port: int, scheme: str | None) -> Fi
 def _is_ours(url: str) -> bool:
     try:
         # Its certificate is for another name than this.
-        open_socket(url, ssl=unverified(url)).close()
+        with open_socket(url, ssl=unverified(url)):
+            return True
     except CannotOpen:
         return False
-    return True
 
 
 def reached(host: str) -> str:

@@ -2,13 +2,17 @@
 
 import secrets
 import ssl as tls
-from typing import Any
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from typing import TYPE_CHECKING, Any
 
 from websockets.exceptions import InvalidHandshake, InvalidStatus, InvalidURI
-from websockets.sync.client import ClientConnection, connect
 from websockets.typing import Origin, Subprotocol
 
 from squire_gatherings._wire.codecs import JSON
+
+if TYPE_CHECKING:
+    from websockets.sync.client import ClientConnection
 
 PATIENCE = 10.0
 """How many seconds a connection may take to open."""
@@ -17,17 +21,13 @@ PATIENCE = 10.0
 class CannotOpen(Exception):
     """The WebSocket doesn't open; says why."""
 
-    def __init__(self, why: str, status: int | None = None) -> None:
-        super().__init__(why)
-        self.status = status
-        """The HTTP status of the answer, if there was one."""
-
 
 def new_gathering() -> str:
     """Return the id of a gathering that nobody else uses."""
     return f"doctor-{secrets.token_hex(8)}"
 
 
+@contextmanager
 def open_socket(
     url: str,
     *,
@@ -35,8 +35,8 @@ def open_socket(
     origin: str | None = None,
     source: str | None = None,
     ssl: tls.SSLContext | None = None,
-) -> ClientConnection:
-    """Open a connection to a gathering. Without a join none is opened by that.
+) -> Iterator["ClientConnection"]:
+    """Open a connection to a gathering, until the block is left. Without a join that opens none.
 
     Args:
         url: Of the server: `wss://HOST`, perhaps with a path.
@@ -48,32 +48,37 @@ def open_socket(
     Raises:
         CannotOpen: There's no server of ours, or it doesn't let this in.
     """
+    # Not for `serve`, which loads this module with all other commands.
+    from websockets.sync.client import connect
+
     more: dict[str, Any] = {} if source is None else {"source_address": (source, 0)}
     if ssl is not None:
         more["ssl"] = ssl
-    room = gathering_id or new_gathering()
-    try:
-        connection: ClientConnection = connect(
-            f"{url.rstrip('/')}/gatherings/{room}",
-            subprotocols=[Subprotocol(JSON.subprotocol)],
-            origin=None if origin is None else Origin(origin),
-            proxy=None,
-            open_timeout=PATIENCE,
-            close_timeout=1.0,
-            compression=None,
-            **more,
-        )
-    except InvalidStatus as error:
-        status = error.response.status_code
-        raise CannotOpen(f"it answers with HTTP {status}", status) from None
-    except tls.SSLCertVerificationError as error:
-        raise CannotOpen(f"its certificate isn't good: {error.verify_message}") from None
-    except (InvalidHandshake, InvalidURI, OSError, ValueError, EOFError) as error:
-        raise CannotOpen(" ".join(str(error).split())[:300] or type(error).__name__) from None
-    if connection.subprotocol != JSON.subprotocol:
-        connection.close()
-        raise CannotOpen("a WebSocket opens, but not of a squire_gatherings server")
-    return connection
+    with ExitStack() as stack:
+        try:
+            connection = stack.enter_context(
+                connect(
+                    f"{url.rstrip('/')}/gatherings/{gathering_id or new_gathering()}",
+                    subprotocols=[Subprotocol(JSON.subprotocol)],
+                    origin=None if origin is None else Origin(origin),
+                    proxy=None,
+                    open_timeout=PATIENCE,
+                    close_timeout=1.0,
+                    compression=None,
+                    **more,
+                )
+            )
+        except InvalidStatus as error:
+            status = error.response.status_code
+            raise CannotOpen(f"it answers with HTTP {status}") from None
+        except tls.SSLCertVerificationError as error:
+            raise CannotOpen(f"its certificate isn't good: {error.verify_message}") from None
+        except (InvalidHandshake, InvalidURI, OSError, ValueError, EOFError) as error:
+            why = " ".join(str(error).split())[:300] or type(error).__name__
+            raise CannotOpen(why) from None
+        if connection.subprotocol != JSON.subprotocol:
+            raise CannotOpen("a WebSocket opens, but not of a squire_gatherings server")
+        yield connection
 
 
 def unverified(url: str) -> tls.SSLContext | None:

@@ -7,19 +7,22 @@ import socket
 import sys
 import time
 from collections.abc import Iterable
-from contextlib import suppress
+from contextlib import ExitStack, suppress
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 import trio
 from attrs import frozen
 from websockets.exceptions import ConnectionClosed
-from websockets.sync.client import ClientConnection
 
 from squire_gatherings._admin.api.shapes import AddressClients
 from squire_gatherings._cli.doctor.findings import Finding, fail, ok, warn
 from squire_gatherings._cli.doctor.sockets import CannotOpen, new_gathering, open_socket
 from squire_gatherings._cli.operators.asking import AdminPort
 from squire_gatherings._cli.units import format_duration
+
+if TYPE_CHECKING:
+    from websockets.sync.client import ClientConnection
 
 PATIENCE = 10.0
 
@@ -52,17 +55,19 @@ async def check_through(way: Way, port: AdminPort | None) -> list[Finding]:
     Cancellation: its connection may go on for some seconds.
     """
     run = trio.to_thread.run_sync
+    stack = ExitStack()
     gathering = new_gathering()
     source = _source(way.url)
     try:
-        await run(lambda: open_socket(way.url).close())
+        await run(_open_and_close, way.url)
     except CannotOpen as error:
         return [fail("upgrade", f"no WebSocket opens at {way.url}: {error}", _HEADERS)]
     findings = [ok("upgrade", f"a WebSocket opens at {way.url}"), await run(_check_host, way.url)]
     known = [source] if source is not None else []
     before = await _clients(port, [*known, *_their_own(way)])
     try:
-        connection = await run(lambda: open_socket(way.url, gathering_id=gathering, source=source))
+        opened = open_socket(way.url, gathering_id=gathering, source=source)
+        connection = await run(stack.enter_context, opened)
     except CannotOpen as error:
         return [*findings, fail("address", f"a second WebSocket doesn't open: {error}", _HEADERS)]
     try:
@@ -81,7 +86,7 @@ async def check_through(way: Way, port: AdminPort | None) -> list[Finding]:
             findings.append(await run(_check_idle, connection, way.idle))
     finally:
         with trio.CancelScope(shield=True):
-            await run(connection.close)
+            await run(stack.close)
     if port is not None:
         await port.disperse(gathering)
     return findings
@@ -151,12 +156,17 @@ def address_seen(
     return warn("address", f"the server sees another address than {own}", do)
 
 
+def _open_and_close(url: str, origin: str | None = None) -> None:
+    with open_socket(url, origin=origin):
+        pass
+
+
 def _check_host(url: str) -> Finding:
     parts = urlsplit(url)
     scheme = "https" if parts.scheme == "wss" else "http"
     origin = f"{scheme}://{parts.netloc}"
     try:
-        open_socket(url, origin=origin).close()
+        _open_and_close(url, origin)
     except CannotOpen as error:
         says = f"a page of {origin} isn't let in: {error}"
         do = "let the proxy pass on Host and Origin as they are, or name the page: --allow-origin"
@@ -164,7 +174,7 @@ def _check_host(url: str) -> Finding:
     return ok("origin", f"a page of {origin} is let in: Host and Origin are passed on")
 
 
-def _join(connection: ClientConnection, token: str | None) -> str | None:
+def _join(connection: "ClientConnection", token: str | None) -> str | None:
     """Join; return why that isn't possible, or None."""
     said = {"type": "join"} if token is None else {"type": "join", "token": token}
     try:
@@ -180,7 +190,7 @@ def _join(connection: ClientConnection, token: str | None) -> str | None:
     return str(answer.get("message") or answer.get("type")) if isinstance(answer, dict) else "?"
 
 
-def _check_idle(connection: ClientConnection, seconds: float) -> Finding:
+def _check_idle(connection: "ClientConnection", seconds: float) -> Finding:
     """Leave a connection alone, and look whether it is there afterwards."""
     until = time.monotonic() + seconds
     shown = format_duration(seconds)
