@@ -6,7 +6,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
-BENCHMARKS := frames structuring tokens client_connections deadline memory lateness look shutdown leaks fairness scale peers overload
+BENCHMARKS := frames structuring tokens client_connections deadline memory lateness returning look shutdown leaks fairness scale peers overload
 LOWEST := .venv-lowest
 
 .DEFAULT_GOAL := help

@@ -369,9 +369,9 @@ def main() -> None:
     parser.add_argument("--ends", type=int, default=1000, help="a second, in the run `spread`")
     parser.add_argument("--cpu-clock", action="store_true")
     options = parser.parse_args()
-    for run in options.runs:
-        if run not in RUNS:
-            parser.error(f"there's no run {run!r}")
+    for name in options.runs:
+        if name not in RUNS:
+            parser.error(f"there's no run {name!r}")
     calm_the_collector()
     is_met = True
 

@@ -3,7 +3,8 @@
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
-from typing import Unpack
+from functools import partial
+from typing import TYPE_CHECKING, Unpack
 
 import trio
 from attrs import evolve
@@ -23,6 +24,9 @@ from squire_gatherings._rules.overrides import Overrides
 from squire_gatherings._stores import open_store
 from squire_gatherings._values.settings import HallOptions, HallSettings
 
+if TYPE_CHECKING:
+    from opentelemetry.trace import Tracer
+
 
 @asynccontextmanager
 async def open_hall(
@@ -32,6 +36,7 @@ async def open_hall(
     authenticate: Authenticate = admit_everybody,
     wall_clock: Callable[[], float] = time.time,
     on_event: OnEvent | EventSink | None = None,
+    tracer: "Tracer | None" = None,
     settings: HallSettings | None = None,
     **changes: Unpack[HallOptions],
 ) -> AsyncIterator[Hall]:
@@ -48,6 +53,7 @@ async def open_hall(
             have its times. It may go back; the times in a log don't.
         on_event: An async function, called with each lifecycle event, or an `EventSink`, such as a
             `Webhook`. Events are kept in the store until it has returned (see docs/events.md).
+        tracer: A tracer of OpenTelemetry: joins and syncs are spans then (see docs/tracing.md).
         settings: What else is to be set, all at once.
         **changes: Every field of `HallSettings`, by its name. These come before `settings`.
 
@@ -85,7 +91,13 @@ async def open_hall(
             None if events is None else events.lifecycle,
             living=living,
         )
-        hall = Hall(settings, store, rights, registry, events)
+        if tracer is None:
+            hall = Hall(settings, store, rights, registry, events)
+        else:
+            from squire_gatherings._hall.tracing import TracedHall, make_gathering
+
+            registry.make_gathering = partial(make_gathering, tracer)
+            hall = TracedHall(settings, store, rights, registry, events, tracer=tracer)
         # It is one of the gatherings' tasks, so that none comes when their nursery has ended.
         gatherings.start_soon(_close_when_cancelled, registry)
         try:

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from attrs import frozen
+from opentelemetry.trace import Tracer
 
 DUNDERS = {
     "__aenter__",
@@ -24,6 +25,9 @@ DUNDERS = {
     "__len__",
 }
 """Methods that programs call without naming them."""
+
+OF_EXTRAS = {"Tracer": Tracer}
+"""Types of packages that are imported only where somebody uses them."""
 
 
 @frozen
@@ -74,7 +78,7 @@ class Surface:
                     yield f"{name}.{key}", hint
 
     def _hints(self, function: Callable[..., Any]) -> dict[str, Any]:
-        names = vars(sys.modules[function.__module__])
+        names = {**OF_EXTRAS, **vars(sys.modules[function.__module__])}
         hints = typing.get_type_hints(function, names, include_extras=True)
         annotated = set(inspect.signature(function).parameters)
         untyped = annotated - set(hints) - {"self", "cls"}

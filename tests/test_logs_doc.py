@@ -78,6 +78,8 @@ def _of_record(node: ast.AST) -> Iterator[str]:
             yield from _keys(value)
         case ast.Assign([ast.Name("told" | "extra")], value):
             yield from _keys(value)
+        case ast.AnnAssign(ast.Name("told" | "extra"), _, value) if value is not None:
+            yield from _keys(value)
         case ast.Subscript(ast.Name("told"), ast.Constant(str(name))):
             yield name
         case _:

@@ -20,7 +20,12 @@ from tests.test_docs import EXAMPLES
 
 ROOT = Path(__file__).parent.parent
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-FACES = {"squire_gatherings", "squire_gatherings.client", "squire_gatherings.testing"}
+FACES = {
+    "squire_gatherings",
+    "squire_gatherings.admin",
+    "squire_gatherings.client",
+    "squire_gatherings.testing",
+}
 
 
 def run(*command: str | Path, cwd: Path) -> subprocess.CompletedProcess[str]:

@@ -43,6 +43,7 @@ from squire_gatherings._cli.printing import print_line
 from squire_gatherings._cli.reloads import Reloads, TakeOver, read_setup
 from squire_gatherings._cli.setup import Current, Setup, make_setup
 from squire_gatherings._cli.signals import Terminal, ignore_signals, stop_signals
+from squire_gatherings._cli.telemetry import telemetry_option
 from squire_gatherings._cli.units import format_duration
 from squire_gatherings._cli.webhook import webhook_options
 from squire_gatherings._hall.clock import BootTimeClock
@@ -125,6 +126,7 @@ class CannotListen(Exception):
     help="Lines of key=value, or of JSON.",
 )
 @audit_option
+@telemetry_option
 @option(
     "--print-config",
     is_flag=True,
@@ -207,6 +209,7 @@ async def run_server(
                 store=opened,
                 settings=setup.hall,
                 authenticate=current.authenticate,
+                tracer=setup.tracer,
                 on_event=current.webhook,
             ) as hall,
             open_hidden_nursery() as nursery,

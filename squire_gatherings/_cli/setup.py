@@ -2,13 +2,14 @@
 
 import ssl
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from attrs import define, field, frozen
 
 from squire_gatherings._cli.admin import AdminPort, make_admin_port
 from squire_gatherings._cli.auth import Auth, make_auth
 from squire_gatherings._cli.doors import make_doors
+from squire_gatherings._cli.telemetry import make_tracer
 from squire_gatherings._cli.webhook import WebhookSetup, make_webhook
 from squire_gatherings._hall.authentication import Authenticate, admit_everybody
 from squire_gatherings._server import ServerSettings
@@ -17,6 +18,9 @@ from squire_gatherings._values.handshake import HandshakeRequest
 from squire_gatherings._values.identity import Identity
 from squire_gatherings._values.settings import HallSettings
 from squire_gatherings._webhook.webhook import Webhook
+
+if TYPE_CHECKING:
+    from opentelemetry.trace import Tracer
 
 
 @frozen(eq=False)
@@ -34,6 +38,8 @@ class Setup:
     """None opens no port for operators."""
     webhook: WebhookSetup | None
     """None tells nobody of lifecycle events."""
+    tracer: "Tracer | None"
+    """None traces nothing."""
 
 
 def make_setup(options: Mapping[str, Any], open_files: int | None) -> Setup:
@@ -84,7 +90,8 @@ def make_setup(options: Mapping[str, Any], open_files: int | None) -> Setup:
         admin_open_metrics=options["admin_open_metrics"],
     )
     webhook = make_webhook(options["webhook"], options["webhook_secret_file"])
-    return Setup(options, hall, server, auth, doors.certificate, admin, webhook)
+    tracer = make_tracer(options["otel"])
+    return Setup(options, hall, server, auth, doors.certificate, admin, webhook, tracer)
 
 
 @define(eq=False)

@@ -3,6 +3,7 @@
 import logging
 import math
 from collections.abc import Callable
+from typing import ClassVar
 
 import trio
 from attrs import define, evolve, field
@@ -11,9 +12,8 @@ from squire_gatherings._hall.answers import Answers
 from squire_gatherings._hall.clients import Client, Sender
 from squire_gatherings._hall.commit import Commit
 from squire_gatherings._hall.delivery import Delivery
-from squire_gatherings._hall.forwards import CROWD
+from squire_gatherings._hall.hearing import LOOK_AGAIN, REST_WITHIN, hear_out
 from squire_gatherings._hall.inbox import Request
-from squire_gatherings._hall.lateness import give_a_turn, give_turns, is_late
 from squire_gatherings._hall.lifecycle import FirstJoin
 from squire_gatherings._hall.notice import flush, how_it_ended, send_notice
 from squire_gatherings._hall.refreshes import Refreshes
@@ -50,22 +50,18 @@ FOLDED_AT_ONCE = 500
 UNCOUNTED = 4096
 """About how many bytes may be added to the log until its ops in memory are counted again."""
 
-REST_WITHIN = 1.0
-"""How many seconds we wait for the rest of a message that had begun to arrive, where the deadline
-is seen late."""
-
 LAST_LOOKS = 8
 """How often we look for what arrived before an end that no message can put off. Each look may
 bring something that must be processed before the next: but nobody puts the end off by talking."""
-
-LOOK_AGAIN = 0.05
-"""How many seconds pass until we look again whether that rest is there."""
 
 
 @define(eq=False, weakref_slot=False)
 class Gathering:
     """The task of one incarnation: restores its room, processes what arrives, and ends it."""
 
+    make_delivery: ClassVar[type[Delivery]] = Delivery
+    make_answers: ClassVar[type[Answers]] = Answers
+    make_requests: ClassVar[type[Requests]] = Requests
     room: Room
     make_behaviour: Callable[[], Behaviour]
     on_gone: Callable[[str], None]
@@ -171,12 +167,14 @@ class Gathering:
         room.deadline = Deadline(room.given.rules, now, now)
         room.begun()
         self.commit = Commit(room, snapshot_seq)
-        self.delivery = Delivery(room)
-        self.answers = Answers(room, self.delivery)
+        self.delivery = self.make_delivery(room)
+        self.answers = self.make_answers(room, self.delivery)
         travel = Travel(room, self.make_behaviour)
         tally.restores.add(trio.current_time() - began)
         tally.restored_ops.add(len(restored.ops))
-        self.requests = Requests(room, self.delivery, self.answers, self.refreshes, travel)
+        self.requests = self.make_requests(
+            room, self.delivery, self.answers, self.refreshes, travel
+        )
 
     async def _live(self) -> DispersalReason:
         """Process messages until the deadline passes or somebody says `end`; give notice then."""
@@ -252,7 +250,7 @@ class Gathering:
         give_up_at = trio.current_time() + REST_WITHIN
         while True:
             with self.room.turnstile.turn(self.room):
-                is_receiving = await self._hear_out()
+                is_receiving = await hear_out(self.room)
                 # The point of no return: no checkpoint between this look and the notice.
                 if not self._is_over():
                     return False
@@ -295,7 +293,7 @@ class Gathering:
         give_up_at = trio.current_time() + REST_WITHIN
         while looks:
             with room.turnstile.turn(room):
-                is_receiving = await self._hear_out(to_the_end=True)
+                is_receiving = await hear_out(room, to_the_end=True)
             if not (is_receiving and self._is_over()) or trio.current_time() >= give_up_at:
                 break
             await trio.sleep(LOOK_AGAIN)
@@ -303,40 +301,6 @@ class Gathering:
             # The program has put it off meanwhile.
             return LAST_LOOKS
         return looks - 1 if looks and inbox.put_in > put_in else 0
-
-    async def _hear_out(self, *, to_the_end: bool = False) -> bool:
-        """Take in what reached this host before the deadline and wasn't read yet.
-
-        A timer fires when it can, which may be late (a pause of the machine, a slow fold), and
-        in the same turn in which a message becomes readable.
-
-        Args:
-            to_the_end: Everybody is heard; otherwise the first message is enough.
-
-        Returns:
-            Whether it's late, and a message had begun to arrive: its rest is waited for, too.
-        """
-        due = self.room.deadline.at
-        if not is_late(due):
-            await give_a_turn(due)
-            await self._read_arrived(to_the_end)
-            return False
-        await give_turns(due)
-        return await self._read_arrived(to_the_end)
-
-    async def _read_arrived(self, to_the_end: bool) -> bool:
-        """Take in what has arrived; return whether somebody's message isn't there as a whole."""
-        is_receiving = False
-        for number, client in enumerate(tuple(self.room.clients.values()), start=1):
-            while client.read_arrived() and not self.room.inbox.waiting:
-                await trio.lowlevel.checkpoint()
-            if self.room.inbox.waiting and not to_the_end:
-                # That's enough to live on, for now.
-                return False
-            is_receiving = is_receiving or client.receiving > 0
-            if not number % CROWD:
-                await trio.lowlevel.checkpoint()
-        return is_receiving
 
     def _turn(self) -> None:
         """Process what has arrived, without a checkpoint."""

@@ -39,6 +39,8 @@ class Registry:
     refreshes: Refreshes
     lifecycle: Lifecycle | None = None
     """Where somebody is told what happens to gatherings."""
+    make_gathering: Callable[..., Gathering] = Gathering
+    """Another one, where gatherings are traced."""
     quotas: Quotas = field(init=False)
     """What the gatherings may use up together."""
     turnstile: Turnstile = field(factory=Turnstile)
@@ -214,7 +216,7 @@ class Registry:
             room.life = Life(self.lifecycle, gathering_id, room.incarnation)
         incarnation = self.living[gathering_id] = Incarnation(room, opener)
         self.quotas.opened(opener)
-        gathering = Gathering(room, self.make_behaviour, self._reap, self.refreshes)
+        gathering = self.make_gathering(room, self.make_behaviour, self._reap, self.refreshes)
         try:
             with trio.CancelScope() as incarnation.opening:
                 await self.nursery.start(gathering.run, name=f"gathering {gathering_id}")

@@ -23,15 +23,11 @@ import trio
 from attrs import define, field
 from sortedcontainers import SortedList
 
-AT_ONCE = 64
-"""The most that may fire in one of Trio's passes, by weight, and how many may be reaped."""
+AT_ONCE = 32
+"""The weight of those that may fire in one of Trio's passes, and how many may be reaped in one.
 
-AT_LEAST = 8
-"""The weight of those that may always fire."""
-
-IN_TURNS = 0.0007
-"""How many seconds their turns may take in one pass. With what Trio does, and with the reaping,
-that comes to two or three milliseconds."""
+On a machine that isn't busy otherwise this takes a millisecond; an answer takes several passes.
+"""
 
 PUT_BACK = 4
 """How many that were used meanwhile are put back for each one that is armed."""
@@ -64,7 +60,7 @@ class Turnstile:
     """Who of a hall's gatherings is due, and whose turn it is."""
 
     _armed: list[Entry] = field(factory=list)
-    """Those due first, in order: each before whom there is less than the limit."""
+    """Those due first, in order: each before whom there is less than `AT_ONCE`."""
     _later: "SortedList[Entry]" = field(factory=SortedList)
     """All others, in order."""
     _leaving: OrderedDict[Waiting, trio.lowlevel.Task] = field(factory=OrderedDict)
@@ -72,10 +68,6 @@ class Turnstile:
     _numbers: "count[int]" = field(factory=count)
     _weight: int = 0
     """Of all that are armed, or have their turn."""
-    _limit: int = AT_ONCE
-    """What weight may fire in one pass, as long as turns take now."""
-    _cost: float = 0.0
-    """How many seconds of a turn a weight of 1 takes, by the last few."""
     _woken: int = 0
     """How many of those that leave have been woken, and haven't run yet."""
 
@@ -103,13 +95,13 @@ class Turnstile:
             return at
         entry = one.entry = (at, next(self._numbers), one)
         armed = self._armed
-        if self._weight >= self._limit and not (armed and entry < armed[-1]):
+        if self._weight >= AT_ONCE and not (armed and entry < armed[-1]):
             self._later.add(entry)
             return math.inf
         insort(armed, entry)
         one.armed = one.weight
         self._weight += one.armed
-        while len(armed) > 1 and self._weight - armed[-1][2].armed >= self._limit:
+        while len(armed) > 1 and self._weight - armed[-1][2].armed >= AT_ONCE:
             self._disarm_last()
         return at
 
@@ -145,19 +137,12 @@ class Turnstile:
 
         Nothing slow is waited for within.
         """
-        weight, began = one.weight, trio.current_time()
+        weight = one.weight
         self._weight += weight
         try:
             yield
         finally:
             self._weight -= weight
-            # One that must wait for others to be heard doesn't say how fast this machine is.
-            spent = min(trio.current_time() - began, IN_TURNS)
-            self._cost += (spent / weight - self._cost) / AT_LEAST
-            if self._cost * AT_ONCE > IN_TURNS:
-                self._limit = max(AT_LEAST, int(IN_TURNS / self._cost))
-            else:
-                self._limit = AT_ONCE
             self.go_on()
 
     # Being reaped.
@@ -192,7 +177,7 @@ class Turnstile:
         """Arm the next; have some go where nobody else is due."""
         armed, later = self._armed, self._later
         to_put_back = PUT_BACK
-        while later and self._weight < self._limit:
+        while later and self._weight < AT_ONCE:
             entry = later.pop(0)
             at, number, one = entry
             scope, one.entry = one.scope, None

@@ -8,7 +8,7 @@ times in milliseconds since 1970 (UTC).
 
 from collections.abc import Iterable, Iterator
 from hashlib import blake2b
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
 from attrs import define, field
@@ -38,6 +38,7 @@ class _Log(_Line, tag="log"):
     first_seq: int
     before: str = ""
     epoch_before: str = ""
+    time_before: Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)] = 0
 
 
 class _Sync(_Line, tag="sync"):
@@ -114,6 +115,7 @@ class Exporter:
                 info.first_seq,
                 info.before.hex(),
                 info.epoch_before,
+                info.time_before,
             )
         )
         for s in older_syncs:
@@ -199,6 +201,7 @@ class Importer:
             first_seq=log.first_seq,
             before=self._bytes(log.before),
             epoch_before=log.epoch_before,
+            time_before=log.time_before,
             older_syncs=self.older_syncs,
             links=self._links(),
         )

@@ -45,7 +45,7 @@ class MemoryStore(MemoryEvents):
             syncs[max(0, len(syncs) - recent_syncs) :],
             len(syncs) > recent_syncs,
             log.ops[-1].epoch if log.ops else log.epoch_before,
-            log.ops[-1].time if log.ops else 0,
+            log.last_time,
             log.head,
             log.first_seq,
             log.epoch_before,
@@ -235,6 +235,7 @@ class MemoryStore(MemoryEvents):
             first_seq=log.first_seq,
             before=log.before,
             epoch_before=log.epoch_before,
+            time_before=log.time_before,
             older_syncs=log.older_syncs(),
             links=cut(log.links(gathering), seq, new, log.before),
         )

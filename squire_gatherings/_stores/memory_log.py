@@ -31,6 +31,8 @@ class Log:
     """The head of the chain before its first op."""
     epoch_before: str = ""
     """The epoch of the op before that one."""
+    time_before: int = 0
+    """The time of the op before that one."""
     ops: list[LoggedOp] = field(factory=list)
     heads: dict[int, bytes] = field(factory=dict)
     """The heads of the chain, by the seqs of the last ops of the appends, in order."""
@@ -78,6 +80,11 @@ class Log:
         if snapshot is not None and not snapshot.digest and head:
             self.snapshots[seq] = evolve(snapshot, digest=state_digest(head, snapshot.state))
 
+    @property
+    def last_time(self) -> int:
+        """The time of the last op, also if that was left out."""
+        return self.ops[-1].time if self.ops else self.time_before
+
     def slice(self, after: int, up_to: int) -> Iterator[LoggedOp]:
         """Give the ops after one seq and up to another; none where the first ones are left out."""
         first = self.first_seq
@@ -118,12 +125,13 @@ class Log:
             first_seq=self.first_seq,
             seq=self.seq,
             first_time=self.ops[0].time if self.ops else 0,
-            last_time=self.ops[-1].time if self.ops else 0,
+            last_time=self.last_time,
             size=sum(len(one.op.json) for one in self.ops),
             syncs=len(self.syncs),
             snapshots=tuple(sorted(self.snapshots)),
             before=self.before,
             epoch_before=self.epoch_before,
+            time_before=self.time_before,
             head=self.head,
             tombstone=tombstone,
         )
@@ -164,7 +172,9 @@ class Log:
             return self.first_seq
         seq = snapshot.seq
         count = seq + 1 - self.first_seq
-        self.before, self.epoch_before = self.heads[seq], self.ops[count - 1].epoch
+        left_out = self.ops[count - 1]
+        self.before, self.epoch_before = self.heads[seq], left_out.epoch
+        self.time_before = left_out.time
         del self.ops[:count]
         self.first_seq = seq + 1
         self.heads = {end: head for end, head in self.heads.items() if end > seq}
@@ -178,7 +188,7 @@ class Log:
     def of(cls, copy: LogCopy) -> "Log":
         """Make the log of a copy. Raises `StoreConflict`, and what reading the links raises."""
         first = copy.first_seq
-        log = cls(first, copy.before, copy.epoch_before)
+        log = cls(first, copy.before, copy.epoch_before, copy.time_before)
         log._note_syncs(copy.older_syncs)
         for link in checked(copy.links, first, copy.before):
             log.ops.extend(link.ops)

@@ -34,7 +34,7 @@ class LogInfo:
     first_time: int = 0
     """The time of the first op that is there."""
     last_time: int = 0
-    """The time of the last op."""
+    """The time of the last op, also if that was left out."""
     size: int = 0
     """How many bytes the ops have."""
     syncs: int = 0
@@ -45,6 +45,8 @@ class LogInfo:
     """The head of the chain before the first op that is there."""
     epoch_before: str = ""
     """The epoch of the op before that one."""
+    time_before: int = 0
+    """The time of the op before that one."""
     head: bytes = b""
     """The head of the chain after the last op."""
     tombstone: Tombstone | None = None
@@ -69,6 +71,7 @@ class LogCopy:
     first_seq: int = 1
     before: bytes = b""
     epoch_before: str = ""
+    time_before: int = 0
     older_syncs: tuple[SyncRecord, ...] = ()
     """Those whose ops were left out by compaction."""
     links: Iterable[Append]

@@ -13,6 +13,9 @@ from attrs import frozen
 from squire_gatherings import Hall, open_hall
 from squire_gatherings.admin import Admin, serve_admin
 
+PATIENT: dict[str, Any] = {"trust_env": False, "verify": False, "timeout": 60}
+"""No proxies, no certificates, and time enough for a busy machine."""
+
 
 @frozen
 class Port:
@@ -62,10 +65,8 @@ async def serving(hall: Hall, folder: Path, **options: Any) -> AsyncIterator[Por
         token = file.read_text().strip()
         headers = {"Authorization": f"Bearer {token}"}
         async with (
-            httpx.AsyncClient(
-                base_url=url, headers=headers, trust_env=False, verify=False
-            ) as client,
-            httpx.AsyncClient(base_url=url, trust_env=False, verify=False) as stranger,
+            httpx.AsyncClient(base_url=url, headers=headers, **PATIENT) as client,
+            httpx.AsyncClient(base_url=url, **PATIENT) as stranger,
         ):
             yield Port(hall, admin, token, client, stranger)
         nursery.cancel_scope.cancel()

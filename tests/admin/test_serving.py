@@ -18,7 +18,7 @@ from squire_gatherings._admin.metrics.loop_delay import LoopDelay
 from squire_gatherings._hall.hall import observer_of
 from squire_gatherings._stores.memory import MemoryStore
 from squire_gatherings.admin import Admin, admin_app, serve_admin
-from tests.admin.port import open_port, serving
+from tests.admin.port import PATIENT, open_port, serving
 
 
 async def test_it_ends_with_its_nursery_and_leaves_nothing(tmp_path: Path) -> None:
@@ -28,7 +28,7 @@ async def test_it_ends_with_its_nursery_and_leaves_nothing(tmp_path: Path) -> No
             admin: Admin = await nursery.start(serve)
             host, port = admin.addresses[0]
             # One that has said nothing, one in the middle of a request, one kept alive.
-            async with httpx.AsyncClient(trust_env=False, verify=False) as client:
+            async with httpx.AsyncClient(**PATIENT) as client:
                 assert (await client.get(f"http://{host}:{port}/healthz")).status_code == 200
                 silent = await trio.open_tcp_stream(host, port)
                 begun = await trio.open_tcp_stream(host, port)

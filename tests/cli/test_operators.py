@@ -114,8 +114,8 @@ def test_rights_of_a_user(served: Served, capsys: Capture) -> None:
 
 async def test_a_user_is_put_out(tmp_path: Path, capsys: Capture) -> None:
     async with an_admin_port(tmp_path) as port:
-        where = ("--admin", f"http://127.0.0.1:{port.admin.addresses[0][1]}")
-        where += ("--admin-token-file", str(tmp_path / "token"))
+        url, token = f"http://127.0.0.1:{port.admin.addresses[0][1]}", str(tmp_path / "token")
+        where = ("--admin", url, "--admin-token-file", token)
 
         async def run(*arguments: str) -> tuple[int, str, str]:
             return await trio.to_thread.run_sync(lambda: command(capsys, *arguments, *where))
@@ -164,6 +164,16 @@ def test_what_cannot_be_taken_back_is_asked_for(
         code, _, err = command(capsys, *arguments, *served.options)
         assert (code, question in err) == (130, True)
         assert command(capsys, "explain", "asked", *served.options)[0] == 0
+
+
+def test_other_commands_do_not_need_what_these_need() -> None:
+    """Not even for `serve` without an admin port: the extra may be missing."""
+    extra = {"httpx", "rich", "starlette", "hypercorn", "cryptography", "prometheus_client"}
+    code = "import sys, squire_gatherings._cli.cli; print(*sys.modules)"
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60
+    )
+    assert extra & set(done.stdout.split()) == set()
 
 
 @pytest.mark.parametrize(

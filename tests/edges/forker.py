@@ -9,6 +9,8 @@ import json
 import os
 import sys
 
+# What a server with a webhook imports when it starts.
+import squire_gatherings._webhook.posting  # noqa: F401
 from squire_gatherings._cli.cli import main
 
 

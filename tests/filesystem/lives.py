@@ -13,6 +13,7 @@ from attrs import define, field, frozen
 from msgspec.structs import replace
 
 from squire_gatherings._hall.archive import Archive
+from squire_gatherings._hall.event_store import EventStore
 from squire_gatherings._hall.store import Outcome
 from squire_gatherings._rules.chain import head_after, state_digest
 from squire_gatherings._stores import SqliteStore, open_sqlite_store
@@ -20,16 +21,17 @@ from squire_gatherings._stores.memory import MemoryStore
 from squire_gatherings._stores.sqlite import connection
 from squire_gatherings._stores.sqlite.group_commit import GroupCommitter, Report, Take
 from squire_gatherings._stores.sqlite.writer import Writer
+from squire_gatherings._values.events import EventKind
 from squire_gatherings._values.log import Append, Snapshot
 from tests.filesystem.disk import Disk
 from tests.filesystem.vfs import watched
-from tests.stores.appends import all_of, an_append, fold_a_piece
+from tests.stores.appends import all_of, an_append, an_event, fold_a_piece
 
 NAME = "rooms.sqlite3"
 FILES = (NAME, f"{NAME}-wal", f"{NAME}-journal")
 GATHERINGS = "abc"
 FORK = "fork"
-OLD_GATHERINGS = ("friday", "sunday", "monday")
+OLD_GATHERINGS = ("friday", "sunday", "monday", "gone")
 """The gatherings in the files of older schemas."""
 OLD = Path(__file__).parent.parent / "stores"
 
@@ -77,7 +79,21 @@ def forks(store: Archive, gathering: str) -> Awaitable[object]:
     return store.fork(gathering, FORK, seq=3)
 
 
+async def opens(store: Archive, gathering: str) -> None:
+    assert isinstance(store, EventStore)
+    await store.write_events([an_event(n, EventKind.OPENED, f"e{n}") for n in range(1, 20)])
+
+
+async def ends(store: Archive, gathering: str) -> None:
+    assert isinstance(store, EventStore)
+    events = [an_event(20 + n, EventKind.DISPERSED, f"e{n}") for n in range(1, 9)]
+    await store.write_events([*events, an_event(30, EventKind.OPENED, "new")])
+
+
 ACTS = (Act("compact", "a", compacts), Act("fork", "b", forks), Act("delete", "b", deletes))
+
+EVENTS = (Act("open", "a", opens), Act("end", "a", ends))
+"""Lifecycle events."""
 
 Deed = Append | Act
 
@@ -117,7 +133,14 @@ class Expected:
 
 async def all_said(store: SqliteStore | MemoryStore) -> dict[str, object]:
     names = (*GATHERINGS, *OLD_GATHERINGS, FORK)
-    return {name: (await all_of(store, name), await store.describe(name)) for name in names}
+    said: dict[str, object] = {
+        name: (await all_of(store, name), await store.describe(name)) for name in names
+    }
+    left = await store.begin_events()
+    store.end_events()
+    said["open"] = left.last, [one.opened for one in left.open]
+    said["events"] = await store.read_events(after=0, up_to=99, limit=99)
+    return said
 
 
 async def do(store: Archive, deed: Deed) -> None:
@@ -163,8 +186,10 @@ LIVES = (
     Life("checkpoints", before=5, folds=True, checkpoint_pages=5, steps=(1, 2, 1, 2, 1)),
     Life("closes", before=3, steps=(2, 1), closes=True),
     Life("whole logs", before=8, steps=(1,), acts=ACTS),
+    Life("events", before=4, steps=(1, 1), acts=EVENTS),
     Life("from schema 3", steps=(), schema=3),
     Life("from schema 4", steps=(), schema=4),
+    Life("from schema 5", steps=(), schema=5),
 )
 
 

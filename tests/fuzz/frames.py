@@ -15,6 +15,7 @@ from squire_gatherings._server.inbound import (
 )
 from squire_gatherings._server.limits import Limits
 from squire_gatherings._server.settings import ServerSettings
+from squire_gatherings._values.endings import BROKEN_OFF
 from squire_gatherings._values.messages import ClientMessage
 from squire_gatherings._wire.codecs import JSON, MSGPACK
 from tests.fuzz.target import Target
@@ -75,7 +76,7 @@ def arrivals(how: int, data: bytes, size: int) -> list[tuple[object, ...]]:
         if inbound.broken or closed:
             break
     inbound.retire()
-    meter.leave(0.0)
+    meter.leave(0.0, BROKEN_OFF)
     return found
 
 

@@ -175,6 +175,14 @@ async def test_compaction_up_to_a_state_that_is_given(store: Archive) -> None:
     restored = await store.load("a", recent_syncs=1)
     assert (restored.seq, restored.ops, restored.head) == (10, (), chain.head)
     assert (restored.epoch, restored.first_seq) == ("e2", 11)
+    # Times never go back, also where the last one was left out.
+    assert chain.ops[-1].time > 0
+    assert restored.time == chain.ops[-1].time
+    await store.fork("a", "b", seq=10)
+    assert (await store.load("b", recent_syncs=1)).time == restored.time
+    info = await store.describe("b")
+    assert info is not None
+    assert info.last_time == info.time_before == restored.time
     await store.append(chain.append())
 
 
@@ -218,6 +226,7 @@ async def test_a_log_goes_from_store_to_store(store: Archive) -> None:
             first_seq=info.first_seq,
             before=info.before,
             epoch_before=info.epoch_before,
+            time_before=info.time_before,
             older_syncs=older,
             links=links,
         )

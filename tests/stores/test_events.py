@@ -14,7 +14,8 @@ from squire_gatherings._stores import MemoryStore, open_sqlite_store
 from squire_gatherings._stores.sqlite.verify import verify
 from squire_gatherings._values.errors import BadSetting, StoreUnavailable
 from squire_gatherings._values.events import EventKind, EventsLeft, OpenIncarnation
-from tests.stores.appends import all_of, an_append, an_event, crashed_copy, in_epoch
+from tests.stores.appends import all_of, an_append, an_event, crashed_copy
+from tests.stores.chained import Chain
 
 OPENED, DISPERSED = EventKind.OPENED, EventKind.DISPERSED
 
@@ -143,8 +144,9 @@ async def test_a_file_of_schema_5_migrates_with_its_journal(tmp_path: Path) -> N
         assert old.execute("SELECT count(*) FROM journal").fetchone() == (1,)
     other = tmp_path / "other.sqlite3"
     async with open_sqlite_store(path) as store, open_sqlite_store(other) as expected:
-        await expected.append(an_append("friday", 1, 3, snapshot=True))
-        await expected.append(in_epoch(an_append("friday", 4, 2), "two"))
+        friday = Chain("friday")
+        await expected.append(friday.append(3, snapshot=True))
+        await expected.append(friday.append(2, later=5))
         assert await all_of(store, "friday") == await all_of(expected, "friday")
         gone = await store.describe("gone")
         assert gone is not None

@@ -5,7 +5,6 @@ only where it says so; the watchers check what must hold afterwards.
 """
 
 from collections.abc import Awaitable, Callable
-from contextlib import suppress
 from typing import Any
 
 import trio
@@ -13,6 +12,8 @@ from attrs import frozen
 from hypothesis import strategies as st
 
 from squire_gatherings import DispersalReason, GatheringsError, Hall
+from squire_gatherings._hall.hall import observer_of
+from squire_gatherings._hall.observing import SORTS, Question
 from tests.system.book import KINDS
 from tests.system.link import ENDLESS
 from tests.system.store import APPENDS, READS
@@ -279,10 +280,22 @@ async def hall_opens(world: World, room: str, patience: float) -> None:
 
 @rule(weight=2, room=rooms, seconds=st.sampled_from([None, 5.0, 25.0, 60.0]))
 async def hall_holds(world: World, room: str, seconds: float | None) -> None:
-    if world.hall is not None:
-        with suppress(GatheringsError):
-            world.hall.hold(room, until=None if seconds is None else world.wall() + seconds)
-            world.truth.held(room, seconds)
+    world.hold(room, seconds)
+
+
+@rule(room=rooms, sort=st.sampled_from(SORTS))
+async def operator_reads(world: World, room: str, sort: str) -> None:
+    """That is no activity: the truth about ends isn't told of it."""
+    if world.hall is None:
+        return
+    observer = observer_of(world.hall)
+    stages = observer.stages
+    world.truth.check(min(stages.values()) >= 0, f"fewer than none: {stages}")
+    seen = observer.gathering(room)
+    world.truth.check(seen is None or seen.numbers.gathering == room, f"not {room}: {seen}")
+    await observer.members(room, after=0, limit=2)
+    survey = await observer.survey(Question(sort=sort, limit=2))
+    world.truth.check(len(survey.gatherings) <= survey.matched, f"too many: {survey}")
 
 
 @rule(room=rooms, patience=patiences)

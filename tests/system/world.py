@@ -15,6 +15,7 @@ from trio.testing import MockClock, wait_all_tasks_blocked
 from squire_gatherings import (
     ANONYMOUS,
     Behaviour,
+    GatheringsError,
     Hall,
     Identity,
     Role,
@@ -23,6 +24,7 @@ from squire_gatherings import (
     open_hall,
     serve_stream,
 )
+from squire_gatherings._hall.hall import observer_of
 from squire_gatherings._poller import Poller
 from squire_gatherings._server.outbox import Flusher
 from squire_gatherings._server.server import keep_alive
@@ -264,6 +266,13 @@ class World:
             self.hall.revoke(user, until=0.0)
             self.hall.change_role(user, Role.MEMBER, until=0.0)
 
+    def hold(self, room: str, seconds: float | None) -> None:
+        """Let no rule end a gathering for so long, if it is open; None takes that back."""
+        if self.hall is not None:
+            with suppress(GatheringsError):
+                self.hall.hold(room, until=None if seconds is None else self.wall() + seconds)
+                self.truth.held(room, seconds)
+
     # The network.
 
     async def connect(self, *, room: int = ENDLESS, piece: int = 65536) -> tuple[End, Tap] | None:
@@ -382,6 +391,8 @@ class World:
             await trio.sleep(1)
         self.store.append_mood, self.store.read_mood = "now", "quick"
         self.terms.clear()
+        for room in ROOMS:
+            self.hold(room, None)
         for user in tuple(self.truth.denied):
             self.allow(user)
         for person in self.people:
@@ -408,6 +419,8 @@ class World:
         numbers = hall.snapshot()
         self.truth.check(hall.gatherings() == (), f"still there: {hall.gatherings()}")
         self.truth.check(numbers.clients == 0, f"still counted: {numbers}")
+        stages = observer_of(hall).stages
+        self.truth.check(not any(stages.values()), f"still counted: {stages}")
         self.truth.check(not self.lives.tasks["retries"], f"still there: {self.lives.tasks}")
         await self.close()
 

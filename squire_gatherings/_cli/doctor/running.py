@@ -2,11 +2,12 @@
 
 import time
 from collections.abc import Iterator
+from importlib.metadata import version
 from typing import Any
 
-from squire_gatherings._admin.api.hall import VERSION
 from squire_gatherings._admin.api.shapes import HallState
 from squire_gatherings._cli.doctor.findings import Finding, fail, ok, warn
+from squire_gatherings._cli.doctor.libraries import NAME
 from squire_gatherings._cli.operators.asking import AdminPort
 
 MOST_APART = 2.0
@@ -26,9 +27,10 @@ async def check_running(port: AdminPort) -> list[Finding]:
 
 
 def _version(theirs: str, url: str) -> Finding:
+    ours = version(NAME)
     says = f"squire_gatherings {theirs} answers at {url}"
-    if theirs != VERSION:
-        return warn("server", f"{says}, and this is {VERSION}", "restart it, or install the same")
+    if theirs != ours:
+        return warn("server", f"{says}, and this is {ours}", "restart it, or install the same")
     return ok("server", says)
 
 

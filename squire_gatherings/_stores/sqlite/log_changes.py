@@ -23,7 +23,9 @@ from squire_gatherings._stores.sqlite.tables import (
     SYNC_COLUMNS,
     find_beginning,
     find_epoch,
+    find_last_time,
     find_snapshot,
+    find_time_before,
     head_in_tables,
     insert_rows,
     key_and_head,
@@ -95,6 +97,7 @@ def compact(
         return first
     seq = snapshot.seq
     before, epoch = head_in_tables(database, key, seq), find_epoch(database, key, seq)
+    time = find_last_time(database, key, seq)
     name = name_of(database, gathering, key, seq + 1)
     for table, column in (
         ("ops", "seq <= ?"),
@@ -111,7 +114,8 @@ def compact(
     if forget_syncs:
         database.execute("DELETE FROM syncs WHERE gathering = ? AND first_seq <= ?", (key, seq))
     database.execute(
-        "UPDATE gatherings SET first_seq = ?, before = ? WHERE key = ?", (seq + 1, before, key)
+        "UPDATE gatherings SET first_seq = ?, before = ?, time_before = ? WHERE key = ?",
+        (seq + 1, before, time, key),
     )
     _note_change(database)
     return seq + 1
@@ -140,8 +144,8 @@ def adopt(database: sqlite3.Connection, copy: LogCopy) -> int:
     if key_and_head(database, gathering)[0] is not None:
         raise StoreConflict(f"there is a gathering {gathering} already")
     inserted = database.execute(
-        "INSERT INTO gatherings (id, head, first_seq, before) VALUES (?, 0, ?, ?)",
-        (gathering, first, copy.before),
+        "INSERT INTO gatherings (id, head, first_seq, before, time_before) VALUES (?, 0, ?, ?, ?)",
+        (gathering, first, copy.before, copy.time_before),
     )
     key = inserted.lastrowid
     assert key is not None
@@ -203,6 +207,7 @@ def fork(database: sqlite3.Connection, gathering: str, new: str, seq: int) -> in
         first_seq=first,
         before=before,
         epoch_before=find_epoch(database, key, first - 1),
+        time_before=find_time_before(database, key),
         older_syncs=older_syncs(database, gathering),
         links=cut(iter_links(database, gathering, key), seq, new, before),
     )

@@ -15,6 +15,7 @@ from squire_gatherings._stores.sqlite.journal import newer_appends
 from squire_gatherings._stores.sqlite.tables import (
     find_beginning,
     find_epoch,
+    find_last_time,
     find_ops,
     find_seq_at,
     find_snapshot,
@@ -229,8 +230,7 @@ def _end(
     if key is None:
         tombstone = find_tombstone(database, gathering) if is_storable(gathering) else None
         return 0, b"" if tombstone is None else tombstone.head
-    time, _ = find_time_and_head(database, key, head)
-    return time, head_in_tables(database, key, head)
+    return find_last_time(database, key, head), head_in_tables(database, key, head)
 
 
 def _later(

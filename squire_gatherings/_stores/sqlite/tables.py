@@ -204,6 +204,17 @@ def find_time_and_head(
     return (0, b"") if row is None else (row[0], row[1] or b"")
 
 
+def find_time_before(database: sqlite3.Connection, key: int | None) -> int:
+    """Return the time of the last op that was left out of a log; 0 if none was."""
+    row = database.execute("SELECT time_before FROM gatherings WHERE key = ?", (key,)).fetchone()
+    return 0 if row is None else int(row[0])
+
+
+def find_last_time(database: sqlite3.Connection, key: int | None, seq: int) -> int:
+    """Return the time of the op `seq`, with which a log ends; it may have been left out."""
+    return find_time_and_head(database, key, seq)[0] or find_time_before(database, key)
+
+
 def find_beginning(database: sqlite3.Connection, key: int | None) -> tuple[int, bytes]:
     """Return the first seq that the tables have of a gathering, and the chain's head before it."""
     row = database.execute(
