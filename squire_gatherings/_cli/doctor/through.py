@@ -85,6 +85,7 @@ async def check_through(way: Way, port: AdminPort | None) -> list[Finding]:
         if way.idle:
             findings.append(await run(_check_idle, connection, way.idle))
     finally:
+        # It takes a second at most.
         with trio.CancelScope(shield=True):
             await run(stack.close)
     if port is not None:
