@@ -79,6 +79,7 @@ def test_every_error_code_that_a_client_may_get_is_described() -> None:
         "bad_export",
         # These are errors of a program's own calls.
         "cannot_remember",
+        "undelivered",
         # These are our own client's.
         "cannot_connect",
         "diverged",

@@ -5,7 +5,7 @@ The routes and the OpenAPI description are both made of the table, so that they 
 
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from contextlib import aclosing
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 import trio
@@ -31,6 +31,8 @@ from squire_gatherings._values.errors import (
     StoreConflict,
     StoreUnavailable,
 )
+
+S = TypeVar("S", bound=Struct)
 
 MAX_BODY = 64 * 1024
 """How many bytes a request's body may have."""
@@ -149,7 +151,7 @@ async def _run(
     query = None if operation.query is None else _query(request, operation.query)
     if operation.query is None and request.url.query:
         raise Refusal(400, "bad_query", "this takes no query")
-    body = None if operation.body is None else await _body(request, operation.body)
+    body = None if operation.body is None else await read_body_as(request, operation.body)
     call = Call(served, request, operator, query, body)
     try:
         answer = await operation.run(call)
@@ -183,7 +185,8 @@ def _query(request: Request, shape: type[Struct]) -> Struct:
         raise Refusal(400, "bad_query", str(error)[:500]) from None
 
 
-async def _body(request: Request, shape: type[Struct]) -> Struct:
+async def read_body_as(request: Request, shape: type[S]) -> S:
+    """Return a request's body, which must be JSON of that shape. Raises `Refusal`."""
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind != "application/json":
         raise Refusal(415, "not_json", "the body must be application/json")

@@ -20,13 +20,16 @@ from starlette.types import ASGIApp
 from squire_gatherings._admin.api.hall import VERSION
 from squire_gatherings._admin.app import make_app
 from squire_gatherings._admin.health import Health, folder_of, health_routes
+from squire_gatherings._admin.live.news import Watched
+from squire_gatherings._admin.live.routes import Live, live_routes
 from squire_gatherings._admin.metrics.collector_pauses import CollectorPauses
 from squire_gatherings._admin.metrics.exposition import Exposition, Numbers
 from squire_gatherings._admin.metrics.loop_delay import LoopDelay
 from squire_gatherings._admin.metrics.route import metrics_route
 from squire_gatherings._admin.operations import Served
+from squire_gatherings._admin.page.routes import page_routes
 from squire_gatherings._admin.security import Gate, Token
-from squire_gatherings._hall.hall import Hall, observer_of, quotas_of
+from squire_gatherings._hall.hall import Hall, board_of, observer_of, quotas_of
 from squire_gatherings._server.listening import listen
 
 _log = logging.getLogger(__name__)
@@ -108,9 +111,17 @@ def _made(
     gate = Gate(token, frozenset(name.lower() for name in names), observer.wall)
     served = Served(hall, observer, gate, round(observer.wall(), 3))
     health = Health(hall, observer, watch.loop, folder_of(hall.store.name))
-    numbers = Numbers(observer, quotas_of(hall), watch.loop, watch.collector, VERSION)
-    metrics = metrics_route(Exposition(numbers), gate, is_open=open_metrics)
-    return make_app(served, *health_routes(health), metrics), served
+    watched = Watched(hall, observer, board_of(hall))
+    numbers = Numbers(
+        observer, quotas_of(hall), watch.loop, watch.collector, VERSION, watched.viewers
+    )
+    routes = [
+        *health_routes(health),
+        metrics_route(Exposition(numbers), gate, is_open=open_metrics),
+        *live_routes(Live(served, watched)),
+        *page_routes(),
+    ]
+    return make_app(served, *routes), served
 
 
 async def serve_admin(
@@ -123,7 +134,7 @@ async def serve_admin(
     open_metrics: bool = False,
     task_status: trio.TaskStatus[Admin] = trio.TASK_STATUS_IGNORED,
 ) -> None:
-    """Serve health, metrics and the API of a hall over HTTP until cancelled.
+    """Serve health, metrics, the API and the page of a hall over HTTP until cancelled.
 
     For `nursery.start`, which returns the `Admin` once it listens.
 

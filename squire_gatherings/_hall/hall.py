@@ -10,6 +10,7 @@ import trio
 from attrs import define, field
 
 from squire_gatherings._hall.asking import Asking
+from squire_gatherings._hall.board import Board
 from squire_gatherings._hall.connection import Connection
 from squire_gatherings._hall.ending import Ending
 from squire_gatherings._hall.event_delivery import Delivery
@@ -517,6 +518,11 @@ class Hall:
 def quotas_of(hall: Hall) -> Quotas:
     """Return what the hall's gatherings and ways in may use up together. Not for programs."""
     return hall._registry.quotas
+
+
+def board_of(hall: Hall) -> Board:
+    """Return a board on which the hall's gatherings are watched. Not for programs."""
+    return Board(hall._registry)
 
 
 def observer_of(hall: Hall) -> Observer:

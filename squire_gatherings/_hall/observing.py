@@ -26,7 +26,7 @@ SLICE = 256
 """How many gatherings, or clients of them, are looked at before others get their turn."""
 
 
-_KEYS: dict[str, Callable[[Room], Any]] = {
+KEYS: dict[str, Callable[[Room], Any]] = {
     "id": lambda room: room.id,
     "deadline": lambda room: room.deadline.at,
     "clients": lambda room: len(room.clients),
@@ -34,8 +34,9 @@ _KEYS: dict[str, Callable[[Room], Any]] = {
     "opened": lambda room: room.deadline.opened_at,
     "processed": lambda room: room.processed,
 }
+"""By what gatherings can be sorted, each with what says it of one."""
 
-SORTS = tuple(_KEYS)
+SORTS = tuple(KEYS)
 """What gatherings can be sorted by."""
 
 Place = tuple[float | str, str]
@@ -123,7 +124,7 @@ class Observer:
         """Return what can be seen of a gathering; None if it isn't in memory, or not yet."""
         check_gathering_id(gathering_id)
         incarnation = self._registry.living.get(gathering_id)
-        if incarnation is None or _stage(incarnation.room) is Stage.OPENING:
+        if incarnation is None or stage_of(incarnation.room) is Stage.OPENING:
             return None
         return _seen(incarnation.room)
 
@@ -155,7 +156,7 @@ class Observer:
 
         Cancellation: nothing happened.
         """
-        key, after, limit = _KEYS[question.sort], question.after, question.limit
+        key, after, limit = KEYS[question.sort], question.after, question.limit
         best = nlargest if question.descending else nsmallest
         wanted = set(question.stages)
         matched = 0
@@ -164,7 +165,7 @@ class Observer:
         for start in range(0, len(living), SLICE):
             for incarnation in living[start : start + SLICE]:
                 room = incarnation.room
-                if (stage := _stage(room)) is Stage.OPENING or stage not in wanted:
+                if (stage := stage_of(room)) is Stage.OPENING or stage not in wanted:
                     continue
                 if len(room.clients) < question.min_clients:
                     continue
@@ -191,7 +192,8 @@ class Observer:
         return Survey(tuple(seen), matched, follows)
 
 
-def _stage(room: Room) -> Stage:
+def stage_of(room: Room) -> Stage:
+    """Return how far the life of a gathering is."""
     if room.stage is None:
         return Stage.OPENING
     # What ends takes nothing more before its last notices begin.
@@ -199,7 +201,7 @@ def _stage(room: Room) -> Stage:
 
 
 def _seen(room: Room) -> Seen:
-    return Seen(_stage(room), room.numbers())
+    return Seen(stage_of(room), room.numbers())
 
 
 def _place(one: tuple[Place, Room]) -> Place:

@@ -26,6 +26,11 @@ _STATE = b"gathering state"
 
 _TOMBSTONE = b"gathering ended"
 
+_TIME = b"gathering time"
+
+TIME_SIZE = 8
+"""How many bytes a time has before its proof."""
+
 _LINK = blake2b(digest_size=HEAD_SIZE, person=b"gathering append")
 
 _encode = msgspec.msgpack.Encoder().encode
@@ -123,3 +128,16 @@ def tombstone_digest(gathering: str, seq: int, head: bytes, time: int) -> bytes:
     """Return what shows that a tombstone is what was written: it has no other proof."""
     said = _encode((gathering, seq, head, time))
     return blake2b(said, digest_size=HEAD_SIZE, person=_TOMBSTONE).digest()
+
+
+def sealed_time(head: bytes, time: int) -> bytes:
+    """Return the time of an op that was left out, and what binds it to the head after that op."""
+    said = time.to_bytes(TIME_SIZE)
+    digest = blake2b(head, digest_size=HEAD_SIZE, person=_TIME)
+    digest.update(said)
+    return said + digest.digest()
+
+
+def unsealed_time(sealed: bytes) -> int:
+    """Return the time that was sealed; whether it is proven is another question."""
+    return int.from_bytes(sealed[:TIME_SIZE])

@@ -10,6 +10,7 @@ from squire_gatherings import Ack, EndRules, Hall, Identity, open_hall
 from squire_gatherings._admin.app import OPERATIONS
 from squire_gatherings._hall.hall import observer_of, quotas_of
 from tests.admin.port import Port, open_port
+from tests.admin.watching import watching
 from tests.support import Recorder
 
 PATHS = [
@@ -95,6 +96,9 @@ async def _read_everything(port: Port) -> None:
             assert answer.status_code in (200, 404), (path, answer.text)
             answer = await port.client.head(path.replace("{gathering}", name))
             assert answer.status_code in (200, 404), path
+    async with watching(port) as viewer:
+        for name in NAMES:
+            assert (await viewer.ask(gathering=name, sort="rate"))["close"]["id"] == name
 
 
 async def test_reading_changes_nothing(tmp_path: Path) -> None:

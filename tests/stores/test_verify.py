@@ -53,13 +53,14 @@ def wrong(path: Path, *gatherings: str) -> list[Wrong]:
 
 
 class Clock:
-    """A time of day that also goes back."""
+    """A time of day that also goes back. It stands still at the end."""
 
     def __init__(self, times: Sequence[float]) -> None:
         self.times: Iterator[float] = iter(times)
+        self.last = times[-1]
 
     def __call__(self) -> float:
-        return next(self.times)
+        return next(self.times, self.last)
 
 
 async def live(path: Path, *, fold: bool) -> Path:
@@ -141,6 +142,21 @@ async def test_every_byte_counts(tmp_path: Path, fold: bool) -> None:
 
 
 @pytest.mark.parametrize(
+    "change",
+    ["NULL", "x''", "substr(time_before, 1, 39)", "x'00' || substr(time_before, 2, 7) || x'00'"],
+)
+async def test_the_time_of_what_was_left_out_is_proven(tmp_path: Path, change: str) -> None:
+    path = await live(tmp_path / "rooms.sqlite3", fold=True)
+    async with open_sqlite_store(path) as store:
+        assert await store.compact("friday", up_to=6) > 1
+    assert wrong(path) == []
+    with closing(sqlite3.connect(path)) as database, database:
+        database.execute(f"UPDATE gatherings SET time_before = {change} WHERE id = 'friday'")
+    [found] = wrong(path)
+    assert "the time of what was left out" in found.what
+
+
+@pytest.mark.parametrize(
     ("statement", "found"),
     [
         ("UPDATE ops SET op = x'7b7d' WHERE seq = 3", ("friday", 3, "the ops from 2 to 3")),
@@ -162,6 +178,10 @@ async def test_every_byte_counts(tmp_path: Path, fold: bool) -> None:
             ("friday", 5, "where no append ended"),
         ),
         ("UPDATE gatherings SET first_seq = 2 WHERE key = 1", ("friday", 2, "beginning")),
+        (
+            "UPDATE gatherings SET time_before = x'01'",
+            ("friday", 0, "the time of what was left out"),
+        ),
         ("UPDATE gatherings SET id = 'fridax' WHERE key = 1", ("fridax", 1, "another head")),
         ("UPDATE tombstones SET seq = 8", ("gone", 8, "its tombstone")),
         (

@@ -59,12 +59,13 @@ def _explanation(said: Explanation) -> shapes.Explanation:
         held_until=None if said.held_until is None else times.maybe_at(said.held_until),
         warns_at=None if said.warns_at is None else times.maybe_at(said.warns_at),
         warned=said.warned,
-        rules=_rules(said.rules),
+        rules=rules_shape(said.rules),
         moved=shapes.Moved(what=said.moved.what, by=said.moved.by, at=times.at(said.moved.at)),
     )
 
 
-def _rules(rules: EndRules) -> shapes.Rules:
+def rules_shape(rules: EndRules) -> shapes.Rules:
+    """Return rules as they are told."""
     return shapes.Rules(
         idle_timeout=_finite(rules.idle_timeout),
         empty_timeout=_finite(rules.empty_timeout),

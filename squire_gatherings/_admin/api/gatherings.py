@@ -121,7 +121,7 @@ async def members_of(call: Call) -> shapes.Members:
     members = await call.observer.members(call.gathering, after=query.after, limit=query.limit)
     return shapes.Members(
         now=Times.of(call.observer).wall,
-        members=[_member(one) for one in members],
+        members=[member_shape(one) for one in members],
         next=members[-1].number if len(members) == query.limit else None,
     )
 
@@ -131,7 +131,8 @@ def _must_be_open(call: Call) -> None:
         raise Refusal(404, "not_open", f"gathering {call.gathering} isn't open")
 
 
-def _member(one: MemberNumbers) -> shapes.Member:
+def member_shape(one: MemberNumbers) -> shapes.Member:
+    """Return a member as it is told."""
     return shapes.Member(
         number=one.number,
         user=one.user,

@@ -8,6 +8,7 @@ from squire_gatherings._admin.api import shapes
 from squire_gatherings._admin.api.times import Times
 from squire_gatherings._admin.operations import Call, Operation
 from squire_gatherings._hall.hall import quotas_of
+from squire_gatherings._values.numbers import Ended
 
 VERSION = version("squire-gatherings")
 
@@ -40,19 +41,21 @@ async def endings(call: Call) -> shapes.Endings:
     observer = call.observer
     return shapes.Endings(
         now=Times.of(observer).wall,
-        endings=[
-            shapes.End(
-                id=one.gathering,
-                incarnation=one.incarnation,
-                reason=one.reason,
-                ended_at=round(one.ended_at, 3),
-                lateness=None if one.lateness is None else round(one.lateness, 6),
-                lifetime=round(one.lifetime, 3),
-                processed=one.processed,
-                seq=one.seq,
-            )
-            for one in observer.endings(call.query.limit)
-        ],
+        endings=[end_shape(one) for one in observer.endings(call.query.limit)],
+    )
+
+
+def end_shape(one: Ended) -> shapes.End:
+    """Return an end as it is told."""
+    return shapes.End(
+        id=one.gathering,
+        incarnation=one.incarnation,
+        reason=one.reason,
+        ended_at=round(one.ended_at, 3),
+        lateness=None if one.lateness is None else round(one.lateness, 6),
+        lifetime=round(one.lifetime, 3),
+        processed=one.processed,
+        seq=one.seq,
     )
 
 

@@ -5,7 +5,7 @@ gatherings as for none. No label has an id.
 """
 
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sized
 
 from attrs import frozen
 from prometheus_client import CollectorRegistry, ProcessCollector, generate_latest
@@ -41,6 +41,8 @@ class Numbers(Collector):
     loop: LoopDelay
     pauses: CollectorPauses
     version: str
+    viewers: Sized = ()
+    """Who watches the page."""
 
     def collect(self) -> Iterable[Metric]:
         """Yield them, as they are now."""
@@ -108,6 +110,7 @@ class Numbers(Collector):
         )
 
     def _process(self) -> Iterable[Metric]:
+        yield _gauge("squire_admin_viewers", "Viewers of the admin page.", len(self.viewers))
         yield _histogram(
             "squire_loop_delay_seconds",
             "How much later a task is woken than it asked for.",

@@ -7,7 +7,7 @@ import sqlite3
 from collections.abc import Iterable
 from itertools import islice
 
-from squire_gatherings._rules.chain import state_digest, tombstone_digest
+from squire_gatherings._rules.chain import sealed_time, state_digest, tombstone_digest
 from squire_gatherings._rules.links import check_fork, checked, cut
 from squire_gatherings._stores.sqlite.archive import (
     ROWS,
@@ -115,7 +115,7 @@ def compact(
         database.execute("DELETE FROM syncs WHERE gathering = ? AND first_seq <= ?", (key, seq))
     database.execute(
         "UPDATE gatherings SET first_seq = ?, before = ?, time_before = ? WHERE key = ?",
-        (seq + 1, before, time, key),
+        (seq + 1, before, sealed_time(before, time), key),
     )
     _note_change(database)
     return seq + 1
@@ -143,9 +143,10 @@ def adopt(database: sqlite3.Connection, copy: LogCopy) -> int:
     gathering, first = copy.gathering, copy.first_seq
     if key_and_head(database, gathering)[0] is not None:
         raise StoreConflict(f"there is a gathering {gathering} already")
+    sealed = None if first == 1 else sealed_time(copy.before, copy.time_before)
     inserted = database.execute(
         "INSERT INTO gatherings (id, head, first_seq, before, time_before) VALUES (?, 0, ?, ?, ?)",
-        (gathering, first, copy.before, copy.time_before),
+        (gathering, first, copy.before, sealed),
     )
     key = inserted.lastrowid
     assert key is not None

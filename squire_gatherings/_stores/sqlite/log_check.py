@@ -6,7 +6,14 @@ from itertools import chain
 
 from attrs import define, field
 
-from squire_gatherings._rules.chain import HEAD_SIZE, head_after, next_head, state_digest
+from squire_gatherings._rules.chain import (
+    HEAD_SIZE,
+    head_after,
+    next_head,
+    sealed_time,
+    state_digest,
+    unsealed_time,
+)
 from squire_gatherings._stores.sqlite.tables import find_beginning, find_ops, find_syncs_from
 from squire_gatherings._values.log import Append, LoggedOp, Snapshot, of_each
 from squire_gatherings._values.op import Op
@@ -74,6 +81,7 @@ class LogCheck:
         lengths = (0, HEAD_SIZE) if self.first == 1 else (HEAD_SIZE,)
         if self.first < 1 or len(self.head) not in lengths:
             raise Broken(self.first, "the log's beginning isn't one")
+        self._check_time_before(key)
         rows = self.database.execute("SELECT seq FROM snapshots WHERE gathering = ?", (key,))
         seqs = {seq for [seq] in rows}
         self._wanted |= seqs
@@ -104,6 +112,19 @@ class LogCheck:
         for seq, _ in names:
             if seq not in begins:
                 raise Broken(self.last, f"names has a row for op {seq}, which begins no append")
+
+    def _check_time_before(self, key: int) -> None:
+        [sealed] = self.database.execute(
+            "SELECT time_before FROM gatherings WHERE key = ?", (key,)
+        ).fetchone()
+        if self.first == 1:
+            is_right = sealed is None
+        else:
+            is_right = (
+                sealed is not None and sealed_time(self.head, unsealed_time(sealed)) == sealed
+            )
+        if not is_right:
+            raise Broken(self.last, "the time of what was left out isn't the one that was written")
 
     def _links(self, key: int) -> Iterator[tuple[tuple[LoggedOp, ...], bytes]]:
         """Give the ops of each append that the tables have, and the head after them."""

@@ -115,9 +115,9 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
     ),
     # 6: lifecycle events that weren't delivered yet, as JSON, and for each incarnation that hasn't
     # dispersed the one with which it opened. No number is used again. Of a log that begins later
-    # than at 1, the time of the last op that was left out.
+    # than at 1, the time of the last op that was left out, with its proof (`sealed_time`).
     (
-        "ALTER TABLE gatherings ADD COLUMN time_before INTEGER NOT NULL DEFAULT 0",
+        "ALTER TABLE gatherings ADD COLUMN time_before BLOB",
         """CREATE TABLE events (
             number INTEGER PRIMARY KEY AUTOINCREMENT,
             event BLOB NOT NULL,

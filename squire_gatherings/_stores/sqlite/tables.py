@@ -13,7 +13,7 @@ from functools import cache
 from itertools import chain
 from typing import Any
 
-from squire_gatherings._rules.chain import head_of
+from squire_gatherings._rules.chain import head_of, unsealed_time
 from squire_gatherings._stores.common import is_storable
 from squire_gatherings._values.archive import Tombstone
 from squire_gatherings._values.log import Append, LoggedOp, Snapshot, SyncRecord, of_each
@@ -207,7 +207,7 @@ def find_time_and_head(
 def find_time_before(database: sqlite3.Connection, key: int | None) -> int:
     """Return the time of the last op that was left out of a log; 0 if none was."""
     row = database.execute("SELECT time_before FROM gatherings WHERE key = ?", (key,)).fetchone()
-    return 0 if row is None else int(row[0])
+    return 0 if row is None or row[0] is None else unsealed_time(row[0])
 
 
 def find_last_time(database: sqlite3.Connection, key: int | None, seq: int) -> int:
