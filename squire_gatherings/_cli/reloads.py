@@ -14,6 +14,7 @@ from squire_gatherings._cli.audit_log import by_signal
 from squire_gatherings._cli.configuration import read_again, settings_of
 from squire_gatherings._cli.logs import set_level
 from squire_gatherings._cli.setup import Current, Setup, make_setup
+from squire_gatherings._cli.supervisor import Supervisor
 from squire_gatherings._hall.hall import Hall
 from squire_gatherings._server import Server
 from squire_gatherings._values.errors import BadSetting
@@ -36,6 +37,8 @@ class Reloads:
     reads: Sequence[Callable[[], TakeOver]]
     reopen: Callable[[], None] | None = None
     """Opens the audit log again, whatever comes of the rest: its file may have been moved."""
+    supervisor: Supervisor = field(factory=Supervisor)
+    """Is told that it reads."""
     _wanted: trio.Event = field(factory=trio.Event)
 
     def ask(self) -> None:
@@ -47,15 +50,17 @@ class Reloads:
         while True:
             await self._wanted.wait()
             self._wanted = trio.Event()
+            self.supervisor.reloading()
             if self.reopen is not None:
                 await self._try_to_reopen(self.reopen)
-            target, outcome = "", "failed"
+            target, outcome, trouble = "", "failed", ""
             try:
                 take_overs = await trio.to_thread.run_sync(self._read, abandon_on_cancel=True)
             except (BadSetting, click.ClickException) as error:
-                why = str(error) if isinstance(error, BadSetting) else error.format_message()
-                _log.error("can't reload, and go on with what was there", extra={"why": why})
-            except Exception:
+                trouble = str(error) if isinstance(error, BadSetting) else error.format_message()
+                _log.error("can't reload, and go on with what was there", extra={"why": trouble})
+            except Exception as error:
+                trouble = type(error).__name__
                 _log.exception("can't reload, and go on with what was there")
             else:
                 said: dict[str, object] = {}
@@ -64,6 +69,7 @@ class Reloads:
                 target, outcome = f"options: {said.get('options') or 'none'}", "done"
                 _log.info("reloaded", extra=said)
             audit("reload", by_signal("SIGHUP"), target, outcome)
+            self.supervisor.reloaded(trouble)
 
     async def _try_to_reopen(self, reopen: Callable[[], None]) -> None:
         try:
