@@ -11,6 +11,7 @@ from attrs import frozen
 
 from squire_gatherings._cli.options import FILE, option, options
 from squire_gatherings._hall.hall import Hall
+from squire_gatherings._values.errors import BadSetting
 
 if TYPE_CHECKING:
     from squire_gatherings.admin import Admin
@@ -19,6 +20,10 @@ _log = logging.getLogger(__name__)
 
 EXTRA = {"hypercorn", "starlette", "prometheus_client", "h11", "h2", "anyio"}
 """The packages of the extra `admin`, by the names under which they are imported."""
+
+PATIENCE, TRY_AGAIN = 5.0, 0.05
+"""How many seconds a new process tries to listen where an old one has, and after how many each
+time."""
 
 TOKEN_FILE = "squire_gatherings.admin-token"
 
@@ -126,6 +131,25 @@ async def open_admin_port(nursery: trio.Nursery, hall: Hall, port: AdminPort) ->
         why = f"can't listen on {port.host[:255]} port {port.port} for operators: {reason}"
         raise click.ClickException(why) from None
     return admin
+
+
+async def open_admin_port_later(
+    nursery: trio.Nursery, hall: Hall, port: AdminPort
+) -> "Admin | None":
+    """As `open_admin_port`, where another process may still listen there, for a moment.
+
+    Whatever goes wrong is logged: there are clients to be served.
+    """
+    give_up_at = trio.current_time() + PATIENCE
+    while True:
+        try:
+            return await open_admin_port(nursery, hall, port)
+        except (click.ClickException, BadSetting) as error:
+            if trio.current_time() >= give_up_at:
+                why = error.format_message() if isinstance(error, click.ClickException) else error
+                _log.error("going on without the admin port", extra={"why": str(why)})
+                return None
+        await trio.sleep(TRY_AGAIN)
 
 
 def tell(admin: "Admin") -> None:

@@ -6,9 +6,15 @@ import sys
 import click
 
 from squire_gatherings._cli.backup import backup
+from squire_gatherings._cli.doctor.doctor import doctor
 from squire_gatherings._cli.environment import check_environment, known_variables
 from squire_gatherings._cli.failures import exit_code_of
 from squire_gatherings._cli.load import load
+from squire_gatherings._cli.operators.ends import extend, hold, warn
+from squire_gatherings._cli.operators.explain import explain
+from squire_gatherings._cli.operators.putting_out import disperse, kick
+from squire_gatherings._cli.operators.top import top
+from squire_gatherings._cli.operators.users import revoke, role
 from squire_gatherings._cli.printing import flush_stdout
 from squire_gatherings._cli.removal import compact, delete
 from squire_gatherings._cli.replay import replay
@@ -16,6 +22,7 @@ from squire_gatherings._cli.serve import serve
 from squire_gatherings._cli.streams import open_what_is_closed
 from squire_gatherings._cli.submit import submit
 from squire_gatherings._cli.token import token
+from squire_gatherings._cli.upgrade import upgrade
 from squire_gatherings._cli.verify import verify
 from squire_gatherings._cli.watch import watch
 from squire_gatherings._cli.whole_logs import export, fork, import_log, list_logs, show_log
@@ -80,9 +87,20 @@ def show_help(context: click.Context, command: str | None) -> None:
 
 
 cli.add_command(serve)
+cli.add_command(upgrade)
 cli.add_command(watch)
 cli.add_command(submit)
 cli.add_command(load)
+cli.add_command(top)
+cli.add_command(explain)
+cli.add_command(hold)
+cli.add_command(extend)
+cli.add_command(warn)
+cli.add_command(disperse)
+cli.add_command(kick)
+cli.add_command(revoke)
+cli.add_command(role)
+cli.add_command(doctor)
 cli.add_command(backup)
 cli.add_command(list_logs)
 cli.add_command(show_log)

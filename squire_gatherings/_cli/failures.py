@@ -7,9 +7,11 @@ from contextlib import suppress
 
 import click
 
+from squire_gatherings._cli.operators.asking import NothingThere
 from squire_gatherings._cli.printing import CannotPrint
 from squire_gatherings._cli.serve import CannotListen
 from squire_gatherings._cli.streams import let_go_of_stdout
+from squire_gatherings._handover.arriving import NotOurs
 from squire_gatherings._values.errors import GatheringsError
 
 INTERRUPTED = 130
@@ -17,6 +19,9 @@ INTERRUPTED = 130
 
 WRONG = 2
 """The exit code when something is wrong: an option, an address, a store."""
+
+NOTHING_THERE = 1
+"""The exit code when what a server was asked about isn't there."""
 
 NOBODY_READS = 1
 """The exit code when the reader of standard output has gone."""
@@ -49,7 +54,8 @@ def exit_code_of(error: BaseException) -> int | None:
         let_go_of_stdout()
     with suppress(OSError):
         print(f"squire_gatherings: error: {' '.join(str(texts[0]).split())}", file=sys.stderr)
-    return WRONG
+    is_nothing = all(isinstance(leaf, NothingThere) for leaf in leaves)
+    return NOTHING_THERE if is_nothing else WRONG
 
 
 def _leaves(error: BaseException) -> Iterator[BaseException]:
@@ -63,7 +69,7 @@ def _leaves(error: BaseException) -> Iterator[BaseException]:
 def _text_of(error: BaseException) -> str | None:
     if isinstance(error, click.ClickException):
         return error.format_message()
-    if isinstance(error, GatheringsError | CannotListen | CannotPrint):
+    if isinstance(error, GatheringsError | CannotListen | CannotPrint | NotOurs):
         return str(error)
     if isinstance(error, OSError) and error.errno in _UNWRITABLE:
         return f"can't write: {error.strerror}"

@@ -1,15 +1,15 @@
 """`delete` and `compact`: what goes for good, also from a store that is served."""
 
 import sqlite3
-import sys
 import time
 
 import click
 
 from squire_gatherings._cli.audit_log import audit_option, audited
+from squire_gatherings._cli.confirmation import ask, check_that_somebody_is_there, yes_option
 from squire_gatherings._cli.options import DURATION, ENVIRONMENT, POINT, option
 from squire_gatherings._cli.points import Point
-from squire_gatherings._cli.printing import is_terminal, print_json, print_line
+from squire_gatherings._cli.printing import print_json, print_line
 from squire_gatherings._cli.progress import Progress
 from squire_gatherings._cli.whole_logs import change, existing, look, seq_of
 from squire_gatherings._stores import sqlite_path
@@ -20,7 +20,6 @@ from squire_gatherings._values.errors import StoreUnavailable
 SHOWN = 10
 """How many ids the question names."""
 
-_yes = option("--yes", is_flag=True, help="Don't ask.")
 _erase = option(
     "--erase/--no-erase",
     default=True,
@@ -32,7 +31,7 @@ _json = option("--json", "as_json", is_flag=True, help="Answer with a JSON objec
 @click.command("delete", context_settings=ENVIRONMENT)
 @click.argument("store")
 @click.argument("pattern")
-@_yes
+@yes_option
 @_erase
 @audit_option
 @_json
@@ -56,11 +55,11 @@ def delete(
       squire-gatherings delete rooms.sqlite3 'load-*'
       squire-gatherings delete sqlite:////var/lib/squire/rooms.sqlite3 friday-night --yes
     """
-    _check_that_somebody_is_there(yes)
+    check_that_somebody_is_there(yes)
     progress = Progress()
     found = look(store, lambda database: archive.matching(database, pattern), progress)
     if found and not yes:
-        _ask(f"Delete {len(found)} for good ({_shown(found)})?")
+        ask(f"Delete {len(found)} for good ({_shown(found)})?")
 
     def go(database: sqlite3.Connection) -> list[Tombstone]:
         now = int(time.time() * 1000)
@@ -94,7 +93,7 @@ def delete(
     is_flag=True,
     help="These gatherings have no state but their ops (as under `serve`): cut anywhere.",
 )
-@_yes
+@yes_option
 @_erase
 @audit_option
 @_json
@@ -128,12 +127,12 @@ def compact(
     """
     if (up_to is None) is (keep is None):
         raise click.UsageError("give either --up-to or --keep")
-    _check_that_somebody_is_there(yes)
+    check_that_somebody_is_there(yes)
     point = up_to or Point(None, max(0, int((time.time() - (keep or 0.0)) * 1000)))
     progress = Progress()
     found = look(store, lambda database: archive.matching(database, pattern), progress)
     if found and not yes:
-        _ask(f"Leave out the first ops of {len(found)} for good ({_shown(found)})?")
+        ask(f"Leave out the first ops of {len(found)} for good ({_shown(found)})?")
 
     def go(database: sqlite3.Connection) -> dict[str, int]:
         changed: dict[str, int] = {}
@@ -161,15 +160,6 @@ def compact(
         print_json(compacted=changed)
     else:
         print_line(f"compacted {len(changed)} of {len(found)} gatherings")
-
-
-def _check_that_somebody_is_there(yes: bool) -> None:
-    if not yes and not is_terminal(sys.stdin):
-        raise click.UsageError("nobody is there to be asked: add --yes")
-
-
-def _ask(question: str) -> None:
-    click.confirm(question, abort=True, err=True)
 
 
 def _shown(ids: list[str]) -> str:

@@ -6,7 +6,7 @@ import os
 import signal
 import socket
 from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import suppress
+from contextlib import asynccontextmanager, closing, suppress
 from functools import partial
 from typing import Any
 
@@ -16,7 +16,12 @@ from attrs import frozen
 
 from squire_gatherings._admin.audit import audit
 from squire_gatherings._cli.activation import exposed, passed_listeners
-from squire_gatherings._cli.admin import admin_options, open_admin_port, tell
+from squire_gatherings._cli.admin import (
+    admin_options,
+    open_admin_port,
+    open_admin_port_later,
+    tell,
+)
 from squire_gatherings._cli.audit_log import (
     AuditFile,
     audit_log,
@@ -45,13 +50,24 @@ from squire_gatherings._cli.options import (
 from squire_gatherings._cli.printing import print_line
 from squire_gatherings._cli.reloads import Reloads, TakeOver, read_setup
 from squire_gatherings._cli.setup import Current, Setup, make_setup
-from squire_gatherings._cli.signals import Terminal, ignore_signals, stop_signals
+from squire_gatherings._cli.signals import (
+    Terminal,
+    ignore_signals,
+    stop_signals,
+    upgrade_signals,
+)
 from squire_gatherings._cli.supervisor import Supervisor, find_supervisor
 from squire_gatherings._cli.telemetry import telemetry_option
 from squire_gatherings._cli.units import format_duration
+from squire_gatherings._cli.upgrades import POSTS_EVENTS, TAKE_OVER, Upgrades
 from squire_gatherings._cli.webhook import webhook_options
 from squire_gatherings._hall.clock import BootTimeClock
+from squire_gatherings._hall.hall import Hall
 from squire_gatherings._hall.nurseries import open_hidden_nursery
+from squire_gatherings._hall.store import Store
+from squire_gatherings._handover.arriving import NotOurs, Takeover, why_not
+from squire_gatherings._handover.channel import Channel
+from squire_gatherings._handover.sharing import Shareable
 from squire_gatherings._open_hall import open_hall
 from squire_gatherings._server import Server
 from squire_gatherings._server import serve as serve_websockets
@@ -174,6 +190,7 @@ def serve(context: click.Context, /, **options: Any) -> None:
         check_store(options["store"])
         print_line("nothing is wrong with the options")
         return
+    takeover = _takeover()
     listeners = passed_listeners()
     supervisor = find_supervisor()
     if supervisor.watchdog is not None:
@@ -188,7 +205,7 @@ def serve(context: click.Context, /, **options: Any) -> None:
         for name in context.obj:
             _log.info("a service link in the environment is ignored", extra={"variable": name})
         _log.info("open files", extra={"files": open_files})
-        run = partial(run_server, supervisor=supervisor, listeners=listeners)
+        run = partial(run_server, supervisor=supervisor, listeners=listeners, takeover=takeover)
         trio.run(run, context, setup, open_files, audit_file, clock=BootTimeClock())
 
 
@@ -200,11 +217,13 @@ async def run_server(
     *,
     supervisor: Supervisor,
     listeners: Sequence[socket.socket] = (),
+    takeover: Takeover | None = None,
 ) -> None:
     """Serve until a signal says stop, then disperse everything; a second one exits at once.
 
-    A SIGHUP that comes of no lost terminal has it read again what it can (`reloads`).
-    Prints one line once it listens. Raises `CannotListen`, and what `open_store` raises.
+    A SIGHUP that comes of no lost terminal has it read again what it can (`reloads`), and at
+    SIGUSR2 another process goes on with everything (`upgrades`). Prints one line once it listens.
+    Raises `CannotListen`, `NotOurs`, and what `open_store` raises.
 
     Args:
         context: That of the command, which can be read again.
@@ -213,6 +232,7 @@ async def run_server(
         audit_file: What operators do is written to it, if there is one.
         supervisor: Is told what becomes of the server.
         listeners: Sockets that listen already, instead of on its host and port.
+        takeover: How it goes on for another process, if it does.
     """
     current, terminal = Current(setup), Terminal()
     host, port = setup.options["host"], setup.options["port"]
@@ -221,10 +241,15 @@ async def run_server(
         why = f"the socket that systemd passes listens on {reached}, which others may reach, and"
         raise CannotListen(f"{why} with --auth none anybody may read and write everything")
     supervisor.opening(setup.options["store"])
-    with trio.open_signal_receiver(*stop_signals()) as signals:
+    with trio.open_signal_receiver(*stop_signals(), *upgrade_signals()) as signals:
         async with (
+            _taking_over(takeover, posts_events=current.webhook is not None),
             # Once the hall is closed nobody waits for what is still queued.
-            open_store(setup.options["store"], flush_timeout=MARGIN) as opened,
+            open_store(
+                setup.options["store"],
+                flush_timeout=MARGIN,
+                shared=takeover.store if takeover else (),
+            ) as opened,
             open_hall(
                 store=opened,
                 settings=setup.hall,
@@ -243,7 +268,8 @@ async def run_server(
                         port=port,
                         settings=setup.server,
                         ssl_context=current.ssl_context,
-                        listeners=listeners,
+                        listeners=takeover.listeners if takeover else listeners,
+                        is_paused=takeover is not None,
                     )
                 )
             except (OSError, UnicodeError) as error:
@@ -255,13 +281,18 @@ async def run_server(
                 partial(read_setup, context, open_files, current, hall, server)
             ]
             admin = None
-            if setup.admin is not None:
-                try:
+            try:
+                if takeover is not None:
+                    await _finish(takeover, hall, server, setup, opened, nursery)
+                if setup.admin is not None and takeover is not None:
+                    admin = await open_admin_port_later(nursery, hall, setup.admin)
+                elif setup.admin is not None:
                     admin = await open_admin_port(nursery, hall, setup.admin)
-                except BaseException:
-                    # The server is there already, and nobody else would end it.
-                    nursery.cancel_scope.cancel()
-                    raise
+            except BaseException:
+                # The server is there already, and nobody else would end it.
+                nursery.cancel_scope.cancel()
+                raise
+            if admin is not None:
                 reads.append(admin.read_again)
             address = _url(server, "ws" if setup.certificate is None else "wss")
             with suppress(OSError):
@@ -283,11 +314,14 @@ async def run_server(
             nursery.start_soon(supervisor.keep_alive)
             # Commands delete and compact what is in the file beside us.
             nursery.start_soon(hall.logs.watch)
-            number = await _stop(signals, terminal, reloading)
-            name = signal.Signals(number).name
-            _log.info("stopping", extra={"signal": name})
-            supervisor.stopping()
-            audit("stop", by_signal(name), address, "done")
+            upgrades = Upgrades(hall, server, opened, current.webhook is not None)
+            nursery.start_soon(upgrades.run)
+            number = await _stop(signals, terminal, reloading, upgrades)
+            if number is not None:
+                name = signal.Signals(number).name
+                _log.info("stopping", extra={"signal": name})
+                supervisor.stopping()
+                audit("stop", by_signal(name), address, "done")
             nursery.start_soon(_exit_on_the_second, signals)
             server.stop_accepting()
             if admin is not None:
@@ -298,14 +332,73 @@ async def run_server(
             nursery.cancel_scope.cancel()
 
 
-async def _stop(signals: AsyncIterator[int], terminal: Terminal, reloading: Reloads) -> int:
-    """Return the signal that says stop; see to all that come before."""
-    async for number in signals:
-        if number == getattr(signal, "SIGHUP", None) and not terminal.is_lost():
-            reloading.ask()
-        else:
-            return number
-    raise AssertionError
+async def _stop(
+    signals: AsyncIterator[int], terminal: Terminal, reloading: Reloads, upgrades: Upgrades
+) -> int | None:
+    """Return the signal that says stop, or None once another process goes on.
+
+    It sees to all signals that come before.
+    """
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(_stop_when_done, upgrades, nursery.cancel_scope)
+        async for number in signals:
+            if number == getattr(signal, "SIGHUP", None) and not terminal.is_lost():
+                reloading.ask()
+            elif number in upgrade_signals():
+                upgrades.ask()
+            else:
+                nursery.cancel_scope.cancel()
+                return number
+    return None
+
+
+async def _stop_when_done(upgrades: Upgrades, scope: trio.CancelScope) -> None:
+    await upgrades.done.wait()
+    scope.cancel()
+
+
+def _takeover() -> Takeover | None:
+    """Return the takeover from the process that has started this one for that, if one has."""
+    text = os.environ.pop(TAKE_OVER, None)
+    if text is None:
+        return None
+    try:
+        return Takeover(Channel(socket.socket(fileno=int(text))))
+    except (OSError, ValueError):
+        raise click.UsageError(f"{TAKE_OVER} is for `upgrade` alone") from None
+
+
+async def _finish(
+    takeover: Takeover,
+    hall: Hall,
+    server: Server,
+    setup: Setup,
+    store: Store,
+    nursery: trio.Nursery,
+) -> None:
+    """Go on for another process. Raises `NotOurs`."""
+    if not isinstance(store, Shareable):
+        raise NotOurs("a store in memory can't be handed on")
+    came = await takeover.finish(hall, server, setup.server, store, nursery)
+    _log.info("going on for another process", extra={"connections": came})
+
+
+@asynccontextmanager
+async def _taking_over(takeover: Takeover | None, *, posts_events: bool) -> AsyncIterator[None]:
+    """Begin a takeover, if there's one, and tell the other process if the block fails."""
+    if takeover is None:
+        yield
+        return
+    with closing(takeover.channel):
+        await takeover.begin()
+        try:
+            if posts_events:
+                raise NotOurs(POSTS_EVENTS)
+            yield
+        except BaseException as error:
+            with trio.move_on_after(MARGIN, shield=True):
+                await takeover.refuse(why_not(error))
+            raise
 
 
 async def _exit_on_the_second(signals: AsyncIterator[int]) -> None:

@@ -5,6 +5,7 @@ import os
 import signal
 
 _STOP = ("SIGINT", "SIGTERM", "SIGHUP")
+_UPGRADE = "SIGUSR2"
 _IGNORED = ("SIGUSR1", "SIGUSR2", "SIGPIPE")
 
 
@@ -17,6 +18,11 @@ def stop_signals() -> tuple[signal.Signals, ...]:
     return tuple(
         one for one in found if one.name != "SIGHUP" or signal.getsignal(one) != signal.SIG_IGN
     )
+
+
+def upgrade_signals() -> tuple[signal.Signals, ...]:
+    """Return the signals at which a server goes on in a new process."""
+    return (signal.Signals[_UPGRADE],) if hasattr(signal, _UPGRADE) else ()
 
 
 class Terminal:

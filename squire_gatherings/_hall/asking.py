@@ -1,6 +1,7 @@
 """Asking: what a program asks of a gathering without a connection."""
 
 import secrets
+import weakref
 from collections.abc import Iterable
 from datetime import datetime
 from typing import Any
@@ -10,9 +11,11 @@ from attrs import field, frozen
 
 from squire_gatherings._hall.clients import Caller, Client, sync_scope
 from squire_gatherings._hall.inbox import Request
+from squire_gatherings._hall.membership import Membership
 from squire_gatherings._hall.quotas import opener_of
 from squire_gatherings._hall.registry import Registry
 from squire_gatherings._hall.rights import Rights
+from squire_gatherings._hall.room import Room
 from squire_gatherings._values.checks import check_id, check_identity, check_seq, point_in_log
 from squire_gatherings._values.errors import GatheringDispersed, TooBig, Unauthorized
 from squire_gatherings._values.identity import Identity
@@ -66,6 +69,10 @@ class Asking:
         fetched, incarnation = await self._ask(gathering_id, fetch, identity, times=True)
         assert isinstance(fetched, Fetched)
         return page_from(fetched, incarnation)
+
+    def membership(self, room: Room, client: Client) -> Membership:
+        """Return the way into a room for a client that is in it."""
+        return Membership(room.id, room.incarnation, self.pass_on, weakref.ref(room), client)
 
     async def pass_on(self, gathering_id: str, client: Client, sync: Sync) -> None:
         """Have the living incarnation serve a sync whose own incarnation has ended.

@@ -51,7 +51,7 @@ class Order:
     """The gatherings of a view, in their order."""
 
     ids: tuple[str, ...]
-    """The first ones, `MOST` at most."""
+    """The first ones, as many as were asked for."""
     matched: int
     """How many there are in all."""
     cost: float
@@ -131,16 +131,16 @@ class Board:
     _walking: trio.Lock = field(factory=trio.Lock)
     """One walk at a time, however many watch."""
 
-    async def order(self, view: View) -> Order:
-        """Walk over all gatherings; return those of a view.
+    async def order(self, view: View, reach: int = MOST) -> Order:
+        """Walk over all gatherings; return the first ones of a view, `reach` at most.
 
         Cancellation: nothing happened.
         """
         async with self._walking:
             self._rates.forget(trio.current_time())
-            return await self._walk(view)
+            return await self._walk(view, min(reach, MOST))
 
-    async def _walk(self, view: View) -> Order:
+    async def _walk(self, view: View, reach: int) -> Order:
         key = self._key(view.sort)
         search, reverse = view.search.lower(), view.descending
         runs: list[list[tuple[Any, str]]] = []
@@ -158,7 +158,9 @@ class Board:
                 look(room, now)
                 if view.stage is not None and stage is not view.stage:
                     continue
-                if len(room.clients) < view.min_clients or search not in room.id.lower():
+                if len(room.clients) < view.min_clients:
+                    continue
+                if search and search not in room.id.lower():
                     continue
                 run.append((key(room), room.id))
             run.sort(reverse=reverse)
@@ -167,11 +169,11 @@ class Board:
             kept += len(run)
             cost += perf_counter() - began
             await trio.lowlevel.checkpoint()
-            if kept > 4 * MOST:
+            if kept > 4 * max(reach, SLICE):
                 # However many there are, only the first ones are remembered.
-                first, more = await _merged(runs, reverse)
+                first, more = await _merged(runs, reverse, reach)
                 runs, kept, cost = [first], len(first), cost + more
-        first, more = await _merged(runs, reverse)
+        first, more = await _merged(runs, reverse, reach)
         return Order(tuple(name for _, name in first), matched, cost + more)
 
     def _key(self, sort: str) -> Callable[[Room], Any]:
@@ -217,11 +219,11 @@ SORTS = (*KEYS, "quiet", "rate")
 
 
 async def _merged(
-    runs: list[list[tuple[Any, str]]], reverse: bool
+    runs: list[list[tuple[Any, str]]], reverse: bool, reach: int
 ) -> tuple[list[tuple[Any, str]], float]:
     """Return the first ones of sorted runs, in order, and what that cost."""
     first: list[tuple[Any, str]] = []
-    cost, ordered = 0.0, islice(merge(*runs, reverse=reverse), MOST)
+    cost, ordered = 0.0, islice(merge(*runs, reverse=reverse), reach)
     while True:
         began = perf_counter()
         some = list(islice(ordered, SLICE))

@@ -147,6 +147,17 @@ class Delivery:
             client.held.sort(key=lambda one: one[0].start)
             client.waiting += 1
 
+    def resume(self, client: Client) -> None:
+        """Go on with a client that was in another process: bring it what it lacks by now."""
+        self._arm(client.window.due_at)
+        if client.is_mute:
+            return
+        if client.window.reached + 1 < self.room.log.tail_start:
+            client.paging = Paging.SENDING
+            self.room.nursery.start_soon(self._catch_up, client, name=f"pager of {self.room.id}")
+        else:
+            self.go_on(client)
+
     # Acknowledgements and retries.
 
     def _sent(self, client: Client, up_to: int, now: float) -> None:
@@ -186,6 +197,9 @@ class Delivery:
         """
         with client.under_way():
             try:
+                if client.paging is Paging.SENDING:
+                    # Its last page, from another process.
+                    await client.flush()
                 await bring_pages(self.room, client, self._sent)
             finally:
                 client.paging = Paging.MUTED if client.is_mute else Paging.NO

@@ -14,6 +14,7 @@ from squire_gatherings._hall.commit import Commit
 from squire_gatherings._hall.delivery import Delivery
 from squire_gatherings._hall.hearing import LOOK_AGAIN, REST_WITHIN, hear_out
 from squire_gatherings._hall.inbox import Request
+from squire_gatherings._hall.inheritance import Inheritance
 from squire_gatherings._hall.lifecycle import FirstJoin
 from squire_gatherings._hall.notice import flush, how_it_ended, send_notice
 from squire_gatherings._hall.refreshes import Refreshes
@@ -67,6 +68,8 @@ class Gathering:
     on_gone: Callable[[str], None]
     """Called with the gathering's id when nothing is left to do."""
     refreshes: Refreshes
+    inheritance: Inheritance | None = None
+    """What it goes on with, if another process has begun it."""
     delivery: Delivery = field(init=False)
     commit: Commit = field(init=False)
     answers: Answers = field(init=False)
@@ -105,6 +108,9 @@ class Gathering:
                     task_status.started()
                     # It keeps alive what `nursery.start` needed: a seventh of our whole memory.
                     del task_status
+                    if self.inheritance is not None:
+                        await self.inheritance.ours.wait()
+                        self.inheritance = None
                     reason = await self._live()
                     if room.nursery.child_tasks:
                         room.nursery.cancel_scope.cancel()
@@ -165,6 +171,8 @@ class Gathering:
         room.count_tail()
         now = trio.current_time()
         room.deadline = Deadline(room.given.rules, now, now)
+        if self.inheritance is not None:
+            self.inheritance.apply(room)
         room.begun()
         self.commit = Commit(room, snapshot_seq)
         self.delivery = self.make_delivery(room)
@@ -464,6 +472,7 @@ class Gathering:
                 messages=how.processed,
                 lateness=how.lateness,
             )
-        report_end(how, len(clients))
+        if not room.is_moved:
+            report_end(how, len(clients))
         if clients:
             self._slow = await send_notice(clients, room.notice, reason, room.quotas.tally)

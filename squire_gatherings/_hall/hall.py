@@ -1,6 +1,5 @@
 """The hall: what a program asks of the gatherings of its process."""
 
-import weakref
 from collections.abc import Iterable
 from datetime import datetime
 from typing import Any, Unpack
@@ -171,12 +170,10 @@ class Hall:
                 known,
             )
             try:
-                joiner, joined, room = await ask.until_answered(identity, self._registry, rights)
+                joiner, _, room = await ask.until_answered(identity, self._registry, rights)
             finally:
                 self._registry.visited(gathering_id, counted=False)
-        return Membership(
-            gathering_id, joined.incarnation, self._asking.pass_on, weakref.ref(room), joiner
-        )
+        return self._asking.membership(room, joiner)
 
     async def open(self, gathering_id: str, rules: EndRules | None = None) -> None:
         """Open a gathering, unless it is open. It disperses in time, even if nobody ever joins.
@@ -513,6 +510,11 @@ class Hall:
             memory=registry.quotas.budget.used,
             events=None if self._events is None else self._events.numbers(),
         )
+
+
+def parts_of(hall: Hall) -> tuple[Registry, Rights, Asking]:
+    """Return what another process goes on with, or goes on for. Not for programs."""
+    return hall._registry, hall._rights, hall._asking
 
 
 def quotas_of(hall: Hall) -> Quotas:

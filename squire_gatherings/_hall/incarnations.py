@@ -1,15 +1,17 @@
 """Incarnations: what a hall knows of the ones that live, and of the ones that have ended."""
 
 from collections import OrderedDict
-from collections.abc import Hashable, Iterator
+from collections.abc import Hashable, Iterable, Iterator
 from contextlib import contextmanager
 
 import trio
 from attrs import define, field
 
+from squire_gatherings._hall.gathering import Gathering
 from squire_gatherings._hall.room import Room
 from squire_gatherings._values.endings import DispersalReason
 from squire_gatherings._values.errors import GatheringsError
+from squire_gatherings._values.handover import EndingState
 from squire_gatherings._values.messages import Dispersed
 
 REMEMBERED = 1024
@@ -28,7 +30,7 @@ _COME_BACK = (
 class Incarnation:
     """The registry's entry for an incarnation, from before its restore until it is reaped."""
 
-    room: Room
+    gathering: Gathering
     opener: Hashable = None
     """Who opened it, where that is known. It counts as this one's."""
     opened: bool = False
@@ -41,6 +43,11 @@ class Incarnation:
     """Of joins that read what they need of the store, while there are any."""
     _changed: trio.Event | None = None
     """Made only when somebody waits, which is seldom: it would be the largest part of this."""
+
+    @property
+    def room(self) -> Room:
+        """What it has."""
+        return self.gathering.room
 
     def tell(self) -> None:
         """Wake all who wait."""
@@ -100,6 +107,20 @@ class Endings:
         self._last[notice.incarnation] = notice
         if len(self._last) > REMEMBERED:
             self._last.popitem(last=False)
+
+    def state(self) -> list[EndingState]:
+        """Return the last notices, for another process, the oldest first."""
+        return [
+            EndingState(one.gathering, one.incarnation, one.reason, one.seq, one.idle_for)
+            for one in self._last.values()
+        ]
+
+    def resume(self, mark: str, endings: Iterable[EndingState]) -> None:
+        """Go on for another process: its incarnations count as ours, and so do their ends."""
+        self.mark = mark
+        for one in endings:
+            reason = DispersalReason(one.reason)
+            self.remember(Dispersed(one.gathering, one.incarnation, reason, one.seq, one.idle_for))
 
     def notice_of(self, gathering: str, incarnation: str, since: int | None) -> Dispersed | None:
         """Return the notice that a client has missed whose incarnation has ended.

@@ -202,13 +202,6 @@ class Lifetime:
         self.look()
         deadline = self.deadline
         at, warn_at, ends = deadline.at, deadline.warn_at, dict(deadline.ends())
-        moved = deadline.moved
-        if moved is None:
-            moved = Moved("opened", None, deadline.opened_at)
-        elif isinstance(moved, type):
-            # A message: `JoinRequest`, `Sync` …
-            what = moved.__name__.removesuffix("Request").lower()
-            moved = Moved(what, deadline.mover, deadline.last_processed_at)
         return Explanation(
             gathering=self.id,
             incarnation=self.incarnation,
@@ -224,5 +217,16 @@ class Lifetime:
             warns_at=None if math.isinf(warn_at) else warn_at,
             warned=deadline.told is not None,
             rules=deadline.rules,
-            moved=moved,
+            moved=self.moved(),
         )
+
+    def moved(self) -> Moved:
+        """Return what moved its deadline last."""
+        deadline, moved = self.deadline, self.deadline.moved
+        if moved is None:
+            return Moved("opened", None, deadline.opened_at)
+        if isinstance(moved, type):
+            # A message: `JoinRequest`, `Sync` …
+            what = moved.__name__.removesuffix("Request").lower()
+            return Moved(what, deadline.mover, deadline.last_processed_at)
+        return moved

@@ -36,6 +36,8 @@ class Quotas:
     """The connections in gatherings, by user."""
     openers: Places = field(factory=Places)
     """The gatherings that are open, by who opened them."""
+    is_leaving: bool = False
+    """Whether nobody is heard now, since another process is about to go on with all of them."""
     _unattended: OrderedDict[str, Callable[[], None]] = field(factory=OrderedDict)
     """How to end the gatherings to which nobody is connected; the one left first comes first."""
 

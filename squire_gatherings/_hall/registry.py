@@ -3,25 +3,29 @@
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Hashable
 from contextlib import asynccontextmanager
+from typing import cast
 
 import trio
 from attrs import define, field
 
 from squire_gatherings._hall.gathering import Gathering
 from squire_gatherings._hall.incarnations import Endings, Incarnation
+from squire_gatherings._hall.inheritance import Inheritance
 from squire_gatherings._hall.lifecycle import Life, Lifecycle
 from squire_gatherings._hall.lifetime import GivenRules
 from squire_gatherings._hall.quotas import Quotas
 from squire_gatherings._hall.refreshes import Refreshes
 from squire_gatherings._hall.reports import report_birth
+from squire_gatherings._hall.rights import Rights
 from squire_gatherings._hall.room import Room
 from squire_gatherings._hall.store import Store
 from squire_gatherings._hall.turnstile import Turnstile
 from squire_gatherings._rules.behaviour import Behaviour
 from squire_gatherings._rules.poison import Poison
-from squire_gatherings._values.end_rules import rules_of
+from squire_gatherings._values.end_rules import EndRules, rules_of
 from squire_gatherings._values.endings import DispersalReason
 from squire_gatherings._values.errors import GatheringsError, HallClosed
+from squire_gatherings._values.handover import HallState, RoomState
 from squire_gatherings._values.ids import new_hall_mark, new_incarnation_id
 from squire_gatherings._values.messages import Dispersed
 from squire_gatherings._values.settings import HallSettings
@@ -200,26 +204,91 @@ class Registry:
             if incarnation.opening is not None:
                 incarnation.opening.cancel()
 
+    # Handing over.
+
+    @property
+    def is_keeping_out(self) -> bool:
+        """Whether there are gatherings that nobody may open now."""
+        return bool(self._kept_out)
+
+    def opener_of(self, gathering_id: str) -> tuple[str, str | None] | None:
+        """Return who opened a gathering that lives."""
+        opener = self.living[gathering_id].opener
+        # As `quotas.opener_of` makes them.
+        return cast(tuple[str, str | None] | None, opener)
+
+    def state(self, rights: Rights) -> HallState:
+        """Return what another process goes on with, besides the gatherings themselves."""
+        revoked, roles = rights.overrides.state()
+        count, forgotten, changed = rights.state()
+        return HallState(
+            self._endings.mark,
+            self._endings.state(),
+            self._poison.state(),
+            revoked,
+            roles,
+            count,
+            forgotten,
+            changed,
+            self.opened,
+            {str(reason): count for reason, count in self.ended.items()},
+        )
+
+    def resume(self, state: HallState, rights: Rights) -> None:
+        """Go on for another process."""
+        self._endings.resume(state.mark, state.endings)
+        for gathering, scope, sync_id in state.poison:
+            self._poison.remember(gathering, [(scope, sync_id)])
+        rights.overrides.resume(state.revoked, state.roles)
+        rights.resume(state.rights_count, state.rights_forgotten, state.rights_changed)
+        self.opened = state.opened
+        self.ended.update(state.ended)
+
+    def adopt(self, state: RoomState, inheritance: Inheritance) -> Incarnation:
+        """Have an incarnation here that lives in another process; `start` restores it."""
+        given, rules = self.given, state.rules
+        if rules is not None or state.changes:
+            base = given.base if rules is None else EndRules(**rules)  # type: ignore[arg-type]
+            given = GivenRules(base, changes=dict(state.changes))
+        return self._make(state.id, state.opener, state.incarnation, given, inheritance)
+
     async def _open(self, gathering_id: str, opener: Hashable) -> None:
+        incarnation_id = new_incarnation_id(self._endings.mark)
+        await self.start(self._make(gathering_id, opener, incarnation_id, self.given))
+
+    def _make(
+        self,
+        gathering_id: str,
+        opener: Hashable,
+        incarnation_id: str,
+        given: GivenRules,
+        inheritance: Inheritance | None = None,
+    ) -> Incarnation:
         room = Room(
             gathering_id,
             self.settings,
             self.store,
             self.refreshes.rights.terms,
-            new_incarnation_id(self._endings.mark),
+            incarnation_id,
             self._poison.of(gathering_id),
             self.quotas,
-            self.given,
+            given,
             turnstile=self.turnstile,
         )
         if self.lifecycle is not None:
             room.life = Life(self.lifecycle, gathering_id, room.incarnation)
-        incarnation = self.living[gathering_id] = Incarnation(room, opener)
-        self.quotas.opened(opener)
         gathering = self.make_gathering(room, self.make_behaviour, self._reap, self.refreshes)
+        gathering.inheritance = inheritance
+        incarnation = self.living[gathering_id] = Incarnation(gathering, opener)
+        self.quotas.opened(opener)
+        return incarnation
+
+    async def start(self, incarnation: Incarnation) -> None:
+        """Have the task of an incarnation restore it. Raises, and is cancelled, as `find`."""
+        room = incarnation.room
         try:
             with trio.CancelScope() as incarnation.opening:
-                await self.nursery.start(gathering.run, name=f"gathering {gathering_id}")
+                await self.nursery.start(incarnation.gathering.run, name=f"gathering {room.id}")
             if incarnation.opening.cancelled_caught:
                 raise HallClosed("the hall was closed")
         except GatheringsError as error:
@@ -227,8 +296,10 @@ class Registry:
             self.quotas.tally.failed_restores += 1
             raise
         else:
-            self.opened += 1
-            report_birth(room)
+            if incarnation.gathering.inheritance is None:
+                # One that another process has begun was opened there.
+                self.opened += 1
+                report_birth(room)
             if self.closed:
                 room.end(DispersalReason.SHUTDOWN)
         finally:

@@ -106,6 +106,22 @@ class Rights:
         if self.terms.are_over(identity):
             raise Unauthorized("its rights have ended")
 
+    # Handing over.
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether somebody is being checked, or asks for something."""
+        return bool(self._checks or self._asking)
+
+    def state(self) -> tuple[int, int, list[tuple[str, int]]]:
+        """Return when whose rights were changed last, for another process."""
+        return self._count, self._forgotten, list(self._changed.items())
+
+    def resume(self, count: int, forgotten: int, changed: Iterable[tuple[str, int]]) -> None:
+        """Go on for another process."""
+        self._count, self._forgotten = count, forgotten
+        self._changed.update(changed)
+
     # Who asks.
 
     def number(self) -> int:

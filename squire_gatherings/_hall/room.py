@@ -78,6 +78,8 @@ class Room(Lifetime):
     """Syncs that crashed this incarnation."""
     processed: int = 0
     """How many messages that count as activity were processed."""
+    is_moved: bool = False
+    """Whether it goes on in another process: here it ends without a trace."""
     is_wanted: bool = False
     """Whether somebody opened it on purpose: it stays, though nobody has used it yet."""
     is_awaited: bool = False
@@ -100,7 +102,8 @@ class Room(Lifetime):
     """Whether the log has a largest size, in ops or in bytes."""
     log_bytes: int = 0
     """How many bytes the ops of the log have, where that is limited (`max_log`)."""
-    _numbered: int = 0
+    numbered: int = 0
+    """The last number that was given to a client."""
     counted_at: int = 0
     """What the log had `added` when the ops in memory were counted last."""
     _tail_size: int = 0
@@ -149,8 +152,8 @@ class Room(Lifetime):
 
     def next_number(self) -> int:
         """Return a number for a new client, from 1 on."""
-        self._numbered += 1
-        return self._numbered
+        self.numbered += 1
+        return self.numbered
 
     def refusal_of(self, client: Client) -> Full | None:
         """Return why there's no place for a client: the gathering or its user has too many."""
@@ -234,6 +237,12 @@ class Room(Lifetime):
         elif counted or self.deadline.emptied_at is None:
             self._unattended()
             self.visited_when_empty(trio.current_time())
+
+    def left_alone(self, now: float) -> None:
+        """Note that nobody is here, since when its deadline says, or since `now`."""
+        self.deadline.attended(0, now)
+        self._unattended()
+        self.rearm()
 
     def evict(self) -> None:
         """Have it disperse for another one's sake."""

@@ -6,6 +6,7 @@ from attrs import define, field, frozen
 
 from squire_gatherings._values.end_rules import EndRules, Moved
 from squire_gatherings._values.endings import DispersalReason
+from squire_gatherings._values.handover import DeadlineState
 
 SAME = 1e-5
 """Two ends that differ by less than this are the same: an instant of the wall clock is computed
@@ -102,6 +103,39 @@ class Deadline:
         at = self.at
         if at < math.inf:
             self.extended_to = at + seconds
+
+    # Handing over.
+
+    def state(self, moved: Moved, ahead: float) -> DeadlineState:
+        """Return what another process goes on with, whose clock is `ahead` by so many seconds.
+
+        `moved` is what moved it last.
+        """
+        told = self.told
+        return DeadlineState(
+            self.opened_at + ahead,
+            self.last_processed_at + ahead,
+            _later(self.emptied_at, ahead),
+            _later(self.few_since, ahead),
+            self.was_joined,
+            self.extended_to + ahead,
+            None if told is None else (told.rule, told.at + ahead, told.since + ahead),
+            (moved.what, moved.by, moved.at + ahead),
+        )
+
+    def resume(self, state: DeadlineState, ahead: float) -> None:
+        """Go on with what another process was at; our clock is `ahead` of its by so much."""
+        self.opened_at = state.opened_at + ahead
+        self.last_processed_at = state.last_processed_at + ahead
+        self.emptied_at = _later(state.emptied_at, ahead)
+        self.few_since = _later(state.few_since, ahead)
+        self.was_joined = state.was_joined
+        self.extended_to = state.extended_to + ahead
+        if state.told is not None:
+            rule, at, since = state.told
+            self.told = Told(DispersalReason(rule), at + ahead, since + ahead)
+        what, by, at = state.moved
+        self.moved, self.mover = Moved(what, by, at + ahead), by
 
     # When it ends.
 
@@ -224,3 +258,7 @@ class Deadline:
             if at < found[1] and (time is None or time > before):
                 found = (rule, at)
         return found[0], max(found[1], self.held_to)
+
+
+def _later(at: float | None, seconds: float) -> float | None:
+    return None if at is None else at + seconds

@@ -14,6 +14,8 @@ from enum import Enum, auto
 
 from attrs import define, field
 
+from squire_gatherings._values.handover import WindowState
+
 OWN_RANGES = 1024
 """How many ranges of its own ops are remembered of a client that doesn't acknowledge."""
 
@@ -155,6 +157,35 @@ class DeliveryWindow:
         self.resend_at = now + self._interval
         self.resend_to = self.owed
         self.due_at = min(self.resend_at, self.give_up_at)
+
+    # Handing over.
+
+    def state(self, ahead: float) -> WindowState:
+        """Return what another process goes on with, whose clock is `ahead` by so many seconds."""
+        return WindowState(
+            self.acked,
+            self.reached,
+            self.owed,
+            self.resend_to,
+            self.due_at + ahead,
+            self.resend_at + ahead,
+            self.give_up_at + ahead,
+            self.ever_acked,
+            self._interval,
+            self._own,
+            self._target,
+            self._moved,
+        )
+
+    def resume(self, state: WindowState, ahead: float) -> None:
+        """Go on with what another process was at; our clock is `ahead` of its by so much."""
+        self.acked, self.reached, self.owed = state.acked, state.reached, state.owed
+        self.resend_to, self.ever_acked = state.resend_to, state.ever_acked
+        self.due_at = state.due_at + ahead
+        self.resend_at = state.resend_at + ahead
+        self.give_up_at = state.give_up_at + ahead
+        self._interval, self._own = state.interval, state.own
+        self._target, self._moved = state.target, state.moved
 
     # What excuses a client.
 

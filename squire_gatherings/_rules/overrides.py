@@ -1,6 +1,6 @@
 """Overrides: what a program has said of its users' rights, until when; told the wall clock."""
 
-from collections.abc import Hashable
+from collections.abc import Hashable, Iterable
 from typing import TypeVar
 
 import attrs
@@ -64,6 +64,25 @@ class Overrides:
                 role = found[0]
                 return identity if role == identity.role else attrs.evolve(identity, role=role)
         return identity
+
+    # Handing over.
+
+    def state(self) -> tuple[list[tuple[str, float]], list[tuple[str, str | None, str, float]]]:
+        """Return the revocations and the roles, for another process."""
+        revoked = [(user, until) for user, (_, until) in self._revoked.items()]
+        roles = [(*key, role, until) for key, (role, until) in self._roles.items()]
+        return revoked, roles
+
+    def resume(
+        self,
+        revoked: Iterable[tuple[str, float]],
+        roles: Iterable[tuple[str, str | None, str, float]],
+    ) -> None:
+        """Go on with what another process remembered, even if that is more than `most`."""
+        self._revoked.update((user, (None, until)) for user, until in revoked)
+        self._roles.update(
+            ((user, gathering), (role, until)) for user, gathering, role, until in roles
+        )
 
     def _put(self, held: Held[K, V], key: K, value: V, until: float, now: float) -> None:
         if until <= now:

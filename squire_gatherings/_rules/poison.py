@@ -38,6 +38,10 @@ class Poison:
         known = self._by_gathering.get(gathering)
         return _NONE if known is None else frozenset(known)
 
+    def state(self) -> list[tuple[str, str, str]]:
+        """Return all of it, for another process: gathering, scope and id, the oldest first."""
+        return [(gathering, *key) for gathering, key in self._order]
+
     def _forget(self, gathering: str, key: SyncKey) -> None:
         known = self._by_gathering[gathering]
         known.discard(key)

@@ -9,7 +9,7 @@ from contextlib import suppress
 from functools import partial
 
 import trio
-from attrs import define, evolve, frozen
+from attrs import define, evolve, field, frozen
 
 from squire_gatherings._hall.lateness import HELD_UP, time_limit
 from squire_gatherings._poller import Poller
@@ -44,6 +44,8 @@ class Doorway:
     is_proxied: bool
     has_spoken: bool = False
     """Whether the whole request is there."""
+    said: bytearray = field(factory=bytearray)
+    """What has come of the request."""
 
     @property
     def awaits_header(self) -> bool:
@@ -134,6 +136,7 @@ async def let_in(
             entrance,
             nursery,
             timeout,
+            said=doorway.said,
             peer=doorway.peer,
             origins=OriginRule(doorway.settings.allow_origins, _is_local(stream)),
             heard=doorway.heard,

@@ -1,22 +1,26 @@
 """One WebSocket, whole: its task joins, and then does what must wait, until the end."""
 
 import math
+import socket
 from collections.abc import Awaitable
 from contextlib import suppress
 
 import trio
 
 from squire_gatherings._hall.lateness import TookTooLong, attempt_within
+from squire_gatherings._hall.membership import Membership
 from squire_gatherings._server.entry import Entry
 from squire_gatherings._server.inbound import TURN, ClosedByClient, Complaint
-from squire_gatherings._server.outbox import Flusher, Outbox, TryWrite
+from squire_gatherings._server.limits import Meter
+from squire_gatherings._server.outbox import Flusher, Outbox
 from squire_gatherings._server.receiving import Receiving
 from squire_gatherings._server.reports import is_reported, report_close
 from squire_gatherings._server.settings import ServerSettings
 from squire_gatherings._server.silence import Due
-from squire_gatherings._server.sources import Source
+from squire_gatherings._server.sources import PolledSource, Source
 from squire_gatherings._values.endings import CloseCode
 from squire_gatherings._values.errors import GatheringDispersed, GatheringsError
+from squire_gatherings._values.handover import ConnectionState, RequestState
 from squire_gatherings._values.messages import Join
 from squire_gatherings._values.text import sayable
 from squire_gatherings._wire.codecs import Codec, Incoming
@@ -30,26 +34,27 @@ EARLY_SIZE = 64 * 1024
 class WebSocketConnection(Receiving):
     """One accepted WebSocket. `run` drives it; everything else may be called meanwhile."""
 
-    __slots__ = ("_early", "_entrance", "_entry", "_turns", "stream")
+    __slots__ = ("_early", "_entrance", "_entry", "_is_moved", "_turns", "stream")
 
     def __init__(
         self,
         stream: trio.abc.Stream,
         source: Source,
         codec: Codec,
-        entry: Entry,
+        entry: Entry | None,
+        meter: Meter,
         settings: ServerSettings,
         max_ops: int,
         turns: trio.Lock,
         entrance: trio.CapacityLimiter,
         nursery: trio.Nursery,
-        try_write: TryWrite | None,
+        plain: socket.socket | None,
         flusher: Flusher | None,
         underway: Underway,
     ) -> None:
-        super().__init__(codec, settings, source, entry.meter, max_ops, nursery.cancel_scope)
-        self._entry: Entry | None = entry
-        """None once it has joined, or failed to."""
+        super().__init__(codec, settings, source, meter, max_ops, nursery.cancel_scope)
+        self._entry = entry
+        """None once it has joined, or failed to, or where another process let it in."""
         self._turns = turns
         """All connections share it: one after the other goes on with what has come."""
         self._entrance = entrance
@@ -57,15 +62,18 @@ class WebSocketConnection(Receiving):
         self.stream = stream
         self._outbox = Outbox(
             stream,
-            try_write,
+            None if plain is None else plain.send,
             nursery,
             settings.max_backlog,
             self._overflow,
             self.abort,
             flusher,
             underway,
-            entry.meter.quotas.budget,
+            meter.quotas.budget,
+            plain,
         )
+        self._is_moved = False
+        """Whether another process goes on with it."""
         self._early: list[Incoming | Complaint] | None = None
         """What came while the join was under way; None where nothing did."""
 
@@ -88,7 +96,8 @@ class WebSocketConnection(Receiving):
         Where the connection is aborted, or isn't closed in time, the nursery is cancelled.
 
         Args:
-            received: The bytes that came together with the handshake.
+            received: The bytes that came together with the handshake; or what another process
+                hasn't understood yet that let the client in.
 
         Cancellation: the client is told that the server goes away, if that needs no waiting.
         """
@@ -96,7 +105,8 @@ class WebSocketConnection(Receiving):
         try:
             if received:
                 self._take(received)
-            await self._join()
+            if self._membership is None:
+                await self._join()
             while not self._ended:
                 await self._go_on()
             if self._inbound.broken:
@@ -118,11 +128,67 @@ class WebSocketConnection(Receiving):
             if membership is not None:
                 membership.detach()
             self.close(CloseCode.GOING_AWAY, "server shutting down")
-            if is_reported():
+            if is_reported() and not self._is_moved:
                 report_close(self.meter, membership, self._inbound.closing, began_at)
             # Nothing more goes out: a task that waits for a flush needn't wait any longer.
             self._outbox.retire()
             self._inbound.retire()
+
+    # Handing over.
+
+    @property
+    def plain(self) -> socket.socket | None:
+        """The socket that it is, if another process can go on with it."""
+        return self._outbox.plain if isinstance(self._source, PolledSource) else None
+
+    @property
+    def can_go(self) -> bool:
+        """Whether another process can go on with it: it has joined, or hasn't begun to."""
+        if self._closing or self._ended or self.plain is None:
+            return False
+        return self._membership is not None or self._entry is not None
+
+    @property
+    def request(self) -> RequestState | None:
+        """What its client asked for, if it hasn't begun to join."""
+        return None if self._entry is None else self._entry.state()
+
+    def state(self, number: int, ahead: float) -> ConnectionState | None:
+        """Return what another process needs to go on; None while something is under way.
+
+        Nothing is changed, and nothing more may come in or go out once it goes on there.
+
+        Args:
+            number: Its number there.
+            ahead: How many seconds that process's clock is ahead of Trio's.
+        """
+        inbound, outbox = self._inbound, self._outbox
+        if self._waiting is not None or (self._membership is None and self._entry is None):
+            return None
+        if self._held_up and not self._quiet_until:
+            return None
+        return ConnectionState(
+            number,
+            inbound.unread(),
+            outbox.unsent(),
+            outbox.taken,
+            self._quiet_until + ahead if self._quiet_until else -math.inf,
+        )
+
+    def leave(self) -> None:
+        """Note that another process goes on with it: here it ends without a word."""
+        self._is_moved = True
+        self.abort()
+
+    def resume(self, state: ConnectionState, membership: Membership | None, ahead: float) -> None:
+        """Go on for another process, before `run`; our clock is `ahead` of its by so much."""
+        if membership is not None:
+            self._membership, self._entry = membership, None
+            self._source.let_in()
+            self._inbound.resume()
+        self._outbox.take_over(state.unsent, state.sent)
+        if state.quiet_until > -math.inf:
+            self._quiet_until = state.quiet_until + ahead
 
     # The join.
 

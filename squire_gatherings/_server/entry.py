@@ -8,6 +8,7 @@ from squire_gatherings._hall.hall import Hall
 from squire_gatherings._hall.membership import Membership
 from squire_gatherings._hall.reports import JoinReport
 from squire_gatherings._server.limits import Meter
+from squire_gatherings._values.handover import RequestState
 from squire_gatherings._values.handshake import HandshakeRequest
 from squire_gatherings._values.identity import Identity
 from squire_gatherings._values.messages import Join
@@ -24,6 +25,15 @@ class Entry:
     request: HandshakeRequest | None = None
     identity: Identity | None = None
     """Who the client is, as the program says. If None, the hall's `authenticate` is asked."""
+
+    def state(self) -> RequestState | None:
+        """Return what another process must know of it; None where the program knows more."""
+        request = self.request
+        if request is None or self.identity is not None:
+            return None
+        return RequestState(
+            self.gathering_id, request.path, request.headers, request.peer, request.subprotocols
+        )
 
     async def join(self, connection: Connection, join: Join) -> Membership:
         """Join as the client's message says.

@@ -78,6 +78,7 @@ async def shake_hands(
     nursery: trio.Nursery,
     timeout: float,
     *,
+    said: bytearray | None = None,
     peer: str | None = None,
     origins: OriginRule | None = None,
     heard: Callable[[], None] = _nothing,
@@ -95,6 +96,7 @@ async def shake_hands(
         entrance: All clients of a server share it.
         nursery: Has a task that watches the time.
         timeout: How many seconds the request may take, and how many its answer may take.
+        said: What the client has said so far, to another process. What it says is added.
         peer: The client's address.
         origins: The web pages from which a browser may come; None for any.
         heard: Called as soon as the whole request is there.
@@ -112,7 +114,7 @@ async def shake_hands(
     """
     buffer = None
     with time_limit(nursery, timeout, HELD_UP):
-        buffer = await _read_request(source, heard)
+        buffer = await _read_request(source, heard, bytearray() if said is None else said)
     if buffer is None:
         return None
     # A client that waits here has sent its whole request: this time doesn't count.
@@ -134,9 +136,10 @@ async def shake_hands(
     return None
 
 
-async def _read_request(source: Source, heard: Callable[[], None]) -> bytes | None:
+async def _read_request(
+    source: Source, heard: Callable[[], None], buffer: bytearray
+) -> bytes | None:
     """Read a request's head, or as much as must be refused; None where the client went away."""
-    buffer = bytearray()
     ended = False
 
     def take(data: bytes) -> bool:

@@ -17,6 +17,7 @@ from squire_gatherings._server.limits import Meter, refused
 from squire_gatherings._server.portions import (
     Cutter,
     beginning_of_larger,
+    head_size,
     is_one_frame,
     whole_frames,
 )
@@ -85,8 +86,10 @@ class Inbound:
         "_begun",
         "_budget",
         "_codec",
+        "_cut_off",
         "_cutter",
         "_frames",
+        "_head_size",
         "_is_limited",
         "_max_ops",
         "_meter",
@@ -140,6 +143,11 @@ class Inbound:
         self._admitted = False
         """Whether any message was within the limit so far."""
         self._cutter = Cutter()
+        self._cut_off: bytearray | None = None
+        """All bytes of the frame that isn't whole yet. The parser has had its head, if that is
+        whole. It gives nothing back, and another process may have to begin with these bytes."""
+        self._head_size = 0
+        """How many of these bytes the parser has had."""
         self._begun = 0
         """About how many bytes have come of the message that is coming; see `begun`."""
         self._unfed = b""
@@ -192,9 +200,38 @@ class Inbound:
         self.room -= cutter.count
         self.spent += cutter.count - (start == 0)
         self.unsettled = True
-        self._protocol.receive_data(data if end - start == len(data) else data[start:end])
+        portion = data if end - start == len(data) else data[start:end]
+        self._give_the_parser(portion, end - start if cutter.between else cutter.begun_at - start)
         self._frames = iter(self._protocol.events_received())  # type: ignore[arg-type]
         self._hold()
+
+    def _give_the_parser(self, portion: bytes, begun_at: int) -> None:
+        """Give it what is whole, and the head of a frame that is cut off; keep the rest of that.
+
+        Args:
+            portion: What has come.
+            begun_at: Where in it that frame begins.
+        """
+        cut_off, whole, begun = self._cut_off, portion[:begun_at], portion[begun_at:]
+        if cut_off is None:
+            self._head_size = 0
+        elif whole:
+            # By now the frame is whole that was cut off before.
+            whole = bytes(memoryview(cut_off)[self._head_size :]) + whole
+            cut_off, self._head_size = None, 0
+        if whole:
+            self._protocol.receive_data(whole)
+        if begun:
+            cut_off = self._cut_off = cut_off or bytearray()
+            cut_off += begun
+            of_head = head_size(cut_off) - self._head_size if len(cut_off) > 1 else 0
+            if of_head:
+                # What is wrong with the frame, as that it's too large, shows by its head.
+                more = bytes(cut_off[self._head_size : self._head_size + of_head])
+                self._head_size += len(more)
+                self._protocol.receive_data(more)
+        else:
+            self._cut_off = None
 
     def _hold(self) -> None:
         """Count what is kept."""
@@ -212,6 +249,7 @@ class Inbound:
         """Count nothing as kept: it's freed when the connection ends, in the next turn."""
         self._budget.parsers -= self.held
         self.held = 0
+        self._cut_off = None
 
     def next(self) -> Arrival | None:
         """Return the next message, or what is wrong with it; None when more must come.
@@ -281,6 +319,28 @@ class Inbound:
         """Put a ping among the `replies`."""
         self._pinged_at = trio.current_time()
         self._protocol.send_ping(b"")
+
+    def resume(self) -> None:
+        """Note that another process has let the client in, so that it had said something before."""
+        self._admitted = True
+
+    def unread(self) -> bytes:
+        """Return bytes that lead another parser to what this one has taken in and not given yet.
+
+        Nothing that was given may wait anywhere for its gathering. The frames that this one has
+        understood are made anew; those of a message that isn't whole become one. Nothing may be
+        taken in afterwards.
+        """
+        parts: list[bytes] = []
+        if self._partial is not None:
+            kind = Opcode.TEXT if self._partial_is_text else Opcode.BINARY
+            parts.append(Frame(kind, bytes(self._partial), fin=False).serialize(mask=True))
+        frames = tuple(self._frames)
+        self._frames = iter(frames)
+        parts += [frame.serialize(mask=True) for frame in frames]
+        parts.append(bytes(self._cut_off or b""))
+        parts.append(self._unfed[self._at :])
+        return b"".join(parts)
 
     @property
     def closing(self) -> Close:

@@ -280,14 +280,14 @@ class Meter:
         self._shared_noise: RateLimit | None = None
 
     @property
-    def peer(self) -> str | None:
-        """The client's address."""
-        return self._peer
-
-    @property
     def quotas(self) -> Quotas:
         """What all of the hall share."""
         return self._limits.quotas
+
+    @property
+    def peer(self) -> str | None:
+        """The client's address."""
+        return self._peer
 
     def heard(self) -> None:
         """The client has said `join`, and waits for its turn: it isn't silent."""
@@ -305,6 +305,15 @@ class Meter:
         self._limits.check(self._settings, self._peer)
         self._limits.clients.take(self._address)
         self._has_place = True
+
+    def resume(self, user: str | None, now: float) -> None:
+        """Another process let the client in: it has its place, even where there'd be none."""
+        self._limits.clients.take(self._address)
+        self._has_place = True
+        if self.allowance is not None and user is not None:
+            before, self._name = self._name, ("user", user)
+            self.allowance = self._share(now)
+            self._unshare(before, now)
 
     def identified(self, user: str | None, now: float) -> None:
         """From now on what it says is this user's, and so was the join.

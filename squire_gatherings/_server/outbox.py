@@ -4,6 +4,7 @@ Whole frames go in, in order, so that data, pong and close frames can't interlea
 one turn go out together. What the kernel doesn't take at once waits, bounded in bytes.
 """
 
+import socket
 from collections.abc import Callable
 
 import trio
@@ -24,6 +25,9 @@ PIECE = 16 * 1024
 FEW = 4 * 1024
 """Up to so many bytes under way count as none: hosts take their time to acknowledge the last
 packet."""
+
+
+_NOTHING = memoryview(b"")
 
 
 def _do_nothing() -> None:
@@ -89,6 +93,9 @@ class Outbox:
     """Without one, each frame goes out by itself."""
     underway: Underway = nobody_knows
     budget: Budget = field(factory=Budget)
+    plain: socket.socket | None = None
+    """The socket that the stream is, if `try_write` writes to one. Without it, what waits goes out
+    by the stream's `send_all`, and nobody can tell how much of a piece has."""
     """Where what waits in all outboxes is counted."""
     backlog: int = 0
     """Bytes that the kernel didn't take."""
@@ -102,7 +109,8 @@ class Outbox:
     """What was written while nothing waited adds to the limit, until it's gone."""
     _starts_inside: bool = False
     """Whether the queue starts with the rest of a frame whose beginning has gone out."""
-    _in_flight: int = 0
+    _in_flight: memoryview = _NOTHING
+    """What the task that drains hasn't sent yet of what it took from the queue."""
     _draining: bool = False
     _emptied: trio.Event | None = None
     _arrived: int = 0
@@ -229,7 +237,22 @@ class Outbox:
         self._queue = [*kept, frame]
         self.closed = True
         self._start_draining()
-        self._waits(self._in_flight + sum(map(len, self._queue)))
+        self._waits(len(self._in_flight) + sum(map(len, self._queue)))
+
+    # Handing over.
+
+    def unsent(self) -> bytes:
+        """Return what hasn't gone out, for another process to send, which has the same socket."""
+        return b"".join((self._in_flight, *self._queue))
+
+    def take_over(self, unsent: bytes, taken: int) -> None:
+        """Go on for another process: send what it hasn't sent. It had sent `taken` bytes."""
+        self.taken = self._arrived = taken
+        if unsent:
+            self._queue.append(unsent)
+            # Where it began to be sent isn't known: none of it is ever left out.
+            self._starts_inside = True
+            self._wait(len(unsent), 0)
 
     async def flushed(self) -> None:
         """Return when nothing waits any more, since it was sent or given up.
@@ -261,21 +284,32 @@ class Outbox:
                 data = b"".join(self._queue)
                 self._queue.clear()
                 self._starts_inside = False
-                self._in_flight = len(data)
-                view = memoryview(data)
+                self._in_flight = memoryview(data)
                 while self._in_flight:
-                    piece = view[-self._in_flight :][:PIECE]
-                    await self.stream.send_all(piece)
-                    self._went_out(len(piece))
+                    await self._send(self._in_flight[:PIECE])
+                self._in_flight = _NOTHING
                 self._allowance = 0
-        except (trio.BrokenResourceError, trio.ClosedResourceError):
+        except (OSError, trio.BrokenResourceError, trio.ClosedResourceError):
             self._break()
         finally:
             self._draining = False
         self._wake()
 
+    async def _send(self, piece: memoryview) -> None:
+        """Send some or all of a piece."""
+        size = len(piece)
+        if self.try_write is None or self.plain is None:
+            await self.stream.send_all(piece)
+        else:
+            await trio.lowlevel.wait_writable(self.plain)
+            try:
+                size = self.try_write(bytes(piece))
+            except BlockingIOError:
+                return
+        self._in_flight = self._in_flight[size:]
+        self._went_out(size)
+
     def _went_out(self, size: int) -> None:
-        self._in_flight -= size
         self.taken += size
         self._allowance = max(0, self._allowance - size)
         self._waits(max(0, self.backlog - size))

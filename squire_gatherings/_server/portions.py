@@ -11,6 +11,12 @@ MAX_HEAD = 14
 """How many bytes the head of a masked frame has at most."""
 
 
+def head_size(head: bytes | bytearray) -> int:
+    """Return how many bytes the head of a masked frame has, by its first two."""
+    narrow = head[1] & 0x7F
+    return 6 if narrow < 126 else 8 if narrow == 126 else MAX_HEAD
+
+
 def frame_size(head: bytes) -> int | None:
     """Return how many bytes a masked frame has that begins so; None if the head isn't whole."""
     if len(head) < 2:
@@ -54,7 +60,7 @@ def whole_frames(data: bytes, most: int) -> int:
 class Cutter:
     """Follows the frames through what comes. Whole frames needn't be shown while `between`."""
 
-    __slots__ = ("_head", "_left", "between", "count", "skipped")
+    __slots__ = ("_head", "_left", "begun_at", "between", "count", "skipped")
 
     def __init__(self) -> None:
         self._head = b""
@@ -67,6 +73,9 @@ class Cutter:
         """How many frames ended, or went on, in the last portion."""
         self.skipped = 0
         """How many bytes of the last portion belong to a frame that began before."""
+        self.begun_at = 0
+        """Where in the last portion the frame begins that isn't whole yet, unless `between`. Where
+        the portion begins, if that frame began before it."""
 
     def cut(self, data: bytes, start: int, most: int) -> int:
         """Return where a portion ends that begins at `start` and has at most `most` frames (1…)."""
@@ -84,8 +93,10 @@ class Cutter:
         else:
             self.skipped = 0
             self.count = 0
+        self.begun_at = start
         while at < end and self.count < most:
             known = len(self._head)
+            self.begun_at = start if known else at
             head = self._head + data[at : at + MAX_HEAD]
             size = frame_size(head)
             self.count += 1
@@ -114,8 +125,7 @@ def beginning_of_larger(data: bytes, limit: int, most: int) -> bytes:
         size = frame_size(data[at : at + MAX_HEAD])
         if size is None:
             break
-        narrow = data[at + 1] & 0x7F
-        head = 6 if narrow < 126 else 8 if narrow == 126 else MAX_HEAD
+        head = head_size(data[at : at + 2])
         if size - head > limit:
             payload = data[at + head : at + head + most]
             return bytes(map(xor, payload, cycle(data[at + head - 4 : at + head])))

@@ -4,7 +4,7 @@ import errno
 import logging
 import math
 import socket
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from weakref import WeakKeyDictionary
 
@@ -18,14 +18,16 @@ from squire_gatherings._rules.door import Visitor
 from squire_gatherings._server.arrival import Doorway, end_tls, has_unread, let_in, peer_of
 from squire_gatherings._server.connection import WebSocketConnection
 from squire_gatherings._server.entry import Entry
-from squire_gatherings._server.limits import Limits, limits_of
+from squire_gatherings._server.limits import Limits, Meter, limits_of
 from squire_gatherings._server.listening import listen
 from squire_gatherings._server.outbox import Flusher
 from squire_gatherings._server.settings import ServerSettings
 from squire_gatherings._server.silence import ROUNDS
+from squire_gatherings._server.sources import Source
 from squire_gatherings._server.tls import TlsContext
 from squire_gatherings._values.identity import Identity
 from squire_gatherings._values.numbers import ServerNumbers
+from squire_gatherings._wire.codecs import Codec
 from squire_gatherings._wire.underway import underway
 
 _log = logging.getLogger(__name__)
@@ -77,6 +79,12 @@ class Server:
     _keeps_alive: bool = False
     """Whether a task of its own pings the clients."""
     _logged_at: float = -math.inf
+    _doorways: dict[Doorway, socket.socket] = field(factory=dict)
+    """Those who haven't shaken hands, where their sockets are all that there is to it."""
+    _reading: trio.CancelScope = field(factory=trio.CancelScope)
+    """Around the poller, which is stopped while the server is paused."""
+    _resumed: trio.Event | None = None
+    """Set when a pause ends, while there is one."""
 
     @property
     def connections(self) -> int:
@@ -106,6 +114,101 @@ class Server:
         for listener in self._listeners:
             listener.close()
 
+    # Handing over.
+
+    @property
+    def listeners(self) -> Sequence[socket.socket]:
+        """The sockets on which it listens."""
+        return self._listeners
+
+    @property
+    def poller(self) -> Poller | None:
+        """What reads the plain sockets; None where each task must read its own."""
+        return self._poller
+
+    @property
+    def limits(self) -> Limits:
+        """The limits of the hall that it serves."""
+        return self._limits
+
+    @property
+    def is_opening(self) -> bool:
+        """Whether somebody was accepted, or taken over, whose task hasn't begun yet."""
+        return bool(self._coming)
+
+    def expect(self, count: int) -> None:
+        """Note that so many are about to come; each `has_come` when its task begins."""
+        self._coming += count
+
+    def has_come(self) -> None:
+        """Note that the task of somebody who was expected has begun."""
+        self._coming -= 1
+
+    def doorways(self) -> Mapping[Doorway, socket.socket]:
+        """Return those who haven't shaken hands, where only their sockets are needed for it."""
+        return self._doorways
+
+    def all_connections(self) -> Sequence[WebSocketConnection]:
+        """Return the WebSockets that are open."""
+        return tuple(self._connections)
+
+    def pause(self) -> None:
+        """Accept nobody and read nothing until `resume`.
+
+        Who comes waits in the listener's queue, and what comes in the sockets. Streams that
+        aren't plain sockets are read all the same.
+        """
+        if self._resumed is None:
+            self._resumed = trio.Event()
+            self._reading.cancel()
+
+    def resume(self) -> None:
+        """Go on after `pause`."""
+        if self._resumed is not None:
+            self._resumed.set()
+            self._resumed = None
+
+    async def until_resumed(self) -> None:
+        """Return once it isn't paused."""
+        while self._resumed is not None:
+            await self._resumed.wait()
+
+    async def read(self, poller: Poller) -> None:
+        """Have the poller read, with pauses, until cancelled."""
+        while True:
+            with trio.CancelScope() as self._reading:
+                await poller.run()
+            await self.until_resumed()
+
+    def connect(
+        self,
+        stream: trio.abc.Stream,
+        source: Source,
+        codec: Codec,
+        entry: Entry | None,
+        meter: Meter,
+        settings: ServerSettings,
+        max_ops: int,
+        nursery: trio.Nursery,
+        plain: socket.socket | None,
+    ) -> WebSocketConnection:
+        """Make a connection that shares what all of them share; for the arguments see there."""
+        return WebSocketConnection(
+            stream,
+            source,
+            codec,
+            entry,
+            meter,
+            settings,
+            max_ops,
+            self._turns,
+            self._entrance,
+            nursery,
+            plain,
+            self._flusher,
+            underway(stream, plain),
+        )
+
     def _log_trouble(self, error: OSError) -> None:
         now = trio.current_time()
         if now - self._logged_at < LOG_PAUSE:
@@ -124,6 +227,7 @@ async def serve(
     settings: ServerSettings | None = None,
     ssl_context: TlsContext | None = None,
     listeners: Sequence[socket.socket] = (),
+    is_paused: bool = False,
     task_status: trio.TaskStatus[Server] = trio.TASK_STATUS_IGNORED,
 ) -> None:
     """Serve a hall's gatherings at `ws://host:port/gatherings/ID` until cancelled.
@@ -139,6 +243,8 @@ async def serve(
             at each new one, so that a certificate can be renewed.
         listeners: Sockets that listen already, and don't block: it serves those who come to them,
             whatever `host` and `port` are, and closes them at the end.
+        is_paused: Whether it begins with a pause, until `Server.resume`: another process may still
+            have the listeners.
         task_status: `nursery.start` gives it.
 
     Raises:
@@ -156,10 +262,12 @@ async def serve(
         flusher = Flusher()
         limits = limits_of(hall)
         server = Server(addresses, listeners, poller, flusher, limits=limits, settings=settings)
+        if is_paused:
+            server.pause()
         async with trio.open_nursery() as nursery:
             nursery.start_soon(flusher.run)
             if poller is not None:
-                nursery.start_soon(poller.run)
+                nursery.start_soon(server.read, poller)
             nursery.start_soon(keep_alive, server, settings.ping_interval)
             task_status.started(server)
             with server._accepting:
@@ -179,6 +287,7 @@ async def serve_stream(
     peer: str | None = None,
     identity: Identity | None = None,
     ssl_context: TlsContext | None = None,
+    said: bytes = b"",
 ) -> None:
     """Serve one client on any stream (TLS, a Unix socket, ...); close the stream at the end.
 
@@ -197,6 +306,7 @@ async def serve_stream(
             asked.
 
         ssl_context: Secures the stream here, for clients of `wss://`; see `serve`.
+        said: What the client has said of its HTTP request already, to another process.
 
     Cancellation: the client is told that the server goes away, if that needs no waiting.
     """
@@ -213,23 +323,18 @@ async def serve_stream(
             visitor = limits.come(settings, known, nursery.cancel_scope.cancel, has_unread(plain))
             if visitor is not None:
                 doorway = Doorway(limits, settings, visitor, peer, known is None)
+                doorway.said += said
+                if plain is not None and ssl_context is None and not doorway.awaits_header:
+                    server._doorways[doorway] = plain
                 connection, rest = await _arrive(
                     hall, stream, plain, server, nursery, doorway, identity, ssl_context
                 )
                 # A connection that lives for days needn't keep what was said at the door.
                 del doorway
             if connection is not None:
-                server._connections.add(connection)
-                limits.holders.add(connection)
                 if not server._keeps_alive:
                     nursery.start_soon(_rounds, server, {connection}, settings.ping_interval)
-                try:
-                    await connection.run(rest)
-                finally:
-                    connection.meter.leave(trio.current_time(), connection.close_code)
-                    limits.holders.discard(connection)
-                    server._connections.discard(connection)
-                    server._left.unpark_all()
+                await stay(server, connection, rest)
             nursery.cancel_scope.cancel()
     finally:
         if visitor is not None:
@@ -238,6 +343,23 @@ async def serve_stream(
             await end_tls(connection.stream)
         # Frames that could go out have; closing needn't wait for anything else.
         await trio.aclose_forcefully(stream)
+
+
+async def stay(server: Server, connection: WebSocketConnection, received: bytes) -> None:
+    """Run a connection as one of the server's; `received` is what has come of it already.
+
+    Cancellation: as for `WebSocketConnection.run`.
+    """
+    limits = server._limits
+    server._connections.add(connection)
+    limits.holders.add(connection)
+    try:
+        await connection.run(received)
+    finally:
+        connection.meter.leave(trio.current_time(), connection.close_code)
+        limits.holders.discard(connection)
+        server._connections.discard(connection)
+        server._left.unpark_all()
 
 
 async def _arrive(
@@ -251,27 +373,28 @@ async def _arrive(
     ssl_context: TlsContext | None,
 ) -> tuple[WebSocketConnection | None, bytes]:
     """Let a client in; return its connection, if it comes in, and what it has sent by then."""
-    arrived = await let_in(
-        stream, plain, server._poller, server._entrance, nursery, doorway, ssl_context
-    )
+    try:
+        arrived = await let_in(
+            stream, plain, server._poller, server._entrance, nursery, doorway, ssl_context
+        )
+    finally:
+        server._doorways.pop(doorway, None)
     if arrived is None:
         return None, b""
     limits, settings, accepted = doorway.limits, doorway.settings, arrived.accepted
     meter = limits.enter(settings, doorway.peer, trio.current_time(), doorway.visitor)
     plain = plain if arrived.stream is stream else None
-    connection = WebSocketConnection(
+    entry = Entry(hall, accepted.gathering_id, meter, accepted.request, identity)
+    connection = server.connect(
         arrived.stream,
         arrived.source,
         accepted.codec,
-        Entry(hall, accepted.gathering_id, meter, accepted.request, identity),
+        entry,
+        meter,
         settings,
         hall.settings.max_ops,
-        server._turns,
-        server._entrance,
         nursery,
-        None if plain is None else plain.send,
-        server._flusher,
-        underway(arrived.stream, plain),
+        plain,
     )
     return connection, accepted.rest
 
@@ -290,6 +413,9 @@ async def _accept(
     # It may have been closed (stop_accepting) between becoming readable and our turn.
     while listener.fileno() >= 0:
         await trio.lowlevel.wait_readable(listener)
+        if server._resumed is not None:
+            await server.until_resumed()
+            continue
         try:
             settings = server.settings
             door, most = server._limits.door, settings.max_handshakes
@@ -300,7 +426,7 @@ async def _accept(
             for _ in range(room):
                 client, address = listener.accept()
                 client.setblocking(False)
-                server._coming += 1
+                server.expect(1)
                 arguments = client, address[0], hall, server, settings, ssl_context
                 nursery.start_soon(_serve_socket, *arguments, name=TASK_NAME)
         except BlockingIOError:
@@ -324,7 +450,7 @@ async def _serve_socket(
     settings: ServerSettings,
     ssl_context: TlsContext | None,
 ) -> None:
-    server._coming -= 1
+    server.has_come()
     with client:
         try:
             client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)

@@ -1,6 +1,6 @@
 """The stores, and which of them a URL names."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -22,7 +22,9 @@ _SQLITE = "sqlite:///"
 
 
 @asynccontextmanager
-async def open_store(url: str, *, flush_timeout: float = 5.0) -> AsyncIterator[Store]:
+async def open_store(
+    url: str, *, flush_timeout: float = 5.0, shared: Sequence[int] = ()
+) -> AsyncIterator[Store]:
     """Open the store that `url` names, until the block is left.
 
     Args:
@@ -30,6 +32,7 @@ async def open_store(url: str, *, flush_timeout: float = 5.0) -> AsyncIterator[S
             absolute with a fourth slash, or in a home directory with a first `~`.
         flush_timeout: How many seconds are left, when the block is left, to make durable what is
             queued.
+        shared: What another process that has the store shares (`Shareable.descriptors`).
 
     Yields:
         The store.
@@ -42,10 +45,11 @@ async def open_store(url: str, *, flush_timeout: float = 5.0) -> AsyncIterator[S
     Cancellation: opening is cancelled before the block begins, with nothing left open. Later, the
     block is left as ever: what is queued is made durable within `flush_timeout` seconds.
     """
-    if url == "memory:":
+    if url == "memory:" and not shared:
         yield MemoryStore()
     else:
-        async with open_sqlite_store(_url_path(url), flush_timeout=flush_timeout) as store:
+        path = _url_path(url)
+        async with open_sqlite_store(path, flush_timeout=flush_timeout, shared=shared) as store:
             yield store
 
 

@@ -265,3 +265,17 @@ def test_the_description_is_json_that_names_every_call() -> None:
     }
     assert named == {one.name for one in OPERATIONS}
     assert len(named) == len(OPERATIONS)
+
+
+async def test_how_many_come_from_an_address(tmp_path: Path) -> None:
+    async with open_port(tmp_path) as port:
+        path = "/api/v1/addresses"
+        assert (await port.get(path, address="203.0.113.7"))["clients"] == 0
+        said = await port.get(path, address="2001:db8::7")
+        assert (said["address"], said["clients"]) == ("2001:db8::/64", 0)
+        mapped = await port.get(path, address="::ffff:203.0.113.7")
+        assert mapped["address"] == "203.0.113.7"
+        for wrong in ("", "nonsense", "203.0.113.7/24", "1" * 65):
+            answer = await port.client.get(path, params={"address": wrong})
+            assert answer.status_code == 400, wrong
+        assert (await port.client.get(path)).status_code == 400

@@ -261,6 +261,18 @@ async def test_the_order_is_that_of_all_however_many(
     assert (await board.order(View(stage=Stage.ENDING))).ids == ()
 
 
+async def test_an_order_reaches_as_far_as_is_seen(hall: Hall, autojump_clock: MockClock) -> None:
+    for number in range(400):
+        await hall.open(f"g{number:03}")
+    reporter = reporter_of(hall)
+    news = await report(reporter, Asked(count=10, sort="id"))
+    assert (news["order"]["ids"][-1], news["order"]["matched"]) == ("g009", 400)
+    for offset in (110, 250, 395, 400):
+        news = await report(reporter, Asked(offset=offset, count=10, sort="id"))
+        wanted = tuple(f"g{number:03}" for number in range(offset, min(offset + 10, 400)))
+        assert news["order"] == {"offset": offset, "ids": wanted, "matched": 400}
+
+
 async def test_others_get_their_turn_during_a_walk(
     hall: Hall, autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -289,9 +301,9 @@ async def test_walks_take_a_small_part_of_the_time(
     walks: list[float] = []
     walk = Board.order
 
-    async def counted(board: Board, view: View) -> Any:
+    async def counted(board: Board, view: View, reach: int) -> Any:
         walks.append(trio.current_time())
-        order = await walk(board, view)
+        order = await walk(board, view, reach)
         return type(order)(order.ids, order.matched, 0.5)
 
     monkeypatch.setattr(Board, "order", counted)

@@ -225,7 +225,7 @@ BAD: tuple[tuple[str, str, dict[str, str], bytes, int, str], ...] = (
     ("GET", "/api/v1/gatherings?cursor=%00", {}, b"", 400, "bad_cursor"),
     ("GET", "/api/v1/gatherings?cursor=kqFhoWI&sort=seq", {}, b"", 400, "bad_cursor"),
     ("GET", "/api/v1/hall?x=1", {}, b"", 400, "bad_query"),
-    ("GET", "//evil.example/", {}, b"", 404, "no_page"),
+    ("GET", "/api//evil.example/", {}, b"", 404, "no_page"),
     ("GET", "/api/v1/hall/", {}, b"", 404, "no_page"),
 )
 

@@ -392,7 +392,7 @@ async def test_a_lock_that_a_crash_left_is_free(files: Files) -> None:
     lock = beside(files.real, "-lock")
     lock.write_text("1")
     async with open_sqlite_store(files.real):
-        assert lock.read_text() == str(os.getpid())
+        assert lock.read_text() == f"{os.getpid()}\n"
     assert not lock.exists()
 
 

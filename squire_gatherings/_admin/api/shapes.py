@@ -298,6 +298,23 @@ class Connected(Struct, kw_only=True):
     connections: Annotated[int, Meta(ge=0)]
 
 
+# Addresses.
+
+
+class AddressQuery(Taken):
+    """Which address is asked about."""
+
+    address: Annotated[str, Meta(max_length=64, description="An address, IPv4 or IPv6.")]
+
+
+class AddressClients(Struct, kw_only=True):
+    """Who comes from an address."""
+
+    now: Time
+    address: Annotated[str, Meta(description="The address; of IPv6, the /64 that it belongs to.")]
+    clients: Annotated[int, Meta(ge=0, description="How many clients come from it.")]
+
+
 # The hall.
 
 

@@ -20,7 +20,7 @@ from squire_gatherings._admin.api.shapes import End
 from squire_gatherings._admin.live import shapes
 from squire_gatherings._admin.live.shapes import Close, HallNow, News, Row, Why, instant, row_of
 from squire_gatherings._admin.live.viewers import Viewers
-from squire_gatherings._hall.board import Board, Order, View
+from squire_gatherings._hall.board import MOST, Board, Order, View
 from squire_gatherings._hall.hall import Hall
 from squire_gatherings._hall.observing import Observer
 from squire_gatherings._values.end_rules import Explanation
@@ -40,6 +40,9 @@ AFTER = 0.05
 
 SHARE = 20
 """All walks together take at most this part of the time."""
+
+AHEAD = 100
+"""How many rows more are looked for than are seen."""
 
 MOST_ENDS = 1000
 """How many ends are told at once."""
@@ -80,7 +83,7 @@ class Reporter:
 
         Cancellation: the viewer is told nothing more, so that it must begin anew.
         """
-        order = await self._ordered(asked.view)
+        order = await self._ordered(asked.view, asked.offset + asked.count)
         close = await self._look_closely(asked.gathering)
         # No checkpoint from here on: all of it is of one moment.
         now = trio.current_time()
@@ -110,13 +113,16 @@ class Reporter:
         due = (row.at for row in rows if row.at is not None and row.at > now)
         return max(now + SOONEST, min(now + PERIOD, min(due, default=now + PERIOD) + AFTER))
 
-    async def _ordered(self, view: View) -> Order:
-        now = trio.current_time()
-        if self._order is None or view != self._view or now >= self._order_until:
-            order = self._order = await self._watched.board.order(view)
+    async def _ordered(self, view: View, last: int) -> Order:
+        """Return the order of a view, at least as far as the last row that is seen."""
+        now, order = trio.current_time(), self._order
+        is_old = order is None or view != self._view or now >= self._order_until
+        if order is None or is_old or last > len(order.ids) < min(order.matched, MOST):
+            # Somebody who scrolls goes on.
+            order = self._order = await self._watched.board.order(view, 2 * last + AHEAD)
             pause = SHARE * order.cost * len(self._watched.viewers)
             self._view, self._order_until = view, trio.current_time() + max(PERIOD / 2, pause)
-        return self._order
+        return order
 
     def _now(self) -> HallNow:
         observer = self._watched.observer

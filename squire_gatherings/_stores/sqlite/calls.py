@@ -11,6 +11,7 @@ from attrs import define, field
 from squire_gatherings._stores.sqlite import archive
 from squire_gatherings._stores.sqlite.connection import Call, Database, empty_wal
 from squire_gatherings._stores.sqlite.group_commit import GroupCommitter, Report, Take
+from squire_gatherings._stores.sqlite.locks import FileLock
 from squire_gatherings._stores.sqlite.place import Misplaced, Place
 from squire_gatherings._stores.sqlite.reads import Known
 from squire_gatherings._stores.sqlite.writer import Writer
@@ -29,6 +30,7 @@ class Calls:
     _look_connection: Database = field(kw_only=True)
     """The connection for what reads whole logs, which may take long."""
     _writer: Writer = field(kw_only=True)
+    _lock: FileLock = field(kw_only=True)
     _committer: GroupCommitter = field(init=False)
     _letting_go: trio.Lock = field(factory=trio.Lock)
     _tells_events: bool = field(default=False, init=False)

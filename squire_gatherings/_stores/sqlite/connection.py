@@ -10,7 +10,7 @@ from attrs import define, field
 
 from squire_gatherings._stores.sqlite.migration import migrate
 from squire_gatherings._stores.sqlite.place import Place
-from squire_gatherings._stores.sqlite.schema import schema_version
+from squire_gatherings._stores.sqlite.schema import VERSION, schema_version
 from squire_gatherings._values.errors import GatheringsError, StoreUnavailable, StoreUnusable
 
 T = TypeVar("T")
@@ -50,11 +50,18 @@ class Database:
     may_be_empty: bool = False
     """Whether `open` takes an empty file for a new one. Reopening never does: a log that
     vanished mustn't pass for an empty one."""
+    may_migrate: bool = True
+    """Whether a file of an older schema is made one of the newest."""
     only_reads: bool = False
     """Whether what is called only reads the file, and nothing else."""
     _limiter: trio.CapacityLimiter = field(factory=lambda: trio.CapacityLimiter(1))
     _connection: sqlite3.Connection | None = None
     _closed: bool = False
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether something is being called."""
+        return self._limiter.borrowed_tokens > 0
 
     async def open(self) -> None:
         """Open the file now.
@@ -141,8 +148,12 @@ class Database:
         )
         try:
             # First of all: not even the journal mode of somebody else's file is changed.
-            if schema_version(connection) == 0 and not self.may_be_empty:
+            version = schema_version(connection)
+            if version == 0 and not self.may_be_empty:
                 raise StoreUnusable("the file is empty, and wasn't before")
+            if version < VERSION and not self.may_migrate:
+                why = f"the process that has it uses schema {version}, and this one {VERSION}"
+                raise StoreUnusable(why)
             connection.execute("PRAGMA journal_mode = WAL")
             connection.execute("PRAGMA synchronous = FULL")
             connection.execute(f"PRAGMA wal_autocheckpoint = {CHECKPOINT_PAGES}")

@@ -71,6 +71,11 @@ class GroupCommitter:
     _trio: trio.lowlevel.TrioToken | None = None
     _trio_thread: int = 0
 
+    @property
+    def is_idle(self) -> bool:
+        """Whether nothing waits to be committed."""
+        return not (self._queue or self._batch or self._under_way)
+
     def append_nowait(self, append: Append, ended: Callable[[Outcome], None]) -> None:
         """Let `append` be committed; `ended` is called with what came of it."""
         if self._stopped:

@@ -12,8 +12,7 @@ import logging
 import os
 import stat
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from pathlib import Path
 from threading import Lock
 
@@ -60,6 +59,8 @@ class Place:
     _trouble: str | None = None
     _is_logged: bool = False
     _contents: Contents = field(init=False)
+    _held: int | None = None
+    """Our open file, whose lock keeps others away."""
     _given: str = field(init=False)
     wal: str = field(init=False)
 
@@ -93,15 +94,27 @@ class Place:
             raise StoreUnavailable(f"{path}: {error.strerror}") from None
         return cls(given, real, (status.st_dev, status.st_ino), pin)
 
-    def hold(self) -> None:
+    @property
+    def held(self) -> int | None:
+        """The open file that `hold` has locked."""
+        return self._held
+
+    def hold(self, held: int | None = None) -> None:
         """Keep the file from those who come to it by another name: there are hard links.
 
         Called once nobody else in this process can have it, as `let_go` drops all its locks.
         Raises `StoreUnavailable`.
+
+        Args:
+            held: The open file that another process has locked, and shares with us.
         """
         try:
-            held = os.open(self.path, os.O_RDONLY)
+            if held is None:
+                held = os.open(self.path, os.O_RDONLY)
+            self._held = held
             self._contents.hold(held)
+            if not os.path.samestat(os.fstat(held), os.stat(self.path)):
+                raise StoreUnavailable(f"{self.path}: another process has another file")
             if sys.platform == "linux":
                 # Elsewhere this lock would get in the way of SQLite's own.
                 fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -227,75 +240,3 @@ def _pin(path: Path) -> int | None:
     # Not opened otherwise: closing a file drops all locks that this process has on it.
     how = getattr(os, "O_PATH", None)
     return None if how is None else os.open(path, how)
-
-
-# The lock.
-
-
-@contextmanager
-def locked(path: Path) -> Iterator[None]:
-    """Hold the lock of the file at a real path while the block runs, or this process.
-
-    It is a lock on a file of its own, `…-lock`, which says which process has it: to close the
-    database itself would drop the locks that SQLite has on it in this process.
-
-    Raises:
-        StoreUnavailable: Another store, or another process, has the lock.
-    """
-    if sys.platform == "win32":
-        yield
-        return
-    lock = Path(f"{path}-lock")
-    file = _lock(path, lock)
-    try:
-        # On a full disk it says nothing, and is a lock all the same.
-        with suppress(OSError):
-            os.ftruncate(file, 0)
-            os.write(file, str(os.getpid()).encode())
-        yield
-    finally:
-        # While it is held: who opened it before finds that it isn't the one at the path.
-        with suppress(OSError):
-            if _is_at(file, lock):
-                os.unlink(lock)
-        os.close(file)
-
-
-if sys.platform != "win32":
-
-    def _lock(path: Path, lock: Path) -> int:
-        while True:
-            try:
-                # Without waiting, if it's a pipe.
-                how = os.O_CREAT | os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK
-                try:
-                    file = os.open(lock, how | os.O_EXCL, PRIVATE)
-                    make_private(file)
-                except FileExistsError:
-                    file = os.open(lock, how, PRIVATE)
-            except OSError as error:
-                raise StoreUnavailable(f"{lock}: {error.strerror}") from None
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                if not stat.S_ISREG(os.fstat(file).st_mode):
-                    os.close(file)
-                    raise StoreUnavailable(f"{lock}: not a file")
-                if _is_at(file, lock):
-                    return file
-            except BlockingIOError:
-                owner = os.pread(file, 20, 0).decode(errors="replace")
-                who = f"process {owner}" if owner.isdecimal() else "another process"
-                os.close(file)
-                raise StoreUnavailable(f"{path}: in use by {who}") from None
-            except OSError as error:
-                os.close(file)
-                raise StoreUnavailable(f"{lock}: {error.strerror}") from None
-            # Its owner has just deleted it.
-            os.close(file)
-
-
-def _is_at(file: int, lock: Path) -> bool:
-    try:
-        return os.path.samestat(os.fstat(file), os.stat(lock, follow_symlinks=False))
-    except OSError:
-        return False

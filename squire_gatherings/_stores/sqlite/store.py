@@ -1,6 +1,6 @@
 """The SQLite store: one file, one writer with group commit, every call on a worker thread."""
 
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 
@@ -15,7 +15,8 @@ from squire_gatherings._stores.sqlite.connection import (
     empty_wal,
 )
 from squire_gatherings._stores.sqlite.kept_events import KeptEvents
-from squire_gatherings._stores.sqlite.place import Place, locked
+from squire_gatherings._stores.sqlite.locks import FileLock, locked
+from squire_gatherings._stores.sqlite.place import Place
 from squire_gatherings._stores.sqlite.whole_logs import WholeLogs
 from squire_gatherings._stores.sqlite.writer import JOURNAL_BYTES, Writer
 from squire_gatherings._values.log import Append, LoggedOp, Restored, Snapshot, SyncRecord
@@ -182,6 +183,42 @@ class SqliteStore(WholeLogs, KeptEvents):
             lambda database, unfolded: reads.seq_at(database, gathering, time, unfolded),
         )
 
+    # Handing over.
+
+    @property
+    def descriptors(self) -> tuple[int, ...]:
+        """The open files whose locks keep others away, for a process that shares them."""
+        held = self._place.held
+        return () if self._lock.file is None or held is None else (self._lock.file, held)
+
+    @property
+    def is_at_rest(self) -> bool:
+        """Whether nothing is being written, or waits to be."""
+        return self._committer.is_idle and not self._write_connection.is_busy
+
+    async def fold(self) -> None:
+        """Commit all that is in the journal to the tables.
+
+        Raises:
+            StoreUnavailable: The store can't write now.
+
+        Cancellation: as for a commit: it is waited for.
+        """
+        await self._call(self._write_connection, self._writer.fold)
+
+    def say(self, status: str) -> None:
+        """Say something to those who ask which process has the file (`locks.owner_of`)."""
+        self._lock.say(status)
+
+    def hand_over(self) -> None:
+        """Note that another process has the file: nothing is written here any more."""
+        self._lock.is_ours = False
+        self._committer.stop(0.0)
+
+    def take_over(self) -> None:
+        """Note that the file is ours, and no other process's any more."""
+        self._lock.take()
+
 
 @asynccontextmanager
 async def open_sqlite_store(
@@ -190,6 +227,7 @@ async def open_sqlite_store(
     busy_timeout: float = 1.0,
     flush_timeout: float = 5.0,
     journal_bytes: int = JOURNAL_BYTES,
+    shared: Sequence[int] = (),
 ) -> AsyncIterator[SqliteStore]:
     """Open (or make) a store's file, and commit to it until the block is left.
 
@@ -202,6 +240,8 @@ async def open_sqlite_store(
         flush_timeout: How many seconds are left, when the block is left, to commit what is queued.
         journal_bytes: About how many bytes the journal has when it is folded. It is folded at both
             ends, too; if it can't be at the end, the next opening does it.
+        shared: `SqliteStore.descriptors` of another process, which has the file and hands it on.
+            Nothing is written until `SqliteStore.take_over`. They're closed at the end.
 
     Yields:
         The store. Leaving the block commits what is queued within `flush_timeout` seconds (a commit
@@ -214,14 +254,17 @@ async def open_sqlite_store(
 
     Cancellation: the block is left as ever: what is queued is committed.
     """
-    with _taken(Path(path)) as place:
-        write_connection = Database(place, busy_timeout, may_be_empty=True)
+    with _taken(Path(path), shared) as (place, lock):
+        write_connection = Database(
+            place, busy_timeout, may_be_empty=not shared, may_migrate=not shared
+        )
         read_connection = Database(place, busy_timeout, only_reads=True)
         look_connection = Database(place, busy_timeout, only_reads=True)
         writer = Writer(journal_bytes)
         store = SqliteStore(
             f"sqlite:///{place.path}",
             place=place,
+            lock=lock,
             write_connection=write_connection,
             read_connection=read_connection,
             look_connection=look_connection,
@@ -229,9 +272,10 @@ async def open_sqlite_store(
         )
         try:
             await write_connection.open()
-            place.warn_of_readers()
-            # What a crash left.
-            await write_connection.call(writer.fold)
+            if lock.is_ours:
+                place.warn_of_readers()
+                # What a crash left.
+                await write_connection.call(writer.fold)
             async with open_hidden_nursery() as nursery:
                 nursery.start_soon(store._committer.run)
                 try:
@@ -242,18 +286,21 @@ async def open_sqlite_store(
             with trio.CancelScope(shield=True):
                 await read_connection.close()
                 await look_connection.close()
-                await write_connection.close(writer.fold, empty_wal)
+                # What another process goes on with is its own.
+                last = (writer.fold, empty_wal) if lock.is_ours else ()
+                await write_connection.close(*last)
 
 
 @contextmanager
-def _taken(path: Path) -> Iterator[Place]:
-    """Find the file, and keep others from it."""
+def _taken(path: Path, shared: Sequence[int]) -> Iterator[tuple[Place, FileLock]]:
+    """Find the file, and keep others from it, or share it with another process that does."""
+    lock_file, held = shared or (None, None)
     place = Place.find(path)
     try:
-        with locked(place.path):
+        with locked(place.path, lock_file) as lock:
             try:
-                place.hold()
-                yield place
+                place.hold(held)
+                yield place, lock
             finally:
                 place.let_go()
     finally:

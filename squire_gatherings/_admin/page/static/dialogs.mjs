@@ -27,7 +27,9 @@ const ACTIONS = {
     const preview = () => {
       const seconds = Number(select.value);
       if (select.value === "release") text(at, "Its rules decide again at once.");
-      else text(at, `No rule ends it before ${timeOfDay(wall + seconds, wall)}.`);
+      else if (why.at === null || why.at - now > seconds) {
+        text(at, "As things stand it ends later than that: it is only kept from ending sooner.");
+      } else text(at, `No rule ends it before ${timeOfDay(wall + seconds, wall)}.`);
     };
     select.addEventListener("change", preview);
     preview();
@@ -52,8 +54,9 @@ const ACTIONS = {
     const select = spans("span", HOUR);
     const at = el("p", { class: "preview" });
     const preview = () => {
-      const ends = why.at === null ? null : wall + (why.at - now) + Number(select.value);
-      text(at, ends === null ? "It never ends." : `No rule ends it before ${timeOfDay(ends, wall)}.`);
+      const ends = wall + (why.at ?? 0) - now + Number(select.value);
+      const put = `No rule ends it before ${timeOfDay(ends, wall)}.`;
+      text(at, why.at === null ? "It never ends." : put);
     };
     select.addEventListener("change", preview);
     preview();

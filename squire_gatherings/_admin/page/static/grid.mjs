@@ -91,6 +91,7 @@ export class Grid {
     attribute(this.#root, "aria-rowcount", this.total + 1);
     this.#body.style.height = `${this.total * this.#geometry().rowHeight}px`;
     this.#place();
+    this.#busy();
     if (document.activeElement === this.#root) this.#focused();
     this.#mark();
     this.tick();
@@ -110,12 +111,16 @@ export class Grid {
   }
 
   #moved() {
-    const geometry = this.#geometry();
-    this.#body.style.height = `${this.total * geometry.rowHeight}px`;
+    this.#body.style.height = `${this.total * this.#geometry().rowHeight}px`;
     this.#place();
-    const has = { offset: this.list.offset, count: this.list.ids.length };
-    attribute(this.#root, "aria-busy", covers(has, geometry) ? null : "true");
+    this.#busy();
     this.#on.window();
+  }
+
+  // Say whether something is still to come of what is on the screen.
+  #busy() {
+    const has = { offset: this.list.offset, count: this.list.ids.length };
+    attribute(this.#root, "aria-busy", covers(has, this.#geometry()) ? null : "true");
   }
 
   #place() {

@@ -30,6 +30,7 @@ let again = null; // The timer of the next try.
 let hidden = null; // The timer after which a page out of sight disconnects.
 let heardAt = 0;
 let messages = [];
+let toCount = 1; // From which question on the next count is to be said aloud.
 
 const grid = new Grid(
   byId("grid"),
@@ -90,8 +91,14 @@ function hear(message, received) {
   one.heard(message.now);
   showTotals(message);
   const matched = grid.list.matched;
-  const shown = `${count(matched)} ${matched === 1 ? "gathering" : "gatherings"}`;
-  text(byId("matched"), matched > grid.total ? `${shown}, the first ${count(grid.total)} here` : shown);
+  const first = matched > grid.total ? `first ${count(grid.total)} of ` : "";
+  const things = matched === 1 ? "gathering" : "gatherings";
+  text(byId("matched"), `${first}${count(matched)} ${things}`);
+  if (message.number >= toCount) {
+    // Said aloud once for each search, not each second.
+    text(byId("counted"), byId("matched").textContent);
+    toCount = Infinity;
+  }
   ask();
   tick();
 }
@@ -209,6 +216,7 @@ function act(action) {
 
 function restart() {
   grid.restart();
+  toCount = number + 1;
   ask();
 }
 

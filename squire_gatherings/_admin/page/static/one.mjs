@@ -176,9 +176,12 @@ export class One {
     parts.why.hidden = !why;
     if (!why) return;
     const moved = `Its end was moved last by ${movedText(why.moved)}`;
-    const warns = why.warns_at === null ? "" : ` Its members are warned at ${this.#when(why.warns_at)}.`;
+    const at = why.warns_at === null ? null : this.#when(why.warns_at);
+    const warns = at === null ? "" : ` Its members are warned at ${at}.`;
     const warned = why.warned ? " Its members have been warned." : "";
-    text(parts.why, `${moved}, ${duration(Math.max(0, Math.floor(now - why.moved.at)))} ago.${warns}${warned}`);
+    const passed = Math.floor(now - why.moved.at);
+    const ago = passed < 1 ? "just now" : `${duration(passed)} ago`;
+    text(parts.why, `${moved}, ${ago}.${warns}${warned}`);
   }
 
   #rules() {
@@ -235,7 +238,10 @@ export class One {
     if (members.length === 0) {
       return root.replaceChildren(title, el("p", { class: "none" }, "Nobody is connected."));
     }
-    const names = ["User", "Role", "Behind", "Backlog"];
+    const names = { User: "", Role: "", Behind: "number", Backlog: "number" };
+    const heads = Object.entries(names).map(([name, kind]) =>
+      el("th", { scope: "col", class: kind }, name),
+    );
     const rows = members.map((one) =>
       el(
         "tr",
@@ -250,7 +256,7 @@ export class One {
       "table",
       { class: "table" },
       el("caption", { class: "unseen" }, "Members"),
-      el("thead", {}, el("tr", {}, ...names.map((name) => el("th", { scope: "col" }, name)))),
+      el("thead", {}, el("tr", {}, ...heads)),
       el("tbody", {}, ...rows),
     );
     const more = close.row.clients - members.length;
@@ -273,9 +279,8 @@ export class One {
     for (const piece of line.pieces) {
       const [from, to] = [place(piece.from) * 1000, place(piece.to) * 1000];
       kinds.add(piece.kind);
-      picture.append(
-        svg("rect", { x: from, y: 0, width: Math.max(1, to - from), height: 20, "data-kind": piece.kind }),
-      );
+      const size = { x: from, y: 0, width: Math.max(1, to - from), height: 20 };
+      picture.append(svg("rect", { ...size, "data-kind": piece.kind }));
     }
     const tick = (at, name, words) => {
       const made = el("span", { "data-mark": name }, words);

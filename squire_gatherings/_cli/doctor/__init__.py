@@ -1,0 +1,1 @@
+"""`doctor`: looks for what is easily wrong around a server. A module for each family of checks."""

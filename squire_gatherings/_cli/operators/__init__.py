@@ -1,0 +1,1 @@
+"""The commands of operators, which ask the admin port of a running server."""

@@ -1,0 +1,147 @@
+"""Upgrades: a server starts its program anew, and leaves all to the new process.
+
+The new process is started as this one was: with the same arguments, environment and folder. So
+it's of another version where another one has been installed meanwhile.
+"""
+
+import logging
+import os
+import signal
+import socket
+import sys
+from contextlib import suppress
+
+import trio
+from attrs import define, field
+
+from squire_gatherings._hall.hall import Hall
+from squire_gatherings._hall.store import Store
+from squire_gatherings._handover.channel import Channel
+from squire_gatherings._handover.leaving import CalledOff, Leaving, Patience
+from squire_gatherings._handover.sharing import Shareable
+from squire_gatherings._server import Server
+
+_log = logging.getLogger(__name__)
+
+TAKE_OVER = "_SQUIRE_TAKE_OVER"
+"""The variable in the environment that has the new process's end of the channel."""
+
+UNDER_WAY, FAILED = "upgrading", "failed:"
+"""What is said of an upgrade in the lock's file, after its number."""
+
+
+POSTS_EVENTS = "a server that posts lifecycle events (--webhook) must be restarted instead"
+
+
+@define(eq=False)
+class Upgrades:
+    """The upgrades of one server: at most one at a time, and the last is one that succeeds."""
+
+    hall: Hall
+    server: Server
+    store: Store
+    posts_events: bool = False
+    """Whether lifecycle events are posted. Only one process may number and deliver them."""
+    patience: Patience = field(factory=Patience)
+    done: trio.Event = field(factory=trio.Event)
+    """Set once another process goes on."""
+    _wanted: trio.Event = field(factory=trio.Event)
+    _count: int = 0
+
+    def ask(self) -> None:
+        """Begin one soon, unless one is under way."""
+        self._wanted.set()
+
+    async def run(self) -> None:
+        """Upgrade when asked; return once another process goes on.
+
+        Cancellation: an upgrade that is under way is called off.
+        """
+        while True:
+            await self._wanted.wait()
+            self._count += 1
+            self._say(UNDER_WAY)
+            try:
+                number, connections = await self._upgrade()
+            except CalledOff as why:
+                _log.error("not upgraded, and going on", extra={"why": str(why)})
+                self._say(f"{FAILED} {why}")
+            else:
+                extra = {"successor": number, "connections": connections}
+                _log.info("another process goes on", extra=extra)
+                tell_supervisor(number)
+                self.done.set()
+                return
+            self._wanted = trio.Event()
+
+    def _say(self, status: str) -> None:
+        if isinstance(self.store, Shareable):
+            self.store.say(f"{self._count} {status}")
+
+    async def _upgrade(self) -> tuple[int, int]:
+        """Start a process, and leave all to it; return its number, and how many went along."""
+        store = self.store
+        if not isinstance(store, Shareable) or not store.descriptors:
+            raise CalledOff("a store in memory can't be handed on")
+        if self.posts_events:
+            raise CalledOff(POSTS_EVENTS)
+        if self.server.poller is None:
+            raise CalledOff("connections can't be handed on here")
+        ours, theirs = socket.socketpair()
+        channel = Channel(ours)
+        process: trio.Process | None = None
+        try:
+            with theirs:
+                process = await _start(theirs)
+            leaving = Leaving(self.hall, self.server, store, channel, self.patience)
+            return process.pid, await leaving.run()
+        except BaseException as error:
+            code = None if process is None else await _end(process)
+            if code is not None and isinstance(error, CalledOff):
+                raise CalledOff(f"the new process ended with {code}: {error}") from None
+            raise
+        finally:
+            channel.close()
+
+
+async def _start(theirs: socket.socket) -> trio.Process:
+    command = [sys.executable, *sys.orig_argv[1:]]
+    number = theirs.fileno()
+    environment = {**os.environ, TAKE_OVER: str(number)}
+    try:
+        return await trio.lowlevel.open_process(command, env=environment, pass_fds=[number])
+    except OSError as error:
+        raise CalledOff(f"no process can be started: {error.strerror}") from None
+
+
+def tell_supervisor(number: int) -> None:
+    """Tell systemd, if it is to be told, which process is the server's from now on."""
+    path = os.environ.get("NOTIFY_SOCKET", "")
+    if path[:1] not in ("/", "@"):
+        return
+    with suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as one:
+        # As sd_notify(3): one that begins with @ has no file.
+        one.connect(path.replace("@", "\0", 1) if path[0] == "@" else path)
+        one.send(f"MAINPID={number}".encode())
+
+
+async def _end(process: trio.Process) -> str | None:
+    """End a process; return how it ended by itself, if it has."""
+    with trio.CancelScope(shield=True):
+        with trio.move_on_after(ENDING):
+            await process.wait()
+        code = process.returncode
+        if code is None:
+            process.kill()
+            await process.wait()
+    if code is None:
+        return None
+    if code >= 0:
+        return f"code {code}"
+    with suppress(ValueError):
+        return signal.Signals(-code).name
+    return f"signal {-code}"
+
+
+ENDING = 0.2
+"""How many seconds a process may take to end by itself that has closed the channel."""

@@ -1,0 +1,142 @@
+"""Arriving: the process that goes on with what another one hands over.
+
+It makes everything ready while the other one still serves. Until that says that all is its own, it
+says nothing to anybody, writes nothing to the store, and whatever goes wrong is its end.
+"""
+
+import socket
+from collections.abc import Callable
+from importlib.metadata import version
+
+import trio
+from attrs import define, field
+
+from squire_gatherings._hall.clock import boot_time
+from squire_gatherings._hall.hall import Hall
+from squire_gatherings._hall.moving import arrive
+from squire_gatherings._handover.channel import Channel, Ended, close_all
+from squire_gatherings._handover.messages import (
+    Everything,
+    Hello,
+    Newcomers,
+    Prepared,
+    Property,
+    Ready,
+    Refused,
+    Yours,
+)
+from squire_gatherings._handover.sharing import Shareable
+from squire_gatherings._server.moving import Arrivals
+from squire_gatherings._server.server import Server
+from squire_gatherings._server.settings import ServerSettings
+from squire_gatherings._values.errors import GatheringsError
+
+YOURS_WITHIN = 10.0
+"""How many seconds the other process may take to say that all is ours."""
+
+
+class NotOurs(Exception):
+    """The other process goes on itself; says why."""
+
+
+@define(eq=False)
+class Takeover:
+    """One attempt to go on for another process. The methods are called in this order."""
+
+    channel: Channel
+    clock: Callable[[], float] = boot_time
+    """A clock that both processes have."""
+    store: list[int] = field(factory=list)
+    """What the other process shares of its store."""
+    listeners: list[socket.socket] = field(factory=list)
+
+    async def begin(self) -> None:
+        """Say hello, and get the descriptors of the store and of the listeners.
+
+        Raises:
+            NotOurs: The other process doesn't answer.
+        """
+        try:
+            await self.channel.send(Hello(version=version("squire-gatherings")))
+            message, descriptors = await self.channel.receive()
+        except Ended as error:
+            raise NotOurs(str(error)) from None
+        if not isinstance(message, Property):
+            close_all(descriptors)
+            raise NotOurs(f"it says {type(message).__name__}")
+        self.store = descriptors[: message.store]
+        self.listeners = [socket.socket(fileno=one) for one in descriptors[message.store :]]
+        for listener in self.listeners:
+            listener.setblocking(False)
+
+    async def finish(
+        self,
+        hall: Hall,
+        server: Server,
+        settings: ServerSettings,
+        store: Shareable,
+        nursery: trio.Nursery,
+    ) -> int:
+        """Go on with everything, and return how many connections came.
+
+        Args:
+            hall: A new hall, whose store is the other process's.
+            server: Its server, which is paused, and listens on `listeners`. It's resumed.
+            settings: The limits of each connection.
+            store: The hall's store.
+            nursery: Has the tasks of the connections.
+
+        Raises:
+            NotOurs: It isn't to be: the other process goes on.
+
+        Cancellation: as if it had failed. The process must end.
+        """
+        arrivals = Arrivals(hall, server, settings, nursery)
+        try:
+            await self.channel.send(Prepared())
+            everything = await self._receive(arrivals)
+            await store.fold()
+            # In this order: an instant may become a little later, and never sooner.
+            then = self.clock()
+            ahead = trio.current_time() - then
+            arriving = await arrive(hall, everything.hall, everything.rooms, ahead)
+            while not arrivals.are_ready:
+                await trio.lowlevel.checkpoint()
+            self.channel.send_now(Ready(), YOURS_WITHIN)
+            if not isinstance(self.channel.receive_now(YOURS_WITHIN), Yours):
+                raise NotOurs("it doesn't say that all is ours")
+        except Ended as error:
+            raise NotOurs(str(error)) from None
+        # No checkpoint up to here, and all that was the other's is ours now.
+        memberships = arriving.begin(arrivals.ready())
+        arrivals.begin(everything.connections, memberships, ahead)
+        store.take_over()
+        server.resume()
+        self.channel.close()
+        return len(memberships)
+
+    async def refuse(self, why: str) -> None:
+        """Tell the other process why we can't. Doesn't raise; cancellable."""
+        try:
+            await self.channel.send(Refused(why))
+        except Ended:
+            return
+
+    async def _receive(self, arrivals: Arrivals) -> Everything:
+        while True:
+            message, descriptors = await self.channel.receive()
+            if isinstance(message, Everything):
+                return message
+            if not isinstance(message, Newcomers) or len(message.connections) != len(descriptors):
+                close_all(descriptors)
+                raise NotOurs(f"it says {type(message).__name__}")
+            for newcomer, descriptor in zip(message.connections, descriptors, strict=True):
+                arrivals.welcome(newcomer, descriptor)
+
+
+def why_not(error: BaseException) -> str:
+    """Return what the other process is told of an error that ends this one."""
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    text = str(error) if isinstance(error, GatheringsError | NotOurs) else ""
+    return text or type(error).__name__

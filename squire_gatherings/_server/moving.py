@@ -1,0 +1,259 @@
+"""Moving: connections that another process goes on with, and those that we go on with for one.
+
+The process that leaves changes nothing about its connections, so that it can go on itself. The one
+that arrives makes its connections ready while the other one still serves them; they wait, each at
+a gate, until they are its own.
+"""
+
+import logging
+import socket
+from collections.abc import Iterator, Mapping
+
+import trio
+from attrs import define, field
+
+from squire_gatherings._hall.connection import Connection
+from squire_gatherings._hall.hall import Hall
+from squire_gatherings._hall.membership import Membership
+from squire_gatherings._hall.moving import NotAtRest
+from squire_gatherings._server.arrival import Doorway
+from squire_gatherings._server.connection import WebSocketConnection
+from squire_gatherings._server.entry import Entry
+from squire_gatherings._server.server import Server, serve_stream, stay
+from squire_gatherings._server.settings import ServerSettings
+from squire_gatherings._server.sources import PolledSource
+from squire_gatherings._values.handover import ConnectionState, Newcomer
+from squire_gatherings._values.handshake import HandshakeRequest
+from squire_gatherings._wire.codecs import CODECS
+
+_log = logging.getLogger(__name__)
+
+
+Going = WebSocketConnection | Doorway
+"""Whoever can go along."""
+
+
+@define(eq=False)
+class Departures:
+    """The connections of one server that are to go along, by the numbers they go under."""
+
+    server: Server
+    _numbers: dict[Connection | Doorway, int] = field(factory=dict)
+    _last: int = 0
+
+    def newcomers(self) -> Iterator[tuple[Newcomer, socket.socket]]:
+        """Give the connections that can go along, and weren't given before."""
+        for one in self._more():
+            self._last += 1
+            self._numbers[one] = number = self._last
+            if isinstance(one, Doorway):
+                yield Newcomer(number, one.peer, None), self.server.doorways()[one]
+            elif one.plain is not None:
+                subprotocol = one.codec.subprotocol
+                yield Newcomer(number, one.meter.peer, subprotocol, one.request), one.plain
+
+    @property
+    def has_more(self) -> bool:
+        """Whether there are connections that weren't given yet."""
+        return any(True for _ in self._more())
+
+    def can_go(self, connection: Connection) -> bool:
+        """Whether another process could go on with a connection."""
+        return isinstance(connection, WebSocketConnection) and connection.plain is not None
+
+    def number_of(self, connection: Connection) -> int | None:
+        """Return the number of a connection that goes along, or None."""
+        if isinstance(connection, WebSocketConnection) and connection.can_go:
+            return self._numbers.get(connection)
+        return None
+
+    def states(self, ahead: float) -> list[ConnectionState]:
+        """Return what is on its way in the connections that go along.
+
+        Args:
+            ahead: How many seconds the clock that both processes have is ahead of Trio's.
+
+        Raises:
+            NotAtRest: Something is under way in one of them.
+        """
+        found: list[ConnectionState] = []
+        for one, number in self._all():
+            if isinstance(one, Doorway):
+                state = None
+                if not one.has_spoken:
+                    state = ConnectionState(number, bytes(one.said), b"", 0)
+            else:
+                state = one.state(number, ahead)
+            if state is None:
+                raise NotAtRest("what a client has said waits to be processed")
+            found.append(state)
+        return found
+
+    def leave(self) -> None:
+        """Forget the connections that went along: our copies of their sockets are closed."""
+        for one, _ in tuple(self._all()):
+            if isinstance(one, Doorway):
+                one.visitor.give_way()
+            else:
+                one.leave()
+
+    def _more(self) -> Iterator[Going]:
+        for one in self._going():
+            if one not in self._numbers:
+                yield one
+
+    def _all(self) -> Iterator[tuple[Going, int]]:
+        for one in self._going():
+            number = self._numbers.get(one)
+            if number is not None:
+                yield one, number
+
+    def _going(self) -> Iterator[Going]:
+        for connection in self.server.all_connections():
+            if connection.can_go:
+                yield connection
+        yield from tuple(self.server.doorways())
+
+
+@define(eq=False)
+class _Gate:
+    """Where a connection waits, ready, until it is ours, or nobody's."""
+
+    client: socket.socket
+    newcomer: Newcomer
+    connection: WebSocketConnection | None = None
+    """It, once it's ready, if it has shaken hands."""
+    is_ready: bool = False
+    received: bytes | None = None
+    """What it begins with; None if it never becomes ours."""
+    opened: trio.Event = field(factory=trio.Event)
+
+
+@define(eq=False)
+class Arrivals:
+    """The connections of another process that become one server's."""
+
+    hall: Hall
+    server: Server
+    settings: ServerSettings
+    nursery: trio.Nursery
+    """Has the connections' tasks."""
+    _gates: dict[int, _Gate] = field(factory=dict)
+
+    def welcome(self, newcomer: Newcomer, descriptor: int) -> None:
+        """Make a connection ready. Its descriptor is ours from now on."""
+        gate = _Gate(socket.socket(fileno=descriptor), newcomer)
+        self._gates[newcomer.number] = gate
+        self.nursery.start_soon(self._serve, gate)
+
+    def ready(self) -> dict[int, Connection]:
+        """Return the connections that are ready, by number."""
+        return {
+            number: gate.connection
+            for number, gate in self._gates.items()
+            if gate.connection is not None
+        }
+
+    @property
+    def are_ready(self) -> bool:
+        """Whether all of them are."""
+        return all(gate.is_ready for gate in self._gates.values())
+
+    def begin(
+        self,
+        states: list[ConnectionState],
+        memberships: Mapping[int, Membership],
+        ahead: float,
+    ) -> None:
+        """Go on with the connections that have memberships, and close the others.
+
+        Args:
+            states: What is on its way.
+            memberships: The ways into their gatherings.
+            ahead: How many seconds Trio's clock is ahead of the one that both processes have.
+        """
+        now = trio.current_time()
+        for state in states:
+            gate, membership = self._gates[state.number], memberships.get(state.number)
+            if gate.connection is None:
+                gate.received = state.unread
+            elif membership is not None or gate.newcomer.request is not None:
+                if membership is not None:
+                    gate.connection.meter.resume(membership.identity.user, now)
+                gate.connection.resume(state, membership, ahead)
+                gate.received = state.unread
+        self.server.expect(len(self._gates))
+        for gate in self._gates.values():
+            gate.opened.set()
+        self._gates.clear()
+
+    async def _serve(self, gate: _Gate) -> None:
+        with gate.client as client:
+            client.setblocking(False)
+            stream = trio.SocketStream(trio.socket.from_stdlib_socket(client))
+            try:
+                if gate.newcomer.subprotocol is None:
+                    await self._let_in(gate, stream)
+                else:
+                    await self._go_on(gate, stream, gate.newcomer.subprotocol)
+            except* Exception as errors:
+                # A bug of ours must not end the other connections.
+                peer = {"peer": gate.newcomer.peer}
+                _log.error("a connection failed", exc_info=errors, extra=peer)
+            finally:
+                await trio.aclose_forcefully(stream)
+
+    async def _let_in(self, gate: _Gate, stream: trio.SocketStream) -> None:
+        """Serve a client that hasn't shaken hands yet."""
+        gate.is_ready = True
+        await gate.opened.wait()
+        self.server.has_come()
+        if gate.received is not None:
+            await serve_stream(
+                self.hall,
+                stream,
+                self.settings,
+                server=self.server,
+                plain=gate.client,
+                peer=gate.newcomer.peer,
+                said=gate.received,
+            )
+
+    async def _go_on(self, gate: _Gate, stream: trio.SocketStream, subprotocol: str) -> None:
+        """Serve a client that has shaken hands, and may be in a gathering."""
+        hall, server, settings, newcomer = self.hall, self.server, self.settings, gate.newcomer
+        assert server.poller is not None
+        meter = server.limits.enter(settings, newcomer.peer, trio.current_time())
+        entry, asked = None, newcomer.request
+        if asked is not None:
+            request = HandshakeRequest(
+                path=asked.path,
+                headers=asked.headers,
+                peer=asked.peer,
+                subprotocols=asked.subprotocols,
+            )
+            entry = Entry(hall, asked.gathering, meter, request)
+        async with trio.open_nursery() as nursery:
+            gate.connection = connection = server.connect(
+                stream,
+                PolledSource(server.poller, gate.client),
+                CODECS[subprotocol],
+                entry,
+                meter,
+                settings,
+                hall.settings.max_ops,
+                nursery,
+                gate.client,
+            )
+            gate.is_ready = True
+            await gate.opened.wait()
+            server.has_come()
+            received = gate.received
+            # A connection that lives for days needn't keep them.
+            del gate, newcomer, asked, entry, meter
+            if received is None:
+                connection.abort()
+                connection.meter.leave(trio.current_time(), connection.close_code)
+            else:
+                await stay(server, connection, received)
+            nursery.cancel_scope.cancel()

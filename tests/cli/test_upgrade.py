@@ -1,0 +1,189 @@
+"""`upgrade` and SIGUSR2: a new process goes on with everything, and no client notices."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import pytest
+import trio
+
+from squire_gatherings._cli.upgrades import tell_supervisor
+from squire_gatherings._stores.sqlite.locks import owner_of
+from squire_gatherings.client import open_client
+from tests.cli.process import serving
+from tests.server.raw import RawClient
+from tests.support import examples
+
+PATIENT = 120.0
+
+
+@contextmanager
+def upgradable(folder: Path, *options: str) -> Iterator[tuple[subprocess.Popen[str], str, Path]]:
+    """Serve a file; end whichever process has it at the end."""
+    path = folder / "rooms.sqlite3"
+    with serving("--store", f"sqlite:///{path}", *options) as (process, url):
+        try:
+            yield process, url, path
+        finally:
+            owner = owner_of(path)
+            if owner is not None:
+                os.kill(owner[0], signal.SIGKILL)
+
+
+def run(*arguments: str) -> tuple[int, str, str]:
+    command = [sys.executable, "-m", "squire_gatherings", *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=PATIENT)
+    return done.returncode, done.stdout, done.stderr
+
+
+def upgraded(path: Path) -> dict[str, Any]:
+    code, out, err = run("upgrade", "--store", str(path), "--json", "--timeout", f"{PATIENT:g}s")
+    assert (code, err) == (0, ""), out
+    said: dict[str, Any] = json.loads(out)
+    return said
+
+
+def stop(path: Path, number: int) -> None:
+    """Stop the process that has the file, which isn't our child, and wait for its end."""
+    os.kill(number, signal.SIGTERM)
+    until = time.monotonic() + PATIENT
+    while owner_of(path) is not None:
+        assert time.monotonic() < until
+        time.sleep(0.01)
+
+
+async def test_under_load(tmp_path: Path) -> None:
+    """Clients of two kinds submit all the time: each op is there once, and nobody is closed."""
+    times = examples(2)
+    submitted: list[int] = []
+    is_over = False
+    done, more = trio.open_memory_channel[None](0)
+    with upgradable(tmp_path, "--retry-limit", "120s") as (process, url, path):
+
+        async def submit(gathering: str) -> None:
+            nonlocal is_over
+            async with open_client(url) as client, client.join(gathering) as joined:
+                while not is_over:
+                    # Those of both clients are in one log.
+                    submitted.append(await joined.submit({"text": "x" * 100}))
+                    with suppress(trio.WouldBlock):
+                        done.send_nowait(None)
+
+        def stay() -> None:
+            with RawClient(f"{url}/gatherings/busy") as raw:
+                raw.socket.settimeout(PATIENT)
+                raw.say(type="join", tail=True)
+                joined = raw.hear()
+                seq = joined["seq"]
+                while not is_over:
+                    message = raw.hear()
+                    if message["type"] == "forward":
+                        # In order and without a hole; what isn't acknowledged comes again.
+                        last = message["seq"] + len(message.get("ops", [0])) - 1
+                        assert message["seq"] <= seq + 1
+                        seq = max(seq, last)
+                        raw.say(type="ack", seq=seq)
+                raw.say(type="fetch", id="end")
+                while (message := raw.hear())["type"] != "fetched":
+                    pass
+
+        numbers = [process.pid]
+        async with trio.open_nursery() as nursery:
+            for _ in range(2):
+                nursery.start_soon(submit, "busy")
+            nursery.start_soon(trio.to_thread.run_sync, stay)
+            for _ in range(times):
+                said = await trio.to_thread.run_sync(upgraded, path)
+                assert said["from"] == numbers[-1]
+                numbers.append(said["to"])
+                for _ in range(10):
+                    await more.receive()
+            is_over = True
+            # Somebody who comes now meets the last of them.
+            async with open_client(url) as client, client.join("busy") as joined:
+                await joined.submit({"last": True})
+        assert sorted(submitted) == list(range(1, len(submitted) + 1))
+        assert await trio.to_thread.run_sync(process.wait) == 0
+        await trio.to_thread.run_sync(stop, path, numbers[-1])
+        assert len(set(numbers)) == times + 1
+    code, out, _ = run("verify", str(path), "--json")
+    assert code == 0, out
+
+
+def test_a_new_process_that_fails_leaves_the_old_one_going_on(tmp_path: Path) -> None:
+    configuration = tmp_path / "squire.toml"
+    configuration.write_text('idle-timeout = "1h"\n')
+    with (
+        upgradable(tmp_path, "--config", str(configuration)) as (process, url, path),
+        RawClient(f"{url}/gatherings/one") as client,
+    ):
+        client.say(type="join")
+        assert client.hear()["type"] == "joined"
+        configuration.write_text('idle-timeout = "nonsense"\n')
+        code, out, err = run("upgrade", "--store", str(path))
+        assert (code, out) == (1, "")
+        assert err.startswith("squire_gatherings: error: not upgraded: "), err
+        assert "ended with code 2" in err
+        client.say(type="sync", id="1", base=0, ops=[{"n": 1}])
+        assert client.hear()["type"] == "synced"
+        # What was wrong is mended.
+        configuration.write_text('idle-timeout = "2h"\n')
+        said = upgraded(path)
+        assert said["from"] == process.pid
+        client.say(type="fetch", id="2")
+        assert client.hear()["type"] == "fetched"
+        process.wait(PATIENT)
+        stop(path, said["to"])
+        assert client.hear()["reason"] == "shutdown"
+
+
+def test_a_store_in_memory_stays_where_it_is() -> None:
+    with (
+        serving("--store", "memory:") as (process, url),
+        RawClient(f"{url}/gatherings/one") as client,
+    ):
+        client.say(type="join")
+        client.hear()
+        process.send_signal(signal.SIGUSR2)
+        assert process.stderr is not None
+        while "a store in memory can't be handed on" not in process.stderr.readline():
+            pass
+        client.say(type="fetch", id="1")
+        assert client.hear()["type"] == "fetched"
+
+
+def test_systemd_is_told_which_process_it_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as systemd:
+        systemd.bind(str(tmp_path / "notify"))
+        systemd.settimeout(20)
+        monkeypatch.setenv("NOTIFY_SOCKET", str(tmp_path / "notify"))
+        tell_supervisor(4711)
+        assert systemd.recv(100) == b"MAINPID=4711"
+    # Nobody is there, or nobody is to be told.
+    tell_supervisor(4711)
+    monkeypatch.delenv("NOTIFY_SOCKET")
+    tell_supervisor(4711)
+
+
+def test_without_a_server(tmp_path: Path) -> None:
+    code, out, err = run("upgrade", "--store", str(tmp_path / "rooms.sqlite3"))
+    assert (code, out) == (2, "")
+    assert err == f"squire_gatherings: error: no server has {tmp_path}/rooms.sqlite3\n"
+
+
+def test_the_variable_is_for_nobody_else() -> None:
+    environment = {**os.environ, "_SQUIRE_TAKE_OVER": "nonsense"}
+    command = [sys.executable, "-m", "squire_gatherings", "serve", "--store", "memory:"]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == "squire_gatherings: error: _SQUIRE_TAKE_OVER is for `upgrade` alone\n"

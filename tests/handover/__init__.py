@@ -1,0 +1,1 @@
+"""Tests of the handover from one process to the next."""

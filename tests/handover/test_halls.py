@@ -1,0 +1,384 @@
+"""A hall goes on in another process: nothing is lost, repeated, late or early."""
+
+from contextlib import AsyncExitStack
+from typing import Any
+
+import trio
+from hypothesis import given
+from hypothesis import settings as hypothesis_settings
+from hypothesis import strategies as st
+from trio.testing import MockClock
+
+from squire_gatherings import EndRules, Identity, open_hall
+from squire_gatherings._hall.connection import Connection
+from squire_gatherings._hall.membership import Membership
+from squire_gatherings._stores.memory import MemoryStore
+from squire_gatherings._values.endings import CloseCode
+from squire_gatherings._values.messages import (
+    Ack,
+    Dispersed,
+    Ending,
+    Fetch,
+    Fetched,
+    Forward,
+    ForwardBatch,
+    Joined,
+    Leave,
+    Renew,
+    Sync,
+    Synced,
+)
+from squire_gatherings._values.op import Op
+from squire_gatherings._values.settings import HallSettings
+from tests.handover.moves import move
+from tests.support import Recorder, examples
+
+ROOM = "friday-night"
+
+
+def a_sync(number: int, base: int = 0, **more: Any) -> Sync:
+    return Sync(f"s{number}", base, (Op.of({"n": number, **more}),))
+
+
+async def test_the_end_stays_where_it_was(autojump_clock: MockClock) -> None:
+    settings = HallSettings(idle_timeout=100.0)
+    store, client = MemoryStore(), Recorder()
+    async with AsyncExitStack() as stack:
+        hall = await stack.enter_async_context(open_hall(store=store, settings=settings))
+        membership = await hall.join(ROOM, client)
+        await trio.sleep(30)
+        await membership.deliver(a_sync(1))
+        used_at = trio.current_time()
+        [joined] = await client.wait_for(Joined)
+        await client.wait_for(Synced)
+        before = hall.explain(ROOM)
+        await trio.sleep(40)
+        hall, _ = await move(stack, hall, store, settings, {client: membership})
+        after = hall.explain(ROOM)
+        assert after.deadline == before.deadline == used_at + 100
+        assert (after.incarnation, after.moved, after.opened_at) == (
+            before.incarnation,
+            before.moved,
+            before.opened_at,
+        )
+        [notice] = await client.wait_for(Dispersed)
+        assert trio.current_time() == used_at + 100
+        assert (notice.incarnation, notice.reason) == (joined.incarnation, "idle")
+        assert notice.idle_for == 100
+        assert [code for _, code, _ in client.closed] == [CloseCode.DISPERSED]
+
+
+async def test_rules_and_a_warning_go_along(autojump_clock: MockClock) -> None:
+    settings = HallSettings(idle_timeout=100.0, warn_before=20.0)
+    store, client = MemoryStore(), Recorder()
+    rules = EndRules(idle_timeout=60.0, warn_before=10.0)
+    async with AsyncExitStack() as stack:
+        hall = await stack.enter_async_context(open_hall(store=store, settings=settings))
+        await hall.open(ROOM, rules)
+        membership = await hall.join(ROOM, client)
+        hall.extend(ROOM, 5, by="somebody")
+        began = trio.current_time()
+        await trio.sleep(58)
+        assert len(client.of(Ending)) == 1
+        hall, connected = await move(stack, hall, store, settings, {client: membership})
+        assert hall.explain(ROOM).rules == rules
+        assert hall.explain(ROOM).moved.by == "somebody"
+        hall.change_rules(ROOM, idle_timeout=70.0)
+        hall, _ = await move(stack, hall, store, settings, connected)
+        assert hall.explain(ROOM).rules.idle_timeout == 70
+        await client.wait_for(Dispersed)
+        assert trio.current_time() == began + 70
+
+
+async def test_empty_and_never_joined_rooms_go_along(autojump_clock: MockClock) -> None:
+    settings = HallSettings(idle_timeout=1000.0, empty_timeout=50.0, unjoined_timeout=30.0)
+    store, client = MemoryStore(), Recorder()
+    async with AsyncExitStack() as stack:
+        hall = await stack.enter_async_context(open_hall(store=store, settings=settings))
+        began = trio.current_time()
+        await hall.open("unjoined")
+        membership = await hall.join(ROOM, client)
+        await membership.deliver(a_sync(1))
+        await trio.sleep(10)
+        membership.detach()
+        hall, _ = await move(stack, hall, store, settings, {})
+        assert hall.explain(ROOM).deadline == began + 60
+        assert hall.explain("unjoined").deadline == began + 30
+        await trio.sleep(25)
+        assert hall.gatherings() == (ROOM,)
+        await trio.sleep(26)
+        assert hall.gatherings() == ()
+        # It is remembered how they ended, also by those who come back only now.
+        resumed = Recorder()
+        hall, _ = await move(stack, hall, store, settings, {})
+        numbers = hall.snapshot()
+        assert numbers.dispersed == {"unjoined": 1, "empty": 1}
+        assert numbers.opened == 2
+        assert not resumed.closed
+
+
+async def test_a_client_that_goes_while_it_is_under_way_is_gone(autojump_clock: MockClock) -> None:
+    settings = HallSettings(idle_timeout=1000.0, empty_timeout=50.0)
+    store, stays, goes = MemoryStore(), Recorder(), Recorder()
+    async with AsyncExitStack() as stack:
+        hall = await stack.enter_async_context(open_hall(store=store, settings=settings))
+        await hall.join(ROOM, goes)
+        membership = await hall.join("other", stays)
+        began = trio.current_time()
+        await membership.deliver(a_sync(1))
+        hall, connected = await move(stack, hall, store, settings, {stays: membership})
+        assert set(connected) == {stays}
+        moved_at = trio.current_time()
+        assert hall.explain(ROOM).deadline == moved_at + 50
+        assert hall.explain("other").deadline == began + 1000
+        assert not stays.closed
+
+
+async def test_who_never_acknowledges_is_given_up_when_it_was_due(
+    autojump_clock: MockClock,
+) -> None:
+    closed_after: list[float] = []
+    for moves in range(4):
+        settings = HallSettings(retry_limit=10.0, retry_interval=0.25)
+        store, silent, author = MemoryStore(), Recorder(), Recorder()
+        async with AsyncExitStack() as stack:
+            hall = await stack.enter_async_context(open_hall(store=store, settings=settings))
+            connected: dict[Connection, Membership] = {}
+            for one in (silent, author):
+                connected[one] = await hall.join(ROOM, one)
+            began = trio.current_time()
+            await connected[author].deliver(a_sync(1))
+            for _ in range(moves):
+                await trio.sleep(2)
+                hall, connected = await move(stack, hall, store, settings, connected)
+            await silent.wait_closed()
+            closed_after.append(trio.current_time() - began)
+            assert [code for _, code, _ in silent.closed] == [CloseCode.UNRESPONSIVE]
+            assert not author.closed
+            # As many retries as ever: after 0.25 s, then after twice that, and so on.
+            assert len(silent.forwards()) == 6
+    assert len(set(closed_after)) == 1
+
+
+async def test_a_repeated_sync_is_applied_once(autojump_clock: MockClock) -> None:
+    settings = HallSettings()
+    store, client = MemoryStore(), Recorder()
+    async with AsyncExitStack() as stack:
+        hall = await stack.enter_async_context(open_hall(store=store, settings=settings))
+        membership = await hall.join(ROOM, client, client="phone")
+        await membership.deliver(a_sync(1))
+        hall, connected = await move(stack, hall, store, settings, {client: membership})
+        await connected[client].deliver(a_sync(1))
+        await connected[client].deliver(a_sync(2, base=1))
+        answers = await client.wait_for(Synced, 3)
+        assert [one.seqs for one in answers] == [(1,), (1,), (2,)]
+        # A newer connection of the same client still takes the place of this one.
+        newer = Recorder()
+        await hall.join(ROOM, newer, client="phone")
+        assert [code for _, code, _ in client.closed] == [CloseCode.REPLACED]
+
+
+async def test_rights_go_along(autojump_clock: MockClock) -> None:
+    wall = trio.current_time
+    settings = HallSettings(rights_grace=5.0)
+    store, mortal, other = MemoryStore(), Recorder(), Recorder()
+    async with AsyncExitStack() as stack:
+        hall = await stack.enter_async_context(
+            open_hall(store=store, settings=settings, wall_clock=wall)
+        )
+        ends_at = trio.current_time() + 30
+        connected: dict[Connection, Membership] = {
+            mortal: await hall.join(ROOM, mortal, identity=Identity("ann", expires_at=ends_at)),
+            other: await hall.join(ROOM, other, identity=Identity("bob", "judge")),
+        }
+        hall.revoke("eve", until=trio.current_time() + 1e6)
+        hall.change_role("bob", "observer", gathering_id=ROOM, until=trio.current_time() + 1e6)
+        hall, connected = await move(stack, hall, store, settings, connected, wall_clock=wall)
+        assert connected[other].identity == Identity("bob", "observer")
+        await mortal.wait_closed()
+        assert trio.current_time() == ends_at + 5
+        assert [code for _, code, _ in mortal.closed] == [CloseCode.UNAUTHORIZED]
+        assert not mortal.of(Renew)
+        again = Recorder()
+        await hall.join(ROOM, again, identity=Identity("bob", "judge"))
+        [joined] = again.of(Joined)
+        assert joined.role == "observer"
+
+
+async def test_pages_and_answers_that_wait_go_along(autojump_clock: MockClock) -> None:
+    """A client that catches up from the store while it submits, and reads slowly."""
+    settings = HallSettings(tail_bytes=2000, batch_bytes=400, recent_syncs=4)
+    store, author, slow = MemoryStore(), Recorder(), Slow()
+    async with AsyncExitStack() as stack:
+        hall = await stack.enter_async_context(open_hall(store=store, settings=settings))
+        writes = await hall.join(ROOM, author)
+        for number in range(40):
+            await writes.deliver(a_sync(number, pad="x" * 100))
+            await writes.deliver(Ack(number))
+        await author.wait_for(Synced, 40)
+        reads = await hall.join(ROOM, slow, since=0, client="slow")
+        await trio.testing.wait_all_tasks_blocked()
+        assert len(slow.forwards()) < 10
+        await reads.deliver(a_sync(1000))
+        await trio.testing.wait_all_tasks_blocked()
+        assert not slow.of(Synced)
+        connected: dict[Connection, Membership] = {author: writes, slow: reads}
+        for _ in range(3):
+            hall, connected = await move(stack, hall, store, settings, connected)
+            slow.let_go()
+            await trio.testing.wait_all_tasks_blocked()
+        while not slow.of(Synced):
+            slow.let_go()
+            await trio.testing.wait_all_tasks_blocked()
+        [synced] = slow.of(Synced)
+        assert synced.seqs == (41,)
+        [joined] = slow.of(Joined)
+        assert isinstance(joined.ops, tuple)
+        first = len(joined.ops) + 1
+        assert [seq for _, seq, _, _ in slow.forwards()] == list(range(first, 41))
+        assert isinstance(slow.received[-1][1], Synced)
+        assert not slow.closed
+
+
+class Slow(Recorder):
+    """A connection whose bytes wait until they're let go."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._gone = trio.Event()
+
+    async def flush(self) -> None:
+        self._gone = trio.Event()
+        await self._gone.wait()
+
+    def let_go(self) -> None:
+        self._gone.set()
+
+
+class Member:
+    """A client that keeps what it was told."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.recorder = Recorder()
+        self.membership: Membership | None = None
+        self.sent: dict[str, Sync] = {}
+
+    @property
+    def seen(self) -> dict[int, int]:
+        """What it knows of the log: the number in each op, by seq."""
+        found: dict[int, int] = {}
+        last = 0
+        [joined] = self.recorder.of(Joined)
+        for message in (message for _, message in self.recorder.received):
+            news: list[tuple[int, int]] = []
+            if isinstance(message, Joined) and isinstance(message.ops, tuple):
+                first = message.seq - len(message.ops) + 1
+                news = [(first + at, op.value["n"]) for at, op in enumerate(message.ops)]
+            elif isinstance(message, Forward):
+                news = [(message.seq, message.op.value["n"])]
+            elif isinstance(message, ForwardBatch):
+                news = [(message.seq + at, op.value["n"]) for at, op in enumerate(message.ops)]
+            elif isinstance(message, Synced):
+                ops = self.sent[message.id].ops
+                news = [(seq, op.value["n"]) for seq, op in zip(message.seqs, ops, strict=True)]
+            for seq, number in news:
+                # In order, without a hole; what comes again is the same.
+                assert seq <= last + 1, (seq, last)
+                assert found.setdefault(seq, number) == number
+                last = max(last, seq)
+        assert joined.incarnation
+        return found
+
+
+STEPS = st.lists(
+    st.tuples(
+        st.sampled_from(
+            ["join", "sync", "sync", "burst", "ack", "fetch", "leave", "lose", "wait", "move"]
+        ),
+        st.integers(0, 2),
+    ),
+    min_size=5,
+    max_size=40,
+)
+
+
+@hypothesis_settings(max_examples=examples(60), deadline=None)
+@given(STEPS)
+def test_whole_lives(steps: list[tuple[str, int]]) -> None:
+    trio.run(_live, steps, clock=MockClock(autojump_threshold=0))
+
+
+async def _live(steps: list[tuple[str, int]]) -> None:
+    settings = HallSettings(
+        idle_timeout=500.0, tail_bytes=3000, batch_bytes=500, recent_syncs=8, snapshot_every=10
+    )
+    store = MemoryStore()
+    members = [Member(name) for name in "abc"]
+    past: list[Member] = []
+    count = 0
+    async with AsyncExitStack() as stack:
+        hall = await stack.enter_async_context(open_hall(store=store, settings=settings))
+        for action, who in [("join", 0), *steps, ("move", 0)]:
+            member = members[who]
+            membership = member.membership
+            if action == "move":
+                connected: dict[Connection, Membership] = {
+                    one.recorder: one.membership for one in members if one.membership is not None
+                }
+                ends = {one: hall.explain(one).deadline for one in hall.gatherings()}
+                hall, there = await move(stack, hall, store, settings, connected)
+                for one in members:
+                    one.membership = there.get(one.recorder)
+                for name, end in ends.items():
+                    # What was under way may have moved it on.
+                    assert hall.explain(name).deadline >= end
+            elif action == "wait":
+                await trio.sleep(0.1 * (who + 1))
+            elif action == "join" and membership is None:
+                member.membership = await hall.join(
+                    ROOM, member.recorder, since=0, client=member.name
+                )
+            elif membership is None:
+                continue
+            elif action in ("sync", "burst"):
+                for _ in range(1 if action == "sync" else 5):
+                    count += 1
+                    sync = Sync(f"s{count}", 0, (Op.of({"n": count}), Op.of({"n": -count})))
+                    member.sent[sync.id] = sync
+                    await membership.deliver(sync)
+            elif action == "ack":
+                await trio.testing.wait_all_tasks_blocked()
+                await membership.deliver(Ack(max(member.seen, default=0)))
+            elif action == "fetch":
+                await membership.deliver(Fetch(f"f{count}", 0))
+            else:
+                if action == "leave":
+                    await membership.deliver(Leave())
+                    await member.recorder.wait_closed()
+                else:
+                    await trio.testing.wait_all_tasks_blocked()
+                membership.detach()
+                past.append(member)
+                members[who] = Member(member.name)
+        await trio.sleep(1)
+        page = await hall.fetch(ROOM, since=0)
+        log: dict[int, int] = {}
+        while True:
+            for op in page.ops:
+                log[len(log) + 1] = op.value["n"]
+            if len(log) == page.seq:
+                break
+            page = await hall.fetch(ROOM, since=len(log))
+        # Each op is there once, and everybody knows the same.
+        assert len(set(log.values())) == len(log) == 2 * count
+        for member in (*members, *past):
+            if member.recorder.of(Joined):
+                seen = member.seen
+                assert seen.items() <= log.items()
+                if member.membership is not None and member in members:
+                    assert not member.recorder.closed
+                    assert max(seen, default=0) == len(log)
+                    assert len(member.recorder.of(Synced)) == len(member.sent)
+                    fetched = member.recorder.of(Fetched)
+                    assert all(one.seq <= len(log) for one in fetched)
