@@ -312,7 +312,7 @@ async def run_server(
             nursery.start_soon(supervisor.keep_alive)
             # Commands delete and compact what is in the file beside us.
             nursery.start_soon(hall.logs.watch)
-            upgrades = Upgrades(hall, server, opened, current.webhook is not None)
+            upgrades = Upgrades(hall, server, opened, current.webhook is not None, supervisor)
             nursery.start_soon(upgrades.run)
             number = await _stop(signals, terminal, reloading, upgrades)
             if number is not None:

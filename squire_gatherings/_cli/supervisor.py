@@ -52,6 +52,11 @@ class Supervisor:
         """Say that the server ends."""
         self._tell("STOPPING=1", "STATUS=telling everybody that it stops")
 
+    def handed_on(self, number: int) -> None:
+        """Say which process is the server's from now on, and give the last sign of life before."""
+        # That process's own next one comes within half an interval.
+        self._tell(f"MAINPID={number}", "WATCHDOG=1")
+
     async def keep_alive(self) -> None:
         """Give signs of life, if they are wanted, until cancelled.
 

@@ -14,6 +14,7 @@ from contextlib import suppress
 import trio
 from attrs import define, field
 
+from squire_gatherings._cli.supervisor import Supervisor
 from squire_gatherings._hall.hall import Hall
 from squire_gatherings._hall.store import Store
 from squire_gatherings._handover.channel import Channel
@@ -42,6 +43,8 @@ class Upgrades:
     store: Store
     posts_events: bool = False
     """Whether lifecycle events are posted. Only one process may number and deliver them."""
+    supervisor: Supervisor = field(factory=Supervisor)
+    """Is told which process goes on."""
     patience: Patience = field(factory=Patience)
     done: trio.Event = field(factory=trio.Event)
     """Set once another process goes on."""
@@ -69,7 +72,7 @@ class Upgrades:
             else:
                 extra = {"successor": number, "connections": connections}
                 _log.info("another process goes on", extra=extra)
-                tell_supervisor(number)
+                self.supervisor.handed_on(number)
                 self.done.set()
                 return
             self._wanted = trio.Event()
@@ -112,17 +115,6 @@ async def _start(theirs: socket.socket) -> trio.Process:
         return await trio.lowlevel.open_process(command, env=environment, pass_fds=[number])
     except OSError as error:
         raise CalledOff(f"no process can be started: {error.strerror}") from None
-
-
-def tell_supervisor(number: int) -> None:
-    """Tell systemd, if it is to be told, which process is the server's from now on."""
-    path = os.environ.get("NOTIFY_SOCKET", "")
-    if path[:1] not in ("/", "@"):
-        return
-    with suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as one:
-        # As sd_notify(3): one that begins with @ has no file.
-        one.connect(path.replace("@", "\0", 1) if path[0] == "@" else path)
-        one.send(f"MAINPID={number}".encode())
 
 
 async def _end(process: trio.Process) -> str | None:

@@ -4,6 +4,7 @@ import json
 import os
 import signal
 import socket
+import struct
 import subprocess
 import sys
 import time
@@ -15,7 +16,6 @@ from typing import Any
 import pytest
 import trio
 
-from squire_gatherings._cli.upgrades import tell_supervisor
 from squire_gatherings._stores.sqlite.locks import owner_of
 from squire_gatherings.client import open_client
 from tests.cli.process import serving
@@ -160,19 +160,36 @@ def test_a_store_in_memory_stays_where_it_is() -> None:
         assert client.hear()["type"] == "fetched"
 
 
+def heard(systemd: socket.socket) -> tuple[int, list[str]]:
+    """Return the next message to systemd, and the number of the process that has sent it."""
+    said, [(_, _, credentials)], _, _ = systemd.recvmsg(4096, socket.CMSG_SPACE(12))
+    return struct.unpack("iII", credentials)[0], said.decode().split("\n")
+
+
 def test_systemd_is_told_which_process_it_is(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as systemd:
+        systemd.setsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED, 1)
         systemd.bind(str(tmp_path / "notify"))
-        systemd.settimeout(20)
+        systemd.settimeout(PATIENT)
         monkeypatch.setenv("NOTIFY_SOCKET", str(tmp_path / "notify"))
-        tell_supervisor(4711)
-        assert systemd.recv(100) == b"MAINPID=4711"
-    # Nobody is there, or nobody is to be told.
-    tell_supervisor(4711)
-    monkeypatch.delenv("NOTIFY_SOCKET")
-    tell_supervisor(4711)
+        monkeypatch.setenv("WATCHDOG_USEC", "2000000")
+        with upgradable(tmp_path) as (process, _, _):
+            process.send_signal(signal.SIGUSR2)
+            said: list[tuple[int, list[str]]] = []
+            while not said or not said[-1][1][0].startswith("MAINPID="):
+                said.append(heard(systemd))
+            number, (main, sign) = said[-1]
+            successor = int(main.removeprefix("MAINPID="))
+            # The old one gives a last sign of life, and from then on the new one does.
+            assert (number, sign) == (process.pid, "WATCHDOG=1")
+            assert successor != process.pid
+            while (later := heard(systemd)) != (successor, ["WATCHDOG=1"]):
+                said.append(later)
+            assert process.wait(PATIENT) == 0
+    # The server hasn't stopped.
+    assert not [lines for _, lines in said if "STOPPING=1" in lines]
 
 
 def test_without_a_server(tmp_path: Path) -> None:
