@@ -298,7 +298,9 @@ async def run_server(
             idle_timeout = format_duration(setup.hall.idle_timeout)
             extra = {"url": address, "store": opened.name, "idle_timeout": idle_timeout}
             _log.info("listening", extra=extra)
-            audit("start", who_runs_it(), address, "done")
+            if audit_file is not None:
+                # Elsewhere it would be a line where nothing is wrong.
+                audit("start", who_runs_it(), address, "done")
             setup.auth.log()
             if current.webhook is not None:
                 receiver = current.webhook.receiver
@@ -319,7 +321,8 @@ async def run_server(
                 name = signal.Signals(number).name
                 _log.info("stopping", extra={"signal": name})
                 supervisor.stopping()
-                audit("stop", by_signal(name), address, "done")
+                if audit_file is not None:
+                    audit("stop", by_signal(name), address, "done")
             nursery.start_soon(_exit_on_the_second, signals)
             server.stop_accepting()
             if admin is not None:
