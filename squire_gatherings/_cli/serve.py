@@ -6,7 +6,7 @@ import os
 import signal
 import socket
 from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager, closing, suppress
+from contextlib import suppress
 from functools import partial
 from typing import Any
 
@@ -57,20 +57,18 @@ from squire_gatherings._cli.signals import (
     upgrade_signals,
 )
 from squire_gatherings._cli.supervisor import Supervisor, find_supervisor
+from squire_gatherings._cli.takeover import find_takeover, finish, taking_over
 from squire_gatherings._cli.telemetry import telemetry_option
 from squire_gatherings._cli.units import format_duration
-from squire_gatherings._cli.upgrades import POSTS_EVENTS, TAKE_OVER, Upgrades
+from squire_gatherings._cli.upgrades import Upgrades
 from squire_gatherings._cli.webhook import webhook_options
 from squire_gatherings._hall.clock import BootTimeClock
-from squire_gatherings._hall.hall import Hall
 from squire_gatherings._hall.nurseries import open_hidden_nursery
-from squire_gatherings._hall.store import Store
-from squire_gatherings._handover.arriving import NotOurs, Takeover, why_not
-from squire_gatherings._handover.channel import Channel
-from squire_gatherings._handover.sharing import Shareable
+from squire_gatherings._handover.arriving import Takeover
 from squire_gatherings._open_hall import open_hall
 from squire_gatherings._server import Server
 from squire_gatherings._server import serve as serve_websockets
+from squire_gatherings._server.serving import Serving
 from squire_gatherings._stores import check_store, open_store
 
 _log = logging.getLogger(__name__)
@@ -190,7 +188,7 @@ def serve(context: click.Context, /, **options: Any) -> None:
         check_store(options["store"])
         print_line("nothing is wrong with the options")
         return
-    takeover = _takeover()
+    takeover = find_takeover()
     listeners = passed_listeners()
     supervisor = find_supervisor()
     if supervisor.watchdog is not None:
@@ -243,7 +241,7 @@ async def run_server(
     supervisor.opening(setup.options["store"])
     with trio.open_signal_receiver(*stop_signals(), *upgrade_signals()) as signals:
         async with (
-            _taking_over(takeover, posts_events=current.webhook is not None),
+            taking_over(takeover, posts_events=current.webhook is not None),
             # Once the hall is closed nobody waits for what is still queued.
             open_store(
                 setup.options["store"],
@@ -260,7 +258,7 @@ async def run_server(
             open_hidden_nursery() as nursery,
         ):
             try:
-                server: Server = await nursery.start(
+                server: Serving = await nursery.start(
                     partial(
                         serve_websockets,
                         hall,
@@ -283,7 +281,7 @@ async def run_server(
             admin = None
             try:
                 if takeover is not None:
-                    await _finish(takeover, hall, server, setup, opened, nursery)
+                    await finish(takeover, hall, server, setup, opened, nursery)
                 if setup.admin is not None and takeover is not None:
                     admin = await open_admin_port_later(nursery, hall, setup.admin)
                 elif setup.admin is not None:
@@ -355,50 +353,6 @@ async def _stop(
 async def _stop_when_done(upgrades: Upgrades, scope: trio.CancelScope) -> None:
     await upgrades.done.wait()
     scope.cancel()
-
-
-def _takeover() -> Takeover | None:
-    """Return the takeover from the process that has started this one for that, if one has."""
-    text = os.environ.pop(TAKE_OVER, None)
-    if text is None:
-        return None
-    try:
-        return Takeover(Channel(socket.socket(fileno=int(text))))
-    except (OSError, ValueError):
-        raise click.UsageError(f"{TAKE_OVER} is for `upgrade` alone") from None
-
-
-async def _finish(
-    takeover: Takeover,
-    hall: Hall,
-    server: Server,
-    setup: Setup,
-    store: Store,
-    nursery: trio.Nursery,
-) -> None:
-    """Go on for another process. Raises `NotOurs`."""
-    if not isinstance(store, Shareable):
-        raise NotOurs("a store in memory can't be handed on")
-    came = await takeover.finish(hall, server, setup.server, store, nursery)
-    _log.info("going on for another process", extra={"connections": came})
-
-
-@asynccontextmanager
-async def _taking_over(takeover: Takeover | None, *, posts_events: bool) -> AsyncIterator[None]:
-    """Begin a takeover, if there's one, and tell the other process if the block fails."""
-    if takeover is None:
-        yield
-        return
-    with closing(takeover.channel):
-        await takeover.begin()
-        try:
-            if posts_events:
-                raise NotOurs(POSTS_EVENTS)
-            yield
-        except BaseException as error:
-            with trio.move_on_after(MARGIN, shield=True):
-                await takeover.refuse(why_not(error))
-            raise
 
 
 async def _exit_on_the_second(signals: AsyncIterator[int]) -> None:

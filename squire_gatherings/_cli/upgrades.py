@@ -20,7 +20,7 @@ from squire_gatherings._hall.store import Store
 from squire_gatherings._handover.channel import Channel
 from squire_gatherings._handover.leaving import CalledOff, Leaving, Patience
 from squire_gatherings._handover.sharing import Shareable
-from squire_gatherings._server import Server
+from squire_gatherings._server.serving import Serving
 
 _log = logging.getLogger(__name__)
 
@@ -39,7 +39,7 @@ class Upgrades:
     """The upgrades of one server: at most one at a time, and the last is one that succeeds."""
 
     hall: Hall
-    server: Server
+    server: Serving
     store: Store
     posts_events: bool = False
     """Whether lifecycle events are posted. Only one process may number and deliver them."""

@@ -27,7 +27,7 @@ from squire_gatherings._handover.messages import (
 )
 from squire_gatherings._handover.sharing import Shareable
 from squire_gatherings._server.moving import Arrivals
-from squire_gatherings._server.server import Server
+from squire_gatherings._server.serving import Serving
 from squire_gatherings._server.settings import ServerSettings
 from squire_gatherings._values.errors import GatheringsError
 
@@ -72,7 +72,7 @@ class Takeover:
     async def finish(
         self,
         hall: Hall,
-        server: Server,
+        server: Serving,
         settings: ServerSettings,
         store: Shareable,
         nursery: trio.Nursery,

@@ -36,7 +36,7 @@ from squire_gatherings._handover.messages import (
 )
 from squire_gatherings._handover.sharing import Shareable
 from squire_gatherings._server.moving import Departures
-from squire_gatherings._server.server import Server
+from squire_gatherings._server.serving import Serving
 from squire_gatherings._values.errors import StoreUnavailable
 from squire_gatherings._values.handover import FORMAT, Newcomer
 
@@ -67,7 +67,7 @@ class Leaving:
     """One attempt to hand over a hall, its server and its store."""
 
     hall: Hall
-    server: Server
+    server: Serving
     store: Shareable
     channel: Channel
     patience: Patience = Patience()
@@ -158,7 +158,7 @@ class Leaving:
     def _everything(self) -> Everything:
         if not self.store.is_at_rest:
             raise NotAtRest("the store writes")
-        if self.server.is_opening or self._departures.has_more:
+        if self.server.coming or self._departures.has_more:
             raise NotAtRest("a client has just come")
         # In this order: an instant may become a little later, and never sooner.
         now = trio.current_time()

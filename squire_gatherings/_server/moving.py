@@ -16,10 +16,11 @@ from squire_gatherings._hall.connection import Connection
 from squire_gatherings._hall.hall import Hall
 from squire_gatherings._hall.membership import Membership
 from squire_gatherings._hall.moving import NotAtRest
+from squire_gatherings._server.accepting import serve_stream, stay
 from squire_gatherings._server.arrival import Doorway
 from squire_gatherings._server.connection import WebSocketConnection
 from squire_gatherings._server.entry import Entry
-from squire_gatherings._server.server import Server, serve_stream, stay
+from squire_gatherings._server.serving import Serving
 from squire_gatherings._server.settings import ServerSettings
 from squire_gatherings._server.sources import PolledSource
 from squire_gatherings._values.handover import ConnectionState, Newcomer
@@ -37,7 +38,7 @@ Going = WebSocketConnection | Doorway
 class Departures:
     """The connections of one server that are to go along, by the numbers they go under."""
 
-    server: Server
+    server: Serving
     _numbers: dict[Connection | Doorway, int] = field(factory=dict)
     _last: int = 0
 
@@ -47,7 +48,7 @@ class Departures:
             self._last += 1
             self._numbers[one] = number = self._last
             if isinstance(one, Doorway):
-                yield Newcomer(number, one.peer, None), self.server.doorways()[one]
+                yield Newcomer(number, one.peer, None), self.server.doorways[one]
             elif one.plain is not None:
                 subprotocol = one.codec.subprotocol
                 yield Newcomer(number, one.meter.peer, subprotocol, one.request), one.plain
@@ -109,10 +110,10 @@ class Departures:
                 yield one, number
 
     def _going(self) -> Iterator[Going]:
-        for connection in self.server.all_connections():
+        for connection in self.server.all_connections:
             if connection.can_go:
                 yield connection
-        yield from tuple(self.server.doorways())
+        yield from tuple(self.server.doorways)
 
 
 @define(eq=False)
@@ -134,7 +135,7 @@ class Arrivals:
     """The connections of another process that become one server's."""
 
     hall: Hall
-    server: Server
+    server: Serving
     settings: ServerSettings
     nursery: trio.Nursery
     """Has the connections' tasks."""

@@ -16,7 +16,7 @@ from websockets.frames import Frame, Opcode
 from squire_gatherings import ServerSettings, open_hall, serve
 from squire_gatherings._hall.moving import NotAtRest, arrive, hall_state, leave, room_state, rooms
 from squire_gatherings._server.moving import Arrivals, Departures
-from squire_gatherings._server.server import Server
+from squire_gatherings._server.serving import Serving
 from squire_gatherings._stores.memory import MemoryStore
 from squire_gatherings._values.handover import (
     ConnectionState,
@@ -45,7 +45,7 @@ class World:
             open_hall(store=self.store, retry_limit=600.0)
         )
         self.nursery = await self.stack.enter_async_context(_cancelled(trio.open_nursery()))
-        self.server: Server = await self.nursery.start(
+        self.server: Serving = await self.nursery.start(
             partial(
                 serve,
                 self.hall,
@@ -79,7 +79,7 @@ class World:
             except NotAtRest:
                 await trio.sleep(0.001)
                 continue
-            if not (departures.has_more or server.is_opening):
+            if not (departures.has_more or server.coming):
                 break
             await trio.sleep(0.001)
         state, inside, states, announced = DECODER.decode(msgspec.msgpack.encode(found))

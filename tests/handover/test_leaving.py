@@ -27,7 +27,7 @@ from squire_gatherings._handover.messages import (
     Refused,
     Yours,
 )
-from squire_gatherings._server.server import Server
+from squire_gatherings._server.serving import Serving
 from squire_gatherings._stores import open_sqlite_store
 from squire_gatherings._stores.sqlite.locks import owner_of
 from squire_gatherings._stores.sqlite.store import SqliteStore
@@ -119,7 +119,7 @@ def out_of_turn(peer: Peer) -> None:
 class World:
     """A hall with a server and a client, which counts in it."""
 
-    def __init__(self, hall: Hall, server: Server, store: SqliteStore, client: RawClient) -> None:
+    def __init__(self, hall: Hall, server: Serving, store: SqliteStore, client: RawClient) -> None:
         self.hall, self.server, self.store, self.client = hall, server, store, client
         self.count = 0
 

@@ -92,7 +92,7 @@ async def test_accepting_goes_on_after_trouble(
             return super().accept()
 
     monkeypatch.setattr(socket, "socket", Troubled)
-    monkeypatch.setattr("squire_gatherings._server.server.ACCEPT_PAUSE", 0)
+    monkeypatch.setattr("squire_gatherings._server.accepting.ACCEPT_PAUSE", 0)
     async with a_server() as (_, _, url):
 
         def talk() -> None:

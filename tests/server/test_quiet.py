@@ -8,7 +8,8 @@ from trio.testing import MockClock, memory_stream_pair, wait_all_tasks_blocked
 from trio_websocket import ConnectionClosed, WebSocketConnection, wrap_client_stream
 
 from squire_gatherings import open_hall, serve_stream
-from squire_gatherings._server.server import Server, keep_alive
+from squire_gatherings._server.accepting import keep_alive
+from squire_gatherings._server.serving import Serving
 
 
 async def hear(client: WebSocketConnection) -> dict[str, object]:
@@ -20,7 +21,7 @@ async def test_an_idle_day_over_a_stream_ends_on_time(autojump_clock: MockClock)
     """Pings continue all day, and none of them counts as activity."""
     async with open_hall() as hall, trio.open_nursery() as nursery:
         ours, theirs = memory_stream_pair()
-        server = Server((), ())
+        server = Serving((), ())
         nursery.start_soon(keep_alive, server, 20.0)
         async with trio.open_nursery() as ended:
 
@@ -46,7 +47,7 @@ async def test_an_idle_day_over_a_stream_ends_on_time(autojump_clock: MockClock)
 async def test_a_dead_peer_is_noticed(autojump_clock: MockClock) -> None:
     async with open_hall() as hall, trio.open_nursery() as nursery:
         ours, theirs = memory_stream_pair()
-        server = Server((), ())
+        server = Serving((), ())
         nursery.start_soon(keep_alive, server, 20.0)
 
         async def serve() -> None:

@@ -13,7 +13,8 @@ from wsproto.frame_protocol import FrameProtocol, Opcode
 
 from squire_gatherings import Hall, ServerSettings, open_hall, serve_stream
 from squire_gatherings._hall.store import Outcome
-from squire_gatherings._server.server import Server, keep_alive
+from squire_gatherings._server.accepting import keep_alive
+from squire_gatherings._server.serving import Serving
 from squire_gatherings._stores.memory import MemoryStore
 from squire_gatherings._values.errors import StoreUnavailable, Unauthorized
 from squire_gatherings._values.identity import Identity
@@ -83,9 +84,9 @@ async def a_client(
     rest: bytes = b"",
     pair: tuple[Stream, Stream] | None = None,
     way: StreamWay = OURS,
-) -> AsyncIterator[tuple[Client, Server, trio.Event]]:
+) -> AsyncIterator[tuple[Client, Serving, trio.Event]]:
     """Give a client after its handshake, its server, and an event for the end of serving."""
-    server = Server((), ())
+    server = Serving((), ())
     served = trio.Event()
     ours, theirs = pair or memory_stream_pair()
 

@@ -17,7 +17,8 @@ from squire_gatherings._server import handshake
 from squire_gatherings._server.inbound import PORTION, TURN, Complaint, Inbound
 from squire_gatherings._server.limits import NOISE_BURST, NOISE_RATE, Limits
 from squire_gatherings._server.portions import Cutter, beginning_of_larger, is_one_frame
-from squire_gatherings._server.server import AT_THE_DOOR, Server
+from squire_gatherings._server.server import Server
+from squire_gatherings._server.serving import AT_THE_DOOR
 from squire_gatherings._values.messages import Ack, Sync
 from squire_gatherings._wire.codecs import JSON, Incoming
 from tests.server.test_hostile import request

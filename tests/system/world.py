@@ -19,15 +19,15 @@ from squire_gatherings import (
     Hall,
     Identity,
     Role,
-    Server,
     ServerSettings,
     open_hall,
     serve_stream,
 )
 from squire_gatherings._hall.hall import observer_of
 from squire_gatherings._poller import Poller
+from squire_gatherings._server.accepting import keep_alive
 from squire_gatherings._server.outbox import Flusher
-from squire_gatherings._server.server import keep_alive
+from squire_gatherings._server.serving import Serving
 from tests.system import tls
 from tests.system.book import Book, Boom, SnapshotBook, TameBook, TameSnapshotBook
 from tests.system.link import ENDLESS, End, Link, relay
@@ -105,7 +105,7 @@ class World:
     calling: int = 0
     """The number of calls that are under way."""
     _connections: trio.Nursery = field(init=False)
-    _server: Server | None = None
+    _server: Serving | None = None
     _made: "list[weakref.ref[Any]]" = field(factory=list)
     _stop: trio.Event = field(init=False)
     _stopped: trio.Event = field(init=False)
@@ -211,7 +211,7 @@ class World:
             flusher = Flusher()
             async with trio.open_nursery() as tasks:
                 if self.setup.way == "sockets":
-                    self._server = Server((), (), poller, flusher)
+                    self._server = Serving((), (), poller, flusher)
                     tasks.start_soon(flusher.run)
                     tasks.start_soon(poller.run)
                     tasks.start_soon(keep_alive, self._server, 20.0)

@@ -1,0 +1,68 @@
+"""The takeover: how a server begins that goes on for another process (`upgrade`)."""
+
+import logging
+import os
+import socket
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, closing
+
+import click
+import trio
+
+from squire_gatherings._cli.setup import Setup
+from squire_gatherings._cli.upgrades import POSTS_EVENTS, TAKE_OVER
+from squire_gatherings._hall.hall import Hall
+from squire_gatherings._hall.store import Store
+from squire_gatherings._handover.arriving import NotOurs, Takeover, why_not
+from squire_gatherings._handover.channel import Channel
+from squire_gatherings._handover.sharing import Shareable
+from squire_gatherings._server.serving import Serving
+
+_log = logging.getLogger(__name__)
+
+MARGIN = 0.25
+"""How many seconds the other process may take to hear that nothing comes of it."""
+
+
+def find_takeover() -> Takeover | None:
+    """Return the takeover from the process that has started this one for that, if one has."""
+    text = os.environ.pop(TAKE_OVER, None)
+    if text is None:
+        return None
+    try:
+        return Takeover(Channel(socket.socket(fileno=int(text))))
+    except (OSError, ValueError):
+        raise click.UsageError(f"{TAKE_OVER} is for `upgrade` alone") from None
+
+
+async def finish(
+    takeover: Takeover,
+    hall: Hall,
+    server: Serving,
+    setup: Setup,
+    store: Store,
+    nursery: trio.Nursery,
+) -> None:
+    """Go on for another process. Raises `NotOurs`."""
+    if not isinstance(store, Shareable):
+        raise NotOurs("a store in memory can't be handed on")
+    came = await takeover.finish(hall, server, setup.server, store, nursery)
+    _log.info("going on for another process", extra={"connections": came})
+
+
+@asynccontextmanager
+async def taking_over(takeover: Takeover | None, *, posts_events: bool) -> AsyncIterator[None]:
+    """Begin a takeover, if there's one, and tell the other process if the block fails."""
+    if takeover is None:
+        yield
+        return
+    with closing(takeover.channel):
+        await takeover.begin()
+        try:
+            if posts_events:
+                raise NotOurs(POSTS_EVENTS)
+            yield
+        except BaseException as error:
+            with trio.move_on_after(MARGIN, shield=True):
+                await takeover.refuse(why_not(error))
+            raise

@@ -1,0 +1,330 @@
+"""Accepting: who connects gets a task, is let in, and is served until the connection ends."""
+
+import errno
+import logging
+import socket
+from collections.abc import Sequence
+from contextlib import ExitStack
+from weakref import WeakKeyDictionary
+
+import trio
+
+from squire_gatherings._hall.hall import Hall
+from squire_gatherings._hall.lateness import HELD_UP, is_late
+from squire_gatherings._poller import Poller
+from squire_gatherings._rules.door import Visitor
+from squire_gatherings._server.arrival import Doorway, end_tls, has_unread, let_in, peer_of
+from squire_gatherings._server.connection import WebSocketConnection
+from squire_gatherings._server.entry import Entry
+from squire_gatherings._server.limits import limits_of
+from squire_gatherings._server.listening import listen
+from squire_gatherings._server.outbox import Flusher
+from squire_gatherings._server.server import Server
+from squire_gatherings._server.serving import Serving
+from squire_gatherings._server.settings import ServerSettings
+from squire_gatherings._server.silence import ROUNDS
+from squire_gatherings._server.tls import TlsContext
+from squire_gatherings._values.identity import Identity
+
+_log = logging.getLogger(__name__)
+
+ACCEPT_PAUSE = 0.1
+DOOR_PAUSE = 0.01
+"""How many seconds nobody is accepted while all at the door wait for the server."""
+
+ACCEPTED_AT_ONCE = 8
+"""How many connections are accepted before others get their turn."""
+
+TASK_NAME = "WebSocket connection"
+"""The name of the tasks that serve clients. Trio would make one for each of them: 95 bytes."""
+
+AT_ONCE = 256
+"""How many connections have their round of the keep-alive before others get their turn."""
+
+_TRANSIENT = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
+
+
+async def serve(
+    hall: Hall,
+    *,
+    host: str | None,
+    port: int,
+    settings: ServerSettings | None = None,
+    ssl_context: TlsContext | None = None,
+    listeners: Sequence[socket.socket] = (),
+    is_paused: bool = False,
+    task_status: trio.TaskStatus[Server] = trio.TASK_STATUS_IGNORED,
+) -> None:
+    """Serve a hall's gatherings at `ws://host:port/gatherings/ID` until cancelled.
+
+    For `nursery.start`, which returns the `Server` once it listens.
+
+    Args:
+        hall: The hall that has the gatherings.
+        host: A name or an address of this machine; None for all its addresses.
+        port: 0 picks one that is free; see `Server.addresses`.
+        settings: The limits of each connection.
+        ssl_context: For `wss://`: what secures the connections; or a function that is asked for it
+            at each new one, so that a certificate can be renewed.
+        listeners: Sockets that listen already, and don't block: it serves those who come to them,
+            whatever `host` and `port` are, and closes them at the end.
+        is_paused: Whether it begins with a pause, until `Server.resume`: another process may still
+            have the listeners.
+        task_status: `nursery.start` gives it.
+
+    Raises:
+        OSError: It can't listen there.
+
+    Cancellation: every client is told that the server goes away, if that needs no waiting.
+    """
+    settings = settings or ServerSettings()
+    with ExitStack() as stack:
+        listeners = listeners or await listen(host, port)
+        for listener in listeners:
+            stack.enter_context(listener)
+        poller = stack.enter_context(Poller()) if Poller.is_possible() else None
+        addresses = [listener.getsockname()[:2] for listener in listeners]
+        flusher = Flusher()
+        limits = limits_of(hall)
+        server = Serving(addresses, listeners, poller, flusher, limits=limits, settings=settings)
+        if is_paused:
+            server.pause()
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(flusher.run)
+            if poller is not None:
+                nursery.start_soon(server.read, poller)
+            nursery.start_soon(keep_alive, server, settings.ping_interval)
+            task_status.started(server)
+            with server.accepting:
+                async with trio.open_nursery() as acceptors:
+                    for listener in listeners:
+                        acceptors.start_soon(_accept, listener, hall, server, ssl_context, nursery)
+            await trio.sleep_forever()
+
+
+async def serve_stream(
+    hall: Hall,
+    stream: trio.abc.Stream,
+    settings: ServerSettings | None = None,
+    *,
+    server: Server | None = None,
+    plain: socket.socket | None = None,
+    peer: str | None = None,
+    identity: Identity | None = None,
+    ssl_context: TlsContext | None = None,
+    said: bytes = b"",
+) -> None:
+    """Serve one client on any stream (TLS, a Unix socket, ...); close the stream at the end.
+
+    Args:
+        hall: The hall that has the gatherings.
+        stream: What the client has connected to, before it has sent its HTTP request.
+        settings: The connection's limits.
+        server: Counts the clients, and what they may send. Without it, all streams of a hall
+            share one.
+        plain: The non-blocking socket of the stream, if the stream is nothing else (not TLS).
+            What it takes at once is written to it without waiting, and the server's poller reads
+            it.
+        peer: The client's address, under which anonymous clients are limited together. If None,
+            it's the socket's.
+        identity: Who the client is, if the program knows. Otherwise the hall's `authenticate` is
+            asked.
+
+        ssl_context: Secures the stream here, for clients of `wss://`; see `serve`.
+        said: What the client has said of its HTTP request already, to another process.
+
+    Cancellation: the client is told that the server goes away, if that needs no waiting.
+    """
+    settings = settings or ServerSettings()
+    if server is None:
+        server = _servers.setdefault(hall, Serving((), ()))
+    assert isinstance(server, Serving)
+    limits = server.use(limits_of(hall))
+    peer = peer or peer_of(stream)
+    visitor: Visitor | None = None
+    connection: WebSocketConnection | None = None
+    try:
+        async with trio.open_nursery() as nursery:
+            known = None if settings.proxies.named(peer) else peer
+            visitor = limits.come(settings, known, nursery.cancel_scope.cancel, has_unread(plain))
+            if visitor is not None:
+                doorway = Doorway(limits, settings, visitor, peer, known is None)
+                doorway.said += said
+                if plain is not None and ssl_context is None and not doorway.awaits_header:
+                    server.doorways[doorway] = plain
+                connection, rest = await _arrive(
+                    hall, stream, plain, server, nursery, doorway, identity, ssl_context
+                )
+                # A connection that lives for days needn't keep what was said at the door.
+                del doorway
+            if connection is not None:
+                if not server.keeps_alive:
+                    nursery.start_soon(_rounds, server, {connection}, settings.ping_interval)
+                await stay(server, connection, rest)
+            nursery.cancel_scope.cancel()
+    finally:
+        if visitor is not None:
+            limits.go(visitor)
+        if connection is not None and connection.stream is not stream:
+            await end_tls(connection.stream)
+        # Frames that could go out have; closing needn't wait for anything else.
+        await trio.aclose_forcefully(stream)
+
+
+async def stay(server: Serving, connection: WebSocketConnection, received: bytes) -> None:
+    """Run a connection as one of the server's; `received` is what has come of it already.
+
+    Cancellation: as for `WebSocketConnection.run`.
+    """
+    limits = server.limits
+    server.all_connections.add(connection)
+    limits.holders.add(connection)
+    try:
+        await connection.run(received)
+    finally:
+        connection.meter.leave(trio.current_time(), connection.close_code)
+        limits.holders.discard(connection)
+        server.has_left(connection)
+
+
+async def _arrive(
+    hall: Hall,
+    stream: trio.abc.Stream,
+    plain: socket.socket | None,
+    server: Serving,
+    nursery: trio.Nursery,
+    doorway: Doorway,
+    identity: Identity | None,
+    ssl_context: TlsContext | None,
+) -> tuple[WebSocketConnection | None, bytes]:
+    """Let a client in; return its connection, if it comes in, and what it has sent by then."""
+    try:
+        arrived = await let_in(
+            stream, plain, server.poller, server.entrance, nursery, doorway, ssl_context
+        )
+    finally:
+        server.doorways.pop(doorway, None)
+    if arrived is None:
+        return None, b""
+    limits, settings, accepted = doorway.limits, doorway.settings, arrived.accepted
+    meter = limits.enter(settings, doorway.peer, trio.current_time(), doorway.visitor)
+    plain = plain if arrived.stream is stream else None
+    entry = Entry(hall, accepted.gathering_id, meter, accepted.request, identity)
+    connection = server.connect(
+        arrived.stream,
+        arrived.source,
+        accepted.codec,
+        entry,
+        meter,
+        settings,
+        hall.settings.max_ops,
+        nursery,
+        plain,
+    )
+    return connection, accepted.rest
+
+
+_servers: WeakKeyDictionary[Hall, Serving] = WeakKeyDictionary()
+"""The server of each hall that streams without a server of their own share."""
+
+
+async def _accept(
+    listener: socket.socket,
+    hall: Hall,
+    server: Serving,
+    ssl_context: TlsContext | None,
+    nursery: trio.Nursery,
+) -> None:
+    # It may have been closed (stop_accepting) between becoming readable and our turn.
+    while listener.fileno() >= 0:
+        await trio.lowlevel.wait_readable(listener)
+        if server.is_paused:
+            await server.until_resumed()
+            continue
+        try:
+            settings = server.settings
+            door, most = server.limits.door, settings.max_handshakes
+            room = door.room(most, ACCEPTED_AT_ONCE, server.coming)
+            if not room:
+                # A client that comes now waits in the listener's queue, and isn't turned away.
+                await trio.sleep(DOOR_PAUSE)
+            for _ in range(room):
+                client, address = listener.accept()
+                client.setblocking(False)
+                server.expect(1)
+                arguments = client, address[0], hall, server, settings, ssl_context
+                nursery.start_soon(_serve_socket, *arguments, name=TASK_NAME)
+        except BlockingIOError:
+            continue
+        except OSError as error:
+            if error.errno not in _TRANSIENT:
+                # ECONNABORTED and its like: that client is gone, others will come.
+                continue
+            server.log_trouble(error)
+            # A client that says nothing mustn't take another's descriptor.
+            for _ in range(ACCEPTED_AT_ONCE):
+                server.limits.door.give_way()
+            await trio.sleep(ACCEPT_PAUSE)
+
+
+async def _serve_socket(
+    client: socket.socket,
+    peer: str,
+    hall: Hall,
+    server: Serving,
+    settings: ServerSettings,
+    ssl_context: TlsContext | None,
+) -> None:
+    server.has_come()
+    with client:
+        try:
+            client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            stream = trio.SocketStream(trio.socket.from_stdlib_socket(client))
+        except OSError:
+            return
+        try:
+            await serve_stream(
+                hall,
+                stream,
+                settings,
+                server=server,
+                plain=client,
+                peer=peer,
+                ssl_context=ssl_context,
+            )
+        except* Exception as errors:
+            # A bug of ours must not end the other connections.
+            _log.error("a connection failed", exc_info=errors, extra={"peer": peer})
+
+
+async def keep_alive(server: Serving, interval: float) -> None:
+    """Ping clients that were silent for an interval, drop those silent for another.
+
+    Args:
+        server: The server that has the clients.
+        interval: The interval, in seconds.
+
+    Cancellation: ends it, and nothing else.
+    """
+    server.keeps_alive = True
+    try:
+        await _rounds(server, server.all_connections, interval)
+    finally:
+        server.keeps_alive = False
+
+
+async def _rounds(server: Serving, connections: set[WebSocketConnection], interval: float) -> None:
+    pause = interval / ROUNDS
+    while True:
+        due = trio.current_time() + pause
+        await trio.sleep_until(due)
+        if is_late(due, max(HELD_UP, pause / ROUNDS)):
+            # We were kept from listening. What arrived meanwhile is read first, and this is no
+            # round in which anybody was silent.
+            continue
+        if server.keeps_alive and connections is not server.all_connections:
+            continue
+        for number, connection in enumerate(tuple(connections), 1):
+            connection.keep_alive()
+            if not number % AT_ONCE:
+                await trio.lowlevel.checkpoint()
