@@ -43,7 +43,7 @@ const condition = new Function("return (" + source + ")(...arguments)");
 let observer, frame;
 const look = () => {
   const value = condition(...rest);
-  if (value === null || value === undefined || value === false) return false;
+  if (!value && value !== 0) return false;
   observer.disconnect();
   clearInterval(frame);
   done(value);
