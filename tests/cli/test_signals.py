@@ -198,4 +198,4 @@ def test_it_takes_as_many_open_files_as_it_may() -> None:
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
     assert found == (hard, hard)
     assert 'event="open files"' in err
-    assert f"limit={hard}" in err
+    assert f"files={hard}" in err
