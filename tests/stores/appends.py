@@ -111,7 +111,7 @@ def crashed_copy(path: Path) -> Path:
 async def another_writer(path: Path) -> AsyncIterator[SqliteStore]:
     """Open the file of an open store after its locks were removed."""
     beside(path, "-lock").unlink()
-    with patch.object(Place, "hold", lambda _: None):
+    with patch.object(Place, "hold", lambda *_: None):
         async with open_sqlite_store(path) as store:
             yield store
 

@@ -143,7 +143,7 @@ async def test_every_byte_counts(tmp_path: Path, fold: bool) -> None:
 
 @pytest.mark.parametrize(
     "change",
-    ["NULL", "x''", "substr(time_before, 1, 39)", "CAST(x'00' || substr(time_before, 2) AS BLOB)"],
+    ["NULL", "x''", "substr(time_before, 1, 39)", "CAST(x'01' || substr(time_before, 2) AS BLOB)"],
 )
 async def test_the_time_of_what_was_left_out_is_proven(tmp_path: Path, change: str) -> None:
     path = await live(tmp_path / "rooms.sqlite3", fold=True)

@@ -90,7 +90,7 @@ ANSWERS: list[tuple[int, dict[str, str], float | None]] = [
     (500, {}, 0),
     (503, {"retry-after": "99999999"}, LONGEST_PAUSE),
     (503, {"retry-after": "9" * 5000}, LONGEST_PAUSE),
-    (503, {"retry-after": in_the_future()}, 100),
+    (503, {"retry-after": "a date"}, 100),
     (503, {"retry-after": "Thu, 01 Jan 1970 00:00:00 GMT"}, 0),
     (503, {"retry-after": "soon"}, 0),
     (503, {"retry-after": "-5"}, 0),
@@ -104,6 +104,8 @@ async def test_what_an_answer_leads_to() -> None:
     with receiving() as receiver:
         webhook = Webhook(receiver.url, [SECRET])
         for status, headers, pause in ANSWERS:
+            if pause == 100:
+                headers = {"retry-after": in_the_future()}
             receiver.answers = [(status, headers)]
             if pause is None:
                 assert await webhook.deliver(EVENTS) == 3
