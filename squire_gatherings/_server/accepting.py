@@ -138,7 +138,8 @@ async def serve_stream(
     settings = settings or ServerSettings()
     if server is None:
         server = _servers.setdefault(hall, Serving((), ()))
-    assert isinstance(server, Serving)
+    if not isinstance(server, Serving):
+        raise TypeError("a server is made by `serve`")
     limits = server.use(limits_of(hall))
     peer = peer or peer_of(stream)
     visitor: Visitor | None = None

@@ -235,28 +235,38 @@ async def test_the_command_line_still_comes_first(file: Path) -> None:
         assert one.current.setup.hall.idle_timeout == 3 * 3600
 
 
+LOGGER = "squire_gatherings._cli.reloads"
+
+
 async def test_the_audit_log_is_opened_again_whatever_comes_of_the_rest(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    token = trio.lowlevel.current_trio_token()
     reopened: list[bool] = []
-    read = trio.Event()
+    logged = trio.Event()
+
+    class Heard(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            if record.__dict__["why"] == "nonsense":
+                logged.set()
 
     def reopen() -> None:
         reopened.append(True)
         raise BadSetting("the folder is gone")
 
     def broken() -> TakeOver:
-        token.run_sync_soon(read.set)
         raise BadSetting("nonsense")
 
-    async with trio.open_nursery() as nursery:
-        reloads = Reloads([broken], reopen)
-        nursery.start_soon(reloads.run)
-        reloads.ask()
-        await read.wait()
-        await wait_all_tasks_blocked()
-        nursery.cancel_scope.cancel()
+    heard = Heard()
+    logging.getLogger(LOGGER).addHandler(heard)
+    try:
+        async with trio.open_nursery() as nursery:
+            reloads = Reloads([broken], reopen)
+            nursery.start_soon(reloads.run)
+            reloads.ask()
+            await logged.wait()
+            nursery.cancel_scope.cancel()
+    finally:
+        logging.getLogger(LOGGER).removeHandler(heard)
     assert reopened
     first, second, *_ = caplog.records
     assert (first.getMessage(), first.__dict__["why"]) == (

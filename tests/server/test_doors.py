@@ -13,6 +13,7 @@ from squire_gatherings import (
     CannotConnect,
     LogFull,
     Op,
+    Server,
     ServerSettings,
     open_hall,
     open_store,
@@ -198,7 +199,7 @@ async def test_each_way_in_counts_clients(way: Way) -> None:
     settings = ServerSettings(max_connections=2)
     async with serving(way, settings) as (hall, server, url):
         async with open_client(url) as client, client.join("a"), client.join("b"):
-            if server.__class__.__name__ != "Server":
+            if not isinstance(server, Server):
                 await in_thread(partial(is_turned_away, f"{url}/gatherings/c"))
             else:
                 answer = await trio.to_thread.run_sync(exchange, url, request())

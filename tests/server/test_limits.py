@@ -11,6 +11,7 @@ from wsproto.frame_protocol import Opcode
 from squire_gatherings import Hall, Server, ServerSettings, open_hall, serve_stream
 from squire_gatherings._server.inbound import Complaint
 from squire_gatherings._server.limits import limits_of
+from squire_gatherings._server.serving import Serving
 from squire_gatherings._values.addresses import address_of
 from squire_gatherings._values.identity import Identity
 from squire_gatherings._values.messages import Leave
@@ -70,7 +71,7 @@ async def test_a_client_that_was_sent_away_is_as_limited_when_it_comes_back(
 ) -> None:
     """A hall counts all its clients together, even if the program has no `Server` of its own."""
     async with open_hall() as hall:
-        server = Server((), ()) if has_server else None
+        server = Serving((), ()) if has_server else None
         async with from_peer(hall, "192.0.2.1", way=way, server=server) as client:
             await exhaust(client)
         for _ in range(3):
@@ -91,7 +92,7 @@ async def by_token(token: str | None, gathering_id: str) -> Identity:
 async def test_a_user_is_limited_wherever_it_comes_from(
     way: StreamWay, autojump_clock: MockClock
 ) -> None:
-    server = Server((), ())
+    server = Serving((), ())
     async with open_hall(authenticate=by_token) as hall:
         async with from_peer(hall, "192.0.2.1", way=way, server=server) as client:
             await exhaust(client)
@@ -117,7 +118,7 @@ async def test_a_user_is_limited_wherever_it_comes_from(
 async def test_a_user_over_its_limit_cannot_join_as_often_as_it_likes(
     way: StreamWay, autojump_clock: MockClock
 ) -> None:
-    server = Server((), ())
+    server = Serving((), ())
     async with open_hall(authenticate=by_token) as hall:
         joined = 0
         for _ in range(20):
@@ -135,7 +136,7 @@ async def test_a_user_over_its_limit_cannot_join_as_often_as_it_likes(
 async def test_a_client_without_a_known_address_is_limited_alone(
     way: StreamWay, autojump_clock: MockClock
 ) -> None:
-    server = Server((), ())
+    server = Serving((), ())
     async with open_hall() as hall:
         async with from_peer(hall, None, way=way, server=server) as client:
             await exhaust(client)

@@ -17,8 +17,7 @@ from squire_gatherings._server import handshake
 from squire_gatherings._server.inbound import PORTION, TURN, Complaint, Inbound
 from squire_gatherings._server.limits import NOISE_BURST, NOISE_RATE, Limits
 from squire_gatherings._server.portions import Cutter, beginning_of_larger, is_one_frame
-from squire_gatherings._server.server import Server
-from squire_gatherings._server.serving import AT_THE_DOOR
+from squire_gatherings._server.serving import AT_THE_DOOR, Serving
 from squire_gatherings._values.messages import Ack, Sync
 from squire_gatherings._wire.codecs import JSON, Incoming
 from tests.server.test_hostile import request
@@ -188,7 +187,7 @@ async def test_only_a_client_that_floods_has_to_wait(autojump_clock: MockClock) 
 async def test_an_address_has_a_budget_of_its_own(autojump_clock: MockClock) -> None:
     """More connections are no way around it; a client that doesn't flood is served."""
     async with open_hall() as hall, trio.open_nursery() as nursery:
-        server = Server((), ())
+        server = Serving((), ())
         clients = []
         for _ in range(5):
             ours, theirs = memory_stream_pair()
