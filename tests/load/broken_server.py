@@ -55,10 +55,10 @@ class Fault:
 
 
 class Drop(Fault):
-    """One forward never arrives."""
+    """One forward never arrives. It is an early one, so that others follow."""
 
     def message(self, message: Message) -> list[Message]:
-        return [] if self.nth(message, "forward", 5) else [message]
+        return [] if self.nth(message, "forward", 2) else [message]
 
 
 class Repeat(Fault):
