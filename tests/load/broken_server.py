@@ -65,7 +65,7 @@ class Repeat(Fault):
     """One forward comes twice for no reason."""
 
     def message(self, message: Message) -> list[Message]:
-        return [message, message] if self.nth(message, "forward", 5) else [message]
+        return [message, message] if self.nth(message, "forward", 3) else [message]
 
 
 class Swap(Fault):
@@ -74,7 +74,7 @@ class Swap(Fault):
     held: Message | None = None
 
     def message(self, message: Message) -> list[Message]:
-        if self.nth(message, "forward", 5):
+        if self.nth(message, "forward", 3):
             self.held = message
             return []
         if self.held is not None and message["type"] == "forward":
@@ -106,7 +106,7 @@ class Altered(Fault):
     """One client gets an op with the wrong contents."""
 
     def message(self, message: Message) -> list[Message]:
-        if self.nth(message, "forward", 5):
+        if self.nth(message, "forward", 3):
             message["op"]["pad"] = "y" + message["op"]["pad"][1:]
         return [message]
 
@@ -115,7 +115,7 @@ class Other(Fault):
     """One client gets another op under a seq than the other clients."""
 
     def message(self, message: Message) -> list[Message]:
-        if self.nth(message, "forward", 5):
+        if self.nth(message, "forward", 3):
             message["op"]["n"] += 1
         return [message]
 
@@ -244,7 +244,7 @@ class Closes(Fault):
     ended = False
 
     def message(self, message: Message) -> list[Message]:
-        if self.nth(message, "forward", 5):
+        if self.nth(message, "forward", 3):
             self.ended = True
             return []
         return [message]
@@ -254,7 +254,7 @@ class Babbles(Fault):
     """The server sends a message that the protocol doesn't have."""
 
     def message(self, message: Message) -> list[Message]:
-        if self.nth(message, "forward", 5):
+        if self.nth(message, "forward", 3):
             return [message, {"type": "weather", "is": "fine"}]
         return [message]
 
