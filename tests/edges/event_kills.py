@@ -6,21 +6,17 @@
 import json
 import os
 import random
-import signal
 import sys
 import tempfile
-import threading
 import time
 from collections import Counter
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from subprocess import PIPE, Popen
 
 from attrs import define, field
 
 from squire_gatherings._values.events import LOST, EventKind, LifecycleEvent
-from tests.cli.process import READY
+from tests.edges.killing import kill_under_load, serving
 from tests.edges.wire import CLOSE, Wire
 from tests.events.telling import check, once
 from tests.webhook.receiver import SECRET, Receiver, receiving
@@ -90,22 +86,6 @@ class Figures:
         )
 
 
-@contextmanager
-def serving(forker: Popen[str], arguments: list[str]) -> Iterator[tuple[int, str]]:
-    """Have a server forked; give its process id and URL; kill it at the end."""
-    assert forker.stdin is not None
-    assert forker.stdout is not None
-    forker.stdin.write(json.dumps(arguments) + "\n")
-    forker.stdin.flush()
-    pid = int(forker.stdout.readline())
-    try:
-        line = forker.stdout.readline()
-        assert line.startswith(READY), line
-        yield pid, line.removeprefix(READY).strip()
-    finally:
-        os.kill(pid, signal.SIGKILL)
-
-
 def run(kills: int, folder: Path, seed: int) -> Figures:
     """Kill this many servers; check what their webhook was told."""
     choose = random.Random(seed)
@@ -139,19 +119,13 @@ def run(kills: int, folder: Path, seed: int) -> Figures:
 def _load(visitors: list[Visitor], url: str, pid: int, choose: random.Random) -> None:
     """Have all visit, and kill the server in the middle of it."""
     goal = sum(len(one.joined) for one in visitors) + choose.randint(0, 30)
-    threads = [threading.Thread(target=one.live, args=[url], daemon=True) for one in visitors]
-    for thread in threads:
-        thread.start()
-    while sum(len(one.joined) for one in visitors) < goal:
-        assert any(thread.is_alive() for thread in threads), "nobody visits any more"
-        threads[0].join(0.0005)
-    threads[0].join(choose.random() * 0.03)
-    os.kill(pid, signal.SIGKILL)
-    for thread in threads:
-        thread.join(60)
-        assert not thread.is_alive()
-    failures = [failure for one in visitors for failure in one.failures]
-    assert not failures, failures[:3]
+    kill_under_load(
+        visitors,
+        url,
+        pid,
+        until=lambda: sum(len(one.joined) for one in visitors) >= goal,
+        pause=lambda: choose.random() * 0.03,
+    )
 
 
 def _wait_until_quiet(receiver: Receiver) -> None:

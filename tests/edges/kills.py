@@ -3,13 +3,9 @@
 `python -m tests.edges.kills 1000` kills a thousand, checks each, and prints the figures.
 """
 
-import json
-import os
 import random
-import signal
 import sys
 import tempfile
-import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -19,7 +15,7 @@ from typing import Any
 
 from attrs import define, field
 
-from tests.cli.process import READY
+from tests.edges.killing import kill_under_load, serving
 from tests.edges.wire import Wire
 
 ROOMS = ("a", "b", "c")
@@ -126,22 +122,13 @@ class Log:
 
 
 @contextmanager
-def serving(forker: Popen[str], store: str, figures: Figures) -> Iterator[tuple[int, str]]:
-    """Have a server forked; give its process id and URL; kill it at the end."""
-    assert forker.stdin is not None
-    assert forker.stdout is not None
+def timed(forker: Popen[str], store: str, figures: Figures) -> Iterator[tuple[int, str]]:
+    """As `serving`, and note how long the start took."""
     began = time.monotonic()
     arguments = ["serve", "--port", "0", "--store", store, "--log-level", "error"]
-    forker.stdin.write(json.dumps(arguments) + "\n")
-    forker.stdin.flush()
-    pid = int(forker.stdout.readline())
-    try:
-        line = forker.stdout.readline()
-        assert line.startswith(READY), line
+    with serving(forker, arguments) as (pid, url):
         figures.starts.append(time.monotonic() - began)
-        yield pid, line.removeprefix(READY).strip()
-    finally:
-        os.kill(pid, signal.SIGKILL)
+        yield pid, url
 
 
 def run(kills: int, folder: Path, seed: int) -> Figures:
@@ -154,14 +141,14 @@ def run(kills: int, folder: Path, seed: int) -> Figures:
     command = [sys.executable, "-m", "tests.edges.forker"]
     with Popen(command, stdin=PIPE, stdout=PIPE, text=True) as forker:
         for _ in range(kills):
-            with serving(forker, store, figures) as (pid, url):
+            with timed(forker, store, figures) as (pid, url):
                 for log in logs.values():
                     log.read_on(url)
                 for one in submitters:
                     logs[one.room].check(one)
                 _load(submitters, url, pid, choose)
             figures.kills += 1
-        with serving(forker, store, figures) as (_, url):
+        with timed(forker, store, figures) as (_, url):
             # Read all of it once more, from the beginning.
             logs = {room: Log(room) for room in ROOMS}
             for log in logs.values():
@@ -183,19 +170,13 @@ def _load(submitters: list[Submitter], url: str, pid: int, choose: random.Random
     """Have all submit, and kill the server in the middle of it."""
     before = sum(len(one.acknowledged) for one in submitters)
     goal = before + choose.randint(1, 60)
-    threads = [threading.Thread(target=one.live, args=[url], daemon=True) for one in submitters]
-    for thread in threads:
-        thread.start()
-    while sum(len(one.acknowledged) for one in submitters) < goal:
-        assert any(thread.is_alive() for thread in threads), "nobody submits any more"
-        threads[0].join(0.0005)
-    threads[0].join(choose.random() * 0.01)
-    os.kill(pid, signal.SIGKILL)
-    for thread in threads:
-        thread.join(60)
-        assert not thread.is_alive()
-    failures = [failure for one in submitters for failure in one.failures]
-    assert not failures, failures[:3]
+    kill_under_load(
+        submitters,
+        url,
+        pid,
+        until=lambda: sum(len(one.acknowledged) for one in submitters) >= goal,
+        pause=lambda: choose.random() * 0.01,
+    )
 
 
 if __name__ == "__main__":
