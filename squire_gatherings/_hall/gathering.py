@@ -364,11 +364,7 @@ class Gathering:
         now = trio.current_time()
         if mover is not None:
             room.processed += counted
-            deadline = room.deadline
-            deadline.last_processed_at = now
-            deadline.moved, deadline.mover = moved.__class__, mover.identity.user
-            if deadline.told is not None:
-                room.look_at_warning(now)
+            room.used(now, moved.__class__, mover.identity.user)
         if room.trouble is None and log.seq > log.committed:
             if self._makes_rules:
                 self._ask_for_rules()
@@ -465,13 +461,7 @@ class Gathering:
         room.quotas.tally.ended(how)
         if room.life is not None:
             # It is queued here, and written when the notices have gone out.
-            room.life.dispersed(
-                reason,
-                seq=how.seq,
-                lifetime=how.lifetime,
-                messages=how.processed,
-                lateness=how.lateness,
-            )
+            room.life.dispersed(how)
         if not room.is_moved:
             report_end(how, len(clients))
         if clients:

@@ -25,6 +25,7 @@ from squire_gatherings._rules.sync_ids import LookupNeeded
 from squire_gatherings._values.endings import DispersalReason
 from squire_gatherings._values.errors import StoreUnavailable
 from squire_gatherings._values.events import LOST, EventKind, EventsLeft, LifecycleEvent
+from squire_gatherings._values.numbers import Ended
 
 _log = logging.getLogger(__name__)
 
@@ -300,26 +301,17 @@ class Life:
         data = {"rule": str(rule), "expires_in": expires_in, "at_time": at_time}
         self._tell_if_it_fits(EventKind.ENDING, data)
 
-    def dispersed(
-        self,
-        reason: DispersalReason,
-        *,
-        seq: int,
-        lifetime: float,
-        messages: int,
-        lateness: float | None,
-    ) -> None:
-        """It has come to an end.
-
-        Args:
-            reason: Why.
-            seq: The last seq of its log.
-            lifetime: How many seconds it was open.
-            messages: How many it has processed.
-            lateness: How many seconds after its deadline that was; None if it had none.
-        """
-        data = {"reason": str(reason), "seq": seq, "lifetime": lifetime, "messages": messages}
-        self._end({**data, "lateness": lateness})
+    def dispersed(self, how: Ended) -> None:
+        """It has come to an end."""
+        self._end(
+            {
+                "reason": str(how.reason),
+                "seq": how.seq,
+                "lifetime": how.lifetime,
+                "messages": how.processed,
+                "lateness": how.lateness,
+            }
+        )
 
     def over(self) -> None:
         """Nothing more is told of it."""

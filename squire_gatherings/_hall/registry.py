@@ -47,6 +47,8 @@ class Registry:
     """Another one, where gatherings are traced."""
     quotas: Quotas = field(init=False)
     """What the gatherings may use up together."""
+    given: GivenRules = field(init=False)
+    """The rules by which gatherings end that are given no others: one object for all."""
     turnstile: Turnstile = field(factory=Turnstile)
     closed: bool = False
     """Whether the hall is closing, so that none is opened any more."""
@@ -59,22 +61,16 @@ class Registry:
     _kept_out: dict[str, trio.Event] = field(factory=dict)
     """Gatherings that nobody may open now; each event says that this is over."""
     _poison: Poison = field(factory=Poison)
-    _given: tuple[HallSettings, GivenRules] | None = None
     _endings: Endings = field(factory=lambda: Endings(new_hall_mark()))
 
     def __attrs_post_init__(self) -> None:
         self.quotas = Quotas(self.settings)
-
-    @property
-    def given(self) -> GivenRules:
-        """The rules by which gatherings end that are given no others: one object for all."""
-        if self._given is None or self._given[0] is not self.settings:
-            self._given = self.settings, GivenRules(rules_of(self.settings))
-        return self._given[1]
+        self.given = GivenRules(rules_of(self.settings))
 
     def change_settings(self, settings: HallSettings) -> None:
         """Change the settings of what is opened from now on, and of what all share."""
         self.settings = settings
+        self.given = GivenRules(rules_of(settings))
         if self.lifecycle is not None:
             self.lifecycle.max_events = settings.max_events
         self.quotas.change_settings(settings)
