@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 import trio
 import trustme
+from websockets.exceptions import ConnectionClosedError, PayloadTooBig
 
 from squire_gatherings import ServerSettings, serve
 from squire_gatherings._cli.doctor.clocks import check_clock
@@ -23,6 +24,7 @@ from squire_gatherings._cli.doctor.limits import check_memory, check_open_files
 from squire_gatherings._cli.doctor.ports import check_port
 from squire_gatherings._cli.doctor.running import check_running
 from squire_gatherings._cli.doctor.settings import check_certificate, read_setup
+from squire_gatherings._cli.doctor.sockets import CannotOpen, open_socket
 from squire_gatherings._cli.doctor.through import Way, address_seen, check_through
 from squire_gatherings._cli.operators.asking import PortOptions, open_port
 from squire_gatherings._cli.serve import serve as serve_command
@@ -207,6 +209,21 @@ async def test_ports() -> None:
         assert (taken.level, "another program" in taken.says) == (Level.FAIL, True)
         nursery.cancel_scope.cancel()
     assert (await check_port("port", "127.0.0.1", port, "ws")).says.endswith("is free")
+
+
+@pytest.mark.parametrize(
+    "raised",
+    [ConnectionClosedError(None, None), PayloadTooBig(2, 1), EOFError(), ConnectionResetError()],
+    ids=lambda error: type(error).__name__,
+)
+def test_what_does_not_open(raised: Exception, monkeypatch: pytest.MonkeyPatch) -> None:
+    # Which of them it is depends on how far a server is that closes at once.
+    def connect(*_: object, **__: object) -> None:
+        raise raised
+
+    monkeypatch.setattr("websockets.sync.client.connect", connect)
+    with pytest.raises(CannotOpen, match="."), open_socket("ws://127.0.0.1:9"):
+        pass
 
 
 @asynccontextmanager

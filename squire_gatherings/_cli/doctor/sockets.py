@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any
 
-from websockets.exceptions import InvalidHandshake, InvalidStatus, InvalidURI
+from websockets.exceptions import InvalidStatus, WebSocketException
 from websockets.typing import Origin, Subprotocol
 
 from squire_gatherings._wire.codecs import JSON
@@ -73,7 +73,8 @@ def open_socket(
             raise CannotOpen(f"it answers with HTTP {status}") from None
         except tls.SSLCertVerificationError as error:
             raise CannotOpen(f"its certificate isn't good: {error.verify_message}") from None
-        except (InvalidHandshake, InvalidURI, OSError, ValueError, EOFError) as error:
+        except (WebSocketException, OSError, ValueError, EOFError) as error:
+            # Also one that closes while we shake hands.
             why = " ".join(str(error).split())[:300] or type(error).__name__
             raise CannotOpen(why) from None
         if connection.subprotocol != JSON.subprotocol:
