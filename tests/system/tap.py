@@ -500,7 +500,8 @@ class Tap:
         truth, life, now = self.truth, self.life, self.truth.now()
         if self.warning is not None and self.warning[0] == reason and not self.link.is_relayed:
             is_early = now < self.warning[1] - WALL_EPSILON
-            truth.check(not is_early, f"{self}: ended before {self.warning}")
+            is_stepped = life is not None and life.is_by_wall and life.stepped_at > -math.inf
+            truth.check(not is_early or is_stepped, f"{self}: ended before {self.warning}")
         if life is None:
             return
         before, time = life.rules.warn_before, life.rules.time_of(reason)
