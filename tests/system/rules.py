@@ -10,8 +10,9 @@ from squire_gatherings._hall.hall import observer_of
 from squire_gatherings._hall.observing import SORTS, Question
 from tests.system.link import ENDLESS
 from tests.system.rule import kinds, links, people, rooms, rule, strangers, waits
+from tests.system.setup import ROOMS
 from tests.system.store import APPENDS, READS
-from tests.system.world import ROOMS, World
+from tests.system.world import World
 
 # Strangers.
 
