@@ -44,6 +44,10 @@ def _shield() -> trio.CancelScope:
     return trio.CancelScope(shield=True)
 
 
+LifeState = tuple[int, int, int, int]
+"""What a `Life` counts."""
+
+
 class FirstJoin(LookupNeeded):
     """Somebody is to be let in first, and the store must know of it before."""
 
@@ -254,6 +258,22 @@ class Life:
 
     def __attrs_post_init__(self) -> None:
         self.lifecycle.owed += self._owed
+
+    # Asleep. Its places are kept meanwhile.
+
+    def state(self) -> LifeState:
+        """Return what is to be remembered of it while it sleeps."""
+        return self._told, self._owed, self._joined, self._omitted
+
+    @classmethod
+    def of(cls, lifecycle: Lifecycle, gathering: str, incarnation: str, state: LifeState) -> "Life":
+        """Return the life of one that slept."""
+        told, owed, joined, omitted = state
+        life = cls(lifecycle, gathering, incarnation, told, 0, joined, omitted)
+        life._owed = owed
+        return life
+
+    # Awake.
 
     async def opened(self, seq: int) -> None:
         """It is restored, and is to be opened; the store knows it when this returns.
