@@ -158,10 +158,13 @@ const act = {
   nextRound,
   lookBack,
   earlier,
-  /** @param {number} round @param {import("./tournament.js").Match} match */
-  decide: (round, match) => {
+  /** @param {number} round @param {number} table */
+  decide: (round, table) => {
+    const played = room?.state.night.rounds[round - 1];
+    const match = played?.matches.find((one) => one.table === table);
+    if (!match) return;
     decideDialog(the("dialog"), round, match, (games) => {
-      submit({ do: "rule", round, table: match.table, games });
+      submit({ do: "rule", round, table, games });
     });
   },
   /** @param {string} what */

@@ -14,7 +14,7 @@ import { hour, outcome, RESULTS, score, seenBy, sentence, turned, UNDOABLE } fro
  * @typedef {object} Actions
  * @property {(op: object) => void} submit
  * @property {() => void} nextRound
- * @property {(round: number, match: Match) => void} decide
+ * @property {(round: number, table: number) => void} decide
  * @property {(seq: number, time: number) => void} lookBack
  * @property {() => void} earlier
  * @property {(what: string) => void} ask
@@ -139,11 +139,11 @@ function matchCard(round, match, name, act) {
       h("p.note", {}, `${opponent} says you ${outcome(seen)} ${score(seen)}.`),
       h(
         "button.primary",
-        { "data-key": "confirm", onclick: () => report(theirs.games) },
+        { "data-key": `confirm ${round} ${theirs.games}`, onclick: () => report(theirs.games) },
         "That’s right",
       ),
     );
-  } else rows.push(h("p.soft", {}, begins));
+  } else if (begins) rows.push(h("p.soft", {}, begins));
   const question = mine ? "Was it something else?" : theirs ? "Or was it" : "How did it go for you?";
   rows.push(h("p.soft", {}, question));
   const buttons = RESULTS.map((seen) => {
@@ -155,7 +155,7 @@ function matchCard(round, match, name, act) {
       {
         "aria-pressed": String(pressed),
         "aria-label": label,
-        "data-key": `score ${seen}`,
+        "data-key": `score ${round} ${games}`,
         onclick: () => report(games),
       },
       score(seen),
@@ -207,21 +207,21 @@ export function judgeCard(night, me, act) {
         );
   const more = [
     ["plan", "Plan…"],
-    ["enter", "Enter somebody…"],
-    ["drop", "Drop somebody…"],
+    ["enter", "Enter…"],
+    ["drop", "Drop…"],
   ].map(([what, label]) =>
     h("button", { onclick: () => act.ask(what), "data-key": `ask ${what}` }, label),
   );
   if (number) {
     const extend = () => act.submit({ do: "extend", minutes: 5 });
-    more.push(h("button", { onclick: extend, "data-key": "extend" }, "5 more minutes"));
+    more.push(h("button", { onclick: extend, "data-key": "extend" }, "+5 minutes"));
   }
   return h(
     "section.card.stack",
     { id: "judge" },
     h("div.row.spread", {}, h("h2", {}, "Judge"), h("p.soft", {}, text)),
     night.finished === null && go,
-    night.finished === null && h("div.row", {}, ...more),
+    night.finished === null && h("div.actions", {}, ...more),
   );
 }
 
@@ -263,7 +263,7 @@ export function tablesView(night, number, me, act) {
       me.role === "judge" && match.second !== null
         ? h(
             `button.line${kind}`,
-            { onclick: () => act.decide(number, match), "data-key": `table ${match.table}` },
+            { onclick: () => act.decide(number, match.table), "data-key": `table ${number} ${match.table}` },
             ...parts,
           )
         : h(`div.line${kind}`, {}, ...parts);
@@ -316,7 +316,11 @@ export function logView(entries, isWhole, me, act) {
         h(
           "span",
           {},
-          h("button.quiet", { onclick: () => act.lookBack(seq, time) }, "Then"),
+          h(
+            "button.quiet",
+            { onclick: () => act.lookBack(seq, time), "data-key": `then ${seq}` },
+            "Then",
+          ),
           me.role === "judge" &&
             UNDOABLE.has(op.do) &&
             h(
