@@ -13,7 +13,6 @@ from attrs import define, field
 
 from squire_gatherings._hall.connection import Connection
 from squire_gatherings._rules.delivery_window import DeliveryWindow
-from squire_gatherings._rules.op_log import NO_ORIGIN
 from squire_gatherings._values.endings import CloseCode
 from squire_gatherings._values.errors import GatheringsError
 from squire_gatherings._values.identity import Identity
@@ -36,7 +35,8 @@ class Caller:
     identity: Identity
     scope: str = field(repr=False)
     proof: ClassVar[bool] = False
-    number: int = NO_ORIGIN
+    number: int = 0
+    """It is none of the clients, which are numbered from 1 on."""
     at_end: bool = False
     """Whether its sync builds on the log's end as it is when the sync is processed."""
     times: bool = False

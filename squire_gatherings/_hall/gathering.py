@@ -573,15 +573,15 @@ class Gathering:
             # Nobody is brought what it may not read any more.
             terms.look()
         delivery.begin_batch(log.committed)
-        # The batch stays in memory until all clients have been brought it.
-        log.commit(trim=False)
+        log.commit()
         self.answers.give(now)
         delivery.bring_batch(now)
         if self._makes_rules:
             self.room.apply_rules("behaviour", None)
-        if not delivery.batch:
-            log.trim()
-        if log.added - self.room.counted_at > UNCOUNTED:
+        if log.added > log.look_at:
+            # Seldom. A batch stays in memory until all clients have been brought it.
+            if not delivery.batch:
+                log.trim()
             self.room.count_tail()
 
     def _ask_for_rules(self) -> None:

@@ -117,6 +117,32 @@ class GatheringAndLog(Struct, kw_only=True):
     log: Annotated[LogOf | None, Meta(description="Its log; null where nothing is stored.")]
 
 
+class ActivityQuery(Taken):
+    """Which time is asked about."""
+
+    since: Annotated[
+        When | None,
+        Meta(description="When it begins: by default at the opening, or with the first op."),
+    ] = None
+    until: Annotated[
+        When | None, Meta(description="When it ends: by default now, or after the last op.")
+    ] = None
+    slices: Annotated[
+        int, Meta(ge=1, le=MAX_LIMIT, description="Into how many slices it is divided.")
+    ] = 100
+
+
+class Activity(Struct, kw_only=True):
+    """When a gathering was used."""
+
+    now: Time
+    since: Time
+    until: Time
+    ops: Annotated[
+        list[Count], Meta(description="How many ops were committed, for each slice of that time.")
+    ]
+
+
 class Member(Struct, kw_only=True):
     """A client that is connected."""
 
