@@ -324,6 +324,15 @@ class Inbound:
         """Note that another process has let the client in, so that it had said something before."""
         self._admitted = True
 
+    @property
+    def is_empty(self) -> bool:
+        """Whether all that came was given."""
+        if self._partial is not None or self._cut_off or self._at != len(self._unfed):
+            return False
+        frames = tuple(self._frames)
+        self._frames = iter(frames)
+        return not frames
+
     def unread(self) -> bytes:
         """Return bytes that lead another parser to what this one has taken in and not given yet.
 

@@ -17,8 +17,10 @@ from squire_gatherings._hall.hall import Hall
 from squire_gatherings._handover.channel import Channel, Ended
 from squire_gatherings._handover.leaving import CalledOff, Leaving, Patience
 from squire_gatherings._handover.messages import (
+    Changes,
     Everything,
     Hello,
+    Known,
     Message,
     Newcomers,
     Prepared,
@@ -52,8 +54,10 @@ class Peer:
 
     def hear_everything(self) -> None:
         while not isinstance(message := self.channel.receive_now(20), Everything):
-            assert isinstance(message, Newcomers)
+            assert isinstance(message, Newcomers | Changes)
             self.heard.append(message)
+            if isinstance(message, Changes) and message.is_last:
+                self.say(Known())
         self.heard.append(message)
 
     def say(self, message: Message) -> None:
@@ -217,9 +221,8 @@ async def test_once_it_has_left_nothing_is_said_or_written(tmp_path: Path) -> No
         world = await a_world(stack, path)
         number, peer = await world.leave(play, LONG)
         assert number == 1
-        everything = peer.heard[-2]
-        assert isinstance(everything, Everything)
-        [room] = everything.rooms
+        assert isinstance(peer.heard[-2], Everything)
+        [room] = [one for said in peer.heard if isinstance(said, Changes) for one in said.rooms]
         assert (room.id, room.seq, len(room.clients)) == ("friday-night", 1, 1)
         with pytest.raises(StoreUnavailable):
             await world.hall.submit("friday-night", [{"n": 2}])
