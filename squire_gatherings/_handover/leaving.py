@@ -42,10 +42,10 @@ from squire_gatherings._handover.messages import (
     Yours,
 )
 from squire_gatherings._handover.sharing import Shareable
-from squire_gatherings._server.moving import Departures
+from squire_gatherings._server.moving import Departures, JustCome
 from squire_gatherings._server.serving import Serving
 from squire_gatherings._values.errors import StoreUnavailable
-from squire_gatherings._values.handover import FORMAT, Newcomer, RoomState
+from squire_gatherings._values.handover import FORMAT, RoomState
 
 M = TypeVar("M", bound=Message)
 
@@ -159,17 +159,12 @@ class Leaving:
 
     async def _announce(self) -> None:
         """Give the other process all connections that can go along, and that it doesn't have."""
-        some: list[Newcomer] = []
-        descriptors: list[int] = []
-        for newcomer, plain in self._departures.newcomers():
-            some.append(newcomer)
-            descriptors.append(plain.fileno())
-            if len(some) == AT_ONCE:
-                await self.channel.send(Newcomers(some), descriptors)
-                await trio.lowlevel.checkpoint()
-                some, descriptors = [], []
-        if some:
-            await self.channel.send(Newcomers(some), descriptors)
+        newcomers = self._departures.newcomers()
+        for start in range(0, len(newcomers), AT_ONCE):
+            some = newcomers[start : start + AT_ONCE]
+            descriptors = [plain.fileno() for _, plain in some]
+            await self.channel.send(Newcomers([one for one, _ in some]), descriptors)
+            await trio.lowlevel.checkpoint()
 
     async def _tell_the_rest(self, weight: int) -> None:
         """Tell what has changed, until that's little, or doesn't become less; `weight` was told."""
@@ -212,37 +207,36 @@ class Leaving:
             NotAtRest: It takes too long.
         """
         until = trio.current_time() + self.patience.rest
-        busy = self._telling.changed(rooms_so_far(self.hall))
+        busy = rooms_so_far(self.hall)
         while True:
             try:
                 self._check(busy)
                 return self._everything()
+            except JustCome:
+                await self._announce()
             except NotAtRest:
                 if trio.current_time() >= until:
                     raise
-            await self._announce()
-            await trio.sleep(LOOK_AGAIN)
+                await trio.sleep(LOOK_AGAIN)
 
     def _check(self, busy: list[Gathering]) -> None:
-        """Look at those that were busy, before we look at all; take out those that are at rest."""
+        """Look at what may be busy, before we look closer; take out those that are at rest."""
         while busy:
             if busy[-1].room.accepting:
                 check_rest(busy[-1])
             busy.pop()
-
-    def _everything(self) -> Everything:
         if not self.store.is_at_rest:
             raise NotAtRest("the store writes")
-        if self.server.coming or self._departures.has_more:
+        if self.server.coming:
             raise NotAtRest("a client has just come")
+
+    def _everything(self) -> Everything:
         state, ahead, inside = hall_state(self.hall), self._ahead(), rooms(self.hall)
-        states = self._departures.states(ahead)
-        changed = self._telling.changed(inside)
-        for gathering in changed:
-            check_rest(gathering)
-        told = [self._telling.state(one, ahead, at_rest=True) for one in changed]
-        changes = Changes(told, self._telling.ended(inside), self._departures.gone())
-        return Everything(state, changes, states)
+        states, gone = self._departures.states(ahead)
+        told = [
+            self._telling.state(one, ahead, at_rest=True) for one in self._telling.changed(inside)
+        ]
+        return Everything(state, Changes(told, self._telling.ended(inside), gone), states)
 
     def _hand_over(self, everything: Everything) -> None:
         within = self.patience.answer

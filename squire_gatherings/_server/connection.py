@@ -144,9 +144,11 @@ class WebSocketConnection(Receiving):
     @property
     def can_go(self) -> bool:
         """Whether another process can go on with it: it has joined, or hasn't begun to."""
-        if self._closing or self._ended or self.plain is None:
+        if self._closing or self._ended or self._outbox.plain is None:
             return False
-        return self._membership is not None or self._entry is not None
+        if self._membership is None and self._entry is None:
+            return False
+        return isinstance(self._source, PolledSource)
 
     @property
     def request(self) -> RequestState | None:

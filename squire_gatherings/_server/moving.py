@@ -35,29 +35,34 @@ Going = WebSocketConnection | Doorway
 """Whoever can go along."""
 
 
+class JustCome(NotAtRest):
+    """Somebody can go along whom the other process doesn't have."""
+
+
 @define(eq=False)
 class Departures:
     """The connections of one server that are to go along, by the numbers they go under."""
 
     server: Serving
-    _numbers: dict[Connection | Doorway, int] = field(factory=dict)
+    _numbers: dict[Going, int] = field(factory=dict)
     _last: int = 0
 
-    def newcomers(self) -> Iterator[tuple[Newcomer, socket.socket]]:
+    def newcomers(self) -> list[tuple[Newcomer, socket.socket]]:
         """Give the connections that can go along, and weren't given before."""
-        for one in self._more():
+        found: list[tuple[Newcomer, socket.socket]] = []
+        numbers = self._numbers
+        for one in self._going():
+            if one in numbers:
+                continue
             self._last += 1
-            self._numbers[one] = number = self._last
+            numbers[one] = number = self._last
             if isinstance(one, Doorway):
-                yield Newcomer(number, one.peer, None), self.server.doorways[one]
+                found.append((Newcomer(number, one.peer, None), self.server.doorways[one]))
             elif one.plain is not None:
                 subprotocol = one.codec.subprotocol
-                yield Newcomer(number, one.meter.peer, subprotocol, one.request), one.plain
-
-    @property
-    def has_more(self) -> bool:
-        """Whether there are connections that weren't given yet."""
-        return any(True for _ in self._more())
+                newcomer = Newcomer(number, one.meter.peer, subprotocol, one.request)
+                found.append((newcomer, one.plain))
+        return found
 
     def can_go(self, connection: Connection) -> bool:
         """Whether another process could go on with a connection."""
@@ -76,14 +81,11 @@ class Departures:
 
     def gone(self) -> list[int]:
         """Return the numbers of those that were given and don't go along after all."""
-        going = set(self._going())
-        gone = {one: number for one, number in self._numbers.items() if one not in going}
-        for one in gone:
-            del self._numbers[one]
-        return list(gone.values())
+        gone = self._numbers.keys() - set(self._going())
+        return [self._numbers.pop(one) for one in gone]
 
-    def states(self, ahead: float) -> list[ConnectionState]:
-        """Return what is on its way in the connections that go along.
+    def states(self, ahead: float) -> tuple[list[ConnectionState], list[int]]:
+        """Return what is on its way in the connections that go along, and who doesn't after all.
 
         Those in a gathering in which nothing is on its way are left out.
 
@@ -92,9 +94,15 @@ class Departures:
 
         Raises:
             NotAtRest: Something is under way in one of them.
+            JustCome: One wasn't given.
         """
         found: list[ConnectionState] = []
-        for one, number in self._all():
+        count = 0
+        for one in self._going():
+            number = self._numbers.get(one)
+            if number is None:
+                raise JustCome("a client has just come")
+            count += 1
             if isinstance(one, Doorway):
                 state = None
                 if not one.has_spoken:
@@ -106,26 +114,15 @@ class Departures:
             if state is None:
                 raise NotAtRest("what a client has said waits to be processed")
             found.append(state)
-        return found
+        return found, [] if count == len(self._numbers) else self.gone()
 
     def leave(self) -> None:
         """Forget the connections that went along: our copies of their sockets are closed."""
-        for one, _ in tuple(self._all()):
+        for one in tuple(self._numbers):
             if isinstance(one, Doorway):
                 one.visitor.give_way()
             else:
                 one.leave()
-
-    def _more(self) -> Iterator[Going]:
-        for one in self._going():
-            if one not in self._numbers:
-                yield one
-
-    def _all(self) -> Iterator[tuple[Going, int]]:
-        for one in self._going():
-            number = self._numbers.get(one)
-            if number is not None:
-                yield one, number
 
     def _going(self) -> Iterator[Going]:
         for connection in self.server.all_connections:

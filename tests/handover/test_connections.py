@@ -78,20 +78,21 @@ class World:
         newcomers: list[tuple[Newcomer, int]] = []
         server.pause()
         while True:
-            newcomers += [(one, os.dup(plain.fileno())) for one, plain in departures.newcomers()]
+            more = [(one, os.dup(plain.fileno())) for one, plain in departures.newcomers()]
+            newcomers += more
             try:
                 for one in rooms(hall):
                     check_rest(one)
                 found = (
                     hall_state(hall),
                     [telling.state(one, 0.0, at_rest=True) for one in rooms(hall)],
-                    departures.states(0.0),
+                    departures.states(0.0)[0],
                     [one for one, _ in newcomers],
                 )
             except NotAtRest:
                 await trio.sleep(0.001)
                 continue
-            if not (departures.has_more or server.coming):
+            if not (more or server.coming):
                 break
             await trio.sleep(0.001)
         state, inside, states, announced = DECODER.decode(msgspec.msgpack.encode(found))
