@@ -1,13 +1,13 @@
 """Moves: a hall goes on in another one, with its connections, as if that were another process."""
 
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Callable, Mapping
 from contextlib import AsyncExitStack
 
 import msgspec
 import trio
 
-from squire_gatherings import Hall, open_hall
+from squire_gatherings import Hall
 from squire_gatherings._hall.arriving import Arriving
 from squire_gatherings._hall.connection import Connection
 from squire_gatherings._hall.membership import Membership
@@ -21,6 +21,7 @@ from squire_gatherings._hall.moving import (
     rooms_so_far,
 )
 from squire_gatherings._hall.store import Store
+from squire_gatherings._open_hall import open_successor
 from squire_gatherings._values.handover import HallState, RoomState
 from squire_gatherings._values.settings import HallSettings
 
@@ -46,6 +47,56 @@ async def states_of(hall: Hall, telling: Telling) -> States:
             return again
 
 
+class Move:
+    """The way of a hall into another one, which follows it until `finish`."""
+
+    def __init__(self, hall: Hall, after: Hall) -> None:
+        self.hall, self.after = hall, after
+        self._last = 0
+        self._numbers: dict[Connection, int] = {}
+        self._theirs: dict[int, Connection] = {}
+        self._telling = Telling(hall, self._numbers.get)
+        self._arriving = Arriving(after)
+        self._memberships: dict[int, Membership] = {}
+
+    async def tell(self, connected: Mapping[Connection, Membership]) -> None:
+        """A round: have the other hall be where this one is by now."""
+        self._number(connected)
+        inside = rooms_so_far(self.hall)
+        told = [self._telling.state(one, 0.0, at_rest=False) for one in inside]
+        said: list[RoomState] = _ROOMS.decode(msgspec.msgpack.encode(told))
+        await self._follow(said, self._telling.ended(inside))
+
+    async def finish(
+        self, connected: Mapping[Connection, Membership]
+    ) -> dict[Connection, Membership]:
+        """Go on in the other hall; return the memberships there. The first one is closed."""
+        self._number(connected)
+        state, inside, ended = await states_of(self.hall, self._telling)
+        await self._follow(inside, ended)
+        self._arriving.check()
+        leave(self.hall)
+        self._arriving.begin(state)
+        for membership in connected.values():
+            # As when the connection's task ends, which says nothing.
+            membership.detach()
+        await self.hall.close()
+        theirs, memberships = self._theirs, self._memberships
+        return {one: memberships[n] for n, one in theirs.items() if n in memberships}
+
+    def _number(self, connected: Mapping[Connection, Membership]) -> None:
+        for one in self._numbers.keys() - connected.keys():
+            del self._theirs[self._numbers.pop(one)]
+        for one in connected:
+            if one not in self._numbers:
+                self._last += 1
+                self._numbers[one] = self._last
+                self._theirs[self._last] = one
+
+    async def _follow(self, inside: list[RoomState], ended: list[str]) -> None:
+        self._memberships |= await self._arriving.follow(inside, ended, self._theirs, 0.0)
+
+
 async def move(
     stack: AsyncExitStack,
     hall: Hall,
@@ -53,7 +104,6 @@ async def move(
     settings: HallSettings,
     connected: Mapping[Connection, Membership],
     wall_clock: Callable[[], float] = time.time,
-    meanwhile: Callable[[], Awaitable[None]] | None = None,
 ) -> tuple[Hall, dict[Connection, Membership]]:
     """Go on in a new hall; return it, and the memberships there.
 
@@ -64,27 +114,8 @@ async def move(
         settings: The new hall's.
         connected: All connections and their memberships.
         wall_clock: The new hall's.
-        meanwhile: Is done in the hall after the new one was told where it is.
     """
-    numbers = {connection: number for number, connection in enumerate(connected, start=1)}
-    theirs = {number: connection for connection, number in numbers.items()}
-    telling, memberships = Telling(hall, numbers.get), dict[int, Membership]()
     after = await stack.enter_async_context(
-        open_hall(store=store, settings=settings, wall_clock=wall_clock)
+        open_successor(store=store, settings=settings, wall_clock=wall_clock)
     )
-    arriving = Arriving(after)
-    if meanwhile is not None:
-        told = [telling.state(one, 0.0, at_rest=False) for one in rooms_so_far(hall)]
-        said: list[RoomState] = _ROOMS.decode(msgspec.msgpack.encode(told))
-        memberships |= await arriving.follow(said, [], theirs, 0.0)
-        await meanwhile()
-    state, inside, ended = await states_of(hall, telling)
-    memberships |= await arriving.follow(inside, ended, theirs, 0.0)
-    arriving.check()
-    leave(hall)
-    arriving.begin(state)
-    for membership in connected.values():
-        # As when the connection's task ends, which says nothing.
-        membership.detach()
-    await hall.close()
-    return after, {theirs[number]: one for number, one in memberships.items()}
+    return after, await Move(hall, after).finish(connected)
