@@ -19,8 +19,12 @@ import trio
 from squire_gatherings._stores.sqlite.locks import owner_of
 from squire_gatherings.client import open_client
 from tests.cli.process import serving
+from tests.edges.wire import CLOSE, Wire, frame
+from tests.events.telling import check
+from tests.server.certificates import trusting, write
 from tests.server.raw import RawClient
 from tests.support import examples
+from tests.webhook.receiver import SECRET, receiving
 
 PATIENT = 120.0
 
@@ -143,6 +147,51 @@ def test_a_new_process_that_fails_leaves_the_old_one_going_on(tmp_path: Path) ->
         process.wait(PATIENT)
         stop(path, said["to"])
         assert client.hear()["reason"] == "shutdown"
+
+
+def test_tls_clients_come_back_and_events_go_on(tmp_path: Path) -> None:
+    """Under TLS the notice is `shutdown`; what is told of gatherings goes on, in order."""
+    certificate, key = write(tmp_path)
+    secret = tmp_path / "secret"
+    secret.touch(0o600)
+    secret.write_text(SECRET + "\n")
+    options = ["--tls-cert", str(certificate), "--tls-key", str(key)]
+    options += ["--webhook-secret-file", str(secret)]
+    with receiving() as receiver:
+        options += ["--webhook", receiver.url]
+        with upgradable(tmp_path, *options) as (process, url, path):
+            incarnations: list[str] = []
+            with Wire(url, context=trusting()) as wire:
+                incarnations.append(wire.join("one")["incarnation"])
+                wire.say(type="sync", id="1", base=0, ops=[{"n": 1}])
+                assert wire.hear()["seqs"] == [1]
+                receiver.wait_for(2)
+                # It takes its time: what it is being told when the upgrade comes is told once.
+                receiver.delay = 0.2
+                with Wire(url, context=trusting()) as other:
+                    other.join("two")
+                said = upgraded(path)
+                notice = wire.hear()
+                assert (notice["type"], notice["reason"]) == ("dispersed", "shutdown")
+                closing = wire.next()
+                assert closing == (CLOSE, b"\x03\xe9" + closing[1][2:])
+                wire.send(frame(CLOSE, b"\x03\xe9"))
+                # Without a close_notify this would be an `SSLError`.
+                with pytest.raises(EOFError):
+                    wire.next()
+            with Wire(url, context=trusting()) as wire:
+                joined = wire.join("one")
+                incarnations.append(joined["incarnation"])
+                assert joined["seq"] == 1
+            process.wait(PATIENT)
+            stop(path, said["to"])
+            assert notice["incarnation"] == incarnations[0] == incarnations[1]
+        receiver.wait_for(9)
+        check(receiver.taken, all_ended=True)
+        numbers = [event.number for event in receiver.taken]
+        assert numbers == list(range(1, len(numbers) + 1))
+        kinds = [str(event.kind) for event in receiver.taken if event.gathering == "one"]
+        assert kinds == ["opened", "joined_first", "emptied", "emptied", "dispersed"]
 
 
 def test_a_store_in_memory_stays_where_it_is() -> None:
