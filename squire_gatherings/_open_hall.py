@@ -12,11 +12,12 @@ from attrs import evolve
 from squire_gatherings._hall.authentication import Authenticate, Authenticator, admit_everybody
 from squire_gatherings._hall.event_delivery import EventSink, OnEvent, open_events
 from squire_gatherings._hall.hall import Hall
-from squire_gatherings._hall.incarnations import Incarnation
+from squire_gatherings._hall.incarnations import Incarnation, crowd_of
 from squire_gatherings._hall.nurseries import open_hidden_nursery
 from squire_gatherings._hall.refreshes import Refreshes
 from squire_gatherings._hall.registry import Registry
 from squire_gatherings._hall.rights import Rights
+from squire_gatherings._hall.sleeper import Sleeper
 from squire_gatherings._hall.store import Store
 from squire_gatherings._hall.terms import Terms
 from squire_gatherings._rules.behaviour import Behaviour, LogBehaviour
@@ -114,11 +115,11 @@ async def _opened(
             events = await stack.enter_async_context(told)
         nursery = await stack.enter_async_context(open_hidden_nursery())
         gatherings: trio.Nursery = await nursery.start(_hold_nursery)
-        living: dict[str, Incarnation] = {}
+        living: dict[str, Incarnation | Sleeper] = {}
         rights = Rights(
             Terms(settings, wall_clock, gatherings),
             Authenticator.of(authenticate, settings.authenticate_timeout),
-            lambda: (incarnation.room for incarnation in living.values()),
+            lambda: map(crowd_of, living.values()),
             Overrides(settings.max_remembered),
         )
         registry = Registry(

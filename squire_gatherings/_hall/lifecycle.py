@@ -25,7 +25,7 @@ from squire_gatherings._rules.sync_ids import LookupNeeded
 from squire_gatherings._values.endings import DispersalReason
 from squire_gatherings._values.errors import StoreUnavailable
 from squire_gatherings._values.events import LOST, EventKind, EventsLeft, LifecycleEvent
-from squire_gatherings._values.handover import EventsState, LifeState
+from squire_gatherings._values.handover import EventsState
 from squire_gatherings._values.numbers import Ended
 
 _log = logging.getLogger(__name__)
@@ -43,6 +43,10 @@ and that it dispersed. Their places are kept while it lives."""
 
 def _shield() -> trio.CancelScope:
     return trio.CancelScope(shield=True)
+
+
+LifeState = tuple[int, int, int, int]
+"""What a `Life` counts."""
 
 
 class FirstJoin(LookupNeeded):
@@ -279,24 +283,29 @@ class Life:
     def __attrs_post_init__(self) -> None:
         self.lifecycle.owed += self._owed
 
+    # Asleep. Its places are kept meanwhile.
+
     def state(self) -> LifeState:
-        """Return what another process goes on with."""
-        return LifeState(self._told, self._owed, self._joined, self._omitted)
+        """Return what is to be remembered of it while it sleeps."""
+        return self._told, self._owed, self._joined, self._omitted
+
+    @classmethod
+    def of(cls, lifecycle: Lifecycle, gathering: str, incarnation: str, state: LifeState) -> "Life":
+        """Return the life of one that slept."""
+        told, owed, joined, omitted = state
+        life = cls(lifecycle, gathering, incarnation, told, 0, joined, omitted)
+        life._owed = owed
+        return life
 
     @classmethod
     def resumed(
         cls, lifecycle: Lifecycle, gathering: str, incarnation: str, state: LifeState
     ) -> "Life":
-        """Return the life of an incarnation that another process has told of so far."""
-        return cls(
-            lifecycle,
-            gathering,
-            incarnation,
-            state.told,
-            state.owed,
-            state.joined,
-            state.omitted,
-        )
+        """Return the life of one of which another process has told so far."""
+        told, owed, joined, omitted = state
+        return cls(lifecycle, gathering, incarnation, told, owed, joined, omitted)
+
+    # Awake.
 
     async def opened(self, seq: int) -> None:
         """It is restored, and is to be opened; the store knows it when this returns.

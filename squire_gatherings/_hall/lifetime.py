@@ -10,7 +10,7 @@ from attrs import field, frozen
 from squire_gatherings._hall.clients import Client
 from squire_gatherings._hall.lifecycle import Life
 from squire_gatherings._hall.terms import Terms
-from squire_gatherings._hall.turnstile import Entry, Turnstile
+from squire_gatherings._hall.turnstile import Turnstile
 from squire_gatherings._rules.deadline import Deadline
 from squire_gatherings._values.end_rules import EndRules, Explanation, Moved
 from squire_gatherings._values.endings import DispersalReason
@@ -49,14 +49,18 @@ class Lifetime:
     deadline: Deadline
     turnstile: Turnstile
     scope: trio.CancelScope | None
-    entry: Entry | None
-    armed: int
+    listed_at: float | None
     trouble: StoreUnavailable | None
     life: Life | None
     accepting: bool
     clients: dict[str, Client]
 
     # As the turnstile sees it.
+
+    @property
+    def waits(self) -> bool:
+        """Whether it waits for messages within its scope."""
+        return self.scope is not None
 
     @property
     def weight(self) -> int:
@@ -67,6 +71,16 @@ class Lifetime:
     def wakes_at(self) -> float:
         """When its wait for messages is to end. With trouble in the store it may be sooner."""
         return self.deadline.next_at if self.trouble is None else -math.inf
+
+    def arm(self, at: float) -> None:
+        """Have the wait end then, or sooner."""
+        if self.scope is not None:
+            self.scope.deadline = min(self.scope.deadline, at)
+
+    def disarm(self) -> None:
+        """Don't have the wait end."""
+        if self.scope is not None:
+            self.scope.deadline = math.inf
 
     # What happens.
 
@@ -109,6 +123,16 @@ class Lifetime:
         """Whether it is to end now, if nothing else has arrived."""
         self.look()
         return trio.current_time() >= self.deadline.at
+
+    def sleep_after(self, seconds: float | None) -> None:
+        """Have it fall asleep when nothing was processed for so long."""
+        self.deadline.sleep_after = math.inf if seconds is None else seconds
+        self.rearm()
+
+    def fall_asleep_soon(self) -> None:
+        """Have it fall asleep as soon as nothing is under way."""
+        self.deadline.sleep_after = self.deadline.awake_to = -math.inf
+        self.rearm()
 
     def rearm(self) -> None:
         """Set the timer, if something is due sooner than it was.

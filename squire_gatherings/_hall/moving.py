@@ -16,7 +16,9 @@ from squire_gatherings._hall.clients import Client, Paging
 from squire_gatherings._hall.connection import Connection
 from squire_gatherings._hall.gathering import Gathering
 from squire_gatherings._hall.hall import Hall, events_of, parts_of
+from squire_gatherings._hall.incarnations import Incarnation
 from squire_gatherings._hall.inheritance import held_state, later_ops
+from squire_gatherings._hall.sleeper import Sleeper
 from squire_gatherings._values.endings import DispersalReason
 from squire_gatherings._values.handover import ClientState, EventsState, HallState, RoomState
 from squire_gatherings._values.messages import Dispersed
@@ -59,18 +61,38 @@ def rooms(hall: Hall) -> list[Gathering]:
     """
     registry, _, _ = parts_of(hall)
     found: list[Gathering] = []
-    for incarnation in registry.living.values():
-        if not incarnation.opened or not incarnation.room.accepting:
+    for incarnation in tuple(registry.living.values()):
+        if isinstance(incarnation, Sleeper):
+            # Until this process can leave them asleep, they are restored before.
+            incarnation.rouse().is_called = True
+            raise NotAtRest(f"gathering {incarnation.id} slept")
+        room = incarnation.room
+        if not incarnation.opened or not room.accepting or room.is_resting:
             raise NotAtRest(f"gathering {incarnation.room.id} opens or ends")
         found.append(incarnation.gathering)
     return found
+
+
+def rouse(hall: Hall) -> None:
+    """Have those be restored soon that sleep: this process can't leave them asleep."""
+    registry, _, _ = parts_of(hall)
+    for one in tuple(registry.living.values()):
+        if isinstance(one, Sleeper):
+            one.rouse().is_called = True
 
 
 def rooms_so_far(hall: Hall) -> list[Gathering]:
     """Return the gatherings to which somebody may be connected."""
     registry, _, _ = parts_of(hall)
     living = registry.living.values()
-    return [one.gathering for one in living if one.opened and one.room.accepting]
+    return [
+        one.gathering
+        for one in living
+        if isinstance(one, Incarnation)
+        and one.opened
+        and one.room.accepting
+        and not one.room.is_resting
+    ]
 
 
 @frozen
@@ -172,7 +194,7 @@ def _mark(gathering: Gathering, change: int) -> Mark | None:
         change: The number of the last change of somebody's rights.
     """
     room = gathering.room
-    if _trouble(gathering) is not None:
+    if gathering.at_work() is not None:
         return None
     for client in room.clients.values():
         if (
@@ -204,31 +226,11 @@ def _mark(gathering: Gathering, change: int) -> Mark | None:
     )
 
 
-def _trouble(gathering: Gathering) -> str | None:
-    """Return what isn't done, or isn't durable, of all that was asked of a gathering."""
-    room, commit, answers = gathering.room, gathering.commit, gathering.answers
-    if room.trouble is not None:
-        return "the store doesn't take what was added to"
-    if (
-        room.inbox.waiting
-        or room.log.seq != room.log.committed
-        or commit.is_under_way
-        or commit.is_over
-        or gathering.delivery.batch is not None
-        or answers.deferred
-        or answers.reading
-        or gathering.requests.awaits_lookup
-        or room.callers
-    ):
-        return "work for"
-    return None
-
-
 def check_rest(gathering: Gathering) -> None:
     """Raise `NotAtRest` unless all that was asked of a gathering is done, and durable."""
-    trouble = _trouble(gathering)
-    if trouble is not None:
-        raise NotAtRest(f"{trouble} gathering {gathering.room.id}")
+    work = gathering.at_work()
+    if work is not None:
+        raise NotAtRest(work)
 
 
 def check_client(client: Client) -> None:
@@ -283,8 +285,9 @@ def leave(hall: Hall) -> None:
     """Note that all gatherings are another process's: they end here without a trace."""
     registry, _, _ = parts_of(hall)
     for incarnation in registry.living.values():
-        incarnation.room.is_moved = True
-        incarnation.room.life = None
+        if isinstance(incarnation, Incarnation):
+            incarnation.room.is_moved = True
+            incarnation.room.life = None
     delivery = events_of(hall)
     if delivery is not None:
         delivery.leave()

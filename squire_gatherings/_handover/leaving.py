@@ -26,6 +26,7 @@ from squire_gatherings._hall.moving import (
     pause,
     rooms,
     rooms_so_far,
+    rouse,
 )
 from squire_gatherings._handover.channel import AT_ONCE, Channel, Ended
 from squire_gatherings._handover.messages import (
@@ -114,6 +115,7 @@ class Leaving:
         """
         try:
             await self._prepare()
+            rouse(self.hall)
             weight = await self._tell()
             await self.store.fold()
             async with AsyncExitStack() as stack:

@@ -92,15 +92,6 @@ class LaterOps(Struct, frozen=True, array_like=True):
     """The head of the chain after them; empty where it isn't known."""
 
 
-class LifeState(Struct, frozen=True, array_like=True):
-    """What was told of an incarnation as lifecycle events."""
-
-    told: int
-    owed: int
-    joined: int
-    omitted: int
-
-
 class RoomState(Struct, frozen=True, array_like=True):
     """One incarnation. Its log is in the store."""
 
@@ -120,8 +111,8 @@ class RoomState(Struct, frozen=True, array_like=True):
     clients: list[ClientState]
     later: LaterOps | None = None
     """None where nothing has come since, or where not all of it is in memory any more."""
-    life: LifeState | None = None
-    """None where no lifecycle events are told."""
+    life: tuple[int, int, int, int] | None = None
+    """What is counted for its lifecycle events, if somebody is told of these."""
 
 
 class EndingState(Struct, frozen=True, array_like=True):

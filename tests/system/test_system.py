@@ -8,7 +8,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tests.support import examples
-from tests.system.rules import Step, plans, setups
+from tests.system.plans import plans, setups
+from tests.system.rule import Step
 from tests.system.truth import Fault
 from tests.system.world import Setup, World
 

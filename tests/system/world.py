@@ -6,18 +6,22 @@ import math
 import socket
 import weakref
 from contextlib import suppress
+from functools import partial
 from typing import Any, Literal
 
 import trio
-from attrs import define, field, frozen
+from attrs import asdict, define, evolve, field, fields, frozen
 from trio.testing import MockClock, wait_all_tasks_blocked
 
 from squire_gatherings import (
     ANONYMOUS,
     Behaviour,
+    EndRuleOptions,
     GatheringsError,
     Hall,
+    HallOptions,
     Identity,
+    LifecycleEvent,
     Role,
     ServerSettings,
     open_hall,
@@ -30,6 +34,8 @@ from squire_gatherings._server.outbox import Flusher
 from squire_gatherings._server.serving import Serving
 from tests.system import tls
 from tests.system.book import Book, Boom, SnapshotBook, TameBook, TameSnapshotBook
+from tests.system.events import Events
+from tests.system.life import Rules
 from tests.system.link import ENDLESS, End, Link, relay
 from tests.system.lives import Lives
 from tests.system.people import Person
@@ -50,6 +56,20 @@ LAST_ROUNDS = 8
 """The most rounds in which clients come back whose requests crash a gathering."""
 
 
+UNLIMITED: HallOptions = {
+    "max_gatherings": None,
+    "max_connections_per_gathering": None,
+    "max_connections_per_user": None,
+    "max_log_ops": None,
+    "max_ops": 1000,
+    "max_events": 1_000_000,
+}
+"""The limits of a hall that rules change, as they are when nobody has."""
+
+EVENTS_LOST = "events were lost"
+"""How the hall's log begins to say so."""
+
+
 Way = Literal["streams", "sockets", "tls"]
 """What the server's clients come on: streams, sockets that its poller reads, or TLS that it ends.
 """
@@ -59,11 +79,10 @@ Way = Literal["streams", "sockets", "tls"]
 class Setup:
     """The settings of a world, which last from its beginning to its end."""
 
-    idle_timeout: float = 20.0
-    empty_timeout: float | None = None
-    max_age: float | None = None
-    warn_before: float | None = None
+    rules: Rules = field(factory=Rules)
     snapshots: bool = False
+    events: bool = False
+    """Whether the program is told lifecycle events."""
     way: Way = "streams"
     packed: bool = False
     """Whether every other stranger speaks MessagePack."""
@@ -102,6 +121,8 @@ class World:
     waiting: set[trio.CancelScope] = field(factory=set)
     """Calls that wait for the store itself: they end with its process."""
     exports: list[tuple[bytes, ...]] = field(factory=list)
+    refused_events: int = 0
+    """How many more lifecycle events the program fails to take."""
     calling: int = 0
     """The number of calls that are under way."""
     _connections: trio.Nursery = field(init=False)
@@ -114,15 +135,9 @@ class World:
 
     def __attrs_post_init__(self) -> None:
         setup = self.setup
-        self.truth = Truth(
-            setup.idle_timeout,
-            setup.empty_timeout,
-            setup.max_age,
-            setup.warn_before,
-            2.0,
-            self.clock.current_time,
-            self.wall,
-        )
+        self.truth = Truth(setup.rules, 2.0, self.clock.current_time, self.wall)
+        if setup.events:
+            self.truth.events = Events()
         self.disk = Disk(self.truth)
         self.lives = Lives(self)
         for number in range(4):
@@ -146,6 +161,8 @@ class World:
     async def close(self) -> None:
         """Close the hall as a server does when it stops, and wait for its end."""
         if self.hall is not None:
+            if self.truth.events is not None and self.store.event_mood != "now":
+                self.truth.events.unnoted()
             self._stop.set()
             await self._stopped.wait()
 
@@ -154,6 +171,8 @@ class World:
         if self.hall is None:
             return
         self.store.die(lands=lands)
+        if self.truth.events is not None:
+            self.truth.events.unnoted()
         self._let_go_of_store()
         self.hall, self.truth.is_closing = None, True
         for tap in self.taps:
@@ -177,6 +196,7 @@ class World:
         setup = self.setup
         self._stop, self._stopped = trio.Event(), trio.Event()
         self.lives.new_hall()
+        self.truth.rules = setup.rules
         self.truth.denied.clear()
         self.truth.is_closing = False
         try:
@@ -185,19 +205,11 @@ class World:
                     self.store = TroubledStore(self.disk, writers)
                     async with open_hall(
                         store=self.store,
+                        on_event=partial(self._take, self.store) if setup.events else None,
                         behaviour=self._make_book,
                         authenticate=self.who,
                         wall_clock=self.wall,
-                        idle_timeout=setup.idle_timeout,
-                        empty_timeout=setup.empty_timeout,
-                        max_age=setup.max_age,
-                        warn_before=setup.warn_before,
-                        tail_bytes=setup.tail_bytes,
-                        batch_bytes=setup.batch_bytes,
-                        recent_syncs=setup.recent_syncs,
-                        snapshot_every=3,
-                        inbox_limit=4,
-                        close_grace=self.truth.close_grace,
+                        **self._usual_settings(),
                     ) as self.any_hall:
                         await self._serve(self.any_hall, task_status)
                     writers.cancel_scope.cancel()
@@ -266,12 +278,61 @@ class World:
             self.hall.revoke(user, until=0.0)
             self.hall.change_role(user, Role.MEMBER, until=0.0)
 
+    # Ends, and settings.
+
     def hold(self, room: str, seconds: float | None) -> None:
         """Let no rule end a gathering for so long, if it is open; None takes that back."""
         if self.hall is not None:
+            until = None if seconds is None else self.wall() + seconds
             with suppress(GatheringsError):
-                self.hall.hold(room, until=None if seconds is None else self.wall() + seconds)
-                self.truth.held(room, seconds)
+                self.hall.hold(room, until=until)
+                self.truth.held(room, until)
+
+    def change_rules(self, room: str, changes: EndRuleOptions) -> None:
+        """Have a gathering that is open live by other rules."""
+        if self.hall is not None:
+            with suppress(GatheringsError):
+                self.hall.change_rules(room, **changes)
+                self.truth.changed(room, dict(changes))
+
+    def change_settings(self, changes: HallOptions) -> None:
+        """Give the hall other settings; gatherings that are open keep their rules."""
+        if self.hall is not None:
+            self.hall.change_settings(**changes)
+            names = {one.name for one in fields(Rules)} & changes.keys()
+            rules = {name: changes[name] for name in names}  # type: ignore[literal-required]
+            self.truth.rules = evolve(self.truth.rules, **rules)
+
+    def _usual_settings(self) -> HallOptions:
+        setup, rules = self.setup, self.setup.rules
+        return {
+            "idle_timeout": rules.idle_timeout,
+            "empty_timeout": rules.empty_timeout,
+            "unjoined_timeout": rules.unjoined_timeout,
+            "alone_timeout": rules.alone_timeout,
+            "alone_clients": rules.alone_clients,
+            "max_age": rules.max_age,
+            "warn_before": rules.warn_before,
+            "tail_bytes": setup.tail_bytes,
+            "batch_bytes": setup.batch_bytes,
+            "recent_syncs": setup.recent_syncs,
+            "snapshot_every": 3,
+            "inbox_limit": 4,
+            "close_grace": self.truth.close_grace,
+            **UNLIMITED,
+        }
+
+    # Lifecycle events.
+
+    async def _take(self, store: TroubledStore, event: LifecycleEvent) -> None:
+        await trio.lowlevel.checkpoint()
+        if store.dead:
+            raise Boom("its process is killed")
+        if self.refused_events:
+            self.refused_events -= 1
+            raise Boom("not now")
+        assert self.truth.events is not None
+        self.truth.events.told.append(event)
 
     # The network.
 
@@ -389,10 +450,14 @@ class World:
         while self.hall is None:
             await self.open()
             await trio.sleep(1)
-        self.store.append_mood, self.store.read_mood = "now", "quick"
+        store, rules = self.store, self.setup.rules
+        store.append_mood, store.read_mood, store.event_mood = "now", "quick", "now"
         self.terms.clear()
+        self.refused_events = 0
+        self.change_settings(self._usual_settings())
         for room in ROOMS:
             self.hold(room, None)
+            self.change_rules(room, asdict(rules))  # type: ignore[arg-type]
         for user in tuple(self.truth.denied):
             self.allow(user)
         for person in self.people:
@@ -412,7 +477,9 @@ class World:
             await person.go()
         for stranger in self.strangers:
             await stranger.hang_up(politely=True)
-        await trio.sleep(self.setup.idle_timeout + 5)
+        await trio.sleep(self.setup.rules.idle_timeout + 5)
+        latest = max((life.extended_to for life in self.truth.lives.values()), default=0.0)
+        await trio.sleep_until(latest + 5)
         await self.settle()
         hall = self.hall
         assert hall is not None
@@ -422,7 +489,11 @@ class World:
         stages = observer_of(hall).stages
         self.truth.check(not any(stages.values()), f"still counted: {stages}")
         self.truth.check(not self.lives.tasks["retries"], f"still there: {self.lives.tasks}")
+        waiting = numbers.events.waiting if numbers.events is not None else 0
+        self.truth.check(not waiting, f"events were never delivered: {numbers}")
         await self.close()
+        if self.truth.events is not None and (wrong := self.truth.events.what_is_wrong()):
+            self.truth.fault(wrong)
 
     async def _check_all_is_well(self) -> None:
         for person in self.people:
@@ -483,6 +554,9 @@ class _Watch(logging.Handler):
         self.truth = truth
 
     def emit(self, record: logging.LogRecord) -> None:
+        if self.truth.events is not None and record.getMessage().startswith(EVENTS_LOST):
+            # The store was away until the end, or killed. What that may lose is checked.
+            return
         error = record.exc_info[1] if record.exc_info else None
         if not _is_meant(error):
             self.truth.faults.append(f"logged: {record.getMessage()}: {error!r}")
