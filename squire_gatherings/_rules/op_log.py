@@ -250,7 +250,6 @@ class OpLog:
             self.syncs.add((record.scope, record.id), record)
         if head:
             self.head, self.head_seq = head, self.seq
-        self.syncs.trim()
         self.trim()
 
     def proven(self, seq: int, head: bytes) -> None:
