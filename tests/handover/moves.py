@@ -10,6 +10,7 @@ import trio
 from squire_gatherings import Hall
 from squire_gatherings._hall.arriving import Arriving
 from squire_gatherings._hall.connection import Connection
+from squire_gatherings._hall.hall import events_of
 from squire_gatherings._hall.membership import Membership
 from squire_gatherings._hall.moving import (
     NotAtRest,
@@ -27,6 +28,9 @@ from squire_gatherings._values.settings import HallSettings
 
 States = tuple[HallState, list[RoomState], list[str]]
 _DECODER = msgspec.msgpack.Decoder(States)
+PATIENCE = 5.0
+"""How many seconds a delivery of lifecycle events may take that is under way."""
+
 _ROOMS = msgspec.msgpack.Decoder(list[RoomState])
 
 
@@ -72,11 +76,15 @@ class Move:
     ) -> dict[Connection, Membership]:
         """Go on in the other hall; return the memberships there. The first one is closed."""
         self._number(connected)
-        state, inside, ended = await states_of(self.hall, self._telling)
-        await self._follow(inside, ended)
-        self._arriving.check()
-        leave(self.hall)
-        self._arriving.begin(state)
+        events = events_of(self.hall)
+        async with AsyncExitStack() as stack:
+            if events is not None:
+                await stack.enter_async_context(events.paused(PATIENCE))
+            state, inside, ended = await states_of(self.hall, self._telling)
+            await self._follow(inside, ended)
+            self._arriving.check()
+            leave(self.hall)
+            self._arriving.begin(state)
         for membership in connected.values():
             # As when the connection's task ends, which says nothing.
             membership.detach()
