@@ -17,6 +17,7 @@ from squire_gatherings._hall.nurseries import open_hidden_nursery
 from squire_gatherings._hall.refreshes import Refreshes
 from squire_gatherings._hall.registry import Registry
 from squire_gatherings._hall.rights import Rights
+from squire_gatherings._hall.sleep_book import open_sleep_book
 from squire_gatherings._hall.sleeper import Sleeper
 from squire_gatherings._hall.store import Store
 from squire_gatherings._hall.terms import Terms
@@ -109,9 +110,11 @@ async def _opened(
     async with AsyncExitStack() as stack:
         if isinstance(store, str):
             store = await stack.enter_async_context(open_store(store))
+        book, slept = await stack.enter_async_context(open_sleep_book(store, settings))
         events = None
         if on_event is not None:
-            told = open_events(store, on_event, wall_clock, settings, follows=follows)
+            asleep = {one.state.incarnation for one in slept}
+            told = open_events(store, on_event, wall_clock, settings, asleep, follows=follows)
             events = await stack.enter_async_context(told)
         nursery = await stack.enter_async_context(open_hidden_nursery())
         gatherings: trio.Nursery = await nursery.start(_hold_nursery)
@@ -129,6 +132,7 @@ async def _opened(
             gatherings,
             Refreshes(rights),
             None if events is None else events.lifecycle,
+            book=book,
             living=living,
         )
         if tracer is None:
@@ -140,6 +144,8 @@ async def _opened(
             hall = TracedHall(settings, store, rights, registry, events, tracer=tracer)
         # It is one of the gatherings' tasks, so that none comes when their nursery has ended.
         gatherings.start_soon(_close_when_cancelled, registry)
+        if not follows:
+            registry.take_up(slept)
         try:
             yield hall
             await hall.close()

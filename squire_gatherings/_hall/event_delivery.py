@@ -5,7 +5,7 @@ only if the process, or the store, fails in between.
 """
 
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Sequence
 from contextlib import asynccontextmanager
 from typing import Protocol, runtime_checkable
 
@@ -265,6 +265,7 @@ async def open_events(
     on_event: OnEvent | EventSink,
     wall: Callable[[], float],
     settings: HallSettings,
+    asleep: Collection[str] = (),
     *,
     follows: bool = False,
 ) -> AsyncIterator[Delivery]:
@@ -275,6 +276,7 @@ async def open_events(
         on_event: Where to.
         wall: Returns the time of day.
         settings: The hall's.
+        asleep: The incarnations that sleep since an earlier process: these go on.
         follows: Whether another process tells them until `Delivery.resume`.
 
     Raises:
@@ -294,7 +296,7 @@ async def open_events(
     lifecycle = Lifecycle(
         event_store_of(store), wall, settings.max_events, settings.commit_retry_interval
     )
-    await lifecycle.begin(follows=follows)
+    await lifecycle.begin(asleep, follows=follows)
     delivery = Delivery(lifecycle, sink)
     try:
         async with open_hidden_nursery() as nursery:

@@ -82,8 +82,12 @@ class Sleep(Protocol):
         """It can't be restored now."""
         ...
 
-    async def strike_out(self, gathering: "Gathering") -> None:
+    def strike(self, gathering: "Gathering") -> None:
         """Have the store forget that it sleeps."""
+        ...
+
+    async def struck(self, gathering: "Gathering") -> None:
+        """Return when the store has. Raises `StoreUnavailable`."""
         ...
 
 
@@ -497,8 +501,9 @@ class Gathering:
         room, inbox = self.room, self.room.inbox
         try:
             with trio.move_on_at(math.inf if inbox.waiting else room.deadline.at) as scope:
+                sleep.strike(self)
                 await self._restore()
-                await sleep.strike_out(self)
+                await sleep.struck(self)
         except StoreUnavailable as error:
             room.is_called = False
             for sender, request in inbox.waiting:
@@ -663,7 +668,7 @@ class Gathering:
         for client in clients:
             client.was_crashed, client.is_bereft = crashed, True
             room.detach(client)
-        if not room.is_moved:
+        if not (room.is_kept or room.is_moved):
             how = how_it_ended(room, reason, now)
             room.quotas.tally.ended(how)
             if room.life is not None:

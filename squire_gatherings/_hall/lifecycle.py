@@ -8,7 +8,7 @@ queued into the store, many events with each commit. What must be durable before
 import logging
 import math
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import suppress
 from heapq import heappop, heappush
 from itertools import count
@@ -101,10 +101,11 @@ class Lifecycle:
 
     # From the beginning to the end.
 
-    async def begin(self, *, follows: bool = False) -> None:
+    async def begin(self, asleep: Collection[str] = (), *, follows: bool = False) -> None:
         """Take the store's outbox, and tell the ends of those that an earlier process left open.
 
         Args:
+            asleep: The incarnations that sleep: these go on.
             follows: Whether that process still tells them: we do once `resume` is called.
 
         Raises:
@@ -120,15 +121,16 @@ class Lifecycle:
             return
         self._number = self.durable = left.last
         self._stored = left.waiting
-        for one in left.open:
+        lost = [one for one in left.open if one.opened.incarnation not in asleep]
+        for one in lost:
             opened = one.opened
             data = {"reason": LOST, "seq": one.seq, "opened_at": opened.time}
             data.update(lifetime=None, lateness=None, messages=None)
             self.put(opened.gathering, opened.incarnation, LOST, EventKind.DISPERSED, data)
-        if left.open:
+        if lost:
             _log.warning(
                 "gatherings were open when the last process ended without notice",
-                extra={"gatherings": len(left.open)},
+                extra={"gatherings": len(lost)},
             )
 
     async def run(self) -> None:

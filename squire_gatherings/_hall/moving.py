@@ -44,6 +44,8 @@ def hall_state(hall: Hall) -> HallState:
     registry, rights, _ = parts_of(hall)
     if rights.is_busy or registry.is_keeping_out:
         raise NotAtRest("joins and calls of the program")
+    if registry.book is not None and not registry.book.is_idle:
+        raise NotAtRest("the store isn't told yet who sleeps")
     delivery = events_of(hall)
     events: EventsState | None = None
     if delivery is not None:

@@ -1,7 +1,8 @@
 """The registry: opens gatherings on demand, and forgets them when they are gone."""
 
+import math
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Hashable, Iterator
+from collections.abc import AsyncIterator, Callable, Hashable, Iterable, Iterator
 from contextlib import AbstractContextManager, asynccontextmanager, contextmanager
 from typing import cast
 
@@ -18,6 +19,7 @@ from squire_gatherings._hall.refreshes import Refreshes
 from squire_gatherings._hall.reports import report_birth
 from squire_gatherings._hall.rights import Rights
 from squire_gatherings._hall.room import Room
+from squire_gatherings._hall.sleep_book import SleepBook
 from squire_gatherings._hall.sleeper import Sleeper
 from squire_gatherings._hall.sleepers import Opener, Sleepers
 from squire_gatherings._hall.store import Store
@@ -31,6 +33,10 @@ from squire_gatherings._values.handover import EventsState, HallState, RoomState
 from squire_gatherings._values.ids import new_hall_mark, new_incarnation_id
 from squire_gatherings._values.messages import Dispersed
 from squire_gatherings._values.settings import HallSettings
+from squire_gatherings._values.sleep import Slept, shifted
+
+AT_ONCE = 1000
+"""So many are closed before others get their turn."""
 
 
 @define(eq=False)
@@ -45,6 +51,8 @@ class Registry:
     refreshes: Refreshes
     lifecycle: Lifecycle | None = None
     """Where somebody is told what happens to gatherings."""
+    book: SleepBook | None = None
+    """Where it is noted who sleeps, for the next process."""
     make_gathering: Callable[..., Gathering] = Gathering
     """Another one, where gatherings are traced."""
     quotas: Quotas = field(init=False)
@@ -75,6 +83,7 @@ class Registry:
             self.nursery,
             self.refreshes.rights.terms,
             self.lifecycle,
+            self.book,
             self._make_room,
             self._wake,
             self.give_up,
@@ -229,10 +238,10 @@ class Registry:
         """
         self.close_by(by)
         with trio.move_on_at(by):
-            for gathering_id in tuple(self.living):
-                incarnation = self._awake(gathering_id)
-                if incarnation is not None:
-                    incarnation.room.end(DispersalReason.SHUTDOWN, by=by)
+            for number, gathering_id in enumerate(tuple(self.living), start=1):
+                self._close_one(gathering_id, by)
+                if not number % AT_ONCE:
+                    await trio.lowlevel.checkpoint()
             while self.living:
                 incarnation = self._awake(next(iter(self.living)))
                 assert incarnation is not None
@@ -255,11 +264,22 @@ class Registry:
         if not self.closed:
             self.close_by(trio.current_time() + self.settings.close_grace)
         for gathering_id, one in tuple(self.living.items()):
-            incarnation = self._awake(gathering_id)
-            if isinstance(one, Sleeper) and incarnation is not None:
-                incarnation.room.end(DispersalReason.SHUTDOWN)
-            elif incarnation is not None and incarnation.opening is not None:
-                incarnation.opening.cancel()
+            if isinstance(one, Sleeper):
+                self._close_one(gathering_id, math.inf)
+            elif one.opening is not None:
+                one.opening.cancel()
+
+    def _close_one(self, gathering_id: str, by: float) -> None:
+        """End one. One that sleeps goes on in the next process, if the store knows of it."""
+        one = self.living.get(gathering_id)
+        if isinstance(one, Sleeper) and self.book is not None and not one.clients:
+            del self.living[gathering_id]
+            self.sleepers.drop(one)
+            return
+        incarnation = self._awake(gathering_id)
+        if incarnation is not None:
+            incarnation.room.is_kept = isinstance(one, Sleeper) and self.book is not None
+            incarnation.room.end(DispersalReason.SHUTDOWN, by=by)
 
     # Handing over.
 
@@ -447,8 +467,36 @@ class Registry:
         incarnation.trouble = why
         incarnation.tell()
 
-    async def strike_out(self, gathering: Gathering) -> None:
+    def strike(self, gathering: Gathering) -> None:
         """Have the store forget that it sleeps."""
+        if self.book is not None:
+            self.book.strike(gathering.room.incarnation)
+
+    async def struck(self, gathering: Gathering) -> None:
+        """Return when the store has. Raises `StoreUnavailable`."""
+        if self.book is not None:
+            await self.book.settle(gathering.room.incarnation)
+
+    def take_up(self, slept: Iterable[Slept]) -> None:
+        """Go on with those that slept when an earlier process ended."""
+        ahead = trio.current_time() - self.refreshes.rights.terms.wall()
+        newest: dict[str, Slept] = {}
+        for one in sorted(slept, key=lambda one: one.state.opened_at):
+            older = newest.get(one.gathering)
+            if older is not None and self.book is not None:
+                # A loss of power has brought it back.
+                self.book.strike(older.state.incarnation)
+            newest[one.gathering] = one
+        alike: dict[bytes, GivenRules] = {}
+        for one in newest.values():
+            given = GivenRules.of(one)
+            if given == self.given:
+                given = self.given
+            given = alike.setdefault(repr(given).encode(), given)
+            state = shifted(one.state, ahead)
+            self.living[one.gathering] = self.sleepers.take_up(one.gathering, state, given)
+            self.quotas.opened(state.opener)
+            self.quotas.unattended(one.gathering)
 
     def _incarnation_of(self, gathering: Gathering) -> Incarnation:
         incarnation = self.living[gathering.room.id]
@@ -477,9 +525,12 @@ class Registry:
         self.quotas.reaped(gathering_id, incarnation.opener)
         if room.life is not None:
             room.life.over()
-        if room.reason is not None and not room.is_moved:
+        if room.is_resting and not room.is_kept:
+            self.strike(incarnation.gathering)
+        goes_on = room.is_kept or room.is_moved
+        if room.reason is not None and not goes_on:
             self.ended[room.reason] += 1
-        if room.notice is not None and not room.is_moved:
+        if room.notice is not None and not goes_on:
             self._endings.remember(room.notice)
         if room.suspects:
             self._poison.remember(gathering_id, room.suspects)

@@ -80,6 +80,8 @@ class Room(Lifetime):
     """How many messages that count as activity were processed."""
     is_moved: bool = False
     """Whether another process has it: here it does nothing, and ends without a trace."""
+    is_kept: bool = False
+    """Whether the next process goes on with it: its clients are told, and it doesn't end."""
     is_wanted: bool = False
     """Whether somebody opened it on purpose: it stays, though nobody has used it yet."""
     is_resting: bool = False
