@@ -12,6 +12,7 @@ from squire_gatherings._hall.connection import Connection
 from squire_gatherings._hall.room import Room
 from squire_gatherings._rules.delivery_window import DeliveryWindow
 from squire_gatherings._values.errors import StoreConflict
+from squire_gatherings._values.extras import extras
 from squire_gatherings._values.handover import ClientState, HeldAnswer, RoomState
 from squire_gatherings._values.identity import Identity
 from squire_gatherings._values.messages import Synced
@@ -56,7 +57,7 @@ def take_in(room: Room, state: ClientState, connection: Connection, ahead: float
         state.scope,
         window,
         asked=state.asked,
-        times=state.times,
+        extras=extras(times=state.times, syncs=state.syncs),
         proof=state.proof,
         joined_at=state.joined_at,
         acked=state.acked,
