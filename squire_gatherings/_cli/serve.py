@@ -12,7 +12,6 @@ from typing import Any
 
 import click
 import trio
-from attrs import frozen
 
 from squire_gatherings._admin.audit import audit
 from squire_gatherings._cli.activation import exposed, passed_listeners
@@ -77,14 +76,8 @@ MARGIN = 0.25
 """An exit may take a second more than `close_grace`: so many seconds for each of its two steps."""
 
 
-@frozen
-class CannotListen(Exception):
+class CannotListen(click.ClickException):
     """The address can't be listened on; says why."""
-
-    why: str
-
-    def __str__(self) -> str:
-        return self.why
 
 
 @click.command("serve", cls=ConfiguredCommand, context_settings=ENVIRONMENT)

@@ -97,7 +97,11 @@ class Caller:
 
 
 class Attended(Protocol):
-    """A room that clients attend, and that forgets them."""
+    """What clients attend, and what forgets them: a room, or one that sleeps."""
+
+    @property
+    def accepting(self) -> bool:
+        """Whether messages may be put in. One that sleeps must be roused before."""
 
     def gone(self, client: "Client") -> None:
         """Note that a client's connection has failed."""
@@ -143,6 +147,8 @@ class Client:
     """What it's told of ops besides them."""
     proof: bool = False
     """Whether it's told the head of the log's chain."""
+    is_bereft: bool = False
+    """Whether its incarnation has ended while it was attached."""
     was_crashed: bool = False
     """Whether its incarnation has crashed: what the client had sent before may be lost."""
     joined_at: int = 0
@@ -253,6 +259,15 @@ class Client:
             _log.debug("its abort failed, too", exc_info=again, extra=extra)
         if self.room is not None:
             self.room.gone(self)
+
+    def is_at_rest(self, committed: int) -> bool:
+        """Whether nothing is under way for it, and it has what is committed, as far as it may."""
+        window = self.window
+        return (
+            not (self.waiting or self.reads or self.leaving or self.held or self._begun)
+            and window.owed <= window.acked
+            and (self.paging is Paging.MUTED or (not self.paging and window.reached >= committed))
+        )
 
     # Its rights.
 

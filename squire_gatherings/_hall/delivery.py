@@ -197,6 +197,11 @@ class Delivery:
 
     # Its tasks.
 
+    @property
+    def retries(self) -> int:
+        """How many tasks there are that would send again what isn't acknowledged: 1 or none."""
+        return int(self._retries is not None)
+
     def _forget_retries(self) -> None:
         self._retries = None
 

@@ -5,7 +5,7 @@ only if the process, or the store, fails in between.
 """
 
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Sequence
 from contextlib import asynccontextmanager
 from typing import Protocol, runtime_checkable
 
@@ -209,7 +209,11 @@ def _asked_pause(state: RetryCallState) -> float:
 
 @asynccontextmanager
 async def open_events(
-    store: Store, on_event: OnEvent | EventSink, wall: Callable[[], float], settings: HallSettings
+    store: Store,
+    on_event: OnEvent | EventSink,
+    wall: Callable[[], float],
+    settings: HallSettings,
+    asleep: Collection[str] = (),
 ) -> AsyncIterator[Delivery]:
     """Tell the events of a hall from its store, for as long as the block lasts.
 
@@ -218,6 +222,7 @@ async def open_events(
         on_event: Where to.
         wall: Returns the time of day.
         settings: The hall's.
+        asleep: The incarnations that sleep since an earlier process: these go on.
 
     Raises:
         BadSetting: The store has no outbox, or another hall has it; or `on_event` is nothing that
@@ -236,7 +241,7 @@ async def open_events(
     lifecycle = Lifecycle(
         event_store_of(store), wall, settings.max_events, settings.commit_retry_interval
     )
-    await lifecycle.begin()
+    await lifecycle.begin(asleep)
     delivery = Delivery(lifecycle, sink)
     try:
         async with open_hidden_nursery() as nursery:

@@ -8,7 +8,7 @@ queued into the store, many events with each commit. What must be durable before
 import logging
 import math
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import suppress
 from heapq import heappop, heappush
 from itertools import count
@@ -42,6 +42,10 @@ and that it dispersed. Their places are kept while it lives."""
 
 def _shield() -> trio.CancelScope:
     return trio.CancelScope(shield=True)
+
+
+LifeState = tuple[int, int, int, int]
+"""What a `Life` counts."""
 
 
 class FirstJoin(LookupNeeded):
@@ -96,8 +100,11 @@ class Lifecycle:
 
     # From the beginning to the end.
 
-    async def begin(self) -> None:
+    async def begin(self, asleep: Collection[str] = ()) -> None:
         """Take the store's outbox, and tell the ends of those that an earlier process left open.
+
+        Args:
+            asleep: The incarnations that sleep: these go on.
 
         Raises:
             BadSetting: Another hall has it.
@@ -110,15 +117,16 @@ class Lifecycle:
             raise TypeError(f"begin_events returned {left!r:.80}")
         self._number = self.durable = left.last
         self._stored = left.waiting
-        for one in left.open:
+        lost = [one for one in left.open if one.opened.incarnation not in asleep]
+        for one in lost:
             opened = one.opened
             data = {"reason": LOST, "seq": one.seq, "opened_at": opened.time}
             data.update(lifetime=None, lateness=None, messages=None)
             self.put(opened.gathering, opened.incarnation, LOST, EventKind.DISPERSED, data)
-        if left.open:
+        if lost:
             _log.warning(
                 "gatherings were open when the last process ended without notice",
-                extra={"gatherings": len(left.open)},
+                extra={"gatherings": len(lost)},
             )
 
     async def run(self) -> None:
@@ -254,6 +262,22 @@ class Life:
 
     def __attrs_post_init__(self) -> None:
         self.lifecycle.owed += self._owed
+
+    # Asleep. Its places are kept meanwhile.
+
+    def state(self) -> LifeState:
+        """Return what is to be remembered of it while it sleeps."""
+        return self._told, self._owed, self._joined, self._omitted
+
+    @classmethod
+    def of(cls, lifecycle: Lifecycle, gathering: str, incarnation: str, state: LifeState) -> "Life":
+        """Return the life of one that slept."""
+        told, owed, joined, omitted = state
+        life = cls(lifecycle, gathering, incarnation, told, 0, joined, omitted)
+        life._owed = owed
+        return life
+
+    # Awake.
 
     async def opened(self, seq: int) -> None:
         """It is restored, and is to be opened; the store knows it when this returns.

@@ -16,6 +16,7 @@ from squire_gatherings._hall.hall import Hall, parts_of
 from squire_gatherings._hall.incarnations import Incarnation
 from squire_gatherings._hall.inheritance import Inheritance, held_state, take_in
 from squire_gatherings._hall.membership import Membership
+from squire_gatherings._hall.sleeper import Sleeper
 from squire_gatherings._values.endings import DispersalReason
 from squire_gatherings._values.handover import ClientState, HallState, RoomState
 from squire_gatherings._values.messages import Dispersed
@@ -52,8 +53,13 @@ def rooms(hall: Hall) -> list[Gathering]:
     """
     registry, _, _ = parts_of(hall)
     found: list[Gathering] = []
-    for incarnation in registry.living.values():
-        if not incarnation.opened or not incarnation.room.accepting:
+    for incarnation in tuple(registry.living.values()):
+        if isinstance(incarnation, Sleeper):
+            # Until this process can leave them asleep, they are restored before.
+            incarnation.rouse().is_called = True
+            raise NotAtRest(f"gathering {incarnation.id} slept")
+        room = incarnation.room
+        if not incarnation.opened or not room.accepting or room.is_resting:
             raise NotAtRest(f"gathering {incarnation.room.id} opens or ends")
         found.append(incarnation.gathering)
     return found
@@ -63,26 +69,18 @@ def rooms_so_far(hall: Hall) -> list[Gathering]:
     """Return the gatherings to which somebody may be connected."""
     registry, _, _ = parts_of(hall)
     living = registry.living.values()
-    return [one.gathering for one in living if one.opened and one.room.accepting]
+    return [
+        one.gathering
+        for one in living
+        if isinstance(one, Incarnation) and one.opened and one.room.accepting
+    ]
 
 
 def check_rest(gathering: Gathering) -> None:
     """Raise `NotAtRest` unless all that was asked of a gathering is done, and durable."""
-    room, commit, answers = gathering.room, gathering.commit, gathering.answers
-    if room.trouble is not None:
-        raise NotAtRest(f"the store doesn't take what was added to gathering {room.id}")
-    if (
-        room.inbox.waiting
-        or room.log.seq != room.log.committed
-        or commit.is_under_way
-        or commit.is_over
-        or gathering.delivery.batch is not None
-        or answers.deferred
-        or answers.reading
-        or gathering.requests.awaits_lookup
-        or room.callers
-    ):
-        raise NotAtRest(f"gathering {room.id} is at work")
+    work = gathering.at_work()
+    if work is not None:
+        raise NotAtRest(work)
 
 
 def room_state(hall: Hall, gathering: Gathering, number_of: NumberOf, ahead: float) -> RoomState:
@@ -174,7 +172,8 @@ def leave(hall: Hall) -> None:
     """Note that all gatherings are another process's: they end here without a trace."""
     registry, _, _ = parts_of(hall)
     for incarnation in registry.living.values():
-        incarnation.room.is_moved = True
+        if isinstance(incarnation, Incarnation):
+            incarnation.room.is_moved = True
 
 
 # The hall that goes on.

@@ -35,7 +35,7 @@ YOURS_WITHIN = 10.0
 """How many seconds the other process may take to say that all is ours."""
 
 
-class NotOurs(Exception):
+class NotOurs(GatheringsError):
     """The other process goes on itself; says why."""
 
 
@@ -138,5 +138,5 @@ def why_not(error: BaseException) -> str:
     """Return what the other process is told of an error that ends this one."""
     while isinstance(error, BaseExceptionGroup):
         error = error.exceptions[0]
-    text = str(error) if isinstance(error, GatheringsError | NotOurs) else ""
+    text = str(error) if isinstance(error, GatheringsError) else ""
     return text or type(error).__name__
