@@ -334,6 +334,7 @@ class Tap:
 
     def _check_expiry(self, life: Life, expires_in: float, *, is_activity: bool) -> None:
         now = trio.current_time()
+        self.truth.check(expires_in >= 0, f"{self}: expires in {expires_in}: {life}")
         if self.link.down.was_full or self.truth.jumped_at >= now:
             return
         if life.is_put_off or life.is_doubtful:
