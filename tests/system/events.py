@@ -58,7 +58,7 @@ class Events:
             if event.kind is EventKind.DISPERSED
         }
         for incarnation in self.let_in:
-            if kinds.get(incarnation, [])[:2] != [EventKind.OPENED, EventKind.JOINED_FIRST]:
+            if EventKind.JOINED_FIRST not in kinds.get(incarnation, []):
                 return f"who was let in knows of {incarnation}: {kinds.get(incarnation)}"
         for incarnation, reason in self.notices.items():
             if ends[incarnation]["reason"] not in (reason, LOST):

@@ -7,7 +7,7 @@ import tests.system.rules
 import tests.system.rules_of_ends  # noqa: F401
 from tests.system.life import Rules
 from tests.system.rule import RULES, Step
-from tests.system.world import Setup
+from tests.system.setup import Setup
 
 setups = st.builds(
     Setup,

@@ -11,7 +11,8 @@ from attrs import frozen
 from hypothesis import strategies as st
 
 from tests.system.book import KINDS
-from tests.system.world import ROOMS, World
+from tests.system.setup import ROOMS
+from tests.system.world import World
 
 Act = Callable[..., Awaitable[None]]
 

@@ -1,16 +1,15 @@
 """The world: a hall that comes and goes, its disk, its network, and all its clients."""
 
-import gc
 import logging
 import math
 import socket
 import weakref
 from contextlib import suppress
 from functools import partial
-from typing import Any, Literal
+from typing import Any
 
 import trio
-from attrs import asdict, define, evolve, field, fields, frozen
+from attrs import define, evolve, field, fields
 from trio.testing import MockClock, wait_all_tasks_blocked
 
 from squire_gatherings import (
@@ -27,7 +26,6 @@ from squire_gatherings import (
     open_hall,
     serve_stream,
 )
-from squire_gatherings._hall.hall import observer_of
 from squire_gatherings._poller import Poller
 from squire_gatherings._server.accepting import keep_alive
 from squire_gatherings._server.outbox import Flusher
@@ -39,59 +37,16 @@ from tests.system.life import Rules
 from tests.system.link import ENDLESS, End, Link, relay
 from tests.system.lives import Lives
 from tests.system.people import Person
-from tests.system.store import Disk, DiskBroke, TroubledStore
+from tests.system.rest import check_nothing_is_left, come_to_rest
+from tests.system.setup import CLOSE_GRACE, ROOMS, Setup
+from tests.system.store import Disk, TroubledStore
 from tests.system.strangers import Stranger
 from tests.system.tap import Tap
 from tests.system.truth import Fault, Truth
-
-ROOMS = ("a", "b", "c")
-"""The gatherings; only the program that has the hall ever uses the last."""
-MEANT = (Boom, DiskBroke)
-"""The errors that may crash a gathering."""
+from tests.system.watch import Watch
 
 LONGEST = 50_000.0
 """The seconds that a life may last: one that takes longer waits for what never comes."""
-
-LAST_ROUNDS = 8
-"""The most rounds in which clients come back whose requests crash a gathering."""
-
-
-UNLIMITED: HallOptions = {
-    "max_gatherings": None,
-    "max_connections_per_gathering": None,
-    "max_connections_per_user": None,
-    "max_log_ops": None,
-    "max_ops": 1000,
-    "max_events": 1_000_000,
-}
-"""The limits of a hall that rules change, as they are when nobody has."""
-
-EVENTS_LOST = "events were lost"
-"""How the hall's log begins to say so."""
-
-
-Way = Literal["streams", "sockets", "tls"]
-"""What the server's clients come on: streams, sockets that its poller reads, or TLS that it ends.
-"""
-
-
-@frozen
-class Setup:
-    """The settings of a world, which last from its beginning to its end."""
-
-    rules: Rules = field(factory=Rules)
-    snapshots: bool = False
-    events: bool = False
-    """Whether the program is told lifecycle events."""
-    way: Way = "streams"
-    packed: bool = False
-    """Whether every other stranger speaks MessagePack."""
-    tail_bytes: int = 10_000
-    batch_bytes: int = 10_000
-    recent_syncs: int = 256
-    crowd: int = 128
-    are_there: bool = True
-    """Whether all clients are there from the beginning."""
 
 
 @define(eq=False)
@@ -127,7 +82,7 @@ class World:
     """The number of calls that are under way."""
     _connections: trio.Nursery = field(init=False)
     _server: Serving | None = None
-    _made: "list[weakref.ref[Any]]" = field(factory=list)
+    made: "list[weakref.ref[Any]]" = field(factory=list)
     _stop: trio.Event = field(init=False)
     _stopped: trio.Event = field(init=False)
     _power: trio.CancelScope = field(init=False)
@@ -135,7 +90,7 @@ class World:
 
     def __attrs_post_init__(self) -> None:
         setup = self.setup
-        self.truth = Truth(setup.rules, 2.0, self.clock.current_time, self.wall)
+        self.truth = Truth(setup.rules, CLOSE_GRACE, self.clock.current_time, self.wall)
         if setup.events:
             self.truth.events = Events()
         self.disk = Disk(self.truth)
@@ -209,7 +164,7 @@ class World:
                         behaviour=self._make_book,
                         authenticate=self.who,
                         wall_clock=self.wall,
-                        **self._usual_settings(),
+                        **self.setup.usual_settings(),
                     ) as self.any_hall:
                         await self._serve(self.any_hall, task_status)
                     writers.cancel_scope.cancel()
@@ -255,7 +210,7 @@ class World:
 
     def _make_book(self) -> Behaviour:
         book = SnapshotBook() if self.setup.snapshots else Book()
-        self._made.append(weakref.ref(book))
+        self.made.append(weakref.ref(book))
         return book
 
     # Rights.
@@ -303,25 +258,6 @@ class World:
             rules = {name: changes[name] for name in names}  # type: ignore[literal-required]
             self.truth.rules = evolve(self.truth.rules, **rules)
 
-    def _usual_settings(self) -> HallOptions:
-        setup, rules = self.setup, self.setup.rules
-        return {
-            "idle_timeout": rules.idle_timeout,
-            "empty_timeout": rules.empty_timeout,
-            "unjoined_timeout": rules.unjoined_timeout,
-            "alone_timeout": rules.alone_timeout,
-            "alone_clients": rules.alone_clients,
-            "max_age": rules.max_age,
-            "warn_before": rules.warn_before,
-            "tail_bytes": setup.tail_bytes,
-            "batch_bytes": setup.batch_bytes,
-            "recent_syncs": setup.recent_syncs,
-            "snapshot_every": 3,
-            "inbox_limit": 4,
-            "close_grace": self.truth.close_grace,
-            **UNLIMITED,
-        }
-
     # Lifecycle events.
 
     async def _take(self, store: TroubledStore, event: LifecycleEvent) -> None:
@@ -351,7 +287,7 @@ class World:
         tap = Tap(self.truth, link, len(self.taps) + 1)
         self.taps.append(tap)
         end = link.server_end
-        self._made.append(weakref.ref(end))
+        self.made.append(weakref.ref(end))
         self._connections.start_soon(self._serve_one, self.hall, end)
         return link.client_end, tap
 
@@ -403,7 +339,7 @@ class World:
 
     async def run(self, plan: Any) -> None:
         """Follow a plan to its end, and check that nothing is left. Raises nothing but bugs."""
-        watch = _Watch(self.truth)
+        watch = Watch(self.truth)
         log = logging.getLogger("squire_gatherings")
         log.addHandler(watch)
         log.propagate = False
@@ -420,7 +356,7 @@ class World:
             log.propagate = True
         if not self.truth.faults:
             self.truth.is_over = False
-            self._check_nothing_is_left()
+            check_nothing_is_left(self)
 
     async def _follow(self, plan: Any) -> None:
         await self.open()
@@ -432,7 +368,7 @@ class World:
             await step.act(self)
             self.truth.settle()
         self._doing = "its end"
-        await self._come_to_rest()
+        await come_to_rest(self)
         self.truth.settle()
 
     async def _let_all_in(self) -> None:
@@ -441,128 +377,3 @@ class World:
         for stranger in self.strangers:
             await stranger.join("all", room=ENDLESS, piece=65536)
         await self.settle()
-
-    async def _come_to_rest(self) -> None:
-        """End all trouble; check that everybody comes back, gets everything, and leaves."""
-        for tap in self.taps:
-            tap.link.stall(up=False, down=False)
-        await self.settle()
-        while self.hall is None:
-            await self.open()
-            await trio.sleep(1)
-        store, rules = self.store, self.setup.rules
-        store.append_mood, store.read_mood, store.event_mood = "now", "quick", "now"
-        self.terms.clear()
-        self.refused_events = 0
-        self.change_settings(self._usual_settings())
-        for room in ROOMS:
-            self.hold(room, None)
-            self.change_rules(room, asdict(rules))  # type: ignore[arg-type]
-        for user in tuple(self.truth.denied):
-            self.allow(user)
-        for person in self.people:
-            person.set_reading(True)
-            await person.arrive()
-        await trio.sleep(60)
-        for _ in range(LAST_ROUNDS):
-            for stranger in self.strangers:
-                stranger.set_pongs(True)
-                await stranger.join("all", room=ENDLESS, piece=65536)
-                await trio.sleep(1)
-                await stranger.ack()
-            if not any(one.unanswered for one in self.strangers):
-                break
-        await self._check_all_is_well()
-        for person in self.people:
-            await person.go()
-        for stranger in self.strangers:
-            await stranger.hang_up(politely=True)
-        await trio.sleep(self.setup.rules.idle_timeout + 5)
-        latest = max((life.extended_to for life in self.truth.lives.values()), default=0.0)
-        await trio.sleep_until(latest + 5)
-        await self.settle()
-        hall = self.hall
-        assert hall is not None
-        numbers = hall.snapshot()
-        self.truth.check(hall.gatherings() == (), f"still there: {hall.gatherings()}")
-        self.truth.check(numbers.clients == 0, f"still counted: {numbers}")
-        stages = observer_of(hall).stages
-        self.truth.check(not any(stages.values()), f"still counted: {stages}")
-        self.truth.check(not self.lives.tasks["retries"], f"still there: {self.lives.tasks}")
-        waiting = numbers.events.waiting if numbers.events is not None else 0
-        self.truth.check(not waiting, f"events were never delivered: {numbers}")
-        await self.close()
-        if self.truth.events is not None and (wrong := self.truth.events.what_is_wrong()):
-            self.truth.fault(wrong)
-
-    async def _check_all_is_well(self) -> None:
-        for person in self.people:
-            if person.here is None:
-                self.truth.fault(f"{person.name} can't come back")
-                continue
-            with trio.move_on_after(100) as patience:
-                await person.here.rejoin()
-            self.truth.check(not patience.cancelled_caught, f"{person.name} isn't let in")
-        await trio.sleep(10)
-        await self.settle()
-        self.truth.settle()
-        for person in self.people:
-            person.has_everything()
-        for stranger in self.strangers:
-            left = stranger.unanswered if not stranger.is_observer else None
-            self.truth.check(not left, f"{stranger.name}: not answered: {left}")
-        for tap in self.taps:
-            tap.quiet()
-        self.truth.check(not self.calling, f"{self.calling} calls never returned")
-        for room in ROOMS:
-            await self._check_log(room)
-
-    async def _check_log(self, room: str) -> None:
-        assert self.hall is not None
-        ops: list[Any] = []
-        whole = self.truth.logs.now[room]
-        left_out = whole.first_seq - 1
-        log = [one.op for one in whole.ops[left_out:]]
-        while True:
-            page = await self.hall.fetch(room, since=left_out + len(ops) if ops else 0)
-            self.truth.used(room)
-            self.truth.visited(room)
-            first_seq = page.first_seq or 1
-            what = f"{room}: begins with {first_seq}, not {whole.first_seq}"
-            self.truth.check(ops or first_seq == whole.first_seq, what)
-            ops += [op.value for op in page.ops]
-            if left_out + len(ops) >= page.seq or not page.ops:
-                break
-        self.truth.check(ops == log, f"{room}: fetched {ops}, not {log}")
-
-    def _check_nothing_is_left(self) -> None:
-        truth = self.truth
-        truth.check(not truth.lives, f"incarnations are left: {truth.lives}")
-        tasks = +self.lives.tasks
-        truth.check(not [name for name in tasks if name.startswith("gathering ")], f"{tasks}")
-        if any(one() is not None for one in self._made):
-            gc.collect()
-        left = [one() for one in self._made if one() is not None]
-        truth.check(not left, f"still referred to: {left}")
-
-
-class _Watch(logging.Handler):
-    """Notes unexpected errors."""
-
-    def __init__(self, truth: Truth) -> None:
-        super().__init__(logging.ERROR)
-        self.truth = truth
-
-    def emit(self, record: logging.LogRecord) -> None:
-        if self.truth.events is not None and record.getMessage().startswith(EVENTS_LOST):
-            # The store was away until the end, or killed. What that may lose is checked.
-            return
-        error = record.exc_info[1] if record.exc_info else None
-        if not _is_meant(error):
-            self.truth.faults.append(f"logged: {record.getMessage()}: {error!r}")
-
-
-def _is_meant(error: BaseException | None) -> bool:
-    if isinstance(error, BaseExceptionGroup):
-        return all(_is_meant(one) for one in error.exceptions)
-    return isinstance(error, MEANT)
