@@ -3,6 +3,7 @@
 Our own server, in a process of its own, gets most of the faults.
 """
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -81,11 +82,11 @@ async def meet(url: str, faults: int) -> None:
 
 def test_nothing_is_lost_through_hundreds_of_faults(tmp_path: Path) -> None:
     with serving("--store", f"sqlite:///{tmp_path}/rooms.sqlite3") as (process, url):
-        trio.run(meet, url, examples(250))
+        trio.run(partial(meet, url, faults=examples(250, long=100)))
         assert process.poll() is None
 
 
 @pytest.mark.parametrize("way", [over_trio_websocket, over_hypercorn])
 async def test_nothing_is_lost_over_the_other_ways_in(way: Way, tmp_path: Path) -> None:
     async with ways.serving(way, store=f"sqlite:///{tmp_path}/rooms.sqlite3") as (_, _, url):
-        await meet(url, examples(60))
+        await meet(url, faults=examples(60, long=10))
