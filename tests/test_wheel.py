@@ -122,7 +122,7 @@ def test_the_examples_run_on_it(installed: Installed, tmp_path: Path) -> None:
     for file, one in zip(files, EXAMPLES, strict=True):
         file.parent.mkdir()
         file.write_text(str(one.values[0]))
-    command = [installed.python, "-W", "error", "-c", ONE_AFTER_THE_OTHER]
+    command: list[str | Path] = [installed.python, "-W", "error", "-c", ONE_AFTER_THE_OTHER]
     done = run(*command, *files, cwd=tmp_path)
     assert (done.returncode, done.stderr) == (0, "")
 
