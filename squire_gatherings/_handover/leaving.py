@@ -176,7 +176,7 @@ class Leaving:
                 return
 
     async def _tell(self) -> int:
-        """Tell what has changed, and wait until the other one knows it; return how much it was."""
+        """Tell what has changed; return how much that was."""
         await self._announce()
         weight = 0
         some: list[RoomState] = []
@@ -187,15 +187,18 @@ class Leaving:
             some.append(self._telling.state(gathering, self._ahead(), at_rest=False))
             in_some += _weight(gathering)
             if in_some >= PORTION:
-                await self.channel.send(Changes(some))
-                await trio.lowlevel.checkpoint()
+                await self._say(Changes(some))
                 weight += in_some
                 some, in_some = [], 0
         ended = self._telling.ended(rooms_so_far(self.hall))
         gone = self._departures.gone()
-        await self.channel.send(Changes(some, ended, gone, is_last=True))
-        await self._answer(Known)
+        await self._say(Changes(some, ended, gone))
         return weight + in_some
+
+    async def _say(self, changes: Changes) -> None:
+        """Tell what has changed, and wait until the other one is there, too."""
+        await self.channel.send(changes)
+        await self._answer(Known)
 
     def _ahead(self) -> float:
         # In this order: an instant may become a little later, and never sooner.
