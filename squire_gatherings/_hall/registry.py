@@ -2,7 +2,7 @@
 
 import math
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Hashable, Iterable, Iterator
+from collections.abc import AsyncIterator, Callable, Collection, Hashable, Iterator
 from contextlib import AbstractContextManager, asynccontextmanager, contextmanager
 from typing import cast
 
@@ -477,8 +477,10 @@ class Registry:
         if self.book is not None:
             await self.book.settle(gathering.room.incarnation)
 
-    def take_up(self, slept: Iterable[Slept]) -> None:
+    def take_up(self, slept: Collection[Slept]) -> None:
         """Go on with those that slept when an earlier process ended."""
+        if not slept:
+            return
         ahead = trio.current_time() - self.refreshes.rights.terms.wall()
         newest: dict[str, Slept] = {}
         for one in sorted(slept, key=lambda one: one.state.opened_at):
