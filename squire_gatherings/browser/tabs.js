@@ -7,7 +7,7 @@
 import { Relay } from "./relay.js";
 import { TabSocket } from "./tabsocket.js";
 
-/** @typedef {import("./session.js").Route} Route */
+/** @typedef {import("./connection.js").Route} Route */
 /** @typedef {import("./session.js").Session} Session */
 /** @typedef {import("./session.js").Status} Status */
 
