@@ -1,7 +1,6 @@
 """Asking: what a program asks of a gathering without a connection."""
 
 import secrets
-import weakref
 from collections.abc import Iterable
 from datetime import datetime
 from typing import Any
@@ -72,7 +71,7 @@ class Asking:
 
     def membership(self, room: Room, client: Client) -> Membership:
         """Return the way into a room for a client that is in it."""
-        return Membership(room.id, room.incarnation, self.pass_on, weakref.ref(room), client)
+        return Membership(room.id, room.incarnation, self.pass_on, client)
 
     async def pass_on(self, gathering_id: str, client: Client, sync: Sync) -> None:
         """Have the living incarnation serve a sync whose own incarnation has ended.

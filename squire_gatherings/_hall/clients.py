@@ -13,7 +13,6 @@ from attrs import define, field
 
 from squire_gatherings._hall.connection import Connection
 from squire_gatherings._rules.delivery_window import DeliveryWindow
-from squire_gatherings._rules.op_log import NO_ORIGIN
 from squire_gatherings._values.endings import CloseCode
 from squire_gatherings._values.errors import GatheringsError
 from squire_gatherings._values.identity import Identity
@@ -36,7 +35,8 @@ class Caller:
     identity: Identity
     scope: str = field(repr=False)
     proof: ClassVar[bool] = False
-    number: int = NO_ORIGIN
+    number: int = 0
+    """It is none of the clients, which are numbered from 1 on."""
     at_end: bool = False
     """Whether its sync builds on the log's end as it is when the sync is processed."""
     times: bool = False
@@ -96,7 +96,11 @@ class Caller:
 
 
 class Attended(Protocol):
-    """A room that clients attend, and that forgets them."""
+    """What clients attend, and what forgets them: a room, or one that sleeps."""
+
+    @property
+    def accepting(self) -> bool:
+        """Whether messages may be put in. One that sleeps must be roused before."""
 
     def gone(self, client: "Client") -> None:
         """Note that a client's connection has failed."""
@@ -142,6 +146,8 @@ class Client:
     """Whether it's told the times of ops."""
     proof: bool = False
     """Whether it's told the head of the log's chain."""
+    is_bereft: bool = False
+    """Whether its incarnation has ended while it was attached."""
     was_crashed: bool = False
     """Whether its incarnation has crashed: what the client had sent before may be lost."""
     joined_at: int = 0
@@ -252,6 +258,15 @@ class Client:
             _log.debug("its abort failed, too", exc_info=again, extra=extra)
         if self.room is not None:
             self.room.gone(self)
+
+    def is_at_rest(self, committed: int) -> bool:
+        """Whether nothing is under way for it, and it has what is committed, as far as it may."""
+        window = self.window
+        return (
+            not (self.waiting or self.reads or self.leaving or self.held or self._begun)
+            and window.owed <= window.acked
+            and (self.paging is Paging.MUTED or (not self.paging and window.reached >= committed))
+        )
 
     # Its rights.
 

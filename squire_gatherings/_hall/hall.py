@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 from datetime import datetime
-from typing import Any, Unpack
+from typing import Any, Literal, Unpack
 
 import attrs
 import trio
@@ -21,6 +21,7 @@ from squire_gatherings._hall.quotas import Quotas, opener_of
 from squire_gatherings._hall.registry import Registry
 from squire_gatherings._hall.reports import JoinReport
 from squire_gatherings._hall.rights import Rights
+from squire_gatherings._hall.sleeper import Sleeper
 from squire_gatherings._hall.store import Store
 from squire_gatherings._values.checks import (
     check_epoch,
@@ -370,14 +371,40 @@ class Hall:
         check_gathering_id(gathering_id)
         reason = DispersalReason(reason)
         await trio.lowlevel.checkpoint_if_cancelled()
-        incarnation = self._registry.living.get(gathering_id)
-        if incarnation is None:
+        was_there = await self._registry.end(gathering_id, reason)
+        if not was_there:
             await trio.lowlevel.cancel_shielded_checkpoint()
-            return False
-        await incarnation.wait_opened()
-        incarnation.room.end(reason)
-        await incarnation.wait_gone()
-        return True
+        return was_there
+
+    async def evict(
+        self, gathering_id: str, connections: Literal["keep", "close"] = "keep"
+    ) -> bool:
+        """Have a gathering fall asleep now, whether `sleep_after` is set or not; for tests.
+
+        Its task and its state leave memory, as soon as all that has arrived is processed and
+        everything is acknowledged that was forwarded. Its id, its deadline and its rules stay, and
+        so does the incarnation: the next message restores it. It ends as exactly as if it were
+        awake. This is no activity.
+
+        Args:
+            gathering_id: Which gathering.
+            connections: Whether its clients' connections are kept, or closed before (1001).
+
+        Returns:
+            Whether it sleeps now. Not so if it isn't open, or ends meanwhile.
+
+        Raises:
+            ValueError: `connections` is something else.
+
+        Cancellation: it falls asleep all the same.
+        """
+        check_gathering_id(gathering_id)
+        if connections not in ("keep", "close"):
+            raise ValueError(f"connections is 'keep' or 'close', not {connections!r:.80}")
+        await trio.lowlevel.checkpoint_if_cancelled()
+        sleeps = await self._registry.evict(gathering_id, keeps_connections=connections == "keep")
+        await trio.lowlevel.cancel_shielded_checkpoint()
+        return sleeps
 
     async def close(self) -> None:
         """Disperse everything with reason `shutdown`; take nothing more.
@@ -492,7 +519,9 @@ class Hall:
     def gatherings(self) -> tuple[str, ...]:
         """Return the ids of the gatherings that are open now."""
         living = self._registry.living
-        return tuple(name for name, one in living.items() if one.room.accepting)
+        return tuple(
+            name for name, one in living.items() if isinstance(one, Sleeper) or one.room.accepting
+        )
 
     def snapshot(self) -> HallNumbers:
         """Return the numbers of the hall and of every open gathering."""
@@ -515,6 +544,11 @@ class Hall:
 def parts_of(hall: Hall) -> tuple[Registry, Rights, Asking]:
     """Return what another process goes on with, or goes on for. Not for programs."""
     return hall._registry, hall._rights, hall._asking
+
+
+def events_of(hall: Hall) -> Delivery | None:
+    """Return the delivery of the hall's lifecycle events, if they are told. Not for programs."""
+    return hall._events
 
 
 def quotas_of(hall: Hall) -> Quotas:

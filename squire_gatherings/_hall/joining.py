@@ -93,7 +93,7 @@ class Joining:
         wants_past = since is not None or not self.tail
         wants_proof = self.proof and is_unproven(room)
         if wants_past or self.known is not None or wants_proof:
-            with registry.living[self.gathering_id].reading() as reading:
+            with registry.reading(self.gathering_id) as reading:
                 if self.known is not None:
                     await check_known(room, self.known)
                 if wants_proof:

@@ -275,18 +275,17 @@ class Requests:
             log.check_seq(base, "base")
         # What is committed together has one time, which never goes back.
         time = log.time
-        if seq == log.committed:
-            time = max(time, round(room.terms.wall() * 1000))
+        if seq == log.committed and (now := round(room.terms.wall() * 1000)) > time:
+            time = now
+        identity = sender.identity
         try:
-            submission = Submission(sender.identity, base, seq, time)
+            submission = Submission(identity, base, seq, time)
             ops = judge_and_fold(room.behaviour, sync.ops, submission)
         except OpConflict as conflict:
             self._conflict(sender, sync, base, conflict)
             room.quotas.tally.syncs[conflict.code] += 1
             return True
-        by, mark = sender.identity.user, fingerprint(sync.ops)
-        log.add(ops, key=key, mark=mark, by=by, origin=sender.number, time=time)
-        room.quotas.tally.synced += 1
+        log.add(ops, key=key, mark=fingerprint(sync.ops), by=identity.user, time=time)
         if room.log_is_limited:
             room.log_bytes += sum(len(op.json) for op in ops)
         seqs = range(seq + 1, log.seq + 1)

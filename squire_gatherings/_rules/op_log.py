@@ -33,11 +33,11 @@ OP_OVERHEAD = 130
 MOST_OPS = 1024
 """How many ops are handed out together at most, however small they are: they take a millisecond."""
 
+UNTRIMMED = 4096
+"""How many bytes may be added at most until it is looked whether the tail is too large."""
+
 CHECKSUM_SIZE = 4
 """How many bytes a fingerprint had when it was a checksum."""
-
-NO_ORIGIN = 0
-"""Stands for the number of the client that submitted an op, where there is none."""
 
 
 def fingerprint(ops: Sequence[Op]) -> bytes:
@@ -80,13 +80,13 @@ class OpLog:
     syncs: SyncIds = field(init=False)
     added: int = 0
     """About how many bytes all ops so far have taken; of restored ones, those in the tail."""
+    look_at: int = 0
+    """Once `added` is greater, `trim` is to be called."""
     _trimmed: int = 0
     """How many of these bytes were left to the store."""
     _snapshotted: int = 0
     """How many of these bytes the last snapshot stands for."""
     _tail: list[LoggedOp] = field(factory=list)
-    _origins: list[int] = field(factory=list)
-    """For each op in the tail the number of the client that submitted it."""
     _before: str | None = ""
     """The epoch of the op before the tail; None where only the store knows."""
     author: str | None = None
@@ -107,7 +107,6 @@ class OpLog:
         self.first_seq, self.epoch_before = restored.first_seq, restored.epoch_before
         self.syncs.restore(restored.recent, restored.has_older)
         self._tail = list(restored.ops)
-        self._origins = [NO_ORIGIN] * len(self._tail)
         self._before = None if self._tail else restored.epoch
         self.added = sum(len(logged.op.json) + OP_OVERHEAD for logged in self._tail)
         self.trim()
@@ -161,12 +160,11 @@ class OpLog:
 
     def add(
         self,
-        ops: Iterable[Op],
+        ops: Sequence[Op],
         *,
         key: SyncKey,
         mark: bytes,
         by: str | None,
-        origin: int,
         time: int = 0,
     ) -> SyncRecord:
         """Give seqs to the judged ops of a sync; `mark` is its fingerprint.
@@ -174,15 +172,13 @@ class OpLog:
         What is committed together has the same `time`, which is never before that of the log.
         """
         self.time = time
-        first = self.seq + 1
-        count = size = 0
+        first, count = self.seq + 1, len(ops)
+        size = 0
         for op in ops:
             self._tail.append(LoggedOp(op, by, self.epoch, time))
-            self._origins.append(origin)
-            size += len(op.json)
-            count += 1
+            size += len(op.json) + OP_OVERHEAD
         self.seq += count
-        self.added += size + count * OP_OVERHEAD
+        self.added += size
         if self.author != key[0]:
             self.author, self.author_from = key[0], first
         record = SyncRecord(key[0], key[1], first, count, mark)
@@ -195,10 +191,15 @@ class OpLog:
         ops = self._tail[len(self._tail) - (self.seq - self.committed) :]
         return tuple(ops), tuple(self._uncommitted_syncs)
 
+    @property
+    def uncommitted_syncs(self) -> int:
+        """How many syncs aren't durable yet."""
+        return len(self._uncommitted_syncs)
+
     def append(self, gathering: str, state: bytes | None = None) -> Append:
         """Return what the store must be given, with `state`, if the state is to be kept."""
         committed = self.committed
-        ops = tuple(self._tail[len(self._tail) - (self.seq - committed) :])
+        ops = tuple(self._tail[committed - self.seq :]) if self.seq > committed else ()
         syncs = tuple(self._uncommitted_syncs)
         before = self.head if self.head_seq == committed else None
         append = Append(gathering, committed + 1, ops, syncs, None, None, before)
@@ -208,19 +209,48 @@ class OpLog:
         self._appended = append
         return append
 
-    def commit(self, *, trim: bool = True) -> None:
-        """Note that everything that was added is durable now.
-
-        Without `trim`, all of it stays in memory until `trim` is called.
-        """
+    def commit(self) -> None:
+        """Note that everything that was added is durable now. It stays in memory until `trim`."""
         self.committed = self.seq
         appended, self._appended = self._appended, None
         if appended is not None and appended.head is not None:
             self.head, self.head_seq = appended.head, self.seq
         self._uncommitted_syncs.clear()
-        self.syncs.trim()
-        if trim:
-            self.trim()
+
+    # Handing over.
+
+    def since(self, seq: int) -> tuple[list[LoggedOp], list[SyncRecord]] | None:
+        """Return the durable ops after `seq`, and their syncs.
+
+        None where not all of them are in memory any more.
+        """
+        start = self.tail_start
+        syncs = self.syncs.since(seq, self.committed)
+        if seq + 1 < start or sum(one.count for one in syncs) != self.committed - seq:
+            return None
+        return self._tail[seq + 1 - start : self.committed + 1 - start], syncs
+
+    def follow(self, ops: Sequence[LoggedOp], syncs: Iterable[SyncRecord], head: bytes) -> None:
+        """Take what another process has added, and made durable.
+
+        Args:
+            ops: The next ones.
+            syncs: Their syncs.
+            head: The head of the chain after them; empty where that isn't known.
+        """
+        self._tail += ops
+        self.seq += len(ops)
+        self.committed = self.seq
+        self.added += sum(len(logged.op.json) + OP_OVERHEAD for logged in ops)
+        if ops:
+            self.time = ops[-1].time
+        for record in syncs:
+            if self.author != record.scope:
+                self.author, self.author_from = record.scope, record.first_seq
+            self.syncs.add((record.scope, record.id), record)
+        if head:
+            self.head, self.head_seq = head, self.seq
+        self.trim()
 
     def proven(self, seq: int, head: bytes) -> None:
         """Take the head after the durable op `seq`, as the store says."""
@@ -228,7 +258,9 @@ class OpLog:
             self.head, self.head_seq = head, seq
 
     def trim(self) -> None:
-        """Leave the oldest ops to the store, if the tail is too large."""
+        """Leave the oldest ops and syncs to the store, if there are too many in memory."""
+        self.look_at = self.added + min(UNTRIMMED, self.tail_bytes // TRIMMED_PART)
+        self.syncs.trim()
         if self.added - self._trimmed > self.tail_bytes:
             self._trim()
 
@@ -258,10 +290,6 @@ class OpLog:
             found.append(logged)
         return found
 
-    def origin(self, seq: int) -> int:
-        """Return the number of the client that submitted an op of the tail."""
-        return self._origins[seq - self.tail_start]
-
     def _trim(self) -> None:
         # Many at once, since taking the first ones out of a list moves all the others.
         limit = self.tail_bytes - self.tail_bytes // TRIMMED_PART
@@ -273,4 +301,3 @@ class OpLog:
         if trimmed:
             self._before = self._tail[trimmed - 1].epoch
             del self._tail[:trimmed]
-            del self._origins[:trimmed]

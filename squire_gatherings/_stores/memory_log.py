@@ -1,7 +1,8 @@
 """One log in memory, and what is done with it as a whole.
 
 The heads of its chain are computed only when somebody asks for what has to do with them. Before
-that, `chain_some` is called until no append lacks its head.
+that, `chain_some` is called until no append lacks its head. So many may lack it that a log that
+nobody asks about costs nothing for long; beyond that, a few are computed now and then.
 """
 
 from bisect import bisect_right
@@ -20,6 +21,12 @@ from squire_gatherings._values.log import Append, LoggedOp, Snapshot, SyncRecord
 
 CHAINED_AT_ONCE = 500
 """How many heads are computed before others get their turn: less than a millisecond."""
+
+MOST_UNCHAINED = 4096
+"""How many appends may lack their heads; they take 200 bytes each."""
+
+CHAINED_IN_PASSING = 16
+"""How many heads an append computes when too many lack theirs: it takes as long as a message."""
 
 
 @define(eq=False)
@@ -63,10 +70,12 @@ class Log:
             append = replace(append, snapshot=None)
         if append.ops:
             self.unchained.append(append)
+            if len(self.unchained) > MOST_UNCHAINED:
+                self.chain_some(CHAINED_IN_PASSING)
 
-    def chain_some(self) -> bool:
+    def chain_some(self, most: int = CHAINED_AT_ONCE) -> bool:
         """Compute the heads of some appends that have none yet; return whether there are more."""
-        for _ in range(min(CHAINED_AT_ONCE, len(self.unchained))):
+        for _ in range(min(most, len(self.unchained))):
             self._chain(self.unchained.popleft())
         return bool(self.unchained)
 

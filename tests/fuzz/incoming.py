@@ -14,6 +14,7 @@ from squire_gatherings._client.websocket import Lost, WebSocket
 from squire_gatherings._values.messages import ServerMessage
 from squire_gatherings._values.outgoing import Outgoing
 from squire_gatherings._wire.codecs import JSON
+from tests.fuzz import lasting
 from tests.fuzz.target import Target, clear
 
 
@@ -88,7 +89,7 @@ async def listen_twice(data: bytes) -> tuple[list[str], list[str]]:
 
 
 def run_wire(data: bytes) -> None:
-    whole, pieces = trio.run(listen_twice, data)
+    whole, pieces = lasting.run(listen_twice, data)
     assert [*whole[:-1]] == pieces[: len(whole) - 1]
 
 

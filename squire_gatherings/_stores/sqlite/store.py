@@ -15,6 +15,7 @@ from squire_gatherings._stores.sqlite.connection import (
     empty_wal,
 )
 from squire_gatherings._stores.sqlite.kept_events import KeptEvents
+from squire_gatherings._stores.sqlite.kept_sleep import KeptSleep
 from squire_gatherings._stores.sqlite.locks import FileLock, locked
 from squire_gatherings._stores.sqlite.place import Place
 from squire_gatherings._stores.sqlite.whole_logs import WholeLogs
@@ -23,7 +24,7 @@ from squire_gatherings._values.log import Append, LoggedOp, Restored, Snapshot, 
 
 
 @define(eq=False)
-class SqliteStore(WholeLogs, KeptEvents):
+class SqliteStore(WholeLogs, KeptEvents, KeptSleep):
     """A `Store` in an SQLite file. Made by `open_sqlite_store`.
 
     What is appended while a commit runs goes into the next one, for all gatherings together: one

@@ -146,9 +146,14 @@ async def test_the_countdown_reaches_zero_when_the_gathering_goes(
 async def test_hold_and_extend_move_the_end(session: str, tmp_path: Path) -> None:
     async with open_port(tmp_path) as port:
         await port.hall.open("friday-night", EndRules(max_age=900.0))
+        await port.hall.submit("friday-night", [{"a": 1}])
         await port.hall.open("other")
         async with opened(session, port) as browser:
             await open_one(browser, "friday-night")
+            # What happened before anybody watched is known of the log.
+            await browser.eventually(
+                "() => document.querySelector('.life rect[data-kind=busy]') !== null"
+            )
             before = port.hall.explain("friday-night").deadline
             await browser.click("[data-action=hold]")
             assert await browser.run("return document.activeElement.tagName") == "SELECT"
