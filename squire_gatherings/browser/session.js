@@ -125,6 +125,12 @@ export class Session {
     this.#connect();
   }
 
+  /** The tab that leads is in this incarnation by now. @param {string | null} incarnation */
+  goesOnIn(incarnation) {
+    if (this.status === "open") this.exchange.incarnation = this.#resume = incarnation;
+    this.tell();
+  }
+
   /** Another tab leads from now on. */
   stepDown() {
     this.#guarded(() => this.exchange.requests.setOthersAside());

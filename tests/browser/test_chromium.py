@@ -191,7 +191,8 @@ async def test_a_network_that_comes_back_is_noticed_at_once(session: str, site: 
         await tabs.all([tab], "life.submit()")
         await tabs.browser.cdp("Network.emulateNetworkConditions", offline=False, **conditions)
         await tabs.browser.eventually("() => events.includes('online')")
-        check(await world.log(), [(await tabs.all([tab], "return await life.reach(2)"))[0]])
+        reports = await tabs.all([tab], "return await life.reach(2)")
+        check(await world.log(), reports)
 
 
 async def test_a_dispersal_is_no_failure(session: str, site: str) -> None:

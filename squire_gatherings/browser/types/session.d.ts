@@ -45,6 +45,8 @@ export class Session {
     asked(): void;
     /** The way to the gathering is another one now, or there is one at last. */
     rerouted(): void;
+    /** The tab that leads is in this incarnation by now. @param {string | null} incarnation */
+    goesOnIn(incarnation: string | null): void;
     /** Another tab leads from now on. */
     stepDown(): void;
     /** There may be a network again, or somebody looks at the page: no time to lose. */

@@ -177,6 +177,34 @@ test("a token is asked for on each connection; what it throws is a pause, or the
   assert.deepEqual([room.status, room.failure.code], ["closed", "unauthorized"]);
 });
 
+test("a tab that follows goes through the one that leads, has it hurry, and takes over", async () => {
+  const { clock, server, browser, heard, ...one } = await begin({ goTogether: true });
+  const two = browser.tab({ behaviour: FOLD });
+  await Promise.all([two.room.submit({ n: 1 }), clock.pass(100)]);
+  assert.deepEqual([one.room.leads, two.room.leads, server.connections.size], [true, false, 1]);
+  assert.deepEqual([one.room.state, two.room.state], [[1], [1]]);
+  server.kill();
+  await clock.pass(60_000);
+  assert.deepEqual([one.room.status, two.room.status], ["pausing", "pausing"]);
+  server.isUp = true;
+  two.page.handlers.online();
+  await clock.pass(10);
+  assert.deepEqual([one.room.status, two.room.status], ["open", "open"]);
+  const [{ client }] = of(heard, "join");
+  const sent = two.room.submit({ n: 2 });
+  one.page.handlers.suspend();
+  await Promise.all([sent, clock.pass(100)]);
+  assert.deepEqual([two.room.leads, two.room.state], [true, [1, 2]]);
+  assert.equal(of(heard, "join").at(-1).client, client, "it is the same client to the server");
+  // The page comes back out of the cache, and follows.
+  one.page.handlers.resume();
+  await clock.pass(100);
+  assert.deepEqual([one.room.leads, one.room.status, one.room.state], [false, "open", [1, 2]]);
+  // A tab that leads and hears nothing any more is passed over.
+  two.page.handlers.suspend = () => {};
+  await clock.pass(10);
+});
+
 test("a submit can be given up: unsent it isn't applied, sent it may be", async () => {
   const { clock, server, room } = await begin();
   const [first, second] = [new AbortController(), new AbortController()];
