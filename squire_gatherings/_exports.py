@@ -93,6 +93,7 @@ from squire_gatherings._values.messages import (
     ServerMessage,
     Sync,
     Synced,
+    SyncRun,
 )
 from squire_gatherings._values.numbers import GatheringNumbers, HallNumbers, ServerNumbers
 from squire_gatherings._values.op import Op
@@ -204,6 +205,7 @@ __all__ = [
     "Sync",
     "SyncIdReused",
     "SyncRecord",
+    "SyncRun",
     "Synced",
     "Tombstone",
     "TooBig",

@@ -17,6 +17,7 @@ from squire_gatherings._hall.nurseries import open_hidden_nursery
 from squire_gatherings._hall.refreshes import Refreshes
 from squire_gatherings._hall.registry import Registry
 from squire_gatherings._hall.rights import Rights
+from squire_gatherings._hall.sleep_book import open_sleep_book
 from squire_gatherings._hall.sleeper import Sleeper
 from squire_gatherings._hall.store import Store
 from squire_gatherings._hall.terms import Terms
@@ -67,12 +68,53 @@ async def open_hall(
     Cancellation: every gathering disperses with a notice, within `close_grace` seconds.
     """
     settings = evolve(settings or HallSettings(), **changes)
+    opened = _opened(store, behaviour, authenticate, wall_clock, on_event, tracer, settings)
+    async with opened as hall:
+        yield hall
+
+
+@asynccontextmanager
+async def open_successor(
+    *,
+    store: Store,
+    settings: HallSettings,
+    behaviour: Callable[[], Behaviour] = LogBehaviour,
+    authenticate: Authenticate = admit_everybody,
+    wall_clock: Callable[[], float] = time.time,
+    on_event: OnEvent | EventSink | None = None,
+    tracer: "Tracer | None" = None,
+) -> AsyncIterator[Hall]:
+    """Open a hall that is to go on for another process, which has the store (see `Arriving`).
+
+    As `open_hall`, but for lifecycle events: the other process tells them until then.
+    """
+    opened = _opened(
+        store, behaviour, authenticate, wall_clock, on_event, tracer, settings, follows=True
+    )
+    async with opened as hall:
+        yield hall
+
+
+@asynccontextmanager
+async def _opened(
+    store: Store | str,
+    behaviour: Callable[[], Behaviour],
+    authenticate: Authenticate,
+    wall_clock: Callable[[], float],
+    on_event: OnEvent | EventSink | None,
+    tracer: "Tracer | None",
+    settings: HallSettings,
+    *,
+    follows: bool = False,
+) -> AsyncIterator[Hall]:
     async with AsyncExitStack() as stack:
         if isinstance(store, str):
             store = await stack.enter_async_context(open_store(store))
+        book, slept = await stack.enter_async_context(open_sleep_book(store, settings))
         events = None
         if on_event is not None:
-            told = open_events(store, on_event, wall_clock, settings)
+            asleep = {one.state.incarnation for one in slept}
+            told = open_events(store, on_event, wall_clock, settings, asleep, follows=follows)
             events = await stack.enter_async_context(told)
         nursery = await stack.enter_async_context(open_hidden_nursery())
         gatherings: trio.Nursery = await nursery.start(_hold_nursery)
@@ -90,6 +132,7 @@ async def open_hall(
             gatherings,
             Refreshes(rights),
             None if events is None else events.lifecycle,
+            book=book,
             living=living,
         )
         if tracer is None:
@@ -101,6 +144,8 @@ async def open_hall(
             hall = TracedHall(settings, store, rights, registry, events, tracer=tracer)
         # It is one of the gatherings' tasks, so that none comes when their nursery has ended.
         gatherings.start_soon(_close_when_cancelled, registry)
+        if not follows:
+            registry.take_up(slept)
         try:
             yield hall
             await hall.close()

@@ -17,6 +17,7 @@ from squire_gatherings._values.endings import DispersalReason
 from squire_gatherings._values.errors import StoreUnavailable
 from squire_gatherings._values.messages import Ending
 from squire_gatherings._values.outgoing import Outgoing
+from squire_gatherings._values.sleep import Rules, SleepState, Slept
 
 
 @frozen
@@ -35,6 +36,25 @@ class GivenRules:
         """The rules that hold."""
         rules = self.said or self.base
         return attrs.evolve(rules, **self.changes) if self.changes else rules
+
+    def slept(self, gathering: str, state: SleepState) -> Slept:
+        """Return what a store remembers of a gathering that sleeps and has these."""
+        said = None if self.said is None else _fields(self.said)
+        return Slept(gathering, state, _fields(self.base), said, self.changes)
+
+    @classmethod
+    def of(cls, slept: Slept) -> "GivenRules":
+        """Return those of a gathering that slept."""
+        said = None if slept.said is None else _rules(slept.said)
+        return cls(_rules(slept.base), said, slept.changes)
+
+
+def _fields(rules: EndRules) -> Rules:
+    return attrs.asdict(rules, filter=lambda attribute, _: attribute.init)
+
+
+def _rules(fields: Rules) -> EndRules:
+    return EndRules(**fields)  # type: ignore[arg-type]
 
 
 class Lifetime:

@@ -1,7 +1,8 @@
 """The registry: opens gatherings on demand, and forgets them when they are gone."""
 
+import math
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Hashable, Iterator
+from collections.abc import AsyncIterator, Callable, Collection, Hashable, Iterator
 from contextlib import AbstractContextManager, asynccontextmanager, contextmanager
 from typing import cast
 
@@ -11,13 +12,14 @@ from attrs import define, field
 from squire_gatherings._hall.gathering import Gathering
 from squire_gatherings._hall.incarnations import Endings, Incarnation, crowd_of
 from squire_gatherings._hall.inheritance import Inheritance
-from squire_gatherings._hall.lifecycle import Life, Lifecycle
+from squire_gatherings._hall.lifecycle import Life, Lifecycle, LifeState
 from squire_gatherings._hall.lifetime import GivenRules
 from squire_gatherings._hall.quotas import Quotas
 from squire_gatherings._hall.refreshes import Refreshes
 from squire_gatherings._hall.reports import report_birth
 from squire_gatherings._hall.rights import Rights
 from squire_gatherings._hall.room import Room
+from squire_gatherings._hall.sleep_book import SleepBook
 from squire_gatherings._hall.sleeper import Sleeper
 from squire_gatherings._hall.sleepers import Opener, Sleepers
 from squire_gatherings._hall.store import Store
@@ -27,10 +29,14 @@ from squire_gatherings._rules.poison import Poison
 from squire_gatherings._values.end_rules import EndRules, rules_of
 from squire_gatherings._values.endings import CloseCode, DispersalReason
 from squire_gatherings._values.errors import GatheringsError, HallClosed, StoreUnavailable
-from squire_gatherings._values.handover import HallState, RoomState
+from squire_gatherings._values.handover import EventsState, HallState, RoomState
 from squire_gatherings._values.ids import new_hall_mark, new_incarnation_id
 from squire_gatherings._values.messages import Dispersed
 from squire_gatherings._values.settings import HallSettings
+from squire_gatherings._values.sleep import Slept, shifted
+
+AT_ONCE = 1000
+"""So many are closed before others get their turn."""
 
 
 @define(eq=False)
@@ -45,6 +51,8 @@ class Registry:
     refreshes: Refreshes
     lifecycle: Lifecycle | None = None
     """Where somebody is told what happens to gatherings."""
+    book: SleepBook | None = None
+    """Where it is noted who sleeps, for the next process."""
     make_gathering: Callable[..., Gathering] = Gathering
     """Another one, where gatherings are traced."""
     quotas: Quotas = field(init=False)
@@ -75,6 +83,7 @@ class Registry:
             self.nursery,
             self.refreshes.rights.terms,
             self.lifecycle,
+            self.book,
             self._make_room,
             self._wake,
             self.give_up,
@@ -229,10 +238,10 @@ class Registry:
         """
         self.close_by(by)
         with trio.move_on_at(by):
-            for gathering_id in tuple(self.living):
-                incarnation = self._awake(gathering_id)
-                if incarnation is not None:
-                    incarnation.room.end(DispersalReason.SHUTDOWN, by=by)
+            for number, gathering_id in enumerate(tuple(self.living), start=1):
+                self._close_one(gathering_id, by)
+                if not number % AT_ONCE:
+                    await trio.lowlevel.checkpoint()
             while self.living:
                 incarnation = self._awake(next(iter(self.living)))
                 assert incarnation is not None
@@ -255,11 +264,22 @@ class Registry:
         if not self.closed:
             self.close_by(trio.current_time() + self.settings.close_grace)
         for gathering_id, one in tuple(self.living.items()):
-            incarnation = self._awake(gathering_id)
-            if isinstance(one, Sleeper) and incarnation is not None:
-                incarnation.room.end(DispersalReason.SHUTDOWN)
-            elif incarnation is not None and incarnation.opening is not None:
-                incarnation.opening.cancel()
+            if isinstance(one, Sleeper):
+                self._close_one(gathering_id, math.inf)
+            elif one.opening is not None:
+                one.opening.cancel()
+
+    def _close_one(self, gathering_id: str, by: float) -> None:
+        """End one. One that sleeps goes on in the next process, if the store knows of it."""
+        one = self.living.get(gathering_id)
+        if isinstance(one, Sleeper) and self.book is not None and not one.clients:
+            del self.living[gathering_id]
+            self.sleepers.drop(one)
+            return
+        incarnation = self._awake(gathering_id)
+        if incarnation is not None:
+            incarnation.room.is_kept = isinstance(one, Sleeper) and self.book is not None
+            incarnation.room.end(DispersalReason.SHUTDOWN, by=by)
 
     # Handing over.
 
@@ -274,7 +294,7 @@ class Registry:
         # As `quotas.opener_of` makes them.
         return cast(Opener, one.opener if isinstance(one, Incarnation) else None)
 
-    def state(self, rights: Rights) -> HallState:
+    def state(self, rights: Rights, events: EventsState | None) -> HallState:
         """Return what another process goes on with, besides the gatherings themselves."""
         revoked, roles = rights.overrides.state()
         count, forgotten, changed = rights.state()
@@ -289,6 +309,7 @@ class Registry:
             changed,
             self.opened,
             {str(reason): count for reason, count in self.ended.items()},
+            events,
         )
 
     def resume(self, state: HallState, rights: Rights) -> None:
@@ -301,13 +322,38 @@ class Registry:
         self.opened = state.opened
         self.ended.update(state.ended)
 
-    def adopt(self, state: RoomState, inheritance: Inheritance) -> Incarnation:
+    def adopt(self, inheritance: Inheritance) -> Incarnation:
         """Have an incarnation here that lives in another process; `start` restores it."""
-        given, rules = self.given, state.rules
-        if rules is not None or state.changes:
-            base = given.base if rules is None else EndRules(**rules)  # type: ignore[arg-type]
-            given = GivenRules(base, changes=dict(state.changes))
-        return self._make(state.id, state.opener, state.incarnation, given, inheritance)
+        state = inheritance.state
+        given = self.given_in(state)
+        incarnation = self._make(state.id, state.opener, state.incarnation, given, inheritance)
+        incarnation.room.is_moved = True
+        return incarnation
+
+    def given_in(self, state: RoomState) -> GivenRules:
+        """Return the rules that an incarnation was given in another process."""
+        if state.rules is None and not state.changes:
+            return self.given
+        base = self.given.base if state.rules is None else EndRules(**state.rules)  # type: ignore[arg-type]
+        return GivenRules(base, changes=dict(state.changes))
+
+    async def drop(self, incarnation: Incarnation) -> None:
+        """Forget one that another process has: nobody is told.
+
+        Cancellation: it is forgotten soon.
+        """
+        room = incarnation.room
+        for client in tuple(room.clients.values()):
+            room.detach(client)
+        room.nursery.cancel_scope.cancel()
+        await incarnation.wait_gone()
+
+    def is_ours(self, incarnation: Incarnation, life: LifeState | None) -> None:
+        """Note that an incarnation that another process had is ours from now on."""
+        room = incarnation.room
+        room.is_moved = False
+        if self.lifecycle is not None and life is not None:
+            room.life = Life.resumed(self.lifecycle, room.id, room.incarnation, life)
 
     async def _open(self, gathering_id: str, opener: Hashable) -> None:
         incarnation_id = new_incarnation_id(self._endings.mark)
@@ -322,7 +368,7 @@ class Registry:
         inheritance: Inheritance | None = None,
     ) -> Incarnation:
         room = self._make_room(gathering_id, incarnation_id, given)
-        if self.lifecycle is not None:
+        if self.lifecycle is not None and inheritance is None:
             room.life = Life(self.lifecycle, gathering_id, room.incarnation)
         incarnation = self._make_incarnation(room, opener)
         incarnation.gathering.inheritance = inheritance
@@ -421,8 +467,38 @@ class Registry:
         incarnation.trouble = why
         incarnation.tell()
 
-    async def strike_out(self, gathering: Gathering) -> None:
+    def strike(self, gathering: Gathering) -> None:
         """Have the store forget that it sleeps."""
+        if self.book is not None:
+            self.book.strike(gathering.room.incarnation)
+
+    async def struck(self, gathering: Gathering) -> None:
+        """Return when the store has. Raises `StoreUnavailable`."""
+        if self.book is not None:
+            await self.book.settle(gathering.room.incarnation)
+
+    def take_up(self, slept: Collection[Slept]) -> None:
+        """Go on with those that slept when an earlier process ended."""
+        if not slept:
+            return
+        ahead = trio.current_time() - self.refreshes.rights.terms.wall()
+        newest: dict[str, Slept] = {}
+        for one in sorted(slept, key=lambda one: one.state.opened_at):
+            older = newest.get(one.gathering)
+            if older is not None and self.book is not None:
+                # A loss of power has brought it back.
+                self.book.strike(older.state.incarnation)
+            newest[one.gathering] = one
+        alike: dict[bytes, GivenRules] = {}
+        for one in newest.values():
+            given = GivenRules.of(one)
+            if given == self.given:
+                given = self.given
+            given = alike.setdefault(repr(given).encode(), given)
+            state = shifted(one.state, ahead)
+            self.living[one.gathering] = self.sleepers.take_up(one.gathering, state, given)
+            self.quotas.opened(state.opener)
+            self.quotas.unattended(one.gathering)
 
     def _incarnation_of(self, gathering: Gathering) -> Incarnation:
         incarnation = self.living[gathering.room.id]
@@ -451,9 +527,12 @@ class Registry:
         self.quotas.reaped(gathering_id, incarnation.opener)
         if room.life is not None:
             room.life.over()
-        if room.reason is not None:
+        if room.is_resting and not room.is_kept:
+            self.strike(incarnation.gathering)
+        goes_on = room.is_kept or room.is_moved
+        if room.reason is not None and not goes_on:
             self.ended[room.reason] += 1
-        if room.notice is not None:
+        if room.notice is not None and not goes_on:
             self._endings.remember(room.notice)
         if room.suspects:
             self._poison.remember(gathering_id, room.suspects)

@@ -225,12 +225,12 @@ class Requests:
             fetch.id,
             max(since, first_seq - 1),
             seq,
-            lambda ops: Fetched(
+            lambda shown: Fetched(
                 fetch.id,
                 seq,
                 first_seq=beginning,
                 proof=self.answers.proof(sender),
-                **self.answers.shown(sender, ops),
+                **self.answers.fields(sender, shown),
             ),
         )
 
@@ -289,7 +289,7 @@ class Requests:
         if room.log_is_limited:
             room.log_bytes += sum(len(op.json) for op in ops)
         seqs = range(seq + 1, log.seq + 1)
-        said = time if sender.times else UNSET
+        said = time if sender.extras.times else UNSET
         logged = UNSET if ops is sync.ops or ops == sync.ops else ops
         answer = Synced(sync.id, tuple(seqs), logged, said)
         # It isn't durable yet, so it's never answered at once.
@@ -326,7 +326,7 @@ class Requests:
             stands_for = seqs
             logged = log.slice(seqs.start - 1, seqs.stop - 1, WHOLE, most=len(seqs))
             ops = tuple(one.op for one in logged)
-            time = logged[-1].time if sender.times else UNSET
+            time = logged[-1].time if sender.extras.times else UNSET
             answer = Synced(sync.id, tuple(seqs), UNSET if ops == sync.ops else ops, time)
 
         def give(now: float) -> None:
@@ -349,7 +349,7 @@ class Requests:
             sync.id,
             base,
             seq,
-            lambda ops: Conflict(sync.id, seq, message=why, **self.answers.shown(sender, ops)),
+            lambda shown: Conflict(sync.id, seq, message=why, **self.answers.fields(sender, shown)),
         )
 
 

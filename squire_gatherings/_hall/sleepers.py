@@ -18,13 +18,14 @@ from squire_gatherings._hall.clients import Client
 from squire_gatherings._hall.lifecycle import Life, Lifecycle
 from squire_gatherings._hall.lifetime import GivenRules
 from squire_gatherings._hall.room import Room
+from squire_gatherings._hall.sleep_book import SleepBook
 from squire_gatherings._hall.sleeper import Sleeper
 from squire_gatherings._hall.terms import Terms
 from squire_gatherings._hall.turnstile import Turnstile
 from squire_gatherings._rules.deadline import Deadline
 from squire_gatherings._rules.op_log import OpLog
 from squire_gatherings._values.numbers import Stage
-from squire_gatherings._values.sleep import SleepState
+from squire_gatherings._values.sleep import SleepState, shifted
 
 _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder(SleepState).decode
@@ -40,6 +41,8 @@ class Sleepers:
     nursery: trio.Nursery
     terms: Terms
     lifecycle: Lifecycle | None
+    book: SleepBook | None
+    """Where it is noted who sleeps, for the next process."""
     make_room: Callable[[str, str, GivenRules], Room]
     wake: Callable[[Sleeper, Room, Opener], None]
     """Has a task go on with it, in this room."""
@@ -64,15 +67,40 @@ class Sleepers:
         self._put_away(sleeper, room, opener)
         for client in sleeper.clients:
             client.room = sleeper
-        self.count += 1
         room.enter(None)
+        self._begin(sleeper, room)
+        return sleeper
+
+    def take_up(self, gathering: str, state: SleepState, given: GivenRules) -> Sleeper:
+        """Return one that slept when an earlier process ended. Nobody is connected to it."""
+        sleeper = Sleeper(self, gathering, given, _encode(state))
+        room = self.look(sleeper)
+        if state.emptied_at is None:
+            # Nobody knows when its clients were gone: not later than now.
+            room.deadline.attended(0, trio.current_time())
+            self._put_away(sleeper, room, state.opener)
+        if room.life is not None and state.life is not None:
+            _, owed, _, _ = state.life
+            room.life.lifecycle.owed += owed
+        self._begin(sleeper, room)
+        return sleeper
+
+    def _begin(self, sleeper: Sleeper, room: Room) -> None:
+        self.count += 1
         room.quotas.tally.stages[Stage.ASLEEP] += 1
         room.quotas.fell_asleep()
         self._list(sleeper, room)
         if not self._is_running:
             self._is_running = True
             self.nursery.start_soon(self._watch, name="sleeping gatherings")
-        return sleeper
+
+    def drop(self, sleeper: Sleeper) -> None:
+        """Forget one that has no clients: it sleeps on in the store."""
+        room = self.look(sleeper)
+        room.quotas.tally.stages[Stage.ASLEEP] -= 1
+        room.quotas.woke()
+        room.quotas.reaped(sleeper.id, _decode(sleeper.state).opener)
+        self._forget(sleeper)
 
     def rouse(self, sleeper: Sleeper) -> Room:
         """Make its room the one that it has; a task goes on with it."""
@@ -150,6 +178,9 @@ class Sleepers:
         )
         sleeper.state, sleeper.given = _encode(state), room.given
         sleeper.clients = tuple(room.clients.values())
+        if self.book is not None:
+            ahead = self.terms.wall() - trio.current_time()
+            self.book.note(room.given.slept(room.id, shifted(state, ahead)))
 
     # When something is due.
 

@@ -3,6 +3,7 @@
 import math
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from squire_gatherings._values.handover import DeadlineState
 
@@ -82,3 +83,43 @@ class SleepState(Struct, frozen=True, array_like=True):
             self.told,
             (what, by, self.last_processed_at if at is None else at),
         )
+
+
+Rules = dict[str, float | int | None]
+
+
+class Slept(Struct, frozen=True, array_like=True):
+    """One incarnation that sleeps, as a store remembers it for the next process.
+
+    A field is only ever added at the end, and with a default.
+    """
+
+    gathering: str
+    state: SleepState
+    """Its times are those of the wall clock."""
+    base: Rules
+    """The rules that it was opened with."""
+    said: Rules | None
+    """What its behaviour has made of them."""
+    changes: Rules
+    """What the program has changed of them since."""
+
+
+def shifted(state: SleepState, seconds: float) -> SleepState:
+    """Return the same by a clock that is ahead by so many seconds."""
+
+    def later(at: float | None) -> float | None:
+        return None if at is None else at + seconds
+
+    told = state.told
+    what, by, moved_at = state.moved
+    return replace(
+        state,
+        opened_at=state.opened_at + seconds,
+        last_processed_at=state.last_processed_at + seconds,
+        emptied_at=later(state.emptied_at),
+        few_since=later(state.few_since),
+        extended_to=later(state.extended_to),
+        told=None if told is None else (told[0], told[1] + seconds, told[2] + seconds),
+        moved=(what, by, later(moved_at)),
+    )

@@ -19,7 +19,7 @@ from squire_gatherings._rules.behaviour import LogBehaviour
 from squire_gatherings._stores.memory import MemoryStore
 from squire_gatherings._values.end_rules import EndRules
 from squire_gatherings._values.endings import CloseCode
-from squire_gatherings._values.errors import GatheringCrashed, StoreUnavailable
+from squire_gatherings._values.errors import GatheringCrashed, GatheringDispersed, StoreUnavailable
 from squire_gatherings._values.events import EventKind, LifecycleEvent
 from squire_gatherings._values.identity import Identity
 from squire_gatherings._values.log import Restored
@@ -454,7 +454,8 @@ async def test_it_is_ended(how: str, autojump_clock: MockClock) -> None:
             membership.detach()
             await hall.open("another")
         reason = {"disperse": "admin", "delete": "admin", "close": "shutdown"}.get(how, "evicted")
-        assert hall.snapshot().dispersed == {reason: 1}
+        # What sleeps when the hall is closed goes on in the next one.
+        assert hall.snapshot().dispersed == ({reason: 1} if how != "close" else {})
         assert [one.reason for one in client.of(Dispersed)] == (
             [reason] if how != "stalest" else []
         )
@@ -472,7 +473,6 @@ async def test_a_cancelled_hall_says_goodbye(autojump_clock: MockClock) -> None:
             scope.cancel()
     assert [one.reason for one in client.of(Dispersed)] == ["shutdown"]
     assert client.closed[0][1] == CloseCode.GOING_AWAY
-    assert hall.snapshot().dispersed == {"shutdown": 1}
 
 
 async def test_rights_change_while_it_sleeps(autojump_clock: MockClock) -> None:
@@ -649,3 +649,126 @@ async def test_sleep_after_may_be_changed(autojump_clock: MockClock) -> None:
         await hall.fetch(ROOM)
         await trio.sleep(100)
         assert stage(hall) is Stage.OPEN
+
+
+# The next process.
+
+
+def wall_clock() -> float:
+    return 1000.0 + trio.current_time()
+
+
+def options(store: MemoryStore, **more: Any) -> dict[str, Any]:
+    return {"store": store, "wall_clock": wall_clock, "sleep_after": 10.0, **more}
+
+
+@pytest.mark.parametrize("told", [False, True])
+async def test_the_next_hall_goes_on_with_it(told: bool, autojump_clock: MockClock) -> None:
+    events: list[LifecycleEvent] = []
+
+    async def on_event(event: LifecycleEvent) -> None:
+        events.append(event)
+
+    more: dict[str, Any] = {"on_event": on_event} if told else {}
+    store = Loads()
+    client = Recorder()
+    async with open_hall(**options(store, idle_timeout=100.0, **more)) as hall:
+        await hall.open(ROOM, EndRules(idle_timeout=90.0, max_age=200.0))
+        membership = await hall.join(ROOM, client, identity=Identity("ann"))
+        membership.deliver_nowait(sync("one"))
+        await trio.sleep(50)
+        before = hall.explain(ROOM)
+    assert [one.reason for one in client.of(Dispersed)] == ["shutdown"]
+    assert hall.snapshot().dispersed == {}
+    await trio.sleep(20)
+    async with open_hall(**options(store, idle_timeout=1.0, **more)) as hall:
+        assert stage(hall) is Stage.ASLEEP
+        after = hall.explain(ROOM)
+        for name in ("incarnation", "deadline", "rule", "opened_at", "rules", "moved"):
+            assert getattr(after, name) == getattr(before, name)
+        back = Recorder()
+        incarnation = before.incarnation
+        await hall.join(ROOM, back, since=1, epoch=incarnation, resume=incarnation)
+        assert back.of(Joined)[0].incarnation == incarnation
+        assert hall.explain(ROOM).deadline == before.deadline
+        await back.wait_closed()
+        assert back.closed[0][0] == before.deadline
+        [ended] = observer_of(hall).endings(10)
+        assert (ended.lateness, ended.lifetime) == (0.0, 90.0)
+        again = Recorder()
+        with pytest.raises(GatheringDispersed):
+            await hall.join(ROOM, again, since=1, resume=incarnation)
+        assert [one.reason for one in again.of(Dispersed)] == ["idle"]
+    assert store._asleep == {}
+    kinds = [EventKind.OPENED, EventKind.JOINED_FIRST, EventKind.EMPTIED, EventKind.DISPERSED]
+    assert [one.kind for one in events if one.kind is not EventKind.EMPTIED] == (
+        [kind for kind in kinds if kind is not EventKind.EMPTIED] if told else []
+    )
+
+
+async def test_one_whose_instant_has_passed_ends_at_once(autojump_clock: MockClock) -> None:
+    store = Loads()
+    async with open_hall(**options(store, idle_timeout=100.0)) as hall:
+        await hall.submit(ROOM, [{"n": 1}])
+        await trio.sleep(50)
+        deadline = hall.explain(ROOM).deadline
+    await trio.sleep_until(deadline + 30)
+    async with open_hall(**options(store)) as hall:
+        await wait_all_tasks_blocked()
+        [ended] = observer_of(hall).endings(10)
+        assert (ended.reason, ended.lateness) == ("idle", 30.0)
+    assert store.loads == 1
+
+
+async def test_one_that_woke_is_not_taken_up_again(autojump_clock: MockClock) -> None:
+    store = Loads()
+    async with open_hall(**options(store)) as hall:
+        client = Recorder()
+        membership = await hall.join(ROOM, client)
+        await trio.sleep(50)
+        assert len(store._asleep) == 1
+        membership.deliver_nowait(Fetch("f"))
+        await client.wait_for(Fetched)
+        # Before anything was processed.
+        assert store._asleep == {}
+
+
+async def test_it_wakes_only_when_the_store_knows(autojump_clock: MockClock) -> None:
+    class Forgetful(Loads):
+        is_full = False
+
+        async def write_sleep(self, **what: Any) -> None:
+            await trio.sleep(1)
+            if self.is_full:
+                raise StoreUnavailable("full")
+            await super().write_sleep(**what)
+
+    store = Forgetful()
+    async with open_hall(**options(store)) as hall:
+        client = Recorder()
+        membership = await hall.join(ROOM, client)
+        await trio.sleep(50)
+        store.is_full = True
+        membership.deliver_nowait(sync("one"))
+        [error] = await client.wait_for(Error)
+        assert (error.id, error.code) == ("one", "store_unavailable")
+        await wait_all_tasks_blocked()
+        assert stage(hall) is Stage.ASLEEP
+        store.is_full = False
+        membership.deliver_nowait(sync("one"))
+        await client.wait_for(Synced)
+        assert store._asleep == {}
+
+
+async def test_nobody_is_connected_after_a_restart(autojump_clock: MockClock) -> None:
+    store = Loads()
+    async with open_hall(**options(store, empty_timeout=100.0, alone_timeout=500.0)) as hall:
+        await hall.join(ROOM, Recorder())
+        await hall.join(ROOM, Recorder())
+        await trio.sleep(50)
+    await trio.sleep(70)
+    async with open_hall(**options(store)) as hall:
+        explained = hall.explain(ROOM)
+        assert explained.clients == 0
+        assert explained.deadline == trio.current_time() + 100
+        assert explained.rule == "empty"

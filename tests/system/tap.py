@@ -375,8 +375,19 @@ class Tap:
             check(there[-1].epoch == incarnation, f"{self}: {message} has epoch {there[-1].epoch}")
         elif ops and there:
             check(there[-1].epoch == message["epoch"], f"{self}: {message}, not {there[-1]}")
+        self._check_syncs(message, there)
         self.reached = max(self.reached, last) if first <= self.reached + 1 else self.reached
         return last
+
+    def _check_syncs(self, message: dict[str, Any], there: list[Logged]) -> None:
+        """Check that who asks is told which syncs these ops came from, and nobody else is."""
+        said = message.get("syncs")
+        if "sync" in message:
+            said = [message["sync"]]
+        expected: list[list[Any]] | None = None
+        if self.join is not None and self.join.get("syncs"):
+            expected = [list(one) for one in dict.fromkeys(one.sync for one in there) if one]
+        self.truth.check(said == expected, f"{self}: {message}, not with the syncs {expected}")
 
     def _forward(self, message: dict[str, Any]) -> None:
         first = message["seq"]
