@@ -84,6 +84,8 @@ def let_in(
             sender.fail(Replaced("a newer connection of the same client has joined"))
             return
         deadline = room.deadline
+        # The wall clock may have been set past the end since.
+        room.look()
         room.counted("returned", client, now)
         if request.is_activity:
             # Before `joined` is made: it tells the deadline as this join has moved it.
@@ -91,11 +93,11 @@ def let_in(
             deadline.moved, deadline.mover = JoinRequest, client.identity.user
         if deadline.told is not None:
             room.look_at_warning(now, client)
-        room.look()
+        # An end that is late comes at once.
         timeout, left, final = (
             deadline.rules.idle_timeout,
-            deadline.at - now,
-            deadline.final_at - now,
+            max(0.0, deadline.at - now),
+            max(0.0, deadline.final_at - now),
         )
         if deadline.held_to <= now:
             left = min(timeout, left)

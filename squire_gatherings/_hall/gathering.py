@@ -14,7 +14,7 @@ from squire_gatherings._hall.commit import Commit
 from squire_gatherings._hall.delivery import Delivery
 from squire_gatherings._hall.hearing import LOOK_AGAIN, REST_WITHIN, hear_out
 from squire_gatherings._hall.inbox import Request
-from squire_gatherings._hall.inheritance import Inheritance
+from squire_gatherings._hall.inheritance import Inheritance, follow
 from squire_gatherings._hall.lifecycle import FirstJoin
 from squire_gatherings._hall.notice import flush, how_it_ended, send_notice
 from squire_gatherings._hall.refreshes import Refreshes
@@ -36,7 +36,7 @@ from squire_gatherings._values.errors import (
     StoreUnavailable,
 )
 from squire_gatherings._values.log import Restored
-from squire_gatherings._values.messages import Dispersed, Sync
+from squire_gatherings._values.messages import Ack, Dispersed, Leave, Sync
 from squire_gatherings._values.numbers import Stage
 
 _log = logging.getLogger(__name__)
@@ -152,10 +152,10 @@ class Gathering:
                     task_status.started()
                     # It keeps alive what `nursery.start` needed: a seventh of our whole memory.
                     del task_status
-                    if self.inheritance is not None:
-                        await self.inheritance.ours.wait()
-                        self.inheritance = None
-                    if not room.is_resting:
+                    inheritance = self.inheritance
+                    if not room.is_resting and (
+                        inheritance is None or await self._wait_for_it(inheritance)
+                    ):
                         reason = await self._live()
                     if room.nursery.child_tasks:
                         room.nursery.cancel_scope.cancel()
@@ -232,7 +232,8 @@ class Gathering:
                 room.deadline.sleep_after = settings.sleep_after
         if self.inheritance is not None:
             self.inheritance.apply(room)
-        room.begun()
+        else:
+            room.begun()
         self.commit = Commit(room, snapshot_seq)
         self._prepare()
         travel = Travel(room, self.make_behaviour)
@@ -246,6 +247,49 @@ class Gathering:
         """Make what gives answers."""
         self.delivery = self.make_delivery(self.room)
         self.answers = self.make_answers(self.room, self.delivery)
+
+    # In place of an opening: it goes on where another process was.
+
+    def follow(self, inheritance: Inheritance) -> bool:
+        """Be where another process is by now that still has this incarnation.
+
+        Returns:
+            False if it can't, as ops are missing: then it must be restored anew.
+
+        Raises:
+            GatheringCrashed: Its behaviour can't follow.
+        """
+        room = self.room
+        try:
+            if not follow(room, inheritance.state):
+                return False
+            if self._makes_rules:
+                self._ask_for_rules()
+        except Exception as error:
+            _log.exception("gathering can't be restored", extra=room.names())
+            raise GatheringCrashed(f"gathering {room.id} can't be restored") from error
+        self.inheritance = inheritance
+        inheritance.apply(room)
+        return True
+
+    async def _wait_for_it(self, inheritance: Inheritance | None) -> bool:
+        """Wait until the incarnation is ours, and somebody says something or wakes it.
+
+        Returns:
+            Whether it is. If not, it is to end.
+        """
+        room = self.room
+        while inheritance is not None and not inheritance.is_ours:
+            if room.reason is not None:
+                return False
+            await room.inbox.wait()
+            inheritance = self.inheritance
+        self.inheritance = None
+        room.begun()
+        for client in tuple(room.clients.values()):
+            room.terms.add(client)
+            self.delivery.resume(client)
+        return True
 
     async def _live(self) -> DispersalReason:
         """Process messages until the deadline passes or somebody says `end`; give notice then.
@@ -462,11 +506,10 @@ class Gathering:
                 await sleep.struck(self)
         except StoreUnavailable as error:
             room.is_called = False
-            for sender, request in inbox.waiting:
-                sender.fail(error, getattr(request, "id", None))
-                if isinstance(sender, Client):
-                    sender.processed()
+            waiting = tuple(inbox.waiting)
             inbox.clear()
+            for sender, request in waiting:
+                self._put_off(sender, request, error)
             sleep.not_restored(self, error)
             return False
         if scope.cancelled_caught:
@@ -476,6 +519,16 @@ class Gathering:
         room.enter(Stage.OPEN)
         sleep.woke(self)
         return True
+
+    def _put_off(self, sender: Sender, request: Request, error: StoreUnavailable) -> None:
+        """Tell a sender that a message can't be processed now, if it needs the log."""
+        if isinstance(sender, Client):
+            sender.processed()
+            if isinstance(request, Leave):
+                sender.leaving = True
+                self.room.let_go(sender)
+        if not isinstance(request, Ack | Leave):
+            sender.fail(error, getattr(request, "id", None))
 
     def _turn(self) -> None:
         """Process what has arrived, without a checkpoint."""
@@ -624,13 +677,12 @@ class Gathering:
         for client in clients:
             client.was_crashed, client.is_bereft = crashed, True
             room.detach(client)
-        if not room.is_kept:
+        if not (room.is_kept or room.is_moved):
             how = how_it_ended(room, reason, now)
             room.quotas.tally.ended(how)
             if room.life is not None:
                 # It is queued here, and written when the notices have gone out.
                 room.life.dispersed(how)
-            if not room.is_moved:
-                report_end(how, len(clients))
+            report_end(how, len(clients))
         if clients:
             self._slow = await send_notice(clients, room.notice, reason, room.quotas.tally)

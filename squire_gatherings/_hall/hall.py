@@ -551,6 +551,11 @@ def parts_of(hall: Hall) -> tuple[Registry, Rights, Asking]:
     return hall._registry, hall._rights, hall._asking
 
 
+def events_of(hall: Hall) -> Delivery | None:
+    """Return the delivery of the hall's lifecycle events, if they are told. Not for programs."""
+    return hall._events
+
+
 def quotas_of(hall: Hall) -> Quotas:
     """Return what the hall's gatherings and ways in may use up together. Not for programs."""
     return hall._registry.quotas

@@ -111,7 +111,8 @@ class Incarnation:
 
     async def wait_asleep(self) -> None:
         """Have it fall asleep as soon as nothing is under way; wait until it has, or is gone."""
-        self.asleep = self.asleep or trio.Event()
+        if self.asleep is None:
+            self.asleep = trio.Event()
         self.room.fall_asleep_soon()
         await self.asleep.wait()
 

@@ -230,6 +230,41 @@ class OpLog:
             self.head, self.head_seq = appended.head, self.seq
         self._uncommitted_syncs.clear()
 
+    # Handing over.
+
+    def since(self, seq: int) -> tuple[list[LoggedOp], list[SyncRecord]] | None:
+        """Return the durable ops after `seq`, and their syncs.
+
+        None where not all of them are in memory any more.
+        """
+        start = self.tail_start
+        syncs = self.syncs.since(seq, self.committed)
+        if seq + 1 < start or sum(one.count for one in syncs) != self.committed - seq:
+            return None
+        return self._tail[seq + 1 - start : self.committed + 1 - start], syncs
+
+    def follow(self, ops: Sequence[LoggedOp], syncs: Iterable[SyncRecord], head: bytes) -> None:
+        """Take what another process has added, and made durable.
+
+        Args:
+            ops: The next ones.
+            syncs: Their syncs.
+            head: The head of the chain after them; empty where that isn't known.
+        """
+        self._tail += ops
+        self.seq += len(ops)
+        self.committed = self.seq
+        self.added += sum(len(logged.op.json) + OP_OVERHEAD for logged in ops)
+        if ops:
+            self.time = ops[-1].time
+        for record in syncs:
+            if self.author != record.scope:
+                self.author, self.author_from = record.scope, record.first_seq
+            self.syncs.add((record.scope, record.id), record)
+        if head:
+            self.head, self.head_seq = head, self.seq
+        self.trim()
+
     def proven(self, seq: int, head: bytes) -> None:
         """Take the head after the durable op `seq`, as the store says."""
         if seq > self.head_seq:
