@@ -21,8 +21,8 @@ help: ## Show what there is to make
 serve: $(READY) ## Serve gatherings, with their logs in ./squire_gatherings.sqlite3 (ARGS="..." for options)
 	@$(BIN)/python -m squire_gatherings serve $(ARGS)
 
-# Files of tests are shared out among the processors.
-SHARED := -n auto --dist loadfile
+# Each processor gets a share of the tests, in their order; who is done takes some of another's.
+SHARED := -n auto --dist worksteal
 
 test: $(READY)-dev ## Run the tests (ARGS="..." for pytest)
 	@$(BIN)/python -m pytest $(SHARED) $(ARGS)

@@ -177,9 +177,14 @@ class Fragile(Sum):
         return ops
 
 
-def examples(number: int) -> int:
-    """Return how many random examples a test tries: more in `make test-long`."""
-    return int(number * float(os.environ.get("TEST_EXAMPLES_TIMES", "1")))
+def examples(number: int, *, long: int | None = None) -> int:
+    """Return how many random examples a test tries.
+
+    `make test-long` multiplies the number, or rather `long`, if that's given: a test that takes
+    much of the time of `make test` tries few there, and as many as others at night.
+    """
+    times = float(os.environ.get("TEST_EXAMPLES_TIMES", "1"))
+    return int((number if long is None or times == 1 else long) * times)
 
 
 def logged(caplog: pytest.LogCaptureFixture) -> str:

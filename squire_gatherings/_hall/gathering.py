@@ -36,7 +36,7 @@ from squire_gatherings._values.errors import (
     StoreUnavailable,
 )
 from squire_gatherings._values.log import Restored
-from squire_gatherings._values.messages import Dispersed, Sync
+from squire_gatherings._values.messages import Ack, Dispersed, Leave, Sync
 from squire_gatherings._values.numbers import Stage
 
 _log = logging.getLogger(__name__)
@@ -507,11 +507,10 @@ class Gathering:
                 await sleep.struck(self)
         except StoreUnavailable as error:
             room.is_called = False
-            for sender, request in inbox.waiting:
-                sender.fail(error, getattr(request, "id", None))
-                if isinstance(sender, Client):
-                    sender.processed()
+            waiting = tuple(inbox.waiting)
             inbox.clear()
+            for sender, request in waiting:
+                self._put_off(sender, request, error)
             sleep.not_restored(self, error)
             return False
         if scope.cancelled_caught:
@@ -521,6 +520,16 @@ class Gathering:
         room.enter(Stage.OPEN)
         sleep.woke(self)
         return True
+
+    def _put_off(self, sender: Sender, request: Request, error: StoreUnavailable) -> None:
+        """Tell a sender that a message can't be processed now, if it needs the log."""
+        if isinstance(sender, Client):
+            sender.processed()
+            if isinstance(request, Leave):
+                sender.leaving = True
+                self.room.let_go(sender)
+        if not isinstance(request, Ack | Leave):
+            sender.fail(error, getattr(request, "id", None))
 
     def _turn(self) -> None:
         """Process what has arrived, without a checkpoint."""

@@ -116,11 +116,11 @@ class OpLog:
         self._before = None if self._tail else restored.epoch
         self.added = sum(len(logged.op.json) + OP_OVERHEAD for logged in self._tail)
         self._tail_syncs = list(restored.recent)
+        known_from = 0
         if restored.has_older:
             # The store has the syncs that earlier ops came from.
             known_from = restored.recent[0].first_seq if restored.recent else self.seq + 1
-            self._drop(max(0, known_from - self.tail_start))
-        self._forget_syncs()
+        self._drop(max(0, known_from - self.tail_start))
         self.trim()
         self.author_from = self.seq + 1
         for record in reversed(restored.recent):
@@ -313,32 +313,28 @@ class OpLog:
     def _trim(self) -> None:
         # Many at once, since taking the first ones out of a list moves all the others.
         left = self.tail_size - self.tail_bytes + self.tail_bytes // TRIMMED_PART
-        start, count, gone = self.tail_start, 0, 0
-        for logged in self._tail[: self.committed + 1 - start]:
+        # The syncs that they came from go along.
+        each = OP_OVERHEAD + len(self._tail_syncs) * SYNC_OVERHEAD // len(self._tail)
+        count = 0
+        for logged in self._tail[: self.committed + 1 - self.tail_start]:
             if left <= 0:
                 break
-            left -= len(logged.op.json) + OP_OVERHEAD
+            left -= len(logged.op.json) + each
             count += 1
-            if gone < len(self._tail_syncs) and _last_seq(self._tail_syncs[gone]) < start + count:
-                gone += 1
-                left -= SYNC_OVERHEAD
         self._drop(count)
-        self._forget_syncs()
 
     def _drop(self, count: int) -> None:
-        """Leave the first ops of the tail to the store."""
+        """Leave the first ops of the tail to the store, and the syncs of which none is left."""
         if count:
             dropped = self._tail[:count]
-            self._trimmed += sum(len(logged.op.json) + OP_OVERHEAD for logged in dropped)
+            self._trimmed += sum([len(one.op.json) for one in dropped]) + count * OP_OVERHEAD
             self._before = dropped[-1].epoch
             del self._tail[:count]
-
-    def _forget_syncs(self) -> None:
-        """Forget the syncs none of whose ops are in the tail."""
-        start, gone = self.tail_start, 0
-        while gone < len(self._tail_syncs) and _last_seq(self._tail_syncs[gone]) < start:
-            gone += 1
-        del self._tail_syncs[:gone]
+        start, syncs = self.tail_start, self._tail_syncs
+        gone = bisect_right(syncs, start, key=_first_seq)
+        if gone and _last_seq(syncs[gone - 1]) >= start:
+            gone -= 1
+        del syncs[:gone]
 
 
 def _first_seq(record: SyncRecord) -> int:

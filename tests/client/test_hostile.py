@@ -444,7 +444,7 @@ async def talk_nonsense(
                 await iterate()
 
 
-@settings(max_examples=examples(500), deadline=None)
+@settings(max_examples=examples(200, long=500), deadline=None)
 @given(
     first=st.one_of(st.sampled_from([JOINED, *list(VALID.values())[:2]]), almost_valid()),
     rest=st.lists(almost_valid(), max_size=4),
