@@ -9,6 +9,9 @@ READY := $(VENV)/.ready
 BENCHMARKS := frames structuring tokens client_connections deadline memory lateness returning look shutdown leaks fairness scale peers overload
 LOWEST := .venv-lowest
 
+# Tests start many processes: each would compile the whole package again without Python's caches.
+unexport PYTHONDONTWRITEBYTECODE
+
 .DEFAULT_GOAL := help
 .PHONY: help serve test test-long test-lowest fuzz lint bench load docs audit changelog clean
 

@@ -62,6 +62,10 @@ class Recorder(Connection):
             await self._wait()
         return self.of(kind)
 
+    async def wait_until(self, is_there: Callable[[], bool]) -> None:
+        while not is_there():
+            await self._wait()
+
     async def _wait(self) -> None:
         self._arrival = trio.Event()
         await self._arrival.wait()

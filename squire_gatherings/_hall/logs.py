@@ -3,17 +3,19 @@
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from contextlib import contextmanager
 from datetime import datetime
+from itertools import pairwise
 
 import trio
 from attrs import define
 
 from squire_gatherings._hall.archive import Archive, archive_of
 from squire_gatherings._hall.registry import Registry
+from squire_gatherings._hall.sleeper import Sleeper
 from squire_gatherings._hall.store import store_trouble
 from squire_gatherings._hall.travel import Past
 from squire_gatherings._rules.export import Exporter, Importer
 from squire_gatherings._values.archive import LogInfo, Tombstone
-from squire_gatherings._values.checks import point_in_log
+from squire_gatherings._values.checks import instant, point_in_log
 from squire_gatherings._values.endings import DispersalReason
 from squire_gatherings._values.errors import (
     BadBase,
@@ -27,6 +29,9 @@ from squire_gatherings._values.ids import check_gathering_id
 
 WATCH_INTERVAL = 2.0
 """How many seconds pass until a server looks again whether another program has changed logs."""
+
+MOST_SLICES = 1000
+"""Into how many slices `activity` divides a time at most."""
 
 
 @contextmanager
@@ -88,6 +93,59 @@ class Logs:
         check_gathering_id(gathering_id)
         with _trouble():
             return await self._archive.describe(gathering_id)
+
+    async def activity(
+        self, gathering_id: str, *, since: datetime, until: datetime, slices: int = 100
+    ) -> tuple[int, ...]:
+        """Count the ops that were committed in each of equally long slices of a time.
+
+        It reads a few rows only where there are ops, so a long log costs no more than a short one.
+
+        Args:
+            gathering_id: Its id. One without a log has no ops.
+            since: When the first slice begins (with a time zone).
+            until: When the last slice is over. An op of that very millisecond isn't counted.
+            slices: How many slices, up to 1,000.
+
+        Returns:
+            How many ops, for each slice. Those that were left out by `compact` aren't counted.
+
+        Raises:
+            BadGatheringId: It can't be an id.
+            ValueError: The time or the number of slices can't be one.
+
+        Cancellation: nothing happened.
+        """
+        check_gathering_id(gathering_id)
+        start, end = instant(since, "since"), instant(until, "until")
+        if end <= start:
+            raise ValueError("`until` must come after `since`")
+        if not 1 <= slices <= MOST_SLICES:
+            raise ValueError(f"there may be 1 to {MOST_SLICES} slices, not {slices}")
+        archive = self._archive
+        seqs = [0] * (slices + 1)
+
+        async def look(edge: int) -> None:
+            # Whoever is at the edge belongs to the slice that begins there.
+            time = start + (end - start) * edge // slices - 1
+            seqs[edge] = await archive.seq_at(gathering_id, time=time)
+
+        with _trouble():
+            await look(0)
+            await look(slices)
+            parts = [(0, slices)]
+            while parts:
+                first, last = parts.pop()
+                if last - first == 1:
+                    continue
+                middle = (first + last) // 2
+                if seqs[first] == seqs[last]:
+                    seqs[first:last] = [seqs[first]] * (last - first)
+                    continue
+                await look(middle)
+                parts += [(first, middle), (middle, last)]
+        # The log may have been deleted and begun again meanwhile.
+        return tuple(max(0, after - before) for before, after in pairwise(seqs))
 
     async def _existing(self, gathering_id: str) -> LogInfo:
         """Tell of a log. Raises `StoreConflict` if there is none."""
@@ -210,14 +268,14 @@ class Logs:
         Cancellation: before it began, nothing happened; later, it is waited for.
         """
         check_gathering_id(gathering_id)
-        seq, instant = point_in_log(up_to)
+        seq, time = point_in_log(up_to)
         await trio.lowlevel.checkpoint_if_cancelled()
         registry, archive = self._registry, self._archive
         async with registry.keeping_out(gathering_id):
             info = await self._existing(gathering_id)
             with _trouble():
-                if instant is not None:
-                    seq = await archive.seq_at(gathering_id, time=instant)
+                if time is not None:
+                    seq = await archive.seq_at(gathering_id, time=time)
                 end = await archive.end_of_append(gathering_id, seq=min(seq or 0, info.seq))
             if end < info.first_seq:
                 return info.first_seq
@@ -254,14 +312,14 @@ class Logs:
         """
         check_gathering_id(gathering_id)
         check_gathering_id(new_id)
-        seq, instant = (None, None) if at is None else point_in_log(at)
+        seq, time = (None, None) if at is None else point_in_log(at)
         await trio.lowlevel.checkpoint_if_cancelled()
         archive = self._archive
         async with self._registry.keeping_out(new_id):
             info = await self._existing(gathering_id)
             with _trouble():
-                if instant is not None:
-                    seq = await archive.seq_at(gathering_id, time=instant)
+                if time is not None:
+                    seq = await archive.seq_at(gathering_id, time=time)
                     if seq < info.first_seq:
                         raise BadBase(f"{gathering_id} has nothing from before then")
                 return await archive.fork(
@@ -281,9 +339,11 @@ class Logs:
         archive = self._archive
         ended: list[str] = []
         for gathering_id, incarnation in tuple(self._registry.living.items()):
-            room = incarnation.room
             await trio.lowlevel.checkpoint()
-            if not room.accepting:
+            if isinstance(incarnation, Sleeper):
+                continue
+            room = incarnation.room
+            if not room.accepting or room.is_resting:
                 continue
             first_seq, seq, head = room.log.first_seq, room.log.head_seq, room.log.head
             with _trouble():

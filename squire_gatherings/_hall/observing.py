@@ -11,6 +11,7 @@ import trio
 from attrs import define, frozen
 
 from squire_gatherings._hall.clients import Client
+from squire_gatherings._hall.lifecycle import Lifecycle
 from squire_gatherings._hall.registry import Registry
 from squire_gatherings._hall.room import Room
 from squire_gatherings._hall.tally import Tally
@@ -49,7 +50,7 @@ class Question:
 
     prefix: str = ""
     """What their ids begin with."""
-    stages: Collection[Stage] = (Stage.OPEN, Stage.ENDING)
+    stages: Collection[Stage] = (Stage.OPEN, Stage.ASLEEP, Stage.ENDING)
     min_clients: int = 0
     sort: str = "id"
     descending: bool = False
@@ -109,6 +110,11 @@ class Observer:
     def ended(self) -> dict[str, int]:
         """How many have ended so far, by reason."""
         return {str(reason): count for reason, count in self._registry.ended.items()}
+
+    @property
+    def events(self) -> Lifecycle | None:
+        """The lifecycle events and their numbers; None where nobody is told of them."""
+        return self._registry.lifecycle
 
     @property
     def stages(self) -> dict[Stage, int]:

@@ -55,9 +55,18 @@ def point_in_log(at: object) -> tuple[int | None, int | None]:
     """
     if not isinstance(at, datetime):
         return check_seq(at, "at"), None
+    return None, instant(at, "at")
+
+
+def instant(at: datetime, what: str) -> int:
+    """Return an instant in milliseconds since 1970 (UTC).
+
+    Raises:
+        ValueError: It has no time zone, or is before 1970.
+    """
     if at.tzinfo is None:
-        raise ValueError("at is a datetime without a time zone")
-    return None, check_seq(int(at.timestamp() * 1000), "at")
+        raise ValueError(f"{what} is a datetime without a time zone")
+    return check_seq(int(at.timestamp() * 1000), what)
 
 
 def check_identity(identity: object) -> None:

@@ -105,6 +105,8 @@ async def test_one_gathering_its_members_and_what_the_store_has(tmp_path: Path) 
         one = await port.get("/api/v1/gatherings/room")
         assert one["open"] is None
         assert one["log"]["seq"] == 2
+        used = await port.get("/api/v1/gatherings/room/activity", slices=4, until=1_000_010)
+        assert (used["since"], used["until"], used["ops"]) == (1_000_000, 1_000_010, [2, 0, 0, 0])
         answer = await port.client.get("/api/v1/gatherings/room/members")
         assert (answer.status_code, answer.json()["code"]) == (404, "not_open")
         answer = await port.client.get("/api/v1/gatherings/nobody")

@@ -146,7 +146,7 @@ async def test_commits_that_take_time_are_measured(autojump_clock: trio.testing.
         await hall.submit("room", [{"a": 3}])
         tally = tally_of(hall)
         assert tally.commits.total == pytest.approx(0.6)
-        assert (tally.at_once, tally.committed.total) == (0, 3)
+        assert (tally.at_once, tally.committed) == (0, {2: 1, 1: 1})
         assert dict(tally.commits.cumulative())[0.5] == 2
         assert dict(tally.commits.cumulative())[0.25] == 0
 
@@ -234,6 +234,30 @@ def test_pauses_of_the_collector_are_measured_while_wanted() -> None:
     assert sum(pauses.pauses[2].counts) == 1
     assert pauses.pauses[2].total > 0
     assert gc.callbacks == before
+
+
+async def test_events_and_the_budget_are_shown(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    async with open_hall() as hall:
+        found = shown(hall)
+        assert found["squire_held_bytes_limit"] == float("inf")
+        assert "squire_events_waiting" not in found
+    taken = trio.Event()
+
+    async def take(event: object) -> None:
+        await taken.wait()
+
+    async with open_hall(on_event=take, max_memory=10**9, max_events=100) as hall:
+        await hall.open("room")
+        found = shown(hall)
+        assert found["squire_held_bytes_limit"] == 10**9
+        assert (found["squire_events_waiting"], found["squire_events_limit"]) == (1, 100)
+        taken.set()
+        await trio.testing.wait_all_tasks_blocked()
+        found = shown(hall)
+        assert (found["squire_events_waiting"], found["squire_events_delivered_total"]) == (0, 1)
+        assert found["squire_events_omitted_total"] == 0
 
 
 async def test_connections_pings_and_close_codes_are_counted(

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import trio
 from prometheus_client.parser import text_string_to_metric_families
 
 from squire_gatherings._rules.refusals import Limit
@@ -55,7 +56,10 @@ def sources() -> dict[str, str]:
 
 
 async def test_all_metrics_that_are_named_are_told(tmp_path: Path) -> None:
-    async with open_port(tmp_path) as port:
+    async def take(event: object) -> None:
+        await trio.lowlevel.checkpoint()
+
+    async with open_port(tmp_path, on_event=take) as port:
         answer = await port.client.get("/metrics")
     told = {
         family.name + suffix

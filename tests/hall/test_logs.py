@@ -3,6 +3,7 @@
 import json
 import random
 from datetime import UTC, datetime
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -32,6 +33,7 @@ from squire_gatherings._values.settings import HallSettings
 from tests.support import M, Recorder, Strict, Sum, WaitingStore, examples
 
 ROOM = "friday-night"
+START = 1_000_000_000
 KEPT = ("name", "load", "append_nowait", "append", "read", "find_syncs", "sync_ids")
 
 
@@ -447,6 +449,27 @@ async def test_a_store_that_only_keeps_what_is_needed(autojump_clock: MockClock)
         assert (await hall.fetch(ROOM)).snapshot == {"total": 1}
 
 
+async def test_when_a_log_was_used(autojump_clock: MockClock) -> None:
+    clock = Wall()
+    async with open_hall(store=MemoryStore(), behaviour=Sum, wall_clock=clock) as hall:
+        await submit(hall, 1, 2)
+        since = datetime.fromtimestamp(1_000_000, UTC)
+        until = datetime.fromtimestamp(1_000_100, UTC)
+        for slices in (1, 7, 100, 1000):
+            ops = await hall.logs.activity(ROOM, since=since, until=until, slices=slices)
+            assert (len(ops), sum(ops)) == (slices, 2)
+        assert await hall.logs.activity("none", since=since, until=until, slices=3) == (0, 0, 0)
+        for wrong in (
+            {"until": since},
+            {"since": since.replace(tzinfo=None)},
+            {"slices": 0},
+            {"slices": 1001},
+        ):
+            asked: Any = {"since": since, "until": until} | wrong
+            with pytest.raises(ValueError, match=next(iter(wrong))):
+                await hall.logs.activity(ROOM, **asked)
+
+
 # A hall's whole life beside a plain model of it: each room is a list of numbers.
 
 
@@ -456,6 +479,17 @@ class Rooms:
     def __init__(self) -> None:
         self.adds: dict[str, list[int]] = {}
         self.left_out: dict[str, int] = {}
+        self.times: dict[str, list[int]] = {}
+        """When each was committed, in milliseconds."""
+        self.now = START
+
+    def wall(self) -> float:
+        return self.now / 1000
+
+    def activity(self, room: str, since: int, until: int, slices: int) -> tuple[int, ...]:
+        left = self.times.get(room, [])[self.left_out.get(room, 0) :]
+        edges = [since + (until - since) * number // slices for number in range(slices + 1)]
+        return tuple(sum(first <= time < last for time in left) for first, last in pairwise(edges))
 
     def total(self, room: str, seq: int) -> int:
         return sum(self.adds.get(room, [])[:seq])
@@ -466,7 +500,10 @@ async def live(hall: Hall, rng: random.Random, model: Rooms, steps: int) -> None
         room, other = rng.choice("abc"), rng.choice("abc")
         adds = model.adds.get(room, [])
         least, seq = model.left_out.get(room, 0), rng.randrange(0, 12)
-        what = rng.choice(["submit", "submit", "submit", "look", "delete", "compact", "fork"])
+        what = rng.choice(
+            ["submit", "submit", "submit", "look", "activity", "delete", "compact", "fork"]
+        )
+        model.now += rng.choice([0, 1, 7, 1000])
         try:
             match what:
                 case "submit":
@@ -474,15 +511,27 @@ async def live(hall: Hall, rng: random.Random, model: Rooms, steps: int) -> None
                     seqs = await hall.submit(room, [{"add": add} for add in made])
                     assert seqs == tuple(range(len(adds) + 1, len(adds) + len(made) + 1))
                     model.adds[room] = [*adds, *made]
+                    model.times.setdefault(room, []).extend([model.now] * len(made))
                 case "look":
                     page = await hall.fetch(room, at=seq)
                     assert page.snapshot == {"total": model.total(room, seq)}
                     assert least <= seq <= len(adds)
+                case "activity":
+                    since, until = sorted(
+                        START + rng.randrange(-5, model.now - START + 9) for _ in range(2)
+                    )
+                    until, slices = max(until, since + 1), rng.randrange(1, 20)
+                    assert await hall.logs.activity(
+                        room,
+                        since=datetime.fromtimestamp(since / 1000, UTC),
+                        until=datetime.fromtimestamp(until / 1000, UTC),
+                        slices=slices,
+                    ) == model.activity(room, since, until, slices)
                 case "delete":
                     tombstone = await hall.logs.delete(room)
                     assert (tombstone.seq if tombstone else 0) == len(adds)
-                    model.adds.pop(room, None)
-                    model.left_out.pop(room, None)
+                    for kept in (model.adds, model.left_out, model.times):
+                        kept.pop(room, None)
                 case "compact":
                     first = await hall.logs.compact(room, up_to=seq)
                     # Ops that were committed together are left out together.
@@ -493,6 +542,7 @@ async def live(hall: Hall, rng: random.Random, model: Rooms, steps: int) -> None
                     assert other not in model.adds
                     assert max(least, 1) <= seq <= len(adds)
                     model.adds[other], model.left_out[other] = adds[:seq], least
+                    model.times[other] = model.times[room][:seq]
         except BadBase:
             assert not max(least, what == "fork") <= seq <= len(adds)
         except StoreConflict:
@@ -515,7 +565,11 @@ def test_whatever_is_done_to_logs(seed: int) -> None:
         # Two halls, one after the other.
         for _ in range(2):
             async with open_hall(
-                store=store, behaviour=Sum, snapshot_every=rng.randrange(1, 6), tail_bytes=200
+                store=store,
+                behaviour=Sum,
+                snapshot_every=rng.randrange(1, 6),
+                tail_bytes=200,
+                wall_clock=model.wall,
             ) as hall:
                 await live(hall, rng, model, 12)
 

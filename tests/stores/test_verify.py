@@ -23,6 +23,7 @@ from squire_gatherings._values.errors import StoreUnavailable, StoreUnusable
 from squire_gatherings._values.events import EventKind
 from squire_gatherings._values.log import Append, Snapshot
 from tests.stores.appends import (
+    a_sleeper,
     an_append,
     an_event,
     beside,
@@ -41,6 +42,7 @@ TABLES = (
     "tombstones",
     "events",
     "incarnations",
+    "sleepers",
 )
 
 
@@ -81,6 +83,7 @@ async def live(path: Path, *, fold: bool) -> Path:
             if fold and first == 1:
                 await fold_all(store)
         await store.write_events([an_event(1, EventKind.OPENED), an_event(2)])
+        await store.write_sleep(asleep=[a_sleeper()], awake=[])
         with closing(sqlite3.connect(path)) as database, database:
             # Nothing here makes tombstones, so the test does.
             said = ("gone", 7, b"h" * 32, 99)

@@ -3,6 +3,7 @@
 import base64
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
+from datetime import UTC, datetime
 
 import msgspec
 import trio
@@ -53,6 +54,14 @@ def _cursor(place: Place) -> str:
     return base64.urlsafe_b64encode(msgspec.msgpack.encode(place)).decode().rstrip("=")
 
 
+STAGES: dict[Stage, shapes.StageName] = {
+    Stage.OPEN: "open",
+    Stage.ASLEEP: "asleep",
+    Stage.ENDING: "ending",
+}
+"""What the API calls them. One that is being opened isn't shown."""
+
+
 def _place(cursor: str, sort: str) -> Place:
     kind = str if sort == "id" else float
     try:
@@ -67,7 +76,7 @@ def _gathering(seen: Seen, times: Times) -> shapes.Gathering:
     return shapes.Gathering(
         id=numbers.gathering,
         incarnation=numbers.incarnation,
-        stage="open" if seen.stage is Stage.OPEN else "ending",
+        stage=STAGES[seen.stage],
         opened_at=times.at(numbers.opened_at),
         deadline=times.maybe_at(numbers.deadline),
         ends_in=times.left(numbers.deadline),
@@ -112,6 +121,38 @@ def _log(info: LogInfo) -> shapes.LogOf:
         snapshots=list(info.snapshots),
         head=info.head.hex(),
     )
+
+
+async def activity_of(call: Call) -> shapes.Activity:
+    """Return when a gathering was used: how many ops were committed in each slice of its life."""
+    query: shapes.ActivityQuery = call.query
+    gathering_id = check_gathering_id(call.gathering)
+    since, until = query.since, query.until
+    if since is None or until is None:
+        first, last = await _life(call, gathering_id)
+        since, until = (first if since is None else since), (last if until is None else until)
+    ops = await call.hall.logs.activity(
+        gathering_id,
+        since=datetime.fromtimestamp(since, UTC),
+        until=datetime.fromtimestamp(until, UTC),
+        slices=query.slices,
+    )
+    now = Times.of(call.observer).wall
+    return shapes.Activity(now=now, since=since, until=until, ops=list(ops))
+
+
+async def _life(call: Call, gathering_id: str) -> tuple[float, float]:
+    """Return when it was opened, and what time it is; or when its log begins and ends."""
+    seen = call.observer.gathering(gathering_id)
+    if seen is not None:
+        await trio.lowlevel.checkpoint()
+        times = Times.of(call.observer)
+        since = times.at(seen.numbers.opened_at)
+        return since, max(times.wall, since + 0.001)
+    info = await call.hall.logs.describe(gathering_id)
+    if info is None or not info.last_time:
+        raise Refusal(404, "no_gathering", f"gathering {gathering_id} is neither open nor stored")
+    return info.first_time / 1000, (info.last_time + 1) / 1000
 
 
 async def members_of(call: Call) -> shapes.Members:
@@ -237,6 +278,16 @@ OPERATIONS = (
         answer=shapes.Members,
         query=shapes.MembersQuery,
         problems=(404,),
+    ),
+    Operation(
+        method="GET",
+        path=GATHERING + "/activity",
+        name="get_activity",
+        does="Tell when a gathering was used: its ops, counted in slices of its life.",
+        run=activity_of,
+        answer=shapes.Activity,
+        query=shapes.ActivityQuery,
+        problems=(404, 503),
     ),
     Operation(
         method="GET",

@@ -28,7 +28,7 @@ User = Annotated[
     str, Meta(min_length=1, max_length=MAX_USER, description="A user, as in its identity.")
 ]
 Role = Annotated[str, Meta(min_length=1, max_length=64, description="The name of a role.")]
-StageName = Literal["open", "ending"]
+StageName = Literal["open", "asleep", "ending"]
 SortName = Literal["id", "deadline", "clients", "seq", "opened", "processed"]
 
 
@@ -115,6 +115,32 @@ class GatheringAndLog(Struct, kw_only=True):
         Gathering | None, Meta(description="The gathering; null where it isn't in memory.")
     ]
     log: Annotated[LogOf | None, Meta(description="Its log; null where nothing is stored.")]
+
+
+class ActivityQuery(Taken):
+    """Which time is asked about."""
+
+    since: Annotated[
+        When | None,
+        Meta(description="When it begins: by default at the opening, or with the first op."),
+    ] = None
+    until: Annotated[
+        When | None, Meta(description="When it ends: by default now, or after the last op.")
+    ] = None
+    slices: Annotated[
+        int, Meta(ge=1, le=MAX_LIMIT, description="Into how many slices it is divided.")
+    ] = 100
+
+
+class Activity(Struct, kw_only=True):
+    """When a gathering was used."""
+
+    now: Time
+    since: Time
+    until: Time
+    ops: Annotated[
+        list[Count], Meta(description="How many ops were committed, for each slice of that time.")
+    ]
 
 
 class Member(Struct, kw_only=True):
@@ -327,7 +353,8 @@ class HallState(Struct, kw_only=True):
     closing: Annotated[bool, Meta(description="Whether the hall is closing.")]
     store: Annotated[str, Meta(description="Where logs are kept.")]
     stages: Annotated[
-        dict[str, int], Meta(description="How many gatherings are how far: opening, open, ending.")
+        dict[str, int],
+        Meta(description="How many gatherings are how far: opening, open, asleep, ending."),
     ]
     clients: Annotated[int, Meta(ge=0, description="How many clients are in gatherings.")]
     connections: Annotated[int, Meta(ge=0, description="How many connections there are in all.")]

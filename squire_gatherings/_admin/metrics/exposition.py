@@ -4,6 +4,7 @@ All is made at the scrape, of sums that are there: that takes as long for a hund
 gatherings as for none. No label has an id.
 """
 
+import math
 import sys
 from collections.abc import Iterable, Mapping, Sized
 
@@ -49,6 +50,7 @@ class Numbers(Collector):
         tally = self.observer.tally
         yield from self._gatherings(tally)
         yield from _messages(tally)
+        yield from self._events()
         yield from self._connections(tally)
         yield from self._process()
 
@@ -82,6 +84,21 @@ class Numbers(Collector):
             tally.failed_restores,
         )
 
+    def _events(self) -> Iterable[Metric]:
+        events = self.observer.events
+        if events is not None:
+            text = "Lifecycle events that wait to be delivered."
+            yield _gauge("squire_events_waiting", text, events.waiting)
+            yield _gauge("squire_events_limit", "How many may wait.", events.max_events)
+            yield _counter(
+                "squire_events_delivered", "Lifecycle events delivered.", events.delivered
+            )
+            yield _counter(
+                "squire_events_omitted",
+                "Lifecycle events left out, as too many waited.",
+                events.omitted,
+            )
+
     def _connections(self, tally: Tally) -> Iterable[Metric]:
         quotas = self.quotas
         budget = quotas.budget
@@ -105,6 +122,8 @@ class Numbers(Collector):
         yield _counters("squire_refusals", "How often limits were enforced.", "limit", refused)
         yield _gauge("squire_outbox_bytes", "Bytes that wait for slow readers.", budget.outbound)
         yield _gauge("squire_held_bytes", "Bytes held in all, as far as counted.", budget.used)
+        most = math.inf if budget.limit is None else budget.limit
+        yield _gauge("squire_held_bytes_limit", "Bytes that may be held in all.", most)
         yield _histogram(
             "squire_ping_round_trip_seconds", "Time from a ping to its pong.", tally.round_trips
         )
@@ -143,7 +162,7 @@ def _messages(tally: Tally) -> Iterable[Metric]:
         buckets=_buckets(tally.commits, at_once=tally.at_once),
         sum_value=tally.commits.total,
     )
-    yield _histogram("squire_committed_ops", "Ops of a commit.", tally.committed)
+    yield _histogram("squire_committed_ops", "Ops of a commit.", PowerHistogram.of(tally.committed))
     yield _counter("squire_commit_failures", "Commits that were tried again.", tally.failed_commits)
 
 

@@ -3,8 +3,6 @@
 Without Chromium and its driver these tests are skipped, and say so.
 """
 
-import shutil
-import subprocess
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -16,8 +14,9 @@ import trio
 
 from squire_gatherings import EndRules, Identity
 from squire_gatherings._hall.hall import observer_of
-from tests.admin.page.browser import MISSING, PATIENCE, Browser, open_session
 from tests.admin.port import Port, open_port
+from tests.chromium import MISSING, PATIENCE, Browser, open_session
+from tests.npm import from_npm
 from tests.support import Recorder
 
 pytestmark = pytest.mark.skipif(MISSING is not None, reason=str(MISSING))
@@ -35,15 +34,7 @@ def session(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 @pytest.fixture(scope="module")
 def axe() -> str:
     """The source of axe-core, which looks for what hinders people."""
-    file = HERE / "node_modules" / "axe-core" / "axe.min.js"
-    if not file.exists():
-        if shutil.which("npm") is None:
-            pytest.skip("axe-core isn't there, and neither is npm")
-        command = ["npm", "install", "--silent", "--no-audit", "--no-fund", "--no-package-lock"]
-        run = subprocess.run(command, cwd=HERE, capture_output=True, text=True, timeout=120)
-        if run.returncode:
-            pytest.skip(f"npm can't install axe-core: {run.stderr[-200:]}")
-    return file.read_text()
+    return from_npm(HERE, "axe-core/axe.min.js").read_text()
 
 
 @asynccontextmanager
@@ -155,9 +146,14 @@ async def test_the_countdown_reaches_zero_when_the_gathering_goes(
 async def test_hold_and_extend_move_the_end(session: str, tmp_path: Path) -> None:
     async with open_port(tmp_path) as port:
         await port.hall.open("friday-night", EndRules(max_age=900.0))
+        await port.hall.submit("friday-night", [{"a": 1}])
         await port.hall.open("other")
         async with opened(session, port) as browser:
             await open_one(browser, "friday-night")
+            # What happened before anybody watched is known of the log.
+            await browser.eventually(
+                "() => document.querySelector('.life rect[data-kind=busy]') !== null"
+            )
             before = port.hall.explain("friday-night").deadline
             await browser.click("[data-action=hold]")
             assert await browser.run("return document.activeElement.tagName") == "SELECT"

@@ -28,15 +28,10 @@ export async function failure(answer) {
   return new ApiError(answer.status, problem.code ?? "", why);
 }
 
-export async function post(path, body = undefined) {
-  const headers = {};
-  // A header can't have just any character.
-  const name = operator.name.replace(/[^\x20-\x7e]/g, "?");
-  if (name) headers["Squire-Operator"] = name;
-  if (body !== undefined) headers["Content-Type"] = "application/json";
+async function request(path, asked) {
   let answer;
   try {
-    answer = await fetch(path, { method: "POST", headers, body: body && JSON.stringify(body) });
+    answer = await fetch(path, asked);
   } catch {
     throw new ApiError(0, "unreachable", "the server can't be reached");
   }
@@ -44,5 +39,18 @@ export async function post(path, body = undefined) {
   return answer.status === 204 ? null : answer.json();
 }
 
-export const act = (id, action, body) =>
-  post(`/api/v1/gatherings/${encodeURIComponent(id)}/${action}`, body);
+export function post(path, body = undefined) {
+  const headers = {};
+  // A header can't have just any character.
+  const name = operator.name.replace(/[^\x20-\x7e]/g, "?");
+  if (name) headers["Squire-Operator"] = name;
+  if (body !== undefined) headers["Content-Type"] = "application/json";
+  return request(path, { method: "POST", headers, body: body && JSON.stringify(body) });
+}
+
+const gathering = (id) => `/api/v1/gatherings/${encodeURIComponent(id)}`;
+
+export const act = (id, action, body) => post(`${gathering(id)}/${action}`, body);
+
+export const activity = (id, query) =>
+  request(`${gathering(id)}/activity?${new URLSearchParams(query)}`);

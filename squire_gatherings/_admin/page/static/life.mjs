@@ -11,7 +11,7 @@ export class Watched {
     this.most = most;
   }
 
-  // A look at it, at the moment `now`.
+  // A look at it, at the moment `now`. Returns whether there was a hole before it.
   saw(row, now) {
     const kind = row.stage === "asleep" ? "asleep" : row.rate >= BUSY ? "busy" : "quiet";
     const last = this.pieces.at(-1);
@@ -19,12 +19,29 @@ export class Watched {
     if (follows) last.to = now;
     if (!follows || last.kind !== kind) this.pieces.push({ kind, from: now, to: now });
     if (this.pieces.length > this.most) this.pieces.splice(0, this.pieces.length - this.most);
+    return last !== undefined && !follows;
   }
 }
 
+// What the log tells of a time, as pieces: it was busy where ops were committed. `offset` is what
+// the hall's clock lags behind the time of day.
+export function remembered({ since, until, ops }, offset) {
+  const width = (until - since) / ops.length;
+  const pieces = [];
+  ops.forEach((number, index) => {
+    const kind = number > 0 ? "busy" : "quiet";
+    const to = since - offset + width * (index + 1);
+    const last = pieces.at(-1);
+    if (last?.kind === kind) last.to = to;
+    else pieces.push({ kind, from: last?.to ?? since - offset, to });
+  });
+  return pieces;
+}
+
 // The whole line, from the opening to the end: pieces without a hole between them. What nobody
-// watched is `unwatched`, but after its last message a gathering was quiet, watched or not.
-export function lifeline({ row, end, watched, now, heldFrom = null }) {
+// watched is as the log has it (`past`), else `unwatched`; but after its last message a gathering
+// was quiet, watched or not.
+export function lifeline({ row, end, watched, past = [], now, heldFrom = null }) {
   const over = end !== null && end !== undefined;
   const opened = row?.opened ?? end.opened;
   const until = over ? end.at : now;
@@ -40,6 +57,11 @@ export function lifeline({ row, end, watched, now, heldFrom = null }) {
     at = upTo;
   };
   const unseen = (to) => {
+    for (const piece of past) {
+      if (piece.to <= at) continue;
+      add("unwatched", Math.min(piece.from, to));
+      add(piece.kind, Math.min(piece.to, to));
+    }
     add("unwatched", Math.min(to, Math.max(at, lastMessage)));
     add(over ? "unwatched" : "quiet", to);
   };

@@ -1,5 +1,6 @@
 // One gathering, looked at closely: when it ends and why, its life as a line, and who is there.
 
+import { activity } from "./api.mjs";
 import { attribute, el, svg, text } from "./dom.mjs";
 import {
   bytes,
@@ -14,7 +15,10 @@ import {
   ruleText,
   timeOfDay,
 } from "./format.mjs";
-import { Watched, lifeline, scale } from "./life.mjs";
+import { Watched, lifeline, remembered, scale } from "./life.mjs";
+
+const SLICES = 200; // Of a life, for which the log is asked.
+
 
 const KINDS = {
   busy: "busy",
@@ -31,6 +35,7 @@ export class One {
   #root;
   #clock;
   #watched = new Watched();
+  #past = [];
   #incarnation = null;
   #tenths;
   #parts = {};
@@ -84,6 +89,7 @@ export class One {
     this.id = id;
     this.close = null;
     this.#watched = new Watched();
+    this.#past = [];
     this.#incarnation = null;
     this.#root.hidden = false;
     this.#write();
@@ -99,15 +105,36 @@ export class One {
   take(close) {
     if (close.id !== this.id) return;
     this.close = close;
-    const incarnation = close.row?.incarnation ?? this.#incarnation;
-    if (incarnation !== this.#incarnation) this.#watched = new Watched();
-    this.#incarnation = incarnation;
+    const incarnation = (close.row ?? close.end)?.incarnation ?? this.#incarnation;
+    if (incarnation !== this.#incarnation) {
+      this.#watched = new Watched();
+      this.#past = [];
+      this.#incarnation = incarnation;
+      this.#recall();
+    }
     this.#write();
+  }
+
+  // Ask the log what happened while nobody watched. Without an answer, that isn't known.
+  async #recall() {
+    const incarnation = this.#incarnation;
+    const { end } = this.close;
+    const ended = end ? { since: end.ended_at - end.lifetime, until: end.ended_at } : {};
+    let said;
+    try {
+      said = await activity(this.id, { slices: SLICES, ...ended });
+    } catch {
+      return;
+    }
+    const offset = this.#clock.timeOfDay(0);
+    if (incarnation !== this.#incarnation || offset === null) return;
+    this.#past = remembered(said, offset);
+    this.tick();
   }
 
   // Something was heard, also if nothing has changed: what is quiet goes on being quiet.
   heard(now) {
-    if (this.close?.row) this.#watched.saw(this.close.row, now);
+    if (this.close?.row && this.#watched.saw(this.close.row, now)) this.#recall();
   }
 
   get left() {
@@ -271,7 +298,7 @@ export class One {
     if (!close?.row && end === null) return root.replaceChildren();
     const ends = close.why ? Object.values(close.why.ends) : [];
     const heldFrom = close.row?.held && ends.length ? Math.min(...ends) : null;
-    const line = lifeline({ row: close.row, end, watched: this.#watched, now, heldFrom });
+    const line = lifeline({ row: close.row, end, watched: this.#watched, past: this.#past, now, heldFrom });
     const place = scale(line);
     const picture = svg("svg", { viewBox: "0 0 1000 20", preserveAspectRatio: "none" });
     attribute(picture, "aria-hidden", "true");

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import test from "node:test";
 
-import { Watched, lifeline, scale } from "../../../../squire_gatherings/_admin/page/static/life.mjs";
+import { Watched, lifeline, remembered, scale } from "../../../../squire_gatherings/_admin/page/static/life.mjs";
 
 const row = (more) => ({ stage: "open", opened: 0, last: 0, at: 100, rate: 0, ...more });
 const kinds = ({ pieces }) => pieces.map(({ kind, from, to }) => [kind, from, to]);
@@ -43,6 +43,32 @@ test("a hole between two looks is one in the line, too", () => {
     ["unwatched", 11, 40],
     ["busy", 40, 41],
   ]);
+});
+
+test("what nobody watched is as the log has it", () => {
+  const past = remembered({ since: 1000, until: 1040, ops: [2, 0, 0, 1] }, 1000);
+  assert.deepEqual(past, [
+    { kind: "busy", from: 0, to: 10 },
+    { kind: "quiet", from: 10, to: 30 },
+    { kind: "busy", from: 30, to: 40 },
+  ]);
+  const watched = new Watched();
+  assert.equal(watched.saw(row({ rate: 3 }), 20), false);
+  assert.equal(watched.saw(row({ rate: 3 }), 22), false);
+  assert.equal(watched.saw(row({ rate: 0 }), 50), true);
+  const line = lifeline({ row: row({ last: 45 }), watched, past, now: 60 });
+  assert.deepEqual(kinds(line), [
+    ["busy", 0, 10],
+    ["quiet", 10, 20],
+    ["busy", 20, 22],
+    ["quiet", 22, 30],
+    ["busy", 30, 40],
+    ["unwatched", 40, 45],
+    ["quiet", 45, 60],
+    ["ahead", 60, 100],
+  ]);
+  const ended = lifeline({ row: null, end: { opened: 0, at: 40 }, past, now: 60 });
+  assert.deepEqual(kinds(ended), past.map(({ kind, from, to }) => [kind, from, to]));
 });
 
 test("what is held lies beyond what the rules say", () => {
