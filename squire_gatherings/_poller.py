@@ -9,6 +9,7 @@ each process of the load test (`_load.clients.link`). It knows nothing of what i
 import selectors
 import socket
 from collections.abc import Callable
+from contextlib import suppress
 
 import trio
 
@@ -80,7 +81,7 @@ class Poller:
 
     def forget(self, one: socket.socket) -> None:
         """Watch a socket no more; later calls do nothing. Must come before it's closed."""
-        if one in self._selector.get_map():
+        with suppress(KeyError):
             self._selector.unregister(one)
 
     async def run(self) -> None:

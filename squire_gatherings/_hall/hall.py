@@ -22,6 +22,7 @@ from squire_gatherings._hall.registry import Registry
 from squire_gatherings._hall.reports import JoinReport
 from squire_gatherings._hall.rights import Rights
 from squire_gatherings._hall.store import Store
+from squire_gatherings._hall.turnstile import Turnstile
 from squire_gatherings._values.checks import (
     check_epoch,
     check_id,
@@ -520,6 +521,11 @@ def parts_of(hall: Hall) -> tuple[Registry, Rights, Asking]:
 def quotas_of(hall: Hall) -> Quotas:
     """Return what the hall's gatherings and ways in may use up together. Not for programs."""
     return hall._registry.quotas
+
+
+def turnstile_of(hall: Hall) -> Turnstile:
+    """Return whose turn it is to end, and to be taken down. Not for programs."""
+    return hall._registry.turnstile
 
 
 def board_of(hall: Hall) -> Board:

@@ -63,8 +63,9 @@ class Turnstile:
     """Those due first, in order: each before whom there is less than `AT_ONCE`."""
     _later: "SortedList[Entry]" = field(factory=SortedList)
     """All others, in order."""
-    _leaving: OrderedDict[Waiting, trio.lowlevel.Task] = field(factory=OrderedDict)
-    """Those that have given their notice and wait to be reaped, first come, first served."""
+    _leaving: OrderedDict[object, trio.lowlevel.Task] = field(factory=OrderedDict)
+    """Those that have given their notice and wait to be reaped, and connections that have ended
+    and wait to be taken down: first come, first served."""
     _numbers: "count[int]" = field(factory=count)
     _weight: int = 0
     """Of all that are armed, or have their turn."""
@@ -147,8 +148,10 @@ class Turnstile:
 
     # Being reaped.
 
-    async def wait_to_go(self, one: Waiting) -> None:
+    async def wait_to_go(self, one: object) -> None:
         """Return when nobody is left who is due and hasn't given notice; those go first.
+
+        For gatherings that have given notice, and for connections that have ended.
 
         No checkpoint if there's nobody. Cancellation: it isn't waited any more.
         """

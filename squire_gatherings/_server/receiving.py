@@ -91,7 +91,10 @@ class Receiving(Sending):
         """Take in what has come; return whether more is wanted."""
         if not data:
             self._ended = True
-            self.abort()
+            self._fall_silent()
+            if self._held_up:
+                # Its task does something else. One that reads ends by itself, at less cost.
+                self._scope.cancel()
             return False
         self._silence.heard = True
         self._inbound.feed(data)

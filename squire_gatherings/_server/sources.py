@@ -199,8 +199,9 @@ class PolledSource:
         return size
 
     def _stop(self) -> None:
-        self._take = None
-        self._poller.forget(self._socket)
+        if self._take is not None:
+            self._take = None
+            self._poller.forget(self._socket)
 
     def _cancelled(self, _: trio.lowlevel.RaiseCancelT) -> trio.lowlevel.Abort:
         self._task = None

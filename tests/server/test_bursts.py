@@ -1,0 +1,82 @@
+"""Many connections whose gatherings end at once: all are told first, then they are taken down."""
+
+import pytest
+import trio
+from trio.testing import MockClock, memory_stream_pair
+from wsproto.frame_protocol import Opcode
+
+from squire_gatherings import Hall, ServerSettings, open_hall, serve_stream
+from squire_gatherings._hall.turnstile import AT_ONCE
+from squire_gatherings._server.serving import Serving
+from tests.server.test_hostile import request
+from tests.server.test_turns import frame, hear_of
+
+MANY = 3 * AT_ONCE
+CLOSE = frame(b"\x0f\xa1", Opcode.CLOSE)
+
+
+class Crowd:
+    """Clients in a gathering each, all due at the same instant."""
+
+    def __init__(self, hall: Hall) -> None:
+        self.hall = hall
+        self.server = Serving((), ())
+        self.told = 0
+        """How many have been told that it ends."""
+        self.taken_down: list[int] = []
+        """For each connection that is gone, how many had been told by then."""
+
+    async def come(self, nursery: trio.Nursery, *, answers: bool) -> None:
+        for number in range(MANY):
+            ours, theirs = memory_stream_pair()
+            nursery.start_soon(self._serve, ours)
+            said = request().replace(b"/gatherings/room", b"/gatherings/room-%d" % number)
+            await theirs.send_all(said + frame('{"type":"join"}'))
+            await hear_of(theirs, b"joined")
+            nursery.start_soon(self._listen, theirs, answers)
+        start = trio.current_time()
+        for number in range(MANY):
+            name = f"room-{number}"
+            last = self.hall.explain(name).last_processed_at
+            self.hall.change_rules(name, idle_timeout=start + 10 - last)
+
+    async def _serve(self, stream: trio.abc.Stream) -> None:
+        await serve_stream(self.hall, stream, server=self.server)
+        self.taken_down.append(self.told)
+
+    async def _listen(self, stream: trio.abc.Stream, answers: bool) -> None:
+        await hear_of(stream, b"\x88\x06\x0f\xa1idle")
+        self.told += 1
+        # At once, whoever else is still to be told.
+        if answers:
+            await stream.send_all(CLOSE)
+        else:
+            await stream.aclose()
+
+
+@pytest.mark.parametrize("answers", [True, False], ids=["by a close frame", "by hanging up"])
+async def test_all_are_told_before_the_first_is_taken_down(
+    answers: bool, autojump_clock: MockClock
+) -> None:
+    async with open_hall() as hall:
+        crowd = Crowd(hall)
+        async with trio.open_nursery() as nursery:
+            await crowd.come(nursery, answers=answers)
+        assert len(crowd.taken_down) == MANY
+        # Those of the last passes were nobody's to wait for.
+        assert min(crowd.taken_down) >= MANY - 2 * AT_ONCE
+        assert crowd.server.connections == 0
+
+
+async def test_one_that_is_not_in_time_with_its_answer_is_taken_down_all_the_same(
+    autojump_clock: MockClock,
+) -> None:
+    async with open_hall(idle_timeout=10.0) as hall:
+        settings = ServerSettings(close_timeout=3.0)
+        ours, theirs = memory_stream_pair()
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(serve_stream, hall, ours, settings)
+            await theirs.send_all(request() + frame('{"type":"join"}'))
+            await hear_of(theirs, b"joined")
+            ended_at = hall.explain("room").deadline
+        assert trio.current_time() == pytest.approx(ended_at + 3, abs=1e-6)
