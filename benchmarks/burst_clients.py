@@ -6,8 +6,9 @@
 - `ends URL COUNT`: a client in each of so many gatherings. Prints the machine's time at which each
   of them got the close frame, and ends the connection as clients do: with a close frame, and when
   the server has closed.
-- `returns URL COUNT`: as many clients that connect at the same moment, shake hands and join as
-  fast as they are let in. Prints the seconds until each had joined.
+- `returns URL COUNT`: as many clients, from fifty addresses of this machine, that connect at the
+  same moment, shake hands and join as fast as they are let in. Prints the seconds until each had
+  joined.
 
 `others` and `ends` print `ready` when all have joined. Clients that take part in nothing else
 answer nothing: no ping, and no forward.
@@ -26,6 +27,7 @@ from attrs import define
 from tests.server.raw import RawClient
 
 OTHERS = 20
+ADDRESSES = 50
 ANSWERED = re.compile(rb'"type":"synced","id":"(\d+)"')
 TOLD = b"\x88\x06\x0f\xa1"
 """The head of a close frame with code 4001, and no words but `idle`."""
@@ -44,13 +46,19 @@ def join(url: str) -> socket.socket:
     return client.socket
 
 
+def say_ready() -> None:
+    # By one write, also where Python's output isn't buffered.
+    sys.stdout.write("ready\n")
+    sys.stdout.flush()
+
+
 def use_others(url: str, rate: float) -> list[float]:
     selector = selectors.DefaultSelector()
     clients = [join(f"{url}/gatherings/other-{number}") for number in range(OTHERS)]
     selector.register(sys.stdin, selectors.EVENT_READ)
     for client in clients:
         selector.register(client, selectors.EVENT_READ)
-    print("ready", flush=True)
+    say_ready()
     sys.stdin.readline()
     took: list[float] = []
     sent: list[float] = []
@@ -78,7 +86,7 @@ def wait_for_ends(url: str, count: int) -> list[float]:
     for number in range(count):
         client = join(f"{url}/gatherings/room-{number}")
         selector.register(client, selectors.EVENT_READ, number)
-    print("ready", flush=True)
+    say_ready()
     left = count
     while left:
         events = selector.select()
@@ -112,6 +120,8 @@ def return_all(url: str, count: int) -> list[float]:
     start = time.perf_counter()
     for number in range(count):
         client = socket.socket()
+        # Only so many from one address may shake hands at the same time.
+        client.bind((f"127.0.1.{number % ADDRESSES + 1}", 0))
         client.setblocking(False)
         client.connect_ex((address.hostname, address.port))
         selector.register(client, selectors.EVENT_WRITE, Returning(number))

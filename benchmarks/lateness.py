@@ -92,16 +92,16 @@ def describe(seconds: list[float]) -> str:
 
 @contextmanager
 def collector_pauses() -> Iterator[list[float]]:
-    """Give the seconds that each garbage collection took within the block."""
+    """Give the seconds of processor time that each garbage collection took within the block."""
     pauses: list[float] = []
     began = 0.0
 
     def note(phase: str, _: dict[str, int]) -> None:
         nonlocal began
         if phase == "start":
-            began = time.perf_counter()
+            began = time.thread_time()
         else:
-            pauses.append(time.perf_counter() - began)
+            pauses.append(time.thread_time() - began)
 
     gc.callbacks.append(note)
     try:
@@ -270,6 +270,8 @@ class Found:
     """What the notices alone take."""
     reaped: float
     """How long after the last deadline all were gone."""
+    cpu: float
+    """The processor time of the server's thread, from the first deadline until then."""
     pauses: list[float]
     """The garbage collector's, meanwhile."""
 
@@ -349,14 +351,16 @@ async def end(count: int, spread: float, idle: int) -> None:
         await trio.sleep_until(min(deadlines) - SETTLING / 2)
         with collector_pauses() as pauses:
             async with others.at_work():
+                await trio.sleep_until(min(deadlines))
+                began = time.thread_time()
                 await crowd.gone.wait()
                 while budget.gatherings > OTHERS + idle:  # noqa: ASYNC110
                     await trio.sleep(0.01)
-                reaped = trio.current_time() - max(deadlines)
+                reaped, cpu = trio.current_time() - max(deadlines), time.thread_time() - began
         late = [
             watch.closed_at - deadline for watch, deadline in zip(watches, deadlines, strict=True)
         ]
-        found = Found(deadlines, late, others.took, notices_alone(watches), reaped, pauses)
+        found = Found(deadlines, late, others.took, notices_alone(watches), reaped, cpu, pauses)
         # Closing a million would take minutes.
         conclude(found, is_spread=idle > 0)
 
@@ -372,13 +376,15 @@ async def end_sockets(count: int) -> None:
         await trio.sleep_until(min(deadlines) - SETTLING / 2)
         with collector_pauses() as pauses:
             async with others.at_work():
+                await trio.sleep_until(min(deadlines))
+                began = time.thread_time()
                 told_at = await told(process)
                 while budget.gatherings > OTHERS or budget.connections > OTHERS:  # noqa: ASYNC110
                     await trio.sleep(0.01)
-                reaped = trio.current_time() - max(deadlines)
+                reaped, cpu = trio.current_time() - max(deadlines), time.thread_time() - began
         offset = time.perf_counter() - trio.current_time()
         late = [at - offset - deadline for at, deadline in zip(told_at, deadlines, strict=True)]
-        conclude(Found(deadlines, late, others.took, sends_alone(count), reaped, pauses))
+        conclude(Found(deadlines, late, others.took, sends_alone(count), reaped, cpu, pauses))
 
 
 def conclude(found: Found, *, is_spread: bool = False) -> None:
@@ -390,7 +396,10 @@ def conclude(found: Found, *, is_spread: bool = False) -> None:
     print(f"  the notices alone take {1000 * found.alone:.0f} ms, {each:.1f} us each")
     print(f"  beyond that they are late by {describe(beyond)}")
     print(f"  others' messages take {describe(found.others)} ({len(found.others)})")
-    print(f"  all are gone {found.reaped:.2f} s after the last was due")
+    print(
+        f"  all are gone {found.reaped:.2f} s after the last was due;"
+        f" {1e6 * found.cpu / len(found.late):.0f} us of processor time each, others included"
+    )
     print(
         f"  the collector takes {1000 * sum(pauses):.0f} ms meanwhile,"
         f" {1000 * max(pauses):.1f} ms at most",

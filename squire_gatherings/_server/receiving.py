@@ -57,6 +57,11 @@ class Receiving(Sending):
         self._client_closed = False
         """Whether the client's close frame has come. It still gets what is queued, and no more."""
 
+    def _begin_closing(self) -> None:
+        super()._begin_closing()
+        # Thousands may answer at once that are told to go, and each answer ends a connection.
+        self._source.put_behind()
+
     # What a gathering asks of it.
 
     def read_arrived(self) -> bool:
