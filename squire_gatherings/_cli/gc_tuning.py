@@ -14,10 +14,10 @@ import gc
 import time
 
 YOUNG = 2_000
-MIDDLE = 5
-FULL = 10
+MIDDLE = 3
+FULL = 2
 
-LONG = 0.01
+LONG = 0.005
 """A full collection that takes more seconds than this takes long: it has looked at a hundred
 thousand objects."""
 
