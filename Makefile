@@ -9,6 +9,9 @@ READY := $(VENV)/.ready
 BENCHMARKS := frames structuring tokens client_connections deadline memory lateness returning look shutdown leaks fairness scale peers overload
 LOWEST := .venv-lowest
 
+# Tests start many processes: each would compile the whole package again without Python's caches.
+unexport PYTHONDONTWRITEBYTECODE
+
 .DEFAULT_GOAL := help
 .PHONY: help serve test test-long test-lowest fuzz lint bench load docs audit changelog clean
 
@@ -18,8 +21,8 @@ help: ## Show what there is to make
 serve: $(READY) ## Serve gatherings, with their logs in ./squire_gatherings.sqlite3 (ARGS="..." for options)
 	@$(BIN)/python -m squire_gatherings serve $(ARGS)
 
-# Files of tests are shared out among the processors.
-SHARED := -n auto --dist loadfile
+# Each processor gets a share of the tests, in their order; who is done takes some of another's.
+SHARED := -n auto --dist worksteal
 
 test: $(READY)-dev ## Run the tests (ARGS="..." for pytest)
 	@$(BIN)/python -m pytest $(SHARED) $(ARGS)

@@ -2,7 +2,8 @@
 
 The floor is what Trio alone needs for "a task with a nursery, a `move_on_at` scope and one
 slotted object, started with `nursery.start`". Each figure comes from a process of its own:
-resident memory with so many alive, less that before, per gathering. A connection is
+resident memory with so many alive, less that before, per gathering. Of those that sleep, what the
+store remembers isn't counted, as it would be in a file. A connection is
 a real WebSocket on loopback, joined to one gathering with all the others; the server is
 a process of its own, with its defaults. (Linux.)
 """
@@ -14,7 +15,7 @@ import subprocess
 import sys
 import tracemalloc
 from collections import Counter
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import ExitStack, asynccontextmanager
 from functools import partial
 from pathlib import Path
@@ -25,6 +26,8 @@ from attrs import define
 
 from benchmarks.leaks import Sink, resident
 from squire_gatherings import Hall, open_hall, serve
+from squire_gatherings._stores.memory import MemoryStore
+from squire_gatherings._values.sleep import Slept
 from tests.cli.process import serving
 from tests.server.raw import RawClient
 
@@ -33,8 +36,18 @@ KINDS = {
     "opened": "a gathering that was opened, and that nobody joined",
     "used": "one that processed a submit (LogBehaviour, memory:)",
     "joined": "one with an in-memory client",
+    "asleep": "one that sleeps, and to which nobody is connected",
+    "asleep joined": "one that sleeps, with an in-memory client, which counts too",
+    "client": "that client alone: its connection, membership, rights and window",
 }
 CONNECTION = "a WebSocket connection, in the server"
+
+
+class Elsewhere(MemoryStore):
+    """A store that remembers who sleeps somewhere else."""
+
+    async def write_sleep(self, *, asleep: Sequence[Slept], awake: Sequence[str]) -> None:
+        await trio.lowlevel.checkpoint()
 
 
 @define
@@ -60,14 +73,24 @@ async def make(kind: str, hall: Hall, nursery: trio.Nursery, index: int, kept: l
         await hall.open(name)
     elif kind == "used":
         await hall.submit(name, [{"n": index}])
-    else:
+    elif kind == "joined":
         kept.append(await hall.join(name, Sink()))
+    elif kind == "client":
+        # All in one gathering, where each adds nothing but itself, and a place in its crowd.
+        kept.append(await hall.join("room", Sink()))
+    else:
+        if kind == "asleep joined":
+            kept.append(await hall.join(name, Sink()))
+        else:
+            await hall.open(name)
+        await hall.evict(name)
 
 
 @asynccontextmanager
 async def some(kind: str, count: int) -> AsyncIterator[None]:
     """Keep this many alive while the block runs."""
-    async with open_hall() as hall, trio.open_nursery() as nursery:
+    store = Elsewhere() if kind.startswith("asleep") else MemoryStore()
+    async with open_hall(store=store, max_gatherings=None) as hall, trio.open_nursery() as nursery:
         kept: list[Any] = []
         for index in range(count):
             await make(kind, hall, nursery, index, kept)
@@ -222,7 +245,8 @@ def main() -> None:
             command = [sys.executable, "-m", "benchmarks.memory", "--weigh", kind]
             command += ["--count", str(options.count)]
             done = subprocess.run(command, capture_output=True, text=True, check=True)
-            print(f"{json.loads(done.stdout) / 1024:6.2f} KiB  {KINDS[kind]}", flush=True)
+            size = json.loads(done.stdout)
+            print(f"{size / 1024:6.2f} KiB, {size:5.0f} B  {KINDS[kind]}", flush=True)
         print(f"{weigh_connections(options.connections) / 1024:6.2f} KiB  {CONNECTION}")
 
 

@@ -12,11 +12,13 @@ from attrs import evolve
 from squire_gatherings._hall.authentication import Authenticate, Authenticator, admit_everybody
 from squire_gatherings._hall.event_delivery import EventSink, OnEvent, open_events
 from squire_gatherings._hall.hall import Hall
-from squire_gatherings._hall.incarnations import Incarnation
+from squire_gatherings._hall.incarnations import Incarnation, crowd_of
 from squire_gatherings._hall.nurseries import open_hidden_nursery
 from squire_gatherings._hall.refreshes import Refreshes
 from squire_gatherings._hall.registry import Registry
 from squire_gatherings._hall.rights import Rights
+from squire_gatherings._hall.sleep_book import open_sleep_book
+from squire_gatherings._hall.sleeper import Sleeper
 from squire_gatherings._hall.store import Store
 from squire_gatherings._hall.terms import Terms
 from squire_gatherings._rules.behaviour import Behaviour, LogBehaviour
@@ -66,20 +68,61 @@ async def open_hall(
     Cancellation: every gathering disperses with a notice, within `close_grace` seconds.
     """
     settings = evolve(settings or HallSettings(), **changes)
+    opened = _opened(store, behaviour, authenticate, wall_clock, on_event, tracer, settings)
+    async with opened as hall:
+        yield hall
+
+
+@asynccontextmanager
+async def open_successor(
+    *,
+    store: Store,
+    settings: HallSettings,
+    behaviour: Callable[[], Behaviour] = LogBehaviour,
+    authenticate: Authenticate = admit_everybody,
+    wall_clock: Callable[[], float] = time.time,
+    on_event: OnEvent | EventSink | None = None,
+    tracer: "Tracer | None" = None,
+) -> AsyncIterator[Hall]:
+    """Open a hall that is to go on for another process, which has the store (see `Arriving`).
+
+    As `open_hall`, but for lifecycle events: the other process tells them until then.
+    """
+    opened = _opened(
+        store, behaviour, authenticate, wall_clock, on_event, tracer, settings, follows=True
+    )
+    async with opened as hall:
+        yield hall
+
+
+@asynccontextmanager
+async def _opened(
+    store: Store | str,
+    behaviour: Callable[[], Behaviour],
+    authenticate: Authenticate,
+    wall_clock: Callable[[], float],
+    on_event: OnEvent | EventSink | None,
+    tracer: "Tracer | None",
+    settings: HallSettings,
+    *,
+    follows: bool = False,
+) -> AsyncIterator[Hall]:
     async with AsyncExitStack() as stack:
         if isinstance(store, str):
             store = await stack.enter_async_context(open_store(store))
+        book, slept = await stack.enter_async_context(open_sleep_book(store, settings))
         events = None
         if on_event is not None:
-            told = open_events(store, on_event, wall_clock, settings)
+            asleep = {one.state.incarnation for one in slept}
+            told = open_events(store, on_event, wall_clock, settings, asleep, follows=follows)
             events = await stack.enter_async_context(told)
         nursery = await stack.enter_async_context(open_hidden_nursery())
         gatherings: trio.Nursery = await nursery.start(_hold_nursery)
-        living: dict[str, Incarnation] = {}
+        living: dict[str, Incarnation | Sleeper] = {}
         rights = Rights(
             Terms(settings, wall_clock, gatherings),
             Authenticator.of(authenticate, settings.authenticate_timeout),
-            lambda: (incarnation.room for incarnation in living.values()),
+            lambda: map(crowd_of, living.values()),
             Overrides(settings.max_remembered),
         )
         registry = Registry(
@@ -89,6 +132,7 @@ async def open_hall(
             gatherings,
             Refreshes(rights),
             None if events is None else events.lifecycle,
+            book=book,
             living=living,
         )
         if tracer is None:
@@ -100,6 +144,8 @@ async def open_hall(
             hall = TracedHall(settings, store, rights, registry, events, tracer=tracer)
         # It is one of the gatherings' tasks, so that none comes when their nursery has ended.
         gatherings.start_soon(_close_when_cancelled, registry)
+        if not follows:
+            registry.take_up(slept)
         try:
             yield hall
             await hall.close()

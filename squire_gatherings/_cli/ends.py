@@ -10,6 +10,7 @@ END_RULES = (
     "alone_clients",
     "max_age",
     "warn_before",
+    "sleep_after",
 )
 """The fields of `HallSettings` that these options give."""
 
@@ -38,6 +39,12 @@ end_options = options(
         default="off",
         type=DURATION_OR_OFF,
         help="This long before the end, clients are told of it.",
+    ),
+    reloaded(
+        "--sleep-after",
+        default="off",
+        type=DURATION_OR_OFF,
+        help="Unused this long, a gathering leaves memory; a message wakes it.",
     ),
 )
 """Gives a command the options of rules by which a gathering ends."""

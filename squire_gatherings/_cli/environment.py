@@ -1,7 +1,7 @@
 """The environment: `SQUIRE_…` variables set options, or an orchestrator has set them by itself."""
 
 import re
-from collections.abc import Collection, Mapping, MutableMapping
+from collections.abc import Iterable, Iterator, Mapping, MutableMapping
 from difflib import SequenceMatcher
 
 import click
@@ -13,23 +13,23 @@ _LINK_ADDRESS = re.compile(r"(tcp|udp|sctp)://")
 _LINK_NAME = re.compile(r"(/[\w.-]+){2,}")
 
 
-def known_variables(group: click.Group, context: click.Context) -> set[str]:
-    """Return the names of the variables that set an option of any command."""
-    known: set[str] = set()
-    for name, command in group.commands.items():
+def known_variables(group: click.Group, context: click.Context, first: str) -> Iterator[str]:
+    """Yield the names of the variables that set an option of any command, the first one's first."""
+    for name in (first, *group.list_commands(context)):
+        command = group.get_command(context, name)
+        assert command is not None
         inner = click.Context(command, info_name=name, parent=context, **command.context_settings)
         for option in command.params:
             if not isinstance(option, click.Option) or option.name is None:
                 continue
             if isinstance(option.envvar, str):
-                known.add(option.envvar)
+                yield option.envvar
             elif option.allow_from_autoenv:
-                known.add(f"{inner.auto_envvar_prefix}_{option.name.upper()}")
-    return known
+                yield f"{inner.auto_envvar_prefix}_{option.name.upper()}"
 
 
 def check_environment(
-    environment: MutableMapping[str, str], known: Collection[str]
+    environment: MutableMapping[str, str], known: Iterable[str]
 ) -> tuple[str, ...]:
     """Take the service links out of the environment.
 
@@ -40,7 +40,7 @@ def check_environment(
 
     Args:
         environment: Variables by name; the links are deleted.
-        known: The names that set an option.
+        known: The names that set an option. No more are taken than it needs.
 
     Returns:
         The names of the links.
@@ -50,8 +50,15 @@ def check_environment(
     """
     ours = {name: value for name, value in environment.items() if name.startswith(PREFIX)}
     links = tuple(sorted(_links(ours)))
-    for name in sorted(ours.keys() - known - set(links)):
-        nearest = max(known, key=lambda one: (SequenceMatcher(None, name, one).ratio(), one))
+    unknown = ours.keys() - set(links)
+    seen: set[str] = set()
+    for name in known if unknown else ():
+        seen.add(name)
+        unknown.discard(name)
+        if not unknown:
+            break
+    for name in sorted(unknown):
+        nearest = max(seen, key=lambda one: (SequenceMatcher(None, name, one).ratio(), one))
         raise click.UsageError(f"the environment has {name}, which sets no option; {nearest} does")
     for name in links:
         del environment[name]

@@ -7,11 +7,8 @@ from contextlib import suppress
 
 import click
 
-from squire_gatherings._cli.operators.asking import NothingThere
 from squire_gatherings._cli.printing import CannotPrint
-from squire_gatherings._cli.serve import CannotListen
 from squire_gatherings._cli.streams import let_go_of_stdout
-from squire_gatherings._handover.arriving import NotOurs
 from squire_gatherings._values.errors import GatheringsError
 
 INTERRUPTED = 130
@@ -28,6 +25,10 @@ NOBODY_READS = 1
 
 _UNWRITABLE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
 """The errors of a standard output that leads to a full disk or a lost terminal."""
+
+
+class NothingThere(click.ClickException):
+    """What a server was asked about isn't there."""
 
 
 def exit_code_of(error: BaseException) -> int | None:
@@ -69,7 +70,7 @@ def _leaves(error: BaseException) -> Iterator[BaseException]:
 def _text_of(error: BaseException) -> str | None:
     if isinstance(error, click.ClickException):
         return error.format_message()
-    if isinstance(error, GatheringsError | CannotListen | CannotPrint | NotOurs):
+    if isinstance(error, GatheringsError | CannotPrint):
         return str(error)
     if isinstance(error, OSError) and error.errno in _UNWRITABLE:
         return f"can't write: {error.strerror}"

@@ -12,6 +12,8 @@ full collection took long, and that is dropped later, isn't found any more.
 
 import gc
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 YOUNG = 2_000
 MIDDLE = 3
@@ -35,6 +37,17 @@ class Exempting:
             self.began = now
         elif now - self.began > LONG:
             gc.freeze()
+
+
+@contextmanager
+def uncollected() -> Iterator[None]:
+    """Collect nothing while the block runs, and exempt what was made in it."""
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.freeze()
+        gc.enable()
 
 
 def calm_the_collector() -> None:

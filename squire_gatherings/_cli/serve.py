@@ -12,7 +12,6 @@ from typing import Any
 
 import click
 import trio
-from attrs import frozen
 
 from squire_gatherings._admin.audit import audit
 from squire_gatherings._cli.activation import exposed, passed_listeners
@@ -65,7 +64,7 @@ from squire_gatherings._cli.webhook import webhook_options
 from squire_gatherings._hall.clock import BootTimeClock
 from squire_gatherings._hall.nurseries import open_hidden_nursery
 from squire_gatherings._handover.arriving import Takeover
-from squire_gatherings._open_hall import open_hall
+from squire_gatherings._open_hall import open_hall, open_successor
 from squire_gatherings._server import Server
 from squire_gatherings._server import serve as serve_websockets
 from squire_gatherings._server.serving import Serving
@@ -77,14 +76,8 @@ MARGIN = 0.25
 """An exit may take a second more than `close_grace`: so many seconds for each of its two steps."""
 
 
-@frozen
-class CannotListen(Exception):
+class CannotListen(click.ClickException):
     """The address can't be listened on; says why."""
-
-    why: str
-
-    def __str__(self) -> str:
-        return self.why
 
 
 @click.command("serve", cls=ConfiguredCommand, context_settings=ENVIRONMENT)
@@ -241,14 +234,14 @@ async def run_server(
     supervisor.opening(setup.options["store"])
     with trio.open_signal_receiver(*stop_signals(), *upgrade_signals()) as signals:
         async with (
-            taking_over(takeover, posts_events=current.webhook is not None),
+            taking_over(takeover, tells_events=current.webhook is not None),
             # Once the hall is closed nobody waits for what is still queued.
             open_store(
                 setup.options["store"],
                 flush_timeout=MARGIN,
                 shared=takeover.store if takeover else (),
             ) as opened,
-            open_hall(
+            (open_hall if takeover is None else open_successor)(
                 store=opened,
                 settings=setup.hall,
                 authenticate=current.authenticate,
@@ -314,7 +307,7 @@ async def run_server(
             nursery.start_soon(supervisor.keep_alive)
             # Commands delete and compact what is in the file beside us.
             nursery.start_soon(hall.logs.watch)
-            upgrades = Upgrades(hall, server, opened, current.webhook is not None, supervisor)
+            upgrades = Upgrades(hall, server, opened, supervisor)
             nursery.start_soon(upgrades.run)
             number = await _stop(signals, terminal, reloading, upgrades)
             if number is not None:

@@ -1,7 +1,6 @@
 """Asking: what a program asks of a gathering without a connection."""
 
 import secrets
-import weakref
 from collections.abc import Iterable
 from datetime import datetime
 from typing import Any
@@ -18,6 +17,7 @@ from squire_gatherings._hall.rights import Rights
 from squire_gatherings._hall.room import Room
 from squire_gatherings._values.checks import check_id, check_identity, check_seq, point_in_log
 from squire_gatherings._values.errors import GatheringDispersed, TooBig, Unauthorized
+from squire_gatherings._values.extras import PLAIN, Extras, extras
 from squire_gatherings._values.identity import Identity
 from squire_gatherings._values.ids import check_gathering_id
 from squire_gatherings._values.log import Page, page_from
@@ -59,20 +59,27 @@ class Asking:
         return synced.seqs
 
     async def fetch(
-        self, gathering_id: str, since: int | None, at: int | datetime | None, identity: Identity
+        self,
+        gathering_id: str,
+        since: int | None,
+        at: int | datetime | None,
+        identity: Identity,
+        *,
+        syncs: bool,
     ) -> Page:
         """Read ops, or a snapshot. As `Hall.fetch`."""
         if since is not None:
             check_seq(since, "since")
         seq, instant = (None, None) if at is None else point_in_log(at)
         fetch = Fetch("fetch", since, seq, instant)
-        fetched, incarnation = await self._ask(gathering_id, fetch, identity, times=True)
+        asked = extras(times=True, syncs=syncs)
+        fetched, incarnation = await self._ask(gathering_id, fetch, identity, asked=asked)
         assert isinstance(fetched, Fetched)
         return page_from(fetched, incarnation)
 
     def membership(self, room: Room, client: Client) -> Membership:
         """Return the way into a room for a client that is in it."""
-        return Membership(room.id, room.incarnation, self.pass_on, weakref.ref(room), client)
+        return Membership(room.id, room.incarnation, self.pass_on, client)
 
     async def pass_on(self, gathering_id: str, client: Client, sync: Sync) -> None:
         """Have the living incarnation serve a sync whose own incarnation has ended.
@@ -95,7 +102,7 @@ class Asking:
         *,
         scope: str | None = None,
         at_end: bool = False,
-        times: bool = False,
+        asked: Extras = PLAIN,
     ) -> tuple[ServerMessage, str]:
         """Return the answer, and the incarnation that gave it."""
         check_gathering_id(gathering_id)
@@ -103,7 +110,7 @@ class Asking:
         check_identity(identity)
         identity = self._rights.standing(identity, gathering_id)
         scope = scope or sync_scope(identity.user, None)
-        caller = Caller(identity, scope, at_end=at_end, times=times)
+        caller = Caller(identity, scope, at_end=at_end, extras=asked)
         counted = False
         try:
             while True:

@@ -39,7 +39,7 @@ class View:
     search: str = ""
     """What their ids contain, in whatever case."""
     stage: Stage | None = None
-    """How far they are; None for open or ending."""
+    """How far they are; None for any."""
     min_clients: int = 0
     sort: str = "deadline"
     """One of `SORTS`."""

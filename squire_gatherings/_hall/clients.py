@@ -13,9 +13,9 @@ from attrs import define, field
 
 from squire_gatherings._hall.connection import Connection
 from squire_gatherings._rules.delivery_window import DeliveryWindow
-from squire_gatherings._rules.op_log import NO_ORIGIN
 from squire_gatherings._values.endings import CloseCode
 from squire_gatherings._values.errors import GatheringsError
+from squire_gatherings._values.extras import PLAIN, Extras
 from squire_gatherings._values.identity import Identity
 from squire_gatherings._values.messages import Error, ServerMessage
 from squire_gatherings._values.outgoing import Outgoing
@@ -36,11 +36,12 @@ class Caller:
     identity: Identity
     scope: str = field(repr=False)
     proof: ClassVar[bool] = False
-    number: int = NO_ORIGIN
+    number: int = 0
+    """It is none of the clients, which are numbered from 1 on."""
     at_end: bool = False
     """Whether its sync builds on the log's end as it is when the sync is processed."""
-    times: bool = False
-    """Whether it's told the times of ops."""
+    extras: Extras = PLAIN
+    """What it's told of ops besides them."""
     is_gone: bool = False
     """Whether nobody waits for the answer any more."""
     _begun: trio.CancelScope | None = None
@@ -78,7 +79,7 @@ class Caller:
 
     def again(self) -> "Caller":
         """Return a caller that asks the next incarnation the same."""
-        return Caller(self.identity, self.scope, at_end=self.at_end, times=self.times)
+        return Caller(self.identity, self.scope, at_end=self.at_end, extras=self.extras)
 
     async def wait(self) -> ServerMessage:
         """Wait for the answer, or raise the error.
@@ -96,7 +97,11 @@ class Caller:
 
 
 class Attended(Protocol):
-    """A room that clients attend, and that forgets them."""
+    """What clients attend, and what forgets them: a room, or one that sleeps."""
+
+    @property
+    def accepting(self) -> bool:
+        """Whether messages may be put in. One that sleeps must be roused before."""
 
     def gone(self, client: "Client") -> None:
         """Note that a client's connection has failed."""
@@ -138,10 +143,12 @@ class Client:
     """Whether a turn of the gathering was filled by what it said, of which some still waits."""
     asked: int = 0
     """The number of its join, which grows with each join; 0 if it isn't known."""
-    times: bool = False
-    """Whether it's told the times of ops."""
+    extras: Extras = PLAIN
+    """What it's told of ops besides them."""
     proof: bool = False
     """Whether it's told the head of the log's chain."""
+    is_bereft: bool = False
+    """Whether its incarnation has ended while it was attached."""
     was_crashed: bool = False
     """Whether its incarnation has crashed: what the client had sent before may be lost."""
     joined_at: int = 0
@@ -259,6 +266,15 @@ class Client:
             _log.debug("its abort failed, too", exc_info=again, extra=extra)
         if self.room is not None:
             self.room.gone(self)
+
+    def is_at_rest(self, committed: int) -> bool:
+        """Whether nothing is under way for it, and it has what is committed, as far as it may."""
+        window = self.window
+        return (
+            not (self.waiting or self.reads or self.leaving or self.held or self._begun)
+            and window.owed <= window.acked
+            and (self.paging is Paging.MUTED or (not self.paging and window.reached >= committed))
+        )
 
     # Its rights.
 

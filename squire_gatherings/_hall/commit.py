@@ -5,7 +5,7 @@ import math
 from functools import partial
 
 import trio
-from attrs import define
+from attrs import define, field
 
 from squire_gatherings._hall.room import Room
 from squire_gatherings._hall.store import Outcome, Unstorable
@@ -37,10 +37,17 @@ class Commit:
     _to_make: Append | None = None
     """The append that `begin` couldn't begin, since it needs waiting."""
     _number: int = 0
-    """The number of the append whose outcome counts, if one is under way."""
+    """The number of the last append. What the store says of it counts while it is under way."""
     _outcome: Outcome = None
     _begun_at: float = 0.0
     _waiter: trio.lowlevel.Task | None = None
+    _due_seq: int = field(init=False)
+    """From this seq on, an append has a snapshot."""
+    _due_bytes: int = field(init=False)
+    """And where the log has added more bytes than these."""
+
+    def __attrs_post_init__(self) -> None:
+        self._plan_snapshot()
 
     @property
     def is_due(self) -> bool:
@@ -57,36 +64,30 @@ class Commit:
             Whether it's durable already.
         """
         room, log = self.room, self.room.log
-        self._has_snapshot = (
-            log.seq >= self.snapshot_seq + room.settings.snapshot_every
-            or log.since_snapshot > room.settings.snapshot_bytes
-        )
+        self._has_snapshot = log.seq >= self._due_seq or log.added > self._due_bytes
         append = log.append(room.id, self._state() if self._has_snapshot else None)
-        self._to_make = None
-        self.is_under_way = True
         self._begun_at = now
+        self.is_under_way = True
         number = self._number = self._number + 1
         try:
             # The number tells what the store says of this append from what it says of others.
-            if not room.store.append_nowait(append, partial(self._ended, number)):
-                return False
+            is_durable = room.store.append_nowait(append, partial(self._ended, number))
         except trio.WouldBlock:
             self._to_make = append
+            self._void()
+            return False
         except Exception as error:
-            self._number = number
-            self._ended(number, error)
+            self._end(error)
             return False
-        # What the store says of it later doesn't count.
-        self._number += 1
-        self.is_under_way = self.is_over = False
-        self._outcome = None
-        if self._to_make is not None:
+        if not is_durable:
             return False
-        count, tally = log.seq - log.committed, room.quotas.tally
-        tally.at_once += 1
-        # As `tally.committed.add(count)`, for each message of a quiet gathering.
-        tally.committed.counts[count.bit_length()] += 1
-        tally.committed.total += count
+        if self.is_under_way:
+            self.is_under_way = False
+        else:
+            self._void()
+        tally = room.quotas.tally
+        tally.synced += len(append.syncs)
+        tally.committed[log.seq - log.committed] += 1
         if self._has_snapshot:
             self._snapshotted()
         return True
@@ -96,8 +97,9 @@ class Commit:
 
         Cancellation: it may still become durable.
         """
+        self._to_make = None
         if self.begin(trio.current_time()):
-            self._ended(self._number, None)
+            self._end(None)
         elif self.is_under_way:
             await self.wait()
         elif self._to_make is not None:
@@ -105,9 +107,9 @@ class Commit:
             try:
                 await self.room.store.append(append)
             except Exception as error:
-                self._ended(self._number, error)
+                self._end(error)
             else:
-                self._ended(self._number, None)
+                self._end(None)
 
     async def wait(self) -> None:
         """Return when no commit is under way.
@@ -127,14 +129,15 @@ class Commit:
         Raises:
             Exception: What else the store raised, which ends the gathering.
         """
-        room = self.room
+        room, log = self.room, self.room.log
         tally = room.quotas.tally
         outcome, self._outcome = self._outcome, None
         self.is_over = False
         if outcome is None:
             self.retry_at = math.inf
             tally.commits.add(now - self._begun_at)
-            tally.committed.add(room.log.seq - room.log.committed)
+            tally.committed[log.seq - log.committed] += 1
+            tally.synced += log.uncommitted_syncs
             if self._has_snapshot:
                 self._snapshotted()
             if room.trouble is None:
@@ -153,7 +156,7 @@ class Commit:
             return outcome
         if isinstance(outcome, ValueError):
             # The store can never take this: to try again would crash the next incarnation, too.
-            _, syncs = room.log.uncommitted()
+            _, syncs = log.uncommitted()
             to_blame = outcome.syncs if isinstance(outcome, Unstorable) else ()
             room.suspects = to_blame or tuple((one.scope, one.id) for one in syncs)
         raise outcome
@@ -173,18 +176,34 @@ class Commit:
         log = self.room.log
         self.snapshot_seq = log.seq
         log.snapshotted()
+        self._plan_snapshot()
+
+    def _plan_snapshot(self) -> None:
+        """Decide at which size of the log the next snapshot is due."""
+        log, settings = self.room.log, self.room.settings
+        self._due_seq = self.snapshot_seq + settings.snapshot_every
+        self._due_bytes = log.added - log.since_snapshot + settings.snapshot_bytes
 
     def _ended(self, number: int, outcome: Outcome) -> None:
-        """Note what came of the append with this number; only the first time counts."""
-        if number != self._number:
+        """Note what the store says of the append with this number; only the first time counts."""
+        if number != self._number or not self.is_under_way:
             return
-        self._number += 1
         self.is_under_way = False
         self.is_over = True
         self._outcome = outcome
         if self._waiter is not None:
             trio.lowlevel.reschedule(self._waiter)
             self._waiter = None
+
+    def _end(self, outcome: Outcome) -> None:
+        """Note what we know ourselves of the last append, whatever the store says."""
+        self.is_under_way = True
+        self._ended(self._number, outcome)
+
+    def _void(self) -> None:
+        """What the store has said of the last append doesn't count, nor what it says later."""
+        self.is_under_way = self.is_over = False
+        self._outcome = None
 
     def _give_up(self, _: trio.lowlevel.RaiseCancelT) -> trio.lowlevel.Abort:
         self._waiter = None

@@ -10,6 +10,7 @@ from squire_gatherings._hall.clients import Client, Paging
 from squire_gatherings._hall.forwards import CROWD, Batch, forwards_of
 from squire_gatherings._hall.retries import Retries
 from squire_gatherings._hall.room import Room
+from squire_gatherings._values.extras import PLAIN
 from squire_gatherings._values.messages import ServerMessage
 from squire_gatherings._values.outgoing import Outgoing
 
@@ -31,8 +32,13 @@ class Delivery:
     # What was committed.
 
     def begin_batch(self, after: int) -> None:
-        """Begin to deliver what was just committed together: all ops after `after`."""
-        self.batch = Batch(self.room, after, list(self.room.clients.values()))
+        """Begin to deliver what was just committed together: all ops after `after`.
+
+        There is no batch where one client is alone: nobody shares anything with it.
+        """
+        clients = self.room.clients
+        if len(clients) > 1:
+            self.batch = Batch(self.room, after, list(clients.values()))
 
     async def bring_the_rest(self) -> None:
         """Bring the batch to all who still lack it, with turns for other gatherings in between.
@@ -51,44 +57,49 @@ class Delivery:
         Not all of a large crowd get it in one turn: the others are still `behind` afterwards.
         """
         batch, log = self.batch, self.room.log
-        assert batch is not None
+        if batch is None:
+            for client in self.room.clients.values():
+                if client.window.reached < log.committed:
+                    self.bring(client, log.committed, now)
+            return
         behind = batch.behind
+        count, others = len(behind), 0
         some = iter(behind[-CROWD:])
         del behind[-CROWD:]
         after, up_to = batch.after, log.committed
-        plain: list[Outgoing] | None = None
-        timed: list[Outgoing] | None = None
-        left, weight, brought = CROWD, 1, 0
+        forwards: list[Outgoing] | None = None
+        extras = PLAIN
+        left, weight = CROWD, 1
         for client in some:
             window = client.window
             if not client.attached or window.reached >= up_to:
+                others += 1
                 continue
-            forwards = timed if client.times else plain
+            if client.extras is not extras:
+                # It asks for something else than the one before.
+                forwards, extras = None, client.extras
             if (
                 window.reached != after
                 or client.paging
                 or (forwards is None and after + 1 < log.tail_start)
             ):
+                others += 1
                 left -= self.bring(client, up_to, now)
             else:
                 # Almost always: this client lacks the batch and nothing else.
                 if forwards is None:
-                    forwards = batch.forwards(after, up_to, times=client.times)
+                    forwards = batch.forwards(after, up_to, extras)
                     weight = batch.weight
-                    if client.times:
-                        timed = forwards
-                    else:
-                        plain = forwards
                 for outgoing in forwards:
                     client.send(outgoing)
                 window.forwarded(up_to, now)
-                brought += 1
                 if weight == 1:
                     continue
                 left -= weight
             if left <= 0:
                 behind.extend(some)
                 break
+        brought = count - len(behind) - others
         if brought:
             self.room.quotas.tally.forwards += brought * (up_to - after)
             settings = self.room.settings
@@ -111,9 +122,9 @@ class Delivery:
             room.nursery.start_soon(self._catch_up, client, name=f"pager of {room.id}")
             return 0
         if batch is None:
-            forwards = forwards_of(room, window.reached, up_to, times=client.times)
+            forwards = forwards_of(room, window.reached, up_to, client.extras)
         else:
-            forwards = batch.forwards(window.reached, up_to, times=client.times)
+            forwards = batch.forwards(window.reached, up_to, client.extras)
         for outgoing in forwards:
             client.send(outgoing)
         self._sent(client, up_to, now)
@@ -185,6 +196,11 @@ class Delivery:
             self._retries.arm(due)
 
     # Its tasks.
+
+    @property
+    def retries(self) -> int:
+        """How many tasks there are that would send again what isn't acknowledged: 1 or none."""
+        return int(self._retries is not None)
 
     def _forget_retries(self) -> None:
         self._retries = None

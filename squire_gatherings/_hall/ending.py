@@ -4,6 +4,8 @@ Everything here is synchronous, and holds when the call returns. None of it is a
 """
 
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import attrs
@@ -38,42 +40,45 @@ class Ending:
         for name in changes:
             if name not in names:
                 raise BadSetting(f"there is no rule {name!r:.80}")
-        room = self._room(gathering_id)
-        # Raises for what can't be, before anything has changed.
-        attrs.evolve(room.given.base, **changes)
-        room.is_wanted = True
-        room.given = attrs.evolve(room.given, changes={**room.given.changes, **changes})
-        room.apply_rules(what, by)
-        return room.explain()
+        with self._room(gathering_id) as room:
+            # Raises for what can't be, before anything has changed.
+            attrs.evolve(room.given.base, **changes)
+            room.is_wanted = True
+            room.given = attrs.evolve(room.given, changes={**room.given.changes, **changes})
+            room.apply_rules(what, by)
+            return room.explain()
 
     def extend(self, gathering_id: str, seconds: float, by: str | None) -> Explanation:
         """Put the end off. As `Hall.extend`."""
         if not number(seconds) or not 0 < seconds < math.inf:
             raise BadSetting(f"seconds must be a number above 0, not {seconds!r:.80}")
-        room = self._room(gathering_id)
-        room.is_wanted = True
-        room.extend(seconds, by)
-        return room.explain()
+        with self._room(gathering_id) as room:
+            room.is_wanted = True
+            room.extend(seconds, by)
+            return room.explain()
 
     def warn(self, gathering_id: str) -> Explanation:
         """Warn the clients now. As `Hall.warn`."""
-        room = self._room(gathering_id)
-        room.look()
-        told = room.deadline.warn_anyway(trio.current_time())
-        if told is not None:
-            room.tell_ending(told.rule, told.at)
-            room.rearm()
-        return room.explain()
+        with self._room(gathering_id) as room:
+            room.look()
+            told = room.deadline.warn_anyway(trio.current_time())
+            if told is not None:
+                room.tell_ending(told.rule, told.at)
+                room.rearm()
+            return room.explain()
 
     def explain(self, gathering_id: str) -> Explanation:
         """Say why it is alive. As `Hall.explain`."""
-        return self._room(gathering_id).explain()
+        with self._room(gathering_id) as room:
+            return room.explain()
 
-    def _room(self, gathering_id: str) -> Room:
+    @contextmanager
+    def _room(self, gathering_id: str) -> Iterator[Room]:
+        """Let the room of an open gathering be changed; one that sleeps sleeps on."""
         check_gathering_id(gathering_id)
         if self._registry.closed:
             raise HallClosed("the hall is closed")
-        incarnation = self._registry.living.get(gathering_id)
-        if incarnation is None or not incarnation.room.accepting:
-            raise GatheringDispersed(f"gathering {gathering_id} isn't open")
-        return incarnation.room
+        with self._registry.changing(gathering_id) as room:
+            if room is None:
+                raise GatheringDispersed(f"gathering {gathering_id} isn't open")
+            yield room

@@ -3,7 +3,7 @@
 import logging
 import math
 from collections.abc import Callable
-from typing import ClassVar
+from typing import ClassVar, Protocol
 
 import trio
 from attrs import define, evolve, field
@@ -14,7 +14,7 @@ from squire_gatherings._hall.commit import Commit
 from squire_gatherings._hall.delivery import Delivery
 from squire_gatherings._hall.hearing import LOOK_AGAIN, REST_WITHIN, hear_out
 from squire_gatherings._hall.inbox import Request
-from squire_gatherings._hall.inheritance import Inheritance
+from squire_gatherings._hall.inheritance import Inheritance, follow
 from squire_gatherings._hall.lifecycle import FirstJoin
 from squire_gatherings._hall.notice import flush, how_it_ended, send_notice
 from squire_gatherings._hall.refreshes import Refreshes
@@ -28,9 +28,14 @@ from squire_gatherings._rules.deadline import Deadline
 from squire_gatherings._rules.op_log import OpLog
 from squire_gatherings._rules.sync_ids import LookupNeeded
 from squire_gatherings._values.endings import DispersalReason
-from squire_gatherings._values.errors import GatheringCrashed, GatheringDispersed, LogDeleted
+from squire_gatherings._values.errors import (
+    GatheringCrashed,
+    GatheringDispersed,
+    LogDeleted,
+    StoreUnavailable,
+)
 from squire_gatherings._values.log import Restored
-from squire_gatherings._values.messages import Dispersed, Sync
+from squire_gatherings._values.messages import Ack, Dispersed, Leave, Sync
 from squire_gatherings._values.numbers import Stage
 
 _log = logging.getLogger(__name__)
@@ -55,6 +60,36 @@ LAST_LOOKS = 8
 bring something that must be processed before the next: but nobody puts the end off by talking."""
 
 
+SLEEP_LATER = 1.0
+"""One that is to fall asleep, and isn't at rest, looks again after so many seconds; or after"""
+EVICT_LATER = 0.05
+"""so many, if somebody waits for that."""
+
+
+class Sleep(Protocol):
+    """What is done when a gathering falls asleep, or wakes."""
+
+    def lay_down(self, gathering: "Gathering") -> bool:
+        """Let it sleep; return whether it does."""
+        ...
+
+    def woke(self, gathering: "Gathering") -> None:
+        """It is restored."""
+        ...
+
+    def not_restored(self, gathering: "Gathering", why: StoreUnavailable) -> None:
+        """It can't be restored now."""
+        ...
+
+    def strike(self, gathering: "Gathering") -> None:
+        """Have the store forget that it sleeps."""
+        ...
+
+    async def struck(self, gathering: "Gathering") -> None:
+        """Return when the store has. Raises `StoreUnavailable`."""
+        ...
+
+
 @define(eq=False, weakref_slot=False)
 class Gathering:
     """The task of one incarnation: restores its room, processes what arrives, and ends it."""
@@ -69,6 +104,8 @@ class Gathering:
     refreshes: Refreshes
     inheritance: Inheritance | None = None
     """What it goes on with, if another process has begun it."""
+    sleep: Sleep | None = None
+    """What is done when it falls asleep, or wakes; None where none sleeps."""
     delivery: Delivery = field(init=False)
     commit: Commit = field(init=False)
     answers: Answers = field(init=False)
@@ -83,8 +120,11 @@ class Gathering:
 
     # From its opening to its end.
 
-    async def run(self, *, task_status: trio.TaskStatus[None]) -> None:
+    async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Restore the room, call `task_status.started()`, process what arrives, and disperse.
+
+        One that has slept is restored only if somebody wants something of its log. It may fall
+        asleep (again): then this returns without a trace.
 
         Raises:
             StoreUnavailable: It can't be restored now.
@@ -94,23 +134,28 @@ class Gathering:
         Cancellation: clients get a notice with reason `shutdown` first, within `close_grace`.
         """
         room = self.room
-        room.enter(Stage.OPENING)
         try:
-            await self._restore()
-            if room.life is not None:
-                await room.life.opened(room.log.seq)
+            if not room.is_resting:
+                room.enter(Stage.OPENING)
+                await self._restore()
+                if room.life is not None:
+                    await room.life.opened(room.log.seq)
             reason = DispersalReason.SHUTDOWN
             try:
                 async with trio.open_nursery() as room.nursery:
-                    room.accepting = True
-                    room.enter(Stage.OPEN)
+                    if room.is_resting:
+                        await self._come_round()
+                    else:
+                        room.accepting = True
+                        room.enter(Stage.OPEN)
                     task_status.started()
                     # It keeps alive what `nursery.start` needed: a seventh of our whole memory.
                     del task_status
-                    if self.inheritance is not None:
-                        await self.inheritance.ours.wait()
-                        self.inheritance = None
-                    reason = await self._live()
+                    inheritance = self.inheritance
+                    if not room.is_resting and (
+                        inheritance is None or await self._wait_for_it(inheritance)
+                    ):
+                        reason = await self._live()
                     if room.nursery.child_tasks:
                         room.nursery.cancel_scope.cancel()
                     elif not room.is_awaited:
@@ -124,19 +169,27 @@ class Gathering:
                 _log.error("gathering crashed", exc_info=errors, extra=room.names())
             finally:
                 # Nobody is left to talk to, wherever the cancellation or the crash struck.
-                room.reason = reason
-                await self._give_notice(reason)
-                if self._slow is not None:
-                    grace = room.settings.close_grace
-                    until = min(self._notice_at + grace, room.notice_by)
-                    await flush(self._slow, until, room.quotas.tally)
+                if not room.is_asleep:
+                    await self._give_notice(reason)
+                    if self._slow is not None:
+                        grace = room.settings.close_grace
+                        until = min(self._notice_at + grace, room.notice_by)
+                        await flush(self._slow, until, room.quotas.tally)
         finally:
-            room.turnstile.forget(room)
-            room.uncount()
-            room.enter(None)
-            self.on_gone(room.id)
+            if not room.is_asleep:
+                self._leave()
+                room.enter(None)
+                self.on_gone(room.id)
+
+    def _leave(self) -> None:
+        """Nothing is left of it in memory, and with what all share."""
+        room = self.room
+        room.scope = None
+        room.turnstile.forget(room)
+        room.uncount()
 
     async def _restore(self) -> None:
+        """Restore the state from the store."""
         room, settings = self.room, self.room.settings
         tally, began = room.quotas.tally, trio.current_time()
         with store_trouble():
@@ -147,7 +200,9 @@ class Gathering:
                 room.log_bytes = await room.store.size(room.id)
             if not isinstance(restored.head, bytes) or len(restored.head) not in (0, HEAD_SIZE):
                 raise TypeError(f"load returned {restored.head!r:.80} as the head of the chain")
-        room.log = OpLog(settings.tail_bytes, settings.recent_syncs, room.incarnation)
+        if room.is_resting and restored.seq != room.log.committed:
+            raise LogDeleted(f"it has {restored.seq} ops, and had {room.log.committed}")
+        log = OpLog(settings.tail_bytes, settings.recent_syncs, room.incarnation)
         snapshot_seq = 0
         try:
             behaviour = room.behaviour = self.make_behaviour()
@@ -160,7 +215,8 @@ class Gathering:
                 behaviour.fold(logged.op, Stamp(seq, logged.time, logged.by))
                 if not number % FOLDED_AT_ONCE:
                     await trio.lowlevel.checkpoint()
-            room.log.restore(restored)
+            log.restore(restored)
+            room.log = log
             self._makes_rules = hasattr(behaviour, "end_rules")
             if self._makes_rules:
                 self._ask_for_rules()
@@ -169,21 +225,75 @@ class Gathering:
             raise GatheringCrashed(f"gathering {room.id} can't be restored") from error
         room.count_tail()
         now = trio.current_time()
-        room.deadline = Deadline(room.given.rules, now, now)
+        if not room.is_resting:
+            room.deadline = Deadline(room.given.rules, now, now)
+            if settings.sleep_after is not None:
+                room.deadline.sleep_after = settings.sleep_after
         if self.inheritance is not None:
             self.inheritance.apply(room)
-        room.begun()
+        else:
+            room.begun()
         self.commit = Commit(room, snapshot_seq)
-        self.delivery = self.make_delivery(room)
-        self.answers = self.make_answers(room, self.delivery)
+        self._prepare()
         tally.restores.add(trio.current_time() - began)
         tally.restored_ops.add(len(restored.ops))
         self.requests = self.make_requests(
             room, self.delivery, self.answers, self.refreshes, self.make_behaviour
         )
 
+    def _prepare(self) -> None:
+        """Make what gives answers."""
+        self.delivery = self.make_delivery(self.room)
+        self.answers = self.make_answers(self.room, self.delivery)
+
+    # In place of an opening: it goes on where another process was.
+
+    def follow(self, inheritance: Inheritance) -> bool:
+        """Be where another process is by now that still has this incarnation.
+
+        Returns:
+            False if it can't, as ops are missing: then it must be restored anew.
+
+        Raises:
+            GatheringCrashed: Its behaviour can't follow.
+        """
+        room = self.room
+        try:
+            if not follow(room, inheritance.state):
+                return False
+            if self._makes_rules:
+                self._ask_for_rules()
+        except Exception as error:
+            _log.exception("gathering can't be restored", extra=room.names())
+            raise GatheringCrashed(f"gathering {room.id} can't be restored") from error
+        self.inheritance = inheritance
+        inheritance.apply(room)
+        return True
+
+    async def _wait_for_it(self, inheritance: Inheritance | None) -> bool:
+        """Wait until the incarnation is ours, and somebody says something or wakes it.
+
+        Returns:
+            Whether it is. If not, it is to end.
+        """
+        room = self.room
+        while inheritance is not None and not inheritance.is_ours:
+            if room.reason is not None:
+                return False
+            await room.inbox.wait()
+            inheritance = self.inheritance
+        self.inheritance = None
+        room.begun()
+        for client in tuple(room.clients.values()):
+            room.terms.add(client)
+            self.delivery.resume(client)
+        return True
+
     async def _live(self) -> DispersalReason:
-        """Process messages until the deadline passes or somebody says `end`; give notice then."""
+        """Process messages until the deadline passes or somebody says `end`; give notice then.
+
+        Where nothing is processed for long, it falls asleep instead, and the return means nothing.
+        """
         room, inbox, log = self.room, self.room.inbox, self.room.log
         commit, requests, delivery = self.commit, self.requests, self.delivery
         turnstile = room.turnstile
@@ -208,6 +318,7 @@ class Gathering:
                         break
                     if inbox.waiting:
                         await trio.lowlevel.checkpoint()
+            room.scope = None
             turnstile.leave(room)
             # It may wait for long only here, outside the scope: the deadline never interrupts
             # what is being processed.
@@ -239,6 +350,8 @@ class Gathering:
             elif not room.is_due():
                 room.warn_if_due()
                 looks = LAST_LOOKS
+                if trio.current_time() >= room.deadline.sleep_at and self._falls_asleep():
+                    return DispersalReason.SHUTDOWN
             elif self.answers.reading:
                 await inbox.wait()
             else:
@@ -307,6 +420,113 @@ class Gathering:
             # The program has put it off meanwhile.
             return LAST_LOOKS
         return looks - 1 if looks and inbox.put_in > put_in else 0
+
+    # Falling asleep, and coming round.
+
+    def at_work(self) -> str | None:
+        """Return what is under way, so that it can't sleep or go on elsewhere; None if nothing."""
+        room, commit, answers = self.room, self.commit, self.answers
+        if room.trouble is not None:
+            return f"the store doesn't take what was added to gathering {room.id}"
+        if (
+            room.inbox.waiting
+            or room.log.seq != room.log.committed
+            or commit.is_under_way
+            or commit.is_over
+            or self.delivery.batch is not None
+            or answers.deferred
+            or answers.reading
+            or self.requests.awaits_lookup
+            or room.callers
+        ):
+            return f"gathering {room.id} is at work"
+        return None
+
+    def _falls_asleep(self) -> bool:
+        """Fall asleep if nothing is under way; otherwise look again later. No checkpoint."""
+        room, deadline = self.room, self.room.deadline
+        committed = room.log.committed
+        if (
+            self.sleep is not None
+            and room.reason is None
+            and len(room.nursery.child_tasks) == self.delivery.retries
+            and self.at_work() is None
+            and all(client.is_at_rest(committed) for client in room.clients.values())
+            and self.sleep.lay_down(self)
+        ):
+            return True
+        later = EVICT_LATER if deadline.sleep_after == -math.inf else SLEEP_LATER
+        deadline.awake_to = trio.current_time() + later
+        return False
+
+    def fall_asleep(self) -> None:
+        """It has: what is in memory goes."""
+        room = self.room
+        room.is_resting = room.is_asleep = True
+        room.accepting = False
+        self._leave()
+        room.clients = {}
+
+    async def _come_round(self) -> None:
+        """Go on after a sleep: be restored, if somebody wants something of the log; end, if it is
+        time; or sleep on."""
+        room, inbox, sleep = self.room, self.room.inbox, self.sleep
+        assert sleep is not None
+        self._prepare()
+        looks = LAST_LOOKS
+        while True:
+            if inbox.waiting or (room.is_called and room.accepting and not room.is_due()):
+                if await self._is_restored_again(sleep):
+                    return
+            elif room.reason is not None:
+                await self._part(room.reason)
+                return
+            elif not room.is_due():
+                room.warn_if_due()
+                if sleep.lay_down(self):
+                    return
+                await trio.lowlevel.checkpoint()
+            elif room.deadline.is_final:
+                looks = await self._hear_the_last(looks)
+                if not looks:
+                    room.end(self._rule())
+            elif await self._part_unless_heard(self._rule()):
+                return
+
+    async def _is_restored_again(self, sleep: Sleep) -> bool:
+        """Restore the state, and return whether that is done. The end comes before, if nobody has
+        said anything that may put it off."""
+        room, inbox = self.room, self.room.inbox
+        try:
+            with trio.move_on_at(math.inf if inbox.waiting else room.deadline.at) as scope:
+                sleep.strike(self)
+                await self._restore()
+                await sleep.struck(self)
+        except StoreUnavailable as error:
+            room.is_called = False
+            waiting = tuple(inbox.waiting)
+            inbox.clear()
+            for sender, request in waiting:
+                self._put_off(sender, request, error)
+            sleep.not_restored(self, error)
+            return False
+        if scope.cancelled_caught:
+            return False
+        room.is_resting = room.is_called = False
+        room.deadline.awake_to = trio.current_time() + room.deadline.sleep_after
+        room.enter(Stage.OPEN)
+        sleep.woke(self)
+        return True
+
+    def _put_off(self, sender: Sender, request: Request, error: StoreUnavailable) -> None:
+        """Tell a sender that a message can't be processed now, if it needs the log."""
+        if isinstance(sender, Client):
+            sender.processed()
+            if isinstance(request, Leave):
+                sender.leaving = True
+                self.room.let_go(sender)
+        if not isinstance(request, Ack | Leave):
+            sender.fail(error, getattr(request, "id", None))
 
     def _turn(self) -> None:
         """Process what has arrived, without a checkpoint."""
@@ -404,15 +624,15 @@ class Gathering:
             # Nobody is brought what it may not read any more.
             terms.look()
         delivery.begin_batch(log.committed)
-        # The batch stays in memory until all clients have been brought it.
-        log.commit(trim=False)
+        log.commit()
         self.answers.give(now)
         delivery.bring_batch(now)
         if self._makes_rules:
             self.room.apply_rules("behaviour", None)
-        if not delivery.batch:
-            log.trim()
-        if log.added - self.room.counted_at > UNCOUNTED:
+        if log.added > log.look_at:
+            # Seldom. A batch stays in memory until all clients have been brought it.
+            if not delivery.batch:
+                log.trim()
             self.room.count_tail()
 
     def _ask_for_rules(self) -> None:
@@ -453,14 +673,14 @@ class Gathering:
         room.notice = Dispersed(room.id, room.incarnation, reason, room.log.committed, idle_for)
         clients = tuple(room.clients.values())
         for client in clients:
-            client.was_crashed = crashed
+            client.was_crashed, client.is_bereft = crashed, True
             room.detach(client)
-        how = how_it_ended(room, reason, now)
-        room.quotas.tally.ended(how)
-        if room.life is not None:
-            # It is queued here, and written when the notices have gone out.
-            room.life.dispersed(how)
-        if not room.is_moved:
+        if not (room.is_kept or room.is_moved):
+            how = how_it_ended(room, reason, now)
+            room.quotas.tally.ended(how)
+            if room.life is not None:
+                # It is queued here, and written when the notices have gone out.
+                room.life.dispersed(how)
             report_end(how, len(clients))
         if clients:
             self._slow = await send_notice(clients, room.notice, reason, room.quotas.tally)

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 from datetime import datetime
-from typing import Any, Unpack
+from typing import Any, Literal, Unpack
 
 import attrs
 import trio
@@ -21,6 +21,7 @@ from squire_gatherings._hall.quotas import Quotas, opener_of
 from squire_gatherings._hall.registry import Registry
 from squire_gatherings._hall.reports import JoinReport
 from squire_gatherings._hall.rights import Rights
+from squire_gatherings._hall.sleeper import Sleeper
 from squire_gatherings._hall.store import Store
 from squire_gatherings._hall.turnstile import Turnstile
 from squire_gatherings._values.checks import (
@@ -33,6 +34,7 @@ from squire_gatherings._values.checks import (
 from squire_gatherings._values.end_rules import EndRuleOptions, EndRules, Explanation
 from squire_gatherings._values.endings import DispersalReason
 from squire_gatherings._values.errors import BadSetting
+from squire_gatherings._values.extras import extras
 from squire_gatherings._values.handshake import HandshakeRequest
 from squire_gatherings._values.identity import ANONYMOUS, Identity
 from squire_gatherings._values.ids import check_gathering_id
@@ -91,6 +93,7 @@ class Hall:
         times: bool = False,
         proof: bool = False,
         known: Proof | None = None,
+        syncs: bool = False,
     ) -> Membership:
         """Join a gathering, which is opened if need be; `joined` goes to the connection.
 
@@ -113,6 +116,7 @@ class Hall:
             times: The client is told the times of ops.
             proof: The client is told what proves the log (see `Proof`).
             known: Such a proof, which the client was told before.
+            syncs: The client is told which syncs ops came from.
 
         Returns:
             The client's way into the gathering.
@@ -166,7 +170,7 @@ class Hall:
                 epoch,
                 resume,
                 tail,
-                times,
+                extras(times=times, syncs=syncs),
                 proof,
                 known,
             )
@@ -243,6 +247,7 @@ class Hall:
         *,
         since: int | None = None,
         at: int | datetime | None = None,
+        syncs: bool = False,
         identity: Identity = ANONYMOUS,
     ) -> Page:
         """Read the ops after `since`, or a snapshot. Counts as activity; `snapshot` doesn't.
@@ -252,6 +257,7 @@ class Hall:
             since: The last seq that isn't wanted.
             at: What is read is as it was after this op, or at this instant (with a time zone): as
                 if the log ended there.
+            syncs: Whether to read which syncs they came from, too.
             identity: The identity of the reader.
 
         Returns:
@@ -264,7 +270,7 @@ class Hall:
 
         Cancellation: nothing is read any more.
         """
-        return await self._asking.fetch(gathering_id, since, at, identity)
+        return await self._asking.fetch(gathering_id, since, at, identity, syncs=syncs)
 
     # When it ends. None of this is activity.
 
@@ -371,14 +377,40 @@ class Hall:
         check_gathering_id(gathering_id)
         reason = DispersalReason(reason)
         await trio.lowlevel.checkpoint_if_cancelled()
-        incarnation = self._registry.living.get(gathering_id)
-        if incarnation is None:
+        was_there = await self._registry.end(gathering_id, reason)
+        if not was_there:
             await trio.lowlevel.cancel_shielded_checkpoint()
-            return False
-        await incarnation.wait_opened()
-        incarnation.room.end(reason)
-        await incarnation.wait_gone()
-        return True
+        return was_there
+
+    async def evict(
+        self, gathering_id: str, connections: Literal["keep", "close"] = "keep"
+    ) -> bool:
+        """Have a gathering fall asleep now, whether `sleep_after` is set or not; for tests.
+
+        Its task and its state leave memory, as soon as all that has arrived is processed and
+        everything is acknowledged that was forwarded. Its id, its deadline and its rules stay, and
+        so does the incarnation: the next message restores it. It ends as exactly as if it were
+        awake. This is no activity.
+
+        Args:
+            gathering_id: Which gathering.
+            connections: Whether its clients' connections are kept, or closed before (1001).
+
+        Returns:
+            Whether it sleeps now. Not so if it isn't open, or ends meanwhile.
+
+        Raises:
+            ValueError: `connections` is something else.
+
+        Cancellation: it falls asleep all the same.
+        """
+        check_gathering_id(gathering_id)
+        if connections not in ("keep", "close"):
+            raise ValueError(f"connections is 'keep' or 'close', not {connections!r:.80}")
+        await trio.lowlevel.checkpoint_if_cancelled()
+        sleeps = await self._registry.evict(gathering_id, keeps_connections=connections == "keep")
+        await trio.lowlevel.cancel_shielded_checkpoint()
+        return sleeps
 
     async def close(self) -> None:
         """Disperse everything with reason `shutdown`; take nothing more.
@@ -493,7 +525,9 @@ class Hall:
     def gatherings(self) -> tuple[str, ...]:
         """Return the ids of the gatherings that are open now."""
         living = self._registry.living
-        return tuple(name for name, one in living.items() if one.room.accepting)
+        return tuple(
+            name for name, one in living.items() if isinstance(one, Sleeper) or one.room.accepting
+        )
 
     def snapshot(self) -> HallNumbers:
         """Return the numbers of the hall and of every open gathering."""
@@ -516,6 +550,11 @@ class Hall:
 def parts_of(hall: Hall) -> tuple[Registry, Rights, Asking]:
     """Return what another process goes on with, or goes on for. Not for programs."""
     return hall._registry, hall._rights, hall._asking
+
+
+def events_of(hall: Hall) -> Delivery | None:
+    """Return the delivery of the hall's lifecycle events, if they are told. Not for programs."""
+    return hall._events
 
 
 def quotas_of(hall: Hall) -> Quotas:

@@ -9,8 +9,9 @@ from attrs import define, field
 
 from squire_gatherings._hall.gathering import Gathering
 from squire_gatherings._hall.room import Room
+from squire_gatherings._hall.sleeper import Sleeper
 from squire_gatherings._values.endings import DispersalReason
-from squire_gatherings._values.errors import GatheringsError
+from squire_gatherings._values.errors import GatheringsError, StoreUnavailable
 from squire_gatherings._values.handover import EndingState
 from squire_gatherings._values.messages import Dispersed
 
@@ -39,6 +40,10 @@ class Incarnation:
     error: GatheringsError | None = None
     opening: trio.CancelScope | None = None
     """Ends the opening, while it's under way."""
+    trouble: StoreUnavailable | None = None
+    """Why it wasn't restored after a sleep, when that was tried last."""
+    asleep: trio.Event | None = None
+    """Set when it has fallen asleep, or is gone; made by those who wait for that."""
     _readers: set[trio.CancelScope] | None = None
     """Of joins that read what they need of the store, while there are any."""
     _changed: trio.Event | None = None
@@ -71,6 +76,7 @@ class Incarnation:
     def reaped(self) -> None:
         """It's gone. Tell all who wait, and end what is read for it."""
         self.gone = True
+        self.fell_asleep()
         for scope in self._readers or ():
             scope.cancel()
         self.tell()
@@ -79,6 +85,36 @@ class Incarnation:
         """Wait until the opening is over."""
         while not self.opened:
             await self._wait()
+
+    @property
+    def is_awaited(self) -> bool:
+        """Whether somebody waits for something to change, or reads for a join."""
+        return self._changed is not None or self._readers is not None
+
+    async def wait_awake(self) -> None:
+        """Wait until it is restored after a sleep, or can't be, or is gone.
+
+        Raises:
+            StoreUnavailable: It can't be restored now.
+        """
+        room = self.room
+        while room.is_resting and room.accepting and not self.gone:
+            room.is_called, self.trouble = True, None
+            await self._wait()
+            if self.trouble is not None:
+                raise StoreUnavailable(str(self.trouble)) from self.trouble
+
+    def fell_asleep(self) -> None:
+        """Tell those who wait for that."""
+        if self.asleep is not None:
+            self.asleep.set()
+
+    async def wait_asleep(self) -> None:
+        """Have it fall asleep as soon as nothing is under way; wait until it has, or is gone."""
+        if self.asleep is None:
+            self.asleep = trio.Event()
+        self.room.fall_asleep_soon()
+        await self.asleep.wait()
 
     async def wait_gone(self) -> None:
         """Wait until it is reaped."""
@@ -90,6 +126,11 @@ class Incarnation:
         if self._changed is None:
             self._changed = trio.Event()
         await self._changed.wait()
+
+
+def crowd_of(one: Incarnation | Sleeper) -> Room | Sleeper:
+    """Return what knows the clients of one that lives."""
+    return one.room if isinstance(one, Incarnation) else one
 
 
 @define(eq=False)
@@ -130,10 +171,10 @@ class Endings:
             themselves, and where the incarnation was another process's, so that nobody here knows
             how it ended. Also where it was another gathering's, which is none of its business.
         """
-        if not incarnation.startswith(self.mark):
-            return None
         notice = self._last.get(incarnation)
         if notice is None:
+            if not incarnation.startswith(self.mark):
+                return None
             return Dispersed(gathering, incarnation, DispersalReason.IDLE, since or 0, 0.0)
         if notice.gathering != gathering or notice.reason in _COME_BACK:
             return None

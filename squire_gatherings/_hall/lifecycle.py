@@ -8,7 +8,7 @@ queued into the store, many events with each commit. What must be durable before
 import logging
 import math
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import suppress
 from heapq import heappop, heappush
 from itertools import count
@@ -25,6 +25,7 @@ from squire_gatherings._rules.sync_ids import LookupNeeded
 from squire_gatherings._values.endings import DispersalReason
 from squire_gatherings._values.errors import StoreUnavailable
 from squire_gatherings._values.events import LOST, EventKind, EventsLeft, LifecycleEvent
+from squire_gatherings._values.handover import EventsState
 from squire_gatherings._values.numbers import Ended
 
 _log = logging.getLogger(__name__)
@@ -42,6 +43,10 @@ and that it dispersed. Their places are kept while it lives."""
 
 def _shield() -> trio.CancelScope:
     return trio.CancelScope(shield=True)
+
+
+LifeState = tuple[int, int, int, int]
+"""What a `Life` counts."""
 
 
 class FirstJoin(LookupNeeded):
@@ -96,8 +101,12 @@ class Lifecycle:
 
     # From the beginning to the end.
 
-    async def begin(self) -> None:
+    async def begin(self, asleep: Collection[str] = (), *, follows: bool = False) -> None:
         """Take the store's outbox, and tell the ends of those that an earlier process left open.
+
+        Args:
+            asleep: The incarnations that sleep: these go on.
+            follows: Whether that process still tells them: we do once `resume` is called.
 
         Raises:
             BadSetting: Another hall has it.
@@ -108,17 +117,20 @@ class Lifecycle:
         left = await self.store.begin_events()
         if not isinstance(left, EventsLeft):
             raise TypeError(f"begin_events returned {left!r:.80}")
+        if follows:
+            return
         self._number = self.durable = left.last
         self._stored = left.waiting
-        for one in left.open:
+        lost = [one for one in left.open if one.opened.incarnation not in asleep]
+        for one in lost:
             opened = one.opened
             data = {"reason": LOST, "seq": one.seq, "opened_at": opened.time}
             data.update(lifetime=None, lateness=None, messages=None)
             self.put(opened.gathering, opened.incarnation, LOST, EventKind.DISPERSED, data)
-        if left.open:
+        if lost:
             _log.warning(
                 "gatherings were open when the last process ended without notice",
-                extra={"gatherings": len(left.open)},
+                extra={"gatherings": len(lost)},
             )
 
     async def run(self) -> None:
@@ -139,6 +151,24 @@ class Lifecycle:
                 _log.error("events were lost: the next start tells of those ends", extra=extra)
             self.has_ended = True
             self._tell(math.inf)
+
+    # Handing over.
+
+    def state(self, at: int) -> EventsState | None:
+        """Return where another process goes on; None while something isn't in the store.
+
+        `at` is the number of the last event that was delivered.
+        """
+        if self._queue or self.trouble is not None:
+            return None
+        return EventsState(self._number, at, self._stored, self.delivered, self.omitted)
+
+    def resume(self, state: EventsState) -> None:
+        """Go on for another process."""
+        self._number = self.durable = state.number
+        self._stored, self.delivered = state.stored, state.delivered
+        self.omitted = state.omitted
+        self._tell(self.durable)
 
     def closing(self, by: float) -> None:
         """The hall is being closed, and is to be so at the time `by`."""
@@ -254,6 +284,30 @@ class Life:
 
     def __attrs_post_init__(self) -> None:
         self.lifecycle.owed += self._owed
+
+    # Asleep. Its places are kept meanwhile.
+
+    def state(self) -> LifeState:
+        """Return what is to be remembered of it while it sleeps."""
+        return self._told, self._owed, self._joined, self._omitted
+
+    @classmethod
+    def of(cls, lifecycle: Lifecycle, gathering: str, incarnation: str, state: LifeState) -> "Life":
+        """Return the life of one that slept."""
+        told, owed, joined, omitted = state
+        life = cls(lifecycle, gathering, incarnation, told, 0, joined, omitted)
+        life._owed = owed
+        return life
+
+    @classmethod
+    def resumed(
+        cls, lifecycle: Lifecycle, gathering: str, incarnation: str, state: LifeState
+    ) -> "Life":
+        """Return the life of one of which another process has told so far."""
+        told, owed, joined, omitted = state
+        return cls(lifecycle, gathering, incarnation, told, owed, joined, omitted)
+
+    # Awake.
 
     async def opened(self, seq: int) -> None:
         """It is restored, and is to be opened; the store knows it when this returns.

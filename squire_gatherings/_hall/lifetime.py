@@ -10,13 +10,14 @@ from attrs import field, frozen
 from squire_gatherings._hall.clients import Client
 from squire_gatherings._hall.lifecycle import Life
 from squire_gatherings._hall.terms import Terms
-from squire_gatherings._hall.turnstile import Entry, Turnstile
+from squire_gatherings._hall.turnstile import Turnstile
 from squire_gatherings._rules.deadline import Deadline
 from squire_gatherings._values.end_rules import EndRules, Explanation, Moved
 from squire_gatherings._values.endings import DispersalReason
 from squire_gatherings._values.errors import StoreUnavailable
 from squire_gatherings._values.messages import Ending
 from squire_gatherings._values.outgoing import Outgoing
+from squire_gatherings._values.sleep import Rules, SleepState, Slept
 
 
 @frozen
@@ -36,6 +37,25 @@ class GivenRules:
         rules = self.said or self.base
         return attrs.evolve(rules, **self.changes) if self.changes else rules
 
+    def slept(self, gathering: str, state: SleepState) -> Slept:
+        """Return what a store remembers of a gathering that sleeps and has these."""
+        said = None if self.said is None else _fields(self.said)
+        return Slept(gathering, state, _fields(self.base), said, self.changes)
+
+    @classmethod
+    def of(cls, slept: Slept) -> "GivenRules":
+        """Return those of a gathering that slept."""
+        said = None if slept.said is None else _rules(slept.said)
+        return cls(_rules(slept.base), said, slept.changes)
+
+
+def _fields(rules: EndRules) -> Rules:
+    return attrs.asdict(rules, filter=lambda attribute, _: attribute.init)
+
+
+def _rules(fields: Rules) -> EndRules:
+    return EndRules(**fields)  # type: ignore[arg-type]
+
 
 class Lifetime:
     """What a room does about its end. The room has the state."""
@@ -49,14 +69,18 @@ class Lifetime:
     deadline: Deadline
     turnstile: Turnstile
     scope: trio.CancelScope | None
-    entry: Entry | None
-    armed: int
+    listed_at: float | None
     trouble: StoreUnavailable | None
     life: Life | None
     accepting: bool
     clients: dict[str, Client]
 
     # As the turnstile sees it.
+
+    @property
+    def waits(self) -> bool:
+        """Whether it waits for messages within its scope."""
+        return self.scope is not None
 
     @property
     def weight(self) -> int:
@@ -67,6 +91,16 @@ class Lifetime:
     def wakes_at(self) -> float:
         """When its wait for messages is to end. With trouble in the store it may be sooner."""
         return self.deadline.next_at if self.trouble is None else -math.inf
+
+    def arm(self, at: float) -> None:
+        """Have the wait end then, or sooner."""
+        if self.scope is not None:
+            self.scope.deadline = min(self.scope.deadline, at)
+
+    def disarm(self) -> None:
+        """Don't have the wait end."""
+        if self.scope is not None:
+            self.scope.deadline = math.inf
 
     # What happens.
 
@@ -109,6 +143,16 @@ class Lifetime:
         """Whether it is to end now, if nothing else has arrived."""
         self.look()
         return trio.current_time() >= self.deadline.at
+
+    def sleep_after(self, seconds: float | None) -> None:
+        """Have it fall asleep when nothing was processed for so long."""
+        self.deadline.sleep_after = math.inf if seconds is None else seconds
+        self.rearm()
+
+    def fall_asleep_soon(self) -> None:
+        """Have it fall asleep as soon as nothing is under way."""
+        self.deadline.sleep_after = self.deadline.awake_to = -math.inf
+        self.rearm()
 
     def rearm(self) -> None:
         """Set the timer, if something is due sooner than it was.

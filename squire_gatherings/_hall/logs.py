@@ -10,6 +10,7 @@ from attrs import define
 
 from squire_gatherings._hall.archive import Archive, archive_of
 from squire_gatherings._hall.registry import Registry
+from squire_gatherings._hall.sleeper import Sleeper
 from squire_gatherings._hall.store import store_trouble
 from squire_gatherings._hall.travel import Past
 from squire_gatherings._rules.export import Exporter, Importer
@@ -338,9 +339,11 @@ class Logs:
         archive = self._archive
         ended: list[str] = []
         for gathering_id, incarnation in tuple(self._registry.living.items()):
-            room = incarnation.room
             await trio.lowlevel.checkpoint()
-            if not room.accepting:
+            if isinstance(incarnation, Sleeper):
+                continue
+            room = incarnation.room
+            if not room.accepting or room.is_resting:
                 continue
             first_seq, seq, head = room.log.first_seq, room.log.head_seq, room.log.head
             with _trouble():

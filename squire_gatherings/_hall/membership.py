@@ -1,14 +1,15 @@
 """Membership: what the owner of a joined connection holds; its messages go in through it."""
 
 import contextlib
-import weakref
 from collections.abc import Awaitable, Callable, Iterable
+from typing import TYPE_CHECKING
 
 import trio
 from attrs import define
 
 from squire_gatherings._hall.clients import Client
 from squire_gatherings._hall.room import Room
+from squire_gatherings._hall.sleeper import Sleeper
 from squire_gatherings._rules.op_log import OP_OVERHEAD
 from squire_gatherings._values.checks import check_message
 from squire_gatherings._values.errors import GatheringsError
@@ -32,16 +33,15 @@ class Membership:
     the same id, and is answered then. Other late messages mean nothing to the next incarnation.
 
     It keeps no gathering alive: after the end, a membership that is still held is all that is
-    left.
+    left. Where its gathering sleeps, a message wakes it.
     """
 
     gathering_id: str
     incarnation: str
     _pass_on: Callable[[str, Client, Sync], Awaitable[None]]
     """Has the next incarnation serve a sync of this client."""
-    _room: weakref.ref[Room] | None
-    """None once the client is out of it."""
     _client: Client
+    _is_detached: bool = False
 
     @property
     def identity(self) -> Identity:
@@ -66,19 +66,14 @@ class Membership:
             Whether more may come. Otherwise what the client says goes nowhere from now on: it
             left, was replaced or was given up.
         """
-        if self._room is None:
-            return False
         client = self._client
-        room = self._room()
+        room = client.room
         if room is None or not room.accepting:
-            # What it had sent before a crash may be lost, and is repeated: it can't be overtaken.
-            if isinstance(message, Sync) and not client.was_crashed:
-                raise trio.WouldBlock
-            return True
-        if not client.attached:
-            # It left, was replaced or was given up: its gathering goes on without it.
-            self._room = None
-            return False
+            if not isinstance(room, Sleeper):
+                return self._is_late(message)
+            room = room.rouse()
+        if TYPE_CHECKING:
+            assert isinstance(room, Room)
         if client.waiting:
             settings = room.settings
             if client.waiting >= settings.inbox_limit or client.cost >= settings.inbox_bytes:
@@ -118,7 +113,8 @@ class Membership:
             else:
                 await trio.lowlevel.cancel_shielded_checkpoint()
                 return
-            if self._is_late():
+            room = self._client.room
+            if room is None or not (room.accepting or isinstance(room, Sleeper)):
                 break
             if self._client.space is None:
                 self._client.space = trio.Event()
@@ -131,14 +127,27 @@ class Membership:
 
     def detach(self) -> None:
         """The connection has ended: the gathering forgets it. Later calls do nothing."""
-        room = None if self._room is None else self._room()
-        self._room = None
-        if room is not None:
-            room.gone(self._client)
+        client, self._is_detached = self._client, True
+        if client.room is not None:
+            client.room.gone(client)
 
-    def _is_late(self) -> bool:
-        room = None if self._room is None else self._room()
-        return room is None or not room.accepting
+    def _is_late(self, message: ClientMessage) -> bool:
+        """Say what becomes of a message that no incarnation takes which the client was in.
+
+        Returns:
+            Whether more may come.
+
+        Raises:
+            trio.WouldBlock: It is one for the next incarnation.
+        """
+        client = self._client
+        if self._is_detached or (client.room is None and not client.is_bereft):
+            # It left, was replaced or was given up: its gathering goes on without it.
+            return False
+        # What it had sent before a crash may be lost, and is repeated: it can't be overtaken.
+        if isinstance(message, Sync) and not client.was_crashed:
+            raise trio.WouldBlock
+        return True
 
 
 def _cost(ops: Iterable[Op]) -> int:

@@ -50,7 +50,7 @@ class Question:
 
     prefix: str = ""
     """What their ids begin with."""
-    stages: Collection[Stage] = (Stage.OPEN, Stage.ENDING)
+    stages: Collection[Stage] = (Stage.OPEN, Stage.ASLEEP, Stage.ENDING)
     min_clients: int = 0
     sort: str = "id"
     descending: bool = False

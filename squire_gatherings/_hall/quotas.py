@@ -2,7 +2,7 @@
 
 import logging
 from collections import OrderedDict
-from collections.abc import Callable, Hashable
+from collections.abc import Hashable
 
 import trio
 from attrs import define, field
@@ -38,8 +38,8 @@ class Quotas:
     """The gatherings that are open, by who opened them."""
     is_leaving: bool = False
     """Whether nobody is heard now, since another process is about to go on with all of them."""
-    _unattended: OrderedDict[str, Callable[[], None]] = field(factory=OrderedDict)
-    """How to end the gatherings to which nobody is connected; the one left first comes first."""
+    _unattended: OrderedDict[str, None] = field(factory=OrderedDict)
+    """The gatherings to which nobody is connected; the one left first comes first."""
 
     def __attrs_post_init__(self) -> None:
         self.budget = Budget(self.settings.max_memory, self.settings.max_outbound)
@@ -87,14 +87,13 @@ class Quotas:
         return is_full(self.openers.total, self.settings.max_gatherings)
 
     def stalest(self) -> str:
-        """End the gathering to which nobody has been connected for longest; return its id.
+        """Return the gathering to which nobody has been connected for longest: it is to end.
 
         It is for `when_full="stalest"`, after `check_opening`.
         """
-        gathering_id, end = self._unattended.popitem(last=False)
+        gathering_id, _ = self._unattended.popitem(last=False)
         why = "a gathering nobody is connected to makes room for another"
         self.enforced(Limit.GATHERINGS, why, gathering=gathering_id)
-        end()
         return gathering_id
 
     def opened(self, opener: Hashable) -> None:
@@ -108,13 +107,23 @@ class Quotas:
         self.budget.gatherings -= 1
         self.attended(gathering_id)
 
-    def unattended(self, gathering_id: str, end: Callable[[], None]) -> None:
+    def unattended(self, gathering_id: str) -> None:
         """Nobody is connected to a gathering (any more), or somebody was here for a moment."""
         if self.settings.when_full == "refuse":
             # It would be a third of what an idle gathering takes besides its task.
             return
-        self._unattended[gathering_id] = end
+        self._unattended[gathering_id] = None
         self._unattended.move_to_end(gathering_id)
+
+    def fell_asleep(self) -> None:
+        """A gathering has left its state."""
+        self.budget.gatherings -= 1
+        self.budget.sleepers += 1
+
+    def woke(self) -> None:
+        """One that slept has its state again."""
+        self.budget.gatherings += 1
+        self.budget.sleepers -= 1
 
     def attended(self, gathering_id: str) -> None:
         """Somebody is connected to it, or it ends."""

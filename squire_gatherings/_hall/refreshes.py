@@ -74,7 +74,7 @@ class Refreshes:
         terms = self.rights.terms
         terms.drop(client)
         client.identity = identity
-        terms.add(room, client)
+        terms.add(client)
         client.answer(terms.told(client, refresh_id))
         if client.unmute():
             delivery.go_on(client)

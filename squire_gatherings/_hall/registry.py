@@ -1,34 +1,42 @@
 """The registry: opens gatherings on demand, and forgets them when they are gone."""
 
+import math
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Hashable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Collection, Hashable, Iterator
+from contextlib import AbstractContextManager, asynccontextmanager, contextmanager
 from typing import cast
 
 import trio
 from attrs import define, field
 
 from squire_gatherings._hall.gathering import Gathering
-from squire_gatherings._hall.incarnations import Endings, Incarnation
+from squire_gatherings._hall.incarnations import Endings, Incarnation, crowd_of
 from squire_gatherings._hall.inheritance import Inheritance
-from squire_gatherings._hall.lifecycle import Life, Lifecycle
+from squire_gatherings._hall.lifecycle import Life, Lifecycle, LifeState
 from squire_gatherings._hall.lifetime import GivenRules
 from squire_gatherings._hall.quotas import Quotas
 from squire_gatherings._hall.refreshes import Refreshes
 from squire_gatherings._hall.reports import report_birth
 from squire_gatherings._hall.rights import Rights
 from squire_gatherings._hall.room import Room
+from squire_gatherings._hall.sleep_book import SleepBook
+from squire_gatherings._hall.sleeper import Sleeper
+from squire_gatherings._hall.sleepers import Opener, Sleepers
 from squire_gatherings._hall.store import Store
 from squire_gatherings._hall.turnstile import Turnstile
 from squire_gatherings._rules.behaviour import Behaviour
 from squire_gatherings._rules.poison import Poison
 from squire_gatherings._values.end_rules import EndRules, rules_of
-from squire_gatherings._values.endings import DispersalReason
-from squire_gatherings._values.errors import GatheringsError, HallClosed
-from squire_gatherings._values.handover import HallState, RoomState
+from squire_gatherings._values.endings import CloseCode, DispersalReason
+from squire_gatherings._values.errors import GatheringsError, HallClosed, StoreUnavailable
+from squire_gatherings._values.handover import EventsState, HallState, RoomState
 from squire_gatherings._values.ids import new_hall_mark, new_incarnation_id
 from squire_gatherings._values.messages import Dispersed
 from squire_gatherings._values.settings import HallSettings
+from squire_gatherings._values.sleep import Slept, shifted
+
+AT_ONCE = 1000
+"""So many are closed before others get their turn."""
 
 
 @define(eq=False)
@@ -43,6 +51,8 @@ class Registry:
     refreshes: Refreshes
     lifecycle: Lifecycle | None = None
     """Where somebody is told what happens to gatherings."""
+    book: SleepBook | None = None
+    """Where it is noted who sleeps, for the next process."""
     make_gathering: Callable[..., Gathering] = Gathering
     """Another one, where gatherings are traced."""
     quotas: Quotas = field(init=False)
@@ -52,8 +62,10 @@ class Registry:
     turnstile: Turnstile = field(factory=Turnstile)
     closed: bool = False
     """Whether the hall is closing, so that none is opened any more."""
-    living: dict[str, Incarnation] = field(factory=dict)
+    living: dict[str, Incarnation | Sleeper] = field(factory=dict)
     """By gathering id, from before the restore until it is reaped."""
+    sleepers: Sleepers = field(init=False)
+    """Those of them that sleep."""
     opened: int = 0
     """How many were opened so far."""
     ended: Counter[str] = field(factory=Counter)
@@ -66,6 +78,16 @@ class Registry:
     def __attrs_post_init__(self) -> None:
         self.quotas = Quotas(self.settings)
         self.given = GivenRules(rules_of(self.settings))
+        self.sleepers = Sleepers(
+            self.turnstile,
+            self.nursery,
+            self.refreshes.rights.terms,
+            self.lifecycle,
+            self.book,
+            self._make_room,
+            self._wake,
+            self.give_up,
+        )
 
     def change_settings(self, settings: HallSettings) -> None:
         """Change the settings of what is opened from now on, and of what all share."""
@@ -74,6 +96,9 @@ class Registry:
         if self.lifecycle is not None:
             self.lifecycle.max_events = settings.max_events
         self.quotas.change_settings(settings)
+        for one in self.living.values():
+            if isinstance(one, Incarnation) and one.opened:
+                one.room.sleep_after(settings.sleep_after)
 
     async def find(self, gathering_id: str, opener: Hashable = None) -> Room:
         """Return the living incarnation of a gathering; open one if there is none.
@@ -96,7 +121,7 @@ class Registry:
         while True:
             if self.closed:
                 raise HallClosed("the hall is closed")
-            incarnation = self.living.get(gathering_id)
+            incarnation = self._awake(gathering_id)
             if gathering_id in self._kept_out:
                 await self._kept_out[gathering_id].wait()
             elif incarnation is None:
@@ -104,11 +129,16 @@ class Registry:
                 if self.lifecycle is not None:
                     self.lifecycle.check_opening(self.quotas, gathering_id)
                 if self.quotas.is_full():
-                    await self.living[self.quotas.stalest()].wait_gone()
+                    stalest = self._awake(self.quotas.stalest())
+                    assert stalest is not None
+                    stalest.room.end(DispersalReason.EVICTED)
+                    await stalest.wait_gone()
                 else:
                     await self._open(gathering_id, opener)
             elif incarnation.room.accepting:
-                return incarnation.room
+                if not incarnation.room.is_resting:
+                    return incarnation.room
+                await incarnation.wait_awake()
             elif not incarnation.opened:
                 await incarnation.wait_opened()
                 if incarnation.error is not None:
@@ -131,15 +161,43 @@ class Registry:
             raise HallClosed("the hall is closed")
         over = self._kept_out[gathering_id] = trio.Event()
         try:
-            incarnation = self.living.get(gathering_id)
-            if incarnation is not None:
-                await incarnation.wait_opened()
-                incarnation.room.end(DispersalReason.ADMIN)
-                await incarnation.wait_gone()
+            await self.end(gathering_id, DispersalReason.ADMIN)
             yield
         finally:
             del self._kept_out[gathering_id]
             over.set()
+
+    def reading(self, gathering_id: str) -> AbstractContextManager[trio.CancelScope]:
+        """As `Incarnation.reading`, for the one that lives; it doesn't fall asleep meanwhile."""
+        incarnation = self.living[gathering_id]
+        assert isinstance(incarnation, Incarnation)
+        return incarnation.reading()
+
+    async def end(self, gathering_id: str, reason: DispersalReason) -> bool:
+        """Disperse a gathering, and wait until it is gone; return whether it was there.
+
+        Cancellation: it goes on dispersing.
+        """
+        incarnation = self._awake(gathering_id)
+        if incarnation is None:
+            return False
+        await incarnation.wait_opened()
+        incarnation.room.end(reason)
+        await incarnation.wait_gone()
+        return True
+
+    @contextmanager
+    def changing(self, gathering_id: str) -> Iterator[Room | None]:
+        """Let the room of an open gathering be changed within the block, which has no checkpoint.
+
+        One that sleeps sleeps on. None where it isn't open.
+        """
+        one = self.living.get(gathering_id)
+        if isinstance(one, Sleeper):
+            with self.sleepers.changing(one) as room:
+                yield room
+        else:
+            yield None if one is None or not one.room.accepting else one.room
 
     async def missed_notice(
         self, gathering_id: str, resume: str, since: int | None
@@ -150,7 +208,11 @@ class Registry:
             None if the incarnation hasn't ended, or if the client is to join again.
         """
         incarnation = self.living.get(gathering_id)
-        if incarnation is not None and incarnation.opened and not incarnation.room.accepting:
+        if (
+            isinstance(incarnation, Incarnation)
+            and incarnation.opened
+            and not incarnation.room.accepting
+        ):
             await incarnation.wait_gone()
             incarnation = self.living.get(gathering_id)
         if incarnation is not None or self.closed:
@@ -160,7 +222,7 @@ class Registry:
     def visited(self, gathering_id: str, *, counted: bool) -> None:
         """Note that somebody who needed the gathering doesn't need it any more."""
         incarnation = self.living.get(gathering_id)
-        if incarnation is not None:
+        if isinstance(incarnation, Incarnation):
             incarnation.room.visited(counted=counted)
 
     def close_by(self, by: float) -> None:
@@ -176,17 +238,22 @@ class Registry:
         """
         self.close_by(by)
         with trio.move_on_at(by):
-            for incarnation in tuple(self.living.values()):
-                incarnation.room.end(DispersalReason.SHUTDOWN, by=by)
+            for number, gathering_id in enumerate(tuple(self.living), start=1):
+                self._close_one(gathering_id, by)
+                if not number % AT_ONCE:
+                    await trio.lowlevel.checkpoint()
             while self.living:
-                incarnation = next(iter(self.living.values()))
+                incarnation = self._awake(next(iter(self.living)))
+                assert incarnation is not None
                 await incarnation.wait_opened()
                 incarnation.room.end(DispersalReason.SHUTDOWN, by=by)
                 await incarnation.wait_gone()
         self.nursery.cancel_scope.cancel()
         self.give_up()
         while self.living:
-            await next(iter(self.living.values())).wait_gone()
+            incarnation = self._awake(next(iter(self.living)))
+            assert incarnation is not None
+            await incarnation.wait_gone()
 
     def give_up(self) -> None:
         """Open none any more, also none of those that are being opened.
@@ -196,9 +263,23 @@ class Registry:
         """
         if not self.closed:
             self.close_by(trio.current_time() + self.settings.close_grace)
-        for incarnation in self.living.values():
-            if incarnation.opening is not None:
-                incarnation.opening.cancel()
+        for gathering_id, one in tuple(self.living.items()):
+            if isinstance(one, Sleeper):
+                self._close_one(gathering_id, math.inf)
+            elif one.opening is not None:
+                one.opening.cancel()
+
+    def _close_one(self, gathering_id: str, by: float) -> None:
+        """End one. One that sleeps goes on in the next process, if the store knows of it."""
+        one = self.living.get(gathering_id)
+        if isinstance(one, Sleeper) and self.book is not None and not one.clients:
+            del self.living[gathering_id]
+            self.sleepers.drop(one)
+            return
+        incarnation = self._awake(gathering_id)
+        if incarnation is not None:
+            incarnation.room.is_kept = isinstance(one, Sleeper) and self.book is not None
+            incarnation.room.end(DispersalReason.SHUTDOWN, by=by)
 
     # Handing over.
 
@@ -209,11 +290,11 @@ class Registry:
 
     def opener_of(self, gathering_id: str) -> tuple[str, str | None] | None:
         """Return who opened a gathering that lives."""
-        opener = self.living[gathering_id].opener
+        one = self.living[gathering_id]
         # As `quotas.opener_of` makes them.
-        return cast(tuple[str, str | None] | None, opener)
+        return cast(Opener, one.opener if isinstance(one, Incarnation) else None)
 
-    def state(self, rights: Rights) -> HallState:
+    def state(self, rights: Rights, events: EventsState | None) -> HallState:
         """Return what another process goes on with, besides the gatherings themselves."""
         revoked, roles = rights.overrides.state()
         count, forgotten, changed = rights.state()
@@ -228,6 +309,7 @@ class Registry:
             changed,
             self.opened,
             {str(reason): count for reason, count in self.ended.items()},
+            events,
         )
 
     def resume(self, state: HallState, rights: Rights) -> None:
@@ -240,13 +322,38 @@ class Registry:
         self.opened = state.opened
         self.ended.update(state.ended)
 
-    def adopt(self, state: RoomState, inheritance: Inheritance) -> Incarnation:
+    def adopt(self, inheritance: Inheritance) -> Incarnation:
         """Have an incarnation here that lives in another process; `start` restores it."""
-        given, rules = self.given, state.rules
-        if rules is not None or state.changes:
-            base = given.base if rules is None else EndRules(**rules)  # type: ignore[arg-type]
-            given = GivenRules(base, changes=dict(state.changes))
-        return self._make(state.id, state.opener, state.incarnation, given, inheritance)
+        state = inheritance.state
+        given = self.given_in(state)
+        incarnation = self._make(state.id, state.opener, state.incarnation, given, inheritance)
+        incarnation.room.is_moved = True
+        return incarnation
+
+    def given_in(self, state: RoomState) -> GivenRules:
+        """Return the rules that an incarnation was given in another process."""
+        if state.rules is None and not state.changes:
+            return self.given
+        base = self.given.base if state.rules is None else EndRules(**state.rules)  # type: ignore[arg-type]
+        return GivenRules(base, changes=dict(state.changes))
+
+    async def drop(self, incarnation: Incarnation) -> None:
+        """Forget one that another process has: nobody is told.
+
+        Cancellation: it is forgotten soon.
+        """
+        room = incarnation.room
+        for client in tuple(room.clients.values()):
+            room.detach(client)
+        room.nursery.cancel_scope.cancel()
+        await incarnation.wait_gone()
+
+    def is_ours(self, incarnation: Incarnation, life: LifeState | None) -> None:
+        """Note that an incarnation that another process had is ours from now on."""
+        room = incarnation.room
+        room.is_moved = False
+        if self.lifecycle is not None and life is not None:
+            room.life = Life.resumed(self.lifecycle, room.id, room.incarnation, life)
 
     async def _open(self, gathering_id: str, opener: Hashable) -> None:
         incarnation_id = new_incarnation_id(self._endings.mark)
@@ -260,7 +367,16 @@ class Registry:
         given: GivenRules,
         inheritance: Inheritance | None = None,
     ) -> Incarnation:
-        room = Room(
+        room = self._make_room(gathering_id, incarnation_id, given)
+        if self.lifecycle is not None and inheritance is None:
+            room.life = Life(self.lifecycle, gathering_id, room.incarnation)
+        incarnation = self._make_incarnation(room, opener)
+        incarnation.gathering.inheritance = inheritance
+        self.quotas.opened(opener)
+        return incarnation
+
+    def _make_room(self, gathering_id: str, incarnation_id: str, given: GivenRules) -> Room:
+        return Room(
             gathering_id,
             self.settings,
             self.store,
@@ -271,12 +387,11 @@ class Registry:
             given,
             turnstile=self.turnstile,
         )
-        if self.lifecycle is not None:
-            room.life = Life(self.lifecycle, gathering_id, room.incarnation)
+
+    def _make_incarnation(self, room: Room, opener: Hashable) -> Incarnation:
         gathering = self.make_gathering(room, self.make_behaviour, self._reap, self.refreshes)
-        gathering.inheritance = inheritance
-        incarnation = self.living[gathering_id] = Incarnation(gathering, opener)
-        self.quotas.opened(opener)
+        gathering.sleep = self
+        incarnation = self.living[room.id] = Incarnation(gathering, opener)
         return incarnation
 
     async def start(self, incarnation: Incarnation) -> None:
@@ -304,15 +419,120 @@ class Registry:
             incarnation.opening = None
             incarnation.tell()
 
+    async def evict(self, gathering_id: str, *, keeps_connections: bool) -> bool:
+        """Have a gathering fall asleep. As `Hall.evict`."""
+        one = self.living.get(gathering_id)
+        if isinstance(one, Incarnation):
+            await one.wait_opened()
+            one = self.living.get(gathering_id)
+        if one is None or not (isinstance(one, Sleeper) or one.room.accepting):
+            return False
+        if not keeps_connections:
+            for client in tuple(crowd_of(one).people()):
+                if client.room is not None:
+                    client.room.gone(client)
+                    client.close(CloseCode.GOING_AWAY, "evicted")
+        if isinstance(one, Incarnation):
+            await one.wait_asleep()
+        return isinstance(self.living.get(gathering_id), Sleeper)
+
+    # Sleeping. As `gathering.Sleep` says.
+
+    def lay_down(self, gathering: Gathering) -> bool:
+        """Let a gathering sleep, unless somebody waits for it, or it is to be left as it is."""
+        room = gathering.room
+        incarnation = self.living[room.id]
+        assert isinstance(incarnation, Incarnation)
+        if (
+            self.closed
+            or self.quotas.is_leaving
+            or room.id in self._kept_out
+            or incarnation.is_awaited
+        ):
+            return False
+        sleeper = self.sleepers.lay_down(room, self.opener_of(room.id))
+        gathering.fall_asleep()
+        self.living[room.id] = sleeper
+        incarnation.fell_asleep()
+        return True
+
+    def woke(self, gathering: Gathering) -> None:
+        """Tell those who wait that it is restored."""
+        self._incarnation_of(gathering).tell()
+
+    def not_restored(self, gathering: Gathering, why: StoreUnavailable) -> None:
+        """Tell those who wait that it can't be restored now."""
+        self.quotas.tally.failed_restores += 1
+        incarnation = self._incarnation_of(gathering)
+        incarnation.trouble = why
+        incarnation.tell()
+
+    def strike(self, gathering: Gathering) -> None:
+        """Have the store forget that it sleeps."""
+        if self.book is not None:
+            self.book.strike(gathering.room.incarnation)
+
+    async def struck(self, gathering: Gathering) -> None:
+        """Return when the store has. Raises `StoreUnavailable`."""
+        if self.book is not None:
+            await self.book.settle(gathering.room.incarnation)
+
+    def take_up(self, slept: Collection[Slept]) -> None:
+        """Go on with those that slept when an earlier process ended."""
+        if not slept:
+            return
+        ahead = trio.current_time() - self.refreshes.rights.terms.wall()
+        newest: dict[str, Slept] = {}
+        for one in sorted(slept, key=lambda one: one.state.opened_at):
+            older = newest.get(one.gathering)
+            if older is not None and self.book is not None:
+                # A loss of power has brought it back.
+                self.book.strike(older.state.incarnation)
+            newest[one.gathering] = one
+        alike: dict[bytes, GivenRules] = {}
+        for one in newest.values():
+            given = GivenRules.of(one)
+            if given == self.given:
+                given = self.given
+            given = alike.setdefault(repr(given).encode(), given)
+            state = shifted(one.state, ahead)
+            self.living[one.gathering] = self.sleepers.take_up(one.gathering, state, given)
+            self.quotas.opened(state.opener)
+            self.quotas.unattended(one.gathering)
+
+    def _incarnation_of(self, gathering: Gathering) -> Incarnation:
+        incarnation = self.living[gathering.room.id]
+        assert isinstance(incarnation, Incarnation)
+        return incarnation
+
+    def _awake(self, gathering_id: str) -> Incarnation | None:
+        """Return the incarnation that lives, after rousing it if it sleeps."""
+        one = self.living.get(gathering_id)
+        if isinstance(one, Sleeper):
+            one.rouse()
+            one = self.living[gathering_id]
+        assert not isinstance(one, Sleeper)
+        return one
+
+    def _wake(self, sleeper: Sleeper, room: Room, opener: Opener) -> None:
+        """Have a task go on with one that has slept, in this room."""
+        incarnation = self._make_incarnation(room, opener)
+        incarnation.opened = True
+        self.nursery.start_soon(incarnation.gathering.run, name=f"gathering {room.id}")
+
     def _reap(self, gathering_id: str) -> None:
         incarnation = self.living.pop(gathering_id)
+        assert isinstance(incarnation, Incarnation)
         room = incarnation.room
         self.quotas.reaped(gathering_id, incarnation.opener)
         if room.life is not None:
             room.life.over()
-        if room.reason is not None:
+        if room.is_resting and not room.is_kept:
+            self.strike(incarnation.gathering)
+        goes_on = room.is_kept or room.is_moved
+        if room.reason is not None and not goes_on:
             self.ended[room.reason] += 1
-        if room.notice is not None:
+        if room.notice is not None and not goes_on:
             self._endings.remember(room.notice)
         if room.suspects:
             self._poison.remember(gathering_id, room.suspects)

@@ -226,12 +226,12 @@ class Requests:
             fetch.id,
             max(since, first_seq - 1),
             seq,
-            lambda ops: Fetched(
+            lambda shown: Fetched(
                 fetch.id,
                 seq,
                 first_seq=beginning,
                 proof=self.answers.proof(sender),
-                **self.answers.shown(sender, ops),
+                **self.answers.fields(sender, shown),
             ),
         )
 
@@ -276,22 +276,21 @@ class Requests:
             log.check_seq(base, "base")
         # What is committed together has one time, which never goes back.
         time = log.time
-        if seq == log.committed:
-            time = max(time, round(room.terms.wall() * 1000))
+        if seq == log.committed and (now := round(room.terms.wall() * 1000)) > time:
+            time = now
+        identity = sender.identity
         try:
-            submission = Submission(sender.identity, base, seq, time)
+            submission = Submission(identity, base, seq, time)
             ops = judge_and_fold(room.behaviour, sync.ops, submission)
         except OpConflict as conflict:
             self._conflict(sender, sync, base, conflict)
             room.quotas.tally.syncs[conflict.code] += 1
             return True
-        by, mark = sender.identity.user, fingerprint(sync.ops)
-        log.add(ops, key=key, mark=mark, by=by, origin=sender.number, time=time)
-        room.quotas.tally.synced += 1
+        log.add(ops, key=key, mark=fingerprint(sync.ops), by=identity.user, time=time)
         if room.log_is_limited:
             room.log_bytes += sum(len(op.json) for op in ops)
         seqs = range(seq + 1, log.seq + 1)
-        said = time if sender.times else UNSET
+        said = time if sender.extras.times else UNSET
         logged = UNSET if ops is sync.ops or ops == sync.ops else ops
         answer = Synced(sync.id, tuple(seqs), logged, said)
         # It isn't durable yet, so it's never answered at once.
@@ -328,7 +327,7 @@ class Requests:
             stands_for = seqs
             logged = log.slice(seqs.start - 1, seqs.stop - 1, WHOLE, most=len(seqs))
             ops = tuple(one.op for one in logged)
-            time = logged[-1].time if sender.times else UNSET
+            time = logged[-1].time if sender.extras.times else UNSET
             answer = Synced(sync.id, tuple(seqs), UNSET if ops == sync.ops else ops, time)
 
         def give(now: float) -> None:
@@ -351,7 +350,7 @@ class Requests:
             sync.id,
             base,
             seq,
-            lambda ops: Conflict(sync.id, seq, message=why, **self.answers.shown(sender, ops)),
+            lambda shown: Conflict(sync.id, seq, message=why, **self.answers.fields(sender, shown)),
         )
 
 

@@ -8,6 +8,7 @@ import math
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from typing import Protocol
 
 import attrs
 import trio
@@ -15,7 +16,6 @@ from attrs import define, field
 
 from squire_gatherings._hall.authentication import Authenticator
 from squire_gatherings._hall.clients import Caller, Client
-from squire_gatherings._hall.room import Room
 from squire_gatherings._hall.terms import Terms
 from squire_gatherings._rules.overrides import Overrides
 from squire_gatherings._values.checks import check_identity
@@ -33,6 +33,16 @@ CHECKS = 3
 REMEMBERED = 1024
 """The hall knows of so many users when their rights were changed last. The rights of all others
 count as changed at the last of the changes that it has forgotten."""
+
+
+class Crowd(Protocol):
+    """A gathering, as far as rights go."""
+
+    id: str
+
+    def people(self) -> Iterable[Client]:
+        """Return its clients, and those that are gone if a message of theirs still waits."""
+        ...
 
 
 @define(eq=False)
@@ -53,8 +63,8 @@ class Rights:
 
     terms: Terms
     authenticator: Authenticator
-    rooms: Callable[[], Iterable[Room]]
-    """Returns the rooms of all living incarnations."""
+    crowds: Callable[[], Iterable[Crowd]]
+    """Returns all that live, those that sleep too."""
     overrides: Overrides
     _asking: dict[Caller, str] = field(factory=dict)
     """All callers that aren't answered yet, and the gathering that they ask. Some wait for it to
@@ -107,6 +117,11 @@ class Rights:
             raise Unauthorized("its rights have ended")
 
     # Handing over.
+
+    @property
+    def last_change(self) -> int:
+        """The number of the last change that the program has made of somebody's rights."""
+        return next(reversed(self._changed.values()), 0)
 
     @property
     def is_busy(self) -> bool:
@@ -183,11 +198,11 @@ class Rights:
         for caller in self._asking_of(user, gathering_id):
             caller.identity = caller.identity.ended()
         closed = 0
-        for room, client in self._clients_of(user, gathering_id):
+        for client in self._clients_of(user, gathering_id):
             client.identity = client.identity.ended()
-            if client.attached:
+            if client.room is not None:
                 closed += 1
-                room.gone(client)
+                client.room.gone(client)
                 client.close(CloseCode.UNAUTHORIZED, why)
         return closed
 
@@ -200,7 +215,7 @@ class Rights:
         for caller in self._asking_of(user, gathering_id):
             caller.identity = attrs.evolve(caller.identity, role=role)
         connected = 0
-        for _, client in self._clients_of(user, gathering_id):
+        for client in self._clients_of(user, gathering_id):
             changes = client.identity.role != role
             if changes:
                 client.identity = attrs.evolve(client.identity, role=role)
@@ -223,19 +238,15 @@ class Rights:
             if caller.identity.user == user and gathering_id in (None, asked)
         ]
 
-    def _clients_of(self, user: str, gathering_id: str | None) -> list[tuple[Room, Client]]:
+    def _clients_of(self, user: str, gathering_id: str | None) -> list[Client]:
         """Return a user's clients, also those that are gone if a message of theirs still waits."""
         return [
-            (room, client)
-            for room in self.rooms()
-            if gathering_id in (None, room.id)
-            for client in {*room.clients.values(), *_senders(room)}
+            client
+            for crowd in self.crowds()
+            if gathering_id in (None, crowd.id)
+            for client in crowd.people()
             if client.identity.user == user
         ]
-
-
-def _senders(room: Room) -> Iterator[Client]:
-    return (sender for sender, _ in room.inbox.waiting if isinstance(sender, Client))
 
 
 def _check_user(user: object) -> None:

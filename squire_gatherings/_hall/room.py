@@ -12,7 +12,7 @@ from squire_gatherings._hall.lifetime import GivenRules, Lifetime
 from squire_gatherings._hall.quotas import Quotas
 from squire_gatherings._hall.store import Store
 from squire_gatherings._hall.terms import Terms
-from squire_gatherings._hall.turnstile import Entry, Turnstile
+from squire_gatherings._hall.turnstile import Turnstile
 from squire_gatherings._rules.behaviour import Behaviour
 from squire_gatherings._rules.deadline import Deadline
 from squire_gatherings._rules.op_log import OpLog
@@ -80,9 +80,17 @@ class Room(Lifetime):
     processed: int = 0
     """How many messages that count as activity were processed."""
     is_moved: bool = False
-    """Whether it goes on in another process: here it ends without a trace."""
+    """Whether another process has it: here it does nothing, and ends without a trace."""
+    is_kept: bool = False
+    """Whether the next process goes on with it: its clients are told, and it doesn't end."""
     is_wanted: bool = False
     """Whether somebody opened it on purpose: it stays, though nobody has used it yet."""
+    is_resting: bool = False
+    """Whether it has slept, and isn't restored yet: its log is empty."""
+    is_called: bool = False
+    """Whether somebody waits until it is restored."""
+    is_asleep: bool = False
+    """Whether it goes on as a `Sleeper`: its task ends without a trace."""
     is_awaited: bool = False
     """Whether somebody waits until it is gone."""
 
@@ -90,8 +98,7 @@ class Room(Lifetime):
     turnstile: Turnstile = field(factory=Turnstile)
     scope: trio.CancelScope | None = None
     """Around the wait for messages, which it ends at the deadline; None outside of it."""
-    entry: Entry | None = None
-    armed: int = 0
+    listed_at: float | None = None
 
     # Who is there.
     inbox: Inbox = field(init=False)
@@ -151,6 +158,11 @@ class Room(Lifetime):
 
     # Coming and going.
 
+    def people(self) -> set[Client]:
+        """Return its clients, and those that are gone if a message of theirs still waits."""
+        senders = (one for one, _ in self.inbox.waiting if isinstance(one, Client))
+        return {*self.clients.values(), *senders}
+
     def next_number(self) -> int:
         """Return a number for a new client, from 1 on."""
         self.numbered += 1
@@ -192,7 +204,8 @@ class Room(Lifetime):
         self.clients[client.scope] = client
         self.quotas.users.take(client.identity.user)
         self.quotas.attended(self.id)
-        self.terms.add(self, client)
+        if not self.is_moved:
+            self.terms.add(client)
         return True
 
     def detach(self, client: Client) -> bool:
@@ -245,13 +258,9 @@ class Room(Lifetime):
         self._unattended()
         self.rearm()
 
-    def evict(self) -> None:
-        """Have it disperse for another one's sake."""
-        self.end(DispersalReason.EVICTED)
-
     def _unattended(self) -> None:
         if self.accepting:
-            self.quotas.unattended(self.id, self.evict)
+            self.quotas.unattended(self.id)
 
     # Ending.
 

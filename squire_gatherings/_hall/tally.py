@@ -44,7 +44,7 @@ class Tally:
     messages: int = 0
     """How many were processed."""
     synced: int = 0
-    """How many syncs were taken into logs."""
+    """How many syncs are durable in logs."""
     syncs: Counter[str] = field(factory=Counter)
     """All other syncs, by what became of them."""
     forwards: int = 0
@@ -55,10 +55,8 @@ class Tally:
     """Joins by their kind (`new`, `since`, `resume`), and what became of them."""
     commits: Histogram = field(factory=Histogram)
     """Seconds that commits took which had to be waited for."""
-    at_once: int = 0
-    """How many commits were durable at once."""
-    committed: PowerHistogram = field(factory=PowerHistogram)
-    """How many ops each commit had."""
+    committed: Counter[int] = field(factory=Counter)
+    """How many commits had so many ops."""
     failed_commits: int = 0
     """How many commits the store couldn't make, so that they were tried again."""
 
@@ -69,6 +67,11 @@ class Tally:
     """How many have ended, by close code; 1006 is for those that broke off."""
     round_trips: Histogram = field(factory=Histogram)
     """Seconds from a ping to its pong."""
+
+    @property
+    def at_once(self) -> int:
+        """How many commits were durable at once: all but those that had to be waited for."""
+        return self.committed.total() - sum(self.commits.counts)
 
     @contextmanager
     def join(self, kind: str) -> Iterator[None]:

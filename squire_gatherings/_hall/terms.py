@@ -9,7 +9,6 @@ import heapq
 import math
 from collections.abc import Callable
 from enum import IntEnum
-from typing import Protocol
 
 import trio
 from attrs import define, field
@@ -33,10 +32,6 @@ OF_A_TERM = 10
 """A client is asked to renew its rights when one of so many parts of their time is left."""
 
 
-class _Room(Protocol):
-    def gone(self, client: Client) -> None: ...
-
-
 class _Due(IntEnum):
     RENEWAL = 0
     END = 1
@@ -48,7 +43,6 @@ class _Term:
     """What comes next for one client. Without the client, nothing does."""
 
     client: Client | None
-    room: _Room | None
     next: _Due
     ends_at: float
     """When its rights end, by the wall clock."""
@@ -84,13 +78,13 @@ class Terms:
 
     # Who is there.
 
-    def add(self, room: _Room, client: Client) -> None:
+    def add(self, client: Client) -> None:
         """Watch over a client's rights, if they end."""
         ends_at = client.identity.expires_at
         if ends_at is None:
             return
         now = self.wall()
-        term = _Term(client, room, _Due.END, ends_at, self.settings.authenticate_timeout)
+        term = _Term(client, _Due.END, ends_at, self.settings.authenticate_timeout)
         self._terms[client] = term
         if client.vouched:
             # The program renews them, which said who it is.
@@ -107,7 +101,7 @@ class Terms:
         """Forget a client."""
         term = self._terms.pop(client, None)
         if term is not None:
-            term.client = term.room = None
+            term.client = None
             if len(self._heap) > 2 * len(self._terms) + 16:
                 # The list stays the same one: somebody may just be going through it.
                 self._heap[:] = [one for one in self._heap if one[2].client is not None]
@@ -170,8 +164,8 @@ class Terms:
                 if unheard and term.patience > 0:
                     term.patience -= PUT_OFF
                     self._push(now + PUT_OFF, term)
-                elif term.room is not None:
-                    term.room.gone(client)
+                elif client.room is not None:
+                    client.room.gone(client)
                     client.close(CloseCode.UNAUTHORIZED, "its rights have ended")
 
     def _push(self, at: float, term: _Term) -> None:

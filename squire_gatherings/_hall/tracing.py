@@ -223,7 +223,7 @@ class TracedGathering(Gathering):
     make_answers = TracedAnswers
     make_requests = TracedRequests
 
-    async def run(self, *, task_status: trio.TaskStatus[None]) -> None:
+    async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """As `Gathering.run`."""
         try:
             await Gathering.run(self, task_status=task_status)

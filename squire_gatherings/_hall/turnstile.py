@@ -2,8 +2,9 @@
 
 Trio fires all deadlines that have passed in one go, and then runs all tasks that this has woken
 before it looks at a socket again: ten thousand that are due at one instant would keep everybody
-else waiting for as long as they take. So only the scopes of those that are due first have their
-deadline (they are *armed*). When one has gone, the next is armed; if its time has passed, it fires
+else waiting for as long as they take. So only those that are due first have a timer (they are
+*armed*): the deadline of their scope, or, of one that sleeps, a place with the task that watches
+over all who do. When one has gone, the next is armed; if its time has passed, it fires
 in Trio's next pass, after all others had their turn there. So nobody is late for longer than those
 before him take, and Trio's heap of deadlines stays small, however many gatherings there are.
 
@@ -15,7 +16,6 @@ from bisect import bisect_left, insort
 from collections import OrderedDict
 from collections.abc import Iterator
 from contextlib import contextmanager
-from itertools import count
 from typing import Protocol
 
 import outcome
@@ -36,13 +36,16 @@ PUT_BACK = 4
 
 
 class Waiting(Protocol):
-    """A gathering as it is seen here. Two of its fields are the turnstile's: `entry`, and with what
-    weight it is `armed` (0: it isn't)."""
+    """A gathering as it is seen here."""
 
-    scope: trio.CancelScope | None
-    """Around its wait; None while it does something else."""
-    entry: "tuple[float, int, Waiting] | None"
-    armed: int
+    id: str
+    """No other one's that is here."""
+    listed_at: float | None
+    """When its time comes, by the list of the turnstile, which sets it; None: it isn't there."""
+
+    @property
+    def waits(self) -> bool:
+        """Whether it has nothing else to do; otherwise it says itself when it waits again."""
 
     @property
     def weight(self) -> int:
@@ -52,9 +55,15 @@ class Waiting(Protocol):
     def wakes_at(self) -> float:
         """When it is due, as things stand now."""
 
+    def arm(self, at: float) -> None:
+        """Have its wait end then."""
 
-Entry = tuple[float, int, Waiting]
-"""When its time comes, a number that is smaller for those who came sooner, and who it is."""
+    def disarm(self) -> None:
+        """Don't have its wait end."""
+
+
+Entry = tuple[float, str, Waiting]
+"""When its time comes, its id, and who it is."""
 
 
 @define(eq=False)
@@ -65,10 +74,11 @@ class Turnstile:
     """Those due first, in order: each before whom there is less than `AT_ONCE`."""
     _later: "SortedList[Entry]" = field(factory=SortedList)
     """All others, in order."""
+    _weights: dict[Waiting, int] = field(factory=dict)
+    """Of those that are armed."""
     _leaving: OrderedDict[object, trio.lowlevel.Task] = field(factory=OrderedDict)
     """Those that have given their notice and wait to be reaped, and connections that have ended
     and wait to be taken down: first come, first served."""
-    _numbers: "count[int]" = field(factory=count)
     _weight: int = 0
     """Of all that are armed, or have their turn."""
     _woken: int = 0
@@ -85,51 +95,50 @@ class Turnstile:
         """Note that it begins to wait, and is due then.
 
         Returns:
-            The deadline for its scope: infinity if that will be set when its time comes.
+            When to have its wait end: infinity if it will be armed when its time comes.
         """
-        entry = one.entry
-        if entry is not None:
-            if entry[0] <= at:
+        if one.listed_at is not None:
+            if one.listed_at <= at:
                 # That's as good: it is looked at when its time comes, and put back.
                 return math.inf
-            self._later.remove(entry)
-            one.entry = None
+            self._later.remove((one.listed_at, one.id, one))
+            one.listed_at = None
         if at == math.inf:
             return at
-        entry = one.entry = (at, next(self._numbers), one)
+        one.listed_at = at
+        entry: Entry = (at, one.id, one)
         armed = self._armed
         if self._weight >= AT_ONCE and not (armed and entry < armed[-1]):
             self._later.add(entry)
             return math.inf
         insort(armed, entry)
-        one.armed = one.weight
-        self._weight += one.armed
-        while len(armed) > 1 and self._weight - armed[-1][2].armed >= AT_ONCE:
+        self._weigh(one)
+        while len(armed) > 1 and self._weight - self._weights[armed[-1][2]] >= AT_ONCE:
             self._disarm_last()
         return at
 
     def hasten(self, one: Waiting, at: float) -> None:
         """Note that it is due sooner than it was."""
-        entry, scope = one.entry, one.scope
-        if scope is None or (entry is not None and entry[0] <= at):
+        if not one.waits or (one.listed_at is not None and one.listed_at <= at):
             # It is here already, or says so itself when it begins to wait.
             return
-        if one.armed:
+        if one in self._weights:
             self._take_out(one)
-        scope.deadline = min(scope.deadline, self.enter(one, at))
+        at = self.enter(one, at)
+        if at < math.inf:
+            one.arm(at)
 
     def leave(self, one: Waiting) -> None:
-        """Note that it doesn't wait any more, and take its scope away."""
-        one.scope = None
-        if one.armed:
+        """Note that it doesn't wait any more. It may still be looked at when its time comes."""
+        if one in self._weights:
             self._take_out(one)
             self.go_on()
 
     def forget(self, one: Waiting) -> None:
         """Note that it is gone."""
-        if one.entry is not None and not one.armed:
-            self._later.remove(one.entry)
-            one.entry = None
+        if one.listed_at is not None and one not in self._weights:
+            self._later.remove((one.listed_at, one.id, one))
+            one.listed_at = None
         self.leave(one)
 
     # Having a turn.
@@ -184,24 +193,23 @@ class Turnstile:
         to_put_back = PUT_BACK
         while later and self._weight < AT_ONCE:
             entry = later.pop(0)
-            at, number, one = entry
-            scope, one.entry = one.scope, None
-            if scope is None:
+            at, name, one = entry
+            if not one.waits:
                 # It says itself when it begins to wait again.
+                one.listed_at = None
                 continue
             wakes_at = one.wakes_at
             if wakes_at > at and to_put_back:
                 # It was used meanwhile.
                 to_put_back -= 1
+                one.listed_at = None
                 if wakes_at < math.inf:
-                    one.entry = (wakes_at, number, one)
-                    later.add(one.entry)
+                    one.listed_at = wakes_at
+                    later.add((wakes_at, name, one))
                 continue
-            one.entry = entry
             armed.append(entry)
-            one.armed = one.weight
-            self._weight += one.armed
-            scope.deadline = min(scope.deadline, at)
+            self._weigh(one)
+            one.arm(at)
         if self._leaving and not self._is_crowded():
             while self._leaving and self._woken < AT_ONCE:
                 _, task = self._leaving.popitem(last=False)
@@ -212,18 +220,20 @@ class Turnstile:
         """Whether somebody is due who can't even be armed yet."""
         return bool(self._later) and self._later[0][0] <= trio.current_time()
 
+    def _weigh(self, one: Waiting) -> None:
+        weight = self._weights[one] = one.weight
+        self._weight += weight
+
     def _take_out(self, one: Waiting) -> None:
-        entry, one.entry = one.entry, None
-        assert entry is not None
-        self._weight -= one.armed
-        one.armed = 0
+        assert one.listed_at is not None
+        entry: Entry = (one.listed_at, one.id, one)
+        one.listed_at = None
+        self._weight -= self._weights.pop(one)
         del self._armed[bisect_left(self._armed, entry)]
 
     def _disarm_last(self) -> None:
         entry = self._armed.pop()
         one = entry[2]
-        self._weight -= one.armed
-        one.armed = 0
-        if one.scope is not None:
-            one.scope.deadline = math.inf
+        self._weight -= self._weights.pop(one)
+        one.disarm()
         self._later.add(entry)

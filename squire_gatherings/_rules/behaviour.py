@@ -119,21 +119,22 @@ def judge_and_fold(
     Raises `OpRejected` and `OpConflict`, with nothing folded. What it raises else, or returns that
     it may not, comes as some other exception that isn't a `GatheringsError`.
     """
-    what = "judge"
     try:
         found = behaviour.judge(ops, submission)
-        if found is not ops:
-            found = _checked(found, ops)
-        what = "fold"
-        fold, seq = behaviour.fold, submission.seq
-        time, by = submission.time, submission.identity.user
+    except (OpRejected, OpConflict):
+        raise
+    except GatheringsError as error:
+        raise BehaviourFailed(f"judge raised {error!r}") from error
+    if found is not ops:
+        found = _checked(found, ops)
+    fold, seq = behaviour.fold, submission.seq
+    time, by = submission.time, submission.identity.user
+    try:
         for op in found:
             seq += 1
             fold(op, Stamp(seq, time, by))
     except GatheringsError as error:
-        if what == "judge" and isinstance(error, OpRejected | OpConflict):
-            raise
-        raise BehaviourFailed(f"{what} raised {error!r}") from error
+        raise BehaviourFailed(f"fold raised {error!r}") from error
     return found
 
 

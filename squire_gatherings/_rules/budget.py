@@ -14,6 +14,9 @@ CONNECTION_COST = 16 * 1024
 GATHERING_COST = 8 * 1024
 """How many bytes an open gathering takes, about, when nothing happens in it."""
 
+SLEEPER_COST = 512
+"""How many bytes one takes that sleeps, about."""
+
 NO_CONNECTIONS = 0.8
 """No new connection is taken when this share of the limit is used."""
 
@@ -43,7 +46,9 @@ class Budget:
     connections: int = 0
     """How many connections there are, those at the door too."""
     gatherings: int = 0
-    """How many gatherings are open."""
+    """How many gatherings are open, and don't sleep."""
+    sleepers: int = 0
+    """How many sleep."""
     relieve: Callable[[], None] | None = None
     """Frees something at once, of what slow clients hold."""
 
@@ -57,6 +62,7 @@ class Budget:
             + self.tails
             + self.connections * CONNECTION_COST
             + self.gatherings * GATHERING_COST
+            + self.sleepers * SLEEPER_COST
         )
 
     @property

@@ -60,6 +60,10 @@ class Deadline:
     """What moved it last: a message of this type, or something else; None for the opening."""
     mover: str | None = None
     """Whose message that was."""
+    sleep_after: float = math.inf
+    """So many seconds after a message that counts it is to fall asleep; infinity for never."""
+    awake_to: float = -math.inf
+    """It doesn't fall asleep before."""
     _instant_at: float = field(default=math.inf, init=False)
     _held_to: float = field(default=-math.inf, init=False)
 
@@ -210,9 +214,20 @@ class Deadline:
 
     @property
     def next_at(self) -> float:
-        """When something is to be done next: a warning, or the end."""
+        """When something is to be done next: a warning, the end, or to fall asleep."""
+        at = self.wakes_at
+        return at if self.sleep_after == math.inf else min(at, self.sleep_at)
+
+    @property
+    def wakes_at(self) -> float:
+        """When something is to be done next for one that sleeps: a warning, or the end."""
         at = self.at
         return at if self.rules.warn_before is None else min(at, self.warn_at)
+
+    @property
+    def sleep_at(self) -> float:
+        """When it is to fall asleep, if nothing is under way then."""
+        return max(self.last_processed_at + self.sleep_after, self.awake_to)
 
     def warn(self, now: float) -> Told | None:
         """Return what the clients are to be told now, if they are to be warned.

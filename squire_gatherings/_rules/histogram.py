@@ -2,7 +2,7 @@
 
 import math
 from bisect import bisect_left
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from attrs import define, field
 
@@ -48,11 +48,7 @@ class Histogram:
 
 @define(eq=False)
 class PowerHistogram:
-    """Counts whole numbers from 0 on by how many bits they have: it is cheapest to add to.
-
-    Where even a call costs too much, `counts[value.bit_length()] += 1` and `total += value` do the
-    same.
-    """
+    """Counts whole numbers from 0 on by how many bits they have: it is cheapest to add to."""
 
     counts: list[int] = field(factory=lambda: [0] * (MOST_BITS + 1))
     """How many values have so many bits."""
@@ -63,6 +59,15 @@ class PowerHistogram:
         """Count a value."""
         self.counts[value.bit_length()] += 1
         self.total += value
+
+    @classmethod
+    def of(cls, values: Mapping[int, int]) -> "PowerHistogram":
+        """Return the histogram of values, of each of which there are so many."""
+        made = cls()
+        for value, count in values.items():
+            made.counts[value.bit_length()] += count
+            made.total += value * count
+        return made
 
     def cumulative(self) -> Iterator[tuple[float, int]]:
         """Yield each bound, infinity last, and how many values are not greater."""

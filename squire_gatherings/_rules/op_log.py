@@ -5,6 +5,7 @@ them; between the two they have a seq, but nobody outside may see them.
 """
 
 import zlib
+from bisect import bisect_right
 from collections.abc import Iterable, Sequence
 from hashlib import blake2b
 
@@ -21,7 +22,7 @@ from squire_gatherings._values.log import (
     SyncRecord,
     encoded_size,
 )
-from squire_gatherings._values.messages import Sync
+from squire_gatherings._values.messages import Sync, SyncRun
 from squire_gatherings._values.op import Op
 
 TRIMMED_PART = 16
@@ -30,14 +31,17 @@ TRIMMED_PART = 16
 OP_OVERHEAD = 130
 """How many bytes an op takes besides its own: objects, and places in lists (measured: 129)."""
 
+SYNC_OVERHEAD = 200
+"""How many bytes the record of a sync takes that is kept for its ops."""
+
 MOST_OPS = 1024
 """How many ops are handed out together at most, however small they are: they take a millisecond."""
 
+UNTRIMMED = 4096
+"""How many bytes may be added at most until it is looked whether the tail is too large."""
+
 CHECKSUM_SIZE = 4
 """How many bytes a fingerprint had when it was a checksum."""
-
-NO_ORIGIN = 0
-"""Stands for the number of the client that submitted an op, where there is none."""
 
 
 def fingerprint(ops: Sequence[Op]) -> bytes:
@@ -80,13 +84,15 @@ class OpLog:
     syncs: SyncIds = field(init=False)
     added: int = 0
     """About how many bytes all ops so far have taken; of restored ones, those in the tail."""
+    look_at: int = 0
+    """Once `added` is greater, `trim` is to be called."""
     _trimmed: int = 0
     """How many of these bytes were left to the store."""
     _snapshotted: int = 0
     """How many of these bytes the last snapshot stands for."""
     _tail: list[LoggedOp] = field(factory=list)
-    _origins: list[int] = field(factory=list)
-    """For each op in the tail the number of the client that submitted it."""
+    _tail_syncs: list[SyncRecord] = field(factory=list)
+    """The syncs that the ops in the tail came from, in order: all that are known."""
     _before: str | None = ""
     """The epoch of the op before the tail; None where only the store knows."""
     author: str | None = None
@@ -107,9 +113,14 @@ class OpLog:
         self.first_seq, self.epoch_before = restored.first_seq, restored.epoch_before
         self.syncs.restore(restored.recent, restored.has_older)
         self._tail = list(restored.ops)
-        self._origins = [NO_ORIGIN] * len(self._tail)
         self._before = None if self._tail else restored.epoch
         self.added = sum(len(logged.op.json) + OP_OVERHEAD for logged in self._tail)
+        self._tail_syncs = list(restored.recent)
+        known_from = 0
+        if restored.has_older:
+            # The store has the syncs that earlier ops came from.
+            known_from = restored.recent[0].first_seq if restored.recent else self.seq + 1
+        self._drop(max(0, known_from - self.tail_start))
         self.trim()
         self.author_from = self.seq + 1
         for record in reversed(restored.recent):
@@ -125,8 +136,8 @@ class OpLog:
 
     @property
     def tail_size(self) -> int:
-        """About how many bytes the ops in memory take."""
-        return self.added - self._trimmed
+        """About how many bytes the ops in memory take, with the syncs that they came from."""
+        return self.added - self._trimmed + len(self._tail_syncs) * SYNC_OVERHEAD
 
     def epoch_of(self, seq: int) -> str | None:
         """Return the epoch of the op `seq`; None where only the store can tell."""
@@ -161,12 +172,11 @@ class OpLog:
 
     def add(
         self,
-        ops: Iterable[Op],
+        ops: Sequence[Op],
         *,
         key: SyncKey,
         mark: bytes,
         by: str | None,
-        origin: int,
         time: int = 0,
     ) -> SyncRecord:
         """Give seqs to the judged ops of a sync; `mark` is its fingerprint.
@@ -174,19 +184,18 @@ class OpLog:
         What is committed together has the same `time`, which is never before that of the log.
         """
         self.time = time
-        first = self.seq + 1
-        count = size = 0
+        first, count = self.seq + 1, len(ops)
+        size = 0
         for op in ops:
             self._tail.append(LoggedOp(op, by, self.epoch, time))
-            self._origins.append(origin)
-            size += len(op.json)
-            count += 1
+            size += len(op.json) + OP_OVERHEAD
         self.seq += count
-        self.added += size + count * OP_OVERHEAD
+        self.added += size
         if self.author != key[0]:
             self.author, self.author_from = key[0], first
         record = SyncRecord(key[0], key[1], first, count, mark)
         self.syncs.add(key, record)
+        self._tail_syncs.append(record)
         self._uncommitted_syncs.append(record)
         return record
 
@@ -195,10 +204,15 @@ class OpLog:
         ops = self._tail[len(self._tail) - (self.seq - self.committed) :]
         return tuple(ops), tuple(self._uncommitted_syncs)
 
+    @property
+    def uncommitted_syncs(self) -> int:
+        """How many syncs aren't durable yet."""
+        return len(self._uncommitted_syncs)
+
     def append(self, gathering: str, state: bytes | None = None) -> Append:
         """Return what the store must be given, with `state`, if the state is to be kept."""
         committed = self.committed
-        ops = tuple(self._tail[len(self._tail) - (self.seq - committed) :])
+        ops = tuple(self._tail[committed - self.seq :]) if self.seq > committed else ()
         syncs = tuple(self._uncommitted_syncs)
         before = self.head if self.head_seq == committed else None
         append = Append(gathering, committed + 1, ops, syncs, None, None, before)
@@ -208,19 +222,48 @@ class OpLog:
         self._appended = append
         return append
 
-    def commit(self, *, trim: bool = True) -> None:
-        """Note that everything that was added is durable now.
-
-        Without `trim`, all of it stays in memory until `trim` is called.
-        """
+    def commit(self) -> None:
+        """Note that everything that was added is durable now. It stays in memory until `trim`."""
         self.committed = self.seq
         appended, self._appended = self._appended, None
         if appended is not None and appended.head is not None:
             self.head, self.head_seq = appended.head, self.seq
         self._uncommitted_syncs.clear()
-        self.syncs.trim()
-        if trim:
-            self.trim()
+
+    # Handing over.
+
+    def since(self, seq: int) -> tuple[list[LoggedOp], list[SyncRecord]] | None:
+        """Return the durable ops after `seq`, and their syncs.
+
+        None where not all of them are in memory any more.
+        """
+        start = self.tail_start
+        syncs = self.syncs.since(seq, self.committed)
+        if seq + 1 < start or sum(one.count for one in syncs) != self.committed - seq:
+            return None
+        return self._tail[seq + 1 - start : self.committed + 1 - start], syncs
+
+    def follow(self, ops: Sequence[LoggedOp], syncs: Iterable[SyncRecord], head: bytes) -> None:
+        """Take what another process has added, and made durable.
+
+        Args:
+            ops: The next ones.
+            syncs: Their syncs.
+            head: The head of the chain after them; empty where that isn't known.
+        """
+        self._tail += ops
+        self.seq += len(ops)
+        self.committed = self.seq
+        self.added += sum(len(logged.op.json) + OP_OVERHEAD for logged in ops)
+        if ops:
+            self.time = ops[-1].time
+        for record in syncs:
+            if self.author != record.scope:
+                self.author, self.author_from = record.scope, record.first_seq
+            self.syncs.add((record.scope, record.id), record)
+        if head:
+            self.head, self.head_seq = head, self.seq
+        self.trim()
 
     def proven(self, seq: int, head: bytes) -> None:
         """Take the head after the durable op `seq`, as the store says."""
@@ -228,8 +271,10 @@ class OpLog:
             self.head, self.head_seq = head, seq
 
     def trim(self) -> None:
-        """Leave the oldest ops to the store, if the tail is too large."""
-        if self.added - self._trimmed > self.tail_bytes:
+        """Leave the oldest ops and syncs to the store, if there are too many in memory."""
+        self.look_at = self.added + min(UNTRIMMED, self.tail_bytes // TRIMMED_PART)
+        self.syncs.trim()
+        if self.tail_size > self.tail_bytes:
             self._trim()
 
     def slice(
@@ -258,19 +303,43 @@ class OpLog:
             found.append(logged)
         return found
 
-    def origin(self, seq: int) -> int:
-        """Return the number of the client that submitted an op of the tail."""
-        return self._origins[seq - self.tail_start]
+    def syncs_of(self, after: int, up_to: int) -> tuple[SyncRun, ...]:
+        """Return the syncs that ops of the tail came from, from `after` + 1 to `up_to`."""
+        syncs = self._tail_syncs
+        first = max(0, bisect_right(syncs, after + 1, key=_first_seq) - 1)
+        found = syncs[first : bisect_right(syncs, up_to, key=_first_seq)]
+        return tuple(one.run for one in found if _last_seq(one) > after)
 
     def _trim(self) -> None:
         # Many at once, since taking the first ones out of a list moves all the others.
-        limit = self.tail_bytes - self.tail_bytes // TRIMMED_PART
-        trimmed = 0
-        trimmable = self.committed + 1 - self.tail_start
-        while self.added - self._trimmed > limit and trimmed < trimmable:
-            self._trimmed += len(self._tail[trimmed].op.json) + OP_OVERHEAD
-            trimmed += 1
-        if trimmed:
-            self._before = self._tail[trimmed - 1].epoch
-            del self._tail[:trimmed]
-            del self._origins[:trimmed]
+        left = self.tail_size - self.tail_bytes + self.tail_bytes // TRIMMED_PART
+        # The syncs that they came from go along.
+        each = OP_OVERHEAD + len(self._tail_syncs) * SYNC_OVERHEAD // len(self._tail)
+        count = 0
+        for logged in self._tail[: self.committed + 1 - self.tail_start]:
+            if left <= 0:
+                break
+            left -= len(logged.op.json) + each
+            count += 1
+        self._drop(count)
+
+    def _drop(self, count: int) -> None:
+        """Leave the first ops of the tail to the store, and the syncs of which none is left."""
+        if count:
+            dropped = self._tail[:count]
+            self._trimmed += sum([len(one.op.json) for one in dropped]) + count * OP_OVERHEAD
+            self._before = dropped[-1].epoch
+            del self._tail[:count]
+        start, syncs = self.tail_start, self._tail_syncs
+        gone = bisect_right(syncs, start, key=_first_seq)
+        if gone and _last_seq(syncs[gone - 1]) >= start:
+            gone -= 1
+        del syncs[:gone]
+
+
+def _first_seq(record: SyncRecord) -> int:
+    return record.first_seq
+
+
+def _last_seq(record: SyncRecord) -> int:
+    return record.first_seq + record.count - 1

@@ -6,7 +6,7 @@ be asked once for each scope.
 """
 
 from array import array
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from itertools import islice
 from random import Random
 
@@ -24,8 +24,20 @@ _FIRST_BLOCKS = 1024
 _GROWTH = 4
 _KEYS_IN_A_BLOCK = 2
 _BITS = 4
-_choose = Random("which bits stand for a key").sample
-_PATTERNS = tuple(sum(1 << bit for bit in _choose(range(64), _BITS)) for _ in range(4096))
+
+
+def _patterns() -> Iterator[int]:
+    """Yield numbers of 64 bits of which four are set, at random."""
+    draw = Random("which bits stand for a key").getrandbits
+    while True:
+        number = draw(24)
+        pattern = 1 << (number & 63) | 1 << (number >> 6 & 63)
+        pattern |= 1 << (number >> 12 & 63) | 1 << (number >> 18)
+        if pattern.bit_count() == _BITS:
+            yield pattern
+
+
+_PATTERNS = tuple(islice(_patterns(), 4096))
 """The bits of a block that stand for a key. To look them up is cheaper than to compute them."""
 
 
@@ -121,6 +133,17 @@ class SyncIds:
         self._recent[key] = record
         if self._seen is not None:
             self._seen.add(key)
+
+    def since(self, seq: int, up_to: int) -> list[SyncRecord]:
+        """Return the records of ops after one seq, up to another; only those that it remembers."""
+        found: list[SyncRecord] = []
+        for record in reversed(self._recent.values()):
+            if record.first_seq <= seq:
+                break
+            if record.first_seq + record.count - 1 <= up_to:
+                found.append(record)
+        found.reverse()
+        return found
 
     def trim(self) -> None:
         """Forget the oldest records, if there are too many: the store has them."""

@@ -329,7 +329,7 @@ async def _rounds(server: Serving, connections: set[WebSocketConnection], interv
             # We were kept from listening. What arrived meanwhile is read first, and this is no
             # round in which anybody was silent.
             continue
-        if server.keeps_alive and connections is not server.all_connections:
+        if server.is_paused or (server.keeps_alive and connections is not server.all_connections):
             continue
         for number, connection in enumerate(tuple(connections), 1):
             connection.keep_alive()

@@ -62,7 +62,8 @@ class Sending(Connection):
     def send_soon(self, outgoing: Outgoing) -> None:
         """Send a message at the end of this turn, together with the others for this client."""
         if not self._closing:
-            self._outbox.write_soon(outgoing.encoded.get(self._key) or self._encode(outgoing))
+            # It's an answer: nobody else is sent it, so it isn't kept encoded.
+            self._outbox.write_soon(frame_of(self.codec, self.codec.encode(outgoing)))
 
     def close(self, code: CloseCode, reason: str) -> None:
         """Send a close frame after everything else, and give the client time to answer it."""

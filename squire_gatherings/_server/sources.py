@@ -195,8 +195,21 @@ class PolledSource:
             return 0
         except OSError:
             data = b""
+        return self._give(self._take, data)
+
+    def give(self, data: bytes) -> None:
+        """Have what another process has read be taken, as if it had just come, while `feed` runs.
+
+        Empty: nothing is taken, and `feed` returns.
+        """
+        if self._take is None or not data:
+            self.stop()
+        else:
+            self._give(self._take, data)
+
+    def _give(self, take: Take, data: bytes) -> int:
         try:
-            wanted = self._take(data)
+            wanted = take(data)
         except BaseException as error:
             self._failure = error
             wanted = False

@@ -10,15 +10,15 @@ from squire_gatherings._hall.store import Outcome
 from squire_gatherings._rules.chain import follows, head_of
 from squire_gatherings._rules.links import check_fork, cut
 from squire_gatherings._stores.common import has_storable_texts, links_page, page, unstorable
-from squire_gatherings._stores.memory_events import MemoryEvents
 from squire_gatherings._stores.memory_log import Log
+from squire_gatherings._stores.memory_sleep import MemorySleep
 from squire_gatherings._values.archive import LogCopy, LogInfo, Tombstone
 from squire_gatherings._values.errors import LogDeleted, StoreConflict
 from squire_gatherings._values.log import Append, LoggedOp, Restored, Snapshot, SyncRecord
 
 
 @define(eq=False)
-class MemoryStore(MemoryEvents):
+class MemoryStore(MemorySleep):
     """A `Store` whose appends are as durable as the process, and never wait.
 
     Every async call is a checkpoint, and when cancelled it has done nothing.
@@ -173,6 +173,12 @@ class MemoryStore(MemoryEvents):
         await trio.lowlevel.checkpoint()
         log = self._logs.get(gathering)
         return log.older_syncs() if log else ()
+
+    async def syncs_of(self, gathering: str, *, after: int, up_to: int) -> tuple[SyncRecord, ...]:
+        """Return the syncs that ops came from, in order."""
+        await trio.lowlevel.checkpoint()
+        log = self._logs.get(gathering)
+        return log.syncs_of(after, up_to) if log else ()
 
     async def end_of_append(self, gathering: str, *, seq: int) -> int:
         """Return the last op, by the op `seq`, with which an append ended; 0 if there is none."""

@@ -1,12 +1,14 @@
 """One log in memory, and what is done with it as a whole.
 
 The heads of its chain are computed only when somebody asks for what has to do with them. Before
-that, `chain_some` is called until no append lacks its head.
+that, `chain_some` is called until no append lacks its head. So many may lack it that a log that
+nobody asks about costs nothing for long; beyond that, a few are computed now and then.
 """
 
 from bisect import bisect_right
 from collections import deque
 from collections.abc import Iterator
+from itertools import islice
 
 from attrs import define, evolve, field
 from msgspec.structs import replace
@@ -20,6 +22,12 @@ from squire_gatherings._values.log import Append, LoggedOp, Snapshot, SyncRecord
 
 CHAINED_AT_ONCE = 500
 """How many heads are computed before others get their turn: less than a millisecond."""
+
+MOST_UNCHAINED = 4096
+"""How many appends may lack their heads; they take 200 bytes each."""
+
+CHAINED_IN_PASSING = 16
+"""How many heads an append computes when too many lack theirs: it takes as long as a message."""
 
 
 @define(eq=False)
@@ -43,6 +51,8 @@ class Log:
     syncs: dict[tuple[str, str], SyncRecord] = field(factory=dict)
     snapshots: dict[int, Snapshot] = field(factory=dict)
     """By seq, in their order."""
+    _ordered: list[SyncRecord] = field(factory=list)
+    """The syncs by their first seqs: those that were there when somebody asked last."""
 
     @property
     def seq(self) -> int:
@@ -63,10 +73,12 @@ class Log:
             append = replace(append, snapshot=None)
         if append.ops:
             self.unchained.append(append)
+            if len(self.unchained) > MOST_UNCHAINED:
+                self.chain_some(CHAINED_IN_PASSING)
 
-    def chain_some(self) -> bool:
+    def chain_some(self, most: int = CHAINED_AT_ONCE) -> bool:
         """Compute the heads of some appends that have none yet; return whether there are more."""
-        for _ in range(min(CHAINED_AT_ONCE, len(self.unchained))):
+        for _ in range(min(most, len(self.unchained))):
             self._chain(self.unchained.popleft())
         return bool(self.unchained)
 
@@ -136,6 +148,18 @@ class Log:
             tombstone=tombstone,
         )
 
+    def syncs_of(self, after: int, up_to: int) -> tuple[SyncRecord, ...]:
+        """Return the syncs that ops came from, in order."""
+        ordered = self._ordered
+        new = len(self.syncs) - len(ordered)
+        if new:
+            ordered += reversed(tuple(islice(reversed(self.syncs.values()), new)))
+            if new == len(ordered):
+                ordered.sort(key=_first_seq)
+        first = max(0, bisect_right(ordered, after + 1, key=_first_seq) - 1)
+        found = ordered[first : bisect_right(ordered, up_to, key=_first_seq)]
+        return tuple(one for one in found if one.first_seq + one.count > after + 1)
+
     def older_syncs(self) -> tuple[SyncRecord, ...]:
         """Return the syncs whose ops were left out."""
         return tuple(one for one in self.syncs.values() if one.first_seq < self.first_seq)
@@ -182,6 +206,7 @@ class Log:
         self.snapshots = {one: kept for one, kept in self.snapshots.items() if one >= seq}
         if forget:
             self.syncs = {key: one for key, one in self.syncs.items() if one.first_seq > seq}
+            self._ordered.clear()
         return self.first_seq
 
     @classmethod
@@ -210,3 +235,7 @@ class Log:
             if (one.scope, one.id) in self.syncs:
                 raise StoreConflict(f"a sync is there twice: {one.id}")
             self.syncs[one.scope, one.id] = one
+
+
+def _first_seq(record: SyncRecord) -> int:
+    return record.first_seq

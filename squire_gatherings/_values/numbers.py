@@ -15,6 +15,8 @@ class Stage(StrEnum):
     """It is being restored."""
     OPEN = "open"
     """It takes messages."""
+    ASLEEP = "asleep"
+    """It takes messages, and must be restored first: its state isn't in memory."""
     ENDING = "ending"
     """It takes nothing more, and gives its last notices."""
 

@@ -97,6 +97,10 @@ class HallSettings:
     warn_before: float | None = field(default=None, validator=attrs.validators.optional(limited))
     """Seconds before its end at which a gathering's clients are warned (`ending`)."""
 
+    sleep_after: float | None = field(default=None, validator=attrs.validators.optional(positive))
+    """Seconds without a processed message after which a gathering falls asleep: it leaves its task
+    and its state, and keeps its id, its deadline and its connections. A message wakes it."""
+
     close_grace: float = field(default=5.0, validator=not_negative)
     """Seconds that the close notice may take."""
 
@@ -209,6 +213,7 @@ class HallOptions(TypedDict, total=False):
     alone_clients: int
     max_age: float | None
     warn_before: float | None
+    sleep_after: float | None
     close_grace: float
     authenticate_timeout: float
     renew_before: float

@@ -80,7 +80,7 @@ def _state(hall: Hall, connections: list[Recorder], folder: Path) -> Any:
     return (
         rooms,
         asdict(observer_of(hall).tally, recurse=False)
-        | {"committed": list(observer_of(hall).tally.committed.counts)},
+        | {"committed": dict(observer_of(hall).tally.committed)},
         dict(quotas.refusals.counts),
         (budget.used, budget.outbound, budget.connections, quotas.users.total),
         [(list(one.received), list(one.closed)) for one in connections],

@@ -12,12 +12,14 @@ from squire_gatherings._cli.gc_tuning import Exempting
 @pytest.fixture
 def exempting() -> Iterator[None]:
     callback = Exempting()
+    gc.unfreeze()
     gc.callbacks.append(callback)
     try:
         yield
     finally:
         gc.callbacks.remove(callback)
-        gc.unfreeze()
+        # As before: conftest.py has it so.
+        gc.freeze()
 
 
 @pytest.mark.usefixtures("exempting")

@@ -30,12 +30,37 @@ class FaultyProxy:
     wanted: int
     """The number of faults that are left; after them it is a good proxy."""
     spacing: int
+    kinds: tuple[str, ...] = KINDS
     moment: float = 0.005
     """The longest delay in seconds."""
     faults: Counter[str] = field(factory=Counter)
+    over: trio.Event = field(factory=trio.Event)
+    """Set once there has been the last fault."""
+    is_away: bool = False
+    """Whether it lets nobody through for now."""
     address: tuple[str, int] = ("", 0)
+    _scopes: set[trio.CancelScope] = field(factory=set)
+
+    def go_away(self) -> None:
+        """Break all connections, and let nobody through until `is_away` is false again."""
+        self.is_away = True
+        for scope in tuple(self._scopes):
+            scope.cancel()
 
     async def serve(self, client: trio.SocketStream) -> None:
+        """Pass on what one client says, and what it is told."""
+        with trio.CancelScope() as scope:
+            self._scopes.add(scope)
+            if self.is_away:
+                scope.cancel()
+            try:
+                await self._serve(client)
+            finally:
+                self._scopes.discard(scope)
+        if scope.cancelled_caught:
+            await trio.aclose_forcefully(client)
+
+    async def _serve(self, client: trio.SocketStream) -> None:
         stalled = trio.Event()
         try:
             server = await trio.open_tcp_stream(self.host, self.port)
@@ -77,17 +102,25 @@ class FaultyProxy:
     def _fault(self) -> str | None:
         if self.faults.total() >= self.wanted or self.random.randrange(self.spacing):
             return None
-        kind = self.random.choice(KINDS)
+        kind = self.random.choice(self.kinds)
         self.faults[kind] += 1
+        if self.faults.total() >= self.wanted:
+            self.over.set()
         return kind
 
 
 @asynccontextmanager
 async def open_faulty_proxy(
-    host: str, port: int, *, seed: int, faults: int, spacing: int
+    host: str,
+    port: int,
+    *,
+    seed: int,
+    faults: int,
+    spacing: int,
+    kinds: tuple[str, ...] = KINDS,
 ) -> AsyncIterator[FaultyProxy]:
     """Listen on a port of its own until the block is left."""
-    proxy = FaultyProxy(host, port, Random(seed), faults, spacing)
+    proxy = FaultyProxy(host, port, Random(seed), faults, spacing, kinds)
     async with trio.open_nursery() as nursery:
         listeners = await trio.open_tcp_listeners(0, host="127.0.0.1")
         proxy.address = listeners[0].socket.getsockname()[:2]

@@ -3,11 +3,13 @@
     python -m tests.fuzz [TARGET ...] [--seconds N] [--jobs N] [--rounds N] [--keep]
     python -m tests.fuzz --night [TARGET ...]
 
-Each target has its share of the seconds, in each round the same. A night is eight rounds of an hour
-on all processors, and keeps what it finds; one that is interrupted after a round has searched all
-targets alike. What is found stays in `.fuzz`, so that the next search
-goes on from there: inputs in `.fuzz/TARGET`, and what broke a target in `.fuzz/broken`. With
-`--keep` those that together reach everything go into `tests/fuzz/corpus`, which `make test` runs.
+Each target has the same share of a round's seconds. A night is eight rounds of an hour on all
+processors, and keeps what it finds; one that is interrupted after a round has searched all targets
+alike. A target that has had ten million inputs in a night leaves its time to those that are slower.
+
+What is found stays in `.fuzz`, so that the next search goes on from there: inputs in
+`.fuzz/TARGET`, and what broke a target in `.fuzz/broken`. With `--keep` those that together reach
+everything go into `tests/fuzz/corpus`, which `make test` runs.
 """
 
 import os
@@ -39,6 +41,8 @@ LONGEST_RUN = 30
 """The seconds after which an input has taken too long: each takes milliseconds."""
 NIGHT = 8 * 3600
 """The seconds of a night."""
+ENOUGH = 10_000_000
+"""The inputs that a target has in a night, if there's time for so many."""
 TELL_EVERY = 10.0
 """Seconds between reports."""
 
@@ -51,7 +55,8 @@ class Search:
     """The search for one target, and how far it is."""
 
     target: Target
-    seconds: int
+    enough: int | None = None
+    """How many inputs it is to have in all rounds."""
     inputs: int = 0
     """How many it has had in this round."""
     before: int = 0
@@ -67,7 +72,13 @@ class Search:
         """How many inputs it has had."""
         return self.before + self.inputs
 
-    def run(self, tell: "Progress") -> None:
+    @property
+    def is_over(self) -> bool:
+        """Whether it needs no other round."""
+        return self.failed or (self.enough is not None and self.in_all >= self.enough)
+
+    def run(self, seconds: int, tell: "Progress") -> None:
+        """Search for so many seconds, or until it has had enough inputs."""
         self.before, self.inputs = self.in_all, 0
         folder = WORK / self.target.name
         folder.mkdir(parents=True, exist_ok=True)
@@ -76,7 +87,8 @@ class Search:
         with _dictionary(self.target.words) as words:
             command = [
                 *(sys.executable, "-m", "tests.fuzz.one", self.target.name, str(folder)),
-                f"-max_total_time={self.seconds}",
+                f"-max_total_time={seconds}",
+                f"-runs={-1 if self.enough is None else self.enough - self.before}",
                 f"-max_len={LONGEST_INPUT}",
                 f"-timeout={LONGEST_RUN}",
                 f"-artifact_prefix={BROKEN / self.target.name}-",
@@ -146,12 +158,24 @@ def keep(target: Target) -> int:
     return len(kept)
 
 
-def search_all(searches: Sequence[Search], jobs: int) -> None:
-    """Search for all targets, one round; those that were broken are left out."""
-    progress = Progress()
-    with ThreadPoolExecutor(jobs) as pool:
-        going_on = [one for one in searches if not one.failed]
-        list(pool.map(partial(Search.run, tell=progress), going_on))
+def search_all(searches: Sequence[Search], seconds: float, rounds: int, jobs: int) -> None:
+    """Search for all targets in some rounds; those whose search is over leave their time to others.
+
+    Args:
+        searches: One for each target.
+        seconds: How long all of it may take.
+        rounds: How often each target's turn comes.
+        jobs: How many targets are searched at a time.
+    """
+    progress, end = Progress(), monotonic() + seconds
+    for left in range(rounds, 0, -1):
+        going_on = [one for one in searches if not one.is_over]
+        if not going_on or monotonic() >= end:
+            return
+        at_once = min(jobs, len(going_on))
+        share = max(1, int((end - monotonic()) * at_once / (len(going_on) * left)))
+        with ThreadPoolExecutor(at_once) as pool:
+            list(pool.map(partial(Search.run, seconds=share, tell=progress), going_on))
 
 
 def report(searches: Sequence[Search]) -> None:
@@ -195,12 +219,9 @@ def main() -> None:
             target.run(given.replay.read_bytes())
         return
     BROKEN.mkdir(parents=True, exist_ok=True)
-    jobs = min(given.jobs, len(targets))
-    share = max(1, given.seconds * jobs // (len(targets) * given.rounds))
-    searches = [Search(target, share) for target in targets]
+    searches = [Search(target, ENOUGH if given.night else None) for target in targets]
     try:
-        for _ in range(given.rounds if given.seconds > 0 else 0):
-            search_all(searches, jobs)
+        search_all(searches, given.seconds, given.rounds, given.jobs)
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
     report(searches)

@@ -12,13 +12,12 @@ from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 
-import trio
-
 from squire_gatherings._stores import open_sqlite_store
 from squire_gatherings._stores.sqlite.verify import Report, verify
 from squire_gatherings._values.errors import StoreConflict, StoreUnavailable, StoreUnusable
 from squire_gatherings._values.log import Append
 from tests.filesystem.lives import GATHERINGS, appends_of
+from tests.fuzz import lasting
 from tests.fuzz.target import Target, clear
 from tests.stores.appends import all_of, an_append
 
@@ -40,7 +39,7 @@ def good_file() -> bytes:
                 for append in appends_of(7):
                     await store.append(append)
 
-        trio.run(run)
+        lasting.run(run)
         return path.read_bytes()
 
 
@@ -109,7 +108,7 @@ def run(data: bytes) -> None:
         if content == good_file():
             assert report is not None
             assert not report.wrong
-        trio.run(use, path)
+        lasting.run(use, path)
         verified(path)
 
 

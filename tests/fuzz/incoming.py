@@ -14,6 +14,7 @@ from squire_gatherings._client.websocket import Lost, WebSocket
 from squire_gatherings._values.messages import ServerMessage
 from squire_gatherings._values.outgoing import Outgoing
 from squire_gatherings._wire.codecs import JSON
+from tests.fuzz import lasting
 from tests.fuzz.target import Target, clear
 
 
@@ -88,7 +89,7 @@ async def listen_twice(data: bytes) -> tuple[list[str], list[str]]:
 
 
 def run_wire(data: bytes) -> None:
-    whole, pieces = trio.run(listen_twice, data)
+    whole, pieces = lasting.run(listen_twice, data)
     assert [*whole[:-1]] == pieces[: len(whole) - 1]
 
 
@@ -117,6 +118,8 @@ MESSAGES = (
     '{"type":"conflict","id":"1","seq":4,"ops":[{}],"by":["b"],"message":"m"}',
     '{"type":"forward","seq":1,"by":"a","op":{"x":[1.5]}}',
     '{"type":"forward","seq":9223372036854775807,"by":["a"],"ops":[{}],"epoch":"e"}',
+    '{"type":"forward","seq":4,"by":"a","op":{},"time":7,"sync":[3,2,"s"]}',
+    '{"type":"forward","seq":4,"by":["a","b"],"ops":[{},{}],"syncs":[[3,2,"s"],[5,1,"s"]]}',
     '{"type":"refreshed","role":"member","id":"1","rights_expire_in":5}',
     '{"type":"renew","rights_expire_in":5}',
     '{"type":"ending","gathering":"r","incarnation":"i","rule":"idle","expires_in":5,"at_time":9}',
@@ -142,6 +145,8 @@ _names = [
     "snapshot",
     "client",
     "max_ops",
+    "sync",
+    "syncs",
     "rights_expire_in",
     "id",
     "message",

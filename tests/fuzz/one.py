@@ -14,9 +14,11 @@ WATCHED = ["squire_gatherings", "websockets", "joserfc"]
 def main() -> None:
     name, *options = sys.argv[1:]
     with atheris.instrument_imports(include=WATCHED):
+        from tests.fuzz import lasting
         from tests.fuzz.targets import TARGETS
 
     target = TARGETS[name]
+    lasting.last()
     atheris.Setup([sys.argv[0], *options], target.run)
     atheris.Fuzz()
 

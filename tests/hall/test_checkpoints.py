@@ -25,6 +25,8 @@ CALLS: dict[str, Call] = {
     "join": lambda hall, _: hall.join(ROOM, Recorder()),
     "submit": lambda hall, _: hall.submit(ROOM, [{"n": 1}]),
     "fetch": lambda hall, _: hall.fetch(ROOM),
+    "evict": lambda hall, _: hall.evict(ROOM),
+    "evict nothing": lambda hall, _: hall.evict("nobody"),
     "disperse nothing": lambda hall, _: hall.disperse("nobody"),
     "disperse": lambda hall, _: hall.disperse(ROOM),
     "deliver ack": lambda _, membership: membership.deliver(Ack(0)),

@@ -12,7 +12,7 @@ from hypothesis import given, note, settings
 from hypothesis import strategies as st
 from trio.testing import MockClock, wait_all_tasks_blocked
 
-from squire_gatherings._hall.hall import Hall
+from squire_gatherings._hall.hall import Hall, observer_of
 from squire_gatherings._hall.instants import LOOK_AGAIN
 from squire_gatherings._hall.membership import Membership
 from squire_gatherings._open_hall import open_hall
@@ -20,6 +20,7 @@ from squire_gatherings._stores.memory import MemoryStore
 from squire_gatherings._values.end_rules import EndRules
 from squire_gatherings._values.errors import GatheringDispersed
 from squire_gatherings._values.messages import Ack, Dispersed, Ending
+from squire_gatherings._values.numbers import Stage
 from squire_gatherings._values.settings import HallOptions
 from tests.support import Recorder, examples
 
@@ -145,6 +146,20 @@ class World:
             assert self.life is not None
             self.life.empty_since = self.now()
 
+    async def sleep(self) -> None:
+        """Have it fall asleep, after all that it needs for that."""
+        if self.life is None:
+            assert not await self.hall.evict(ROOM)
+            return
+        for membership, _ in self.clients.values():
+            [numbers] = self.hall.snapshot().gatherings
+            membership.deliver_nowait(Ack(numbers.seq))
+            self.used()
+        assert await self.hall.evict(ROOM)
+        seen = observer_of(self.hall).gathering(ROOM)
+        assert seen is not None
+        assert seen.stage is Stage.ASLEEP
+
     def change(self, call: Callable[[], Any], **changes: Any) -> None:
         if self.life is None:
             with pytest.raises(GatheringDispersed):
@@ -253,6 +268,7 @@ steps = st.lists(
         st.tuples(st.just("join"), st.integers(0, 3)),
         st.tuples(st.just("leave"), st.integers(0, 3)),
         st.tuples(st.just("submit"), st.just(0)),
+        st.tuples(st.just("sleep"), st.just(0)),
         st.tuples(st.just("hold"), st.none() | times(60)),
         st.tuples(st.just("ends at"), st.none() | times(60)),
         st.tuples(st.just("extend"), times(30)),
@@ -267,9 +283,9 @@ steps = st.lists(
 
 
 @settings(max_examples=examples(300), deadline=None)
-@given(st.fixed_dictionaries(RULES), steps)
+@given(st.fixed_dictionaries(RULES), steps, st.none() | times(20))
 def test_it_ends_exactly_when_the_rules_say_so(
-    rules: dict[str, Any], plan: list[tuple[str, Any]]
+    rules: dict[str, Any], plan: list[tuple[str, Any]], sleep_after: float | None
 ) -> None:
     async def live() -> None:
         world: World
@@ -278,7 +294,11 @@ def test_it_ends_exactly_when_the_rules_say_so(
             return trio.current_time() + world.ahead
 
         # Nobody acknowledges anything, and nobody is given up for it.
-        patient: HallOptions = {"retry_interval": math.inf, "retry_limit": math.inf}
+        patient: HallOptions = {
+            "retry_interval": math.inf,
+            "retry_limit": math.inf,
+            "sleep_after": sleep_after,
+        }
         async with open_hall(store=MemoryStore(), wall_clock=wall, **patient, **rules) as hall:
             world = World(hall, EndRules(**rules))
             for what, value in plan:
@@ -290,6 +310,8 @@ def test_it_ends_exactly_when_the_rules_say_so(
                         world.leave(value)
                     case "submit":
                         await world.submit()
+                    case "sleep":
+                        await world.sleep()
                     case "hold":
                         until = None if value is None else wall() + value
                         world.change(partial(hall.hold, ROOM, until=until), hold_until=until)

@@ -1,17 +1,19 @@
 """Many gatherings that are due at once: they end in turns, with everybody else in between."""
 
+import math
 from collections.abc import Callable
+from itertools import count
 
 import pytest
 import trio
-from attrs import define
+from attrs import define, field
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from trio.testing import MockClock, wait_all_tasks_blocked
 
 from squire_gatherings._hall.hall import Hall
 from squire_gatherings._hall.membership import Membership
-from squire_gatherings._hall.turnstile import AT_ONCE, Entry, Turnstile
+from squire_gatherings._hall.turnstile import AT_ONCE, Turnstile
 from squire_gatherings._open_hall import open_hall
 from squire_gatherings._stores.memory import MemoryStore
 from squire_gatherings._values.endings import CloseCode
@@ -19,6 +21,7 @@ from squire_gatherings._values.messages import Dispersed, Fetch
 from tests.support import Recorder, examples
 
 MANY = 5 * AT_ONCE
+NUMBERS = count()
 
 
 class Watched(Recorder):
@@ -226,14 +229,27 @@ class Waiter:
     wakes_at: float
     fired_at: float | None = None
     scope: trio.CancelScope | None = None
-    entry: Entry | None = None
-    armed: int = 0
+    listed_at: float | None = None
     weight: int = 1
+    id: str = field(factory=lambda: f"waiter {next(NUMBERS)}")
+
+    @property
+    def waits(self) -> bool:
+        return self.scope is not None
+
+    def arm(self, at: float) -> None:
+        assert self.scope is not None
+        self.scope.deadline = at
+
+    def disarm(self) -> None:
+        assert self.scope is not None
+        self.scope.deadline = math.inf
 
     async def run(self, fired: list["Waiter"]) -> None:
         while self.wakes_at > trio.current_time():
             with trio.move_on_at(self.turnstile.enter(self, self.wakes_at)) as self.scope:
                 await trio.sleep_forever()
+            self.scope = None
             self.turnstile.leave(self)
         with self.turnstile.turn(self):
             self.fired_at = trio.current_time()

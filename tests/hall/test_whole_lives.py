@@ -128,6 +128,7 @@ steps = st.lists(
         st.tuples(st.just("wait"), st.sampled_from([0, 0.2, 1, 9.9, 10, 10.1, 30])),
         st.tuples(st.just("crash"), st.integers(0, 1)),
         st.tuples(st.just("disperse"), st.integers(0, 1)),
+        st.tuples(st.just("evict"), st.sampled_from(["keep", "keep", "close"])),
         st.tuples(st.just("mood"), st.sampled_from(["quick", "slow", "down", "ambiguous"])),
     ),
     max_size=40,
@@ -135,9 +136,9 @@ steps = st.lists(
 
 
 @settings(max_examples=examples(300), deadline=None)
-@given(steps, st.sampled_from([1, CROWD]))
+@given(steps, st.sampled_from([1, CROWD]), st.sampled_from([None, None, 0.3, 3.0]))
 def test_nothing_acknowledged_is_lost_whatever_happens(
-    plan: list[tuple[str, Any]], crowd: int
+    plan: list[tuple[str, Any]], crowd: int, sleep_after: float | None
 ) -> None:
     async def live() -> None:
         store = Moody()
@@ -149,6 +150,7 @@ def test_nothing_acknowledged_is_lost_whatever_happens(
                 behaviour=Fragile,
                 idle_timeout=10.0,
                 empty_timeout=5.0,
+                sleep_after=sleep_after,
                 recent_syncs=2,
                 tail_bytes=60,
                 batch_bytes=10_000,
@@ -179,6 +181,9 @@ def test_nothing_acknowledged_is_lost_whatever_happens(
                         nursery.start_soon(crash, hall, ROOMS[value])
                     case "disperse":
                         nursery.start_soon(hall.disperse, ROOMS[value])
+                    case "evict":
+                        for room in ROOMS:
+                            nursery.start_soon(hall.evict, room, value)
                     case "mood":
                         store.mood = value
 
@@ -186,6 +191,8 @@ def test_nothing_acknowledged_is_lost_whatever_happens(
             store.mood = "quick"
             await trio.sleep(100)
             assert hall.gatherings() == (), "all of them ended on time"
+            assert not store._asleep
+            assert not hall._registry.turnstile.knows_anybody
             for client in clients:
                 await client.join(hall)
                 await trio.sleep(1)

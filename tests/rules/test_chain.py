@@ -123,7 +123,7 @@ def test_the_log_makes_the_chain(turns: list[list[int]], data: st.DataObject) ->
             number += 1
             ops = [Op.of({"n": n}) for n in range(count)]
             key = ("scope", f"s{number}")
-            log.add(ops, key=key, mark=fingerprint(ops), by="alice", origin=1, time=time)
+            log.add(ops, key=key, mark=fingerprint(ops), by="alice", time=time)
         append = log.append("friday", b"state")
         # After a commit that failed, the same link may be made again.
         assert append == log.append("friday", b"state")

@@ -91,7 +91,7 @@ def test_the_log_has_no_holes_and_forgets_only_what_is_stored(
     stored: list[Op] = []
     for number, (count, commit) in enumerate(plan):
         sync = a_sync(f"s{number}", *range(count))
-        record = log.add(sync.ops, key=("", sync.id), mark=fingerprint(sync.ops), by=None, origin=0)
+        record = log.add(sync.ops, key=("", sync.id), mark=fingerprint(sync.ops), by=None)
         assert record.first_seq + record.count - 1 == log.seq
         found = log.syncs.find(("", sync.id))
         assert found is not None
@@ -103,6 +103,7 @@ def test_the_log_has_no_holes_and_forgets_only_what_is_stored(
             stored.extend(logged.op for logged in ops)
             assert sum(one.count for one in syncs) == len(ops)
             log.commit()
+            log.trim()
         assert len(stored) == log.committed
         assert log.tail_start <= log.committed + 1
         start = log.tail_start - 1
@@ -118,7 +119,7 @@ def test_the_log_has_no_holes_and_forgets_only_what_is_stored(
 def test_a_slice_has_at_least_one_op() -> None:
     log = OpLog(10**6, recent_syncs=3)
     log.restore(Restored())
-    log.add(a_sync("s", 1, 2, 3).ops, key=("", "s"), mark=b"", by=None, origin=0)
+    log.add(a_sync("s", 1, 2, 3).ops, key=("", "s"), mark=b"", by=None)
     assert len(log.slice(0, 3, 1)) == 1
     # An op counts as it is encoded: with its author, and the commas.
     assert len(log.slice(0, 3, 25)) == 1

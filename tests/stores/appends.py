@@ -9,16 +9,19 @@ from pathlib import Path
 from sys import intern
 from unittest.mock import patch
 
+import attrs
 from msgspec.structs import replace
 
 from squire_gatherings._hall.store import Store
 from squire_gatherings._rules.chain import state_digest
 from squire_gatherings._stores import SqliteStore, open_sqlite_store
 from squire_gatherings._stores.sqlite.place import Place
+from squire_gatherings._values.end_rules import EndRules
 from squire_gatherings._values.errors import StoreConflict
 from squire_gatherings._values.events import EventKind, LifecycleEvent
 from squire_gatherings._values.log import Append, LoggedOp, Snapshot, SyncRecord
 from squire_gatherings._values.op import Op
+from squire_gatherings._values.sleep import SleepState, Slept
 
 FINGERPRINT = b"0123456789abcdef"
 
@@ -126,3 +129,27 @@ async def fold_a_piece(store: SqliteStore) -> bool:
         return writer.fold_some(database)
 
     return await store._write_connection.call(fold)
+
+
+def a_sleeper(incarnation: str = "aa", seq: int = 0, gathering: str = "friday") -> Slept:
+    """Return one that sleeps."""
+    moved = ("join", "ann", None)
+    state = SleepState(
+        incarnation,
+        seq,
+        3,
+        2,
+        True,
+        True,
+        5.0,
+        7.0,
+        None,
+        6.0,
+        None,
+        None,
+        moved,
+        None,
+        (3, 1, 2, 0),
+    )
+    rules = attrs.asdict(EndRules(), filter=lambda one, _: one.init)
+    return Slept(gathering, state, rules, None, {"max_age": 9.0})

@@ -5,7 +5,12 @@ import trio
 from msgspec.structs import replace
 
 from squire_gatherings._stores import MemoryStore
-from squire_gatherings._stores.memory_log import CHAINED_AT_ONCE
+from squire_gatherings._stores.memory_log import (
+    CHAINED_AT_ONCE,
+    CHAINED_IN_PASSING,
+    MOST_UNCHAINED,
+    Log,
+)
 from squire_gatherings._values.errors import LogDeleted
 from squire_gatherings._values.log import Append
 from tests.stores.chained import Chain
@@ -62,6 +67,20 @@ async def test_the_chain_is_the_same_as_if_it_were_made_at_once(count: int) -> N
         assert links[0] == links[1]
         assert await told.describe("a") == await untold.describe("a")
         assert await told.load("a", recent_syncs=9) == await untold.load("a", recent_syncs=9)
+
+
+def test_only_so_many_appends_lack_their_heads() -> None:
+    log, chain = Log(), Chain("a")
+    most, at_once, known = 0, 0, 0
+    for _ in range(MOST_UNCHAINED + 3 * CHAINED_IN_PASSING):
+        log.add(unchained(chain.append()))
+        most = max(most, len(log.unchained))
+        at_once, known = max(at_once, len(log.heads) - known), len(log.heads)
+    assert most == MOST_UNCHAINED
+    assert at_once == CHAINED_IN_PASSING
+    while log.chain_some():
+        pass
+    assert log.head == chain.head
 
 
 async def test_others_get_their_turn_while_a_long_chain_is_made() -> None:

@@ -147,7 +147,7 @@ async def test_a_file_of_schema_4_migrates_with_its_journal_and_is_chained(tmp_p
         # The chain continues there.
         log = OpLog(1000, 9, "three")
         log.restore(restored)
-        log.add([Op.of({"n": 6})], key=("", "s"), mark=FINGERPRINT, by="eve", origin=1, time=99)
+        log.add([Op.of({"n": 6})], key=("", "s"), mark=FINGERPRINT, by="eve", time=99)
         append = log.append("friday")
         await store.append(append)
         assert append.head == head_after(second, append)

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 import trio
 from attrs import define, field
 
-from squire_gatherings import BadBase, LogReplaced, OpConflict, OpRejected
+from squire_gatherings import BadBase, LogFull, LogReplaced, OpConflict, OpRejected, TooBig
 from squire_gatherings.client import Gathering, GatheringsError, Left, open_client
 from tests.system.book import state_of
 
@@ -82,6 +82,7 @@ class Person:
                         optimistic=self.optimistic,
                         since=self.read_to,
                         client_id=f"the secret of {self.name}",
+                        syncs=self.optimistic,
                     ) as self.here,
                 ):
                     if self._replacements > self._replaced_before:
@@ -154,6 +155,8 @@ class Person:
                 seqs = await here.submit_all(ops, sync_id=sync_id)
             except (OpRejected, OpConflict, Left):
                 pass
+            except (LogFull, TooBig):
+                truth.excused.update(op["k"] for op in ops)
             except GatheringsError as error:
                 truth.fault(f"{self.name} submitted {ops}: {error!r}")
             else:

@@ -6,7 +6,7 @@ ops that were submitted.
 
 import math
 from collections import Counter
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Literal, TypeVar
 
 import trio
@@ -14,6 +14,8 @@ from attrs import define, evolve, field
 
 from squire_gatherings import (
     Append,
+    EventsLeft,
+    LifecycleEvent,
     LoggedOp,
     LogInfo,
     Outcome,
@@ -42,6 +44,7 @@ raises an error that the contract doesn't name.
 APPENDS: tuple[Mood, ...] = (
     "now", "later", "waits", "busy", "full", "torn", "broken", "broken torn"
 )  # fmt: skip
+EVENTS = ("now", "slow", "fails", "torn", "slow and fails")
 READS = ("quick", "slow", "fails", "slow and fails")
 
 
@@ -148,6 +151,8 @@ class TroubledStore:
     nursery: trio.Nursery
     append_mood: Mood = "now"
     read_mood: str = "quick"
+    event_mood: str = "now"
+    """How lifecycle events are written; "torn" writes them, and says that it didn't."""
     delay: float = 0.3
     dead: bool = False
     """Whether its process was killed."""
@@ -303,6 +308,11 @@ class TroubledStore:
     async def older_syncs(self, gathering: str) -> tuple[SyncRecord, ...]:
         return await self._read(gathering, lambda: self.disk.content.older_syncs(gathering))
 
+    async def syncs_of(self, gathering: str, *, after: int, up_to: int) -> tuple[SyncRecord, ...]:
+        return await self._read(
+            gathering, lambda: self.disk.content.syncs_of(gathering, after=after, up_to=up_to)
+        )
+
     async def end_of_append(self, gathering: str, *, seq: int) -> int:
         return await self._read(
             gathering, lambda: self.disk.content.end_of_append(gathering, seq=seq)
@@ -335,6 +345,42 @@ class TroubledStore:
 
     async def fork(self, gathering: str, new: str, *, seq: int) -> int:
         return await self._change(new, lambda: self.disk.fork(gathering, new, seq))
+
+    # Lifecycle events.
+
+    async def begin_events(self) -> EventsLeft:
+        return await self.disk.content.begin_events()
+
+    def end_events(self) -> None:
+        self.disk.content.end_events()
+
+    async def write_events(self, events: Sequence[LifecycleEvent]) -> None:
+        mood = self.event_mood
+        await trio.lowlevel.checkpoint()
+        if mood.startswith("slow"):
+            await trio.sleep(self.delay)
+        if self.dead or mood.endswith("fails"):
+            raise StoreUnavailable("no events can be written")
+        await self.disk.content.write_events(events)
+        self.disk.truth.events_written(events, all_well=mood != "torn")
+        if mood == "torn":
+            raise StoreUnavailable("nobody knows what became of the events")
+
+    async def read_events(
+        self, *, after: int, up_to: int, limit: int
+    ) -> tuple[LifecycleEvent, ...]:
+        await trio.lowlevel.checkpoint()
+        if self.dead or self.read_mood.endswith("fails"):
+            raise StoreUnavailable("no events can be read")
+        return await self.disk.content.read_events(after=after, up_to=up_to, limit=limit)
+
+    async def forget_events(self, *, up_to: int) -> None:
+        await trio.lowlevel.checkpoint()
+        if self.dead or self.append_mood in ("busy", "full"):
+            raise StoreUnavailable("no events can be forgotten")
+        await self.disk.content.forget_events(up_to=up_to)
+
+    # All of it.
 
     async def erase(self) -> None:
         await self.disk.content.erase()

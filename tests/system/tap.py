@@ -12,10 +12,12 @@ import trio
 from attrs import define, field
 
 from tests.system.book import state_of
+from tests.system.ends import EPSILON, RULES, WALL_EPSILON
 from tests.system.frames import CLOSE, MESSAGES, PACKED, Frames, understand
+from tests.system.life import Life
 from tests.system.link import Link
 from tests.system.logs import Key, Log, Logged
-from tests.system.truth import EPSILON, RULES, Life, Truth
+from tests.system.truth import Truth
 
 LOST_TURN = ("store_unavailable", "crashed", "hall_closed", "rate_limited", "dispersed")
 """Errors after which a client may send a sync again; other syncs may have come first."""
@@ -26,9 +28,7 @@ FAIR = (*LOST_TURN, "rejected", "forbidden", "unauthorized", "replaced", "join_f
 LATE = 0.1
 """A timer that fires so many seconds late doesn't count as late: streams are read afterwards."""
 
-CODES = {
-    "idle": 4001, "empty": 4001, "max_age": 4001, "admin": 4001, "shutdown": 1001, "crashed": 1011
-}  # fmt: skip
+CODES = dict.fromkeys((*RULES, "admin"), 4001) | {"shutdown": 1001, "crashed": 1011}
 """The close code for each reason."""
 
 
@@ -86,6 +86,11 @@ class Tap:
         self.link.ended = self.over
 
     @property
+    def name(self) -> str | None:
+        """Whose connection it is: one with another's name takes its place."""
+        return self.join.get("client") if self.join else None
+
+    @property
     def is_stuck(self) -> bool:
         """Whether some of what the server said may not have gone out."""
         return self.link.down.was_full
@@ -116,9 +121,12 @@ class Tap:
 
     def over(self) -> None:
         """Note that the server can know from now on that this connection has ended."""
-        self.over_at = min(self.over_at, trio.current_time())
-        life = self.life
-        if life is not None and life is self.truth.lives.get(life.gathering):
+        now, life = trio.current_time(), self.life
+        is_living = life is not None and life is self.truth.lives.get(life.gathering)
+        if life is not None and is_living:
+            life.client_goes(now)
+        self.over_at = min(self.over_at, now)
+        if life is not None and is_living:
             life.gone_from = max(life.gone_from, self.over_at)
 
     def server_left(self) -> None:
@@ -205,8 +213,8 @@ class Tap:
                 self._closed(payload)
 
     def _closed(self, payload: bytes) -> None:
-        self.closed = int.from_bytes(payload[:2], "big") if payload else 1005
         self.over()
+        self.closed = int.from_bytes(payload[:2], "big") if payload else 1005
         if self.notice is None:
             is_fair = self.joined is None or self.closed not in CODES.values()
             self.truth.check(is_fair, f"{self}: closed {self.closed} without a notice")
@@ -268,11 +276,21 @@ class Tap:
         else:
             self.reached = self._beginning(message, since or 0) - 1
             self._ops(message, self.reached + 1)
+        self._check_told(message["incarnation"])
         is_activity = self.join.get("resume") is None
         self.truth.used(self.gathering, surely=is_activity and not self.link.down.was_full)
         life = self.life
         if life is not None and life is self.truth.lives.get(life.gathering):
             self._check_expiry(life, message["expires_in"], is_activity=is_activity)
+
+    def _check_told(self, incarnation: str) -> None:
+        """Check that the store knows of an incarnation before anybody is let in."""
+        events = self.truth.events
+        if events is not None:
+            events.let_in.add(incarnation)
+            kinds = events.kinds(incarnation)
+            is_known = kinds[:1] == ["opened"] and "joined_first" in kinds
+            self.truth.check(is_known, f"{self}: let in to {incarnation}, and durable is {kinds}")
 
     def _log_that(self, message: dict[str, Any]) -> Log:
         """Return the log of the incarnation; if it may be either of two, the one that fits."""
@@ -316,15 +334,18 @@ class Tap:
 
     def _check_expiry(self, life: Life, expires_in: float, *, is_activity: bool) -> None:
         now = trio.current_time()
-        if self.link.down.was_full or self.truth.jumped_at >= now or life.held_to > -math.inf:
+        self.truth.check(expires_in >= 0, f"{self}: expires in {expires_in}: {life}")
+        if self.link.down.was_full or self.truth.jumped_at >= now:
+            return
+        if life.is_put_off or life.is_doubtful:
             return
         if not is_activity and life.used_from >= now:
             # Other clients hear of the events of one instant in another order.
             return
-        least = life.used_from + self.truth.idle_timeout - now
-        if self.truth.max_age is not None:
-            least = min(least, life.opened_at + self.truth.max_age - now)
-        fits = least - EPSILON <= expires_in <= self.truth.idle_timeout + EPSILON
+        ends = life.earliest(self.truth.ahead())
+        least = min(at for rule, at in ends.items() if rule not in ("empty", "unjoined")) - now
+        most = max(life.rules.idle_timeout, 0.0)
+        fits = max(0.0, least) - WALL_EPSILON <= expires_in <= most + EPSILON
         self.truth.check(fits, f"{self}: expires in {expires_in}, not {least}: {life}")
 
     def _meet(self, incarnation: str) -> None:
@@ -354,8 +375,19 @@ class Tap:
             check(there[-1].epoch == incarnation, f"{self}: {message} has epoch {there[-1].epoch}")
         elif ops and there:
             check(there[-1].epoch == message["epoch"], f"{self}: {message}, not {there[-1]}")
+        self._check_syncs(message, there)
         self.reached = max(self.reached, last) if first <= self.reached + 1 else self.reached
         return last
+
+    def _check_syncs(self, message: dict[str, Any], there: list[Logged]) -> None:
+        """Check that who asks is told which syncs these ops came from, and nobody else is."""
+        said = message.get("syncs")
+        if "sync" in message:
+            said = [message["sync"]]
+        expected: list[list[Any]] | None = None
+        if self.join is not None and self.join.get("syncs"):
+            expected = [list(one) for one in dict.fromkeys(one.sync for one in there) if one]
+        self.truth.check(said == expected, f"{self}: {message}, not with the syncs {expected}")
 
     def _forward(self, message: dict[str, Any]) -> None:
         first = message["seq"]
@@ -429,7 +461,8 @@ class Tap:
         self._surely_used()
 
     def _error(self, message: dict[str, Any]) -> None:
-        is_fair = not self.is_honest or message["code"] in FAIR or self._may_be_lost(message)
+        fair = {*FAIR, *self.truth.limited}
+        is_fair = not self.is_honest or message["code"] in fair or self._may_be_lost(message)
         self.truth.check(is_fair, f"{self}: why? {message}, {self.join}")
         asked = self.asked.get(message.get("id", ""))
         if asked is None:
@@ -444,6 +477,8 @@ class Tap:
             if code == "rejected":
                 self.truth.refuses(asked.message["ops"], code)
                 self._surely_used()
+            elif code in self.truth.limited and asked.message["type"] == "sync":
+                self.truth.excused.update(op["k"] for op in asked.message["ops"])
         self._count(asked, message)
 
     def _may_be_lost(self, message: dict[str, Any]) -> bool:
@@ -469,7 +504,7 @@ class Tap:
         check(message["rule"] in RULES, f"{self}: there is no such rule: {message}")
         self.warning = None
         if left is not None:
-            before = self.truth.warn_before or 0.0
+            before = self.life.warns_before if self.life is not None else math.inf
             check(0 <= left <= before + EPSILON, f"{self}: warned too early: {message}")
             self.warning = message["rule"], self.truth.now() + left
             self.truth.happened["warned"] += 1
@@ -478,16 +513,19 @@ class Tap:
         """Check an end by a rule against what the client was told of it."""
         truth, life, now = self.truth, self.life, self.truth.now()
         if self.warning is not None and self.warning[0] == reason and not self.link.is_relayed:
-            is_early = now < self.warning[1] - EPSILON
-            truth.check(not is_early, f"{self}: ended before {self.warning}")
-        before = truth.warn_before
-        time = {"idle": truth.idle_timeout, "max_age": truth.max_age}.get(reason)
-        if before is None or time is None or time <= before or life is None:
+            is_early = now < self.warning[1] - WALL_EPSILON
+            is_stepped = life is not None and life.is_by_wall and life.stepped_at > -math.inf
+            truth.check(not is_early or is_stepped, f"{self}: ended before {self.warning}")
+        if life is None or life.is_doubtful:
+            return
+        before, time = life.rules.warn_before, life.rules.time_of(reason)
+        if before is None or time is None or time <= before:
             return
         since = now - before - EPSILON
-        moved = max(self.joined_at, life.opened_at, life.store_ended_at, truth.jumped_at)
-        if moved < since and life.held_to == -math.inf and not self.is_doubtful:
-            is_told = self.warning is not None and self.warning[0] == reason
+        moved = max(self.joined_at, life.moved_at, truth.jumped_at)
+        if moved < since and not life.is_put_off and not self.is_doubtful:
+            # It may have been told of another rule that ends it at the same instant.
+            is_told = self.warning is not None and abs(self.warning[1] - now) < LATE
             truth.check(is_told, f"{self}: ended ({reason}) unwarned, {self.warning}: {life}")
 
     def _dispersed(self, message: dict[str, Any]) -> None:
@@ -500,18 +538,19 @@ class Tap:
             return
         check(incarnation == self.joined["incarnation"], f"{self}: told of another's: {message}")
         self.truth.happened["told"] += 1
-        is_held = self.life is not None and self.life.held_to > -math.inf
+        if self.truth.events is not None:
+            self.truth.events.notices[incarnation] = message["reason"]
+        is_held = self.life is not None and (self.life.is_put_off or self.life.is_doubtful)
         if message["reason"] in RULES and not self.is_stuck:
             self._check_warned(message["reason"])
-        if message["reason"] == "idle" and not self.is_stuck and not is_held:
-            timeout = self.truth.idle_timeout
+        if message["reason"] == "idle" and not self.is_stuck and not is_held and self.life:
+            timeout = self.life.rules.idle_timeout
             is_heard = not self.is_unheard or message["idle_for"] - timeout < LATE + EPSILON
             check(is_heard, f"{self}: not heard out: {message}")
             exact = abs(message["idle_for"] - timeout) < EPSILON
             life = self.life
-            is_late = life is not None and (
-                self.truth.jumped_at >= life.used_from or life.store_ended_at > life.used_to
-            )
+            moved = max(self.truth.jumped_at, life.changed_at)
+            is_late = moved >= life.used_from or life.store_ended_at > life.used_to
             check(exact or is_late, f"{self}: not on time: {message}, {life}")
             check(message["idle_for"] >= timeout - EPSILON, f"{self}: early: {message}")
 
@@ -537,5 +576,4 @@ class Tap:
         self.truth.check(is_told, f"{self}: never told the end of {life}")
 
     def __str__(self) -> str:
-        client = self.join.get("client") if self.join else None
-        return f"connection {self.number} of {client} in {self.gathering}"
+        return f"connection {self.number} of {self.name} in {self.gathering}"

@@ -8,9 +8,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tests.support import examples
-from tests.system.rules import Step, plans, setups
+from tests.system.plans import plans, setups
+from tests.system.rule import Step
+from tests.system.setup import Setup
 from tests.system.truth import Fault
-from tests.system.world import Setup, World
+from tests.system.world import World
 
 EXAMPLES = 75 if examples(1) == 1 else 250
 """In `make test-long`, 10,000."""

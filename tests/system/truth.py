@@ -7,23 +7,20 @@ rule as a fault; the test ends with the first.
 import math
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from attrs import define, field
 
-from squire_gatherings import Append, Outcome, StoreUnavailable
+from squire_gatherings import Append, LifecycleEvent, Outcome, StoreUnavailable
+from squire_gatherings._values.log import sync_of_each
 from tests.system.book import FAILS, state_of
+from tests.system.ends import check_end
+from tests.system.events import Events
+from tests.system.life import Life, Rules
 from tests.system.logs import Key, Log, Logged, Logs
 
-if TYPE_CHECKING:
-    from tests.system.tap import Tap
-
-EPSILON = 1e-6
-"""The error that a sum of a few floats may have, in seconds."""
-
-
-RULES = ("idle", "empty", "max_age")
-"""The reasons of those ends that come by themselves, at an instant."""
+WAITED_FOR = ("opened", "joined_first")
+"""The lifecycle events that must be durable before a gathering goes on."""
 
 
 class Fault(AssertionError):
@@ -31,64 +28,11 @@ class Fault(AssertionError):
 
 
 @define(eq=False)
-class Life:
-    """One incarnation, as the watchers see it.
-
-    The last use and the last client's leaving are known within bounds: what arrives while the store
-    is slow is processed some time later.
-    """
-
-    gathering: str
-    used_from: float
-    used_to: float
-    gone_from: float
-    gone_to: float
-    log: Log
-    """The log that it has: another one comes only with another incarnation."""
-    opened_at: float
-    """The time when it was restored."""
-    held_to: float = -math.inf
-    """No rule ends it before this time."""
-    is_stepped: bool = False
-    """Whether the wall clock was set while it was held: nobody knows until when it is now."""
-    store_ended_at: float = -math.inf
-    """The time when the store last finished an append or a read for it."""
-    incarnation: str | None = None
-    clients: "list[Tap]" = field(factory=list, repr=False)
-    """All clients that were ever in it."""
-    appending: int = 0
-    reading: int = 0
-    has_heard: bool = False
-    """Whether any message came since the append under way began."""
-    in_trouble: bool = False
-    """Whether the last append has failed."""
-    was_used: bool = False
-    """Whether it certainly was used."""
-    was_restored: bool = False
-    is_ending: bool = False
-    """Whether its end was requested."""
-    is_doubtful: bool = False
-    """Whether its name may be another's, which ended before anybody had heard of it."""
-
-    @property
-    def gone_at_last(self) -> float:
-        """The latest moment at which its last client may have gone."""
-        return max(self.gone_from, self.gone_to)
-
-    @property
-    def is_occupied(self) -> bool:
-        """Whether a client may be in it."""
-        return any(one.is_in or one.is_stuck or one.is_blind for one in self.clients)
-
-
-@define(eq=False)
 class Truth:
     """What is known of the whole system."""
 
-    idle_timeout: float
-    empty_timeout: float | None
-    max_age: float | None
-    warn_before: float | None
+    rules: Rules
+    """Those that a gathering has which is opened now."""
     close_grace: float
     now: Callable[[], float]
     wall: Callable[[], float]
@@ -109,6 +53,10 @@ class Truth:
     submitted_to: dict[str, str] = field(factory=dict)
     """The gathering to which each op was submitted, by its key."""
     logs: Logs = field(factory=Logs)
+    events: Events | None = None
+    """The lifecycle events, where they are told."""
+    limited: set[str] = field(factory=set)
+    """The errors that limits may have brought about."""
     changing: Counter[str] = field(factory=Counter)
     """The number of calls under way that change a gathering's whole log."""
     lives: dict[str, Life] = field(factory=dict)
@@ -139,6 +87,10 @@ class Truth:
         if self.faults:
             raise Fault("\n".join(self.faults[:5]))
 
+    def ahead(self) -> float:
+        """Return by how many seconds the wall clock is ahead of the other."""
+        return self.wall() - self.now()
+
     # What is submitted and logged.
 
     def submits(self, gathering: str, ops: Iterable[dict[str, Any]]) -> None:
@@ -164,8 +116,10 @@ class Truth:
             counted += sync.count
         self.check(counted == len(append.ops), f"ops without a sync: {append}")
         self.latest_wall = max(self.latest_wall, self.wall())
-        for logged in append.ops:
-            one = Logged(logged.op.value, logged.by, logged.epoch, logged.time)
+        of_each = sync_of_each([sync.run for sync in append.syncs], append.first_seq)
+        for logged, run in zip(append.ops, of_each, strict=False):
+            came_from = None if run is None else (run.first_seq, run.count, run.id)
+            one = Logged(logged.op.value, logged.by, logged.epoch, logged.time, came_from)
             self._logged(gathering, log, one)
         if append.snapshot is not None:
             state = written(state_of(log.keys(append.snapshot.seq)))
@@ -291,7 +245,7 @@ class Truth:
         now = self.now()
         self.check(gathering not in self.lives, f"{gathering}: two incarnations at once")
         life = self.lives[gathering] = Life(
-            gathering, now, now, now, now, self.logs.now[gathering], now
+            gathering, self.rules, now, now, now, now, self.logs.now[gathering], now
         )
         self.happened["opened"] += 1
         life.is_ending = self.is_closing or self.changing[gathering] > 0
@@ -306,60 +260,9 @@ class Truth:
         if reason is not None:
             self.happened[reason] += 1
             if not life.is_doubtful:
-                self._check_end(life, reason, self.now())
+                check_end(self, life, reason)
                 told = {one.notice["reason"] for one in life.clients if one.notice is not None}
                 self.check(told <= {reason}, f"{gathering} ended ({reason}), and told {told}")
-
-    def _check_end(self, life: Life, reason: str, now: float) -> None:
-        what = f"{life.gathering} ended ({reason}) at {now:.3f}"
-        if reason in RULES:
-            is_free = now >= life.held_to - EPSILON or life.is_stepped
-            self.check(is_free, f"{what}: held to {life.held_to}: {life}")
-            if self.max_age is not None:
-                self._check_not_late(life, life.opened_at + self.max_age, what)
-        match reason:
-            case "max_age":
-                due = life.opened_at + (self.max_age or math.inf)
-                self.check(now >= due - EPSILON, f"{what}: early, due {due:.3f}: {life}")
-            case "idle":
-                due = life.used_from + self.idle_timeout
-                self.check(now >= due - EPSILON, f"{what}: early, due {due:.3f}: {life}")
-                self._check_not_late(life, life.used_to + self.idle_timeout, what)
-                if self.empty_timeout is not None and not life.is_occupied:
-                    self._check_not_late(life, life.gone_at_last + self.empty_timeout, what)
-            case "empty":
-                if self.empty_timeout is None or not life.was_used:
-                    # A gathering that was never used has no empty timeout.
-                    self.check(not life.was_used, f"{what}: there's no such end: {life}")
-                    return
-                due = life.gone_from + self.empty_timeout
-                self.check(now >= due - EPSILON, f"{what}: early, due {due:.3f}: {life}")
-                self._check_not_late(life, life.gone_at_last + self.empty_timeout, what)
-                there = [str(one) for one in life.clients if one.is_in and not one.is_doubtful]
-                self.check(not there, f"{what}, and {there} are there")
-            case "admin":
-                self.check(life.is_ending, f"{what}, and nobody wanted that")
-            case "shutdown":
-                self.check(self.is_closing, f"{what}, and the hall is open")
-            case _:
-                self.check(life.gathering in self.may_crash, f"{what}, for no reason that is known")
-
-    def _check_not_late(self, life: Life, due: float, what: str) -> None:
-        if life.is_stepped:
-            return
-        now = self.now()
-        due = max(due, life.held_to)
-        latest = max(due, life.store_ended_at)
-        if life.reading:
-            # The hall waits for an answer that is being read.
-            latest = max(latest, due + 1.1)
-        if self.jumped_at >= latest:
-            # The hall waits for what had begun to arrive.
-            latest = self.jumped_at + 1.1
-        if any(one.is_stuck for one in life.clients):
-            # The hall waits for clients that don't read.
-            latest += self.close_grace
-        self.check(now <= latest + EPSILON, f"{what}: late, due {due:.3f}: {life}")
 
     def meet(self, gathering: str, incarnation: str) -> Life | None:
         """Return the incarnation of this name; None if there's none."""
@@ -389,19 +292,34 @@ class Truth:
                 life.was_used = True
                 life.used_from = max(life.used_from, self._before_jump(now))
 
-    def held(self, gathering: str, seconds: float | None) -> None:
-        """Note that no rule may end it for so long; None takes an earlier hold back."""
-        life = self.lives.get(gathering)
-        if life is not None:
-            life.held_to = self.now() + (seconds or 0.0)
-            life.is_stepped = False
+    def changed(self, gathering: str, changes: dict[str, Any]) -> None:
+        """Note that a gathering has other rules from now on."""
+        if (life := self.lives.get(gathering)) is not None:
+            life.change(changes, self.now())
+            self.happened["changed"] += 1
+
+    def held(self, gathering: str, until: float | None) -> None:
+        """Note that no rule may end it before this instant; None takes an earlier hold back."""
+        if (life := self.lives.get(gathering)) is not None:
+            life.hold(-math.inf if until is None else until, self.now())
             self.happened["held"] += 1
+
+    def extended(self, gathering: str, seconds: float) -> None:
+        """Note that its end was put off by so many seconds."""
+        if (life := self.lives.get(gathering)) is not None:
+            life.extend(seconds, self.now(), self.ahead())
+            self.happened["extended"] += 1
+
+    def warned_anyway(self, gathering: str) -> None:
+        """Note that its clients were warned by a call, however far its end may be."""
+        if (life := self.lives.get(gathering)) is not None:
+            life.warns_before = math.inf
 
     def wall_steps(self) -> None:
         """Note that the wall clock is about to be set."""
         self.latest_wall = max(self.latest_wall, self.wall())
         for life in self.lives.values():
-            life.is_stepped |= life.held_to > -math.inf
+            life.stepped_at = self.now()
 
     def visited(self, gathering: str) -> None:
         """Note that a client that wasn't in the gathering may just have gone."""
@@ -452,6 +370,16 @@ class Truth:
             if life.incarnation is None and not life.was_restored:
                 life.opened_at, life.was_restored = self.now(), True
             life.used_to = life.gone_to = life.store_ended_at = self.now()
+
+    def events_written(self, events: Iterable[LifecycleEvent], *, all_well: bool) -> None:
+        """Note that events are durable; somebody may have waited for that."""
+        known = [*events]
+        if self.events is not None and known:
+            self.events.written(known)
+        for event in known:
+            life = self.lives.get(event.gathering)
+            if life is not None and all_well and event.kind in WAITED_FOR:
+                life.used_to = life.gone_to = life.store_ended_at = self.now()
 
 
 def written(state: list[int]) -> bytes:

@@ -1,78 +1,52 @@
 """The world: a hall that comes and goes, its disk, its network, and all its clients."""
 
-import gc
 import logging
 import math
 import socket
 import weakref
 from contextlib import suppress
-from typing import Any, Literal
+from functools import partial
+from typing import Any
 
 import trio
-from attrs import define, field, frozen
+from attrs import define, evolve, field, fields
 from trio.testing import MockClock, wait_all_tasks_blocked
 
 from squire_gatherings import (
     ANONYMOUS,
     Behaviour,
+    EndRuleOptions,
     GatheringsError,
     Hall,
+    HallOptions,
     Identity,
+    LifecycleEvent,
     Role,
     ServerSettings,
     open_hall,
     serve_stream,
 )
-from squire_gatherings._hall.hall import observer_of
 from squire_gatherings._poller import Poller
 from squire_gatherings._server.accepting import keep_alive
 from squire_gatherings._server.outbox import Flusher
 from squire_gatherings._server.serving import Serving
 from tests.system import tls
 from tests.system.book import Book, Boom, SnapshotBook, TameBook, TameSnapshotBook
+from tests.system.events import Events
+from tests.system.life import Rules
 from tests.system.link import ENDLESS, End, Link, relay
 from tests.system.lives import Lives
 from tests.system.people import Person
-from tests.system.store import Disk, DiskBroke, TroubledStore
+from tests.system.rest import check_nothing_is_left, come_to_rest
+from tests.system.setup import CLOSE_GRACE, ROOMS, Setup
+from tests.system.store import Disk, TroubledStore
 from tests.system.strangers import Stranger
 from tests.system.tap import Tap
 from tests.system.truth import Fault, Truth
-
-ROOMS = ("a", "b", "c")
-"""The gatherings; only the program that has the hall ever uses the last."""
-MEANT = (Boom, DiskBroke)
-"""The errors that may crash a gathering."""
+from tests.system.watch import Watch
 
 LONGEST = 50_000.0
 """The seconds that a life may last: one that takes longer waits for what never comes."""
-
-LAST_ROUNDS = 8
-"""The most rounds in which clients come back whose requests crash a gathering."""
-
-
-Way = Literal["streams", "sockets", "tls"]
-"""What the server's clients come on: streams, sockets that its poller reads, or TLS that it ends.
-"""
-
-
-@frozen
-class Setup:
-    """The settings of a world, which last from its beginning to its end."""
-
-    idle_timeout: float = 20.0
-    empty_timeout: float | None = None
-    max_age: float | None = None
-    warn_before: float | None = None
-    snapshots: bool = False
-    way: Way = "streams"
-    packed: bool = False
-    """Whether every other stranger speaks MessagePack."""
-    tail_bytes: int = 10_000
-    batch_bytes: int = 10_000
-    recent_syncs: int = 256
-    crowd: int = 128
-    are_there: bool = True
-    """Whether all clients are there from the beginning."""
 
 
 @define(eq=False)
@@ -102,11 +76,13 @@ class World:
     waiting: set[trio.CancelScope] = field(factory=set)
     """Calls that wait for the store itself: they end with its process."""
     exports: list[tuple[bytes, ...]] = field(factory=list)
+    refused_events: int = 0
+    """How many more lifecycle events the program fails to take."""
     calling: int = 0
     """The number of calls that are under way."""
     _connections: trio.Nursery = field(init=False)
     _server: Serving | None = None
-    _made: "list[weakref.ref[Any]]" = field(factory=list)
+    made: "list[weakref.ref[Any]]" = field(factory=list)
     _stop: trio.Event = field(init=False)
     _stopped: trio.Event = field(init=False)
     _power: trio.CancelScope = field(init=False)
@@ -114,15 +90,9 @@ class World:
 
     def __attrs_post_init__(self) -> None:
         setup = self.setup
-        self.truth = Truth(
-            setup.idle_timeout,
-            setup.empty_timeout,
-            setup.max_age,
-            setup.warn_before,
-            2.0,
-            self.clock.current_time,
-            self.wall,
-        )
+        self.truth = Truth(setup.rules, CLOSE_GRACE, self.clock.current_time, self.wall)
+        if setup.events:
+            self.truth.events = Events()
         self.disk = Disk(self.truth)
         self.lives = Lives(self)
         for number in range(4):
@@ -146,6 +116,8 @@ class World:
     async def close(self) -> None:
         """Close the hall as a server does when it stops, and wait for its end."""
         if self.hall is not None:
+            if self.truth.events is not None and self.store.event_mood != "now":
+                self.truth.events.unnoted()
             self._stop.set()
             await self._stopped.wait()
 
@@ -154,6 +126,8 @@ class World:
         if self.hall is None:
             return
         self.store.die(lands=lands)
+        if self.truth.events is not None:
+            self.truth.events.unnoted()
         self._let_go_of_store()
         self.hall, self.truth.is_closing = None, True
         for tap in self.taps:
@@ -177,6 +151,7 @@ class World:
         setup = self.setup
         self._stop, self._stopped = trio.Event(), trio.Event()
         self.lives.new_hall()
+        self.truth.rules = setup.rules
         self.truth.denied.clear()
         self.truth.is_closing = False
         try:
@@ -185,19 +160,11 @@ class World:
                     self.store = TroubledStore(self.disk, writers)
                     async with open_hall(
                         store=self.store,
+                        on_event=partial(self._take, self.store) if setup.events else None,
                         behaviour=self._make_book,
                         authenticate=self.who,
                         wall_clock=self.wall,
-                        idle_timeout=setup.idle_timeout,
-                        empty_timeout=setup.empty_timeout,
-                        max_age=setup.max_age,
-                        warn_before=setup.warn_before,
-                        tail_bytes=setup.tail_bytes,
-                        batch_bytes=setup.batch_bytes,
-                        recent_syncs=setup.recent_syncs,
-                        snapshot_every=3,
-                        inbox_limit=4,
-                        close_grace=self.truth.close_grace,
+                        **self.setup.usual_settings(),
                     ) as self.any_hall:
                         await self._serve(self.any_hall, task_status)
                     writers.cancel_scope.cancel()
@@ -243,7 +210,7 @@ class World:
 
     def _make_book(self) -> Behaviour:
         book = SnapshotBook() if self.setup.snapshots else Book()
-        self._made.append(weakref.ref(book))
+        self.made.append(weakref.ref(book))
         return book
 
     # Rights.
@@ -266,12 +233,42 @@ class World:
             self.hall.revoke(user, until=0.0)
             self.hall.change_role(user, Role.MEMBER, until=0.0)
 
+    # Ends, and settings.
+
     def hold(self, room: str, seconds: float | None) -> None:
         """Let no rule end a gathering for so long, if it is open; None takes that back."""
         if self.hall is not None:
+            until = None if seconds is None else self.wall() + seconds
             with suppress(GatheringsError):
-                self.hall.hold(room, until=None if seconds is None else self.wall() + seconds)
-                self.truth.held(room, seconds)
+                self.hall.hold(room, until=until)
+                self.truth.held(room, until)
+
+    def change_rules(self, room: str, changes: EndRuleOptions) -> None:
+        """Have a gathering that is open live by other rules."""
+        if self.hall is not None:
+            with suppress(GatheringsError):
+                self.hall.change_rules(room, **changes)
+                self.truth.changed(room, dict(changes))
+
+    def change_settings(self, changes: HallOptions) -> None:
+        """Give the hall other settings; gatherings that are open keep their rules."""
+        if self.hall is not None:
+            self.hall.change_settings(**changes)
+            names = {one.name for one in fields(Rules)} & changes.keys()
+            rules = {name: changes[name] for name in names}  # type: ignore[literal-required]
+            self.truth.rules = evolve(self.truth.rules, **rules)
+
+    # Lifecycle events.
+
+    async def _take(self, store: TroubledStore, event: LifecycleEvent) -> None:
+        await trio.lowlevel.checkpoint()
+        if store.dead:
+            raise Boom("its process is killed")
+        if self.refused_events:
+            self.refused_events -= 1
+            raise Boom("not now")
+        assert self.truth.events is not None
+        self.truth.events.told.append(event)
 
     # The network.
 
@@ -290,7 +287,7 @@ class World:
         tap = Tap(self.truth, link, len(self.taps) + 1)
         self.taps.append(tap)
         end = link.server_end
-        self._made.append(weakref.ref(end))
+        self.made.append(weakref.ref(end))
         self._connections.start_soon(self._serve_one, self.hall, end)
         return link.client_end, tap
 
@@ -342,7 +339,7 @@ class World:
 
     async def run(self, plan: Any) -> None:
         """Follow a plan to its end, and check that nothing is left. Raises nothing but bugs."""
-        watch = _Watch(self.truth)
+        watch = Watch(self.truth)
         log = logging.getLogger("squire_gatherings")
         log.addHandler(watch)
         log.propagate = False
@@ -359,7 +356,7 @@ class World:
             log.propagate = True
         if not self.truth.faults:
             self.truth.is_over = False
-            self._check_nothing_is_left()
+            check_nothing_is_left(self)
 
     async def _follow(self, plan: Any) -> None:
         await self.open()
@@ -371,7 +368,7 @@ class World:
             await step.act(self)
             self.truth.settle()
         self._doing = "its end"
-        await self._come_to_rest()
+        await come_to_rest(self)
         self.truth.settle()
 
     async def _let_all_in(self) -> None:
@@ -380,115 +377,3 @@ class World:
         for stranger in self.strangers:
             await stranger.join("all", room=ENDLESS, piece=65536)
         await self.settle()
-
-    async def _come_to_rest(self) -> None:
-        """End all trouble; check that everybody comes back, gets everything, and leaves."""
-        for tap in self.taps:
-            tap.link.stall(up=False, down=False)
-        await self.settle()
-        while self.hall is None:
-            await self.open()
-            await trio.sleep(1)
-        self.store.append_mood, self.store.read_mood = "now", "quick"
-        self.terms.clear()
-        for room in ROOMS:
-            self.hold(room, None)
-        for user in tuple(self.truth.denied):
-            self.allow(user)
-        for person in self.people:
-            person.set_reading(True)
-            await person.arrive()
-        await trio.sleep(60)
-        for _ in range(LAST_ROUNDS):
-            for stranger in self.strangers:
-                stranger.set_pongs(True)
-                await stranger.join("all", room=ENDLESS, piece=65536)
-                await trio.sleep(1)
-                await stranger.ack()
-            if not any(one.unanswered for one in self.strangers):
-                break
-        await self._check_all_is_well()
-        for person in self.people:
-            await person.go()
-        for stranger in self.strangers:
-            await stranger.hang_up(politely=True)
-        await trio.sleep(self.setup.idle_timeout + 5)
-        await self.settle()
-        hall = self.hall
-        assert hall is not None
-        numbers = hall.snapshot()
-        self.truth.check(hall.gatherings() == (), f"still there: {hall.gatherings()}")
-        self.truth.check(numbers.clients == 0, f"still counted: {numbers}")
-        stages = observer_of(hall).stages
-        self.truth.check(not any(stages.values()), f"still counted: {stages}")
-        self.truth.check(not self.lives.tasks["retries"], f"still there: {self.lives.tasks}")
-        await self.close()
-
-    async def _check_all_is_well(self) -> None:
-        for person in self.people:
-            if person.here is None:
-                self.truth.fault(f"{person.name} can't come back")
-                continue
-            with trio.move_on_after(100) as patience:
-                await person.here.rejoin()
-            self.truth.check(not patience.cancelled_caught, f"{person.name} isn't let in")
-        await trio.sleep(10)
-        await self.settle()
-        self.truth.settle()
-        for person in self.people:
-            person.has_everything()
-        for stranger in self.strangers:
-            left = stranger.unanswered if not stranger.is_observer else None
-            self.truth.check(not left, f"{stranger.name}: not answered: {left}")
-        for tap in self.taps:
-            tap.quiet()
-        self.truth.check(not self.calling, f"{self.calling} calls never returned")
-        for room in ROOMS:
-            await self._check_log(room)
-
-    async def _check_log(self, room: str) -> None:
-        assert self.hall is not None
-        ops: list[Any] = []
-        whole = self.truth.logs.now[room]
-        left_out = whole.first_seq - 1
-        log = [one.op for one in whole.ops[left_out:]]
-        while True:
-            page = await self.hall.fetch(room, since=left_out + len(ops) if ops else 0)
-            self.truth.used(room)
-            self.truth.visited(room)
-            first_seq = page.first_seq or 1
-            what = f"{room}: begins with {first_seq}, not {whole.first_seq}"
-            self.truth.check(ops or first_seq == whole.first_seq, what)
-            ops += [op.value for op in page.ops]
-            if left_out + len(ops) >= page.seq or not page.ops:
-                break
-        self.truth.check(ops == log, f"{room}: fetched {ops}, not {log}")
-
-    def _check_nothing_is_left(self) -> None:
-        truth = self.truth
-        truth.check(not truth.lives, f"incarnations are left: {truth.lives}")
-        tasks = +self.lives.tasks
-        truth.check(not [name for name in tasks if name.startswith("gathering ")], f"{tasks}")
-        if any(one() is not None for one in self._made):
-            gc.collect()
-        left = [one() for one in self._made if one() is not None]
-        truth.check(not left, f"still referred to: {left}")
-
-
-class _Watch(logging.Handler):
-    """Notes unexpected errors."""
-
-    def __init__(self, truth: Truth) -> None:
-        super().__init__(logging.ERROR)
-        self.truth = truth
-
-    def emit(self, record: logging.LogRecord) -> None:
-        error = record.exc_info[1] if record.exc_info else None
-        if not _is_meant(error):
-            self.truth.faults.append(f"logged: {record.getMessage()}: {error!r}")
-
-
-def _is_meant(error: BaseException | None) -> bool:
-    if isinstance(error, BaseExceptionGroup):
-        return all(_is_meant(one) for one in error.exceptions)
-    return isinstance(error, MEANT)

@@ -54,6 +54,14 @@ def _cursor(place: Place) -> str:
     return base64.urlsafe_b64encode(msgspec.msgpack.encode(place)).decode().rstrip("=")
 
 
+STAGES: dict[Stage, shapes.StageName] = {
+    Stage.OPEN: "open",
+    Stage.ASLEEP: "asleep",
+    Stage.ENDING: "ending",
+}
+"""What the API calls them. One that is being opened isn't shown."""
+
+
 def _place(cursor: str, sort: str) -> Place:
     kind = str if sort == "id" else float
     try:
@@ -68,7 +76,7 @@ def _gathering(seen: Seen, times: Times) -> shapes.Gathering:
     return shapes.Gathering(
         id=numbers.gathering,
         incarnation=numbers.incarnation,
-        stage="open" if seen.stage is Stage.OPEN else "ending",
+        stage=STAGES[seen.stage],
         opened_at=times.at(numbers.opened_at),
         deadline=times.maybe_at(numbers.deadline),
         ends_in=times.left(numbers.deadline),

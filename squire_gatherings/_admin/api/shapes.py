@@ -28,7 +28,7 @@ User = Annotated[
     str, Meta(min_length=1, max_length=MAX_USER, description="A user, as in its identity.")
 ]
 Role = Annotated[str, Meta(min_length=1, max_length=64, description="The name of a role.")]
-StageName = Literal["open", "ending"]
+StageName = Literal["open", "asleep", "ending"]
 SortName = Literal["id", "deadline", "clients", "seq", "opened", "processed"]
 
 
@@ -353,7 +353,8 @@ class HallState(Struct, kw_only=True):
     closing: Annotated[bool, Meta(description="Whether the hall is closing.")]
     store: Annotated[str, Meta(description="Where logs are kept.")]
     stages: Annotated[
-        dict[str, int], Meta(description="How many gatherings are how far: opening, open, ending.")
+        dict[str, int],
+        Meta(description="How many gatherings are how far: opening, open, asleep, ending."),
     ]
     clients: Annotated[int, Meta(ge=0, description="How many clients are in gatherings.")]
     connections: Annotated[int, Meta(ge=0, description="How many connections there are in all.")]

@@ -130,6 +130,7 @@ class Reporter:
         return HallNow(
             open=stages[Stage.OPEN],
             opening=stages[Stage.OPENING],
+            asleep=stages[Stage.ASLEEP],
             ending=stages[Stage.ENDING],
             clients=observer.clients,
             messages=observer.tally.messages,

@@ -98,6 +98,7 @@ class HallNow(Struct, kw_only=True, frozen=True):
 
     open: int
     opening: int
+    asleep: int
     ending: int
     clients: int
     messages: int

@@ -162,7 +162,7 @@ def _messages(tally: Tally) -> Iterable[Metric]:
         buckets=_buckets(tally.commits, at_once=tally.at_once),
         sum_value=tally.commits.total,
     )
-    yield _histogram("squire_committed_ops", "Ops of a commit.", tally.committed)
+    yield _histogram("squire_committed_ops", "Ops of a commit.", PowerHistogram.of(tally.committed))
     yield _counter("squire_commit_failures", "Commits that were tried again.", tally.failed_commits)
 
 

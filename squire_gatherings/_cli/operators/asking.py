@@ -22,6 +22,7 @@ from squire_gatherings._admin.api.shapes import Dispersal
 from squire_gatherings._cli.admin import TOKEN_FILE
 from squire_gatherings._cli.audit_log import who_runs_it
 from squire_gatherings._cli.configuration import printable_path
+from squire_gatherings._cli.failures import NothingThere
 from squire_gatherings._cli.options import FILE, option, options
 
 if TYPE_CHECKING:
@@ -69,10 +70,6 @@ json_option = option("--json", "as_json", is_flag=True, help="Answer with JSON."
 
 class CannotAsk(click.ClickException):
     """The admin port can't be asked, or doesn't do what it was asked for."""
-
-
-class NothingThere(click.ClickException):
-    """There's no such gathering, or nobody of that name."""
 
 
 @frozen

@@ -5,10 +5,10 @@ import click
 from squire_gatherings._admin.api.shapes import Closed
 from squire_gatherings._cli.confirmation import ask as ask_first
 from squire_gatherings._cli.confirmation import check_that_somebody_is_there, yes_option
+from squire_gatherings._cli.failures import NothingThere
 from squire_gatherings._cli.operators.asking import (
     AdminPort,
     Answer,
-    NothingThere,
     PortOptions,
     admin_options,
     asking,

@@ -62,6 +62,15 @@ class Calls:
             lambda database: self._writer.change(database, partial(function, database)),
         )
 
+    async def _in_between(self, function: Call[None]) -> None:
+        """Call a function on the writer's thread, as soon as the commit under way is over."""
+        # Several may do so at once.
+        self._writer.wanted += 1
+        try:
+            await self._call(self._write_connection, function)
+        finally:
+            self._writer.wanted -= 1
+
     async def _commit(self, take: Take, report: Report) -> None:
         """Commit batch after batch in one call; see `group_commit.Session`."""
         await self._call(

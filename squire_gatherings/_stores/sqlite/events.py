@@ -9,6 +9,7 @@ from hashlib import blake2b
 
 import msgspec
 
+from squire_gatherings._stores.sqlite.sleep import forget as forget_sleep
 from squire_gatherings._stores.sqlite.tables import Row, insert_rows
 from squire_gatherings._stores.sqlite.transactions import writing
 from squire_gatherings._stores.sqlite.writer import without_flushing
@@ -74,6 +75,7 @@ def write(
                 "DELETE FROM incarnations WHERE id IN (SELECT value FROM json_each(?))",
                 (_encode(dispersed).decode(),),
             )
+            forget_sleep(database, dispersed)
     check()
 
 

@@ -9,7 +9,6 @@ from functools import partial
 from squire_gatherings._stores.common import EVENTS_IN_USE
 from squire_gatherings._stores.sqlite import events as rows
 from squire_gatherings._stores.sqlite.calls import Calls
-from squire_gatherings._stores.sqlite.connection import Call
 from squire_gatherings._values.errors import BadSetting
 from squire_gatherings._values.events import EventsLeft, LifecycleEvent
 
@@ -73,12 +72,3 @@ class KeptEvents(Calls):
         Cancellation: before it began, it does nothing; later, it is waited for.
         """
         await self._in_between(partial(rows.forget, up_to=up_to))
-
-    async def _in_between(self, function: Call[None]) -> None:
-        """Call a function on the writer's thread, as soon as the commit under way is over."""
-        # Several may do so at once.
-        self._writer.wanted += 1
-        try:
-            await self._call(self._write_connection, function)
-        finally:
-            self._writer.wanted -= 1

@@ -129,6 +129,15 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
             digest BLOB NOT NULL
         ) STRICT, WITHOUT ROWID""",
     ),
+    # 7: the incarnations that sleep, as MessagePack, with their deadlines by the wall clock.
+    (
+        """CREATE TABLE sleepers (
+            incarnation TEXT PRIMARY KEY,
+            gathering TEXT NOT NULL,
+            state BLOB NOT NULL,
+            digest BLOB NOT NULL
+        ) STRICT, WITHOUT ROWID""",
+    ),
 )
 """The statements that lead from each version (0: an empty file) to the next."""
 

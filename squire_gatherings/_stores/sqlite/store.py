@@ -15,6 +15,7 @@ from squire_gatherings._stores.sqlite.connection import (
     empty_wal,
 )
 from squire_gatherings._stores.sqlite.kept_events import KeptEvents
+from squire_gatherings._stores.sqlite.kept_sleep import KeptSleep
 from squire_gatherings._stores.sqlite.locks import FileLock, locked
 from squire_gatherings._stores.sqlite.place import Place
 from squire_gatherings._stores.sqlite.whole_logs import WholeLogs
@@ -23,7 +24,7 @@ from squire_gatherings._values.log import Append, LoggedOp, Restored, Snapshot, 
 
 
 @define(eq=False)
-class SqliteStore(WholeLogs, KeptEvents):
+class SqliteStore(WholeLogs, KeptEvents, KeptSleep):
     """A `Store` in an SQLite file. Made by `open_sqlite_store`.
 
     What is appended while a commit runs goes into the next one, for all gatherings together: one
@@ -156,6 +157,19 @@ class SqliteStore(WholeLogs, KeptEvents):
         )
 
     # Logs as they were.
+
+    async def syncs_of(self, gathering: str, *, after: int, up_to: int) -> tuple[SyncRecord, ...]:
+        """Return the syncs that ops came from, in order.
+
+        Raises:
+            StoreUnavailable: The store can't read now.
+
+        Cancellation: nothing is changed.
+        """
+        return await self._read(
+            gathering,
+            lambda database, unfolded: reads.syncs_of(database, gathering, after, up_to, unfolded),
+        )
 
     async def snapshot_at(self, gathering: str, *, seq: int) -> Snapshot | None:
         """Return the newest snapshot of the state after the op `seq`, or after an earlier one.

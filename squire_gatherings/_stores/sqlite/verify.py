@@ -22,6 +22,7 @@ from squire_gatherings._stores.sqlite.journal import decode_entry, encode_entry
 from squire_gatherings._stores.sqlite.log_check import Broken, LogCheck
 from squire_gatherings._stores.sqlite.migration import migrate
 from squire_gatherings._stores.sqlite.schema import OF_A_GATHERING, VERSION, schema_version
+from squire_gatherings._stores.sqlite.sleep import read_row as read_sleeper
 from squire_gatherings._values.errors import StoreUnavailable, StoreUnusable
 from squire_gatherings._values.log import Append
 
@@ -262,6 +263,7 @@ class _Verification:
                 if digest != tombstone_digest(gathering, seq, head, time):
                     self._wrong(gathering, seq, "its tombstone isn't what was written")
             self._look_at_events()
+            self._look_at_sleepers()
             [self.report.refused] = database.execute("SELECT count(*) FROM refused").fetchone()
         except _UNREADABLE as error:
             self._wrong(None, None, f"can't be read: {error}")
@@ -276,6 +278,17 @@ class _Verification:
                         raise ValueError("it is another one's")
                 except _UNREADABLE as error:
                     self._wrong(None, None, f"{table} {row!r:.80}: {error}")
+
+    def _look_at_sleepers(self) -> None:
+        """Look at what is said of gatherings that sleep."""
+        rows = self.database.execute("SELECT incarnation, gathering, state, digest FROM sleepers")
+        for incarnation, gathering, *state in rows:
+            try:
+                found = read_sleeper(*state)
+                if (incarnation, gathering) != (found.state.incarnation, found.gathering):
+                    raise ValueError("it is another one's")
+            except _UNREADABLE as error:
+                self._wrong(None, None, f"sleepers {incarnation!r:.80}: {error}")
 
     def _look_at_tables(self) -> None:
         """Compare the tables, their columns and the indexes with those of a new file."""

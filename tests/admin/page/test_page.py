@@ -3,8 +3,6 @@
 Without Chromium and its driver these tests are skipped, and say so.
 """
 
-import shutil
-import subprocess
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -16,8 +14,9 @@ import trio
 
 from squire_gatherings import EndRules, Identity
 from squire_gatherings._hall.hall import observer_of
-from tests.admin.page.browser import MISSING, PATIENCE, Browser, open_session
 from tests.admin.port import Port, open_port
+from tests.chromium import MISSING, PATIENCE, Browser, open_session
+from tests.npm import from_npm
 from tests.support import Recorder
 
 pytestmark = pytest.mark.skipif(MISSING is not None, reason=str(MISSING))
@@ -35,15 +34,7 @@ def session(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 @pytest.fixture(scope="module")
 def axe() -> str:
     """The source of axe-core, which looks for what hinders people."""
-    file = HERE / "node_modules" / "axe-core" / "axe.min.js"
-    if not file.exists():
-        if shutil.which("npm") is None:
-            pytest.skip("axe-core isn't there, and neither is npm")
-        command = ["npm", "install", "--silent", "--no-audit", "--no-fund", "--no-package-lock"]
-        run = subprocess.run(command, cwd=HERE, capture_output=True, text=True, timeout=120)
-        if run.returncode:
-            pytest.skip(f"npm can't install axe-core: {run.stderr[-200:]}")
-    return file.read_text()
+    return from_npm(HERE, "axe-core/axe.min.js").read_text()
 
 
 @asynccontextmanager

@@ -166,10 +166,13 @@ function showTotals(news) {
     "Msg/s": rate(perSecond),
     Ended: count(hall.ended),
   };
+  if (hall.asleep > 0) totals.Asleep = count(hall.asleep);
   if (hall.ending > 0) totals.Ending = count(hall.ending);
   if (hall.closing) say("late", "The server is shutting down");
   const root = byId("totals");
-  if (root.children.length !== Object.keys(totals).length) {
+  const names = Object.keys(totals).join(" ");
+  if (root.dataset.names !== names) {
+    root.dataset.names = names;
     const made = Object.keys(totals).map((name) => el("div", {}, el("dt", {}, name), el("dd")));
     root.replaceChildren(...made);
   }

@@ -74,6 +74,30 @@ class Browser:
         """Load a page."""
         await self._ask("POST", "/url", {"url": url})
 
+    async def back(self) -> None:
+        """Go back to the page before."""
+        await self._ask("POST", "/back", {})
+
+    async def reload(self) -> None:
+        """Load the page anew."""
+        await self._ask("POST", "/refresh", {})
+
+    async def tabs(self) -> list[str]:
+        """Return the handles of all tabs."""
+        return [str(one) for one in await self._ask("GET", "/window/handles")]
+
+    async def new_tab(self) -> str:
+        """Open an empty tab; return its handle."""
+        return str((await self._ask("POST", "/window/new", {"type": "tab"}))["handle"])
+
+    async def switch(self, tab: str) -> None:
+        """Have this tab in front."""
+        await self._ask("POST", "/window", {"handle": tab})
+
+    async def close_tab(self) -> None:
+        """Close the tab in front; another one must be brought there then."""
+        await self._ask("DELETE", "/window")
+
     async def run(self, script: str, *arguments: Any) -> Any:
         """Return what a function's body returns that is run in the page."""
         return await self._ask("POST", "/execute/sync", {"script": script, "args": arguments})

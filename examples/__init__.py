@@ -1,0 +1,1 @@
+"""Programs to read, to start and to begin one's own from."""

@@ -1,0 +1,240 @@
+"""The sleepers: the gatherings of a hall that sleep, and the one task that watches over them.
+
+A gathering that nobody has used for a while leaves its task and its state. What stays is a
+`Sleeper`: where it is in its life, packed, and its clients. Nothing is read from the store for it
+until somebody wants something of its log. For what concerns only its end or its clients, its room
+is made of the sleeper, and put away again.
+"""
+
+import math
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import msgspec
+import trio
+from attrs import define, field
+
+from squire_gatherings._hall.clients import Client
+from squire_gatherings._hall.lifecycle import Life, Lifecycle
+from squire_gatherings._hall.lifetime import GivenRules
+from squire_gatherings._hall.room import Room
+from squire_gatherings._hall.sleep_book import SleepBook
+from squire_gatherings._hall.sleeper import Sleeper
+from squire_gatherings._hall.terms import Terms
+from squire_gatherings._hall.turnstile import Turnstile
+from squire_gatherings._rules.deadline import Deadline
+from squire_gatherings._rules.op_log import OpLog
+from squire_gatherings._values.numbers import Stage
+from squire_gatherings._values.sleep import SleepState, shifted
+
+_encode = msgspec.msgpack.Encoder().encode
+_decode = msgspec.msgpack.Decoder(SleepState).decode
+
+Opener = tuple[str, str | None] | None
+
+
+@define(eq=False)
+class Sleepers:
+    """Those of one hall. Its task runs while there are any."""
+
+    turnstile: Turnstile
+    nursery: trio.Nursery
+    terms: Terms
+    lifecycle: Lifecycle | None
+    book: SleepBook | None
+    """Where it is noted who sleeps, for the next process."""
+    make_room: Callable[[str, str, GivenRules], Room]
+    wake: Callable[[Sleeper, Room, Opener], None]
+    """Has a task go on with it, in this room."""
+    on_cancelled: Callable[[], None]
+    """Called when the task is cancelled: all that sleep are to end."""
+    count: int = 0
+    """How many sleep."""
+    accepting: bool = True
+    """As `instants.Ending` has it."""
+    _armed: dict[Sleeper, float] = field(factory=dict)
+    """When to look at those that are due first."""
+    _by_wall: set[Sleeper] = field(factory=set)
+    """Those whose end depends on the wall clock."""
+    _is_running: bool = False
+    _scope: trio.CancelScope | None = None
+
+    # Falling asleep, and waking.
+
+    def lay_down(self, room: Room, opener: Opener) -> Sleeper:
+        """Return what is left of a gathering that is at rest. Its task must end."""
+        sleeper = Sleeper(self, room.id, room.given, b"")
+        self._put_away(sleeper, room, opener)
+        for client in sleeper.clients:
+            client.room = sleeper
+        room.enter(None)
+        self._begin(sleeper, room)
+        return sleeper
+
+    def take_up(self, gathering: str, state: SleepState, given: GivenRules) -> Sleeper:
+        """Return one that slept when an earlier process ended. Nobody is connected to it."""
+        sleeper = Sleeper(self, gathering, given, _encode(state))
+        room = self.look(sleeper)
+        if state.emptied_at is None:
+            # Nobody knows when its clients were gone: not later than now.
+            room.deadline.attended(0, trio.current_time())
+            self._put_away(sleeper, room, state.opener)
+        if room.life is not None and state.life is not None:
+            _, owed, _, _ = state.life
+            room.life.lifecycle.owed += owed
+        self._begin(sleeper, room)
+        return sleeper
+
+    def _begin(self, sleeper: Sleeper, room: Room) -> None:
+        self.count += 1
+        room.quotas.tally.stages[Stage.ASLEEP] += 1
+        room.quotas.fell_asleep()
+        self._list(sleeper, room)
+        if not self._is_running:
+            self._is_running = True
+            self.nursery.start_soon(self._watch, name="sleeping gatherings")
+
+    def drop(self, sleeper: Sleeper) -> None:
+        """Forget one that has no clients: it sleeps on in the store."""
+        room = self.look(sleeper)
+        room.quotas.tally.stages[Stage.ASLEEP] -= 1
+        room.quotas.woke()
+        room.quotas.reaped(sleeper.id, _decode(sleeper.state).opener)
+        self._forget(sleeper)
+
+    def rouse(self, sleeper: Sleeper) -> Room:
+        """Make its room the one that it has; a task goes on with it."""
+        room = self.look(sleeper)
+        for client in sleeper.clients:
+            client.room = room
+        room.quotas.tally.stages[Stage.ASLEEP] -= 1
+        room.stage = None
+        room.enter(Stage.ASLEEP)
+        room.quotas.woke()
+        self._forget(sleeper)
+        sleeper.clients = ()
+        self.wake(sleeper, room, _decode(sleeper.state).opener)
+        return room
+
+    def _forget(self, sleeper: Sleeper) -> None:
+        self.turnstile.forget(sleeper)
+        self._armed.pop(sleeper, None)
+        self._by_wall.discard(sleeper)
+        self.count -= 1
+        if not self.count and self._scope is not None:
+            self._scope.cancel()
+
+    # Looking at one, and changing it.
+
+    def look(self, sleeper: Sleeper) -> Room:
+        """Return a room as it is. What is changed in it, others don't see."""
+        state = _decode(sleeper.state)
+        room = self.make_room(sleeper.id, state.incarnation, sleeper.given)
+        room.is_resting = room.accepting = True
+        room.stage = Stage.ASLEEP
+        settings = room.settings
+        room.log = OpLog(settings.tail_bytes, settings.recent_syncs, room.incarnation)
+        room.log.seq = room.log.committed = state.seq
+        room.processed, room.numbered = state.processed, state.numbered
+        room.is_wanted = state.is_wanted
+        room.clients = {client.scope: client for client in sleeper.clients}
+        deadline = room.deadline = Deadline(sleeper.given.rules, 0.0, 0.0)
+        deadline.resume(state.deadline, 0.0)
+        if settings.sleep_after is not None:
+            deadline.sleep_after = settings.sleep_after
+        if state.life is not None and self.lifecycle is not None:
+            room.life = Life.of(self.lifecycle, room.id, room.incarnation, state.life)
+        room.look()
+        return room
+
+    @contextmanager
+    def changing(self, sleeper: Sleeper) -> Iterator[Room]:
+        """Let its room be changed within the block, which has no checkpoint; it sleeps on."""
+        room = self.look(sleeper)
+        try:
+            yield room
+        finally:
+            self._put_away(sleeper, room, _decode(sleeper.state).opener)
+            self.turnstile.forget(sleeper)
+            self._armed.pop(sleeper, None)
+            self._list(sleeper, room)
+
+    def gone(self, sleeper: Sleeper, client: Client) -> None:
+        """Note that a client is gone. Counts as no activity."""
+        with self.changing(sleeper) as room:
+            room.gone(client)
+
+    def _put_away(self, sleeper: Sleeper, room: Room, opener: Opener) -> None:
+        """Keep in the sleeper what is in its room."""
+        state = SleepState.of(
+            room.incarnation,
+            room.log.committed,
+            room.processed,
+            room.numbered,
+            room.deadline.state(room.moved(), 0.0),
+            is_wanted=room.is_wanted,
+            opener=opener,
+            life=None if room.life is None else room.life.state(),
+        )
+        sleeper.state, sleeper.given = _encode(state), room.given
+        sleeper.clients = tuple(room.clients.values())
+        if self.book is not None:
+            ahead = self.terms.wall() - trio.current_time()
+            self.book.note(room.given.slept(room.id, shifted(state, ahead)))
+
+    # When something is due.
+
+    def _list(self, sleeper: Sleeper, room: Room) -> None:
+        """Have it looked at when something is due."""
+        if room.deadline.rules.is_by_wall:
+            self._by_wall.add(sleeper)
+            self.terms.instants.add(self)
+        else:
+            self._by_wall.discard(sleeper)
+        at = self.turnstile.enter(sleeper, room.deadline.wakes_at)
+        if at < math.inf:
+            self.arm(sleeper, at)
+
+    def arm(self, sleeper: Sleeper, at: float) -> None:
+        """Look at it then."""
+        self._armed[sleeper] = at
+        if self._scope is not None:
+            self._scope.deadline = min(self._scope.deadline, at)
+
+    def disarm(self, sleeper: Sleeper) -> None:
+        """Don't look at it."""
+        self._armed.pop(sleeper, None)
+
+    def look_again(self) -> None:
+        """Compute anew when those are due whose end depends on the wall clock: it was set."""
+        for sleeper in tuple(self._by_wall):
+            with self.changing(sleeper) as room:
+                room.look_at_warning(trio.current_time())
+
+    async def _watch(self) -> None:
+        """Look at each that is due, until none sleeps."""
+        try:
+            while self.count:
+                soonest = min(self._armed.values(), default=math.inf)
+                with trio.CancelScope(deadline=soonest) as self._scope:
+                    await trio.sleep_forever()
+                self._scope = None
+                now = trio.current_time()
+                for sleeper, at in tuple(self._armed.items()):
+                    if at <= now and sleeper in self._armed:
+                        self._come(sleeper)
+        except trio.Cancelled:
+            self.on_cancelled()
+            raise
+        finally:
+            self._scope = None
+            self._is_running = False
+
+    def _come(self, sleeper: Sleeper) -> None:
+        """Do what is due."""
+        if sleeper.room.is_due():
+            # It hears everybody out, and ends.
+            self.rouse(sleeper)
+        else:
+            with self.changing(sleeper) as room:
+                room.warn_if_due()

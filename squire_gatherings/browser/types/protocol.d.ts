@@ -1,0 +1,269 @@
+/** @typedef {Record<string, any>} Op A JSON object. */
+/** @typedef {{ seq: number, head: string }} Proof */
+/**
+ * @typedef {object} Joined
+ * @property {"joined"} type
+ * @property {string} gathering
+ * @property {string} incarnation
+ * @property {number} seq
+ * @property {string} role
+ * @property {string | null} user
+ * @property {number | null} idle_timeout
+ * @property {number | null} expires_in
+ * @property {any} [snapshot]
+ * @property {Op[]} [ops]
+ * @property {(string | null)[]} [by]
+ * @property {string} [epoch]
+ * @property {string} [client]
+ * @property {number} [max_ops]
+ * @property {number[]} [times]
+ * @property {Proof} [proof]
+ * @property {number} [rights_expire_in]
+ * @property {number} [first_seq]
+ * @property {number} [ends_in]
+ */
+/**
+ * @typedef {object} Fetched
+ * @property {"fetched"} type
+ * @property {string} id
+ * @property {number} seq
+ * @property {any} [snapshot]
+ * @property {Op[]} [ops]
+ * @property {(string | null)[]} [by]
+ * @property {string} [epoch]
+ * @property {number[]} [times]
+ * @property {Proof} [proof]
+ * @property {number} [first_seq]
+ */
+/**
+ * @typedef {object} Synced
+ * @property {"synced"} type
+ * @property {string} id
+ * @property {number[]} seqs
+ * @property {Op[]} [ops]
+ * @property {number} [time]
+ * @property {string} [epoch] From another tab: of which incarnation they are.
+ */
+/**
+ * @typedef {object} Conflict
+ * @property {"conflict"} type
+ * @property {string} id
+ * @property {number} seq
+ * @property {Op[]} ops
+ * @property {(string | null)[]} by
+ * @property {string} [message]
+ * @property {string} [epoch]
+ * @property {number[]} [times]
+ */
+/**
+ * @typedef {object} Forward Always in the form for several ops: `decode` sees to it.
+ * @property {"forward"} type
+ * @property {number} seq
+ * @property {Op[]} ops
+ * @property {(string | null)[]} by
+ * @property {string} [epoch]
+ * @property {number[]} [times]
+ * @property {boolean[]} [mine] From another tab: which of them this browser submitted.
+ */
+/** @typedef {{ type: "refreshed", role: string, id?: string, rights_expire_in?: number }} Refreshed */
+/** @typedef {{ type: "renew", rights_expire_in: number }} Renew */
+/** @typedef {{ type: "error", code: string, message: string, id?: string | null }} ErrorMessage */
+/**
+ * @typedef {object} EndingMessage
+ * @property {"ending"} type
+ * @property {string} rule
+ * @property {number | null} expires_in
+ * @property {number | null} at_time
+ */
+/**
+ * @typedef {object} DispersedMessage
+ * @property {"dispersed"} type
+ * @property {string} gathering
+ * @property {string} incarnation
+ * @property {string} reason
+ * @property {number} seq
+ * @property {number} idle_for
+ */
+/**
+ * @typedef {Joined | Fetched | Synced | Conflict | Forward | Refreshed | Renew | ErrorMessage
+ *   | EndingMessage | DispersedMessage} Incoming
+ */
+/** @typedef {{ id: string, since?: number, at?: number, at_time?: number }} Fetch */
+/**
+ * Whether a text may be the id of a sync or a client.
+ * @param {unknown} text
+ * @returns {text is string}
+ */
+export function isMessageId(text: unknown): text is string;
+/**
+ * Whether a text may name a gathering.
+ * @param {unknown} text
+ * @returns {text is string}
+ */
+export function isGatheringId(text: unknown): text is string;
+/**
+ * A random id that nobody guesses.
+ * @returns {string}
+ */
+export function randomId(): string;
+/**
+ * The URL of a gathering on a server; null if the server's URL can't be one. Like the Python
+ * client's: `wss://HOST`, `wss://HOST/prefix`, or with `{gathering}` in its path or query.
+ * @param {string | URL} server
+ * @param {string} id
+ * @returns {string | null}
+ */
+export function urlOf(server: string | URL, id: string): string | null;
+/**
+ * The protocol's words: messages as types, close codes, and what the codes mean for a client.
+ * docs/protocol.md is the text to it.
+ */
+export const SUBPROTOCOL: "squire.v1+json";
+export const CloseCode: Readonly<{
+    LEFT: 1000;
+    GOING_AWAY: 1001;
+    PROTOCOL_ERROR: 1002;
+    TOO_BIG: 1009;
+    CRASHED: 1011;
+    TRY_AGAIN_LATER: 1013;
+    DISPERSED: 4001;
+    UNAUTHORIZED: 4003;
+    UNRESPONSIVE: 4008;
+    REPLACED: 4009;
+    MOVED: 4010;
+    LOG_REPLACED: 4011;
+    RATE_LIMIT: 4029;
+}>;
+/**
+ * After these ends a client comes back by itself. After any other, also one of a later version,
+ * nothing is wrong: the gathering is left alone until there's something to do.
+ */
+export const COMES_BACK: Set<string>;
+/** Rules whose end no message moves. */
+export const FIXED: Set<string>;
+export const RATE_LIMITED: "rate_limited";
+/** Errors after which the same may be asked again, and is: nothing was wrong with it. */
+export const PASSING: Set<string>;
+/** Errors that, without an id, mean that this connection is of no more use. */
+export const FOR_THE_WIRE: Set<string>;
+/** Why a join that says what the client has may fail for good. */
+export const ANOTHER_LOG: Set<string>;
+/**
+ * A type that no version knows. Its answer, `unknown_type`, shows that the server is there, and is
+ * no activity: browsers can't ping.
+ */
+export const PROBE: "ping";
+/**
+ * A JSON object.
+ */
+export type Op = Record<string, any>;
+export type Proof = {
+    seq: number;
+    head: string;
+};
+export type Joined = {
+    type: "joined";
+    gathering: string;
+    incarnation: string;
+    seq: number;
+    role: string;
+    user: string | null;
+    idle_timeout: number | null;
+    expires_in: number | null;
+    snapshot?: any;
+    ops?: Record<string, any>[] | undefined;
+    by?: (string | null)[] | undefined;
+    epoch?: string | undefined;
+    client?: string | undefined;
+    max_ops?: number | undefined;
+    times?: number[] | undefined;
+    proof?: Proof | undefined;
+    rights_expire_in?: number | undefined;
+    first_seq?: number | undefined;
+    ends_in?: number | undefined;
+};
+export type Fetched = {
+    type: "fetched";
+    id: string;
+    seq: number;
+    snapshot?: any;
+    ops?: Record<string, any>[] | undefined;
+    by?: (string | null)[] | undefined;
+    epoch?: string | undefined;
+    times?: number[] | undefined;
+    proof?: Proof | undefined;
+    first_seq?: number | undefined;
+};
+export type Synced = {
+    type: "synced";
+    id: string;
+    seqs: number[];
+    ops?: Record<string, any>[] | undefined;
+    time?: number | undefined;
+    /**
+     * From another tab: of which incarnation they are.
+     */
+    epoch?: string | undefined;
+};
+export type Conflict = {
+    type: "conflict";
+    id: string;
+    seq: number;
+    ops: Op[];
+    by: (string | null)[];
+    message?: string | undefined;
+    epoch?: string | undefined;
+    times?: number[] | undefined;
+};
+/**
+ * Always in the form for several ops: `decode` sees to it.
+ */
+export type Forward = {
+    type: "forward";
+    seq: number;
+    ops: Op[];
+    by: (string | null)[];
+    epoch?: string | undefined;
+    times?: number[] | undefined;
+    /**
+     * From another tab: which of them this browser submitted.
+     */
+    mine?: boolean[] | undefined;
+};
+export type Refreshed = {
+    type: "refreshed";
+    role: string;
+    id?: string;
+    rights_expire_in?: number;
+};
+export type Renew = {
+    type: "renew";
+    rights_expire_in: number;
+};
+export type ErrorMessage = {
+    type: "error";
+    code: string;
+    message: string;
+    id?: string | null;
+};
+export type EndingMessage = {
+    type: "ending";
+    rule: string;
+    expires_in: number | null;
+    at_time: number | null;
+};
+export type DispersedMessage = {
+    type: "dispersed";
+    gathering: string;
+    incarnation: string;
+    reason: string;
+    seq: number;
+    idle_for: number;
+};
+export type Incoming = Joined | Fetched | Synced | Conflict | Forward | Refreshed | Renew | ErrorMessage | EndingMessage | DispersedMessage;
+export type Fetch = {
+    id: string;
+    since?: number;
+    at?: number;
+    at_time?: number;
+};
