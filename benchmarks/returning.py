@@ -23,7 +23,7 @@ from benchmarks.lateness import (
     told,
 )
 from squire_gatherings import open_hall
-from squire_gatherings._cli.gc_tuning import calm_the_collector
+from squire_gatherings._collector import calm_the_collector
 
 
 async def returning(count: int) -> bool:
