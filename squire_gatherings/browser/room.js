@@ -17,8 +17,8 @@ import { Session } from "./session.js";
 /** @typedef {import("./protocol.js").Op} Op */
 /** @typedef {import("./changes.js").Change} Change */
 /** @typedef {import("./changes.js").Dispersed} Dispersed */
-/** @typedef {import("./session.js").Environment} Environment */
-/** @typedef {import("./session.js").Route} Route */
+/** @typedef {import("./connection.js").Environment} Environment */
+/** @typedef {import("./connection.js").Route} Route */
 /** @typedef {import("./session.js").Status} Status */
 /** @typedef {import("./settings.js").Settings} Settings */
 /** @typedef {import("./storage.js").Storage} Storage */
@@ -87,7 +87,7 @@ export class Room extends EventTarget {
    * @param {number | null} parts.since
    * @param {Storage} parts.storage
    * @param {string | null} parts.client
-   * @param {() => import("./session.js").Socket} parts.open
+   * @param {() => import("./connection.js").Socket} parts.open
    * @param {import("./tabs.js").MakeTabs} parts.makeTabs
    */
   constructor(parts) {

@@ -9,7 +9,7 @@ import pytest
 
 from examples.swiss_night.site import CLIENT, start_next_round, tournament_of
 from squire_gatherings import Identity
-from tests.admin.page.browser import MISSING, PATIENCE, Browser, open_session
+from tests.chromium import MISSING, PATIENCE, Browser, open_session
 from tests.examples.swiss_night.test_site import JUDGE, Site, open_one
 
 pytestmark = [
