@@ -14,8 +14,8 @@ from contextlib import suppress
 import trio
 from attrs import define, field
 
-from squire_gatherings._cli.gc_tuning import uncollected
 from squire_gatherings._cli.supervisor import Supervisor
+from squire_gatherings._collector import uncollected
 from squire_gatherings._hall.hall import Hall
 from squire_gatherings._hall.store import Store
 from squire_gatherings._handover.channel import Channel
@@ -69,8 +69,6 @@ class Upgrades:
                 _log.error("not upgraded, and going on", extra={"why": str(why)})
                 self._say(f"{FAILED} {why}")
             else:
-                # The new one has more to do, and what is left here can wait.
-                os.nice(LESS_URGENT)
                 extra = {
                     "successor": number,
                     "connections": connections,
@@ -103,7 +101,9 @@ class Upgrades:
         try:
             with theirs:
                 process = await _start(theirs)
-            leaving = Leaving(self.hall, self.server, store, channel, self.patience)
+            leaving = Leaving(
+                self.hall, self.server, store, channel, self.patience, on_left=_give_way
+            )
             with uncollected():
                 connections = await leaving.run()
             return process.pid, connections, leaving.pause
@@ -114,6 +114,11 @@ class Upgrades:
             raise
         finally:
             channel.close()
+
+
+def _give_way() -> None:
+    """Let the new process come first, which has more to do."""
+    os.nice(LESS_URGENT)
 
 
 async def _start(theirs: socket.socket) -> trio.Process:

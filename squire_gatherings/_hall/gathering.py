@@ -22,7 +22,6 @@ from squire_gatherings._hall.reports import report_end
 from squire_gatherings._hall.requests import Requests
 from squire_gatherings._hall.room import Room
 from squire_gatherings._hall.store import store_trouble
-from squire_gatherings._hall.travel import Travel
 from squire_gatherings._rules.behaviour import Behaviour, Stamp, restore_state, rules_from
 from squire_gatherings._rules.chain import HEAD_SIZE
 from squire_gatherings._rules.deadline import Deadline
@@ -36,7 +35,7 @@ from squire_gatherings._values.errors import (
     StoreUnavailable,
 )
 from squire_gatherings._values.log import Restored
-from squire_gatherings._values.messages import Dispersed, Sync
+from squire_gatherings._values.messages import Ack, Dispersed, Leave, Sync
 from squire_gatherings._values.numbers import Stage
 
 _log = logging.getLogger(__name__)
@@ -236,11 +235,10 @@ class Gathering:
             room.begun()
         self.commit = Commit(room, snapshot_seq)
         self._prepare()
-        travel = Travel(room, self.make_behaviour)
         tally.restores.add(trio.current_time() - began)
         tally.restored_ops.add(len(restored.ops))
         self.requests = self.make_requests(
-            room, self.delivery, self.answers, self.refreshes, travel
+            room, self.delivery, self.answers, self.refreshes, self.make_behaviour
         )
 
     def _prepare(self) -> None:
@@ -272,18 +270,19 @@ class Gathering:
         inheritance.apply(room)
         return True
 
-    async def _wait_for_it(self, inheritance: Inheritance | None) -> bool:
+    async def _wait_for_it(self, inheritance: Inheritance) -> bool:
         """Wait until the incarnation is ours, and somebody says something or wakes it.
 
         Returns:
             Whether it is. If not, it is to end.
         """
         room = self.room
-        while inheritance is not None and not inheritance.is_ours:
+        while not inheritance.is_ours:
             if room.reason is not None:
                 return False
             await room.inbox.wait()
-            inheritance = self.inheritance
+            # It may have followed the other process meanwhile.
+            inheritance = self.inheritance or inheritance
         self.inheritance = None
         room.begun()
         for client in tuple(room.clients.values()):
@@ -506,11 +505,10 @@ class Gathering:
                 await sleep.struck(self)
         except StoreUnavailable as error:
             room.is_called = False
-            for sender, request in inbox.waiting:
-                sender.fail(error, getattr(request, "id", None))
-                if isinstance(sender, Client):
-                    sender.processed()
+            waiting = tuple(inbox.waiting)
             inbox.clear()
+            for sender, request in waiting:
+                self._put_off(sender, request, error)
             sleep.not_restored(self, error)
             return False
         if scope.cancelled_caught:
@@ -520,6 +518,16 @@ class Gathering:
         room.enter(Stage.OPEN)
         sleep.woke(self)
         return True
+
+    def _put_off(self, sender: Sender, request: Request, error: StoreUnavailable) -> None:
+        """Tell a sender that a message can't be processed now, if it needs the log."""
+        if isinstance(sender, Client):
+            sender.processed()
+            if isinstance(request, Leave):
+                sender.leaving = True
+                self.room.let_go(sender)
+        if not isinstance(request, Ack | Leave):
+            sender.fail(error, getattr(request, "id", None))
 
     def _turn(self) -> None:
         """Process what has arrived, without a checkpoint."""

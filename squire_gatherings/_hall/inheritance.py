@@ -14,6 +14,7 @@ from squire_gatherings._rules.behaviour import Stamp
 from squire_gatherings._rules.delivery_window import DeliveryWindow
 from squire_gatherings._rules.op_log import OpLog
 from squire_gatherings._values.errors import StoreConflict
+from squire_gatherings._values.extras import extras
 from squire_gatherings._values.handover import ClientState, HeldAnswer, LaterOps, RoomState
 from squire_gatherings._values.identity import Identity
 from squire_gatherings._values.log import LoggedOp, SyncRecord
@@ -106,7 +107,7 @@ def take_in(room: Room, state: ClientState, connection: Connection, ahead: float
         state.scope,
         DeliveryWindow(settings.retry_interval, settings.retry_limit, 0),
         asked=state.asked,
-        times=state.times,
+        extras=extras(times=state.times, syncs=state.syncs),
         proof=state.proof,
         joined_at=state.joined_at,
     )

@@ -253,13 +253,14 @@ def _client_state(client: Client, number: int, ahead: float) -> ClientState:
         client.vouched,
         client.scope,
         client.asked,
-        client.times,
+        client.extras.times,
         client.proof,
         client.joined_at,
         client.acked,
         client.leaving,
         client.window.state(ahead),
         held_state(client) if client.held else None,
+        client.extras.syncs,
     )
 
 

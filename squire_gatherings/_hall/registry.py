@@ -348,7 +348,7 @@ class Registry:
         room.nursery.cancel_scope.cancel()
         await incarnation.wait_gone()
 
-    def is_ours(self, incarnation: Incarnation, life: LifeState | None) -> None:
+    def claim(self, incarnation: Incarnation, life: LifeState | None) -> None:
         """Note that an incarnation that another process had is ours from now on."""
         room = incarnation.room
         room.is_moved = False
@@ -399,7 +399,7 @@ class Registry:
         room = incarnation.room
         try:
             with trio.CancelScope() as incarnation.opening:
-                await self.nursery.start(incarnation.gathering.run, name=f"gathering {room.id}")
+                await self.nursery.start(incarnation.gathering.run, name=room.id)
             if incarnation.opening.cancelled_caught:
                 raise HallClosed("the hall was closed")
         except GatheringsError as error:

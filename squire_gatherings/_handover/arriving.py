@@ -144,8 +144,7 @@ class Takeover:
             if not isinstance(message, Changes):
                 raise NotOurs(f"it says {type(message).__name__}")
             await self._apply(message, arrivals, arriving)
-            if message.is_last:
-                await self.channel.send(Known())
+            await self.channel.send(Known())
 
     async def _apply(self, changes: Changes, arrivals: Arrivals, arriving: Arriving) -> float:
         """Be where the other process is; return how far Trio's clock is ahead of both's."""

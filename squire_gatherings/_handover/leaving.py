@@ -82,6 +82,10 @@ class Patience:
     """Until the other process is ready to go on; nothing happens meanwhile."""
 
 
+def _do_nothing() -> None:
+    pass
+
+
 @define(eq=False)
 class Leaving:
     """One attempt to hand over a hall, its server and its store."""
@@ -93,6 +97,8 @@ class Leaving:
     patience: Patience = Patience()
     clock: Callable[[], float] = boot_time
     """A clock that both processes have."""
+    on_left: Callable[[], None] = _do_nothing
+    """Called when the other process goes on: what is left to be done here can wait."""
     pause: float = 0.0
     """How many seconds nothing was read, in the end."""
     _departures: Departures = field(init=False)
@@ -130,8 +136,7 @@ class Leaving:
                 everything = await self._come_to_rest()
                 # No checkpoint from here on: it's either here or there.
                 count = self._departures.count
-                self._hand_over(everything)
-                self.pause = trio.current_time() - began
+                self._hand_over(everything, began)
         except (Ended, StoreUnavailable) as error:
             raise CalledOff(str(error)) from None
         except NotAtRest as error:
@@ -176,7 +181,7 @@ class Leaving:
                 return
 
     async def _tell(self) -> int:
-        """Tell what has changed, and wait until the other one knows it; return how much it was."""
+        """Tell what has changed; return how much that was."""
         await self._announce()
         weight = 0
         some: list[RoomState] = []
@@ -187,15 +192,18 @@ class Leaving:
             some.append(self._telling.state(gathering, self._ahead(), at_rest=False))
             in_some += _weight(gathering)
             if in_some >= PORTION:
-                await self.channel.send(Changes(some))
-                await trio.lowlevel.checkpoint()
+                await self._say(Changes(some))
                 weight += in_some
                 some, in_some = [], 0
         ended = self._telling.ended(rooms_so_far(self.hall))
         gone = self._departures.gone()
-        await self.channel.send(Changes(some, ended, gone, is_last=True))
-        await self._answer(Known)
+        await self._say(Changes(some, ended, gone))
         return weight + in_some
+
+    async def _say(self, changes: Changes) -> None:
+        """Tell what has changed, and wait until the other one is there, too."""
+        await self.channel.send(changes)
+        await self._answer(Known)
 
     def _ahead(self) -> float:
         # In this order: an instant may become a little later, and never sooner.
@@ -240,11 +248,13 @@ class Leaving:
         ]
         return Everything(state, Changes(told, self._telling.ended(inside), gone), states)
 
-    def _hand_over(self, everything: Everything) -> None:
+    def _hand_over(self, everything: Everything, began: float) -> None:
         within = self.patience.answer
         self.channel.send_now(everything, within)
         _expected(self.channel.receive_now(within), Ready)
         self.channel.send_now(Yours(), within)
+        self.pause = trio.current_time() - began
+        self.on_left()
         self.store.hand_over()
         leave(self.hall)
         self._departures.leave()

@@ -49,12 +49,10 @@ class Changes(Struct, frozen=True, tag="changes"):
     """Gatherings that don't live any more."""
     gone: list[int] = []
     """Connections that don't go along after all."""
-    is_last: bool = False
-    """Whether that was all that had changed, so that `Known` is to come."""
 
 
 class Known(Struct, frozen=True, tag="known"):
-    """Answers the last `Changes` of a round: the new process has understood all of them."""
+    """Answers `Changes`: the new process is there, too."""
 
 
 class Everything(Struct, frozen=True, tag="everything"):

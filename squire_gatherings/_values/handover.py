@@ -61,6 +61,7 @@ class ClientState(Struct, frozen=True, array_like=True):
     leaving: bool
     window: WindowState
     held: list[HeldAnswer] | None = None
+    syncs: bool = False
 
 
 class DeadlineState(Struct, frozen=True, array_like=True):

@@ -578,6 +578,24 @@ async def test_a_store_that_fails_is_told_to_the_sender(autojump_clock: MockCloc
         assert store.loads == 2
 
 
+async def test_what_needs_no_log_needs_no_store(autojump_clock: MockClock) -> None:
+    store = Loads()
+    async with open_hall(store=store, sleep_after=10.0) as hall:
+        client, other = Recorder(), Recorder()
+        membership = await hall.join(ROOM, client)
+        member = await hall.join(ROOM, other)
+        await trio.sleep(50)
+        store.failing = True
+        membership.deliver_nowait(Leave())
+        await client.wait_closed()
+        assert client.closed[0][1] == CloseCode.LEFT
+        member.deliver_nowait(Ack(0))
+        await wait_all_tasks_blocked()
+        assert not client.of(Error) + other.of(Error)
+        assert stage(hall) is Stage.ASLEEP
+        assert hall.explain(ROOM).clients == 1
+
+
 async def test_it_ends_in_time_while_the_store_hangs(autojump_clock: MockClock) -> None:
     store = Loads()
     async with open_hall(store=store, sleep_after=10.0, idle_timeout=100.0) as hall:

@@ -276,8 +276,8 @@ class Member:
         for message in (message for _, message in self.recorder.received):
             news: list[tuple[int, int]] = []
             if isinstance(message, Joined) and isinstance(message.ops, tuple):
-                first = message.seq - len(message.ops) + 1
-                news = [(first + at, op.value["n"]) for at, op in enumerate(message.ops)]
+                # A long log comes in parts: the first ops with the answer, the others after it.
+                news = [(1 + at, op.value["n"]) for at, op in enumerate(message.ops)]
             elif isinstance(message, Forward):
                 news = [(message.seq, message.op.value["n"])]
             elif isinstance(message, ForwardBatch):

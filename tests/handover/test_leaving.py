@@ -59,7 +59,7 @@ class Peer:
         while not isinstance(message := self.channel.receive_now(20), Everything):
             assert isinstance(message, Newcomers | Changes)
             self.heard.append(message)
-            if isinstance(message, Changes) and message.is_last:
+            if isinstance(message, Changes):
                 self.say(Known())
         self.heard.append(message)
 

@@ -20,6 +20,7 @@ setups = st.builds(
         max_age=st.sampled_from([None, None, None, 30.0, 61.0]),
         warn_before=st.sampled_from([None, None, 3.0, 10.0]),
     ),
+    sleep_after=st.sampled_from([None, None, 0.5, 3.0, 8.0]),
     snapshots=st.booleans(),
     events=st.booleans(),
     way=st.sampled_from(["streams", "sockets", "streams", "sockets", "tls"]),

@@ -33,6 +33,7 @@ class Setup:
     """The settings of a world, which last from its beginning to its end."""
 
     rules: Rules = field(factory=Rules)
+    sleep_after: float | None = None
     snapshots: bool = False
     events: bool = False
     """Whether the program is told lifecycle events."""
@@ -57,6 +58,7 @@ class Setup:
             "alone_clients": rules.alone_clients,
             "max_age": rules.max_age,
             "warn_before": rules.warn_before,
+            "sleep_after": self.sleep_after,
             "tail_bytes": self.tail_bytes,
             "batch_bytes": self.batch_bytes,
             "recent_syncs": self.recent_syncs,

@@ -5,6 +5,7 @@ from functools import partial
 
 from squire_gatherings._stores.sqlite import sleep as rows
 from squire_gatherings._stores.sqlite.calls import Calls
+from squire_gatherings._values.errors import StoreUnavailable
 from squire_gatherings._values.sleep import Slept
 
 
@@ -31,5 +32,7 @@ class KeptSleep(Calls):
 
         Cancellation: before it began, it does nothing; later, it is waited for.
         """
+        if not self._lock.is_ours:
+            raise StoreUnavailable("the file is another process's now")
         write = partial(rows.write, asleep=asleep, awake=awake, check=self._place.check)
         await self._in_between(write)
