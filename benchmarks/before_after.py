@@ -5,15 +5,17 @@ the medians of the rates, and of how much of a CPU the server takes for an answe
 the ratio of after to before of both: `python -m benchmarks.before_after b8e5e45`.
 
 On a machine that does other things, the CPU time says more than the rate; it counts all threads.
+A measurement that fails is left out, and said. Interrupted or terminated, it prints what it has.
 """
 
 import argparse
 import os
+import signal
 import subprocess
 import sys
 import tempfile
 from collections import defaultdict
-from contextlib import chdir
+from contextlib import chdir, suppress
 from pathlib import Path
 from statistics import median
 
@@ -31,7 +33,11 @@ def measure_in(tree: Path, scenario: Scenario, seconds: float, figures: Figures)
     with chdir(tree):
         for peer in PEERS:
             if peer.key in ("ours", "durable") and peer.takes_part(scenario):
-                one = measure(peer, scenario, seconds)
+                try:
+                    one = measure(peer, scenario, seconds)
+                except (RuntimeError, subprocess.TimeoutExpired) as error:
+                    print(f"failed in {tree}: {error}", file=sys.stderr, flush=True)
+                    continue
                 cpu = one["server_cpu"] / one["rate"] * 1e6
                 figures[scenario.name, peer.key].append((one["rate"], cpu))
 
@@ -52,16 +58,18 @@ def main() -> None:
     ]
     # Servers and clients are those of the folder that they are started in.
     os.environ["PYTHONPATH"] = "."
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     with tempfile.TemporaryDirectory() as folder:
         base = Path(folder, "base")
         git = ["git", "-C", str(HERE), "worktree"]
         subprocess.run([*git, "add", "--quiet", "--detach", base, options.revision], check=True)
         try:
-            for number in range(options.rounds):
-                print(f"round {number + 1} of {options.rounds}", file=sys.stderr, flush=True)
-                for scenario in scenarios:
-                    measure_in(base, scenario, options.seconds, before)
-                    measure_in(HERE, scenario, options.seconds, after)
+            with suppress(KeyboardInterrupt):
+                for number in range(options.rounds):
+                    print(f"round {number + 1} of {options.rounds}", file=sys.stderr, flush=True)
+                    for scenario in scenarios:
+                        measure_in(base, scenario, options.seconds, before)
+                        measure_in(HERE, scenario, options.seconds, after)
         finally:
             subprocess.run([*git, "remove", "--force", base], check=True)
     print(f"{'':50} {'rate':>29}  {'CPU us each':>21}")

@@ -1,10 +1,16 @@
 """How long clients wait while a server goes on in a new process, and whether any is closed.
 
 `python -m benchmarks.upgrade --connections 10000 --upgrades 10`: each connection submits an op now
-and then, and acknowledges what it is forwarded. The pause of an upgrade is the longest time from a
-message to its answer, of all that were sent from when the upgrade was asked for until the new
-process answered; the same without an upgrade is printed beside it. What a client is told is
-checked: seqs without a hole, one answer to each message.
+and then, and acknowledges what it is forwarded. Of each upgrade it prints
+
+- the longest wait: from a message to its answer, of all that were sent from when the upgrade was
+  asked for until the new process answered;
+- the longest silence, in which nobody was answered;
+- the pause as both processes saw it: how long the old one read nothing, and how long the new one
+  took from when it knew everything;
+- the same waits in the seconds before, without an upgrade.
+
+What a client is told is checked: seqs without a hole, one answer to each message.
 """
 
 import heapq
@@ -28,6 +34,9 @@ from squire_gatherings._stores.sqlite.locks import owner_of
 READY = "squire_gatherings listening on "
 SETTLE = 3.0
 """How many seconds are measured between two upgrades."""
+
+SPREAD = (5**0.5 - 1) / 2
+"""Multiples of it lie evenly between 0 and 1, less whole numbers."""
 
 
 def frame(message: dict[str, object]) -> bytes:
@@ -64,10 +73,11 @@ class Crowd:
     answered: int = 0
     closes: int = 0
     violations: int = 0
-    longest: float = 0.0
-    """The longest wait for an answer, since it was set to 0."""
     waits: list[float] = field(factory=list)
-    """All of them."""
+    """All waits for an answer, since it was emptied."""
+    silence: float = 0.0
+    """The longest time in which nobody was answered, since it was set to 0."""
+    answered_at: float = 0.0
 
     def connect(self, address: tuple[str, int], number: int, gathering: str, every: float) -> None:
         """Shake hands, and say `join`."""
@@ -82,7 +92,7 @@ class Crowd:
         client = Client(one, every)
         self.clients.append(client)
         self.selector.register(one, selectors.EVENT_READ, number)
-        heapq.heappush(self.due, (time.monotonic() + every * (number % 997) / 997, number))
+        heapq.heappush(self.due, (time.monotonic() + every * (number * SPREAD % 1), number))
 
     def run(self, until: float) -> None:
         """Send what is due, and take what comes."""
@@ -100,9 +110,14 @@ class Crowd:
             for key, _ in self.selector.select(max(0.0, left)):
                 self._hear(self.clients[key.data])
 
-    def still_waiting(self, now: float) -> float:
-        """Return for how long somebody waits by now."""
-        return max((now - one.asked_at for one in self.clients if one.waits), default=0.0)
+    def measure(self) -> None:
+        """Measure anew."""
+        self.waits, self.silence, self.answered_at = [], 0.0, time.monotonic()
+
+    def all_waits(self) -> list[float]:
+        """Return all waits in order, also those that aren't over."""
+        now = time.monotonic()
+        return sorted([*self.waits, *(now - one.asked_at for one in self.clients if one.waits)])
 
     def _say(self, client: Client, **message: object) -> None:
         try:
@@ -157,9 +172,9 @@ class Crowd:
             assert isinstance(seqs, list)
             if not client.waits or not str(message["id"]).endswith(f"-{client.count}"):
                 self.violations += 1
-            wait = now - client.asked_at
-            self.waits.append(wait)
-            self.longest = max(self.longest, wait)
+            self.waits.append(now - client.asked_at)
+            self.silence = max(self.silence, now - self.answered_at)
+            self.answered_at = now
             self.answered += 1
             client.waits = False
             self._went_on(client, seqs[0], seqs[-1])
@@ -186,25 +201,30 @@ class Crowd:
 @click.command()
 @click.option("--connections", default=10_000, show_default=True)
 @click.option("--members", default=10, show_default=True, help="Connections of a gathering.")
-@click.option("--rate", default=1000.0, show_default=True, help="Ops per second, of all together.")
+@click.option("--rate", default=500.0, show_default=True, help="Ops per second, of all together.")
 @click.option("--upgrades", default=10, show_default=True)
+@click.option("--settle", default=SETTLE, show_default=True, help="Seconds between two upgrades.")
 @click.option("--folder", help="Where the store is: /dev/shm waits for no disk.")
-def main(connections: int, members: int, rate: float, upgrades: int, folder: str | None) -> None:
+def main(
+    connections: int, members: int, rate: float, upgrades: int, settle: float, folder: str | None
+) -> None:
     """Measure the pauses of upgrades."""
     raise_open_files()
-    with tempfile.TemporaryDirectory(dir=folder) as folder:
-        path = Path(folder) / "rooms.sqlite3"
+    with tempfile.TemporaryDirectory(dir=folder) as place:
+        path, log = Path(place) / "rooms.sqlite3", Path(place) / "log"
         command = [sys.executable, "-m", "squire_gatherings", "serve", "--port", "0"]
         command += ["--store", f"sqlite:///{path}", "--max-handshakes", "off"]
         command += ["--max-connections-per-address", "off", "--max-handshakes-per-address", "off"]
-        first = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+        command += ["--log-level", "info", "--log-format", "json"]
+        with log.open("w") as errors:
+            first = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=errors, text=True)
         try:
             assert first.stdout is not None
             url = first.stdout.readline().removeprefix(READY).strip()
             host, port = url.removeprefix("ws://").rsplit(":", 1)
             crowd = Crowd()
             _fill(crowd, (host, int(port)), connections, members, rate)
-            _upgrade_often(crowd, path, upgrades)
+            _upgrade_often(crowd, path, log, upgrades, settle)
         finally:
             owner = owner_of(path)
             if owner is not None:
@@ -226,15 +246,15 @@ def _fill(
     print(f"{connections} connections in {seconds:.1f} s, {rate:g} ops/s", flush=True)
 
 
-def _upgrade_often(crowd: Crowd, path: Path, upgrades: int) -> None:
-    pauses: list[float] = []
+def _upgrade_often(crowd: Crowd, path: Path, log: Path, upgrades: int, settle: float) -> None:
+    found: dict[str, list[float]] = {"wait": [], "silence": [], "old": [], "new": []}
     for number in range(1, upgrades + 1):
-        crowd.longest, crowd.waits = 0.0, []
-        crowd.run(time.monotonic() + SETTLE)
-        usual, usual_max = sorted(crowd.waits), crowd.longest
+        crowd.measure()
+        crowd.run(time.monotonic() + settle)
+        usual = crowd.all_waits()
         owner = owner_of(path)
         assert owner is not None
-        crowd.longest = 0.0
+        crowd.measure()
         asked_at = time.monotonic()
         os.kill(owner[0], signal.SIGUSR2)
         while True:
@@ -246,22 +266,45 @@ def _upgrade_often(crowd: Crowd, path: Path, upgrades: int) -> None:
         answered = crowd.answered
         while crowd.answered < answered + 100 and not all(one.is_closed for one in crowd.clients):
             crowd.run(time.monotonic() + 0.1)
-        pause = max(crowd.longest, crowd.still_waiting(time.monotonic()))
-        pauses.append(pause)
+        waits = crowd.all_waits()
+        seen = {"wait": waits[-1], "silence": crowd.silence, **_told(log, number)}
+        for name, seconds in seen.items():
+            found[name].append(seconds)
         failed = "" if now is not None and now[0] != owner[0] else f" FAILED: {now}"
-        median = usual[len(usual) // 2] if usual else 0.0
         print(
-            f"{number:4}: pause {pause * 1000:6.0f} ms, ready after {took:5.1f} s;"
-            f" without: p50 {median * 1000:.1f} ms, max {usual_max * 1000:.0f} ms;"
-            f" closes {crowd.closes}, violations {crowd.violations}{failed}",
+            f"{number:4}: {_shown(seen)}; p99 of waits {_part(waits, 0.99)};"
+            f" ready after {took:.1f} s; without: p50 {_part(usual, 0.5)},"
+            f" max {_part(usual, 1)}; closes {crowd.closes}, violations {crowd.violations}{failed}",
             flush=True,
         )
-    pauses.sort()
+    for name, values in found.items():
+        values.sort()
+        print(f"{name:8} p50 {_part(values, 0.5)}, p99 {_part(values, 0.99)}, max", end=" ")
+        print(_part(values, 1))
     print(
-        f"{upgrades} upgrades: pause p50 {pauses[len(pauses) // 2] * 1000:.0f} ms,"
-        f" max {pauses[-1] * 1000:.0f} ms; {crowd.answered} answers;"
+        f"{upgrades} upgrades, {crowd.answered} answers;"
         f" closes {crowd.closes}, violations {crowd.violations}"
     )
+
+
+def _told(log: Path, number: int) -> dict[str, float]:
+    """Return what both processes said of the pause."""
+    said = [json.loads(line) for line in log.read_text().splitlines() if '"pause"' in line]
+    old = [one["pause"] for one in said if "successor" in one]
+    new = [one["pause"] for one in said if "successor" not in one]
+    return (
+        {"old": old[number - 1], "new": new[number - 1]} if len(old) == len(new) == number else {}
+    )
+
+
+def _shown(seen: dict[str, float]) -> str:
+    return ", ".join(f"{name} {seconds * 1000:.0f} ms" for name, seconds in seen.items())
+
+
+def _part(values: list[float], part: float) -> str:
+    if not values:
+        return "-"
+    return f"{values[min(len(values) - 1, int(len(values) * part))] * 1000:.0f} ms"
 
 
 if __name__ == "__main__":

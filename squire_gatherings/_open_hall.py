@@ -68,15 +68,53 @@ async def open_hall(
     Cancellation: every gathering disperses with a notice, within `close_grace` seconds.
     """
     settings = evolve(settings or HallSettings(), **changes)
+    opened = _opened(store, behaviour, authenticate, wall_clock, on_event, tracer, settings)
+    async with opened as hall:
+        yield hall
+
+
+@asynccontextmanager
+async def open_successor(
+    *,
+    store: Store,
+    settings: HallSettings,
+    behaviour: Callable[[], Behaviour] = LogBehaviour,
+    authenticate: Authenticate = admit_everybody,
+    wall_clock: Callable[[], float] = time.time,
+    on_event: OnEvent | EventSink | None = None,
+    tracer: "Tracer | None" = None,
+) -> AsyncIterator[Hall]:
+    """Open a hall that is to go on for another process, which has the store (see `Arriving`).
+
+    As `open_hall`, but for lifecycle events: the other process tells them until then.
+    """
+    opened = _opened(
+        store, behaviour, authenticate, wall_clock, on_event, tracer, settings, follows=True
+    )
+    async with opened as hall:
+        yield hall
+
+
+@asynccontextmanager
+async def _opened(
+    store: Store | str,
+    behaviour: Callable[[], Behaviour],
+    authenticate: Authenticate,
+    wall_clock: Callable[[], float],
+    on_event: OnEvent | EventSink | None,
+    tracer: "Tracer | None",
+    settings: HallSettings,
+    *,
+    follows: bool = False,
+) -> AsyncIterator[Hall]:
     async with AsyncExitStack() as stack:
         if isinstance(store, str):
             store = await stack.enter_async_context(open_store(store))
         book, slept = await stack.enter_async_context(open_sleep_book(store, settings))
         events = None
         if on_event is not None:
-            told = open_events(
-                store, on_event, wall_clock, settings, {one.state.incarnation for one in slept}
-            )
+            asleep = {one.state.incarnation for one in slept}
+            told = open_events(store, on_event, wall_clock, settings, asleep, follows=follows)
             events = await stack.enter_async_context(told)
         nursery = await stack.enter_async_context(open_hidden_nursery())
         gatherings: trio.Nursery = await nursery.start(_hold_nursery)
@@ -106,7 +144,8 @@ async def open_hall(
             hall = TracedHall(settings, store, rights, registry, events, tracer=tracer)
         # It is one of the gatherings' tasks, so that none comes when their nursery has ended.
         gatherings.start_soon(_close_when_cancelled, registry)
-        registry.take_up(slept)
+        if not follows:
+            registry.take_up(slept)
         try:
             yield hall
             await hall.close()

@@ -25,7 +25,7 @@ from squire_gatherings._values.errors import (
     Unauthorized,
 )
 from squire_gatherings._values.log import Page
-from squire_gatherings._values.messages import Dispersed
+from squire_gatherings._values.messages import Dispersed, SyncRun
 
 __all__ = [
     "BadBase",
@@ -52,6 +52,7 @@ __all__ = [
     "Page",
     "Replaced",
     "SyncIdReused",
+    "SyncRun",
     "Token",
     "TokenReason",
     "TooBig",

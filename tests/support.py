@@ -62,6 +62,10 @@ class Recorder(Connection):
             await self._wait()
         return self.of(kind)
 
+    async def wait_until(self, is_there: Callable[[], bool]) -> None:
+        while not is_there():
+            await self._wait()
+
     async def _wait(self) -> None:
         self._arrival = trio.Event()
         await self._arrival.wait()
@@ -173,9 +177,14 @@ class Fragile(Sum):
         return ops
 
 
-def examples(number: int) -> int:
-    """Return how many random examples a test tries: more in `make test-long`."""
-    return int(number * float(os.environ.get("TEST_EXAMPLES_TIMES", "1")))
+def examples(number: int, *, long: int | None = None) -> int:
+    """Return how many random examples a test tries.
+
+    `make test-long` multiplies the number, or rather `long`, if that's given: a test that takes
+    much of the time of `make test` tries few there, and as many as others at night.
+    """
+    times = float(os.environ.get("TEST_EXAMPLES_TIMES", "1"))
+    return int((number if long is None or times == 1 else long) * times)
 
 
 def logged(caplog: pytest.LogCaptureFixture) -> str:

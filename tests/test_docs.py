@@ -11,6 +11,7 @@ import pytest
 
 from squire_gatherings import Connection, Hall, HallSettings
 from squire_gatherings.client import Client, ClientSettings
+from tests.cli.process import PATIENCE
 
 ROOT = Path(__file__).parent.parent
 PAGES = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").rglob("*.md"))]
@@ -41,7 +42,7 @@ def test_examples_run(code: str, tmp_path: Path) -> None:
         capture_output=True,
         text=True,
         cwd=tmp_path,
-        timeout=60,
+        timeout=PATIENCE,
         check=False,
     )
     assert (done.returncode, done.stderr) == (0, "")

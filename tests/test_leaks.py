@@ -16,7 +16,7 @@ def test_memory_does_not_grow(allocator: str) -> None:
         env={**os.environ, "PYTHONMALLOC": allocator},
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=600,
         check=False,
     )
     assert (done.returncode, done.stderr) == (0, ""), done.stdout
@@ -63,12 +63,12 @@ trio.run(main)
 
 
 def test_connections_and_gatherings_leave_no_reference_cycles() -> None:
-    """`serve` needs this: it makes full garbage collections rare (_cli/gc_tuning.py)."""
+    """`serve` needs this: it makes full garbage collections rare (_collector.py)."""
     done = subprocess.run(
         [sys.executable, "-c", CYCLES],
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=600,
         check=False,
         cwd=Path(__file__).parent.parent,
     )

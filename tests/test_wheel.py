@@ -108,9 +108,22 @@ def test_the_checkout_is_not_found(installed: Installed, tmp_path: Path) -> None
     assert done.stdout.endswith(" None\n")
 
 
-@pytest.mark.parametrize("code", EXAMPLES)
-def test_an_example_runs_on_it(code: str, installed: Installed, tmp_path: Path) -> None:
-    done = run(installed.python, "-W", "error", "-c", code, cwd=tmp_path)
+ONE_AFTER_THE_OTHER = """
+import os, pathlib, sys
+for file in map(pathlib.Path, sys.argv[1:]):
+    os.chdir(file.parent)
+    exec(compile(file.read_text(), str(file), "exec"), {"__name__": "__main__"})
+"""
+"""Runs examples in one process: `tests/test_docs.py` gives each a process of its own."""
+
+
+def test_the_examples_run_on_it(installed: Installed, tmp_path: Path) -> None:
+    files = [tmp_path / str(one.id) / "example.py" for one in EXAMPLES]
+    for file, one in zip(files, EXAMPLES, strict=True):
+        file.parent.mkdir()
+        file.write_text(str(one.values[0]))
+    command: list[str | Path] = [installed.python, "-W", "error", "-c", ONE_AFTER_THE_OTHER]
+    done = run(*command, *files, cwd=tmp_path)
     assert (done.returncode, done.stderr) == (0, "")
 
 

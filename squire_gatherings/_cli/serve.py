@@ -33,7 +33,6 @@ from squire_gatherings._cli.configuration import ConfiguredCommand, config_optio
 from squire_gatherings._cli.doors import door_options
 from squire_gatherings._cli.ends import end_options
 from squire_gatherings._cli.example import example_of
-from squire_gatherings._cli.gc_tuning import calm_the_collector
 from squire_gatherings._cli.limits import raise_open_files
 from squire_gatherings._cli.logs import logs
 from squire_gatherings._cli.options import (
@@ -61,10 +60,11 @@ from squire_gatherings._cli.telemetry import telemetry_option
 from squire_gatherings._cli.units import format_duration
 from squire_gatherings._cli.upgrades import Upgrades
 from squire_gatherings._cli.webhook import webhook_options
+from squire_gatherings._collector import calm_the_collector
 from squire_gatherings._hall.clock import BootTimeClock
 from squire_gatherings._hall.nurseries import open_hidden_nursery
 from squire_gatherings._handover.arriving import Takeover
-from squire_gatherings._open_hall import open_hall
+from squire_gatherings._open_hall import open_hall, open_successor
 from squire_gatherings._server import Server
 from squire_gatherings._server import serve as serve_websockets
 from squire_gatherings._server.serving import Serving
@@ -234,14 +234,14 @@ async def run_server(
     supervisor.opening(setup.options["store"])
     with trio.open_signal_receiver(*stop_signals(), *upgrade_signals()) as signals:
         async with (
-            taking_over(takeover, posts_events=current.webhook is not None),
+            taking_over(takeover, tells_events=current.webhook is not None),
             # Once the hall is closed nobody waits for what is still queued.
             open_store(
                 setup.options["store"],
                 flush_timeout=MARGIN,
                 shared=takeover.store if takeover else (),
             ) as opened,
-            open_hall(
+            (open_hall if takeover is None else open_successor)(
                 store=opened,
                 settings=setup.hall,
                 authenticate=current.authenticate,
@@ -307,7 +307,7 @@ async def run_server(
             nursery.start_soon(supervisor.keep_alive)
             # Commands delete and compact what is in the file beside us.
             nursery.start_soon(hall.logs.watch)
-            upgrades = Upgrades(hall, server, opened, current.webhook is not None, supervisor)
+            upgrades = Upgrades(hall, server, opened, supervisor)
             nursery.start_soon(upgrades.run)
             number = await _stop(signals, terminal, reloading, upgrades)
             if number is not None:

@@ -10,7 +10,8 @@ import click
 import trio
 
 from squire_gatherings._cli.setup import Setup
-from squire_gatherings._cli.upgrades import POSTS_EVENTS, TAKE_OVER
+from squire_gatherings._cli.upgrades import TAKE_OVER
+from squire_gatherings._collector import uncollected
 from squire_gatherings._hall.hall import Hall
 from squire_gatherings._hall.store import Store
 from squire_gatherings._handover.arriving import NotOurs, Takeover, why_not
@@ -46,21 +47,21 @@ async def finish(
     """Go on for another process. Raises `NotOurs`."""
     if not isinstance(store, Shareable):
         raise NotOurs("a store in memory can't be handed on")
-    came = await takeover.finish(hall, server, setup.server, store, nursery)
-    _log.info("going on for another process", extra={"connections": came})
+    with uncollected():
+        came = await takeover.finish(hall, server, setup.server, store, nursery)
+    extra = {"connections": came, "pause": round(takeover.pause, 4)}
+    _log.info("going on for another process", extra=extra)
 
 
 @asynccontextmanager
-async def taking_over(takeover: Takeover | None, *, posts_events: bool) -> AsyncIterator[None]:
+async def taking_over(takeover: Takeover | None, *, tells_events: bool) -> AsyncIterator[None]:
     """Begin a takeover, if there's one, and tell the other process if the block fails."""
     if takeover is None:
         yield
         return
     with closing(takeover.channel):
-        await takeover.begin()
+        await takeover.begin(tells_events=tells_events)
         try:
-            if posts_events:
-                raise NotOurs(POSTS_EVENTS)
             yield
         except BaseException as error:
             with trio.move_on_after(MARGIN, shield=True):

@@ -15,6 +15,7 @@ import trio
 from attrs import define, field
 
 from squire_gatherings._cli.supervisor import Supervisor
+from squire_gatherings._collector import uncollected
 from squire_gatherings._hall.hall import Hall
 from squire_gatherings._hall.store import Store
 from squire_gatherings._handover.channel import Channel
@@ -27,11 +28,11 @@ _log = logging.getLogger(__name__)
 TAKE_OVER = "_SQUIRE_TAKE_OVER"
 """The variable in the environment that has the new process's end of the channel."""
 
+LESS_URGENT = 10
+"""How much less urgent (see nice(2)) the process is that has left all to another one."""
+
 UNDER_WAY, FAILED = "upgrading", "failed:"
 """What is said of an upgrade in the lock's file, after its number."""
-
-
-POSTS_EVENTS = "a server that posts lifecycle events (--webhook) must be restarted instead"
 
 
 @define(eq=False)
@@ -41,8 +42,6 @@ class Upgrades:
     hall: Hall
     server: Serving
     store: Store
-    posts_events: bool = False
-    """Whether lifecycle events are posted. Only one process may number and deliver them."""
     supervisor: Supervisor = field(factory=Supervisor)
     """Is told which process goes on."""
     patience: Patience = field(factory=Patience)
@@ -65,12 +64,16 @@ class Upgrades:
             self._count += 1
             self._say(UNDER_WAY)
             try:
-                number, connections = await self._upgrade()
+                number, connections, pause = await self._upgrade()
             except CalledOff as why:
                 _log.error("not upgraded, and going on", extra={"why": str(why)})
                 self._say(f"{FAILED} {why}")
             else:
-                extra = {"successor": number, "connections": connections}
+                extra = {
+                    "successor": number,
+                    "connections": connections,
+                    "pause": round(pause, 4),
+                }
                 _log.info("another process goes on", extra=extra)
                 self.supervisor.handed_on(number)
                 self.done.set()
@@ -81,13 +84,15 @@ class Upgrades:
         if isinstance(self.store, Shareable):
             self.store.say(f"{self._count} {status}")
 
-    async def _upgrade(self) -> tuple[int, int]:
-        """Start a process, and leave all to it; return its number, and how many went along."""
+    async def _upgrade(self) -> tuple[int, int, float]:
+        """Start a process, and leave all to it.
+
+        Returns:
+            Its number, how many connections went along, and for how many seconds nothing was read.
+        """
         store = self.store
         if not isinstance(store, Shareable) or not store.descriptors:
             raise CalledOff("a store in memory can't be handed on")
-        if self.posts_events:
-            raise CalledOff(POSTS_EVENTS)
         if self.server.poller is None:
             raise CalledOff("connections can't be handed on here")
         ours, theirs = socket.socketpair()
@@ -96,8 +101,12 @@ class Upgrades:
         try:
             with theirs:
                 process = await _start(theirs)
-            leaving = Leaving(self.hall, self.server, store, channel, self.patience)
-            return process.pid, await leaving.run()
+            leaving = Leaving(
+                self.hall, self.server, store, channel, self.patience, on_left=_give_way
+            )
+            with uncollected():
+                connections = await leaving.run()
+            return process.pid, connections, leaving.pause
         except BaseException as error:
             code = None if process is None else await _end(process)
             if code is not None and isinstance(error, CalledOff):
@@ -105,6 +114,11 @@ class Upgrades:
             raise
         finally:
             channel.close()
+
+
+def _give_way() -> None:
+    """Let the new process come first, which has more to do."""
+    os.nice(LESS_URGENT)
 
 
 async def _start(theirs: socket.socket) -> trio.Process:

@@ -2,8 +2,8 @@
 
 import math
 import sys
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import aclosing, asynccontextmanager, suppress
 from datetime import UTC, datetime
 from functools import partial
 
@@ -115,15 +115,16 @@ async def _watch(
         else:
             _say(f"joined {gathering_id} at seq {seq}; unused, it {_disperses(left)}")
         printed = 0
-        async for change in _changes(gathering, as_json):
-            if as_json:
-                print_json(type="op", seq=change.seq, by=change.by, op=change.op)
-            else:
-                by = "-" if change.by is None else printable(change.by)
-                _say(f"{change.seq}  {by}  {printable(change.op)}")
-            printed += 1
-            if printed == count:
-                return
+        async with aclosing(_changes(gathering, as_json)) as changes:
+            async for change in changes:
+                if as_json:
+                    print_json(type="op", seq=change.seq, by=change.by, op=change.op)
+                else:
+                    by = "-" if change.by is None else printable(change.by)
+                    _say(f"{change.seq}  {by}  {printable(change.op)}")
+                printed += 1
+                if printed == count:
+                    return
         notice = gathering.dispersed
         assert notice is not None
         if as_json:
@@ -174,7 +175,7 @@ async def _look_back(
             page = await gathering.fetch(at=page.seq, since=after)
 
 
-async def _changes(gathering: Gathering, as_json: bool) -> AsyncIterator[Change]:
+async def _changes(gathering: Gathering, as_json: bool) -> AsyncGenerator[Change, None]:
     """Yield what happens, also in a log that replaces the known one."""
     while True:
         try:

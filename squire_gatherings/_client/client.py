@@ -52,6 +52,7 @@ class Client:
         since: int | None = None,
         client_id: str | None = None,
         times: bool | None = None,
+        syncs: bool = False,
     ) -> AsyncIterator[Gathering]:
         """Join a gathering, which is opened if need be; leave it with the block.
 
@@ -68,6 +69,7 @@ class Client:
                 repeatable by another process. Without it, one is made for this block.
             times: Whether to ask for the times of ops, for `Change.time` and for what the behaviour
                 is told. By default that is asked with a `behaviour` of your own.
+            syncs: Whether to ask which syncs ops came from, for `Change.sync` and `Page.syncs`.
 
         Returns:
             A block that gives the `Gathering`.
@@ -98,7 +100,7 @@ class Client:
         replica = Replica(ChangeQueue(self.settings.max_changes), behaviour, optimistic, now)
         if behaviour is None and since is not None:
             replica.seq = since
-        exchange = Exchange(gathering_id, self.settings, replica, since, times)
+        exchange = Exchange(gathering_id, self.settings, replica, since, times, syncs)
         session = Session(
             self._address,
             gathering_id,

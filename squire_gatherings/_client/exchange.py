@@ -40,6 +40,7 @@ from squire_gatherings._values.messages import (
     Refreshed,
     Renew,
     Synced,
+    SyncRun,
 )
 from squire_gatherings._values.op import Op
 
@@ -57,6 +58,8 @@ class Exchange:
     """The seq after which the changes are wanted; None: from the first join on."""
     times: bool = False
     """Whether the times of ops are wanted."""
+    syncs: bool = False
+    """Whether it is wanted which syncs they came from."""
     requests: Requests = field(init=False)
     renewal: Renewal = field(factory=Renewal)
     """When our rights end, and whether they are to be renewed."""
@@ -207,7 +210,8 @@ class Exchange:
         if skips:
             self.replica.skip_to(joined.seq, epoch)
         elif isinstance(joined.ops, tuple) and isinstance(joined.by, tuple):
-            self.replica.arrived(first, joined.ops, joined.by, epoch, _times(joined))
+            ops, by = joined.ops, joined.by
+            self.replica.arrived(first, ops, by, epoch, _times(joined), _syncs(joined))
         else:
             assert isinstance(joined.snapshot, msgspec.Raw)
             self.replica.restored(joined.seq, bytes(joined.snapshot), epoch)
@@ -268,7 +272,7 @@ class Exchange:
         """Take in a message. Raises `Gap`, `Diverged`, `Lost`."""
         match message:
             case ForwardBatch(first, by, ops):
-                self._arrived(first, ops, by, self._epoch(message), _times(message))
+                self._arrived(first, ops, by, message)
                 self._ack_at = min(self._ack_at, trio.current_time() + self.settings.ack_delay)
                 self._work.set()
             case Synced():
@@ -311,10 +315,10 @@ class Exchange:
         first: int,
         ops: tuple[Op, ...],
         by: tuple[str | None, ...],
-        epoch: str | None,
-        times: tuple[int, ...],
+        message: Conflict | ForwardBatch,
     ) -> None:
-        if self.replica.arrived(first, ops, by, epoch, times):
+        epoch, times, syncs = self._epoch(message), _times(message), _syncs(message)
+        if self.replica.arrived(first, ops, by, epoch, times, syncs):
             self._moved_on()
 
     def _moved_on(self) -> None:
@@ -355,8 +359,7 @@ class Exchange:
         if base + len(conflict.ops) > replica.seq and replica.identity.user in conflict.by:
             # It may overtake the answers to others of ours.
             replica.doubt()
-        epoch = self._epoch(conflict)
-        self._arrived(base + 1, conflict.ops, conflict.by, epoch, _times(conflict))
+        self._arrived(base + 1, conflict.ops, conflict.by, conflict)
         said = conflict.message
         why = said if isinstance(said, str) else "others were faster, and it can't be merged"
         self.requests.refused(conflict.id, OpConflict(why))
@@ -367,7 +370,7 @@ class Exchange:
         self.requests.fetched(fetch)
         self._work.set()
         self._note_proof(fetched)
-        self.replica.changes.refill(first, ops, by, _times(fetched))
+        self.replica.changes.refill(first, ops, by, _times(fetched), _syncs(fetched))
         self._moved_on()
 
     def _refreshed(self, refreshed: Refreshed) -> None:
@@ -403,3 +406,7 @@ class Exchange:
 
 def _times(message: Joined | Fetched | Conflict | ForwardBatch) -> tuple[int, ...]:
     return message.times if isinstance(message.times, tuple) else ()
+
+
+def _syncs(message: Joined | Fetched | Conflict | ForwardBatch) -> tuple[SyncRun, ...]:
+    return message.syncs if isinstance(message.syncs, tuple) else ()

@@ -23,6 +23,8 @@ from squire_gatherings._values.messages import (
     Refreshed,
     Renew,
     Synced,
+    SyncRun,
+    Syncs,
     Times,
 )
 from squire_gatherings._values.op import Op
@@ -41,13 +43,16 @@ class _Forward(msgspec.Struct, tag="forward", tag_field="type"):
     epoch: str | UnsetType = UNSET
     time: int | UnsetType = UNSET
     times: Times = UNSET
+    sync: SyncRun | UnsetType = UNSET
+    syncs: Syncs = UNSET
 
     def batch(self) -> ForwardBatch:
         if isinstance(self.op, Op) and self.ops is UNSET and not isinstance(self.by, tuple):
             times = (self.time,) if isinstance(self.time, int) else UNSET
-            return ForwardBatch(self.seq, (self.by,), (self.op,), self.epoch, times)
+            syncs = (self.sync,) if isinstance(self.sync, SyncRun) else UNSET
+            return ForwardBatch(self.seq, (self.by,), (self.op,), self.epoch, times, syncs)
         if isinstance(self.ops, tuple) and self.op is UNSET and isinstance(self.by, tuple):
-            return ForwardBatch(self.seq, self.by, self.ops, self.epoch, self.times)
+            return ForwardBatch(self.seq, self.by, self.ops, self.epoch, self.times, self.syncs)
         raise Lost("the server sent a forward whose fields contradict each other")
 
 
@@ -118,16 +123,16 @@ def _what_is_wrong(message: Incoming) -> str | None:
     match message:
         case ForwardBatch():
             wrong = _wrong_page(message.seq, message.ops, message.by)
-            return wrong or _wrong_epoch(message) or _wrong_times(message)
+            return wrong or _wrong_stamps(message)
         case Synced():
             return _wrong_synced(message)
         case Joined() | Fetched():
             wrong = _wrong_joined(message) if isinstance(message, Joined) else None
             wrong = wrong or _wrong_seq(message.seq) or _wrong_content(message)
-            return wrong or _wrong_epoch(message) or _wrong_times(message)
+            return wrong or _wrong_stamps(message)
         case Conflict(_, seq, ops, by):
             wrong = _wrong_seq(seq) or _wrong_by(ops, by)
-            return wrong or _wrong_epoch(message) or _wrong_times(message)
+            return wrong or _wrong_stamps(message)
         case Dispersed():
             return _wrong_seq(message.seq) or _wrong_time("idle_for", message.idle_for)
         case Refreshed():
@@ -230,6 +235,10 @@ def _wrong_time(name: str, value: float | UnsetType | None) -> str | None:
     )
 
 
+def _wrong_stamps(message: Joined | Fetched | Conflict | ForwardBatch) -> str | None:
+    return _wrong_epoch(message) or _wrong_times(message) or _wrong_syncs(message)
+
+
 def _wrong_times(message: Joined | Fetched | Conflict | ForwardBatch) -> str | None:
     times = message.times
     if not isinstance(times, tuple):
@@ -243,6 +252,21 @@ def _wrong_times(message: Joined | Fetched | Conflict | ForwardBatch) -> str | N
             return f"the time {time} after {before}"
         before = time
     return None
+
+
+def _wrong_syncs(message: Joined | Fetched | Conflict | ForwardBatch) -> str | None:
+    syncs = message.syncs
+    if not isinstance(syncs, tuple):
+        return None
+    count = len(message.ops) if isinstance(message.ops, tuple) else 0
+    if len(syncs) > count:
+        return f"{len(syncs)} syncs for {count} ops"
+    before = 0
+    for one in syncs:
+        if one.first_seq <= before:
+            return f"a sync from the op {one.first_seq} on, after one up to {before}"
+        before = one.first_seq + one.count - 1
+    return _wrong_seq(before)
 
 
 def _wrong_epoch(message: Joined | Fetched | Conflict | ForwardBatch) -> str | None:

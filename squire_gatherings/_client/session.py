@@ -272,6 +272,7 @@ class Session:
             resume=resume,
             tail=exchange.wants_tail,
             times=exchange.times,
+            syncs=exchange.syncs,
             proof=True,
             known=exchange.known if since else None,
         )

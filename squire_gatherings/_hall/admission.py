@@ -5,12 +5,13 @@ from typing import Any
 
 from msgspec import UNSET
 
-from squire_gatherings._hall.answers import Answers, Ops
+from squire_gatherings._hall.answers import Answers
 from squire_gatherings._hall.clients import Sender
 from squire_gatherings._hall.delivery import Delivery
 from squire_gatherings._hall.inbox import JoinRequest
 from squire_gatherings._hall.room import Room
 from squire_gatherings._values.errors import BadBase, LogReplaced, Replaced, Unauthorized
+from squire_gatherings._values.log import Shown
 from squire_gatherings._values.messages import Joined
 
 JOIN_COST = 1024
@@ -43,7 +44,7 @@ def let_in(
     snapshots = room.serves_snapshots
     shown: dict[str, Any]
     if request.tail:
-        shown = {**answers.shown(request.client, ()), "epoch": answers.epoch(seq)}
+        shown = {**answers.fields(request.client, Shown()), "epoch": answers.epoch(seq)}
         has = seq
     elif snapshots and (since is None or since + 1 < log.tail_start):
         shown = {"snapshot": answers.snapshot(), "epoch": answers.epoch(seq)}
@@ -51,12 +52,12 @@ def let_in(
     else:
         wanted = since or 0
         since = max(wanted, log.first_seq - 1)
-        ops: Ops = request.page
+        page = request.page
         if since + 1 >= log.tail_start:
-            ops = log.slice(since, seq, room.settings.batch_bytes)
-        has = since + len(ops)
-        shown = answers.shown(request.client, ops)
-        if has and not ops:
+            page = answers.in_memory(request.client, since, seq)
+        has = since + len(page.ops)
+        shown = answers.fields(request.client, page)
+        if has and not page.ops:
             shown["epoch"] = answers.epoch(has)
         if since > wanted:
             shown["first_seq"] = since + 1
@@ -83,6 +84,8 @@ def let_in(
             sender.fail(Replaced("a newer connection of the same client has joined"))
             return
         deadline = room.deadline
+        # The wall clock may have been set past the end since.
+        room.look()
         room.counted("returned", client, now)
         if request.is_activity:
             # Before `joined` is made: it tells the deadline as this join has moved it.
@@ -90,11 +93,11 @@ def let_in(
             deadline.moved, deadline.mover = JoinRequest, client.identity.user
         if deadline.told is not None:
             room.look_at_warning(now, client)
-        room.look()
+        # An end that is late comes at once.
         timeout, left, final = (
             deadline.rules.idle_timeout,
-            deadline.at - now,
-            deadline.final_at - now,
+            max(0.0, deadline.at - now),
+            max(0.0, deadline.final_at - now),
         )
         if deadline.held_to <= now:
             left = min(timeout, left)

@@ -4,7 +4,7 @@ An answer that shows ops which aren't durable yet is given once they are: until 
 *deferred*. One that shows ops which only the store has waits for the store to be read.
 """
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import Any
 
@@ -13,16 +13,15 @@ import trio
 from attrs import define, field
 from msgspec import UNSET, UnsetType
 
+from squire_gatherings._hall.archive import read_syncs
 from squire_gatherings._hall.clients import Caller, Client, Sender
 from squire_gatherings._hall.delivery import Delivery
 from squire_gatherings._hall.room import Room
 from squire_gatherings._hall.store import read_page
 from squire_gatherings._rules.behaviour import encode_state
 from squire_gatherings._values.errors import GatheringsError, StoreUnavailable, Unauthorized
-from squire_gatherings._values.log import LoggedOp
-from squire_gatherings._values.messages import Fetch, Proof, ServerMessage, Synced
-
-Ops = Sequence[LoggedOp]
+from squire_gatherings._values.log import Shown
+from squire_gatherings._values.messages import Fetch, Proof, ServerMessage, Synced, SyncRun
 
 READS_AT_ONCE = 4
 """How many answers of one gathering read the store at once: it serves others, too."""
@@ -125,7 +124,7 @@ class Answers:
         request_id: str,
         after: int,
         up_to: int,
-        make: Callable[[Ops], ServerMessage],
+        make: Callable[[Shown], ServerMessage],
     ) -> None:
         """Answer with the ops from `after` + 1 to `up_to`, as many as fit into a message.
 
@@ -133,14 +132,21 @@ class Answers:
         """
         log = self.room.log
         if after + 1 < log.tail_start:
-            self.from_store(sender, request_id, partial(self._read_and_make, after, up_to, make))
+            read = partial(self._read_and_make, sender, after, up_to, make)
+            self.from_store(sender, request_id, read)
             return
-        entries = log.slice(after, up_to, self.room.settings.batch_bytes)
-        answer = make(entries)
+        answer = make(self.in_memory(sender, after, up_to))
         self.defer(sender, request_id, lambda _: show(sender, request_id, answer))
 
+    def in_memory(self, sender: Sender, after: int, up_to: int) -> Shown:
+        """Return what the sender is shown of ops that memory has: as many as fit into a message."""
+        log = self.room.log
+        entries = log.slice(after, up_to, self.room.settings.batch_bytes)
+        syncs = log.syncs_of(after, after + len(entries)) if sender.extras.syncs else ()
+        return Shown(after, entries, syncs)
+
     async def _read_and_make(
-        self, after: int, up_to: int, make: Callable[[Ops], ServerMessage]
+        self, sender: Sender, after: int, up_to: int, make: Callable[[Shown], ServerMessage]
     ) -> ServerMessage:
         room = self.room
         page = await read_page(
@@ -150,7 +156,10 @@ class Answers:
             up_to=min(up_to, room.log.committed),
             max_bytes=room.settings.batch_bytes,
         )
-        return make(page)
+        syncs: tuple[SyncRun, ...] = ()
+        if sender.extras.syncs:
+            syncs = await read_syncs(room.store, room.id, after=after, up_to=after + len(page))
+        return make(Shown(after, page, syncs))
 
     def from_store(
         self, sender: Sender, request_id: str, work: Callable[[], Awaitable[ServerMessage | None]]
@@ -216,8 +225,9 @@ class Answers:
         log = self.room.log
         return Proof(log.head_seq, log.head.hex()) if sender.proof and log.head else UNSET
 
-    def shown(self, sender: Sender, ops: Ops) -> dict[str, Any]:
+    def fields(self, sender: Sender, shown: Shown) -> dict[str, Any]:
         """Return the fields of an answer to the sender that show these ops."""
+        ops, extras = shown.ops, sender.extras
         self.spent += sum(len(one.op.json) + ENTRY_COST for one in ops)
         epoch: str | UnsetType = UNSET
         if ops and ops[-1].epoch != self.room.incarnation:
@@ -226,7 +236,8 @@ class Answers:
             "ops": tuple(one.op for one in ops),
             "by": tuple(one.by for one in ops),
             "epoch": epoch,
-            "times": tuple(one.time for one in ops) if sender.times else UNSET,
+            "times": tuple(one.time for one in ops) if extras.times else UNSET,
+            "syncs": shown.syncs if extras.syncs else UNSET,
         }
 
 

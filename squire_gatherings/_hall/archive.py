@@ -5,10 +5,11 @@ Of a store that can't, a hall only has what `Store` says; the stores of ours can
 
 from typing import Protocol, runtime_checkable
 
-from squire_gatherings._hall.store import Store
+from squire_gatherings._hall.store import Store, store_trouble
 from squire_gatherings._values.archive import LogCopy, LogInfo, Tombstone
 from squire_gatherings._values.errors import BadRequest
 from squire_gatherings._values.log import Append, Snapshot, SyncRecord
+from squire_gatherings._values.messages import SyncRun
 
 
 @runtime_checkable
@@ -69,6 +70,16 @@ class Archive(Store, Protocol):
 
     async def older_syncs(self, gathering: str) -> tuple[SyncRecord, ...]:
         """Return the syncs whose ops were left out."""
+        ...
+
+    async def syncs_of(self, gathering: str, *, after: int, up_to: int) -> tuple[SyncRecord, ...]:
+        """Return the syncs that ops came from, in order.
+
+        Args:
+            gathering: The gathering that has the log.
+            after: The op before the first one.
+            up_to: The last op.
+        """
         ...
 
     async def end_of_append(self, gathering: str, *, seq: int) -> int:
@@ -157,6 +168,21 @@ class Archive(Store, Protocol):
     async def erase(self) -> None:
         """Remove all that is left anywhere of what was deleted. It may take long."""
         ...
+
+
+async def read_syncs(
+    store: Store, gathering: str, *, after: int, up_to: int
+) -> tuple[SyncRun, ...]:
+    """Read the syncs that ops came from; none from a store that can't tell.
+
+    Raises:
+        StoreUnavailable: The store can't be read now.
+    """
+    if not isinstance(store, Archive):
+        return ()
+    with store_trouble():
+        found = await store.syncs_of(gathering, after=after, up_to=up_to)
+        return tuple(one.run for one in found)
 
 
 def archive_of(store: Store) -> Archive:

@@ -17,6 +17,7 @@ from squire_gatherings._hall.rights import Rights
 from squire_gatherings._hall.room import Room
 from squire_gatherings._values.checks import check_id, check_identity, check_seq, point_in_log
 from squire_gatherings._values.errors import GatheringDispersed, TooBig, Unauthorized
+from squire_gatherings._values.extras import PLAIN, Extras, extras
 from squire_gatherings._values.identity import Identity
 from squire_gatherings._values.ids import check_gathering_id
 from squire_gatherings._values.log import Page, page_from
@@ -58,14 +59,21 @@ class Asking:
         return synced.seqs
 
     async def fetch(
-        self, gathering_id: str, since: int | None, at: int | datetime | None, identity: Identity
+        self,
+        gathering_id: str,
+        since: int | None,
+        at: int | datetime | None,
+        identity: Identity,
+        *,
+        syncs: bool,
     ) -> Page:
         """Read ops, or a snapshot. As `Hall.fetch`."""
         if since is not None:
             check_seq(since, "since")
         seq, instant = (None, None) if at is None else point_in_log(at)
         fetch = Fetch("fetch", since, seq, instant)
-        fetched, incarnation = await self._ask(gathering_id, fetch, identity, times=True)
+        asked = extras(times=True, syncs=syncs)
+        fetched, incarnation = await self._ask(gathering_id, fetch, identity, asked=asked)
         assert isinstance(fetched, Fetched)
         return page_from(fetched, incarnation)
 
@@ -94,7 +102,7 @@ class Asking:
         *,
         scope: str | None = None,
         at_end: bool = False,
-        times: bool = False,
+        asked: Extras = PLAIN,
     ) -> tuple[ServerMessage, str]:
         """Return the answer, and the incarnation that gave it."""
         check_gathering_id(gathering_id)
@@ -102,7 +110,7 @@ class Asking:
         check_identity(identity)
         identity = self._rights.standing(identity, gathering_id)
         scope = scope or sync_scope(identity.user, None)
-        caller = Caller(identity, scope, at_end=at_end, times=times)
+        caller = Caller(identity, scope, at_end=at_end, extras=asked)
         counted = False
         try:
             while True:

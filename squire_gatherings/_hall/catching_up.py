@@ -5,11 +5,13 @@ from collections.abc import Callable
 
 import trio
 
+from squire_gatherings._hall.archive import read_syncs
 from squire_gatherings._hall.clients import Client, Paging
 from squire_gatherings._hall.forwards import forward_of
 from squire_gatherings._hall.room import Room
 from squire_gatherings._hall.store import read_page
 from squire_gatherings._values.errors import StoreConflict, StoreUnavailable
+from squire_gatherings._values.messages import SyncRun
 
 
 async def bring_pages(
@@ -42,6 +44,9 @@ async def bring_pages(
                 up_to=_end(room, client),
                 max_bytes=room.settings.batch_bytes,
             )
+            syncs: tuple[SyncRun, ...] = ()
+            if client.extras.syncs:
+                syncs = await read_syncs(room.store, room.id, after=after, up_to=after + len(page))
         except StoreUnavailable:
             await trio.sleep(room.settings.commit_retry_interval)
             continue
@@ -54,8 +59,10 @@ async def bring_pages(
         page = page[: _end(room, client) - after]
         if page and client.attached and not client.is_mute:
             client.paging = Paging.SENDING
-            client.send(forward_of(room.incarnation, after + 1, page, times=client.times))
-            sent(client, after + len(page), trio.current_time())
+            last = after + len(page)
+            syncs = tuple(one for one in syncs if one.first_seq <= last)
+            client.send(forward_of(room.incarnation, after + 1, page, client.extras, syncs))
+            sent(client, last, trio.current_time())
             await client.flush()
 
 

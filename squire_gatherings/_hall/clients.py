@@ -15,6 +15,7 @@ from squire_gatherings._hall.connection import Connection
 from squire_gatherings._rules.delivery_window import DeliveryWindow
 from squire_gatherings._values.endings import CloseCode
 from squire_gatherings._values.errors import GatheringsError
+from squire_gatherings._values.extras import PLAIN, Extras
 from squire_gatherings._values.identity import Identity
 from squire_gatherings._values.messages import Error, ServerMessage
 from squire_gatherings._values.outgoing import Outgoing
@@ -39,8 +40,8 @@ class Caller:
     """It is none of the clients, which are numbered from 1 on."""
     at_end: bool = False
     """Whether its sync builds on the log's end as it is when the sync is processed."""
-    times: bool = False
-    """Whether it's told the times of ops."""
+    extras: Extras = PLAIN
+    """What it's told of ops besides them."""
     is_gone: bool = False
     """Whether nobody waits for the answer any more."""
     _begun: trio.CancelScope | None = None
@@ -78,7 +79,7 @@ class Caller:
 
     def again(self) -> "Caller":
         """Return a caller that asks the next incarnation the same."""
-        return Caller(self.identity, self.scope, at_end=self.at_end, times=self.times)
+        return Caller(self.identity, self.scope, at_end=self.at_end, extras=self.extras)
 
     async def wait(self) -> ServerMessage:
         """Wait for the answer, or raise the error.
@@ -142,8 +143,8 @@ class Client:
     """Whether a turn of the gathering was filled by what it said, of which some still waits."""
     asked: int = 0
     """The number of its join, which grows with each join; 0 if it isn't known."""
-    times: bool = False
-    """Whether it's told the times of ops."""
+    extras: Extras = PLAIN
+    """What it's told of ops besides them."""
     proof: bool = False
     """Whether it's told the head of the log's chain."""
     is_bereft: bool = False
@@ -189,6 +190,13 @@ class Client:
     def fail(self, error: GatheringsError, request_id: str | None = None) -> None:
         """Tell the client that its request failed."""
         self.answer(Error(error.code, sayable(error), request_id))
+
+    def part(self, outgoing: Outgoing, code: CloseCode, reason: str) -> None:
+        """Hand the last message to the connection, and close it after that."""
+        with _Guard(self, "close"):
+            # Together with the close frame: by one write.
+            self.connection.send_soon(outgoing)
+            self.connection.close(code, reason)
 
     def close(self, code: CloseCode, reason: str) -> None:
         """Close the connection after what was sent."""

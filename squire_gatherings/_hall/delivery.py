@@ -10,6 +10,7 @@ from squire_gatherings._hall.clients import Client, Paging
 from squire_gatherings._hall.forwards import CROWD, Batch, forwards_of
 from squire_gatherings._hall.retries import Retries
 from squire_gatherings._hall.room import Room
+from squire_gatherings._values.extras import PLAIN
 from squire_gatherings._values.messages import ServerMessage
 from squire_gatherings._values.outgoing import Outgoing
 
@@ -67,16 +68,16 @@ class Delivery:
         del behind[-CROWD:]
         after, up_to = batch.after, log.committed
         forwards: list[Outgoing] | None = None
-        times = False
+        extras = PLAIN
         left, weight = CROWD, 1
         for client in some:
             window = client.window
             if not client.attached or window.reached >= up_to:
                 others += 1
                 continue
-            if client.times is not times:
+            if client.extras is not extras:
                 # It asks for something else than the one before.
-                forwards, times = None, client.times
+                forwards, extras = None, client.extras
             if (
                 window.reached != after
                 or client.paging
@@ -87,7 +88,7 @@ class Delivery:
             else:
                 # Almost always: this client lacks the batch and nothing else.
                 if forwards is None:
-                    forwards = batch.forwards(after, up_to, times=times)
+                    forwards = batch.forwards(after, up_to, extras)
                     weight = batch.weight
                 for outgoing in forwards:
                     client.send(outgoing)
@@ -121,9 +122,9 @@ class Delivery:
             room.nursery.start_soon(self._catch_up, client, name=f"pager of {room.id}")
             return 0
         if batch is None:
-            forwards = forwards_of(room, window.reached, up_to, times=client.times)
+            forwards = forwards_of(room, window.reached, up_to, client.extras)
         else:
-            forwards = batch.forwards(window.reached, up_to, times=client.times)
+            forwards = batch.forwards(window.reached, up_to, client.extras)
         for outgoing in forwards:
             client.send(outgoing)
         self._sent(client, up_to, now)

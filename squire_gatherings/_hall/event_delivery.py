@@ -20,6 +20,7 @@ from squire_gatherings._hall.nurseries import open_hidden_nursery
 from squire_gatherings._hall.store import Store, store_trouble
 from squire_gatherings._values.errors import BadSetting, StoreUnavailable, Undelivered
 from squire_gatherings._values.events import EventNumbers, LifecycleEvent
+from squire_gatherings._values.handover import EventsState
 from squire_gatherings._values.settings import HallSettings
 
 _log = logging.getLogger(__name__)
@@ -83,6 +84,12 @@ class Delivery:
     _forgotten: int = 0
     """The number up to which the store has forgotten them."""
     _is_last_try: bool = False
+    _turn: trio.Lock = field(factory=trio.Lock)
+    """Held while something is delivered, or forgotten; and during a pause."""
+    _calling: trio.CancelScope = field(factory=trio.CancelScope)
+    """Around what is being delivered."""
+    _has_left: bool = False
+    """Whether another process goes on."""
     _scope: trio.CancelScope = field(factory=lambda: trio.CancelScope(shield=True))
     _retrying: AsyncRetrying = field(init=False)
 
@@ -114,15 +121,50 @@ class Delivery:
                         break
         finally:
             with trio.move_on_after(LAST_FLUSH, shield=True):
-                await self._forget()
+                if not self._has_left:
+                    await self._forget()
                 await self.sink.aclose()
-        if lifecycle.waiting:
+        if lifecycle.waiting and not self._has_left:
             extra = {"waiting": lifecycle.waiting}
             _log.warning("events wait for the next start to be delivered", extra=extra)
 
     def stop(self, deadline: float) -> None:
         """End at the deadline."""
         self._scope.deadline = deadline
+
+    # Handing over.
+
+    @asynccontextmanager
+    async def paused(self, within: float) -> AsyncIterator[None]:
+        """Deliver nothing within the block.
+
+        What is being delivered may take so many seconds; then it is called off, and it comes again
+        later. What was delivered is forgotten by the store. Cancellation: goes on.
+        """
+        with trio.move_on_after(within):
+            await self._turn.acquire()
+        if self._turn.statistics().owner is not trio.lowlevel.current_task():
+            self._calling.cancel()
+            await self._turn.acquire()
+        try:
+            await self._forget_now()
+            yield
+        finally:
+            self._turn.release()
+
+    def state(self) -> EventsState | None:
+        """Return where another process goes on, in a pause; None if something is under way."""
+        return self.lifecycle.state(self._at)
+
+    def leave(self) -> None:
+        """Note that another process goes on: nothing is delivered here any more."""
+        self._has_left = True
+        self._scope.cancel()
+
+    def resume(self, state: EventsState) -> None:
+        """Go on for another process."""
+        self._at = self._forgotten = state.at
+        self.lifecycle.resume(state)
 
     def numbers(self) -> EventNumbers:
         """Return the operator's numbers."""
@@ -155,7 +197,14 @@ class Delivery:
         return events
 
     async def _deliver(self, events: Sequence[LifecycleEvent]) -> Sequence[LifecycleEvent]:
-        count = await self.sink.deliver(events)
+        while True:
+            async with self._turn:
+                with trio.CancelScope() as self._calling:
+                    count = await self.sink.deliver(events)
+                    self._delivered(events, count)
+                    return events[:count]
+
+    def _delivered(self, events: Sequence[LifecycleEvent], count: int) -> None:
         if not isinstance(count, int) or not 1 <= count <= len(events):
             raise TypeError(f"{count!r:.80} of {len(events)} events were delivered")
         self._at = events[count - 1].number
@@ -164,10 +213,13 @@ class Delivery:
             seconds = round(trio.current_time() - self.failing_since, 3)
             _log.warning("events are delivered again", extra={"after": seconds})
             self.failing_since = None
-        return events[:count]
 
     async def _forget(self) -> None:
         """Have the store forget what was delivered. If it can't now, it is asked again later."""
+        async with self._turn:
+            await self._forget_now()
+
+    async def _forget_now(self) -> None:
         at = self._at
         if at > self._forgotten:
             try:
@@ -214,6 +266,8 @@ async def open_events(
     wall: Callable[[], float],
     settings: HallSettings,
     asleep: Collection[str] = (),
+    *,
+    follows: bool = False,
 ) -> AsyncIterator[Delivery]:
     """Tell the events of a hall from its store, for as long as the block lasts.
 
@@ -223,6 +277,7 @@ async def open_events(
         wall: Returns the time of day.
         settings: The hall's.
         asleep: The incarnations that sleep since an earlier process: these go on.
+        follows: Whether another process tells them until `Delivery.resume`.
 
     Raises:
         BadSetting: The store has no outbox, or another hall has it; or `on_event` is nothing that
@@ -241,7 +296,7 @@ async def open_events(
     lifecycle = Lifecycle(
         event_store_of(store), wall, settings.max_events, settings.commit_retry_interval
     )
-    await lifecycle.begin(asleep)
+    await lifecycle.begin(asleep, follows=follows)
     delivery = Delivery(lifecycle, sink)
     try:
         async with open_hidden_nursery() as nursery:

@@ -14,7 +14,7 @@ from squire_gatherings._hall.commit import Commit
 from squire_gatherings._hall.delivery import Delivery
 from squire_gatherings._hall.hearing import LOOK_AGAIN, REST_WITHIN, hear_out
 from squire_gatherings._hall.inbox import Request
-from squire_gatherings._hall.inheritance import Inheritance
+from squire_gatherings._hall.inheritance import Inheritance, follow
 from squire_gatherings._hall.lifecycle import FirstJoin
 from squire_gatherings._hall.notice import flush, how_it_ended, send_notice
 from squire_gatherings._hall.refreshes import Refreshes
@@ -22,7 +22,6 @@ from squire_gatherings._hall.reports import report_end
 from squire_gatherings._hall.requests import Requests
 from squire_gatherings._hall.room import Room
 from squire_gatherings._hall.store import store_trouble
-from squire_gatherings._hall.travel import Travel
 from squire_gatherings._rules.behaviour import Behaviour, Stamp, restore_state, rules_from
 from squire_gatherings._rules.chain import HEAD_SIZE
 from squire_gatherings._rules.deadline import Deadline
@@ -152,10 +151,10 @@ class Gathering:
                     task_status.started()
                     # It keeps alive what `nursery.start` needed: a seventh of our whole memory.
                     del task_status
-                    if self.inheritance is not None:
-                        await self.inheritance.ours.wait()
-                        self.inheritance = None
-                    if not room.is_resting:
+                    inheritance = self.inheritance
+                    if not room.is_resting and (
+                        inheritance is None or await self._wait_for_it(inheritance)
+                    ):
                         reason = await self._live()
                     if room.nursery.child_tasks:
                         room.nursery.cancel_scope.cancel()
@@ -232,20 +231,64 @@ class Gathering:
                 room.deadline.sleep_after = settings.sleep_after
         if self.inheritance is not None:
             self.inheritance.apply(room)
-        room.begun()
+        else:
+            room.begun()
         self.commit = Commit(room, snapshot_seq)
         self._prepare()
-        travel = Travel(room, self.make_behaviour)
         tally.restores.add(trio.current_time() - began)
         tally.restored_ops.add(len(restored.ops))
         self.requests = self.make_requests(
-            room, self.delivery, self.answers, self.refreshes, travel
+            room, self.delivery, self.answers, self.refreshes, self.make_behaviour
         )
 
     def _prepare(self) -> None:
         """Make what gives answers."""
         self.delivery = self.make_delivery(self.room)
         self.answers = self.make_answers(self.room, self.delivery)
+
+    # In place of an opening: it goes on where another process was.
+
+    def follow(self, inheritance: Inheritance) -> bool:
+        """Be where another process is by now that still has this incarnation.
+
+        Returns:
+            False if it can't, as ops are missing: then it must be restored anew.
+
+        Raises:
+            GatheringCrashed: Its behaviour can't follow.
+        """
+        room = self.room
+        try:
+            if not follow(room, inheritance.state):
+                return False
+            if self._makes_rules:
+                self._ask_for_rules()
+        except Exception as error:
+            _log.exception("gathering can't be restored", extra=room.names())
+            raise GatheringCrashed(f"gathering {room.id} can't be restored") from error
+        self.inheritance = inheritance
+        inheritance.apply(room)
+        return True
+
+    async def _wait_for_it(self, inheritance: Inheritance) -> bool:
+        """Wait until the incarnation is ours, and somebody says something or wakes it.
+
+        Returns:
+            Whether it is. If not, it is to end.
+        """
+        room = self.room
+        while not inheritance.is_ours:
+            if room.reason is not None:
+                return False
+            await room.inbox.wait()
+            # It may have followed the other process meanwhile.
+            inheritance = self.inheritance or inheritance
+        self.inheritance = None
+        room.begun()
+        for client in tuple(room.clients.values()):
+            room.terms.add(client)
+            self.delivery.resume(client)
+        return True
 
     async def _live(self) -> DispersalReason:
         """Process messages until the deadline passes or somebody says `end`; give notice then.
@@ -633,13 +676,12 @@ class Gathering:
         for client in clients:
             client.was_crashed, client.is_bereft = crashed, True
             room.detach(client)
-        if not room.is_kept:
+        if not (room.is_kept or room.is_moved):
             how = how_it_ended(room, reason, now)
             room.quotas.tally.ended(how)
             if room.life is not None:
                 # It is queued here, and written when the notices have gone out.
                 room.life.dispersed(how)
-            if not room.is_moved:
-                report_end(how, len(clients))
+            report_end(how, len(clients))
         if clients:
             self._slow = await send_notice(clients, room.notice, reason, room.quotas.tally)

@@ -23,6 +23,7 @@ from squire_gatherings._hall.reports import JoinReport
 from squire_gatherings._hall.rights import Rights
 from squire_gatherings._hall.sleeper import Sleeper
 from squire_gatherings._hall.store import Store
+from squire_gatherings._hall.turnstile import Turnstile
 from squire_gatherings._values.checks import (
     check_epoch,
     check_id,
@@ -33,6 +34,7 @@ from squire_gatherings._values.checks import (
 from squire_gatherings._values.end_rules import EndRuleOptions, EndRules, Explanation
 from squire_gatherings._values.endings import DispersalReason
 from squire_gatherings._values.errors import BadSetting
+from squire_gatherings._values.extras import extras
 from squire_gatherings._values.handshake import HandshakeRequest
 from squire_gatherings._values.identity import ANONYMOUS, Identity
 from squire_gatherings._values.ids import check_gathering_id
@@ -91,6 +93,7 @@ class Hall:
         times: bool = False,
         proof: bool = False,
         known: Proof | None = None,
+        syncs: bool = False,
     ) -> Membership:
         """Join a gathering, which is opened if need be; `joined` goes to the connection.
 
@@ -113,6 +116,7 @@ class Hall:
             times: The client is told the times of ops.
             proof: The client is told what proves the log (see `Proof`).
             known: Such a proof, which the client was told before.
+            syncs: The client is told which syncs ops came from.
 
         Returns:
             The client's way into the gathering.
@@ -166,7 +170,7 @@ class Hall:
                 epoch,
                 resume,
                 tail,
-                times,
+                extras(times=times, syncs=syncs),
                 proof,
                 known,
             )
@@ -243,6 +247,7 @@ class Hall:
         *,
         since: int | None = None,
         at: int | datetime | None = None,
+        syncs: bool = False,
         identity: Identity = ANONYMOUS,
     ) -> Page:
         """Read the ops after `since`, or a snapshot. Counts as activity; `snapshot` doesn't.
@@ -252,6 +257,7 @@ class Hall:
             since: The last seq that isn't wanted.
             at: What is read is as it was after this op, or at this instant (with a time zone): as
                 if the log ended there.
+            syncs: Whether to read which syncs they came from, too.
             identity: The identity of the reader.
 
         Returns:
@@ -264,7 +270,7 @@ class Hall:
 
         Cancellation: nothing is read any more.
         """
-        return await self._asking.fetch(gathering_id, since, at, identity)
+        return await self._asking.fetch(gathering_id, since, at, identity, syncs=syncs)
 
     # When it ends. None of this is activity.
 
@@ -546,9 +552,19 @@ def parts_of(hall: Hall) -> tuple[Registry, Rights, Asking]:
     return hall._registry, hall._rights, hall._asking
 
 
+def events_of(hall: Hall) -> Delivery | None:
+    """Return the delivery of the hall's lifecycle events, if they are told. Not for programs."""
+    return hall._events
+
+
 def quotas_of(hall: Hall) -> Quotas:
     """Return what the hall's gatherings and ways in may use up together. Not for programs."""
     return hall._registry.quotas
+
+
+def turnstile_of(hall: Hall) -> Turnstile:
+    """Return whose turn it is to end, and to be taken down. Not for programs."""
+    return hall._registry.turnstile
 
 
 def board_of(hall: Hall) -> Board:

@@ -8,7 +8,7 @@ from attrs import define, field
 
 from squire_gatherings._hall.clients import Client, Sender
 from squire_gatherings._rules.budget import Budget
-from squire_gatherings._values.log import LoggedOp
+from squire_gatherings._values.log import Shown
 from squire_gatherings._values.messages import ClientMessage
 
 
@@ -18,7 +18,7 @@ class JoinRequest:
 
     client: Client
     since: int | None
-    page: tuple[LoggedOp, ...] = ()
+    page: Shown = field(factory=Shown)
     """Ops after `since` from the store, where they are older than memory."""
     epoch: str | None = None
     """The epoch of the op `since`, as the client knows it."""
@@ -34,7 +34,7 @@ class JoinRequest:
 Request = ClientMessage | JoinRequest
 
 
-@define(eq=False)
+@define(eq=False, weakref_slot=False)
 class Inbox:
     """What has arrived at one incarnation, in order.
 

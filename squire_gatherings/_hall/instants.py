@@ -45,12 +45,12 @@ class Instants:
         self._rooms.add(room)
         if not self._is_running:
             self._is_running = True
-            self.nursery.start_soon(self._run, name="instants of the wall clock")
-
-    async def _run(self) -> None:
-        """Compare the clocks while there's anybody to tell."""
-        try:
             apart = self.wall() - trio.current_time()
+            self.nursery.start_soon(self._run, apart, name="instants of the wall clock")
+
+    async def _run(self, apart: float) -> None:
+        """Compare the clocks, which were so far apart, while there's anybody to tell."""
+        try:
             while self._rooms:
                 await trio.sleep(LOOK_AGAIN)
                 now = self.wall() - trio.current_time()

@@ -5,6 +5,7 @@ from collections.abc import Hashable
 import trio
 from attrs import field, frozen
 
+from squire_gatherings._hall.archive import read_syncs
 from squire_gatherings._hall.clients import Caller, Client, sync_scope
 from squire_gatherings._hall.connection import Connection
 from squire_gatherings._hall.inbox import JoinRequest
@@ -16,10 +17,11 @@ from squire_gatherings._hall.store import read_page
 from squire_gatherings._rules.delivery_window import DeliveryWindow
 from squire_gatherings._values.endings import DispersalReason
 from squire_gatherings._values.errors import GatheringDispersed, LogReplaced
+from squire_gatherings._values.extras import PLAIN, Extras
 from squire_gatherings._values.identity import Identity
 from squire_gatherings._values.ids import new_client_id
-from squire_gatherings._values.log import LoggedOp
-from squire_gatherings._values.messages import Dispersed, Joined, Proof
+from squire_gatherings._values.log import LoggedOp, Shown
+from squire_gatherings._values.messages import Dispersed, Joined, Proof, SyncRun
 from squire_gatherings._values.outgoing import Outgoing
 
 
@@ -40,7 +42,7 @@ class Joining:
     epoch: str | None
     resume: str | None
     tail: bool
-    times: bool = False
+    extras: Extras = PLAIN
     proof: bool = False
     known: Proof | None = None
 
@@ -79,7 +81,7 @@ class Joining:
             caller.scope,
             window,
             asked=self.asked,
-            times=self.times,
+            extras=self.extras,
             proof=self.proof,
         )
         if self.resume is not None:
@@ -89,7 +91,7 @@ class Joining:
                 _say_goodbye(joiner, notice)
                 raise GatheringDispersed(f"gathering {self.gathering_id} has dispersed")
         room = await registry.find(self.gathering_id, self.opener)
-        page: tuple[LoggedOp, ...] = ()
+        page = Shown()
         wants_past = since is not None or not self.tail
         wants_proof = self.proof and is_unproven(room)
         if wants_past or self.known is not None or wants_proof:
@@ -99,7 +101,7 @@ class Joining:
                 if wants_proof:
                     await read_proof(room)
                 if wants_past:
-                    page = await read_for_join(room, since, self.epoch)
+                    page = await read_for_join(room, since, self.epoch, self.extras)
             if reading.cancelled_caught:
                 return None
         joiner.number = room.next_number()
@@ -125,13 +127,14 @@ def _say_goodbye(client: Client, notice: Dispersed) -> None:
     client.close(reason.close_code, reason)
 
 
-async def read_for_join(room: Room, since: int | None, epoch: str | None) -> tuple[LoggedOp, ...]:
+async def read_for_join(room: Room, since: int | None, epoch: str | None, extras: Extras) -> Shown:
     """Read what a joining client lacks and only the store has.
 
     Args:
         room: Where the client joins.
         since: The last seq that it has.
         epoch: What it takes for that op's epoch.
+        extras: What it is told besides.
 
     Raises:
         LogReplaced: It knows another log.
@@ -170,12 +173,15 @@ async def read_for_join(room: Room, since: int | None, epoch: str | None) -> tup
                 up_to=log.committed,
                 max_bytes=room.settings.batch_bytes,
             )
+    syncs: tuple[SyncRun, ...] = ()
+    if page and extras.syncs:
+        syncs = await read_syncs(room.store, room.id, after=after, up_to=after + len(page))
     if expected is None:
-        return page
+        return Shown(after, page, syncs)
     # Nobody is told of an op that isn't durable. It's decided here, where the log's end is what
     # it is: until the join is processed, another op may get that seq.
     if after > log.committed:
         raise LogReplaced(f"since is {after}, but the last op is {log.committed}")
     if found != expected:
         raise LogReplaced(f"op {after} isn't the one that the client has: it's another log")
-    return page
+    return Shown(after, page, syncs)

@@ -25,6 +25,7 @@ from squire_gatherings._rules.sync_ids import LookupNeeded
 from squire_gatherings._values.endings import DispersalReason
 from squire_gatherings._values.errors import StoreUnavailable
 from squire_gatherings._values.events import LOST, EventKind, EventsLeft, LifecycleEvent
+from squire_gatherings._values.handover import EventsState
 from squire_gatherings._values.numbers import Ended
 
 _log = logging.getLogger(__name__)
@@ -100,11 +101,12 @@ class Lifecycle:
 
     # From the beginning to the end.
 
-    async def begin(self, asleep: Collection[str] = ()) -> None:
+    async def begin(self, asleep: Collection[str] = (), *, follows: bool = False) -> None:
         """Take the store's outbox, and tell the ends of those that an earlier process left open.
 
         Args:
             asleep: The incarnations that sleep: these go on.
+            follows: Whether that process still tells them: we do once `resume` is called.
 
         Raises:
             BadSetting: Another hall has it.
@@ -115,6 +117,8 @@ class Lifecycle:
         left = await self.store.begin_events()
         if not isinstance(left, EventsLeft):
             raise TypeError(f"begin_events returned {left!r:.80}")
+        if follows:
+            return
         self._number = self.durable = left.last
         self._stored = left.waiting
         lost = [one for one in left.open if one.opened.incarnation not in asleep]
@@ -147,6 +151,24 @@ class Lifecycle:
                 _log.error("events were lost: the next start tells of those ends", extra=extra)
             self.has_ended = True
             self._tell(math.inf)
+
+    # Handing over.
+
+    def state(self, at: int) -> EventsState | None:
+        """Return where another process goes on; None while something isn't in the store.
+
+        `at` is the number of the last event that was delivered.
+        """
+        if self._queue or self.trouble is not None:
+            return None
+        return EventsState(self._number, at, self._stored, self.delivered, self.omitted)
+
+    def resume(self, state: EventsState) -> None:
+        """Go on for another process."""
+        self._number = self.durable = state.number
+        self._stored, self.delivered = state.stored, state.delivered
+        self.omitted = state.omitted
+        self._tell(self.durable)
 
     def closing(self, by: float) -> None:
         """The hall is being closed, and is to be so at the time `by`."""
@@ -276,6 +298,14 @@ class Life:
         life = cls(lifecycle, gathering, incarnation, told, 0, joined, omitted)
         life._owed = owed
         return life
+
+    @classmethod
+    def resumed(
+        cls, lifecycle: Lifecycle, gathering: str, incarnation: str, state: LifeState
+    ) -> "Life":
+        """Return the life of one of which another process has told so far."""
+        told, owed, joined, omitted = state
+        return cls(lifecycle, gathering, incarnation, told, owed, joined, omitted)
 
     # Awake.
 

@@ -1,36 +1,38 @@
-"""Moving: what a hall leaves to the hall of another process, and how that one goes on with it.
+"""Moving: what a hall leaves to that of another process, which goes on with it (`arriving`).
 
-Nothing is changed in the hall that leaves. So it goes on itself where the other one can't.
+Nothing is changed in the hall that leaves. So it goes on itself where the other one can't. It tells
+where its gatherings are while it goes on, and after that again of each that has changed: so little
+is left to be told when nothing may happen any more.
 """
 
-from collections.abc import Callable, Mapping
+import math
+from collections.abc import Callable
 
 import attrs
 import trio
-from attrs import frozen
+from attrs import define, field, frozen
 
 from squire_gatherings._hall.clients import Client, Paging
 from squire_gatherings._hall.connection import Connection
 from squire_gatherings._hall.gathering import Gathering
-from squire_gatherings._hall.hall import Hall, parts_of
+from squire_gatherings._hall.hall import Hall, events_of, parts_of
 from squire_gatherings._hall.incarnations import Incarnation
-from squire_gatherings._hall.inheritance import Inheritance, held_state, take_in
-from squire_gatherings._hall.membership import Membership
+from squire_gatherings._hall.inheritance import held_state, later_ops
 from squire_gatherings._hall.sleeper import Sleeper
 from squire_gatherings._values.endings import DispersalReason
-from squire_gatherings._values.handover import ClientState, HallState, RoomState
+from squire_gatherings._values.handover import ClientState, EventsState, HallState, RoomState
 from squire_gatherings._values.messages import Dispersed
 from squire_gatherings._values.outgoing import Outgoing
 
 NumberOf = Callable[[Connection], int | None]
 """Returns the number under which a connection goes along; None if it doesn't."""
 
+Mark = tuple[object, ...]
+"""What tells whether a gathering is where it was before. It is cheap to make."""
+
 
 class NotAtRest(Exception):
     """Something is under way that can't be left to another process; says what."""
-
-
-# The hall that leaves.
 
 
 def hall_state(hall: Hall) -> HallState:
@@ -42,7 +44,15 @@ def hall_state(hall: Hall) -> HallState:
     registry, rights, _ = parts_of(hall)
     if rights.is_busy or registry.is_keeping_out:
         raise NotAtRest("joins and calls of the program")
-    return registry.state(rights)
+    if registry.book is not None and not registry.book.is_idle:
+        raise NotAtRest("the store isn't told yet who sleeps")
+    delivery = events_of(hall)
+    events: EventsState | None = None
+    if delivery is not None:
+        events = delivery.state()
+        if events is None:
+            raise NotAtRest("lifecycle events")
+    return registry.state(rights, events)
 
 
 def rooms(hall: Hall) -> list[Gathering]:
@@ -65,6 +75,14 @@ def rooms(hall: Hall) -> list[Gathering]:
     return found
 
 
+def rouse(hall: Hall) -> None:
+    """Have those be restored soon that sleep: this process can't leave them asleep."""
+    registry, _, _ = parts_of(hall)
+    for one in tuple(registry.living.values()):
+        if isinstance(one, Sleeper):
+            one.rouse().is_called = True
+
+
 def rooms_so_far(hall: Hall) -> list[Gathering]:
     """Return the gatherings to which somebody may be connected."""
     registry, _, _ = parts_of(hall)
@@ -72,8 +90,142 @@ def rooms_so_far(hall: Hall) -> list[Gathering]:
     return [
         one.gathering
         for one in living
-        if isinstance(one, Incarnation) and one.opened and one.room.accepting
+        if isinstance(one, Incarnation)
+        and one.opened
+        and one.room.accepting
+        and not one.room.is_resting
     ]
+
+
+@frozen
+class _Told:
+    """What the other process was told of a gathering."""
+
+    incarnation: str
+    seq: int
+    mark: Mark | None
+    """None where it changes all the time, so that it must be told again."""
+
+
+@define(eq=False)
+class Telling:
+    """Tells another process where the gatherings of a hall are, and again what has changed."""
+
+    hall: Hall
+    number_of: NumberOf
+    """Says which connections go along."""
+    _told: dict[str, _Told] = field(factory=dict)
+    """By the gathering's id."""
+
+    def changed(self, gatherings: list[Gathering]) -> list[Gathering]:
+        """Return those that aren't where they were, as far as the other process knows."""
+        _, rights, _ = parts_of(self.hall)
+        told, change, found = self._told, rights.last_change, list[Gathering]()
+        for gathering in gatherings:
+            before = told.get(gathering.room.id)
+            if before is None or before.mark is None or before.mark != _mark(gathering, change):
+                found.append(gathering)
+        return found
+
+    def ended(self, gatherings: list[Gathering]) -> list[str]:
+        """Return the ids of those that aren't among these any more, and forget them."""
+        ended = list(self._told.keys() - {one.room.id for one in gatherings})
+        for one in ended:
+            del self._told[one]
+        return ended
+
+    def state(self, gathering: Gathering, ahead: float, *, at_rest: bool) -> RoomState:
+        """Return where a gathering is; the other process is taken to know it then.
+
+        Args:
+            gathering: It.
+            ahead: How many seconds the clock that both have is ahead of Trio's.
+            at_rest: Whether nothing may be under way. Otherwise it will be told again.
+
+        Raises:
+            NotAtRest: Something is.
+        """
+        registry, rights, _ = parts_of(self.hall)
+        room = gathering.room
+        if at_rest:
+            check_rest(gathering)
+        clients: list[ClientState] = []
+        for client in room.clients.values():
+            number = self.number_of(client.connection)
+            if number is not None:
+                if at_rest:
+                    check_client(client)
+                clients.append(_client_state(client, number, ahead))
+        mark = _mark(gathering, rights.last_change)
+        if len(clients) != len(room.clients):
+            mark = None
+        before, seq = self._told.get(room.id), room.log.committed
+        later = None
+        if before is not None and before.incarnation == room.incarnation:
+            later = later_ops(room, before.seq)
+        self._told[room.id] = _Told(room.incarnation, seq, mark)
+        given = room.given
+        return RoomState(
+            room.id,
+            room.incarnation,
+            seq,
+            registry.opener_of(room.id),
+            room.deadline.state(room.moved(), ahead),
+            None
+            if given.base is registry.given.base
+            else attrs.asdict(given.base, filter=_is_given),
+            given.changes,
+            room.processed,
+            room.is_wanted,
+            room.numbered,
+            clients,
+            later,
+            None if room.life is None else room.life.state(),
+        )
+
+
+def _is_given(attribute: "attrs.Attribute[object]", _: object) -> bool:
+    return attribute.init
+
+
+def _mark(gathering: Gathering, change: int) -> Mark | None:
+    """Return what changes whenever a gathering does; None where that can't be told.
+
+    Args:
+        gathering: The gathering.
+        change: The number of the last change of somebody's rights.
+    """
+    room = gathering.room
+    if gathering.at_work() is not None:
+        return None
+    for client in room.clients.values():
+        if (
+            client.window.due_at != math.inf
+            or client.waiting
+            or client.reads
+            or client.paging
+            or client.held
+            or client.leaving
+        ):
+            return None
+    deadline = room.deadline
+    return (
+        room.incarnation,
+        room.inbox.taken,
+        room.log.seq,
+        room.numbered,
+        len(room.clients),
+        room.processed,
+        room.is_wanted,
+        room.given,
+        deadline.last_processed_at,
+        deadline.emptied_at,
+        deadline.few_since,
+        deadline.extended_to,
+        deadline.told,
+        deadline.moved,
+        change,
+    )
 
 
 def check_rest(gathering: Gathering) -> None:
@@ -83,51 +235,15 @@ def check_rest(gathering: Gathering) -> None:
         raise NotAtRest(work)
 
 
-def room_state(hall: Hall, gathering: Gathering, number_of: NumberOf, ahead: float) -> RoomState:
-    """Return what another process needs to go on with a gathering.
-
-    Args:
-        hall: The hall that has it.
-        gathering: It.
-        number_of: Says which connections go along.
-        ahead: How many seconds the clock that both have is ahead of Trio's.
-
-    Raises:
-        NotAtRest: It isn't at rest.
-    """
-    check_rest(gathering)
-    registry, _, _ = parts_of(hall)
-    room = gathering.room
-    clients: list[ClientState] = []
-    for client in room.clients.values():
-        number = number_of(client.connection)
-        if number is not None:
-            clients.append(_client_state(client, number, ahead))
-    given = room.given
-    return RoomState(
-        room.id,
-        room.incarnation,
-        room.log.committed,
-        registry.opener_of(room.id),
-        room.deadline.state(room.moved(), ahead),
-        None if given.base is registry.given.base else attrs.asdict(given.base, filter=_is_given),
-        given.changes,
-        room.processed,
-        room.is_wanted,
-        room.numbered,
-        clients,
-    )
-
-
-def _is_given(attribute: "attrs.Attribute[object]", _: object) -> bool:
-    return attribute.init
+def check_client(client: Client) -> None:
+    """Raise `NotAtRest` if a client waits for something that only this process can give it."""
+    waiting = client.waiting - len(client.held) if client.held else client.waiting
+    if client.reads or waiting or client.paging is Paging.READING:
+        raise NotAtRest(f"client {client.number} waits for an answer")
 
 
 def _client_state(client: Client, number: int, ahead: float) -> ClientState:
-    held, identity = client.held, client.identity
-    waiting = client.waiting - len(held) if held else client.waiting
-    if client.reads or waiting or client.paging is Paging.READING:
-        raise NotAtRest(f"client {client.number} waits for an answer")
+    identity = client.identity
     return ClientState(
         number,
         client.number,
@@ -137,13 +253,14 @@ def _client_state(client: Client, number: int, ahead: float) -> ClientState:
         client.vouched,
         client.scope,
         client.asked,
-        client.times,
+        client.extras.times,
         client.proof,
         client.joined_at,
         client.acked,
         client.leaving,
         client.window.state(ahead),
-        held_state(client) if held else None,
+        held_state(client) if client.held else None,
+        client.extras.syncs,
     )
 
 
@@ -173,69 +290,7 @@ def leave(hall: Hall) -> None:
     for incarnation in registry.living.values():
         if isinstance(incarnation, Incarnation):
             incarnation.room.is_moved = True
-
-
-# The hall that goes on.
-
-
-@frozen(eq=False)
-class Arriving:
-    """The gatherings of another process, restored here; they do nothing before `begin`."""
-
-    hall: Hall
-    ahead: float
-    """How many seconds Trio's clock is ahead of the one that both have."""
-    inherited: list[tuple[Inheritance, Incarnation]]
-
-    def begin(self, connections: Mapping[int, Connection]) -> dict[int, Membership]:
-        """Go on with them, and with these connections; return the connections' memberships.
-
-        Doesn't wait. From now on they are ours.
-        """
-        _, _, asking = parts_of(self.hall)
-        now = trio.current_time()
-        memberships: dict[int, Membership] = {}
-        for inheritance, incarnation in self.inherited:
-            gathering, state = incarnation.gathering, inheritance.state
-            room, clients = gathering.room, []
-            for one in state.clients:
-                connection = connections.get(one.connection)
-                if connection is not None:
-                    client = take_in(room, one, connection, self.ahead)
-                    clients.append(client)
-                    memberships[one.connection] = asking.membership(room, client)
-            for client in clients:
-                gathering.delivery.resume(client)
-            if not clients:
-                # Somebody may have gone while it was under way.
-                room.left_alone(now)
-            inheritance.ours.set()
-        return memberships
-
-
-async def arrive(hall: Hall, state: HallState, rooms: list[RoomState], ahead: float) -> Arriving:
-    """Restore the gatherings of another process from the store.
-
-    Args:
-        hall: The hall that goes on with them. It must be new.
-        state: What the other hall knows.
-        rooms: Its gatherings.
-        ahead: How many seconds Trio's clock is ahead of the one that both have.
-
-    Raises:
-        GatheringsError: One of them can't be restored.
-
-    Cancellation: those that were restored are left as they are; the hall must be closed.
-    """
-    registry, rights, _ = parts_of(hall)
-    registry.resume(state, rights)
-    # The one that was left first comes first.
-    rooms.sort(key=lambda one: one.deadline.emptied_at or 0.0)
-    inherited = [(Inheritance(one, ahead), one) for one in rooms]
-    found: list[tuple[Inheritance, Incarnation]] = []
-    async with trio.open_nursery() as nursery:
-        for inheritance, one in inherited:
-            incarnation = registry.adopt(one, inheritance)
-            found.append((inheritance, incarnation))
-            nursery.start_soon(registry.start, incarnation)
-    return Arriving(hall, ahead, found)
+            incarnation.room.life = None
+    delivery = events_of(hall)
+    if delivery is not None:
+        delivery.leave()

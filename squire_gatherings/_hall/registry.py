@@ -12,7 +12,7 @@ from attrs import define, field
 from squire_gatherings._hall.gathering import Gathering
 from squire_gatherings._hall.incarnations import Endings, Incarnation, crowd_of
 from squire_gatherings._hall.inheritance import Inheritance
-from squire_gatherings._hall.lifecycle import Life, Lifecycle
+from squire_gatherings._hall.lifecycle import Life, Lifecycle, LifeState
 from squire_gatherings._hall.lifetime import GivenRules
 from squire_gatherings._hall.quotas import Quotas
 from squire_gatherings._hall.refreshes import Refreshes
@@ -29,7 +29,7 @@ from squire_gatherings._rules.poison import Poison
 from squire_gatherings._values.end_rules import EndRules, rules_of
 from squire_gatherings._values.endings import CloseCode, DispersalReason
 from squire_gatherings._values.errors import GatheringsError, HallClosed, StoreUnavailable
-from squire_gatherings._values.handover import HallState, RoomState
+from squire_gatherings._values.handover import EventsState, HallState, RoomState
 from squire_gatherings._values.ids import new_hall_mark, new_incarnation_id
 from squire_gatherings._values.messages import Dispersed
 from squire_gatherings._values.settings import HallSettings
@@ -294,7 +294,7 @@ class Registry:
         # As `quotas.opener_of` makes them.
         return cast(Opener, one.opener if isinstance(one, Incarnation) else None)
 
-    def state(self, rights: Rights) -> HallState:
+    def state(self, rights: Rights, events: EventsState | None) -> HallState:
         """Return what another process goes on with, besides the gatherings themselves."""
         revoked, roles = rights.overrides.state()
         count, forgotten, changed = rights.state()
@@ -309,6 +309,7 @@ class Registry:
             changed,
             self.opened,
             {str(reason): count for reason, count in self.ended.items()},
+            events,
         )
 
     def resume(self, state: HallState, rights: Rights) -> None:
@@ -321,13 +322,38 @@ class Registry:
         self.opened = state.opened
         self.ended.update(state.ended)
 
-    def adopt(self, state: RoomState, inheritance: Inheritance) -> Incarnation:
+    def adopt(self, inheritance: Inheritance) -> Incarnation:
         """Have an incarnation here that lives in another process; `start` restores it."""
-        given, rules = self.given, state.rules
-        if rules is not None or state.changes:
-            base = given.base if rules is None else EndRules(**rules)  # type: ignore[arg-type]
-            given = GivenRules(base, changes=dict(state.changes))
-        return self._make(state.id, state.opener, state.incarnation, given, inheritance)
+        state = inheritance.state
+        given = self.given_in(state)
+        incarnation = self._make(state.id, state.opener, state.incarnation, given, inheritance)
+        incarnation.room.is_moved = True
+        return incarnation
+
+    def given_in(self, state: RoomState) -> GivenRules:
+        """Return the rules that an incarnation was given in another process."""
+        if state.rules is None and not state.changes:
+            return self.given
+        base = self.given.base if state.rules is None else EndRules(**state.rules)  # type: ignore[arg-type]
+        return GivenRules(base, changes=dict(state.changes))
+
+    async def drop(self, incarnation: Incarnation) -> None:
+        """Forget one that another process has: nobody is told.
+
+        Cancellation: it is forgotten soon.
+        """
+        room = incarnation.room
+        for client in tuple(room.clients.values()):
+            room.detach(client)
+        room.nursery.cancel_scope.cancel()
+        await incarnation.wait_gone()
+
+    def claim(self, incarnation: Incarnation, life: LifeState | None) -> None:
+        """Note that an incarnation that another process had is ours from now on."""
+        room = incarnation.room
+        room.is_moved = False
+        if self.lifecycle is not None and life is not None:
+            room.life = Life.resumed(self.lifecycle, room.id, room.incarnation, life)
 
     async def _open(self, gathering_id: str, opener: Hashable) -> None:
         incarnation_id = new_incarnation_id(self._endings.mark)
@@ -342,7 +368,7 @@ class Registry:
         inheritance: Inheritance | None = None,
     ) -> Incarnation:
         room = self._make_room(gathering_id, incarnation_id, given)
-        if self.lifecycle is not None:
+        if self.lifecycle is not None and inheritance is None:
             room.life = Life(self.lifecycle, gathering_id, room.incarnation)
         incarnation = self._make_incarnation(room, opener)
         incarnation.gathering.inheritance = inheritance
@@ -373,7 +399,7 @@ class Registry:
         room = incarnation.room
         try:
             with trio.CancelScope() as incarnation.opening:
-                await self.nursery.start(incarnation.gathering.run, name=f"gathering {room.id}")
+                await self.nursery.start(incarnation.gathering.run, name=room.id)
             if incarnation.opening.cancelled_caught:
                 raise HallClosed("the hall was closed")
         except GatheringsError as error:
@@ -503,9 +529,10 @@ class Registry:
             room.life.over()
         if room.is_resting and not room.is_kept:
             self.strike(incarnation.gathering)
-        if room.reason is not None and not room.is_kept:
+        goes_on = room.is_kept or room.is_moved
+        if room.reason is not None and not goes_on:
             self.ended[room.reason] += 1
-        if room.notice is not None and not room.is_kept:
+        if room.notice is not None and not goes_on:
             self._endings.remember(room.notice)
         if room.suspects:
             self._poison.remember(gathering_id, room.suspects)

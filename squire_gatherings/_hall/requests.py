@@ -1,6 +1,6 @@
 """Requests: what a gathering does with each kind of message."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from functools import partial
 
 import trio
@@ -17,7 +17,7 @@ from squire_gatherings._hall.proving import is_unproven, read_proof
 from squire_gatherings._hall.refreshes import Refreshes
 from squire_gatherings._hall.room import Room
 from squire_gatherings._hall.travel import Travel
-from squire_gatherings._rules.behaviour import Submission, judge_and_fold
+from squire_gatherings._rules.behaviour import Behaviour, Submission, judge_and_fold
 from squire_gatherings._rules.op_log import fingerprint
 from squire_gatherings._rules.places import is_full
 from squire_gatherings._rules.refusals import Limit
@@ -66,7 +66,7 @@ class Requests:
     delivery: Delivery
     answers: Answers
     refreshes: Refreshes
-    travel: Travel
+    make_behaviour: Callable[[], Behaviour]
     awaits_lookup: bool = False
     """Whether a message waits for what `look_up` finds, or does."""
     _is_first_join: bool = False
@@ -191,7 +191,8 @@ class Requests:
         if fetch.at is not None or fetch.at_time is not None:
             if fetch.at is not None and fetch.at_time is not None:
                 raise BadRequest("a fetch has `at` or `at_time`, not both")
-            fetched_then = partial(self.travel.fetched, self.answers, sender, fetch)
+            travel = Travel(self.room, self.make_behaviour)
+            fetched_then = partial(travel.fetched, self.answers, sender, fetch)
             self.answers.from_store(sender, fetch.id, fetched_then)
         elif sender.proof and is_unproven(self.room):
             self.answers.from_store(sender, fetch.id, partial(self._prove, sender, fetch))
@@ -225,12 +226,12 @@ class Requests:
             fetch.id,
             max(since, first_seq - 1),
             seq,
-            lambda ops: Fetched(
+            lambda shown: Fetched(
                 fetch.id,
                 seq,
                 first_seq=beginning,
                 proof=self.answers.proof(sender),
-                **self.answers.shown(sender, ops),
+                **self.answers.fields(sender, shown),
             ),
         )
 
@@ -289,7 +290,7 @@ class Requests:
         if room.log_is_limited:
             room.log_bytes += sum(len(op.json) for op in ops)
         seqs = range(seq + 1, log.seq + 1)
-        said = time if sender.times else UNSET
+        said = time if sender.extras.times else UNSET
         logged = UNSET if ops is sync.ops or ops == sync.ops else ops
         answer = Synced(sync.id, tuple(seqs), logged, said)
         # It isn't durable yet, so it's never answered at once.
@@ -326,7 +327,7 @@ class Requests:
             stands_for = seqs
             logged = log.slice(seqs.start - 1, seqs.stop - 1, WHOLE, most=len(seqs))
             ops = tuple(one.op for one in logged)
-            time = logged[-1].time if sender.times else UNSET
+            time = logged[-1].time if sender.extras.times else UNSET
             answer = Synced(sync.id, tuple(seqs), UNSET if ops == sync.ops else ops, time)
 
         def give(now: float) -> None:
@@ -349,7 +350,7 @@ class Requests:
             sync.id,
             base,
             seq,
-            lambda ops: Conflict(sync.id, seq, message=why, **self.answers.shown(sender, ops)),
+            lambda shown: Conflict(sync.id, seq, message=why, **self.answers.fields(sender, shown)),
         )
 
 

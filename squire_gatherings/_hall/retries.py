@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 import trio
 from attrs import define, field, frozen
 
+from squire_gatherings._hall.archive import read_syncs
 from squire_gatherings._hall.clients import Client, Paging
 from squire_gatherings._hall.forwards import forward_of
 from squire_gatherings._hall.room import Room
@@ -18,7 +19,9 @@ from squire_gatherings._hall.store import read_page
 from squire_gatherings._rules.delivery_window import DeliveryWindow, Verdict
 from squire_gatherings._values.endings import CloseCode
 from squire_gatherings._values.errors import StoreUnavailable
+from squire_gatherings._values.extras import Extras
 from squire_gatherings._values.log import LoggedOp
+from squire_gatherings._values.messages import SyncRun
 from squire_gatherings._values.outgoing import Outgoing
 
 RETRY_BYTES = 64 * 1024
@@ -84,9 +87,10 @@ class _Encoded:
     """What is sent again in one round, encoded once for all who lack the same."""
 
     room: Room
-    _forwards: dict[tuple[int, int, bool], tuple[Outgoing, int]] = field(factory=dict)
-    """By first and last seq, and whether it has times: the message, and how many bytes of ops it
-    has."""
+    syncs: tuple[SyncRun, ...] | None = None
+    """Those that its ops came from; None where the ops are in memory."""
+    _forwards: dict[tuple[int, int, Extras], tuple[Outgoing, int]] = field(factory=dict)
+    """By first and last seq, and what else it has: the message, and how many bytes of ops."""
 
     _size: int = 0
 
@@ -94,24 +98,36 @@ class _Encoded:
         """Send a client what others did among the ops after `after`; return the bytes."""
         sent = 0
         for first, last in client.window.runs(after, after + len(entries)):
-            key = (first, last, client.times)
+            key = (first, last, client.extras)
             found = self._forwards.get(key)
             if found is None:
                 run = entries[first - 1 - after : last - after]
-                found = self._forwards[key] = self._encode(first, run, times=client.times)
+                found = self._forwards[key] = self._encode(first, run, client.extras)
             outgoing, size = found
             client.send(outgoing)
             self.room.quotas.tally.retries += 1
             sent += size
         return sent
 
-    def _encode(self, first: int, run: Sequence[LoggedOp], *, times: bool) -> tuple[Outgoing, int]:
+    def _encode(self, first: int, run: Sequence[LoggedOp], extras: Extras) -> tuple[Outgoing, int]:
         size = sum(len(logged.op.json) for logged in run)
         self._size += size
         if self._size > KEPT_BYTES:
             self._size = size
             self._forwards.clear()
-        return forward_of(self.room.incarnation, first, run, times=times), size
+        syncs: tuple[SyncRun, ...] = ()
+        if extras.syncs:
+            syncs = self._syncs_of(first - 1, first + len(run) - 1)
+        return forward_of(self.room.incarnation, first, run, extras, syncs), size
+
+    def _syncs_of(self, after: int, up_to: int) -> tuple[SyncRun, ...]:
+        if self.syncs is None:
+            return self.room.log.syncs_of(after, up_to)
+        return tuple(
+            one
+            for one in self.syncs
+            if one.first_seq <= up_to and one.first_seq + one.count > after + 1
+        )
 
 
 @define(eq=False)
@@ -302,11 +318,14 @@ class Retries:
                 up_to=up_to,
                 max_bytes=self._max_bytes(portion),
             )
+            syncs: tuple[SyncRun, ...] = ()
+            if any(client.extras.syncs for client in clients):
+                syncs = await read_syncs(room.store, room.id, after=after, up_to=after + len(page))
         except StoreUnavailable:
             # The next retry asks again.
             return
         page = tuple(portion.of(page))
-        encoded = _Encoded(room)
+        encoded = _Encoded(room, syncs)
         work = 0
         for client in clients:
             window = client.window

@@ -119,6 +119,11 @@ class Rights:
     # Handing over.
 
     @property
+    def last_change(self) -> int:
+        """The number of the last change that the program has made of somebody's rights."""
+        return next(reversed(self._changed.values()), 0)
+
+    @property
     def is_busy(self) -> bool:
         """Whether somebody is being checked, or asks for something."""
         return bool(self._checks or self._asking)

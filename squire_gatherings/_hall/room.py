@@ -56,8 +56,9 @@ class Room(Lifetime):
     behaviour: Behaviour = field(init=False)
     serves_snapshots: bool = field(init=False)
     log: OpLog = field(init=False)
-    heads: dict[int, bytes | None] = field(factory=dict)
-    """Heads of the chain that the store was asked for, by seq; None where it can't have one."""
+    heads: dict[int, bytes | None] | None = None
+    """Heads of the chain that the store was asked for, by seq; None where it can't have one. No
+    dict before the first is asked for: most gatherings never are."""
     deadline: Deadline = field(init=False)
     nursery: trio.Nursery = field(init=False)
     """Has the tasks that work for this incarnation; they end with it."""
@@ -79,7 +80,7 @@ class Room(Lifetime):
     processed: int = 0
     """How many messages that count as activity were processed."""
     is_moved: bool = False
-    """Whether it goes on in another process: here it ends without a trace."""
+    """Whether another process has it: here it does nothing, and ends without a trace."""
     is_kept: bool = False
     """Whether the next process goes on with it: its clients are told, and it doesn't end."""
     is_wanted: bool = False
@@ -203,7 +204,8 @@ class Room(Lifetime):
         self.clients[client.scope] = client
         self.quotas.users.take(client.identity.user)
         self.quotas.attended(self.id)
-        self.terms.add(client)
+        if not self.is_moved:
+            self.terms.add(client)
         return True
 
     def detach(self, client: Client) -> bool:

@@ -47,6 +47,11 @@ class SleepBook:
     _waiters: dict[str, trio.Event] = field(factory=dict)
     _scope: trio.CancelScope = field(factory=_shield)
 
+    @property
+    def is_idle(self) -> bool:
+        """Whether the store knows all."""
+        return not self._pending
+
     def note(self, slept: Slept) -> None:
         """One sleeps, and is as it is said here."""
         self._pending[slept.state.incarnation] = slept

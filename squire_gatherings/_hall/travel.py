@@ -12,8 +12,8 @@ import trio
 from attrs import define
 from msgspec import UNSET
 
-from squire_gatherings._hall.answers import Answers, Ops
-from squire_gatherings._hall.archive import archive_of
+from squire_gatherings._hall.answers import Answers
+from squire_gatherings._hall.archive import archive_of, read_syncs
 from squire_gatherings._hall.clients import Sender
 from squire_gatherings._hall.room import Room
 from squire_gatherings._hall.store import Store, read_page, store_trouble
@@ -24,8 +24,8 @@ from squire_gatherings._rules.behaviour import (
     restore_state,
 )
 from squire_gatherings._values.errors import BadBase, StoreUnavailable
-from squire_gatherings._values.log import LoggedOp
-from squire_gatherings._values.messages import Fetch, Fetched
+from squire_gatherings._values.log import LoggedOp, Shown
+from squire_gatherings._values.messages import Fetch, Fetched, SyncRun
 
 _log = logging.getLogger(__name__)
 
@@ -136,10 +136,14 @@ class Travel:
         if since > seq:
             raise BadBase(f"since is {since}, which is after op {seq}")
         after = max(since, room.log.first_seq - 1)
-        page: Ops = ()
+        page: tuple[LoggedOp, ...] = ()
+        syncs: tuple[SyncRun, ...] = ()
         if after < seq:
             page = await past.read(after, seq)
-        shown = answers.shown(sender, page)
+            if sender.extras.syncs:
+                up_to = after + len(page)
+                syncs = await read_syncs(room.store, room.id, after=after, up_to=up_to)
+        shown = answers.fields(sender, Shown(after, page, syncs))
         if after > since:
             shown["first_seq"] = after + 1
         return Fetched(fetch.id, seq, **shown)

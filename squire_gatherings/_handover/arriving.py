@@ -1,7 +1,8 @@
 """Arriving: the process that goes on with what another one hands over.
 
-It makes everything ready while the other one still serves. Until that says that all is its own, it
-says nothing to anybody, writes nothing to the store, and whatever goes wrong is its end.
+It makes everything ready while the other one still serves, and follows what happens there. Until
+that says that all is its own, it says nothing to anybody, writes nothing to the store, and whatever
+goes wrong is its end.
 """
 
 import socket
@@ -11,13 +12,15 @@ from importlib.metadata import version
 import trio
 from attrs import define, field
 
+from squire_gatherings._hall.arriving import Arriving
 from squire_gatherings._hall.clock import boot_time
 from squire_gatherings._hall.hall import Hall
-from squire_gatherings._hall.moving import arrive
 from squire_gatherings._handover.channel import Channel, Ended, close_all
 from squire_gatherings._handover.messages import (
+    Changes,
     Everything,
     Hello,
+    Known,
     Newcomers,
     Prepared,
     Property,
@@ -50,14 +53,21 @@ class Takeover:
     """What the other process shares of its store."""
     listeners: list[socket.socket] = field(factory=list)
 
-    async def begin(self) -> None:
+    pause: float = 0.0
+    """How many seconds it took from when we knew everything until it was ours, in the end."""
+
+    async def begin(self, *, tells_events: bool = False) -> None:
         """Say hello, and get the descriptors of the store and of the listeners.
+
+        Args:
+            tells_events: Whether lifecycle events are told here.
 
         Raises:
             NotOurs: The other process doesn't answer.
         """
+        hello = Hello(version=version("squire-gatherings"), events=tells_events)
         try:
-            await self.channel.send(Hello(version=version("squire-gatherings")))
+            await self.channel.send(hello)
             message, descriptors = await self.channel.receive()
         except Ended as error:
             raise NotOurs(str(error)) from None
@@ -91,29 +101,27 @@ class Takeover:
 
         Cancellation: as if it had failed. The process must end.
         """
-        arrivals = Arrivals(hall, server, settings, nursery)
+        arrivals, arriving = Arrivals(hall, server, settings, nursery), Arriving(hall)
         try:
             await self.channel.send(Prepared())
-            everything = await self._receive(arrivals)
-            await store.fold()
-            # In this order: an instant may become a little later, and never sooner.
-            then = self.clock()
-            ahead = trio.current_time() - then
-            arriving = await arrive(hall, everything.hall, everything.rooms, ahead)
-            while not arrivals.are_ready:
-                await trio.lowlevel.checkpoint()
+            everything = await self._follow(arrivals, arriving)
+            began = trio.current_time()
+            ahead = await self._apply(everything.changes, arrivals, arriving)
+            arriving.check()
             self.channel.send_now(Ready(), YOURS_WITHIN)
             if not isinstance(self.channel.receive_now(YOURS_WITHIN), Yours):
                 raise NotOurs("it doesn't say that all is ours")
         except Ended as error:
             raise NotOurs(str(error)) from None
-        # No checkpoint up to here, and all that was the other's is ours now.
-        memberships = arriving.begin(arrivals.ready())
-        arrivals.begin(everything.connections, memberships, ahead)
+        # No checkpoint since we were ready, and all that was the other's is ours now.
+        count = len(arrivals.connections)
+        arriving.begin(everything.hall)
+        arrivals.begin(everything.connections, ahead)
         store.take_over()
         server.resume()
         self.channel.close()
-        return len(memberships)
+        self.pause = trio.current_time() - began
+        return count
 
     async def refuse(self, why: str) -> None:
         """Tell the other process why we can't. Doesn't raise; cancellable."""
@@ -122,16 +130,33 @@ class Takeover:
         except Ended:
             return
 
-    async def _receive(self, arrivals: Arrivals) -> Everything:
+    async def _follow(self, arrivals: Arrivals, arriving: Arriving) -> Everything:
+        """Follow the other process until it stops; return where it is then."""
         while True:
             message, descriptors = await self.channel.receive()
+            if isinstance(message, Newcomers) and len(message.connections) == len(descriptors):
+                for newcomer, descriptor in zip(message.connections, descriptors, strict=True):
+                    arrivals.welcome(newcomer, descriptor)
+                continue
+            close_all(descriptors)
             if isinstance(message, Everything):
                 return message
-            if not isinstance(message, Newcomers) or len(message.connections) != len(descriptors):
-                close_all(descriptors)
+            if not isinstance(message, Changes):
                 raise NotOurs(f"it says {type(message).__name__}")
-            for newcomer, descriptor in zip(message.connections, descriptors, strict=True):
-                arrivals.welcome(newcomer, descriptor)
+            await self._apply(message, arrivals, arriving)
+            await self.channel.send(Known())
+
+    async def _apply(self, changes: Changes, arrivals: Arrivals, arriving: Arriving) -> float:
+        """Be where the other process is; return how far Trio's clock is ahead of both's."""
+        await arrivals.wait_ready()
+        # In this order: an instant may become a little later, and never sooner.
+        then = self.clock()
+        ahead = trio.current_time() - then
+        arrivals.admit(
+            await arriving.follow(changes.rooms, changes.ended, arrivals.connections, ahead)
+        )
+        arrivals.drop(changes.gone)
+        return ahead
 
 
 def why_not(error: BaseException) -> str:

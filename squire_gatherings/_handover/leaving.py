@@ -1,31 +1,39 @@
 """Leaving: the process that hands everything over, and goes on itself where the other one can't.
 
-Until the other process is ready, this one serves as ever. Then it stops reading, lets all that was
-asked be done, says where it is, and does nothing at all before the other one has answered: so
-neither of them can say anything in the other's turn.
+It tells the other process where it is while it serves as ever, in rounds, each of what has changed
+since the last. When little is left, it stops reading, lets all that was asked be done, tells the
+rest, and does nothing at all before the other one has answered: so neither of them can say anything
+in the other's turn.
 """
 
 from collections.abc import Callable
+from contextlib import AsyncExitStack
 from typing import TypeVar
 
 import trio
 from attrs import define, field, frozen
 
 from squire_gatherings._hall.clock import boot_time
-from squire_gatherings._hall.hall import Hall
+from squire_gatherings._hall.gathering import Gathering
+from squire_gatherings._hall.hall import Hall, events_of
 from squire_gatherings._hall.moving import (
     NotAtRest,
+    Telling,
+    check_rest,
     farewell,
     hall_state,
     leave,
     pause,
-    room_state,
     rooms,
+    rooms_so_far,
+    rouse,
 )
 from squire_gatherings._handover.channel import AT_ONCE, Channel, Ended
 from squire_gatherings._handover.messages import (
+    Changes,
     Everything,
     Hello,
+    Known,
     Message,
     Newcomers,
     Prepared,
@@ -35,15 +43,27 @@ from squire_gatherings._handover.messages import (
     Yours,
 )
 from squire_gatherings._handover.sharing import Shareable
-from squire_gatherings._server.moving import Departures
+from squire_gatherings._server.moving import Departures, JustCome
 from squire_gatherings._server.serving import Serving
 from squire_gatherings._values.errors import StoreUnavailable
-from squire_gatherings._values.handover import FORMAT, Newcomer
+from squire_gatherings._values.handover import FORMAT, RoomState
 
 M = TypeVar("M", bound=Message)
 
 LOOK_AGAIN = 0.001
 """How many seconds pass until we look again whether all is at rest."""
+
+ROUNDS = 12
+"""How many rounds there are at most."""
+
+FEW = 200
+"""So few gatherings and clients are told while nothing else happens: they take a few ms."""
+
+LESS = 0.75
+"""A round that has more than so many times as much to tell as the one before is the last."""
+
+PORTION = 256
+"""About how many gatherings and clients go into one message; others get their turn after it."""
 
 
 class CalledOff(Exception):
@@ -62,6 +82,10 @@ class Patience:
     """Until the other process is ready to go on; nothing happens meanwhile."""
 
 
+def _do_nothing() -> None:
+    pass
+
+
 @define(eq=False)
 class Leaving:
     """One attempt to hand over a hall, its server and its store."""
@@ -73,10 +97,16 @@ class Leaving:
     patience: Patience = Patience()
     clock: Callable[[], float] = boot_time
     """A clock that both processes have."""
+    on_left: Callable[[], None] = _do_nothing
+    """Called when the other process goes on: what is left to be done here can wait."""
+    pause: float = 0.0
+    """How many seconds nothing was read, in the end."""
     _departures: Departures = field(init=False)
+    _telling: Telling = field(init=False)
 
     def __attrs_post_init__(self) -> None:
         self._departures = Departures(self.server)
+        self._telling = Telling(self.hall, self._departures.number_of)
 
     async def run(self) -> int:
         """Hand everything over; return how many connections went along.
@@ -91,15 +121,22 @@ class Leaving:
         """
         try:
             await self._prepare()
-            await self._announce()
+            rouse(self.hall)
+            weight = await self._tell()
             await self.store.fold()
-            await self._announce()
-            farewell(self.hall, self._departures.can_go)
-            pause(self.hall, leaving=True)
-            self.server.pause()
-            everything = await self._come_to_rest()
-            # No checkpoint from here on: it's either here or there.
-            self._hand_over(everything)
+            async with AsyncExitStack() as stack:
+                events = events_of(self.hall)
+                if events is not None:
+                    await stack.enter_async_context(events.paused(self.patience.rest))
+                await self._tell_the_rest(weight)
+                farewell(self.hall, self._departures.can_go)
+                pause(self.hall, leaving=True)
+                self.server.pause()
+                began = trio.current_time()
+                everything = await self._come_to_rest()
+                # No checkpoint from here on: it's either here or there.
+                count = self._departures.count
+                self._hand_over(everything, began)
         except (Ended, StoreUnavailable) as error:
             raise CalledOff(str(error)) from None
         except NotAtRest as error:
@@ -107,13 +144,15 @@ class Leaving:
         finally:
             pause(self.hall, leaving=False)
             self.server.resume()
-        return len(everything.connections)
+        return count
 
     async def _prepare(self) -> None:
         hello = await self._answer(Hello)
         if hello.format != FORMAT:
             theirs = f"{hello.format} of version {hello.version}"
             raise CalledOff(f"it hands over by format {theirs}, and this one by {FORMAT}")
+        if hello.events is not (events_of(self.hall) is not None):
+            raise CalledOff("only one of them tells lifecycle events")
         listeners = [listener.fileno() for listener in self.server.listeners]
         store = self.store.descriptors
         await self.channel.send(Property(len(store)), [*store, *listeners])
@@ -127,17 +166,49 @@ class Leaving:
 
     async def _announce(self) -> None:
         """Give the other process all connections that can go along, and that it doesn't have."""
-        some: list[Newcomer] = []
-        descriptors: list[int] = []
-        for newcomer, plain in self._departures.newcomers():
-            some.append(newcomer)
-            descriptors.append(plain.fileno())
-            if len(some) == AT_ONCE:
-                await self.channel.send(Newcomers(some), descriptors)
-                await trio.lowlevel.checkpoint()
-                some, descriptors = [], []
-        if some:
-            await self.channel.send(Newcomers(some), descriptors)
+        newcomers = self._departures.newcomers()
+        for start in range(0, len(newcomers), AT_ONCE):
+            some = newcomers[start : start + AT_ONCE]
+            descriptors = [plain.fileno() for _, plain in some]
+            await self.channel.send(Newcomers([one for one, _ in some]), descriptors)
+            await trio.lowlevel.checkpoint()
+
+    async def _tell_the_rest(self, weight: int) -> None:
+        """Tell what has changed, until that's little, or doesn't become less; `weight` was told."""
+        for _ in range(ROUNDS):
+            before, weight = weight, await self._tell()
+            if weight < FEW or weight > before * LESS:
+                return
+
+    async def _tell(self) -> int:
+        """Tell what has changed; return how much that was."""
+        await self._announce()
+        weight = 0
+        some: list[RoomState] = []
+        in_some = 0
+        for gathering in self._telling.changed(rooms_so_far(self.hall)):
+            if not gathering.room.accepting:
+                continue
+            some.append(self._telling.state(gathering, self._ahead(), at_rest=False))
+            in_some += _weight(gathering)
+            if in_some >= PORTION:
+                await self._say(Changes(some))
+                weight += in_some
+                some, in_some = [], 0
+        ended = self._telling.ended(rooms_so_far(self.hall))
+        gone = self._departures.gone()
+        await self._say(Changes(some, ended, gone))
+        return weight + in_some
+
+    async def _say(self, changes: Changes) -> None:
+        """Tell what has changed, and wait until the other one is there, too."""
+        await self.channel.send(changes)
+        await self._answer(Known)
+
+    def _ahead(self) -> float:
+        # In this order: an instant may become a little later, and never sooner.
+        now = trio.current_time()
+        return self.clock() - now
 
     async def _come_to_rest(self) -> Everything:
         """Wait until nothing is under way; return where everything is then.
@@ -146,33 +217,44 @@ class Leaving:
             NotAtRest: It takes too long.
         """
         until = trio.current_time() + self.patience.rest
+        busy = rooms_so_far(self.hall)
         while True:
             try:
+                self._check(busy)
                 return self._everything()
+            except JustCome:
+                await self._announce()
             except NotAtRest:
                 if trio.current_time() >= until:
                     raise
-            await self._announce()
-            await trio.sleep(LOOK_AGAIN)
+                await trio.sleep(LOOK_AGAIN)
 
-    def _everything(self) -> Everything:
+    def _check(self, busy: list[Gathering]) -> None:
+        """Look at what may be busy, before we look closer; take out those that are at rest."""
+        while busy:
+            if busy[-1].room.accepting:
+                check_rest(busy[-1])
+            busy.pop()
         if not self.store.is_at_rest:
             raise NotAtRest("the store writes")
-        if self.server.coming or self._departures.has_more:
+        if self.server.coming:
             raise NotAtRest("a client has just come")
-        # In this order: an instant may become a little later, and never sooner.
-        now = trio.current_time()
-        ahead = self.clock() - now
-        state = hall_state(self.hall)
-        number_of = self._departures.number_of
-        inside = [room_state(self.hall, one, number_of, ahead) for one in rooms(self.hall)]
-        return Everything(state, inside, self._departures.states(ahead))
 
-    def _hand_over(self, everything: Everything) -> None:
+    def _everything(self) -> Everything:
+        state, ahead, inside = hall_state(self.hall), self._ahead(), rooms(self.hall)
+        states, gone = self._departures.states(ahead)
+        told = [
+            self._telling.state(one, ahead, at_rest=True) for one in self._telling.changed(inside)
+        ]
+        return Everything(state, Changes(told, self._telling.ended(inside), gone), states)
+
+    def _hand_over(self, everything: Everything, began: float) -> None:
         within = self.patience.answer
         self.channel.send_now(everything, within)
         _expected(self.channel.receive_now(within), Ready)
         self.channel.send_now(Yours(), within)
+        self.pause = trio.current_time() - began
+        self.on_left()
         self.store.hand_over()
         leave(self.hall)
         self._departures.leave()
@@ -184,3 +266,7 @@ def _expected(message: Message, kind: type[M]) -> M:
         return message
     why = message.why if isinstance(message, Refused) else f"it says {type(message).__name__}"
     raise CalledOff(why)
+
+
+def _weight(gathering: Gathering) -> int:
+    return 1 + len(gathering.room.clients)

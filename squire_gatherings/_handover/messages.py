@@ -1,4 +1,7 @@
-"""Messages: what the two processes of a handover say to each other, in this order."""
+"""Messages: what the two processes of a handover say to each other, in this order.
+
+`Newcomers` and `Changes` come again and again, in rounds that become shorter.
+"""
 
 from msgspec import Struct
 
@@ -16,6 +19,8 @@ class Hello(Struct, frozen=True, tag="hello"):
 
     format: int = FORMAT
     version: str = ""
+    events: bool = False
+    """Whether it tells lifecycle events."""
 
 
 class Property(Struct, frozen=True, tag="property"):
@@ -35,12 +40,28 @@ class Newcomers(Struct, frozen=True, tag="newcomers"):
     connections: list[Newcomer]
 
 
+class Changes(Struct, frozen=True, tag="changes"):
+    """Where the old process is with some of its gatherings, while it goes on."""
+
+    rooms: list[RoomState]
+    """Those that have changed since it was told last where they are, or that are new."""
+    ended: list[str] = []
+    """Gatherings that don't live any more."""
+    gone: list[int] = []
+    """Connections that don't go along after all."""
+
+
+class Known(Struct, frozen=True, tag="known"):
+    """Answers `Changes`: the new process is there, too."""
+
+
 class Everything(Struct, frozen=True, tag="everything"):
-    """The old process has stopped, and this is where it is."""
+    """The old process has stopped, and this is where it is: what has changed since."""
 
     hall: HallState
-    rooms: list[RoomState]
+    changes: Changes
     connections: list[ConnectionState]
+    """Those in which something is on its way, or that haven't joined."""
 
 
 class Ready(Struct, frozen=True, tag="ready"):
@@ -57,4 +78,6 @@ class Refused(Struct, frozen=True, tag="refused"):
     why: str
 
 
-Message = Hello | Property | Prepared | Newcomers | Everything | Ready | Yours | Refused
+Message = (
+    Hello | Property | Prepared | Newcomers | Changes | Known | Everything | Ready | Yours | Refused
+)

@@ -13,7 +13,8 @@ from attrs import define, field, frozen
 
 from squire_gatherings._rules.runs import Runs
 from squire_gatherings._values.errors import LogReplaced
-from squire_gatherings._values.messages import Dispersed
+from squire_gatherings._values.log import sync_of_each
+from squire_gatherings._values.messages import Dispersed, SyncRun
 from squire_gatherings._values.op import Op
 
 _COST = 200
@@ -25,13 +26,15 @@ class Change:
     """An op that somebody else submitted; `by` is None for an anonymous one.
 
     `time` is when it was committed, in milliseconds since 1970 (UTC); 0 where that isn't known, or
-    wasn't asked for.
+    wasn't asked for. `sync` is what it came from: it names the other ops that were submitted with
+    it; None where that isn't known, or wasn't asked for.
     """
 
     seq: int
     by: str | None
     op: dict[str, Any]
     time: int = 0
+    sync: SyncRun | None = None
 
 
 @frozen
@@ -47,6 +50,7 @@ class _Kept:
     by: str | None
     op: Op
     time: int
+    sync: SyncRun | None
 
 
 @define(eq=False)
@@ -86,7 +90,9 @@ class ChangeQueue:
         self._replaced = why
         self.begin(0, 0)
 
-    def add(self, seq: int, by: str | None, op: Op, time: int = 0) -> None:
+    def add(
+        self, seq: int, by: str | None, op: Op, time: int = 0, sync: SyncRun | None = None
+    ) -> None:
         """Note that somebody else's op has arrived."""
         if seq <= self.arrived:
             return
@@ -94,7 +100,7 @@ class ChangeQueue:
         if self._behind or (self._kept and self._is_full(op)):
             self._behind = True
         else:
-            self._keep(_Kept(seq, by, op, time))
+            self._keep(_Kept(seq, by, op, time, sync))
 
     def pass_over(self, seqs: range) -> None:
         """Note that these ops are the reader's own."""
@@ -117,20 +123,23 @@ class ChangeQueue:
         ops: tuple[Op, ...],
         by: tuple[str | None, ...],
         times: tuple[int, ...] = (),
+        syncs: tuple[SyncRun, ...] = (),
     ) -> None:
         """Hand in the ops from `first` on that were fetched for `Missing`.
 
-        `times` has the time of each, or is empty. Ops beyond `arrived` are left out, since nobody
-        knows yet whether they are the reader's own.
+        `times` has the time of each, or is empty; `syncs` are those that they came from, as far as
+        they are known. Ops beyond `arrived` are left out, since nobody knows yet whether they are
+        the reader's own.
         """
         last = self._kept[-1].seq if self._kept else self.position
-        all_of_them = zip(ops, by, times or repeat(0), strict=False)
-        for seq, (op, who, time) in enumerate(all_of_them, start=first):
+        of_each = sync_of_each(syncs, first)
+        all_of_them = zip(ops, by, times or repeat(0), of_each, strict=False)
+        for seq, (op, who, time, sync) in enumerate(all_of_them, start=first):
             if seq <= last or seq > self.arrived:
                 continue
             last = seq
             if seq not in self._own:
-                self._keep(_Kept(seq, who, op, time))
+                self._keep(_Kept(seq, who, op, time, sync))
         if not self._kept:
             # Everything on the page was the reader's own.
             self._pass(last)
@@ -148,7 +157,7 @@ class ChangeQueue:
             kept = self._kept.popleft()
             self._size -= len(kept.op.json)
             self._pass(kept.seq)
-            return Change(kept.seq, kept.by, kept.op.value, kept.time)
+            return Change(kept.seq, kept.by, kept.op.value, kept.time, kept.sync)
         if self._behind:
             return Missing(self.position)
         self._pass(self.arrived)

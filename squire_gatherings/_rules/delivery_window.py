@@ -173,8 +173,6 @@ class DeliveryWindow:
             self.ever_acked,
             self._interval,
             self._own,
-            self._target,
-            self._moved,
         )
 
     def resume(self, state: WindowState, ahead: float) -> None:
@@ -185,7 +183,6 @@ class DeliveryWindow:
         self.resend_at = state.resend_at + ahead
         self.give_up_at = state.give_up_at + ahead
         self._interval, self._own = state.interval, state.own
-        self._target, self._moved = state.target, state.moved
 
     # What excuses a client.
 

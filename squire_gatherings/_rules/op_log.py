@@ -5,6 +5,7 @@ them; between the two they have a seq, but nobody outside may see them.
 """
 
 import zlib
+from bisect import bisect_right
 from collections.abc import Iterable, Sequence
 from hashlib import blake2b
 
@@ -21,7 +22,7 @@ from squire_gatherings._values.log import (
     SyncRecord,
     encoded_size,
 )
-from squire_gatherings._values.messages import Sync
+from squire_gatherings._values.messages import Sync, SyncRun
 from squire_gatherings._values.op import Op
 
 TRIMMED_PART = 16
@@ -29,6 +30,9 @@ TRIMMED_PART = 16
 
 OP_OVERHEAD = 130
 """How many bytes an op takes besides its own: objects, and places in lists (measured: 129)."""
+
+SYNC_OVERHEAD = 200
+"""How many bytes the record of a sync takes that is kept for its ops."""
 
 MOST_OPS = 1024
 """How many ops are handed out together at most, however small they are: they take a millisecond."""
@@ -87,6 +91,8 @@ class OpLog:
     _snapshotted: int = 0
     """How many of these bytes the last snapshot stands for."""
     _tail: list[LoggedOp] = field(factory=list)
+    _tail_syncs: list[SyncRecord] = field(factory=list)
+    """The syncs that the ops in the tail came from, in order: all that are known."""
     _before: str | None = ""
     """The epoch of the op before the tail; None where only the store knows."""
     author: str | None = None
@@ -109,6 +115,12 @@ class OpLog:
         self._tail = list(restored.ops)
         self._before = None if self._tail else restored.epoch
         self.added = sum(len(logged.op.json) + OP_OVERHEAD for logged in self._tail)
+        self._tail_syncs = list(restored.recent)
+        known_from = 0
+        if restored.has_older:
+            # The store has the syncs that earlier ops came from.
+            known_from = restored.recent[0].first_seq if restored.recent else self.seq + 1
+        self._drop(max(0, known_from - self.tail_start))
         self.trim()
         self.author_from = self.seq + 1
         for record in reversed(restored.recent):
@@ -124,8 +136,8 @@ class OpLog:
 
     @property
     def tail_size(self) -> int:
-        """About how many bytes the ops in memory take."""
-        return self.added - self._trimmed
+        """About how many bytes the ops in memory take, with the syncs that they came from."""
+        return self.added - self._trimmed + len(self._tail_syncs) * SYNC_OVERHEAD
 
     def epoch_of(self, seq: int) -> str | None:
         """Return the epoch of the op `seq`; None where only the store can tell."""
@@ -183,6 +195,7 @@ class OpLog:
             self.author, self.author_from = key[0], first
         record = SyncRecord(key[0], key[1], first, count, mark)
         self.syncs.add(key, record)
+        self._tail_syncs.append(record)
         self._uncommitted_syncs.append(record)
         return record
 
@@ -217,6 +230,41 @@ class OpLog:
             self.head, self.head_seq = appended.head, self.seq
         self._uncommitted_syncs.clear()
 
+    # Handing over.
+
+    def since(self, seq: int) -> tuple[list[LoggedOp], list[SyncRecord]] | None:
+        """Return the durable ops after `seq`, and their syncs.
+
+        None where not all of them are in memory any more.
+        """
+        start = self.tail_start
+        syncs = self.syncs.since(seq, self.committed)
+        if seq + 1 < start or sum(one.count for one in syncs) != self.committed - seq:
+            return None
+        return self._tail[seq + 1 - start : self.committed + 1 - start], syncs
+
+    def follow(self, ops: Sequence[LoggedOp], syncs: Iterable[SyncRecord], head: bytes) -> None:
+        """Take what another process has added, and made durable.
+
+        Args:
+            ops: The next ones.
+            syncs: Their syncs.
+            head: The head of the chain after them; empty where that isn't known.
+        """
+        self._tail += ops
+        self.seq += len(ops)
+        self.committed = self.seq
+        self.added += sum(len(logged.op.json) + OP_OVERHEAD for logged in ops)
+        if ops:
+            self.time = ops[-1].time
+        for record in syncs:
+            if self.author != record.scope:
+                self.author, self.author_from = record.scope, record.first_seq
+            self.syncs.add((record.scope, record.id), record)
+        if head:
+            self.head, self.head_seq = head, self.seq
+        self.trim()
+
     def proven(self, seq: int, head: bytes) -> None:
         """Take the head after the durable op `seq`, as the store says."""
         if seq > self.head_seq:
@@ -226,7 +274,7 @@ class OpLog:
         """Leave the oldest ops and syncs to the store, if there are too many in memory."""
         self.look_at = self.added + min(UNTRIMMED, self.tail_bytes // TRIMMED_PART)
         self.syncs.trim()
-        if self.added - self._trimmed > self.tail_bytes:
+        if self.tail_size > self.tail_bytes:
             self._trim()
 
     def slice(
@@ -255,14 +303,43 @@ class OpLog:
             found.append(logged)
         return found
 
+    def syncs_of(self, after: int, up_to: int) -> tuple[SyncRun, ...]:
+        """Return the syncs that ops of the tail came from, from `after` + 1 to `up_to`."""
+        syncs = self._tail_syncs
+        first = max(0, bisect_right(syncs, after + 1, key=_first_seq) - 1)
+        found = syncs[first : bisect_right(syncs, up_to, key=_first_seq)]
+        return tuple(one.run for one in found if _last_seq(one) > after)
+
     def _trim(self) -> None:
         # Many at once, since taking the first ones out of a list moves all the others.
-        limit = self.tail_bytes - self.tail_bytes // TRIMMED_PART
-        trimmed = 0
-        trimmable = self.committed + 1 - self.tail_start
-        while self.added - self._trimmed > limit and trimmed < trimmable:
-            self._trimmed += len(self._tail[trimmed].op.json) + OP_OVERHEAD
-            trimmed += 1
-        if trimmed:
-            self._before = self._tail[trimmed - 1].epoch
-            del self._tail[:trimmed]
+        left = self.tail_size - self.tail_bytes + self.tail_bytes // TRIMMED_PART
+        # The syncs that they came from go along.
+        each = OP_OVERHEAD + len(self._tail_syncs) * SYNC_OVERHEAD // len(self._tail)
+        count = 0
+        for logged in self._tail[: self.committed + 1 - self.tail_start]:
+            if left <= 0:
+                break
+            left -= len(logged.op.json) + each
+            count += 1
+        self._drop(count)
+
+    def _drop(self, count: int) -> None:
+        """Leave the first ops of the tail to the store, and the syncs of which none is left."""
+        if count:
+            dropped = self._tail[:count]
+            self._trimmed += sum([len(one.op.json) for one in dropped]) + count * OP_OVERHEAD
+            self._before = dropped[-1].epoch
+            del self._tail[:count]
+        start, syncs = self.tail_start, self._tail_syncs
+        gone = bisect_right(syncs, start, key=_first_seq)
+        if gone and _last_seq(syncs[gone - 1]) >= start:
+            gone -= 1
+        del syncs[:gone]
+
+
+def _first_seq(record: SyncRecord) -> int:
+    return record.first_seq
+
+
+def _last_seq(record: SyncRecord) -> int:
+    return record.first_seq + record.count - 1

@@ -29,7 +29,8 @@ from squire_gatherings._values.errors import (
     OpRejected,
 )
 from squire_gatherings._values.identity import ANONYMOUS, Identity
-from squire_gatherings._values.messages import Sync
+from squire_gatherings._values.log import sync_of_each
+from squire_gatherings._values.messages import Sync, SyncRun
 from squire_gatherings._values.op import Op
 
 _decode = msgspec.json.Decoder().decode
@@ -66,6 +67,7 @@ class _Ops:
     by: tuple[str | None, ...]
     times: tuple[int, ...]
     """None of them where the server doesn't say."""
+    syncs: tuple[SyncRun, ...]
 
     @property
     def last(self) -> int:
@@ -153,17 +155,19 @@ class Replica:
         by: tuple[str | None, ...],
         epoch: str | None = None,
         times: tuple[int, ...] = (),
+        syncs: tuple[SyncRun, ...] = (),
     ) -> bool:
         """Take in ops from `first` on; False if they were all there. Raises `Gap`, `Diverged`.
 
-        `epoch` is the last one's. `times` has the time of each, or is empty.
+        `epoch` is the last one's. `times` has the time of each, or is empty; `syncs` are those that
+        they came from, as far as they are known.
         """
         if first > self.seq + 1:
             raise Gap(f"op {first} came after {self.seq}")
         new = self.seq + 1 - first
         if new >= len(ops):
             return False
-        self._held.append(_Ops(self.seq + 1, ops[new:], by[new:], times[new:]))
+        self._held.append(_Ops(self.seq + 1, ops[new:], by[new:], times[new:], syncs))
         self.seq, self.epoch = first + len(ops) - 1, epoch
         self._release()
         return True
@@ -354,13 +358,14 @@ class Replica:
 
     def _show(self, held: _Ops) -> None:
         own = self._own
-        all_of_them = zip(held.ops, held.by, held.times or repeat(0), strict=False)
-        for seq, (op, by, time) in enumerate(all_of_them, start=held.first):
+        syncs = sync_of_each(held.syncs, held.first)
+        all_of_them = zip(held.ops, held.by, held.times or repeat(0), syncs, strict=False)
+        for seq, (op, by, time, sync) in enumerate(all_of_them, start=held.first):
             if own and seq in own:
                 self.changes.pass_over(range(seq, seq + 1))
             else:
                 self._others = seq
-                self.changes.add(seq, by, op, time)
+                self.changes.add(seq, by, op, time, sync)
 
     # What the behaviour says to our own.
 

@@ -134,6 +134,17 @@ class SyncIds:
         if self._seen is not None:
             self._seen.add(key)
 
+    def since(self, seq: int, up_to: int) -> list[SyncRecord]:
+        """Return the records of ops after one seq, up to another; only those that it remembers."""
+        found: list[SyncRecord] = []
+        for record in reversed(self._recent.values()):
+            if record.first_seq <= seq:
+                break
+            if record.first_seq + record.count - 1 <= up_to:
+                found.append(record)
+        found.reverse()
+        return found
+
     def trim(self) -> None:
         """Forget the oldest records, if there are too many: the store has them."""
         too_many = len(self._recent) - self.limit

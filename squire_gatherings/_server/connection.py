@@ -144,9 +144,11 @@ class WebSocketConnection(Receiving):
     @property
     def can_go(self) -> bool:
         """Whether another process can go on with it: it has joined, or hasn't begun to."""
-        if self._closing or self._ended or self.plain is None:
+        if self._closing or self._ended or self._outbox.plain is None:
             return False
-        return self._membership is not None or self._entry is not None
+        if self._membership is None and self._entry is None:
+            return False
+        return isinstance(self._source, PolledSource)
 
     @property
     def request(self) -> RequestState | None:
@@ -171,8 +173,19 @@ class WebSocketConnection(Receiving):
             number,
             inbound.unread(),
             outbox.unsent(),
-            outbox.taken,
             self._quiet_until + ahead if self._quiet_until else -math.inf,
+        )
+
+    @property
+    def is_quiet(self) -> bool:
+        """Whether it's in a gathering, and there is nothing that `state` would tell."""
+        return not (
+            self._membership is None
+            or self._waiting is not None
+            or self._held_up
+            or self._quiet_until
+            or not self._inbound.is_empty
+            or not self._outbox.is_empty
         )
 
     def leave(self) -> None:
@@ -180,15 +193,39 @@ class WebSocketConnection(Receiving):
         self._is_moved = True
         self.abort()
 
-    def resume(self, state: ConnectionState, membership: Membership | None, ahead: float) -> None:
-        """Go on for another process, before `run`; our clock is `ahead` of its by so much."""
-        if membership is not None:
-            self._membership, self._entry = membership, None
-            self._source.let_in()
-            self._inbound.resume()
-        self._outbox.take_over(state.unsent, state.sent)
+    def wait_mute(self) -> None:
+        """Be another process's until `take_over`: nothing goes out, whatever happens."""
+        self._is_moved = True
+        self._outbox.wait_mute()
+
+    def become(self, membership: Membership) -> None:
+        """Be in a gathering, as it is in the other process."""
+        self._membership, self._entry = membership, None
+        self._source.let_in()
+        self._inbound.resume()
+
+    def take_over(self) -> None:
+        """Be ours from now on."""
+        self._is_moved = False
+        self._outbox.take_over()
+
+    def resume(self, state: ConnectionState, ahead: float) -> None:
+        """Go on with what was on its way in another process.
+
+        What that hasn't understood yet goes to `run`, or to `go_on` if `run` is under way.
+
+        Args:
+            state: That.
+            ahead: How many seconds our clock is ahead of that process's.
+        """
+        self._outbox.resume(state.unsent)
         if state.quiet_until > -math.inf:
             self._quiet_until = state.quiet_until + ahead
+
+    def go_on(self, received: bytes) -> None:
+        """Take in what another process hasn't understood yet. `run` waits for more to come."""
+        if isinstance(self._source, PolledSource):
+            self._source.give(received)
 
     # The join.
 

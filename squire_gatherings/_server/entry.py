@@ -58,6 +58,7 @@ class Entry:
             identity=self.identity,
             tail=join.tail,
             times=join.times,
+            syncs=join.syncs,
             proof=join.proof,
             known=join.known,
         )

@@ -4,6 +4,7 @@ It does no I/O. `websockets` (its Sans-I/O layer) makes frames of the bytes; it 
 """
 
 from collections.abc import Iterator
+from operator import length_hint
 
 import trio
 from attrs import frozen
@@ -323,6 +324,16 @@ class Inbound:
     def resume(self) -> None:
         """Note that another process has let the client in, so that it had said something before."""
         self._admitted = True
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether all that came was given."""
+        return not (
+            self._partial is not None
+            or self._cut_off
+            or self._at != len(self._unfed)
+            or length_hint(self._frames)
+        )
 
     def unread(self) -> bytes:
         """Return bytes that lead another parser to what this one has taken in and not given yet.

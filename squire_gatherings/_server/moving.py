@@ -1,13 +1,14 @@
 """Moving: connections that another process goes on with, and those that we go on with for one.
 
 The process that leaves changes nothing about its connections, so that it can go on itself. The one
-that arrives makes its connections ready while the other one still serves them; they wait, each at
-a gate, until they are its own.
+that arrives makes its connections ready while the other one still serves them: each has its task,
+its gathering and its place with the poller, but it is mute, and isn't read, until it is its own.
+Those that aren't in a gathering yet wait at a gate.
 """
 
 import logging
 import socket
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 
 import trio
 from attrs import define, field
@@ -34,29 +35,34 @@ Going = WebSocketConnection | Doorway
 """Whoever can go along."""
 
 
+class JustCome(NotAtRest):
+    """Somebody can go along whom the other process doesn't have."""
+
+
 @define(eq=False)
 class Departures:
     """The connections of one server that are to go along, by the numbers they go under."""
 
     server: Serving
-    _numbers: dict[Connection | Doorway, int] = field(factory=dict)
+    _numbers: dict[Going, int] = field(factory=dict)
     _last: int = 0
 
-    def newcomers(self) -> Iterator[tuple[Newcomer, socket.socket]]:
+    def newcomers(self) -> list[tuple[Newcomer, socket.socket]]:
         """Give the connections that can go along, and weren't given before."""
-        for one in self._more():
+        found: list[tuple[Newcomer, socket.socket]] = []
+        numbers = self._numbers
+        for one in self._going():
+            if one in numbers:
+                continue
             self._last += 1
-            self._numbers[one] = number = self._last
+            numbers[one] = number = self._last
             if isinstance(one, Doorway):
-                yield Newcomer(number, one.peer, None), self.server.doorways[one]
+                found.append((Newcomer(number, one.peer, None), self.server.doorways[one]))
             elif one.plain is not None:
                 subprotocol = one.codec.subprotocol
-                yield Newcomer(number, one.meter.peer, subprotocol, one.request), one.plain
-
-    @property
-    def has_more(self) -> bool:
-        """Whether there are connections that weren't given yet."""
-        return any(True for _ in self._more())
+                newcomer = Newcomer(number, one.meter.peer, subprotocol, one.request)
+                found.append((newcomer, one.plain))
+        return found
 
     def can_go(self, connection: Connection) -> bool:
         """Whether another process could go on with a connection."""
@@ -68,46 +74,55 @@ class Departures:
             return self._numbers.get(connection)
         return None
 
-    def states(self, ahead: float) -> list[ConnectionState]:
-        """Return what is on its way in the connections that go along.
+    @property
+    def count(self) -> int:
+        """How many were given."""
+        return len(self._numbers)
+
+    def gone(self) -> list[int]:
+        """Return the numbers of those that were given and don't go along after all."""
+        gone = self._numbers.keys() - set(self._going())
+        return [self._numbers.pop(one) for one in gone]
+
+    def states(self, ahead: float) -> tuple[list[ConnectionState], list[int]]:
+        """Return what is on its way in the connections that go along, and who doesn't after all.
+
+        Those in a gathering in which nothing is on its way are left out.
 
         Args:
             ahead: How many seconds the clock that both processes have is ahead of Trio's.
 
         Raises:
             NotAtRest: Something is under way in one of them.
+            JustCome: One wasn't given.
         """
         found: list[ConnectionState] = []
-        for one, number in self._all():
+        count = 0
+        for one in self._going():
+            number = self._numbers.get(one)
+            if number is None:
+                raise JustCome("a client has just come")
+            count += 1
             if isinstance(one, Doorway):
                 state = None
                 if not one.has_spoken:
-                    state = ConnectionState(number, bytes(one.said), b"", 0)
+                    state = ConnectionState(number, bytes(one.said), b"")
+            elif one.is_quiet:
+                continue
             else:
                 state = one.state(number, ahead)
             if state is None:
                 raise NotAtRest("what a client has said waits to be processed")
             found.append(state)
-        return found
+        return found, [] if count == len(self._numbers) else self.gone()
 
     def leave(self) -> None:
         """Forget the connections that went along: our copies of their sockets are closed."""
-        for one, _ in tuple(self._all()):
+        for one in tuple(self._numbers):
             if isinstance(one, Doorway):
                 one.visitor.give_way()
             else:
                 one.leave()
-
-    def _more(self) -> Iterator[Going]:
-        for one in self._going():
-            if one not in self._numbers:
-                yield one
-
-    def _all(self) -> Iterator[tuple[Going, int]]:
-        for one in self._going():
-            number = self._numbers.get(one)
-            if number is not None:
-                yield one, number
 
     def _going(self) -> Iterator[Going]:
         for connection in self.server.all_connections:
@@ -118,7 +133,7 @@ class Departures:
 
 @define(eq=False)
 class _Gate:
-    """Where a connection waits, ready, until it is ours, or nobody's."""
+    """Where a connection waits, ready, until it is in a gathering, or ours, or nobody's."""
 
     client: socket.socket
     newcomer: Newcomer
@@ -128,6 +143,8 @@ class _Gate:
     received: bytes | None = None
     """What it begins with; None if it never becomes ours."""
     opened: trio.Event = field(factory=trio.Event)
+    has_begun: bool = False
+    """Whether its task has what it begins with."""
 
 
 @define(eq=False)
@@ -139,54 +156,73 @@ class Arrivals:
     settings: ServerSettings
     nursery: trio.Nursery
     """Has the connections' tasks."""
+    connections: dict[int, WebSocketConnection] = field(factory=dict)
+    """Those that have shaken hands, by number."""
     _gates: dict[int, _Gate] = field(factory=dict)
+    _under_way: list[_Gate] = field(factory=list)
+    """Those of which the tasks haven't begun."""
 
     def welcome(self, newcomer: Newcomer, descriptor: int) -> None:
         """Make a connection ready. Its descriptor is ours from now on."""
         gate = _Gate(socket.socket(fileno=descriptor), newcomer)
         self._gates[newcomer.number] = gate
+        self._under_way.append(gate)
         self.nursery.start_soon(self._serve, gate)
 
-    def ready(self) -> dict[int, Connection]:
-        """Return the connections that are ready, by number."""
-        return {
-            number: gate.connection
-            for number, gate in self._gates.items()
-            if gate.connection is not None
-        }
+    async def wait_ready(self) -> None:
+        """Wait until all are ready that came so far. A checkpoint only if one isn't."""
+        while any(not gate.is_ready for gate in self._under_way):
+            await trio.lowlevel.checkpoint()
+        self._under_way.clear()
 
-    @property
-    def are_ready(self) -> bool:
-        """Whether all of them are."""
-        return all(gate.is_ready for gate in self._gates.values())
+    def admit(self, memberships: Mapping[int, Membership]) -> None:
+        """Have connections be in a gathering, still mute."""
+        now = trio.current_time()
+        for number, membership in memberships.items():
+            connection, gate = self.connections[number], self._gates[number]
+            connection.become(membership)
+            if not gate.opened.is_set():
+                connection.meter.resume(membership.identity.user, now)
+                self._open(gate, b"")
 
-    def begin(
-        self,
-        states: list[ConnectionState],
-        memberships: Mapping[int, Membership],
-        ahead: float,
-    ) -> None:
-        """Go on with the connections that have memberships, and close the others.
+    def drop(self, numbers: Iterable[int]) -> None:
+        """Let go of connections that don't come after all."""
+        for number in numbers:
+            gate = self._gates.pop(number)
+            connection = self.connections.pop(number, None)
+            if not gate.opened.is_set():
+                self._open(gate, None)
+            elif connection is not None:
+                connection.leave()
+
+    def begin(self, states: list[ConnectionState], ahead: float) -> None:
+        """From now on they are ours.
 
         Args:
-            states: What is on its way.
-            memberships: The ways into their gatherings.
+            states: What is on its way. Those that aren't in a gathering, and have no state, are
+                closed.
             ahead: How many seconds Trio's clock is ahead of the one that both processes have.
         """
-        now = trio.current_time()
+        for one in self.connections.values():
+            one.take_over()
         for state in states:
-            gate, membership = self._gates[state.number], memberships.get(state.number)
-            if gate.connection is None:
+            gate, connection = self._gates[state.number], self.connections.get(state.number)
+            if connection is not None:
+                connection.resume(state, ahead)
+            if not gate.has_begun:
                 gate.received = state.unread
-            elif membership is not None or gate.newcomer.request is not None:
-                if membership is not None:
-                    gate.connection.meter.resume(membership.identity.user, now)
-                gate.connection.resume(state, membership, ahead)
-                gate.received = state.unread
-        self.server.expect(len(self._gates))
+            elif connection is not None:
+                connection.go_on(state.unread)
         for gate in self._gates.values():
-            gate.opened.set()
+            if not gate.opened.is_set():
+                self._open(gate, gate.received)
         self._gates.clear()
+        self.connections.clear()
+
+    def _open(self, gate: _Gate, received: bytes | None) -> None:
+        gate.received = received
+        self.server.expect(1)
+        gate.opened.set()
 
     async def _serve(self, gate: _Gate) -> None:
         with gate.client as client:
@@ -246,10 +282,12 @@ class Arrivals:
                 nursery,
                 gate.client,
             )
+            connection.wait_mute()
+            self.connections[newcomer.number] = connection
             gate.is_ready = True
             await gate.opened.wait()
             server.has_come()
-            received = gate.received
+            received, gate.has_begun = gate.received, True
             # A connection that lives for days needn't keep them.
             del gate, newcomer, asked, entry, meter
             if received is None:

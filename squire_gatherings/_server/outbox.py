@@ -26,6 +26,8 @@ FEW = 4 * 1024
 """Up to so many bytes under way count as none: hosts take their time to acknowledge the last
 packet."""
 
+TAKEN_BEFORE = 1 << 32
+"""What another process is taken to have sent on a stream: more than is ever under way."""
 
 _NOTHING = memoryview(b"")
 
@@ -232,6 +234,8 @@ class Outbox:
 
     def finish_with(self, frame: bytes) -> None:
         """Drop the whole frames that wait, and send `frame` as the last one."""
+        if self.closed:
+            return
         self.flush_now()
         kept = [self._queue[0]] if self._starts_inside and self._queue else []
         self._queue = [*kept, frame]
@@ -245,9 +249,22 @@ class Outbox:
         """Return what hasn't gone out, for another process to send, which has the same socket."""
         return b"".join((self._in_flight, *self._queue))
 
-    def take_over(self, unsent: bytes, taken: int) -> None:
-        """Go on for another process: send what it hasn't sent. It had sent `taken` bytes."""
-        self.taken = self._arrived = taken
+    @property
+    def is_empty(self) -> bool:
+        """Whether all that was written has gone out."""
+        return not (self._queue or self.backlog or self._in_flight)
+
+    def wait_mute(self) -> None:
+        """Send nothing before `take_over`: another process has the stream."""
+        self.closed = True
+        self.taken = TAKEN_BEFORE
+
+    def take_over(self) -> None:
+        """Go on for another process, which sends nothing any more."""
+        self.closed = False
+
+    def resume(self, unsent: bytes) -> None:
+        """Send what another process hasn't sent."""
         if unsent:
             self._queue.append(unsent)
             # Where it began to be sent isn't known: none of it is ever left out.

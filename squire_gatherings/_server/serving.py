@@ -124,9 +124,9 @@ class Serving(Server):
     async def read(self, poller: Poller) -> None:
         """Have the poller read, with pauses, until cancelled."""
         while True:
+            await self.until_resumed()
             with trio.CancelScope() as self._reading:
                 await poller.run()
-            await self.until_resumed()
 
     def connect(
         self,

@@ -67,6 +67,10 @@ class Source(Protocol):
         """Note that the client is in a gathering: it is read before those that aren't."""
         ...
 
+    def put_behind(self) -> None:
+        """Have all others read before this client's next bytes are."""
+        ...
+
 
 class StreamSource:
     """Any stream, read by the task that feeds."""
@@ -104,6 +108,9 @@ class StreamSource:
         """See `Source`: nobody else is read by this task."""
 
     def let_in(self) -> None:
+        """See `Source`: its task has its turn like all others."""
+
+    def put_behind(self) -> None:
         """See `Source`: its task has its turn like all others."""
 
 
@@ -173,6 +180,11 @@ class PolledSource:
         """See `Source`."""
         self._is_known = True
 
+    def put_behind(self) -> None:
+        """See `Source`."""
+        if self._take is not None:
+            self._poller.put_behind(self._socket)
+
     def _readable(self, _: int) -> int:
         # The poller may have found us readable just before we stopped.
         if self._take is None:
@@ -183,8 +195,21 @@ class PolledSource:
             return 0
         except OSError:
             data = b""
+        return self._give(self._take, data)
+
+    def give(self, data: bytes) -> None:
+        """Have what another process has read be taken, as if it had just come, while `feed` runs.
+
+        Empty: nothing is taken, and `feed` returns.
+        """
+        if self._take is None or not data:
+            self.stop()
+        else:
+            self._give(self._take, data)
+
+    def _give(self, take: Take, data: bytes) -> int:
         try:
-            wanted = self._take(data)
+            wanted = take(data)
         except BaseException as error:
             self._failure = error
             wanted = False
@@ -199,8 +224,9 @@ class PolledSource:
         return size
 
     def _stop(self) -> None:
-        self._take = None
-        self._poller.forget(self._socket)
+        if self._take is not None:
+            self._take = None
+            self._poller.forget(self._socket)
 
     def _cancelled(self, _: trio.lowlevel.RaiseCancelT) -> trio.lowlevel.Abort:
         self._task = None

@@ -174,6 +174,12 @@ class MemoryStore(MemorySleep):
         log = self._logs.get(gathering)
         return log.older_syncs() if log else ()
 
+    async def syncs_of(self, gathering: str, *, after: int, up_to: int) -> tuple[SyncRecord, ...]:
+        """Return the syncs that ops came from, in order."""
+        await trio.lowlevel.checkpoint()
+        log = self._logs.get(gathering)
+        return log.syncs_of(after, up_to) if log else ()
+
     async def end_of_append(self, gathering: str, *, seq: int) -> int:
         """Return the last op, by the op `seq`, with which an append ended; 0 if there is none."""
         log = await self._chained(gathering)

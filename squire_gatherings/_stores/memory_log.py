@@ -8,6 +8,7 @@ nobody asks about costs nothing for long; beyond that, a few are computed now an
 from bisect import bisect_right
 from collections import deque
 from collections.abc import Iterator
+from itertools import islice
 
 from attrs import define, evolve, field
 from msgspec.structs import replace
@@ -50,6 +51,8 @@ class Log:
     syncs: dict[tuple[str, str], SyncRecord] = field(factory=dict)
     snapshots: dict[int, Snapshot] = field(factory=dict)
     """By seq, in their order."""
+    _ordered: list[SyncRecord] = field(factory=list)
+    """The syncs by their first seqs: those that were there when somebody asked last."""
 
     @property
     def seq(self) -> int:
@@ -145,6 +148,18 @@ class Log:
             tombstone=tombstone,
         )
 
+    def syncs_of(self, after: int, up_to: int) -> tuple[SyncRecord, ...]:
+        """Return the syncs that ops came from, in order."""
+        ordered = self._ordered
+        new = len(self.syncs) - len(ordered)
+        if new:
+            ordered += reversed(tuple(islice(reversed(self.syncs.values()), new)))
+            if new == len(ordered):
+                ordered.sort(key=_first_seq)
+        first = max(0, bisect_right(ordered, after + 1, key=_first_seq) - 1)
+        found = ordered[first : bisect_right(ordered, up_to, key=_first_seq)]
+        return tuple(one for one in found if one.first_seq + one.count > after + 1)
+
     def older_syncs(self) -> tuple[SyncRecord, ...]:
         """Return the syncs whose ops were left out."""
         return tuple(one for one in self.syncs.values() if one.first_seq < self.first_seq)
@@ -191,6 +206,7 @@ class Log:
         self.snapshots = {one: kept for one, kept in self.snapshots.items() if one >= seq}
         if forget:
             self.syncs = {key: one for key, one in self.syncs.items() if one.first_seq > seq}
+            self._ordered.clear()
         return self.first_seq
 
     @classmethod
@@ -219,3 +235,7 @@ class Log:
             if (one.scope, one.id) in self.syncs:
                 raise StoreConflict(f"a sync is there twice: {one.id}")
             self.syncs[one.scope, one.id] = one
+
+
+def _first_seq(record: SyncRecord) -> int:
+    return record.first_seq

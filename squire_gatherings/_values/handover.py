@@ -3,6 +3,8 @@
 Instants are in seconds of a clock that both processes have: that of the machine. Numbers of
 connections are the first process's; its descriptors come by them.
 
+A room's state is told again whenever it has changed, with the ops that its log has had since.
+
 A field is only ever added at the end, and with a default. Any other change is another `FORMAT`.
 """
 
@@ -10,7 +12,7 @@ import math
 
 from msgspec import Struct
 
-FORMAT = 1
+FORMAT = 2
 """What both processes must have in common."""
 
 
@@ -27,8 +29,6 @@ class WindowState(Struct, frozen=True, array_like=True):
     ever_acked: bool
     interval: float
     own: list[tuple[int, int]] | None
-    target: int | None
-    moved: int
 
 
 class HeldAnswer(Struct, frozen=True, array_like=True):
@@ -61,6 +61,7 @@ class ClientState(Struct, frozen=True, array_like=True):
     leaving: bool
     window: WindowState
     held: list[HeldAnswer] | None = None
+    syncs: bool = False
 
 
 class DeadlineState(Struct, frozen=True, array_like=True):
@@ -76,6 +77,20 @@ class DeadlineState(Struct, frozen=True, array_like=True):
     """Of what the clients were told last: the rule, the end, and when they were told."""
     moved: tuple[str, str | None, float]
     """What moved it last, by whom, and when."""
+
+
+class LaterOps(Struct, frozen=True, array_like=True):
+    """What a log has had since the other process was told of it last. All of it is durable."""
+
+    first: int
+    """The seq of the first of these ops."""
+    ops: list[bytes]
+    by: list[str | None]
+    times: list[int]
+    syncs: list[tuple[str, str, int, int, bytes]]
+    """As `SyncRecord` has it."""
+    head: bytes
+    """The head of the chain after them; empty where it isn't known."""
 
 
 class RoomState(Struct, frozen=True, array_like=True):
@@ -95,6 +110,10 @@ class RoomState(Struct, frozen=True, array_like=True):
     is_wanted: bool
     numbered: int
     clients: list[ClientState]
+    later: LaterOps | None = None
+    """None where nothing has come since, or where not all of it is in memory any more."""
+    life: tuple[int, int, int, int] | None = None
+    """What is counted for its lifecycle events, if somebody is told of these."""
 
 
 class EndingState(Struct, frozen=True, array_like=True):
@@ -105,6 +124,18 @@ class EndingState(Struct, frozen=True, array_like=True):
     reason: str
     seq: int
     idle_for: float
+
+
+class EventsState(Struct, frozen=True, array_like=True):
+    """How far the lifecycle events of a hall are; they are in the store."""
+
+    number: int
+    """The number of the last one."""
+    at: int
+    """The number of the last one that was delivered."""
+    stored: int
+    delivered: int
+    omitted: int
 
 
 class HallState(Struct, frozen=True, array_like=True):
@@ -123,6 +154,7 @@ class HallState(Struct, frozen=True, array_like=True):
     rights_changed: list[tuple[str, int]]
     opened: int
     ended: dict[str, int]
+    events: EventsState | None = None
 
 
 class RequestState(Struct, frozen=True, array_like=True):
@@ -155,7 +187,5 @@ class ConnectionState(Struct, frozen=True, array_like=True):
     what it has said so far."""
     unsent: bytes
     """What hasn't gone out; it may begin within a frame."""
-    sent: int
-    """How many bytes have gone out so far."""
     quiet_until: float = -math.inf
     """When it may be read again, where it sent too much that says nothing."""

@@ -16,7 +16,7 @@ import msgspec
 from attrs import frozen
 from msgspec import UNSET, Struct
 
-from squire_gatherings._values.messages import Fetched
+from squire_gatherings._values.messages import Fetched, SyncRun
 from squire_gatherings._values.op import Op
 
 T = TypeVar("T")
@@ -36,6 +36,17 @@ class LoggedOp(Struct, frozen=True, gc=False):
     time: int = 0
 
 
+class Shown(Struct, frozen=True):
+    """Ops as they are shown to somebody: those after the seq `after`.
+
+    `syncs` are those that they came from; none where nobody asks, or nobody knows.
+    """
+
+    after: int = 0
+    ops: Sequence[LoggedOp] = ()
+    syncs: tuple[SyncRun, ...] = ()
+
+
 @frozen(kw_only=True)
 class Page:
     """What a program reads of a gathering: ops, as many as fit, or a snapshot instead of them."""
@@ -51,6 +62,9 @@ class Page:
 
     times: tuple[int, ...] = ()
     """When each of them was committed: milliseconds since 1970 (UTC), 0 if it isn't known."""
+
+    syncs: tuple[SyncRun, ...] = ()
+    """The syncs that they came from, in order, as far as the store knows them, if it was asked."""
 
     first_seq: int | None = None
     """The seq of the first of `ops`, where those before it that were asked for were left out."""
@@ -77,6 +91,7 @@ def page_from(fetched: Fetched, incarnation: str | None) -> Page:
         ops=ops,
         by=fetched.by or (),
         times=fetched.times or (),
+        syncs=fetched.syncs or (),
         first_seq=fetched.first_seq if isinstance(fetched.first_seq, int) else None,
         epoch=epoch if ops else None,
     )
@@ -104,6 +119,11 @@ class SyncRecord(Struct, frozen=True, gc=False):
     first_seq: int
     count: int
     fingerprint: bytes
+
+    @property
+    def run(self) -> SyncRun:
+        """What others are told of it: not the scope, which has the client's secret id in it."""
+        return SyncRun(self.first_seq, self.count, self.id)
 
 
 @frozen
@@ -193,6 +213,23 @@ def stamp_runs(
         runs([each.epoch for each in ops], first_seq, before=""),
         runs([each.time for each in ops], first_seq, before=0),
     )
+
+
+def sync_of_each(syncs: Iterable[SyncRun], seq: int) -> Iterator[SyncRun | None]:
+    """Return the sync that the op `seq` came from, then that of the next one, and so on.
+
+    None where it isn't known; without an end.
+    """
+    for one in syncs:
+        last = one.first_seq + one.count - 1
+        if last < seq:
+            continue
+        if one.first_seq > seq:
+            yield from repeat(None, one.first_seq - seq)
+            seq = one.first_seq
+        yield from repeat(one, last + 1 - seq)
+        seq = last + 1
+    yield from repeat(None)
 
 
 def of_each(found: Iterable[tuple[int, T]], seq: int, *, before: T) -> Iterator[T]:

@@ -41,6 +41,23 @@ class Proof(Struct, frozen=True, gc=False):
     head: MessageId
 
 
+class SyncRun(Struct, frozen=True, array_like=True, gc=False):
+    """Which ops came from one sync: `count` of them, from the op `first_seq` on, under its `id`.
+
+    An id is unique within its client, and two clients may use the same. Whose it is isn't said
+    here: who submitted the ops is.
+    """
+
+    first_seq: Seq
+    count: Annotated[int, Meta(ge=1)]
+    id: MessageId
+
+
+Syncs = tuple[SyncRun, ...] | UnsetType
+"""The syncs from which the ops of a message came, in order. The first one may have begun before
+them, and the last one may go on after them. Those that aren't known are left out."""
+
+
 def _without(message: Struct, *secrets: str) -> str:
     """Return what a message is, but for its secrets: it may come to stand in a log."""
     shown = (
@@ -60,8 +77,8 @@ class Join(ClientMessage, frozen=True, tag="join"):
     `epoch` is the epoch of that op. `resume` says that the client comes back by itself after a
     lost connection, and to which incarnation: such a join is no activity. `tail` says, where
     there is no `since`, that the client wants what comes after the join and nothing before.
-    `times` asks for the times of ops, and `proof` for the log's proof; `known` is a proof that the
-    client was told.
+    `times` asks for the times of ops, `syncs` for the syncs that they came from, and `proof` for
+    the log's proof; `known` is a proof that the client was told.
     """
 
     token: Annotated[str, Meta(max_length=MAX_TOKEN_LENGTH)] | None = None
@@ -73,6 +90,7 @@ class Join(ClientMessage, frozen=True, tag="join"):
     times: bool = False
     proof: bool = False
     known: Proof | None = None
+    syncs: bool = False
 
     def __repr__(self) -> str:
         return _without(self, "token", "client")
@@ -129,7 +147,7 @@ class Joined(ServerMessage, frozen=True, tag="joined"):
     `user` is who the client is to others: what stands in their `by`. `client` is there where the
     client gave none, and the server made one. `idle_timeout` and `expires_in` (seconds) are None
     for a gathering that never ends of idleness. A sync may have `max_ops` ops. `times` (those of
-    the ops, in milliseconds since 1970) and `proof` are there for clients that asked for them. The
+    the ops, in milliseconds since 1970), `syncs` and `proof` are for clients that asked. The
     client's rights end in `rights_expire_in` seconds, which isn't there where they never do.
     `first_seq` is there where ops after `since` were left out of the log: it is the seq of the
     first of `ops`. `ends_in` is there where the gathering ends in so many seconds whatever happens.
@@ -153,6 +171,7 @@ class Joined(ServerMessage, frozen=True, tag="joined"):
     rights_expire_in: float | UnsetType = UNSET
     first_seq: int | UnsetType = UNSET
     ends_in: float | UnsetType = UNSET
+    syncs: Syncs = UNSET
 
     def __repr__(self) -> str:
         return _without(self, "client")
@@ -173,6 +192,7 @@ class Fetched(ServerMessage, frozen=True, tag="fetched"):
     times: Times = UNSET
     proof: Proof | UnsetType = UNSET
     first_seq: int | UnsetType = UNSET
+    syncs: Syncs = UNSET
 
 
 class Synced(ServerMessage, frozen=True, tag="synced"):
@@ -201,6 +221,7 @@ class Conflict(ServerMessage, frozen=True, tag="conflict"):
     message: str | UnsetType = UNSET
     epoch: Epoch | UnsetType = UNSET
     times: Times = UNSET
+    syncs: Syncs = UNSET
 
 
 class Forward(ServerMessage, frozen=True, tag="forward"):
@@ -211,6 +232,7 @@ class Forward(ServerMessage, frozen=True, tag="forward"):
     op: Op
     epoch: Epoch | UnsetType = UNSET
     time: int | UnsetType = UNSET
+    sync: SyncRun | UnsetType = UNSET
 
 
 class ForwardBatch(ServerMessage, frozen=True, tag="forward"):
@@ -221,6 +243,7 @@ class ForwardBatch(ServerMessage, frozen=True, tag="forward"):
     ops: tuple[Op, ...]
     epoch: Epoch | UnsetType = UNSET
     times: Times = UNSET
+    syncs: Syncs = UNSET
 
 
 class Refreshed(ServerMessage, frozen=True, tag="refreshed"):

@@ -125,7 +125,7 @@ export function connect(server, id, options = {}) {
   });
 }
 
-/** @type {import("./session.js").Environment} */
+/** @type {import("./connection.js").Environment} */
 const thisEnvironment = {
   now: () => performance.now(),
   wallTime: () => Date.now(),

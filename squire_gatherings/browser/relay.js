@@ -24,7 +24,7 @@ import { CloseCode, randomId } from "./protocol.js";
 /** @typedef {{ since: number, epoch?: string, tail: boolean, isFetching: boolean }} Wants */
 /** @typedef {(to: string, socket: number, what: object) => void} Post */
 /** @typedef {(what: object) => void} PostAll */
-/** @typedef {{ status: string, ending: any, role: string, failure: GatheringError | null }} Shown */
+/** @typedef {import("./telling.js").Shown} Shown */
 
 export class Relay {
   /** Whether we know what other tabs have asked for, as far as it is kept. */
@@ -95,6 +95,8 @@ export class Relay {
         break;
       case "ping":
         this.#hear(follower, { type: "error", id: message.id, code: "unknown_type", message: "" });
+        // Timers of a tab that nobody looks at are slow, and somebody looks at that one.
+        this.session.hurry();
         break;
     }
   }
@@ -294,11 +296,11 @@ export class Relay {
     const { failure } = shown;
     if (failure?.code === "unauthorized") this.#shutAll(CloseCode.UNAUTHORIZED, failure.message);
     if (failure?.code === "replaced") this.#shutAll(CloseCode.REPLACED, failure.message);
-    if (this.exchange.incarnation !== this.#incarnation) {
-      if (this.#incarnation !== null) this.#shutAll(1006, "it is another incarnation", true);
-      this.#incarnation = this.exchange.incarnation;
+    const { incarnation } = this.exchange;
+    if (shown.status !== told?.status || incarnation !== this.#incarnation) {
+      this.#incarnation = incarnation;
+      this.postAll({ kind: "status", status: shown.status, incarnation });
     }
-    if (shown.status !== told?.status) this.postAll({ kind: "status", status: shown.status });
     for (const follower of this.#followers.values()) {
       if (!follower.joined) this.#admit(follower);
       else if (shown.role !== told?.role) {
@@ -357,11 +359,9 @@ export class Relay {
     this.#shut(follower, CloseCode.LOG_REPLACED, "the log is another one");
   }
 
-  /** @param {number} code @param {string} reason @param {boolean} [joinedOnly] */
-  #shutAll(code, reason, joinedOnly = false) {
-    for (const follower of [...this.#followers.values()]) {
-      if (follower.joined || !joinedOnly) this.#shut(follower, code, reason);
-    }
+  /** @param {number} code @param {string} reason */
+  #shutAll(code, reason) {
+    for (const follower of [...this.#followers.values()]) this.#shut(follower, code, reason);
   }
 
   /** @param {Follower} follower @param {number} code @param {string} reason */

@@ -4,55 +4,17 @@
  */
 
 import { Backoff } from "./backoff.js";
+import { Connection } from "./connection.js";
 import { Diverged, GatheringError, Lost, textOf } from "./errors.js";
-import { decode, understand } from "./incoming.js";
-import {
-  ANOTHER_LOG,
-  CloseCode,
-  COMES_BACK,
-  PASSING,
-  PROBE,
-  randomId,
-  RATE_LIMITED,
-} from "./protocol.js";
+import { ANOTHER_LOG, CloseCode, COMES_BACK, PASSING, RATE_LIMITED } from "./protocol.js";
 
+/** @typedef {import("./connection.js").Environment} Environment */
+/** @typedef {import("./connection.js").Route} Route */
 /** @typedef {import("./exchange.js").Exchange} Exchange */
 /** @typedef {import("./settings.js").Settings} Settings */
 /** @typedef {import("./tokens.js").Tokens} Tokens */
 /** @typedef {import("./protocol.js").Incoming} Incoming */
 /** @typedef {import("./protocol.js").DispersedMessage} DispersedMessage */
-
-/**
- * What of a WebSocket is used.
- * @typedef {object} Socket
- * @property {number} [bufferedAmount]
- * @property {((event: any) => void) | null} onopen
- * @property {((event: { data: any }) => void) | null} onmessage
- * @property {((event: { code: number, reason: string }) => void) | null} onclose
- * @property {((event: any) => void) | null} onerror
- * @property {(text: string) => void} send
- * @property {(code?: number) => void} close
- */
-
-/**
- * A way to the gathering: to its server, or to a tab that has one.
- * @typedef {object} Route
- * @property {boolean} isServer
- * @property {string} client The id that a join says.
- * @property {() => Promise<void>} prepare What must be read before one goes there.
- * @property {() => Socket} open
- * @property {() => void} [stuck] Nothing is heard on it.
- */
-
-/**
- * What a session needs of the world.
- * @typedef {object} Environment
- * @property {() => number} now Milliseconds by a clock that is never set.
- * @property {() => number} wallTime Milliseconds since 1970.
- * @property {() => number} random
- * @property {(run: () => void, after: number) => any} setTimer
- * @property {(timer: any) => void} clearTimer
- */
 
 /**
  * @typedef {"connecting" | "open" | "pausing" | "asleep" | "suspended" | "closing" | "closed"} Status
@@ -62,17 +24,10 @@ import {
 
 /** A timer that fires so late says nothing about the server. */
 const LATE = 1000;
-/** How long what arrived meanwhile has to be heard, after that. */
-const GRACE = 1000;
 /** For how long a join of ours that was given up may still take our place. */
 const OWN_GHOSTS = 60_000;
-/** More isn't given to the socket than it can get rid of. */
-const MAX_BUFFERED = 256 * 1024;
-const BUFFERED_PAUSE = 20;
 /** How often timeouts may double. */
 const MAX_DOUBLINGS = 5;
-/** Close codes that browsers make up themselves. */
-const NO_CODE = new Set([1005, 1006, 1015]);
 
 export class Session {
   /** @type {Status} */
@@ -83,15 +38,8 @@ export class Session {
   trouble = null;
   /** How many wait until this client is in the gathering. */
   rejoining = 0;
-  /** @type {Socket | null} */
-  #socket = null;
-  /** Whether the server has been asked to let us in on this connection. */
-  #asked = false;
-  /** Grows with each attempt: what an older one brings isn't heard any more. */
-  #attempt = 0;
-  #isServer = true;
-  /** @type {(() => void) | undefined} */
-  #stuck;
+  /** @type {Connection | null} */
+  #connection = null;
   #since = 0;
   /** @type {string | null} */
   #asking = null;
@@ -104,12 +52,9 @@ export class Session {
   #hurried = false;
   /** When a join of ours was given up that the server may still process. */
   #givenUpAt = -Infinity;
-  /** When what is under way has taken too long. */
+  /** When a pause, or saying goodbye, has taken long enough. */
   #deadline = Infinity;
   #doublings = 0;
-  #heardAt = 0;
-  /** @type {number | null} When the answer to a probe is late. */
-  #probeUntil = null;
   /** @type {any} */
   #timer = null;
   #timerAt = Infinity;
@@ -180,6 +125,12 @@ export class Session {
     this.#connect();
   }
 
+  /** The tab that leads is in this incarnation by now. @param {string | null} incarnation */
+  goesOnIn(incarnation) {
+    if (this.status === "open") this.exchange.incarnation = this.#resume = incarnation;
+    this.tell();
+  }
+
   /** Another tab leads from now on. */
   stepDown() {
     this.#guarded(() => this.exchange.requests.setOthersAside());
@@ -191,7 +142,8 @@ export class Session {
       this.#backoff.reset();
       this.#connect();
     } else if (this.status === "open") {
-      this.#probe();
+      this.#guarded(() => this.#connection?.probe());
+      this.#arm();
     }
   }
 
@@ -224,18 +176,18 @@ export class Session {
    */
   close(why) {
     if (this.isOver) return;
-    const socket = this.#socket;
+    const connection = this.#connection;
     const wasIn = this.status === "open";
     this.exchange.hurryAck();
     this.failure = why;
     this.exchange.requests.fail(why);
-    if (!wasIn || !socket) {
+    if (!wasIn || !connection) {
       this.#end(why);
       return;
     }
     try {
       this.#flush();
-      socket.send(JSON.stringify({ type: "leave" }));
+      connection.send(JSON.stringify({ type: "leave" }));
     } catch {
       this.#end(why);
       return;
@@ -249,7 +201,6 @@ export class Session {
 
   #connect() {
     this.#drop(null);
-    const attempt = this.#attempt;
     this.#setStatus("connecting");
     if (this.#isHopeless) {
       this.#end(new GatheringError("cannot_connect", this.trouble ?? "no server answers"));
@@ -257,76 +208,44 @@ export class Session {
     }
     const route = this.route();
     if (!route) return;
-    this.#stuck = route.stuck;
-    this.#deadline = this.#now + this.#stretched(this.settings.connectTimeout);
+    const { settings, environment, isVisible } = this;
+    const timeout = this.#stretched(settings.connectTimeout);
+    /** @type {import("./connection.js").Handlers} */
+    const handlers = {
+      opened: (token) => this.#guarded(() => this.#askToBeLetIn(connection, token)),
+      heard: (message) => this.#guarded(() => this.#hear(connection, message)),
+      failed: (error) => this.#failed(error),
+    };
+    const parts = { route, settings, environment, isVisible, timeout, handlers };
+    const connection = new Connection(parts);
+    this.#connection = connection;
     this.#arm();
-    const isCurrent = () => attempt === this.#attempt;
-    this.#approach(route, isCurrent).catch((error) => isCurrent() && this.#failed(error));
+    connection.open(() => this.tokens.ask("join"));
   }
 
-  /**
-   * Get what a join needs, and connect.
-   * @param {Route} route
-   * @param {() => boolean} isCurrent
-   */
-  async #approach(route, isCurrent) {
-    await route.prepare();
-    const token = isCurrent() && route.isServer ? await this.#askForToken() : null;
-    if (!isCurrent()) return;
-    const socket = route.open();
-    this.#socket = socket;
-    this.#isServer = route.isServer;
-    socket.onopen = () => {
-      if (!isCurrent()) return;
-      this.#guarded(() => this.#askToBeLetIn(socket, route.client, token));
-    };
-    socket.onmessage = ({ data }) => {
-      if (isCurrent()) this.#guarded(() => this.#receive(data));
-    };
-    socket.onclose = ({ code, reason }) => {
-      if (isCurrent()) this.#closed(code, reason);
-    };
-    // A close follows; in Node 20 not, where the socket never was open.
-    socket.onerror = () => {
-      if (isCurrent() && !this.#asked && this.status === "connecting") this.#closed(1006, "");
-    };
-  }
-
-  async #askForToken() {
-    try {
-      return await this.tokens.ask("join");
-    } catch (error) {
-      if (error instanceof GatheringError) throw error;
-      throw new Lost(`there is no token: ${textOf(error)}`);
-    }
-  }
-
-  /** @param {Socket} socket @param {string} client @param {string | null} token */
-  #askToBeLetIn(socket, client, token) {
+  /** @param {Connection} connection @param {string | null} token */
+  #askToBeLetIn(connection, token) {
     this.#since = this.exchange.replica.seq;
     this.#asking = this.#isWaiting ? null : this.#resume;
-    this.#asked = true;
-    // A tab that leads lets us in when it is in itself.
-    const timeout = this.#isServer ? this.#stretched(this.settings.connectTimeout) : Infinity;
-    this.#deadline = this.#now + timeout;
-    socket.send(JSON.stringify(this.exchange.join(client, token, this.#asking)));
+    connection.ask(this.exchange.join(connection.route.client, token, this.#asking));
     this.#arm();
   }
 
-  /** @param {Incoming} message */
-  #letIn(message) {
+  /** @param {Connection} connection @param {Incoming} message */
+  #letIn(connection, message) {
     if (message.type === "dispersed" && this.#asking !== null) {
+      // It's told once: a client that comes back after that comes to the next incarnation.
+      this.#resume = null;
       this.#dispersed(message);
       return;
     }
     if (message.type !== "joined") throw this.#refused(message);
-    if (!this.#isServer) this.exchange.replica.doubtAll();
+    if (!connection.route.isServer) this.exchange.replica.doubtAll();
     this.exchange.joined(message, this.#since, this.#now);
-    this.#asked = false;
-    this.#joinedAt = this.#heardAt = this.#now;
-    this.#outageSince = this.trouble = this.#probeUntil = null;
+    connection.letIn();
+    this.#joinedAt = this.#now;
+    this.#outageSince = this.trouble = null;
     this.#resume = message.incarnation;
-    this.#deadline = Infinity;
     this.#doublings = 0;
     this.#setStatus("open");
   }
@@ -345,18 +264,15 @@ export class Session {
 
   // Being in.
 
-  /** @param {any} data */
-  #receive(data) {
-    const message = this.#isServer ? decode(data) : understand(data);
+  /** @param {Connection} connection @param {Incoming | null} message */
+  #hear(connection, message) {
+    if (!message) return;
     if (this.status === "closing") {
       // What is answered now isn't asked again by the next page.
-      if (message && message.type !== "dispersed") this.exchange.take(message, this.#now);
+      if (message.type !== "dispersed") this.exchange.take(message, this.#now);
       return;
     }
-    this.#heardAt = this.#now;
-    this.#probeUntil = null;
-    if (!message) return;
-    if (this.#asked) this.#letIn(message);
+    if (!connection.isIn) this.#letIn(connection, message);
     else if (message.type === "dispersed") this.#dispersed(message);
     else this.exchange.take(message, this.#now);
     if (this.status === "open") this.#flush();
@@ -364,38 +280,29 @@ export class Session {
   }
 
   #flush() {
-    const socket = this.#socket;
-    if (!socket || this.status !== "open") return;
-    while ((socket.bufferedAmount ?? 0) < MAX_BUFFERED) {
+    const connection = this.#connection;
+    if (!connection || this.status !== "open") return;
+    while (!connection.isFull) {
       const text = this.exchange.next(this.#now);
       if (text === null) break;
-      socket.send(text);
+      connection.send(text);
     }
-    this.#arm();
-  }
-
-  /** Ask whether the server is there. */
-  #probe() {
-    if (this.#probeUntil !== null || !this.#socket) return;
-    this.#probeUntil = this.#now + this.settings.probeTimeout;
-    const text = JSON.stringify({ type: PROBE, id: randomId() });
-    this.#guarded(() => this.#socket?.send(text));
     this.#arm();
   }
 
   #renew() {
     const why = this.tokens.renews ? this.exchange.renewal.due(this.#now) : null;
     if (why === null) return;
-    const attempt = this.#attempt;
+    const connection = this.#connection;
     const { renewal } = this.exchange;
     this.tokens.ask(why).then(
       (token) => {
-        if (attempt !== this.#attempt) return;
+        if (connection !== this.#connection) return;
         renewal.token(token, this.#now);
         this.#guarded(() => this.#flush());
       },
       (error) => {
-        if (attempt !== this.#attempt) return;
+        if (connection !== this.#connection) return;
         if (error instanceof GatheringError) this.#failed(error);
         else renewal.again(this.#now);
         this.#arm();
@@ -416,7 +323,9 @@ export class Session {
 
   /** @param {unknown} error */
   #failed(error) {
-    if (error instanceof Lost) {
+    if (this.status === "closing") {
+      this.#end(/** @type {GatheringError} */ (this.failure));
+    } else if (error instanceof Lost) {
       this.#lost(error);
     } else if (error instanceof Diverged) {
       this.exchange.replica.startOver();
@@ -429,17 +338,6 @@ export class Session {
     }
   }
 
-  /** @param {number} code @param {string} reason */
-  #closed(code, reason) {
-    if (this.status === "closing") {
-      this.#end(/** @type {GatheringError} */ (this.failure));
-      return;
-    }
-    const answered = NO_CODE.has(code) ? null : code;
-    const text = reason || (answered ? `the server closed with ${code}` : "the connection broke");
-    this.#failed(new Lost(text, answered));
-  }
-
   /** @param {DispersedMessage} message */
   #dispersed({ gathering, reason, seq, idle_for: idleFor }) {
     if (gathering !== this.exchange.gathering) throw new Lost("another gathering has dispersed");
@@ -450,7 +348,6 @@ export class Session {
     }
     const notice = { reason, seq, idleFor: idleFor * 1000 };
     this.exchange.replica.changes.end(notice);
-    // It's told once: a client that comes back after that comes to the next incarnation.
     this.#resume = null;
     this.#outageSince = this.#now;
     this.dispersed(notice);
@@ -466,7 +363,9 @@ export class Session {
   #lost(lost) {
     if (this.isOver) return;
     const hasEnded = this.#joinedAt < Infinity && this.exchange.renewal.hasEnded(this.#now);
-    if (this.#asked && lost.code === null) this.#givenUpAt = this.#now;
+    const connection = this.#connection;
+    const wasAsking = connection?.hasAsked && !connection.isIn;
+    if (wasAsking && lost.code === null) this.#givenUpAt = this.#now;
     try {
       this.#drop(lost.code);
     } catch (error) {
@@ -531,21 +430,9 @@ export class Session {
 
   /** Nothing that this connection brings is heard any more. @param {number | null} code */
   #drop(code) {
-    this.#attempt++;
     this.#deadline = Infinity;
-    this.#probeUntil = null;
-    this.#asked = false;
-    const socket = this.#socket;
-    this.#socket = null;
-    if (socket) {
-      socket.onopen = socket.onmessage = socket.onclose = null;
-      socket.onerror = () => {};
-      try {
-        socket.close();
-      } catch {
-        // It never was open.
-      }
-    }
+    this.#connection?.drop();
+    this.#connection = null;
     if (this.exchange.connected) {
       this.#outageSince = this.#now;
       this.exchange.lost(code, this.#now);
@@ -596,45 +483,34 @@ export class Session {
   }
 
   get #nextAt() {
-    if (this.status !== "open") return this.#deadline;
-    const { exchange } = this;
-    const blocked = (this.#socket?.bufferedAmount ?? 0) >= MAX_BUFFERED;
+    const connection = this.#connection;
+    if (!connection || this.status === "closing") return this.#deadline;
+    if (this.status !== "open") return connection.nextAt;
+    const { nextAt, renewal } = this.exchange;
+    const renews = this.tokens.renews && connection.route.isServer;
     return Math.min(
-      blocked ? this.#now + BUFFERED_PAUSE : exchange.nextAt,
-      this.#probeUntil ?? this.#silentAt,
-      this.tokens.renews && this.#isServer ? exchange.renewal.nextAt : Infinity,
+      connection.nextAt,
+      connection.isFull ? Infinity : nextAt,
+      renews ? renewal.nextAt : Infinity,
     );
-  }
-
-  get #silentAt() {
-    return this.isVisible() ? this.#heardAt + this.settings.probeInterval : Infinity;
   }
 
   /** @param {number} due */
   #tick(due) {
-    const now = this.#now;
-    if (now - due > LATE) {
-      // We were held up, not the server: what it said meanwhile comes first.
-      if (this.status === "connecting" || this.#probeUntil !== null) {
-        if (this.#deadline <= now) this.#deadline = now + GRACE;
-        if (this.#probeUntil !== null) this.#probeUntil = Math.max(this.#probeUntil, now + GRACE);
-      } else if (this.status === "open" && this.isVisible()) {
-        this.#probe();
-      }
-    }
-    if (this.status === "pausing" && now >= this.#deadline) this.#connect();
-    else if (this.status === "closing" && now >= this.#deadline) {
+    const connection = this.#connection;
+    if (this.status === "pausing") {
+      this.#connect();
+    } else if (this.status === "closing") {
       this.#end(/** @type {GatheringError} */ (this.failure));
-    } else if (this.status === "connecting" && now >= this.#deadline) {
-      this.#doublings = Math.min(this.#doublings + 1, MAX_DOUBLINGS);
-      this.#stuck?.();
-      throw new Lost("the server didn't let us in in time");
-    } else if (this.status === "open") {
-      if (this.#probeUntil !== null && now >= this.#probeUntil) {
-        throw new Lost("nothing comes from the server");
+    } else if (connection) {
+      const wasIn = connection.isIn;
+      try {
+        connection.tick(this.#now - due > LATE);
+      } catch (error) {
+        if (!wasIn) this.#doublings = Math.min(this.#doublings + 1, MAX_DOUBLINGS);
+        throw error;
       }
-      if (now >= this.#silentAt) this.#probe();
-      if (this.#isServer) this.#renew();
+      if (wasIn && connection.route.isServer) this.#renew();
       this.#flush();
     }
     this.#arm();

@@ -7,7 +7,7 @@
 import { Relay } from "./relay.js";
 import { TabSocket } from "./tabsocket.js";
 
-/** @typedef {import("./session.js").Route} Route */
+/** @typedef {import("./connection.js").Route} Route */
 /** @typedef {import("./session.js").Session} Session */
 /** @typedef {import("./session.js").Status} Status */
 
@@ -160,6 +160,7 @@ class Together {
         this.#stepDown();
         this.#ask({});
         this.#parts.session.rerouted();
+        this.#post({ kind: "who" });
       }
     });
   }
@@ -209,7 +210,7 @@ class Together {
       this.#socket?.shut(1006, "the tab that led is gone");
     } else if (kind === "status") {
       this.status = said.status;
-      this.#parts.session.tell();
+      this.#parts.session.goesOnIn(said.incarnation);
     } else if (kind === "feed") {
       this.#socket?.feed(said.released, said.epoch);
     } else if (socket === this.#sockets) {

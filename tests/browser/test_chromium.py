@@ -1,19 +1,24 @@
 """The browser client in a real Chromium, against the real server. Skipped without Chromium."""
 
+import re
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 
+from squire_gatherings.client import open_client
 from tests.browser.world import check, open_site, open_tabs, open_world
 from tests.chromium import MISSING, open_session
 from tests.cli.process import serving
 from tests.support import examples
 
+ENTER = "\ue007"
+
 pytestmark = pytest.mark.skipif(MISSING is not None, reason=str(MISSING))
 
 REPORT = "return life.report()"
+DOCS = Path(__file__).parent.parent.parent / "docs" / "browser.md"
 
 
 @pytest.fixture(scope="module")
@@ -42,6 +47,40 @@ async def test_tabs_have_the_log_after_many_cuts(session: str, site: str) -> Non
         check(log, reports)
         # One tab leads, and the other one goes through it; those that are alone lead themselves.
         assert sorted(one["leads"] for one in reports) == [False, True, True, True]
+
+
+async def test_the_page_of_the_docs(session: str, site: str) -> None:
+    [page] = re.findall(r"```html\n(.*?)```", DOCS.read_text(), re.DOTALL)
+    async with (
+        open_world(site) as world,
+        open_tabs(session, site, world.url) as tabs,
+        open_client(world.url) as client,
+        client.join("friday-42", since=0) as other,
+    ):
+        browser = tabs.browser
+        await browser.switch(await browser.new_tab())
+        await browser.go(f"{site}/page.html?url={world.url}")
+        await tabs.ready()
+        # As if it had been served there.
+        await browser.run(
+            "document.open(); document.write(arguments[0]); document.close()",
+            page.replace("ws://localhost:8765", world.url),
+        )
+        await browser.eventually("() => document.forms.length === 1")
+        await browser.click("input")
+        await browser.press(*"alice", ENTER)
+        said = "() => document.querySelector('li')?.textContent"
+        assert await browser.eventually(said) == "alice, says somebody"
+        # It is shown before it is durable.
+        assert (await anext(other)).op == {"winner": "alice"}
+        await world.hall.disperse("friday-42")
+        await browser.eventually("() => document.querySelector('output').value === 'asleep'")
+        await browser.click("input")
+        await browser.press(*"bob", ENTER)
+        await browser.eventually("() => document.querySelectorAll('li').length === 2")
+        assert [change async for change in other] == []
+        await other.rejoin()
+        assert (await anext(other)).op == {"winner": "bob"}
 
 
 async def test_tabs_are_closed_and_duplicated(session: str, site: str) -> None:
@@ -152,7 +191,8 @@ async def test_a_network_that_comes_back_is_noticed_at_once(session: str, site: 
         await tabs.all([tab], "life.submit()")
         await tabs.browser.cdp("Network.emulateNetworkConditions", offline=False, **conditions)
         await tabs.browser.eventually("() => events.includes('online')")
-        check(await world.log(), [(await tabs.all([tab], "return await life.reach(2)"))[0]])
+        reports = await tabs.all([tab], "return await life.reach(2)")
+        check(await world.log(), reports)
 
 
 async def test_a_dispersal_is_no_failure(session: str, site: str) -> None:

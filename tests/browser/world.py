@@ -75,7 +75,7 @@ class World:
 
 @asynccontextmanager
 async def open_world(
-    origin: str = "*", *, faults: int = 0, spacing: int = 12, seed: int = 1, **settings: Any
+    origin: str = "*", *, faults: int = 0, spacing: int = 5, seed: int = 1, **settings: Any
 ) -> AsyncIterator[World]:
     """Serve a hall behind a proxy that cuts connections."""
     async with open_hall(**settings) as hall, trio.open_nursery() as nursery:

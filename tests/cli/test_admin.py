@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.cli.process import serving
+from tests.cli.process import PATIENCE, serving
 from tests.cli.test_auth import NOWHERE, Says, says
 
 __all__ = ["says"]
@@ -24,7 +24,7 @@ def ask(url: str, token: str | None = None) -> tuple[int, bytes]:
     headers = {} if token is None else {"Authorization": f"Bearer {token}"}
     request = urllib.request.Request(url, headers=headers)
     try:
-        with urllib.request.urlopen(request, timeout=20) as answer:
+        with urllib.request.urlopen(request, timeout=PATIENCE) as answer:
             return answer.status, answer.read()
     except urllib.error.HTTPError as error:
         with error:
@@ -58,7 +58,7 @@ def test_a_life_of_the_port(tmp_path: Path) -> None:
         assert ask(url + "/api/v1/hall", token)[0] == 401
 
         process.send_signal(signal.SIGTERM)
-        _, err = process.communicate(timeout=20)
+        _, err = process.communicate(timeout=PATIENCE)
         assert process.returncode == 0
         assert token not in err
         assert "n" * 40 not in err
@@ -68,7 +68,7 @@ def test_a_life_of_the_port(tmp_path: Path) -> None:
 def test_without_the_option_nothing_is_made_or_imported(tmp_path: Path) -> None:
     with serving("--store", f"sqlite:///{tmp_path}/rooms.sqlite3") as (process, _):
         process.send_signal(signal.SIGTERM)
-        out, _ = process.communicate(timeout=20)
+        out, _ = process.communicate(timeout=PATIENCE)
     assert out == ""
     assert not [one.name for one in tmp_path.iterdir() if "token" in one.name]
     code = "import sys, squire_gatherings._cli.cli as c; print({'starlette', 'hypercorn',"
@@ -85,7 +85,7 @@ def test_a_token_that_is_none_is_an_error_of_one_line(tmp_path: Path) -> None:
         [*command, "--admin-token-file", str(tmp_path / "token")],
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=PATIENCE,
         check=False,
     )
     assert done.returncode == 2
@@ -95,7 +95,7 @@ def test_a_token_that_is_none_is_an_error_of_one_line(tmp_path: Path) -> None:
         [*command, "--admin-token-file", str(tmp_path / "other"), "--admin-host", "192.0.2.1"],
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=PATIENCE,
         check=False,
         env={**os.environ, "SQUIRE_LOG_LEVEL": "error"},
     )

@@ -14,7 +14,7 @@ import pytest
 from squire_gatherings import BadSetting, open_hall
 from squire_gatherings._cli.audit_log import AuditFile, audit_log, audited, who_runs_it
 from squire_gatherings._cli.cli import cli
-from tests.cli.process import serving
+from tests.cli.process import PATIENCE, serving
 from tests.server.raw import RawClient
 
 
@@ -136,7 +136,7 @@ def test_a_server_notes_signals_and_takes_over_its_file(tmp_path: Path) -> None:
             with pytest.raises(AssertionError, match="status_code=503"):
                 RawClient(f"{url}/gatherings/a")
         process.send_signal(signal.SIGTERM)
-        _, err = process.communicate(timeout=20)
+        _, err = process.communicate(timeout=PATIENCE)
     # The level is another one by now.
     assert 'event="request refused"' in err
     assert process.returncode == 0

@@ -15,8 +15,7 @@ import pytest
 from squire_gatherings._auth.claims import NOT_COVERED
 from squire_gatherings._cli.cli import main
 from tests.auth.forge import jwk, key_file, private_pem, public_pem
-from tests.cli.process import serving
-from tests.cli.test_cli import run
+from tests.cli.process import PATIENCE, run_here, serving
 from tests.server.raw import RawClient
 
 MEMORY = ("--store", "memory:")
@@ -46,7 +45,7 @@ NOWHERE = ("--port", "0", "--store", "nowhere:")
 
 
 def minted(folder: Path, *options: str) -> str:
-    code, out, err = run("token", *options, cwd=folder)
+    code, out, err = run_here("token", *options, cwd=folder)
     assert (code, err) == (0, "")
     assert out.endswith("\n")
     assert out.count(".") == 2
@@ -62,7 +61,7 @@ def answer(url: str, token: str | None = None, gathering_id: str = "room") -> st
 
 
 def test_from_a_new_key_to_a_token_that_lets_in(tmp_path: Path) -> None:
-    code, out, err = run("token", "--new-key", "squire.key", cwd=tmp_path)
+    code, out, err = run_here("token", "--new-key", "squire.key", cwd=tmp_path)
     assert (code, out, err) == (0, "", "")
     assert stat.S_IMODE((tmp_path / "squire.key").stat().st_mode) == 0o600
     assert b"PRIVATE" not in (tmp_path / "squire.key.pub").read_bytes()
@@ -81,7 +80,7 @@ def test_from_a_new_key_to_a_token_that_lets_in(tmp_path: Path) -> None:
         with pytest.raises(AssertionError, match="status_code=400"):
             RawClient(f"{url}/gatherings/room?token={token}")
         process.terminate()
-        out, err = process.communicate(timeout=20)
+        out, err = process.communicate(timeout=PATIENCE)
     assert out == ""
     assert "auth=jwt keys=1" in err
     # The log has no token, and no part of one.
@@ -115,7 +114,7 @@ def test_a_key_is_made_once(tmp_path: Path) -> None:
     options = ["--new-key", "k", "--user", "alice", "--gathering", "*"]
     minted(tmp_path, *options)
     before = (tmp_path / "k").read_bytes()
-    assert run("token", *options, cwd=tmp_path) == (
+    assert run_here("token", *options, cwd=tmp_path) == (
         2,
         "",
         "squire_gatherings: error: k: File exists\n",
@@ -182,7 +181,7 @@ def test_an_insecure_server_starts_and_warns() -> None:
     with serving(*MEMORY, "--host", "0.0.0.0", "--insecure") as (process, url):
         assert answer(url.replace("0.0.0.0", "127.0.0.1")) == "(None, 'member')"
         process.terminate()
-        _, err = process.communicate(timeout=20)
+        _, err = process.communicate(timeout=PATIENCE)
     [line] = err.splitlines()
     assert "level=warning" in line
     assert "anybody who reaches this server may read and write every gathering" in line
@@ -190,7 +189,7 @@ def test_an_insecure_server_starts_and_warns() -> None:
 
 
 def test_help_says_it_loudly(tmp_path: Path) -> None:
-    _, out, _ = run("serve", "--help", cwd=tmp_path)
+    _, out, _ = run_here("serve", "--help", cwd=tmp_path)
     assert "ANYBODY WHO REACHES THE SERVER MAY READ AND WRITE EVERYTHING" in " ".join(out.split())
 
 
@@ -240,7 +239,7 @@ def test_without_the_extra_an_error_is_one_line(command: str, tmp_path: Path) ->
         cwd=tmp_path,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=PATIENCE,
         check=False,
     )
     assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1)
@@ -268,7 +267,7 @@ def test_the_environment_names_several(tmp_path: Path) -> None:
             with pytest.raises(AssertionError, match="status_code=403"):
                 RawClient(room, headers=[("Origin", "https://c.example")])
             process.terminate()
-            _, err = process.communicate(timeout=20)
+            _, err = process.communicate(timeout=PATIENCE)
         finally:
             process.kill()
     assert "auth=jwt keys=2" in err
@@ -287,7 +286,7 @@ def wait_for_line(process: "subprocess.Popen[str]", event: str) -> str:
 
 def test_keys_are_read_again_while_clients_stay(tmp_path: Path) -> None:
     for name in ("old", "new"):
-        assert run("token", "--new-key", name, cwd=tmp_path)[0] == 0
+        assert run_here("token", "--new-key", name, cwd=tmp_path)[0] == 0
     old, new = (
         minted(tmp_path, "--key", name, "--user", name, "--gathering", "*")
         for name in ("old", "new")
@@ -322,4 +321,4 @@ def test_keys_are_read_again_while_clients_stay(tmp_path: Path) -> None:
         assert client.hear()["seqs"] == [1]
         process.terminate()
         assert client.hear()["reason"] == "shutdown"
-        assert process.wait(timeout=20) == 0
+        assert process.wait(timeout=PATIENCE) == 0

@@ -18,7 +18,7 @@ from websockets.sync.client import connect
 from squire_gatherings._stores import open_sqlite_store
 from squire_gatherings._stores.sqlite.backup import back_up
 from squire_gatherings._values.errors import StoreUnavailable, StoreUnusable
-from tests.cli.process import serving
+from tests.cli.process import PATIENCE, run_here, serving
 from tests.cli.test_cli import run
 from tests.cli.test_kill import Submitter
 from tests.stores.appends import an_append
@@ -39,10 +39,10 @@ def nothing(_: int, __: int) -> None:
 def read_after(url: str, since: int) -> list[dict[str, Any]]:
     with connect(f"{url}/gatherings/room") as client:
         client.send(json.dumps({"type": "join", "since": since}))
-        joined = json.loads(client.recv(timeout=20))
+        joined = json.loads(client.recv(timeout=PATIENCE))
         ops: list[dict[str, Any]] = joined["ops"]
         while since + len(ops) < joined["seq"]:
-            message = json.loads(client.recv(timeout=20))
+            message = json.loads(client.recv(timeout=PATIENCE))
             assert message["seq"] == since + len(ops) + 1
             ops += message.get("ops") or [message["op"]]
         return ops
@@ -132,8 +132,13 @@ def test_a_copy_may_have_any_name(name: str, tmp_path: Path) -> None:
     ],
 )
 def test_an_error_is_one_line_and_leaves_nothing(
-    source: str, target: str, complaint: str, tmp_path: Path
+    source: str,
+    target: str,
+    complaint: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.chdir(tmp_path)
     fill(tmp_path / "rooms.sqlite3")
     (tmp_path / "letter.txt").write_text("Dear Sir or Madam, " * 100)
     (tmp_path / "taken").write_text("mine")
@@ -143,7 +148,7 @@ def test_an_error_is_one_line_and_leaves_nothing(
     with closing(sqlite3.connect(tmp_path / "foreign.sqlite3")) as foreign:
         foreign.execute("CREATE TABLE letters (text TEXT)")
     before = sorted(os.listdir(tmp_path))
-    code, out, err = run("backup", source, target, cwd=tmp_path)
+    code, out, err = run_here("backup", source, target)
     assert (code, out, err.count("\n")) == (2, "", 1)
     assert complaint in err
     assert "hunter2" not in err
@@ -165,10 +170,17 @@ def test_what_is_given_up_leaves_nothing(tmp_path: Path) -> None:
     assert os.listdir(tmp_path) == [source.name]
 
 
+@pytest.fixture(scope="module")
+def large(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A store that isn't copied in an instant."""
+    path = tmp_path_factory.mktemp("large") / "rooms.sqlite3"
+    fill(path, 200_000)
+    return path
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT])
-def test_a_signal_leaves_nothing(number: signal.Signals, tmp_path: Path) -> None:
-    fill(tmp_path / "rooms.sqlite3", 200_000)
-    command = [sys.executable, "-m", "squire_gatherings", "backup", "rooms.sqlite3", "copy"]
+def test_a_signal_leaves_nothing(number: signal.Signals, tmp_path: Path, large: Path) -> None:
+    command = [sys.executable, "-m", "squire_gatherings", "backup", str(large), "copy"]
     environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
     with subprocess.Popen(
         command, cwd=tmp_path, stderr=subprocess.PIPE, text=True, env=environment
@@ -177,7 +189,7 @@ def test_a_signal_leaves_nothing(number: signal.Signals, tmp_path: Path) -> None
             while not any(name.startswith(".copy.") for name in os.listdir(tmp_path)):
                 assert process.poll() is None
             process.send_signal(number)
-            _, err = process.communicate(timeout=20)
+            _, err = process.communicate(timeout=PATIENCE)
             assert not err.strip()
             assert process.returncode == 128 + number
         finally:

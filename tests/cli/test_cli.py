@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.cli.process import serving
+from squire_gatherings._cli.commands import COMMANDS
+from tests.cli.process import PATIENCE, run_here, serving
 from tests.server.raw import RawClient
 
 
@@ -20,7 +21,7 @@ def run(*arguments: str, cwd: Path, **environment: str) -> tuple[int, str, str]:
         env={**os.environ, **environment},
         capture_output=True,
         text=True,
-        timeout=20,
+        timeout=PATIENCE,
         check=False,
     )
     return done.returncode, done.stdout, done.stderr
@@ -58,6 +59,16 @@ def run(*arguments: str, cwd: Path, **environment: str) -> tuple[int, str, str]:
         (["serve", "--empty-timeout", "inf"], "'inf' is not a duration such as"),
         (["help", "dance"], "No such command 'dance'"),
         (["serve", "--log-format", "xml"], "'xml' is not one of"),
+    ],
+)
+def test_an_error_is_one_line(arguments: list[str], complaint: str) -> None:
+    check_one_line(run_here(*arguments), complaint)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "complaint"),
+    [
+        (["serve", "--nope"], "No such option"),
         (
             ["serve", "--insecure", "--host", "256.1.1.1", "--store", "memory:"],
             "can't listen on 256.1.1.1",
@@ -74,8 +85,14 @@ def run(*arguments: str, cwd: Path, **environment: str) -> tuple[int, str, str]:
         (["serve", "--store", "sqlite:///"], "a store is memory: or sqlite:///PATH"),
     ],
 )
-def test_an_error_is_one_line(arguments: list[str], complaint: str, tmp_path: Path) -> None:
-    code, out, err = run(*arguments, cwd=tmp_path)
+def test_an_error_of_a_start_is_one_line(
+    arguments: list[str], complaint: str, tmp_path: Path
+) -> None:
+    check_one_line(run(*arguments, cwd=tmp_path), complaint)
+
+
+def check_one_line(said: tuple[int, str, str], complaint: str) -> None:
+    code, out, err = said
     assert (code, out) == (2, "")
     assert err.startswith("squire_gatherings: error: ")
     assert complaint in err
@@ -133,18 +150,18 @@ def test_help_explains_the_commands(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("arguments", [[], ["-h"], ["--help"], ["help"]])
-def test_help_says_where_to_begin(arguments: list[str], tmp_path: Path) -> None:
-    code, out, err = run(*arguments, cwd=tmp_path)
+def test_help_says_where_to_begin(arguments: list[str]) -> None:
+    code, out, err = run_here(*arguments)
     assert (code, err) == (0, "")
     assert out.startswith("Usage: squire-gatherings ")
     for word in ("serve", "watch", "submit", "load", "backup", "To begin with:", "help serve"):
         assert word in out
 
 
-@pytest.mark.parametrize("command", ["serve", "watch", "submit", "load", "backup"])
-def test_each_command_is_explained(command: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("command", COMMANDS)
+def test_each_command_is_explained(command: str) -> None:
     shown = [
-        run(*arguments, cwd=tmp_path)
+        run_here(*arguments)
         for arguments in ([command, "--help"], [command, "-h"], ["help", command])
     ]
     assert shown[0] == shown[1] == shown[2]
@@ -176,6 +193,6 @@ def test_times_may_have_no_end() -> None:
             client.say(type="join")
             assert client.hear()["type"] == "joined"
         process.terminate()
-        _, err = process.communicate(timeout=20)
+        _, err = process.communicate(timeout=PATIENCE)
     assert process.returncode == 0
     assert "idle_timeout=off" in err

@@ -11,6 +11,7 @@ import pytest
 import squire_gatherings._cli
 from squire_gatherings._cli.cli import cli
 from squire_gatherings._cli.commands import COMMANDS, Commands
+from tests.cli.process import PATIENCE
 
 
 @pytest.mark.parametrize("name", COMMANDS)
@@ -59,18 +60,17 @@ def loaded_by(*arguments: str) -> set[str]:
         "    print(*sys.modules, file=sys.stderr)\n"
     )
     command = [sys.executable, "-c", script, *arguments]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE, check=False)
     return set(done.stderr.split())
 
 
-@pytest.mark.parametrize("arguments", [[], ["--help"], ["help"], ["--version"]])
+@pytest.mark.parametrize("arguments", [["help"], ["--help"]])
 def test_help_loads_nothing_of_the_library(arguments: list[str]) -> None:
     assert not {"trio", "websockets", "msgspec", "structlog", "rich"} & loaded_by(*arguments)
 
 
-@pytest.mark.parametrize("command", ["submit", "watch"])
-def test_a_client_loads_no_server(command: str) -> None:
-    loaded = loaded_by(command, "--help")
+def test_a_client_loads_no_server() -> None:
+    loaded = loaded_by("submit", "--help")
     assert "squire_gatherings.client" in loaded
     assert not {"squire_gatherings._server", "squire_gatherings._hall.hall"} & loaded
 

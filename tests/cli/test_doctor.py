@@ -29,7 +29,8 @@ from squire_gatherings._cli.doctor.through import Way, address_seen, check_throu
 from squire_gatherings._cli.operators.asking import PortOptions, open_port
 from squire_gatherings._cli.serve import serve as serve_command
 from tests.admin.port import open_port as an_admin_port
-from tests.cli.admin_server import an_admin_server, command
+from tests.cli.admin_server import an_admin_server
+from tests.cli.process import run_here
 from tests.server.certificates import a_tls_server
 
 MOUNTS = """\
@@ -299,18 +300,18 @@ def test_addresses_that_a_server_sees() -> None:
     assert address_seen("10.0.0.9", {"::1": 3}, {"10.0.0.9": 0, "::1": 3}).level is Level.WARN
 
 
-def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_command(tmp_path: Path) -> None:
     with an_admin_server(tmp_path) as served:
         port = served.url.rpartition(":")[2]
         more = ("--through", served.url, "--", "--port", port, "--store", "memory:")
-        code, out, _ = command(capsys, "doctor", "--json", *served.options, *more)
+        code, out, _ = run_here("doctor", "--json", *served.options, *more)
         said = json.loads(out)
         found = {one["check"]: one for one in said["findings"]}
         assert code == 0
         assert found["port"]["says"].startswith("a squire_gatherings server listens on")
         assert found["ready"]["level"] == found["join"]["level"] == "ok"
         assert said["level"] == "warn"
-    code, out, _ = command(capsys, "doctor", *served.options, "--", "--idle-timeout", "soon")
+    code, out, _ = run_here("doctor", *served.options, "--", "--idle-timeout", "soon")
     assert code == 1
     assert out.startswith("FAIL  settings     Invalid value for '--idle-timeout'")
     assert "\nFAIL  server       can't ask the admin port" in out
@@ -324,10 +325,8 @@ def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
         (("--admin", "h"), "--admin takes a URL such as"),
     ],
 )
-def test_wrong_use(
-    arguments: tuple[str, ...], says: str, capsys: pytest.CaptureFixture[str]
-) -> None:
-    code, out, err = command(capsys, "doctor", *arguments)
+def test_wrong_use(arguments: tuple[str, ...], says: str) -> None:
+    code, out, err = run_here("doctor", *arguments)
     assert (code, out, err.count("\n")) == (2, "", 1)
     assert says in err
 

@@ -11,7 +11,7 @@ import pytest
 
 from squire_gatherings._cli.cli import cli
 from squire_gatherings._cli.environment import check_environment, known_variables
-from tests.cli.process import READY
+from tests.cli.process import PATIENCE, READY, run_here
 from tests.cli.test_cli import run
 
 LINKS = {
@@ -79,8 +79,11 @@ def test_a_misspelt_variable_names_the_nearest(misspelt: str, nearest: str) -> N
 
 
 @pytest.mark.parametrize("command", [["serve"], ["watch", "ws://h:1", "a"], ["backup", "a", "b"]])
-def test_a_misspelt_variable_is_an_error_of_one_line(command: list[str], tmp_path: Path) -> None:
-    code, out, err = run(*command, cwd=tmp_path, SQUIRE_IDLE_TIMOUT="hunter2")
+def test_a_misspelt_variable_is_an_error_of_one_line(
+    command: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SQUIRE_IDLE_TIMOUT", "hunter2")
+    code, out, err = run_here(*command)
     assert (code, out) == (2, "")
     assert err == (
         "squire_gatherings: error: the environment has SQUIRE_IDLE_TIMOUT, which sets no option;"
@@ -89,8 +92,11 @@ def test_a_misspelt_variable_is_an_error_of_one_line(command: list[str], tmp_pat
 
 
 @pytest.mark.parametrize("arguments", [["serve", "--help"], ["help", "serve"], ["--version"], []])
-def test_help_is_given_despite_a_misspelt_variable(arguments: list[str], tmp_path: Path) -> None:
-    assert run(*arguments, cwd=tmp_path, SQUIRE_IDLE_TIMOUT="x")[0] == 0
+def test_help_is_given_despite_a_misspelt_variable(
+    arguments: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SQUIRE_IDLE_TIMOUT", "x")
+    assert run_here(*arguments)[0] == 0
 
 
 def test_a_port_that_is_none_is_still_an_error(tmp_path: Path) -> None:
@@ -115,7 +121,7 @@ def test_serve_starts_beside_a_service_of_its_name() -> None:
             assert process.stdout is not None
             assert process.stdout.readline().startswith(READY)
             process.send_signal(signal.SIGTERM)
-            _, err = process.communicate(timeout=20)
+            _, err = process.communicate(timeout=PATIENCE)
         finally:
             process.kill()
     assert process.returncode == 0

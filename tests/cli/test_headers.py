@@ -1,27 +1,14 @@
 """`--header` of `watch` and `submit`: only the server gets to see it."""
 
-import os
 import socket
-import subprocess
 import threading
 
 import pytest
 
-from tests.cli.test_watch_submit import command
+from tests.cli.process import PATIENCE, run_here
 
 
-def run(*arguments: str, **environment: str) -> "subprocess.CompletedProcess[str]":
-    return subprocess.run(
-        command(*arguments),
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-        env=os.environ | environment,
-    )
-
-
-def asked(*arguments: str, **environment: str) -> tuple[bytes, str]:
+def asked(*arguments: str) -> tuple[bytes, str]:
     """Return what a server is asked, and what is said about its refusal."""
     heard = b""
 
@@ -37,19 +24,21 @@ def asked(*arguments: str, **environment: str) -> tuple[bytes, str]:
         serving = threading.Thread(target=serve, args=(listener,), daemon=True)
         serving.start()
         url = f"ws://127.0.0.1:{listener.getsockname()[1]}/live/{{gathering}}"
-        done = run(*(argument.replace("URL", url) for argument in arguments), **environment)
-        serving.join(60)
-    return heard, done.stderr
+        _, _, said = run_here(*(argument.replace("URL", url) for argument in arguments))
+        serving.join(PATIENCE)
+    return heard, said
 
 
 @pytest.mark.parametrize("what", [["watch", "URL", "room"], ["submit", "URL", "room", "{}"]])
-def test_headers_go_into_the_opening_request(what: list[str]) -> None:
+def test_headers_go_into_the_opening_request(
+    what: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     options = ["--header", "Cookie: a=s3cret; b=2", "--header", "X-Key:s3cret"]
     if what[0] == "watch":
         heard, said = asked(*what, *options)
     else:
-        variable = "Cookie: a=s3cret; b=2\nX-Key:s3cret"
-        heard, said = asked(*what, "--timeout", "5s", SQUIRE_HEADERS=variable)
+        monkeypatch.setenv("SQUIRE_HEADERS", "Cookie: a=s3cret; b=2\nX-Key:s3cret")
+        heard, said = asked(*what, "--timeout", "5s")
     assert heard.startswith(b"GET /live/room HTTP/1.1\r\n")
     assert b"\r\nCookie: a=s3cret; b=2\r\n" in heard
     assert b"\r\nX-Key: s3cret\r\n" in heard
@@ -67,8 +56,8 @@ def test_headers_go_into_the_opening_request(what: list[str]) -> None:
     ],
 )
 def test_a_header_that_is_none_is_said_in_one_line(header: str, says: str) -> None:
-    done = run("watch", "ws://127.0.0.1:1", "room", "--header", header)
-    assert (done.returncode, done.stdout) == (2, "")
-    assert says in done.stderr
-    assert "s3cret" not in done.stderr
-    assert len(done.stderr.splitlines()) == 1
+    code, out, err = run_here("watch", "ws://127.0.0.1:1", "room", "--header", header)
+    assert (code, out) == (2, "")
+    assert says in err
+    assert "s3cret" not in err
+    assert len(err.splitlines()) == 1

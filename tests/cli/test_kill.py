@@ -8,7 +8,7 @@ from typing import Any
 from websockets.exceptions import WebSocketException
 from websockets.sync.client import connect
 
-from tests.cli.process import serving
+from tests.cli.process import PATIENCE, serving
 
 KILLS = 10
 CLIENTS = 4
@@ -43,7 +43,7 @@ class Submitter(threading.Thread):
 
     def _answer(self, client: Any, sync_id: object) -> list[int]:
         while True:
-            message = json.loads(client.recv(timeout=20))
+            message = json.loads(client.recv(timeout=PATIENCE))
             if message["type"] == "synced" and message["id"] == sync_id:
                 seqs: list[int] = message["seqs"]
                 return seqs
@@ -54,10 +54,10 @@ def read_everything(url: str) -> list[dict[str, Any]]:
     with connect(f"{url}/gatherings/room") as client:
         client.send(json.dumps({"type": "join"}))
         ops: list[dict[str, Any]] = []
-        seq = json.loads(client.recv(timeout=20))["seq"]
+        seq = json.loads(client.recv(timeout=PATIENCE))["seq"]
         while len(ops) < seq:
             client.send(json.dumps({"type": "fetch", "id": "f", "since": len(ops)}))
-            message = json.loads(client.recv(timeout=20))
+            message = json.loads(client.recv(timeout=PATIENCE))
             if message["type"] == "fetched":
                 ops.extend(message["ops"])
         return ops

@@ -14,14 +14,14 @@ import pytest
 
 from squire_gatherings._cli import logs as module
 from squire_gatherings._cli.logs import logs
-from tests.cli.process import serving
+from tests.cli.process import PATIENCE, serving
 
 
 def test_logs_are_json_lines_when_asked() -> None:
     options = ["--store", "memory:", "--log-level", "info", "--log-format", "json"]
     with serving(*options) as (process, url):
         process.send_signal(signal.SIGTERM)
-        out, err = process.communicate(timeout=20)
+        out, err = process.communicate(timeout=PATIENCE)
     assert (process.returncode, out) == (0, "")
     files, first, auth, last = (json.loads(line) for line in err.splitlines())
     assert (files["event"], files["level"]) == ("open files", "info")
@@ -34,7 +34,7 @@ def test_logs_are_json_lines_when_asked() -> None:
 def test_logs_are_text_by_default() -> None:
     with serving("--store", "memory:", "--log-level", "info") as (process, _):
         process.send_signal(signal.SIGINT)
-        _, err = process.communicate(timeout=20)
+        _, err = process.communicate(timeout=PATIENCE)
     _, first, _, last = err.splitlines()
     assert "level=info event=listening" in first
     assert "signal=SIGINT" in last
@@ -109,7 +109,7 @@ def test_a_stuck_pipe_stops_nothing() -> None:
             assert process.stdout is not None
             assert process.stdout.readline()
             process.send_signal(signal.SIGTERM)
-            assert process.wait(timeout=20) == 0
+            assert process.wait(timeout=PATIENCE) == 0
         finally:
             process.kill()
             os.close(reading)
@@ -126,6 +126,6 @@ def test_a_closed_standard_error_is_no_trouble(tmp_path: Path) -> None:
             assert process.stdout is not None
             assert process.stdout.readline()
             process.send_signal(signal.SIGTERM)
-            assert process.wait(timeout=20) == 0
+            assert process.wait(timeout=PATIENCE) == 0
         finally:
             process.kill()

@@ -22,11 +22,10 @@ from squire_gatherings._admin.api.shapes import HallState
 from squire_gatherings._cli.operators import asking
 from squire_gatherings._cli.operators.asking import CannotAsk, PortOptions, open_port
 from tests.admin.port import open_port as an_admin_port
-from tests.cli.admin_server import Served, an_admin_server, command
+from tests.cli.admin_server import Served, an_admin_server
+from tests.cli.process import PATIENCE, run_here
 from tests.server.raw import RawClient
 from tests.support import Recorder
-
-Capture = pytest.CaptureFixture[str]
 
 
 @pytest.fixture(scope="module")
@@ -43,11 +42,9 @@ def joined(served: Served, gathering_id: str) -> Iterator[RawClient]:
         yield client
 
 
-def test_a_gathering_is_explained_held_extended_warned_and_ended(
-    served: Served, capsys: Capture
-) -> None:
+def test_a_gathering_is_explained_held_extended_warned_and_ended(served: Served) -> None:
     with joined(served, "room") as client:
-        code, out, _ = command(capsys, "explain", "room", *served.options)
+        code, out, _ = run_here("explain", "room", *served.options)
         assert code == 0
         first, moved, age, here = out.splitlines()
         assert first.startswith("room lives until 20")
@@ -57,25 +54,25 @@ def test_a_gathering_is_explained_held_extended_warned_and_ended(
         assert age.startswith("Rule max_age would end it at 20")
         assert here.startswith("1 client is connected; opened ")
 
-        code, out, _ = command(capsys, "hold", "room", "--for", "60h", *served.options)
+        code, out, _ = run_here("hold", "room", "--for", "60h", *served.options)
         assert code == 0
         assert out.endswith("): it is held until then, and rule idle ends it.\n")
-        code, out, _ = command(capsys, "hold", "room", "--release", "--json", *served.options)
+        code, out, _ = run_here("hold", "room", "--release", "--json", *served.options)
         released = json.loads(out)
         assert (released["held_until"], released["rule"]) == (None, "idle")
         assert released["moved"]["what"] == "hold"
         assert "uid" in released["moved"]["by"]
 
-        code, out, _ = command(capsys, "extend", "room", "5h", "--json", *served.options)
+        code, out, _ = run_here("extend", "room", "5h", "--json", *served.options)
         moved_by = json.loads(out)["deadline"] - released["deadline"]
         assert moved_by == pytest.approx(5 * 3600, abs=0.01)
         until = "2100-01-01T00:00:00+01:00"
-        _, out, _ = command(capsys, "hold", "room", "--until", until, *served.options)
+        _, out, _ = run_here("hold", "room", "--until", until, *served.options)
         assert out.startswith("room lives until 2099-12-31T23:00:00")
 
-        assert command(capsys, "warn", "room", *served.options)[0] == 0
+        assert run_here("warn", "room", *served.options)[0] == 0
         assert client.hear()["type"] == "ending"
-        code, out, _ = command(capsys, "disperse", "room", "--yes", *served.options)
+        code, out, _ = run_here("disperse", "room", "--yes", *served.options)
         assert (code, out) == (0, "room has ended\n")
         notice = client.hear()
         assert (notice["type"], notice["reason"]) == ("dispersed", "admin")
@@ -93,33 +90,31 @@ def test_a_gathering_is_explained_held_extended_warned_and_ended(
         ("kick", "nobody", "--gathering", "nobody-here", "--yes"),
     ],
 )
-def test_what_is_not_there_is_exit_code_1(
-    arguments: tuple[str, ...], served: Served, capsys: Capture
-) -> None:
-    code, out, err = command(capsys, *arguments, *served.options)
+def test_what_is_not_there_is_exit_code_1(arguments: tuple[str, ...], served: Served) -> None:
+    code, out, err = run_here(*arguments, *served.options)
     assert (code, out) == (1, "")
     assert err.count("\n") == 1
     assert "nobody" in err
 
 
-def test_rights_of_a_user(served: Served, capsys: Capture) -> None:
-    assert command(capsys, "role", "älice\n", "observer", "--for", "1h", *served.options)[:2] == (
+def test_rights_of_a_user(served: Served) -> None:
+    assert run_here("role", "älice\n", "observer", "--for", "1h", *served.options)[:2] == (
         0,
         "user älice\\n is observer on 0 connections\n",
     )
     revoke = ("revoke", "alice", "--yes", "--json", *served.options)
     for until in (("--for", "24h"), ("--for", "off"), ("--until", "2100-01-01T00:00:00Z")):
-        code, out, _ = command(capsys, *revoke, *until)
+        code, out, _ = run_here(*revoke, *until)
         assert (code, json.loads(out)) == (0, {"closed": 0})
 
 
-async def test_a_user_is_put_out(tmp_path: Path, capsys: Capture) -> None:
+async def test_a_user_is_put_out(tmp_path: Path) -> None:
     async with an_admin_port(tmp_path) as port:
         url, token = f"http://127.0.0.1:{port.admin.addresses[0][1]}", str(tmp_path / "token")
         where = ("--admin", url, "--admin-token-file", token)
 
         async def run(*arguments: str) -> tuple[int, str, str]:
-            return await trio.to_thread.run_sync(lambda: command(capsys, *arguments, *where))
+            return await trio.to_thread.run_sync(lambda: run_here(*arguments, *where))
 
         async def join(room: str) -> Recorder:
             recorder = Recorder()
@@ -157,23 +152,25 @@ def test_what_cannot_be_taken_back_is_asked_for(
     arguments: tuple[str, ...],
     question: str,
     served: Served,
-    capsys: Capture,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(sys, "stdin", Terminal("n\n"))
     with joined(served, "asked"):
-        code, _, err = command(capsys, *arguments, *served.options)
+        code, _, err = run_here(*arguments, *served.options)
         assert (code, question in err) == (130, True)
-        assert command(capsys, "explain", "asked", *served.options)[0] == 0
+        assert run_here("explain", "asked", *served.options)[0] == 0
 
 
 def test_other_commands_do_not_need_what_these_need() -> None:
     """Not even for `serve` without an admin port: the extra may be missing."""
     # Not rich: structlog imports it where it is installed.
     extra = {"httpx", "starlette", "hypercorn", "cryptography", "prometheus_client"}
-    code = "import sys, squire_gatherings._cli.cli; print(*sys.modules)"
+    code = (
+        "import sys; from squire_gatherings._cli.commands import Commands;"
+        "dict(Commands()); print(*sys.modules)"
+    )
     done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=PATIENCE
     )
     assert extra & set(done.stdout.split()) == set()
 
@@ -210,26 +207,26 @@ def test_other_commands_do_not_need_what_these_need() -> None:
     ],
 )
 def test_wrong_use_is_one_line_and_exit_code_2(
-    arguments: tuple[str, ...], says: str, capsys: Capture, monkeypatch: pytest.MonkeyPatch
+    arguments: tuple[str, ...], says: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sys, "stdin", None)
-    code, out, err = command(capsys, *arguments)
+    monkeypatch.setattr(sys, "stdin", io.StringIO())
+    code, out, err = run_here(*arguments)
     assert (code, out) == (2, "")
     assert says in err
     assert err.count("\n") == 1
     assert "hunter2" not in err
 
 
-def test_a_wrong_token_and_another_version(served: Served, capsys: Capture, tmp_path: Path) -> None:
+def test_a_wrong_token_and_another_version(served: Served, tmp_path: Path) -> None:
     wrong = tmp_path / "wrong"
     wrong.write_text("x" * 43)
     asked = ("explain", "a", "--admin", served.admin, "--admin-token-file", str(wrong))
-    code, _, err = command(capsys, *asked)
+    code, _, err = run_here(*asked)
     assert (code, err.count("\n")) == (2, 1)
     assert f"doesn't know the token in {wrong}" in err
     assert "x" * 43 not in err
     under = (served.admin + "/old", "--admin-token-file", served.token_file)
-    code, _, err = command(capsys, "explain", "a", "--admin", *under)
+    code, _, err = run_here("explain", "a", "--admin", *under)
     assert (code, "is it an older version" in err) == (2, True)
 
 
@@ -285,13 +282,13 @@ OK = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n"
     ],
 )
 def test_others_than_our_server(
-    text: bytes, says: str, capsys: Capture, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    text: bytes, says: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(asking, "LARGEST", 1000)
     (tmp_path / "token").write_text("t" * 43)
     with somebody(answers(text)) as url:
         where = ("--admin", url, "--admin-token-file", str(tmp_path / "token"))
-        code, out, err = command(capsys, "explain", "a", *where)
+        code, out, err = run_here("explain", "a", *where)
     assert (code, out) == (2, "")
     assert says in err
     assert err.count("\n") == 1
@@ -312,26 +309,26 @@ async def test_one_that_does_not_answer_is_waited_for_so_long(
         assert trio.current_time() - began == 10
 
 
-def test_nobody_listens(capsys: Capture, tmp_path: Path) -> None:
+def test_nobody_listens(tmp_path: Path) -> None:
     (tmp_path / "token").write_text("t" * 43)
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
     where = ("--admin", f"http://127.0.0.1:{port}", "--admin-token-file", str(tmp_path / "token"))
     for name in ("explain", "top"):
         arguments = (name, "a") if name == "explain" else (name,)
-        code, _, err = command(capsys, *arguments, *where)
+        code, _, err = run_here(*arguments, *where)
         assert (code, err.count("\n")) == (2, 1)
         assert f"can't ask the admin port at http://127.0.0.1:{port}" in err
 
 
-def test_top_prints_one_table_where_there_is_no_terminal(served: Served, capsys: Capture) -> None:
+def test_top_prints_one_table_where_there_is_no_terminal(served: Served) -> None:
     with joined(served, "shown"):
-        code, out, _ = command(capsys, "top", *served.options)
+        code, out, _ = run_here("top", *served.options)
         assert code == 0
         assert out.startswith("squire_gatherings ")
         assert "\nshown " in out
         assert "\x1b" not in out
-        code, out, _ = command(capsys, "top", "--json", "--sort", "clients", *served.options)
+        code, out, _ = run_here("top", "--json", "--sort", "clients", *served.options)
         said = json.loads(out)
         assert said["gatherings"]["gatherings"][0]["clients"] == 1
         assert said["hall"]["clients"] == 1

@@ -5,7 +5,7 @@ import sqlite3
 from contextlib import closing
 from pathlib import Path
 
-from tests.cli.process import serving
+from tests.cli.process import PATIENCE, serving
 from tests.server.raw import RawClient
 
 GRACE = 1.0
@@ -27,4 +27,4 @@ def test_a_locked_database_and_a_silent_client_delay_no_exit(tmp_path: Path) -> 
         process.send_signal(signal.SIGTERM)
         # The client answers neither the notice nor the close frame.
         assert client.hear()["reason"] == "shutdown"
-        assert process.wait(timeout=20) == 0
+        assert process.wait(timeout=PATIENCE) == 0

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 import pytest
 
 from squire_gatherings._cli.signals import Terminal
-from tests.cli.process import READY, serving
+from tests.cli.process import PATIENCE, READY, serving
 from tests.server.raw import RawClient
 
 QUICK = ("--store", "memory:", "--close-grace", "500ms")
@@ -31,7 +31,7 @@ def test_a_stop_is_told_to_everybody(name: str) -> None:
         notice = client.hear()
         assert (notice["type"], notice["reason"]) == ("dispersed", "shutdown")
         client.hear_close()
-        assert process.wait(timeout=20) == 0
+        assert process.wait(timeout=PATIENCE) == 0
 
 
 def test_a_hangup_without_a_lost_terminal_is_no_stop() -> None:
@@ -49,7 +49,7 @@ def test_a_hangup_without_a_lost_terminal_is_no_stop() -> None:
         process.send_signal(signal.SIGTERM)
         assert client.hear()["type"] == "dispersed"
         client.hear_close()
-        assert process.wait(timeout=20) == 0
+        assert process.wait(timeout=PATIENCE) == 0
 
 
 def test_a_second_stop_exits_at_once() -> None:
@@ -60,7 +60,7 @@ def test_a_second_stop_exits_at_once() -> None:
         process.send_signal(signal.SIGTERM)
         assert client.hear()["type"] == "dispersed"
         process.send_signal(signal.SIGINT)
-        assert process.wait(timeout=20) == 128 + signal.SIGINT
+        assert process.wait(timeout=PATIENCE) == 128 + signal.SIGINT
 
 
 def test_other_signals_are_ignored() -> None:
@@ -75,7 +75,7 @@ def test_other_signals_are_ignored() -> None:
         process.send_signal(signal.SIGTERM)
         client.hear()
         client.hear_close()
-        assert process.wait(timeout=20) == 0
+        assert process.wait(timeout=PATIENCE) == 0
 
 
 COMMAND = [sys.executable, "-m", "squire_gatherings", "serve", "--port", "0", "--store", "memory:"]
@@ -92,7 +92,7 @@ def test_with_nohup_it_outlives_its_terminal() -> None:
                 client.say(type="join")
                 assert client.hear()["type"] == "joined"
             process.send_signal(signal.SIGTERM)
-            assert process.wait(timeout=20) == 0
+            assert process.wait(timeout=PATIENCE) == 0
         finally:
             process.kill()
 
@@ -129,7 +129,7 @@ def test_a_lost_terminal_ends_it_with_a_notice() -> None:
             os.close(terminal)
             assert client.hear()["reason"] == "shutdown"
             client.hear_close()
-        assert process.wait(timeout=20) == 0
+        assert process.wait(timeout=PATIENCE) == 0
 
 
 def test_a_lost_terminal_may_be_told_twice() -> None:
@@ -142,7 +142,7 @@ def test_a_lost_terminal_may_be_told_twice() -> None:
         os.close(terminal)
         assert client.hear()["type"] == "dispersed"
         process.send_signal(signal.SIGHUP)
-        assert process.wait(timeout=20) == 0
+        assert process.wait(timeout=PATIENCE) == 0
 
 
 def test_on_a_terminal_that_is_there_a_hangup_is_no_stop() -> None:
@@ -158,7 +158,7 @@ def test_on_a_terminal_that_is_there_a_hangup_is_no_stop() -> None:
             os.close(terminal)
             assert client.hear()["reason"] == "shutdown"
             client.hear_close()
-        assert process.wait(timeout=20) == 0
+        assert process.wait(timeout=PATIENCE) == 0
 
 
 def test_whether_a_terminal_is_lost_isnt_told_by_a_lack_of_descriptors(
@@ -193,7 +193,7 @@ def test_it_takes_as_many_open_files_as_it_may() -> None:
         with serving("--store", "memory:", "--log-level", "info") as (process, _):
             found = resource.prlimit(process.pid, resource.RLIMIT_NOFILE)
             process.send_signal(signal.SIGTERM)
-            _, err = process.communicate(timeout=20)
+            _, err = process.communicate(timeout=PATIENCE)
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
     assert found == (hard, hard)

@@ -15,7 +15,7 @@ from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import ClientConnection, connect
 from websockets.typing import Subprotocol
 
-from tests.cli.process import serving
+from tests.cli.process import PATIENCE, serving
 from tests.server.raw import RawClient
 
 Client = ClientConnection | RawClient
@@ -31,7 +31,7 @@ def say(to: Client, **message: Any) -> None:
 def hear(client: Client) -> dict[str, Any]:
     if isinstance(client, RawClient):
         return client.hear()
-    message: dict[str, Any] = json.loads(client.recv(timeout=20))
+    message: dict[str, Any] = json.loads(client.recv(timeout=PATIENCE))
     return message
 
 
@@ -41,7 +41,7 @@ def hear_close(client: Client) -> tuple[int, str]:
         client.send(event.response())
         return event.code, event.reason or ""
     with pytest.raises(ConnectionClosed):
-        client.recv(timeout=20)
+        client.recv(timeout=PATIENCE)
     assert client.close_code is not None
     return client.close_code, client.close_reason or ""
 
@@ -114,12 +114,12 @@ def test_messagepack_and_json_meet(tmp_path: Path) -> None:
         with connect(room, subprotocols=subprotocols) as packed, connect(room) as plain:
             assert packed.subprotocol == "squire.v1+msgpack"
             packed.send(msgpack.packb({"type": "join"}))
-            assert msgpack.unpackb(packed.recv(timeout=20))["type"] == "joined"
+            assert msgpack.unpackb(packed.recv(timeout=PATIENCE))["type"] == "joined"
             say(plain, type="join")
             hear(plain)
             say(plain, type="sync", id="1", base=0, ops=[{"ä": [1.5, None, True]}])
             hear(plain)
-            forward = msgpack.unpackb(packed.recv(timeout=20))
+            forward = msgpack.unpackb(packed.recv(timeout=PATIENCE))
             assert forward == {
                 "type": "forward",
                 "seq": 1,
@@ -130,7 +130,7 @@ def test_messagepack_and_json_meet(tmp_path: Path) -> None:
             packed.send(
                 msgpack.packb({"type": "sync", "id": "x", "base": 1, "ops": [{"b": b"no"}]})
             )
-            error = msgpack.unpackb(packed.recv(timeout=20))
+            error = msgpack.unpackb(packed.recv(timeout=PATIENCE))
             assert (error["code"], error["id"]) == ("bad_message", "x")
 
 
@@ -146,7 +146,7 @@ def test_a_signal_ends_the_server_with_a_notice(number: signal.Signals, tmp_path
             for client in (one, two):
                 assert hear(client)["reason"] == "shutdown"
                 assert hear_close(client) == (1001, "shutdown")
-        out, err = process.communicate(timeout=20)
+        out, err = process.communicate(timeout=PATIENCE)
         assert (process.returncode, out) == (0, "")
         [warning] = err.splitlines()
         assert "nobody is asked who they are" in warning
@@ -163,4 +163,4 @@ def test_a_second_signal_exits_at_once() -> None:
         process.send_signal(signal.SIGTERM)
         assert client.hear()["reason"] == "shutdown"
         process.send_signal(signal.SIGTERM)
-        assert process.wait(timeout=20) == 128 + signal.SIGTERM
+        assert process.wait(timeout=PATIENCE) == 128 + signal.SIGTERM

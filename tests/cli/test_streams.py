@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.cli.process import PATIENCE
+
 PROGRAM = shlex.join([sys.executable, "-m", "squire_gatherings"])
 DEAD = "ws://127.0.0.1:1 friday"
 
@@ -18,7 +20,7 @@ def run(script: str, folder: Path) -> tuple[int, str, str]:
         cwd=folder,
         capture_output=True,
         text=True,
-        timeout=30,
+        timeout=PATIENCE,
     )
     return done.returncode, done.stdout, done.stderr
 
@@ -62,6 +64,6 @@ def test_serve_without_any_stream_stops_in_order(tmp_path: Path) -> None:
                 assert process.poll() is None
             # Python's own handler of SIGINT is there from the beginning; a stop is one, too.
             process.send_signal(signal.SIGINT)
-            assert process.wait(timeout=20) in (0, 130)
+            assert process.wait(timeout=PATIENCE) in (0, 130)
         finally:
             process.kill()

@@ -19,7 +19,7 @@ import trio
 
 from squire_gatherings._cli.activation import passed_listeners
 from squire_gatherings._cli.supervisor import Supervisor, find_supervisor
-from tests.cli.process import READY
+from tests.cli.process import PATIENCE, READY
 from tests.server.raw import RawClient
 
 QUICK = ("--store", "memory:", "--close-grace", "500ms")
@@ -89,7 +89,7 @@ def url_of(process: subprocess.Popen[str]) -> str:
 
 def ended(process: subprocess.Popen[str]) -> tuple[int, str]:
     """Wait for a server that doesn't come up; return its code, and the line that says why."""
-    _, errors = process.communicate(timeout=30)
+    _, errors = process.communicate(timeout=PATIENCE)
     [line] = errors.splitlines()
     return process.returncode, line
 
@@ -131,7 +131,7 @@ def test_a_whole_life_is_told(systemd: Listener, tmp_path: Path) -> None:
             assert systemd.hear()[0] == "STOPPING=1"
             assert client.hear()["reason"] == "shutdown"
             client.hear_close()
-        assert process.wait(timeout=30) == 0
+        assert process.wait(timeout=PATIENCE) == 0
 
 
 def test_a_watchdog_gets_signs_of_life_until_the_loop_hangs(systemd: Listener) -> None:
@@ -143,7 +143,7 @@ def test_a_watchdog_gets_signs_of_life_until_the_loop_hangs(systemd: Listener) -
             signs += systemd.socket.recv(4096) == b"WATCHDOG=1"
         # systemd would send this: the stack of what hung is in the journal.
         process.send_signal(signal.SIGABRT)
-        _, errors = process.communicate(timeout=30)
+        _, errors = process.communicate(timeout=PATIENCE)
         assert process.returncode == -signal.SIGABRT
         assert "Fatal Python error: Aborted" in errors
         assert "most recent call first" in errors
@@ -248,7 +248,7 @@ def test_clients_wait_while_one_server_ends_and_another_begins() -> None:
                     client.say(type="join")
                     assert client.hear()["type"] == "joined"
             process.send_signal(signal.SIGTERM)
-            assert process.wait(timeout=30) == 0
+            assert process.wait(timeout=PATIENCE) == 0
         early = socket.create_connection(second.getsockname())
         with early, started(*options, passed=[first, second]):
             early.settimeout(30)

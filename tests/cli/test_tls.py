@@ -10,7 +10,7 @@ import pytest
 import trio
 
 from squire_gatherings.client import open_client
-from tests.cli.process import serving
+from tests.cli.process import PATIENCE, serving
 from tests.cli.test_cli import run
 from tests.server.certificates import trusting, write
 from tests.server.test_hostile import request
@@ -18,7 +18,7 @@ from tests.server.test_hostile import request
 
 def shown(url: str) -> str:
     port = int(url.rpartition(":")[2])
-    return ssl.get_server_certificate(("127.0.0.1", port), timeout=20)
+    return ssl.get_server_certificate(("127.0.0.1", port), timeout=PATIENCE)
 
 
 @pytest.mark.skipif(not hasattr(signal, "SIGHUP"), reason="there's no SIGHUP")

@@ -6,7 +6,6 @@ import signal
 import socket
 import struct
 import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -15,14 +14,21 @@ from typing import Any
 
 import pytest
 import trio
+import trio.testing
 
+from squire_gatherings import open_hall
+from squire_gatherings._cli.upgrades import TAKE_OVER, Upgrades
+from squire_gatherings._server.serving import Serving
+from squire_gatherings._stores.memory import MemoryStore
 from squire_gatherings._stores.sqlite.locks import owner_of
 from squire_gatherings.client import open_client
-from tests.cli.process import serving
+from tests.cli.process import PATIENCE, run_here, serving
+from tests.edges.wire import CLOSE, Wire, frame
+from tests.events.telling import check
+from tests.server.certificates import trusting, write
 from tests.server.raw import RawClient
-from tests.support import examples
-
-PATIENT = 120.0
+from tests.support import examples, logged
+from tests.webhook.receiver import SECRET, receiving
 
 
 @contextmanager
@@ -38,14 +44,9 @@ def upgradable(folder: Path, *options: str) -> Iterator[tuple[subprocess.Popen[s
                 os.kill(owner[0], signal.SIGKILL)
 
 
-def run(*arguments: str) -> tuple[int, str, str]:
-    command = [sys.executable, "-m", "squire_gatherings", *arguments]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=PATIENT)
-    return done.returncode, done.stdout, done.stderr
-
-
 def upgraded(path: Path) -> dict[str, Any]:
-    code, out, err = run("upgrade", "--store", str(path), "--json", "--timeout", f"{PATIENT:g}s")
+    patience = ("--timeout", f"{PATIENCE:g}s")
+    code, out, err = run_here("upgrade", "--store", str(path), "--json", *patience)
     assert (code, err) == (0, ""), out
     said: dict[str, Any] = json.loads(out)
     return said
@@ -54,7 +55,7 @@ def upgraded(path: Path) -> dict[str, Any]:
 def stop(path: Path, number: int) -> None:
     """Stop the process that has the file, which isn't our child, and wait for its end."""
     os.kill(number, signal.SIGTERM)
-    until = time.monotonic() + PATIENT
+    until = time.monotonic() + PATIENCE
     while owner_of(path) is not None:
         assert time.monotonic() < until
         time.sleep(0.01)
@@ -79,7 +80,7 @@ async def test_under_load(tmp_path: Path) -> None:
 
         def stay() -> None:
             with RawClient(f"{url}/gatherings/busy") as raw:
-                raw.socket.settimeout(PATIENT)
+                raw.socket.settimeout(PATIENCE)
                 raw.say(type="join", tail=True)
                 joined = raw.hear()
                 seq = joined["seq"]
@@ -114,21 +115,25 @@ async def test_under_load(tmp_path: Path) -> None:
         assert await trio.to_thread.run_sync(process.wait) == 0
         await trio.to_thread.run_sync(stop, path, numbers[-1])
         assert len(set(numbers)) == times + 1
-    code, out, _ = run("verify", str(path), "--json")
+    code, out, _ = run_here("verify", str(path), "--json")
     assert code == 0, out
 
 
-def test_a_new_process_that_fails_leaves_the_old_one_going_on(tmp_path: Path) -> None:
+def test_a_new_process_that_fails_leaves_the_old_one_going_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where there's systemd, it is told which process it is."""
     configuration = tmp_path / "squire.toml"
     configuration.write_text('idle-timeout = "1h"\n')
     with (
+        a_systemd(tmp_path, monkeypatch) as systemd,
         upgradable(tmp_path, "--config", str(configuration)) as (process, url, path),
         RawClient(f"{url}/gatherings/one") as client,
     ):
         client.say(type="join")
         assert client.hear()["type"] == "joined"
         configuration.write_text('idle-timeout = "nonsense"\n')
-        code, out, err = run("upgrade", "--store", str(path))
+        code, out, err = run_here("upgrade", "--store", str(path))
         assert (code, out) == (1, "")
         assert err.startswith("squire_gatherings: error: not upgraded: "), err
         assert "ended with code 2" in err
@@ -136,28 +141,36 @@ def test_a_new_process_that_fails_leaves_the_old_one_going_on(tmp_path: Path) ->
         assert client.hear()["type"] == "synced"
         # What was wrong is mended.
         configuration.write_text('idle-timeout = "2h"\n')
-        said = upgraded(path)
-        assert said["from"] == process.pid
+        process.send_signal(signal.SIGUSR2)
+        said: list[tuple[int, list[str]]] = []
+        while not said or not said[-1][1][0].startswith("MAINPID="):
+            said.append(heard(systemd))
+        number, (main, sign) = said[-1]
+        successor = int(main.removeprefix("MAINPID="))
+        # The old one gives a last sign of life, and from then on the new one does.
+        assert (number, sign) == (process.pid, "WATCHDOG=1")
+        assert successor != process.pid
+        while (later := heard(systemd)) != (successor, ["WATCHDOG=1"]):
+            said.append(later)
         client.say(type="fetch", id="2")
         assert client.hear()["type"] == "fetched"
-        process.wait(PATIENT)
-        stop(path, said["to"])
+        assert process.wait(PATIENCE) == 0
+        # The server hasn't stopped.
+        assert not [lines for _, lines in said if "STOPPING=1" in lines]
+        stop(path, successor)
         assert client.hear()["reason"] == "shutdown"
 
 
-def test_a_store_in_memory_stays_where_it_is() -> None:
-    with (
-        serving("--store", "memory:") as (process, url),
-        RawClient(f"{url}/gatherings/one") as client,
-    ):
-        client.say(type="join")
-        client.hear()
-        process.send_signal(signal.SIGUSR2)
-        assert process.stderr is not None
-        while "a store in memory can't be handed on" not in process.stderr.readline():
-            pass
-        client.say(type="fetch", id="1")
-        assert client.hear()["type"] == "fetched"
+@contextmanager
+def a_systemd(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[socket.socket]:
+    """The socket of a systemd that wants signs of life."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as systemd:
+        systemd.setsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED, 1)
+        systemd.bind(str(folder / "notify"))
+        systemd.settimeout(PATIENCE)
+        monkeypatch.setenv("NOTIFY_SOCKET", str(folder / "notify"))
+        monkeypatch.setenv("WATCHDOG_USEC", "2000000")
+        yield systemd
 
 
 def heard(systemd: socket.socket) -> tuple[int, list[str]]:
@@ -166,41 +179,71 @@ def heard(systemd: socket.socket) -> tuple[int, list[str]]:
     return struct.unpack("iII", credentials)[0], said.decode().split("\n")
 
 
-def test_systemd_is_told_which_process_it_is(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as systemd:
-        systemd.setsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED, 1)
-        systemd.bind(str(tmp_path / "notify"))
-        systemd.settimeout(PATIENT)
-        monkeypatch.setenv("NOTIFY_SOCKET", str(tmp_path / "notify"))
-        monkeypatch.setenv("WATCHDOG_USEC", "2000000")
-        with upgradable(tmp_path) as (process, _, _):
-            process.send_signal(signal.SIGUSR2)
-            said: list[tuple[int, list[str]]] = []
-            while not said or not said[-1][1][0].startswith("MAINPID="):
-                said.append(heard(systemd))
-            number, (main, sign) = said[-1]
-            successor = int(main.removeprefix("MAINPID="))
-            # The old one gives a last sign of life, and from then on the new one does.
-            assert (number, sign) == (process.pid, "WATCHDOG=1")
-            assert successor != process.pid
-            while (later := heard(systemd)) != (successor, ["WATCHDOG=1"]):
-                said.append(later)
-            assert process.wait(PATIENT) == 0
-    # The server hasn't stopped.
-    assert not [lines for _, lines in said if "STOPPING=1" in lines]
+def test_tls_clients_come_back_and_events_go_on(tmp_path: Path) -> None:
+    """Under TLS the notice is `shutdown`; what is told of gatherings goes on, in order."""
+    certificate, key = write(tmp_path)
+    secret = tmp_path / "secret"
+    secret.touch(0o600)
+    secret.write_text(SECRET + "\n")
+    options = ["--tls-cert", str(certificate), "--tls-key", str(key)]
+    options += ["--webhook-secret-file", str(secret)]
+    with receiving() as receiver:
+        options += ["--webhook", receiver.url]
+        with upgradable(tmp_path, *options) as (process, url, path):
+            incarnations: list[str] = []
+            with Wire(url, context=trusting()) as wire:
+                incarnations.append(wire.join("one")["incarnation"])
+                wire.say(type="sync", id="1", base=0, ops=[{"n": 1}])
+                assert wire.hear()["seqs"] == [1]
+                receiver.wait_for(2)
+                # It takes its time: what it is being told when the upgrade comes is told once.
+                receiver.delay = 0.2
+                with Wire(url, context=trusting()) as other:
+                    other.join("two")
+                said = upgraded(path)
+                notice = wire.hear()
+                assert (notice["type"], notice["reason"]) == ("dispersed", "shutdown")
+                closing = wire.next()
+                assert closing == (CLOSE, b"\x03\xe9" + closing[1][2:])
+                wire.send(frame(CLOSE, b"\x03\xe9"))
+                # Without a close_notify this would be an `SSLError`.
+                with pytest.raises(EOFError):
+                    wire.next()
+            with Wire(url, context=trusting()) as wire:
+                joined = wire.join("one")
+                incarnations.append(joined["incarnation"])
+                assert joined["seq"] == 1
+            process.wait(PATIENCE)
+            stop(path, said["to"])
+            assert notice["incarnation"] == incarnations[0] == incarnations[1]
+        receiver.wait_for(9)
+        check(receiver.taken, all_ended=True)
+        numbers = [event.number for event in receiver.taken]
+        assert numbers == list(range(1, len(numbers) + 1))
+        kinds = [str(event.kind) for event in receiver.taken if event.gathering == "one"]
+        assert kinds == ["opened", "joined_first", "emptied", "emptied", "dispersed"]
+
+
+async def test_a_store_in_memory_stays_where_it_is(caplog: pytest.LogCaptureFixture) -> None:
+    store = MemoryStore()
+    async with open_hall(store=store) as hall, trio.open_nursery() as nursery:
+        upgrades = Upgrades(hall, Serving((), ()), store)
+        nursery.start_soon(upgrades.run)
+        upgrades.ask()
+        await trio.testing.wait_all_tasks_blocked()
+        assert not upgrades.done.is_set()
+        nursery.cancel_scope.cancel()
+    assert "a store in memory can't be handed on" in logged(caplog)
 
 
 def test_without_a_server(tmp_path: Path) -> None:
-    code, out, err = run("upgrade", "--store", str(tmp_path / "rooms.sqlite3"))
+    code, out, err = run_here("upgrade", "--store", str(tmp_path / "rooms.sqlite3"))
     assert (code, out) == (2, "")
     assert err == f"squire_gatherings: error: no server has {tmp_path}/rooms.sqlite3\n"
 
 
-def test_the_variable_is_for_nobody_else() -> None:
-    environment = {**os.environ, "_SQUIRE_TAKE_OVER": "nonsense"}
-    command = [sys.executable, "-m", "squire_gatherings", "serve", "--store", "memory:"]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
-    assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr == "squire_gatherings: error: _SQUIRE_TAKE_OVER is for `upgrade` alone\n"
+def test_the_variable_is_for_nobody_else(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(TAKE_OVER, "nonsense")
+    code, out, err = run_here("serve", "--store", "memory:")
+    assert (code, out) == (2, "")
+    assert err == f"squire_gatherings: error: {TAKE_OVER} is for `upgrade` alone\n"

@@ -20,7 +20,7 @@ from wsproto.events import AcceptConnection, CloseConnection, Request, TextMessa
 
 from squire_gatherings._cli.failures import exit_code_of
 from squire_gatherings._values.errors import Replaced, Unauthorized
-from tests.cli.process import serving
+from tests.cli.process import PATIENCE, run_here, serving
 from tests.client.scripted import joined
 
 
@@ -30,8 +30,15 @@ def command(*arguments: str) -> list[str]:
 
 def run(*arguments: str, **more: Any) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        command(*arguments), capture_output=True, text=True, timeout=60, check=False, **more
+        command(*arguments), capture_output=True, text=True, timeout=PATIENCE, check=False, **more
     )
+
+
+@pytest.fixture(scope="module")
+def url() -> Iterator[str]:
+    """A server for tests that leave nothing to the others but gatherings of their own."""
+    with serving("--store", "memory:") as (_, url):
+        yield url
 
 
 def test_what_is_submitted_is_watched_until_the_end() -> None:
@@ -76,7 +83,11 @@ def test_the_time_left_runs_along_on_a_terminal() -> None:
     try:
         with serving("--store", "memory:", "--idle-timeout", "2s") as (_, url):
             done = subprocess.run(
-                command("watch", url, "room"), stdout=theirs, stderr=theirs, timeout=60, check=False
+                command("watch", url, "room"),
+                stdout=theirs,
+                stderr=theirs,
+                timeout=PATIENCE,
+                check=False,
             )
         assert done.returncode == 0
         shown = os.read(ours, 65536).decode()
@@ -87,10 +98,9 @@ def test_the_time_left_runs_along_on_a_terminal() -> None:
     assert "dispersed (idle) at seq 0, unused for 2s" in shown
 
 
-def test_a_repeated_submit_is_applied_once() -> None:
-    with serving("--store", "memory:") as (_, url):
-        same = ("submit", url, "room", '{"n": 1}', "--client-id", "me" * 8, "--sync-id", "s1")
-        assert [run(*same).stdout for _ in range(2)] == ["1\n", "1\n"]
+def test_a_repeated_submit_is_applied_once(url: str) -> None:
+    same = ("submit", url, "repeated", '{"n": 1}', "--client-id", "me" * 8, "--sync-id", "s1")
+    assert [run_here(*same)[1] for _ in range(2)] == ["1\n", "1\n"]
 
 
 @pytest.mark.parametrize(
@@ -118,18 +128,17 @@ def test_a_repeated_submit_is_applied_once() -> None:
         (("watch", "URL", "room", "--count", "0"), "--count"),
     ],
 )
-def test_what_is_wrong_is_said_in_one_line(arguments: tuple[str, ...], says: str) -> None:
-    with serving("--store", "memory:") as (_, url):
-        done = run(*(argument.replace("URL", url) for argument in arguments))
-    assert (done.returncode, done.stdout) == (2, "")
-    assert says in done.stderr
-    assert len(done.stderr.splitlines()) == 1
+def test_what_is_wrong_is_said_in_one_line(arguments: tuple[str, ...], says: str, url: str) -> None:
+    code, out, err = run_here(*(argument.replace("URL", url) for argument in arguments))
+    assert (code, out) == (2, "")
+    assert says in err
+    assert len(err.splitlines()) == 1
 
 
-def test_a_reader_that_stops_is_no_error(tmp_path: Path) -> None:
+def test_a_reader_that_stops_is_no_error() -> None:
     with serving("--store", "memory:") as (_, url):
         for n in range(3):
-            run("submit", url, "room", f'{{"n": {n}}}')
+            run_here("submit", url, "room", f'{{"n": {n}}}')
         with subprocess.Popen(
             command("watch", url, "room", "--since", "0"),
             stdout=subprocess.PIPE,
@@ -144,12 +153,12 @@ def test_a_reader_that_stops_is_no_error(tmp_path: Path) -> None:
 
 def test_a_gathering_that_never_ends_is_watched() -> None:
     with serving("--store", "memory:", "--idle-timeout", "off") as (_, url):
-        run("submit", url, "room", "{}")
-        watched = run("watch", url, "room", "--since", "0", "--count", "1")
-        assert watched.stdout.splitlines()[0] == "joined room at seq 1; unused, it never disperses"
-        watched = run("watch", url, "room", "--since", "0", "--count", "1", "--json")
-        assert '"expires_in": null' in watched.stdout
-        assert (watched.returncode, watched.stderr) == (0, "")
+        run_here("submit", url, "room", "{}")
+        _, out, _ = run_here("watch", url, "room", "--since", "0", "--count", "1")
+        assert out.splitlines()[0] == "joined room at seq 1; unused, it never disperses"
+        code, out, err = run_here("watch", url, "room", "--since", "0", "--count", "1", "--json")
+        assert '"expires_in": null' in out
+        assert (code, err) == (0, "")
 
 
 @pytest.mark.parametrize(
@@ -166,17 +175,16 @@ def test_a_gathering_that_never_ends_is_watched() -> None:
     ],
 )
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="there's no /dev/full")
-def test_output_that_cannot_be_written_is_said_in_one_line(what: str, code: int) -> None:
-    with serving("--store", "memory:") as (_, url):
-        run("submit", url, "room", "{}")
-        script = f'exec "$0" -m squire_gatherings {what.replace("URL", url)}'
-        done = subprocess.run(
-            ["sh", "-c", script, sys.executable],
-            capture_output=True,
-            text=True,
-            timeout=60,
-            check=False,
-        )
+def test_output_that_cannot_be_written_is_said_in_one_line(what: str, code: int, url: str) -> None:
+    assert run_here("submit", url, "written", "{}")[0] == 0
+    script = f'exec "$0" -m squire_gatherings {what.replace("URL room", f"{url} written")}'
+    done = subprocess.run(
+        ["sh", "-c", script, sys.executable],
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE,
+        check=False,
+    )
     assert done.returncode == code, done.stderr
     assert len(done.stderr.splitlines()) == (1 if code else 0)
 

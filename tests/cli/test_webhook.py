@@ -1,9 +1,6 @@
 """`serve --webhook`: its options, its secret, and what a server says of it."""
 
-import os
 import signal
-import subprocess
-import sys
 import time
 from base64 import b64encode
 from pathlib import Path
@@ -12,7 +9,7 @@ import pytest
 
 from squire_gatherings._cli.webhook import make_webhook, read_secrets
 from squire_gatherings._values.errors import BadSetting
-from tests.cli.process import serving
+from tests.cli.process import PATIENCE, run_here, serving
 from tests.edges.wire import Wire
 from tests.events.telling import check
 from tests.webhook.receiver import SECRET, is_signed, receiving
@@ -51,7 +48,7 @@ def test_a_server_posts_events_and_reads_its_secret_again(tmp_path: Path, secret
             visit(url, f"g{before}")
             receiver.wait_for(before + 1)
         process.send_signal(signal.SIGTERM)
-        _, said = process.communicate(timeout=20)
+        _, said = process.communicate(timeout=PATIENCE)
         assert process.returncode == 0
         check(receiver.taken, all_ended=True)
     assert "lifecycle events are posted" in said
@@ -68,7 +65,7 @@ def test_events_wait_for_the_next_start(tmp_path: Path, secret: Path) -> None:
         visit(url, "b")
         began = time.monotonic()
         process.send_signal(signal.SIGTERM)
-        _, said = process.communicate(timeout=20)
+        _, said = process.communicate(timeout=PATIENCE)
         # Nobody waits for a receiver that isn't there.
         assert time.monotonic() - began < 4
     assert said.count("events can't be delivered") == 1
@@ -80,27 +77,21 @@ def test_events_wait_for_the_next_start(tmp_path: Path, secret: Path) -> None:
         check(receiver.taken, all_ended=True)
 
 
-def serve(*options: str, **environment: str) -> tuple[int, str]:
-    done = subprocess.run(
-        [sys.executable, "-m", "squire_gatherings", "serve", "--check-config", *options],
-        capture_output=True,
-        text=True,
-        check=False,
-        env={**os.environ, **environment},
-    )
-    return done.returncode, done.stderr
+def test_wrong_options_are_told_in_one_line(secret: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def serve(*options: str) -> tuple[int, str]:
+        code, _, err = run_here("serve", "--check-config", *options)
+        return code, err
 
-
-def test_wrong_options_are_told_in_one_line(secret: Path) -> None:
     given = ["--webhook-secret-file", str(secret), "--store", "memory:"]
     code, said = serve(*given, "--webhook", "http://alice:pass@host/")
     assert (code, said.count("\n")) == (2, 1)
     assert "no user and no password" in said
     assert "pass@" not in said
-    assert serve(*given, SQUIRE_WEBHOOK="https://host/hook") == (0, "")
     code, said = serve(*given)
     assert code == 2
     assert "--webhook and --webhook-secret-file go together" in said
+    monkeypatch.setenv("SQUIRE_WEBHOOK", "https://host/hook")
+    assert serve(*given) == (0, "")
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,5 @@
 """`list`, `show`, `export`, `import`, `fork`, `delete`, `compact`: of a file, served or not."""
 
-import io
 import json
 import os
 import signal
@@ -8,7 +7,7 @@ import sqlite3
 import stat
 import subprocess
 import sys
-from contextlib import ExitStack, chdir, closing, redirect_stderr, redirect_stdout
+from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
@@ -18,11 +17,11 @@ import trio
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import connect
 
-from squire_gatherings._cli.cli import main
 from squire_gatherings._cli.points import Point, format_time, parse_point
 from squire_gatherings._stores import open_sqlite_store
 from squire_gatherings._stores.sqlite import offline
-from tests.cli.process import serving
+from tests.cli.process import PATIENCE, serving
+from tests.cli.process import run_here as run
 from tests.stores.appends import an_append, crashed_copy
 from tests.stores.chained import Chain, ops_of, whole
 
@@ -63,25 +62,6 @@ def contains(path: Path, text: str) -> bool:
     """Return whether the store's file, or one beside it, has this text."""
     needle = text.encode()
     return any(needle in one.read_bytes() for one in path.parent.glob(f"{path.name}*"))
-
-
-def run(*args: str, cwd: Path) -> tuple[int, str, str]:
-    """Run a command in this process, which is quicker; return its exit code and output."""
-    out, err = io.TextIOWrapper(io.BytesIO()), io.StringIO()
-    code: Any = None
-    with (
-        chdir(cwd),
-        patch.object(sys, "argv", ["squire-gatherings", *args]),
-        redirect_stdout(out),
-        redirect_stderr(err),
-    ):
-        try:
-            main()
-        except SystemExit as left:
-            code = left.code
-        out.flush()
-        said = out.buffer.getvalue().decode()
-    return code, said, err.getvalue()
 
 
 def lines(out: str) -> list[dict[str, Any]]:
@@ -263,12 +243,12 @@ def test_a_log_is_deleted_under_a_server(tmp_path: Path) -> None:
         def join(room: str, **more: Any) -> Any:
             client = stack.enter_context(connect(f"{url}/gatherings/{room}"))
             client.send(json.dumps({"type": "join", **more}))
-            return client, json.loads(client.recv(timeout=20))
+            return client, json.loads(client.recv(timeout=PATIENCE))
 
         def submit(client: Any, number: int) -> Any:
             op = {"n": number, "text": SECRET if client is room else ""}
             client.send(json.dumps({"type": "sync", "id": f"s{number}", "base": 0, "ops": [op]}))
-            return json.loads(client.recv(timeout=20))
+            return json.loads(client.recv(timeout=PATIENCE))
 
         room, joined = join("room")
         other, _ = join("other")
@@ -280,10 +260,10 @@ def test_a_log_is_deleted_under_a_server(tmp_path: Path) -> None:
         assert json.loads(out) == {"deleted": ["room"]}
         assert not contains(file, SECRET)
         # The server tells this client by itself, within seconds, and no other client.
-        dispersed = json.loads(room.recv(timeout=20))
+        dispersed = json.loads(room.recv(timeout=PATIENCE))
         assert (dispersed["type"], dispersed["reason"]) == ("dispersed", "admin")
         with pytest.raises(ConnectionClosed):
-            room.recv(timeout=20)
+            room.recv(timeout=PATIENCE)
         assert submit(other, 2)["seqs"] == [2]
         _, refused = join("room", since=3, epoch=joined["incarnation"])
         assert refused["code"] == "log_replaced"
@@ -300,7 +280,7 @@ def test_a_log_is_deleted_under_a_server(tmp_path: Path) -> None:
             ]
             == 0
         )
-        assert json.loads(other.recv(timeout=20))["type"] == "dispersed"
+        assert json.loads(other.recv(timeout=PATIENCE))["type"] == "dispersed"
         _, joined = join("other")
         assert (joined["seq"], joined["first_seq"], len(joined["ops"])) == (2, 2, 1)
         # Our client is told where the log begins, and continues from there.
@@ -340,12 +320,12 @@ def test_what_was_is_shown_again(tmp_path: Path) -> None:
     with serving("--store", f"sqlite:///{file}") as (_, url):
         with connect(f"{url}/gatherings/room") as client:
             client.send(json.dumps({"type": "join"}))
-            client.recv(timeout=20)
+            client.recv(timeout=PATIENCE)
             for number in range(5):
                 ops = [{"n": number}]
                 sync = {"type": "sync", "id": f"s{number}", "base": 0, "ops": ops}
                 client.send(json.dumps(sync))
-                assert json.loads(client.recv(timeout=20))["type"] == "synced"
+                assert json.loads(client.recv(timeout=PATIENCE))["type"] == "synced"
         code, out, err = run("watch", url, "room", "--at", "3", "--json", cwd=tmp_path)
         assert (code, err) == (0, "")
         seen = lines(out)
@@ -440,7 +420,7 @@ def test_ctrl_c_gives_up(tmp_path: Path) -> None:
     )
     with open(fifo, "wb") as writer:
         process.send_signal(signal.SIGINT)
-        assert process.wait(timeout=20) == 130
+        assert process.wait(timeout=PATIENCE) == 130
         writer.close()
     process.communicate()
     assert rows(path)["gatherings"] == 1

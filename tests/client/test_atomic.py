@@ -40,8 +40,8 @@ async def test_an_expired_limit_takes_no_change(way: StreamWay, autojump_clock: 
 
 @over_every_way
 async def test_an_expired_limit_takes_no_end(way: StreamWay, autojump_clock: MockClock) -> None:
-    async with a_world(way) as (_, client), client.join(ROOM) as reader:
-        await trio.sleep(25 * 60 * 60)
+    async with a_world(way, idle_timeout=3600.0) as (_, client), client.join(ROOM) as reader:
+        await trio.sleep(2 * 3600)
         for _ in range(3):
             assert await expired(reader.__anext__)
         assert reader.dispersed is None

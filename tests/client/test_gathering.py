@@ -25,7 +25,7 @@ from squire_gatherings._values.errors import (
 )
 from squire_gatherings._values.op import Op
 from squire_gatherings.client import Change, Gathering, open_client
-from tests.client.world import ROOM, SlowStore, a_world, until
+from tests.client.world import ROOM, SELDOM, SlowStore, a_world, until
 from tests.support import Strict, Sum
 from tests.ways_in.streams import StreamWay, over_every_way
 
@@ -53,7 +53,7 @@ async def test_everybody_sees_what_the_others_did(
 async def test_a_day_passes_and_a_submit_wakes_it(
     way: StreamWay, autojump_clock: MockClock
 ) -> None:
-    async with a_world(way) as (world, client), client.join(ROOM) as gathering:
+    async with a_world(way, **SELDOM) as (world, client), client.join(ROOM) as gathering:
         await gathering.submit({"n": 1})
         used = trio.current_time()
         assert gathering.expires_in == DAY
@@ -82,7 +82,11 @@ async def test_a_day_passes_and_a_submit_wakes_it(
 async def test_rejoin_wakes_it_and_the_loop_goes_on(
     way: StreamWay, autojump_clock: MockClock
 ) -> None:
-    async with a_world(way) as (world, client), client.join(ROOM) as one, client.join(ROOM) as two:
+    async with (
+        a_world(way, **SELDOM) as (world, client),
+        client.join(ROOM) as one,
+        client.join(ROOM) as two,
+    ):
         await two.submit({"n": 1})
         assert [change.seq async for change in one] == [1]
         assert [change.seq async for change in two] == []
@@ -99,7 +103,11 @@ async def test_rejoin_wakes_it_and_the_loop_goes_on(
 async def test_changes_before_a_dispersal_come_before_the_end(
     way: StreamWay, autojump_clock: MockClock
 ) -> None:
-    async with a_world(way) as (_, client), client.join(ROOM) as slow, client.join(ROOM) as other:
+    async with (
+        a_world(way, **SELDOM) as (_, client),
+        client.join(ROOM) as slow,
+        client.join(ROOM) as other,
+    ):
         await other.submit({"n": 1})
         await trio.sleep(2 * DAY)
         await other.submit({"n": 2})

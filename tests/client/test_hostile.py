@@ -294,11 +294,14 @@ VALID: dict[str, dict[str, Any]] = {
         "times": [1, 2],
         "proof": {"seq": 2, "head": "ab"},
         "ends_in": 9.5,
+        "syncs": [[1, 2, "s"]],
     },
     "joined with a state": {key: value for key, value in JOINED.items() if key not in ("ops", "by")}
     | {"seq": 2, "snapshot": 2},
-    "forward": {"type": "forward", "seq": 1, "by": "a", "op": OP, "epoch": "e", "time": 3},
-    "batch": {"type": "forward", "seq": 1, "by": ["a", None], "ops": [OP, OP], "times": [3, 4]},
+    "forward": {"type": "forward", "seq": 1, "by": "a", "op": OP, "epoch": "e", "time": 3}
+    | {"sync": [1, 1, "s"]},
+    "batch": {"type": "forward", "seq": 1, "by": ["a", None], "ops": [OP, OP], "times": [3, 4]}
+    | {"syncs": [[1, 1, "s"], [2, 1, "s"]]},
     "synced": {"type": "synced", "id": "mine", "seqs": [1, 2], "ops": [OP, OP], "time": 4},
     "conflict": {
         "type": "conflict",
@@ -441,7 +444,7 @@ async def talk_nonsense(
                 await iterate()
 
 
-@settings(max_examples=examples(500), deadline=None)
+@settings(max_examples=examples(200, long=500), deadline=None)
 @given(
     first=st.one_of(st.sampled_from([JOINED, *list(VALID.values())[:2]]), almost_valid()),
     rest=st.lists(almost_valid(), max_size=4),
@@ -485,6 +488,12 @@ def test_almost_valid_messages_end_in_an_error_of_ours(
         ("batch", {"by": "a"}, "contradict"),
         ("batch", {"ops": [], "by": []}, "no op"),
         ("batch", {"ops": [OP, {"n": 2**70}]}, "something else"),
+        ("batch", {"syncs": [[1, 1, "s"], [1, 2, "t"]]}, "a sync from the op 1 on"),
+        ("batch", {"syncs": [[1, 1, "s"]] * 3}, "3 syncs for 2 ops"),
+        ("batch", {"syncs": [[1, 0, "s"]]}, "something else"),
+        ("batch", {"syncs": [[2**63 - 1, 2, "s"]]}, "the seq 9"),
+        ("forward", {"sync": [1, 1]}, "something else"),
+        ("forward", {"sync": [1, 1, ""]}, "something else"),
         ("synced", {"seqs": []}, "without seqs"),
         ("synced", {"seqs": [1]}, "2 ops under 1 seqs"),
         ("synced", {"seqs": [1], "ops": LEFT_OUT}, "1 seqs to 2 ops"),

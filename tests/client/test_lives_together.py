@@ -113,7 +113,7 @@ async def live_together(
 
 @over_every_way
 def test_all_clients_have_the_log_in_the_end(way: StreamWay) -> None:
-    @settings(max_examples=way.examples(40), deadline=None)
+    @settings(max_examples=way.examples(25, long=40), deadline=None)
     @given(
         st.integers(0, 2**32),
         st.sampled_from([Sum, Strict, Stamped]),

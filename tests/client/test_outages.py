@@ -153,7 +153,7 @@ async def test_patience_counts_from_when_it_was_woken(
     way: StreamWay, autojump_clock: MockClock
 ) -> None:
     async with (
-        a_world(way, client_settings={"patience": 60.0}) as (world, client),
+        a_world(way, client_settings={"patience": 60.0}, idle_timeout=60.0) as (world, client),
         client.join(ROOM) as gathering,
     ):
         assert [change async for change in gathering] == []

@@ -9,7 +9,7 @@ from trio.testing import MockClock, wait_all_tasks_blocked
 
 from squire_gatherings import Identity, LogBehaviour
 from squire_gatherings._stores import MemoryStore
-from squire_gatherings.client import CannotConnect, Change, Gathering, LogReplaced
+from squire_gatherings.client import CannotConnect, Change, Gathering, LogReplaced, SyncRun
 from tests.client.scripted import Peer, a_client, fetched, forward, joined, synced
 from tests.client.world import ROOM, a_world, until
 from tests.support import Stamped
@@ -65,6 +65,52 @@ async def test_times_are_folded_and_shown(autojump_clock: MockClock) -> None:
             [1, 5, "a"], [2, 6, None], [3, 7, None], [4, 8, "me"], [5, 8, "me"], [6, 9, "a"],
             [7, 9, "b"], [8, 0, None],
         ]  # fmt: skip
+
+
+async def test_syncs_are_asked_for_and_shown(autojump_clock: MockClock) -> None:
+    assert "syncs" not in await first_join()
+    assert (await first_join(syncs=True))["syncs"] is True
+
+    async def serve(peer: Peer) -> None:
+        await peer.hear("join")
+        ops = {"ops": [{"n": n} for n in (1, 2, 3)], "by": ["a", "b", None]}
+        await peer.say(joined(seq=3, **ops, syncs=[[1, 1, "s"], [3, 2, "s"]]))
+        await peer.say(forward(4, sync=[3, 2, "s"]))
+        await peer.say(synced(await peer.hear("sync"), 5))
+        both = {"ops": [{"n": 6}, {"n": 7}], "by": ["a", "b"], "syncs": [[6, 2, "t"]]}
+        await peer.say({"type": "forward", "seq": 6} | both)
+        # The server can't tell.
+        await peer.say(forward(8))
+        look = await peer.hear("fetch")
+        await peer.say(fetched(look, 3, 1, 2, 3, syncs=[[1, 1, "s"], [2, 2, "u"]]))
+        await peer.wait()
+
+    async with (
+        a_client(serve) as client,
+        client.join(ROOM, since=0, syncs=True) as gathering,
+    ):
+        await gathering.submit({"n": 5})
+        changes = [await anext(gathering) for _ in range(7)]
+        first, second, third = SyncRun(1, 1, "s"), SyncRun(3, 2, "s"), SyncRun(6, 2, "t")
+        assert [(one.seq, one.sync) for one in changes] == [
+            (1, first), (2, None), (3, second), (4, second), (6, third), (7, third), (8, None)
+        ]  # fmt: skip
+        page = await gathering.fetch(at=3)
+        assert page.syncs == (SyncRun(1, 1, "s"), SyncRun(2, 2, "u"))
+
+
+async def test_syncs_of_changes_that_were_fetched(autojump_clock: MockClock) -> None:
+    async def serve(peer: Peer) -> None:
+        await peer.hear("join")
+        await peer.say(joined(seq=2, snapshot={"total": 2, "stamps": []}))
+        await peer.say(fetched(await peer.hear("fetch"), 2, 1, 2, syncs=[[1, 2, "s"]]))
+        await peer.wait()
+
+    async with (
+        a_client(serve) as client,
+        client.join(ROOM, behaviour=Stamped, since=0, syncs=True) as gathering,
+    ):
+        assert [(await anext(gathering)).sync for _ in range(2)] == [SyncRun(1, 2, "s")] * 2
 
 
 async def test_what_is_fetched_has_times(autojump_clock: MockClock) -> None:

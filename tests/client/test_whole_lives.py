@@ -204,7 +204,7 @@ async def happen(world: World, store: Moody, what: str, index: Any, detail: Any)
 
 @over_every_way
 def test_each_op_comes_once_whatever_happens(way: StreamWay) -> None:
-    @settings(max_examples=way.examples(150), deadline=None)
+    @settings(max_examples=way.examples(80, long=150), deadline=None)
     @given(steps, st.booleans())
     def lives(script: list[tuple[str, Any, Any]], expires: bool) -> None:
         trio.run(live, way, script, expires, clock=MockClock(autojump_threshold=0))

@@ -18,6 +18,12 @@ from squire_gatherings.client import Client, open_client
 from tests.support import WaitingStore
 from tests.ways_in.streams import StreamWay
 
+SELDOM: dict[str, Any] = {
+    "client_settings": {"ping_interval": 3600.0},
+    "server_settings": ServerSettings(ping_interval=3600.0),
+}
+"""For worlds in which days pass: pings every 20 s are most of what happens in a day."""
+
 Pair = trio.StapledStream[MemorySendStream, MemoryReceiveStream]
 ROOM = "friday-night"
 

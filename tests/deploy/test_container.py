@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 
 from squire_gatherings._cli.serve import serve
-from tests.cli.process import READY
+from tests.cli.process import PATIENCE, READY
 from tests.deploy.tools import DEPLOY, found, run
 
 FILE = DEPLOY / "container" / "Containerfile"
@@ -80,7 +80,7 @@ def test_it_serves_is_healthy_and_ends_in_order(tmp_path: Path) -> None:
             assert process.stdout.readline().rstrip().endswith(f"token in {tmp_path}/admin-token")
             assert run(sys.executable, *arguments).returncode == 0
             process.send_signal(signal.Signals[step("STOPSIGNAL")])
-            assert process.wait(timeout=30) == 0
+            assert process.wait(timeout=PATIENCE) == 0
         finally:
             process.kill()
     assert run(sys.executable, *arguments).returncode == 1
@@ -97,7 +97,7 @@ def test_it_does_not_let_everybody_in_without_keys(tmp_path: Path) -> None:
         capture_output=True,
         text=True,
         env=environment,
-        timeout=60,
+        timeout=PATIENCE,
         check=False,
     )
     assert done.returncode == 2

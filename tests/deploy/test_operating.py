@@ -7,7 +7,7 @@ import signal
 import subprocess
 from pathlib import Path
 
-from tests.cli.process import serving
+from tests.cli.process import PATIENCE, serving
 from tests.cli.test_auth import Says, says
 from tests.deploy.test_monitoring import ALERTS
 from tests.deploy.tools import DEPLOY, found
@@ -56,7 +56,11 @@ class Machine:
             code, out, errors = self._says(*arguments)
         else:
             done = subprocess.run(
-                ["sh", "-euc", command], capture_output=True, text=True, timeout=60, check=False
+                ["sh", "-euc", command],
+                capture_output=True,
+                text=True,
+                timeout=PATIENCE,
+                check=False,
             )
             code, out, errors = done.returncode, done.stdout, done.stderr
         assert (code, errors) == (0, ""), (command, out, errors)
@@ -78,7 +82,7 @@ def test_its_commands_do_what_it_says(tmp_path: Path, says: Says) -> None:
         # The copy doesn't know of this.
         machine.run(f"{submit} friday-night '{{\"a\": 2}}'")
         process.send_signal(signal.SIGTERM)
-        assert process.wait(timeout=30) == 0
+        assert process.wait(timeout=PATIENCE) == 0
     assert (tmp_path / "backups" / "rooms.sqlite3").exists()
     health = next(one for one in outputs if "ready" in one)
     assert '"status":"ok"' in health

@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.cli.process import PATIENCE
+
 DEPLOY = Path(__file__).parent.parent.parent / "deploy"
 
 
@@ -24,6 +26,6 @@ def run(*command: str | Path, cwd: Path | None = None) -> subprocess.CompletedPr
         cwd=cwd,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=PATIENCE,
         check=False,
     )

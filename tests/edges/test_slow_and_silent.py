@@ -13,7 +13,7 @@ from tests.edges.wire import TEXT, Wire, frame
 from tests.support import examples
 from tests.system.frames import request
 
-MANY = 200 if examples(1) == 1 else examples(50)
+MANY = 100 if examples(1) == 1 else examples(50)
 """In `make test-long`, 2,000."""
 
 OPEN_DOORS = ("--max-handshakes", "off", "--max-handshakes-per-address", "off")

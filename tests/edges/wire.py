@@ -2,6 +2,7 @@
 
 import json
 import socket
+import ssl
 from types import TracebackType
 from typing import Any
 from urllib.parse import urlsplit
@@ -15,7 +16,13 @@ PATIENCE = 60.0
 class Wire:
     """One connection. It answers nothing by itself."""
 
-    def __init__(self, url: str, *, receive_buffer: int | None = None) -> None:
+    def __init__(
+        self,
+        url: str,
+        *,
+        receive_buffer: int | None = None,
+        context: ssl.SSLContext | None = None,
+    ) -> None:
         parts = urlsplit(url)
         self.socket = socket.socket()
         if receive_buffer is not None:
@@ -23,6 +30,10 @@ class Wire:
         self.socket.settimeout(PATIENCE)
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.socket.connect((parts.hostname, parts.port))
+        if context is not None:
+            self.socket = context.wrap_socket(
+                self.socket, server_hostname=parts.hostname, suppress_ragged_eofs=False
+            )
         self.frames = Frames()
         self.heard: list[tuple[int, bytes]] = []
 

@@ -35,7 +35,7 @@ from tests.filesystem.vfs import NoLibrary, watched
 from tests.stores.appends import an_append, beside
 from tests.support import examples
 
-EACH = 10
+EACH = 6
 """The number of outcomes of each crash that `make test` looks at."""
 EXHAUSTIVE = 256
 """Up to this number of combinations, `make test-long` looks at all of them."""
@@ -67,7 +67,7 @@ def test_a_crash_loses_nothing_that_was_acknowledged(life: Life, tmp_path: Path)
     disk, expected = lived(tmp_path, life)
     survivors = Survivors(tmp_path, life, expected)
     if IS_LONG:
-        survivors.look(disk, seed=1, most=20 * EACH, all_of=EXHAUSTIVE)
+        survivors.look(disk, seed=1, most=200, all_of=EXHAUSTIVE)
     else:
         survivors.look(disk, seed=1, most=EACH)
     assert survivors.found == []

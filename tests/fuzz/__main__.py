@@ -18,14 +18,14 @@ import subprocess
 import sys
 import tempfile
 from argparse import ArgumentParser
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from functools import partial
 from hashlib import sha256
 from pathlib import Path
 from threading import Lock
 from time import monotonic
+from typing import Protocol
 
 from attrs import define, field
 
@@ -158,7 +158,24 @@ def keep(target: Target) -> int:
     return len(kept)
 
 
-def search_all(searches: Sequence[Search], seconds: float, rounds: int, jobs: int) -> None:
+class Searching(Protocol):
+    """What is searched in rounds."""
+
+    @property
+    def is_over(self) -> bool:
+        """Whether it needs no other round."""
+
+    def run(self, seconds: int, tell: "Progress") -> None:
+        """Search for so many seconds at most."""
+
+
+def search_all(
+    searches: Sequence[Searching],
+    seconds: float,
+    rounds: int,
+    jobs: int,
+    clock: Callable[[], float] = monotonic,
+) -> None:
     """Search for all targets in some rounds; those whose search is over leave their time to others.
 
     Args:
@@ -166,16 +183,17 @@ def search_all(searches: Sequence[Search], seconds: float, rounds: int, jobs: in
         seconds: How long all of it may take.
         rounds: How often each target's turn comes.
         jobs: How many targets are searched at a time.
+        clock: Tells the time.
     """
-    progress, end = Progress(), monotonic() + seconds
+    progress, end = Progress(), clock() + seconds
     for left in range(rounds, 0, -1):
         going_on = [one for one in searches if not one.is_over]
-        if not going_on or monotonic() >= end:
+        if not going_on or clock() >= end:
             return
         at_once = min(jobs, len(going_on))
-        share = max(1, int((end - monotonic()) * at_once / (len(going_on) * left)))
+        share = max(1, int((end - clock()) * at_once / (len(going_on) * left)))
         with ThreadPoolExecutor(at_once) as pool:
-            list(pool.map(partial(Search.run, seconds=share, tell=progress), going_on))
+            list(pool.map(lambda one, share=share: one.run(share, progress), going_on))
 
 
 def report(searches: Sequence[Search]) -> None:

@@ -195,6 +195,37 @@ async def test_a_clock_that_jumps_past_the_instant_ends_it_at_the_next_look(
         assert ended(recorder) == (start + LOOK_AGAIN, "ends_at")
 
 
+async def test_who_joins_after_a_jump_past_the_instant_is_told_so(
+    autojump_clock: MockClock,
+) -> None:
+    wall = Wall()
+    async with a_hall(wall) as hall:
+        await hall.open(ROOM)
+        hall.change_rules(ROOM, ends_at=wall() + 500)
+        await trio.sleep(5)
+        wall.ahead += 1e6
+        recorder, start = Recorder(), trio.current_time()
+        await hall.join(ROOM, recorder)
+        await recorder.wait_closed()
+        [joined] = recorder.of(Joined)
+        assert (joined.expires_in, joined.ends_in) == (0, 0)
+        assert ended(recorder) == (start, "ends_at")
+
+
+async def test_a_clock_that_is_set_at_once_is_seen_at_the_next_look(
+    autojump_clock: MockClock,
+) -> None:
+    wall = Wall()
+    async with a_hall(wall) as hall:
+        recorder = Recorder()
+        await hall.join(ROOM, recorder)
+        start = trio.current_time()
+        hall.change_rules(ROOM, ends_at=wall() + 500)
+        wall.ahead += 1e6
+        await recorder.wait_closed()
+        assert ended(recorder) == (start + LOOK_AGAIN, "ends_at")
+
+
 async def test_an_instant_that_has_passed_ends_it_at_once(autojump_clock: MockClock) -> None:
     async with a_hall() as hall:
         recorder = Recorder()

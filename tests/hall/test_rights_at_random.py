@@ -215,7 +215,7 @@ steps = st.lists(
 )
 
 
-@settings(max_examples=examples(100), deadline=None)
+@settings(max_examples=examples(60, long=100), deadline=None)
 @given(steps, st.sampled_from([0.0, 0.3]))
 def test_nobody_does_what_it_may_not(plan: list[tuple[Any, ...]], check_takes: float) -> None:
     model = Model()

@@ -7,38 +7,102 @@ from contextlib import AsyncExitStack
 import msgspec
 import trio
 
-from squire_gatherings import Hall, open_hall
+from squire_gatherings import Hall
+from squire_gatherings._hall.arriving import Arriving
 from squire_gatherings._hall.connection import Connection
+from squire_gatherings._hall.hall import events_of
 from squire_gatherings._hall.membership import Membership
 from squire_gatherings._hall.moving import (
     NotAtRest,
-    arrive,
+    Telling,
+    check_rest,
     hall_state,
     leave,
-    room_state,
     rooms,
+    rooms_so_far,
 )
 from squire_gatherings._hall.store import Store
+from squire_gatherings._open_hall import open_successor
 from squire_gatherings._values.handover import HallState, RoomState
 from squire_gatherings._values.settings import HallSettings
 
-States = tuple[HallState, list[RoomState]]
+States = tuple[HallState, list[RoomState], list[str]]
 _DECODER = msgspec.msgpack.Decoder(States)
+PATIENCE = 5.0
+"""How many seconds a delivery of lifecycle events may take that is under way."""
+
+_ROOMS = msgspec.msgpack.Decoder(list[RoomState])
 
 
-async def states_of(hall: Hall, numbers: Mapping[Connection, int]) -> States:
+async def states_of(hall: Hall, telling: Telling) -> States:
     """Wait until all is at rest, and return where it is then, as it comes out of a message."""
     while True:
         try:
-            found = (
-                hall_state(hall),
-                [room_state(hall, one, numbers.get, 0.0) for one in rooms(hall)],
-            )
+            inside = rooms(hall)
+            state = hall_state(hall)
+            for one in inside:
+                check_rest(one)
+            told = [telling.state(one, 0.0, at_rest=True) for one in telling.changed(inside)]
+            found = state, told, telling.ended(inside)
         except NotAtRest:
             await trio.sleep(0.001)
         else:
             again: States = _DECODER.decode(msgspec.msgpack.encode(found))
             return again
+
+
+class Move:
+    """The way of a hall into another one, which follows it until `finish`."""
+
+    def __init__(self, hall: Hall, after: Hall) -> None:
+        self.hall, self.after = hall, after
+        self._last = 0
+        self._numbers: dict[Connection, int] = {}
+        self._theirs: dict[int, Connection] = {}
+        self._telling = Telling(hall, self._numbers.get)
+        self._arriving = Arriving(after)
+        self._memberships: dict[int, Membership] = {}
+
+    async def tell(self, connected: Mapping[Connection, Membership]) -> None:
+        """A round: have the other hall be where this one is by now."""
+        self._number(connected)
+        inside = rooms_so_far(self.hall)
+        told = [self._telling.state(one, 0.0, at_rest=False) for one in inside]
+        said: list[RoomState] = _ROOMS.decode(msgspec.msgpack.encode(told))
+        await self._follow(said, self._telling.ended(inside))
+
+    async def finish(
+        self, connected: Mapping[Connection, Membership]
+    ) -> dict[Connection, Membership]:
+        """Go on in the other hall; return the memberships there. The first one is closed."""
+        self._number(connected)
+        events = events_of(self.hall)
+        async with AsyncExitStack() as stack:
+            if events is not None:
+                await stack.enter_async_context(events.paused(PATIENCE))
+            state, inside, ended = await states_of(self.hall, self._telling)
+            await self._follow(inside, ended)
+            self._arriving.check()
+            leave(self.hall)
+            self._arriving.begin(state)
+        for membership in connected.values():
+            # As when the connection's task ends, which says nothing.
+            membership.detach()
+        await self.hall.close()
+        theirs, memberships = self._theirs, self._memberships
+        return {one: memberships[n] for n, one in theirs.items() if n in memberships}
+
+    def _number(self, connected: Mapping[Connection, Membership]) -> None:
+        for one in self._numbers.keys() - connected.keys():
+            del self._theirs[self._numbers.pop(one)]
+        for one in connected:
+            if one not in self._numbers:
+                self._last += 1
+                self._numbers[one] = self._last
+                self._theirs[self._last] = one
+
+    async def _follow(self, inside: list[RoomState], ended: list[str]) -> None:
+        self._memberships |= await self._arriving.follow(inside, ended, self._theirs, 0.0)
 
 
 async def move(
@@ -59,17 +123,7 @@ async def move(
         connected: All connections and their memberships.
         wall_clock: The new hall's.
     """
-    numbers = {connection: number for number, connection in enumerate(connected, start=1)}
-    state, inside = await states_of(hall, numbers)
     after = await stack.enter_async_context(
-        open_hall(store=store, settings=settings, wall_clock=wall_clock)
+        open_successor(store=store, settings=settings, wall_clock=wall_clock)
     )
-    arriving = await arrive(after, state, inside, 0.0)
-    leave(hall)
-    theirs = {number: connection for connection, number in numbers.items()}
-    memberships = arriving.begin(theirs)
-    for membership in connected.values():
-        # As when the connection's task ends, which says nothing.
-        membership.detach()
-    await hall.close()
-    return after, {theirs[number]: one for number, one in memberships.items()}
+    return after, await Move(hall, after).finish(connected)

@@ -14,7 +14,15 @@ from trio.testing import wait_all_tasks_blocked
 from websockets.frames import Frame, Opcode
 
 from squire_gatherings import ServerSettings, open_hall, serve
-from squire_gatherings._hall.moving import NotAtRest, arrive, hall_state, leave, room_state, rooms
+from squire_gatherings._hall.arriving import Arriving
+from squire_gatherings._hall.moving import (
+    NotAtRest,
+    Telling,
+    check_rest,
+    hall_state,
+    leave,
+    rooms,
+)
 from squire_gatherings._server.moving import Arrivals, Departures
 from squire_gatherings._server.serving import Serving
 from squire_gatherings._stores.memory import MemoryStore
@@ -40,7 +48,7 @@ class World:
         self.store = MemoryStore()
         self.listeners: list[socket.socket] = []
 
-    async def start(self) -> None:
+    async def start(self, *, is_paused: bool = False) -> None:
         self.hall = await self.stack.enter_async_context(
             open_hall(store=self.store, retry_limit=600.0)
         )
@@ -53,6 +61,7 @@ class World:
                 port=0,
                 settings=self.settings,
                 listeners=self.listeners,
+                is_paused=is_paused,
             )
         )
 
@@ -65,21 +74,25 @@ class World:
         """As `Leaving` and `Takeover` do it, without the channel."""
         hall, server = self.hall, self.server
         departures = Departures(server)
+        telling = Telling(hall, departures.number_of)
         newcomers: list[tuple[Newcomer, int]] = []
         server.pause()
         while True:
-            newcomers += [(one, os.dup(plain.fileno())) for one, plain in departures.newcomers()]
+            more = [(one, os.dup(plain.fileno())) for one, plain in departures.newcomers()]
+            newcomers += more
             try:
+                for one in rooms(hall):
+                    check_rest(one)
                 found = (
                     hall_state(hall),
-                    [room_state(hall, one, departures.number_of, 0.0) for one in rooms(hall)],
-                    departures.states(0.0),
+                    [telling.state(one, 0.0, at_rest=True) for one in rooms(hall)],
+                    departures.states(0.0)[0],
                     [one for one, _ in newcomers],
                 )
             except NotAtRest:
                 await trio.sleep(0.001)
                 continue
-            if not (departures.has_more or server.coming):
+            if not (more or server.coming):
                 break
             await trio.sleep(0.001)
         state, inside, states, announced = DECODER.decode(msgspec.msgpack.encode(found))
@@ -90,14 +103,15 @@ class World:
         server.resume()
         await hall.close()
         await server.wait_empty()
-        await self.start()
+        await self.start(is_paused=True)
         arrivals = Arrivals(self.hall, self.server, self.settings, self.nursery)
         for one, (_, descriptor) in zip(announced, newcomers, strict=True):
             arrivals.welcome(one, descriptor)
-        arriving = await arrive(self.hall, state, inside, 0.0)
-        while not arrivals.are_ready:
-            await trio.lowlevel.checkpoint()
-        arrivals.begin(states, arriving.begin(arrivals.ready()), 0.0)
+        arriving = Arriving(self.hall)
+        await arrivals.wait_ready()
+        arrivals.admit(await arriving.follow(inside, [], arrivals.connections, 0.0))
+        arriving.begin(state)
+        arrivals.begin(states, 0.0)
         self.server.resume()
 
 

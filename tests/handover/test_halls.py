@@ -4,7 +4,7 @@ from contextlib import AsyncExitStack
 from typing import Any
 
 import trio
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from trio.testing import MockClock
@@ -12,6 +12,7 @@ from trio.testing import MockClock
 from squire_gatherings import EndRules, Identity, open_hall
 from squire_gatherings._hall.connection import Connection
 from squire_gatherings._hall.membership import Membership
+from squire_gatherings._open_hall import open_successor
 from squire_gatherings._stores.memory import MemoryStore
 from squire_gatherings._values.endings import CloseCode
 from squire_gatherings._values.messages import (
@@ -30,7 +31,7 @@ from squire_gatherings._values.messages import (
 )
 from squire_gatherings._values.op import Op
 from squire_gatherings._values.settings import HallSettings
-from tests.handover.moves import move
+from tests.handover.moves import Move, move
 from tests.support import Recorder, examples
 
 ROOM = "friday-night"
@@ -263,6 +264,8 @@ class Member:
         self.recorder = Recorder()
         self.membership: Membership | None = None
         self.sent: dict[str, Sync] = {}
+        self.asked = 0
+        """How many answers are due to its syncs."""
 
     @property
     def seen(self) -> dict[int, int]:
@@ -273,8 +276,8 @@ class Member:
         for message in (message for _, message in self.recorder.received):
             news: list[tuple[int, int]] = []
             if isinstance(message, Joined) and isinstance(message.ops, tuple):
-                first = message.seq - len(message.ops) + 1
-                news = [(first + at, op.value["n"]) for at, op in enumerate(message.ops)]
+                # A long log comes in parts: the first ops with the answer, the others after it.
+                news = [(1 + at, op.value["n"]) for at, op in enumerate(message.ops)]
             elif isinstance(message, Forward):
                 news = [(message.seq, message.op.value["n"])]
             elif isinstance(message, ForwardBatch):
@@ -294,7 +297,10 @@ class Member:
 STEPS = st.lists(
     st.tuples(
         st.sampled_from(
-            ["join", "sync", "sync", "burst", "ack", "fetch", "leave", "lose", "wait", "move"]
+            [
+                *("join", "sync", "sync", "burst", "ack", "fetch", "leave", "lose", "wait"),
+                *("move", "tell", "tell", "end", "again"),
+            ]
         ),
         st.integers(0, 2),
     ),
@@ -303,13 +309,23 @@ STEPS = st.lists(
 )
 
 
+def steps(text: str) -> list[tuple[str, int]]:
+    return [(one[:-1], int(one[-1])) for one in text.split()]
+
+
 @hypothesis_settings(max_examples=examples(60), deadline=None)
 @given(STEPS)
-def test_whole_lives(steps: list[tuple[str, int]]) -> None:
-    trio.run(_live, steps, clock=MockClock(autojump_threshold=0))
+@example(steps("tell0 sync0 wait0 tell0 sync0 wait0 move0 again0 again1"))
+@example(steps("join1 tell0 sync0 wait0 tell0 ack1 sync1 wait2 move0 wait2 ack0 sync0"))
+@example(steps("join1 sync0 wait0 tell0 ack1 wait0 move0 burst0 again0 wait2"))
+@example(steps("join1 tell0 leave1 wait0 join1 tell0 lose1 sync0 join1 move0 sync1 wait0"))
+@example(steps("end1 tell0 end1 tell0 end0 move0 end1 tell0 move0"))
+@example(steps("tell0 burst0 burst0 burst0 burst0 burst0 burst0 wait0 move0 again0 sync0"))
+def test_whole_lives(actions: list[tuple[str, int]]) -> None:
+    trio.run(_live, actions, clock=MockClock(autojump_threshold=0))
 
 
-async def _live(steps: list[tuple[str, int]]) -> None:
+async def _live(actions: list[tuple[str, int]]) -> None:
     settings = HallSettings(
         idle_timeout=500.0, tail_bytes=3000, batch_bytes=500, recent_syncs=8, snapshot_every=10
     )
@@ -317,17 +333,27 @@ async def _live(steps: list[tuple[str, int]]) -> None:
     members = [Member(name) for name in "abc"]
     past: list[Member] = []
     count = 0
+    going: Move | None = None
     async with AsyncExitStack() as stack:
         hall = await stack.enter_async_context(open_hall(store=store, settings=settings))
-        for action, who in [("join", 0), *steps, ("move", 0)]:
+        for action, who in [("join", 0), *actions, ("move", 0)]:
             member = members[who]
             membership = member.membership
-            if action == "move":
-                connected: dict[Connection, Membership] = {
-                    one.recorder: one.membership for one in members if one.membership is not None
-                }
+            connected: dict[Connection, Membership] = {
+                one.recorder: one.membership for one in members if one.membership is not None
+            }
+            if action in ("tell", "move") and going is None:
+                opened = open_successor(store=store, settings=settings)
+                going = Move(hall, await stack.enter_async_context(opened))
+            if action == "tell":
+                assert going is not None
+                await going.tell(connected)
+            elif action == "move":
+                assert going is not None
                 ends = {one: hall.explain(one).deadline for one in hall.gatherings()}
-                hall, there = await move(stack, hall, store, settings, connected)
+                there = await going.finish(connected)
+                hall, going = going.after, None
+                assert there.keys() == connected.keys()
                 for one in members:
                     one.membership = there.get(one.recorder)
                 for name, end in ends.items():
@@ -335,6 +361,12 @@ async def _live(steps: list[tuple[str, int]]) -> None:
                     assert hall.explain(name).deadline >= end
             elif action == "wait":
                 await trio.sleep(0.1 * (who + 1))
+            elif action == "end":
+                # A gathering to which nobody is connected, and its next incarnation.
+                await hall.submit("other", [{"n": 1}])
+                await hall.disperse("other")
+                if who:
+                    await hall.submit("other", [{"n": 2}])
             elif action == "join" and membership is None:
                 member.membership = await hall.join(
                     ROOM, member.recorder, since=0, client=member.name
@@ -346,7 +378,14 @@ async def _live(steps: list[tuple[str, int]]) -> None:
                     count += 1
                     sync = Sync(f"s{count}", 0, (Op.of({"n": count}), Op.of({"n": -count})))
                     member.sent[sync.id] = sync
+                    member.asked += 1
                     await membership.deliver(sync)
+            elif action == "again" and member.sent:
+                # Applied once, and answered as before.
+                member.asked += 1
+                await membership.deliver(list(member.sent.values())[-1 - who % len(member.sent)])
+            elif action == "again":
+                continue
             elif action == "ack":
                 await trio.testing.wait_all_tasks_blocked()
                 await membership.deliver(Ack(max(member.seen, default=0)))
@@ -370,6 +409,8 @@ async def _live(steps: list[tuple[str, int]]) -> None:
             if len(log) == page.seq:
                 break
             page = await hall.fetch(ROOM, since=len(log))
+        if "other" in hall.gatherings():
+            assert (await hall.fetch("other")).seq
         # Each op is there once, and everybody knows the same.
         assert len(set(log.values())) == len(log) == 2 * count
         for member in (*members, *past):
@@ -379,6 +420,6 @@ async def _live(steps: list[tuple[str, int]]) -> None:
                 if member.membership is not None and member in members:
                     assert not member.recorder.closed
                     assert max(seen, default=0) == len(log)
-                    assert len(member.recorder.of(Synced)) == len(member.sent)
+                    assert len(member.recorder.of(Synced)) == member.asked
                     fetched = member.recorder.of(Fetched)
                     assert all(one.seq <= len(log) for one in fetched)

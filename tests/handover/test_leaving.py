@@ -17,8 +17,10 @@ from squire_gatherings._hall.hall import Hall
 from squire_gatherings._handover.channel import Channel, Ended
 from squire_gatherings._handover.leaving import CalledOff, Leaving, Patience
 from squire_gatherings._handover.messages import (
+    Changes,
     Everything,
     Hello,
+    Known,
     Message,
     Newcomers,
     Prepared,
@@ -31,8 +33,11 @@ from squire_gatherings._server.serving import Serving
 from squire_gatherings._stores import open_sqlite_store
 from squire_gatherings._stores.sqlite.locks import owner_of
 from squire_gatherings._stores.sqlite.store import SqliteStore
+from squire_gatherings._values.endings import CloseCode
 from squire_gatherings._values.errors import StoreUnavailable
+from squire_gatherings._values.messages import Dispersed
 from tests.server.raw import RawClient
+from tests.support import Recorder
 
 SHORT = Patience(start=0.2, rest=0.2, answer=0.2)
 LONG = Patience(start=20, rest=20, answer=20)
@@ -52,8 +57,10 @@ class Peer:
 
     def hear_everything(self) -> None:
         while not isinstance(message := self.channel.receive_now(20), Everything):
-            assert isinstance(message, Newcomers)
+            assert isinstance(message, Newcomers | Changes)
             self.heard.append(message)
+            if isinstance(message, Changes):
+                self.say(Known())
         self.heard.append(message)
 
     def say(self, message: Message) -> None:
@@ -215,12 +222,20 @@ async def test_once_it_has_left_nothing_is_said_or_written(tmp_path: Path) -> No
     path = tmp_path / "rooms.sqlite3"
     async with AsyncExitStack() as stack:
         world = await a_world(stack, path)
+        # Who came by a foreign way, as ASGI, can't go along.
+        foreign = Recorder()
+        await world.hall.join("friday-night", foreign)
         number, peer = await world.leave(play, LONG)
         assert number == 1
+        assert [notice.reason for notice in foreign.of(Dispersed)] == ["shutdown"]
+        assert [code for _, code, _ in foreign.closed] == [CloseCode.GOING_AWAY]
         everything = peer.heard[-2]
         assert isinstance(everything, Everything)
-        [room] = everything.rooms
-        assert (room.id, room.seq, len(room.clients)) == ("friday-night", 1, 1)
+        told = [said for said in peer.heard if isinstance(said, Changes)]
+        rooms = [one for said in (*told, everything.changes) for one in said.rooms]
+        for room in rooms:
+            assert (room.id, room.seq, len(room.clients)) == ("friday-night", 1, 1)
+        assert rooms
         with pytest.raises(StoreUnavailable):
             await world.hall.submit("friday-night", [{"n": 2}])
         await world.hall.close()

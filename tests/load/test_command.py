@@ -13,6 +13,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.cli.process import PATIENCE, run_here
+
 SMALL = ["--gatherings", "3", "--clients", "3", "--rate", "10", "--duration", "500ms"]
 SMALL += ["--ramp", "200ms", "--processes", "2"]
 
@@ -29,7 +31,7 @@ def run(*arguments: str, cwd: Path) -> tuple[int, str, str]:
         text=True,
         cwd=cwd,
         env=environment,
-        timeout=60,
+        timeout=PATIENCE,
         check=False,
     )
     return done.returncode, done.stdout, done.stderr
@@ -68,7 +70,9 @@ class _Tags(HTMLParser):
 
 def test_a_good_server_passes_and_the_reports_say_so(tmp_path: Path) -> None:
     code, out, err = run(
-        *SMALL, "--idle-timeout", "500ms", "--json", "r.json", "--html", "r.html", cwd=tmp_path
+        *SMALL,
+        *("--idle-timeout", "2s", "--patience", "60s", "--json", "r.json", "--html", "r.html"),
+        cwd=tmp_path,
     )
     assert code == 0, out + err
     assert out.startswith("No violation\n")
@@ -118,7 +122,7 @@ def test_ctrl_c_reports_what_was_found(tmp_path: Path) -> None:
             if "connections 15 of 15" in line:
                 break
         process.send_signal(signal.SIGINT)
-        out, err = process.communicate(timeout=30)
+        out, err = process.communicate(timeout=PATIENCE)
     assert process.returncode == 0, out + err
     assert out.startswith("No violation until it was interrupted\n")
     assert json.loads((tmp_path / "r.json").read_text())["interrupted"] is True
@@ -135,15 +139,22 @@ def test_ctrl_c_reports_what_was_found(tmp_path: Path) -> None:
         (["--rate", "inf"], "--rate must be a finite number"),
         (["--op-size", "513MiB"], "--op-size must be at most 512.0 MiB"),
         (["--slow-readers", "401"], "without anybody who reads"),
-        (["--store", "redis:"], "the server didn't start:"),
         (["--url", "http://127.0.0.1:1"], "is not ws://HOST:PORT"),
         (["--url", "ws://127.0.0.1:1"], "can't connect to 127.0.0.1 port 1: Connection refused"),
         (["--url", "ws://192.0.2.1:8765"], "192.0.2.1 is not this machine; --allow-remote"),
         (["--html", "missing/report.html"], "there is no folder"),
     ],
 )
-def test_an_error_is_one_line(arguments: list[str], complaint: str, tmp_path: Path) -> None:
-    code, out, err = run(*arguments, cwd=tmp_path)
+def test_an_error_is_one_line(arguments: list[str], complaint: str) -> None:
+    check_one_line(run_here("load", *arguments), complaint)
+
+
+def test_an_error_of_its_server_is_one_line(tmp_path: Path) -> None:
+    check_one_line(run("--store", "redis:", cwd=tmp_path), "the server didn't start:")
+
+
+def check_one_line(said: tuple[int, str, str], complaint: str) -> None:
+    code, out, err = said
     *progress, error = err.splitlines()
     assert (code, out) == (2, "")
     assert error.startswith("squire_gatherings: error: ")
@@ -158,7 +169,7 @@ def test_a_missing_extra_is_named(tmp_path: Path) -> None:
         "PYTHONPATH": os.pathsep.join([str(tmp_path), str(Path(__file__).parents[2])]),
     }
     done = subprocess.run(
-        command(), capture_output=True, text=True, env=environment, timeout=60, check=False
+        command(), capture_output=True, text=True, env=environment, timeout=PATIENCE, check=False
     )
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr == (

@@ -8,6 +8,7 @@ import msgspec
 from attrs import evolve
 
 from squire_gatherings._load.process.orders import Orders
+from tests.cli.process import PATIENCE
 from tests.load.running import SMALL
 
 
@@ -31,6 +32,6 @@ def test_a_late_process_reports_at_once() -> None:
             assert all("phase" in report for report in reports)
             process.stdin.write(b"quit\n")
             process.stdin.close()
-            assert process.wait(timeout=20) == 0
+            assert process.wait(timeout=PATIENCE) == 0
         finally:
             process.kill()

@@ -11,6 +11,7 @@ import trio.testing
 
 from squire_gatherings import Server
 from squire_gatherings.client import open_client
+from tests.cli.process import PATIENCE
 from tests.server.raw import RawClient
 
 
@@ -36,7 +37,7 @@ async def sockets(
 
 
 def connect(host: str, port: int, own: str) -> socket.socket:
-    return socket.create_connection((host, port), timeout=20, source_address=(own, 0))
+    return socket.create_connection((host, port), timeout=PATIENCE, source_address=(own, 0))
 
 
 def is_closed(one: socket.socket) -> bool:

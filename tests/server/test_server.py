@@ -16,6 +16,7 @@ from wsproto.events import BytesMessage, CloseConnection, TextMessage
 from squire_gatherings import Hall, Server, ServerSettings
 from squire_gatherings._values.identity import ANONYMOUS, Identity
 from squire_gatherings.client import open_client
+from tests.cli.process import PATIENCE
 from tests.server.raw import RawClient
 from tests.support import logged
 from tests.ways_in.ways import Way, every_way, our_server, serving
@@ -49,7 +50,7 @@ async def in_thread(function: Callable[[], None]) -> None:
 
 def exchange(url: str, request: bytes) -> bytes:
     host, _, port = url.removeprefix("ws://").partition(":")
-    with socket.create_connection((host, int(port)), timeout=20) as client:
+    with socket.create_connection((host, int(port)), timeout=PATIENCE) as client:
         client.sendall(request)
         answer = b""
         while data := client.recv(65536):

@@ -12,6 +12,7 @@ from websockets.sync.client import ClientConnection, connect
 from websockets.typing import Subprotocol
 
 from squire_gatherings import ServerSettings
+from tests.cli.process import PATIENCE
 from tests.server.test_server import a_server
 from tests.ways_in.ways import Way, every_way, serving
 
@@ -74,7 +75,7 @@ async def test_an_earlier_state_over_the_wire(subprotocol: str | None, way: Way)
 
                 def ask(**message: Any) -> Any:
                     client.send(pack(message))
-                    return unpack(client.recv(timeout=20))
+                    return unpack(client.recv(timeout=PATIENCE))
 
                 assert ask(type="join", times=True)["type"] == "joined"
                 for n in range(3):

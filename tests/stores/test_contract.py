@@ -433,7 +433,9 @@ class SameAsMemory(RuleBasedStateMachine):
 def test_sqlite_does_what_memory_does() -> None:
     run_state_machine_as_test(
         SameAsMemory,
-        settings=settings(max_examples=examples(40), stateful_step_count=30, deadline=None),
+        settings=settings(
+            max_examples=examples(25, long=40), stateful_step_count=30, deadline=None
+        ),
     )
 
 

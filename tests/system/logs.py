@@ -3,7 +3,7 @@
 from collections import defaultdict
 from typing import Any
 
-from attrs import define, field
+from attrs import define, evolve, field
 
 Key = tuple[str, str, str]
 """A gathering, the author of a sync, and the sync's id."""
@@ -18,6 +18,8 @@ class Logged:
     epoch: str
     time: int
     """Milliseconds since 1970."""
+    sync: tuple[int, int, str] | None = field(default=None, eq=False)
+    """The sync that it came from: its first seq, how many ops it has, and its id."""
 
 
 @define(eq=False)
@@ -45,7 +47,11 @@ class Log:
 
     def copy(self, up_to: int) -> "Log":
         """Return a log that has the ops up to a seq, as a fork or an import has."""
-        ops = self.ops[:up_to]
+        ops = [
+            # A sync that is cut wasn't applied there.
+            evolve(one, sync=None) if one.sync and sum(one.sync[:2]) - 1 > up_to else one
+            for one in self.ops[:up_to]
+        ]
         return Log(ops, self.first_seq, {one.op["k"]: n for n, one in enumerate(ops, start=1)})
 
     def cut_short(self, first_seq: int, *, forget_syncs: bool) -> None:

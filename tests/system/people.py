@@ -82,6 +82,7 @@ class Person:
                         optimistic=self.optimistic,
                         since=self.read_to,
                         client_id=f"the secret of {self.name}",
+                        syncs=self.optimistic,
                     ) as self.here,
                 ):
                     if self._replacements > self._replaced_before:

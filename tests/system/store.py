@@ -308,6 +308,11 @@ class TroubledStore:
     async def older_syncs(self, gathering: str) -> tuple[SyncRecord, ...]:
         return await self._read(gathering, lambda: self.disk.content.older_syncs(gathering))
 
+    async def syncs_of(self, gathering: str, *, after: int, up_to: int) -> tuple[SyncRecord, ...]:
+        return await self._read(
+            gathering, lambda: self.disk.content.syncs_of(gathering, after=after, up_to=up_to)
+        )
+
     async def end_of_append(self, gathering: str, *, seq: int) -> int:
         return await self._read(
             gathering, lambda: self.disk.content.end_of_append(gathering, seq=seq)

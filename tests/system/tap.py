@@ -334,7 +334,10 @@ class Tap:
 
     def _check_expiry(self, life: Life, expires_in: float, *, is_activity: bool) -> None:
         now = trio.current_time()
-        if self.link.down.was_full or self.truth.jumped_at >= now or life.is_put_off:
+        self.truth.check(expires_in >= 0, f"{self}: expires in {expires_in}: {life}")
+        if self.link.down.was_full or self.truth.jumped_at >= now:
+            return
+        if life.is_put_off or life.is_doubtful:
             return
         if not is_activity and life.used_from >= now:
             # Other clients hear of the events of one instant in another order.
@@ -372,8 +375,19 @@ class Tap:
             check(there[-1].epoch == incarnation, f"{self}: {message} has epoch {there[-1].epoch}")
         elif ops and there:
             check(there[-1].epoch == message["epoch"], f"{self}: {message}, not {there[-1]}")
+        self._check_syncs(message, there)
         self.reached = max(self.reached, last) if first <= self.reached + 1 else self.reached
         return last
+
+    def _check_syncs(self, message: dict[str, Any], there: list[Logged]) -> None:
+        """Check that who asks is told which syncs these ops came from, and nobody else is."""
+        said = message.get("syncs")
+        if "sync" in message:
+            said = [message["sync"]]
+        expected: list[list[Any]] | None = None
+        if self.join is not None and self.join.get("syncs"):
+            expected = [list(one) for one in dict.fromkeys(one.sync for one in there) if one]
+        self.truth.check(said == expected, f"{self}: {message}, not with the syncs {expected}")
 
     def _forward(self, message: dict[str, Any]) -> None:
         first = message["seq"]
@@ -502,7 +516,7 @@ class Tap:
             is_early = now < self.warning[1] - WALL_EPSILON
             is_stepped = life is not None and life.is_by_wall and life.stepped_at > -math.inf
             truth.check(not is_early or is_stepped, f"{self}: ended before {self.warning}")
-        if life is None:
+        if life is None or life.is_doubtful:
             return
         before, time = life.rules.warn_before, life.rules.time_of(reason)
         if before is None or time is None or time <= before:
@@ -526,7 +540,7 @@ class Tap:
         self.truth.happened["told"] += 1
         if self.truth.events is not None:
             self.truth.events.notices[incarnation] = message["reason"]
-        is_held = self.life is not None and self.life.is_put_off
+        is_held = self.life is not None and (self.life.is_put_off or self.life.is_doubtful)
         if message["reason"] in RULES and not self.is_stuck:
             self._check_warned(message["reason"])
         if message["reason"] == "idle" and not self.is_stuck and not is_held and self.life:

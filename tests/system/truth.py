@@ -12,6 +12,7 @@ from typing import Any
 from attrs import define, field
 
 from squire_gatherings import Append, LifecycleEvent, Outcome, StoreUnavailable
+from squire_gatherings._values.log import sync_of_each
 from tests.system.book import FAILS, state_of
 from tests.system.ends import check_end
 from tests.system.events import Events
@@ -115,8 +116,10 @@ class Truth:
             counted += sync.count
         self.check(counted == len(append.ops), f"ops without a sync: {append}")
         self.latest_wall = max(self.latest_wall, self.wall())
-        for logged in append.ops:
-            one = Logged(logged.op.value, logged.by, logged.epoch, logged.time)
+        of_each = sync_of_each([sync.run for sync in append.syncs], append.first_seq)
+        for logged, run in zip(append.ops, of_each, strict=False):
+            came_from = None if run is None else (run.first_seq, run.count, run.id)
+            one = Logged(logged.op.value, logged.by, logged.epoch, logged.time, came_from)
             self._logged(gathering, log, one)
         if append.snapshot is not None:
             state = written(state_of(log.keys(append.snapshot.seq)))

@@ -38,9 +38,9 @@ class StreamWay:
     slowness: int = 1
     """The factor by which it plays fewer random examples than our own server."""
 
-    def examples(self, number: int) -> int:
+    def examples(self, number: int, *, long: int) -> int:
         """Return the number of random examples, if our own server plays `number`."""
-        return examples(number // self.slowness)
+        return examples(number // self.slowness, long=long // self.slowness)
 
 
 async def _by_our_server(

@@ -180,6 +180,22 @@ async def test_what_is_wrong_is_told_and_the_stay_goes_on(
         assert (await channel.hear())["type"] == "fetched"
 
 
+async def test_asking_whether_the_server_is_there_is_no_activity(
+    autojump_clock: MockClock,
+) -> None:
+    async with open_hall(idle_timeout=10) as hall, a_guest(hall) as channel:
+        channel.say(type="join")
+        await channel.hear()
+        start = trio.current_time()
+        for number in range(3):
+            await trio.sleep(3)
+            channel.say(type="ping", id=f"p{number}")
+            answer = await channel.hear()
+            assert (answer["code"], answer["id"]) == ("unknown_type", f"p{number}")
+        notice = await channel.hear()
+        assert (notice["type"], trio.current_time() - start) == ("dispersed", 10)
+
+
 async def test_too_big_a_message_ends_it(autojump_clock: MockClock) -> None:
     settings = ServerSettings(max_message_size=1000)
     async with open_hall() as hall, a_guest(hall, settings=settings) as channel:

@@ -171,6 +171,6 @@ async def serving(
 ) -> AsyncIterator[tuple[Hall, Serving, str]]:
     """Open a hall and serve it; give the hall, the counter of its clients, and the URL."""
     async with open_hall(**hall_settings) as hall:
-        with trio.fail_after(60):
+        with trio.fail_after(300):
             async with way(hall, settings) as (server, url):
                 yield hall, server, url

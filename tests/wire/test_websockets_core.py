@@ -25,7 +25,6 @@ TEXT = Frame(Opcode.TEXT, b"{}").serialize(mask=True)
 
 @pytest.fixture
 def no_collections() -> Iterator[None]:
-    gc.collect()
     gc.disable()
     yield
     gc.enable()

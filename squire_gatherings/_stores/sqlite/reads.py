@@ -20,6 +20,7 @@ from squire_gatherings._stores.sqlite.tables import (
     find_seq_at,
     find_snapshot,
     find_sync,
+    find_syncs_of,
     find_time_and_head,
     find_tombstone,
     head_in_tables,
@@ -154,6 +155,25 @@ def sync_ids(
         later = _later(database, gathering, head, unfolded)
         ids += [sync.id for append in later for sync in append.syncs if sync.scope == scope]
         return tuple(ids[:limit])
+
+
+def syncs_of(
+    database: sqlite3.Connection, gathering: str, after: int, up_to: int, unfolded: Known
+) -> tuple[SyncRecord, ...]:
+    """Find the syncs that ops came from, in order."""
+    with one_moment(database):
+        key, head = key_and_head(database, gathering)
+        found = list(find_syncs_of(database, key, after + 1, up_to))
+        if up_to > head:
+            later = _later(database, gathering, head, unfolded)
+            found += [
+                sync
+                for append in later
+                if append.first_seq <= up_to and append.last_seq > after
+                for sync in append.syncs
+                if sync.first_seq <= up_to and sync.first_seq + sync.count > after + 1
+            ]
+        return tuple(found)
 
 
 def find_head(

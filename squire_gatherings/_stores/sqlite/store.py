@@ -158,6 +158,19 @@ class SqliteStore(WholeLogs, KeptEvents, KeptSleep):
 
     # Logs as they were.
 
+    async def syncs_of(self, gathering: str, *, after: int, up_to: int) -> tuple[SyncRecord, ...]:
+        """Return the syncs that ops came from, in order.
+
+        Raises:
+            StoreUnavailable: The store can't read now.
+
+        Cancellation: nothing is changed.
+        """
+        return await self._read(
+            gathering,
+            lambda database, unfolded: reads.syncs_of(database, gathering, after, up_to, unfolded),
+        )
+
     async def snapshot_at(self, gathering: str, *, seq: int) -> Snapshot | None:
         """Return the newest snapshot of the state after the op `seq`, or after an earlier one.
 

@@ -172,6 +172,18 @@ def find_syncs_from(
     return tuple(SyncRecord(*row) for row in rows)
 
 
+def find_syncs_of(
+    database: sqlite3.Connection, key: int | None, first: int, last: int
+) -> tuple[SyncRecord, ...]:
+    """Return the records of the syncs that the ops from seq `first` to `last` came from."""
+    rows = database.execute(
+        "SELECT max(first_seq) FROM syncs WHERE gathering = ? AND first_seq <= ?", (key, first)
+    )
+    [before] = rows.fetchone()
+    found = find_syncs_from(database, key, first if before is None else before, last)
+    return tuple(one for one in found if one.first_seq + one.count > first)
+
+
 def find_ops(
     database: sqlite3.Connection, key: int | None, first: int, last: int
 ) -> Iterator[LoggedOp]:

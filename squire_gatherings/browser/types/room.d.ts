@@ -1,12 +1,13 @@
 /** @typedef {import("./protocol.js").Op} Op */
 /** @typedef {import("./changes.js").Change} Change */
 /** @typedef {import("./changes.js").Dispersed} Dispersed */
-/** @typedef {import("./session.js").Environment} Environment */
-/** @typedef {import("./session.js").Route} Route */
+/** @typedef {import("./connection.js").Environment} Environment */
+/** @typedef {import("./connection.js").Route} Route */
 /** @typedef {import("./session.js").Status} Status */
 /** @typedef {import("./settings.js").Settings} Settings */
 /** @typedef {import("./storage.js").Storage} Storage */
 /** @typedef {import("./tabs.js").Tabs} Tabs */
+/** @typedef {import("./telling.js").Shown} Shown */
 /**
  * @template State
  * @typedef {object} Page A gathering as it was, or a part of its log.
@@ -48,7 +49,7 @@ export class Room<State> extends EventTarget {
      * @param {number | null} parts.since
      * @param {Storage} parts.storage
      * @param {string | null} parts.client
-     * @param {() => import("./session.js").Socket} parts.open
+     * @param {() => import("./connection.js").Socket} parts.open
      * @param {import("./tabs.js").MakeTabs} parts.makeTabs
      */
     constructor(parts: {
@@ -63,7 +64,7 @@ export class Room<State> extends EventTarget {
         since: number | null;
         storage: Storage;
         client: string | null;
-        open: () => import("./session.js").Socket;
+        open: () => import("./connection.js").Socket;
         makeTabs: import("./tabs.js").MakeTabs;
     });
     id: string;
@@ -162,12 +163,13 @@ export class Room<State> extends EventTarget {
 export type Op = import("./protocol.js").Op;
 export type Change = import("./changes.js").Change;
 export type Dispersed = import("./changes.js").Dispersed;
-export type Environment = import("./session.js").Environment;
-export type Route = import("./session.js").Route;
+export type Environment = import("./connection.js").Environment;
+export type Route = import("./connection.js").Route;
 export type Status = import("./session.js").Status;
 export type Settings = import("./settings.js").Settings;
 export type Storage = import("./storage.js").Storage;
 export type Tabs = import("./tabs.js").Tabs;
+export type Shown = import("./telling.js").Shown;
 /**
  * A gathering as it was, or a part of its log.
  */

@@ -32,7 +32,7 @@ export class Session {
     rejoining: number;
     exchange: import("./exchange.js").Exchange;
     settings: import("./settings.js").Settings;
-    environment: Environment;
+    environment: import("./connection.js").Environment;
     tokens: import("./tokens.js").Tokens;
     route: () => Route | null;
     isVisible: () => boolean;
@@ -45,6 +45,8 @@ export class Session {
     asked(): void;
     /** The way to the gathering is another one now, or there is one at last. */
     rerouted(): void;
+    /** The tab that leads is in this incarnation by now. @param {string | null} incarnation */
+    goesOnIn(incarnation: string | null): void;
     /** Another tab leads from now on. */
     stepDown(): void;
     /** There may be a network again, or somebody looks at the page: no time to lose. */
@@ -62,63 +64,13 @@ export class Session {
     close(why: GatheringError): void;
     #private;
 }
+export type Environment = import("./connection.js").Environment;
+export type Route = import("./connection.js").Route;
 export type Exchange = import("./exchange.js").Exchange;
 export type Settings = import("./settings.js").Settings;
 export type Tokens = import("./tokens.js").Tokens;
 export type Incoming = import("./protocol.js").Incoming;
 export type DispersedMessage = import("./protocol.js").DispersedMessage;
-/**
- * What of a WebSocket is used.
- */
-export type Socket = {
-    bufferedAmount?: number | undefined;
-    onopen: ((event: any) => void) | null;
-    onmessage: ((event: {
-        data: any;
-    }) => void) | null;
-    onclose: ((event: {
-        code: number;
-        reason: string;
-    }) => void) | null;
-    onerror: ((event: any) => void) | null;
-    send: (text: string) => void;
-    close: (code?: number) => void;
-};
-/**
- * A way to the gathering: to its server, or to a tab that has one.
- */
-export type Route = {
-    isServer: boolean;
-    /**
-     * The id that a join says.
-     */
-    client: string;
-    /**
-     * What must be read before one goes there.
-     */
-    prepare: () => Promise<void>;
-    open: () => Socket;
-    /**
-     * Nothing is heard on it.
-     */
-    stuck?: (() => void) | undefined;
-};
-/**
- * What a session needs of the world.
- */
-export type Environment = {
-    /**
-     * Milliseconds by a clock that is never set.
-     */
-    now: () => number;
-    /**
-     * Milliseconds since 1970.
-     */
-    wallTime: () => number;
-    random: () => number;
-    setTimer: (run: () => void, after: number) => any;
-    clearTimer: (timer: any) => void;
-};
 /**
  * What a session does: it connects, is in the gathering, pauses before it tries again, leaves a
  * gathering alone that has dispersed, stands still with its page, says goodbye, or is over.

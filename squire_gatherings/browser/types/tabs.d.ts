@@ -2,7 +2,7 @@
 export function thisBrowser(): Browser | null;
 export function alone(parts: TabsParts): Tabs;
 export function together(browser: Browser): MakeTabs;
-export type Route = import("./session.js").Route;
+export type Route = import("./connection.js").Route;
 export type Session = import("./session.js").Session;
 export type Status = import("./session.js").Status;
 export type TabsParts = {

@@ -48,6 +48,8 @@ export function makeRandom(seed) {
   };
 }
 
+/** After these ends something is wrong, or was: who comes back wakes the gathering. */
+const WRONG = new Set(["crashed", "shutdown", "moved", "evicted"]);
 const REPEATED = new Set(["forward", "synced"]);
 
 /** Both ends of a connection: what is said arrives in order, a while later, unless it is cut. */
@@ -164,7 +166,8 @@ export class Server {
       connection.say({ type: "error", code: "log_replaced", message: "another log" });
       return connection.shut(4011);
     }
-    if (resume && this.incarnation === null && this.ends.has(resume)) {
+    const sleeps = this.incarnation === null && !WRONG.has(this.ends.get(resume));
+    if (resume && sleeps && this.ends.has(resume)) {
       connection.say(this.#notice(this.ends.get(resume), resume));
       return connection.shut(4001);
     }

@@ -1,0 +1,156 @@
+"""Arriving: a hall that goes on for that of another process (`moving`).
+
+It restores that one's gatherings while they still live there, and follows them. They do nothing
+here before they are ours.
+"""
+
+from collections.abc import Mapping
+
+import trio
+from attrs import define, evolve, field
+
+from squire_gatherings._hall.connection import Connection
+from squire_gatherings._hall.gathering import Gathering
+from squire_gatherings._hall.hall import Hall, events_of, parts_of
+from squire_gatherings._hall.incarnations import Incarnation
+from squire_gatherings._hall.inheritance import Inheritance, bring_up, take_in
+from squire_gatherings._hall.membership import Membership
+from squire_gatherings._values.handover import HallState, RoomState
+
+WOKEN_AT_ONCE = 16
+"""How many gatherings begin to wait for their ends before others get their turn."""
+
+
+@define(eq=False)
+class Arriving:
+    """The gatherings of another process, as far as they are here."""
+
+    hall: Hall
+    """A new one, which goes on with them."""
+    _inherited: dict[str, tuple[Inheritance, Incarnation]] = field(factory=dict)
+    """By the gathering's id."""
+
+    async def follow(
+        self,
+        rooms: list[RoomState],
+        ended: list[str],
+        connections: Mapping[int, Connection],
+        ahead: float,
+    ) -> dict[int, Membership]:
+        """Be where the other process is by now; return the memberships of those who are new.
+
+        A checkpoint only where a gathering must be restored, or has ended.
+
+        Args:
+            rooms: The gatherings that have changed.
+            ended: The ids of those that don't live any more.
+            connections: The connections that came along, by their numbers.
+            ahead: How many seconds Trio's clock is ahead of the one that both have.
+
+        Raises:
+            GatheringsError: One of them can't be restored.
+
+        Cancellation: those that were restored are left as they are; the hall must be closed.
+        """
+        registry, _, _ = parts_of(self.hall)
+        for one in ended:
+            await self._drop(one)
+        to_restore: list[Inheritance] = []
+        for state in rooms:
+            inheritance = Inheritance(state, ahead)
+            if not self._goes_on(inheritance):
+                await self._drop(state.id)
+                to_restore.append(inheritance)
+        if to_restore:
+            async with trio.open_nursery() as nursery:
+                for inheritance in to_restore:
+                    incarnation = registry.adopt(inheritance)
+                    self._inherited[inheritance.state.id] = inheritance, incarnation
+                    nursery.start_soon(registry.start, incarnation)
+        memberships: dict[int, Membership] = {}
+        for state in rooms:
+            self._attend(state, connections, memberships, ahead)
+        return memberships
+
+    def check(self) -> None:
+        """Raise `StoreConflict` unless the store has what the other process has, and no more."""
+        for inheritance, incarnation in self._inherited.values():
+            inheritance.check(incarnation.room)
+
+    def begin(self, state: HallState) -> None:
+        """From now on all of it is ours. `state` is what else the other hall knows."""
+        registry, rights, _ = parts_of(self.hall)
+        registry.resume(state, rights)
+        delivery = events_of(self.hall)
+        if delivery is not None and state.events is not None:
+            delivery.resume(state.events)
+        now = trio.current_time()
+        empty: list[tuple[float, Gathering]] = []
+        due: list[tuple[float, Gathering]] = []
+        for inheritance, incarnation in self._inherited.values():
+            registry.claim(incarnation, inheritance.state.life)
+            inheritance.is_ours = True
+            room = incarnation.room
+            if not room.clients:
+                empty.append((inheritance.state.deadline.emptied_at or 0.0, incarnation.gathering))
+            due.append((room.deadline.next_at, incarnation.gathering))
+        # The one that was left first comes first.
+        for _, gathering in sorted(empty, key=_first):
+            gathering.room.left_alone(now)
+        registry.nursery.start_soon(_wake, [gathering for _, gathering in sorted(due, key=_first)])
+
+    def _goes_on(self, inheritance: Inheritance) -> bool:
+        """Have an incarnation that is here follow; return whether it does."""
+        state = inheritance.state
+        found = self._inherited.get(state.id)
+        if found is None or found[0].state.incarnation != state.incarnation:
+            return False
+        registry, _, _ = parts_of(self.hall)
+        incarnation = found[1]
+        room = incarnation.room
+        # The behaviour's rules come of its state.
+        room.given = evolve(registry.given_in(state), said=room.given.said)
+        if not incarnation.gathering.follow(inheritance):
+            return False
+        self._inherited[state.id] = inheritance, incarnation
+        return True
+
+    async def _drop(self, gathering_id: str) -> None:
+        registry, _, _ = parts_of(self.hall)
+        found = self._inherited.pop(gathering_id, None)
+        if found is not None:
+            await registry.drop(found[1])
+
+    def _attend(
+        self,
+        state: RoomState,
+        connections: Mapping[int, Connection],
+        memberships: dict[int, Membership],
+        ahead: float,
+    ) -> None:
+        """Have those be in a gathering that are in it by now."""
+        _, _, asking = parts_of(self.hall)
+        room = self._inherited[state.id][1].room
+        before = {client.number: client for client in room.clients.values()}
+        for number in before.keys() - {one.number for one in state.clients}:
+            room.detach(before[number])
+        for one in state.clients:
+            client = before.get(one.number)
+            if client is not None:
+                bring_up(client, one, ahead)
+            elif one.connection in connections:
+                client = take_in(room, one, connections[one.connection], ahead)
+                memberships[one.connection] = asking.membership(room, client)
+
+
+def _first(one: tuple[float, Gathering]) -> float:
+    return one[0]
+
+
+async def _wake(gatherings: list[Gathering]) -> None:
+    """Have gatherings begin to wait for their ends; those that are asked something have begun."""
+    for number, gathering in enumerate(gatherings, start=1):
+        if gathering.inheritance is not None:
+            gathering.room.inbox.wake()
+        if not number % WOKEN_AT_ONCE:
+            await trio.lowlevel.checkpoint()
