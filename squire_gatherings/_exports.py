@@ -1,6 +1,7 @@
 """What programs import from `squire_gatherings`."""
 
 from squire_gatherings._auth.authenticator import JwtAuthenticator
+from squire_gatherings._collector import calm_the_collector
 from squire_gatherings._hall.archive import Archive
 from squire_gatherings._hall.authentication import Authenticate
 from squire_gatherings._hall.clock import BootTimeClock
@@ -216,6 +217,7 @@ __all__ = [
     "attend",
     "attend_asgi",
     "attend_channel",
+    "calm_the_collector",
     "head_of",
     "open_hall",
     "open_store",

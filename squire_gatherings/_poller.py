@@ -9,6 +9,7 @@ each process of the load test (`_load.clients.link`). It knows nothing of what i
 import selectors
 import socket
 from collections.abc import Callable
+from contextlib import suppress
 
 import trio
 
@@ -36,8 +37,8 @@ may be called once more after `forget`, since its socket may have been found rea
 class Poller:
     """The task that serves many sockets. A context manager, around all watching.
 
-    A socket that has just brought much, or whose peer isn't known yet, comes after all others. In
-    each turn at least one of these is served: the one that has waited longest.
+    A socket that has just brought much, whose peer isn't known yet, or that was put behind comes
+    after all others. In each turn at least one of these is served: the one that has waited longest.
     """
 
     __slots__ = ("_behind", "_calls", "_selector")
@@ -78,9 +79,13 @@ class Poller:
         if not is_known:
             self._behind.setdefault(one.fileno(), self._calls)
 
+    def put_behind(self, one: socket.socket) -> None:
+        """Have all others served before this socket is, which is watched, the next time."""
+        self._behind.setdefault(one.fileno(), self._calls)
+
     def forget(self, one: socket.socket) -> None:
         """Watch a socket no more; later calls do nothing. Must come before it's closed."""
-        if one in self._selector.get_map():
+        with suppress(KeyError):
             self._selector.unregister(one)
 
     async def run(self) -> None:

@@ -63,7 +63,7 @@ trio.run(main)
 
 
 def test_connections_and_gatherings_leave_no_reference_cycles() -> None:
-    """`serve` needs this: it makes full garbage collections rare (_cli/gc_tuning.py)."""
+    """`serve` needs this: it makes full garbage collections rare (_collector.py)."""
     done = subprocess.run(
         [sys.executable, "-c", CYCLES],
         capture_output=True,

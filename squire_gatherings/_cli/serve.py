@@ -33,7 +33,6 @@ from squire_gatherings._cli.configuration import ConfiguredCommand, config_optio
 from squire_gatherings._cli.doors import door_options
 from squire_gatherings._cli.ends import end_options
 from squire_gatherings._cli.example import example_of
-from squire_gatherings._cli.gc_tuning import calm_the_collector
 from squire_gatherings._cli.limits import raise_open_files
 from squire_gatherings._cli.logs import logs
 from squire_gatherings._cli.options import (
@@ -61,6 +60,7 @@ from squire_gatherings._cli.telemetry import telemetry_option
 from squire_gatherings._cli.units import format_duration
 from squire_gatherings._cli.upgrades import Upgrades
 from squire_gatherings._cli.webhook import webhook_options
+from squire_gatherings._collector import calm_the_collector
 from squire_gatherings._hall.clock import BootTimeClock
 from squire_gatherings._hall.nurseries import open_hidden_nursery
 from squire_gatherings._handover.arriving import Takeover

@@ -9,9 +9,9 @@ from contextlib import asynccontextmanager, closing
 import click
 import trio
 
-from squire_gatherings._cli.gc_tuning import uncollected
 from squire_gatherings._cli.setup import Setup
 from squire_gatherings._cli.upgrades import TAKE_OVER
+from squire_gatherings._collector import uncollected
 from squire_gatherings._hall.hall import Hall
 from squire_gatherings._hall.store import Store
 from squire_gatherings._handover.arriving import NotOurs, Takeover, why_not

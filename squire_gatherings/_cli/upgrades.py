@@ -14,8 +14,8 @@ from contextlib import suppress
 import trio
 from attrs import define, field
 
-from squire_gatherings._cli.gc_tuning import uncollected
 from squire_gatherings._cli.supervisor import Supervisor
+from squire_gatherings._collector import uncollected
 from squire_gatherings._hall.hall import Hall
 from squire_gatherings._hall.store import Store
 from squire_gatherings._handover.channel import Channel

@@ -191,6 +191,13 @@ class Client:
         """Tell the client that its request failed."""
         self.answer(Error(error.code, sayable(error), request_id))
 
+    def part(self, outgoing: Outgoing, code: CloseCode, reason: str) -> None:
+        """Hand the last message to the connection, and close it after that."""
+        with _Guard(self, "close"):
+            # Together with the close frame: by one write.
+            self.connection.send_soon(outgoing)
+            self.connection.close(code, reason)
+
     def close(self, code: CloseCode, reason: str) -> None:
         """Close the connection after what was sent."""
         with _Guard(self, "close"):

@@ -22,7 +22,6 @@ from squire_gatherings._hall.reports import report_end
 from squire_gatherings._hall.requests import Requests
 from squire_gatherings._hall.room import Room
 from squire_gatherings._hall.store import store_trouble
-from squire_gatherings._hall.travel import Travel
 from squire_gatherings._rules.behaviour import Behaviour, Stamp, restore_state, rules_from
 from squire_gatherings._rules.chain import HEAD_SIZE
 from squire_gatherings._rules.deadline import Deadline
@@ -236,11 +235,10 @@ class Gathering:
             room.begun()
         self.commit = Commit(room, snapshot_seq)
         self._prepare()
-        travel = Travel(room, self.make_behaviour)
         tally.restores.add(trio.current_time() - began)
         tally.restored_ops.add(len(restored.ops))
         self.requests = self.make_requests(
-            room, self.delivery, self.answers, self.refreshes, travel
+            room, self.delivery, self.answers, self.refreshes, self.make_behaviour
         )
 
     def _prepare(self) -> None:

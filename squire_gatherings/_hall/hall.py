@@ -23,6 +23,7 @@ from squire_gatherings._hall.reports import JoinReport
 from squire_gatherings._hall.rights import Rights
 from squire_gatherings._hall.sleeper import Sleeper
 from squire_gatherings._hall.store import Store
+from squire_gatherings._hall.turnstile import Turnstile
 from squire_gatherings._values.checks import (
     check_epoch,
     check_id,
@@ -559,6 +560,11 @@ def events_of(hall: Hall) -> Delivery | None:
 def quotas_of(hall: Hall) -> Quotas:
     """Return what the hall's gatherings and ways in may use up together. Not for programs."""
     return hall._registry.quotas
+
+
+def turnstile_of(hall: Hall) -> Turnstile:
+    """Return whose turn it is to end, and to be taken down. Not for programs."""
+    return hall._registry.turnstile
 
 
 def board_of(hall: Hall) -> Board:

@@ -34,7 +34,7 @@ class JoinRequest:
 Request = ClientMessage | JoinRequest
 
 
-@define(eq=False)
+@define(eq=False, weakref_slot=False)
 class Inbox:
     """What has arrived at one incarnation, in order.
 

@@ -27,7 +27,7 @@ _COME_BACK = (
 """After these ends a client joins again: if it were told of them then, it would never get in."""
 
 
-@define(eq=False)
+@define(eq=False, weakref_slot=False)
 class Incarnation:
     """The registry's entry for an incarnation, from before its restore until it is reaped."""
 

@@ -43,8 +43,7 @@ async def send_notice(
     slow: list[Client] | None = None
     outgoing = Outgoing(notice)
     for number, client in enumerate(clients, start=1):
-        client.send(outgoing)
-        client.close(reason.close_code, reason)
+        client.part(outgoing, reason.close_code, reason)
         if client.backlog:
             slow = slow or []
             slow.append(client)

@@ -49,12 +49,12 @@ async def check_known(room: Room, known: Proof) -> None:
         found: bytes | None = b""
     elif seq == log.head_seq:
         found = log.head
-    elif seq in room.heads:
+    elif room.heads is not None and seq in room.heads:
         found = room.heads[seq]
     else:
         found = await read_head(room.store, room.id, seq=seq)
-        if len(room.heads) >= KNOWN_HEADS:
-            room.heads.clear()
+        if room.heads is None or len(room.heads) >= KNOWN_HEADS:
+            room.heads = {}
         room.heads[seq] = found
     if found is not None and found.hex() != known.head:
         raise LogReplaced(f"up to op {seq} the log isn't the one that the client knows")

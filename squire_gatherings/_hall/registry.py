@@ -399,7 +399,7 @@ class Registry:
         room = incarnation.room
         try:
             with trio.CancelScope() as incarnation.opening:
-                await self.nursery.start(incarnation.gathering.run, name=f"gathering {room.id}")
+                await self.nursery.start(incarnation.gathering.run, name=room.id)
             if incarnation.opening.cancelled_caught:
                 raise HallClosed("the hall was closed")
         except GatheringsError as error:

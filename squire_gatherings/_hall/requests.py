@@ -1,6 +1,6 @@
 """Requests: what a gathering does with each kind of message."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from functools import partial
 
 import trio
@@ -17,7 +17,7 @@ from squire_gatherings._hall.proving import is_unproven, read_proof
 from squire_gatherings._hall.refreshes import Refreshes
 from squire_gatherings._hall.room import Room
 from squire_gatherings._hall.travel import Travel
-from squire_gatherings._rules.behaviour import Submission, judge_and_fold
+from squire_gatherings._rules.behaviour import Behaviour, Submission, judge_and_fold
 from squire_gatherings._rules.op_log import fingerprint
 from squire_gatherings._rules.places import is_full
 from squire_gatherings._rules.refusals import Limit
@@ -66,7 +66,7 @@ class Requests:
     delivery: Delivery
     answers: Answers
     refreshes: Refreshes
-    travel: Travel
+    make_behaviour: Callable[[], Behaviour]
     awaits_lookup: bool = False
     """Whether a message waits for what `look_up` finds, or does."""
     _is_first_join: bool = False
@@ -191,7 +191,8 @@ class Requests:
         if fetch.at is not None or fetch.at_time is not None:
             if fetch.at is not None and fetch.at_time is not None:
                 raise BadRequest("a fetch has `at` or `at_time`, not both")
-            fetched_then = partial(self.travel.fetched, self.answers, sender, fetch)
+            travel = Travel(self.room, self.make_behaviour)
+            fetched_then = partial(travel.fetched, self.answers, sender, fetch)
             self.answers.from_store(sender, fetch.id, fetched_then)
         elif sender.proof and is_unproven(self.room):
             self.answers.from_store(sender, fetch.id, partial(self._prove, sender, fetch))

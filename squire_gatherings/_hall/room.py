@@ -56,8 +56,9 @@ class Room(Lifetime):
     behaviour: Behaviour = field(init=False)
     serves_snapshots: bool = field(init=False)
     log: OpLog = field(init=False)
-    heads: dict[int, bytes | None] = field(factory=dict)
-    """Heads of the chain that the store was asked for, by seq; None where it can't have one."""
+    heads: dict[int, bytes | None] | None = None
+    """Heads of the chain that the store was asked for, by seq; None where it can't have one. No
+    dict before the first is asked for: most gatherings never are."""
     deadline: Deadline = field(init=False)
     nursery: trio.Nursery = field(init=False)
     """Has the tasks that work for this incarnation; they end with it."""

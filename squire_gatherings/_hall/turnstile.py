@@ -23,10 +23,12 @@ import trio
 from attrs import define, field
 from sortedcontainers import SortedList
 
-AT_ONCE = 32
+AT_ONCE = 8
 """The weight of those that may fire in one of Trio's passes, and how many may be reaped in one.
 
-On a machine that isn't busy otherwise this takes a millisecond; an answer takes several passes.
+Others' messages wait for several passes. With a WebSocket each, 8 take one to two milliseconds. Of
+8, 16, 32, 64 and 128 none ends a crowd sooner than another, but others wait the longer the more
+there are (docs/performance.md).
 """
 
 PUT_BACK = 4
@@ -74,8 +76,9 @@ class Turnstile:
     """All others, in order."""
     _weights: dict[Waiting, int] = field(factory=dict)
     """Of those that are armed."""
-    _leaving: OrderedDict[Waiting, trio.lowlevel.Task] = field(factory=OrderedDict)
-    """Those that have given their notice and wait to be reaped, first come, first served."""
+    _leaving: OrderedDict[object, trio.lowlevel.Task] = field(factory=OrderedDict)
+    """Those that have given their notice and wait to be reaped, and connections that have ended
+    and wait to be taken down: first come, first served."""
     _weight: int = 0
     """Of all that are armed, or have their turn."""
     _woken: int = 0
@@ -156,8 +159,10 @@ class Turnstile:
 
     # Being reaped.
 
-    async def wait_to_go(self, one: Waiting) -> None:
+    async def wait_to_go(self, one: object) -> None:
         """Return when nobody is left who is due and hasn't given notice; those go first.
+
+        For gatherings that have given notice, and for connections that have ended.
 
         No checkpoint if there's nobody. Cancellation: it isn't waited any more.
         """

@@ -9,7 +9,7 @@ from weakref import WeakKeyDictionary
 
 import trio
 
-from squire_gatherings._hall.hall import Hall
+from squire_gatherings._hall.hall import Hall, turnstile_of
 from squire_gatherings._hall.lateness import HELD_UP, is_late
 from squire_gatherings._poller import Poller
 from squire_gatherings._rules.door import Visitor
@@ -162,14 +162,20 @@ async def serve_stream(
                 if not server.keeps_alive:
                     nursery.start_soon(_rounds, server, {connection}, settings.ping_interval)
                 await stay(server, connection, rest)
-            nursery.cancel_scope.cancel()
+                # Thousands may have been told at once that this is the end: all are told first.
+                await turnstile_of(hall).wait_to_go(connection)
+            if nursery.child_tasks:
+                nursery.cancel_scope.cancel()
     finally:
         if visitor is not None:
             limits.go(visitor)
         if connection is not None and connection.stream is not stream:
             await end_tls(connection.stream)
         # Frames that could go out have; closing needn't wait for anything else.
-        await trio.aclose_forcefully(stream)
+        if isinstance(stream, trio.SocketStream):
+            stream.socket.close()
+        else:
+            await trio.aclose_forcefully(stream)
 
 
 async def stay(server: Serving, connection: WebSocketConnection, received: bytes) -> None:

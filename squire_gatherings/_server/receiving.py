@@ -57,6 +57,11 @@ class Receiving(Sending):
         self._client_closed = False
         """Whether the client's close frame has come. It still gets what is queued, and no more."""
 
+    def _begin_closing(self) -> None:
+        super()._begin_closing()
+        # Thousands may answer at once that are told to go, and each answer ends a connection.
+        self._source.put_behind()
+
     # What a gathering asks of it.
 
     def read_arrived(self) -> bool:
@@ -91,7 +96,10 @@ class Receiving(Sending):
         """Take in what has come; return whether more is wanted."""
         if not data:
             self._ended = True
-            self.abort()
+            self._fall_silent()
+            if self._held_up:
+                # Its task does something else. One that reads ends by itself, at less cost.
+                self._scope.cancel()
             return False
         self._silence.heard = True
         self._inbound.feed(data)

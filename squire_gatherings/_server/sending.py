@@ -101,9 +101,13 @@ class Sending(Connection):
 
     def abort(self) -> None:
         """End the connection without another word."""
+        self._fall_silent()
+        self._scope.cancel()
+
+    def _fall_silent(self) -> None:
+        """Say nothing more, and hear nothing."""
         self._closing = self._inbound.deaf = True
         self._outbox.discard()
-        self._scope.cancel()
 
     def _encode(self, outgoing: Outgoing) -> bytes:
         frame = frame_of(self.codec, self.codec.encode(outgoing))

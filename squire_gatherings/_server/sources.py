@@ -67,6 +67,10 @@ class Source(Protocol):
         """Note that the client is in a gathering: it is read before those that aren't."""
         ...
 
+    def put_behind(self) -> None:
+        """Have all others read before this client's next bytes are."""
+        ...
+
 
 class StreamSource:
     """Any stream, read by the task that feeds."""
@@ -104,6 +108,9 @@ class StreamSource:
         """See `Source`: nobody else is read by this task."""
 
     def let_in(self) -> None:
+        """See `Source`: its task has its turn like all others."""
+
+    def put_behind(self) -> None:
         """See `Source`: its task has its turn like all others."""
 
 
@@ -173,6 +180,11 @@ class PolledSource:
         """See `Source`."""
         self._is_known = True
 
+    def put_behind(self) -> None:
+        """See `Source`."""
+        if self._take is not None:
+            self._poller.put_behind(self._socket)
+
     def _readable(self, _: int) -> int:
         # The poller may have found us readable just before we stopped.
         if self._take is None:
@@ -212,8 +224,9 @@ class PolledSource:
         return size
 
     def _stop(self) -> None:
-        self._take = None
-        self._poller.forget(self._socket)
+        if self._take is not None:
+            self._take = None
+            self._poller.forget(self._socket)
 
     def _cancelled(self, _: trio.lowlevel.RaiseCancelT) -> trio.lowlevel.Abort:
         self._task = None

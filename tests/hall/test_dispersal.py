@@ -3,6 +3,7 @@
 import gc
 import math
 import weakref
+from typing import ClassVar
 
 import pytest
 import trio
@@ -15,7 +16,7 @@ from squire_gatherings._stores.memory import MemoryStore
 from squire_gatherings._values.endings import CloseCode
 from squire_gatherings._values.errors import GatheringCrashed, HallClosed
 from squire_gatherings._values.log import Append
-from squire_gatherings._values.messages import Dispersed, Joined, Sync, Synced
+from squire_gatherings._values.messages import Dispersed, Joined, ServerMessage, Sync, Synced
 from squire_gatherings._values.op import Op
 from squire_gatherings._values.outgoing import Outgoing
 from tests.support import Fragile, Recorder, WaitingStore
@@ -346,3 +347,21 @@ async def test_a_cancelled_join_leaves_no_client_behind(autojump_clock: MockCloc
             nursery.start_soon(wait)
         assert len(patient.of(Joined)) == 1
         assert hall.snapshot().clients == 1
+
+
+async def test_the_notice_may_go_out_with_the_close_frame(autojump_clock: MockClock) -> None:
+    """It is handed over as what may wait until the turn's end, so that one write brings both."""
+
+    class Waits(Recorder):
+        soon: ClassVar[list[ServerMessage]] = []
+
+        def send_soon(self, outgoing: Outgoing) -> None:
+            assert not self.closed
+            self.soon.append(outgoing.message)
+
+    async with open_hall(store=MemoryStore(), idle_timeout=10.0) as hall:
+        client = Waits()
+        await hall.join("room", client)
+        await client.wait_closed()
+        assert isinstance(client.soon[-1], Dispersed)
+        assert not client.of(Dispersed)

@@ -5,8 +5,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from squire_gatherings._cli import gc_tuning
-from squire_gatherings._cli.gc_tuning import Exempting
+from squire_gatherings import _collector
+from squire_gatherings._collector import Exempting
 
 
 @pytest.fixture
@@ -27,7 +27,7 @@ def exempting() -> Iterator[None]:
 def test_what_a_long_full_collection_has_seen_is_exempt(
     long: float, is_exempt: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(gc_tuning, "LONG", long)
+    monkeypatch.setattr(_collector, "LONG", long)
     kept = [[number] for number in range(1000)]
     gc.collect(1)
     assert gc.get_freeze_count() == 0

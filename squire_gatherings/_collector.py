@@ -16,11 +16,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 YOUNG = 2_000
-MIDDLE = 5
-FULL = 10
+MIDDLE = 3
+FULL = 2
+"""A full collection comes after some 25,000 new objects. As most that it looks at is exempt later,
+all of them together take no longer than if they were rare, and each holds others up for less."""
 
-LONG = 0.01
-"""A full collection that takes more seconds than this takes long: it has looked at a hundred
+LONG = 0.005
+"""A full collection that takes more seconds than this takes long: it has looked at some ten
 thousand objects."""
 
 
@@ -51,7 +53,11 @@ def uncollected() -> Iterator[None]:
 
 
 def calm_the_collector() -> None:
-    """Set the thresholds (see `gc.set_threshold`), and exempt everything that was imported."""
+    """Keep Python's garbage collector from holding up a process with many gatherings.
+
+    Sets the thresholds (see `gc.set_threshold`), exempts everything that was imported, and, from
+    now on, what a long full collection has looked at (see docs/running.md).
+    """
     gc.collect()
     gc.freeze()
     gc.set_threshold(YOUNG, MIDDLE, FULL)
