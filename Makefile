@@ -13,7 +13,7 @@ LOWEST := .venv-lowest
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help serve test test-long test-lowest fuzz lint bench load docs audit changelog clean
+.PHONY: help serve example test test-long test-lowest fuzz lint bench load docs audit changelog clean
 
 help: ## Show what there is to make
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/'
@@ -41,6 +41,9 @@ lint: $(READY)-dev $(READY)-bench ## Check style, types and layers
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports --no-cache
+
+example: $(READY)-example ## Start Swiss night, a tournament with a page for phones (ARGS="play" for a script's night)
+	@$(BIN)/python -m examples.swiss_night $(ARGS)
 
 bench: $(READY)-dev $(READY)-bench ## Run the benchmarks, half an hour (BENCHMARKS="memory peers" for some of them)
 	@for name in $(BENCHMARKS); do echo "== $$name"; $(BIN)/python -m benchmarks.$$name || exit 1; done

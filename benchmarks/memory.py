@@ -25,7 +25,7 @@ import trio
 from attrs import define
 
 from benchmarks.leaks import Sink, resident
-from squire_gatherings import Hall, open_hall, serve
+from squire_gatherings import Hall, HallOptions, open_hall, serve
 from squire_gatherings._stores.memory import MemoryStore
 from squire_gatherings._values.sleep import Slept
 from tests.cli.process import serving
@@ -40,6 +40,7 @@ KINDS = {
     "asleep joined": "one that sleeps, with an in-memory client, which counts too",
     "client": "that client alone: its connection, membership, rights and window",
 }
+UNLIMITED: HallOptions = {"max_gatherings": None, "max_connections_per_gathering": None}
 CONNECTION = "a WebSocket connection, in the server"
 
 
@@ -90,7 +91,7 @@ async def make(kind: str, hall: Hall, nursery: trio.Nursery, index: int, kept: l
 async def some(kind: str, count: int) -> AsyncIterator[None]:
     """Keep this many alive while the block runs."""
     store = Elsewhere() if kind.startswith("asleep") else MemoryStore()
-    async with open_hall(store=store, max_gatherings=None) as hall, trio.open_nursery() as nursery:
+    async with open_hall(store=store, **UNLIMITED) as hall, trio.open_nursery() as nursery:
         kept: list[Any] = []
         for index in range(count):
             await make(kind, hall, nursery, index, kept)

@@ -88,7 +88,7 @@ class Arriving:
         empty: list[tuple[float, Gathering]] = []
         due: list[tuple[float, Gathering]] = []
         for inheritance, incarnation in self._inherited.values():
-            registry.is_ours(incarnation, inheritance.state.life)
+            registry.claim(incarnation, inheritance.state.life)
             inheritance.is_ours = True
             room = incarnation.room
             if not room.clients:

@@ -270,18 +270,19 @@ class Gathering:
         inheritance.apply(room)
         return True
 
-    async def _wait_for_it(self, inheritance: Inheritance | None) -> bool:
+    async def _wait_for_it(self, inheritance: Inheritance) -> bool:
         """Wait until the incarnation is ours, and somebody says something or wakes it.
 
         Returns:
             Whether it is. If not, it is to end.
         """
         room = self.room
-        while inheritance is not None and not inheritance.is_ours:
+        while not inheritance.is_ours:
             if room.reason is not None:
                 return False
             await room.inbox.wait()
-            inheritance = self.inheritance
+            # It may have followed the other process meanwhile.
+            inheritance = self.inheritance or inheritance
         self.inheritance = None
         room.begun()
         for client in tuple(room.clients.values()):

@@ -348,7 +348,7 @@ class Registry:
         room.nursery.cancel_scope.cancel()
         await incarnation.wait_gone()
 
-    def is_ours(self, incarnation: Incarnation, life: LifeState | None) -> None:
+    def claim(self, incarnation: Incarnation, life: LifeState | None) -> None:
         """Note that an incarnation that another process had is ours from now on."""
         room = incarnation.room
         room.is_moved = False

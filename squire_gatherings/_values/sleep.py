@@ -1,11 +1,14 @@
 """Sleep: what is remembered of an incarnation that sleeps. Its log is in the store."""
 
 import math
+from contextlib import suppress
 
 from msgspec import Struct
 from msgspec.structs import replace
 
 from squire_gatherings._values.handover import DeadlineState
+
+_HEXADECIMAL, _TEXT = b"x", b"t"
 
 
 class SleepState(Struct, frozen=True, array_like=True):
@@ -15,7 +18,8 @@ class SleepState(Struct, frozen=True, array_like=True):
     at the end, and with a default: stores have these.
     """
 
-    incarnation: str
+    name: bytes
+    """The incarnation's id, packed."""
     seq: int
     """The last op, which the store must have."""
     processed: int
@@ -24,8 +28,10 @@ class SleepState(Struct, frozen=True, array_like=True):
     was_joined: bool
     opened_at: float
     last_processed_at: float
-    emptied_at: float | None
-    few_since: float | None
+    emptied_at: float | bool | None
+    """As in `DeadlineState`; true for `last_processed_at`."""
+    few_since: float | bool | None
+    """The same."""
     extended_to: float | None
     """None where nothing was extended."""
     told: tuple[str, float, float] | None
@@ -52,7 +58,7 @@ class SleepState(Struct, frozen=True, array_like=True):
         what, by, at = deadline.moved
         extended_to, last = deadline.extended_to, deadline.last_processed_at
         return cls(
-            incarnation,
+            packed(incarnation),
             seq,
             processed,
             numbered,
@@ -60,8 +66,8 @@ class SleepState(Struct, frozen=True, array_like=True):
             deadline.was_joined,
             deadline.opened_at,
             last,
-            deadline.emptied_at,
-            deadline.few_since,
+            deadline.emptied_at == last or deadline.emptied_at,
+            deadline.few_since == last or deadline.few_since,
             None if extended_to == -math.inf else extended_to,
             deadline.told,
             (what, by, None if at == last else at),
@@ -70,19 +76,37 @@ class SleepState(Struct, frozen=True, array_like=True):
         )
 
     @property
+    def incarnation(self) -> str:
+        """The incarnation's id."""
+        kind, name = self.name[:1], self.name[1:]
+        return name.hex() if kind == _HEXADECIMAL else name.decode()
+
+    @property
     def deadline(self) -> DeadlineState:
         """The state of its deadline."""
         what, by, at = self.moved
         return DeadlineState(
             self.opened_at,
             self.last_processed_at,
-            self.emptied_at,
-            self.few_since,
+            self._at(self.emptied_at),
+            self._at(self.few_since),
             self.was_joined,
             -math.inf if self.extended_to is None else self.extended_to,
             self.told,
             (what, by, self.last_processed_at if at is None else at),
         )
+
+    def _at(self, at: float | bool | None) -> float | None:
+        return self.last_processed_at if at is True else at
+
+
+def packed(incarnation: str) -> bytes:
+    """Return an incarnation's id in half as many bytes, if it is hexadecimal."""
+    with suppress(ValueError):
+        found = bytes.fromhex(incarnation)
+        if found.hex() == incarnation:
+            return _HEXADECIMAL + found
+    return _TEXT + incarnation.encode()
 
 
 Rules = dict[str, float | int | None]
@@ -108,8 +132,8 @@ class Slept(Struct, frozen=True, array_like=True):
 def shifted(state: SleepState, seconds: float) -> SleepState:
     """Return the same by a clock that is ahead by so many seconds."""
 
-    def later(at: float | None) -> float | None:
-        return None if at is None else at + seconds
+    def later(at: float | bool | None) -> float | bool | None:
+        return at if at is None or at is True else at + seconds
 
     told = state.told
     what, by, moved_at = state.moved

@@ -24,7 +24,7 @@ import { CloseCode, randomId } from "./protocol.js";
 /** @typedef {{ since: number, epoch?: string, tail: boolean, isFetching: boolean }} Wants */
 /** @typedef {(to: string, socket: number, what: object) => void} Post */
 /** @typedef {(what: object) => void} PostAll */
-/** @typedef {{ status: string, ending: any, role: string, failure: GatheringError | null }} Shown */
+/** @typedef {import("./telling.js").Shown} Shown */
 
 export class Relay {
   /** Whether we know what other tabs have asked for, as far as it is kept. */

@@ -13,6 +13,7 @@ import { Renewal } from "./renewal.js";
 import { Replica } from "./replica.js";
 import { Requests } from "./requests.js";
 import { Session } from "./session.js";
+import { Telling } from "./telling.js";
 
 /** @typedef {import("./protocol.js").Op} Op */
 /** @typedef {import("./changes.js").Change} Change */
@@ -23,6 +24,7 @@ import { Session } from "./session.js";
 /** @typedef {import("./settings.js").Settings} Settings */
 /** @typedef {import("./storage.js").Storage} Storage */
 /** @typedef {import("./tabs.js").Tabs} Tabs */
+/** @typedef {import("./telling.js").Shown} Shown */
 
 /**
  * @template State
@@ -60,14 +62,8 @@ export class Room extends EventTarget {
   #tabs;
   #unwatch;
   #now;
-  /** @type {Set<() => void>} Who waits for something to change. */
-  #waiting = new Set();
+  #telling;
   #isReading = false;
-  /** @type {Event[]} What is to be told. */
-  #news = [];
-  #isTelling = false;
-  /** What was told last. */
-  #told;
   /** @type {Promise<void> | null} */
   #closed = null;
   /** @type {Dispersed | null} */
@@ -105,11 +101,11 @@ export class Room extends EventTarget {
       wallTime,
       warn: (cause) => {
         const text = `what isn't answered can't be kept: ${textOf(cause)}`;
-        this.#say("warning", new GatheringError("storage", text, { cause }));
+        this.#telling.say("warning", new GatheringError("storage", text, { cause }));
       },
     });
     const replica = new Replica({
-      changes: new ChangeQueue(settings.maxChanges, (change) => this.#say("change", change)),
+      changes: new ChangeQueue(settings.maxChanges, (change) => this.#telling.say("change", change)),
       machine: behaviour && new Machine(behaviour),
       optimistic,
       wallTime,
@@ -119,7 +115,7 @@ export class Room extends EventTarget {
     const pace = new Pace(settings.maxPause, settings.repeatInterval);
     const queue = new Queue(pace, settings.repeatInterval);
     const requests = new Requests(replica, queue, this.#outbox, ({ id, ops }, error) =>
-      this.#say("refused", { id, ops, error }),
+      this.#telling.say("refused", { id, ops, error }),
     );
     const backoff = new Backoff(settings.firstPause, settings.maxPause, environment.random);
     this.#exchange = new Exchange({
@@ -141,10 +137,10 @@ export class Room extends EventTarget {
       dispersed: (dispersed) => {
         this.#dispersed = dispersed;
         this.#tabs.relay.dispersed(dispersed);
-        this.#say("dispersed", dispersed);
+        this.#telling.say("dispersed", dispersed);
       },
       replaced: () => this.#tabs.relay.replaced(),
-      tell: () => this.#tell(),
+      tell: () => this.#telling.tell(),
     });
     const outbox = this.#outbox;
     this.#tabs = parts.makeTabs({
@@ -160,7 +156,12 @@ export class Room extends EventTarget {
         open: parts.open,
       },
     });
-    this.#told = this.#shown;
+    this.#telling = new Telling({
+      look: () => this.#look(),
+      first: (shown) => this.#settle(shown),
+      send: (type, detail) => this.dispatchEvent(new CustomEvent(type, { detail })),
+      endingNow: () => this.ending,
+    });
     this.#unwatch = page.watch({
       visible: () => this.#session.hurry(),
       hidden: () => this.#session.hidden(),
@@ -182,7 +183,7 @@ export class Room extends EventTarget {
   /** Go on with what this browser has asked for before, and what isn't answered. */
   async #prepare() {
     for (const pending of await this.#outbox.load()) this.#exchange.requests.adopt(pending);
-    this.#tell();
+    this.#telling.tell();
   }
 
   // What is known.
@@ -295,11 +296,11 @@ export class Room extends EventTarget {
         const giveUp = () => {
           if (!requests.withdraw(id)) requests.leave(id);
           reject(signal?.reason);
-          this.#tell();
+          this.#telling.tell();
         };
         signal?.addEventListener("abort", giveUp, { signal: settled.signal });
         this.#session.asked();
-        this.#tell();
+        this.#telling.tell();
       });
     } finally {
       settled.abort();
@@ -359,12 +360,12 @@ export class Room extends EventTarget {
       if (taken === null) {
         if (this.#session.failure?.code === "left") return null;
         this.#check();
-        await this.#news_();
+        await this.#telling.wait();
       } else if ("missing" in taken) {
         this.#check();
         this.#exchange.requests.askToFetch(taken.missing);
         this.#session.asked();
-        await this.#news_();
+        await this.#telling.wait();
       } else if ("change" in taken) return taken.change;
       else if ("dispersed" in taken) return null;
       else throw taken.replaced;
@@ -378,7 +379,7 @@ export class Room extends EventTarget {
       this.#session.asked();
       while (this.status !== "open") {
         this.#check();
-        await this.#news_();
+        await this.#telling.wait();
       }
     } finally {
       this.#session.rejoining--;
@@ -397,7 +398,7 @@ export class Room extends EventTarget {
 
   async #close() {
     this.#session.close(new GatheringError("left", `${this.id} was left`));
-    while (this.status !== "closed") await this.#news_();
+    while (this.status !== "closed") await this.#telling.wait();
     await this.#outbox.written();
     this.#outbox.storage.close?.();
   }
@@ -433,57 +434,21 @@ export class Room extends EventTarget {
     super.addEventListener(type, listener, options);
   }
 
-  /** Resolves when something has changed. @returns {Promise<void>} */
-  #news_() {
-    return new Promise((resolve) => this.#waiting.add(resolve));
-  }
-
-  get #shown() {
+  #look() {
     const { replica, ending } = this.#exchange;
     const { failure } = this.#session;
     const { status } = this;
     return { status, ending, role: replica.role, state: replica.state, failure };
   }
 
-  /** Tell the program, once what happens now has happened. */
-  #tell() {
-    if (this.#isTelling) return;
-    this.#isTelling = true;
-    queueMicrotask(() => {
-      this.#isTelling = false;
-      this.#tellNow();
-    });
-  }
-
-  #tellNow() {
-    const before = this.#told;
-    const shown = (this.#told = this.#shown);
-    const news = this.#news;
-    this.#news = [];
-    const isOver = shown.failure !== null && shown.status === "closed";
-    if (isOver) {
+  /** Before anybody else is told: other tabs are, and an end is one. @param {Shown} shown */
+  #settle(shown) {
+    if (shown.status === "closed") {
       this.#unwatch();
       this.#tabs.stop();
     }
+    if (shown.status === "open") this.#dispersed = null;
     this.#tabs.relay.tell(shown);
-    const waiting = [...this.#waiting];
-    this.#waiting.clear();
-    for (const resolve of waiting) resolve();
-    /** @param {string} type @param {unknown} detail */
-    const send = (type, detail) => this.dispatchEvent(new CustomEvent(type, { detail }));
-    if (shown.status === "open" && before.status !== "open") this.#dispersed = null;
-    if (shown.status !== before.status) send("status", shown.status);
-    for (const event of news) this.dispatchEvent(event);
-    if (shown.state !== before.state) send("state", shown.state);
-    if (shown.role !== before.role) send("role", shown.role);
-    if (shown.ending !== before.ending) send("ending", this.ending);
-    if (isOver && before.status !== "closed") send("closed", shown.failure);
-  }
-
-  /** Tell this once what happens now has happened. @param {string} type @param {unknown} detail */
-  #say(type, detail) {
-    this.#news.push(new CustomEvent(type, { detail }));
-    this.#tell();
   }
 }
 

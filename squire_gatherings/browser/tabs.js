@@ -160,6 +160,7 @@ class Together {
         this.#stepDown();
         this.#ask({});
         this.#parts.session.rerouted();
+        this.#post({ kind: "who" });
       }
     });
   }

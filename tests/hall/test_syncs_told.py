@@ -222,6 +222,7 @@ async def live(
                     runs.append(SyncRun(last + 1, size, f"s{len(runs) // 2}"))
                     last += size
                     authors[len(runs) % 2].deliver_nowait(a_sync(runs[-1].id, *range(size)))
+            if last >= began:
                 await until_told(early, last)
             if steps.pop(0)[0] == "compact" and last:
                 first = await hall.logs.compact(ROOM, up_to=last)

@@ -21,7 +21,7 @@ from squire_gatherings._values.errors import StoreConflict
 from squire_gatherings._values.events import EventKind, LifecycleEvent
 from squire_gatherings._values.log import Append, LoggedOp, Snapshot, SyncRecord
 from squire_gatherings._values.op import Op
-from squire_gatherings._values.sleep import SleepState, Slept
+from squire_gatherings._values.sleep import SleepState, Slept, packed
 
 FINGERPRINT = b"0123456789abcdef"
 
@@ -135,7 +135,7 @@ def a_sleeper(incarnation: str = "aa", seq: int = 0, gathering: str = "friday") 
     """Return one that sleeps."""
     moved = ("join", "ann", None)
     state = SleepState(
-        incarnation,
+        packed(incarnation),
         seq,
         3,
         2,

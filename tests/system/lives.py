@@ -6,6 +6,10 @@ from typing import TYPE_CHECKING
 import trio
 from attrs import define, field
 
+from squire_gatherings._hall.hall import parts_of
+from squire_gatherings._hall.incarnations import Incarnation
+from squire_gatherings._hall.sleeper import Sleeper
+
 if TYPE_CHECKING:
     from tests.system.world import World
 
@@ -29,12 +33,23 @@ class Lives(trio.abc.Instrument):
     def task_spawned(self, task: trio.lowlevel.Task) -> None:
         self.tasks[task.name] += 1
         if task.name.startswith(NAME):
-            self.world.truth.spawned(task.name.removeprefix(NAME))
+            gathering = task.name.removeprefix(NAME)
+            one = self._living(gathering)
+            if not (isinstance(one, Incarnation) and one.room.is_resting):
+                # Otherwise it has slept, and lives on.
+                self.world.truth.spawned(gathering)
 
     def task_exited(self, task: trio.lowlevel.Task) -> None:
         self.tasks[task.name] -= 1
         if task.name.startswith(NAME):
-            self.world.truth.exited(task.name.removeprefix(NAME), self._reason())
+            gathering = task.name.removeprefix(NAME)
+            if self._living(gathering) is None:
+                # Otherwise it sleeps, or is awake again already.
+                self.world.truth.exited(gathering, self._reason())
+
+    def _living(self, gathering: str) -> Incarnation | Sleeper | None:
+        hall = self.world.any_hall
+        return None if hall is None else parts_of(hall)[0].living.get(gathering)
 
     def _reason(self) -> str | None:
         """Return the reason of the last end that the hall has counted, if there is a new one."""

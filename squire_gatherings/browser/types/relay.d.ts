@@ -14,7 +14,7 @@
 /** @typedef {{ since: number, epoch?: string, tail: boolean, isFetching: boolean }} Wants */
 /** @typedef {(to: string, socket: number, what: object) => void} Post */
 /** @typedef {(what: object) => void} PostAll */
-/** @typedef {{ status: string, ending: any, role: string, failure: GatheringError | null }} Shown */
+/** @typedef {import("./telling.js").Shown} Shown */
 export class Relay {
     /**
      * @param {Session} session
@@ -77,10 +77,4 @@ export type Wants = {
 };
 export type Post = (to: string, socket: number, what: object) => void;
 export type PostAll = (what: object) => void;
-export type Shown = {
-    status: string;
-    ending: any;
-    role: string;
-    failure: GatheringError | null;
-};
-import { GatheringError } from "./errors.js";
+export type Shown = import("./telling.js").Shown;

@@ -7,6 +7,7 @@
 /** @typedef {import("./settings.js").Settings} Settings */
 /** @typedef {import("./storage.js").Storage} Storage */
 /** @typedef {import("./tabs.js").Tabs} Tabs */
+/** @typedef {import("./telling.js").Shown} Shown */
 /**
  * @template State
  * @typedef {object} Page A gathering as it was, or a part of its log.
@@ -168,6 +169,7 @@ export type Status = import("./session.js").Status;
 export type Settings = import("./settings.js").Settings;
 export type Storage = import("./storage.js").Storage;
 export type Tabs = import("./tabs.js").Tabs;
+export type Shown = import("./telling.js").Shown;
 /**
  * A gathering as it was, or a part of its log.
  */

@@ -1,6 +1,13 @@
 /** A client that submits again and again, and notes all that it sees: in a page, and in node. */
 
-const FOLD = { initial: [], fold: (state, op, { seq }) => [...state, [seq, op.uid]] };
+/** The whole log as a state: each one has the one before in it, so that none is copied. */
+const FOLD = { initial: null, fold: (before, op, { seq }) => ({ before, op: [seq, op.uid] }) };
+
+function listOf(state) {
+  const ops = [];
+  for (let one = state; one; one = one.before) ops.push(one.op);
+  return ops.reverse();
+}
 
 export class Life {
   seen = [];
@@ -77,7 +84,8 @@ export class Life {
   }
 
   report() {
-    const { status, state, seq, pending, leads, trouble } = this.room;
+    const state = listOf(this.room.state);
+    const { status, seq, pending, leads, trouble } = this.room;
     const { seen, own, errors, ends } = this;
     return { status, state, seq, pending: pending.length, leads, trouble, seen, own, errors, ends };
   }

@@ -200,9 +200,22 @@ test("a tab that follows goes through the one that leads, has it hurry, and take
   one.page.handlers.resume();
   await clock.pass(100);
   assert.deepEqual([one.room.leads, one.room.status, one.room.state], [false, "open", [1, 2]]);
-  // A tab that leads and hears nothing any more is passed over.
-  two.page.handlers.suspend = () => {};
-  await clock.pass(10);
+});
+
+test("a tab that leads and hears nothing any more is passed over", async () => {
+  const { clock, server, browser, ...one } = await begin({ goTogether: true });
+  const two = browser.tab({ behaviour: FOLD });
+  await Promise.all([two.room.submit({ n: 1 }), clock.pass(100)]);
+  one.page.hangs = true;
+  const sent = two.room.submit({ n: 2 });
+  // It is asked whether it's there, and then for a new connection, and says nothing to either.
+  await Promise.all([sent, clock.pass(60_000)]);
+  assert.deepEqual([two.room.leads, two.room.state], [true, [1, 2]]);
+  one.page.hangs = false;
+  one.page.handlers.visible();
+  await Promise.all([one.room.submit({ n: 3 }), clock.pass(60_000)]);
+  assert.deepEqual([one.room.leads, one.room.state, two.room.state], [false, [1, 2, 3], [1, 2, 3]]);
+  assert.equal(server.connections.size, 1);
 });
 
 test("a submit can be given up: unsent it isn't applied, sent it may be", async () => {

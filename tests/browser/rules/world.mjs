@@ -54,16 +54,23 @@ export class Browser {
     this.random = random;
   }
 
-  #open() {
+  #open(page) {
     const channels = this.#channels;
     const { clock } = this;
     const channel = {
       onmessage: null,
+      page,
       postMessage: (data) => {
         const copy = structuredClone(data);
         for (const other of channels) {
           if (other === channel) continue;
-          clock.setTimer(() => channels.has(other) && other.onmessage?.({ data: copy }), 1);
+          const deliver = () => {
+            if (!channels.has(other)) return;
+            // What hangs is told later.
+            if (other.page.hangs) clock.setTimer(deliver, 10);
+            else other.onmessage?.({ data: copy });
+          };
+          clock.setTimer(deliver, 1);
         }
       },
       close: () => channels.delete(channel),
@@ -74,7 +81,7 @@ export class Browser {
 
   /** Open the page in a tab: a room, its page, and what it was told. */
   tab({ goTogether = true, behaviour = null, settings = {}, ...more } = {}) {
-    const page = { visible: true, handlers: null };
+    const page = { visible: true, handlers: null, hangs: false };
     const environment = {
       now: () => this.clock.now,
       wallTime: () => 1_700_000_000_000 + this.clock.now,
@@ -82,7 +89,7 @@ export class Browser {
       setTimer: (run, after) => this.clock.setTimer(run, after),
       clearTimer: (id) => this.clock.clearTimer(id),
     };
-    const browser = { locks: this.#locks, open: () => this.#open() };
+    const browser = { locks: this.#locks, open: () => this.#open(page) };
     const room = new Room({
       id: "room",
       name: "room",

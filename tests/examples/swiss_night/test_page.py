@@ -7,15 +7,12 @@ from pathlib import Path
 import httpx
 import pytest
 
-from examples.swiss_night.site import CLIENT, start_next_round, tournament_of
+from examples.swiss_night.site import start_next_round, tournament_of
 from squire_gatherings import Identity
 from tests.chromium import MISSING, PATIENCE, Browser, open_session
 from tests.examples.swiss_night.test_site import JUDGE, Site, open_one
 
-pytestmark = [
-    pytest.mark.skipif(MISSING is not None, reason=str(MISSING)),
-    pytest.mark.skipif(not CLIENT.is_dir(), reason="there is no JavaScript client"),
-]
+pytestmark = pytest.mark.skipif(MISSING is not None, reason=str(MISSING))
 
 SIGN_IN = """
 const form = document.querySelector("form");
