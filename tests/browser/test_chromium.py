@@ -122,6 +122,7 @@ async def test_what_is_asked_without_a_network_survives_a_reload(session: str, s
         await tabs.all([tab], "for (let n = 0; n < 20; n++) life.submit(2)")
         shown = [uid for _, uid in (await tabs.all([tab], REPORT))[0]["state"]]
         assert len(shown) == 42, "what isn't answered is shown"
+        await tabs.all([tab], "await life.room.kept()")
         await tabs.browser.reload()
         await tabs.ready()
         # It is shown again, and stays unanswered: of the page before, and another reload.
