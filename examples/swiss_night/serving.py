@@ -37,14 +37,9 @@ async def open_site(
             warn_before=idle / 4,
         ) as hall,
     ):
-        run = partial(
-            hypercorn.trio.serve,
-            cast(
-                Any, application(hall, door)
-            ),  # starlette and hypercorn name ASGI's types differently
-            config,
-            shutdown_trigger=stop.wait,
-        )
+        # Starlette and hypercorn name the types of ASGI differently.
+        app = cast(Any, application(hall, door))
+        run = partial(hypercorn.trio.serve, app, config, shutdown_trigger=stop.wait)
         [url] = await nursery.start(run)
         try:
             yield hall, url

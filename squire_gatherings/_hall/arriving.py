@@ -5,16 +5,22 @@ here before they are ours.
 """
 
 from collections.abc import Mapping
+from contextlib import suppress
 
 import trio
 from attrs import define, evolve, field
 
+from squire_gatherings._hall.clients import Client
 from squire_gatherings._hall.connection import Connection
 from squire_gatherings._hall.gathering import Gathering
 from squire_gatherings._hall.hall import Hall, events_of, parts_of
 from squire_gatherings._hall.incarnations import Incarnation
 from squire_gatherings._hall.inheritance import Inheritance, bring_up, take_in
+from squire_gatherings._hall.lookup import ask_for_older
 from squire_gatherings._hall.membership import Membership
+from squire_gatherings._hall.room import Room
+from squire_gatherings._hall.store import store_trouble
+from squire_gatherings._values.errors import StoreUnavailable
 from squire_gatherings._values.handover import HallState, RoomState
 
 WOKEN_AT_ONCE = 16
@@ -29,6 +35,8 @@ class Arriving:
     """A new one, which goes on with them."""
     _inherited: dict[str, tuple[Inheritance, Incarnation]] = field(factory=dict)
     """By the gathering's id."""
+    _new: list[tuple[Room, Client]] = field(factory=list)
+    """Those of whom the store wasn't asked yet which syncs they have made."""
 
     async def follow(
         self,
@@ -71,6 +79,17 @@ class Arriving:
         for state in rooms:
             self._attend(state, connections, memberships, ahead)
         return memberships
+
+    async def prepare(self) -> None:
+        """Ask the store what it would be asked when those who are new submit something first.
+
+        Cancellation: the rest is asked then.
+        """
+        new, self._new = self._new, []
+        with suppress(StoreUnavailable), store_trouble():
+            for room, client in new:
+                keys = [(client.scope, "")]
+                await ask_for_older(room.id, room.store, room.log.syncs, keys)
 
     def check(self) -> None:
         """Raise `StoreConflict` unless the store has what the other process has, and no more."""
@@ -140,6 +159,7 @@ class Arriving:
                 bring_up(client, one, ahead)
             elif one.connection in connections:
                 client = take_in(room, one, connections[one.connection], ahead)
+                self._new.append((room, client))
                 memberships[one.connection] = asking.membership(room, client)
 
 

@@ -63,9 +63,7 @@ class SyncLookup:
         self._found.clear()
         try:
             with store_trouble():
-                for scope in self.syncs.unasked(keys):
-                    ids = await self.store.sync_ids(self.gathering, scope, limit=SCOPE_LIMIT + 1)
-                    self.syncs.told(scope, ids, is_all=len(ids) <= SCOPE_LIMIT)
+                await ask_for_older(self.gathering, self.store, self.syncs, keys)
                 keys = tuple(filter(self._is_unknown, keys))
                 found = await self.store.find_syncs(self.gathering, keys) if keys else {}
                 records = {key: found.get(key) for key in keys}
@@ -80,3 +78,15 @@ class SyncLookup:
         except LookupNeeded:
             return True
         return False
+
+
+async def ask_for_older(
+    gathering: str, store: Store, syncs: SyncIds, keys: Iterable[SyncKey]
+) -> None:
+    """Ask the store for the older syncs of these scopes that it wasn't asked about yet.
+
+    Cancellation: those that it has answered about are known.
+    """
+    for scope in syncs.unasked(keys):
+        ids = await store.sync_ids(gathering, scope, limit=SCOPE_LIMIT + 1)
+        syncs.told(scope, ids, is_all=len(ids) <= SCOPE_LIMIT)

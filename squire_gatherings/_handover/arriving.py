@@ -144,6 +144,7 @@ class Takeover:
             if not isinstance(message, Changes):
                 raise NotOurs(f"it says {type(message).__name__}")
             await self._apply(message, arrivals, arriving)
+            await arriving.prepare()
             await self.channel.send(Known())
 
     async def _apply(self, changes: Changes, arrivals: Arrivals, arriving: Arriving) -> float:

@@ -59,7 +59,7 @@ def _checksum(ops: Iterable[Op]) -> bytes:
     return checksum.to_bytes(CHECKSUM_SIZE, "big")
 
 
-@define(eq=False)
+@define(eq=False, weakref_slot=False)
 class OpLog:
     """What a gathering remembers of its log; the store remembers the rest."""
 

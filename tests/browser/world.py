@@ -21,7 +21,7 @@ from tests.client.faulty_proxy import FaultyProxy, open_faulty_proxy
 
 PAGES = Path(__file__).parent / "pages"
 LIBRARY = Path(squire_gatherings.__file__).parent / "browser"
-CUTS = ("cut", "truncate", "delay")
+CUTS = ("cut", "truncate")
 """What a browser notices by itself. A connection on which nothing moves it finds out by asking,
 after a while that is too long for a test."""
 

@@ -70,6 +70,7 @@ class Move:
         told = [self._telling.state(one, 0.0, at_rest=False) for one in inside]
         said: list[RoomState] = _ROOMS.decode(msgspec.msgpack.encode(told))
         await self._follow(said, self._telling.ended(inside))
+        await self._arriving.prepare()
 
     async def finish(
         self, connected: Mapping[Connection, Membership]

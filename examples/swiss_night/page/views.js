@@ -336,6 +336,6 @@ export function logView(entries, isWhole, me, act) {
     "div.stack",
     {},
     h("ul.tables", {}, ...lines),
-    !isWhole && h("button", { onclick: act.earlier }, "What was before"),
+    !isWhole && h("button", { onclick: act.earlier, "data-key": "earlier" }, "What was before"),
   );
 }

@@ -130,5 +130,7 @@ async def test_a_judge_runs_a_round_from_a_phone(session: str, tmp_path: Path) -
         night = await tournament_of(site.hall, NIGHT)
         assert night.rounds[0].matches[0].result == (2, 0, 0)
         await press(browser, '[data-key="tab log"]')
+        await press(browser, '[data-key="earlier"]')
+        await reads(browser, "#room", "Olga enters Ada")
         await press(browser, '[aria-label="Take back op 4"]')
         await reads(browser, "#judge", "1 table plays")

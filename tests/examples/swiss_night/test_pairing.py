@@ -82,7 +82,7 @@ def test_those_who_met_longest_ago_meet_again_first() -> None:
     assert met[3:] == met[:3]
 
 
-@settings(max_examples=examples(6), deadline=None)
+@settings(max_examples=examples(4), deadline=None)
 @given(data=st.data())
 def test_each_round_has_everybody_once_and_nobody_meets_twice(data: st.DataObject) -> None:
     night = Night()

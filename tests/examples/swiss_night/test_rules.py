@@ -272,7 +272,7 @@ STEPS = st.lists(
 )
 
 
-@settings(max_examples=examples(40), deadline=None)
+@settings(max_examples=examples(25), deadline=None)
 @given(STEPS, st.integers(0, 40))
 def test_every_replica_comes_to_the_same(
     steps: list[tuple[str, str, dict[str, Any]]], cut: int

@@ -47,7 +47,7 @@ def test_the_page_folds_as_the_server_does() -> None:
     nights: list[Night] = []
 
     @settings(
-        max_examples=examples(60),
+        max_examples=examples(25),
         deadline=None,
         database=None,
         phases=[Phase.generate],
