@@ -518,7 +518,7 @@ class Registry:
         """Have a task go on with one that has slept, in this room."""
         incarnation = self._make_incarnation(room, opener)
         incarnation.opened = True
-        self.nursery.start_soon(incarnation.gathering.run, name=f"gathering {room.id}")
+        self.nursery.start_soon(incarnation.gathering.run, name=room.id)
 
     def _reap(self, gathering_id: str) -> None:
         incarnation = self.living.pop(gathering_id)

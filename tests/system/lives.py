@@ -6,15 +6,13 @@ from typing import TYPE_CHECKING
 import trio
 from attrs import define, field
 
+from squire_gatherings._hall.gathering import Gathering
 from squire_gatherings._hall.hall import parts_of
 from squire_gatherings._hall.incarnations import Incarnation
 from squire_gatherings._hall.sleeper import Sleeper
 
 if TYPE_CHECKING:
     from tests.system.world import World
-
-NAME = "gathering "
-"""The beginning of their tasks' names."""
 
 
 @define(eq=False)
@@ -23,7 +21,9 @@ class Lives(trio.abc.Instrument):
 
     world: "World"
     tasks: Counter[str] = field(factory=Counter)
-    """The number of running tasks by name."""
+    """The number of running tasks by name; an incarnation's task has its gathering's id."""
+    running: int = 0
+    """How many incarnations' tasks are running."""
     _ended: Counter[str] = field(factory=Counter)
 
     def new_hall(self) -> None:
@@ -32,8 +32,9 @@ class Lives(trio.abc.Instrument):
 
     def task_spawned(self, task: trio.lowlevel.Task) -> None:
         self.tasks[task.name] += 1
-        if task.name.startswith(NAME):
-            gathering = task.name.removeprefix(NAME)
+        if _is_life(task):
+            self.running += 1
+            gathering = task.name
             one = self._living(gathering)
             if not (isinstance(one, Incarnation) and one.room.is_resting):
                 # Otherwise it has slept, and lives on.
@@ -41,8 +42,9 @@ class Lives(trio.abc.Instrument):
 
     def task_exited(self, task: trio.lowlevel.Task) -> None:
         self.tasks[task.name] -= 1
-        if task.name.startswith(NAME):
-            gathering = task.name.removeprefix(NAME)
+        if _is_life(task):
+            self.running -= 1
+            gathering = task.name
             if self._living(gathering) is None:
                 # Otherwise it sleeps, or is awake again already.
                 self.world.truth.exited(gathering, self._reason())
@@ -60,3 +62,8 @@ class Lives(trio.abc.Instrument):
         [*new] = now - self._ended
         self._ended = now
         return new[0] if new else None
+
+
+def _is_life(task: trio.lowlevel.Task) -> bool:
+    """Whether it is an incarnation's."""
+    return getattr(task.coro, "cr_code", None) is Gathering.run.__code__

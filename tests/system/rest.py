@@ -63,7 +63,8 @@ async def come_to_rest(world: "World") -> None:
     world.truth.check(numbers.clients == 0, f"still counted: {numbers}")
     stages = observer_of(hall).stages
     world.truth.check(not any(stages.values()), f"still counted: {stages}")
-    world.truth.check(not world.lives.tasks["retries"], f"still there: {world.lives.tasks}")
+    retries = [name for name in +world.lives.tasks if name.startswith("retries")]
+    world.truth.check(not retries, f"still there: {retries}")
     waiting = numbers.events.waiting if numbers.events is not None else 0
     world.truth.check(not waiting, f"events were never delivered: {numbers}")
     await world.close()
@@ -117,8 +118,7 @@ def check_nothing_is_left(world: "World") -> None:
     """Check that nothing refers to what was, and that no task runs."""
     truth = world.truth
     truth.check(not truth.lives, f"incarnations are left: {truth.lives}")
-    tasks = +world.lives.tasks
-    truth.check(not [name for name in tasks if name.startswith("gathering ")], f"{tasks}")
+    truth.check(not world.lives.running, f"tasks are left: {+world.lives.tasks}")
     if any(one() is not None for one in world.made):
         gc.collect()
     left = [one() for one in world.made if one() is not None]
