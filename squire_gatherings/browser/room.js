@@ -372,6 +372,14 @@ export class Room extends EventTarget {
     }
   }
 
+  /**
+   * Resolves when all that was submitted is kept beyond this page, or that has failed (`warning`).
+   * @returns {Promise<void>}
+   */
+  kept() {
+    return this.#outbox.written();
+  }
+
   /** Wake the gathering if it has dispersed; resolves once this client is in it. */
   async reopen() {
     this.#session.rejoining++;

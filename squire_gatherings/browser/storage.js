@@ -117,11 +117,14 @@ export class IndexedDBStorage {
   async #write(name, change) {
     const database = await this.#open();
     const transaction = database.transaction(name, "readwrite");
-    change(transaction.objectStore(name));
-    await new Promise((resolve, reject) => {
+    const written = new Promise((resolve, reject) => {
       transaction.oncomplete = resolve;
       transaction.onabort = () => reject(transaction.error);
     });
+    change(transaction.objectStore(name));
+    // It needs this page no more: the page may be about to go.
+    transaction.commit?.();
+    await written;
   }
 
   #open() {

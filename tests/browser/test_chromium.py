@@ -1,12 +1,14 @@
 """The browser client in a real Chromium, against the real server. Skipped without Chromium."""
 
 import re
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 
+from squire_gatherings import Identity
 from squire_gatherings.client import open_client
 from tests.browser.world import check, open_site, open_tabs, open_world
 from tests.chromium import MISSING, open_session
@@ -120,6 +122,7 @@ async def test_what_is_asked_without_a_network_survives_a_reload(session: str, s
         await tabs.all([tab], "for (let n = 0; n < 20; n++) life.submit(2)")
         shown = [uid for _, uid in (await tabs.all([tab], REPORT))[0]["state"]]
         assert len(shown) == 42, "what isn't answered is shown"
+        await tabs.all([tab], "await life.room.kept()")
         await tabs.browser.reload()
         await tabs.ready()
         # It is shown again, and stays unanswered: of the page before, and another reload.
@@ -234,6 +237,39 @@ async def test_another_client_with_the_same_id_takes_the_place(session: str, sit
         assert code == "replaced"
         # It doesn't fight back.
         assert sorted(map(str, answers)) == ["[1]", "replaced"]
+
+
+async def test_rights_are_renewed_on_the_same_connection(session: str, site: str) -> None:
+    script = """
+    const { connect } = await import("/squire-gatherings/index.js");
+    const [asked, statuses] = [[], []];
+    const token = async (why) => (asked.push(why), `token ${asked.length}`);
+    const room = connect(given[0], "another", { tabs: false, token });
+    room.addEventListener("status", ({ detail }) => statuses.push(detail));
+    while (asked.length < 3) await new Promise((resolve) => setTimeout(resolve, 20));
+    const seqs = await room.submit({ uid: "one" });
+    await room.close();
+    return { asked, statuses, seqs, user: room.user };
+    """
+    tokens: list[str | None] = []
+
+    async def authenticate(token: str | None, gathering_id: str) -> Identity:
+        if gathering_id == "another":
+            tokens.append(token)
+            return Identity("alice", expires_at=time.time() + 1.2)
+        return Identity()
+
+    async with (
+        open_world(site, authenticate=authenticate) as world,
+        open_tabs(session, site, world.url) as tabs,
+    ):
+        tab = await tabs.open()
+        [said] = await tabs.all([tab], script, world.url)
+        assert (said["seqs"], said["user"]) == ([1], "alice")
+        # It is the same connection all the time. So short rights are always about to end.
+        assert said["statuses"] == ["open", "closing", "closed"]
+        assert said["asked"][:3] == ["join", "expired", "expired"]
+        assert tokens[:3] == ["token 1", "token 2", "token 3"]
 
 
 async def test_a_server_is_killed_and_restored(session: str, site: str, tmp_path: Path) -> None:

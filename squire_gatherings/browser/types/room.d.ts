@@ -133,6 +133,11 @@ export class Room<State> extends EventTarget {
      * @returns {AsyncGenerator<Change, void, undefined>}
      */
     changes(): AsyncGenerator<Change, void, undefined>;
+    /**
+     * Resolves when all that was submitted is kept beyond this page, or that has failed (`warning`).
+     * @returns {Promise<void>}
+     */
+    kept(): Promise<void>;
     /** Wake the gathering if it has dispersed; resolves once this client is in it. */
     reopen(): Promise<void>;
     /**
