@@ -250,10 +250,17 @@ async def hall_disperses(world: World, room: str, patience: float) -> None:
     await call(world, room, ask, patience)
 
 
-@rule(weight=2, room=rooms, patience=patiences)
-async def hall_evicts(world: World, room: str, patience: float) -> None:
-    """It falls asleep as soon as nothing is under way, and nobody notices."""
-    await call(world, room, lambda hall: hall.evict(room), patience, to_store=True)
+@rule(
+    weight=3,
+    room=rooms,
+    connections=st.sampled_from(["keep", "keep", "close"]),
+    patience=patiences,
+)
+async def hall_evicts(world: World, room: str, connections: Any, patience: float) -> None:
+    """It falls asleep as soon as nothing is under way. Nobody notices, or all are to come back."""
+    if connections == "close":
+        world.truth.closed.add(room)
+    await call(world, room, lambda hall: hall.evict(room, connections), patience, to_store=True)
 
 
 @rule(weight=2, one=strangers, number=st.integers(0, 2))
