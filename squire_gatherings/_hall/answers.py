@@ -133,7 +133,8 @@ class Answers:
         log = self.room.log
         if after + 1 < log.tail_start:
             read = partial(self._read_and_make, sender, after, up_to, make)
-            self.from_store(sender, request_id, read)
+            # It tells of `up_to`, too, which must be durable by then.
+            self.defer(sender, request_id, lambda _: self.from_store(sender, request_id, read))
             return
         answer = make(self.in_memory(sender, after, up_to))
         self.defer(sender, request_id, lambda _: show(sender, request_id, answer))
