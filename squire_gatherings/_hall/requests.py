@@ -345,10 +345,12 @@ class Requests:
             return
         seq = self.answers.visible
         why = sayable(conflict)
+        # Where the first op after `base` was left out of the log, it shows none.
+        is_left_out = base + 1 < self.room.log.first_seq
         self.answers.with_ops(
             sender,
             sync.id,
-            base,
+            seq if is_left_out else base,
             seq,
             lambda shown: Conflict(sync.id, seq, message=why, **self.answers.fields(sender, shown)),
         )

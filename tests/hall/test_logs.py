@@ -326,12 +326,14 @@ async def test_a_client_from_before_a_compaction_is_told_where_the_log_begins(
         assert await hall.submit(ROOM, [{"add": 6}]) == (6,)
 
 
-async def test_a_conflict_on_a_base_that_was_left_out(autojump_clock: MockClock) -> None:
+@pytest.mark.parametrize("base", [0, 1])
+async def test_a_conflict_on_a_base_that_was_left_out(base: int, autojump_clock: MockClock) -> None:
+    """With 0 for a base it had all that is left, as if that began with op 1."""
     async with open_hall(behaviour=Strict, wall_clock=Wall(), tail_bytes=1) as hall:
         await submit(hall, 1, 2, 3)
         await hall.logs.compact(ROOM, up_to=2)
         recorder, membership, _ = await join(hall)
-        await membership.deliver(SyncMessage("s", 1, (Op.of({"add": 5}),)))
+        await membership.deliver(SyncMessage("s", base, (Op.of({"add": 5}),)))
         await wait_all_tasks_blocked()
         [message] = [m for _, m in recorder.received if type(m).__name__ == "Conflict"]
         assert (message.seq, message.ops) == (3, ())  # type: ignore[attr-defined]
