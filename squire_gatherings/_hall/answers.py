@@ -132,8 +132,9 @@ class Answers:
         """
         log = self.room.log
         if after + 1 < log.tail_start:
+            # The store is read only once it has all that the answer speaks of.
             read = partial(self._read_and_make, sender, after, up_to, make)
-            self.from_store(sender, request_id, read)
+            self.defer(sender, request_id, lambda _: self.from_store(sender, request_id, read))
             return
         answer = make(self.in_memory(sender, after, up_to))
         self.defer(sender, request_id, lambda _: show(sender, request_id, answer))
@@ -153,7 +154,7 @@ class Answers:
             room.store,
             room.id,
             after=after,
-            up_to=min(up_to, room.log.committed),
+            up_to=up_to,
             max_bytes=room.settings.batch_bytes,
         )
         syncs: tuple[SyncRun, ...] = ()
