@@ -326,12 +326,17 @@ async def test_a_client_from_before_a_compaction_is_told_where_the_log_begins(
         assert await hall.submit(ROOM, [{"add": 6}]) == (6,)
 
 
-async def test_a_conflict_on_a_base_that_was_left_out(autojump_clock: MockClock) -> None:
-    async with open_hall(behaviour=Strict, wall_clock=Wall(), tail_bytes=1) as hall:
+@pytest.mark.parametrize("base", [0, 1])
+@pytest.mark.parametrize("tail_bytes", [1, 10_000])
+async def test_a_conflict_on_a_base_that_was_left_out(
+    base: int, tail_bytes: int, autojump_clock: MockClock
+) -> None:
+    """Whoever submits takes its ops for those after the base: so it has none."""
+    async with open_hall(behaviour=Strict, wall_clock=Wall(), tail_bytes=tail_bytes) as hall:
         await submit(hall, 1, 2, 3)
         await hall.logs.compact(ROOM, up_to=2)
         recorder, membership, _ = await join(hall)
-        await membership.deliver(SyncMessage("s", 1, (Op.of({"add": 5}),)))
+        await membership.deliver(SyncMessage("s", base, (Op.of({"add": 5}),)))
         await wait_all_tasks_blocked()
         [message] = [m for _, m in recorder.received if type(m).__name__ == "Conflict"]
         assert (message.seq, message.ops) == (3, ())  # type: ignore[attr-defined]
