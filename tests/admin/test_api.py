@@ -212,7 +212,7 @@ async def test_the_hall_as_a_whole(tmp_path: Path) -> None:
         await port.hall.open("b")
         await port.hall.disperse("b")
         hall = await port.get("/api/v1/hall")
-        assert hall["stages"] == {"opening": 0, "open": 1, "ending": 0}
+        assert hall["stages"] == {"opening": 0, "open": 1, "asleep": 0, "ending": 0}
         assert (hall["clients"], hall["opened"], hall["ended"]) == (1, 2, {"admin": 1})
         assert (hall["store"], hall["closing"]) == ("memory:", False)
 
