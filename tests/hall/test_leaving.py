@@ -67,6 +67,21 @@ async def test_fetches_are_answered_first(
         assert hall.snapshot().clients == 0
 
 
+async def test_a_read_that_waits_for_the_commit_comes_first(autojump_clock: MockClock) -> None:
+    store = Reluctant()
+    async with open_hall(store=store, **TINY) as hall:
+        await hall.submit(ROOM, [{"n": number} for number in range(9)])
+        other = await hall.join(ROOM, Recorder(), since=9)
+        membership = await hall.join(ROOM, recorder := Recorder(), since=9)
+        store.delay = 2.0
+        other.deliver_nowait(SYNC)
+        membership.deliver_nowait(Fetch("f", 0))
+        membership.deliver_nowait(Leave())
+        await recorder.wait_closed()
+        assert [(one.id, one.seq) for one in recorder.of(Fetched)] == [("f", 10)]
+        assert recorder.closed[0][1] == CloseCode.LEFT
+
+
 async def test_an_answer_that_waits_for_its_turn_comes_first(autojump_clock: MockClock) -> None:
     store = Reluctant()
     async with open_hall(store=store, **TINY) as hall:
