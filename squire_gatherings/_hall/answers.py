@@ -196,7 +196,17 @@ class Answers:
             room.used(trio.current_time(), Fetch, sender.identity.user)
             room.inbox.wake()
         if isinstance(sender, Client):
-            room.let_go(sender)
+            self._let_go(sender)
+
+    def _let_go(self, client: Client) -> None:
+        """Let a client that leaves go, once it is given also what was read and isn't durable."""
+        room = self.room
+        if client.leaving and any(one.sender is client for one in self.deferred):
+            if not client.reads:
+                leave = Deferred(client, None, lambda _: room.let_go(client), False, is_leave=True)
+                self.deferred.append(leave)
+        else:
+            room.let_go(client)
 
     # What they show.
 
