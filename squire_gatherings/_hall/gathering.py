@@ -131,7 +131,8 @@ class Gathering:
             GatheringCrashed: Its behaviour can't be restored. A later crash isn't raised: it ends
                 in a notice and a log entry.
 
-        Cancellation: clients get a notice with reason `shutdown` first, within `close_grace`.
+        Cancellation: before `started`, it ends without a trace. Afterwards clients get a notice
+            with reason `shutdown` first, within `close_grace`.
         """
         room = self.room
         try:
@@ -140,6 +141,9 @@ class Gathering:
                 await self._restore()
                 if room.life is not None:
                     await room.life.opened(room.log.seq)
+                else:
+                    # See `Registry.start`: one whose caller has just gone isn't opened.
+                    await trio.lowlevel.checkpoint_if_cancelled()
             reason = DispersalReason.SHUTDOWN
             try:
                 async with trio.open_nursery() as room.nursery:

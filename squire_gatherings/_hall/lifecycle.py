@@ -319,6 +319,7 @@ class Life:
         """
         try:
             await self.lifecycle.wait_durable(self._tell(EventKind.OPENED, {"seq": seq}))
+            await trio.lowlevel.checkpoint_if_cancelled()
         except BaseException:
             self._end({"reason": LOST, "seq": seq, "lifetime": 0.0, "messages": 0})
             raise

@@ -395,7 +395,12 @@ class Registry:
         return incarnation
 
     async def start(self, incarnation: Incarnation) -> None:
-        """Have the task of an incarnation restore it. Raises, and is cancelled, as `find`."""
+        """Have the task of an incarnation restore it. Raises, and is cancelled, as `find`.
+
+        Trio moves the task out of this call only if this call isn't cancelled yet. So the task
+        looks for that when it is restored, and isn't opened then: it would live on under a scope
+        that is cancelled already, and tell whoever came at that moment `shutdown`.
+        """
         room = incarnation.room
         try:
             with trio.CancelScope() as incarnation.opening:

@@ -30,6 +30,7 @@ from squire_gatherings._values.errors import (
     StoreConflict,
     StoreUnavailable,
 )
+from squire_gatherings._values.events import LifecycleEvent
 from squire_gatherings._values.identity import Identity, Role
 from squire_gatherings._values.log import Append, Restored
 from squire_gatherings._values.messages import (
@@ -502,6 +503,52 @@ async def test_a_hall_that_is_cancelled_waits_for_no_opening(
             assert inside.cancelled_caught != raises
             assert trio.current_time() - began == (0 if raises else 1)
     assert seen == [trio.current_time() - began] * 2
+
+
+@pytest.mark.parametrize("is_told", [False, True])
+async def test_an_opening_that_is_cancelled_as_it_succeeds_ends_nothing(
+    is_told: bool, autojump_clock: MockClock
+) -> None:
+    """It was opened under a scope that was cancelled already, and its end told as `shutdown`."""
+    scope = trio.CancelScope()
+
+    class Waiting(MemoryStore):
+        """It answers as the caller is cancelled, or some turns of the tasks before that."""
+
+        async def load(self, gathering: str, *, recent_syncs: int) -> Restored:
+            await trio.sleep(1)
+            restored = await super().load(gathering, recent_syncs=recent_syncs)
+            if not turns:
+                scope.cancel()
+            return restored
+
+    async def take(_: LifecycleEvent) -> None:
+        """Events are told, so that the opening waits for one to be written."""
+
+    async def open_it() -> None:
+        with scope:
+            await hall.open(room)
+
+    on_event = take if is_told else None
+    async with open_hall(store=Waiting(), on_event=on_event, idle_timeout=1e6) as hall:
+        for number in range(60):
+            room, turns, scope = f"room-{number}", number % 12, trio.CancelScope()
+            client = Recorder()
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(open_it)
+                await wait_all_tasks_blocked()
+                nursery.start_soon(hall.join, room, client)
+                await trio.sleep(1)
+                for _ in range(turns):
+                    await trio.lowlevel.checkpoint()
+                if turns:
+                    scope.cancel()
+            await client.wait_for(Joined)
+            await wait_all_tasks_blocked()
+            assert not client.closed
+        numbers = hall.snapshot()
+        assert not numbers.dispersed
+        assert numbers.opened == len(numbers.gatherings) == 60
 
 
 async def test_a_message_after_a_crash_overtakes_none_before_it(autojump_clock: MockClock) -> None:

@@ -59,8 +59,9 @@ class Tap:
     """The seq of the last op that the client was sent, or was told in an answer."""
     asked: dict[str, Asked] = field(factory=dict)
     joined_at: float = math.inf
-    warning: tuple[str, float] | None = None
-    """The rule and the time of the end of which the client was told last, if that stands."""
+    warning: tuple[str, float, float] | None = None
+    """The rule of the end of which the client was told last, if that stands, and between which two
+    times it is: the message may have been sent before the machine fell asleep."""
     notice: dict[str, Any] | None = None
     closed: int | None = None
     """The code of the server's close frame."""
@@ -216,8 +217,10 @@ class Tap:
         self.over()
         self.closed = int.from_bytes(payload[:2], "big") if payload else 1005
         if self.notice is None:
-            is_fair = self.joined is None or self.closed not in CODES.values()
+            is_evicted = self.gathering in self.truth.closed and payload[2:] == b"evicted"
+            is_fair = self.joined is None or self.closed not in CODES.values() or is_evicted
             self.truth.check(is_fair, f"{self}: closed {self.closed} without a notice")
+            self.truth.happened["evicted"] += is_evicted
         else:
             code = CODES[self.notice["reason"]]
             self.truth.check(self.closed == code, f"{self}: closed {self.closed} after a notice")
@@ -506,7 +509,8 @@ class Tap:
         if left is not None:
             before = self.life.warns_before if self.life is not None else math.inf
             check(0 <= left <= before + EPSILON, f"{self}: warned too early: {message}")
-            self.warning = message["rule"], self.truth.now() + left
+            now = self.truth.now()
+            self.warning = message["rule"], self.truth.before_jump(now) + left, now + left
             self.truth.happened["warned"] += 1
 
     def _check_warned(self, reason: str) -> None:
@@ -525,7 +529,7 @@ class Tap:
         moved = max(self.joined_at, life.moved_at, truth.jumped_at)
         if moved < since and not life.is_put_off and not self.is_doubtful:
             # It may have been told of another rule that ends it at the same instant.
-            is_told = self.warning is not None and abs(self.warning[1] - now) < LATE
+            is_told = self.warning is not None and abs(self.warning[2] - now) < LATE
             truth.check(is_told, f"{self}: ended ({reason}) unwarned, {self.warning}: {life}")
 
     def _dispersed(self, message: dict[str, Any]) -> None:

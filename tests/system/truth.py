@@ -69,6 +69,8 @@ class Truth:
     is_closing: bool = False
     may_crash: set[str] = field(factory=set)
     """Gatherings whose behaviour or store was ever told to fail."""
+    closed: set[str] = field(factory=set)
+    """Gatherings whose connections were closed by a call ever, without a notice."""
     happened: defaultdict[str, int] = field(factory=lambda: defaultdict(int))
     """The number of times that each event happened: without events a test shows nothing."""
 
@@ -290,7 +292,7 @@ class Truth:
             life.has_heard = True
             if surely:
                 life.was_used = True
-                life.used_from = max(life.used_from, self._before_jump(now))
+                life.used_from = max(life.used_from, self.before_jump(now))
 
     def changed(self, gathering: str, changes: dict[str, Any]) -> None:
         """Note that a gathering has other rules from now on."""
@@ -327,7 +329,8 @@ class Truth:
         if life is not None:
             life.gone_to = self.now()
 
-    def _before_jump(self, now: float) -> float:
+    def before_jump(self, now: float) -> float:
+        """Return the earliest time at which what is seen now may have happened."""
         return self.jumped_from if now == self.jumped_at else now
 
     # What the store does.
@@ -351,7 +354,7 @@ class Truth:
             life.used_to = now
         if not life.in_trouble:
             life.was_used = True
-            life.used_from = max(life.used_from, self._before_jump(now))
+            life.used_from = max(life.used_from, self.before_jump(now))
         life.in_trouble = outcome is not None
         if outcome is not None and not isinstance(outcome, StoreUnavailable):
             self.may_crash.add(gathering)
