@@ -132,8 +132,8 @@ class Answers:
         """
         log = self.room.log
         if after + 1 < log.tail_start:
+            # The store is read only once it has all that the answer speaks of.
             read = partial(self._read_and_make, sender, after, up_to, make)
-            # It tells of `up_to`, too, which must be durable by then.
             self.defer(sender, request_id, lambda _: self.from_store(sender, request_id, read))
             return
         answer = make(self.in_memory(sender, after, up_to))
@@ -154,7 +154,7 @@ class Answers:
             room.store,
             room.id,
             after=after,
-            up_to=min(up_to, room.log.committed),
+            up_to=up_to,
             max_bytes=room.settings.batch_bytes,
         )
         syncs: tuple[SyncRun, ...] = ()
@@ -196,7 +196,17 @@ class Answers:
             room.used(trio.current_time(), Fetch, sender.identity.user)
             room.inbox.wake()
         if isinstance(sender, Client):
-            room.let_go(sender)
+            self._let_go(sender)
+
+    def _let_go(self, client: Client) -> None:
+        """Let a client that leaves go, once it is given also what was read and isn't durable."""
+        room = self.room
+        if client.leaving and any(one.sender is client for one in self.deferred):
+            if not client.reads:
+                leave = Deferred(client, None, lambda _: room.let_go(client), False, is_leave=True)
+                self.deferred.append(leave)
+        else:
+            room.let_go(client)
 
     # What they show.
 

@@ -34,7 +34,7 @@ from squire_gatherings._values.errors import (
     TooBig,
     Unauthorized,
 )
-from squire_gatherings._values.log import SyncRecord
+from squire_gatherings._values.log import Shown, SyncRecord
 from squire_gatherings._values.messages import (
     Ack,
     Conflict,
@@ -345,15 +345,16 @@ class Requests:
             return
         seq = self.answers.visible
         why = sayable(conflict)
-        # Where the first op after `base` was left out of the log, it shows none.
-        is_left_out = base + 1 < self.room.log.first_seq
-        self.answers.with_ops(
-            sender,
-            sync.id,
-            seq if is_left_out else base,
-            seq,
-            lambda shown: Conflict(sync.id, seq, message=why, **self.answers.fields(sender, shown)),
-        )
+
+        def make(shown: Shown) -> Conflict:
+            return Conflict(sync.id, seq, message=why, **self.answers.fields(sender, shown))
+
+        if base < self.room.log.first_seq - 1:
+            # The first op that it lacks was left out of the log: it is to fetch what is there.
+            bare = make(Shown(base))
+            self.answers.defer(sender, sync.id, lambda _: show(sender, sync.id, bare))
+            return
+        self.answers.with_ops(sender, sync.id, base, seq, make)
 
 
 def _cost(sync: Sync) -> int:

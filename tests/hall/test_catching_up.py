@@ -7,7 +7,7 @@ from trio.testing import MockClock, wait_all_tasks_blocked
 from squire_gatherings._hall.hall import Hall
 from squire_gatherings._open_hall import open_hall
 from squire_gatherings._stores.memory import MemoryStore
-from squire_gatherings._values.log import Append, LoggedOp
+from squire_gatherings._values.log import LoggedOp
 from squire_gatherings._values.messages import (
     Ack,
     Fetch,
@@ -19,7 +19,7 @@ from squire_gatherings._values.messages import (
     Synced,
 )
 from squire_gatherings._values.op import Op
-from tests.support import Recorder, WaitingStore
+from tests.support import Recorder
 
 ROOM = "friday-night"
 
@@ -131,27 +131,6 @@ async def test_a_repeated_sync_is_answered_at_once_and_its_ops_come_as_ops(
         assert reader.of(Synced) == [Synced("old", (51,))] * 2
         assert [one for one in reader.told() if one != 51] == [*range(1, 51), *range(52, 102)]
         assert reader.told().count(51) == 3
-
-
-async def test_no_answer_tells_of_ops_that_are_not_durable(autojump_clock: MockClock) -> None:
-    """A fetch of what only the store has came at once, with the seq of ops that might get lost."""
-
-    class Slow(WaitingStore):
-        async def append(self, append: Append) -> None:
-            await trio.sleep(1)
-            await super().append(append)
-
-    async with open_hall(store=Slow(), tail_bytes=1, batch_bytes=10_000) as hall:
-        await fill(hall, 20)
-        client = Recorder()
-        membership = await hall.join(ROOM, client, since=20)
-        began = trio.current_time()
-        membership.deliver_nowait(sync("own"))
-        membership.deliver_nowait(Fetch("page", 0))
-        await client.wait_for(Fetched)
-        assert [one.seq for one in client.of(Fetched)] == [21]
-        assert [one.seqs for one in client.of(Synced)] == [(21,)]
-        assert client.received[-1][0] == began + 1
 
 
 async def test_held_answers_count_as_unanswered(autojump_clock: MockClock) -> None:

@@ -67,6 +67,47 @@ async def test_fetches_are_answered_first(
         assert hall.snapshot().clients == 0
 
 
+async def test_a_read_that_waits_for_the_commit_comes_first(autojump_clock: MockClock) -> None:
+    store = Reluctant()
+    async with open_hall(store=store, **TINY) as hall:
+        await hall.submit(ROOM, [{"n": number} for number in range(9)])
+        other = await hall.join(ROOM, Recorder(), since=9)
+        membership = await hall.join(ROOM, recorder := Recorder(), since=9)
+        store.delay = 2.0
+        other.deliver_nowait(SYNC)
+        membership.deliver_nowait(Fetch("f", 0))
+        membership.deliver_nowait(Leave())
+        await recorder.wait_closed()
+        assert [(one.id, one.seq) for one in recorder.of(Fetched)] == [("f", 10)]
+        assert recorder.closed[0][1] == CloseCode.LEFT
+
+
+@pytest.mark.parametrize("trouble", [None, StoreUnavailable("away")])
+async def test_what_is_read_while_a_commit_is_under_way_comes_first(
+    trouble: StoreUnavailable | None, autojump_clock: MockClock
+) -> None:
+    class SlowHeads(Reluctant):
+        async def find_head(self, gathering: str, *, seq: int) -> bytes | None:
+            await trio.sleep(1.0)
+            return await super().find_head(gathering, seq=seq)
+
+    store = SlowHeads()
+    async with open_hall(store=store) as hall:
+        other = await hall.join(ROOM, Recorder())
+        membership = await hall.join(ROOM, recorder := Recorder(), proof=True)
+        await hall.submit(ROOM, [{"n": 0}])
+        for number in range(3):
+            membership.deliver_nowait(Fetch(f"f{number}", 0))
+        membership.deliver_nowait(Leave())
+        await trio.sleep(0.5)
+        store.delay, store.trouble = 1.0, trouble
+        other.deliver_nowait(SYNC)
+        await recorder.wait_closed()
+        told: list[Any] = recorder.of(Error) if trouble else recorder.of(Fetched)
+        assert sorted(one.id for one in told) == ["f0", "f1", "f2"]
+        assert recorder.closed[0][:2] == (1.5, CloseCode.LEFT)
+
+
 async def test_an_answer_that_waits_for_its_turn_comes_first(autojump_clock: MockClock) -> None:
     store = Reluctant()
     async with open_hall(store=store, **TINY) as hall:

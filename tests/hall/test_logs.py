@@ -327,9 +327,12 @@ async def test_a_client_from_before_a_compaction_is_told_where_the_log_begins(
 
 
 @pytest.mark.parametrize("base", [0, 1])
-async def test_a_conflict_on_a_base_that_was_left_out(base: int, autojump_clock: MockClock) -> None:
-    """With 0 for a base it had all that is left, as if that began with op 1."""
-    async with open_hall(behaviour=Strict, wall_clock=Wall(), tail_bytes=1) as hall:
+@pytest.mark.parametrize("tail_bytes", [1, 10_000])
+async def test_a_conflict_on_a_base_that_was_left_out(
+    base: int, tail_bytes: int, autojump_clock: MockClock
+) -> None:
+    """Whoever submits takes its ops for those after the base: so it has none."""
+    async with open_hall(behaviour=Strict, wall_clock=Wall(), tail_bytes=tail_bytes) as hall:
         await submit(hall, 1, 2, 3)
         await hall.logs.compact(ROOM, up_to=2)
         recorder, membership, _ = await join(hall)

@@ -35,9 +35,11 @@ from squire_gatherings._values.identity import Identity
 from squire_gatherings._values.log import Append, LoggedOp, Page, Restored
 from squire_gatherings._values.messages import (
     ClientMessage,
+    Conflict,
     Dispersed,
     Error,
     Fetch,
+    Fetched,
     Leave,
     Refresh,
     ServerMessage,
@@ -46,7 +48,7 @@ from squire_gatherings._values.messages import (
 )
 from squire_gatherings._values.op import Op
 from squire_gatherings._values.outgoing import Outgoing
-from tests.support import Fragile, Recorder, WaitingStore, examples
+from tests.support import Fragile, Recorder, Strict, WaitingStore, examples
 
 ROOM = "friday-night"
 TINY: dict[str, Any] = {"tail_bytes": 1, "batch_bytes": 30, "recent_syncs": 1}
@@ -183,6 +185,49 @@ async def test_a_store_that_cannot_read_is_told_of(
         store.trouble = None
         assert (await hall.fetch(ROOM, since=0)).seq == 5
         assert not recorder.closed
+
+
+@pytest.mark.parametrize("is_stale", [False, True])
+async def test_an_answer_that_the_store_is_read_for_speaks_of_durable_ops_alone(
+    is_stale: bool, autojump_clock: MockClock
+) -> None:
+    store = Reluctant()
+    async with open_hall(behaviour=Strict, store=store, **TINY) as hall:
+        for _ in range(5):
+            await hall.submit(ROOM, [{"add": 1}])
+        one = await hall.join(ROOM, Recorder(), since=5)
+        other = await hall.join(ROOM, recorder := Recorder(), since=5)
+        start, store.delay = trio.current_time(), 2.0
+        ops = (Op.of({"add": 1}),)
+        one.deliver_nowait(Sync("s", 5, ops))
+        other.deliver_nowait(Sync("f", 0, ops) if is_stale else Fetch("f", 0))
+        # The commit, and then the read.
+        await recorder.wait_for(Conflict if is_stale else Fetched)
+        answers: list[Conflict | Fetched] = [*recorder.of(Conflict), *recorder.of(Fetched)]
+        assert [one.seq for one in answers] == [6]
+        assert trio.current_time() == start + 4.0
+
+
+async def test_an_answer_that_the_store_is_to_be_read_for_fails_with_the_commit(
+    autojump_clock: MockClock,
+) -> None:
+    store = Reluctant()
+    async with open_hall(store=store, commit_retry_interval=10.0, **TINY) as hall:
+        for number in range(5):
+            await hall.submit(ROOM, [{"n": number}])
+        membership = await hall.join(ROOM, recorder := Recorder(), since=5)
+        store.delay, store.trouble = 2.0, StoreUnavailable("away")
+        membership.deliver_nowait(Sync("s", 5, (Op.of({"n": 5}),)))
+        membership.deliver_nowait(Fetch("f", 0))
+        errors = await recorder.wait_for(Error, 2)
+        assert [(one.id, one.code) for one in errors] == [
+            ("s", "store_unavailable"), ("f", "store_unavailable")
+        ]  # fmt: skip
+        # What isn't durable isn't told of meanwhile.
+        store.delay, store.trouble = 0.0, None
+        membership.deliver_nowait(Fetch("g", 0))
+        [answer] = await recorder.wait_for(Fetched)
+        assert answer.seq == 5
 
 
 async def test_nothing_is_read_for_a_client_that_hung_up(autojump_clock: MockClock) -> None:

@@ -232,7 +232,14 @@ async def test_what_a_join_says_reaches_the_hall(monkeypatch: pytest.MonkeyPatch
 
     monkeypatch.setattr(Hall, "join", join)
     what: dict[str, Any] = {"since": 7, "epoch": "e1", "client": "c" * 16}
-    what |= {"resume": "r1", "token": "t", "tail": True, "times": True, "proof": True}
+    what |= {
+        "resume": "r1",
+        "token": "t",
+        "tail": True,
+        "times": True,
+        "proof": True,
+        "syncs": True,
+    }
     known = {"seq": 5, "head": "0f"}
     async with open_hall() as hall, a_client(hall) as (client, _, _):
         await client.say(type="join", known=known, **what)

@@ -353,15 +353,16 @@ async def log_is_imported(world: World, number: int, room: str, patience: float)
 @rule()
 async def logs_are_listed(world: World) -> None:
     async def ask(hall: Hall) -> None:
-        logs = world.truth.logs.now
-        before = {room: (logs[room], len(logs[room].ops)) for room in ROOMS}
+        logs = world.truth.logs
+        before = {room: (logs.now[room], len(logs.now[room].ops)) for room in ROOMS}
         found = {one.gathering: one for one in await hall.logs.list_logs()}
-        for room, (log, first) in before.items():
-            seq = found[room].seq if room in found else 0
-            if log is logs[room]:
-                # Ops may have been added meanwhile.
-                is_right = first <= seq <= len(log.ops)
-                world.truth.check(is_right, f"{room}: listed with {seq} ops, not {len(log.ops)}")
+        for room, (log, least) in before.items():
+            if log is logs.now[room]:
+                # Ops may be added while the list is made.
+                seq = found[room].seq if room in found else 0
+                most = len(log.ops)
+                fits = least <= seq <= most
+                world.truth.check(fits, f"{room}: listed with {seq} ops, not {least} to {most}")
 
     await call(world, ROOMS[0], ask, 1e6, to_store=True)
 
