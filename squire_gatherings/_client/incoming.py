@@ -265,7 +265,7 @@ def _wrong_syncs(message: Joined | Fetched | Conflict | ForwardBatch) -> str | N
     for one in syncs:
         if one.first_seq <= before:
             return f"a sync from the op {one.first_seq} on, after one up to {before}"
-        before = one.first_seq + one.count - 1
+        before = one.last_seq
     return _wrong_seq(before)
 
 

@@ -11,6 +11,7 @@ from squire_gatherings._hall.forwards import forward_of
 from squire_gatherings._hall.room import Room
 from squire_gatherings._hall.store import read_page
 from squire_gatherings._values.errors import StoreConflict, StoreUnavailable
+from squire_gatherings._values.log import syncs_between
 from squire_gatherings._values.messages import SyncRun
 
 
@@ -60,7 +61,7 @@ async def bring_pages(
         if page and client.attached and not client.is_mute:
             client.paging = Paging.SENDING
             last = after + len(page)
-            syncs = tuple(one for one in syncs if one.first_seq <= last)
+            syncs = syncs_between(syncs, after, last)
             client.send(forward_of(room.incarnation, after + 1, page, client.extras, syncs))
             sent(client, last, trio.current_time())
             await client.flush()

@@ -93,7 +93,7 @@ def follow(room: Room, state: RoomState) -> bool:
 
 
 def _ends_after(record: SyncRecord, log: OpLog) -> bool:
-    return record.first_seq + record.count - 1 > log.seq or not record.count
+    return record.last_seq > log.seq or not record.count
 
 
 def take_in(room: Room, state: ClientState, connection: Connection, ahead: float) -> Client:

@@ -20,7 +20,7 @@ from squire_gatherings._rules.delivery_window import DeliveryWindow, Verdict
 from squire_gatherings._values.endings import CloseCode
 from squire_gatherings._values.errors import StoreUnavailable
 from squire_gatherings._values.extras import Extras
-from squire_gatherings._values.log import LoggedOp
+from squire_gatherings._values.log import LoggedOp, syncs_between
 from squire_gatherings._values.messages import SyncRun
 from squire_gatherings._values.outgoing import Outgoing
 
@@ -123,11 +123,7 @@ class _Encoded:
     def _syncs_of(self, after: int, up_to: int) -> tuple[SyncRun, ...]:
         if self.syncs is None:
             return self.room.log.syncs_of(after, up_to)
-        return tuple(
-            one
-            for one in self.syncs
-            if one.first_seq <= up_to and one.first_seq + one.count > after + 1
-        )
+        return syncs_between(self.syncs, after, up_to)
 
 
 @define(eq=False)

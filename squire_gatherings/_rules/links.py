@@ -49,7 +49,7 @@ def _checked_head(head: bytes, link: Append) -> bytes:
     if head_after(head, link) != link.head:
         raise StoreConflict(f"the ops from {link.first_seq} to {last} have another head")
     for sync in link.syncs:
-        if not (link.first_seq <= sync.first_seq and sync.first_seq + sync.count - 1 <= last):
+        if not (link.first_seq <= sync.first_seq and sync.last_seq <= last):
             raise StoreConflict(f"a sync of the op {sync.first_seq} isn't within its append")
     return link.head
 
@@ -72,7 +72,7 @@ def cut(links: Iterable[Append], up_to: int, name: str, before: bytes) -> Iterat
             return
         if last > up_to:
             ops = link.ops[: up_to + 1 - link.first_seq]
-            syncs = tuple(s for s in link.syncs if s.first_seq + s.count - 1 <= up_to)
+            syncs = tuple(s for s in link.syncs if s.last_seq <= up_to)
             head = next_head(before, name, link.first_seq, ops, syncs)
             yield Append(name, link.first_seq, ops, syncs, None, head)
             return

@@ -5,7 +5,7 @@ them; between the two they have a seq, but nobody outside may see them.
 """
 
 import zlib
-from bisect import bisect_right
+from bisect import bisect_left
 from collections.abc import Iterable, Sequence
 from hashlib import blake2b
 
@@ -21,6 +21,7 @@ from squire_gatherings._values.log import (
     Snapshot,
     SyncRecord,
     encoded_size,
+    syncs_between,
 )
 from squire_gatherings._values.messages import Sync, SyncRun
 from squire_gatherings._values.op import Op
@@ -305,10 +306,7 @@ class OpLog:
 
     def syncs_of(self, after: int, up_to: int) -> tuple[SyncRun, ...]:
         """Return the syncs that ops of the tail came from, from `after` + 1 to `up_to`."""
-        syncs = self._tail_syncs
-        first = max(0, bisect_right(syncs, after + 1, key=_first_seq) - 1)
-        found = syncs[first : bisect_right(syncs, up_to, key=_first_seq)]
-        return tuple(one.run for one in found if _last_seq(one) > after)
+        return tuple(one.run for one in syncs_between(self._tail_syncs, after, up_to))
 
     def _trim(self) -> None:
         # Many at once, since taking the first ones out of a list moves all the others.
@@ -330,16 +328,9 @@ class OpLog:
             self._trimmed += sum([len(one.op.json) for one in dropped]) + count * OP_OVERHEAD
             self._before = dropped[-1].epoch
             del self._tail[:count]
-        start, syncs = self.tail_start, self._tail_syncs
-        gone = bisect_right(syncs, start, key=_first_seq)
-        if gone and _last_seq(syncs[gone - 1]) >= start:
-            gone -= 1
-        del syncs[:gone]
-
-
-def _first_seq(record: SyncRecord) -> int:
-    return record.first_seq
+        syncs = self._tail_syncs
+        del syncs[: bisect_left(syncs, self.tail_start, key=_last_seq)]
 
 
 def _last_seq(record: SyncRecord) -> int:
-    return record.first_seq + record.count - 1
+    return record.last_seq

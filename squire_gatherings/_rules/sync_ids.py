@@ -140,7 +140,7 @@ class SyncIds:
         for record in reversed(self._recent.values()):
             if record.first_seq <= seq:
                 break
-            if record.first_seq + record.count - 1 <= up_to:
+            if record.last_seq <= up_to:
                 found.append(record)
         found.reverse()
         return found

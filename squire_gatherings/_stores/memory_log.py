@@ -18,7 +18,7 @@ from squire_gatherings._rules.links import checked
 from squire_gatherings._rules.thinning import NEWEST, superfluous
 from squire_gatherings._values.archive import LogCopy, LogInfo, Tombstone
 from squire_gatherings._values.errors import StoreConflict
-from squire_gatherings._values.log import Append, LoggedOp, Snapshot, SyncRecord
+from squire_gatherings._values.log import Append, LoggedOp, Snapshot, SyncRecord, syncs_between
 
 CHAINED_AT_ONCE = 500
 """How many heads are computed before others get their turn: less than a millisecond."""
@@ -156,9 +156,7 @@ class Log:
             ordered += reversed(tuple(islice(reversed(self.syncs.values()), new)))
             if new == len(ordered):
                 ordered.sort(key=_first_seq)
-        first = max(0, bisect_right(ordered, after + 1, key=_first_seq) - 1)
-        found = ordered[first : bisect_right(ordered, up_to, key=_first_seq)]
-        return tuple(one for one in found if one.first_seq + one.count > after + 1)
+        return syncs_between(ordered, after, up_to)
 
     def older_syncs(self) -> tuple[SyncRecord, ...]:
         """Return the syncs whose ops were left out."""

@@ -7,6 +7,7 @@ Those of which each op makes some are `msgspec.Struct`, as messages are: made in
 time that a frozen `attrs` class takes, and of no interest to the garbage collector.
 """
 
+from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Sequence
 from functools import lru_cache
 from itertools import repeat
@@ -121,9 +122,34 @@ class SyncRecord(Struct, frozen=True, gc=False):
     fingerprint: bytes
 
     @property
+    def last_seq(self) -> int:
+        """The seq of the last op that came from it."""
+        return self.first_seq + self.count - 1
+
+    @property
     def run(self) -> SyncRun:
         """What others are told of it: not the scope, which has the client's secret id in it."""
         return SyncRun(self.first_seq, self.count, self.id)
+
+
+S = TypeVar("S", SyncRecord, SyncRun)
+
+
+def syncs_between(syncs: Sequence[S], after: int, up_to: int) -> tuple[S, ...]:
+    """Return those of some syncs, which are in order, that ops after `after` came from.
+
+    Args:
+        syncs: The syncs.
+        after: The op before the first one.
+        up_to: The last op.
+    """
+    first = max(0, bisect_right(syncs, after + 1, key=_first_seq) - 1)
+    found = syncs[first : bisect_right(syncs, up_to, key=_first_seq)]
+    return tuple(one for one in found if one.last_seq > after)
+
+
+def _first_seq(sync: SyncRecord | SyncRun) -> int:
+    return sync.first_seq
 
 
 @frozen
@@ -221,7 +247,7 @@ def sync_of_each(syncs: Iterable[SyncRun], seq: int) -> Iterator[SyncRun | None]
     None where it isn't known; without an end.
     """
     for one in syncs:
-        last = one.first_seq + one.count - 1
+        last = one.last_seq
         if last < seq:
             continue
         if one.first_seq > seq:

@@ -52,6 +52,11 @@ class SyncRun(Struct, frozen=True, array_like=True, gc=False):
     count: Annotated[int, Meta(ge=1)]
     id: MessageId
 
+    @property
+    def last_seq(self) -> int:
+        """The seq of the last of them."""
+        return self.first_seq + self.count - 1
+
 
 Syncs = tuple[SyncRun, ...] | UnsetType
 """The syncs from which the ops of a message came, in order. The first one may have begun before

@@ -171,7 +171,7 @@ def syncs_of(
                 for append in later
                 if append.first_seq <= up_to and append.last_seq > after
                 for sync in append.syncs
-                if sync.first_seq <= up_to and sync.first_seq + sync.count > after + 1
+                if sync.first_seq <= up_to and sync.last_seq > after
             ]
         return tuple(found)
 

@@ -181,7 +181,7 @@ def find_syncs_of(
     )
     [before] = rows.fetchone()
     found = find_syncs_from(database, key, first if before is None else before, last)
-    return tuple(one for one in found if one.first_seq + one.count > first)
+    return tuple(one for one in found if one.last_seq >= first)
 
 
 def find_ops(
