@@ -13,15 +13,14 @@ import trio
 from attrs import define, field
 from msgspec import UNSET, UnsetType
 
-from squire_gatherings._hall.archive import read_syncs
+from squire_gatherings._hall.archive import read_shown
 from squire_gatherings._hall.clients import Caller, Client, Sender
 from squire_gatherings._hall.delivery import Delivery
 from squire_gatherings._hall.room import Room
-from squire_gatherings._hall.store import read_page
 from squire_gatherings._rules.behaviour import encode_state
 from squire_gatherings._values.errors import GatheringsError, StoreUnavailable, Unauthorized
 from squire_gatherings._values.log import Shown
-from squire_gatherings._values.messages import Fetch, Proof, ServerMessage, Synced, SyncRun
+from squire_gatherings._values.messages import Fetch, Proof, ServerMessage, Synced
 
 READS_AT_ONCE = 4
 """How many answers of one gathering read the store at once: it serves others, too."""
@@ -150,17 +149,15 @@ class Answers:
         self, sender: Sender, after: int, up_to: int, make: Callable[[Shown], ServerMessage]
     ) -> ServerMessage:
         room = self.room
-        page = await read_page(
+        shown = await read_shown(
             room.store,
             room.id,
             after=after,
             up_to=up_to,
             max_bytes=room.settings.batch_bytes,
+            syncs=sender.extras.syncs,
         )
-        syncs: tuple[SyncRun, ...] = ()
-        if sender.extras.syncs:
-            syncs = await read_syncs(room.store, room.id, after=after, up_to=after + len(page))
-        return make(Shown(after, page, syncs))
+        return make(shown)
 
     def from_store(
         self, sender: Sender, request_id: str, work: Callable[[], Awaitable[ServerMessage | None]]

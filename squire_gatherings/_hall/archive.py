@@ -5,10 +5,10 @@ Of a store that can't, a hall only has what `Store` says; the stores of ours can
 
 from typing import Protocol, runtime_checkable
 
-from squire_gatherings._hall.store import Store, store_trouble
+from squire_gatherings._hall.store import Store, read_page, store_trouble
 from squire_gatherings._values.archive import LogCopy, LogInfo, Tombstone
 from squire_gatherings._values.errors import BadRequest
-from squire_gatherings._values.log import Append, Snapshot, SyncRecord
+from squire_gatherings._values.log import Append, Shown, Snapshot, SyncRecord
 from squire_gatherings._values.messages import SyncRun
 
 
@@ -168,6 +168,27 @@ class Archive(Store, Protocol):
     async def erase(self) -> None:
         """Remove all that is left anywhere of what was deleted. It may take long."""
         ...
+
+
+async def read_shown(
+    store: Store,
+    gathering: str,
+    *,
+    after: int,
+    up_to: int,
+    max_bytes: int,
+    syncs: bool,
+) -> Shown:
+    """Read ops as `read_page` does, and if they are wanted the syncs that they came from.
+
+    Raises:
+        StoreUnavailable: The store can't be read now.
+    """
+    page = await read_page(store, gathering, after=after, up_to=up_to, max_bytes=max_bytes)
+    came_from: tuple[SyncRun, ...] = ()
+    if syncs:
+        came_from = await read_syncs(store, gathering, after=after, up_to=after + len(page))
+    return Shown(after, page, came_from)
 
 
 async def read_syncs(

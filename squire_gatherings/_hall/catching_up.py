@@ -5,14 +5,12 @@ from collections.abc import Callable
 
 import trio
 
-from squire_gatherings._hall.archive import read_syncs
+from squire_gatherings._hall.archive import read_shown
 from squire_gatherings._hall.clients import Client, Paging
 from squire_gatherings._hall.forwards import forward_of
 from squire_gatherings._hall.room import Room
-from squire_gatherings._hall.store import read_page
 from squire_gatherings._values.errors import StoreConflict, StoreUnavailable
 from squire_gatherings._values.log import syncs_between
-from squire_gatherings._values.messages import SyncRun
 
 
 async def bring_pages(
@@ -38,30 +36,28 @@ async def bring_pages(
         if after + 1 >= room.log.tail_start:
             return
         try:
-            page = await read_page(
+            shown = await read_shown(
                 room.store,
                 room.id,
                 after=after,
                 up_to=_end(room, client),
                 max_bytes=room.settings.batch_bytes,
+                syncs=client.extras.syncs,
             )
-            syncs: tuple[SyncRun, ...] = ()
-            if client.extras.syncs:
-                syncs = await read_syncs(room.store, room.id, after=after, up_to=after + len(page))
         except StoreUnavailable:
             await trio.sleep(room.settings.commit_retry_interval)
             continue
         finally:
             # What the client says may wait behind what waits for the store.
             window.excuse(since, trio.current_time())
-        if not page and _end(room, client) > after:
+        if not shown.ops and _end(room, client) > after:
             raise StoreConflict(f"the store has no op {after + 1}")
         # Another answer may have come to wait meanwhile.
-        page = page[: _end(room, client) - after]
+        page = shown.ops[: _end(room, client) - after]
         if page and client.attached and not client.is_mute:
             client.paging = Paging.SENDING
             last = after + len(page)
-            syncs = syncs_between(syncs, after, last)
+            syncs = syncs_between(shown.syncs, after, last)
             client.send(forward_of(room.incarnation, after + 1, page, client.extras, syncs))
             sent(client, last, trio.current_time())
             await client.flush()

@@ -11,11 +11,10 @@ from collections.abc import Callable, Sequence
 import trio
 from attrs import define, field, frozen
 
-from squire_gatherings._hall.archive import read_syncs
+from squire_gatherings._hall.archive import read_shown
 from squire_gatherings._hall.clients import Client, Paging
 from squire_gatherings._hall.forwards import forward_of
 from squire_gatherings._hall.room import Room
-from squire_gatherings._hall.store import read_page
 from squire_gatherings._rules.delivery_window import DeliveryWindow, Verdict
 from squire_gatherings._values.endings import CloseCode
 from squire_gatherings._values.errors import StoreUnavailable
@@ -307,21 +306,19 @@ class Retries:
         up_to = min(max(client.window.resend_to for client in clients), after + portion.max_ops)
         room = self.room
         try:
-            page = await read_page(
+            shown = await read_shown(
                 room.store,
                 room.id,
                 after=after,
                 up_to=up_to,
                 max_bytes=self._max_bytes(portion),
+                syncs=any(client.extras.syncs for client in clients),
             )
-            syncs: tuple[SyncRun, ...] = ()
-            if any(client.extras.syncs for client in clients):
-                syncs = await read_syncs(room.store, room.id, after=after, up_to=after + len(page))
         except StoreUnavailable:
             # The next retry asks again.
             return
-        page = tuple(portion.of(page))
-        encoded = _Encoded(room, syncs)
+        page = tuple(portion.of(shown.ops))
+        encoded = _Encoded(room, shown.syncs)
         work = 0
         for client in clients:
             window = client.window
