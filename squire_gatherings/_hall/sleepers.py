@@ -96,29 +96,31 @@ class Sleepers:
 
     def drop(self, sleeper: Sleeper) -> None:
         """Forget one that has no clients: it sleeps on in the store."""
-        room = self.look(sleeper)
-        room.quotas.tally.stages[Stage.ASLEEP] -= 1
-        room.quotas.woke()
-        room.quotas.reaped(sleeper.id, _decode(sleeper.state).opener)
-        self._forget(sleeper)
+        room, opener = self._look(sleeper)
+        self._end(sleeper, room)
+        room.quotas.reaped(sleeper.id, opener)
 
     def rouse(self, sleeper: Sleeper) -> Room:
         """Make its room the one that it has; a task goes on with it."""
-        room = self.look(sleeper)
-        for client in sleeper.clients:
-            client.room = room
-        room.quotas.tally.stages[Stage.ASLEEP] -= 1
-        room.stage = None
-        room.enter(Stage.ASLEEP)
-        room.quotas.woke()
-        self._forget(sleeper)
-        sleeper.clients = ()
-        self.wake(sleeper, room, _decode(sleeper.state).opener)
+        room, opener = self._look(sleeper)
+        self._rouse(sleeper, room, opener)
         return room
 
-    def _forget(self, sleeper: Sleeper) -> None:
-        self.turnstile.forget(sleeper)
-        self._armed.pop(sleeper, None)
+    def _rouse(self, sleeper: Sleeper, room: Room, opener: Opener) -> None:
+        for client in sleeper.clients:
+            client.room = room
+        self._end(sleeper, room)
+        # Its task enters the next one.
+        room.stage = None
+        room.enter(Stage.ASLEEP)
+        sleeper.clients = ()
+        self.wake(sleeper, room, opener)
+
+    def _end(self, sleeper: Sleeper, room: Room) -> None:
+        """Take back what `_begin` has done."""
+        room.quotas.tally.stages[Stage.ASLEEP] -= 1
+        room.quotas.woke()
+        self._unlist(sleeper)
         self._by_wall.discard(sleeper)
         self.count -= 1
         if not self.count and self._scope is not None:
@@ -128,6 +130,10 @@ class Sleepers:
 
     def look(self, sleeper: Sleeper) -> Room:
         """Return a room as it is. What is changed in it, others don't see."""
+        return self._look(sleeper)[0]
+
+    def _look(self, sleeper: Sleeper) -> tuple[Room, Opener]:
+        """Return a room as it is, and who has opened it."""
         state = _decode(sleeper.state)
         room = self.make_room(sleeper.id, state.incarnation, sleeper.given)
         room.is_resting = room.accepting = True
@@ -145,19 +151,21 @@ class Sleepers:
         if state.life is not None and self.lifecycle is not None:
             room.life = Life.of(self.lifecycle, room.id, room.incarnation, state.life)
         room.look()
-        return room
+        return room, state.opener
 
     @contextmanager
     def changing(self, sleeper: Sleeper) -> Iterator[Room]:
         """Let its room be changed within the block, which has no checkpoint; it sleeps on."""
-        room = self.look(sleeper)
+        room, opener = self._look(sleeper)
         try:
             yield room
         finally:
-            self._put_away(sleeper, room, _decode(sleeper.state).opener)
-            self.turnstile.forget(sleeper)
-            self._armed.pop(sleeper, None)
-            self._list(sleeper, room)
+            self._change(sleeper, room, opener)
+
+    def _change(self, sleeper: Sleeper, room: Room, opener: Opener) -> None:
+        self._put_away(sleeper, room, opener)
+        self._unlist(sleeper)
+        self._list(sleeper, room)
 
     def gone(self, sleeper: Sleeper, client: Client) -> None:
         """Note that a client is gone. Counts as no activity."""
@@ -194,6 +202,10 @@ class Sleepers:
         at = self.turnstile.enter(sleeper, room.deadline.wakes_at)
         if at < math.inf:
             self.arm(sleeper, at)
+
+    def _unlist(self, sleeper: Sleeper) -> None:
+        self.turnstile.forget(sleeper)
+        self._armed.pop(sleeper, None)
 
     def arm(self, sleeper: Sleeper, at: float) -> None:
         """Look at it then."""
@@ -232,9 +244,10 @@ class Sleepers:
 
     def _come(self, sleeper: Sleeper) -> None:
         """Do what is due."""
-        if sleeper.room.is_due():
+        room, opener = self._look(sleeper)
+        if room.is_due():
             # It hears everybody out, and ends.
-            self.rouse(sleeper)
+            self._rouse(sleeper, room, opener)
         else:
-            with self.changing(sleeper) as room:
-                room.warn_if_due()
+            room.warn_if_due()
+            self._change(sleeper, room, opener)
