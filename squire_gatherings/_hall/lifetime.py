@@ -12,12 +12,12 @@ from squire_gatherings._hall.lifecycle import Life
 from squire_gatherings._hall.terms import Terms
 from squire_gatherings._hall.turnstile import Turnstile
 from squire_gatherings._rules.deadline import Deadline
-from squire_gatherings._values.end_rules import EndRules, Explanation, Moved
+from squire_gatherings._values.end_rules import EndRules, Explanation, Moved, fields_of, rules_with
 from squire_gatherings._values.endings import DispersalReason
 from squire_gatherings._values.errors import StoreUnavailable
 from squire_gatherings._values.messages import Ending
 from squire_gatherings._values.outgoing import Outgoing
-from squire_gatherings._values.sleep import Rules, SleepState, Slept
+from squire_gatherings._values.sleep import SleepState, Slept
 
 
 @frozen
@@ -39,22 +39,14 @@ class GivenRules:
 
     def slept(self, gathering: str, state: SleepState) -> Slept:
         """Return what a store remembers of a gathering that sleeps and has these."""
-        said = None if self.said is None else _fields(self.said)
-        return Slept(gathering, state, _fields(self.base), said, self.changes)
+        said = None if self.said is None else fields_of(self.said)
+        return Slept(gathering, state, fields_of(self.base), said, self.changes)
 
     @classmethod
     def of(cls, slept: Slept) -> "GivenRules":
         """Return those of a gathering that slept."""
-        said = None if slept.said is None else _rules(slept.said)
-        return cls(_rules(slept.base), said, slept.changes)
-
-
-def _fields(rules: EndRules) -> Rules:
-    return attrs.asdict(rules, filter=lambda attribute, _: attribute.init)
-
-
-def _rules(fields: Rules) -> EndRules:
-    return EndRules(**fields)  # type: ignore[arg-type]
+        said = None if slept.said is None else rules_with(slept.said)
+        return cls(rules_with(slept.base), said, slept.changes)
 
 
 class Lifetime:

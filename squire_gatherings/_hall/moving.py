@@ -8,7 +8,6 @@ is left to be told when nothing may happen any more.
 import math
 from collections.abc import Callable
 
-import attrs
 import trio
 from attrs import define, field, frozen
 
@@ -19,6 +18,7 @@ from squire_gatherings._hall.hall import Hall, events_of, parts_of
 from squire_gatherings._hall.incarnations import Incarnation
 from squire_gatherings._hall.inheritance import held_state, later_ops
 from squire_gatherings._hall.sleeper import Sleeper
+from squire_gatherings._values.end_rules import fields_of
 from squire_gatherings._values.endings import DispersalReason
 from squire_gatherings._values.handover import ClientState, EventsState, HallState, RoomState
 from squire_gatherings._values.messages import Dispersed
@@ -66,7 +66,7 @@ def rooms(hall: Hall) -> list[Gathering]:
     for incarnation in tuple(registry.living.values()):
         if isinstance(incarnation, Sleeper):
             # Until this process can leave them asleep, they are restored before.
-            incarnation.rouse().is_called = True
+            rouse(hall)
             raise NotAtRest(f"gathering {incarnation.id} slept")
         room = incarnation.room
         if not incarnation.opened or not room.accepting or room.is_resting:
@@ -171,9 +171,7 @@ class Telling:
             seq,
             registry.opener_of(room.id),
             room.deadline.state(room.moved(), ahead),
-            None
-            if given.base is registry.given.base
-            else attrs.asdict(given.base, filter=_is_given),
+            None if given.base is registry.given.base else fields_of(given.base),
             given.changes,
             room.processed,
             room.is_wanted,
@@ -182,10 +180,6 @@ class Telling:
             later,
             None if room.life is None else room.life.state(),
         )
-
-
-def _is_given(attribute: "attrs.Attribute[object]", _: object) -> bool:
-    return attribute.init
 
 
 def _mark(gathering: Gathering, change: int) -> Mark | None:
@@ -259,7 +253,7 @@ def _client_state(client: Client, number: int, ahead: float) -> ClientState:
         client.acked,
         client.leaving,
         client.window.state(ahead),
-        held_state(client) if client.held else None,
+        held_state(client),
         client.extras.syncs,
     )
 

@@ -26,7 +26,7 @@ from squire_gatherings._hall.store import Store
 from squire_gatherings._hall.turnstile import Turnstile
 from squire_gatherings._rules.behaviour import Behaviour
 from squire_gatherings._rules.poison import Poison
-from squire_gatherings._values.end_rules import EndRules, rules_of
+from squire_gatherings._values.end_rules import rules_of, rules_with
 from squire_gatherings._values.endings import CloseCode, DispersalReason
 from squire_gatherings._values.errors import GatheringsError, HallClosed, StoreUnavailable
 from squire_gatherings._values.handover import EventsState, HallState, RoomState
@@ -334,7 +334,7 @@ class Registry:
         """Return the rules that an incarnation was given in another process."""
         if state.rules is None and not state.changes:
             return self.given
-        base = self.given.base if state.rules is None else EndRules(**state.rules)  # type: ignore[arg-type]
+        base = self.given.base if state.rules is None else rules_with(state.rules)
         return GivenRules(base, changes=dict(state.changes))
 
     async def drop(self, incarnation: Incarnation) -> None:

@@ -1,6 +1,7 @@
 """End rules: when a gathering ends by itself, what is told of that, and of who moved it."""
 
 import math
+from collections.abc import Mapping
 from typing import Any, TypedDict
 
 import attrs
@@ -88,6 +89,16 @@ class EndRuleOptions(TypedDict, total=False):
     ends_at: float | None
     hold_until: float | None
     warn_before: float | None
+
+
+def fields_of(rules: EndRules) -> dict[str, float | int | None]:
+    """Return rules as they are told to a store, or to another process."""
+    return attrs.asdict(rules, filter=lambda attribute, _: attribute.init)
+
+
+def rules_with(fields: Mapping[str, float | int | None]) -> EndRules:
+    """Return the rules of which somebody has told these fields."""
+    return EndRules(**fields)  # type: ignore[arg-type]
 
 
 def rules_of(settings: HallSettings) -> EndRules:
