@@ -65,7 +65,7 @@ async def fill(store: SqliteStore, room: str, behaviour: Behaviour, ops: int) ->
         logged = []
         for seq in range(first, first + AT_ONCE):
             op = Op.of({"player": f"player-{seq % 500}", "points": seq % 7, "note": "x" * 40})
-            logged.append(LoggedOp(op, "alice", "e", BEGAN + seq // 10))
+            logged.append(LoggedOp(op.json, "alice", "e", BEGAN + seq // 10))
             behaviour.fold(op, Stamp(seq, BEGAN + seq // 10, "alice"))
         syncs = (SyncRecord("5:alice:", f"s{first}", first, AT_ONCE, b"0123456789abcdef"),)
         head = next_head(head, room, first, tuple(logged), syncs)

@@ -16,10 +16,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 YOUNG = 2_000
-MIDDLE = 3
-FULL = 2
-"""A full collection comes after some 25,000 new objects. As most that it looks at is exempt later,
-all of them together take no longer than if they were rare, and each holds others up for less."""
+MIDDLE = 5
+FULL = 4
+"""A full collection comes after some 60,000 new objects: it takes about as long as `LONG`. More
+often, each object would be looked at several times before it is exempt. Less often, each collection
+would hold others up for longer."""
 
 LONG = 0.005
 """A full collection that takes more seconds than this takes long: it has looked at some ten

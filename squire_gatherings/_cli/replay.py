@@ -134,7 +134,7 @@ async def _from_store(
             for link in cut(page, last, gathering_id, b""):
                 for seq, one in enumerate(link.ops, start=link.first_seq):
                     if seq > since:
-                        yield _Played(seq, one.time, one.by, one.op.json.decode())
+                        yield _Played(seq, one.time, one.by, one.json.decode())
                 after = max(after, link.last_seq)
             if not page:
                 return

@@ -236,7 +236,7 @@ class Answers:
     def fields(self, sender: Sender, shown: Shown) -> dict[str, Any]:
         """Return the fields of an answer to the sender that show these ops."""
         ops, extras = shown.ops, sender.extras
-        self.spent += sum(len(one.op.json) + ENTRY_COST for one in ops)
+        self.spent += sum(len(one.json) + ENTRY_COST for one in ops)
         epoch: str | UnsetType = UNSET
         if ops and ops[-1].epoch != self.room.incarnation:
             epoch = ops[-1].epoch

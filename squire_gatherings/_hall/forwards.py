@@ -112,4 +112,4 @@ class Batch:
     def _weigh(self, forwards: list[Outgoing]) -> None:
         log = self.room.log
         entries = log.slice(self.after, log.committed, WEIGHT * CROWD)
-        self.weight = len(forwards) + sum(len(one.op.json) for one in entries) // WEIGHT
+        self.weight = len(forwards) + sum(len(one.json) for one in entries) // WEIGHT

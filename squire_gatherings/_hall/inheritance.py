@@ -55,7 +55,7 @@ def later_ops(room: Room, seq: int) -> LaterOps | None:
     ops, syncs = found
     return LaterOps(
         seq + 1,
-        [logged.op.json for logged in ops],
+        [logged.json for logged in ops],
         [logged.by for logged in ops],
         [logged.time for logged in ops],
         [(one.scope, one.id, one.first_seq, one.count, one.fingerprint) for one in syncs],
@@ -76,7 +76,7 @@ def follow(room: Room, state: RoomState) -> bool:
     if later is not None and later.first <= log.seq + 1:
         known = log.seq + 1 - later.first
         ops = [
-            LoggedOp(Op(json), by, room.incarnation, time)
+            LoggedOp(json, by, room.incarnation, time)
             for json, by, time in zip(
                 later.ops[known:], later.by[known:], later.times[known:], strict=True
             )
@@ -88,7 +88,7 @@ def follow(room: Room, state: RoomState) -> bool:
             room.behaviour.fold(logged.op, Stamp(seq, logged.time, logged.by))
         log.follow(ops, syncs, later.head)
         if room.log_is_limited:
-            room.log_bytes += sum(len(logged.op.json) for logged in ops)
+            room.log_bytes += sum(len(logged.json) for logged in ops)
     return log.seq >= state.seq
 
 

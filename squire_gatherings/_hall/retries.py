@@ -65,7 +65,7 @@ class _Portion:
 
     def of(self, entries: Sequence[LoggedOp]) -> Sequence[LoggedOp]:
         """Return which of these ops may be sent; they have at most `max_bytes`, or are one."""
-        if entries and not self.any_op and len(entries[0].op.json) > self.max_bytes:
+        if entries and not self.any_op and len(entries[0].json) > self.max_bytes:
             return ()
         return entries
 
@@ -109,7 +109,7 @@ class _Encoded:
         return sent
 
     def _encode(self, first: int, run: Sequence[LoggedOp], extras: Extras) -> tuple[Outgoing, int]:
-        size = sum(len(logged.op.json) for logged in run)
+        size = sum(len(logged.json) for logged in run)
         self._size += size
         if self._size > KEPT_BYTES:
             self._size = size

@@ -56,7 +56,7 @@ def next_head(
             by_whom = (sync.scope, sync.id, sync.first_seq, sync.count, sync.fingerprint)
             epochs, times = ((first_seq, one.epoch),), ((first_seq, one.time),)
             link = _encode(
-                (before, gathering, first_seq, (one.op.json,), (one.by,), epochs, times, (by_whom,))
+                (before, gathering, first_seq, (one.json,), (one.by,), epochs, times, (by_whom,))
             )
         else:
             link = _encode(_link(before, gathering, first_seq, ops, syncs))
@@ -80,7 +80,7 @@ def _link(
         before,
         gathering,
         first_seq,
-        [each.op.json for each in ops],
+        [each.json for each in ops],
         [each.by for each in ops],
         epochs,
         times,

@@ -127,7 +127,7 @@ class Exporter:
         for seq, one in enumerate(link.ops, start=link.first_seq):
             sync = syncs.get(seq)
             of = UNSET if sync is None else _of(sync)
-            yield self._line(_Op(seq, msgspec.Raw(one.op.json), one.time, one.by, one.epoch, of))
+            yield self._line(_Op(seq, msgspec.Raw(one.json), one.time, one.by, one.epoch, of))
         if link.ops:
             last = link.last_seq
             name = UNSET if link.gathering == self.info.gathering else link.gathering
@@ -244,7 +244,7 @@ class Importer:
                 op.check()
             except ValueError as error:
                 raise self._wrong(str(error)) from None
-            ops.append(LoggedOp(op, line.by, line.epoch, line.time))
+            ops.append(LoggedOp(op.json, line.by, line.epoch, line.time))
             if isinstance(of := line.sync, _Of):
                 mark = self._bytes(of.fingerprint)
                 syncs.append(SyncRecord(of.scope, of.id, seq, of.count, mark))

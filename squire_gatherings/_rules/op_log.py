@@ -115,7 +115,7 @@ class OpLog:
         self.syncs.restore(restored.recent, restored.has_older)
         self._tail = list(restored.ops)
         self._before = None if self._tail else restored.epoch
-        self.added = sum(len(logged.op.json) + OP_OVERHEAD for logged in self._tail)
+        self.added = sum(len(logged.json) + OP_OVERHEAD for logged in self._tail)
         self._tail_syncs = list(restored.recent)
         known_from = 0
         if restored.has_older:
@@ -188,8 +188,9 @@ class OpLog:
         first, count = self.seq + 1, len(ops)
         size = 0
         for op in ops:
-            self._tail.append(LoggedOp(op, by, self.epoch, time))
-            size += len(op.json) + OP_OVERHEAD
+            json = op.json
+            self._tail.append(LoggedOp(json, by, self.epoch, time))
+            size += len(json) + OP_OVERHEAD
         self.seq += count
         self.added += size
         if self.author != key[0]:
@@ -255,7 +256,7 @@ class OpLog:
         self._tail += ops
         self.seq += len(ops)
         self.committed = self.seq
-        self.added += sum(len(logged.op.json) + OP_OVERHEAD for logged in ops)
+        self.added += sum(len(logged.json) + OP_OVERHEAD for logged in ops)
         if ops:
             self.time = ops[-1].time
         for record in syncs:
@@ -317,7 +318,7 @@ class OpLog:
         for logged in self._tail[: self.committed + 1 - self.tail_start]:
             if left <= 0:
                 break
-            left -= len(logged.op.json) + each
+            left -= len(logged.json) + each
             count += 1
         self._drop(count)
 
@@ -325,7 +326,7 @@ class OpLog:
         """Leave the first ops of the tail to the store, and the syncs of which none is left."""
         if count:
             dropped = self._tail[:count]
-            self._trimmed += sum([len(one.op.json) for one in dropped]) + count * OP_OVERHEAD
+            self._trimmed += sum([len(one.json) for one in dropped]) + count * OP_OVERHEAD
             self._before = dropped[-1].epoch
             del self._tail[:count]
         syncs = self._tail_syncs

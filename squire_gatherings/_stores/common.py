@@ -32,7 +32,7 @@ def links_page(links: Iterable[Append], up_to: int, max_bytes: int) -> tuple[App
     for link in links:
         if link.first_seq > up_to:
             break
-        size += sum(len(one.op.json) for one in link.ops)
+        size += sum(len(one.json) for one in link.ops)
         size += len(link.snapshot.state) if link.snapshot is not None else 0
         if found and size > max_bytes:
             break

@@ -103,7 +103,7 @@ class MemoryStore(MemorySleep):
         """Return how many bytes the ops of a log have."""
         await trio.lowlevel.checkpoint()
         log = self._logs.get(gathering)
-        return sum(len(logged.op.json) for logged in log.ops) if log else 0
+        return sum(len(logged.json) for logged in log.ops) if log else 0
 
     async def find_syncs(
         self, gathering: str, keys: tuple[tuple[str, str], ...]

@@ -112,7 +112,7 @@ class Log:
         dropped = superfluous(
             newest,
             self.first_seq,
-            lambda after, up_to: sum(len(one.op.json) for one in self.slice(after, up_to)),
+            lambda after, up_to: sum(len(one.json) for one in self.slice(after, up_to)),
         )
         if dropped is not None:
             del self.snapshots[dropped]
@@ -138,7 +138,7 @@ class Log:
             seq=self.seq,
             first_time=self.ops[0].time if self.ops else 0,
             last_time=self.last_time,
-            size=sum(len(one.op.json) for one in self.ops),
+            size=sum(len(one.json) for one in self.ops),
             syncs=len(self.syncs),
             snapshots=tuple(sorted(self.snapshots)),
             before=self.before,

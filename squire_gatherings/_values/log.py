@@ -26,15 +26,22 @@ T = TypeVar("T")
 class LoggedOp(Struct, frozen=True, gc=False):
     """An op as it stands in the log; its seq follows from its place.
 
-    `epoch` is the id of the incarnation that logged it; "" where that was before there were epochs.
-    `time` is when its commit began, in milliseconds since 1970 (UTC); 0 where that was before
-    there were times. It never goes back within a log.
+    A log holds many of them for long. So it keeps bytes, in which the garbage collector has no
+    interest, and no `Op` around them. `json` is the op as compact UTF-8 JSON. `epoch` is the id of
+    the incarnation that logged it; "" where that was before there were epochs. `time` is when its
+    commit began, in milliseconds since 1970 (UTC); 0 where that was before there were times. It
+    never goes back within a log.
     """
 
-    op: Op
+    json: bytes
     by: str | None
     epoch: str = ""
     time: int = 0
+
+    @property
+    def op(self) -> Op:
+        """The op, made anew each time."""
+        return Op(self.json)
 
 
 class Shown(Struct, frozen=True):
@@ -100,7 +107,7 @@ def page_from(fetched: Fetched, incarnation: str | None) -> Page:
 
 def encoded_size(logged: LoggedOp) -> int:
     """Return how many bytes an op adds to a message in JSON: itself, who submitted it, commas."""
-    return len(logged.op.json) + _name_size(logged.by) + 2
+    return len(logged.json) + _name_size(logged.by) + 2
 
 
 @lru_cache(4096)
@@ -165,7 +172,7 @@ class Snapshot:
     digest: bytes = b""
 
 
-class Append(Struct):
+class Append(Struct, gc=False):
     """One atomic addition to one gathering's log.
 
     `ops` have the seqs from `first_seq` on; `syncs` say which syncs they came from. `before` is the

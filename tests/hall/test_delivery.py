@@ -464,7 +464,7 @@ async def test_the_join_that_asked_last_wins(
 def test_a_forward_tells_the_epoch_where_it_isnt_the_incarnations(
     epochs: list[str], said: object
 ) -> None:
-    entries = [LoggedOp(Op.of({"n": 1}), None, epoch) for epoch in epochs]
+    entries = [LoggedOp(Op.of({"n": 1}).json, None, epoch) for epoch in epochs]
     message = forward_of("now", 7, entries).message
     assert isinstance(message, Forward | ForwardBatch)
     assert message.seq == 7

@@ -181,7 +181,7 @@ async def test_a_store_that_says_twice_how_it_went_says_nothing_of_the_next(
 async def test_what_can_never_be_stored_crashes_it_once(autojump_clock: MockClock) -> None:
     class Picky(MemoryStore):
         def append_nowait(self, append: Append, ended: Callable[[Outcome], None]) -> bool:
-            if any(b"bad" in one.op.json for one in append.ops):
+            if any(b"bad" in one.json for one in append.ops):
                 raise ValueError("no room for this")
             return MemoryStore.append_nowait(self, append, ended)
 

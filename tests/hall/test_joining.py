@@ -153,7 +153,7 @@ async def test_ops_from_before_there_were_epochs_have_an_empty_one(
 ) -> None:
     """A client may send back what it is told."""
     store = MemoryStore()
-    old = LoggedOp(Op.of({"n": 1}), None, "")
+    old = LoggedOp(Op.of({"n": 1}).json, None, "")
     await store.append(Append(ROOM, 1, (old, old), ()))
     async with open_hall(store=store, tail_bytes=tail_bytes) as hall:
         _, _, answer = await joined(hall, client="c")

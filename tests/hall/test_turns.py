@@ -87,7 +87,7 @@ async def test_a_restore_is_small_however_large_the_ops(autojump_clock: MockCloc
     class Watching(MemoryStore):
         async def load(self, gathering: str, *, recent_syncs: int) -> Restored:
             restored = await super().load(gathering, recent_syncs=recent_syncs)
-            sizes.append(sum(len(one.op.json) for one in restored.ops))
+            sizes.append(sum(len(one.json) for one in restored.ops))
             return restored
 
     sizes: list[int] = []

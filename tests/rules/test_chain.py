@@ -25,9 +25,9 @@ APPEND = Append(
     "friday",
     7,
     (
-        LoggedOp(Op(b'{"n":1}'), "alice", "one", 1000),
-        LoggedOp(Op(b'{"n":2}'), "alice", "one", 1000),
-        LoggedOp(Op(b'{"n":3}'), None, "one", 1000),
+        LoggedOp(b'{"n":1}', "alice", "one", 1000),
+        LoggedOp(b'{"n":2}', "alice", "one", 1000),
+        LoggedOp(b'{"n":3}', None, "one", 1000),
     ),
     (SyncRecord("5::alice", "s1", 7, 2, b"0" * 16), SyncRecord("0::", "s2", 9, 1, b"1" * 16)),
 )
@@ -49,7 +49,7 @@ def with_sync(**changes: Any) -> Append:
         replace(APPEND, ops=APPEND.ops[:2]),
         replace(APPEND, ops=(APPEND.ops[1], APPEND.ops[0], APPEND.ops[2])),
         replace(APPEND, syncs=APPEND.syncs[:1]),
-        with_op(op=Op(b'{"n":9}')),
+        with_op(json=b'{"n":9}'),
         with_op(by="alicf"),
         with_op(by=None),
         with_op(epoch="two"),
@@ -68,7 +68,7 @@ def test_a_change_of_any_part_is_another_head(other: Append) -> None:
     assert head_after(b"", other) != head
     assert head_after(head, APPEND) != head
     # What follows differs, too.
-    later = Append("friday", 10, (LoggedOp(Op(b"{}"), None),), ())
+    later = Append("friday", 10, (LoggedOp(b"{}", None),), ())
     assert head_after(head, later) != head_after(head_after(b"", other), later)
 
 
@@ -139,7 +139,7 @@ def test_the_log_makes_the_chain(turns: list[list[int]], data: st.DataObject) ->
 def test_a_link_says_how_long_each_part_is() -> None:
     # The same bytes are cut elsewhere.
     def link(*parts: str) -> Append:
-        return Append("g", 1, tuple(LoggedOp(Op(one.encode()), None) for one in parts), ())
+        return Append("g", 1, tuple(LoggedOp(one.encode(), None) for one in parts), ())
 
     cases: list[Callable[[], Append]] = [
         lambda: link("ab", "c"),

@@ -48,7 +48,10 @@ def an_append(
         first,
         tuple(
             LoggedOp(
-                Op.of({"n": n, "mark": mark}), "alice", intern(f"epoch {n // 3}"), 1000 + n // 2
+                Op.of({"n": n, "mark": mark}).json,
+                "alice",
+                intern(f"epoch {n // 3}"),
+                1000 + n // 2,
             )
             for n in range(first, last + 1)
         ),

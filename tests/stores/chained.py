@@ -33,7 +33,10 @@ class Chain:
         first = self.seq + 1
         ops = tuple(
             LoggedOp(
-                Op.of({"n": n, "made": self.made, "text": text}), "alice", f"e{n // 5}", self.time
+                Op.of({"n": n, "made": self.made, "text": text}).json,
+                "alice",
+                f"e{n // 5}",
+                self.time,
             )
             for n in range(first, first + count)
         )

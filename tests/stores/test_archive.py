@@ -60,7 +60,7 @@ async def test_describe_and_list_logs(store: Archive) -> None:
     assert info is not None
     assert (info.first_seq, info.seq, info.first_time, info.last_time) == (1, 10, 1010, 1040)
     assert (info.snapshots, info.syncs, info.head, info.before) == ((5, 10), 7, chain.head, b"")
-    assert info.size == sum(len(one.op.json) for one in chain.ops)
+    assert info.size == sum(len(one.json) for one in chain.ops)
     listed = await store.list_logs()
     assert [one.gathering for one in listed] == ["a", "b"]
     assert listed[0] == info

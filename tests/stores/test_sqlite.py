@@ -81,7 +81,7 @@ async def test_an_older_file_migrates(tmp_path: Path) -> None:
     old.close()
     async with open_sqlite_store(path) as store:
         restored = await store.load("a", recent_syncs=9)
-        assert restored.ops == (LoggedOp(Op.of({"n": 1}), "alice"),)
+        assert restored.ops == (LoggedOp(Op.of({"n": 1}).json, "alice"),)
         assert restored.recent == (SyncRecord("0::", "s1", 1, 1, b"\0\0\0\x11"),)
     new = sqlite3.connect(path)
     assert new.execute("PRAGMA user_version").fetchone() == (VERSION,)
@@ -94,14 +94,16 @@ async def test_a_file_of_schema_3_migrates_with_its_journal(tmp_path: Path) -> N
         old.executescript(Path(__file__).with_name("schema3.sql").read_text())
         assert old.execute("SELECT count(*) FROM journal").fetchone() == (3,)
     async with open_sqlite_store(path) as store:
-        ops = [LoggedOp(Op.of({"n": n}), by) for n, by in enumerate(["alice"] * 2 + ["bob"], 1)]
+        ops = [
+            LoggedOp(Op.of({"n": n}).json, by) for n, by in enumerate(["alice"] * 2 + ["bob"], 1)
+        ]
         assert await store.read("friday", after=0, up_to=3, max_bytes=999) == tuple(ops)
         for _ in range(2):
             restored = await store.load("friday", recent_syncs=9)
             assert (restored.seq, restored.epoch) == (5, "")
             assert restored.snapshot is not None
             assert (restored.snapshot.seq, restored.snapshot.state) == (3, b'{"at":3}')
-            assert restored.ops == tuple(LoggedOp(Op.of({"n": n}), None) for n in (4, 5))
+            assert restored.ops == tuple(LoggedOp(Op.of({"n": n}).json, None) for n in (4, 5))
             # The syncs are recognised, those from the journal included.
             sent = [Sync("first", 0, tuple(logged.op for logged in ops[:2]))]
             sent += [Sync("second", 0, (ops[2].op,)), Sync("third", 0, tuple(just(restored.ops)))]
@@ -110,9 +112,9 @@ async def test_a_file_of_schema_3_migrates_with_its_journal(tmp_path: Path) -> N
                 with pytest.raises(SyncIdReused):
                     OpLog.same(record, Sync(sync.id, 0, (Op.of({"n": 0}),)))
             monday = await store.load("monday", recent_syncs=9)
-            assert monday.ops == (LoggedOp(Op.of({"n": 1}), None),)
+            assert monday.ops == (LoggedOp(Op.of({"n": 1}).json, None),)
             await store._write_connection.call(store._writer.fold)
-        logged = LoggedOp(Op.of({"n": 6}), None, "new")
+        logged = LoggedOp(Op.of({"n": 6}).json, None, "new")
         await store.append(Append("friday", 6, (logged,), ()))
     async with open_sqlite_store(path) as store:
         restored = await store.load("friday", recent_syncs=9)
@@ -128,7 +130,7 @@ async def test_a_file_of_schema_4_migrates_with_its_journal_and_is_chained(tmp_p
         assert old.execute("SELECT count(*) FROM journal").fetchone() == (2,)
 
     def an_op(n: int, by: str | None, epoch: str) -> LoggedOp:
-        return LoggedOp(Op.of({"n": n}), by, epoch)
+        return LoggedOp(Op.of({"n": n}).json, by, epoch)
 
     before = (an_op(1, "alice", ""), an_op(2, "alice", "one"), an_op(3, "bob", "one"))
     friday = (*before, an_op(4, None, "two"), an_op(5, None, "two"))

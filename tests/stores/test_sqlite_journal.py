@@ -18,7 +18,6 @@ from squire_gatherings._stores.sqlite.reads import load
 from squire_gatherings._stores.sqlite.schema import APPLICATION_ID, MIGRATIONS
 from squire_gatherings._values.errors import StoreUnavailable
 from squire_gatherings._values.log import Append, LoggedOp, Snapshot, SyncRecord
-from squire_gatherings._values.op import Op
 from tests.stores.appends import (
     all_of,
     an_append,
@@ -492,14 +491,12 @@ async def test_a_file_of_version_2_migrates(path: Path) -> None:
         old.execute(f"PRAGMA application_id = {APPLICATION_ID}")
         old.execute("PRAGMA user_version = 2")
         old.execute("INSERT INTO gatherings VALUES (1, 'a', 1)")
-        old.execute(
-            "INSERT INTO ops VALUES (1, 1, 'alice', ?)", (an_append("a", 1).ops[0].op.json,)
-        )
+        old.execute("INSERT INTO ops VALUES (1, 1, 'alice', ?)", (an_append("a", 1).ops[0].json,))
         old.execute("INSERT INTO syncs VALUES (1, '0::', 's1', 1, 1, 17)")
     was = Append(
         "a",
         1,
-        (LoggedOp(an_append("a", 1).ops[0].op, "alice"),),
+        (LoggedOp(an_append("a", 1).ops[0].json, "alice"),),
         (SyncRecord("0::", "s1", 1, 1, b"\0\0\0\x11"),),
     )
     was = replace(was, head=head_after(b"", was))
@@ -534,7 +531,7 @@ async def test_extreme_values_are_read_back(path: Path) -> None:
     append = Append(
         "a",
         1,
-        (LoggedOp(Op(b'{"text":"\0"}'), "Zoë\0\U0001f3c6"), LoggedOp(Op(b"{}"), None)),
+        (LoggedOp(b'{"text":"\0"}', "Zoë\0\U0001f3c6"), LoggedOp(b"{}", None)),
         (SyncRecord("0::", "", 1, 2**63 - 1, b""),),
     )
     async with open_sqlite_store(path) as store:

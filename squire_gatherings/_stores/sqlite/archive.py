@@ -25,7 +25,6 @@ from squire_gatherings._stores.sqlite.tables import (
 from squire_gatherings._stores.sqlite.transactions import one_moment
 from squire_gatherings._values.archive import LogInfo
 from squire_gatherings._values.log import Append, LoggedOp, Snapshot, SyncRecord, of_each
-from squire_gatherings._values.op import Op
 
 T = TypeVar("T")
 
@@ -190,7 +189,7 @@ def _ops_and_heads(
         ).fetchall()
         epochs = of_each(changes, after + 1, before=find_epoch(database, key, after + 1))
         for (seq, by, op, time, head), epoch in zip(rows, epochs, strict=False):
-            yield seq, LoggedOp(Op(op), by, epoch, time), head
+            yield seq, LoggedOp(op, by, epoch, time), head
         after = last
 
 

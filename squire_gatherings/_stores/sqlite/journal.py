@@ -23,7 +23,6 @@ from squire_gatherings._values.log import (
     of_each,
     stamp_runs,
 )
-from squire_gatherings._values.op import Op
 
 SyncKey = tuple[str, str, str]
 """Gathering, scope and id."""
@@ -113,7 +112,7 @@ def _written(append: Append) -> tuple[object, ...]:
     return (
         append.gathering,
         append.first_seq,
-        [(logged.by, logged.op.json) for logged in append.ops],
+        [(logged.by, logged.json) for logged in append.ops],
         [(s.scope, s.id, s.first_seq, s.count, s.fingerprint) for s in append.syncs],
         None if snapshot is None else (snapshot.seq, snapshot.state),
         *stamp_runs(append.ops, append.first_seq),
@@ -130,7 +129,7 @@ def _read(one: _Written) -> Append:
         one.first_seq,
         tuple(
             [
-                LoggedOp(Op(op), by, epoch, time)
+                LoggedOp(op, by, epoch, time)
                 for (by, op), epoch, time in zip(one.ops, epochs, times, strict=False)
             ]
         ),

@@ -16,7 +16,6 @@ from squire_gatherings._rules.chain import (
 )
 from squire_gatherings._stores.sqlite.tables import find_beginning, find_ops, find_syncs_from
 from squire_gatherings._values.log import Append, LoggedOp, Snapshot, of_each
-from squire_gatherings._values.op import Op
 
 
 class Broken(Exception):
@@ -145,7 +144,7 @@ class LogCheck:
             if seq != expected:
                 raise Broken(expected, f"op {seq} comes where op {expected} should")
             expected += 1
-            ops.append(LoggedOp(Op(op), by, epoch, time))
+            ops.append(LoggedOp(op, by, epoch, time))
             self.tell()
             if head is not None:
                 yield tuple(ops), head

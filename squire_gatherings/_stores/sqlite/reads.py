@@ -112,7 +112,7 @@ def size(database: sqlite3.Connection, gathering: str, unfolded: Known) -> int:
         key, head = key_and_head(database, gathering)
         later = _later(database, gathering, head, unfolded)
         return ops_size(database, key) + sum(
-            len(one.op.json) for append in later for one in append.ops
+            len(one.json) for append in later for one in append.ops
         )
 
 

@@ -17,7 +17,6 @@ from squire_gatherings._rules.chain import head_of, unsealed_time
 from squire_gatherings._stores.common import is_storable
 from squire_gatherings._values.archive import Tombstone
 from squire_gatherings._values.log import Append, LoggedOp, Snapshot, SyncRecord, of_each
-from squire_gatherings._values.op import Op
 
 _AT_ONCE = (256, 128, 64, 32, 16, 8, 4, 2, 1)
 """How many rows go into one statement: a few sizes, so that statements stay prepared."""
@@ -112,7 +111,7 @@ def has_any_sync(database: sqlite3.Connection, keys: Sequence[TableKey]) -> bool
 def op_rows(key: int, append: Append) -> list[Row]:
     """Return the rows of an append for the columns `OP_COLUMNS` of the ops."""
     rows: list[Row] = [
-        (key, seq, one.by, one.op.json, one.time, None)
+        (key, seq, one.by, one.json, one.time, None)
         for seq, one in enumerate(append.ops, start=append.first_seq)
     ]
     if rows and head_of(append):
@@ -200,7 +199,7 @@ def find_ops(
     )
     epochs = of_each(begin, first, before="")
     for (by, op, time), epoch in zip(rows, epochs, strict=False):
-        yield LoggedOp(Op(op), by, epoch, time)
+        yield LoggedOp(op, by, epoch, time)
 
 
 def find_time_and_head(
