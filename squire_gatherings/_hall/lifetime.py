@@ -222,6 +222,12 @@ class Lifetime:
             if client is not joining and not client.is_mute:
                 client.send(outgoing)
 
+    def tell_what_stands(self, client: Client) -> None:
+        """Tell a client of the end of which the others were told while its rights had ended."""
+        told = self.deadline.told
+        if told is not None:
+            client.send(Outgoing(self.ending(told.rule, told.at)))
+
     def ending(self, rule: DispersalReason, at: float) -> Ending:
         """Return what the clients are told of an end at that time."""
         left = at - trio.current_time()

@@ -78,3 +78,4 @@ class Refreshes:
         client.answer(terms.told(client, refresh_id))
         if client.unmute():
             delivery.go_on(client)
+            room.tell_what_stands(client)

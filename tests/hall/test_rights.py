@@ -14,6 +14,7 @@ from squire_gatherings._values.endings import CloseCode
 from squire_gatherings._values.messages import (
     Ack,
     Dispersed,
+    Ending,
     Error,
     Fetch,
     Joined,
@@ -195,6 +196,15 @@ async def test_an_answer_that_is_held_back_holds_off_no_closing(
             assert (await hall.fetch(ROOM)).seq == 1
         await trio.sleep_until(30)
         assert [at for at, _ in closings(alice)] == [pytest.approx(15)]
+
+
+async def test_a_refresh_brings_the_warning_that_was_missed(autojump_clock: MockClock) -> None:
+    async with a_hall(idle_timeout=100.0, warn_before=10.0) as (hall, _):
+        membership, alice = await joined(hall, "alice:member:88")
+        await trio.sleep(91)
+        assert alice.of(Ending) == []
+        await asked(membership, Refresh("r", "alice:member:1000"))
+        assert [(one.rule, one.expires_in) for one in alice.of(Ending)] == [("idle", 9.0)]
 
 
 @pytest.mark.parametrize(

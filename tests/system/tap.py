@@ -62,6 +62,8 @@ class Tap:
     warning: tuple[str, float, float] | None = None
     """The rule of the end of which the client was told last, if that stands, and between which two
     times it is: the message may have been sent before the machine fell asleep."""
+    rights_end: tuple[float, float] | None = None
+    """When its rights end by the wall clock, if they do, and when the client was told that."""
     notice: dict[str, Any] | None = None
     closed: int | None = None
     """The code of the server's close frame."""
@@ -254,6 +256,7 @@ class Tap:
                 self._warned(message)
             case "refreshed" | "renew":
                 check(self.joined is not None, f"{self}: before joining: {message}")
+                self._told_rights(message)
             case _:
                 self.truth.fault(f"{self}: an unknown message: {message}")
 
@@ -262,6 +265,7 @@ class Tap:
         check(self.joined is None, f"{self}: joined twice")
         check(message["gathering"] == self.gathering, f"{self}: {message} from elsewhere")
         self.joined, self.joined_at = message, self.truth.now()
+        self._told_rights(message)
         self._meet(message["incarnation"])
         log = self.log = self._log_that(message)
         check(message["seq"] <= len(log.ops), f"{self}: {message} shows what isn't durable")
@@ -513,6 +517,20 @@ class Tap:
             self.warning = message["rule"], self.truth.before_jump(now) + left, now + left
             self.truth.happened["warned"] += 1
 
+    def _told_rights(self, message: dict[str, Any]) -> None:
+        left = message.get("rights_expire_in")
+        now = self.truth.now()
+        self.rights_end = None if left is None else (now + self.truth.ahead() + left, now)
+
+    @property
+    def _may_be_mute(self) -> bool:
+        """Whether its rights may have ended: then it is told of no end that is to come."""
+        if self.rights_end is None:
+            return False
+        at, told_at = self.rights_end
+        now = self.truth.now() + self.truth.ahead()
+        return now >= at - WALL_EPSILON or self.truth.stepped_at >= told_at
+
     def _check_warned(self, reason: str) -> None:
         """Check an end by a rule against what the client was told of it."""
         truth, life, now = self.truth, self.life, self.truth.now()
@@ -520,7 +538,7 @@ class Tap:
             is_early = now < self.warning[1] - WALL_EPSILON
             is_stepped = life is not None and life.is_by_wall and life.stepped_at > -math.inf
             truth.check(not is_early or is_stepped, f"{self}: ended before {self.warning}")
-        if life is None or life.is_doubtful:
+        if life is None or life.is_doubtful or self._may_be_mute:
             return
         before, time = life.rules.warn_before, life.rules.time_of(reason)
         if before is None or time is None or time <= before:

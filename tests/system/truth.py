@@ -66,6 +66,8 @@ class Truth:
     jumped_at: float = -math.inf
     """The time when the clock last jumped."""
     jumped_from: float = -math.inf
+    stepped_at: float = -math.inf
+    """The time when the wall clock was set last."""
     is_closing: bool = False
     may_crash: set[str] = field(factory=set)
     """Gatherings whose behaviour or store was ever told to fail."""
@@ -320,6 +322,7 @@ class Truth:
     def wall_steps(self) -> None:
         """Note that the wall clock is about to be set."""
         self.latest_wall = max(self.latest_wall, self.wall())
+        self.stepped_at = self.now()
         for life in self.lives.values():
             life.stepped_at = self.now()
 
