@@ -3,11 +3,12 @@
 A full collection of Python's looks at every object there is, and stops everything meanwhile: for
 half a second with a few thousand connections, for ten with a million gatherings. It finds next to
 nothing, since what ends here leaves no reference cycles (tests/test_leaks.py). So as soon as one
-takes long, all that it has looked at is exempt from the next ones, which then look only at what
-came since. The young generations, where other packages' cycles die, are collected often.
+would take long, all that it would look at is exempt from it, and from the next ones, which then
+look only at what came since. The young generations, where other packages' cycles die, are collected
+often.
 
-What is exempt is still freed when nothing refers to it any more. Only a cycle that was there when a
-full collection took long, and that is dropped later, isn't found any more.
+What is exempt is still freed when nothing refers to it any more. Only a cycle that outlived the
+young generations of a process that grows, and that is dropped later, isn't found any more.
 """
 
 import gc
@@ -16,30 +17,40 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 YOUNG = 2_000
-MIDDLE = 5
-FULL = 4
-"""A full collection comes after some 60,000 new objects: it takes about as long as `LONG`. More
-often, each object would be looked at several times before it is exempt. Less often, each collection
-would hold others up for longer."""
+MIDDLE = 1
+"""The middle generation is collected after some 6,000 new objects. Each of them is looked at as
+often as with a higher number, but fewer of them at once."""
+FULL = 3
+"""A full collection comes after some 30,000."""
 
 LONG = 0.005
-"""A full collection that takes more seconds than this takes long: it has looked at some ten
-thousand objects."""
+"""A full collection that takes more seconds than this takes long."""
 
 
 class Exempting:
-    """Is called when a collection begins, and when it has ended (see `gc.callbacks`)."""
+    """Is called when a collection begins, and when it has ended (see `gc.callbacks`).
+
+    The young collections have looked at all that a full one would look at, so they tell how long
+    that would take.
+    """
 
     began = 0.0
+    expected = 0.0
+    """How many seconds a full collection would take."""
 
     def __call__(self, phase: str, info: dict[str, int]) -> None:
-        if info["generation"] < 2:
+        generation = info["generation"]
+        if not generation:
             return
         now = time.perf_counter()
         if phase == "start":
             self.began = now
-        elif now - self.began > LONG:
+            return
+        took = now - self.began
+        self.expected = took if generation == 2 else self.expected + took
+        if self.expected > LONG:
             gc.freeze()
+            self.expected = 0.0
 
 
 @contextmanager
@@ -57,7 +68,7 @@ def calm_the_collector() -> None:
     """Keep Python's garbage collector from holding up a process with many gatherings.
 
     Sets the thresholds (see `gc.set_threshold`), exempts everything that was imported, and, from
-    now on, what a long full collection has looked at (see docs/running.md).
+    now on, what a full collection would take long to look at (see docs/running.md).
     """
     gc.collect()
     gc.freeze()
