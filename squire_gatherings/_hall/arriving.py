@@ -1,14 +1,15 @@
 """Arriving: a hall that goes on for that of another process (`moving`).
 
 It restores that one's gatherings while they still live there, and follows them. They do nothing
-here before they are ours.
+here before they are ours. Those that sleep there sleep here.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 
 import trio
-from attrs import define, evolve, field
+from attrs import define, evolve, field, frozen
+from msgspec.structs import replace
 
 from squire_gatherings._hall.clients import Client
 from squire_gatherings._hall.connection import Connection
@@ -16,15 +17,28 @@ from squire_gatherings._hall.gathering import Gathering
 from squire_gatherings._hall.hall import Hall, events_of, parts_of
 from squire_gatherings._hall.incarnations import Incarnation
 from squire_gatherings._hall.inheritance import Inheritance, bring_up, take_in
+from squire_gatherings._hall.lifetime import GivenRules
 from squire_gatherings._hall.lookup import ask_for_older
 from squire_gatherings._hall.membership import Membership
+from squire_gatherings._hall.registry import Registry
 from squire_gatherings._hall.room import Room
+from squire_gatherings._hall.sleeper import Sleeper
 from squire_gatherings._hall.store import store_trouble
 from squire_gatherings._values.errors import StoreUnavailable
 from squire_gatherings._values.handover import HallState, RoomState
+from squire_gatherings._values.sleep import SleeperState, shifted
 
 WOKEN_AT_ONCE = 16
 """How many gatherings begin to wait for their ends before others get their turn."""
+
+
+@frozen
+class _Waits:
+    """A gathering that is to begin to wait for what is due next."""
+
+    at: float
+    """When that is."""
+    gathering: Gathering | Sleeper
 
 
 @define(eq=False)
@@ -35,12 +49,17 @@ class Arriving:
     """A new one, which goes on with them."""
     _inherited: dict[str, tuple[Inheritance, Incarnation]] = field(factory=dict)
     """By the gathering's id."""
+    _asleep: dict[str, tuple[Sleeper, float]] = field(factory=dict)
+    """Those that sleep, by the gathering's id, and when something is due next."""
+    _alike: dict[bytes, GivenRules] = field(factory=dict)
+    """The rules by which they sleep."""
     _new: list[tuple[Room, Client]] = field(factory=list)
     """Those of whom the store wasn't asked yet which syncs they have made."""
 
     async def follow(
         self,
         rooms: list[RoomState],
+        asleep: list[SleeperState],
         ended: list[str],
         connections: Mapping[int, Connection],
         ahead: float,
@@ -50,7 +69,8 @@ class Arriving:
         A checkpoint only where a gathering must be restored, or has ended.
 
         Args:
-            rooms: The gatherings that have changed.
+            rooms: The gatherings that have changed, or are new.
+            asleep: The same of those that sleep.
             ended: The ids of those that don't live any more.
             connections: The connections that came along, by their numbers.
             ahead: How many seconds Trio's clock is ahead of the one that both have.
@@ -78,6 +98,9 @@ class Arriving:
         memberships: dict[int, Membership] = {}
         for state in rooms:
             self._attend(state, connections, memberships, ahead)
+        for sleeping in asleep:
+            await self._drop(sleeping.slept.gathering)
+            self._lay_down(sleeping, connections, memberships, ahead)
         return memberships
 
     async def prepare(self) -> None:
@@ -104,19 +127,28 @@ class Arriving:
         if delivery is not None and state.events is not None:
             delivery.resume(state.events)
         now = trio.current_time()
-        empty: list[tuple[float, Gathering]] = []
-        due: list[tuple[float, Gathering]] = []
+        empty: list[tuple[float, Gathering | Sleeper]] = []
+        waits: list[_Waits] = []
+        for sleeper, at in self._asleep.values():
+            registry.sleepers.claim(sleeper)
+            if not sleeper.clients:
+                empty.append((registry.sleepers.left_alone(sleeper, now), sleeper))
+            waits.append(_Waits(at, sleeper))
         for inheritance, incarnation in self._inherited.values():
             registry.claim(incarnation, inheritance.state.life)
             inheritance.is_ours = True
             room = incarnation.room
             if not room.clients:
                 empty.append((inheritance.state.deadline.emptied_at or 0.0, incarnation.gathering))
-            due.append((room.deadline.next_at, incarnation.gathering))
+            waits.append(_Waits(room.deadline.next_at, incarnation.gathering))
         # The one that was left first comes first.
-        for _, gathering in sorted(empty, key=_first):
-            gathering.room.left_alone(now)
-        registry.nursery.start_soon(_wake, [gathering for _, gathering in sorted(due, key=_first)])
+        for _, one in sorted(empty, key=_first):
+            if isinstance(one, Sleeper):
+                registry.quotas.unattended(one.id)
+            else:
+                one.room.left_alone(now)
+        waits.sort(key=lambda one: one.at)
+        registry.nursery.start_soon(_go_on, waits, registry)
 
     def _goes_on(self, inheritance: Inheritance) -> bool:
         """Have an incarnation that is here follow; return whether it does."""
@@ -139,6 +171,9 @@ class Arriving:
         found = self._inherited.pop(gathering_id, None)
         if found is not None:
             await registry.drop(found[1])
+        asleep = self._asleep.pop(gathering_id, None)
+        if asleep is not None:
+            registry.drop_sleeper(asleep[0])
 
     def _attend(
         self,
@@ -162,15 +197,41 @@ class Arriving:
                 self._new.append((room, client))
                 memberships[one.connection] = asking.membership(room, client)
 
+    def _lay_down(
+        self,
+        state: SleeperState,
+        connections: Mapping[int, Connection],
+        memberships: dict[int, Membership],
+        ahead: float,
+    ) -> None:
+        """Have one here that sleeps, and those in it who came along."""
+        registry, _, asking = parts_of(self.hall)
+        slept = replace(state.slept, state=shifted(state.slept.state, ahead))
+        sleeper = registry.adopt_sleeper(slept, self._alike)
+        room = sleeper.room
+        room.is_moved = True
+        for one in state.clients:
+            if one.connection in connections:
+                client = take_in(room, one, connections[one.connection], ahead)
+                memberships[one.connection] = asking.membership(room, client)
+        sleeper.clients = tuple(room.clients.values())
+        for client in sleeper.clients:
+            client.room = sleeper
+        self._asleep[slept.gathering] = sleeper, room.deadline.wakes_at
 
-def _first(one: tuple[float, Gathering]) -> float:
+
+def _first(one: tuple[float, object]) -> float:
     return one[0]
 
 
-async def _wake(gatherings: list[Gathering]) -> None:
+async def _go_on(waits: Sequence[_Waits], registry: Registry) -> None:
     """Have gatherings begin to wait for their ends; those that are asked something have begun."""
-    for number, gathering in enumerate(gatherings, start=1):
-        if gathering.inheritance is not None:
+    for number, one in enumerate(waits, start=1):
+        gathering = one.gathering
+        if isinstance(gathering, Sleeper):
+            if registry.living.get(gathering.id) is gathering:
+                registry.sleepers.go_on(gathering)
+        elif gathering.inheritance is not None:
             gathering.room.inbox.wake()
         if not number % WOKEN_AT_ONCE:
             await trio.lowlevel.checkpoint()

@@ -2,11 +2,11 @@
 
 Nothing is changed in the hall that leaves. So it goes on itself where the other one can't. It tells
 where its gatherings are while it goes on, and after that again of each that has changed: so little
-is left to be told when nothing may happen any more.
+is left to be told when nothing may happen any more. Those that sleep go along asleep.
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 import trio
 from attrs import define, field, frozen
@@ -17,15 +17,19 @@ from squire_gatherings._hall.gathering import Gathering
 from squire_gatherings._hall.hall import Hall, events_of, parts_of
 from squire_gatherings._hall.incarnations import Incarnation
 from squire_gatherings._hall.inheritance import held_state, later_ops
+from squire_gatherings._hall.room import Room
 from squire_gatherings._hall.sleeper import Sleeper
 from squire_gatherings._values.end_rules import fields_of
 from squire_gatherings._values.endings import DispersalReason
 from squire_gatherings._values.handover import ClientState, EventsState, HallState, RoomState
 from squire_gatherings._values.messages import Dispersed
 from squire_gatherings._values.outgoing import Outgoing
+from squire_gatherings._values.sleep import SleeperState
 
 NumberOf = Callable[[Connection], int | None]
 """Returns the number under which a connection goes along; None if it doesn't."""
+
+Living = Gathering | Sleeper
 
 Mark = tuple[object, ...]
 """What tells whether a gathering is where it was before. It is cheap to make."""
@@ -55,46 +59,41 @@ def hall_state(hall: Hall) -> HallState:
     return registry.state(rights, events)
 
 
-def rooms(hall: Hall) -> list[Gathering]:
+def id_of(one: Living) -> str:
+    """Return a gathering's id."""
+    return one.id if isinstance(one, Sleeper) else one.room.id
+
+
+def living(hall: Hall) -> list[Living]:
     """Return the gatherings that live.
 
     Raises:
         NotAtRest: One of them is being opened, or ends.
     """
     registry, _, _ = parts_of(hall)
-    found: list[Gathering] = []
-    for incarnation in tuple(registry.living.values()):
-        if isinstance(incarnation, Sleeper):
-            # Until this process can leave them asleep, they are restored before.
-            rouse(hall)
-            raise NotAtRest(f"gathering {incarnation.id} slept")
-        room = incarnation.room
-        if not incarnation.opened or not room.accepting or room.is_resting:
-            raise NotAtRest(f"gathering {incarnation.room.id} opens or ends")
-        found.append(incarnation.gathering)
+    found: list[Living] = []
+    for one in registry.living.values():
+        if isinstance(one, Sleeper):
+            found.append(one)
+        elif _is_open(one):
+            found.append(one.gathering)
+        else:
+            raise NotAtRest(f"gathering {one.room.id} opens or ends")
     return found
 
 
-def rouse(hall: Hall) -> None:
-    """Have those be restored soon that sleep: this process can't leave them asleep."""
-    registry, _, _ = parts_of(hall)
-    for one in tuple(registry.living.values()):
-        if isinstance(one, Sleeper):
-            one.rouse().is_called = True
-
-
-def rooms_so_far(hall: Hall) -> list[Gathering]:
+def living_so_far(hall: Hall) -> list[Living]:
     """Return the gatherings to which somebody may be connected."""
     registry, _, _ = parts_of(hall)
-    living = registry.living.values()
     return [
-        one.gathering
-        for one in living
-        if isinstance(one, Incarnation)
-        and one.opened
-        and one.room.accepting
-        and not one.room.is_resting
+        one if isinstance(one, Sleeper) else one.gathering
+        for one in registry.living.values()
+        if isinstance(one, Sleeper) or _is_open(one)
     ]
+
+
+def _is_open(one: Incarnation) -> bool:
+    return one.opened and one.room.accepting and not one.room.is_resting
 
 
 @frozen
@@ -117,19 +116,26 @@ class Telling:
     _told: dict[str, _Told] = field(factory=dict)
     """By the gathering's id."""
 
-    def changed(self, gatherings: list[Gathering]) -> list[Gathering]:
+    def changed(self, living: list[Living]) -> list[Living]:
         """Return those that aren't where they were, as far as the other process knows."""
         _, rights, _ = parts_of(self.hall)
-        told, change, found = self._told, rights.last_change, list[Gathering]()
-        for gathering in gatherings:
-            before = told.get(gathering.room.id)
-            if before is None or before.mark is None or before.mark != _mark(gathering, change):
-                found.append(gathering)
+        told, change, found = self._told, rights.last_change, list[Living]()
+        for one in living:
+            before = told.get(id_of(one))
+            if before is None or before.mark is None or before.mark != _mark(one, change):
+                found.append(one)
         return found
 
-    def ended(self, gatherings: list[Gathering]) -> list[str]:
+    def is_there(self, one: Living) -> bool:
+        """Whether it lives, and is awake or asleep, as it was."""
+        if isinstance(one, Sleeper):
+            registry, _, _ = parts_of(self.hall)
+            return registry.living.get(one.id) is one
+        return one.room.accepting and not one.room.is_resting
+
+    def ended(self, living: list[Living]) -> list[str]:
         """Return the ids of those that aren't among these any more, and forget them."""
-        ended = list(self._told.keys() - {one.room.id for one in gatherings})
+        ended = list(self._told.keys() - set(map(id_of, living)))
         for one in ended:
             del self._told[one]
         return ended
@@ -149,13 +155,7 @@ class Telling:
         room = gathering.room
         if at_rest:
             check_rest(gathering)
-        clients: list[ClientState] = []
-        for client in room.clients.values():
-            number = self.number_of(client.connection)
-            if number is not None:
-                if at_rest:
-                    check_client(client)
-                clients.append(_client_state(client, number, ahead))
+        clients = self._clients(room.clients.values(), ahead, at_rest=at_rest)
         mark = _mark(gathering, rights.last_change)
         if len(clients) != len(room.clients):
             mark = None
@@ -181,15 +181,40 @@ class Telling:
             None if room.life is None else room.life.state(),
         )
 
+    def sleeper(self, sleeper: Sleeper, ahead: float, *, at_rest: bool) -> SleeperState:
+        """Return where one is that sleeps. As `state`."""
+        registry, rights, _ = parts_of(self.hall)
+        clients = self._clients(sleeper.clients, ahead, at_rest=at_rest)
+        slept = registry.sleepers.slept(sleeper, ahead)
+        is_whole = len(clients) == len(sleeper.clients)
+        mark = _mark(sleeper, rights.last_change) if is_whole else None
+        self._told[sleeper.id] = _Told(slept.state.incarnation, slept.state.seq, mark)
+        return SleeperState(slept, clients)
 
-def _mark(gathering: Gathering, change: int) -> Mark | None:
+    def _clients(
+        self, clients: Iterable[Client], ahead: float, *, at_rest: bool
+    ) -> list[ClientState]:
+        """Return where those clients are whose connections go along."""
+        found: list[ClientState] = []
+        for client in clients:
+            number = self.number_of(client.connection)
+            if number is not None:
+                if at_rest:
+                    check_client(client)
+                found.append(_client_state(client, number, ahead))
+        return found
+
+
+def _mark(one: Living, change: int) -> Mark | None:
     """Return what changes whenever a gathering does; None where that can't be told.
 
     Args:
-        gathering: The gathering.
+        one: The gathering.
         change: The number of the last change of somebody's rights.
     """
-    room = gathering.room
+    if isinstance(one, Sleeper):
+        return one.state, one.given, one.clients, change
+    gathering, room = one, one.room
     if gathering.at_work() is not None:
         return None
     for client in room.clients.values():
@@ -260,16 +285,23 @@ def _client_state(client: Client, number: int, ahead: float) -> ClientState:
 
 def farewell(hall: Hall, can_go: Callable[[Connection], bool]) -> None:
     """Tell the clients that can't go along that the server shuts down, and close them."""
-    for gathering in rooms_so_far(hall):
-        room = gathering.room
-        for client in tuple(room.clients.values()):
-            if not can_go(client.connection):
-                idle_for = trio.current_time() - room.deadline.last_processed_at
-                reason = DispersalReason.SHUTDOWN
-                seq = room.log.committed
-                client.send(Outgoing(Dispersed(room.id, room.incarnation, reason, seq, idle_for)))
-                room.gone(client)
-                client.close(reason.close_code, reason)
+    registry, _, _ = parts_of(hall)
+    for one in living_so_far(hall):
+        clients = one.clients if isinstance(one, Sleeper) else one.room.clients.values()
+        left = [client for client in clients if not can_go(client.connection)]
+        if left:
+            with registry.changing(id_of(one)) as room:
+                assert room is not None
+                for client in left:
+                    _say_farewell(room, client)
+
+
+def _say_farewell(room: Room, client: Client) -> None:
+    idle_for = trio.current_time() - room.deadline.last_processed_at
+    reason, seq = DispersalReason.SHUTDOWN, room.log.committed
+    client.send(Outgoing(Dispersed(room.id, room.incarnation, reason, seq, idle_for)))
+    room.gone(client)
+    client.close(reason.close_code, reason)
 
 
 def pause(hall: Hall, *, leaving: bool) -> None:
@@ -285,6 +317,7 @@ def leave(hall: Hall) -> None:
         if isinstance(incarnation, Incarnation):
             incarnation.room.is_moved = True
             incarnation.room.life = None
+    registry.sleepers.leave()
     delivery = events_of(hall)
     if delivery is not None:
         delivery.leave()

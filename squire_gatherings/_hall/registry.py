@@ -272,6 +272,9 @@ class Registry:
     def _close_one(self, gathering_id: str, by: float) -> None:
         """End one. One that sleeps goes on in the next process, if the store knows of it."""
         one = self.living.get(gathering_id)
+        if isinstance(one, Sleeper) and self.sleepers.have_moved:
+            del self.living[gathering_id]
+            return
         if isinstance(one, Sleeper) and self.book is not None and not one.clients:
             del self.living[gathering_id]
             self.sleepers.drop(one)
@@ -291,8 +294,10 @@ class Registry:
     def opener_of(self, gathering_id: str) -> tuple[str, str | None] | None:
         """Return who opened a gathering that lives."""
         one = self.living[gathering_id]
+        if isinstance(one, Sleeper):
+            return self.sleepers.opener_of(one)
         # As `quotas.opener_of` makes them.
-        return cast(Opener, one.opener if isinstance(one, Incarnation) else None)
+        return cast(Opener, one.opener)
 
     def state(self, rights: Rights, events: EventsState | None) -> HallState:
         """Return what another process goes on with, besides the gatherings themselves."""
@@ -329,6 +334,27 @@ class Registry:
         incarnation = self._make(state.id, state.opener, state.incarnation, given, inheritance)
         incarnation.room.is_moved = True
         return incarnation
+
+    def adopt_sleeper(self, slept: Slept, alike: dict[bytes, GivenRules]) -> Sleeper:
+        """Have one here that sleeps in another process. Nothing is done for it before it is ours.
+
+        Args:
+            slept: What is remembered of it, with instants of our clock.
+            alike: Rules by which others sleep; more may be added.
+        """
+        given = self._given_to(slept, alike)
+        sleeper = self.sleepers.adopt(slept.gathering, slept.state, given)
+        self.living[slept.gathering] = sleeper
+        self.quotas.opened(slept.state.opener)
+        return sleeper
+
+    def drop_sleeper(self, sleeper: Sleeper) -> None:
+        """Forget one that sleeps in another process."""
+        room = sleeper.room
+        for client in sleeper.clients:
+            room.detach(client)
+        self.quotas.reaped(sleeper.id, self.opener_of(sleeper.id))
+        del self.living[sleeper.id]
 
     def given_in(self, state: RoomState) -> GivenRules:
         """Return the rules that an incarnation was given in another process."""
@@ -496,14 +522,18 @@ class Registry:
             newest[one.gathering] = one
         alike: dict[bytes, GivenRules] = {}
         for one in newest.values():
-            given = GivenRules.of(one)
-            if given == self.given:
-                given = self.given
-            given = alike.setdefault(repr(given).encode(), given)
+            given = self._given_to(one, alike)
             state = shifted(one.state, ahead)
             self.living[one.gathering] = self.sleepers.take_up(one.gathering, state, given)
             self.quotas.opened(state.opener)
             self.quotas.unattended(one.gathering)
+
+    def _given_to(self, slept: Slept, alike: dict[bytes, GivenRules]) -> GivenRules:
+        """Return the rules of one that slept: one object for all that have the same."""
+        given = GivenRules.of(slept)
+        if given == self.given:
+            return self.given
+        return alike.setdefault(repr(given).encode(), given)
 
     def _incarnation_of(self, gathering: Gathering) -> Incarnation:
         incarnation = self.living[gathering.room.id]

@@ -25,7 +25,7 @@ from squire_gatherings._hall.turnstile import Turnstile
 from squire_gatherings._rules.deadline import Deadline
 from squire_gatherings._rules.op_log import OpLog
 from squire_gatherings._values.numbers import Stage
-from squire_gatherings._values.sleep import SleepState, shifted
+from squire_gatherings._values.sleep import SleepState, Slept, shifted
 
 _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder(SleepState).decode
@@ -52,6 +52,8 @@ class Sleepers:
     """How many sleep."""
     accepting: bool = True
     """As `instants.Ending` has it."""
+    have_moved: bool = False
+    """Whether they are another process's by now. Nothing is done for them here any more."""
     _armed: dict[Sleeper, float] = field(factory=dict)
     """When to look at those that are due first."""
     _by_wall: set[Sleeper] = field(factory=set)
@@ -68,28 +70,22 @@ class Sleepers:
         for client in sleeper.clients:
             client.room = sleeper
         room.enter(None)
-        self._begin(sleeper, room)
+        self._count(room)
+        self._list(sleeper, room)
         return sleeper
 
     def take_up(self, gathering: str, state: SleepState, given: GivenRules) -> Sleeper:
         """Return one that slept when an earlier process ended. Nobody is connected to it."""
         sleeper = Sleeper(self, gathering, given, _encode(state))
-        room = self.look(sleeper)
-        if state.emptied_at is None:
-            # Nobody knows when its clients were gone: not later than now.
-            room.deadline.attended(0, trio.current_time())
-            self._put_away(sleeper, room, state.opener)
-        if room.life is not None and state.life is not None:
-            _, owed, _, _ = state.life
-            room.life.lifecycle.owed += owed
-        self._begin(sleeper, room)
+        self.left_alone(sleeper, trio.current_time())
+        self.claim(sleeper)
+        self.go_on(sleeper)
         return sleeper
 
-    def _begin(self, sleeper: Sleeper, room: Room) -> None:
+    def _count(self, room: Room) -> None:
         self.count += 1
         room.quotas.tally.stages[Stage.ASLEEP] += 1
         room.quotas.fell_asleep()
-        self._list(sleeper, room)
         if not self._is_running:
             self._is_running = True
             self.nursery.start_soon(self._watch, name="sleeping gatherings")
@@ -117,7 +113,7 @@ class Sleepers:
         self.wake(sleeper, room, opener)
 
     def _end(self, sleeper: Sleeper, room: Room) -> None:
-        """Take back what `_begin` has done."""
+        """Take back what `_count` and `_list` have done."""
         room.quotas.tally.stages[Stage.ASLEEP] -= 1
         room.quotas.woke()
         self._unlist(sleeper)
@@ -131,6 +127,10 @@ class Sleepers:
     def look(self, sleeper: Sleeper) -> Room:
         """Return a room as it is. What is changed in it, others don't see."""
         return self._look(sleeper)[0]
+
+    def opener_of(self, sleeper: Sleeper) -> Opener:
+        """Return who has opened it."""
+        return _decode(sleeper.state).opener
 
     def _look(self, sleeper: Sleeper) -> tuple[Room, Opener]:
         """Return a room as it is, and who has opened it."""
@@ -148,7 +148,7 @@ class Sleepers:
         deadline.resume(state.deadline, 0.0)
         if settings.sleep_after is not None:
             deadline.sleep_after = settings.sleep_after
-        if state.life is not None and self.lifecycle is not None:
+        if state.life is not None and self.lifecycle is not None and not self.have_moved:
             room.life = Life.of(self.lifecycle, room.id, room.incarnation, state.life)
         room.look()
         return room, state.opener
@@ -186,9 +186,49 @@ class Sleepers:
         )
         sleeper.state, sleeper.given = _encode(state), room.given
         sleeper.clients = tuple(room.clients.values())
-        if self.book is not None:
-            ahead = self.terms.wall() - trio.current_time()
-            self.book.note(room.given.slept(room.id, shifted(state, ahead)))
+        if self.book is not None and not self.have_moved:
+            self.book.note(self.slept(sleeper, self.terms.wall() - trio.current_time()))
+
+    # Handing over.
+
+    def slept(self, sleeper: Sleeper, ahead: float) -> Slept:
+        """Return what is remembered of one, by a clock that is ahead by so many seconds."""
+        return sleeper.given.slept(sleeper.id, shifted(_decode(sleeper.state), ahead))
+
+    def adopt(self, gathering: str, state: SleepState, given: GivenRules) -> Sleeper:
+        """Have one here that sleeps in another process. Nothing is done for it before `claim`."""
+        return Sleeper(self, gathering, given, _encode(state))
+
+    def claim(self, sleeper: Sleeper) -> None:
+        """Note that one that another process had is ours. It is looked at after `go_on`."""
+        life = _decode(sleeper.state).life
+        if life is not None and self.lifecycle is not None:
+            _, owed, _, _ = life
+            self.lifecycle.owed += owed
+        self._count(self.look(sleeper))
+        for client in sleeper.clients:
+            self.terms.add(client)
+
+    def left_alone(self, sleeper: Sleeper, now: float) -> float:
+        """Return since when nobody is connected to one: `now`, if that isn't known."""
+        emptied_at = _decode(sleeper.state).deadline.emptied_at
+        if emptied_at is not None:
+            return emptied_at
+        room, opener = self._look(sleeper)
+        room.deadline.attended(0, now)
+        self._put_away(sleeper, room, opener)
+        return now
+
+    def go_on(self, sleeper: Sleeper) -> None:
+        """Have one be looked at when something is due, unless that was done meanwhile."""
+        if sleeper.listed_at is None:
+            self._list(sleeper, self.look(sleeper))
+
+    def leave(self) -> None:
+        """Note that all are another process's."""
+        self.have_moved = True
+        self._armed.clear()
+        self._by_wall.clear()
 
     # When something is due.
 
@@ -209,6 +249,8 @@ class Sleepers:
 
     def arm(self, sleeper: Sleeper, at: float) -> None:
         """Look at it then."""
+        if self.have_moved:
+            return
         self._armed[sleeper] = at
         if self._scope is not None:
             self._scope.deadline = min(self._scope.deadline, at)

@@ -154,7 +154,9 @@ class Takeover:
         then = self.clock()
         ahead = trio.current_time() - then
         arrivals.admit(
-            await arriving.follow(changes.rooms, changes.ended, arrivals.connections, ahead)
+            await arriving.follow(
+                changes.rooms, changes.asleep, changes.ended, arrivals.connections, ahead
+            )
         )
         arrivals.drop(changes.gone)
         return ahead

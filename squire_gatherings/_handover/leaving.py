@@ -14,20 +14,20 @@ import trio
 from attrs import define, field, frozen
 
 from squire_gatherings._hall.clock import boot_time
-from squire_gatherings._hall.gathering import Gathering
 from squire_gatherings._hall.hall import Hall, events_of
 from squire_gatherings._hall.moving import (
+    Living,
     NotAtRest,
     Telling,
     check_rest,
     farewell,
     hall_state,
     leave,
+    living,
+    living_so_far,
     pause,
-    rooms,
-    rooms_so_far,
-    rouse,
 )
+from squire_gatherings._hall.sleeper import Sleeper
 from squire_gatherings._handover.channel import AT_ONCE, Channel, Ended
 from squire_gatherings._handover.messages import (
     Changes,
@@ -46,7 +46,7 @@ from squire_gatherings._handover.sharing import Shareable
 from squire_gatherings._server.moving import Departures, JustCome
 from squire_gatherings._server.serving import Serving
 from squire_gatherings._values.errors import StoreUnavailable
-from squire_gatherings._values.handover import FORMAT, RoomState
+from squire_gatherings._values.handover import FORMAT
 
 M = TypeVar("M", bound=Message)
 
@@ -121,7 +121,6 @@ class Leaving:
         """
         try:
             await self._prepare()
-            rouse(self.hall)
             weight = await self._tell()
             await self.store.fold()
             async with AsyncExitStack() as stack:
@@ -184,21 +183,28 @@ class Leaving:
         """Tell what has changed; return how much that was."""
         await self._announce()
         weight = 0
-        some: list[RoomState] = []
+        some = Changes([])
         in_some = 0
-        for gathering in self._telling.changed(rooms_so_far(self.hall)):
-            if not gathering.room.accepting:
+        for one in self._telling.changed(living_so_far(self.hall)):
+            if not self._telling.is_there(one):
                 continue
-            some.append(self._telling.state(gathering, self._ahead(), at_rest=False))
-            in_some += _weight(gathering)
+            self._add(some, one, self._ahead(), at_rest=False)
+            in_some += _weight(one)
             if in_some >= PORTION:
-                await self._say(Changes(some))
+                await self._say(some)
                 weight += in_some
-                some, in_some = [], 0
-        ended = self._telling.ended(rooms_so_far(self.hall))
-        gone = self._departures.gone()
-        await self._say(Changes(some, ended, gone))
+                some, in_some = Changes([]), 0
+        some.ended.extend(self._telling.ended(living_so_far(self.hall)))
+        some.gone.extend(self._departures.gone())
+        await self._say(some)
         return weight + in_some
+
+    def _add(self, changes: Changes, one: Living, ahead: float, *, at_rest: bool) -> None:
+        """Add where a gathering is. Raises `NotAtRest` where it must be at rest, and isn't."""
+        if isinstance(one, Sleeper):
+            changes.asleep.append(self._telling.sleeper(one, ahead, at_rest=at_rest))
+        else:
+            changes.rooms.append(self._telling.state(one, ahead, at_rest=at_rest))
 
     async def _say(self, changes: Changes) -> None:
         """Tell what has changed, and wait until the other one is there, too."""
@@ -217,7 +223,7 @@ class Leaving:
             NotAtRest: It takes too long.
         """
         until = trio.current_time() + self.patience.rest
-        busy = rooms_so_far(self.hall)
+        busy = living_so_far(self.hall)
         while True:
             try:
                 self._check(busy)
@@ -229,11 +235,12 @@ class Leaving:
                     raise
                 await trio.sleep(LOOK_AGAIN)
 
-    def _check(self, busy: list[Gathering]) -> None:
+    def _check(self, busy: list[Living]) -> None:
         """Look at what may be busy, before we look closer; take out those that are at rest."""
         while busy:
-            if busy[-1].room.accepting:
-                check_rest(busy[-1])
+            one = busy[-1]
+            if not isinstance(one, Sleeper) and one.room.accepting:
+                check_rest(one)
             busy.pop()
         if not self.store.is_at_rest:
             raise NotAtRest("the store writes")
@@ -241,12 +248,14 @@ class Leaving:
             raise NotAtRest("a client has just come")
 
     def _everything(self) -> Everything:
-        state, ahead, inside = hall_state(self.hall), self._ahead(), rooms(self.hall)
+        state, ahead, inside = hall_state(self.hall), self._ahead(), living(self.hall)
         states, gone = self._departures.states(ahead)
-        told = [
-            self._telling.state(one, ahead, at_rest=True) for one in self._telling.changed(inside)
-        ]
-        return Everything(state, Changes(told, self._telling.ended(inside), gone), states)
+        changes = Changes([])
+        for one in self._telling.changed(inside):
+            self._add(changes, one, ahead, at_rest=True)
+        changes.ended.extend(self._telling.ended(inside))
+        changes.gone.extend(gone)
+        return Everything(state, changes, states)
 
     def _hand_over(self, everything: Everything, began: float) -> None:
         within = self.patience.answer
@@ -268,5 +277,5 @@ def _expected(message: Message, kind: type[M]) -> M:
     raise CalledOff(why)
 
 
-def _weight(gathering: Gathering) -> int:
-    return 1 + len(gathering.room.clients)
+def _weight(one: Living) -> int:
+    return 1 + len(one.clients if isinstance(one, Sleeper) else one.room.clients)

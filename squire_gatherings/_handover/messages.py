@@ -12,6 +12,7 @@ from squire_gatherings._values.handover import (
     Newcomer,
     RoomState,
 )
+from squire_gatherings._values.sleep import SleeperState
 
 
 class Hello(Struct, frozen=True, tag="hello"):
@@ -49,6 +50,8 @@ class Changes(Struct, frozen=True, tag="changes"):
     """Gatherings that don't live any more."""
     gone: list[int] = []
     """Connections that don't go along after all."""
+    asleep: list[SleeperState] = []
+    """As `rooms`, those that sleep."""
 
 
 class Known(Struct, frozen=True, tag="known"):

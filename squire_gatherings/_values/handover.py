@@ -12,7 +12,7 @@ import math
 
 from msgspec import Struct
 
-FORMAT = 2
+FORMAT = 3
 """What both processes must have in common."""
 
 

@@ -6,7 +6,7 @@ from contextlib import suppress
 from msgspec import Struct
 from msgspec.structs import replace
 
-from squire_gatherings._values.handover import DeadlineState
+from squire_gatherings._values.handover import ClientState, DeadlineState
 
 _HEXADECIMAL, _TEXT = b"x", b"t"
 
@@ -127,6 +127,17 @@ class Slept(Struct, frozen=True, array_like=True):
     """What its behaviour has made of them."""
     changes: Rules
     """What the program has changed of them since."""
+
+
+class SleeperState(Struct, frozen=True, array_like=True):
+    """One incarnation that sleeps in a process, as the next one is told of it.
+
+    A field is only ever added at the end, and with a default.
+    """
+
+    slept: Slept
+    """Its times are those of the clock that both processes have."""
+    clients: list[ClientState]
 
 
 def shifted(state: SleepState, seconds: float) -> SleepState:

@@ -62,12 +62,22 @@ def stop(path: Path, number: int) -> None:
 
 
 async def test_under_load(tmp_path: Path) -> None:
-    """Clients of two kinds submit all the time: each op is there once, and nobody is closed."""
+    """Clients of two kinds submit all the time: each op is there once, and nobody is closed.
+
+    One waits in a gathering that sleeps, and wakes it in the end.
+    """
     times = examples(2)
     submitted: list[int] = []
     is_over = False
     done, more = trio.open_memory_channel[None](0)
-    with upgradable(tmp_path, "--retry-limit", "120s") as (process, url, path):
+    options = "--retry-limit", "120s", "--sleep-after", "100ms"
+    with (
+        upgradable(tmp_path, *options) as (process, url, path),
+        RawClient(f"{url}/gatherings/quiet") as waiting,
+    ):
+        waiting.socket.settimeout(PATIENCE)
+        waiting.say(type="join")
+        incarnation = waiting.hear()["incarnation"]
 
         async def submit(gathering: str) -> None:
             nonlocal is_over
@@ -111,6 +121,11 @@ async def test_under_load(tmp_path: Path) -> None:
             # Somebody who comes now meets the last of them.
             async with open_client(url) as client, client.join("busy") as joined:
                 await joined.submit({"last": True})
+        waiting.say(type="sync", id="awake", base=0, ops=[{"n": 1}])
+        assert waiting.hear()["seqs"] == [1]
+        with RawClient(f"{url}/gatherings/quiet") as late:
+            late.say(type="join")
+            assert late.hear()["incarnation"] == incarnation
         assert sorted(submitted) == list(range(1, len(submitted) + 1))
         assert await trio.to_thread.run_sync(process.wait) == 0
         await trio.to_thread.run_sync(stop, path, numbers[-1])

@@ -13,37 +13,56 @@ from squire_gatherings._hall.connection import Connection
 from squire_gatherings._hall.hall import events_of
 from squire_gatherings._hall.membership import Membership
 from squire_gatherings._hall.moving import (
+    Living,
     NotAtRest,
     Telling,
     check_rest,
     hall_state,
     leave,
-    rooms,
-    rooms_so_far,
+    living,
+    living_so_far,
 )
+from squire_gatherings._hall.sleeper import Sleeper
 from squire_gatherings._hall.store import Store
+from squire_gatherings._handover.messages import Changes
 from squire_gatherings._open_hall import open_successor
-from squire_gatherings._values.handover import HallState, RoomState
+from squire_gatherings._values.handover import HallState
 from squire_gatherings._values.settings import HallSettings
 
-States = tuple[HallState, list[RoomState], list[str]]
+States = tuple[HallState, Changes]
 _DECODER = msgspec.msgpack.Decoder(States)
 PATIENCE = 5.0
 """How many seconds a delivery of lifecycle events may take that is under way."""
 
-_ROOMS = msgspec.msgpack.Decoder(list[RoomState])
+_CHANGES = msgspec.msgpack.Decoder(Changes)
+
+
+def changes(telling: Telling, inside: list[Living], *, at_rest: bool) -> Changes:
+    """Return where these gatherings are, as far as the other process doesn't know it.
+
+    Raises:
+        NotAtRest: One of them isn't `at_rest`.
+    """
+    for one in inside if at_rest else ():
+        if not isinstance(one, Sleeper):
+            check_rest(one)
+    found = Changes([])
+    for one in telling.changed(inside):
+        if isinstance(one, Sleeper):
+            found.asleep.append(telling.sleeper(one, 0.0, at_rest=at_rest))
+        else:
+            found.rooms.append(telling.state(one, 0.0, at_rest=at_rest))
+    found.ended.extend(telling.ended(inside))
+    return found
 
 
 async def states_of(hall: Hall, telling: Telling) -> States:
     """Wait until all is at rest, and return where it is then, as it comes out of a message."""
     while True:
         try:
-            inside = rooms(hall)
+            inside = living(hall)
             state = hall_state(hall)
-            for one in inside:
-                check_rest(one)
-            told = [telling.state(one, 0.0, at_rest=True) for one in telling.changed(inside)]
-            found = state, told, telling.ended(inside)
+            found = state, changes(telling, inside, at_rest=True)
         except NotAtRest:
             await trio.sleep(0.001)
         else:
@@ -66,10 +85,8 @@ class Move:
     async def tell(self, connected: Mapping[Connection, Membership]) -> None:
         """A round: have the other hall be where this one is by now."""
         self._number(connected)
-        inside = rooms_so_far(self.hall)
-        told = [self._telling.state(one, 0.0, at_rest=False) for one in inside]
-        said: list[RoomState] = _ROOMS.decode(msgspec.msgpack.encode(told))
-        await self._follow(said, self._telling.ended(inside))
+        told = changes(self._telling, living_so_far(self.hall), at_rest=False)
+        await self._follow(_CHANGES.decode(msgspec.msgpack.encode(told)))
         await self._arriving.prepare()
 
     async def finish(
@@ -81,8 +98,8 @@ class Move:
         async with AsyncExitStack() as stack:
             if events is not None:
                 await stack.enter_async_context(events.paused(PATIENCE))
-            state, inside, ended = await states_of(self.hall, self._telling)
-            await self._follow(inside, ended)
+            state, said = await states_of(self.hall, self._telling)
+            await self._follow(said)
             self._arriving.check()
             leave(self.hall)
             self._arriving.begin(state)
@@ -102,8 +119,10 @@ class Move:
                 self._numbers[one] = self._last
                 self._theirs[self._last] = one
 
-    async def _follow(self, inside: list[RoomState], ended: list[str]) -> None:
-        self._memberships |= await self._arriving.follow(inside, ended, self._theirs, 0.0)
+    async def _follow(self, said: Changes) -> None:
+        self._memberships |= await self._arriving.follow(
+            said.rooms, said.asleep, said.ended, self._theirs, 0.0
+        )
 
 
 async def move(

@@ -18,11 +18,11 @@ from squire_gatherings._hall.arriving import Arriving
 from squire_gatherings._hall.moving import (
     NotAtRest,
     Telling,
-    check_rest,
     hall_state,
     leave,
-    rooms,
+    living,
 )
+from squire_gatherings._handover.messages import Changes
 from squire_gatherings._server.moving import Arrivals, Departures
 from squire_gatherings._server.serving import Serving
 from squire_gatherings._stores.memory import MemoryStore
@@ -30,12 +30,12 @@ from squire_gatherings._values.handover import (
     ConnectionState,
     HallState,
     Newcomer,
-    RoomState,
 )
+from tests.handover.moves import changes
 from tests.server.raw import RawClient
 
 SETTINGS = ServerSettings()
-States = tuple[HallState, list[RoomState], list[ConnectionState], list[Newcomer]]
+States = tuple[HallState, Changes, list[ConnectionState], list[Newcomer]]
 DECODER = msgspec.msgpack.Decoder(States)
 
 
@@ -74,18 +74,16 @@ class World:
         """As `Leaving` and `Takeover` do it, without the channel."""
         hall, server = self.hall, self.server
         departures = Departures(server)
-        telling = Telling(hall, departures.number_of)
         newcomers: list[tuple[Newcomer, int]] = []
         server.pause()
         while True:
             more = [(one, os.dup(plain.fileno())) for one, plain in departures.newcomers()]
             newcomers += more
             try:
-                for one in rooms(hall):
-                    check_rest(one)
+                telling = Telling(hall, departures.number_of)
                 found = (
                     hall_state(hall),
-                    [telling.state(one, 0.0, at_rest=True) for one in rooms(hall)],
+                    changes(telling, living(hall), at_rest=True),
                     departures.states(0.0)[0],
                     [one for one, _ in newcomers],
                 )
@@ -109,7 +107,9 @@ class World:
             arrivals.welcome(one, descriptor)
         arriving = Arriving(self.hall)
         await arrivals.wait_ready()
-        arrivals.admit(await arriving.follow(inside, [], arrivals.connections, 0.0))
+        arrivals.admit(
+            await arriving.follow(inside.rooms, inside.asleep, [], arrivals.connections, 0.0)
+        )
         arriving.begin(state)
         arrivals.begin(states, 0.0)
         self.server.resume()

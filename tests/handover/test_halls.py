@@ -3,18 +3,22 @@
 from contextlib import AsyncExitStack
 from typing import Any
 
+import pytest
 import trio
+from attrs import evolve
 from hypothesis import example, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from trio.testing import MockClock
 
-from squire_gatherings import EndRules, Identity, open_hall
+from squire_gatherings import EndRules, Hall, Identity, open_hall
 from squire_gatherings._hall.connection import Connection
+from squire_gatherings._hall.hall import observer_of
 from squire_gatherings._hall.membership import Membership
 from squire_gatherings._open_hall import open_successor
 from squire_gatherings._stores.memory import MemoryStore
 from squire_gatherings._values.endings import CloseCode
+from squire_gatherings._values.log import Restored
 from squire_gatherings._values.messages import (
     Ack,
     Dispersed,
@@ -29,12 +33,32 @@ from squire_gatherings._values.messages import (
     Sync,
     Synced,
 )
+from squire_gatherings._values.numbers import Stage
 from squire_gatherings._values.op import Op
 from squire_gatherings._values.settings import HallSettings
 from tests.handover.moves import Move, move
 from tests.support import Recorder, examples
 
 ROOM = "friday-night"
+
+
+class CountedStore(MemoryStore):
+    """A store that counts restores."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.loads = 0
+
+    async def load(self, gathering: str, *, recent_syncs: int) -> Restored:
+        self.loads += 1
+        return await super().load(gathering, recent_syncs=recent_syncs)
+
+
+def asleep(hall: Hall) -> set[str]:
+    """Return the ids of those that sleep."""
+    observer = observer_of(hall)
+    seen = {one: observer.gathering(one) for one in hall.gatherings()}
+    return {name for name, one in seen.items() if one is not None and one.stage is Stage.ASLEEP}
 
 
 def a_sync(number: int, base: int = 0, **more: Any) -> Sync:
@@ -116,6 +140,100 @@ async def test_empty_and_never_joined_rooms_go_along(autojump_clock: MockClock) 
         assert numbers.dispersed == {"unjoined": 1, "empty": 1}
         assert numbers.opened == 2
         assert not resumed.closed
+
+
+async def test_those_that_sleep_go_along_asleep(autojump_clock: MockClock) -> None:
+    settings = HallSettings(idle_timeout=100.0, warn_before=10.0, max_age=None, sleep_after=20.0)
+    store, client, late = CountedStore(), Recorder(), Recorder()
+    async with AsyncExitStack() as stack:
+        hall = await stack.enter_async_context(open_hall(store=store, settings=settings))
+        began = trio.current_time()
+        await hall.open("nobody", EndRules(idle_timeout=60.0))
+        membership = await hall.join(ROOM, client, client="a" * 16)
+        await membership.deliver(a_sync(1))
+        await membership.deliver(Ack(1))
+        await trio.sleep(30)
+        loads = store.loads
+        assert asleep(hall) == {ROOM, "nobody"}
+        before = hall.explain(ROOM)
+        hall, connected = await move(stack, hall, store, settings, {client: membership})
+        hall, connected = await move(stack, hall, store, settings, connected)
+        assert asleep(hall) == {ROOM, "nobody"}
+        assert evolve(hall.explain(ROOM), wall_now=before.wall_now) == before
+        await trio.sleep_until(began + 61)
+        assert hall.gatherings() == (ROOM,)
+        assert store.loads == loads, "nobody has wanted anything of a log"
+        # The warning comes while it sleeps, and who comes wakes it.
+        [warning] = await client.wait_for(Ending)
+        assert (trio.current_time(), warning.expires_in) == (began + 90, 10)
+        await hall.join(ROOM, late, since=1)
+        await connected[client].deliver(a_sync(2, 1))
+        await client.wait_for(Synced, 2)
+        assert store.loads == loads + 1
+        assert [seq for _, seq, _, _ in late.forwards()] == [2]
+        [joined] = client.of(Joined)
+        assert hall.explain(ROOM).incarnation == joined.incarnation
+        [notice] = await client.wait_for(Dispersed)
+        assert trio.current_time() == began + 190
+        assert notice.reason == "idle"
+
+
+async def test_one_wakes_or_falls_asleep_while_it_is_told(autojump_clock: MockClock) -> None:
+    settings = HallSettings(idle_timeout=1000.0)
+    store = MemoryStore()
+    clients = {name: Recorder() for name in ("wakes", "falls", "both", "goes")}
+    async with AsyncExitStack() as stack:
+        hall = await stack.enter_async_context(open_hall(store=store, settings=settings))
+        members: dict[str, Membership] = {}
+        for name, one in clients.items():
+            members[name] = await hall.join(name, one)
+            await members[name].deliver(a_sync(1))
+            await members[name].deliver(Ack(1))
+        await trio.testing.wait_all_tasks_blocked()
+        for name in ("wakes", "both", "goes"):
+            assert await hall.evict(name)
+        opened = open_successor(store=store, settings=settings)
+        going = Move(hall, await stack.enter_async_context(opened))
+        await going.tell({clients[name]: one for name, one in members.items()})
+        assert await hall.evict("falls")
+        for name in ("wakes", "both"):
+            await members[name].deliver(a_sync(2, 1))
+            await members[name].deliver(Ack(2))
+            await clients[name].wait_for(Synced, 2)
+        await going.tell({clients[name]: one for name, one in members.items()})
+        assert await hall.evict("both")
+        members.pop("goes").detach()
+        there = await going.finish({clients[name]: one for name, one in members.items()})
+        hall = going.after
+        assert asleep(hall) == {"falls", "both", "goes"}
+        clients_now = {one.gathering: one.clients for one in hall.snapshot().gatherings}
+        assert clients_now == {"wakes": 1, "falls": 1, "both": 1, "goes": 0}
+        for name in ("wakes", "falls", "both"):
+            await there[clients[name]].deliver(a_sync(9, 1))
+            await clients[name].wait_for(Synced, 2 if name == "falls" else 3)
+            assert len((await hall.fetch(name, since=0)).ops) == (2 if name == "falls" else 3)
+        assert not any(one.closed for one in clients.values())
+
+
+@pytest.mark.parametrize("sleep_after", [None, 10.0])
+async def test_a_hall_that_is_followed_no_longer_ends_its_gatherings_in_time(
+    sleep_after: float | None, autojump_clock: MockClock
+) -> None:
+    settings = HallSettings(idle_timeout=100.0, sleep_after=sleep_after)
+    store, client = MemoryStore(), Recorder()
+    async with open_hall(store=store, settings=settings) as hall:
+        membership = await hall.join(ROOM, client)
+        began = trio.current_time()
+        await trio.sleep(20)
+        assert asleep(hall) == ({ROOM} if sleep_after else set())
+        async with open_successor(store=store, settings=settings) as after:
+            await Move(hall, after).tell({client: membership})
+            # Its time comes while the other hall knows of it, too, and doesn't go on with it.
+            [notice] = await client.wait_for(Dispersed)
+            assert (notice.reason, trio.current_time()) == ("idle", began + 100)
+            await trio.sleep(50)
+            assert after.gatherings() == (ROOM,)
+        assert len(client.of(Dispersed)) == len(client.closed) == 1
 
 
 async def test_a_client_that_goes_while_it_is_under_way_is_gone(autojump_clock: MockClock) -> None:
@@ -299,7 +417,7 @@ STEPS = st.lists(
         st.sampled_from(
             [
                 *("join", "sync", "sync", "burst", "ack", "fetch", "leave", "lose", "wait"),
-                *("move", "tell", "tell", "end", "again"),
+                *("move", "tell", "tell", "end", "again", "sleep", "sleep"),
             ]
         ),
         st.integers(0, 2),
@@ -320,6 +438,9 @@ def steps(text: str) -> list[tuple[str, int]]:
 @example(steps("join1 sync0 wait0 tell0 ack1 wait0 move0 burst0 again0 wait2"))
 @example(steps("join1 tell0 leave1 wait0 join1 tell0 lose1 sync0 join1 move0 sync1 wait0"))
 @example(steps("end1 tell0 end1 tell0 end0 move0 end1 tell0 move0"))
+@example(steps("join1 sync0 ack0 ack1 sleep0 tell0 move0 wait0 sync1 wait0"))
+@example(steps("ack0 sleep0 tell0 sync0 wait0 tell0 ack0 sleep0 tell0 leave0 join0 move0 sync0"))
+@example(steps("ack0 sleep0 tell0 lose0 tell0 sleep1 end1 sleep1 tell0 end1 move0 end0"))
 @example(steps("tell0 burst0 burst0 burst0 burst0 burst0 burst0 wait0 move0 again0 sync0"))
 def test_whole_lives(actions: list[tuple[str, int]]) -> None:
     trio.run(_live, actions, clock=MockClock(autojump_threshold=0))
@@ -361,6 +482,10 @@ async def _live(actions: list[tuple[str, int]]) -> None:
                     assert hall.explain(name).deadline >= end
             elif action == "wait":
                 await trio.sleep(0.1 * (who + 1))
+            elif action == "sleep":
+                # It goes on being asked, and may be awake again when the hall goes on elsewhere.
+                with trio.move_on_after(1):
+                    await hall.evict("other" if who else ROOM)
             elif action == "end":
                 # A gathering to which nobody is connected, and its next incarnation.
                 await hall.submit("other", [{"n": 1}])
