@@ -13,7 +13,8 @@ from contextlib import contextmanager
 import pytest
 
 from squire_gatherings._cli.signals import Terminal
-from tests.cli.process import PATIENCE, READY, serving
+from tests.cli.process import PATIENCE, READY
+from tests.forked import serving
 from tests.server.raw import RawClient
 
 QUICK = ("--store", "memory:", "--close-grace", "500ms")

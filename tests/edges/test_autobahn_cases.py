@@ -20,7 +20,6 @@ from typing import Any
 import msgpack  # type: ignore[import-untyped]
 import pytest
 
-from tests.cli.process import serving
 from tests.edges.autobahn import (
     BAD,
     CASES,
@@ -35,6 +34,7 @@ from tests.edges.autobahn import (
     is_valid,
 )
 from tests.edges.wire import BINARY, CLOSE, PONG, TEXT, Wire, frame
+from tests.forked import serving
 from tests.system.frames import CONTINUATION
 
 KINDS = pytest.mark.parametrize("kind", [1, 2], ids=["text", "binary"])
