@@ -322,4 +322,5 @@ def test_keys_are_read_again_while_clients_stay(tmp_path: Path) -> None:
         assert client.hear()["seqs"] == [1]
         process.terminate()
         assert client.hear()["reason"] == "shutdown"
+        client.end()
         assert process.wait(timeout=PATIENCE) == 0

@@ -38,8 +38,7 @@ def hear(client: Client) -> dict[str, Any]:
 
 def hear_close(client: Client) -> tuple[int, str]:
     if isinstance(client, RawClient):
-        event = client.hear_close()
-        client.send(event.response())
+        event = client.end()
         return event.code, event.reason or ""
     with pytest.raises(ConnectionClosed):
         client.recv(timeout=PATIENCE)
