@@ -1,6 +1,13 @@
 """What holds for every test."""
 
 import gc
+import signal
+
+
+def pytest_configure() -> None:
+    """Ignore SIGHUP under `nohup` so that the servers that tests start don't ignore it, too."""
+    if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) == signal.SIG_IGN:
+        signal.signal(signal.SIGHUP, lambda *_: None)
 
 
 def pytest_collection_finish() -> None:

@@ -254,7 +254,8 @@ async def _accept(
             room = door.room(most, ACCEPTED_AT_ONCE, server.coming)
             if not room:
                 # A client that comes now waits in the listener's queue, and isn't turned away.
-                await trio.sleep(DOOR_PAUSE)
+                # Who has been accepted stands at the door, or has somebody give way, in a moment.
+                await trio.sleep(0.0 if server.coming else DOOR_PAUSE)
             for _ in range(room):
                 client, address = listener.accept()
                 client.setblocking(False)

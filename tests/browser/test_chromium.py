@@ -12,7 +12,7 @@ from squire_gatherings import Identity
 from squire_gatherings.client import open_client
 from tests.browser.world import check, open_site, open_tabs, open_world
 from tests.chromium import MISSING, open_session
-from tests.cli.process import serving
+from tests.forked import serving
 from tests.support import examples
 
 ENTER = "\ue007"

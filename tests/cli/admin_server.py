@@ -6,7 +6,7 @@ from pathlib import Path
 
 from attrs import frozen
 
-from tests.cli.process import serving
+from tests.forked import serving
 
 ADMIN = "squire_gatherings admin port on "
 

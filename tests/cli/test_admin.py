@@ -12,8 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.cli.process import PATIENCE, serving
+from tests.cli.process import PATIENCE
 from tests.cli.test_auth import NOWHERE, Says, says
+from tests.forked import serving
 
 __all__ = ["says"]
 

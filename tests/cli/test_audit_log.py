@@ -14,7 +14,8 @@ import pytest
 from squire_gatherings import BadSetting, open_hall
 from squire_gatherings._cli.audit_log import AuditFile, audit_log, audited, who_runs_it
 from squire_gatherings._cli.cli import cli
-from tests.cli.process import PATIENCE, serving
+from tests.cli.process import PATIENCE
+from tests.forked import serving
 from tests.server.raw import RawClient
 
 

@@ -15,7 +15,8 @@ import pytest
 from squire_gatherings._auth.claims import NOT_COVERED
 from squire_gatherings._cli.cli import main
 from tests.auth.forge import jwk, key_file, private_pem, public_pem
-from tests.cli.process import PATIENCE, run_here, serving
+from tests.cli.process import PATIENCE, run_here
+from tests.forked import Forked, serving
 from tests.server.raw import RawClient
 
 MEMORY = ("--store", "memory:")
@@ -276,7 +277,7 @@ def test_the_environment_names_several(tmp_path: Path) -> None:
 # SIGHUP.
 
 
-def wait_for_line(process: "subprocess.Popen[str]", event: str) -> str:
+def wait_for_line(process: Forked, event: str) -> str:
     assert process.stderr is not None
     for line in process.stderr:
         if event in line:
@@ -321,4 +322,5 @@ def test_keys_are_read_again_while_clients_stay(tmp_path: Path) -> None:
         assert client.hear()["seqs"] == [1]
         process.terminate()
         assert client.hear()["reason"] == "shutdown"
+        client.end()
         assert process.wait(timeout=PATIENCE) == 0

@@ -18,9 +18,9 @@ from websockets.sync.client import connect
 from squire_gatherings._stores import open_sqlite_store
 from squire_gatherings._stores.sqlite.backup import back_up
 from squire_gatherings._values.errors import StoreUnavailable, StoreUnusable
-from tests.cli.process import PATIENCE, run_here, serving
-from tests.cli.test_cli import run
+from tests.cli.process import PATIENCE, run_here
 from tests.cli.test_kill import Submitter
+from tests.forked import run, serving
 from tests.stores.appends import an_append
 
 

@@ -1,30 +1,15 @@
 """The command line: help that teaches, and errors of one line."""
 
-import os
 import socket
 import sqlite3
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 from squire_gatherings._cli.commands import COMMANDS
-from tests.cli.process import PATIENCE, run_here, serving
+from tests.cli.process import PATIENCE, run_here
+from tests.forked import run, serving
 from tests.server.raw import RawClient
-
-
-def run(*arguments: str, cwd: Path, **environment: str) -> tuple[int, str, str]:
-    done = subprocess.run(
-        [sys.executable, "-m", "squire_gatherings", *arguments],
-        cwd=cwd,
-        env={**os.environ, **environment},
-        capture_output=True,
-        text=True,
-        timeout=PATIENCE,
-        check=False,
-    )
-    return done.returncode, done.stdout, done.stderr
 
 
 @pytest.mark.parametrize(

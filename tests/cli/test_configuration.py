@@ -15,7 +15,7 @@ from squire_gatherings._cli.configuration import LARGEST, read_again, settings_o
 from squire_gatherings._cli.example import example_of
 from squire_gatherings._cli.serve import serve
 from squire_gatherings._cli.setup import make_setup
-from tests.cli.test_cli import run
+from tests.forked import run
 
 
 def options_of(*arguments: str) -> dict[str, Any]:

@@ -12,7 +12,7 @@ import pytest
 from squire_gatherings._cli.cli import cli
 from squire_gatherings._cli.environment import check_environment, known_variables
 from tests.cli.process import PATIENCE, READY, run_here
-from tests.cli.test_cli import run
+from tests.forked import run
 
 LINKS = {
     "SQUIRE_SERVICE_HOST": "10.0.0.1",

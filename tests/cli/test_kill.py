@@ -8,7 +8,8 @@ from typing import Any
 from websockets.exceptions import WebSocketException
 from websockets.sync.client import connect
 
-from tests.cli.process import PATIENCE, serving
+from tests.cli.process import PATIENCE
+from tests.forked import serving
 
 KILLS = 10
 CLIENTS = 4

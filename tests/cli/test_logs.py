@@ -14,7 +14,8 @@ import pytest
 
 from squire_gatherings._cli import logs as module
 from squire_gatherings._cli.logs import logs
-from tests.cli.process import PATIENCE, serving
+from tests.cli.process import PATIENCE
+from tests.forked import serving
 
 
 def test_logs_are_json_lines_when_asked() -> None:

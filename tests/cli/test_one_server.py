@@ -2,8 +2,7 @@
 
 from pathlib import Path
 
-from tests.cli.process import serving
-from tests.cli.test_cli import run
+from tests.forked import run, serving
 
 
 def test_a_second_server_on_a_file_is_refused(tmp_path: Path) -> None:

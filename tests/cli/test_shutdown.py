@@ -5,7 +5,8 @@ import sqlite3
 from contextlib import closing
 from pathlib import Path
 
-from tests.cli.process import PATIENCE, serving
+from tests.cli.process import PATIENCE
+from tests.forked import serving
 from tests.server.raw import RawClient
 
 GRACE = 1.0

@@ -13,7 +13,8 @@ from contextlib import contextmanager
 import pytest
 
 from squire_gatherings._cli.signals import Terminal
-from tests.cli.process import PATIENCE, READY, serving
+from tests.cli.process import PATIENCE, READY
+from tests.forked import serving
 from tests.server.raw import RawClient
 
 QUICK = ("--store", "memory:", "--close-grace", "500ms")
@@ -30,7 +31,7 @@ def test_a_stop_is_told_to_everybody(name: str) -> None:
         process.send_signal(signal.Signals[name])
         notice = client.hear()
         assert (notice["type"], notice["reason"]) == ("dispersed", "shutdown")
-        client.hear_close()
+        client.end()
         assert process.wait(timeout=PATIENCE) == 0
 
 
@@ -48,7 +49,7 @@ def test_a_hangup_without_a_lost_terminal_is_no_stop() -> None:
             assert client.hear()["type"] == ("fetched" if number else "joined")
         process.send_signal(signal.SIGTERM)
         assert client.hear()["type"] == "dispersed"
-        client.hear_close()
+        client.end()
         assert process.wait(timeout=PATIENCE) == 0
 
 
@@ -74,7 +75,7 @@ def test_other_signals_are_ignored() -> None:
         assert client.hear()["type"] == "joined"
         process.send_signal(signal.SIGTERM)
         client.hear()
-        client.hear_close()
+        client.end()
         assert process.wait(timeout=PATIENCE) == 0
 
 
@@ -128,7 +129,7 @@ def test_a_lost_terminal_ends_it_with_a_notice() -> None:
             client.hear()
             os.close(terminal)
             assert client.hear()["reason"] == "shutdown"
-            client.hear_close()
+            client.end()
         assert process.wait(timeout=PATIENCE) == 0
 
 
@@ -142,6 +143,8 @@ def test_a_lost_terminal_may_be_told_twice() -> None:
         os.close(terminal)
         assert client.hear()["type"] == "dispersed"
         process.send_signal(signal.SIGHUP)
+        # It still waits for this client's answer when the signal comes.
+        client.end()
         assert process.wait(timeout=PATIENCE) == 0
 
 
@@ -157,7 +160,7 @@ def test_on_a_terminal_that_is_there_a_hangup_is_no_stop() -> None:
             # Now the terminal is really lost.
             os.close(terminal)
             assert client.hear()["reason"] == "shutdown"
-            client.hear_close()
+            client.end()
         assert process.wait(timeout=PATIENCE) == 0
 
 

@@ -15,7 +15,8 @@ from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import ClientConnection, connect
 from websockets.typing import Subprotocol
 
-from tests.cli.process import PATIENCE, serving
+from tests.cli.process import PATIENCE
+from tests.forked import serving
 from tests.server.raw import RawClient
 
 Client = ClientConnection | RawClient
@@ -37,8 +38,7 @@ def hear(client: Client) -> dict[str, Any]:
 
 def hear_close(client: Client) -> tuple[int, str]:
     if isinstance(client, RawClient):
-        event = client.hear_close()
-        client.send(event.response())
+        event = client.end()
         return event.code, event.reason or ""
     with pytest.raises(ConnectionClosed):
         client.recv(timeout=PATIENCE)

@@ -3,15 +3,14 @@
 import os
 import signal
 import ssl
-import subprocess
 from pathlib import Path
 
 import pytest
 import trio
 
 from squire_gatherings.client import open_client
-from tests.cli.process import PATIENCE, serving
-from tests.cli.test_cli import run
+from tests.cli.process import PATIENCE, run_here
+from tests.forked import Forked, serving
 from tests.server.certificates import trusting, write
 from tests.server.test_hostile import request
 
@@ -48,7 +47,7 @@ async def test_serve_with_tls(tmp_path: Path) -> None:
         assert process.wait(20) == 0
 
 
-async def told_of_the_end(url: str, process: "subprocess.Popen[str]") -> None:
+async def told_of_the_end(url: str, process: Forked) -> None:
     """The notice of a shutdown comes over TLS, too, and so does the end of the connection."""
     stream = await trio.open_tcp_stream("127.0.0.1", int(url.rpartition(":")[2]))
     secured = trio.SSLStream(stream, trusting(), server_hostname="127.0.0.1")
@@ -92,8 +91,8 @@ async def until(readline: object, text: str) -> None:
         (["--max-outbound", "0"], "max_outbound must be a whole number from 1"),
     ],
 )
-def test_what_is_wrong_is_said_in_a_line(options: list[str], says: str, tmp_path: Path) -> None:
-    code, out, err = run("serve", "--store", "memory:", *options, cwd=tmp_path)
+def test_what_is_wrong_is_said_in_a_line(options: list[str], says: str) -> None:
+    code, out, err = run_here("serve", "--store", "memory:", *options)
     assert (code, out) == (2, "")
     assert says in " ".join(err.split())
     assert "Traceback" not in err

@@ -55,6 +55,11 @@ def upgraded(path: Path) -> dict[str, Any]:
 def stop(path: Path, number: int) -> None:
     """Stop the process that has the file, which isn't our child, and wait for its end."""
     os.kill(number, signal.SIGTERM)
+    wait_for_the_end(path)
+
+
+def wait_for_the_end(path: Path) -> None:
+    """Wait until no process has the file."""
     until = time.monotonic() + PATIENCE
     while owner_of(path) is not None:
         assert time.monotonic() < until
@@ -172,8 +177,10 @@ def test_a_new_process_that_fails_leaves_the_old_one_going_on(
         assert process.wait(PATIENCE) == 0
         # The server hasn't stopped.
         assert not [lines for _, lines in said if "STOPPING=1" in lines]
-        stop(path, successor)
+        os.kill(successor, signal.SIGTERM)
         assert client.hear()["reason"] == "shutdown"
+        client.end()
+        wait_for_the_end(path)
 
 
 @contextmanager

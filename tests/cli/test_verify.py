@@ -9,7 +9,8 @@ import pytest
 import trio
 
 from squire_gatherings import open_hall
-from tests.cli.process import run_here, serving
+from tests.cli.process import run_here
+from tests.forked import serving
 
 
 @pytest.fixture

@@ -20,8 +20,9 @@ from wsproto.events import AcceptConnection, CloseConnection, Request, TextMessa
 
 from squire_gatherings._cli.failures import exit_code_of
 from squire_gatherings._values.errors import Replaced, Unauthorized
-from tests.cli.process import PATIENCE, run_here, serving
+from tests.cli.process import PATIENCE, run_here
 from tests.client.scripted import joined
+from tests.forked import serving
 
 
 def command(*arguments: str) -> list[str]:

@@ -9,9 +9,10 @@ import pytest
 
 from squire_gatherings._cli.webhook import make_webhook, read_secrets
 from squire_gatherings._values.errors import BadSetting
-from tests.cli.process import PATIENCE, run_here, serving
+from tests.cli.process import PATIENCE, run_here
 from tests.edges.wire import Wire
 from tests.events.telling import check
+from tests.forked import serving
 from tests.webhook.receiver import SECRET, is_signed, receiving
 
 OTHER = "whsec_" + b64encode(b"another secret, 32 bytes of it..").decode()

@@ -20,8 +20,9 @@ from websockets.sync.client import connect
 from squire_gatherings._cli.points import Point, format_time, parse_point
 from squire_gatherings._stores import open_sqlite_store
 from squire_gatherings._stores.sqlite import offline
-from tests.cli.process import PATIENCE, serving
+from tests.cli.process import PATIENCE
 from tests.cli.process import run_here as run
+from tests.forked import serving
 from tests.stores.appends import an_append, crashed_copy
 from tests.stores.chained import Chain, ops_of, whole
 

@@ -11,9 +11,9 @@ import pytest
 import trio
 
 from squire_gatherings.client import Client, open_client
-from tests.cli.process import serving
 from tests.client.faulty_proxy import KINDS, open_faulty_proxy
 from tests.client.world import ROOM
+from tests.forked import serving
 from tests.support import examples
 from tests.ways_in import ways
 from tests.ways_in.ways import Way, over_hypercorn, over_trio_websocket

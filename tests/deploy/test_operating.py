@@ -7,10 +7,11 @@ import signal
 import subprocess
 from pathlib import Path
 
-from tests.cli.process import PATIENCE, serving
+from tests.cli.process import PATIENCE
 from tests.cli.test_auth import Says, says
 from tests.deploy.test_monitoring import ALERTS
 from tests.deploy.tools import DEPLOY, found
+from tests.forked import serving
 
 __all__ = ["says"]
 

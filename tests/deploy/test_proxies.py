@@ -17,8 +17,8 @@ import pytest
 from attrs import frozen
 from websockets.sync.client import ClientConnection, connect
 
-from tests.cli.process import serving
 from tests.deploy.tools import DEPLOY, found, run
+from tests.forked import Forked, serving
 from tests.server.certificates import trusting, write
 
 CLIENT = "127.0.0.9"
@@ -48,13 +48,13 @@ def ports() -> Ports:
 class Lines:
     """What a process says on standard error."""
 
-    def __init__(self, process: subprocess.Popen[str]) -> None:
+    def __init__(self, process: subprocess.Popen[str] | Forked) -> None:
         self._lines: list[str] = []
         self._news = threading.Condition()
         self._thread = threading.Thread(target=self._read, args=(process,), daemon=True)
         self._thread.start()
 
-    def _read(self, process: subprocess.Popen[str]) -> None:
+    def _read(self, process: subprocess.Popen[str] | Forked) -> None:
         assert process.stderr is not None
         for line in process.stderr:
             with self._news:

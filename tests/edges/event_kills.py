@@ -11,14 +11,14 @@ import tempfile
 import time
 from collections import Counter
 from pathlib import Path
-from subprocess import PIPE, Popen
 
 from attrs import define, field
 
 from squire_gatherings._values.events import LOST, EventKind, LifecycleEvent
-from tests.edges.killing import kill_under_load, serving
+from tests.edges.killing import kill_under_load
 from tests.edges.wire import CLOSE, Wire
 from tests.events.telling import check, once
+from tests.forked import Forked, serving
 from tests.webhook.receiver import SECRET, Receiver, receiving
 
 ROOMS = 6
@@ -95,34 +95,30 @@ def run(kills: int, folder: Path, seed: int) -> Figures:
     secret.touch(0o600)
     secret.write_text(SECRET)
     with receiving() as receiver:
-        arguments = ["serve", "--port", "0", "--store", f"sqlite:///{folder}/rooms.sqlite3"]
-        arguments += ["--webhook", receiver.url, "--webhook-secret-file", str(secret)]
-        arguments += ["--idle-timeout", "40ms", "--log-level", "error"]
-        command = [sys.executable, "-m", "tests.edges.forker"]
-        with Popen(command, stdin=PIPE, stdout=PIPE, text=True) as forker:
-            for _ in range(kills):
-                receiver.answers = [
-                    (choose.choice((204, 204, 500)), {}) for _ in range(choose.randrange(5))
-                ]
-                with serving(forker, arguments) as (pid, url):
-                    _load(visitors, url, pid, choose)
-                figures.kills += 1
-            receiver.answers = []
-            with serving(forker, arguments) as (pid, _):
-                _wait_until_quiet(receiver)
-            assert forker.stdin is not None
-            forker.stdin.close()
+        options = ["--store", f"sqlite:///{folder}/rooms.sqlite3"]
+        options += ["--webhook", receiver.url, "--webhook-secret-file", str(secret)]
+        options += ["--idle-timeout", "40ms", "--log-level", "error"]
+        for _ in range(kills):
+            receiver.answers = [
+                (choose.choice((204, 204, 500)), {}) for _ in range(choose.randrange(5))
+            ]
+            with serving(*options) as (process, url):
+                _load(visitors, url, process, choose)
+            figures.kills += 1
+        receiver.answers = []
+        with serving(*options):
+            _wait_until_quiet(receiver)
         _check(receiver.taken, visitors, figures)
     return figures
 
 
-def _load(visitors: list[Visitor], url: str, pid: int, choose: random.Random) -> None:
+def _load(visitors: list[Visitor], url: str, process: Forked, choose: random.Random) -> None:
     """Have all visit, and kill the server in the middle of it."""
     goal = sum(len(one.joined) for one in visitors) + choose.randint(0, 30)
     kill_under_load(
         visitors,
         url,
-        pid,
+        process,
         until=lambda: sum(len(one.joined) for one in visitors) >= goal,
         pause=lambda: choose.random() * 0.03,
     )

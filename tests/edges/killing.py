@@ -1,15 +1,10 @@
-"""Killing: servers that a forker starts, and their end by SIGKILL in the middle of a load."""
+"""Killing: the end of servers by SIGKILL in the middle of a load."""
 
-import json
-import os
-import signal
 import threading
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from subprocess import Popen
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
-from tests.cli.process import READY
+from tests.forked import Forked
 
 
 class Loading(Protocol):
@@ -23,26 +18,10 @@ class Loading(Protocol):
         """Go on until the server is gone."""
 
 
-@contextmanager
-def serving(forker: Popen[str], arguments: list[str]) -> Iterator[tuple[int, str]]:
-    """Have a server forked; give its process id and URL; kill it at the end."""
-    assert forker.stdin is not None
-    assert forker.stdout is not None
-    forker.stdin.write(json.dumps(arguments) + "\n")
-    forker.stdin.flush()
-    pid = int(forker.stdout.readline())
-    try:
-        line = forker.stdout.readline()
-        assert line.startswith(READY), line
-        yield pid, line.removeprefix(READY).strip()
-    finally:
-        os.kill(pid, signal.SIGKILL)
-
-
 def kill_under_load(
     people: Sequence[Loading],
     url: str,
-    pid: int,
+    process: Forked,
     *,
     until: Callable[[], bool],
     pause: Callable[[], float],
@@ -55,7 +34,7 @@ def kill_under_load(
         assert any(thread.is_alive() for thread in threads), "nobody goes on any more"
         threads[0].join(0.0005)
     threads[0].join(pause())
-    os.kill(pid, signal.SIGKILL)
+    process.kill()
     for thread in threads:
         thread.join(60)
         assert not thread.is_alive()

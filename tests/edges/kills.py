@@ -10,13 +10,13 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from subprocess import PIPE, Popen
 from typing import Any
 
 from attrs import define, field
 
-from tests.edges.killing import kill_under_load, serving
+from tests.edges.killing import kill_under_load
 from tests.edges.wire import Wire
+from tests.forked import Forked, serving
 
 ROOMS = ("a", "b", "c")
 CLIENTS = 6
@@ -122,13 +122,12 @@ class Log:
 
 
 @contextmanager
-def timed(forker: Popen[str], store: str, figures: Figures) -> Iterator[tuple[int, str]]:
+def timed(store: str, figures: Figures) -> Iterator[tuple[Forked, str]]:
     """As `serving`, and note how long the start took."""
     began = time.monotonic()
-    arguments = ["serve", "--port", "0", "--store", store, "--log-level", "error"]
-    with serving(forker, arguments) as (pid, url):
+    with serving("--store", store, "--log-level", "error") as (process, url):
         figures.starts.append(time.monotonic() - began)
-        yield pid, url
+        yield process, url
 
 
 def run(kills: int, folder: Path, seed: int) -> Figures:
@@ -138,23 +137,19 @@ def run(kills: int, folder: Path, seed: int) -> Figures:
     submitters = [Submitter(f"c{n}", ROOMS[n % len(ROOMS)]) for n in range(CLIENTS)]
     logs = {room: Log(room) for room in ROOMS}
     store = f"sqlite:///{folder}/rooms.sqlite3"
-    command = [sys.executable, "-m", "tests.edges.forker"]
-    with Popen(command, stdin=PIPE, stdout=PIPE, text=True) as forker:
-        for _ in range(kills):
-            with timed(forker, store, figures) as (pid, url):
-                for log in logs.values():
-                    log.read_on(url)
-                for one in submitters:
-                    logs[one.room].check(one)
-                _load(submitters, url, pid, choose)
-            figures.kills += 1
-        with timed(forker, store, figures) as (_, url):
-            # Read all of it once more, from the beginning.
-            logs = {room: Log(room) for room in ROOMS}
+    for _ in range(kills):
+        with timed(store, figures) as (process, url):
             for log in logs.values():
                 log.read_on(url)
-        assert forker.stdin is not None
-        forker.stdin.close()
+            for one in submitters:
+                logs[one.room].check(one)
+            _load(submitters, url, process, choose)
+        figures.kills += 1
+    with timed(store, figures) as (_, url):
+        # Read all of it once more, from the beginning.
+        logs = {room: Log(room) for room in ROOMS}
+        for log in logs.values():
+            log.read_on(url)
     for one in submitters:
         log = logs[one.room]
         log.check(one)
@@ -166,14 +161,14 @@ def run(kills: int, folder: Path, seed: int) -> Figures:
     return figures
 
 
-def _load(submitters: list[Submitter], url: str, pid: int, choose: random.Random) -> None:
+def _load(submitters: list[Submitter], url: str, process: Forked, choose: random.Random) -> None:
     """Have all submit, and kill the server in the middle of it."""
     before = sum(len(one.acknowledged) for one in submitters)
     goal = before + choose.randint(1, 60)
     kill_under_load(
         submitters,
         url,
-        pid,
+        process,
         until=lambda: sum(len(one.acknowledged) for one in submitters) >= goal,
         pause=lambda: choose.random() * 0.01,
     )

@@ -7,8 +7,8 @@ import socket
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from tests.cli.process import serving
 from tests.edges.wire import Wire
+from tests.forked import serving
 
 FEW = 48
 """The number of descriptors that the server may have."""

@@ -7,9 +7,9 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from tests.cli.process import serving
 from tests.edges.test_descriptors import submitted
 from tests.edges.wire import TEXT, Wire, frame
+from tests.forked import serving
 from tests.support import examples
 from tests.system.frames import request
 

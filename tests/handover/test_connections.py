@@ -251,6 +251,7 @@ async def test_limits_are_counted_anew() -> None:
             assert after.connections == 2
             one.socket.close()
             other.say(type="leave")
+            await trio.to_thread.run_sync(other.end)
             await world.server.wait_empty()
             numbers = world.server.numbers()
             assert (numbers.connections, numbers.clients, numbers.memory) == (0, 0, numbers.memory)

@@ -13,7 +13,7 @@ from squire_gatherings._load.report.report import Report
 from tests.load import broken_server as broken
 from tests.load.running import small_load
 
-AT_ONCE = 4
+AT_ONCE = 8
 RETRY_INTERVAL = 20.0
 """The retry interval in seconds, for both sides."""
 

@@ -87,6 +87,12 @@ class RawClient:
         assert isinstance(event, CloseConnection), event
         return event
 
+    def end(self) -> CloseConnection:
+        """Hear the close frame and answer it: otherwise the server waits for that, for a while."""
+        event = self.hear_close()
+        self.send(event.response())
+        return event
+
     def __enter__(self) -> "RawClient":
         return self
 

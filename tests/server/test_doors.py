@@ -1,6 +1,7 @@
 """Attacks on the door: after each, an innocent client gets in and is served."""
 
 import logging
+import math
 from functools import partial
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from squire_gatherings import (
     open_hall,
     open_store,
 )
+from squire_gatherings._server import accepting
 from squire_gatherings.client import open_client
 from tests.server.attacks import connect, is_closed, joined, reach, served, sockets
 from tests.server.raw import RawClient
@@ -38,7 +40,11 @@ async def test_silent_connections_take_no_clients_place() -> None:
         assert not any(map(is_closed, silent))
 
 
-async def test_thousands_of_silent_connections(caplog: pytest.LogCaptureFixture) -> None:
+async def test_thousands_of_silent_connections(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody waits for them: a pause for each kept who came after them waiting for seconds."""
+    monkeypatch.setattr(accepting, "DOOR_PAUSE", math.inf)
     settings = ServerSettings(max_handshakes=100, max_handshakes_per_address=50)
     async with (
         a_server(settings) as (_, server, url),
