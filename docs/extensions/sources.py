@@ -82,7 +82,8 @@ def copies(app: Sphinx) -> Iterator[tuple[str, dict[str, Any], str]]:
             body = _list(app, path, inside)
         else:
             body = _highlighted(file)
-        yield f"source/{path}", {"title": path, "body": f"<h1>{escape(path)}</h1>{body}"}, "page.html"
+        body = f"<h1>{escape(path)}</h1>{body}"
+        yield f"source/{path}", {"title": path, "body": body}, "page.html"
 
 
 def _is_source(file: Path) -> bool:

@@ -89,7 +89,7 @@ def reader(tmp_path: Path) -> Reader:
 
 def test_the_commands(reader: Reader) -> None:
     """Without a browser: a page's folder, a room, and what the terminal shows of it."""
-    assert INSTALL.split() == "python3 -m venv .venv .venv/bin/pip install .".split()
+    assert INSTALL == "python3 -m venv .venv\n.venv/bin/pip install .\n"
     reader.run(COPY)
     assert (reader.folder / "room" / "squire-gatherings" / "index.js").exists()
     with reader.serving():
