@@ -8,6 +8,8 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 BENCHMARKS := frames structuring tokens client_connections deadline memory lateness returning look shutdown leaks fairness scale peers overload
 LOWEST := .venv-lowest
+SITE := build/docs
+DOCS_TESTS := tests/docs tests/test_docs.py tests/test_promises.py tests/test_protocol_doc.py tests/test_logs_doc.py
 
 # Tests start many processes: each would compile the whole package again without Python's caches.
 unexport PYTHONDONTWRITEBYTECODE
@@ -36,7 +38,7 @@ test-lowest: $(LOWEST)/.ready ## Run the tests with the lowest versions of all t
 fuzz: $(READY)-fuzz ## Search for inputs that break what takes them, ten minutes, or a night (ARGS="--night")
 	@$(BIN)/python -m tests.fuzz $(ARGS)
 
-lint: $(READY)-dev $(READY)-bench ## Check style, types and layers
+lint: $(READY)-dev $(READY)-bench $(READY)-docs ## Check style, types and layers
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
@@ -51,8 +53,11 @@ bench: $(READY)-dev $(READY)-bench ## Run the benchmarks, half an hour (BENCHMAR
 load: $(READY)-load ## Put a load on a server of its own, and check all that its clients see (ARGS="--help")
 	@$(BIN)/python -m squire_gatherings load $(ARGS)
 
-docs: $(READY)-dev ## Check the docs: links resolve, examples run
-	@$(BIN)/python -m pytest -q tests/test_docs.py
+docs: $(READY)-dev $(READY)-docs ## Make the site of the docs in build/docs, and run their examples (ARGS="--links" tries other sites, too)
+	@$(BIN)/python -m sphinx -qEW --keep-going docs $(SITE)
+	@$(BIN)/python -m pytest -q $(DOCS_TESTS)
+	@$(if $(findstring --links,$(ARGS)),$(BIN)/python -m sphinx -qE -b linkcheck docs build/links)
+	@echo "$(SITE)/index.html"
 
 audit: $(READY)-dev $(READY)-audit ## Ask the database of advisories about all that is installed here
 	@$(BIN)/python -m tests.supply_chain.audit
@@ -61,7 +66,7 @@ changelog: $(READY)-dev ## Show what the next release's part of CHANGELOG.md wil
 	@$(BIN)/towncrier build --draft
 
 clean: ## Remove what the other targets made
-	rm -rf $(VENV) $(LOWEST) .mypy_cache .ruff_cache .pytest_cache .hypothesis .fuzz
+	rm -rf $(VENV) $(LOWEST) build .mypy_cache .ruff_cache .pytest_cache .hypothesis .fuzz
 
 # The stamps are the last thing that is made, so an interrupted set-up is made again.
 
