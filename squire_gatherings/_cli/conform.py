@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 @option(
     "--watch", default="500ms", type=DURATION, help="How long it is watched where it must rest."
 )
+@option("--jobs", default=4, type=click.IntRange(1, 64), help="How many clients at a time.")
 @option("--json", "as_json", is_flag=True, help="Print the report as JSON.")
 @option(
     "--vectors",
@@ -49,6 +50,7 @@ def conform(
     seed: int,
     patience: float,
     watch: float,
+    jobs: int,
     as_json: bool,
     vectors: Path | None,
 ) -> None:
@@ -95,7 +97,9 @@ def conform(
     def waits(url: str) -> None:
         click.echo(f"waiting for a client at {url}", err=True)
 
-    plan = Plan(stories, encoding or None, seed, patience, watch)
+    # A client that connects by itself is one.
+    jobs = 1 if command is None else jobs
+    plan = Plan(stories, encoding or None, seed, patience, watch, jobs)
     try:
         report = trio.run(
             run,

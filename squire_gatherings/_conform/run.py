@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 
 import trio
-from attrs import frozen
+from attrs import define, field, frozen
 
 from squire_gatherings._conform.control import Control
 from squire_gatherings._conform.encodings import ENCODINGS, Encoding
@@ -41,6 +41,8 @@ class Plan:
     seed: int = 1
     patience: float = 10.0
     watch: float = 0.5
+    jobs: int = 1
+    """How many clients are played at a time."""
 
 
 async def run(
@@ -91,33 +93,69 @@ async def run(
 async def play_all(
     plan: Plan, server: Server, open_subject: OpenSubject, tell: Callable[[Result], None]
 ) -> Report:
-    """Play all stories of a plan; a client that breaks a rule is started anew for the next one."""
-    results: list[Result] = []
-    plays: deque[tuple[Story, Encoding]] | None = None
-    name = "the client"
+    """Play all stories of a plan, with so many clients at a time as it says."""
+    run = _Run(plan, server, open_subject, tell)
+    async with trio.open_nursery() as nursery:
+        # What the first one says of itself decides what is played.
+        await nursery.start(run.play_on)
+        for _ in range(min(plan.jobs, len(run.left)) - 1):
+            nursery.start_soon(run.play_on)
+    order = {one.name: number for number, one in enumerate(plan.stories)}
+    results = sorted(run.results, key=lambda one: (one.encoding, order[one.story]))
+    return Report(run.name, plan.seed, results)
 
-    def add(result: Result) -> None:
-        results.append(result)
-        tell(result)
 
-    while plays is None or plays:
-        async with open_subject() as subject:
-            fault = await _until_ready(subject, max(START, plan.patience))
-            if fault is not None:
-                if plays is None:
+@define(eq=False)
+class _Run:
+    """What is still to be played, and what was found."""
+
+    plan: Plan
+    server: Server
+    open_subject: OpenSubject
+    tell: Callable[[Result], None]
+    results: list[Result] = field(factory=list)
+    name: str = "the client"
+    is_known: bool = False
+    """Whether a client has said what it can do, so that it is known what is to be played."""
+    left: deque[tuple[Story, Encoding]] = field(factory=deque)
+
+    async def play_on(
+        self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
+    ) -> None:
+        """Play with one client at a time, until nothing is left.
+
+        A client that breaks a rule is ended: the next story has a new one.
+        """
+        while self.left or not self.is_known:
+            async with self.open_subject() as subject:
+                fault = await _until_ready(subject, max(START, self.plan.patience))
+                if fault is None:
+                    self._know(subject)
+                    task_status.started()
+                    task_status = trio.TASK_STATUS_IGNORED
+                    await self._play_with(subject)
+                elif not self.is_known:
                     raise CannotRun(fault)
-                add(_result(*plays.popleft(), failure=Failed(LINES, f"didn't: {fault}")))
-                continue
-            if plays is None:
-                name = subject.name
-                encodings = _encodings(plan, subject)
-                plays = deque((story, one) for one in encodings for story in plan.stories)
-            while plays:
-                result = await _play(plan, *plays.popleft(), server, subject)
-                add(result)
-                if result.outcome == "failed":
-                    break
-    return Report(name, plan.seed, results)
+                elif self.left:
+                    failure = Failed(LINES, f"didn't: {fault}")
+                    self._add(_result(*self.left.popleft(), failure=failure))
+
+    async def _play_with(self, subject: Subject) -> None:
+        while self.left:
+            result = await _play(self.plan, *self.left.popleft(), self.server, subject)
+            self._add(result)
+            if result.outcome == "failed":
+                break
+
+    def _know(self, subject: Subject) -> None:
+        if not self.is_known:
+            self.is_known, self.name = True, subject.name
+            encodings = _encodings(self.plan, subject)
+            self.left.extend((one, how) for how in encodings for one in self.plan.stories)
+
+    def _add(self, result: Result) -> None:
+        self.results.append(result)
+        self.tell(result)
 
 
 async def _until_ready(subject: Subject, patience: float) -> str | None:

@@ -4,8 +4,7 @@ What a client sends and reports is judged on the way, by the rules that hold in 
 """
 
 import random
-from collections.abc import Awaitable, Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Awaitable, Callable, Iterable
 from typing import Any, TypeVar
 
 import trio
@@ -24,6 +23,9 @@ TOKEN = "t0k-en.of-the.client"
 """The token that the client is given."""
 RENEWED = "an0th-er.token-of.the-same"
 """What it is to say when it needs another one."""
+
+A_MOMENT = 1.0
+"""How many seconds pass between a process's last byte and the news of its end, at the most."""
 
 T = TypeVar("T")
 
@@ -79,8 +81,10 @@ class Stage(Room):
     async def arrive(self) -> Link:
         """Wait for the client's next connection and its join, which isn't answered yet."""
         link = await self.knock()
-        with self._frames():
+        try:
             await link.accept(self.encoding)
+        except BadFrames as error:
+            raise self.fail(str(error), MESSAGES) from None
         message = await self._receive(link, "join")
         self.require(message["type"] == "join", f"began with a `{message['type']}`", FIRST)
         self.judge.join(link, message)
@@ -146,8 +150,15 @@ class Stage(Room):
 
     async def _receive(self, link: Link, due: str, patience: float | None = None) -> Message:
         while True:
-            with self.witness.limit(f"sent no `{due}`", patience=patience), self._frames(due):
-                data = await self._unless_it_fails(link.receive)
+            try:
+                with self.witness.limit(f"sent no `{due}`", patience=patience):
+                    data = await self._unless_it_fails(link.receive)
+            except BadFrames as error:
+                raise self.fail(str(error), MESSAGES) from None
+            except HungUp as error:
+                await self._look_for_faults()
+                how = "" if error.code == NO_CODE else f" with {error.code}"
+                raise self.fail(f"closed the connection{how} where a `{due}` is due") from None
             message = self._understand(data)
             if message["type"] == "ack":
                 self.judge.ack(link, message["seq"])
@@ -166,16 +177,13 @@ class Stage(Room):
         assert isinstance(message, dict)
         return message
 
-    @contextmanager
-    def _frames(self, due: str = "message") -> Iterator[None]:
-        """Fail a client that hangs up in the block, or sends what is no WebSocket."""
-        try:
-            yield
-        except HungUp as error:
-            how = "" if error.code == NO_CODE else f" with {error.code}"
-            raise self.fail(f"closed the connection{how} where a `{due}` is due") from None
-        except BadFrames as error:
-            raise self.fail(str(error), MESSAGES) from None
+    async def _look_for_faults(self) -> None:
+        """Fail a client that has hung up since it is dead."""
+        with trio.move_on_after(A_MOMENT):
+            try:
+                await self.subject.wait(lambda: False)
+            except Misbehaved as error:
+                raise fault(error) from None
 
     async def _unless_it_fails(self, wait: Callable[[], Awaitable[T]]) -> T:
         """Wait for something; fail the client as soon as it misbehaves."""

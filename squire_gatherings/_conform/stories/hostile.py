@@ -24,14 +24,16 @@ async def ignores_unknown_messages(stage: Stage) -> None:
 async def ignores_unknown_fields(stage: Stage) -> None:
     more: dict[str, Any] = {"of_a_later_version": {"a": [1, None]}, "ops_": [], "x": 1.5}
     link = await stage.join(**more)
+    await link.send(*(message | more for message in stage.others(link)))
+    await stage.acked(link, 1)
     submission = await stage.submit()
     sync = await stage.sync(link, submission)
     messages = [*stage.others(link), stage.apply(link, sync), *stage.others(link)]
     stage.more(2)
-    messages.append(stage.forward(link, 4, 5))
+    messages.append(stage.forward(link, 5, 6))
     await link.send(*(message | more for message in messages))
-    await stage.applied(submission, [2])
-    await stage.acked(link, 5)
+    await stage.applied(submission, [3])
+    await stage.acked(link, 6)
     refused = await stage.submit()
     sync = await stage.sync(link, refused)
     await link.send(stage.error("rejected", link, sync) | more)

@@ -17,6 +17,7 @@ async def goes_on(stage: Stage) -> None:
     link = await stage.join()
     await link.send(*stage.others(link, 2))
     await stage.seen(4)
+    await stage.acked(link, 4)
     await link.cut()
     stage.more(3)
     link = await stage.arrive()
