@@ -12,6 +12,7 @@ import click
 COMMANDS = {
     "backup": ("backup:backup", "Copy a store to a new file, also while it is served."),
     "compact": ("removal:compact", "Leave out the first ops of gatherings, for good."),
+    "conform": ("conform:conform", "Certify a client: play it through the whole protocol."),
     "delete": ("removal:delete", "Delete gatherings from a store."),
     "disperse": ("operators.putting_out:disperse", "End a gathering now, with a notice to all."),
     "doctor": ("doctor.doctor:doctor", "Look for what is easily wrong around a server."),

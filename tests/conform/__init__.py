@@ -1,0 +1,1 @@
+"""The conformance test of clients: our clients pass, and broken ones are found."""
