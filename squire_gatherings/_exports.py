@@ -87,6 +87,9 @@ from squire_gatherings._values.messages import (
     Join,
     Joined,
     Leave,
+    Presence,
+    PresenceUpdate,
+    PresentUser,
     Proof,
     Refresh,
     Refreshed,
@@ -99,6 +102,7 @@ from squire_gatherings._values.messages import (
 from squire_gatherings._values.numbers import GatheringNumbers, HallNumbers, ServerNumbers
 from squire_gatherings._values.op import Op
 from squire_gatherings._values.outgoing import Outgoing
+from squire_gatherings._values.presence import PresenceView, Present
 from squire_gatherings._values.settings import HallOptions, HallSettings
 from squire_gatherings._ways_in.asgi import attend_asgi
 from squire_gatherings._ways_in.attending import attend_channel
@@ -183,6 +187,11 @@ __all__ = [
     "Outcome",
     "Outgoing",
     "Page",
+    "Presence",
+    "PresenceUpdate",
+    "PresenceView",
+    "Present",
+    "PresentUser",
     "Proof",
     "Proxies",
     "ProxySays",

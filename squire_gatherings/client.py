@@ -26,6 +26,7 @@ from squire_gatherings._values.errors import (
 )
 from squire_gatherings._values.log import Page
 from squire_gatherings._values.messages import Dispersed, SyncRun
+from squire_gatherings._values.presence import PresenceView, Present
 
 __all__ = [
     "BadBase",
@@ -50,6 +51,8 @@ __all__ = [
     "OpRejected",
     "OpenStream",
     "Page",
+    "PresenceView",
+    "Present",
     "Replaced",
     "SyncIdReused",
     "SyncRun",

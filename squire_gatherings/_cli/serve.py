@@ -45,6 +45,7 @@ from squire_gatherings._cli.options import (
     option,
     reloaded,
 )
+from squire_gatherings._cli.presence import presence_options
 from squire_gatherings._cli.printing import print_line
 from squire_gatherings._cli.reloads import Reloads, TakeOver, read_setup
 from squire_gatherings._cli.setup import Current, Setup, make_setup
@@ -103,6 +104,7 @@ class CannotListen(click.ClickException):
     help="No connection this long: it ends.",
 )
 @end_options
+@presence_options
 @reloaded("--close-grace", default="5s", type=DURATION, help="Time that a notice may take.")
 @reloaded("--retry-interval", default="250ms", type=DURATION, help="First repeat; doubles.")
 @reloaded(

@@ -9,6 +9,7 @@ from attrs import define, field, frozen
 from squire_gatherings._cli.admin import AdminPort, make_admin_port
 from squire_gatherings._cli.auth import Auth, make_auth
 from squire_gatherings._cli.doors import make_doors
+from squire_gatherings._cli.presence import PRESENCE
 from squire_gatherings._cli.telemetry import make_tracer
 from squire_gatherings._cli.webhook import WebhookSetup, make_webhook
 from squire_gatherings._hall.authentication import Authenticate, admit_everybody
@@ -62,6 +63,7 @@ def make_setup(options: Mapping[str, Any], open_files: int | None) -> Setup:
         retry_interval=options["retry_interval"],
         retry_limit=options["retry_limit"],
         max_events=options["max_events"],
+        **{name: options[name] for name in PRESENCE},
         **doors.hall,
     )
     server = ServerSettings(

@@ -6,7 +6,7 @@ import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from functools import partial
-from typing import Unpack
+from typing import Any, Unpack
 
 import attrs
 import trio
@@ -25,6 +25,7 @@ from squire_gatherings._rules.change_queue import ChangeQueue
 from squire_gatherings._rules.replica import Replica
 from squire_gatherings._values.errors import BadBase, BadSetting, Left
 from squire_gatherings._values.ids import check_gathering_id
+from squire_gatherings._values.op import Op
 
 LEAST_CLIENT_ID = 16
 """How many characters a client's id has at least. It is a secret: anyone who knows it can take the
@@ -53,6 +54,7 @@ class Client:
         client_id: str | None = None,
         times: bool | None = None,
         syncs: bool = False,
+        presence: dict[str, Any] | None = None,
     ) -> AsyncIterator[Gathering]:
         """Join a gathering, which is opened if need be; leave it with the block.
 
@@ -70,6 +72,8 @@ class Client:
             times: Whether to ask for the times of ops, for `Change.time` and for what the behaviour
                 is told. By default that is asked with a `behaviour` of your own.
             syncs: Whether to ask which syncs ops came from, for `Change.sync` and `Page.syncs`.
+            presence: A JSON object with which to be shown among those who are here, for
+                `Gathering.presence`. Without it, this client is neither shown nor told.
 
         Returns:
             A block that gives the `Gathering`.
@@ -78,6 +82,8 @@ class Client:
             BadGatheringId: For a `gathering_id` that isn't one.
             BadSetting: For a `client_id` that isn't one, or credentials that can't be sent.
             BadBase: There is no op `since`.
+            TooBig: `presence` is larger than the server takes.
+            ValueError: `presence` isn't JSON.
             Unauthorized: The server doesn't let this client in.
             CannotConnect: The server can't be reached within `join_patience` seconds, which by
                 default is one attempt; at once where TLS says no.
@@ -92,6 +98,7 @@ class Client:
             _check_client_id(client_id)
         if since is not None and not 0 <= since <= MAX_SEQ:
             raise BadBase(f"since is {since}, which no op's seq is")
+        shown = None if presence is None else Op.of(presence)
         if self._closed:
             raise Left("the client is closed")
         if times is None:
@@ -101,6 +108,7 @@ class Client:
         if behaviour is None and since is not None:
             replica.seq = since
         exchange = Exchange(gathering_id, self.settings, replica, since, times, syncs)
+        exchange.presence.state = shown
         session = Session(
             self._address,
             gathering_id,

@@ -11,6 +11,7 @@ from squire_gatherings._client.contradictions import check_conflict, check_joine
 from squire_gatherings._client.endings import FIXED, EndingSoon
 from squire_gatherings._client.incoming import Incoming
 from squire_gatherings._client.pace import Pace
+from squire_gatherings._client.presence import PresenceState
 from squire_gatherings._client.queue import Queue
 from squire_gatherings._client.renewal import Renewal
 from squire_gatherings._client.requests import Requests
@@ -36,6 +37,7 @@ from squire_gatherings._values.messages import (
     Fetched,
     ForwardBatch,
     Joined,
+    Presence,
     Proof,
     Refreshed,
     Renew,
@@ -61,6 +63,8 @@ class Exchange:
     syncs: bool = False
     """Whether it is wanted which syncs they came from."""
     requests: Requests = field(init=False)
+    presence: PresenceState = field(init=False)
+    """Who else is here, and how we are shown."""
     renewal: Renewal = field(factory=Renewal)
     """When our rights end, and whether they are to be renewed."""
     failure: GatheringsError | None = None
@@ -96,6 +100,10 @@ class Exchange:
         interval = self.settings.repeat_interval
         queue = Queue(Pace(self.settings.max_pause, interval), interval)
         return Requests(self.gathering_id, self.replica, queue)
+
+    @presence.default
+    def _no_presence(self) -> PresenceState:
+        return PresenceState(self.settings.presence_interval)
 
     # Asking.
 
@@ -223,6 +231,7 @@ class Exchange:
         # Where one is near, the server says so again.
         self.ending = None
         self.requests.begin(joined.max_ops if isinstance(joined.max_ops, int) else None)
+        self.presence.joined(now)
         # A page that came with the answer is kept, should the wire bring no more.
         self.progressed = isinstance(joined.ops, tuple) and bool(joined.ops)
         self.tell()
@@ -231,6 +240,7 @@ class Exchange:
         """The connection has ended, with that close code."""
         self.requests.lost(code, trio.current_time())
         self.renewal.lost()
+        self.presence.lost()
         self.ending = None
         self._ack_at = math.inf
         self.tell()
@@ -250,7 +260,7 @@ class Exchange:
             self._work = trio.Event()
             message = self._next(trio.current_time())
             if message is None:
-                with trio.move_on_at(min(self._ack_at, self.requests.queue.next_at)):
+                with trio.move_on_at(self._next_at):
                     await self._work.wait()
             else:
                 await wire.send(message)
@@ -260,7 +270,11 @@ class Exchange:
             self._ack_at = math.inf
             self._used(now)
             return Ack(self.replica.seq)
-        return self.renewal.next() or self.requests.next(now)
+        return self.renewal.next() or self.presence.next(now) or self.requests.next(now)
+
+    @property
+    def _next_at(self) -> float:
+        return min(self._ack_at, self.requests.queue.next_at, self.presence.next_at)
 
     def send_soon(self) -> None:
         """Something is to go out."""
@@ -291,10 +305,17 @@ class Exchange:
                 self._refreshed(message)
             case Ending():
                 self._ending(message)
+            case Presence():
+                self.presence.take(message)
+                self.tell()
             case Renew():
                 self.renewal.want()
             case Error():
-                if not self.renewal.failed(message):
+                if self.renewal.failed(message):
+                    return
+                if self.presence.failed(message, trio.current_time()):
+                    self._work.set()
+                else:
                     self.requests.failed(message, trio.current_time())
                     if message.code == Unauthorized.code:
                         self.renewal.want()

@@ -17,6 +17,7 @@ from squire_gatherings._values.ids import MAX_ID_LENGTH
 from squire_gatherings._values.log import Page, page_from
 from squire_gatherings._values.messages import Dispersed, Fetch
 from squire_gatherings._values.op import Op
+from squire_gatherings._values.presence import PresenceView
 
 
 @define(eq=False)
@@ -155,6 +156,57 @@ class Gathering:
         ending = exchange.ending
         await trio.lowlevel.cancel_shielded_checkpoint()
         return ending
+
+    @property
+    def presence(self) -> PresenceView | None:
+        """Who is here, this client included.
+
+        None while that isn't known: presence wasn't asked for, the server has none, or there is no
+        connection now.
+        """
+        return self._session.exchange.presence.view
+
+    def set_presence(self, state: dict[str, Any]) -> None:
+        """Be shown with this state from now on; ask for presence, if the join didn't.
+
+        It goes out soon, and with every new join; of several only the newest does. What the server
+        refuses is logged. It wakes no gathering, and is no activity.
+
+        Args:
+            state: A JSON object, of at most 1 KiB unless the server takes more.
+
+        Raises:
+            ValueError: It isn't JSON.
+        """
+        exchange = self._session.exchange
+        exchange.presence.say(Op.of(state), exchange.replica.identity.user)
+        exchange.send_soon()
+
+    async def wait_presence(self, *, other_than: PresenceView | None = None) -> PresenceView:
+        """Wait until `presence` is something else than that, and known, and return it.
+
+        ```python
+        view = None
+        while True:
+            view = await gathering.wait_presence(other_than=view)
+            show(view)
+        ```
+
+        Args:
+            other_than: What is known already.
+
+        Raises:
+            GatheringsError: What ended the stay for good.
+
+        Cancellation: A checkpoint. Cancelled, nothing is taken.
+        """
+        await trio.lowlevel.checkpoint_if_cancelled()
+        exchange = self._session.exchange
+        while (view := exchange.presence.view) is None or view == other_than:
+            exchange.check()
+            await exchange.news.wait()
+        await trio.lowlevel.cancel_shielded_checkpoint()
+        return view
 
     def snapshot(self) -> Any:
         """Return a copy of the state that the behaviour has.

@@ -20,6 +20,7 @@ from squire_gatherings._values.messages import (
     Fetched,
     ForwardBatch,
     Joined,
+    Presence,
     Refreshed,
     Renew,
     Synced,
@@ -69,7 +70,7 @@ class _Unknown(msgspec.Struct):
     type: str
 
 
-_Others = Synced | Conflict | Refreshed | Renew | Error | Ending | Dispersed
+_Others = Synced | Conflict | Refreshed | Renew | Error | Ending | Presence | Dispersed
 Incoming = Joined | Fetched | ForwardBatch | _Others
 _Decoded = _Joined | _Fetched | _Forward | _Others
 
@@ -91,6 +92,7 @@ _KNOWN = frozenset(
         "renew",
         "error",
         "ending",
+        "presence",
         "dispersed",
     }
 )
@@ -141,6 +143,8 @@ def _what_is_wrong(message: Incoming) -> str | None:
             return _wrong_time("rights_expire_in", message.rights_expire_in)
         case Ending():
             return _wrong_ending(message)
+        case Presence():
+            return _wrong_presence(message)
         case Error():
             return None
 
@@ -153,6 +157,23 @@ def _wrong_ending(ending: Ending) -> str | None:
     if ending.at_time is None:
         return "an end without its time"
     return _wrong_time("expires_in", ending.expires_in)
+
+
+def _wrong_presence(message: Presence) -> str | None:
+    since = message.since if isinstance(message.since, int) else 0
+    if not 0 <= since < message.version <= MAX_SEQ:
+        return f"a presence of version {message.version} since {since}"
+    if message.count < 0 or message.anonymous < 0:
+        return f"a presence of {message.count} users and {message.anonymous} besides"
+    if message.gone and not since:
+        return "a presence that is whole, and without some"
+    names = [one.user for one in message.users]
+    for one in message.users:
+        if not 1 <= len(one.user) <= MAX_USER_LENGTH:
+            return "a presence of a user without a proper name"
+        if one.connections < 1:
+            return f"a user with {one.connections} connections"
+    return None if len(names) == len(set(names)) else "a presence with a user twice"
 
 
 def _wrong_page(first: int, ops: tuple[Op, ...], by: tuple[str | None, ...]) -> str | None:

@@ -8,6 +8,7 @@ from typing import TypeVar
 
 import trio
 from attrs import define
+from msgspec import UNSET
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type
 from tenacity.wait import wait_random_exponential
 
@@ -275,6 +276,7 @@ class Session:
             syncs=exchange.syncs,
             proof=True,
             known=exchange.known if since else None,
+            presence=UNSET if exchange.presence.state is None else exchange.presence.state,
         )
         timeout = self.settings.connect_timeout
         message: Incoming | None = None

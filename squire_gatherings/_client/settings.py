@@ -5,7 +5,7 @@ from typing import TypedDict
 import attrs
 from attrs import field, frozen
 
-from squire_gatherings._values.settings import count, not_negative, positive
+from squire_gatherings._values.settings import count, limited, not_negative, positive
 
 
 @frozen(kw_only=True)
@@ -40,6 +40,9 @@ class ClientSettings:
     repeat_interval: float = field(default=0.5, validator=positive)
     """How long a sync that the server can't take now waits until it is sent again."""
 
+    presence_interval: float = field(default=0.25, validator=limited)
+    """How often the state of our presence is sent at most, however often it changes."""
+
     close_timeout: float = field(default=5.0, validator=not_negative)
     """How long saying goodbye may take."""
 
@@ -61,6 +64,7 @@ class ClientOptions(TypedDict, total=False):
     ping_interval: float
     ack_delay: float
     repeat_interval: float
+    presence_interval: float
     close_timeout: float
     max_message_size: int
     max_changes: int

@@ -83,6 +83,8 @@ def let_in(
         if not room.attach(client):
             sender.fail(Replaced("a newer connection of the same client has joined"))
             return
+        if request.presence is not None and room.presence is not None:
+            room.presence.came(room.id, client, request.presence)
         deadline = room.deadline
         # The wall clock may have been set past the end since.
         room.look()

@@ -138,6 +138,8 @@ class Arriving:
             registry.claim(incarnation, inheritance.state.life)
             inheritance.is_ours = True
             room = incarnation.room
+            if room.presence is not None:
+                room.presence.resume(room.id, room.clients.values(), inheritance.state.presence)
             if not room.clients:
                 empty.append((inheritance.state.deadline.emptied_at or 0.0, incarnation.gathering))
             waits.append(_Waits(room.deadline.next_at, incarnation.gathering))

@@ -107,6 +107,10 @@ class Attended(Protocol):
         """Note that a client's connection has failed."""
         ...
 
+    def rights_changed(self, client: "Client") -> None:
+        """Note that a client's rights have ended, or were renewed."""
+        ...
+
 
 class Paging(IntEnum):
     """What the task does that brings a client ops from the store, if there is one."""

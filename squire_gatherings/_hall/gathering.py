@@ -676,6 +676,8 @@ class Gathering:
         now = self._notice_at = trio.current_time()
         idle_for = now - room.deadline.last_processed_at
         room.notice = Dispersed(room.id, room.incarnation, reason, room.log.committed, idle_for)
+        if room.presence is not None:
+            room.presence.end(room.id)
         clients = tuple(room.clients.values())
         for client in clients:
             client.was_crashed, client.is_bereft = crashed, True

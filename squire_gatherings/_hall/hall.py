@@ -41,9 +41,11 @@ from squire_gatherings._values.ids import check_gathering_id
 from squire_gatherings._values.log import Page
 from squire_gatherings._values.messages import Proof
 from squire_gatherings._values.numbers import HallNumbers
+from squire_gatherings._values.op import Op
+from squire_gatherings._values.presence import PresenceView
 from squire_gatherings._values.settings import HallOptions, HallSettings
 
-FIXED = ("authenticate_timeout", "max_remembered", "when_full")
+FIXED = ("authenticate_timeout", "max_remembered", "when_full", "presence")
 """The settings of a hall that stay as they are."""
 
 
@@ -94,6 +96,7 @@ class Hall:
         proof: bool = False,
         known: Proof | None = None,
         syncs: bool = False,
+        presence: Op | dict[str, Any] | None = None,
     ) -> Membership:
         """Join a gathering, which is opened if need be; `joined` goes to the connection.
 
@@ -117,6 +120,8 @@ class Hall:
             proof: The client is told what proves the log (see `Proof`).
             known: Such a proof, which the client was told before.
             syncs: The client is told which syncs ops came from.
+            presence: The client is shown among those who are here, with this state (a JSON object),
+                and is told who is. Where the hall has no `presence`, this is ignored.
 
         Returns:
             The client's way into the gathering.
@@ -128,6 +133,7 @@ class Hall:
             Replaced: Another connection of the same client asked later.
             Full: The gathering, the user or the server has all the clients, or all the open
                 gatherings, that it may have.
+            TooBig: The state `presence` is larger than `presence_bytes`.
             BadBase: `since` lies beyond the end of the log.
             LogReplaced: The log isn't that of `epoch`, or not that of `known`.
             GatheringDispersed: `resume` has ended; the notice was sent and the connection closed.
@@ -141,6 +147,10 @@ class Hall:
             check_epoch(epoch)
         if known is not None:
             check_proof(known)
+        shown = None
+        if presence is not None and self._registry.presence is not None:
+            shown = presence if isinstance(presence, Op) else Op.of(presence)
+            self._registry.presence.check(shown)
         for what, text in (("client", client), ("resume", resume)):
             if text is not None:
                 check_id(text, what)
@@ -173,6 +183,7 @@ class Hall:
                 extras(times=times, syncs=syncs),
                 proof,
                 known,
+                shown,
             )
             try:
                 joiner, _, room = await ask.until_answered(identity, self._registry, rights)
@@ -271,6 +282,20 @@ class Hall:
         Cancellation: nothing is read any more.
         """
         return await self._asking.fetch(gathering_id, since, at, identity, syncs=syncs)
+
+    def presence(self, gathering_id: str) -> PresenceView:
+        """Return who is in a gathering, of those who asked to be shown. Is no activity.
+
+        Args:
+            gathering_id: Which gathering.
+
+        Returns:
+            What its clients are shown, or will be shortly. Nobody, where it isn't open, or the hall
+            has no `presence`.
+        """
+        check_gathering_id(gathering_id)
+        presence = self._registry.presence
+        return PresenceView() if presence is None else presence.view(gathering_id)
 
     # When it ends. None of this is activity.
 
@@ -438,8 +463,9 @@ class Hall:
             **changes: Fields of `HallSettings`, by name. The others stay.
 
         Raises:
-            BadSetting: A setting can't be what it is, or it is `when_full`, `max_remembered` or
-                `authenticate_timeout`, and another one than before. Nothing has changed.
+            BadSetting: A setting can't be what it is, or it is `when_full`, `max_remembered`,
+                `authenticate_timeout` or `presence`, and another one than before. Nothing has
+                changed.
         """
         settings = attrs.evolve(self.settings, **changes)
         for name in FIXED:

@@ -10,6 +10,7 @@ from squire_gatherings._hall.clients import Client, Sender
 from squire_gatherings._rules.budget import Budget
 from squire_gatherings._values.log import Shown
 from squire_gatherings._values.messages import ClientMessage
+from squire_gatherings._values.op import Op
 
 
 @define(eq=False)
@@ -27,6 +28,8 @@ class JoinRequest:
     is_activity: bool = True
     tail: bool = False
     """Whether the client wants nothing of what came before the join."""
+    presence: Op | None = None
+    """The state with which it asks for presence."""
     abandoned: bool = False
     """Whether the task that asked was cancelled."""
 

@@ -22,6 +22,7 @@ from squire_gatherings._values.identity import Identity
 from squire_gatherings._values.ids import new_client_id
 from squire_gatherings._values.log import LoggedOp, Shown
 from squire_gatherings._values.messages import Dispersed, Joined, Proof, SyncRun
+from squire_gatherings._values.op import Op
 from squire_gatherings._values.outgoing import Outgoing
 
 
@@ -45,6 +46,7 @@ class Joining:
     extras: Extras = PLAIN
     proof: bool = False
     known: Proof | None = None
+    presence: Op | None = None
 
     async def until_answered(
         self, identity: Identity, registry: Registry, rights: Rights
@@ -106,7 +108,9 @@ class Joining:
                 return None
         joiner.number = room.next_number()
         is_activity = self.resume is None
-        asking = JoinRequest(joiner, since, page, self.epoch, made, is_activity, not wants_past)
+        asking = JoinRequest(
+            joiner, since, page, self.epoch, made, is_activity, not wants_past, self.presence
+        )
         try:
             joined = await room.ask(caller, asking)
         except GatheringDispersed:

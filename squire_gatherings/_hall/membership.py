@@ -71,6 +71,8 @@ class Membership:
         if room is None or not room.accepting:
             if not isinstance(room, Sleeper):
                 return self._is_late(message)
+            if room.takes(client, message):
+                return True
             room = room.rouse()
         if TYPE_CHECKING:
             assert isinstance(room, Room)
@@ -125,10 +127,16 @@ class Membership:
                 await self._pass_on(self.gathering_id, self._client, message)
         await trio.lowlevel.cancel_shielded_checkpoint()
 
-    def detach(self) -> None:
-        """The connection has ended: the gathering forgets it. Later calls do nothing."""
+    def detach(self, *, left: bool = False) -> None:
+        """The connection has ended: the gathering forgets it. Later calls do nothing.
+
+        Args:
+            left: Whether the client has said goodbye, by the close code 1000, and won't come back:
+                then it isn't shown any longer among those who are here (see docs/presence.md).
+        """
         client, self._is_detached = self._client, True
         if client.room is not None:
+            client.leaving = client.leaving or left
             client.room.gone(client)
 
     def _is_late(self, message: ClientMessage) -> bool:

@@ -179,6 +179,7 @@ class Telling:
             clients,
             later,
             None if room.life is None else room.life.state(),
+            None if room.presence is None else room.presence.state(room.id),
         )
 
     def sleeper(self, sleeper: Sleeper, ahead: float, *, at_rest: bool) -> SleeperState:

@@ -75,6 +75,7 @@ class Refreshes:
         terms.drop(client)
         client.identity = identity
         terms.add(client)
+        room.rights_changed(client)
         client.answer(terms.told(client, refresh_id))
         if client.unmute():
             delivery.go_on(client)

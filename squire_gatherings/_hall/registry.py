@@ -14,6 +14,7 @@ from squire_gatherings._hall.incarnations import Endings, Incarnation, crowd_of
 from squire_gatherings._hall.inheritance import Inheritance
 from squire_gatherings._hall.lifecycle import Life, Lifecycle, LifeState
 from squire_gatherings._hall.lifetime import GivenRules
+from squire_gatherings._hall.presence import Presences
 from squire_gatherings._hall.quotas import Quotas
 from squire_gatherings._hall.refreshes import Refreshes
 from squire_gatherings._hall.reports import report_birth
@@ -64,6 +65,8 @@ class Registry:
     """Whether the hall is closing, so that none is opened any more."""
     living: dict[str, Incarnation | Sleeper] = field(factory=dict)
     """By gathering id, from before the restore until it is reaped."""
+    presence: Presences | None = field(init=False)
+    """Who is in them, where clients may be told."""
     sleepers: Sleepers = field(init=False)
     """Those of them that sleep."""
     opened: int = 0
@@ -78,6 +81,9 @@ class Registry:
     def __attrs_post_init__(self) -> None:
         self.quotas = Quotas(self.settings)
         self.given = GivenRules(rules_of(self.settings))
+        self.presence = None
+        if self.settings.presence:
+            self.presence = Presences(self.settings, self.nursery, self.quotas)
         self.sleepers = Sleepers(
             self.turnstile,
             self.nursery,
@@ -87,6 +93,7 @@ class Registry:
             self._make_room,
             self._wake,
             self.give_up,
+            presence=self.presence,
         )
 
     def change_settings(self, settings: HallSettings) -> None:
@@ -96,6 +103,8 @@ class Registry:
         if self.lifecycle is not None:
             self.lifecycle.max_events = settings.max_events
         self.quotas.change_settings(settings)
+        if self.presence is not None:
+            self.presence.settings = settings
         for one in self.living.values():
             if isinstance(one, Incarnation) and one.opened:
                 one.room.sleep_after(settings.sleep_after)
@@ -411,6 +420,7 @@ class Registry:
             self._poison.of(gathering_id),
             self.quotas,
             given,
+            presence=self.presence,
             turnstile=self.turnstile,
         )
 

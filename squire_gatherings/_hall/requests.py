@@ -41,6 +41,7 @@ from squire_gatherings._values.messages import (
     Fetch,
     Fetched,
     Leave,
+    PresenceUpdate,
     Refresh,
     Sync,
     Synced,
@@ -96,6 +97,8 @@ class Requests:
                 return self._leave(sender)
             if isinstance(request, Refresh):
                 return self._refresh(sender, request)
+            if isinstance(request, PresenceUpdate):
+                return self._presence(sender, request)
             raise BadRequest(f"unexpected {type(request).__name__}")
         except GatheringsError as error:
             sender.fail(error, getattr(request, "id", None))
@@ -157,6 +160,14 @@ class Requests:
     def _refresh(self, sender: Sender, refresh: Refresh) -> bool:
         if isinstance(sender, Client) and sender.attached:
             self.refreshes.begin(self.room, self.delivery, sender, refresh)
+        return False
+
+    def _presence(self, sender: Sender, update: PresenceUpdate) -> bool:
+        presence = self.room.presence
+        if presence is None:
+            raise Forbidden("nobody is told here who is present")
+        if isinstance(sender, Client) and sender.attached:
+            presence.said(self.room.id, sender, update.state)
         return False
 
     def _ack(self, sender: Sender, ack: Ack) -> bool:

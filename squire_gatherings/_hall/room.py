@@ -9,6 +9,7 @@ from squire_gatherings._hall.clients import Caller, Client
 from squire_gatherings._hall.inbox import Inbox, Request
 from squire_gatherings._hall.lifecycle import Life
 from squire_gatherings._hall.lifetime import GivenRules, Lifetime
+from squire_gatherings._hall.presence import Presences
 from squire_gatherings._hall.quotas import Quotas
 from squire_gatherings._hall.store import Store
 from squire_gatherings._hall.terms import Terms
@@ -51,6 +52,8 @@ class Room(Lifetime):
     """The rules by which it ends."""
     life: Life | None = None
     """Where somebody is told what happens to it."""
+    presence: Presences | None = None
+    """Where clients are told who is here, if they may be."""
 
     # Set when it is restored.
     behaviour: Behaviour = field(init=False)
@@ -216,6 +219,8 @@ class Room(Lifetime):
         self.quotas.users.leave(client.identity.user)
         if client.identity.expires_at is not None:
             self.terms.drop(client)
+        if self.presence is not None:
+            self.presence.gone(self.id, client)
         client.left()
         return True
 
@@ -231,6 +236,11 @@ class Room(Lifetime):
             if self.life is not None:
                 self.life.emptied(self.log.committed)
             self._unattended()
+
+    def rights_changed(self, client: Client) -> None:
+        """Note that the rights of a client have ended, or were renewed."""
+        if self.presence is not None:
+            self.presence.rights_changed(self.id, client)
 
     def let_go(self, client: Client) -> None:
         """Close the connection of a client that leaves, unless an answer is still owed to it."""

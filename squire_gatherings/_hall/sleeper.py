@@ -8,6 +8,7 @@ from msgspec import Struct
 from squire_gatherings._hall.clients import Client
 from squire_gatherings._hall.lifetime import GivenRules
 from squire_gatherings._hall.room import Room
+from squire_gatherings._values.messages import ClientMessage
 
 
 class Keeper(Protocol):
@@ -23,6 +24,14 @@ class Keeper(Protocol):
 
     def gone(self, sleeper: "Sleeper", client: Client) -> None:
         """Note that a client is gone."""
+        ...
+
+    def rights_changed(self, sleeper: "Sleeper", client: Client) -> None:
+        """Note that a client's rights have ended."""
+        ...
+
+    def takes(self, sleeper: "Sleeper", client: Client, message: ClientMessage) -> bool:
+        """Process a message for which nobody is roused; return whether it is one."""
         ...
 
     def arm(self, sleeper: "Sleeper", at: float) -> None:
@@ -72,6 +81,14 @@ class Sleeper(Struct, eq=False, gc=False):
     def gone(self, client: Client) -> None:
         """Note that a client is gone: its connection has closed, or was given up."""
         self.keeper.gone(self, client)
+
+    def rights_changed(self, client: Client) -> None:
+        """Note that a client's rights have ended."""
+        self.keeper.rights_changed(self, client)
+
+    def takes(self, client: Client, message: ClientMessage) -> bool:
+        """Process a message for which it isn't roused; return whether it is one."""
+        return self.keeper.takes(self, client, message)
 
     # As the turnstile sees it.
 

@@ -17,6 +17,7 @@ from attrs import define, field
 from squire_gatherings._hall.clients import Client
 from squire_gatherings._hall.lifecycle import Life, Lifecycle
 from squire_gatherings._hall.lifetime import GivenRules
+from squire_gatherings._hall.presence import Presences
 from squire_gatherings._hall.room import Room
 from squire_gatherings._hall.sleep_book import SleepBook
 from squire_gatherings._hall.sleeper import Sleeper
@@ -24,6 +25,8 @@ from squire_gatherings._hall.terms import Terms
 from squire_gatherings._hall.turnstile import Turnstile
 from squire_gatherings._rules.deadline import Deadline
 from squire_gatherings._rules.op_log import OpLog
+from squire_gatherings._values.errors import TooBig
+from squire_gatherings._values.messages import ClientMessage, PresenceUpdate
 from squire_gatherings._values.numbers import Stage
 from squire_gatherings._values.sleep import SleepState, Slept, shifted
 
@@ -50,6 +53,8 @@ class Sleepers:
     """Called when the task is cancelled: all that sleep are to end."""
     count: int = 0
     """How many sleep."""
+    presence: Presences | None = None
+    """Where clients are told who is here, also while they sleep."""
     accepting: bool = True
     """As `instants.Ending` has it."""
     have_moved: bool = False
@@ -171,6 +176,27 @@ class Sleepers:
         """Note that a client is gone. Counts as no activity."""
         with self.changing(sleeper) as room:
             room.gone(client)
+
+    def rights_changed(self, sleeper: Sleeper, client: Client) -> None:
+        """Note that a client's rights have ended."""
+        if self.presence is not None:
+            self.presence.rights_changed(sleeper.id, client)
+
+    def takes(self, sleeper: Sleeper, client: Client, message: ClientMessage) -> bool:
+        """Process a message for which nobody is roused: it needs nothing of the log.
+
+        Returns:
+            Whether it is one. What is wrong is left to the gathering, which says so.
+        """
+        if self.presence is None or not isinstance(message, PresenceUpdate) or client.is_mute:
+            return False
+        if self.terms.are_over(client.identity):
+            return False
+        try:
+            self.presence.said(sleeper.id, client, message.state)
+        except TooBig:
+            return False
+        return True
 
     def _put_away(self, sleeper: Sleeper, room: Room, opener: Opener) -> None:
         """Keep in the sleeper what is in its room."""

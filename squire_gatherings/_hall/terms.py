@@ -154,6 +154,8 @@ class Terms:
                     client.send(Outgoing(Renew(term.ends_at - now)))
             case _Due.END:
                 client.mute()
+                if client.room is not None:
+                    client.room.rights_changed(client)
                 term.next = _Due.CLOSE
                 self._push(now + self.settings.rights_grace, term)
             case _Due.CLOSE:

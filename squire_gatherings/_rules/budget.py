@@ -43,6 +43,8 @@ class Budget:
     """About how many bytes the messages take that wait for their gatherings."""
     tails: int = 0
     """About how many bytes the ops take that gatherings have in memory."""
+    presence: int = 0
+    """About how many bytes it takes to know who is here."""
     connections: int = 0
     """How many connections there are, those at the door too."""
     gatherings: int = 0
@@ -60,6 +62,7 @@ class Budget:
             + self.parsers
             + self.inboxes
             + self.tails
+            + self.presence
             + self.connections * CONNECTION_COST
             + self.gatherings * GATHERING_COST
             + self.sleepers * SLEEPER_COST

@@ -126,7 +126,8 @@ class WebSocketConnection(Receiving):
             # It refers back to us: a cycle would outlive both.
             membership, self._membership = self._membership, None
             if membership is not None:
-                membership.detach()
+                left = self._client_closed and self._inbound.closing.is_goodbye
+                membership.detach(left=left)
             self.close(CloseCode.GOING_AWAY, "server shutting down")
             if is_reported() and not self._is_moved:
                 report_close(self.meter, membership, self._inbound.closing, began_at)

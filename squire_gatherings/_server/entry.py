@@ -12,6 +12,7 @@ from squire_gatherings._values.handover import RequestState
 from squire_gatherings._values.handshake import HandshakeRequest
 from squire_gatherings._values.identity import Identity
 from squire_gatherings._values.messages import Join
+from squire_gatherings._values.op import Op
 
 
 @frozen(eq=False)
@@ -61,6 +62,7 @@ class Entry:
             syncs=join.syncs,
             proof=join.proof,
             known=join.known,
+            presence=join.presence if isinstance(join.presence, Op) else None,
         )
         self.meter.identified(membership.identity.user, trio.current_time())
         return membership

@@ -11,6 +11,7 @@ from attrs import frozen
 from squire_gatherings._hall.membership import Membership
 from squire_gatherings._hall.quotas import Quotas
 from squire_gatherings._server.limits import Meter
+from squire_gatherings._values.endings import CloseCode
 
 _log = logging.getLogger(__name__)
 
@@ -34,6 +35,11 @@ class Close:
     """Who was first: `server` or `client`; or `nobody`, where the connection was just gone."""
     why: str | None = None
     """What the server said."""
+
+    @property
+    def is_goodbye(self) -> bool:
+        """Whether the client has left by itself, and means to."""
+        return self.by == "client" and self.code == CloseCode.LEFT
 
 
 def is_reported() -> bool:

@@ -10,6 +10,7 @@ from squire_gatherings._values.messages import (
     Ack,
     Fetch,
     Leave,
+    PresenceUpdate,
     Proof,
     Refresh,
     Sync,
@@ -100,9 +101,19 @@ def check_message(message: object) -> None:
             check_id(refresh_id, "a refresh id")
             if not isinstance(token, str) or len(token) > MAX_TOKEN_LENGTH:
                 raise BadRequest(f"a token is text of at most {MAX_TOKEN_LENGTH} characters")
+        case PresenceUpdate(update_id, state):
+            check_id(update_id, "the id of a presence")
+            if type(state) is not Op:
+                raise BadRequest("the state of a presence is an Op")
+            try:
+                state.check()
+            except ValueError as error:
+                raise BadRequest(str(error)) from None
         case Leave():
             pass
         case _:
             # Not what it holds: a `Join` has secrets.
             kind = type(message).__name__
-            raise BadRequest(f"a message is Sync, Ack, Fetch, Refresh or Leave, not {kind}")
+            raise BadRequest(
+                f"a message is Sync, Ack, Fetch, Refresh, PresenceUpdate or Leave, not {kind}"
+            )

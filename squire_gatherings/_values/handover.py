@@ -114,6 +114,8 @@ class RoomState(Struct, frozen=True, array_like=True):
     """None where nothing has come since, or where not all of it is in memory any more."""
     life: tuple[int, int, int, int] | None = None
     """What is counted for its lifecycle events, if somebody is told of these."""
+    presence: list[tuple[int, bytes]] | None = None
+    """The clients that are told who is here, by number, and with the states that they have."""
 
 
 class EndingState(Struct, frozen=True, array_like=True):

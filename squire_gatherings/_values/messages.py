@@ -83,7 +83,8 @@ class Join(ClientMessage, frozen=True, tag="join"):
     lost connection, and to which incarnation: such a join is no activity. `tail` says, where
     there is no `since`, that the client wants what comes after the join and nothing before.
     `times` asks for the times of ops, `syncs` for the syncs that they came from, and `proof` for
-    the log's proof; `known` is a proof that the client was told.
+    the log's proof; `known` is a proof that the client was told. `presence` asks to be shown among
+    those who are here, with this state, and to be told who is.
     """
 
     token: Annotated[str, Meta(max_length=MAX_TOKEN_LENGTH)] | None = None
@@ -96,6 +97,7 @@ class Join(ClientMessage, frozen=True, tag="join"):
     proof: bool = False
     known: Proof | None = None
     syncs: bool = False
+    presence: Op | UnsetType = UNSET
 
     def __repr__(self) -> str:
         return _without(self, "token", "client")
@@ -136,6 +138,16 @@ class Refresh(ClientMessage, frozen=True, tag="refresh"):
 
     def __repr__(self) -> str:
         return _without(self, "token")
+
+
+class PresenceUpdate(ClientMessage, frozen=True, tag="presence"):
+    """Be shown among those who are here with this state, and be told who is. No activity.
+
+    There is no answer but an error; the `id` is there for that.
+    """
+
+    id: MessageId
+    state: Op
 
 
 class Leave(ClientMessage, frozen=True, tag="leave"):
@@ -289,6 +301,31 @@ class Ending(ServerMessage, frozen=True, tag="ending"):
     rule: str
     expires_in: float | None
     at_time: int | None
+
+
+class PresentUser(Struct, frozen=True, gc=False):
+    """A user who is here: by how many connections, and with the state that was set last."""
+
+    user: str
+    connections: int
+    state: Op
+
+
+class Presence(ServerMessage, frozen=True, tag="presence"):
+    """Who is here, for clients that asked. It isn't acknowledged, and not repeated.
+
+    With `since` it builds on the version `since`, which the client was told just before: `users`
+    are those who are new or have changed, and `gone` those who aren't shown any more. Without, it
+    is all that is shown. `count` are all users who are here, shown or not, and `anonymous` the
+    connections of nobody known.
+    """
+
+    version: int
+    count: int
+    anonymous: int
+    users: tuple[PresentUser, ...]
+    gone: tuple[str, ...] | UnsetType = UNSET
+    since: int | UnsetType = UNSET
 
 
 class Dispersed(ServerMessage, frozen=True, tag="dispersed"):

@@ -65,6 +65,11 @@ def _refuse_or_stalest(_: Any, attribute: "attrs.Attribute[Any]", value: Any) ->
         raise BadSetting(f"{attribute.name} must be 'refuse' or 'stalest', not {value!r:.80}")
 
 
+def _switch(_: Any, attribute: "attrs.Attribute[Any]", value: Any) -> None:
+    if not isinstance(value, bool):
+        raise BadSetting(f"{attribute.name} must be True or False, not {value!r:.80}")
+
+
 @frozen(kw_only=True)
 class HallSettings:
     """How the gatherings of a hall live, deliver and end."""
@@ -190,6 +195,21 @@ class HallSettings:
     One to which somebody is connected never gives way.
     """
 
+    presence: bool = field(default=False, validator=_switch)
+    """Whether clients that ask for it are told who is here (see docs/presence.md)."""
+
+    presence_interval: float = field(default=0.25, validator=limited)
+    """Seconds between two messages that tell it, at least. They are more in a large crowd."""
+
+    presence_users: int = field(default=100, validator=count)
+    """How many users are shown; of more than that, only their number."""
+
+    presence_bytes: int = field(default=1024, validator=count)
+    """How many bytes the state of one user may have, as JSON."""
+
+    presence_grace: float = field(default=10.0, validator=not_negative)
+    """Seconds for which a user is shown whose connection was lost, and may come back."""
+
     max_events: int = field(default=1_000_000, validator=count)
     """How many lifecycle events may wait to be delivered (see docs/events.md). With more, no
     gathering is opened. Three places are kept for each that is open."""
@@ -237,6 +257,11 @@ class HallOptions(TypedDict, total=False):
     max_gatherings: int | None
     max_gatherings_per_user: int | None
     when_full: Literal["refuse", "stalest"]
+    presence: bool
+    presence_interval: float
+    presence_users: int
+    presence_bytes: int
+    presence_grace: float
     max_events: int
     max_memory: int | None
     max_outbound: int | None

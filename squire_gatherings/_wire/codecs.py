@@ -10,7 +10,7 @@ from typing import Any, ClassVar, Protocol
 
 import msgspec
 import ormsgpack
-from msgspec import Raw
+from msgspec import UNSET, Raw, UnsetType
 
 from squire_gatherings._values.errors import BadRequest, TooBig
 from squire_gatherings._values.messages import (
@@ -19,6 +19,7 @@ from squire_gatherings._values.messages import (
     Join,
     Leave,
     MessageId,
+    PresenceUpdate,
     Refresh,
     Seq,
     ServerMessage,
@@ -38,7 +39,7 @@ from squire_gatherings._wire.skimming import (
     skim_msgpack,
 )
 
-Incoming = Join | Fetch | Sync | Ack | Refresh | Leave
+Incoming = Join | Fetch | Sync | Ack | Refresh | PresenceUpdate | Leave
 
 MAX_OPS = 1000
 """How many ops a sync may have, if `decode` isn't told otherwise."""
@@ -80,7 +81,7 @@ class _Anything(msgspec.Struct):
     """Tells whether something can be decoded at all. Its fields are skipped."""
 
 
-_KNOWN_TYPES = frozenset({"join", "fetch", "sync", "ack", "refresh", "leave"})
+_KNOWN_TYPES = frozenset({"join", "fetch", "sync", "ack", "refresh", "presence", "leave"})
 _UNDECODABLE = (
     msgspec.MsgspecError,
     ValueError,
@@ -227,12 +228,23 @@ class JsonCodec:
         return skim_json(data)
 
 
+# What has ops, or the like, isn't decoded at once: `msgspec` takes anything as the key of a map.
 class _PackedSync(msgspec.Struct, tag_field="type", tag="sync"):
-    """A sync whose ops aren't decoded yet, since `msgspec` takes anything as the key of a map."""
-
     id: MessageId
     base: Seq
     ops: Raw
+
+
+class _PackedPresence(msgspec.Struct, tag_field="type", tag="presence"):
+    id: MessageId
+    state: Raw
+
+
+class _PackedJoin(Join, frozen=True, tag="join"):
+    presence: Raw | UnsetType = UNSET  # type: ignore[assignment]
+
+
+_Packed = _PackedJoin | Fetch | _PackedSync | Ack | Refresh | _PackedPresence | Leave
 
 
 def _msgpack_hook(value: Any) -> Any:
@@ -254,9 +266,7 @@ class MsgpackCodec:
     is_text: ClassVar[bool] = False
 
     _encoder = msgspec.msgpack.Encoder(enc_hook=_msgpack_hook)
-    _decoder: msgspec.msgpack.Decoder[Join | Fetch | _PackedSync | Ack | Refresh | Leave] = (
-        msgspec.msgpack.Decoder(Join | Fetch | _PackedSync | Ack | Refresh | Leave)
-    )
+    _decoder: msgspec.msgpack.Decoder[_Packed] = msgspec.msgpack.Decoder(_Packed)
     _items = msgspec.msgpack.Decoder(list[Raw])
 
     def encode(self, outgoing: Outgoing) -> bytes:
@@ -277,7 +287,7 @@ class MsgpackCodec:
                 raise _TooManyContainers
             message = self._decoder.decode(data)
             if not isinstance(message, _PackedSync):
-                return message
+                return _unpacked(message)
             packed = bytes(message.ops)
             length = length_of_array(packed)
             if length is not None and length > max_ops:
@@ -292,6 +302,19 @@ class MsgpackCodec:
     def skim(self, data: bytes) -> Skimmed:
         """See `Codec`."""
         return skim_msgpack(data)
+
+
+def _unpacked(
+    message: _PackedJoin | Fetch | Ack | Refresh | _PackedPresence | Leave,
+) -> Incoming:
+    if isinstance(message, _PackedPresence):
+        return PresenceUpdate(message.id, _op_from_msgpack(message.state))
+    if isinstance(message, _PackedJoin):
+        said = msgspec.structs.asdict(message)
+        if isinstance(message.presence, Raw):
+            said["presence"] = _op_from_msgpack(message.presence)
+        return Join(**said)
+    return message
 
 
 def _op_from_msgpack(packed: Raw) -> Op:

@@ -323,6 +323,22 @@ VALID: dict[str, dict[str, Any]] = {
         "expires_in": 5.0,
         "at_time": 1,
     },
+    "presence": {
+        "type": "presence",
+        "version": 1,
+        "count": 2,
+        "anonymous": 1,
+        "users": [{"user": "a", "connections": 1, "state": OP}],
+    },
+    "presence since": {
+        "type": "presence",
+        "version": 2,
+        "since": 1,
+        "count": 1,
+        "anonymous": 0,
+        "users": [],
+        "gone": ["a"],
+    },
     "error": {"type": "error", "code": "rejected", "message": "no", "id": "mine"},
     "dispersed": {
         "type": "dispersed",

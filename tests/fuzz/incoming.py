@@ -124,6 +124,9 @@ MESSAGES = (
     '{"type":"renew","rights_expire_in":5}',
     '{"type":"ending","gathering":"r","incarnation":"i","rule":"idle","expires_in":5,"at_time":9}',
     '{"type":"ending","gathering":"r","incarnation":"i","rule":"x","expires_in":null,"at_time":null}',
+    '{"type":"presence","version":1,"count":1,"anonymous":0,"users":'
+    '[{"user":"a","connections":1,"state":{"x":[1.5]}}]}',
+    '{"type":"presence","version":2,"since":1,"count":0,"anonymous":1,"users":[],"gone":["a"]}',
     '{"type":"error","code":"c","message":"m","id":"1"}',
     '{"type":"dispersed","gathering":"r","incarnation":"i","reason":"idle","seq":2,"idle_for":1}',
     '{"type":"later"}',
@@ -166,6 +169,15 @@ _names = [
     "rule",
     "at_time",
     "ends_in",
+    "presence",
+    "version",
+    "since",
+    "count",
+    "anonymous",
+    "users",
+    "connections",
+    "state",
+    "gone",
 ]
 
 TARGETS = (

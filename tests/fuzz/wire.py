@@ -56,9 +56,10 @@ def decoded(codec: Codec, data: bytes, max_ops: int = 1000) -> Incoming | None:
         refused(error)
         return None
     skimmed = codec.skim(data)
-    assert skimmed.type == type(message).__name__.lower(), skimmed
+    assert skimmed.type == type(message).__struct_config__.tag, skimmed
     assert skimmed.id == getattr(message, "id", None) or not hasattr(message, "id"), skimmed
-    for op in getattr(message, "ops", ()):
+    states = (getattr(message, name, None) for name in ("presence", "state"))
+    for op in (*getattr(message, "ops", ()), *(one for one in states if isinstance(one, Op))):
         op.check()
     return message
 
@@ -106,20 +107,35 @@ def run_skimming(data: bytes) -> None:
 MESSAGES = (
     {"type": "join"},
     {"type": "join", "token": "t", "since": 7, "client": "c", "epoch": "e", "resume": "i"},
-    {"type": "join", "tail": True},
+    {"type": "join", "tail": True, "presence": {"a": [1]}},
     {"type": "fetch", "id": "1", "since": 0},
     {"type": "sync", "id": "1", "base": 3, "ops": [{}]},
     {"type": "sync", "id": "é", "base": 2**63 - 1, "ops": [{"a": [1, -1.5, None, True, "x"]}]},
     {"type": "sync", "id": "2", "base": 0, "ops": [{"n": 2**64 - 1, "m": -(2**63)}, {}, {}, {}]},
     {"type": "ack", "seq": 12},
     {"type": "refresh", "id": "1", "token": "t"},
+    {"type": "presence", "id": "1", "state": {"typing": True}},
     {"type": "leave", "more": {"x": [[], {}]}},
     {"type": "dance", "id": "7"},
     {"id": "7", "type": 1},
     [1, 2],
 )
-NAMES = ["type", "id", "base", "since", "ops", "token", "client", "epoch", "resume", "tail", "seq"]
-KINDS = ["join", "fetch", "sync", "ack", "refresh", "leave"]
+NAMES = [
+    "type",
+    "id",
+    "base",
+    "since",
+    "ops",
+    "token",
+    "client",
+    "epoch",
+    "resume",
+    "tail",
+    "seq",
+    "presence",
+    "state",
+]
+KINDS = ["join", "fetch", "sync", "ack", "refresh", "presence", "leave"]
 _jsons = [msgspec.json.encode(one) for one in MESSAGES]
 _packed = [msgspec.msgpack.encode(one) for one in MESSAGES]
 

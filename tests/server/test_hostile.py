@@ -40,7 +40,7 @@ def survive(*pieces: bytes, way: StreamWay = OURS) -> bytes:
 
     async def one_client() -> bytes:
         ours, theirs = memory_stream_pair()
-        async with open_hall() as hall:
+        async with open_hall(presence=True) as hall:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(send, theirs)
                 with trio.fail_after(100):
@@ -125,9 +125,10 @@ junk = st.recursive(
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
     max_leaves=6,
 )
+KNOWN = ("join", "fetch", "sync", "ack", "refresh", "presence", "leave")
 message = st.one_of(
     st.fixed_dictionaries(
-        {"type": st.sampled_from(["join", "fetch", "sync", "ack", "refresh", "leave", "dance"])},
+        {"type": st.sampled_from([*KNOWN, "dance"])},
         optional={
             "id": st.sampled_from(["1", "2", "", 3]),
             "base": st.sampled_from([0, 1, -1, 2**63]),
@@ -135,6 +136,8 @@ message = st.one_of(
             "seq": st.sampled_from([0, 1, 2**64]),
             "ops": st.lists(st.dictionaries(st.text(), junk, max_size=2) | junk, max_size=2),
             "client": st.sampled_from(["c", None, 1]),
+            "presence": st.dictionaries(st.text(), junk, max_size=2) | junk,
+            "state": st.dictionaries(st.text(), junk, max_size=2) | junk,
             "token": st.sampled_from(["t", "x" * 8193, None, 1]),
         },
     ),

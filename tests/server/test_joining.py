@@ -15,6 +15,7 @@ from squire_gatherings._server.accepting import keep_alive
 from squire_gatherings._values.errors import GatheringDispersed, LogReplaced, Replaced
 from squire_gatherings._values.handshake import HandshakeRequest
 from squire_gatherings._values.identity import ANONYMOUS, Identity
+from squire_gatherings._values.op import Op
 from tests.server.raw import RawClient
 from tests.server.test_server import a_server
 from tests.server.test_timing import a_client
@@ -239,6 +240,7 @@ async def test_what_a_join_says_reaches_the_hall(monkeypatch: pytest.MonkeyPatch
         "times": True,
         "proof": True,
         "syncs": True,
+        "presence": {"typing": True},
     }
     known = {"seq": 5, "head": "0f"}
     async with open_hall() as hall, a_client(hall) as (client, _, _):
@@ -247,4 +249,5 @@ async def test_what_a_join_says_reaches_the_hall(monkeypatch: pytest.MonkeyPatch
     request = said.pop("request")
     assert isinstance(request, HandshakeRequest)
     assert request.path == "/gatherings/room"
-    assert said == {**what, "known": Proof(5, "0f"), "identity": None}
+    told = {"known": Proof(5, "0f"), "identity": None, "presence": Op.of(what["presence"])}
+    assert said == {**what, **told}

@@ -11,7 +11,14 @@ from attrs import frozen
 from hypothesis import given
 from hypothesis import strategies as st
 
-from squire_gatherings._values.messages import Fetched, Forward, Leave, Sync
+from squire_gatherings._values.messages import (
+    Fetched,
+    Forward,
+    Join,
+    Leave,
+    PresenceUpdate,
+    Sync,
+)
 from squire_gatherings._values.op import MAX_OP_DEPTH, Op
 from squire_gatherings._values.outgoing import Outgoing
 from squire_gatherings._wire.codecs import (
@@ -296,3 +303,26 @@ def test_floats_that_the_library_reads_slowly_are_read_by_another_parser() -> No
     sync = JSON.decode(f'{{"type":"sync","id":"7","base":0,"ops":[{{"a":{text}}}]}}'.encode())
     assert isinstance(sync, Sync)
     assert repr(sync.ops[0].value["a"]) == repr(json.loads(text))
+
+
+@given(jsons)
+def test_a_state_of_presence_is_the_same_in_both(value: dict[str, Any]) -> None:
+    for codec, encode in ((JSON, msgspec.json.encode), (MSGPACK, msgspec.msgpack.encode)):
+        update = codec.decode(encode({"type": "presence", "id": "p", "state": value}))
+        assert update == PresenceUpdate("p", Op.of(value))
+        join = codec.decode(encode({"type": "join", "client": "c", "presence": value}))
+        assert join == Join(client="c", presence=Op.of(value))
+
+
+@pytest.mark.parametrize("wrong", [[], "text", True, None, {"a": b"x"}, {1: 2}, {"a": {1: 2}}])
+def test_what_is_no_state_of_presence_is_refused(wrong: Any) -> None:
+    for said in (
+        {"type": "presence", "id": "p", "state": wrong},
+        {"type": "join", "id": "p", "presence": wrong},
+    ):
+        with pytest.raises(UndecodableMessage) as refused:
+            MSGPACK.decode(msgspec.msgpack.encode(said))
+        assert refused.value.request_id == "p"
+        if not isinstance(wrong, dict):
+            with pytest.raises(UndecodableMessage):
+                JSON.decode(msgspec.json.encode(said))
