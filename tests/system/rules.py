@@ -385,6 +385,7 @@ async def user_is_allowed(world: World, user: str) -> None:
 @rule(user=users, room=st.none() | rooms)
 async def user_is_kicked(world: World, user: str, room: str | None) -> None:
     if world.hall is not None:
+        world.truth.put_out_at = world.truth.now()
         world.hall.kick(user, gathering_id=room)
 
 

@@ -68,6 +68,8 @@ class Truth:
     jumped_from: float = -math.inf
     stepped_at: float = -math.inf
     """The time when the wall clock was set last."""
+    put_out_at: float = -math.inf
+    """The time when a user's connections were last closed by a call."""
     is_closing: bool = False
     may_crash: set[str] = field(factory=set)
     """Gatherings whose behaviour or store was ever told to fail."""

@@ -221,6 +221,7 @@ class World:
         if hall is None:
             return
         if how == "revoke":
+            truth.put_out_at = truth.now()
             hall.revoke(user, until=math.inf)
         else:
             hall.change_role(user, Role.OBSERVER, until=math.inf)
