@@ -54,6 +54,8 @@ async def come_to_rest(world: "World") -> None:
         await stranger.hang_up(politely=True)
     await trio.sleep(world.setup.rules.idle_timeout + 5)
     latest = max((life.extended_to for life in world.truth.lives.values()), default=0.0)
+    # One that was held until an hour that a clock was set back from was to live for days.
+    world.be_patient(latest)
     await trio.sleep_until(latest + 5)
     await world.settle()
     hall = world.hall

@@ -46,7 +46,8 @@ from tests.system.truth import Fault, Truth
 from tests.system.watch import Watch
 
 LONGEST = 50_000.0
-"""The seconds that a life may last: one that takes longer waits for what never comes."""
+"""The seconds that a life may last, unless a gathering was to live longer: one that takes longer
+waits for what never comes."""
 
 
 @define(eq=False)
@@ -83,6 +84,8 @@ class World:
     _connections: trio.Nursery = field(init=False)
     _server: Serving | None = None
     made: "list[weakref.ref[Any]]" = field(factory=list)
+    patience: trio.CancelScope = field(init=False)
+    """Around the whole life."""
     _stop: trio.Event = field(init=False)
     _stopped: trio.Event = field(init=False)
     _power: trio.CancelScope = field(init=False)
@@ -346,9 +349,9 @@ class World:
         log.propagate = False
         try:
             async with trio.open_nursery() as self.nursery:
-                with trio.move_on_after(LONGEST) as patience, suppress(Fault):
+                with trio.move_on_after(LONGEST) as self.patience, suppress(Fault):
                     await self._follow(plan)
-                if patience.cancelled_caught:
+                if self.patience.cancelled_caught:
                     self.truth.fault(f"waits for what never comes, in {self._doing}")
                 self.truth.is_over = True
                 self.nursery.cancel_scope.cancel()
@@ -358,6 +361,10 @@ class World:
         if not self.truth.faults:
             self.truth.is_over = False
             check_nothing_is_left(self)
+
+    def be_patient(self, until: float) -> None:
+        """Let the life last until then, and longer."""
+        self.patience.deadline = max(self.patience.deadline, until + LONGEST)
 
     async def _follow(self, plan: Any) -> None:
         await self.open()
