@@ -39,6 +39,11 @@ async def come_to_rest(world: "World") -> None:
         person.set_reading(True)
         await person.arrive()
     await trio.sleep(60)
+    if any(person.here is None for person in world.people):
+        # The log was just being deleted when it came, and it was told that it has another one.
+        for person in world.people:
+            await person.arrive()
+        await trio.sleep(10)
     for _ in range(LAST_ROUNDS):
         for stranger in world.strangers:
             stranger.set_pongs(True)
