@@ -56,6 +56,8 @@ class Answers:
     """How many answers wait for a page from the store."""
     deferred: list[Deferred] = field(factory=list)
     """Those that wait for the commit, in order."""
+    processing: Sender | None = None
+    """The sender of the message that is being processed."""
     _reads: trio.CapacityLimiter | None = None
 
     # Those that wait for the commit.
@@ -100,15 +102,13 @@ class Answers:
                 one.sender.fail(error, one.request_id)
         self.deferred = [one for one in self.deferred if one.keep]
 
-    def abandon(
-        self, processing: Sender | None, lost: GatheringsError, ended: GatheringsError
-    ) -> None:
+    def abandon(self, lost: GatheringsError, ended: GatheringsError) -> None:
         """Tell all callers that weren't answered that the gathering has ended.
 
         Those whose requests had been processed, or were just being processed, are told `lost`, all
         others `ended`.
         """
-        for sender in (*(one.sender for one in self.deferred), processing):
+        for sender in (*(one.sender for one in self.deferred), self.processing):
             if isinstance(sender, Caller):
                 sender.fail(lost)
         for caller in self.room.callers or ():

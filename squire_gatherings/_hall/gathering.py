@@ -6,59 +6,43 @@ from collections.abc import Callable
 from typing import ClassVar, Protocol
 
 import trio
-from attrs import define, evolve, field
+from attrs import define, field
 
 from squire_gatherings._hall.answers import Answers
 from squire_gatherings._hall.clients import Client, Sender
 from squire_gatherings._hall.commit import Commit
 from squire_gatherings._hall.delivery import Delivery
-from squire_gatherings._hall.hearing import LOOK_AGAIN, REST_WITHIN, hear_out
+from squire_gatherings._hall.hearing import (
+    LAST_LOOKS,
+    LOOK_AGAIN,
+    REST_WITHIN,
+    hear_out,
+    hear_the_last,
+    is_over,
+)
 from squire_gatherings._hall.inbox import Request
 from squire_gatherings._hall.inheritance import Inheritance, follow
-from squire_gatherings._hall.lifecycle import FirstJoin
-from squire_gatherings._hall.notice import flush, how_it_ended, send_notice
+from squire_gatherings._hall.notice import flush, give_notice
 from squire_gatherings._hall.refreshes import Refreshes
-from squire_gatherings._hall.reports import report_end
 from squire_gatherings._hall.requests import Requests
+from squire_gatherings._hall.restoring import restore
 from squire_gatherings._hall.room import Room
-from squire_gatherings._hall.store import store_trouble
-from squire_gatherings._rules.behaviour import Behaviour, Stamp, restore_state, rules_from
-from squire_gatherings._rules.chain import HEAD_SIZE
+from squire_gatherings._hall.turns import take_turn
+from squire_gatherings._rules.behaviour import Behaviour
 from squire_gatherings._rules.deadline import Deadline
-from squire_gatherings._rules.op_log import OpLog
-from squire_gatherings._rules.sync_ids import LookupNeeded
 from squire_gatherings._values.endings import DispersalReason
 from squire_gatherings._values.errors import (
     GatheringCrashed,
-    GatheringDispersed,
     LogDeleted,
     StoreUnavailable,
 )
-from squire_gatherings._values.log import Restored
-from squire_gatherings._values.messages import Ack, Dispersed, Leave, Sync
+from squire_gatherings._values.messages import Ack, Leave
 from squire_gatherings._values.numbers import Stage
 
 _log = logging.getLogger(__name__)
 
-HEAVY = 16
-"""A turn that so few messages fill was filled by heavy ones."""
-
-TURN_LIMIT = 256
-"""How many messages are processed at most before other gatherings get their turn."""
-
-TURN_COST = 256 * 1024
-"""What they may cost, in bytes: 1,500 small ops, or one large message."""
-
-FOLDED_AT_ONCE = 500
-"""How many ops a restore folds before others get their turn."""
-
 UNCOUNTED = 4096
 """About how many bytes may be added to the log until its ops in memory are counted again."""
-
-LAST_LOOKS = 8
-"""How often we look for what arrived before an end that no message can put off. Each look may
-bring something that must be processed before the next: but nobody puts the end off by talking."""
-
 
 SLEEP_LATER = 1.0
 """One that is to fall asleep, and isn't at rest, looks again after so many seconds; or after"""
@@ -112,8 +96,6 @@ class Gathering:
     requests: Requests = field(init=False)
     _makes_rules: bool = False
     """Whether its behaviour says by which rules it ends."""
-    _processing: Sender | None = None
-    """The sender of the message that is being processed."""
     _notice_at: float = 0.0
     _slow: list[Client] | None = None
     """Those to whom the notice couldn't be sent at once."""
@@ -195,39 +177,8 @@ class Gathering:
     async def _restore(self) -> None:
         """Restore the state from the store."""
         room, settings = self.room, self.room.settings
-        tally, began = room.quotas.tally, trio.current_time()
-        with store_trouble():
-            restored = await room.store.load(room.id, recent_syncs=settings.recent_syncs)
-            if not isinstance(restored, Restored):
-                raise TypeError(f"load returned {restored!r:.80}")
-            if settings.max_log is not None:
-                room.log_bytes = await room.store.size(room.id)
-            if not isinstance(restored.head, bytes) or len(restored.head) not in (0, HEAD_SIZE):
-                raise TypeError(f"load returned {restored.head!r:.80} as the head of the chain")
-        if room.is_resting and restored.seq != room.log.committed:
-            raise LogDeleted(f"it has {restored.seq} ops, and had {room.log.committed}")
-        log = OpLog(settings.tail_bytes, settings.recent_syncs, room.incarnation)
-        snapshot_seq = 0
-        try:
-            behaviour = room.behaviour = self.make_behaviour()
-            room.serves_snapshots = bool(behaviour.serves_snapshots)
-            if restored.snapshot is not None:
-                snapshot_seq = restored.snapshot.seq
-                restore_state(behaviour, restored.snapshot.state)
-            for number, logged in enumerate(restored.ops, start=1):
-                seq = snapshot_seq + number
-                behaviour.fold(logged.op, Stamp(seq, logged.time, logged.by))
-                if not number % FOLDED_AT_ONCE:
-                    await trio.lowlevel.checkpoint()
-            log.restore(restored)
-            room.log = log
-            self._makes_rules = hasattr(behaviour, "end_rules")
-            if self._makes_rules:
-                self._ask_for_rules()
-        except Exception as error:
-            _log.exception("gathering can't be restored", extra=room.names())
-            raise GatheringCrashed(f"gathering {room.id} can't be restored") from error
-        room.count_tail()
+        snapshot_seq = await restore(room, self.make_behaviour)
+        self._makes_rules = hasattr(room.behaviour, "end_rules")
         now = trio.current_time()
         if not room.is_resting:
             room.deadline = Deadline(room.given.rules, now, now)
@@ -239,8 +190,6 @@ class Gathering:
             room.begun()
         self.commit = Commit(room, snapshot_seq)
         self._prepare()
-        tally.restores.add(trio.current_time() - began)
-        tally.restored_ops.add(len(restored.ops))
         self.requests = self.make_requests(
             room, self.delivery, self.answers, self.refreshes, self.make_behaviour
         )
@@ -266,7 +215,7 @@ class Gathering:
             if not follow(room, inheritance.state):
                 return False
             if self._makes_rules:
-                self._ask_for_rules()
+                self.room.ask_for_rules()
         except Exception as error:
             _log.exception("gathering can't be restored", extra=room.names())
             raise GatheringCrashed(f"gathering {room.id} can't be restored") from error
@@ -343,7 +292,7 @@ class Gathering:
             elif room.reason is not None and not inbox.waiting:
                 return await self._part(room.reason)
             elif room.accepting and room.is_due() and room.deadline.is_final:
-                looks = await self._hear_the_last(looks)
+                looks = await hear_the_last(room, self.answers, looks)
                 if not looks:
                     # The point of no return. What is in the inbox is still processed.
                     rule = self._rule()
@@ -376,7 +325,7 @@ class Gathering:
             with self.room.turnstile.turn(self.room):
                 is_receiving = await hear_out(self.room)
                 # The point of no return: no checkpoint between this look and the notice.
-                if not self._is_over():
+                if not is_over(self.room, self.answers):
                     return False
                 if not is_receiving or trio.current_time() >= give_up_at:
                     await self._give_notice(rule)
@@ -384,47 +333,11 @@ class Gathering:
             # Others have their turns meanwhile.
             await trio.sleep(LOOK_AGAIN)
 
-    def _is_over(self) -> bool:
-        """Whether the deadline has passed, and nothing is left to be done."""
-        room = self.room
-        if room.inbox.waiting or room.reason is not None or self.answers.reading:
-            return False
-        return room.is_due()
-
     def _rule(self) -> DispersalReason:
         """Return the rule that ends it."""
         rule = self.room.deadline.which
         assert rule is not None
         return rule
-
-    async def _hear_the_last(self, looks: int) -> int:
-        """Take in what reached this host before an end that no message puts off.
-
-        It is processed before the next look. A fetch that is being read is waited for, too.
-
-        Args:
-            looks: How many looks there may still be.
-
-        Returns:
-            How many there may be after this one; none where the end is to come now.
-        """
-        room, inbox = self.room, self.room.inbox
-        put_in = inbox.put_in
-        if looks and self.answers.reading and not inbox.waiting:
-            with trio.move_on_at(room.deadline.at + REST_WITHIN):
-                await inbox.wait()
-                return looks - 1
-        give_up_at = trio.current_time() + REST_WITHIN
-        while looks:
-            with room.turnstile.turn(room):
-                is_receiving = await hear_out(room, to_the_end=True)
-            if not (is_receiving and self._is_over()) or trio.current_time() >= give_up_at:
-                break
-            await trio.sleep(LOOK_AGAIN)
-        if not (room.is_due() and room.deadline.is_final):
-            # The program has put it off meanwhile.
-            return LAST_LOOKS
-        return looks - 1 if looks and inbox.put_in > put_in else 0
 
     # Falling asleep, and coming round.
 
@@ -492,7 +405,7 @@ class Gathering:
                     return
                 await trio.lowlevel.checkpoint()
             elif room.deadline.is_final:
-                looks = await self._hear_the_last(looks)
+                looks = await hear_the_last(room, self.answers, looks)
                 if not looks:
                     room.end(self._rule())
             elif await self._part_unless_heard(self._rule()):
@@ -534,82 +447,21 @@ class Gathering:
             sender.fail(error, getattr(request, "id", None))
 
     def _turn(self) -> None:
-        """Process what has arrived, without a checkpoint."""
-        taken = counted = 0
-        room, inbox, log = self.room, self.room.inbox, self.room.log
-        requests, answers = self.requests, self.answers
-        mover, moved = None, None
-        limit = answers.spent + log.added + TURN_COST
-        messages = inbox.waiting[:TURN_LIMIT]
-        is_full = False
-        try:
-            for sender, request in messages:
-                self._processing = sender
-                taken += 1
-                if requests.process(sender, request):
-                    counted += 1
-                    mover, moved = sender, request
-                if isinstance(sender, Client):
-                    # As `sender.processed()`, which would cost a crowd's acknowledgements more.
-                    sender.waiting -= 1
-                    if not sender.waiting:
-                        sender.cost = 0
-                        sender.fills_turns = False
-                    if sender.space is not None:
-                        sender.make_space()
-                if answers.spent + log.added > limit:
-                    is_full = True
-                    break
-        except FirstJoin:
-            taken -= 1
-            requests.prepare_first_join()
-        except LookupNeeded:
-            taken -= 1
-            requests.prepare_lookup(
-                (sender.scope, request.id)
-                for sender, request in messages[taken:]
-                if isinstance(request, Sync)
-            )
-        except Exception:
-            if isinstance(request, Sync):
-                room.suspects = ((sender.scope, request.id),)
-            raise
-        finally:
-            # Also when the behaviour raises: the rest is for the next incarnation.
-            if inbox.cost:
-                inbox.relieve(taken)
-            del inbox.waiting[:taken]
-            inbox.taken += taken
-        self._processing = None
-        room.quotas.tally.messages += taken
-        if is_full and taken <= HEAVY and inbox.waiting:
-            self._put_behind(sender)
+        """Process what has arrived, without a checkpoint, and begin to commit what came of it."""
+        room, log = self.room, self.room.log
+        moved = take_turn(room, self.requests, self.answers)
         now = trio.current_time()
-        if mover is not None:
+        if moved is not None:
+            counted, mover, what = moved
             room.processed += counted
-            room.used(now, moved.__class__, mover.identity.user)
+            room.used(now, what.__class__, mover.identity.user)
         if room.trouble is None and log.seq > log.committed:
             if self._makes_rules:
-                self._ask_for_rules()
+                room.ask_for_rules()
             if self.commit.begin(now):
                 self._committed(now)
         elif log.seq == log.committed:
-            answers.give(now)
-
-    def _put_behind(self, sender: Sender) -> None:
-        """Let others come before what else this sender has said: it has filled a turn.
-
-        It also comes after those who filled a turn before, and whose messages still wait. The
-        messages of each sender stay in order.
-        """
-        if isinstance(sender, Client) and sender.waiting:
-            sender.fills_turns = True
-        order: tuple[list[tuple[Sender, Request]], ...] = ([], [], [])
-        for one in self.room.inbox.waiting:
-            who = one[0]
-            fills = isinstance(who, Client) and who.fills_turns
-            order[2 if who is sender else int(fills)].append(one)
-        self.room.inbox.waiting = [*order[0], *order[1], *order[2]]
+            self.answers.give(now)
 
     # Committing.
 
@@ -640,54 +492,10 @@ class Gathering:
                 log.trim()
             self.room.count_tail()
 
-    def _ask_for_rules(self) -> None:
-        """Ask the behaviour for the rules of the state that it has now. They hold later.
-
-        If it raises, the syncs that led to that state aren't durable, and won't be taken again.
-        """
-        room = self.room
-        try:
-            said = rules_from(room.behaviour, room.given.base)
-        except Exception:
-            _, syncs = room.log.uncommitted()
-            room.suspects = tuple((one.scope, one.id) for one in syncs)
-            raise
-        if said != room.given.said:
-            room.given = evolve(room.given, said=said)
-
     # Coming to an end.
 
     async def _give_notice(self, reason: DispersalReason) -> None:
-        """Go beyond the point of no return: answer all who asked, and give the final notice.
-
-        Only the first call does. No checkpoint before that point, and none at all without a crowd.
-        """
-        room = self.room
-        room.accepting = False
-        if room.notice is not None:
-            return
-        room.reason = reason
-        room.enter(Stage.ENDING)
-        crashed = reason is DispersalReason.CRASHED
-        lost = GatheringCrashed(f"gathering {room.id} crashed while it worked on this")
-        ended = GatheringDispersed(f"gathering {room.id} has dispersed")
-        self.answers.abandon(self._processing, lost if crashed else ended, ended)
-        room.inbox.clear()
-        now = self._notice_at = trio.current_time()
-        idle_for = now - room.deadline.last_processed_at
-        room.notice = Dispersed(room.id, room.incarnation, reason, room.log.committed, idle_for)
-        if room.presence is not None:
-            room.presence.end(room.id)
-        clients = tuple(room.clients.values())
-        for client in clients:
-            client.was_crashed, client.is_bereft = crashed, True
-            room.detach(client)
-        if not (room.is_kept or room.is_moved):
-            how = how_it_ended(room, reason, now)
-            room.quotas.tally.ended(how)
-            if room.life is not None:
-                # It is queued here, and written when the notices have gone out.
-                room.life.dispersed(how)
-            report_end(how, len(clients))
-        if clients:
-            self._slow = await send_notice(clients, room.notice, reason, room.quotas.tally)
+        """Go beyond the point of no return. See `give_notice`; only the first call does it."""
+        if self.room.notice is None:
+            self._notice_at = trio.current_time()
+            self._slow = await give_notice(self.room, self.answers, reason)

@@ -1,20 +1,65 @@
-"""The final notice: what the clients of a gathering are told at its end, each of them once."""
+"""The end: all who asked are answered, and all clients are told, each of them once."""
 
 from collections.abc import Iterable, Sequence
 
 import trio
 
+from squire_gatherings._hall.answers import Answers
 from squire_gatherings._hall.clients import Client
 from squire_gatherings._hall.forwards import CROWD
+from squire_gatherings._hall.reports import report_end
 from squire_gatherings._hall.room import Room
 from squire_gatherings._hall.tally import Tally
 from squire_gatherings._values.endings import DispersalReason
+from squire_gatherings._values.errors import GatheringCrashed, GatheringDispersed
 from squire_gatherings._values.messages import Dispersed
-from squire_gatherings._values.numbers import Ended
+from squire_gatherings._values.numbers import Ended, Stage
 from squire_gatherings._values.outgoing import Outgoing
 
 
-def how_it_ended(room: Room, reason: DispersalReason, now: float) -> Ended:
+async def give_notice(room: Room, answers: Answers, reason: DispersalReason) -> list[Client] | None:
+    """Go beyond the point of no return: answer all who asked, and give the final notice.
+
+    No checkpoint before that point, and none at all without a crowd. Cancellation: ignored.
+
+    Args:
+        room: Whose end it is.
+        answers: Those that are owed.
+        reason: Why it ends.
+
+    Returns:
+        Those to whom the notice couldn't be sent at once, if there are any.
+    """
+    room.accepting = False
+    room.reason = reason
+    room.enter(Stage.ENDING)
+    crashed = reason is DispersalReason.CRASHED
+    lost = GatheringCrashed(f"gathering {room.id} crashed while it worked on this")
+    ended = GatheringDispersed(f"gathering {room.id} has dispersed")
+    answers.abandon(lost if crashed else ended, ended)
+    room.inbox.clear()
+    now = trio.current_time()
+    idle_for = now - room.deadline.last_processed_at
+    room.notice = Dispersed(room.id, room.incarnation, reason, room.log.committed, idle_for)
+    if room.presence is not None:
+        room.presence.end(room.id)
+    clients = tuple(room.clients.values())
+    for client in clients:
+        client.was_crashed, client.is_bereft = crashed, True
+        room.detach(client)
+    if not (room.is_kept or room.is_moved):
+        how = _how_it_ended(room, reason, now)
+        room.quotas.tally.ended(how)
+        if room.life is not None:
+            # It is queued here, and written when the notices have gone out.
+            room.life.dispersed(how)
+        report_end(how, len(clients))
+    if not clients:
+        return None
+    return await _send_notice(clients, room.notice, reason, room.quotas.tally)
+
+
+def _how_it_ended(room: Room, reason: DispersalReason, now: float) -> Ended:
     """Return what operators are told of an end."""
     late = now - room.deadline.at
     return Ended(
@@ -30,7 +75,7 @@ def how_it_ended(room: Room, reason: DispersalReason, now: float) -> Ended:
     )
 
 
-async def send_notice(
+async def _send_notice(
     clients: Sequence[Client], notice: Dispersed, reason: DispersalReason, tally: Tally
 ) -> list[Client] | None:
     """Send a notice and a close frame to all.

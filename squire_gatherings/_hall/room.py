@@ -3,7 +3,7 @@
 import math
 
 import trio
-from attrs import define, field
+from attrs import define, evolve, field
 
 from squire_gatherings._hall.clients import Caller, Client
 from squire_gatherings._hall.inbox import Inbox, Request
@@ -14,7 +14,7 @@ from squire_gatherings._hall.quotas import Quotas
 from squire_gatherings._hall.store import Store
 from squire_gatherings._hall.terms import Terms
 from squire_gatherings._hall.turnstile import Turnstile
-from squire_gatherings._rules.behaviour import Behaviour
+from squire_gatherings._rules.behaviour import Behaviour, rules_from
 from squire_gatherings._rules.deadline import Deadline
 from squire_gatherings._rules.op_log import OpLog
 from squire_gatherings._rules.places import is_full
@@ -290,6 +290,20 @@ class Room(Lifetime):
             self.accepting = False
             self.reason = reason
             self.inbox.wake()
+
+    def ask_for_rules(self) -> None:
+        """Ask the behaviour for the rules of the state that it has now. They hold later.
+
+        If it raises, the syncs that led to that state aren't durable, and won't be taken again.
+        """
+        try:
+            said = rules_from(self.behaviour, self.given.base)
+        except Exception:
+            _, syncs = self.log.uncommitted()
+            self.suspects = tuple((one.scope, one.id) for one in syncs)
+            raise
+        if said != self.given.said:
+            self.given = evolve(self.given, said=said)
 
     # Counting.
 

@@ -340,7 +340,7 @@ async def test_authors_of_many_ops_get_those_of_others_in_blocks(
 ) -> None:
     """Each client lacks other parts of the batch: they don't get a message or an encoding each."""
     # All syncs come in one turn, so that they make one batch.
-    monkeypatch.setattr("squire_gatherings._hall.gathering.TURN_COST", 10**9)
+    monkeypatch.setattr("squire_gatherings._hall.turns.TURN_COST", 10**9)
     encoded: Counter[int] = Counter()
     kept: list[Outgoing] = []
     async with open_hall(store=MemoryStore()) as hall:

@@ -6,7 +6,8 @@ from typing import Any
 import trio
 from trio.testing import MockClock, wait_all_tasks_blocked
 
-from squire_gatherings._hall.gathering import FOLDED_AT_ONCE, TURN_COST
+from squire_gatherings._hall.restoring import FOLDED_AT_ONCE
+from squire_gatherings._hall.turns import TURN_COST
 from squire_gatherings._open_hall import open_hall
 from squire_gatherings._rules.behaviour import LogBehaviour, Stamp
 from squire_gatherings._rules.op_log import OP_OVERHEAD
