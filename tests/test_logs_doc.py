@@ -11,7 +11,7 @@ import squire_gatherings
 ROOT = Path(squire_gatherings.__file__).parent
 DOC = (ROOT.parent / "docs" / "logs.md").read_text()
 
-ELSEWHERE = ("_client", "_load")
+ELSEWHERE = ("_client", "_conform", "_load")
 """Packages that are no part of a server."""
 
 LEVELS = ("debug", "info", "warning", "error", "exception", "log")

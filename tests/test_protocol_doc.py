@@ -12,6 +12,7 @@ from squire_gatherings._values import messages
 from squire_gatherings._values.endings import CloseCode, DispersalReason
 from squire_gatherings._values.errors import GatheringsError
 from squire_gatherings._wire.codecs import JSON
+from tests.schema import validator
 
 PAGE = (Path(__file__).parent.parent / "docs" / "protocol.md").read_text()
 CLIENT, SERVER = PAGE.split("## What the server sends")
@@ -41,6 +42,13 @@ def tag(cls: type[msgspec.Struct]) -> object:
 def test_what_a_client_may_send_is_understood(example: dict[str, Any]) -> None:
     message = JSON.decode(json.dumps(example).encode())
     assert set(example) <= {"type", *message.__struct_fields__}
+    assert validator("client").is_valid(example)
+
+
+@pytest.mark.parametrize("example", examples(SERVER), ids=lambda example: example["type"])
+def test_what_a_server_may_send_is_in_the_schema(example: dict[str, Any]) -> None:
+    direction = "client" if example["type"] == "ping" else "server"
+    assert validator(direction).is_valid(example)
 
 
 @pytest.mark.parametrize(

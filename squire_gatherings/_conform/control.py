@@ -67,4 +67,5 @@ class Control:
                 yield subject
                 nursery.cancel_scope.cancel()
         finally:
-            link.release()
+            with trio.CancelScope(shield=True):
+                await link.close(1000)

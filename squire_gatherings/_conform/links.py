@@ -13,7 +13,7 @@ from typing import Any
 import trio
 from attrs import define, field
 from websockets.exceptions import InvalidState
-from websockets.frames import Close, Frame, Opcode
+from websockets.frames import Frame, Opcode
 from websockets.http11 import Request
 from websockets.server import ServerProtocol
 
@@ -124,7 +124,7 @@ class Link:
 
     async def close(self, code: int, reason: str = "", *, after: bytes = b"") -> None:
         """Send a close frame, right behind `after`, wait for the answer, and let go."""
-        frame = self.frame(Close(code, reason).serialize(), opcode=Opcode.CLOSE)
+        frame = self.frame(code.to_bytes(2, "big") + reason.encode(), opcode=Opcode.CLOSE)
         await self.send_bytes(after + frame)
         with trio.move_on_after(PATIENCE_AT_THE_END):
             with suppress(HungUp, BadFrames):

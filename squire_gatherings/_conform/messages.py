@@ -72,6 +72,7 @@ FIELDS: dict[str, dict[str, Field]] = {
         "syncs": _BOOL,
         "proof": _BOOL,
         "known": _optional(Field(_is_proof, "an object with the `seq` and the `head` of a proof")),
+        "presence": Field(_is_op, "an object"),
     },
     "fetch": {
         "id": _ID,
@@ -89,6 +90,7 @@ FIELDS: dict[str, dict[str, Field]] = {
         "id": _ID,
         "token": Field(_is_text(MAX_TOKEN), "text of at most 8,192 characters", is_required=True),
     },
+    "presence": {"id": _ID, "state": Field(_is_op, "an object", is_required=True)},
     "leave": {},
     PROBE: {"id": _optional(_ID)},
 }

@@ -211,14 +211,14 @@ MUTANTS: dict[str, Mutant] = {
         "self._repeat_at = min(self._repeat_at, now + self.repeat_interval)",
         "self._repeat_at = now",
         "repeats-when-the-store-is-away",
-        "errors",
+        "error",
     ),
     "gives up where the server is overloaded": Mutant(
         "_client.answers",
         "    StoreUnavailable.code,\n",
         "",
         "repeats-when-the-store-is-away",
-        "errors",
+        "error",
     ),
     "takes no hint where an error has no id": Mutant(
         "_client.requests",

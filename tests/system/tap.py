@@ -11,6 +11,7 @@ from typing import Any
 import trio
 from attrs import define, field
 
+from tests.schema import validator
 from tests.system.book import state_of
 from tests.system.ends import EPSILON, RULES, WALL_EPSILON
 from tests.system.frames import CLOSE, MESSAGES, PACKED, Frames, understand
@@ -24,6 +25,8 @@ LOST_TURN = ("store_unavailable", "crashed", "hall_closed", "rate_limited", "dis
 
 FAIR = (*LOST_TURN, "rejected", "forbidden", "unauthorized", "replaced", "join_first")
 """Errors that a client may get though it does nothing wrong."""
+
+SERVER_MESSAGES = validator("server")
 
 LATE = 0.1
 """A timer that fires so many seconds late doesn't count as late: streams are read afterwards."""
@@ -211,7 +214,10 @@ class Tap:
             is_late = opcode in (*MESSAGES, CLOSE) and self.closed is not None
             self.truth.check(not is_late, f"{self}: said after its close frame: {payload!r}")
             if opcode in MESSAGES:
-                self._said(understand(payload, packed=self._is_packed))
+                message = understand(payload, packed=self._is_packed)
+                is_right = SERVER_MESSAGES.is_valid(message)
+                self.truth.check(is_right, f"{self}: the schema doesn't know {message}")
+                self._said(message)
             elif opcode == CLOSE:
                 self._closed(payload)
 

@@ -73,7 +73,7 @@ async def comes_back_after_503(stage: Stage) -> None:
     await stage.back()
 
 
-@story("An error that passes, as the answer to a join: join again after a pause.", "errors")
+@story("An error that passes, as the answer to a join: join again after a pause.", "error")
 async def joins_again_when_it_passes(stage: Stage) -> None:
     link = await stage.join()
     await link.cut()
@@ -114,7 +114,7 @@ async def backs_off_when_it_was_too_much(stage: Stage) -> None:
     stage.is_over = True
 
 
-@story("Who isn't let in (4003) doesn't try again by itself.", "errors")
+@story("Who isn't let in (4003) doesn't try again by itself.", "error")
 async def stays_out(stage: Stage) -> None:
     await stage.order_join()
     link = await stage.arrive()

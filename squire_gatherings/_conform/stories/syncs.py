@@ -85,27 +85,27 @@ async def _refused_for_good(stage: Stage, code: str) -> None:
     await stage.silence(link, "sent it again")
 
 
-@story("`rejected`: the ops aren't applied, and aren't sent again.", "errors")
+@story("`rejected`: the ops aren't applied, and aren't sent again.", "error")
 async def takes_a_refusal(stage: Stage) -> None:
     await _refused_for_good(stage, "rejected")
 
 
-@story("`forbidden`: the ops aren't applied, and aren't sent again.", "errors")
+@story("`forbidden`: the ops aren't applied, and aren't sent again.", "error")
 async def takes_that_it_may_not(stage: Stage) -> None:
     await _refused_for_good(stage, "forbidden")
 
 
-@story("`id_reused`: the ops aren't applied, and aren't sent again with this id.", "errors")
+@story("`id_reused`: the ops aren't applied, and aren't sent again with this id.", "error")
 async def takes_that_its_id_was_used(stage: Stage) -> None:
     await _refused_for_good(stage, "id_reused")
 
 
-@story("`log_full`: the ops aren't applied, and aren't sent again by themselves.", "errors")
+@story("`log_full`: the ops aren't applied, and aren't sent again by themselves.", "error")
 async def takes_that_the_log_is_full(stage: Stage) -> None:
     await _refused_for_good(stage, "log_full")
 
 
-@story("A code that a client doesn't know is a refusal for good.", "errors")
+@story("A code that a client doesn't know is a refusal for good.", "error")
 async def takes_an_unknown_code(stage: Stage) -> None:
     link = await stage.join()
     submission = await stage.submit()
@@ -165,17 +165,17 @@ async def _repeated_later(stage: Stage, code: str) -> None:
     await stage.applied(submission, [1])
 
 
-@story("`store_unavailable`: the same sync is sent again, after 100 ms at least.", "errors")
+@story("`store_unavailable`: the same sync is sent again, after 100 ms at least.", "error")
 async def repeats_when_the_store_is_away(stage: Stage) -> None:
     await _repeated_later(stage, "store_unavailable")
 
 
-@story("`rate_limited`: the same sync is sent again, after 100 ms at least.", "errors")
+@story("`rate_limited`: the same sync is sent again, after 100 ms at least.", "error")
 async def repeats_when_it_was_too_fast(stage: Stage) -> None:
     await _repeated_later(stage, "rate_limited")
 
 
-@story("After `store_unavailable`, `synced` may follow by itself.", "errors")
+@story("After `store_unavailable`, `synced` may follow by itself.", "error")
 async def takes_an_answer_that_follows(stage: Stage) -> None:
     link = await stage.join()
     submission = await stage.submit()
