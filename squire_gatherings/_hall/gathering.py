@@ -8,6 +8,7 @@ from typing import ClassVar, Protocol
 import trio
 from attrs import define, evolve, field
 
+from squire_gatherings._hall.acting import Acting
 from squire_gatherings._hall.answers import Answers
 from squire_gatherings._hall.clients import Client, Sender
 from squire_gatherings._hall.commit import Commit
@@ -112,6 +113,10 @@ class Gathering:
     requests: Requests = field(init=False)
     _makes_rules: bool = False
     """Whether its behaviour says by which rules it ends."""
+    _acting: Acting | None = None
+    """What its behaviour does by itself."""
+    _is_asked: bool = False
+    """Whether its behaviour is asked for anything of this when its state has changed."""
     _processing: Sender | None = None
     """The sender of the message that is being processed."""
     _notice_at: float = 0.0
@@ -180,6 +185,9 @@ class Gathering:
                         until = min(self._notice_at + grace, room.notice_by)
                         await flush(self._slow, until, room.quotas.tally)
         finally:
+            if self._acting is not None:
+                lives_on = room.is_asleep or room.is_moved or room.is_kept
+                self._acting.closed(None if lives_on else room.reason)
             if not room.is_asleep:
                 self._leave()
                 room.enter(None)
@@ -194,6 +202,9 @@ class Gathering:
 
     async def _restore(self) -> None:
         """Restore the state from the store."""
+        if self._acting is not None:
+            # An earlier attempt got as far as that.
+            self._acting.closed(None)
         room, settings = self.room, self.room.settings
         tally, began = room.quotas.tally, trio.current_time()
         with store_trouble():
@@ -224,6 +235,10 @@ class Gathering:
             self._makes_rules = hasattr(behaviour, "end_rules")
             if self._makes_rules:
                 self._ask_for_rules()
+            self._acting = Acting.of(room)
+            self._is_asked = self._makes_rules or self._acting is not None
+            if self._acting is not None and self.inheritance is None:
+                self._acting.opened()
         except Exception as error:
             _log.exception("gathering can't be restored", extra=room.names())
             raise GatheringCrashed(f"gathering {room.id} can't be restored") from error
@@ -289,6 +304,8 @@ class Gathering:
             inheritance = self.inheritance or inheritance
         self.inheritance = None
         room.begun()
+        if self._acting is not None:
+            self._acting.opened()
         for client in tuple(room.clients.values()):
             room.terms.add(client)
             self.delivery.resume(client)
@@ -301,7 +318,9 @@ class Gathering:
         """
         room, inbox, log = self.room, self.room.inbox, self.room.log
         commit, requests, delivery = self.commit, self.requests, self.delivery
-        turnstile = room.turnstile
+        turnstile, acting = room.turnstile, self._acting
+        if acting is not None:
+            acting.plan()
         looks = LAST_LOOKS
         while True:
             room.look()
@@ -342,6 +361,11 @@ class Gathering:
                 self._finish_commit()
             elif room.reason is not None and not inbox.waiting:
                 return await self._part(room.reason)
+            elif acting is not None and acting.is_due:
+                if room.quotas.is_leaving:
+                    await trio.sleep(LOOK_AGAIN)
+                else:
+                    self._turn()
             elif room.accepting and room.is_due() and room.deadline.is_final:
                 looks = await self._hear_the_last(looks)
                 if not looks:
@@ -535,6 +559,8 @@ class Gathering:
 
     def _turn(self) -> None:
         """Process what has arrived, without a checkpoint."""
+        if self._acting is not None:
+            self._acting.act_if_due()
         taken = counted = 0
         room, inbox, log = self.room, self.room.inbox, self.room.log
         requests, answers = self.requests, self.answers
@@ -589,8 +615,8 @@ class Gathering:
             room.processed += counted
             room.used(now, moved.__class__, mover.identity.user)
         if room.trouble is None and log.seq > log.committed:
-            if self._makes_rules:
-                self._ask_for_rules()
+            if self._is_asked:
+                self._folded()
             if self.commit.begin(now):
                 self._committed(now)
         elif log.seq == log.committed:
@@ -632,13 +658,27 @@ class Gathering:
         log.commit()
         self.answers.give(now)
         delivery.bring_batch(now)
-        if self._makes_rules:
-            self.room.apply_rules("behaviour", None)
+        if self._is_asked:
+            self._heed()
         if log.added > log.look_at:
             # Seldom. A batch stays in memory until all clients have been brought it.
             if not delivery.batch:
                 log.trim()
             self.room.count_tail()
+
+    def _folded(self) -> None:
+        """Ask the behaviour what follows of its new state, which isn't durable yet."""
+        if self._makes_rules:
+            self._ask_for_rules()
+        if self._acting is not None:
+            self._acting.put_off()
+
+    def _heed(self) -> None:
+        """Do what follows of the behaviour's state, which is durable now."""
+        if self._makes_rules:
+            self.room.apply_rules("behaviour", None)
+        if self._acting is not None:
+            self._acting.plan()
 
     def _ask_for_rules(self) -> None:
         """Ask the behaviour for the rules of the state that it has now. They hold later.
@@ -671,7 +711,8 @@ class Gathering:
         crashed = reason is DispersalReason.CRASHED
         lost = GatheringCrashed(f"gathering {room.id} crashed while it worked on this")
         ended = GatheringDispersed(f"gathering {room.id} has dispersed")
-        self.answers.abandon(self._processing, lost if crashed else ended, ended)
+        fails = self._acting is not None and self._acting.is_failing
+        self.answers.abandon(self._processing, lost if crashed else ended, lost if fails else ended)
         room.inbox.clear()
         now = self._notice_at = trio.current_time()
         idle_for = now - room.deadline.last_processed_at
