@@ -1,7 +1,8 @@
 """Restoring: a room's log, and its behaviour's state, become what the store has."""
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 import trio
 
@@ -35,7 +36,7 @@ async def restore(room: Room, make_behaviour: Callable[[], Behaviour]) -> int:
         raise LogDeleted(f"it has {restored.seq} ops, and had {room.log.committed}")
     log = OpLog(room.settings.tail_bytes, room.settings.recent_syncs, room.incarnation)
     snapshot_seq = 0
-    try:
+    with restore_trouble(room):
         behaviour = room.behaviour = make_behaviour()
         room.serves_snapshots = bool(behaviour.serves_snapshots)
         if restored.snapshot is not None:
@@ -47,15 +48,20 @@ async def restore(room: Room, make_behaviour: Callable[[], Behaviour]) -> int:
                 await trio.lowlevel.checkpoint()
         log.restore(restored)
         room.log = log
-        if hasattr(behaviour, "end_rules"):
-            room.ask_for_rules()
-    except Exception as error:
-        _log.exception("gathering can't be restored", extra=room.names())
-        raise GatheringCrashed(f"gathering {room.id} can't be restored") from error
     room.count_tail()
     tally.restores.add(trio.current_time() - began)
     tally.restored_ops.add(len(restored.ops))
     return snapshot_seq
+
+
+@contextmanager
+def restore_trouble(room: Room) -> Iterator[None]:
+    """Raise `GatheringCrashed` for whatever a behaviour raises within the block."""
+    try:
+        yield
+    except Exception as error:
+        _log.exception("gathering can't be restored", extra=room.names())
+        raise GatheringCrashed(f"gathering {room.id} can't be restored") from error
 
 
 async def _load(room: Room) -> Restored:

@@ -104,7 +104,7 @@ class Tap:
     @property
     def _is_packed(self) -> bool:
         """Whether the client speaks MessagePack."""
-        return self._up.head is not None and PACKED.encode() in self._up.head
+        return self._sent.head is not None and PACKED.encode() in self._sent.head
 
     @property
     def is_in(self) -> bool:
