@@ -2,6 +2,11 @@
 
 import gc
 import signal
+from collections.abc import Iterator
+
+import pytest
+
+from tests.chromium import open_session
 
 
 def pytest_configure() -> None:
@@ -20,3 +25,10 @@ def pytest_collection_finish() -> None:
     gc.collect()
     gc.freeze()
     gc.enable()
+
+
+@pytest.fixture(scope="session")
+def session(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The URL of a browser's session (`tests.chromium`), which all tests with a page share."""
+    with open_session(tmp_path_factory.mktemp("chromium")) as url:
+        yield url
