@@ -17,16 +17,19 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager, suppress
 from functools import cache
 from pathlib import Path
-from typing import TextIO
+from typing import TYPE_CHECKING, TextIO
 
 from attrs import define, field
 
 from tests.cli.process import PATIENCE, READY
 
+if TYPE_CHECKING:
+    from tests.forker import Order
+
 
 @define(eq=False)
 class Forked:
-    """A process that runs the program; used as `subprocess.Popen` is."""
+    """A process that was forked; used as `subprocess.Popen` is."""
 
     pid: int
     stdout: TextIO
@@ -100,11 +103,15 @@ def _forker() -> socket.socket:
 
 @contextmanager
 def forked(
-    *arguments: str, cwd: Path | None = None, environment: dict[str, str] | None = None
+    *arguments: str,
+    code: str | None = None,
+    cwd: Path | None = None,
+    environment: dict[str, str] | None = None,
 ) -> Iterator[Forked]:
-    """Start the program; kill it at the end."""
-    order = {
-        "arguments": arguments,
+    """Start the program, or other code; kill it at the end."""
+    order: Order = {
+        "code": code,
+        "arguments": list(arguments),
         "folder": str(cwd or Path.cwd()),
         "environment": {**os.environ, **(environment or {})},
     }
@@ -151,5 +158,12 @@ def serving(*options: str) -> Iterator[tuple[Forked, str]]:
 def run(*arguments: str, cwd: Path | None = None, **environment: str) -> tuple[int, str, str]:
     """Run a command; return its exit code and what it printed."""
     with forked(*arguments, cwd=cwd, environment=environment) as process:
+        out, err = process.communicate()
+        return process.wait(), out, err
+
+
+def run_code(code: str, *arguments: str, cwd: Path | None = None) -> tuple[int, str, str]:
+    """Run code as `python -c` does; return its exit code and what it printed."""
+    with forked(*arguments, code=code, cwd=cwd) as process:
         out, err = process.communicate()
         return process.wait(), out, err

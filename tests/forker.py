@@ -25,6 +25,8 @@ LARGEST = 65536
 class Order(TypedDict):
     """What a process runs, and where."""
 
+    code: str | None
+    """Instead of the program."""
     arguments: list[str]
     folder: str
     environment: dict[str, str]
@@ -84,5 +86,8 @@ if __name__ == "__main__":
         os.chdir(order["folder"])
         os.environ.clear()
         os.environ.update(order["environment"])
-        sys.argv = ["squire-gatherings", *order["arguments"]]
-        cli.main()
+        sys.argv = ["squire-gatherings" if order["code"] is None else "-c", *order["arguments"]]
+        if order["code"] is None:
+            cli.main()
+        else:
+            exec(order["code"], {"__name__": "__main__"})

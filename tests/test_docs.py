@@ -2,8 +2,6 @@
 
 import inspect
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import attrs
@@ -11,7 +9,7 @@ import pytest
 
 from squire_gatherings import Connection, Hall, HallSettings
 from squire_gatherings.client import Client, ClientSettings
-from tests.cli.process import PATIENCE
+from tests.forked import run_code
 
 ROOT = Path(__file__).parent.parent
 PAGES = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").rglob("*.md"))]
@@ -37,15 +35,9 @@ def test_there_are_examples() -> None:
 
 @pytest.mark.parametrize("code", EXAMPLES)
 def test_examples_run(code: str, tmp_path: Path) -> None:
-    done = subprocess.run(
-        [sys.executable, "-W", "error", "-c", code],
-        capture_output=True,
-        text=True,
-        cwd=tmp_path,
-        timeout=PATIENCE,
-        check=False,
-    )
-    assert (done.returncode, done.stderr) == (0, "")
+    strict = "import warnings\nwarnings.simplefilter('error')\n"
+    returned, _, err = run_code(strict + code, cwd=tmp_path)
+    assert (returned, err) == (0, "")
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)

@@ -11,7 +11,7 @@ import pytest
 from squire_gatherings import Identity
 from squire_gatherings.client import open_client
 from tests.browser.world import check, open_site, open_tabs, open_world
-from tests.chromium import MISSING, open_session
+from tests.chromium import MISSING
 from tests.forked import serving
 from tests.support import examples
 
@@ -21,12 +21,6 @@ pytestmark = pytest.mark.skipif(MISSING is not None, reason=str(MISSING))
 
 REPORT = "return life.report()"
 DOCS = Path(__file__).parent.parent.parent / "docs" / "browser.md"
-
-
-@pytest.fixture(scope="module")
-def session(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    with open_session(tmp_path_factory.mktemp("chromium")) as url:
-        yield url
 
 
 @pytest.fixture(scope="module")

@@ -1,7 +1,6 @@
 """`serve --admin-port` as a real process: where the port is, its token, reloads, and the end."""
 
 import json
-import os
 import signal
 import stat
 import subprocess
@@ -14,7 +13,7 @@ import pytest
 
 from tests.cli.process import PATIENCE
 from tests.cli.test_auth import NOWHERE, Says, says
-from tests.forked import serving
+from tests.forked import run, serving
 
 __all__ = ["says"]
 
@@ -80,28 +79,15 @@ def test_without_the_option_nothing_is_made_or_imported(tmp_path: Path) -> None:
 
 def test_a_token_that_is_none_is_an_error_of_one_line(tmp_path: Path) -> None:
     (tmp_path / "token").write_text("short")
-    command = [sys.executable, "-m", "squire_gatherings", "serve", "--port", "0"]
-    command += ["--store", "memory:", "--admin-port", "0"]
-    done = subprocess.run(
-        [*command, "--admin-token-file", str(tmp_path / "token")],
-        capture_output=True,
-        text=True,
-        timeout=PATIENCE,
-        check=False,
-    )
-    assert done.returncode == 2
-    assert "has no token" in done.stderr.splitlines()[-1]
-    assert "Traceback" not in done.stderr
-    done = subprocess.run(
-        [*command, "--admin-token-file", str(tmp_path / "other"), "--admin-host", "192.0.2.1"],
-        capture_output=True,
-        text=True,
-        timeout=PATIENCE,
-        check=False,
-        env={**os.environ, "SQUIRE_LOG_LEVEL": "error"},
-    )
-    assert done.returncode == 2
-    [line] = done.stderr.splitlines()
+    command = ["serve", "--port", "0", "--store", "memory:", "--admin-port", "0"]
+    code, _, err = run(*command, "--admin-token-file", str(tmp_path / "token"))
+    assert code == 2
+    assert "has no token" in err.splitlines()[-1]
+    assert "Traceback" not in err
+    command += ["--admin-token-file", str(tmp_path / "other"), "--admin-host", "192.0.2.1"]
+    code, _, err = run(*command, SQUIRE_LOG_LEVEL="error")
+    assert code == 2
+    [line] = err.splitlines()
     assert "can't listen on 192.0.2.1 port 0 for operators" in line
 
 

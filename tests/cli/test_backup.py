@@ -24,10 +24,12 @@ from tests.forked import run, serving
 from tests.stores.appends import an_append
 
 
-def fill(path: Path, count: int = 300) -> None:
+def fill(path: Path, count: int = 300, size: int = 500) -> None:
+    """Append ops to a store; each takes a little more than `size` bytes."""
+
     async def fill() -> None:
         async with open_sqlite_store(path) as store:
-            await store.append(an_append("room", 1, count, mark="x" * 500))
+            await store.append(an_append("room", 1, count, mark="x" * size))
 
     trio.run(fill)
 
@@ -172,9 +174,9 @@ def test_what_is_given_up_leaves_nothing(tmp_path: Path) -> None:
 
 @pytest.fixture(scope="module")
 def large(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A store that isn't copied in an instant."""
+    """A store of 100 MB, that isn't copied in an instant."""
     path = tmp_path_factory.mktemp("large") / "rooms.sqlite3"
-    fill(path, 200_000)
+    fill(path, 1_000, size=100_000)
     return path
 
 

@@ -29,12 +29,6 @@ def command(*arguments: str) -> list[str]:
     return [sys.executable, "-m", "squire_gatherings", *arguments]
 
 
-def run(*arguments: str, **more: Any) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        command(*arguments), capture_output=True, text=True, timeout=PATIENCE, check=False, **more
-    )
-
-
 @pytest.fixture(scope="module")
 def url() -> Iterator[str]:
     """A server for tests that leave nothing to the others but gatherings of their own."""
@@ -44,8 +38,7 @@ def url() -> Iterator[str]:
 
 def test_what_is_submitted_is_watched_until_the_end() -> None:
     with serving("--store", "memory:", "--idle-timeout", "3s") as (_, url):
-        first = run("submit", url, "room", '{"table": "é\\u009b"}')
-        assert (first.returncode, first.stdout, first.stderr) == (0, "1\n", "")
+        assert run_here("submit", url, "room", '{"table": "é\\u009b"}') == (0, "1\n", "")
         pipes: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
         with (
             # This command has started, and waits for its op, before the gathering's time counts.
@@ -71,9 +64,9 @@ def test_what_is_submitted_is_watched_until_the_end() -> None:
         assert (rest[2]["type"], rest[2]["reason"], rest[2]["seq"]) == ("dispersed", "idle", 2)
         assert rest[2]["idle_for"] >= 3
         # `watch` wakes a dispersed gathering, and shows its whole log.
-        again = run("watch", url, "room", "--since", "0", "--count", "2")
-        assert again.returncode == 0
-        lines = again.stdout.splitlines()
+        code, out, _ = run_here("watch", url, "room", "--since", "0", "--count", "2")
+        assert code == 0
+        lines = out.splitlines()
         assert lines[0].startswith("joined room at seq 2; unused, it disperses in ")
         # Other clients' text can't control the terminal.
         assert lines[1:] == ['1  -  {"table": "é\\u009b"}', '2  -  {"n": 2}']
@@ -314,7 +307,7 @@ def test_a_reader_that_stops_a_terminal_program_is_no_error() -> None:
     """The error stream is a terminal, so that the time left is shown; nobody reads the ops."""
     ours, theirs = os.openpty()
     with serving("--store", "memory:") as (_, url):
-        run("submit", url, "room", "{}")
+        run_here("submit", url, "room", "{}")
         with subprocess.Popen(
             command("watch", url, "room", "--since", "0"), stdout=subprocess.PIPE, stderr=theirs
         ) as watching:
@@ -333,7 +326,8 @@ def test_a_reader_that_stops_a_terminal_program_is_no_error() -> None:
     assert b"Broken" not in shown
 
 
-def test_the_token_comes_from_the_environment() -> None:
-    shown = run("watch", "--help", env={**os.environ, "SQUIRE_TOKEN": "s3cr3t"})
-    assert "SQUIRE_TOKEN" in shown.stdout
-    assert "s3cr3t" not in shown.stdout
+def test_the_token_comes_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SQUIRE_TOKEN", "s3cr3t")
+    _, out, _ = run_here("watch", "--help")
+    assert "SQUIRE_TOKEN" in out
+    assert "s3cr3t" not in out

@@ -22,7 +22,7 @@ from squire_gatherings._stores import open_sqlite_store
 from squire_gatherings._stores.sqlite import offline
 from tests.cli.process import PATIENCE
 from tests.cli.process import run_here as run
-from tests.forked import serving
+from tests.forked import run_code, serving
 from tests.stores.appends import an_append, crashed_copy
 from tests.stores.chained import Chain, ops_of, whole
 
@@ -381,9 +381,7 @@ def test_a_command_that_is_killed_leaves_all_or_nothing(tmp_path: Path, command:
     after = {"delete": (0, 0, 0), "compact": (9001, 10_000, 1000)}[command]
     seen = set()
     for steps in (0, 5, 30):
-        code = subprocess.run(
-            [sys.executable, "-c", KILLED, str(path), command, str(steps)], check=False
-        ).returncode
+        code, _, _ = run_code(KILLED, str(path), command, str(steps))
         assert code in (0, -signal.SIGKILL)
         with closing(sqlite3.connect(path)) as database:
             assert database.execute("PRAGMA quick_check").fetchall() == [("ok",)]

@@ -102,7 +102,9 @@ class FaultyProxy:
     def _fault(self) -> str | None:
         if self.faults.total() >= self.wanted or self.random.randrange(self.spacing):
             return None
-        kind = self.random.choice(self.kinds)
+        # Each kind is as frequent as the others.
+        fewest = min(self.faults[kind] for kind in self.kinds)
+        kind = self.random.choice([kind for kind in self.kinds if self.faults[kind] == fewest])
         self.faults[kind] += 1
         if self.faults.total() >= self.wanted:
             self.over.set()

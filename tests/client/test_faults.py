@@ -72,7 +72,7 @@ async def meet(url: str, faults: int) -> None:
             for number, log in enumerate(logs):
                 nursery.start_soon(live, client, f"c{number}", ops, log)
         assert proxy.faults.total() == faults
-        assert all(proxy.faults[kind] > faults / 10 for kind in KINDS)
+        assert all(proxy.faults[kind] >= faults // len(KINDS) for kind in KINDS)
     whole = logs[0]
     assert sorted(whole) == list(range(1, ops + 1))
     # Each op is there once: the log has as many as were submitted, and no two are the same.
@@ -82,11 +82,11 @@ async def meet(url: str, faults: int) -> None:
 
 def test_nothing_is_lost_through_hundreds_of_faults(tmp_path: Path) -> None:
     with serving("--store", f"sqlite:///{tmp_path}/rooms.sqlite3") as (process, url):
-        trio.run(partial(meet, url, faults=examples(250, long=100)))
+        trio.run(partial(meet, url, faults=examples(150, long=100)))
         assert process.poll() is None
 
 
 @pytest.mark.parametrize("way", [over_trio_websocket, over_hypercorn])
 async def test_nothing_is_lost_over_the_other_ways_in(way: Way, tmp_path: Path) -> None:
     async with ways.serving(way, store=f"sqlite:///{tmp_path}/rooms.sqlite3") as (_, _, url):
-        await meet(url, faults=examples(60, long=10))
+        await meet(url, faults=examples(40, long=10))

@@ -19,6 +19,9 @@ MANY = 100 if examples(1) == 1 else examples(50)
 OPEN_DOORS = ("--max-handshakes", "off", "--max-handshakes-per-address", "off")
 """Otherwise clients that stay at the door give way to others (tests/server/test_doors.py)."""
 
+PAUSE = 0.01
+"""How many seconds an innocent client waits between its ops, so that it doesn't keep all busy."""
+
 JOIN = frame(TEXT, b'{"type":"join"}')
 SYNC = frame(TEXT, b'{"type":"sync","id":"s","base":0,"ops":[{"n":1}]}')
 
@@ -84,7 +87,7 @@ def test_half_open_peers_are_dropped() -> None:
         answers: list[int] = []
 
         def go_on_submitting() -> None:
-            while not are_gone.is_set():
+            while not are_gone.wait(PAUSE):
                 answers.extend(submitted(innocent, len(answers)))
 
         with ThreadPoolExecutor(1) as threads:

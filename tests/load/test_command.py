@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from tests import forked
 from tests.cli.process import PATIENCE, run_here
 
 SMALL = ["--gatherings", "3", "--clients", "3", "--rate", "10", "--duration", "500ms"]
@@ -24,28 +25,16 @@ def command(*arguments: str) -> list[str]:
 
 
 def run(*arguments: str, cwd: Path) -> tuple[int, str, str]:
-    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2]), "COLUMNS": "200"}
-    done = subprocess.run(
-        command(*arguments),
-        capture_output=True,
-        text=True,
-        cwd=cwd,
-        env=environment,
-        timeout=PATIENCE,
-        check=False,
-    )
-    return done.returncode, done.stdout, done.stderr
+    # The processes that it starts find the package, too.
+    environment = {"PYTHONPATH": str(Path(__file__).parents[2]), "COLUMNS": "200"}
+    return forked.run("load", *arguments, cwd=cwd, **environment)
 
 
 @contextmanager
 def broken_server(fault: str) -> Iterator[str]:
-    program = [sys.executable, "-m", "tests.load.broken_server", fault]
-    with subprocess.Popen(program, stdout=subprocess.PIPE, text=True) as process:
-        try:
-            assert process.stdout is not None
-            yield process.stdout.readline().rpartition(" ")[2].strip()
-        finally:
-            process.kill()
+    program = "import runpy; runpy.run_module('tests.load.broken_server', run_name='__main__')"
+    with forked.forked(fault, code=program) as process:
+        yield process.stdout.readline().rpartition(" ")[2].strip()
 
 
 class _Tags(HTMLParser):

@@ -2,33 +2,29 @@
 
 import signal
 import sqlite3
-import sys
 from contextlib import closing
 from pathlib import Path
-from subprocess import PIPE, Popen
 
 import pytest
 
 from squire_gatherings._stores import open_sqlite_store
 from squire_gatherings._values.log import LoggedOp, SyncRecord
+from tests.forked import forked
 from tests.stores.appender import GATHERINGS, count_of
 from tests.stores.appends import an_append
+
+APPENDER = "import runpy; runpy.run_module('tests.stores.appender', run_name='__main__')"
 
 
 def live(path: Path, journal_bytes: int, lines: int) -> dict[str, int]:
     """Let it append until it has acknowledged this much; kill it; return what it acknowledged."""
     acknowledged: dict[str, int] = {}
-    command = [sys.executable, "-m", "tests.stores.appender", str(path), str(journal_bytes)]
-    with Popen(command, stdout=PIPE) as process:
-        assert process.stdout is not None
-        try:
-            for number, line in enumerate(process.stdout, start=1):
-                if number == lines:
-                    process.kill()
-                gathering, head = line.split()
-                acknowledged[gathering.decode()] = int(head)
-        finally:
-            process.kill()
+    with forked(str(path), str(journal_bytes), code=APPENDER) as process:
+        for number, line in enumerate(process.stdout, start=1):
+            if number == lines:
+                process.kill()
+            gathering, head = line.split()
+            acknowledged[gathering] = int(head)
     assert process.returncode == -signal.SIGKILL
     return acknowledged
 

@@ -11,13 +11,11 @@ from contextlib import closing, suppress
 from pathlib import Path
 from secrets import token_hex
 
-from squire_gatherings._stores.sqlite.connection import TROUBLE
+from squire_gatherings._stores.sqlite.connection import STEPS, TROUBLE
 from squire_gatherings._stores.sqlite.place import PRIVATE, make_private
 from squire_gatherings._stores.sqlite.schema import schema_version
 from squire_gatherings._values.errors import StoreUnavailable, StoreUnusable
 
-STEPS = 20_000
-"""How many steps of SQLite's machine pass between two reports of progress: a few milliseconds."""
 BUSY_TIMEOUT = 10.0
 """How many seconds we wait for somebody else's lock."""
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from squire_gatherings._stores.sqlite.archive import at_one_moment
-from squire_gatherings._stores.sqlite.connection import TROUBLE, clear_wal, vacuum
+from squire_gatherings._stores.sqlite.connection import STEPS, TROUBLE, clear_wal, vacuum
 from squire_gatherings._stores.sqlite.fold import fold_file
 from squire_gatherings._stores.sqlite.migration import migrate
 from squire_gatherings._stores.sqlite.schema import schema_version
@@ -25,8 +25,6 @@ Stopped = Callable[[], bool]
 
 BUSY_TIMEOUT = 10.0
 """How many seconds we wait for somebody else's lock."""
-STEPS = 20_000
-"""How many steps SQLite's machine makes until it asks whether to give up: a few milliseconds."""
 
 
 class GivenUp(Exception):

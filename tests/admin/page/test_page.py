@@ -3,7 +3,7 @@
 Without Chromium and its driver these tests are skipped, and say so.
 """
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ import trio
 from squire_gatherings import EndRules, Identity
 from squire_gatherings._hall.hall import observer_of
 from tests.admin.port import Port, open_port
-from tests.chromium import MISSING, PATIENCE, Browser, open_session
+from tests.chromium import MISSING, PATIENCE, Browser
 from tests.npm import from_npm
 from tests.support import Recorder
 
@@ -23,12 +23,6 @@ pytestmark = pytest.mark.skipif(MISSING is not None, reason=str(MISSING))
 
 HERE = Path(__file__).parent
 ENTER, ESCAPE, DOWN, END, TAB = "\ue007", "\ue00c", "\ue015", "\ue010", "\ue004"
-
-
-@pytest.fixture(scope="module")
-def session(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    with open_session(tmp_path_factory.mktemp("chromium")) as url:
-        yield url
 
 
 @pytest.fixture(scope="module")

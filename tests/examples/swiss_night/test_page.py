@@ -1,6 +1,6 @@
 """The page in a real browser: a report from a phone, a dispute, sleep, and waking by a touch."""
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -9,7 +9,7 @@ import pytest
 
 from examples.swiss_night.site import start_next_round, tournament_of
 from squire_gatherings import Identity
-from tests.chromium import MISSING, PATIENCE, Browser, open_session
+from tests.chromium import MISSING, PATIENCE, Browser
 from tests.examples.swiss_night.test_site import JUDGE, Site, open_one
 
 pytestmark = pytest.mark.skipif(MISSING is not None, reason=str(MISSING))
@@ -21,12 +21,6 @@ form.querySelector("[name=name]").value = arguments[0];
 form.requestSubmit();
 """
 NIGHT = "friday-night"
-
-
-@pytest.fixture(scope="module")
-def session(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    with open_session(tmp_path_factory.mktemp("browser")) as url:
-        yield url
 
 
 @asynccontextmanager
