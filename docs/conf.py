@@ -29,7 +29,11 @@ myst_heading_anchors = 4
 
 # `sphinxcontrib-trio` extends the documenters that are classes.
 autodoc_use_legacy_class_based = True
-autodoc_default_options = {"members": True, "member-order": "bysource"}
+autodoc_default_options = {
+    "members": True,
+    "undoc-members": True,
+    "member-order": "bysource",
+}
 autodoc_preserve_defaults = True
 autodoc_typehints_format = "short"
 python_use_unqualified_type_names = True
