@@ -1,6 +1,7 @@
 """How Sphinx makes the site of these pages: `make docs`."""
 
 import importlib.metadata
+import importlib.util
 
 project = "squire_gatherings"
 release = importlib.metadata.version("squire-gatherings")
@@ -20,6 +21,9 @@ extensions = [
 
 # Fragments of the changelog are no pages.
 exclude_patterns = ["changes"]
+if importlib.util.find_spec("squire_gatherings.testing") is None:
+    exclude_patterns.append("reference/testing*")
+suppress_warnings = ["toc.excluded"]
 
 nitpicky = True
 # What the standard library and Trio have is named, and not linked.
@@ -29,7 +33,11 @@ myst_heading_anchors = 4
 
 # `sphinxcontrib-trio` extends the documenters that are classes.
 autodoc_use_legacy_class_based = True
-autodoc_default_options = {"members": True, "member-order": "bysource"}
+autodoc_default_options = {
+    "members": True,
+    "undoc-members": True,
+    "member-order": "bysource",
+}
 autodoc_preserve_defaults = True
 autodoc_typehints_format = "short"
 python_use_unqualified_type_names = True

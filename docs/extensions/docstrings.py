@@ -118,6 +118,8 @@ def signature(
     if what == "exception":
         return "", ""
     if what == "class" and inspect.isclass(one):
+        if issubclass(one, Enum):
+            return "", ""
         fields = getattr(one, "__attrs_attrs__", ())
         hidden = any(field.init and field.name.startswith("_") for field in fields)
         if hidden or getattr(one, "_is_protocol", False):

@@ -9,6 +9,9 @@ from docutils import nodes
 from sphinx.application import Sphinx
 from sphinx.transforms import SphinxTransform
 
+OURS = '<svg xmlns="http://www.w3.org/2000/svg" class="picture"'
+"""How the drawings of `docs/pictures` begin. Plots that a program has made stay pictures."""
+
 
 class Drawings(SphinxTransform):
     """Puts the SVG files that a page shows into it."""
@@ -21,9 +24,10 @@ class Drawings(SphinxTransform):
             if not image["uri"].endswith(".svg"):
                 continue
             name, file = self.env.relfn2path(image["uri"], self.env.docname)
-            self.env.note_dependency(name)
             drawing = Path(file).read_text(encoding="utf-8")
-            image.replace_self(nodes.raw("", drawing, format="html"))
+            if OURS in drawing:
+                self.env.note_dependency(name)
+                image.replace_self(nodes.raw("", drawing, format="html"))
 
 
 def setup(app: Sphinx) -> dict[str, bool]:

@@ -6,6 +6,7 @@ A docstring says `Hall`, and a signature `squire_gatherings._hall.hall.Hall`: bo
 
 import importlib
 import inspect
+import pkgutil
 from functools import cache
 from typing import Any
 
@@ -14,7 +15,16 @@ from sphinx.addnodes import pending_xref
 from sphinx.application import Sphinx
 from sphinx.environment import BuildEnvironment
 
-FACES = ("squire_gatherings", "squire_gatherings.client", "squire_gatherings.admin")
+import squire_gatherings
+
+FACES = [
+    "squire_gatherings",
+    *(
+        f"squire_gatherings.{module.name}"
+        for module in pkgutil.iter_modules(squire_gatherings.__path__)
+        if not module.name.startswith("_")
+    ),
+]
 """The modules that programs import, the one first whose name is used where several have one."""
 
 

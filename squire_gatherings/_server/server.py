@@ -45,7 +45,11 @@ class Server:
         )
 
     async def wait_empty(self) -> None:
-        """Return once no WebSocket is open. Cancellation: nothing else changes."""
+        """Return once no WebSocket is open.
+
+        Cancellation: nothing else changes.
+        """
+        await trio.lowlevel.checkpoint()
         while self._connections:
             await self._left.park()
 

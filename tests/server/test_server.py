@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 import trio
+import trio.testing
 from trio_websocket import ConnectionClosed, WebSocketConnection, wrap_client_stream
 from wsproto.events import BytesMessage, CloseConnection, TextMessage
 
@@ -220,6 +221,12 @@ async def test_broken_frames_close_the_connection(sent: bytes, code: int) -> Non
 
         await in_thread(talk)
         await server.wait_empty()
+
+
+async def test_waiting_until_it_is_empty_is_a_checkpoint() -> None:
+    async with a_server() as (_, server, _):
+        with trio.testing.assert_checkpoints():
+            await server.wait_empty()
 
 
 @every_way
