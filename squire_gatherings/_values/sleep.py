@@ -138,6 +138,8 @@ class SleeperState(Struct, frozen=True, array_like=True):
     slept: Slept
     """Its times are those of the clock that both processes have."""
     clients: list[ClientState]
+    presence: list[tuple[int, bytes]] | None = None
+    """As in `RoomState`."""
 
 
 def shifted(state: SleepState, seconds: float) -> SleepState:
