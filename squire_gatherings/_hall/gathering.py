@@ -204,8 +204,8 @@ class Gathering:
                 room.log_bytes = await room.store.size(room.id)
             if not isinstance(restored.head, bytes) or len(restored.head) not in (0, HEAD_SIZE):
                 raise TypeError(f"load returned {restored.head!r:.80} as the head of the chain")
-        if room.is_resting and restored.seq != room.log.committed:
-            raise LogDeleted(f"it has {restored.seq} ops, and had {room.log.committed}")
+        if room.is_resting and not room.log.is_in(restored):
+            raise LogDeleted(f"it has {restored.seq} ops, and had {room.log.committed} others")
         log = OpLog(settings.tail_bytes, settings.recent_syncs, room.incarnation)
         snapshot_seq = 0
         try:

@@ -10,6 +10,9 @@ from squire_gatherings._values.handover import ClientState, DeadlineState
 
 _HEXADECIMAL, _TEXT = b"x", b"t"
 
+MARK_SIZE = 4
+"""By so many bytes of its head a log is told from another one that has as many ops."""
+
 
 class SleepState(Struct, frozen=True, array_like=True):
     """What is remembered of one incarnation, in little memory: a million may sleep.
@@ -40,6 +43,8 @@ class SleepState(Struct, frozen=True, array_like=True):
     opener: tuple[str, str | None] | None
     life: tuple[int, int, int, int] | None = None
     """What is counted for its lifecycle events, if somebody is told of these."""
+    mark: int | None = None
+    """How the head of the log's chain begins, as a number; None where it has none."""
 
     @classmethod
     def of(
@@ -53,6 +58,7 @@ class SleepState(Struct, frozen=True, array_like=True):
         is_wanted: bool,
         opener: tuple[str, str | None] | None,
         life: tuple[int, int, int, int] | None,
+        head: bytes,
     ) -> "SleepState":
         """Return what is to be remembered of an incarnation with this deadline."""
         what, by, at = deadline.moved
@@ -73,7 +79,13 @@ class SleepState(Struct, frozen=True, array_like=True):
             (what, by, None if at == last else at),
             opener,
             life,
+            int.from_bytes(head[:MARK_SIZE]) if head else None,
         )
+
+    @property
+    def beginning(self) -> bytes:
+        """How the head of the log's chain begins; empty where it has none."""
+        return b"" if self.mark is None else self.mark.to_bytes(MARK_SIZE)
 
     @property
     def incarnation(self) -> str:
