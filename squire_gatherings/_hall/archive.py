@@ -86,14 +86,17 @@ class Archive(Store, Protocol):
         """Return the last op, by the op `seq`, with which an append ended; 0 if there is none."""
         ...
 
-    async def has_log(self, gathering: str, *, first_seq: int, seq: int, head: bytes) -> bool:
+    async def has_log(
+        self, gathering: str, *, first_seq: int | None, seq: int, head: bytes
+    ) -> bool:
         """Return whether there is a log that goes from that op to that one, with that head.
 
         Args:
             gathering: The gathering that has the log.
-            first_seq: The first seq that it should have.
+            first_seq: The first seq that it should have; None for any.
             seq: The last op that it should have.
-            head: The head of the chain that it should have after that op.
+            head: The head of the chain that it should have after that op, or how that begins;
+                empty where it should have none.
         """
         ...
 

@@ -26,7 +26,7 @@ from squire_gatherings._hall.sleeper import Sleeper
 from squire_gatherings._hall.store import store_trouble
 from squire_gatherings._values.errors import StoreUnavailable
 from squire_gatherings._values.handover import HallState, RoomState
-from squire_gatherings._values.sleep import SleeperState, shifted
+from squire_gatherings._values.sleep import Rules, SleeperState, shifted
 
 WOKEN_AT_ONCE = 16
 """How many gatherings begin to wait for their ends before others get their turn."""
@@ -41,6 +41,17 @@ class _Waits:
     gathering: Gathering | Sleeper
 
 
+@frozen
+class _Asleep:
+    """A gathering that sleeps."""
+
+    sleeper: Sleeper
+    at: float
+    """When something is due next."""
+    presence: list[tuple[int, bytes]] | None
+    """The clients that are told who is here."""
+
+
 @define(eq=False)
 class Arriving:
     """The gatherings of another process, as far as they are here."""
@@ -49,8 +60,10 @@ class Arriving:
     """A new one, which goes on with them."""
     _inherited: dict[str, tuple[Inheritance, Incarnation]] = field(factory=dict)
     """By the gathering's id."""
-    _asleep: dict[str, tuple[Sleeper, float]] = field(factory=dict)
-    """Those that sleep, by the gathering's id, and when something is due next."""
+    _asleep: dict[str, _Asleep] = field(factory=dict)
+    """Those that sleep, by the gathering's id."""
+    _others: GivenRules | None = None
+    """The rules of those that don't say which they have."""
     _alike: dict[bytes, GivenRules] = field(factory=dict)
     """The rules by which they sleep."""
     _new: list[tuple[Room, Client]] = field(factory=list)
@@ -63,6 +76,7 @@ class Arriving:
         ended: list[str],
         connections: Mapping[int, Connection],
         ahead: float,
+        base: Rules | None = None,
     ) -> dict[int, Membership]:
         """Be where the other process is by now; return the memberships of those who are new.
 
@@ -74,6 +88,7 @@ class Arriving:
             ended: The ids of those that don't live any more.
             connections: The connections that came along, by their numbers.
             ahead: How many seconds Trio's clock is ahead of the one that both have.
+            base: The rules that those of `rooms` have been opened with that don't say which.
 
         Raises:
             GatheringsError: One of them can't be restored.
@@ -83,16 +98,20 @@ class Arriving:
         registry, _, _ = parts_of(self.hall)
         for one in ended:
             await self._drop(one)
+        others = registry.given_by(base)
+        if self._others is None or self._others != others:
+            self._others = others
         to_restore: list[Inheritance] = []
         for state in rooms:
             inheritance = Inheritance(state, ahead)
-            if not self._goes_on(inheritance):
+            if not self._goes_on(inheritance, self._others):
                 await self._drop(state.id)
                 to_restore.append(inheritance)
         if to_restore:
             async with trio.open_nursery() as nursery:
                 for inheritance in to_restore:
-                    incarnation = registry.adopt(inheritance)
+                    given = registry.given_in(inheritance.state, self._others)
+                    incarnation = registry.adopt(inheritance, given)
                     self._inherited[inheritance.state.id] = inheritance, incarnation
                     nursery.start_soon(registry.start, incarnation)
         memberships: dict[int, Membership] = {}
@@ -129,11 +148,14 @@ class Arriving:
         now = trio.current_time()
         empty: list[tuple[float, Gathering | Sleeper]] = []
         waits: list[_Waits] = []
-        for sleeper, at in self._asleep.values():
+        for one in self._asleep.values():
+            sleeper = one.sleeper
             registry.sleepers.claim(sleeper)
+            if registry.presence is not None and one.presence is not None:
+                registry.presence.resume(sleeper.id, sleeper.clients, one.presence)
             if not sleeper.clients:
                 empty.append((registry.sleepers.left_alone(sleeper, now), sleeper))
-            waits.append(_Waits(at, sleeper))
+            waits.append(_Waits(one.at, sleeper))
         for inheritance, incarnation in self._inherited.values():
             registry.claim(incarnation, inheritance.state.life)
             inheritance.is_ours = True
@@ -144,15 +166,15 @@ class Arriving:
                 empty.append((inheritance.state.deadline.emptied_at or 0.0, incarnation.gathering))
             waits.append(_Waits(room.deadline.next_at, incarnation.gathering))
         # The one that was left first comes first.
-        for _, one in sorted(empty, key=_first):
-            if isinstance(one, Sleeper):
-                registry.quotas.unattended(one.id)
+        for _, left in sorted(empty, key=_first):
+            if isinstance(left, Sleeper):
+                registry.quotas.unattended(left.id)
             else:
-                one.room.left_alone(now)
-        waits.sort(key=lambda one: one.at)
+                left.room.left_alone(now)
+        waits.sort(key=lambda wait: wait.at)
         registry.nursery.start_soon(_go_on, waits, registry)
 
-    def _goes_on(self, inheritance: Inheritance) -> bool:
+    def _goes_on(self, inheritance: Inheritance, others: GivenRules) -> bool:
         """Have an incarnation that is here follow; return whether it does."""
         state = inheritance.state
         found = self._inherited.get(state.id)
@@ -162,7 +184,7 @@ class Arriving:
         incarnation = found[1]
         room = incarnation.room
         # The behaviour's rules come of its state.
-        room.given = evolve(registry.given_in(state), said=room.given.said)
+        room.given = evolve(registry.given_in(state, others), said=room.given.said)
         if not incarnation.gathering.follow(inheritance):
             return False
         self._inherited[state.id] = inheritance, incarnation
@@ -175,7 +197,7 @@ class Arriving:
             await registry.drop(found[1])
         asleep = self._asleep.pop(gathering_id, None)
         if asleep is not None:
-            registry.drop_sleeper(asleep[0])
+            registry.drop_sleeper(asleep.sleeper)
 
     def _attend(
         self,
@@ -219,7 +241,7 @@ class Arriving:
         sleeper.clients = tuple(room.clients.values())
         for client in sleeper.clients:
             client.room = sleeper
-        self._asleep[slept.gathering] = sleeper, room.deadline.wakes_at
+        self._asleep[slept.gathering] = _Asleep(sleeper, room.deadline.wakes_at, state.presence)
 
 
 def _first(one: tuple[float, object]) -> float:

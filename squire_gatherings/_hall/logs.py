@@ -9,11 +9,13 @@ import trio
 from attrs import define
 
 from squire_gatherings._hall.archive import Archive, archive_of
+from squire_gatherings._hall.incarnations import Incarnation
 from squire_gatherings._hall.registry import Registry
 from squire_gatherings._hall.sleeper import Sleeper
 from squire_gatherings._hall.store import store_trouble
 from squire_gatherings._hall.travel import Past
 from squire_gatherings._rules.export import Exporter, Importer
+from squire_gatherings._rules.op_log import OpLog
 from squire_gatherings._values.archive import LogInfo, Tombstone
 from squire_gatherings._values.checks import instant, point_in_log
 from squire_gatherings._values.endings import DispersalReason
@@ -326,10 +328,13 @@ class Logs:
                     gathering_id, new_id, seq=info.seq if seq is None else seq
                 )
 
-    async def look(self) -> tuple[str, ...]:
+    async def look(self, *, asleep: bool = True) -> tuple[str, ...]:
         """Look whether another program has changed logs whose gatherings live; end those.
 
         They disperse with reason `admin`. (Otherwise they would do so at the next append.)
+
+        Args:
+            asleep: Whether to look also at those that sleep; else they are looked at as they wake.
 
         Returns:
             The ids of those that end.
@@ -340,17 +345,23 @@ class Logs:
         ended: list[str] = []
         for gathering_id, incarnation in tuple(self._registry.living.items()):
             await trio.lowlevel.checkpoint()
-            if isinstance(incarnation, Sleeper):
+            if isinstance(incarnation, Sleeper) and not asleep:
                 continue
             room = incarnation.room
-            if not room.accepting or room.is_resting:
+            if isinstance(incarnation, Incarnation) and (not room.accepting or room.is_resting):
                 continue
-            first_seq, seq, head = room.log.first_seq, room.log.head_seq, room.log.head
             with _trouble():
-                is_there = await archive.has_log(
-                    gathering_id, first_seq=first_seq, seq=seq, head=head
-                )
-            if not is_there:
+                if isinstance(incarnation, Sleeper):
+                    is_there = await _sleeps(archive, gathering_id, room.log)
+                else:
+                    is_there = await archive.has_log(
+                        gathering_id,
+                        first_seq=room.log.first_seq,
+                        seq=room.log.head_seq,
+                        head=room.log.head,
+                    )
+            if not is_there and self._registry.living.get(gathering_id) is incarnation:
+                room = incarnation.rouse() if isinstance(incarnation, Sleeper) else room
                 room.end(DispersalReason.ADMIN)
                 ended.append(gathering_id)
         return tuple(ended)
@@ -369,7 +380,8 @@ class Logs:
                 with _trouble():
                     number = await archive.changes()
                 if number != seen:
-                    await self.look()
+                    # At the beginning those that sleep have just been read.
+                    await self.look(asleep=seen != -1)
                 seen = number
             except StoreUnavailable:
                 # It looks again. Until then, gatherings that append are told.
@@ -385,3 +397,12 @@ class Logs:
         """
         with _trouble():
             await self._archive.erase()
+
+
+async def _sleeps(archive: Archive, gathering_id: str, log: OpLog) -> bool:
+    """Whether a store has the log of a gathering that sleeps. It may have been compacted."""
+    if log.head or not log.seq:
+        return await archive.has_log(gathering_id, first_seq=None, seq=log.seq, head=log.head)
+    # A store that computes heads when it is asked for them.
+    info = await archive.describe(gathering_id)
+    return info is not None and info.seq == log.seq

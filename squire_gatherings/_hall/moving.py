@@ -17,6 +17,7 @@ from squire_gatherings._hall.gathering import Gathering
 from squire_gatherings._hall.hall import Hall, events_of, parts_of
 from squire_gatherings._hall.incarnations import Incarnation
 from squire_gatherings._hall.inheritance import held_state, later_ops
+from squire_gatherings._hall.presence import Presences
 from squire_gatherings._hall.room import Room
 from squire_gatherings._hall.sleeper import Sleeper
 from squire_gatherings._values.end_rules import fields_of
@@ -24,7 +25,7 @@ from squire_gatherings._values.endings import DispersalReason
 from squire_gatherings._values.handover import ClientState, EventsState, HallState, RoomState
 from squire_gatherings._values.messages import Dispersed
 from squire_gatherings._values.outgoing import Outgoing
-from squire_gatherings._values.sleep import SleeperState
+from squire_gatherings._values.sleep import Rules, SleeperState
 
 NumberOf = Callable[[Connection], int | None]
 """Returns the number under which a connection goes along; None if it doesn't."""
@@ -118,11 +119,15 @@ class Telling:
 
     def changed(self, living: list[Living]) -> list[Living]:
         """Return those that aren't where they were, as far as the other process knows."""
-        _, rights, _ = parts_of(self.hall)
+        registry, rights, _ = parts_of(self.hall)
         told, change, found = self._told, rights.last_change, list[Living]()
         for one in living:
             before = told.get(id_of(one))
-            if before is None or before.mark is None or before.mark != _mark(one, change):
+            if (
+                before is None
+                or before.mark is None
+                or before.mark != _mark(one, change, registry.presence)
+            ):
                 found.append(one)
         return found
 
@@ -132,6 +137,11 @@ class Telling:
             registry, _, _ = parts_of(self.hall)
             return registry.living.get(one.id) is one
         return one.room.accepting and not one.room.is_resting
+
+    def base(self) -> Rules:
+        """Return the rules of those whose state doesn't say with which they were opened."""
+        registry, _, _ = parts_of(self.hall)
+        return fields_of(registry.given.base)
 
     def ended(self, living: list[Living]) -> list[str]:
         """Return the ids of those that aren't among these any more, and forget them."""
@@ -156,7 +166,7 @@ class Telling:
         if at_rest:
             check_rest(gathering)
         clients = self._clients(room.clients.values(), ahead, at_rest=at_rest)
-        mark = _mark(gathering, rights.last_change)
+        mark = _mark(gathering, rights.last_change, registry.presence)
         if len(clients) != len(room.clients):
             mark = None
         before, seq = self._told.get(room.id), room.log.committed
@@ -188,9 +198,11 @@ class Telling:
         clients = self._clients(sleeper.clients, ahead, at_rest=at_rest)
         slept = registry.sleepers.slept(sleeper, ahead)
         is_whole = len(clients) == len(sleeper.clients)
-        mark = _mark(sleeper, rights.last_change) if is_whole else None
+        presence = registry.presence
+        mark = _mark(sleeper, rights.last_change, presence) if is_whole else None
         self._told[sleeper.id] = _Told(slept.state.incarnation, slept.state.seq, mark)
-        return SleeperState(slept, clients)
+        here = None if presence is None else presence.state(sleeper.id)
+        return SleeperState(slept, clients, here)
 
     def _clients(
         self, clients: Iterable[Client], ahead: float, *, at_rest: bool
@@ -206,15 +218,18 @@ class Telling:
         return found
 
 
-def _mark(one: Living, change: int) -> Mark | None:
+def _mark(one: Living, change: int, presence: Presences | None) -> Mark | None:
     """Return what changes whenever a gathering does; None where that can't be told.
 
     Args:
         one: The gathering.
         change: The number of the last change of somebody's rights.
+        presence: Who is in the gatherings, where clients may be told.
     """
     if isinstance(one, Sleeper):
-        return one.state, one.given, one.clients, change
+        # Who says that, wakes nobody.
+        here = None if presence is None else presence.mark(one.id)
+        return one.state, one.given, one.clients, here, change
     gathering, room = one, one.room
     if gathering.at_work() is not None:
         return None

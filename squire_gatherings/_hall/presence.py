@@ -39,6 +39,8 @@ class _Crowd:
     quotas: Quotas
     clients: dict[str, Client] = field(factory=dict)
     """Those who are connected, by scope."""
+    changes: int = 0
+    """How often somebody has come, gone, or another state was shown."""
     _cost: int = 0
     """What it takes of the budget."""
     _is_running: bool = False
@@ -47,6 +49,7 @@ class _Crowd:
 
     def changed(self) -> None:
         """Count it anew, and have its task do what is due."""
+        self.changes += 1
         self._count(len(self.here) * MEMBER_COST + self.here.size)
         if not self._is_running:
             self._is_running = True
@@ -196,6 +199,11 @@ class Presences:
         return PresenceView(shown(here.users()), here.count, here.anonymous)
 
     # Handing over.
+
+    def mark(self, gathering: str) -> tuple[object, int] | None:
+        """Return what changes whenever `state` does; None for nobody."""
+        crowd = self._crowds.get(gathering)
+        return None if crowd is None else (crowd, crowd.changes)
 
     def state(self, gathering: str) -> list[tuple[int, bytes]] | None:
         """Return the clients that asked, by number, with their states; None for nobody."""

@@ -34,7 +34,7 @@ from squire_gatherings._values.handover import EventsState, HallState, RoomState
 from squire_gatherings._values.ids import new_hall_mark, new_incarnation_id
 from squire_gatherings._values.messages import Dispersed
 from squire_gatherings._values.settings import HallSettings
-from squire_gatherings._values.sleep import Slept, shifted
+from squire_gatherings._values.sleep import Rules, Slept, shifted
 
 AT_ONCE = 1000
 """So many are closed before others get their turn."""
@@ -336,10 +336,14 @@ class Registry:
         self.opened = state.opened
         self.ended.update(state.ended)
 
-    def adopt(self, inheritance: Inheritance) -> Incarnation:
-        """Have an incarnation here that lives in another process; `start` restores it."""
+    def adopt(self, inheritance: Inheritance, given: GivenRules) -> Incarnation:
+        """Have an incarnation here that lives in another process; `start` restores it.
+
+        Args:
+            inheritance: What it goes on with.
+            given: Its rules.
+        """
         state = inheritance.state
-        given = self.given_in(state)
         incarnation = self._make(state.id, state.opener, state.incarnation, given, inheritance)
         incarnation.room.is_moved = True
         return incarnation
@@ -365,12 +369,20 @@ class Registry:
         self.quotas.reaped(sleeper.id, self.opener_of(sleeper.id))
         del self.living[sleeper.id]
 
-    def given_in(self, state: RoomState) -> GivenRules:
-        """Return the rules that an incarnation was given in another process."""
+    def given_in(self, state: RoomState, others: GivenRules) -> GivenRules:
+        """Return the rules that an incarnation was given in another process.
+
+        `others` are those of all that don't say.
+        """
         if state.rules is None and not state.changes:
-            return self.given
-        base = self.given.base if state.rules is None else rules_with(state.rules)
+            return others
+        base = others.base if state.rules is None else rules_with(state.rules)
         return GivenRules(base, changes=dict(state.changes))
+
+    def given_by(self, base: Rules | None) -> GivenRules:
+        """Return the rules that all were given in another process that don't say."""
+        rules = self.given.base if base is None else rules_with(base)
+        return self.given if rules == self.given.base else GivenRules(rules)
 
     async def drop(self, incarnation: Incarnation) -> None:
         """Forget one that another process has: nobody is told.

@@ -32,8 +32,8 @@ async def restore(room: Room, make_behaviour: Callable[[], Behaviour]) -> int:
     """
     tally, began = room.quotas.tally, trio.current_time()
     restored = await _load(room)
-    if room.is_resting and restored.seq != room.log.committed:
-        raise LogDeleted(f"it has {restored.seq} ops, and had {room.log.committed}")
+    if room.is_resting and not room.log.is_in(restored):
+        raise LogDeleted(f"it has {restored.seq} ops, and had {room.log.committed} others")
     log = OpLog(room.settings.tail_bytes, room.settings.recent_syncs, room.incarnation)
     snapshot_seq = 0
     with restore_trouble(room):

@@ -145,7 +145,8 @@ class Sleepers:
         room.stage = Stage.ASLEEP
         settings = room.settings
         room.log = OpLog(settings.tail_bytes, settings.recent_syncs, room.incarnation)
-        room.log.seq = room.log.committed = state.seq
+        room.log.seq = room.log.committed = room.log.head_seq = state.seq
+        room.log.head = state.beginning
         room.processed, room.numbered = state.processed, state.numbered
         room.is_wanted = state.is_wanted
         room.clients = {client.scope: client for client in sleeper.clients}
@@ -211,6 +212,7 @@ class Sleepers:
             opener=opener,
             life=None if room.life is None else room.life.state(),
             acts_at_time=room.deadline.acts_at_time,
+            head=room.log.head if room.log.head_seq == room.log.committed else b"",
         )
         sleeper.state, sleeper.given = _encode(state), room.given
         sleeper.clients = tuple(room.clients.values())

@@ -155,7 +155,12 @@ class Takeover:
         ahead = trio.current_time() - then
         arrivals.admit(
             await arriving.follow(
-                changes.rooms, changes.asleep, changes.ended, arrivals.connections, ahead
+                changes.rooms,
+                changes.asleep,
+                changes.ended,
+                arrivals.connections,
+                ahead,
+                changes.base,
             )
         )
         arrivals.drop(changes.gone)

@@ -183,7 +183,7 @@ class Leaving:
         """Tell what has changed; return how much that was."""
         await self._announce()
         weight = 0
-        some = Changes([])
+        some = Changes([], base=self._telling.base())
         in_some = 0
         for one in self._telling.changed(living_so_far(self.hall)):
             if not self._telling.is_there(one):
@@ -193,7 +193,7 @@ class Leaving:
             if in_some >= PORTION:
                 await self._say(some)
                 weight += in_some
-                some, in_some = Changes([]), 0
+                some, in_some = Changes([], base=self._telling.base()), 0
         some.ended.extend(self._telling.ended(living_so_far(self.hall)))
         some.gone.extend(self._departures.gone())
         await self._say(some)
@@ -250,7 +250,7 @@ class Leaving:
     def _everything(self) -> Everything:
         state, ahead, inside = hall_state(self.hall), self._ahead(), living(self.hall)
         states, gone = self._departures.states(ahead)
-        changes = Changes([])
+        changes = Changes([], base=self._telling.base())
         for one in self._telling.changed(inside):
             self._add(changes, one, ahead, at_rest=True)
         changes.ended.extend(self._telling.ended(inside))

@@ -12,7 +12,7 @@ from squire_gatherings._values.handover import (
     Newcomer,
     RoomState,
 )
-from squire_gatherings._values.sleep import SleeperState
+from squire_gatherings._values.sleep import Rules, SleeperState
 
 
 class Hello(Struct, frozen=True, tag="hello"):
@@ -52,6 +52,8 @@ class Changes(Struct, frozen=True, tag="changes"):
     """Connections that don't go along after all."""
     asleep: list[SleeperState] = []
     """As `rooms`, those that sleep."""
+    base: Rules | None = None
+    """The rules that those of `rooms` were opened with that don't say which."""
 
 
 class Known(Struct, frozen=True, tag="known"):

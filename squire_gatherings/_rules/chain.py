@@ -36,6 +36,11 @@ _LINK = blake2b(digest_size=HEAD_SIZE, person=b"gathering append")
 _encode = msgspec.msgpack.Encoder().encode
 
 
+def begins_with(head: bytes, beginning: bytes) -> bool:
+    """Return whether a head begins so; an empty beginning is that of no head."""
+    return head.startswith(beginning) if beginning else not head
+
+
 def next_head(
     before: bytes,
     gathering: str,

@@ -245,6 +245,11 @@ class OpLog:
             return None
         return self._tail[seq + 1 - start : self.committed + 1 - start], syncs
 
+    def is_in(self, restored: Restored) -> bool:
+        """Return whether what was restored is this log, as far as we know how it ends."""
+        known = self.head if self.head_seq == self.committed else b""
+        return restored.seq == self.committed and restored.head.startswith(known)
+
     def follow(self, ops: Sequence[LoggedOp], syncs: Iterable[SyncRecord], head: bytes) -> None:
         """Take what another process has added, and made durable.
 

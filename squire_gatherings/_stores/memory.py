@@ -7,7 +7,7 @@ import trio
 from attrs import define, field
 
 from squire_gatherings._hall.store import Outcome
-from squire_gatherings._rules.chain import follows, head_of
+from squire_gatherings._rules.chain import begins_with, follows, head_of
 from squire_gatherings._rules.links import check_fork, cut
 from squire_gatherings._stores.common import has_storable_texts, links_page, page, unstorable
 from squire_gatherings._stores.memory_log import Log
@@ -185,15 +185,17 @@ class MemoryStore(MemorySleep):
         log = await self._chained(gathering)
         return log.end_of_append(seq) if log else 0
 
-    async def has_log(self, gathering: str, *, first_seq: int, seq: int, head: bytes) -> bool:
+    async def has_log(
+        self, gathering: str, *, first_seq: int | None, seq: int, head: bytes
+    ) -> bool:
         """Return whether a log begins with `first_seq`, and has that head after the op `seq`."""
         log = await self._chained(gathering)
         if log is None:
             tombstone = self._tombstones.get(gathering)
             end = b"" if tombstone is None else tombstone.head
-            return (first_seq, seq, head) == (1, 0, end)
+            return first_seq in (None, 1) and seq == 0 and begins_with(end, head)
         before = log.before if seq == log.first_seq - 1 else log.heads.get(seq, b"")
-        return first_seq == log.first_seq and before == head
+        return first_seq in (None, log.first_seq) and begins_with(before, head)
 
     async def changes(self) -> int:
         """Return how often whole logs were changed."""

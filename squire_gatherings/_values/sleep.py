@@ -10,6 +10,9 @@ from squire_gatherings._values.handover import ClientState, DeadlineState
 
 _HEXADECIMAL, _TEXT = b"x", b"t"
 
+MARK_SIZE = 4
+"""By so many bytes of its head a log is told from another one that has as many ops."""
+
 
 class SleepState(Struct, frozen=True, array_like=True):
     """What is remembered of one incarnation, in little memory: a million may sleep.
@@ -42,6 +45,8 @@ class SleepState(Struct, frozen=True, array_like=True):
     """What is counted for its lifecycle events, if somebody is told of these."""
     acts_at_time: int | None = None
     """When its behaviour acts by itself, in milliseconds since 1970."""
+    mark: int | None = None
+    """How the head of the log's chain begins, as a number; None where it has none."""
 
     @classmethod
     def of(
@@ -56,6 +61,7 @@ class SleepState(Struct, frozen=True, array_like=True):
         opener: tuple[str, str | None] | None,
         life: tuple[int, int, int, int] | None,
         acts_at_time: int | None,
+        head: bytes,
     ) -> "SleepState":
         """Return what is to be remembered of an incarnation with this deadline."""
         what, by, at = deadline.moved
@@ -77,7 +83,13 @@ class SleepState(Struct, frozen=True, array_like=True):
             opener,
             life,
             acts_at_time,
+            int.from_bytes(head[:MARK_SIZE]) if head else None,
         )
+
+    @property
+    def beginning(self) -> bytes:
+        """How the head of the log's chain begins; empty where it has none."""
+        return b"" if self.mark is None else self.mark.to_bytes(MARK_SIZE)
 
     @property
     def incarnation(self) -> str:
@@ -142,6 +154,8 @@ class SleeperState(Struct, frozen=True, array_like=True):
     slept: Slept
     """Its times are those of the clock that both processes have."""
     clients: list[ClientState]
+    presence: list[tuple[int, bytes]] | None = None
+    """As in `RoomState`."""
 
 
 def shifted(state: SleepState, seconds: float) -> SleepState:

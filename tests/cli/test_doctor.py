@@ -2,9 +2,10 @@
 
 import json
 import os
+import sqlite3
 import ssl
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, closing
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
@@ -24,14 +25,18 @@ from squire_gatherings._cli.doctor.limits import check_memory, check_open_files
 from squire_gatherings._cli.doctor.ports import check_port
 from squire_gatherings._cli.doctor.running import check_running
 from squire_gatherings._cli.doctor.settings import check_certificate, read_setup
+from squire_gatherings._cli.doctor.sleep import check_sleep
 from squire_gatherings._cli.doctor.sockets import CannotOpen, open_socket
 from squire_gatherings._cli.doctor.through import Way, address_seen, check_through
 from squire_gatherings._cli.operators.asking import PortOptions, open_port
 from squire_gatherings._cli.serve import serve as serve_command
+from squire_gatherings._stores.sqlite.store import open_sqlite_store
 from tests.admin.port import open_port as an_admin_port
 from tests.cli.admin_server import an_admin_server
 from tests.cli.process import run_here
 from tests.server.certificates import a_tls_server
+from tests.stores.appends import a_sleeper
+from tests.webhook.receiver import SECRET
 
 MOUNTS = """\
 22 1 8:1 / / rw,relatime shared:1 - ext4 /dev/sda1 rw
@@ -102,6 +107,55 @@ def test_a_store_that_is_not(tmp_path: Path) -> None:
     assert (missing.level, "mkdir" in missing.do) == (Level.FAIL, True)
     assert levels([*check_store_files(f"sqlite:///{tmp_path}", "")])["store"] == "fail"
     assert levels([*check_store_files("memory:", "")]) == {"store": "warn"}
+
+
+async def test_those_that_sleep(tmp_path: Path) -> None:
+    path = tmp_path / "rooms.sqlite3"
+    store = f"sqlite:///{path}"
+
+    def found(now: float = 10.0, **changes: Any) -> list[str]:
+        setup, _ = read_setup(options(**changes), None)
+        assert setup is not None
+        return [one.line for one in check_sleep(setup, store, now)]
+
+    [never] = found(sleep_after=3600.0, idle_timeout=3600.0)
+    assert never.startswith("WARN  sleep        nothing falls asleep after 1h, ")
+    assert found(sleep_after=3599.0, idle_timeout=3600.0) == []
+    path.touch()
+    assert found() == []
+    async with open_sqlite_store(path) as opened:
+        assert found() == []
+        sleepers = [a_sleeper(str(number), gathering=f"g{number}") for number in range(3)]
+        await opened.write_sleep(asleep=sleepers, awake=[])
+        # Also while a server has the file.
+        assert found() == ["OK    sleep        3 gatherings sleep, and have room"]
+    before = path.read_bytes()
+    hook = tmp_path / "hook"
+    hook.touch(0o600)
+    hook.write_text(SECRET)
+    posts: dict[str, Any] = {
+        "webhook": "https://example.com/hook",
+        "webhook_secret_file": str(hook),
+    }
+    for changes, says in (
+        ({"max_gatherings": 3}, "FAIL  sleep        3 gatherings sleep, and --max-gatherings is 3"),
+        ({"max_memory": 1600}, "FAIL  sleep        3 gatherings sleep, and take 1.5 KiB of 1.6"),
+        ({**posts, "max_events": 3}, "FAIL  sleep        3 gatherings sleep, for whose lifecycle"),
+        ({"now": -1000.0}, "WARN  sleep        one that sleeps was used 16m47s after now"),
+    ):
+        [line] = found(**changes)
+        assert line.startswith(says)
+    assert found(max_gatherings=4, max_memory=2000, max_events=3) == found(**posts, max_events=4)
+    assert path.read_bytes() == before
+    assert set(os.listdir(tmp_path)) <= {path.name, f"{path.name}-lock", "hook"}
+    with closing(sqlite3.connect(path)) as database, database:
+        database.execute("UPDATE sleepers SET state = x'00' WHERE incarnation = '1'")
+    [broken, rest] = found()
+    assert broken.startswith("FAIL  sleep        of 1 gatherings that sleep")
+    assert rest.startswith("OK    sleep        2 gatherings sleep")
+    path.write_bytes(b"nonsense" * 1000)
+    [unreadable] = found()
+    assert unreadable.startswith(f"FAIL  sleep        {path} can't be read: ")
 
 
 @pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() != 0, reason="only root may chown")

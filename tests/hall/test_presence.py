@@ -19,6 +19,7 @@ from squire_gatherings import (
     open_hall,
 )
 from squire_gatherings._hall.hall import observer_of
+from squire_gatherings._open_hall import open_successor
 from squire_gatherings._stores.memory import MemoryStore
 from squire_gatherings._values.endings import CloseCode
 from squire_gatherings._values.identity import ANONYMOUS
@@ -38,7 +39,7 @@ from squire_gatherings._values.numbers import Stage
 from squire_gatherings._values.op import Op
 from squire_gatherings._values.settings import HallSettings
 from tests.hall.rights import ROOM, a_hall, joined
-from tests.handover.moves import move
+from tests.handover.moves import Move, move
 from tests.present import Watcher
 from tests.support import Recorder
 
@@ -343,6 +344,34 @@ async def test_nothing_is_left_when_all_are_gone(autojump_clock: MockClock) -> N
             assert hall._registry.quotas.budget.presence == 0
             assert len(hall._registry.nursery.child_tasks) == tasks
             assert hall.presence(ROOM) == PresenceView()
+
+
+async def test_it_goes_on_in_another_process_where_all_sleep(autojump_clock: MockClock) -> None:
+    settings = HallSettings(presence=True, presence_grace=0.0)
+    store = MemoryStore()
+    async with AsyncExitStack() as stack:
+        hall = await stack.enter_async_context(open_hall(store=store, settings=settings))
+        alice, alices = await come(hall, "alice", TYPES)
+        bob, bobs = await come(hall, "bob", {})
+        connected: dict[Connection, Membership] = {alices: alice, bobs: bob}
+        await hall.evict(ROOM)
+        going = Move(
+            hall, await stack.enter_async_context(open_successor(store=store, settings=settings))
+        )
+        await going.tell(connected)
+        # Nobody is woken for this, and the other process must be told again.
+        await bob.deliver(update(RESTS))
+        await settled()
+        before = known(alices).states
+        assert before == {"alice": TYPES, "bob": RESTS}
+        memberships = await going.finish(connected)
+        hall = going.after
+        await settled()
+        assert known(alices).states == known(bobs).states == before
+        assert hall.presence(ROOM).count == 2
+        memberships[bobs].detach()
+        await settled()
+        assert known(alices).states == {"alice": TYPES}
 
 
 async def test_it_goes_on_in_another_process(autojump_clock: MockClock) -> None:

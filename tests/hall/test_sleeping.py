@@ -5,6 +5,7 @@ import math
 import time
 import weakref
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -17,6 +18,7 @@ from squire_gatherings._hall.membership import Membership
 from squire_gatherings._open_hall import open_hall
 from squire_gatherings._rules.behaviour import LogBehaviour
 from squire_gatherings._stores.memory import MemoryStore
+from squire_gatherings._stores.sqlite.store import open_sqlite_store
 from squire_gatherings._values.end_rules import EndRules
 from squire_gatherings._values.endings import CloseCode
 from squire_gatherings._values.errors import GatheringCrashed, GatheringDispersed, StoreUnavailable
@@ -39,6 +41,7 @@ from squire_gatherings._values.messages import (
 )
 from squire_gatherings._values.numbers import Stage
 from squire_gatherings._values.op import Op
+from tests.stores.chained import Chain
 from tests.support import Recorder
 
 ROOM = "friday-night"
@@ -641,18 +644,76 @@ async def test_one_that_cannot_be_restored_crashes(autojump_clock: MockClock) ->
             await hall.fetch(ROOM)
 
 
-async def test_a_log_that_was_changed_beside_it(autojump_clock: MockClock) -> None:
+@pytest.mark.parametrize("noticed", [False, True])
+async def test_a_log_that_was_changed_beside_it(noticed: bool, autojump_clock: MockClock) -> None:
     store = Loads()
     async with open_hall(store=store, sleep_after=10.0) as hall:
         client = Recorder()
         membership = await hall.join(ROOM, client)
         membership.deliver_nowait(sync("one"))
         await trio.sleep(50)
+        assert await hall.logs.look() == ()
         await store.delete(ROOM, time=1)
-        membership.deliver_nowait(Fetch("f"))
+        if noticed:
+            assert await hall.logs.look() == (ROOM,)
+        else:
+            membership.deliver_nowait(Fetch("f"))
         await client.wait_closed()
         assert client.closed[0][2] == "admin"
         assert not client.of(Fetched)
+
+
+@pytest.mark.parametrize("how", ["look", "wake", "start"])
+async def test_a_log_that_was_replaced_by_one_as_long(how: str, tmp_path: Path) -> None:
+    """It is noticed when somebody looks, at the latest when the gathering wakes."""
+    with trio.fail_after(60):
+        async with open_sqlite_store(tmp_path / "rooms.sqlite3") as store:
+            async with open_hall(store=store) as hall:
+                client = Recorder()
+                membership = await hall.join(ROOM, client)
+                membership.deliver_nowait(sync("one"))
+                await client.wait_for(Synced)
+                membership.deliver_nowait(Ack(1))
+                for name in (ROOM, "empty"):
+                    await hall.open(name)
+                    assert await hall.evict(name)
+                if how == "start":
+                    await hall.close()
+                assert await hall.logs.look() == ()
+                deleted = await store.delete(ROOM, time=1)
+                assert deleted is not None
+                await store.append(Chain(ROOM, head=deleted.head).append(1))
+                if how == "look":
+                    assert await hall.logs.look() == (ROOM,)
+                elif how == "wake":
+                    membership.deliver_nowait(Fetch("f"))
+                await client.wait_closed()
+                said = "shutdown" if how == "start" else "admin"
+                assert [one.reason for one in client.of(Dispersed)] == [said]
+                assert not client.of(Fetched)
+            async with open_hall(store=store) as hall:
+                assert hall.gatherings() == ("empty",)
+
+
+async def test_a_log_that_was_compacted_beside_it(tmp_path: Path) -> None:
+    with trio.fail_after(60):
+        async with (
+            open_sqlite_store(tmp_path / "rooms.sqlite3") as store,
+            open_hall(store=store) as hall,
+        ):
+            client = Recorder()
+            membership = await hall.join(ROOM, client)
+            for number in range(1, 4):
+                membership.deliver_nowait(sync(f"s{number}"))
+                await client.wait_for(Synced, number)
+            membership.deliver_nowait(Ack(3))
+            assert await hall.evict(ROOM)
+            for last in (2, 3):
+                await store.compact(ROOM, up_to=last, state=b"%d" % last)
+                assert await hall.logs.look() == ()
+                assert stage(hall) is Stage.ASLEEP
+            membership.deliver_nowait(sync("after"))
+            assert (await client.wait_for(Synced, 4))[-1].seqs == (4,)
 
 
 async def test_sleep_after_may_be_changed(autojump_clock: MockClock) -> None:

@@ -47,7 +47,7 @@ def changes(telling: Telling, inside: list[Living], *, at_rest: bool) -> Changes
     for one in inside if at_rest else ():
         if not isinstance(one, Sleeper):
             check_rest(one)
-    found = Changes([])
+    found = Changes([], base=telling.base())
     for one in telling.changed(inside):
         if isinstance(one, Sleeper):
             found.asleep.append(telling.sleeper(one, 0.0, at_rest=at_rest))
@@ -122,7 +122,7 @@ class Move:
 
     async def _follow(self, said: Changes) -> None:
         self._memberships |= await self._arriving.follow(
-            said.rooms, said.asleep, said.ended, self._theirs, 0.0
+            said.rooms, said.asleep, said.ended, self._theirs, 0.0, said.base
         )
 
 

@@ -115,6 +115,31 @@ async def test_rules_and_a_warning_go_along(autojump_clock: MockClock) -> None:
         assert trio.current_time() == began + 70
 
 
+async def test_their_rules_go_along_and_not_those_of_the_new_options(
+    autojump_clock: MockClock,
+) -> None:
+    settings = HallSettings(idle_timeout=100.0, max_age=1000.0)
+    store, clients = MemoryStore(), {"awake": Recorder(), "asleep": Recorder()}
+    async with AsyncExitStack() as stack:
+        hall = await stack.enter_async_context(open_hall(store=store, settings=settings))
+        connected: dict[Connection, Membership] = {
+            client: await hall.join(name, client) for name, client in clients.items()
+        }
+        await hall.evict("asleep")
+        before = {name: hall.explain(name) for name in clients}
+        for timeout in (50.0, 200.0):
+            new = HallSettings(idle_timeout=timeout, warn_before=5.0)
+            hall, connected = await move(stack, hall, store, new, connected)
+            for name, was in before.items():
+                now = hall.explain(name)
+                assert (now.rules, now.deadline) == (was.rules, was.deadline)
+        await hall.open("new")
+        assert hall.explain("new").rules.idle_timeout == 200
+        for client in clients.values():
+            await client.wait_for(Dispersed)
+            assert trio.current_time() == before["awake"].deadline
+
+
 async def test_empty_and_never_joined_rooms_go_along(autojump_clock: MockClock) -> None:
     settings = HallSettings(idle_timeout=1000.0, empty_timeout=50.0, unjoined_timeout=30.0)
     store, client = MemoryStore(), Recorder()

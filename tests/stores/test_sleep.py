@@ -67,6 +67,29 @@ async def test_a_row_is_of_no_use_that_is_older_than_the_log(tmp_path: Path) -> 
         assert await store.sleeping() == ()
 
 
+async def test_a_row_is_of_no_use_whose_log_was_replaced_by_one_as_long(tmp_path: Path) -> None:
+    async with open_sqlite_store(tmp_path / "rooms.sqlite3") as store:
+        chain = Chain(ROOM)
+        await store.append(chain.append(3, snapshot=True))
+        one = a_sleeper(seq=3)
+        one = msgspec.structs.replace(
+            one, state=msgspec.structs.replace(one.state, mark=int.from_bytes(chain.head[:4]))
+        )
+        await store.write_sleep(asleep=[one], awake=[])
+        assert await store.sleeping() == (one,)
+        await store.compact(ROOM, up_to=3, state=None)
+        assert await store.sleeping() == (one,)
+        assert await store.delete(ROOM, time=1)
+        # What it says of people is gone, too.
+        with closing(sqlite3.connect(tmp_path / "rooms.sqlite3")) as database:
+            assert database.execute("SELECT count(*) FROM sleepers").fetchone() == (0,)
+        await store.write_sleep(asleep=[one], awake=[])
+        assert await store.sleeping() == ()
+        other = Chain(ROOM, head=chain.head)
+        await store.append(other.append(3))
+        assert await store.sleeping() == ()
+
+
 async def test_its_end_forgets_it_with_the_event(tmp_path: Path) -> None:
     async with open_sqlite_store(tmp_path / "rooms.sqlite3") as store:
         await store.write_sleep(asleep=[a_sleeper(), a_sleeper("bb", gathering="b")], awake=[])

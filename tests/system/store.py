@@ -318,7 +318,9 @@ class TroubledStore:
             gathering, lambda: self.disk.content.end_of_append(gathering, seq=seq)
         )
 
-    async def has_log(self, gathering: str, *, first_seq: int, seq: int, head: bytes) -> bool:
+    async def has_log(
+        self, gathering: str, *, first_seq: int | None, seq: int, head: bytes
+    ) -> bool:
         return await self.disk.content.has_log(gathering, first_seq=first_seq, seq=seq, head=head)
 
     async def changes(self) -> int:

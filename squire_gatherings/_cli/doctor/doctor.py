@@ -1,6 +1,7 @@
 """`doctor`: what is easily wrong around a server, looked for on this machine and by asking it."""
 
 import sys
+import time
 from collections.abc import Mapping
 from functools import partial
 from typing import Any
@@ -16,6 +17,7 @@ from squire_gatherings._cli.doctor.limits import check_memory, check_open_files
 from squire_gatherings._cli.doctor.ports import check_port, reached
 from squire_gatherings._cli.doctor.running import check_running
 from squire_gatherings._cli.doctor.settings import check_certificate, read_options, read_setup
+from squire_gatherings._cli.doctor.sleep import check_sleep
 from squire_gatherings._cli.doctor.through import Way, check_through
 from squire_gatherings._cli.limits import raise_open_files
 from squire_gatherings._cli.memory import memory_allowed
@@ -74,8 +76,8 @@ def doctor(
 
     Give it the options of `serve` behind --, or its --config; variables count, too. Run it as the
     server's user. It looks at the options, the keys and the certificate, the store's files and
-    disk, the limits of open files and memory, the ports, the clock and the libraries. It asks the
-    admin port of a running server whether it is ready. It changes nothing.
+    disk, who sleeps in it, the limits of open files and memory, the ports, the clock and the
+    libraries. It asks the admin port of a running server whether it is ready. It changes nothing.
 
     With --through it connects as a client does, through the proxy: does the WebSocket open, is a
     page of that host let in, does the server see a client's own address, and does an idle
@@ -162,6 +164,7 @@ async def _examine_here(options: Mapping[str, Any]) -> tuple[Setup | None, list[
     if setup is None:
         return None, findings
     findings += [*check_certificate(options), *check_store_files(options["store"])]
+    findings += check_sleep(setup, options["store"], time.time())
     findings += [check_open_files(options, open_files), check_memory(setup, memory_allowed())]
     scheme = "ws" if setup.certificate is None else "wss"
     findings.append(await check_port("port", options["host"], options["port"], scheme))

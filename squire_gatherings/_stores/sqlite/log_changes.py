@@ -51,6 +51,8 @@ def delete(database: sqlite3.Connection, gathering: str, now: int) -> Tombstone 
         database.execute(f"DELETE FROM {table} WHERE gathering = ?", (key,))
     database.execute("DELETE FROM gatherings WHERE key = ?", (key,))
     _delete_refused(database, gathering)
+    # One that sleeps ends. It says who was there.
+    database.execute("DELETE FROM sleepers WHERE gathering = ?", (gathering,))
     _note_change(database)
     digest = tombstone_digest(gathering, last, head, now)
     database.execute(

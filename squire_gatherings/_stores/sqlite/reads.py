@@ -9,7 +9,7 @@ import sqlite3
 from collections.abc import Iterator, Sequence
 from itertools import chain
 
-from squire_gatherings._rules.chain import head_of, state_digest
+from squire_gatherings._rules.chain import begins_with, head_of, state_digest
 from squire_gatherings._stores.common import is_storable, page
 from squire_gatherings._stores.sqlite.journal import newer_appends
 from squire_gatherings._stores.sqlite.tables import (
@@ -211,7 +211,7 @@ def snapshot_at(
 def has_log(
     database: sqlite3.Connection,
     gathering: str,
-    first_seq: int,
+    first_seq: int | None,
     seq: int,
     chained: bytes,
     unfolded: Known,
@@ -219,14 +219,16 @@ def has_log(
     """Return whether a log begins with `first_seq`, and has that head after the op `seq`."""
     with one_moment(database):
         key, head = key_and_head(database, gathering)
-        if first_seq != find_beginning(database, key)[0]:
+        if first_seq not in (None, find_beginning(database, key)[0]):
             return False
         if seq > head:
             later = _later(database, gathering, head, unfolded)
-            return any(head_of(append) == chained and append.last_seq == seq for append in later)
+            return any(
+                begins_with(head_of(append), chained) for append in later if append.last_seq == seq
+            )
         if key is None:
-            return _end(database, gathering, key, head)[1] == chained
-        return head_in_tables(database, key, seq) == chained
+            return begins_with(_end(database, gathering, key, head)[1], chained)
+        return begins_with(head_in_tables(database, key, seq), chained)
 
 
 def seq_at(database: sqlite3.Connection, gathering: str, time: int, unfolded: Known) -> int:

@@ -79,17 +79,20 @@ def left(database: sqlite3.Connection) -> tuple[Slept, ...]:
 
 def _whose_logs_are_as_then(database: sqlite3.Connection) -> Iterator[Slept]:
     rows = database.execute(
-        "SELECT sleepers.gathering, state, digest, coalesce(head, 0) FROM sleepers"
-        " LEFT JOIN gatherings ON gatherings.id = sleepers.gathering ORDER BY incarnation"
+        "SELECT sleepers.gathering, state, digest, coalesce(gatherings.head, 0),"
+        " CASE WHEN first_seq > gatherings.head THEN before ELSE ops.head END FROM sleepers"
+        " LEFT JOIN gatherings ON gatherings.id = sleepers.gathering"
+        " LEFT JOIN ops ON ops.gathering = gatherings.key AND ops.seq = gatherings.head"
+        " ORDER BY incarnation"
     )
-    for gathering, encoded, digest, head in rows:
+    for gathering, encoded, digest, seq, head in rows:
         try:
             one = read_row(encoded, digest)
         except (ValueError, msgspec.MsgspecError) as error:
             extra = {"gathering": gathering, "why": str(error)}
             _log.error("a gathering that slept is lost", extra=extra)
             continue
-        if one.state.seq == head:
+        if one.state.seq == seq and (head is None or head.startswith(one.state.beginning)):
             yield one
         # Otherwise it woke later, and a loss of power has brought the row back; or its log was
         # changed by another program.

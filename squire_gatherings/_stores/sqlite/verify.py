@@ -21,19 +21,16 @@ from squire_gatherings._stores.sqlite.events import read_row
 from squire_gatherings._stores.sqlite.journal import decode_entry, encode_entry
 from squire_gatherings._stores.sqlite.log_check import Broken, LogCheck
 from squire_gatherings._stores.sqlite.migration import migrate
+from squire_gatherings._stores.sqlite.read_only import open_to_read
 from squire_gatherings._stores.sqlite.schema import OF_A_GATHERING, VERSION, schema_version
 from squire_gatherings._stores.sqlite.sleep import read_row as read_sleeper
 from squire_gatherings._values.errors import StoreUnavailable, StoreUnusable
 from squire_gatherings._values.log import Append
 
-BUSY_TIMEOUT = 10.0
-"""How many seconds we wait for somebody else's lock."""
 TELL_EVERY = 1000
 """How many ops are verified between two reports of progress."""
 MOST_WRONG = 100
 """How many of the findings of SQLite's own check are listed."""
-
-_UNWRITABLE = (sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY)
 
 Progress = Callable[[int, int], None]
 """Takes how many ops were verified, and how many there are in all; may raise to give up."""
@@ -112,7 +109,7 @@ def verify(path: Path, gatherings: Collection[str], progress: Progress) -> Repor
     if not path.is_file():
         raise StoreUnusable(f"{path}: no such file")
     try:
-        with closing(_open(path)) as database:
+        with closing(open_to_read(path)) as database:
             try:
                 version = schema_version(database)
             except StoreUnusable as error:
@@ -127,36 +124,6 @@ def verify(path: Path, gatherings: Collection[str], progress: Progress) -> Repor
             return _Verification(database, progress).run(gatherings)
     except (*_GARBLED, MemoryError) as error:
         raise StoreUnavailable(f"{path}: {error}") from None
-
-
-def _open(path: Path) -> sqlite3.Connection:
-    """Open a file to read it; neither it nor its write-ahead log is changed, also at the end."""
-    connection = _connect(path, "mode=ro")
-    try:
-        connection.execute("SELECT 1 FROM sqlite_schema LIMIT 1").fetchone()
-    except sqlite3.OperationalError as error:
-        connection.close()
-        wal = path.with_name(f"{path.name}-wal")
-        if error.sqlite_errorcode & 0xFF not in _UNWRITABLE or (
-            wal.exists() and wal.stat().st_size
-        ):
-            raise
-        # SQLite can't make the files that readers share. Nobody writes to a file without a
-        # write-ahead log.
-        return _connect(path, "mode=ro&immutable=1")
-    return connection
-
-
-def _connect(path: Path, how: str) -> sqlite3.Connection:
-    connection = sqlite3.connect(
-        f"{path.absolute().as_uri()}?{how}",
-        uri=True,
-        timeout=BUSY_TIMEOUT,
-        isolation_level=None,
-    )
-    # Text that isn't UTF-8 any more is read as what no store would take.
-    connection.text_factory = lambda text: text.decode(errors="surrogateescape")
-    return connection
 
 
 @define(eq=False)

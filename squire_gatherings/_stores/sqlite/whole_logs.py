@@ -60,7 +60,9 @@ class WholeLogs(Calls):
         """
         return await self._look(lambda database: archive.older_syncs(database, gathering))
 
-    async def has_log(self, gathering: str, *, first_seq: int, seq: int, head: bytes) -> bool:
+    async def has_log(
+        self, gathering: str, *, first_seq: int | None, seq: int, head: bytes
+    ) -> bool:
         """Return whether a log begins with `first_seq`, and has that head after the op `seq`.
 
         Raises:
