@@ -204,8 +204,8 @@ class Gathering:
                 room.log_bytes = await room.store.size(room.id)
             if not isinstance(restored.head, bytes) or len(restored.head) not in (0, HEAD_SIZE):
                 raise TypeError(f"load returned {restored.head!r:.80} as the head of the chain")
-        if room.is_resting and restored.seq != room.log.committed:
-            raise LogDeleted(f"it has {restored.seq} ops, and had {room.log.committed}")
+        if room.is_resting:
+            self._check_log(restored)
         log = OpLog(settings.tail_bytes, settings.recent_syncs, room.incarnation)
         snapshot_seq = 0
         try:
@@ -244,6 +244,14 @@ class Gathering:
         self.requests = self.make_requests(
             room, self.delivery, self.answers, self.refreshes, self.make_behaviour
         )
+
+    def _check_log(self, restored: Restored) -> None:
+        """Raise `LogDeleted` if this isn't the log of one that has slept."""
+        log = self.room.log
+        if restored.seq != log.committed:
+            raise LogDeleted(f"it has {restored.seq} ops, and had {log.committed}")
+        if log.head and (restored.head, restored.first_seq) != (log.head, log.first_seq):
+            raise LogDeleted("it isn't the log that its clients know")
 
     def _prepare(self) -> None:
         """Make what gives answers."""

@@ -338,20 +338,24 @@ class Logs:
         """
         archive = self._archive
         ended: list[str] = []
-        for gathering_id, incarnation in tuple(self._registry.living.items()):
+        for gathering_id, one in tuple(self._registry.living.items()):
             await trio.lowlevel.checkpoint()
-            if isinstance(incarnation, Sleeper):
+            if isinstance(one, Sleeper):
+                # Without clients nobody is to be told, and whoever wakes it finds out.
+                if not one.clients or not one.room.log.head:
+                    continue
+            elif not one.room.accepting or one.room.is_resting:
                 continue
-            room = incarnation.room
-            if not room.accepting or room.is_resting:
-                continue
-            first_seq, seq, head = room.log.first_seq, room.log.head_seq, room.log.head
+            room = one.room
             with _trouble():
                 is_there = await archive.has_log(
-                    gathering_id, first_seq=first_seq, seq=seq, head=head
+                    gathering_id,
+                    first_seq=room.log.first_seq,
+                    seq=room.log.head_seq,
+                    head=room.log.head,
                 )
-            if not is_there:
-                room.end(DispersalReason.ADMIN)
+            reason = DispersalReason.ADMIN
+            if not is_there and self._registry.begin_end(gathering_id, room.incarnation, reason):
                 ended.append(gathering_id)
         return tuple(ended)
 

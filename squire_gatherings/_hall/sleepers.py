@@ -146,6 +146,9 @@ class Sleepers:
         settings = room.settings
         room.log = OpLog(settings.tail_bytes, settings.recent_syncs, room.incarnation)
         room.log.seq = room.log.committed = state.seq
+        if state.head:
+            room.log.proven(state.seq, state.head)
+            room.log.first_seq = state.first_seq
         room.processed, room.numbered = state.processed, state.numbered
         room.is_wanted = state.is_wanted
         room.clients = {client.scope: client for client in sleeper.clients}
@@ -200,15 +203,20 @@ class Sleepers:
 
     def _put_away(self, sleeper: Sleeper, room: Room, opener: Opener) -> None:
         """Keep in the sleeper what is in its room."""
+        log = room.log
+        # Without clients nobody knows the log, and a million may sleep.
+        is_known = bool(room.clients) and log.head_seq == log.committed
         state = SleepState.of(
             room.incarnation,
-            room.log.committed,
+            log.committed,
             room.processed,
             room.numbered,
             room.deadline.state(room.moved(), 0.0),
             is_wanted=room.is_wanted,
             opener=opener,
             life=None if room.life is None else room.life.state(),
+            head=log.head if is_known else b"",
+            first_seq=log.first_seq if is_known else 1,
         )
         sleeper.state, sleeper.given = _encode(state), room.given
         sleeper.clients = tuple(room.clients.values())

@@ -40,6 +40,11 @@ class SleepState(Struct, frozen=True, array_like=True):
     opener: tuple[str, str | None] | None
     life: tuple[int, int, int, int] | None = None
     """What is counted for its lifecycle events, if somebody is told of these."""
+    head: bytes = b""
+    """The head of the log's chain after `seq`, where clients are connected, who know that log;
+    empty where it isn't known."""
+    first_seq: int = 1
+    """The first op that the log had, where there is a `head`."""
 
     @classmethod
     def of(
@@ -53,6 +58,8 @@ class SleepState(Struct, frozen=True, array_like=True):
         is_wanted: bool,
         opener: tuple[str, str | None] | None,
         life: tuple[int, int, int, int] | None,
+        head: bytes,
+        first_seq: int,
     ) -> "SleepState":
         """Return what is to be remembered of an incarnation with this deadline."""
         what, by, at = deadline.moved
@@ -73,6 +80,8 @@ class SleepState(Struct, frozen=True, array_like=True):
             (what, by, None if at == last else at),
             opener,
             life,
+            head,
+            first_seq,
         )
 
     @property

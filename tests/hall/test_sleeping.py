@@ -14,15 +14,19 @@ from trio.testing import MockClock, wait_all_tasks_blocked
 from squire_gatherings._hall.hall import Hall, observer_of
 from squire_gatherings._hall.instants import LOOK_AGAIN
 from squire_gatherings._hall.membership import Membership
+from squire_gatherings._hall.store import Outcome
 from squire_gatherings._open_hall import open_hall
 from squire_gatherings._rules.behaviour import LogBehaviour
+from squire_gatherings._rules.chain import head_of
+from squire_gatherings._rules.export import Importer
 from squire_gatherings._stores.memory import MemoryStore
+from squire_gatherings._values.archive import LogCopy
 from squire_gatherings._values.end_rules import EndRules
 from squire_gatherings._values.endings import CloseCode
 from squire_gatherings._values.errors import GatheringCrashed, GatheringDispersed, StoreUnavailable
 from squire_gatherings._values.events import EventKind, LifecycleEvent
 from squire_gatherings._values.identity import Identity
-from squire_gatherings._values.log import Restored
+from squire_gatherings._values.log import Append, Restored
 from squire_gatherings._values.messages import (
     Ack,
     Dispersed,
@@ -45,7 +49,10 @@ ROOM = "friday-night"
 
 
 class Loads(MemoryStore):
-    """A store that counts restores, and may take time for them, or fail."""
+    """A store that counts restores, and may take time for them, or fail.
+
+    It keeps each head of the chain, as a file does.
+    """
 
     def __init__(self) -> None:
         super().__init__()
@@ -59,6 +66,10 @@ class Loads(MemoryStore):
             raise StoreUnavailable("away")
         self.loads += 1
         return await super().load(gathering, recent_syncs=recent_syncs)
+
+    def append_nowait(self, append: Append, ended: Callable[[Outcome], None]) -> bool:
+        head_of(append)
+        return super().append_nowait(append, ended)
 
 
 class Reading(Recorder):
@@ -653,6 +664,67 @@ async def test_a_log_that_was_changed_beside_it(autojump_clock: MockClock) -> No
         await client.wait_closed()
         assert client.closed[0][2] == "admin"
         assert not client.of(Fetched)
+
+
+async def a_log_of(*names: str) -> LogCopy:
+    """Return a log with one op of each of these syncs."""
+    async with open_hall(store=MemoryStore()) as hall:
+        for name in names:
+            await hall.submit(ROOM, [{"n": name}])
+        lines = [line async for line in hall.logs.export(ROOM)]
+    return Importer(iter(lines)).copy(ROOM)
+
+
+async def test_another_log_in_its_place(autojump_clock: MockClock) -> None:
+    """A log of the same length isn't the one that those who are connected know."""
+    store = Loads()
+    async with open_hall(store=store, sleep_after=10.0) as hall:
+        client = Recorder()
+        membership = await hall.join(ROOM, client)
+        membership.deliver_nowait(sync("one"))
+        await trio.sleep(50)
+        await store.delete(ROOM, time=1)
+        await store.adopt(await a_log_of("another"))
+        membership.deliver_nowait(sync("two", base=1))
+        await client.wait_closed()
+        assert client.closed[0][2] == "admin"
+        assert [answer.id for answer in client.of(Synced)] == ["one"]
+
+
+@pytest.mark.parametrize("change", ["delete", "compact", "replace", "nothing"])
+async def test_a_change_beside_it_is_noticed(change: str, autojump_clock: MockClock) -> None:
+    store = Loads()
+    async with open_hall(store=store, sleep_after=10.0) as hall:
+        client, nobody = Recorder(), Recorder()
+        membership = await hall.join(ROOM, client)
+        for number in range(3):
+            membership.deliver_nowait(sync(str(number), base=number))
+            await trio.sleep(1)
+        left = await hall.join("saturday", nobody)
+        left.deliver_nowait(sync("one"))
+        await trio.sleep(1)
+        left.detach()
+        await trio.sleep(50)
+        assert stage(hall) is stage(hall, "saturday") is Stage.ASLEEP
+        loads = store.loads
+        if change in ("delete", "replace"):
+            await store.delete(ROOM, time=1)
+        if change == "replace":
+            await store.adopt(await a_log_of("a", "b", "c"))
+        if change == "compact":
+            await store.compact(ROOM, up_to=2, state=b"null")
+        await store.delete("saturday", time=1)
+        ended = await hall.logs.look()
+        assert store.loads == loads, "nothing is restored for it"
+        if change == "nothing":
+            assert ended == ()
+            assert stage(hall) is Stage.ASLEEP
+            return
+        assert ended == (ROOM,)
+        await client.wait_closed()
+        assert client.closed[0][2] == "admin"
+        # Nobody was connected to that one: whoever comes finds the new log.
+        assert await hall.submit("saturday", [{"n": "new"}]) == (1,)
 
 
 async def test_sleep_after_may_be_changed(autojump_clock: MockClock) -> None:
