@@ -117,9 +117,8 @@ def list_logs(store: str, after: str, limit: int | None, json_lines: bool) -> No
                 when = format_time(info.tombstone.time)
                 print_line(f"{info.gathering}  deleted at {when}, after op {info.tombstone.seq}")
             else:
-                ops = f"{info.seq}" if info.first_seq == 1 else f"{info.first_seq}-{info.seq}"
                 print_line(
-                    f"{info.gathering}  {ops}  {format_time(info.first_time)}"
+                    f"{info.gathering}  {_range_of(info)}  {format_time(info.first_time)}"
                     f"  {format_time(info.last_time)}  {format_size(info.size)}"
                     f"  {len(info.snapshots)} snapshots"
                 )
@@ -127,6 +126,15 @@ def list_logs(store: str, after: str, limit: int | None, json_lines: bool) -> No
             return
         after = found[-1].gathering
         left = None if left is None else left - size
+
+
+def _range_of(info: LogInfo) -> str:
+    """Say which ops a log has, in a word."""
+    if info.first_seq == 1:
+        return f"{info.seq}"
+    if info.first_seq > info.seq:
+        return f"none-after-{info.seq}"
+    return f"{info.first_seq}-{info.seq}"
 
 
 @click.command("show", context_settings=ENVIRONMENT)
@@ -161,7 +169,10 @@ def show_log(store: str, gathering_id: str, json_lines: bool) -> None:
         return
     if not info.is_deleted:
         print_line(f"gathering  {info.gathering}")
-        print_line(f"ops        {info.first_seq} to {info.seq}, {format_size(info.size)}")
+        ops = f"{info.first_seq} to {info.seq}"
+        if info.first_seq > info.seq:
+            ops = f"none: those up to {info.seq} were left out"
+        print_line(f"ops        {ops}, {format_size(info.size)}")
         print_line(f"times      {format_time(info.first_time)} to {format_time(info.last_time)}")
         print_line(f"epochs     {len(epochs)}, the last one {epochs[-1][1] if epochs else '-'}")
         print_line(f"syncs      {info.syncs}")

@@ -165,15 +165,17 @@ class Limits:
             return NO_RATES
         return (
             self._shared("messages", settings.rate_limit, settings.rate_burst),
-            self._shared("bytes", settings.rate_bytes, settings.max_message_size),
-            self._shared("ops", settings.rate_ops, settings.rate_burst),
+            self._shared("bytes", settings.rate_bytes),
+            self._shared("ops", settings.rate_ops),
         )
 
-    def _shared(self, kind: str, rate: float | None, burst: int) -> SharedLimits | None:
+    def _shared(
+        self, kind: str, rate: float | None, burst: int | None = None
+    ) -> SharedLimits | None:
         if rate is None:
             return None
         # What may come in two seconds may come at once, too.
-        key = (kind, rate, burst if kind == "messages" else max(burst, int(2 * rate)))
+        key = (kind, rate, max(1, int(2 * rate)) if burst is None else burst)
         shared = self._rates.get(key)
         if shared is None:
             shared = self._rates[key] = SharedLimits(key[1], key[2])

@@ -45,7 +45,7 @@ class ServerSettings:
 
     rate_bytes: float | None = field(default=None, validator=attrs.validators.optional(positive))
     """How many bytes of messages a second, in the same way; what may come in two seconds may come
-    at once, and one message always may."""
+    at once. A larger message may, too, where nothing was used up; others wait longer then."""
 
     rate_ops: float | None = field(default=None, validator=attrs.validators.optional(positive))
     """How many ops a second, in the same way."""

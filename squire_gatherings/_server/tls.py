@@ -1,6 +1,8 @@
 """TLS: the certificate that the server shows, which may be renewed while it serves."""
 
+import os
 import ssl
+import stat
 from collections.abc import Callable
 
 from attrs import define, field
@@ -28,14 +30,42 @@ def server_context(certificate: str, key: str | None = None) -> ssl.SSLContext:
     context.set_ciphers("ECDHE+AESGCM:ECDHE+CHACHA20")
     # What we speak, where a client asks; another protocol's client is told so.
     context.set_alpn_protocols(["http/1.1"])
+    for file in filter(None, (certificate, key)):
+        _check_file(file)
     try:
         # Without a function OpenSSL would ask at the terminal.
         context.load_cert_chain(certificate, key, password=_no_password)
     except (OSError, ValueError) as error:
-        reason = getattr(error, "reason", None) or getattr(error, "strerror", None) or error
-        files = certificate if key is None else f"{certificate} and {key}"
-        raise BadSetting(f"can't use the certificate {files[:500]}: {reason}") from None
+        raise _cannot_use(*_trouble(certificate, key, error)) from None
     return context
+
+
+def _cannot_use(file: str, why: object) -> BadSetting:
+    return BadSetting(f"can't use the certificate: {file[:500]}: {why}")
+
+
+def _check_file(file: str) -> None:
+    """Raise `BadSetting` unless it is a file that can be read: a pipe would be waited for."""
+    try:
+        if not stat.S_ISREG(os.stat(file).st_mode):
+            raise _cannot_use(file, "is not a file")
+        with open(file, "rb"):
+            pass
+    except OSError as error:
+        raise _cannot_use(file, error.strerror) from None
+
+
+def _trouble(certificate: str, key: str | None, error: Exception) -> tuple[str, object]:
+    """Return which of the files can't be used, and why: OpenSSL doesn't say it."""
+    if not isinstance(error, ssl.SSLError):
+        return key or certificate, error
+    if error.reason == "KEY_VALUES_MISMATCH":
+        return key or certificate, f"the key isn't that of the certificate in {certificate[:500]}"
+    try:
+        ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(certificate)
+    except (OSError, ValueError):
+        return certificate, "there is no PEM certificate in it that is whole"
+    return key or certificate, "there is no PEM key in it that is whole"
 
 
 def _no_password() -> str:

@@ -43,7 +43,9 @@ def _checked(origin: object) -> str:
         if not isinstance(origin, str) or not origin.isascii() or not origin.isprintable():
             raise ValueError
         parts = urlsplit(origin)
-        if not parts.hostname or origin.count("/") != 2 or set(origin) & set(" ?#@*\\"):
+        if not parts.scheme or not parts.hostname or origin.count("/") != 2:
+            raise ValueError
+        if set(origin) & set(" ?#@*%\\"):
             raise ValueError
         return _said(parts.scheme, parts.hostname, parts.port)
     except ValueError:
@@ -53,8 +55,13 @@ def _checked(origin: object) -> str:
 
 
 def _said(scheme: str, host: str, port: int | None) -> str:
-    """Return an origin as browsers say it: without the port that its scheme has anyway."""
-    host = f"[{host}]" if ":" in host else host
+    """Return an origin as browsers say it: without the port that its scheme has anyway.
+
+    Raises `ValueError` for brackets without an IPv6 address in them.
+    """
+    if ":" in host:
+        # Browsers have one way to write each.
+        host = f"[{ipaddress.IPv6Address(host).compressed}]"
     return f"{scheme}://{host}" + (f":{port}" if port not in (None, _PORTS.get(scheme)) else "")
 
 

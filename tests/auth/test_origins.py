@@ -91,6 +91,14 @@ def test_what_is_allowed_is_that_and_nothing_else() -> None:
         assert OriginRule(("*",)).allows(headers(origin))
 
 
+def test_an_address_may_be_written_in_any_way() -> None:
+    settings = ServerSettings(allow_origins=["http://[2001:DB8:0:0::1]:8080"])
+    assert settings.allow_origins == ("http://[2001:db8::1]:8080",)
+    rule = OriginRule(settings.allow_origins)
+    assert rule.allows(headers("http://[2001:db8::1]:8080"))
+    assert not rule.allows(headers("http://[2001:db8::2]:8080"))
+
+
 def test_two_origins_are_none() -> None:
     said = [*headers("https://rooms.example"), ("Origin", "https://rooms.example")]
     assert not OriginRule().allows(said)
@@ -116,6 +124,9 @@ def test_two_hosts_are_none() -> None:
         ["https://example.com:x"],
         ["https://exa mple.com"],
         ["https://caf\xe9.example"],
+        ["//example.com"],
+        ["://example.com"],
+        ["https://[::1%25lo]"],
         [""],
     ],
 )

@@ -80,7 +80,7 @@ async def until(readline: object, text: str) -> None:
     ("options", "says"),
     [
         (["--tls-key", "x"], "--tls-key goes with --tls-cert"),
-        (["--tls-cert", "/none"], "can't use the certificate /none: No such file"),
+        (["--tls-cert", "/none"], "can't use the certificate: /none: No such file"),
         (["--proxy", "nonsense"], "a proxy is ADDRESS or ADDRESS/BITS"),
         (["--proxy-says", "forwarded"], "--proxy-says goes with --proxy"),
         (["--max-memory", "120%"], "not a share"),

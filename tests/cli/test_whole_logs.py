@@ -211,7 +211,11 @@ def test_what_is_compacted_is_in_no_file_any_more(store: Path, tmp_path: Path) -
     code, out, _ = run("compact", file, "*", "--keep", "30d", "--log-only", "--yes", cwd=tmp_path)
     assert (code, out) == (0, "compacted 5 of 5 gatherings\n")
     assert not contains(store, SECRET)
-    assert lines(run("list", file, "--json", cwd=tmp_path)[1])[1]["first_seq"] == 7
+    described = lines(run("list", file, "--json", cwd=tmp_path)[1])[1]
+    assert described["first_seq"] == 7
+    name = described["gathering"]
+    assert f"{name}  none-after-6  " in run("list", file, cwd=tmp_path)[1]
+    assert "none: those up to 6 were left out, 0 B" in run("show", file, name, cwd=tmp_path)[1]
     wrong: tuple[tuple[tuple[str, ...], str], ...] = (
         (("compact", file, "*", "--yes"), "either --up-to or --keep"),
         (("compact", file, "*", "--yes", "--keep", "1d", "--up-to", "3"), "either --up-to"),

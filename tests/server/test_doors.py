@@ -245,8 +245,8 @@ async def test_a_client_is_told_why_it_cannot_come_in() -> None:
 @pytest.mark.parametrize(
     ("settings", "kind"),
     [
-        (ServerSettings(rate_bytes=1000, max_message_size=2000), "bytes"),
-        (ServerSettings(rate_ops=5, rate_burst=5), "ops"),
+        (ServerSettings(rate_bytes=1000), "bytes"),
+        (ServerSettings(rate_ops=2.5), "ops"),
     ],
 )
 async def test_rates_in_bytes_and_ops(way: Way, settings: ServerSettings, kind: str) -> None:

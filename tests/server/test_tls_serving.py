@@ -1,7 +1,7 @@
 """`serve` with TLS: real clients, renewed certificates, hostile handshakes."""
 
+import os
 import ssl
-import stat
 from pathlib import Path
 
 import pytest
@@ -87,7 +87,7 @@ async def test_a_new_certificate_is_for_new_connections(tmp_path: Path) -> None:
         other.mkdir()
         _, key = write(other)
         key.replace(tmp_path / "key.pem")
-        with pytest.raises(BadSetting, match="KEY_VALUES_MISMATCH"):
+        with pytest.raises(BadSetting, match="isn't that of the certificate"):
             certificate.reload()
         made.unlink()
         with pytest.raises(BadSetting, match="No such file"):
@@ -139,11 +139,27 @@ def test_a_key_with_a_passphrase_is_refused_without_asking(tmp_path: Path) -> No
     assert "secret" not in str(caught.value)
 
 
-def test_a_key_that_cannot_be_read(tmp_path: Path) -> None:
-    certificate, _ = write(tmp_path)
-    with pytest.raises(BadSetting, match="can't use the certificate"):
-        server_context(str(certificate), str(tmp_path / "none"))
-    assert stat.S_ISREG(certificate.stat().st_mode)
+def test_what_is_wrong_with_a_file_is_said_and_with_which(tmp_path: Path) -> None:
+    certificate, key = write(tmp_path)
+    both, pipe = tmp_path / "both.pem", tmp_path / "pipe"
+    os.mkfifo(pipe)
+    broken = certificate.read_bytes()[:-60]
+
+    def said(*files: Path) -> str:
+        with pytest.raises(BadSetting) as caught:
+            server_context(*map(str, files))
+        return str(caught.value).removeprefix(f"can't use the certificate: {tmp_path}/")
+
+    assert said(certificate, tmp_path / "none") == "none: No such file or directory"
+    assert said(tmp_path / "none", key) == "none: No such file or directory"
+    for name in (pipe, tmp_path):
+        assert said(name, key).endswith(": is not a file")
+        assert said(certificate, name).endswith(": is not a file")
+    assert said(certificate) == "cert.pem: there is no PEM key in it that is whole"
+    assert said(key, key) == "key.pem: there is no PEM certificate in it that is whole"
+    assert said(certificate, certificate) == "cert.pem: there is no PEM key in it that is whole"
+    both.write_bytes(broken + key.read_bytes())
+    assert said(both) == "both.pem: there is no PEM certificate in it that is whole"
 
 
 async def test_hostile_handshakes(certificate: Certificate) -> None:
