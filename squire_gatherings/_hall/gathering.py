@@ -211,14 +211,6 @@ class Gathering:
             room, self.delivery, self.answers, self.refreshes, self.make_behaviour
         )
 
-    def _check_log(self, restored: Restored) -> None:
-        """Raise `LogDeleted` if this isn't the log of one that has slept."""
-        log = self.room.log
-        if restored.seq != log.committed:
-            raise LogDeleted(f"it has {restored.seq} ops, and had {log.committed}")
-        if log.head and (restored.head, restored.first_seq) != (log.head, log.first_seq):
-            raise LogDeleted("it isn't the log that its clients know")
-
     def _prepare(self) -> None:
         """Make what gives answers."""
         self.delivery = self.make_delivery(self.room)

@@ -343,7 +343,7 @@ class Logs:
         """
         archive = self._archive
         ended: list[str] = []
-        for gathering_id, one in tuple(self._registry.living.items()):
+        for gathering_id, incarnation in tuple(self._registry.living.items()):
             await trio.lowlevel.checkpoint()
             if isinstance(incarnation, Sleeper) and not asleep:
                 continue

@@ -195,16 +195,6 @@ class Registry:
         await incarnation.wait_gone()
         return True
 
-    def begin_end(self, gathering_id: str, incarnation: str, reason: DispersalReason) -> bool:
-        """Have an incarnation disperse, also one that sleeps; return whether it still lives."""
-        one = self.living.get(gathering_id)
-        if one is None or one.room.incarnation != incarnation:
-            return False
-        awake = self._awake(gathering_id)
-        assert awake is not None
-        awake.room.end(reason)
-        return True
-
     @contextmanager
     def changing(self, gathering_id: str) -> Iterator[Room | None]:
         """Let the room of an open gathering be changed within the block, which has no checkpoint.

@@ -202,12 +202,9 @@ class Sleepers:
 
     def _put_away(self, sleeper: Sleeper, room: Room, opener: Opener) -> None:
         """Keep in the sleeper what is in its room."""
-        log = room.log
-        # Without clients nobody knows the log, and a million may sleep.
-        is_known = bool(room.clients) and log.head_seq == log.committed
         state = SleepState.of(
             room.incarnation,
-            log.committed,
+            room.log.committed,
             room.processed,
             room.numbered,
             room.deadline.state(room.moved(), 0.0),

@@ -15,11 +15,8 @@ from trio.testing import MockClock, wait_all_tasks_blocked
 from squire_gatherings._hall.hall import Hall, observer_of
 from squire_gatherings._hall.instants import LOOK_AGAIN
 from squire_gatherings._hall.membership import Membership
-from squire_gatherings._hall.store import Outcome
 from squire_gatherings._open_hall import open_hall
 from squire_gatherings._rules.behaviour import LogBehaviour
-from squire_gatherings._rules.chain import head_of
-from squire_gatherings._rules.export import Importer
 from squire_gatherings._stores.memory import MemoryStore
 from squire_gatherings._stores.sqlite.store import open_sqlite_store
 from squire_gatherings._values.end_rules import EndRules
@@ -27,7 +24,7 @@ from squire_gatherings._values.endings import CloseCode
 from squire_gatherings._values.errors import GatheringCrashed, GatheringDispersed, StoreUnavailable
 from squire_gatherings._values.events import EventKind, LifecycleEvent
 from squire_gatherings._values.identity import Identity
-from squire_gatherings._values.log import Append, Restored
+from squire_gatherings._values.log import Restored
 from squire_gatherings._values.messages import (
     Ack,
     Dispersed,
@@ -51,10 +48,7 @@ ROOM = "friday-night"
 
 
 class Loads(MemoryStore):
-    """A store that counts restores, and may take time for them, or fail.
-
-    It keeps each head of the chain, as a file does.
-    """
+    """A store that counts restores, and may take time for them, or fail."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -68,10 +62,6 @@ class Loads(MemoryStore):
             raise StoreUnavailable("away")
         self.loads += 1
         return await super().load(gathering, recent_syncs=recent_syncs)
-
-    def append_nowait(self, append: Append, ended: Callable[[Outcome], None]) -> bool:
-        head_of(append)
-        return super().append_nowait(append, ended)
 
 
 class Reading(Recorder):
