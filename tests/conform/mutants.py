@@ -304,7 +304,7 @@ MUTANTS: dict[str, Mutant] = {
     "dies of an unknown message": Mutant(
         "_client.incoming",
         "if _unknown.decode(text).type not in _KNOWN:\n                return None",
-        "if _unknown.decode(text).type not in _KNOWN:\n                raise SystemExit(3)",
+        "if _unknown.decode(text).type not in _KNOWN:\n                __import__('os')._exit(3)",
         "ignores-unknown-messages",
         "what-a-client-sends",
     ),

@@ -43,6 +43,17 @@ async def test_the_browser_client_passes_in_node() -> None:
     assert [one.story for one in report.results] == list(STORIES)
 
 
+async def test_a_client_of_somebody_else_passes_in_both_encodings() -> None:
+    """It shares no code with ours, and can less."""
+    report = await certify([sys.executable, "-m", "examples.small_client"])
+    assert [one for one in failures(report) if one.outcome == "failed"] == []
+    lacks = {name for name, one in STORIES.items() if not one.needs <= {"state"}}
+    skipped = {one.story for one in failures(report)}
+    assert skipped == lacks
+    assert {one.encoding for one in report.results} == {"json", "msgpack"}
+    assert len(report.results) == 2 * len(STORIES)
+
+
 @pytest.mark.parametrize("seed", range(1, 1 + examples(2)))
 async def test_cuts_at_any_byte(seed: int) -> None:
     report = await certify(PYTHON, "survives-cuts-at-any-byte", seed=seed)
