@@ -148,6 +148,7 @@ class Room:
                     join |= {"resume": self.incarnation}
                 await socket.send(self.encode(join))
                 self.joined(await self.receive(socket), "resume" in join)
+                self.ack_at = math.inf
                 sender = asyncio.create_task(self.send_all(socket))
                 while True:
                     self.take(await self.receive(socket))
@@ -181,7 +182,6 @@ class Room:
     async def send_all(self, socket: ClientConnection) -> None:
         """Send what isn't answered, and acknowledge what came, until cancelled."""
         now = asyncio.get_running_loop().time
-        self.ack_at = math.inf
         with suppress(ConnectionClosed):
             while True:
                 self.work.clear()
