@@ -64,9 +64,9 @@ class Stage(Room):
 
     # Connections.
 
-    async def order_join(self) -> None:
-        """Have the client join, with a token."""
-        fields = {"token": TOKEN, "renew": RENEWED, "encoding": self.encoding.name}
+    async def order_join(self, **more: Any) -> None:
+        """Have the client join, with a token, and with these fields in the order."""
+        fields = {"token": TOKEN, "renew": RENEWED, "encoding": self.encoding.name, **more}
         await self.witness.tell("join", gathering=self.gathering, **fields)
 
     async def knock(self) -> Link:
