@@ -127,9 +127,7 @@ class Link:
         frame = self.frame(code.to_bytes(2, "big") + reason.encode(), opcode=Opcode.CLOSE)
         await self.send_bytes(after + frame)
         with trio.move_on_after(PATIENCE_AT_THE_END):
-            with suppress(HungUp, BadFrames):
-                while True:
-                    await self.receive()
+            await self.drain()
         self.release()
 
     async def cut(self) -> None:
@@ -160,6 +158,8 @@ class Link:
                 self.pongs += 1
             elif frame.opcode is Opcode.CLOSE:
                 close = self.protocol.close_rcvd
+                # It is the server that closes the connection, once both have said goodbye.
+                self.release()
                 raise HungUp(NO_CODE if close is None else int(close.code))
             elif frame.opcode is not Opcode.PING:
                 self._check_kind(frame.opcode)
@@ -167,6 +167,12 @@ class Link:
                 if frame.fin:
                     data, self._parts = b"".join(self._parts), []
                     return data
+
+    async def drain(self) -> None:
+        """Read until the client is gone, or cancelled: so it gets the answer to its goodbye."""
+        with suppress(HungUp, BadFrames):
+            while True:
+                await self.receive()
 
     def _check_kind(self, opcode: Opcode) -> None:
         assert self.encoding is not None

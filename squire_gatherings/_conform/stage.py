@@ -64,15 +64,15 @@ class Stage(Room):
 
     # Connections.
 
-    async def order_join(self) -> None:
-        """Have the client join, with a token."""
-        fields = {"token": TOKEN, "renew": RENEWED, "encoding": self.encoding.name}
+    async def order_join(self, **more: Any) -> None:
+        """Have the client join, with a token, and with these fields in the order."""
+        fields = {"token": TOKEN, "renew": RENEWED, "encoding": self.encoding.name, **more}
         await self.witness.tell("join", gathering=self.gathering, **fields)
 
     async def knock(self) -> Link:
         """Wait for the client's next connection; its request isn't answered yet."""
         with self.witness.limit("didn't connect"):
-            link = await self._unless_it_fails(self.arrivals.receive)
+            link = await self._unless_it_fails(self._arrival)
         self._links.append(link)
         encoding = self.encoding
         self.judge.request(link, encoding.subprotocol, is_default=encoding.is_text)
@@ -100,6 +100,14 @@ class Stage(Room):
         await self.order_join()
         return await self.back(**more)
 
+    async def is_in(self, link: Link) -> None:
+        """Wait until the client has surely taken the answer to its join: it reports what follows.
+
+        What it is told to do may otherwise overtake that answer.
+        """
+        await link.send(*self.others(link))
+        await self.seen(self.log.seq)
+
     async def back(self, **more: Any) -> Link:
         """Wait until the client is back, and let it in."""
         link = await self.arrive()
@@ -109,9 +117,19 @@ class Stage(Room):
     async def nobody_comes(self, did: str) -> None:
         """Fail the client if it connects while it is watched."""
         with trio.move_on_after(self.watch):
-            link = await self._unless_it_fails(self.arrivals.receive)
+            link = await self._unless_it_fails(self._arrival)
             link.release()
             raise self.fail(did)
+
+    async def _arrival(self) -> Link:
+        """Wait for a connection, while those before it may end as they should."""
+        async with trio.open_nursery() as nursery:
+            for before in self._links:
+                if before.encoding is not None and not before.released.is_set():
+                    nursery.start_soon(before.drain)
+            link = await self.arrivals.receive()
+            nursery.cancel_scope.cancel()
+        return link
 
     # What the client says.
 

@@ -31,7 +31,8 @@ def story(rule: str, see: str, *needs: str) -> Callable[[Play], Play]:
     Args:
         rule: The rule in one sentence.
         see: The anchor in the protocol's page.
-        needs: What else a client must be able to do: `state`, `fetch`, `renew`.
+        needs: What else a client must be able to do: `state`, `snapshot`, `fetch`,
+            `renew`, `presence`.
     """
 
     def add(play: Play) -> Play:

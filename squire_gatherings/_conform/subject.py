@@ -23,6 +23,7 @@ REPORTS: dict[str, dict[str, type | tuple[type, ...]]] = {
     "outcome": {"id": str},
     "fetched": {"id": str, "seq": int},
     "state": {"ops": list},
+    "presence": {"users": list},
     "ended": {"reason": str},
     "restarted": {},
     "over": {"error": str},

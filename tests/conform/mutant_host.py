@@ -30,7 +30,7 @@ async def live(
     """Be one mutant, which does what it is told, until the next one's turn."""
     with life:
         adapter = become(name)
-        can = ["state", "snapshot", "fetch", "renew"]
+        can = ["state", "snapshot", "fetch", "renew", "presence"]
         adapter.report("ready", name=name or "nobody", can=can)
         async for order in orders:
             await adapter.stay(order, orders)
@@ -59,7 +59,8 @@ async def main() -> None:
                     orders = begin(order["mutant"])
                 else:
                     await orders.send(order)
-        nursery.cancel_scope.cancel()
+        # Nobody waits for what mutants still have to say.
+        os._exit(0)
 
 
 if __name__ == "__main__":

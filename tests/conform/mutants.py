@@ -206,6 +206,29 @@ MUTANTS: dict[str, Mutant] = {
         "knows-its-own-ops",
         "forward",
     ),
+    "forgets that what was put off may be applied": Mutant(
+        "_client.requests",
+        "        self.queue.repeat(request_ids, now)",
+        "        for one in request_ids:\n"
+        "            self.replica.pending[one].sent = False\n"
+        "        self.queue.repeat(request_ids, now)",
+        "knows-its-own-ops-that-were-put-off",
+        "forward",
+    ),
+    "takes a change of presence for the whole": Mutant(
+        "_client.presence",
+        "            users = known | users",
+        "            users = users",
+        "knows-who-is-here",
+        "presence-2",
+    ),
+    "forgets its presence when it comes back": Mutant(
+        "_client.presence",
+        "        self.view, self._version, self._said = None, 0, None",
+        "        self.view, self._version, self._said, self.state = None, 0, None, None",
+        "knows-who-is-here",
+        "presence-2",
+    ),
     "sends again at once what can't be taken now": Mutant(
         "_client.queue",
         "self._repeat_at = min(self._repeat_at, now + self.repeat_interval)",
@@ -304,7 +327,7 @@ MUTANTS: dict[str, Mutant] = {
     "dies of an unknown message": Mutant(
         "_client.incoming",
         "if _unknown.decode(text).type not in _KNOWN:\n                return None",
-        "if _unknown.decode(text).type not in _KNOWN:\n                raise SystemExit(3)",
+        "if _unknown.decode(text).type not in _KNOWN:\n                __import__('os')._exit(3)",
         "ignores-unknown-messages",
         "what-a-client-sends",
     ),

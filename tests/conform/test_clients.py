@@ -19,7 +19,7 @@ PYTHON = [sys.executable, "-m", "squire_gatherings._conform.adapters.python_clie
 
 async def certify(command: list[str], only: str | None = None, **changes: object) -> Report:
     stories = [one for name, one in STORIES.items() if only in (None, name)]
-    plan = Plan(stories, patience=20.0, watch=0.3, jobs=4, **changes)  # type: ignore[arg-type]
+    plan = Plan(stories, patience=20.0, watch=0.3, jobs=3, **changes)  # type: ignore[arg-type]
     return await run(plan, command, None, lambda _: None, lambda _: None)
 
 
@@ -39,8 +39,24 @@ async def test_the_browser_client_passes_in_node() -> None:
         assert shutil.which("node") is None
         pytest.skip("there is no node")
     report = await certify([*command, str(ADAPTERS / "browser_client.mjs")])
-    assert failures(report) == []
+    # It has no presence yet.
+    assert [one for one in failures(report) if one.did != "presence"] == []
     assert [one.story for one in report.results] == list(STORIES)
+
+
+ENCODINGS = ["msgpack", "json"][: examples(1)]
+"""Our own clients speak JSON, so that is left to `make test-long`."""
+
+
+async def test_a_client_of_somebody_else_passes() -> None:
+    """It shares no code with ours, and can less."""
+    command = [sys.executable, "-m", "examples.small_client"]
+    report = await certify(command, encodings=ENCODINGS)
+    assert [one for one in failures(report) if one.outcome == "failed"] == []
+    lacks = {name for name, one in STORIES.items() if not one.needs <= {"state"}}
+    skipped = {one.story for one in failures(report)}
+    assert skipped == lacks
+    assert len(report.results) == len(ENCODINGS) * len(STORIES)
 
 
 @pytest.mark.parametrize("seed", range(1, 1 + examples(2)))

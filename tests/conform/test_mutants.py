@@ -19,7 +19,7 @@ from tests.support import examples
 HOST = [sys.executable, "-m", "tests.conform.mutant_host"]
 AT_A_TIME = 5
 """Most of the time a story waits for what a broken client never does."""
-PLAN = Plan((), patience=4.0, watch=0.3)
+PLAN = Plan((), patience=3.0, watch=0.3)
 
 
 async def find(server: Server, subject: Subject, name: str, story: str) -> Failed | None:

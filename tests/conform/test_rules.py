@@ -1,6 +1,7 @@
 """Each rule of the stories stands in the page of the protocol."""
 
 import re
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -16,8 +17,13 @@ ALWAYS = {name: one for name, one in vars(rules).items() if isinstance(one, Rule
 
 def anchors(page: str) -> set[str]:
     """Return the anchors of a page's headings, as GitHub makes them."""
-    headings = re.findall(r"^#+ (.*)$", (DOCS / page).read_text(), re.MULTILINE)
-    return {re.sub(r"[^\w -]", "", one).lower().replace(" ", "-") for one in headings}
+    found: Counter[str] = Counter()
+    names: set[str] = set()
+    for heading in re.findall(r"^#+ (.*)$", (DOCS / page).read_text(), re.MULTILINE):
+        name = re.sub(r"[^\w -]", "", heading).lower().replace(" ", "-")
+        names.add(f"{name}-{found[name]}" if found[name] else name)
+        found[name] += 1
+    return names
 
 
 @pytest.mark.parametrize("name", [*STORIES, *ALWAYS])

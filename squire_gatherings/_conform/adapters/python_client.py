@@ -65,6 +65,15 @@ async def watch(gathering: Gathering) -> None:
             report("ended", reason=gathering.dispersed.reason)
 
 
+async def watch_presence(gathering: Gathering) -> None:
+    """Report who is here, whenever that has changed."""
+    view = None
+    with suppress(GatheringsError):
+        while True:
+            view = await gathering.wait_presence(other_than=view)
+            report("presence", users=list(view.users))
+
+
 async def submit(gathering: Gathering, order: dict[str, Any]) -> None:
     name = order["id"]
     with suppress(Left):
@@ -92,10 +101,14 @@ async def stay(join: dict[str, Any], orders: trio.MemoryReceiveChannel[dict[str,
     try:
         async with (
             open_client(URL, token=token, join_patience=600.0) as client,
-            client.join(join["gathering"], behaviour=Ops) as gathering,
+            client.join(
+                join["gathering"], behaviour=Ops, presence=join.get("presence")
+            ) as gathering,
             trio.open_nursery() as nursery,
         ):
             nursery.start_soon(watch, gathering)
+            if "presence" in join:
+                nursery.start_soon(watch_presence, gathering)
             async for order in orders:
                 match order["do"]:
                     case "submit":
@@ -119,7 +132,7 @@ async def main() -> None:
     report(
         "ready",
         name="squire_gatherings.client",
-        can=["state", "snapshot", "fetch", "renew"],
+        can=["state", "snapshot", "fetch", "renew", "presence"],
         encodings=["json"],
     )
     send, receive = trio.open_memory_channel[dict[str, Any]](1000)

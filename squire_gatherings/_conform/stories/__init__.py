@@ -10,6 +10,7 @@ from squire_gatherings._conform.stories import (  # noqa: I001 (the order in whi
     hostile,
     rights,
     fetches,
+    presence,
 )
 from squire_gatherings._conform.story import STORIES
 
@@ -20,6 +21,7 @@ __all__ = [
     "forwards",
     "hostile",
     "joining",
+    "presence",
     "replaced_logs",
     "returning",
     "rights",

@@ -103,6 +103,25 @@ async def knows_its_own_ops(stage: Stage) -> None:
 
 
 @story(
+    "A sync that couldn't be taken at first may have been applied when the client returns.",
+    "which-ops-are-ones-own",
+)
+async def knows_its_own_ops_that_were_put_off(stage: Stage) -> None:
+    link = await stage.join()
+    submission = await stage.submit(2)
+    sync = await stage.sync(link, submission)
+    await link.send(stage.error("store_unavailable", link, sync))
+    await link.cut()
+    seqs = stage.apply(link, sync)["seqs"]
+    stage.more(1)
+    link = await stage.back()
+    again = await stage.sync(link, submission)
+    await link.send(stage.synced(link, again, seqs))
+    await stage.applied(submission, seqs)
+    await stage.seen(3)
+
+
+@story(
     "A connection may break at any byte; nothing is lost, and nothing comes twice.",
     "after-a-lost-connection",
 )

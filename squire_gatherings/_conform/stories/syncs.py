@@ -15,11 +15,12 @@ LEAST_PAUSE = 0.1
 async def submits(stage: Stage) -> None:
     stage.more(2)
     link = await stage.join()
+    await stage.is_in(link)
     submission = await stage.submit(3)
     sync = await stage.sync(link, submission)
-    stage.require(sync["base"] == 2, f"sent the base {sync['base']}, and has 2 ops")
+    stage.require(sync["base"] == 3, f"sent the base {sync['base']}, and has 3 ops")
     await link.send(stage.apply(link, sync))
-    await stage.applied(submission, [3, 4, 5])
+    await stage.applied(submission, [4, 5, 6])
 
 
 @story("Many syncs may be under way, and forwards come between their answers.", "synced")
@@ -144,6 +145,7 @@ async def sends_nothing_again_that_is_too_big(stage: Stage) -> None:
 @story("A sync has at most `max_ops` ops; one with more isn't sent, or is refused.", "joined")
 async def keeps_to_the_limit(stage: Stage) -> None:
     link = await stage.join(max_ops=3)
+    await stage.is_in(link)
     submission = await stage.submit(4)
     with trio.move_on_after(stage.watch):
         await stage.sync(link, submission)
