@@ -13,6 +13,7 @@ from squire_gatherings._hall.logs import Logs
 from squire_gatherings._hall.membership import Membership
 from squire_gatherings._hall.store import Outcome, Store, Unstorable
 from squire_gatherings._open_hall import open_hall
+from squire_gatherings._rules.acts import ActsByItself, HearsOfItsLife
 from squire_gatherings._rules.behaviour import (
     Behaviour,
     EndsByRule,
@@ -21,6 +22,7 @@ from squire_gatherings._rules.behaviour import (
     Submission,
 )
 from squire_gatherings._rules.chain import head_of
+from squire_gatherings._rules.one_by_one import JudgesOneByOne
 from squire_gatherings._server import (
     Proxies,
     ProxySays,
@@ -115,6 +117,7 @@ __all__ = [
     "ANONYMOUS",
     "SUBPROTOCOLS",
     "Ack",
+    "ActsByItself",
     "Append",
     "Archive",
     "Authenticate",
@@ -162,9 +165,11 @@ __all__ = [
     "HallOptions",
     "HallSettings",
     "HandshakeRequest",
+    "HearsOfItsLife",
     "Identity",
     "Join",
     "Joined",
+    "JudgesOneByOne",
     "JwtAuthenticator",
     "Leave",
     "Left",

@@ -1,17 +1,15 @@
 """The tournament as a behaviour: judges ops by role, and folds them into the state."""
 
-import copy
-from collections.abc import Sequence
 from typing import Any
 
 import msgspec
 
 from examples.swiss_night.ops import Actor, Refused, read_op
 from examples.swiss_night.tournament import Tournament
-from squire_gatherings import Op, OpRejected, Stamp, Submission
+from squire_gatherings import JudgesOneByOne, Op, OpRejected, Stamp, Submission
 
 
-class SwissNight:
+class SwissNight(JudgesOneByOne):
     """A tournament. Judges, players and everybody else are told apart by their roles."""
 
     serves_snapshots = True
@@ -19,22 +17,16 @@ class SwissNight:
     def __init__(self) -> None:
         self.night = Tournament()
 
-    def judge(self, ops: Sequence[Op], submission: Submission) -> Sequence[Op]:
-        """Let pass what this person may do now. Each op is judged on top of those before it."""
+    def judge_op(self, op: Op, submission: Submission) -> Op:
+        """Let pass what this person may do now."""
         user = submission.identity.user
         if user is None:
             raise OpRejected("sign in first")
-        actor = Actor(user, submission.identity.role)
-        night = self.night if len(ops) == 1 else copy.deepcopy(self.night)
         try:
-            for seq, op in enumerate(ops, submission.seq + 1):
-                found = read_op(op.value)
-                found.check(night, actor)
-                if night is not self.night:
-                    found.apply(night, Stamp(seq, submission.time, user))
+            read_op(op.value).check(self.night, Actor(user, submission.identity.role))
         except Refused as error:
             raise OpRejected(str(error)) from None
-        return ops
+        return op
 
     def fold(self, op: Op, stamp: Stamp) -> None:
         """Apply what was let pass."""

@@ -49,8 +49,9 @@ class Arriving:
     """A new one, which goes on with them."""
     _inherited: dict[str, tuple[Inheritance, Incarnation]] = field(factory=dict)
     """By the gathering's id."""
-    _asleep: dict[str, tuple[Sleeper, float]] = field(factory=dict)
-    """Those that sleep, by the gathering's id, and when something is due next."""
+    _asleep: dict[str, tuple[Sleeper, float, SleeperState]] = field(factory=dict)
+    """Those that sleep, by the gathering's id, when something is due next, and what we were told
+    of them."""
     _alike: dict[bytes, GivenRules] = field(factory=dict)
     """The rules by which they sleep."""
     _new: list[tuple[Room, Client]] = field(factory=list)
@@ -129,8 +130,10 @@ class Arriving:
         now = trio.current_time()
         empty: list[tuple[float, Gathering | Sleeper]] = []
         waits: list[_Waits] = []
-        for sleeper, at in self._asleep.values():
+        for sleeper, at, told in self._asleep.values():
             registry.sleepers.claim(sleeper)
+            if registry.presence is not None:
+                registry.presence.resume(sleeper.id, sleeper.clients, told.presence)
             if not sleeper.clients:
                 empty.append((registry.sleepers.left_alone(sleeper, now), sleeper))
             waits.append(_Waits(at, sleeper))
@@ -219,7 +222,7 @@ class Arriving:
         sleeper.clients = tuple(room.clients.values())
         for client in sleeper.clients:
             client.room = sleeper
-        self._asleep[slept.gathering] = sleeper, room.deadline.wakes_at
+        self._asleep[slept.gathering] = sleeper, room.deadline.wakes_at, state
 
 
 def _first(one: tuple[float, object]) -> float:

@@ -8,6 +8,7 @@ from typing import ClassVar, Protocol
 import trio
 from attrs import define, field
 
+from squire_gatherings._hall.acting import Acting
 from squire_gatherings._hall.answers import Answers
 from squire_gatherings._hall.clients import Client, Sender
 from squire_gatherings._hall.commit import Commit
@@ -96,6 +97,10 @@ class Gathering:
     requests: Requests = field(init=False)
     _makes_rules: bool = False
     """Whether its behaviour says by which rules it ends."""
+    _acting: Acting | None = None
+    """What its behaviour does by itself."""
+    _is_asked: bool = False
+    """Whether its behaviour is asked for anything of this when its state has changed."""
     _notice_at: float = 0.0
     _slow: list[Client] | None = None
     """Those to whom the notice couldn't be sent at once."""
@@ -162,6 +167,9 @@ class Gathering:
                         until = min(self._notice_at + grace, room.notice_by)
                         await flush(self._slow, until, room.quotas.tally)
         finally:
+            if self._acting is not None:
+                lives_on = room.is_asleep or room.is_moved or room.is_kept
+                self._acting.closed(None if lives_on else room.reason)
             if not room.is_asleep:
                 self._leave()
                 room.enter(None)
@@ -177,8 +185,15 @@ class Gathering:
     async def _restore(self) -> None:
         """Restore the state from the store."""
         room, settings = self.room, self.room.settings
+        if self._acting is not None:
+            # An earlier attempt got as far as that.
+            self._acting.closed(None)
         snapshot_seq = await restore(room, self.make_behaviour)
         self._makes_rules = hasattr(room.behaviour, "end_rules")
+        self._acting = Acting.of(room)
+        self._is_asked = self._makes_rules or self._acting is not None
+        if self._acting is not None and self.inheritance is None:
+            self._acting.opened()
         now = trio.current_time()
         if not room.is_resting:
             room.deadline = Deadline(room.given.rules, now, now)
@@ -238,6 +253,8 @@ class Gathering:
             inheritance = self.inheritance or inheritance
         self.inheritance = None
         room.begun()
+        if self._acting is not None:
+            self._acting.opened()
         for client in tuple(room.clients.values()):
             room.terms.add(client)
             self.delivery.resume(client)
@@ -250,7 +267,9 @@ class Gathering:
         """
         room, inbox, log = self.room, self.room.inbox, self.room.log
         commit, requests, delivery = self.commit, self.requests, self.delivery
-        turnstile = room.turnstile
+        turnstile, acting = room.turnstile, self._acting
+        if acting is not None:
+            acting.plan()
         looks = LAST_LOOKS
         while True:
             room.look()
@@ -291,6 +310,11 @@ class Gathering:
                 self._finish_commit()
             elif room.reason is not None and not inbox.waiting:
                 return await self._part(room.reason)
+            elif acting is not None and acting.is_due:
+                if room.quotas.is_leaving:
+                    await trio.sleep(LOOK_AGAIN)
+                else:
+                    self._turn()
             elif room.accepting and room.is_due() and room.deadline.is_final:
                 looks = await hear_the_last(room, self.answers, looks)
                 if not looks:
@@ -449,6 +473,8 @@ class Gathering:
     def _turn(self) -> None:
         """Process what has arrived, without a checkpoint, and begin to commit what came of it."""
         room, log = self.room, self.room.log
+        if self._acting is not None:
+            self._acting.act_if_due()
         moved = take_turn(room, self.requests, self.answers)
         now = trio.current_time()
         if moved is not None:
@@ -456,8 +482,8 @@ class Gathering:
             room.processed += counted
             room.used(now, what.__class__, mover.identity.user)
         if room.trouble is None and log.seq > log.committed:
-            if self._makes_rules:
-                room.ask_for_rules()
+            if self._is_asked:
+                self._folded()
             if self.commit.begin(now):
                 self._committed(now)
         elif log.seq == log.committed:
@@ -484,13 +510,27 @@ class Gathering:
         log.commit()
         self.answers.give(now)
         delivery.bring_batch(now)
-        if self._makes_rules:
-            self.room.apply_rules("behaviour", None)
+        if self._is_asked:
+            self._heed()
         if log.added > log.look_at:
             # Seldom. A batch stays in memory until all clients have been brought it.
             if not delivery.batch:
                 log.trim()
             self.room.count_tail()
+
+    def _folded(self) -> None:
+        """Ask the behaviour what follows of its new state, which isn't durable yet."""
+        if self._makes_rules:
+            self.room.ask_for_rules()
+        if self._acting is not None:
+            self._acting.put_off()
+
+    def _heed(self) -> None:
+        """Do what follows of the behaviour's state, which is durable now."""
+        if self._makes_rules:
+            self.room.apply_rules("behaviour", None)
+        if self._acting is not None:
+            self._acting.plan()
 
     # Coming to an end.
 
@@ -498,4 +538,5 @@ class Gathering:
         """Go beyond the point of no return. See `give_notice`; only the first call does it."""
         if self.room.notice is None:
             self._notice_at = trio.current_time()
-            self._slow = await give_notice(self.room, self.answers, reason)
+            fails = self._acting is not None and self._acting.is_failing
+            self._slow = await give_notice(self.room, self.answers, reason, fails=fails)

@@ -98,7 +98,7 @@ class Lifetime:
 
     def begun(self) -> None:
         """Note that it has begun to live, by the rules that are given."""
-        if self.deadline.rules.is_by_wall:
+        if self.deadline.is_by_wall:
             self.look()
             self.terms.instants.add(self)
 
@@ -122,7 +122,7 @@ class Lifetime:
     def look(self) -> None:
         """Look at the wall clock, if that decides on anything."""
         deadline = self.deadline
-        if deadline.rules.is_by_wall:
+        if deadline.is_by_wall:
             deadline.look(trio.current_time(), self.terms.wall())
 
     def look_again(self) -> None:

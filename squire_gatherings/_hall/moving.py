@@ -122,7 +122,7 @@ class Telling:
         told, change, found = self._told, rights.last_change, list[Living]()
         for one in living:
             before = told.get(id_of(one))
-            if before is None or before.mark is None or before.mark != _mark(one, change):
+            if before is None or before.mark is None or before.mark != self._mark(one, change):
                 found.append(one)
         return found
 
@@ -156,7 +156,7 @@ class Telling:
         if at_rest:
             check_rest(gathering)
         clients = self._clients(room.clients.values(), ahead, at_rest=at_rest)
-        mark = _mark(gathering, rights.last_change)
+        mark = self._mark(gathering, rights.last_change)
         if len(clients) != len(room.clients):
             mark = None
         before, seq = self._told.get(room.id), room.log.committed
@@ -188,9 +188,56 @@ class Telling:
         clients = self._clients(sleeper.clients, ahead, at_rest=at_rest)
         slept = registry.sleepers.slept(sleeper, ahead)
         is_whole = len(clients) == len(sleeper.clients)
-        mark = _mark(sleeper, rights.last_change) if is_whole else None
+        mark = self._mark(sleeper, rights.last_change) if is_whole else None
         self._told[sleeper.id] = _Told(slept.state.incarnation, slept.state.seq, mark)
-        return SleeperState(slept, clients)
+        presence = registry.presence
+        here = None if presence is None else presence.state(sleeper.id)
+        return SleeperState(slept, clients, here)
+
+    def _mark(self, one: Living, change: int) -> Mark | None:
+        """Return what changes whenever a gathering does; None where that can't be told.
+
+        Args:
+            one: The gathering.
+            change: The number of the last change of somebody's rights.
+        """
+        if isinstance(one, Sleeper):
+            registry, _, _ = parts_of(self.hall)
+            presence = registry.presence
+            # Awake, all of it comes by the inbox, or with the clients.
+            changes = 0 if presence is None else presence.changes(one.id)
+            return one.state, one.given, one.clients, change, changes
+        gathering, room = one, one.room
+        if gathering.at_work() is not None:
+            return None
+        for client in room.clients.values():
+            if (
+                client.window.due_at != math.inf
+                or client.waiting
+                or client.reads
+                or client.paging
+                or client.held
+                or client.leaving
+            ):
+                return None
+        deadline = room.deadline
+        return (
+            room.incarnation,
+            room.inbox.taken,
+            room.log.seq,
+            room.numbered,
+            len(room.clients),
+            room.processed,
+            room.is_wanted,
+            room.given,
+            deadline.last_processed_at,
+            deadline.emptied_at,
+            deadline.few_since,
+            deadline.extended_to,
+            deadline.told,
+            deadline.moved,
+            change,
+        )
 
     def _clients(
         self, clients: Iterable[Client], ahead: float, *, at_rest: bool
@@ -204,48 +251,6 @@ class Telling:
                     check_client(client)
                 found.append(_client_state(client, number, ahead))
         return found
-
-
-def _mark(one: Living, change: int) -> Mark | None:
-    """Return what changes whenever a gathering does; None where that can't be told.
-
-    Args:
-        one: The gathering.
-        change: The number of the last change of somebody's rights.
-    """
-    if isinstance(one, Sleeper):
-        return one.state, one.given, one.clients, change
-    gathering, room = one, one.room
-    if gathering.at_work() is not None:
-        return None
-    for client in room.clients.values():
-        if (
-            client.window.due_at != math.inf
-            or client.waiting
-            or client.reads
-            or client.paging
-            or client.held
-            or client.leaving
-        ):
-            return None
-    deadline = room.deadline
-    return (
-        room.incarnation,
-        room.inbox.taken,
-        room.log.seq,
-        room.numbered,
-        len(room.clients),
-        room.processed,
-        room.is_wanted,
-        room.given,
-        deadline.last_processed_at,
-        deadline.emptied_at,
-        deadline.few_since,
-        deadline.extended_to,
-        deadline.told,
-        deadline.moved,
-        change,
-    )
 
 
 def check_rest(gathering: Gathering) -> None:

@@ -17,7 +17,9 @@ from squire_gatherings._values.numbers import Ended, Stage
 from squire_gatherings._values.outgoing import Outgoing
 
 
-async def give_notice(room: Room, answers: Answers, reason: DispersalReason) -> list[Client] | None:
+async def give_notice(
+    room: Room, answers: Answers, reason: DispersalReason, *, fails: bool = False
+) -> list[Client] | None:
     """Go beyond the point of no return: answer all who asked, and give the final notice.
 
     No checkpoint before that point, and none at all without a crowd. Cancellation: ignored.
@@ -26,6 +28,7 @@ async def give_notice(room: Room, answers: Answers, reason: DispersalReason) -> 
         room: Whose end it is.
         answers: Those that are owed.
         reason: Why it ends.
+        fails: Whether the next incarnation would crash as well, so that nobody waits for it.
 
     Returns:
         Those to whom the notice couldn't be sent at once, if there are any.
@@ -36,7 +39,7 @@ async def give_notice(room: Room, answers: Answers, reason: DispersalReason) -> 
     crashed = reason is DispersalReason.CRASHED
     lost = GatheringCrashed(f"gathering {room.id} crashed while it worked on this")
     ended = GatheringDispersed(f"gathering {room.id} has dispersed")
-    answers.abandon(lost if crashed else ended, ended)
+    answers.abandon(lost if crashed else ended, lost if fails else ended)
     room.inbox.clear()
     now = trio.current_time()
     idle_for = now - room.deadline.last_processed_at

@@ -197,6 +197,11 @@ class Presences:
 
     # Handing over.
 
+    def changes(self, gathering: str) -> int:
+        """Return a number that is another one whenever anything has changed."""
+        crowd = self._crowds.get(gathering)
+        return 0 if crowd is None else crowd.here.changes
+
     def state(self, gathering: str) -> list[tuple[int, bytes]] | None:
         """Return the clients that asked, by number, with their states; None for nobody."""
         crowd = self._crowds.get(gathering)

@@ -151,6 +151,7 @@ class Sleepers:
         room.clients = {client.scope: client for client in sleeper.clients}
         deadline = room.deadline = Deadline(sleeper.given.rules, 0.0, 0.0)
         deadline.resume(state.deadline, 0.0)
+        deadline.acts_at_time = state.acts_at_time
         if settings.sleep_after is not None:
             deadline.sleep_after = settings.sleep_after
         if state.life is not None and self.lifecycle is not None and not self.have_moved:
@@ -209,6 +210,7 @@ class Sleepers:
             is_wanted=room.is_wanted,
             opener=opener,
             life=None if room.life is None else room.life.state(),
+            acts_at_time=room.deadline.acts_at_time,
         )
         sleeper.state, sleeper.given = _encode(state), room.given
         sleeper.clients = tuple(room.clients.values())
@@ -260,7 +262,7 @@ class Sleepers:
 
     def _list(self, sleeper: Sleeper, room: Room) -> None:
         """Have it looked at when something is due."""
-        if room.deadline.rules.is_by_wall:
+        if room.deadline.is_by_wall:
             self._by_wall.add(sleeper)
             self.terms.instants.add(self)
         else:
@@ -313,7 +315,11 @@ class Sleepers:
     def _come(self, sleeper: Sleeper) -> None:
         """Do what is due."""
         room, opener = self._look(sleeper)
-        if room.is_due():
+        if room.deadline.acts_at <= trio.current_time():
+            # Before anything else: it is restored, and acts.
+            room.is_called = True
+            self._rouse(sleeper, room, opener)
+        elif room.is_due():
             # It hears everybody out, and ends.
             self._rouse(sleeper, room, opener)
         else:

@@ -64,6 +64,9 @@ class Deadline:
     """So many seconds after a message that counts it is to fall asleep; infinity for never."""
     awake_to: float = -math.inf
     """It doesn't fall asleep before."""
+    acts_at_time: int | None = None
+    """When it is to do something by itself, in milliseconds since 1970; None for never."""
+    _acts_at: float = field(default=math.inf, init=False)
     _instant_at: float = field(default=math.inf, init=False)
     _held_to: float = field(default=-math.inf, init=False)
 
@@ -74,6 +77,8 @@ class Deadline:
         rules = self.rules
         self._instant_at = math.inf if rules.ends_at is None else now + (rules.ends_at - wall)
         self._held_to = -math.inf if rules.hold_until is None else now + (rules.hold_until - wall)
+        if self.acts_at_time is not None:
+            self._acts_at = now + (self.acts_at_time / 1000 - wall)
 
     def attended(self, clients: int, now: float) -> None:
         """Note how many clients are connected."""
@@ -197,6 +202,18 @@ class Deadline:
             ends.append((DispersalReason.ENDS_AT, self._instant_at))
         return ends
 
+    # When it acts by itself.
+
+    @property
+    def is_by_wall(self) -> bool:
+        """Whether anything depends on the wall clock."""
+        return self.rules.is_by_wall or self.acts_at_time is not None
+
+    @property
+    def acts_at(self) -> float:
+        """When it is to do something by itself; infinity for never."""
+        return math.inf if self.acts_at_time is None else self._acts_at
+
     # When the clients are warned.
 
     @property
@@ -214,15 +231,17 @@ class Deadline:
 
     @property
     def next_at(self) -> float:
-        """When something is to be done next: a warning, the end, or to fall asleep."""
+        """When something is to be done next: a warning, the end, an act, or to fall asleep."""
         at = self.wakes_at
         return at if self.sleep_after == math.inf else min(at, self.sleep_at)
 
     @property
     def wakes_at(self) -> float:
-        """When something is to be done next for one that sleeps: a warning, or the end."""
+        """When something is to be done next for one that sleeps: a warning, the end, or an act."""
         at = self.at
-        return at if self.rules.warn_before is None else min(at, self.warn_at)
+        if self.rules.warn_before is not None:
+            at = min(at, self.warn_at)
+        return at if self.acts_at_time is None else min(at, self._acts_at)
 
     @property
     def sleep_at(self) -> float:

@@ -54,6 +54,8 @@ class WhoIsHere:
     grace: float
     """Seconds for which a lost connection is shown."""
     version: int = 0
+    changes: int = 0
+    """How many changes there were so far, at least."""
     size: int = 0
     """How many bytes the states of all connections have."""
     _members: dict[Key, _Member] = field(factory=dict)
@@ -115,6 +117,7 @@ class WhoIsHere:
         elif member.lost_until == math.inf:
             member.lost_until = now + self.grace
             self._lost[key] = member
+            self.changes += 1
 
     def left(self, key: Key, now: float) -> None:
         """A connection is gone for good."""
@@ -167,6 +170,7 @@ class WhoIsHere:
             del self._users[member.user]
 
     def _due_by(self, now: float) -> None:
+        self.changes += 1
         spacing = max(self.interval, len(self._members) / SENDS)
         self._flush_at = min(self._flush_at, max(now, self._flushed_at + spacing))
 

@@ -40,6 +40,8 @@ class SleepState(Struct, frozen=True, array_like=True):
     opener: tuple[str, str | None] | None
     life: tuple[int, int, int, int] | None = None
     """What is counted for its lifecycle events, if somebody is told of these."""
+    acts_at_time: int | None = None
+    """When its behaviour acts by itself, in milliseconds since 1970."""
 
     @classmethod
     def of(
@@ -53,6 +55,7 @@ class SleepState(Struct, frozen=True, array_like=True):
         is_wanted: bool,
         opener: tuple[str, str | None] | None,
         life: tuple[int, int, int, int] | None,
+        acts_at_time: int | None,
     ) -> "SleepState":
         """Return what is to be remembered of an incarnation with this deadline."""
         what, by, at = deadline.moved
@@ -73,6 +76,7 @@ class SleepState(Struct, frozen=True, array_like=True):
             (what, by, None if at == last else at),
             opener,
             life,
+            acts_at_time,
         )
 
     @property
@@ -138,6 +142,8 @@ class SleeperState(Struct, frozen=True, array_like=True):
     slept: Slept
     """Its times are those of the clock that both processes have."""
     clients: list[ClientState]
+    presence: list[tuple[int, bytes]] | None = None
+    """As `RoomState` has it."""
 
 
 def shifted(state: SleepState, seconds: float) -> SleepState:

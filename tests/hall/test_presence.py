@@ -19,6 +19,7 @@ from squire_gatherings import (
     open_hall,
 )
 from squire_gatherings._hall.hall import observer_of
+from squire_gatherings._open_hall import open_successor
 from squire_gatherings._stores.memory import MemoryStore
 from squire_gatherings._values.endings import CloseCode
 from squire_gatherings._values.identity import ANONYMOUS
@@ -38,7 +39,7 @@ from squire_gatherings._values.numbers import Stage
 from squire_gatherings._values.op import Op
 from squire_gatherings._values.settings import HallSettings
 from tests.hall.rights import ROOM, a_hall, joined
-from tests.handover.moves import move
+from tests.handover.moves import Move, move
 from tests.present import Watcher
 from tests.support import Recorder
 
@@ -372,6 +373,32 @@ async def test_it_goes_on_in_another_process(autojump_clock: MockClock) -> None:
         await settled()
         assert known(desks).states == known(bobs).states == {"alice": RESTS, "bob": TYPES}
         assert others.of(Presence) == []
+
+
+async def test_one_that_sleeps_goes_on_in_another_process(autojump_clock: MockClock) -> None:
+    settings = HallSettings(presence=True, sleep_after=5.0, presence_grace=4.0)
+    store = MemoryStore()
+    async with AsyncExitStack() as stack:
+        hall = await stack.enter_async_context(open_hall(store=store, settings=settings))
+        alice, alices = await come(hall, "alice", {})
+        bob, bobs = await come(hall, "bob", TYPES)
+        await settled(20)
+        after = await stack.enter_async_context(open_successor(store=store, settings=settings))
+        going = Move(hall, after)
+        connected: dict[Connection, Membership] = {alices: alice, bobs: bob}
+        await going.tell(connected)
+        # What changes while it is told is told again, though it sleeps.
+        await bob.deliver(update(RESTS))
+        await settled(0)
+        memberships = await going.finish(connected)
+        await settled()
+        assert known(alices).states == known(bobs).states == {"alice": {}, "bob": RESTS}
+        seen = observer_of(after).gathering(ROOM)
+        assert seen is not None
+        assert seen.stage is Stage.ASLEEP
+        await memberships[bobs].deliver(update(TYPES))
+        await settled()
+        assert known(alices).states == {"alice": {}, "bob": TYPES}
 
 
 async def test_a_crowd_that_comes_and_goes_is_told_little(autojump_clock: MockClock) -> None:

@@ -26,6 +26,7 @@ from squire_gatherings._hall.sleeper import Sleeper
 from squire_gatherings._hall.store import Store
 from squire_gatherings._handover.messages import Changes
 from squire_gatherings._open_hall import open_successor
+from squire_gatherings._rules.behaviour import Behaviour, LogBehaviour
 from squire_gatherings._values.handover import HallState
 from squire_gatherings._values.settings import HallSettings
 
@@ -132,6 +133,7 @@ async def move(
     settings: HallSettings,
     connected: Mapping[Connection, Membership],
     wall_clock: Callable[[], float] = time.time,
+    behaviour: Callable[[], Behaviour] = LogBehaviour,
 ) -> tuple[Hall, dict[Connection, Membership]]:
     """Go on in a new hall; return it, and the memberships there.
 
@@ -142,8 +144,10 @@ async def move(
         settings: The new hall's.
         connected: All connections and their memberships.
         wall_clock: The new hall's.
+        behaviour: The new hall's.
     """
-    after = await stack.enter_async_context(
-        open_successor(store=store, settings=settings, wall_clock=wall_clock)
+    opened = open_successor(
+        store=store, settings=settings, wall_clock=wall_clock, behaviour=behaviour
     )
+    after = await stack.enter_async_context(opened)
     return after, await Move(hall, after).finish(connected)
