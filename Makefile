@@ -44,8 +44,10 @@ lint: $(READY)-dev $(READY)-bench $(READY)-docs ## Check style, types and layers
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports --no-cache
 
-example: $(READY)-example ## Start Swiss night, a tournament with a page for phones (ARGS="play" for a script's night)
-	@$(BIN)/python -m examples.swiss_night $(ARGS)
+EXAMPLE ?= swiss_night
+
+example: $(READY)-example ## Start Swiss night, a tournament with a page for phones (EXAMPLE=chat for a chat with presence)
+	@$(BIN)/python -m examples.$(EXAMPLE) $(ARGS)
 
 bench: $(READY)-dev $(READY)-bench ## Run the benchmarks, half an hour (BENCHMARKS="memory peers" for some of them)
 	@for name in $(BENCHMARKS); do echo "== $$name"; $(BIN)/python -m benchmarks.$$name || exit 1; done
