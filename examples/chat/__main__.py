@@ -6,21 +6,19 @@ is here is presence, which nobody keeps.
 
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from functools import partial
 from importlib.resources import files
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import click
-import hypercorn.trio
 import trio
-from hypercorn.config import Config
 from starlette.applications import Starlette
 from starlette.responses import FileResponse, Response
 from starlette.routing import Mount, Route, WebSocketRoute
 from starlette.staticfiles import StaticFiles
 from starlette.types import Receive, Scope, Send
 
+from examples.serving import serve_site
 from squire_gatherings import (
     Hall,
     Identity,
@@ -106,22 +104,11 @@ def application(hall: Hall) -> Starlette:
 @asynccontextmanager
 async def open_chat(host: str, port: int) -> AsyncIterator[tuple[Hall, str]]:
     """Serve the chat for as long as the block lasts; give its hall and its URL."""
-    config = Config.from_mapping(bind=[f"{host}:{port}"], errorlog=None, graceful_timeout=1.0)
-    stop = trio.Event()
     async with (
-        trio.open_nursery() as nursery,
         open_hall(behaviour=Chat, authenticate=by_name, presence=True) as hall,
+        serve_site(hall, application(hall), host, port) as url,
     ):
-        # Starlette and hypercorn name the types of ASGI differently.
-        app = cast(Any, application(hall))
-        run = partial(hypercorn.trio.serve, app, config, shutdown_trigger=stop.wait)
-        [url] = await nursery.start(run)
-        try:
-            yield hall, url
-        finally:
-            with trio.CancelScope(shield=True), trio.move_on_after(10):
-                await hall.close()  # before the web server stops, so that everybody is told
-            stop.set()
+        yield hall, url
 
 
 async def serve(host: str, port: int) -> None:
