@@ -6,7 +6,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
-BENCHMARKS := frames structuring tokens client_connections deadline memory lateness returning look shutdown leaks fairness scale peers overload
+BENCHMARKS := frames structuring tokens client_connections deadline memory lateness returning look shutdown leaks fairness scale peers overload presence
 LOWEST := .venv-lowest
 SITE := build/docs
 DOCS_TESTS := tests/docs tests/test_docs.py tests/test_promises.py tests/test_protocol_doc.py tests/test_logs_doc.py
@@ -44,8 +44,10 @@ lint: $(READY)-dev $(READY)-bench $(READY)-docs ## Check style, types and layers
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports --no-cache
 
-example: $(READY)-example ## Start Swiss night, a tournament with a page for phones (ARGS="play" for a script's night)
-	@$(BIN)/python -m examples.swiss_night $(ARGS)
+EXAMPLE ?= swiss_night
+
+example: $(READY)-example ## Start Swiss night, a tournament with a page for phones (EXAMPLE=chat for a chat with presence)
+	@$(BIN)/python -m examples.$(EXAMPLE) $(ARGS)
 
 bench: $(READY)-dev $(READY)-bench ## Run the benchmarks, half an hour (BENCHMARKS="memory peers" for some of them)
 	@for name in $(BENCHMARKS); do echo "== $$name"; $(BIN)/python -m benchmarks.$$name || exit 1; done

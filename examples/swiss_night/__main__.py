@@ -11,7 +11,7 @@ import trio
 
 from examples.swiss_night.door import Door
 from examples.swiss_night.play import Plan, play_here, play_there, report
-from examples.swiss_night.serving import key_file, serve_site
+from examples.swiss_night.serving import key_file, serve_night
 
 UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
 
@@ -55,7 +55,7 @@ def serve(host: str, port: int, store: str, idle: float, code: str | None, gathe
     """Serve the site."""
     code = code or secrets.token_hex(3)
     door = Door(key_file(store), code, [gathering])
-    run = partial(serve_site, door, gathering, code, host=host, port=port, store=store, idle=idle)
+    run = partial(serve_night, door, gathering, code, host=host, port=port, store=store, idle=idle)
     try:
         trio.run(run)
     except* KeyboardInterrupt:

@@ -4,12 +4,10 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
-from typing import Any, cast
 
-import hypercorn.trio
 import trio
-from hypercorn.config import Config
 
+from examples.serving import serve_site
 from examples.swiss_night.behaviour import SwissNight
 from examples.swiss_night.door import Door
 from examples.swiss_night.site import application
@@ -25,28 +23,18 @@ async def open_site(
     A tournament ends when nobody has used it for `idle` seconds, and everybody is told. All of it
     is in the store, so the next touch wakes it as it was.
     """
-    config = Config.from_mapping(bind=[f"{host}:{port}"], errorlog=None, graceful_timeout=1.0)
-    stop = trio.Event()
+    opened = open_hall(
+        store=store,
+        behaviour=SwissNight,
+        authenticate=door.authenticate,
+        idle_timeout=idle,
+        warn_before=idle / 4,
+    )
     async with (
-        trio.open_nursery() as nursery,
-        open_hall(
-            store=store,
-            behaviour=SwissNight,
-            authenticate=door.authenticate,
-            idle_timeout=idle,
-            warn_before=idle / 4,
-        ) as hall,
+        opened as hall,
+        serve_site(hall, application(hall, door), host, port) as url,
     ):
-        # Starlette and hypercorn name the types of ASGI differently.
-        app = cast(Any, application(hall, door))
-        run = partial(hypercorn.trio.serve, app, config, shutdown_trigger=stop.wait)
-        [url] = await nursery.start(run)
-        try:
-            yield hall, url
-        finally:
-            with trio.CancelScope(shield=True), trio.move_on_after(10):
-                await hall.close()  # before the web server stops, so that everybody is told
-            stop.set()
+        yield hall, url
 
 
 @asynccontextmanager
@@ -62,7 +50,7 @@ async def open_gatherings(door: Door) -> AsyncIterator[str]:
         nursery.cancel_scope.cancel()
 
 
-async def serve_site(
+async def serve_night(
     door: Door, gathering: str, code: str, *, host: str, port: int, store: str, idle: float
 ) -> None:
     """Serve until it is interrupted; say where."""

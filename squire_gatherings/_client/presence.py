@@ -35,14 +35,21 @@ class PresenceState:
     _version: int = 0
     _said: Op | None = None
     """What the server knows of ours, on this connection."""
+    _wished: Op | None = None
+    """What the last join said."""
     _may_say_at: float = -math.inf
     _prefix: str = field(factory=lambda: secrets.token_hex(8))
     """How the ids of our messages begin."""
     _count: int = 0
 
+    def wish(self) -> Op | None:
+        """Return what a join says of it; None where presence isn't asked for."""
+        self._wished = self.state
+        return self.state
+
     def joined(self, now: float) -> None:
-        """The server let us in, with our state."""
-        self._said = self.state
+        """The server let us in, with the state that the join had."""
+        self._said = self._wished
         self._may_say_at = now + self.interval
 
     def lost(self) -> None:

@@ -265,6 +265,7 @@ class Session:
         since = exchange.replica.seq
         epoch = (exchange.replica.epoch or None) if since else None
         resume = None if exchange.is_waiting else self._resume
+        wish = exchange.presence.wish()
         join = Join(
             token=token,
             since=since or None,
@@ -276,7 +277,7 @@ class Session:
             syncs=exchange.syncs,
             proof=True,
             known=exchange.known if since else None,
-            presence=UNSET if exchange.presence.state is None else exchange.presence.state,
+            presence=UNSET if wish is None else wish,
         )
         timeout = self.settings.connect_timeout
         message: Incoming | None = None

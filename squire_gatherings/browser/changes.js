@@ -8,9 +8,11 @@
 
 import { Fifo } from "./fifo.js";
 import { Runs } from "./runs.js";
+import { syncOfEach } from "./syncs.js";
 
 /** @typedef {import("./protocol.js").Op} Op */
 /** @typedef {import("./errors.js").GatheringError} GatheringError */
+/** @typedef {import("./syncs.js").Sync} Sync */
 
 /**
  * @typedef {object} Change An op that somebody else submitted.
@@ -19,6 +21,8 @@ import { Runs } from "./runs.js";
  * @property {Op} op
  * @property {number} time When it was committed, in milliseconds since 1970; 0 if that isn't known.
  * @property {boolean} mine Whether it is from this browser: another tab's, or from before a reload.
+ * @property {Sync | null} sync What it was submitted in, which names the other ops of that; null if
+ *   that isn't known, or wasn't asked for.
  */
 
 /**
@@ -137,14 +141,17 @@ export class ChangeQueue {
    * @param {Op[]} ops
    * @param {(string | null)[]} by
    * @param {number[]} [times]
+   * @param {import("./syncs.js").SyncRun[]} [syncs]
    */
-  refill(first, ops, by, times) {
+  refill(first, ops, by, times, syncs) {
+    const syncOf = syncOfEach(first, ops.length, syncs);
     let last = this.#kept.last?.seq ?? this.position;
     ops.forEach((op, index) => {
       const seq = first + index;
       if (seq <= last || seq > this.arrived) return;
       last = seq;
-      const change = { seq, by: by[index], op, time: times?.[index] ?? 0, mine: false };
+      const sync = syncOf[index];
+      const change = { seq, by: by[index], op, time: times?.[index] ?? 0, mine: false, sync };
       if (!this.#own.has(seq)) this.#keep(change, COST);
     });
     // Perhaps everything on the page was the reader's own.

@@ -19,6 +19,7 @@ import { CloseCode, FIXED } from "./protocol.js";
 /** @typedef {import("./replica.js").Replica} Replica */
 /** @typedef {import("./requests.js").Requests} Requests */
 /** @typedef {import("./renewal.js").Renewal} Renewal */
+/** @typedef {import("./presence.js").Presence} Presence */
 
 /** @typedef {{ rule: string, at: number }} Ending By which rule, and when by our clock. */
 
@@ -48,15 +49,19 @@ export class Exchange {
    * @param {Replica} parts.replica
    * @param {Requests} parts.requests
    * @param {Renewal} parts.renewal
+   * @param {Presence} parts.presence
+   * @param {boolean} parts.syncs Whether it is asked which syncs ops came from.
    * @param {number | null} parts.since The seq after which changes are wanted; null: from the first
    *   join on.
    * @param {() => number} parts.ackDelay For how long an ack may wait for more.
    */
-  constructor({ gathering, replica, requests, renewal, since, ackDelay }) {
+  constructor({ gathering, replica, requests, renewal, presence, syncs, since, ackDelay }) {
     this.gathering = gathering;
     this.replica = replica;
     this.requests = requests;
     this.renewal = renewal;
+    this.presence = presence;
+    this.syncs = syncs;
     this.since = since;
     this.ackDelay = ackDelay;
   }
@@ -95,6 +100,8 @@ export class Exchange {
       ...(resume !== null && { resume }),
       ...(this.#wantsTail && { tail: true }),
       times: true,
+      ...(this.syncs && { syncs: true }),
+      ...this.presence.wish(),
       proof: true,
       ...(since && this.#known && { known: this.#known }),
     };
@@ -139,6 +146,7 @@ export class Exchange {
     // Where one is near, the server says so again.
     this.ending = null;
     this.requests.begin(joined.max_ops ?? null, joined.seq);
+    this.presence.joined(now);
     // A page that came with the answer is kept, should the wire bring no more.
     this.progressed = (joined.ops?.length ?? 0) > 0;
   }
@@ -147,6 +155,7 @@ export class Exchange {
   lost(code, now) {
     this.requests.lost(code, now);
     this.renewal.lost();
+    this.presence.lost();
     this.ending = null;
     this.#ackAt = Infinity;
   }
@@ -184,12 +193,12 @@ export class Exchange {
       this.#used(now);
       return JSON.stringify({ type: "ack", seq: this.replica.seq });
     }
-    return this.renewal.next() ?? this.requests.next(now);
+    return this.renewal.next() ?? this.presence.next(now) ?? this.requests.next(now);
   }
 
   /** When something may go out, if nothing happens before. */
   get nextAt() {
-    return Math.min(this.#ackAt, this.requests.queue.nextAt);
+    return Math.min(this.#ackAt, this.presence.nextAt, this.requests.queue.nextAt);
   }
 
   /** What came is acknowledged now: perhaps no timer fires soon. */
@@ -224,8 +233,12 @@ export class Exchange {
       case "ending":
         this.#ending(message, now);
         break;
+      case "presence":
+        this.presence.take(message);
+        break;
       case "error":
         if (this.renewal.failed(message, now)) break;
+        if (this.presence.failed(message, now)) break;
         this.requests.failed(message, now);
         if (message.code === "unauthorized") this.renewal.want();
         break;
@@ -308,7 +321,7 @@ export class Exchange {
     }
     this.requests.fetched(fetch);
     this.#noteProof(fetched);
-    this.replica.changes.refill(since + 1, ops, by, fetched.times);
+    this.replica.changes.refill(since + 1, ops, by, fetched.times, fetched.syncs);
     this.#movedOn(now);
   }
 

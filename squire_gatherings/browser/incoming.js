@@ -51,6 +51,7 @@ const CHECKS = {
     wrongContent(message) ??
     wrongEpoch(message) ??
     wrongTimes(message) ??
+    wrongSyncs(message) ??
     wrongProof(message),
   fetched: (message) =>
     wrongId(message.id) ??
@@ -58,9 +59,14 @@ const CHECKS = {
     wrongContent(message) ??
     wrongEpoch(message) ??
     wrongTimes(message) ??
+    wrongSyncs(message) ??
     wrongProof(message),
   forward: (message) =>
-    wrongForward(message) ?? wrongBy(message) ?? wrongEpoch(message) ?? wrongTimes(message),
+    wrongForward(message) ??
+    wrongBy(message) ??
+    wrongEpoch(message) ??
+    wrongTimes(message) ??
+    wrongSyncs(message),
   synced: (message) => wrongId(message.id) ?? wrongSynced(message),
   conflict: (message) =>
     wrongId(message.id) ??
@@ -68,6 +74,7 @@ const CHECKS = {
     wrongBy(message) ??
     wrongEpoch(message) ??
     wrongTimes(message) ??
+    wrongSyncs(message) ??
     (isAbsentOr(isText, message.message) ? null : "a conflict whose message is no text"),
   refreshed: wrongRights,
   renew: (message) => wrongSeconds("rights_expire_in", message.rights_expire_in),
@@ -76,6 +83,7 @@ const CHECKS = {
       ? null
       : "an error without its code",
   ending: wrongEnding,
+  presence: wrongPresence,
   dispersed: (message) =>
     isText(message.gathering) && isText(message.reason)
       ? (wrongSeq(message.seq) ?? wrongSeconds("idle_for", message.idle_for))
@@ -87,9 +95,11 @@ const CHECKS = {
  * @param {any} message
  */
 function batch(message) {
-  const { op, ops, by, time, ...rest } = message;
+  const { op, ops, by, time, sync, ...rest } = message;
   if (ops === undefined && isObject(op) && !Array.isArray(by)) {
-    return { ...rest, by: [by], ops: [op], ...(time !== undefined && { times: [time] }) };
+    const times = time !== undefined && { times: [time] };
+    const syncs = sync !== undefined && { syncs: [sync] };
+    return { ...rest, by: [by], ops: [op], ...times, ...syncs };
   }
   if (op === undefined && Array.isArray(ops) && Array.isArray(by)) return message;
   throw new Lost("the server sent a forward whose fields contradict each other");
@@ -158,6 +168,44 @@ function wrongTimes({ times, ops }) {
     before = time;
   }
   return null;
+}
+
+/** @param {any} message */
+function wrongSyncs({ syncs, ops }) {
+  if (syncs === undefined) return null;
+  if (!Array.isArray(syncs) || syncs.length > (ops?.length ?? 0)) return "syncs without ops";
+  let before = 0;
+  for (const sync of syncs) {
+    if (!Array.isArray(sync) || sync.length < 3) return "a sync that is none";
+    const [first, count, id] = sync;
+    if (!isSeq(first) || first <= before || !isSeq(count) || count < 1 || !isSeq(first + count)) {
+      return `a sync from the op ${first} on, after one up to ${before}`;
+    }
+    if (!isText(id) || !id || id.length > MAX_ID_LENGTH) return "a sync without a proper id";
+    before = first + count - 1;
+  }
+  return null;
+}
+
+/** @param {any} message */
+function wrongPresence({ version, since, count, anonymous, users, gone }) {
+  if (!isSeq(version) || version < 1 || !isAbsentOr((value) => isSeq(value) && value < version, since)) {
+    return `a presence of version ${version} since ${since}`;
+  }
+  if (!isSeq(count) || !isSeq(anonymous)) return `a presence of ${count} users`;
+  if (!Array.isArray(users)) return "a presence without users";
+  for (const one of users) {
+    if (!isObject(one) || !isText(one.user) || !one.user || one.user.length > MAX_USER_LENGTH) {
+      return "a presence of a user without a proper name";
+    }
+    if (!isSeq(one.connections) || one.connections < 1) {
+      return `a user with ${one.connections} connections`;
+    }
+    if (!isObject(one.state)) return "a user without a state";
+  }
+  if (new Set(users.map((one) => one.user)).size < users.length) return "a presence with a user twice";
+  if (!isAbsentOr((value) => Array.isArray(value) && value.every(isText), gone)) return "odd names";
+  return gone?.length && since === undefined ? "a presence that is whole, and without some" : null;
 }
 
 /** @param {any} message */

@@ -18,6 +18,7 @@ import { GatheringError } from "./errors.js";
 import { thisPage } from "./page.js";
 import { isGatheringId, isMessageId, SUBPROTOCOL, urlOf } from "./protocol.js";
 import { Room } from "./room.js";
+import { stateText } from "./presence.js";
 import { SETTINGS, settingsOf } from "./settings.js";
 import { IndexedDBStorage, MemoryStorage } from "./storage.js";
 import { alone, thisBrowser, together } from "./tabs.js";
@@ -28,12 +29,15 @@ import { Tokens } from "./tokens.js";
 /** @typedef {import("./changes.js").Dispersed} Dispersed */
 /** @typedef {import("./machine.js").Stamp} Stamp */
 /** @typedef {import("./machine.js").Submission} Submission */
+/** @typedef {import("./presence.js").Present} Present */
+/** @typedef {import("./presence.js").PresenceView} PresenceView */
 /** @typedef {import("./renewal.js").TokenReason} TokenReason */
 /** @typedef {import("./room.js").RoomEvents} RoomEvents */
 /** @typedef {import("./session.js").Status} Status */
 /** @typedef {import("./settings.js").Settings} Settings */
 /** @typedef {import("./storage.js").Storage} Storage */
 /** @typedef {import("./storage.js").Kept} Kept */
+/** @typedef {import("./syncs.js").Sync} Sync */
 
 /**
  * @template State
@@ -50,6 +54,9 @@ import { Tokens } from "./tokens.js";
  * @property {boolean} [optimistic] Whether the state shows at once what isn't answered; true if it
  *   isn't given.
  * @property {number} [since] `changes` begin after this op, not with the join.
+ * @property {boolean} [syncs] Whether to ask which syncs ops came from, for `change.sync`.
+ * @property {Record<string, any>} [presence] The state with which to be shown among those who are
+ *   here. Without it, this client is neither shown nor told, until it calls `setPresence`.
  * @property {string} [account] Who uses this browser: what isn't answered, and the tabs that go
  *   together, are of the same account only.
  * @property {Storage} [storage] Where it is kept what isn't answered: IndexedDB, where tabs go
@@ -69,7 +76,7 @@ import { Tokens } from "./tokens.js";
 const LEAST_CLIENT_ID = 16;
 const OPTIONS = new Set([
   ...["token", "initial", "fold", "judge", "restore", "optimistic", "since", "account", "storage"],
-  ...["tabs", "client", "WebSocket"],
+  ...["tabs", "client", "WebSocket", "syncs", "presence"],
   ...SETTINGS,
 ]);
 
@@ -100,6 +107,9 @@ export function connect(server, id, options = {}) {
     wrong("client is a secret of 16 to 128 random characters");
   }
   if (since !== null && !(Number.isSafeInteger(since) && since >= 0)) wrong("since is a seq");
+  if (options.presence !== undefined && typeof options.presence !== "object") {
+    wrong("presence is an object that JSON can say");
+  }
   const Socket = options.WebSocket ?? globalThis.WebSocket;
   if (!Socket) wrong("there is no WebSocket here: give one as the option WebSocket");
   const browser = (options.tabs ?? true) ? thisBrowser() : null;
@@ -118,6 +128,8 @@ export function connect(server, id, options = {}) {
       : null,
     optimistic: options.optimistic ?? true,
     since,
+    syncs: options.syncs ?? false,
+    presence: options.presence === undefined ? null : stateText(options.presence),
     storage,
     client,
     open: () => new Socket(/** @type {string} */ (url), [SUBPROTOCOL]),

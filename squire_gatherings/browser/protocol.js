@@ -67,6 +67,7 @@ const MAX_ID_LENGTH = 128;
 
 /** @typedef {Record<string, any>} Op A JSON object. */
 /** @typedef {{ seq: number, head: string }} Proof */
+/** @typedef {import("./syncs.js").SyncRun} SyncRun */
 
 /**
  * @typedef {object} Joined
@@ -85,6 +86,7 @@ const MAX_ID_LENGTH = 128;
  * @property {string} [client]
  * @property {number} [max_ops]
  * @property {number[]} [times]
+ * @property {SyncRun[]} [syncs]
  * @property {Proof} [proof]
  * @property {number} [rights_expire_in]
  * @property {number} [first_seq]
@@ -101,6 +103,7 @@ const MAX_ID_LENGTH = 128;
  * @property {(string | null)[]} [by]
  * @property {string} [epoch]
  * @property {number[]} [times]
+ * @property {SyncRun[]} [syncs]
  * @property {Proof} [proof]
  * @property {number} [first_seq]
  */
@@ -125,6 +128,7 @@ const MAX_ID_LENGTH = 128;
  * @property {string} [message]
  * @property {string} [epoch]
  * @property {number[]} [times]
+ * @property {SyncRun[]} [syncs]
  */
 
 /**
@@ -135,11 +139,23 @@ const MAX_ID_LENGTH = 128;
  * @property {(string | null)[]} by
  * @property {string} [epoch]
  * @property {number[]} [times]
+ * @property {SyncRun[]} [syncs]
  * @property {boolean[]} [mine] From another tab: which of them this browser submitted.
  */
 
 /** @typedef {{ type: "refreshed", role: string, id?: string, rights_expire_in?: number }} Refreshed */
 /** @typedef {{ type: "renew", rights_expire_in: number }} Renew */
+
+/**
+ * @typedef {object} PresenceMessage
+ * @property {"presence"} type
+ * @property {number} version
+ * @property {number} count
+ * @property {number} anonymous
+ * @property {import("./presence.js").Present[]} users
+ * @property {string[]} [gone]
+ * @property {number} [since]
+ */
 /** @typedef {{ type: "error", code: string, message: string, id?: string | null }} ErrorMessage */
 
 /**
@@ -162,7 +178,7 @@ const MAX_ID_LENGTH = 128;
 
 /**
  * @typedef {Joined | Fetched | Synced | Conflict | Forward | Refreshed | Renew | ErrorMessage
- *   | EndingMessage | DispersedMessage} Incoming
+ *   | EndingMessage | PresenceMessage | DispersedMessage} Incoming
  */
 
 /** @typedef {{ id: string, since?: number, at?: number, at_time?: number }} Fetch */

@@ -11,6 +11,7 @@ import { CloseCode, randomId } from "./protocol.js";
 /** @typedef {import("./protocol.js").Op} Op */
 /** @typedef {import("./replica.js").Released} Released */
 /** @typedef {import("./session.js").Session} Session */
+/** @typedef {import("./syncs.js").SyncRun} SyncRun */
 
 /**
  * @typedef {object} Follower Another tab that goes through this one.
@@ -19,6 +20,7 @@ import { CloseCode, randomId } from "./protocol.js";
  * @property {Wants | null} wants What it has, while it waits to join.
  * @property {boolean} counts Whether its wish to join wakes the gathering.
  * @property {boolean} joined
+ * @property {boolean} asks Whether it asks who is here.
  */
 
 /** @typedef {{ since: number, epoch?: string, tail: boolean, isFetching: boolean }} Wants */
@@ -37,6 +39,10 @@ export class Relay {
   #told = null;
   /** @type {Dispersed | null} */
   #dispersed = null;
+  /** @type {import("./presence.js").PresenceView | null} Who is here, as other tabs were told. */
+  #view = null;
+  /** How often they were told. */
+  #presences = 0;
 
   /**
    * @param {Session} session
@@ -56,7 +62,7 @@ export class Relay {
 
   /** @param {string} tab @param {number} socket */
   open(tab, socket) {
-    const follower = { tab, socket, wants: null, counts: false, joined: false };
+    const follower = { tab, socket, wants: null, counts: false, joined: false, asks: false };
     this.#followers.set(key(tab, socket), follower);
     this.post(tab, socket, { kind: "opened", status: this.session.status });
   }
@@ -90,6 +96,9 @@ export class Relay {
       case "fetch":
         this.#fetch(follower, message);
         break;
+      case "presence":
+        this.#present(follower, message.state);
+        break;
       case "leave":
         this.#shut(follower, CloseCode.LEFT, "");
         break;
@@ -102,8 +111,9 @@ export class Relay {
   }
 
   /** @param {Follower} follower @param {any} join */
-  #join(follower, { since = 0, epoch, resume, tail = false }) {
+  #join(follower, { since = 0, epoch, resume, tail = false, presence }) {
     follower.wants = { since, epoch, tail, isFetching: false };
+    if (presence !== undefined) this.#present(follower, presence);
     if (resume !== undefined && this.session.status === "asleep" && this.#dispersed) {
       this.#tellEnd(follower, this.#dispersed);
       return;
@@ -136,7 +146,7 @@ export class Relay {
     } else {
       wants.isFetching = true;
       if (since) this.#compare(follower, since, epoch);
-      else this.#catchUp(follower, 0, { ops: [], by: [], times: [] });
+      else this.#catchUp(follower, 0, { ops: [], by: [], times: [], syncs: [] });
     }
   }
 
@@ -150,7 +160,7 @@ export class Relay {
     this.#look(follower, { since: since - 1, at: since }, (fetched) => {
       // Where its beginning was left out, nobody knows.
       if (fetched && this.#epoch(fetched) !== epoch) this.#shutForGood(follower);
-      else this.#catchUp(follower, since, { ops: [], by: [], times: [] });
+      else this.#catchUp(follower, since, { ops: [], by: [], times: [], syncs: [] });
     });
   }
 
@@ -158,7 +168,8 @@ export class Relay {
    * Get what a tab lacks from the server, page by page, until it has all that we have.
    * @param {Follower} follower
    * @param {number} since
-   * @param {{ ops: Op[], by: (string | null)[], times: number[], first_seq?: number }} had
+   * @param {{ ops: Op[], by: (string | null)[], times: number[], syncs: SyncRun[],
+   *   first_seq?: number }} had
    */
   #catchUp(follower, since, had) {
     this.#look(follower, since ? { since } : {}, (fetched) => {
@@ -166,7 +177,7 @@ export class Relay {
         this.#shut(follower, 1006, "what it lacks can't be had");
         return;
       }
-      const { seq, ops, by, times, snapshot, first_seq: first } = fetched;
+      const { seq, ops, by, times, syncs, snapshot, first_seq: first } = fetched;
       const epoch = this.#epoch(fetched);
       if (!ops || !by) {
         this.#letIn(follower, { seq, snapshot, epoch });
@@ -175,6 +186,9 @@ export class Relay {
       had.ops.push(...ops);
       had.by.push(...by);
       had.times.push(...(times ?? ops.map(() => 0)));
+      // A sync that goes on with another page is named by both.
+      const told = had.syncs.at(-1)?.[0] ?? 0;
+      had.syncs.push(...(syncs ?? []).filter(([start]) => start > told));
       if (first !== undefined && had.ops.length === ops.length) had.first_seq = first;
       const end = (first ?? since + 1) - 1 + ops.length;
       if (ops.length && (end < seq || end < this.exchange.replica.shownSeq)) {
@@ -222,6 +236,29 @@ export class Relay {
       ...content,
     });
     if (exchange.ending) this.#hear(follower, this.#endingMessage(exchange.ending));
+    this.#tellPresence(follower);
+  }
+
+  /**
+   * A tab is to be shown with this state. All tabs are one client, and the last one's state counts.
+   * @param {Follower} follower
+   * @param {object} state
+   */
+  #present(follower, state) {
+    const asked = follower.asks;
+    follower.asks = true;
+    const { presence, replica } = this.exchange;
+    presence.say(JSON.stringify(state), replica.user);
+    this.session.said();
+    if (!asked && follower.joined) this.#tellPresence(follower);
+  }
+
+  /** @param {Follower} follower */
+  #tellPresence(follower) {
+    const { view } = this.exchange.presence;
+    if (follower.asks && view) {
+      this.#hear(follower, { type: "presence", version: ++this.#presences, ...view });
+    }
   }
 
   /** @param {Follower} follower @param {any} sync */
@@ -296,7 +333,8 @@ export class Relay {
     const { failure } = shown;
     if (failure?.code === "unauthorized") this.#shutAll(CloseCode.UNAUTHORIZED, failure.message);
     if (failure?.code === "replaced") this.#shutAll(CloseCode.REPLACED, failure.message);
-    const { incarnation } = this.exchange;
+    const { incarnation, presence } = this.exchange;
+    const { view } = presence;
     if (shown.status !== told?.status || incarnation !== this.#incarnation) {
       this.#incarnation = incarnation;
       this.postAll({ kind: "status", status: shown.status, incarnation });
@@ -310,7 +348,9 @@ export class Relay {
         const off = { rule: told.ending?.rule ?? "idle", at: null };
         this.#hear(follower, this.#endingMessage(shown.ending ?? off));
       }
+      if (follower.joined && view !== this.#view) this.#tellPresence(follower);
     }
+    this.#view = view;
   }
 
   get #hasJoined() {

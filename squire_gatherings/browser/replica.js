@@ -8,10 +8,13 @@
 
 import { Lost } from "./errors.js";
 import { Fifo } from "./fifo.js";
+import { syncOfEach } from "./syncs.js";
 
 /** @typedef {import("./protocol.js").Op} Op */
 /** @typedef {import("./changes.js").ChangeQueue} ChangeQueue */
 /** @typedef {import("./errors.js").GatheringError} GatheringError */
+/** @typedef {import("./syncs.js").Sync} Sync */
+/** @typedef {import("./syncs.js").SyncRun} SyncRun */
 
 /**
  * @typedef {object} Pending A sync that isn't answered.
@@ -37,6 +40,7 @@ import { Fifo } from "./fifo.js";
  * @property {(string | null)[]} by
  * @property {number[]} times
  * @property {boolean[] | undefined} mine
+ * @property {SyncRun[] | undefined} syncs
  * @property {string | undefined} epoch
  * @property {number} size
  */
@@ -51,6 +55,7 @@ import { Fifo } from "./fifo.js";
  * @property {string | null} by
  * @property {number} time
  * @property {Own | null} own Where it is of this browser.
+ * @property {Sync | null} sync
  */
 
 /** A gathering as one client knows it. Without a machine, it has ops but no state. */
@@ -131,10 +136,11 @@ export class Replica {
    * Take in ops from `first` on; false if they were all there. Throws `Lost` where some are missing
    * before them.
    * @param {number} first
-   * @param {{ ops: Op[], by: (string | null)[], times?: number[], mine?: boolean[] }} page
+   * @param {{ ops: Op[], by: (string | null)[], times?: number[], mine?: boolean[],
+   *   syncs?: SyncRun[] }} page
    * @param {string | undefined} epoch The last one's.
    */
-  arrived(first, { ops, by, times, mine }, epoch) {
+  arrived(first, { ops, by, times, mine, syncs }, epoch) {
     if (first > this.seq + 1) throw new Lost(`op ${first} came after ${this.seq}`);
     const known = this.seq + 1 - first;
     if (known >= ops.length) return false;
@@ -145,6 +151,7 @@ export class Replica {
       by: by.slice(known),
       times: times?.slice(known) ?? [],
       mine: mine?.slice(known),
+      syncs,
       epoch,
       size: JSON.stringify(ops[known]).length,
     });
@@ -338,7 +345,10 @@ export class Replica {
   /** @param {Applied} held */
   #apply({ own, ops, time, epoch }) {
     const { user: by } = this;
-    const released = ops.map((op, index) => ({ seq: own.start + index, op, by, time, own }));
+    const sync = { first: own.start, count: own.stop - own.start, id: own.id };
+    const released = ops.map((op, index) => {
+      return { seq: own.start + index, op, by, time, own, sync };
+    });
     this.#fold(released);
     if (own.mine) this.changes.passOver(own.start, own.stop);
     else this.#tell(released, () => true, JSON.stringify(ops[0]).length);
@@ -347,13 +357,14 @@ export class Replica {
   }
 
   /** @param {Ops} held */
-  #show({ first, ops, by, times, mine, epoch, size }) {
+  #show({ first, ops, by, times, mine, syncs, epoch, size }) {
+    const syncOf = syncOfEach(first, ops.length, syncs);
     let next = 0;
     const released = ops.map((op, index) => {
       const seq = first + index;
       while (next < this.#own.length && this.#own[next].stop <= seq) next++;
       const own = next < this.#own.length && this.#own[next].start <= seq ? this.#own[next] : null;
-      return { seq, op, by: by[index], time: times[index] ?? 0, own };
+      return { seq, op, by: by[index], time: times[index] ?? 0, own, sync: syncOf[index] };
     });
     this.#fold(released);
     for (const { seq, own } of released) if (!own) this.#others = seq;
@@ -377,9 +388,10 @@ export class Replica {
    * @param {number} size
    */
   #tell(released, ofBrowser, size) {
-    released.forEach(({ seq, op, by, time, own }, index) => {
+    released.forEach(({ seq, op, by, time, own, sync }, index) => {
+      const mine = own !== null || ofBrowser(index);
       if (own?.mine) this.changes.passOver(seq, seq + 1);
-      else this.changes.add({ seq, by, op, time, mine: own !== null || ofBrowser(index) }, size);
+      else this.changes.add({ seq, by, op, time, mine, sync }, size);
     });
   }
 

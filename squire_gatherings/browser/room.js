@@ -7,12 +7,14 @@ import { Exchange } from "./exchange.js";
 import { Machine } from "./machine.js";
 import { Outbox } from "./outbox.js";
 import { Pace } from "./pace.js";
+import { Presence, stateText } from "./presence.js";
 import { isMessageId, randomId } from "./protocol.js";
 import { Queue } from "./queue.js";
 import { Renewal } from "./renewal.js";
 import { Replica } from "./replica.js";
 import { Requests } from "./requests.js";
 import { Session } from "./session.js";
+import { syncOfEach } from "./syncs.js";
 import { Telling } from "./telling.js";
 
 /** @typedef {import("./protocol.js").Op} Op */
@@ -20,6 +22,7 @@ import { Telling } from "./telling.js";
 /** @typedef {import("./changes.js").Dispersed} Dispersed */
 /** @typedef {import("./connection.js").Environment} Environment */
 /** @typedef {import("./connection.js").Route} Route */
+/** @typedef {import("./presence.js").PresenceView} PresenceView */
 /** @typedef {import("./session.js").Status} Status */
 /** @typedef {import("./settings.js").Settings} Settings */
 /** @typedef {import("./storage.js").Storage} Storage */
@@ -42,6 +45,7 @@ import { Telling } from "./telling.js";
  * @property {CustomEvent<{ id: string, ops: Op[], error: GatheringError }>} refused What was
  *   submitted was refused for good; also what is from before a reload.
  * @property {CustomEvent<{ rule: string, left: number } | null>} ending The gathering will end; null: not any more.
+ * @property {CustomEvent<PresenceView | null>} presence Others are here, or with other states.
  * @property {CustomEvent<Dispersed>} dispersed It has ended, and nothing is wrong.
  * @property {CustomEvent<string>} role
  * @property {CustomEvent<GatheringError>} warning Something has failed, and the room goes on.
@@ -64,6 +68,8 @@ export class Room extends EventTarget {
   #now;
   #telling;
   #isReading = false;
+  /** Whether this page asks who is here; another tab may, that goes through this one. */
+  #asks;
   /** @type {Promise<void> | null} */
   #closed = null;
   /** @type {Dispersed | null} */
@@ -81,6 +87,8 @@ export class Room extends EventTarget {
    * @param {import("./machine.js").Behaviour<State> | null} parts.behaviour
    * @param {boolean} parts.optimistic
    * @param {number | null} parts.since
+   * @param {boolean} parts.syncs
+   * @param {string | null} parts.presence A state, as JSON.
    * @param {Storage} parts.storage
    * @param {string | null} parts.client
    * @param {() => import("./connection.js").Socket} parts.open
@@ -91,6 +99,7 @@ export class Room extends EventTarget {
     const { id, name, settings, environment, page, behaviour, optimistic, since } = parts;
     const { wallTime } = environment;
     this.id = id;
+    this.#asks = parts.presence !== null;
     this.#now = environment.now;
     const tab = randomId();
     this.#outbox = new Outbox({
@@ -123,6 +132,10 @@ export class Room extends EventTarget {
       replica,
       requests,
       renewal: new Renewal(backoff),
+      presence: new Presence(parts.presence, settings.presenceInterval, (error) =>
+        this.#telling.say("warning", error),
+      ),
+      syncs: parts.syncs,
       since,
       // Timers are throttled where nobody looks: there it is said at once.
       ackDelay: () => (page.isVisible() ? settings.ackDelay : 0),
@@ -236,6 +249,15 @@ export class Room extends EventTarget {
     return ending && { rule: ending.rule, left: Math.max(0, ending.at - this.#now()) };
   }
 
+  /**
+   * Who is here, this client included; null while that isn't known: presence wasn't asked for, the
+   * server has none, or there is no connection now.
+   * @returns {PresenceView | null}
+   */
+  get presence() {
+    return this.#asks && this.status === "open" ? this.#exchange.presence.view : null;
+  }
+
   /** In how many milliseconds the gathering disperses at the earliest; null while it is asleep. */
   get expiresIn() {
     if (this.status === "asleep") return null;
@@ -308,6 +330,18 @@ export class Room extends EventTarget {
   }
 
   /**
+   * Be shown with this state from now on; ask for presence, if `connect` didn't. It goes out soon,
+   * and on each new connection; of several only the newest does. It wakes no gathering. What the
+   * server refuses is a `warning`. Throws `bad_message` for what isn't an object.
+   * @param {Record<string, any>} state
+   */
+  setPresence(state) {
+    this.#asks = true;
+    this.#exchange.presence.say(stateText(state), this.user);
+    this.#session.said();
+  }
+
+  /**
    * The gathering as it was after the op `at`, or at an instant; or its ops after `since`. It is
    * activity, and wakes a gathering that has dispersed.
    * @param {{ at?: number | Date, since?: number }} [what]
@@ -325,8 +359,10 @@ export class Room extends EventTarget {
     });
     const { seq, ops, by, times, first_seq: first = (since ?? 0) + 1 } = fetched;
     if (!ops || !by) return { seq, snapshot: fetched.snapshot };
+    const syncs = syncOfEach(first, ops.length, fetched.syncs);
     const changes = ops.map((op, index) => {
-      return { seq: first + index, by: by[index], op, time: times?.[index] ?? 0, mine: false };
+      const [time, sync] = [times?.[index] ?? 0, syncs[index]];
+      return { seq: first + index, by: by[index], op, time, mine: false, sync };
     });
     return { seq, changes };
   }
@@ -445,8 +481,8 @@ export class Room extends EventTarget {
   #look() {
     const { replica, ending } = this.#exchange;
     const { failure } = this.#session;
-    const { status } = this;
-    return { status, ending, role: replica.role, state: replica.state, failure };
+    const { status, presence } = this;
+    return { status, ending, presence, role: replica.role, state: replica.state, failure };
   }
 
   /** Before anybody else is told: other tabs are, and an end is one. @param {Shown} shown */

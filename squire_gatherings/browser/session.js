@@ -117,6 +117,11 @@ export class Session {
     }
   }
 
+  /** Something may go out that wakes no gathering. */
+  said() {
+    if (this.status === "open") this.#guarded(() => this.#flush());
+  }
+
   /** The way to the gathering is another one now, or there is one at last. */
   rerouted() {
     if (this.isOver || this.status === "suspended" || this.status === "asleep") return;

@@ -16,6 +16,8 @@ import { GatheringError } from "./errors.js";
  * @property {number} ackDelay How long an acknowledgement waits for more to acknowledge.
  * @property {number} repeatInterval How long a sync that the server can't take now waits until it
  *   is sent again.
+ * @property {number} presenceInterval How often the state of our presence is sent at most, however
+ *   often it changes.
  * @property {number} closeTimeout How long saying goodbye may take.
  * @property {number} maxChanges How many bytes of changes wait for the loop that reads them; more
  *   are fetched again later.
@@ -31,6 +33,7 @@ const DEFAULTS = Object.freeze({
   probeTimeout: 10_000,
   ackDelay: 100,
   repeatInterval: 500,
+  presenceInterval: 250,
   closeTimeout: 5_000,
   maxChanges: 4 * 1024 * 1024,
 });

@@ -6,6 +6,8 @@
 /** @typedef {import("./replica.js").Released} Released */
 /** @typedef {import("./protocol.js").Op} Op */
 
+import { runsOf } from "./syncs.js";
+
 export class TabSocket {
   /** @type {((event: any) => void) | null} */
   onopen = null;
@@ -95,6 +97,7 @@ export class TabSocket {
       by: released.map(({ by }) => by),
       times: released.map(({ time }) => time),
       mine: released.map(({ own }) => own !== null),
+      syncs: runsOf(released.map(({ sync }) => sync)),
       ...(epoch !== undefined && { epoch }),
     });
   }

@@ -12,6 +12,7 @@
  * @property {any} state
  * @property {string} role
  * @property {import("./exchange.js").Ending | null} ending
+ * @property {import("./presence.js").PresenceView | null} presence
  * @property {GatheringError | null} failure
  */
 
@@ -75,6 +76,7 @@ export class Telling {
     if (shown.state !== before.state) send("state", shown.state);
     if (shown.role !== before.role) send("role", shown.role);
     if (shown.ending !== before.ending) send("ending", this.endingNow());
+    if (shown.presence !== before.presence) send("presence", shown.presence);
     const isOver = shown.status === "closed" && before.status !== "closed";
     if (isOver) send("closed", shown.failure);
   }

@@ -205,6 +205,33 @@ async def test_of_many_states_the_newest_goes_out_and_not_too_often(
     assert times == [0.25, 0.5, 0.75, 1.0, 3.0]
 
 
+async def test_what_is_said_while_a_join_is_under_way_goes_out_after_it(
+    autojump_clock: MockClock,
+) -> None:
+    heard: list[Any] = []
+
+    async def first(peer: Peer) -> None:
+        await peer.hear("join")
+        await peer.say(joined())
+        await peer.drop()
+
+    async def second(peer: Peer) -> None:
+        assert (await peer.hear("join"))["presence"] == {"n": 0}
+        await trio.sleep(1)
+        await peer.say(joined())
+        heard.append((await peer.hear("presence"))["state"])
+        await peer.wait()
+
+    async with (
+        a_client(first, second, first_pause=0.01) as client,
+        client.join(ROOM, presence={"n": 0}) as gathering,
+    ):
+        await trio.sleep(0.5)
+        gathering.set_presence({"n": 1})
+        await trio.sleep(5)
+    assert heard == [{"n": 1}]
+
+
 async def test_what_is_told_is_put_together(autojump_clock: MockClock) -> None:
     async def script(peer: Peer) -> None:
         await peer.hear("join")

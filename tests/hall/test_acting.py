@@ -1,11 +1,13 @@
 """What a behaviour does by itself: at an instant, when it opens, and when it ends."""
 
 from collections.abc import Callable, Sequence
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from typing import Any
 
 import pytest
 import trio
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from trio.testing import MockClock, wait_all_tasks_blocked
 
 from squire_gatherings import (
@@ -29,7 +31,7 @@ from squire_gatherings._values.numbers import Stage
 from squire_gatherings._values.settings import HallSettings
 from tests.hall.rights import DAY_ONE, ROOM, WallClock
 from tests.handover.moves import move
-from tests.support import Recorder
+from tests.support import Recorder, examples
 
 MINUTE = 60_000
 
@@ -438,3 +440,82 @@ async def test_one_that_fails_at_its_end_ends_all_the_same(
         assert [one.reason for one in watcher.of(Dispersed)] == ["admin"]
         assert hall.gatherings() == ()
     assert "when it was closed" in caplog.text
+
+
+# Whole lives.
+
+
+@settings(max_examples=examples(40), deadline=None)
+@given(
+    st.lists(
+        st.one_of(
+            st.tuples(st.just("start"), st.sampled_from([0.1, 0.5, 1.0])),
+            st.tuples(st.just("report"), st.just(0.0)),
+            st.tuples(st.just("wait"), st.sampled_from([1.0, 6.0, 29.9, 30.0, 61.0])),
+            st.tuples(st.just("evict"), st.just(0.0)),
+            st.tuples(st.just("disperse"), st.just(0.0)),
+            st.tuples(st.just("restart"), st.sampled_from([0.0, 20.0])),
+            st.tuples(st.just("set"), st.sampled_from([-40.0, 7.0, 90.0])),
+        ),
+        max_size=25,
+    )
+)
+def test_each_round_is_over_once_and_at_its_instant(plan: list[tuple[str, float]]) -> None:
+    async def live() -> None:
+        store, wall = MemoryStore(), WallClock()
+        stack = AsyncExitStack()
+
+        async def opened() -> Hall:
+            again = open_hall(
+                store=store,
+                behaviour=Rounds,
+                wall_clock=wall,
+                sleep_after=20.0,
+                idle_timeout=1000.0,
+            )
+            return await stack.enter_async_context(again)
+
+        hall, away = await opened(), True
+        clock_was_set = False
+        for what, value in plan:
+            match what:
+                case "start":
+                    away = ROOM not in hall.gatherings()
+                    with suppress(OpRejected):
+                        await start(hall, value)
+                        clock_was_set = False
+                case "report":
+                    with suppress(OpRejected):
+                        await hall.submit(ROOM, [{"do": "report"}])
+                case "wait":
+                    await trio.sleep(value)
+                case "evict":
+                    await hall.evict(ROOM)
+                case "disperse":
+                    away |= await hall.disperse(ROOM)
+                case "restart":
+                    await stack.aclose()
+                    await trio.sleep(value)
+                    hall, away = await opened(), True
+                case "set":
+                    wall.set_by += value
+                    clock_was_set = True
+            await wait_all_tasks_blocked()
+        await hall.open(ROOM)
+        await trio.sleep(200)
+        found = await rounds(hall)
+        for one in found:
+            assert one["over"] is not None, found
+            assert one["over"] >= one["ends"]
+        if found and not away and not clock_was_set:
+            assert found[-1]["over"] == found[-1]["ends"]
+        page = await hall.fetch(ROOM, since=0)
+        said = [op.value["round"] for op in page.ops if op.value["do"] == "end"]
+        assert said == list(range(1, len(found) + 1))
+        for op, time in zip(page.ops, page.times, strict=True):
+            if op.value["do"] == "end":
+                over = found[op.value["round"] - 1]["over"]
+                assert over == time
+        await stack.aclose()
+
+    trio.run(live, clock=MockClock(autojump_threshold=0))

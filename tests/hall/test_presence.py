@@ -403,6 +403,32 @@ async def test_it_goes_on_in_another_process(autojump_clock: MockClock) -> None:
         assert others.of(Presence) == []
 
 
+async def test_one_that_sleeps_goes_on_in_another_process(autojump_clock: MockClock) -> None:
+    settings = HallSettings(presence=True, sleep_after=5.0, presence_grace=4.0)
+    store = MemoryStore()
+    async with AsyncExitStack() as stack:
+        hall = await stack.enter_async_context(open_hall(store=store, settings=settings))
+        alice, alices = await come(hall, "alice", {})
+        bob, bobs = await come(hall, "bob", TYPES)
+        await settled(20)
+        after = await stack.enter_async_context(open_successor(store=store, settings=settings))
+        going = Move(hall, after)
+        connected: dict[Connection, Membership] = {alices: alice, bobs: bob}
+        await going.tell(connected)
+        # What changes while it is told is told again, though it sleeps.
+        await bob.deliver(update(RESTS))
+        await settled(0)
+        memberships = await going.finish(connected)
+        await settled()
+        assert known(alices).states == known(bobs).states == {"alice": {}, "bob": RESTS}
+        seen = observer_of(after).gathering(ROOM)
+        assert seen is not None
+        assert seen.stage is Stage.ASLEEP
+        await memberships[bobs].deliver(update(TYPES))
+        await settled()
+        assert known(alices).states == {"alice": {}, "bob": TYPES}
+
+
 async def test_a_crowd_that_comes_and_goes_is_told_little(autojump_clock: MockClock) -> None:
     crowd, shown = 1500, 50
     async with open_hall(presence=True, presence_users=shown) as hall:

@@ -22,6 +22,8 @@ class Person:
     name: str
     gathering: str
     optimistic: bool = False
+    presence: dict[str, Any] | None = None
+    """The state with which it asks who is here."""
     read_to: int = 0
     """The last change that it was given."""
     seen: set[int] = field(factory=set)
@@ -57,6 +59,12 @@ class Person:
     def _replacements(self) -> int:
         return len(self.world.truth.logs.before[self.gathering])
 
+    def present(self, number: int) -> None:
+        """Ask who is here, and be shown with a state."""
+        self.presence = {"n": number}
+        if self.here is not None:
+            self.here.set_presence(self.presence)
+
     async def go(self) -> None:
         """Leave, and wait until it has left."""
         if self._stay is not None:
@@ -83,6 +91,7 @@ class Person:
                         since=self.read_to,
                         client_id=f"the secret of {self.name}",
                         syncs=self.optimistic,
+                        presence=self.presence,
                     ) as self.here,
                 ):
                     if self._replacements > self._replaced_before:

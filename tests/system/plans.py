@@ -4,7 +4,8 @@ from hypothesis import strategies as st
 
 # Each of them adds its rules to `RULES`.
 import tests.system.rules
-import tests.system.rules_of_ends  # noqa: F401
+import tests.system.rules_of_ends
+import tests.system.rules_of_presence  # noqa: F401
 from tests.system.life import Rules
 from tests.system.rule import RULES, Step
 from tests.system.setup import Setup

@@ -8,6 +8,7 @@ from attrs import asdict
 
 from squire_gatherings._hall.hall import observer_of
 from tests.system.link import ENDLESS
+from tests.system.presence import check_presence
 from tests.system.setup import ROOMS
 
 if TYPE_CHECKING:
@@ -97,6 +98,7 @@ async def _check_all_is_well(world: "World") -> None:
         world.truth.check(not left, f"{stranger.name}: not answered: {left}")
     for tap in world.taps:
         tap.quiet()
+    check_presence(world)
     world.truth.check(not world.calling, f"{world.calling} calls never returned")
     for room in ROOMS:
         await _check_log(world, room)

@@ -6,6 +6,7 @@ from attrs import field, frozen
 
 from squire_gatherings import HallOptions
 from tests.system.life import Rules
+from tests.system.presence import GRACE
 
 ROOMS = ("a", "b", "c")
 """The gatherings; only the program that has the hall ever uses the last."""
@@ -65,5 +66,7 @@ class Setup:
             "snapshot_every": 3,
             "inbox_limit": 4,
             "close_grace": CLOSE_GRACE,
+            "presence": True,
+            "presence_grace": GRACE,
             **UNLIMITED,
         }

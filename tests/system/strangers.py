@@ -47,6 +47,8 @@ class Stranger:
     unanswered: dict[str, dict[str, Any]] = field(factory=dict)
     answered: list[dict[str, Any]] = field(factory=list)
     """The syncs that were answered."""
+    presence: dict[str, Any] | None = None
+    """The state with which it asks who is here."""
     tap: Tap | None = None
     pongs: bool = True
     """Whether it answers pings."""
@@ -82,6 +84,8 @@ class Stranger:
             join |= {"since": self.has, "epoch": self.epoch}
         elif how == "tail":
             join["tail"] = True
+        if self.presence is not None:
+            join["presence"] = self.presence
         if how in ("nothing", "tail"):
             self.has, self.epoch = 0, None
         self._end, self.tap, self._joined_seq = end, tap, -1
@@ -124,6 +128,11 @@ class Stranger:
         if since is not None:
             message["since"] = min(since, self.has)
         await self._send(self._say(message))
+
+    async def present(self, number: int) -> None:
+        """Ask who is here, and be shown with a state."""
+        self.presence = {"n": number}
+        await self._send(self._say({"type": "presence", "id": "p", "state": self.presence}))
 
     async def leave(self) -> None:
         await self._send(self._say({"type": "leave"}))

@@ -18,6 +18,7 @@ from tests.system.frames import CLOSE, MESSAGES, PACKED, Frames, understand
 from tests.system.life import Life
 from tests.system.link import Link
 from tests.system.logs import Key, Log, Logged
+from tests.system.presence import Seen
 from tests.system.truth import Truth
 
 LOST_TURN = ("store_unavailable", "crashed", "hall_closed", "rate_limited", "dispersed")
@@ -61,6 +62,7 @@ class Tap:
     reached: int = 0
     """The seq of the last op that the client was sent, or was told in an answer."""
     asked: dict[str, Asked] = field(factory=dict)
+    seen: Seen = field(factory=Seen)
     joined_at: float = math.inf
     warning: tuple[str, float, float] | None = None
     """The rule of the end of which the client was told last, if that stands, and between which two
@@ -182,6 +184,9 @@ class Tap:
         kind = message.get("type")
         if kind == "join" and self.join is None:
             self.join = message
+            self.seen.asks = "presence" in message
+        elif kind == "presence":
+            self.seen.asks = True
         elif kind == "leave" and self.joined is not None:
             self.over()
         elif kind == "ack" and self._is_sure and message["seq"] <= len(self._ops_there):
@@ -260,6 +265,10 @@ class Tap:
                 self._dispersed(message)
             case "ending":
                 self._warned(message)
+            case "presence":
+                wrong = self.seen.take(message)
+                check(wrong is None, f"{self}: {wrong}: {message}")
+                self.truth.happened["presence"] += 1
             case "refreshed" | "renew":
                 check(self.joined is not None, f"{self}: before joining: {message}")
                 self._told_rights(message)

@@ -52,8 +52,9 @@ export class ChangeQueue {
      * @param {Op[]} ops
      * @param {(string | null)[]} by
      * @param {number[]} [times]
+     * @param {import("./syncs.js").SyncRun[]} [syncs]
      */
-    refill(first: number, ops: Op[], by: (string | null)[], times?: number[]): void;
+    refill(first: number, ops: Op[], by: (string | null)[], times?: number[], syncs?: import("./syncs.js").SyncRun[]): void;
     /**
      * What comes next for the reader; null if it must wait.
      * @returns {Taken | null}
@@ -63,6 +64,7 @@ export class ChangeQueue {
 }
 export type Op = import("./protocol.js").Op;
 export type GatheringError = import("./errors.js").GatheringError;
+export type Sync = import("./syncs.js").Sync;
 /**
  * An op that somebody else submitted.
  */
@@ -81,6 +83,11 @@ export type Change = {
      * Whether it is from this browser: another tab's, or from before a reload.
      */
     mine: boolean;
+    /**
+     * What it was submitted in, which names the other ops of that; null if
+     * that isn't known, or wasn't asked for.
+     */
+    sync: Sync | null;
 };
 /**
  * Why, and when, a gathering ended.

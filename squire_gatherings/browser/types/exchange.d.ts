@@ -11,6 +11,7 @@
 /** @typedef {import("./replica.js").Replica} Replica */
 /** @typedef {import("./requests.js").Requests} Requests */
 /** @typedef {import("./renewal.js").Renewal} Renewal */
+/** @typedef {import("./presence.js").Presence} Presence */
 /** @typedef {{ rule: string, at: number }} Ending By which rule, and when by our clock. */
 export class Exchange {
     /**
@@ -19,15 +20,19 @@ export class Exchange {
      * @param {Replica} parts.replica
      * @param {Requests} parts.requests
      * @param {Renewal} parts.renewal
+     * @param {Presence} parts.presence
+     * @param {boolean} parts.syncs Whether it is asked which syncs ops came from.
      * @param {number | null} parts.since The seq after which changes are wanted; null: from the first
      *   join on.
      * @param {() => number} parts.ackDelay For how long an ack may wait for more.
      */
-    constructor({ gathering, replica, requests, renewal, since, ackDelay }: {
+    constructor({ gathering, replica, requests, renewal, presence, syncs, since, ackDelay }: {
         gathering: string;
         replica: Replica;
         requests: Requests;
         renewal: Renewal;
+        presence: Presence;
+        syncs: boolean;
         since: number | null;
         ackDelay: () => number;
     });
@@ -47,6 +52,8 @@ export class Exchange {
     replica: import("./replica.js").Replica;
     requests: import("./requests.js").Requests;
     renewal: import("./renewal.js").Renewal;
+    presence: import("./presence.js").Presence;
+    syncs: boolean;
     since: number | null;
     ackDelay: () => number;
     /** Whether the connection is up, and the server has let us in. */
@@ -61,8 +68,23 @@ export class Exchange {
      */
     join(client: string, token: string | null, resume: string | null): {
         known?: import("./protocol.js").Proof | undefined;
-        times: boolean;
         proof: boolean;
+        presence?: undefined;
+        syncs?: boolean | undefined;
+        times: boolean;
+        tail?: boolean | undefined;
+        resume?: string | undefined;
+        epoch?: string | undefined;
+        client: string;
+        since?: number | undefined;
+        token?: string | undefined;
+        type: string;
+    } | {
+        known?: import("./protocol.js").Proof | undefined;
+        proof: boolean;
+        presence: any;
+        syncs?: boolean | undefined;
+        times: boolean;
         tail?: boolean | undefined;
         resume?: string | undefined;
         epoch?: string | undefined;
@@ -110,6 +132,7 @@ export type Pending = import("./replica.js").Pending;
 export type Replica = import("./replica.js").Replica;
 export type Requests = import("./requests.js").Requests;
 export type Renewal = import("./renewal.js").Renewal;
+export type Presence = import("./presence.js").Presence;
 /**
  * By which rule, and when by our clock.
  */

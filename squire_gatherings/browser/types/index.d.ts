@@ -18,12 +18,15 @@ export type Change = import("./changes.js").Change;
 export type Dispersed = import("./changes.js").Dispersed;
 export type Stamp = import("./machine.js").Stamp;
 export type Submission = import("./machine.js").Submission;
+export type Present = import("./presence.js").Present;
+export type PresenceView = import("./presence.js").PresenceView;
 export type TokenReason = import("./renewal.js").TokenReason;
 export type RoomEvents = import("./room.js").RoomEvents;
 export type Status = import("./session.js").Status;
 export type Settings = import("./settings.js").Settings;
 export type Storage = import("./storage.js").Storage;
 export type Kept = import("./storage.js").Kept;
+export type Sync = import("./syncs.js").Sync;
 export type OwnOptions<State> = {
     /**
      * Goes into each join, not into the URL. A function
@@ -58,6 +61,15 @@ export type OwnOptions<State> = {
      * `changes` begin after this op, not with the join.
      */
     since?: number | undefined;
+    /**
+     * Whether to ask which syncs ops came from, for `change.sync`.
+     */
+    syncs?: boolean | undefined;
+    /**
+     * The state with which to be shown among those who are
+     * here. Without it, this client is neither shown nor told, until it calls `setPresence`.
+     */
+    presence?: Record<string, any> | undefined;
     /**
      * Who uses this browser: what isn't answered, and the tabs that go
      * together, are of the same account only.

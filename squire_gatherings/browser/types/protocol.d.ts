@@ -1,5 +1,6 @@
 /** @typedef {Record<string, any>} Op A JSON object. */
 /** @typedef {{ seq: number, head: string }} Proof */
+/** @typedef {import("./syncs.js").SyncRun} SyncRun */
 /**
  * @typedef {object} Joined
  * @property {"joined"} type
@@ -17,6 +18,7 @@
  * @property {string} [client]
  * @property {number} [max_ops]
  * @property {number[]} [times]
+ * @property {SyncRun[]} [syncs]
  * @property {Proof} [proof]
  * @property {number} [rights_expire_in]
  * @property {number} [first_seq]
@@ -32,6 +34,7 @@
  * @property {(string | null)[]} [by]
  * @property {string} [epoch]
  * @property {number[]} [times]
+ * @property {SyncRun[]} [syncs]
  * @property {Proof} [proof]
  * @property {number} [first_seq]
  */
@@ -54,6 +57,7 @@
  * @property {string} [message]
  * @property {string} [epoch]
  * @property {number[]} [times]
+ * @property {SyncRun[]} [syncs]
  */
 /**
  * @typedef {object} Forward Always in the form for several ops: `decode` sees to it.
@@ -63,10 +67,21 @@
  * @property {(string | null)[]} by
  * @property {string} [epoch]
  * @property {number[]} [times]
+ * @property {SyncRun[]} [syncs]
  * @property {boolean[]} [mine] From another tab: which of them this browser submitted.
  */
 /** @typedef {{ type: "refreshed", role: string, id?: string, rights_expire_in?: number }} Refreshed */
 /** @typedef {{ type: "renew", rights_expire_in: number }} Renew */
+/**
+ * @typedef {object} PresenceMessage
+ * @property {"presence"} type
+ * @property {number} version
+ * @property {number} count
+ * @property {number} anonymous
+ * @property {import("./presence.js").Present[]} users
+ * @property {string[]} [gone]
+ * @property {number} [since]
+ */
 /** @typedef {{ type: "error", code: string, message: string, id?: string | null }} ErrorMessage */
 /**
  * @typedef {object} EndingMessage
@@ -86,7 +101,7 @@
  */
 /**
  * @typedef {Joined | Fetched | Synced | Conflict | Forward | Refreshed | Renew | ErrorMessage
- *   | EndingMessage | DispersedMessage} Incoming
+ *   | EndingMessage | PresenceMessage | DispersedMessage} Incoming
  */
 /** @typedef {{ id: string, since?: number, at?: number, at_time?: number }} Fetch */
 /**
@@ -161,6 +176,7 @@ export type Proof = {
     seq: number;
     head: string;
 };
+export type SyncRun = import("./syncs.js").SyncRun;
 export type Joined = {
     type: "joined";
     gathering: string;
@@ -177,6 +193,7 @@ export type Joined = {
     client?: string | undefined;
     max_ops?: number | undefined;
     times?: number[] | undefined;
+    syncs?: import("./syncs.js").SyncRun[] | undefined;
     proof?: Proof | undefined;
     rights_expire_in?: number | undefined;
     first_seq?: number | undefined;
@@ -191,6 +208,7 @@ export type Fetched = {
     by?: (string | null)[] | undefined;
     epoch?: string | undefined;
     times?: number[] | undefined;
+    syncs?: import("./syncs.js").SyncRun[] | undefined;
     proof?: Proof | undefined;
     first_seq?: number | undefined;
 };
@@ -214,6 +232,7 @@ export type Conflict = {
     message?: string | undefined;
     epoch?: string | undefined;
     times?: number[] | undefined;
+    syncs?: import("./syncs.js").SyncRun[] | undefined;
 };
 /**
  * Always in the form for several ops: `decode` sees to it.
@@ -225,6 +244,7 @@ export type Forward = {
     by: (string | null)[];
     epoch?: string | undefined;
     times?: number[] | undefined;
+    syncs?: import("./syncs.js").SyncRun[] | undefined;
     /**
      * From another tab: which of them this browser submitted.
      */
@@ -239,6 +259,15 @@ export type Refreshed = {
 export type Renew = {
     type: "renew";
     rights_expire_in: number;
+};
+export type PresenceMessage = {
+    type: "presence";
+    version: number;
+    count: number;
+    anonymous: number;
+    users: import("./presence.js").Present[];
+    gone?: string[] | undefined;
+    since?: number | undefined;
 };
 export type ErrorMessage = {
     type: "error";
@@ -260,7 +289,7 @@ export type DispersedMessage = {
     seq: number;
     idle_for: number;
 };
-export type Incoming = Joined | Fetched | Synced | Conflict | Forward | Refreshed | Renew | ErrorMessage | EndingMessage | DispersedMessage;
+export type Incoming = Joined | Fetched | Synced | Conflict | Forward | Refreshed | Renew | ErrorMessage | EndingMessage | PresenceMessage | DispersedMessage;
 export type Fetch = {
     id: string;
     since?: number;

@@ -3,6 +3,7 @@
 /** @typedef {import("./protocol.js").Op} Op */
 /** @typedef {import("./replica.js").Released} Released */
 /** @typedef {import("./session.js").Session} Session */
+/** @typedef {import("./syncs.js").SyncRun} SyncRun */
 /**
  * @typedef {object} Follower Another tab that goes through this one.
  * @property {string} tab
@@ -10,6 +11,7 @@
  * @property {Wants | null} wants What it has, while it waits to join.
  * @property {boolean} counts Whether its wish to join wakes the gathering.
  * @property {boolean} joined
+ * @property {boolean} asks Whether it asks who is here.
  */
 /** @typedef {{ since: number, epoch?: string, tail: boolean, isFetching: boolean }} Wants */
 /** @typedef {(to: string, socket: number, what: object) => void} Post */
@@ -53,6 +55,7 @@ export type Fetched = import("./protocol.js").Fetched;
 export type Op = import("./protocol.js").Op;
 export type Released = import("./replica.js").Released;
 export type Session = import("./session.js").Session;
+export type SyncRun = import("./syncs.js").SyncRun;
 /**
  * Another tab that goes through this one.
  */
@@ -68,6 +71,10 @@ export type Follower = {
      */
     counts: boolean;
     joined: boolean;
+    /**
+     * Whether it asks who is here.
+     */
+    asks: boolean;
 };
 export type Wants = {
     since: number;

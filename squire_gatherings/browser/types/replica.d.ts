@@ -1,6 +1,8 @@
 /** @typedef {import("./protocol.js").Op} Op */
 /** @typedef {import("./changes.js").ChangeQueue} ChangeQueue */
 /** @typedef {import("./errors.js").GatheringError} GatheringError */
+/** @typedef {import("./syncs.js").Sync} Sync */
+/** @typedef {import("./syncs.js").SyncRun} SyncRun */
 /**
  * @typedef {object} Pending A sync that isn't answered.
  * @property {string} id
@@ -23,6 +25,7 @@
  * @property {(string | null)[]} by
  * @property {number[]} times
  * @property {boolean[] | undefined} mine
+ * @property {SyncRun[] | undefined} syncs
  * @property {string | undefined} epoch
  * @property {number} size
  */
@@ -35,6 +38,7 @@
  * @property {string | null} by
  * @property {number} time
  * @property {Own | null} own Where it is of this browser.
+ * @property {Sync | null} sync
  */
 /** A gathering as one client knows it. Without a machine, it has ops but no state. */
 export class Replica {
@@ -92,14 +96,16 @@ export class Replica {
      * Take in ops from `first` on; false if they were all there. Throws `Lost` where some are missing
      * before them.
      * @param {number} first
-     * @param {{ ops: Op[], by: (string | null)[], times?: number[], mine?: boolean[] }} page
+     * @param {{ ops: Op[], by: (string | null)[], times?: number[], mine?: boolean[],
+     *   syncs?: SyncRun[] }} page
      * @param {string | undefined} epoch The last one's.
      */
-    arrived(first: number, { ops, by, times, mine }: {
+    arrived(first: number, { ops, by, times, mine, syncs }: {
         ops: Op[];
         by: (string | null)[];
         times?: number[];
         mine?: boolean[];
+        syncs?: SyncRun[];
     }, epoch: string | undefined): boolean;
     /**
      * Begin after `seq`, without what was before: only where there's no state of it.
@@ -153,6 +159,8 @@ export class Replica {
 export type Op = import("./protocol.js").Op;
 export type ChangeQueue = import("./changes.js").ChangeQueue;
 export type GatheringError = import("./errors.js").GatheringError;
+export type Sync = import("./syncs.js").Sync;
+export type SyncRun = import("./syncs.js").SyncRun;
 /**
  * A sync that isn't answered.
  */
@@ -203,6 +211,7 @@ export type Ops = {
     by: (string | null)[];
     times: number[];
     mine: boolean[] | undefined;
+    syncs: SyncRun[] | undefined;
     epoch: string | undefined;
     size: number;
 };
@@ -231,4 +240,5 @@ export type Released = {
      * Where it is of this browser.
      */
     own: Own | null;
+    sync: Sync | null;
 };

@@ -3,6 +3,7 @@
 /** @typedef {import("./changes.js").Dispersed} Dispersed */
 /** @typedef {import("./connection.js").Environment} Environment */
 /** @typedef {import("./connection.js").Route} Route */
+/** @typedef {import("./presence.js").PresenceView} PresenceView */
 /** @typedef {import("./session.js").Status} Status */
 /** @typedef {import("./settings.js").Settings} Settings */
 /** @typedef {import("./storage.js").Storage} Storage */
@@ -23,6 +24,7 @@
  * @property {CustomEvent<{ id: string, ops: Op[], error: GatheringError }>} refused What was
  *   submitted was refused for good; also what is from before a reload.
  * @property {CustomEvent<{ rule: string, left: number } | null>} ending The gathering will end; null: not any more.
+ * @property {CustomEvent<PresenceView | null>} presence Others are here, or with other states.
  * @property {CustomEvent<Dispersed>} dispersed It has ended, and nothing is wrong.
  * @property {CustomEvent<string>} role
  * @property {CustomEvent<GatheringError>} warning Something has failed, and the room goes on.
@@ -47,6 +49,8 @@ export class Room<State> extends EventTarget {
      * @param {import("./machine.js").Behaviour<State> | null} parts.behaviour
      * @param {boolean} parts.optimistic
      * @param {number | null} parts.since
+     * @param {boolean} parts.syncs
+     * @param {string | null} parts.presence A state, as JSON.
      * @param {Storage} parts.storage
      * @param {string | null} parts.client
      * @param {() => import("./connection.js").Socket} parts.open
@@ -62,6 +66,8 @@ export class Room<State> extends EventTarget {
         behaviour: import("./machine.js").Behaviour<State> | null;
         optimistic: boolean;
         since: number | null;
+        syncs: boolean;
+        presence: string | null;
         storage: Storage;
         client: string | null;
         open: () => import("./connection.js").Socket;
@@ -92,6 +98,12 @@ export class Room<State> extends EventTarget {
         rule: string;
         left: number;
     } | null;
+    /**
+     * Who is here, this client included; null while that isn't known: presence wasn't asked for, the
+     * server has none, or there is no connection now.
+     * @returns {PresenceView | null}
+     */
+    get presence(): PresenceView | null;
     /** In how many milliseconds the gathering disperses at the earliest; null while it is asleep. */
     get expiresIn(): number | null;
     /** How the gathering ended the last time; null while it hasn't. @returns {Dispersed | null} */
@@ -114,6 +126,13 @@ export class Room<State> extends EventTarget {
         id?: string;
         signal?: AbortSignal;
     }): Promise<number[]>;
+    /**
+     * Be shown with this state from now on; ask for presence, if `connect` didn't. It goes out soon,
+     * and on each new connection; of several only the newest does. It wakes no gathering. What the
+     * server refuses is a `warning`. Throws `bad_message` for what isn't an object.
+     * @param {Record<string, any>} state
+     */
+    setPresence(state: Record<string, any>): void;
     /**
      * The gathering as it was after the op `at`, or at an instant; or its ops after `since`. It is
      * activity, and wakes a gathering that has dispersed.
@@ -170,6 +189,7 @@ export type Change = import("./changes.js").Change;
 export type Dispersed = import("./changes.js").Dispersed;
 export type Environment = import("./connection.js").Environment;
 export type Route = import("./connection.js").Route;
+export type PresenceView = import("./presence.js").PresenceView;
 export type Status = import("./session.js").Status;
 export type Settings = import("./settings.js").Settings;
 export type Storage = import("./storage.js").Storage;
@@ -221,6 +241,10 @@ export type RoomEvents = {
         rule: string;
         left: number;
     } | null>;
+    /**
+     * Others are here, or with other states.
+     */
+    presence: CustomEvent<PresenceView | null>;
     /**
      * It has ended, and nothing is wrong.
      */

@@ -43,6 +43,8 @@ export class Session {
     start(): void;
     /** Something is asked for. */
     asked(): void;
+    /** Something may go out that wakes no gathering. */
+    said(): void;
     /** The way to the gathering is another one now, or there is one at last. */
     rerouted(): void;
     /** The tab that leads is in this incarnation by now. @param {string | null} incarnation */

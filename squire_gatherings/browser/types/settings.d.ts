@@ -43,6 +43,11 @@ export type Settings = {
      */
     repeatInterval: number;
     /**
+     * How often the state of our presence is sent at most, however
+     * often it changes.
+     */
+    presenceInterval: number;
+    /**
      * How long saying goodbye may take.
      */
     closeTimeout: number;

@@ -1,9 +1,3 @@
-/**
- * A tab's way to the gathering through the tab that leads: what a session uses like a WebSocket.
- * The leader tells all tabs the same ops; here they become what a server would say to this one.
- */
-/** @typedef {import("./replica.js").Released} Released */
-/** @typedef {import("./protocol.js").Op} Op */
 export class TabSocket {
     /**
      * @param {string} tab Which one this is.

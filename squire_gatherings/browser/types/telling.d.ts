@@ -10,6 +10,7 @@
  * @property {any} state
  * @property {string} role
  * @property {import("./exchange.js").Ending | null} ending
+ * @property {import("./presence.js").PresenceView | null} presence
  * @property {GatheringError | null} failure
  */
 export class Telling {
@@ -48,5 +49,6 @@ export type Shown = {
     state: any;
     role: string;
     ending: import("./exchange.js").Ending | null;
+    presence: import("./presence.js").PresenceView | null;
     failure: GatheringError | null;
 };

@@ -36,6 +36,7 @@ class Life {
   }
 
   openTab(browser = this.pick(this.browsers)) {
+    const asks = this.random() < 0.7;
     const foldAll = { initial: [], fold: (state, op, { seq }) => [...state, `${seq}:${op.n}`] };
     const made = browser.tab({
       behaviour: this.random() < 0.8 ? foldAll : null,
@@ -44,8 +45,9 @@ class Life {
       since: this.pick([0, null]),
       token: browser === this.browsers[0] ? "alice" : "bob",
       settings: { maxPause: 2000, maxChanges: this.pick([500, 10 ** 6]) },
+      presence: asks ? { n: ++this.numbers } : undefined,
     });
-    const tab = { ...made, seen: [], own: new Map(), from: made.room.seq, isGone: false };
+    const tab = { ...made, asks, seen: [], own: new Map(), from: made.room.seq, isGone: false };
     this.tabs.push(tab);
     tab.reading = this.read(tab);
     return tab;
@@ -108,6 +110,7 @@ class Life {
     const steps = [
       [8, () => this.submit(tab, 1 + Math.floor(this.random() * 3))],
       [5, () => this.pick([...server.connections])?.cut()],
+      [3, () => (tab.room.setPresence({ n: ++this.numbers }), (tab.asks = true))],
       [1, away],
       [1, () => server.disperse(this.pick(["idle", "empty", "max_age", "ends_at", "admin"]))],
       [1, () => server.disperse(this.pick(["crashed", "shutdown", "evicted", "moved"]))],
@@ -164,18 +167,28 @@ class Life {
     const numbers = log.map(({ op }) => op.n);
     assert.equal(new Set(numbers).size, numbers.length, "each op once");
     const state = numbers.map((n, index) => `${index + 1}:${n}`);
-    for (const { room, seen, own, failure, wasReplaced } of this.tabs) {
+    const present = [...this.server.present().values()].map((one) => JSON.stringify(one)).sort();
+    for (const { room, seen, own, asks, failure, wasReplaced } of this.tabs) {
       assert.equal(failure, undefined);
       assert.equal(room.failure, null, room.failure?.message);
       assert.equal(room.status, "open", room.trouble ?? "");
       assert.deepEqual(room.pending, []);
       assert.equal(room.seq, log.length);
       if (room.state !== undefined) assert.deepEqual(room.state, state);
+      if (asks) {
+        assert.deepEqual(room.presence.users.map((one) => JSON.stringify(one)).sort(), present);
+        assert.deepEqual([room.presence.count, room.presence.anonymous], [present.length, 0]);
+      } else assert.equal(room.presence, null);
       if (!wasReplaced) {
         const seqs = seen.map(({ seq }) => seq);
         assert.deepEqual(seqs, [...new Set(seqs)].sort((a, b) => a - b), "once and in order");
-        for (const { seq, op } of seen) {
+        for (const { seq, op, sync } of seen) {
           assert.equal(op.n, numbers[seq - 1]);
+          if (!this.replaced) {
+            assert.equal(sync.id, log[seq - 1].sync);
+            assert(sync.first <= seq && seq < sync.first + sync.count);
+            assert.equal(log[sync.first - 1].sync, sync.id);
+          }
           assert(!own.has(seq), `its own op ${seq} came as somebody else's`);
         }
         if (seqs.length) {

@@ -11,10 +11,12 @@ import { Fifo } from "../../../squire_gatherings/browser/fifo.js";
 import { decode } from "../../../squire_gatherings/browser/incoming.js";
 import { Outbox } from "../../../squire_gatherings/browser/outbox.js";
 import { Pace } from "../../../squire_gatherings/browser/pace.js";
+import { Presence, stateText } from "../../../squire_gatherings/browser/presence.js";
 import { urlOf } from "../../../squire_gatherings/browser/protocol.js";
 import { Queue } from "../../../squire_gatherings/browser/queue.js";
 import { Renewal } from "../../../squire_gatherings/browser/renewal.js";
 import { Runs } from "../../../squire_gatherings/browser/runs.js";
+import { runsOf, syncOfEach } from "../../../squire_gatherings/browser/syncs.js";
 import { Tokens } from "../../../squire_gatherings/browser/tokens.js";
 import { makeRandom } from "./server.mjs";
 
@@ -131,12 +133,19 @@ const JOINED = {
   type: "joined", gathering: "room", incarnation: "i", seq: 1, role: "member", user: null,
   idle_timeout: 1, expires_in: null, ops: [{}], by: [null],
 };
+const PRESENCE = {
+  type: "presence", version: 3, count: 2, anonymous: 0,
+  users: [{ user: "a", connections: 1, state: {} }],
+};
 const GOOD = [
   JOINED,
   { ...JOINED, first_seq: 1, times: [0], proof: { seq: 1, head: "ab" }, ends_in: -1, epoch: "" },
   { ...JOINED, ops: undefined, by: undefined, snapshot: null },
-  { type: "forward", seq: 3, by: "a", op: { n: 1 }, time: 5 },
+  { type: "forward", seq: 3, by: "a", op: { n: 1 }, time: 5, sync: [2, 4, "s"] },
   { type: "forward", seq: 3, by: ["a", null], ops: [{}, {}], times: [1, 1] },
+  { type: "forward", seq: 3, by: ["a", null], ops: [{}, {}], syncs: [[3, 1, "s"], [4, 9, "s"]] },
+  PRESENCE,
+  { ...PRESENCE, version: 4, since: 3, gone: ["b"], users: [] },
   { type: "synced", id: "x", seqs: [4, 5], ops: [{}, {}], time: 9 },
   { type: "conflict", id: "x", seq: 4, ops: [], by: [] },
   { type: "error", code: "full", message: "" },
@@ -179,8 +188,79 @@ test("what a server may say is understood, and what it can't mean is lost", () =
     { type: "synced", id: "x", seqs: [4, 6] },
     { type: "synced", id: "x", seqs: [0] },
     { type: "forward", seq: 3, by: ["a", null], ops: [{}, {}], times: [2, 1] },
+    { type: "forward", seq: 3, by: ["a", null], ops: [{}, {}], syncs: [[3, 2, "s"], [4, 1, "t"]] },
+    { type: "forward", seq: 3, by: "a", op: {}, sync: [3, 0, "s"] },
+    { type: "forward", seq: 3, by: "a", op: {}, sync: [3, 1, ""] },
+    { type: "forward", seq: 3, by: "a", op: {}, sync: [3, 1] },
+    { ...PRESENCE, version: 0 },
+    { ...PRESENCE, since: 3 },
+    { ...PRESENCE, gone: ["b"] },
+    { ...PRESENCE, count: -1 },
+    { ...PRESENCE, users: [...PRESENCE.users, ...PRESENCE.users] },
+    { ...PRESENCE, users: [{ user: "", connections: 1, state: {} }] },
+    { ...PRESENCE, users: [{ user: "a", connections: 0, state: {} }] },
+    { ...PRESENCE, users: [{ user: "a", connections: 1, state: [] }] },
   ];
   for (const message of nonsense) assert.throws(() => decode(JSON.stringify(message)), Lost);
+});
+
+test("of many states of presence the newest goes out, and not too often", () => {
+  const refused = [];
+  const presence = new Presence(null, 250, (error) => refused.push(error.code));
+  assert.deepEqual([presence.wish(), presence.nextAt, presence.next(0)], [{}, Infinity, null]);
+  presence.joined(0);
+  for (let n = 1; n < 5; n++) presence.say(stateText({ n }), "a");
+  assert.deepEqual([presence.nextAt, presence.next(249)], [250, null]);
+  const said = JSON.parse(presence.next(250));
+  assert.deepEqual([said.type, said.state, presence.next(9000)], ["presence", { n: 4 }, null]);
+  // It comes again after a while, if it was too fast; and never, if it can't be.
+  assert.equal(presence.failed({ type: "error", code: "rate_limited", message: "", id: said.id }, 300), true);
+  assert.equal(presence.nextAt, 300 + 8 * 250);
+  const again = JSON.parse(presence.next(3000));
+  assert.deepEqual(again.state, { n: 4 });
+  assert.equal(presence.failed({ type: "error", code: "too_big", message: "", id: again.id }, 3000), true);
+  assert.equal(presence.failed({ type: "error", code: "too_big", message: "", id: "x" }, 3000), false);
+  assert.deepEqual([presence.nextAt, refused], [Infinity, ["too_big"]]);
+  // What is said while a join is under way isn't in it.
+  presence.lost();
+  assert.deepEqual(presence.wish(), { presence: { n: 4 } });
+  presence.say(stateText({ n: 5 }), "a");
+  presence.joined(4000);
+  assert.deepEqual(JSON.parse(presence.next(4250)).state, { n: 5 });
+  for (const wrong of [1, null, "a", [1], undefined, () => 1, 1n]) {
+    assert.throws(() => stateText(wrong), { code: "bad_message" });
+  }
+});
+
+test("what is told of who is here is put together", () => {
+  const presence = new Presence("{}", 250, () => {});
+  const user = (name, n = 0, connections = 1) => ({ user: name, connections, state: { n } });
+  const told = { type: "presence", version: 4, count: 9, anonymous: 2 };
+  assert.throws(() => presence.take({ ...told, users: [], since: 3 }), Lost);
+  presence.take({ ...told, users: [user("a"), user("b"), user("__proto__")] });
+  const more = { users: [user("b", 1, 2), user("c")], gone: ["a"], since: 4 };
+  presence.take({ ...told, version: 5, ...more });
+  const users = [user("b", 1, 2), user("__proto__"), user("c")];
+  assert.deepEqual(presence.view, { users, count: 9, anonymous: 2 });
+  assert.throws(() => presence.take({ ...told, version: 7, users: [], since: 6 }), Lost);
+  assert.throws(() => presence.take({ ...told, version: 6, count: 1, users }), Lost);
+  // Another window of ours has said something else since: it is said over.
+  presence.joined(0);
+  presence.say(stateText({ n: 7 }), "b");
+  presence.next(1000);
+  presence.say(stateText({ n: 7 }), "b");
+  assert.equal(presence.nextAt, 1250);
+  presence.lost();
+  assert.equal(presence.view, null);
+});
+
+test("ops know what they were submitted in", () => {
+  const runs = [[2, 3, "x"], [6, 9, "y"]];
+  const syncs = syncOfEach(4, 4, runs);
+  assert.deepEqual(syncs.map((one) => one && [one.first, one.count, one.id]),
+    [[2, 3, "x"], null, [6, 9, "y"], [6, 9, "y"]]);
+  assert.deepEqual(runsOf(syncs), runs);
+  assert.deepEqual(syncOfEach(1, 2, undefined), [null, null]);
 });
 
 test("rights are renewed when the server asks, or they end, and not all the time", () => {

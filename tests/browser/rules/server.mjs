@@ -51,6 +51,8 @@ export function makeRandom(seed) {
 /** After these ends something is wrong, or was: who comes back wakes the gathering. */
 const WRONG = new Set(["crashed", "shutdown", "moved", "evicted"]);
 const REPEATED = new Set(["forward", "synced"]);
+/** Who is here is told so often at most. */
+const PRESENCE_INTERVAL = 250;
 
 /** Both ends of a connection: what is said arrives in order, a while later, unless it is cut. */
 class Connection {
@@ -130,6 +132,10 @@ export class Server {
   lastUsed = 0;
   /** How often somebody was replaced. */
   replacements = 0;
+  /** Who is here, as it was told last, and its number. */
+  #told = new Map();
+  #version = 0;
+  #isTelling = false;
 
   constructor(clock, random, { rename = false } = {}) {
     this.clock = clock;
@@ -153,6 +159,11 @@ export class Server {
       case "ack":
         if (message.seq > this.log.length) this.errors.push(`ack ${message.seq}`);
         return undefined;
+      case "presence":
+        if (this.moods.pop() === "limited") {
+          return connection.say({ type: "error", id: message.id, code: "rate_limited", message: "" });
+        }
+        return this.#present(connection, message.state);
       case "leave":
         return connection.shut(1000);
       default:
@@ -160,7 +171,57 @@ export class Server {
     }
   }
 
-  #join(connection, { client, since = 0, epoch, resume, tail, token = null }) {
+  /** Who is here, by user: the state that was set last. */
+  present() {
+    const shown = new Map();
+    const asked = [...this.connections].filter((one) => one.state);
+    for (const { user, state, said } of asked.sort((a, b) => a.said - b.said)) {
+      const connections = (shown.get(user)?.connections ?? 0) + 1;
+      if (user !== null) shown.set(user, { user, connections, state, said });
+    }
+    for (const one of shown.values()) delete one.said;
+    return shown;
+  }
+
+  #present(connection, state) {
+    Object.assign(connection, { state, said: ++this.saids, known: connection.known ?? 0 });
+    this.#tellSoon();
+  }
+
+  saids = 0;
+
+  #tellSoon() {
+    if (this.#isTelling) return;
+    this.#isTelling = true;
+    this.clock.setTimer(() => {
+      this.#isTelling = false;
+      this.#tellWhoIsHere();
+    }, PRESENCE_INTERVAL);
+  }
+
+  #tellWhoIsHere() {
+    const shown = this.present();
+    const before = this.#told;
+    const same = (one) => JSON.stringify(before.get(one.user)) === JSON.stringify(one);
+    const changed = [...shown.values()].filter((one) => !same(one));
+    const gone = [...before.keys()].filter((user) => !shown.has(user));
+    this.#told = shown;
+    const version = ++this.#version;
+    const common = { type: "presence", version, count: shown.size, anonymous: 0 };
+    let isAnybody = false;
+    for (const one of this.connections) {
+      if (!one.state) continue;
+      isAnybody = true;
+      if (one.known === version - 1) one.say({ ...common, users: changed, gone, since: version - 1 });
+      else one.say({ ...common, users: [...shown.values()] });
+      one.known = version;
+    }
+    // A connection that is gone isn't noticed otherwise.
+    if (isAnybody) this.#tellSoon();
+  }
+
+  #join(connection, join) {
+    const { client, since = 0, epoch, resume, tail, token = null, syncs, presence } = join;
     const known = since && this.log[since - 1];
     if (since && (!known || (epoch !== undefined && known.epoch !== epoch))) {
       connection.say({ type: "error", code: "log_replaced", message: "another log" });
@@ -180,30 +241,44 @@ export class Server {
     this.incarnation ??= `i${++this.incarnations}`;
     this.lastUsed = this.clock.now;
     const seq = this.log.length;
-    Object.assign(connection, { client, user: token, told: seq });
+    Object.assign(connection, { client, user: token, told: seq, syncs: syncs === true });
+    if (presence) this.#present(connection, presence);
     const page = this.log.slice(tail ? seq : since, since + 7);
     connection.say({
       type: "joined", gathering: "room", incarnation: this.incarnation, seq, role: "member",
-      user: token, idle_timeout: 60, expires_in: 60, max_ops: 100, ...this.#page(page, seq),
+      user: token, idle_timeout: 60, expires_in: 60, max_ops: 100,
+      ...this.#page(connection, page, seq),
     });
     if (tail) return undefined;
     return this.#forwards(connection, since + page.length);
   }
 
-  #page(page, end) {
+  /** The syncs of a page, as the protocol has them. */
+  #syncs(page) {
+    const runs = new Map();
+    for (const { sync, client } of page) {
+      const isOf = (one) => one.sync === sync && one.client === client;
+      const first = this.log.findIndex(isOf) + 1;
+      runs.set(first, [first, this.log.filter(isOf).length, sync]);
+    }
+    return [...runs.values()];
+  }
+
+  #page({ syncs }, page, end) {
     const last = page.at(-1) ?? this.log[end - 1];
     return {
       ops: page.map(({ op }) => op),
       by: page.map(({ by }) => by),
       times: page.map(({ time }) => time),
       ...(last && { epoch: last.epoch }),
+      ...(syncs && { syncs: this.#syncs(page) }),
     };
   }
 
   #forwards(connection, from) {
     for (let seq = from + 1; seq <= this.log.length; seq += 5) {
       const page = this.log.slice(seq - 1, seq + 4);
-      connection.say({ type: "forward", seq, ...this.#page(page) });
+      connection.say({ type: "forward", seq, ...this.#page(connection, page) });
     }
   }
 
@@ -220,7 +295,8 @@ export class Server {
       if (mood === "conflict") {
         const page = this.log.slice(base);
         return connection.say({
-          type: "conflict", id, seq: this.log.length, message: "no", ...this.#page(page),
+          type: "conflict", id, seq: this.log.length, message: "no",
+          ...this.#page(connection, page),
         });
       }
       const time = Math.floor(this.clock.now);
@@ -235,8 +311,9 @@ export class Server {
       for (const other of this.connections) {
         if (other === connection || !other.client) continue;
         const one = { type: "forward", seq, by: entries[0].by, op: entries[0].op, time };
+        if (other.syncs) one.sync = [seq, 1, id];
         if (entries.length === 1) other.say(one);
-        else other.say({ type: "forward", seq, ...this.#page(entries) });
+        else other.say({ type: "forward", seq, ...this.#page(other, entries) });
       }
     }
     const first = this.log.indexOf(entries[0]) + 1;
@@ -250,7 +327,7 @@ export class Server {
       return connection.say({ type: "error", id, code: "bad_base", message: "not there" });
     }
     const page = this.log.slice(since, Math.min(at, since + 3));
-    return connection.say({ type: "fetched", id, seq: at, ...this.#page(page, at) });
+    return connection.say({ type: "fetched", id, seq: at, ...this.#page(connection, page, at) });
   }
 
   #notice(reason, incarnation) {

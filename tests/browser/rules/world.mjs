@@ -106,6 +106,8 @@ export class Browser {
       behaviour,
       optimistic: more.optimistic ?? true,
       since: more.since ?? null,
+      syncs: more.syncs ?? true,
+      presence: more.presence === undefined ? null : JSON.stringify(more.presence),
       storage: goTogether ? this.storage : new MemoryStorage(),
       client: more.client ?? null,
       open: () => this.server.connect(),

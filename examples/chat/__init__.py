@@ -1,0 +1,1 @@
+"""A chat with presence: who is here, and who is typing."""
