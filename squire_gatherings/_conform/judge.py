@@ -68,7 +68,8 @@ class Judge:
         require(known in (None, client), CLIENT_ID, "came back with another `client`")
         self._client_id = client
         said = {join.get("token"), *(one.removeprefix("squire.token.") for one in link.offered)}
-        said.add(link.request.headers.get("Authorization", "").removeprefix("Bearer "))
+        headers = link.request.headers.get_all("Authorization")
+        said |= {one.removeprefix("Bearer ") for one in headers}
         require(not said.isdisjoint(self.tokens), TOKENS, "joined without it")
         since = join.get("since") or 0
         least, most = self._acked, self.room.log.seq
