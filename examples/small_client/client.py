@@ -75,6 +75,8 @@ class Room:
         self.wanted = asyncio.Event()
         self.work = asyncio.Event()
         self.ack_at = math.inf
+        self.suspects: set[str] = set()
+        """Syncs of which the server has refused one, without saying which."""
         self.begins_after: int | None = None
         self.incarnation = ""
         self.max_ops, self.progressed, self.joined_seq = 1000, False, 0
@@ -186,6 +188,10 @@ class Room:
             while True:
                 self.work.clear()
                 unsent = {name: one for name, one in self.syncs.items() if not one.sent}
+                if self.suspects & self.syncs.keys():
+                    # One of them was refused: each goes out alone.
+                    is_busy = any(one.sent for one in self.syncs.values())
+                    unsent = {} if is_busy else dict(list(unsent.items())[:1])
                 for sync_id, sync in unsent.items():
                     if now() >= sync.not_before:
                         sync.sent = sync.was_sent = True
@@ -194,7 +200,7 @@ class Room:
                 if now() >= self.ack_at:
                     self.ack_at = math.inf
                     await socket.send(self.encode({"type": "ack", "seq": self.seq}))
-                due = [one.not_before for one in self.syncs.values() if not one.sent]
+                due = [one.not_before for one in unsent.values() if not one.sent]
                 wait = min([self.ack_at, *due]) - now()
                 with suppress(TimeoutError):
                     await asyncio.wait_for(self.work.wait(), None if wait == math.inf else wait)
@@ -244,6 +250,7 @@ class Room:
                 self.failed(message)
             case "dispersed":
                 self.dispersed(message)
+        self.work.set()
         self.release()
 
     def forward(self, message: Message) -> None:
@@ -298,6 +305,11 @@ class Room:
         sent = [sync_id for sync_id, sync in self.syncs.items() if sync.sent]
         if len(sent) == 1 and code not in PASSING:
             self.tell("outcome", id=self.syncs.pop(sent[0]).name, error=code)
+        elif sent:
+            self.suspects = set(sent)
+            for sync_id in sent:
+                self.syncs[sync_id].sent = False
+        self.work.set()
 
     def dispersed(self, message: Message) -> None:
         """Take the notice of an end."""

@@ -40,6 +40,8 @@ class Judge:
     tokens: Collection[str]
     """Those that the client was given."""
     _client_id: str | None = None
+    _was_in: bool = False
+    """Whether it has surely been let in once, and so told its id if it had none."""
     _log: Log | None = None
     """The log for which the next two hold."""
     _acked: int = 0
@@ -62,13 +64,16 @@ class Judge:
         """Judge the first message."""
         self._forget_another_log()
         client, known = join.get("client"), self._client_id
+        if known is None and self._was_in:
+            known = self.room.made_id
         if client is not None:
             count = len(client)
             require(count >= LEAST_CLIENT_ID, CLIENT_ID, f"has a `client` of {count} characters")
         require(known in (None, client), CLIENT_ID, "came back with another `client`")
         self._client_id = client
         said = {join.get("token"), *(one.removeprefix("squire.token.") for one in link.offered)}
-        said.add(link.request.headers.get("Authorization", "").removeprefix("Bearer "))
+        headers = link.request.headers.get_all("Authorization")
+        said |= {one.removeprefix("Bearer ") for one in headers}
         require(not said.isdisjoint(self.tokens), TOKENS, "joined without it")
         since = join.get("since") or 0
         least, most = self._acked, self.room.log.seq
@@ -93,6 +98,7 @@ class Judge:
         require(seq <= link.told, ACKS, f"acknowledged {seq}, and was told {link.told} ops")
         require(seq >= link.acked, ACKS, f"acknowledged {seq} after {link.acked}")
         link.acked = seq
+        self._was_in = True
         self._acked = max(self._acked, seq)
         self._has_proof = bool(self.room.log.proofs)
 

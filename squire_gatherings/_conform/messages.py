@@ -92,7 +92,7 @@ FIELDS: dict[str, dict[str, Field]] = {
     },
     "presence": {"id": _ID, "state": Field(_is_op, "an object", is_required=True)},
     "leave": {},
-    PROBE: {"id": _optional(_ID)},
+    PROBE: {"id": Field(_ID.is_right, _ID.what)},
 }
 
 

@@ -26,8 +26,9 @@ class Room:
     """The seq after which the client reports changes; None before its first join."""
     restarts: int = 0
     """How often the log was replaced."""
+    made_id: str = "an-id-that-the-server-made"
+    """The `client` of a client that says none."""
     _ops: int = 0
-    _own_id: str = "an-id-that-the-server-made"
 
     # What happens in it.
 
@@ -80,7 +81,7 @@ class Room:
             **log.page(since, end, self.incarnation, join),
         }
         if "client" not in join:
-            message["client"] = self._own_id
+            message["client"] = self.made_id
         if join.get("proof") and (proof := log.prove()) is not None:
             message["proof"] = proof
         return message | more

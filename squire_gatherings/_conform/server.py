@@ -2,7 +2,6 @@
 
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from urllib.parse import unquote, urlsplit
 
 import trio
 from attrs import define, field
@@ -51,7 +50,7 @@ class Server:
             link = await open_link(stream)
             if link is None:
                 return
-            path = unquote(urlsplit(link.request.path).path)
+            path = link.request.path.partition("?")[0]
             if path == CONTROL and self.controlled is not None:
                 await self.controlled(link)
                 return

@@ -23,31 +23,38 @@ def become(name: str | None) -> ModuleType:
 
 
 async def live(
-    name: str | None,
+    adapter: ModuleType,
+    name: str,
     orders: trio.MemoryReceiveChannel[dict[str, Any]],
     life: trio.CancelScope,
 ) -> None:
     """Be one mutant, which does what it is told, until the next one's turn."""
     with life:
-        adapter = become(name)
         can = ["state", "snapshot", "fetch", "renew", "presence"]
-        adapter.report("ready", name=name or "nobody", can=can)
+        adapter.report("ready", name=name, can=can)
         async for order in orders:
             await adapter.stay(order, orders)
+
+
+def be_silent(*_: object, **__: object) -> None:
+    """Report nothing."""
 
 
 async def main() -> None:
     rest = b""
     async with trio.open_nursery() as nursery:
         life = trio.CancelScope()
+        adapter: ModuleType | None = None
 
         def begin(name: str | None) -> trio.MemorySendChannel[dict[str, Any]]:
-            nonlocal life
+            nonlocal life, adapter
             # It may still say goodbye, and is heard no more.
             life.cancel()
-            life = trio.CancelScope()
+            if adapter is not None:
+                adapter.report = be_silent  # type: ignore[attr-defined]
+            life, adapter = trio.CancelScope(), become(name)
             send, receive = trio.open_memory_channel[dict[str, Any]](1000)
-            nursery.start_soon(live, name, receive, life)
+            nursery.start_soon(live, adapter, name or "nobody", receive, life)
             return send
 
         orders = begin(None)

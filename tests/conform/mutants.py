@@ -70,6 +70,9 @@ MUTANTS: dict[str, Mutant] = {
         "goes-on",
         "join",
     ),
+    "forgets the client id that it was told": Mutant(
+        "_client.session", "client=self.client_id,", "client=None,", "goes-on", "join"
+    ),
     "forgets since": Mutant(
         "_client.session", "since=since or None,", "since=None,", "goes-on", "epochs"
     ),

@@ -73,7 +73,7 @@ async def takes_its_syncs_to_the_new_log(stage: Stage) -> None:
 
 @story(
     "`bad_base` as the answer to a join with `since` means that the log is another one.",
-    "after-a-lost-connection",
+    "a-log-that-is-behind",
 )
 async def takes_a_bad_base_for_another_log(stage: Stage) -> None:
     link = await stage.join()
@@ -89,7 +89,7 @@ async def takes_a_bad_base_for_another_log(stage: Stage) -> None:
 
 @story(
     "A `joined` whose `seq` is less than what the client has is another log.",
-    "after-a-lost-connection",
+    "a-log-that-is-behind",
 )
 async def notices_a_log_that_is_behind(stage: Stage) -> None:
     link = await stage.join()

@@ -118,7 +118,7 @@ async def takes_an_unknown_code(stage: Stage) -> None:
 
 @story(
     "An `error` without an id is about the request that isn't answered, if it's the only one.",
-    "after-a-lost-connection",
+    "what-an-error-without-an-id-is-about",
 )
 async def finds_out_what_an_error_is_about(stage: Stage) -> None:
     link = await stage.join()
@@ -129,8 +129,30 @@ async def finds_out_what_an_error_is_about(stage: Stage) -> None:
 
 
 @story(
+    "After an `error` without an id, several requests that aren't answered are sent again alone.",
+    "what-an-error-without-an-id-is-about",
+)
+async def finds_out_which_one_an_error_is_about(stage: Stage) -> None:
+    link = await stage.join()
+    submissions = [await stage.submit() for _ in range(2)]
+    for submission in submissions:
+        await stage.sync(link, submission)
+    await link.send(stage.error("rejected"))
+    link.syncs.clear()
+    first = await stage.next(link, "sync")
+    [good] = [one for one in submissions if one.sync_id == first["id"]]
+    [bad] = [one for one in submissions if one is not good]
+    await stage.silence(link, "sent another one before that was answered")
+    await link.send(stage.apply(link, first))
+    await stage.applied(good, [1])
+    await stage.sync(link, bad)
+    await link.send(stage.error("rejected"))
+    await stage.refused(bad, "rejected")
+
+
+@story(
     "A close with 1009 is about the request that isn't answered: it isn't sent again.",
-    "after-a-lost-connection",
+    "what-an-error-without-an-id-is-about",
 )
 async def sends_nothing_again_that_is_too_big(stage: Stage) -> None:
     link = await stage.join()
