@@ -151,7 +151,7 @@ encoders: dict[str, Callable[[Any], bytes]] = {
 
 @over_every_way
 def test_any_messages_end_in_order(way: StreamWay) -> None:
-    @settings(max_examples=examples(100), deadline=None)
+    @settings(max_examples=way.examples(100, long=100), deadline=None)
     @given(
         st.sampled_from(sorted(encoders)),
         st.booleans(),
