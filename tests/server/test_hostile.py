@@ -15,7 +15,7 @@ from trio.testing import MockClock, memory_stream_pair, wait_all_tasks_blocked
 from wsproto.frame_protocol import FrameProtocol
 
 from squire_gatherings import open_hall
-from tests.support import examples, logged
+from tests.support import logged
 from tests.ways_in.streams import OURS, StreamWay, over_every_way
 
 HEADERS = [
