@@ -24,7 +24,7 @@ from squire_gatherings._values.errors import (
 )
 from squire_gatherings.client import Change, open_client
 from tests.client.scripted import Peer, a_client, joined
-from tests.client.world import ROOM
+from tests.client.world import ROOM, SELDOM
 from tests.support import examples
 
 Serve = Callable[[trio.abc.Stream], Any]
@@ -439,7 +439,13 @@ async def talk_nonsense(
 
     how: dict[str, Any] = {"behaviour": behaviour, "optimistic": optimistic}
     async with (
-        a_client(*[serve] * 3, patience=60.0, max_pause=5.0, token=lambda: "t") as client,
+        a_client(
+            *[serve] * 3,
+            patience=60.0,
+            max_pause=5.0,
+            token=lambda: "t",
+            **SELDOM["client_settings"],
+        ) as client,
         client.join(ROOM, since=0, client_id="me" * 8, **how) as gathering,
     ):
 

@@ -26,7 +26,7 @@ OTHER_REASONS = [
     one for one in DispersalReason if not (one.is_rule or one is DispersalReason.CRASHED)
 ]
 
-naps = st.sampled_from([0.01, 0.1, 1.0, 30.0, 99.9, 250.0])
+naps = st.sampled_from([0.01, 0.1, 1.0, 30.0, 99.9, 130.0])
 steps = st.lists(
     st.one_of(
         st.tuples(st.just("submit"), who, st.integers(1, 3)),
@@ -69,7 +69,7 @@ class Tokens:
         await trio.sleep(0.05)
         if self.is_away:
             raise OSError("no tokens")
-        return str(trio.current_time() + 7.0)
+        return str(trio.current_time() + 25.0)
 
     async def authenticate(self, token: str | None, gathering_id: str) -> Identity:
         await trio.sleep(0.05)
@@ -104,7 +104,7 @@ class Life:
     async def look_on(self, gathering: Gathering) -> None:
         while True:
             # Each change is asked for under a time limit, which often is over already.
-            for limit in cycle((0.0, 0.0, 0.01, 10.0)):
+            for limit in cycle((0.0, 0.0, 0.01, 100.0)):
                 try:
                     with trio.move_on_after(limit):
                         change = await anext(gathering)

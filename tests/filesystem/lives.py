@@ -132,10 +132,13 @@ class Expected:
 
 
 async def all_said(store: SqliteStore | MemoryStore) -> dict[str, object]:
-    names = (*GATHERINGS, *OLD_GATHERINGS, FORK)
-    said: dict[str, object] = {
-        name: (await all_of(store, name), await store.describe(name)) for name in names
-    }
+    said: dict[str, object] = {}
+    for name in (*GATHERINGS, *OLD_GATHERINGS, FORK):
+        described = await store.describe(name)
+        whole = await (
+            store.load(name, recent_syncs=3) if described is None else all_of(store, name)
+        )
+        said[name] = described, whole
     left = await store.begin_events()
     store.end_events()
     said["open"] = left.last, [one.opened for one in left.open]

@@ -282,7 +282,7 @@ steps = st.lists(
 )
 
 
-@settings(max_examples=examples(300), deadline=None)
+@settings(max_examples=examples(180, long=300), deadline=None)
 @given(st.fixed_dictionaries(RULES), steps, st.none() | times(20))
 def test_it_ends_exactly_when_the_rules_say_so(
     rules: dict[str, Any], plan: list[tuple[str, Any]], sleep_after: float | None

@@ -155,7 +155,7 @@ async def test_a_client_that_keeps_saying_other_things_is_given_up_all_the_same(
             while not chatty.closed:
                 number += 1
                 await membership.deliver(Sync(f"s{number}", 0, (Op.of({"n": number}),)))
-                await trio.sleep(0.001)
+                await trio.sleep(0.01)
 
         await hall.submit(ROOM, [{"n": 1}])
         start = trio.current_time()

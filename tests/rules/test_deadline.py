@@ -99,7 +99,7 @@ steps = st.lists(
 )
 
 
-@settings(max_examples=examples(300), deadline=None)
+@settings(max_examples=examples(180, long=300), deadline=None)
 @given(rules_at_random(), steps)
 def test_the_end_is_the_earliest_of_all_rules_and_never_before_the_hold(
     rules: EndRules, plan: list[tuple[str, Any]]
@@ -139,7 +139,7 @@ def test_the_end_is_the_earliest_of_all_rules_and_never_before_the_hold(
         assert deadline.next_at <= deadline.at
 
 
-@settings(max_examples=examples(300), deadline=None)
+@settings(max_examples=examples(180, long=300), deadline=None)
 @given(rules_at_random(), steps)
 def test_a_warning_comes_so_long_before_the_end_and_once(
     rules: EndRules, plan: list[tuple[str, Any]]

@@ -15,7 +15,7 @@ from trio.testing import MockClock, memory_stream_pair, wait_all_tasks_blocked
 from wsproto.frame_protocol import FrameProtocol
 
 from squire_gatherings import open_hall
-from tests.support import examples, logged
+from tests.support import logged
 from tests.ways_in.streams import OURS, StreamWay, over_every_way
 
 HEADERS = [
@@ -151,7 +151,7 @@ encoders: dict[str, Callable[[Any], bytes]] = {
 
 @over_every_way
 def test_any_messages_end_in_order(way: StreamWay) -> None:
-    @settings(max_examples=examples(100), deadline=None)
+    @settings(max_examples=way.examples(100, long=100), deadline=None)
     @given(
         st.sampled_from(sorted(encoders)),
         st.booleans(),

@@ -22,7 +22,7 @@ async def test_an_idle_day_over_a_stream_ends_on_time(autojump_clock: MockClock)
     async with open_hall() as hall, trio.open_nursery() as nursery:
         ours, theirs = memory_stream_pair()
         server = Serving((), ())
-        nursery.start_soon(keep_alive, server, 20.0)
+        nursery.start_soon(keep_alive, server, 60.0)
         async with trio.open_nursery() as ended:
 
             async def serve() -> None:
