@@ -291,7 +291,7 @@ export function standingsView(night, me) {
     ),
   );
   const heads = [
-    ["th", "", ""],
+    ["th", "#", "Rank"],
     ["th", "Player", ""],
     ["th", "Pts", "Match points"],
     ["th", "W–L–D", "Matches won, lost, drawn"],
