@@ -116,6 +116,8 @@ async def _opened(
             asleep = {one.state.incarnation for one in slept}
             told = open_events(store, on_event, wall_clock, settings, asleep, follows=follows)
             events = await stack.enter_async_context(told)
+            if book is not None:
+                book.events = events.lifecycle.settle
         nursery = await stack.enter_async_context(open_hidden_nursery())
         gatherings: trio.Nursery = await nursery.start(_hold_nursery)
         living: dict[str, Incarnation | Sleeper] = {}

@@ -249,6 +249,16 @@ class Lifecycle:
         """Whether there is a place for an event that isn't owed to anybody."""
         return len(self._queue) < QUEUED and self.waiting + self.owed < self.max_events
 
+    async def settle(self) -> None:
+        """Return once all that has happened so far is in the store.
+
+        Raises:
+            StoreUnavailable: It can't be written now. It will be tried again.
+
+        Cancellation: it is written all the same.
+        """
+        await self.wait_durable(self._number)
+
     async def wait_durable(self, number: int) -> None:
         """Wait until an event is in the store.
 

@@ -5,7 +5,7 @@ killed before is lost, as one that was awake. Waking does: nobody is to go on wi
 """
 
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from itertools import islice
 
@@ -38,6 +38,9 @@ class SleepBook:
 
     store: SleepStore
     retry_interval: float
+    events: Callable[[], Awaitable[None]] | None = None
+    """Returns once the store has the events that have happened so far: what is written here says
+    that they were told. Raises `StoreUnavailable`."""
     _pending: dict[str, Slept | None] = field(factory=dict)
     """By incarnation, what isn't in the store yet; None for one that doesn't sleep any more."""
     _trouble: StoreUnavailable | None = None
@@ -106,6 +109,8 @@ class SleepBook:
         awake = [name for name, one in some.items() if one is None]
         try:
             with store_trouble():
+                if self.events is not None:
+                    await self.events()
                 await self.store.write_sleep(asleep=asleep, awake=awake)
         except StoreUnavailable as error:
             if self._trouble is None:

@@ -240,12 +240,17 @@ class Sleepers:
             self.terms.add(client)
 
     def left_alone(self, sleeper: Sleeper, now: float) -> float:
-        """Return since when nobody is connected to one: `now`, if that isn't known."""
+        """Return since when nobody is connected to one: `now`, if that isn't known.
+
+        Whoever was connected went with the process before.
+        """
         emptied_at = _decode(sleeper.state).deadline.emptied_at
         if emptied_at is not None:
             return emptied_at
         room, opener = self._look(sleeper)
         room.deadline.attended(0, now)
+        if room.life is not None and room.deadline.was_joined:
+            room.life.emptied(room.log.committed)
         self._put_away(sleeper, room, opener)
         return now
 

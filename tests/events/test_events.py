@@ -20,7 +20,7 @@ from squire_gatherings._values.errors import (
     StoreUnavailable,
     Undelivered,
 )
-from squire_gatherings._values.events import EventNumbers, LifecycleEvent
+from squire_gatherings._values.events import EventKind, EventNumbers, LifecycleEvent
 from squire_gatherings._values.messages import Dispersed, Joined, Leave
 from tests.events.telling import Flaky, Taker, check
 from tests.stores.appends import crashed_copy
@@ -486,3 +486,53 @@ async def test_off_there_is_no_event() -> None:
         assert hall.snapshot().events is None
         assert hall._registry.living[ROOM].room.life is None
     assert store.batches == []
+
+
+@pytest.mark.parametrize("is_known", [False, True])
+async def test_one_that_slept_has_emptied_when_its_process_ended(
+    is_known: bool, autojump_clock: MockClock
+) -> None:
+    """Also where that was told before, and only the store didn't know yet that it was."""
+    taker, store = Taker(), Flaky()
+    async with open_hall(store=store, on_event=taker, wall_clock=trio.current_time) as hall:
+        member = await hall.join(ROOM, Recorder())
+        await hall.open("empty")
+        for name in (ROOM, "empty"):
+            assert await hall.evict(name)
+        await trio.sleep(1)
+        before = dict(store._asleep)
+        if is_known:
+            member.detach()
+            await trio.sleep(1)
+            assert taker.kinds(ROOM)[-1] == "emptied"
+    if is_known:
+        store._asleep.update(before)
+    for _ in range(2):
+        async with open_hall(store=store, on_event=taker, wall_clock=trio.current_time) as hall:
+            assert hall.explain(ROOM).clients == 0
+            await trio.sleep(1)
+    assert taker.kinds("empty") == ["opened"]
+    assert taker.kinds(ROOM)[:3] == ["opened", "joined_first", "emptied"]
+    told = [event.id for event in taker.events if event.kind is EventKind.EMPTIED]
+    assert len(set(told)) == 1
+    assert len(told) == 1 + is_known
+
+
+async def test_the_store_knows_an_event_before_it_knows_that_a_sleeper_has_told_it(
+    autojump_clock: MockClock,
+) -> None:
+    taker, store = Taker(), Flaky()
+    async with open_hall(store=store, on_event=taker, wall_clock=trio.current_time) as hall:
+        member = await hall.join(ROOM, Recorder())
+        assert await hall.evict(ROOM)
+        await trio.sleep(1)
+        store.writes = False
+        member.detach()
+        await trio.sleep(5)
+        [known] = await store.sleeping()
+        assert known.state.emptied_at is None
+        store.writes = True
+        await trio.sleep(5)
+        [known] = await store.sleeping()
+        assert known.state.emptied_at is not None
+        assert taker.kinds(ROOM)[-1] == "emptied"
