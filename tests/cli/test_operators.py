@@ -184,6 +184,7 @@ def test_other_commands_do_not_need_what_these_need() -> None:
         (("hold", "a", "--until", "2001-01-01"), "--until is past"),
         (("hold", "a", "--until", "42"), "is no time such as"),
         (("hold", "a", "--until", "9" * 18), "is no time such as"),
+        (("hold", "a", "--until", "10000-01-01"), "'10000-01-01' is no time such as"),
         (("hold", "..", "--for", "1h"), "a gathering id is"),
         (("explain", "a/b"), "a gathering id is"),
         (("extend", "a", "5"), "is not a duration"),

@@ -8,10 +8,13 @@ from squire_gatherings._cli.points import parse_point
 
 def parse_instant(text: str) -> float:
     """Return an instant in seconds since 1970. Raises `ValueError` if the text names none."""
-    point = parse_point(text)
-    if point.time is None or point.time > LAST_TIME * 1000:
+    try:
+        time = parse_point(text).time
+    except ValueError:
+        time = None
+    if time is None or time > LAST_TIME * 1000:
         raise ValueError(f"{text[:40]!r} is no time such as 2026-11-28T01:02:03Z")
-    return point.time / 1000
+    return time / 1000
 
 
 INSTANT = Parsed("time", parse_instant)
