@@ -15,20 +15,13 @@ import trio
 from squire_gatherings import EndRules, Identity
 from squire_gatherings._hall.hall import observer_of
 from tests.admin.port import Port, open_port
+from tests.axe import AXE, Axe
 from tests.chromium import MISSING, PATIENCE, Browser
-from tests.npm import from_npm
 from tests.support import Recorder
 
 pytestmark = pytest.mark.skipif(MISSING is not None, reason=str(MISSING))
 
-HERE = Path(__file__).parent
 ENTER, ESCAPE, DOWN, END, TAB = "\ue007", "\ue00c", "\ue015", "\ue010", "\ue004"
-
-
-@pytest.fixture(scope="module")
-def axe() -> str:
-    """The source of axe-core, which looks for what hinders people."""
-    return from_npm(HERE, "axe-core/axe.min.js").read_text()
 
 
 @asynccontextmanager
@@ -251,16 +244,8 @@ async def test_it_says_when_it_is_cut_off(session: str, tmp_path: Path) -> None:
             await browser.eventually(f"() => ({state})() === 'lost'")
 
 
-AXE = """
-const rules = arguments[0] ? { runOnly: arguments[0] } : {};
-const found = await axe.run(document, { resultTypes: ["violations"], ...rules });
-const told = (one) => `${one.id}: ${one.nodes.map((node) => node.html + " " +
-  node.any.concat(node.all, node.none).map((check) => check.message).join("; ")).join("\\n")}`;
-return found.violations.map(told);
-"""
-
-
-async def test_axe_finds_nothing(session: str, tmp_path: Path, axe: str) -> None:
+async def test_axe_finds_nothing(session: str, tmp_path: Path) -> None:
+    axe = Axe()
     async with open_port(tmp_path) as port:
         await port.hall.join("friday-night", Recorder(), identity=Identity("alice"))
         await port.hall.open("soon", EndRules(max_age=50.0))
@@ -270,41 +255,30 @@ async def test_axe_finds_nothing(session: str, tmp_path: Path, axe: str) -> None
             await port.hall.disperse(name)
         await port.hall.open("quick", EndRules(max_age=0.01))
         port.hall.hold("friday-night", until=observer_of(port.hall).wall() + 1e5)
-        found: dict[str, list[str]] = {}
-
-        async def look(browser: Browser, name: str) -> None:
-            await browser.prefer(color_scheme="light")
-            found[name] = await browser.promised(AXE, None)
-            # In the dark only the colours differ.
-            await browser.prefer(color_scheme="dark")
-            found[f"{name}, dark"] = await browser.promised(AXE, ["color-contrast"])
-
         async with opened(session, port, log_in=False) as browser:
             await browser.eventually("() => !document.getElementById('login').hidden")
-            await browser.run(axe)
-            await look(browser, "login")
+            await axe.look(browser, "login")
         async with opened(session, port) as browser:
-            await browser.run(axe)
             await browser.eventually("() => document.querySelector('.ends td.name') !== null")
-            await look(browser, "list")
+            await axe.look(browser, "list")
             await browser.size(360, 720)
-            await look(browser, "narrow list")
+            await axe.look(browser, "narrow list")
             await browser.click("[data-show=ends]")
-            await look(browser, "narrow ends")
+            await axe.look(browser, "narrow ends")
             await browser.click("[data-show=list]")
             await browser.size(1280, 800)
             await open_one(browser, "friday-night")
-            await look(browser, "one")
+            await axe.look(browser, "one")
             await browser.click("[data-action=hold]")
-            await look(browser, "dialog")
+            await axe.look(browser, "dialog")
             await browser.run("document.getElementById('dialog').close()")
             await browser.size(360, 720)
             width = await browser.run("return document.documentElement.scrollWidth")
             assert width <= 360
-            await look(browser, "narrow one")
+            await axe.look(browser, "narrow one")
             # It would say so.
             await browser.run("document.getElementById('grid').removeAttribute('aria-labelledby')")
             await browser.run("document.querySelector('.big').style.color = '#222'")
             await browser.run("document.querySelector('.lead').role = 'nonsense'")
             assert len(await browser.promised(AXE, None)) >= 2
-    assert found == {name: [] for name in found}
+    axe.check()

@@ -9,6 +9,7 @@ import pytest
 
 from examples.swiss_night.site import start_next_round, tournament_of
 from squire_gatherings import Identity
+from tests.axe import Axe
 from tests.chromium import MISSING, PATIENCE, Browser
 from tests.examples.swiss_night.test_site import JUDGE, Site, open_one
 
@@ -128,3 +129,39 @@ async def test_a_judge_runs_a_round_from_a_phone(session: str, tmp_path: Path) -
         await reads(browser, "#room", "Olga enters Ada")
         await press(browser, '[aria-label="Take back op 4"]')
         await reads(browser, "#judge", "1 table plays")
+
+
+async def test_axe_finds_nothing(session: str, tmp_path: Path) -> None:
+    """In each view of a player, of a judge, and of one that sleeps."""
+    axe = Axe()
+    async with open_one(tmp_path) as site, on_a_phone(session, site) as browser:
+        plan = {"do": "plan", "title": "Corner shop", "rounds": 2, "minutes": 50}
+        enter = [{"do": "enter", "player": name} for name in ("Ada", "Bruno", "Chiara")]
+        await site.hall.submit(NIGHT, [plan, *enter], identity=JUDGE)
+        await browser.eventually("() => document.querySelector('form')")
+        await axe.look(browser, "sign in")
+        await browser.run(SIGN_IN, "Zoe", "player")
+        await reads(browser, "#title", "Corner shop")
+        await press(browser, "#main button.primary")
+        await start_next_round(site.hall, NIGHT, JUDGE)
+        await reads(browser, "#mine", "against")
+        await axe.look(browser, "a match")
+        for tab in ("standings", "log"):
+            await press(browser, f'[data-key="tab {tab}"]')
+            await axe.look(browser, tab)
+        await press(browser, '[data-key="earlier"]')
+        await press(browser, '[data-key="then 3"]')
+        await reads(browser, ".note.then", "As it was after op 3")
+        await axe.look(browser, "as it was")
+        await browser.run("localStorage.clear()")
+        await browser.go("about:blank")
+        await browser.go(f"{site.url}/#{NIGHT}&code=secret")
+        await browser.eventually("() => document.querySelector('form')")
+        await browser.run(SIGN_IN, "Olga", "judge")
+        await press(browser, "#room button.line")
+        await browser.eventually("() => document.querySelector('#dialog').open")
+        await axe.look(browser, "a judge's dialog")
+        site.hall.change_rules(NIGHT, idle_timeout=0.05)
+        await reads(browser, "#asleep", "This gathering went to sleep")
+        await axe.look(browser, "asleep")
+    axe.check()
