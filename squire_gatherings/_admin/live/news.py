@@ -167,6 +167,7 @@ class Reporter:
             why=why,
             members=tuple(member_shape(one) for one in members),
             end=None if end is None else end_shape(end),
+            sleep_after=watched.hall.settings.sleep_after,
         )
 
 

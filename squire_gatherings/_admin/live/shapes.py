@@ -140,6 +140,8 @@ class Close(Struct, kw_only=True, frozen=True):
     """The first ones."""
     end: End | None
     """How it ended last, if it isn't in memory and that is remembered."""
+    sleep_after: float | None
+    """So many seconds after a message that counts it falls asleep, if it does."""
 
 
 class News(Struct, kw_only=True, omit_defaults=True):

@@ -40,12 +40,13 @@ export function remembered({ since, until, ops }, offset) {
 
 // The whole line, from the opening to the end: pieces without a hole between them. What nobody
 // watched is as the log has it (`past`), else `unwatched`; but after its last message a gathering
-// was quiet, watched or not.
-export function lifeline({ row, end, watched, past = [], now, heldFrom = null }) {
+// was quiet, watched or not, and one that sleeps has slept since `sleepAfter` seconds after that.
+export function lifeline({ row, end, watched, past = [], now, heldFrom = null, sleepAfter = null }) {
   const over = end !== null && end !== undefined;
   const opened = row?.opened ?? end.opened;
   const until = over ? end.at : now;
   const lastMessage = over ? opened : Math.min(row.last, until);
+  const sleeps = !over && row.stage === "asleep" ? lastMessage + (sleepAfter ?? 0) : Infinity;
   const pieces = [];
   let at = opened;
   const add = (kind, to) => {
@@ -59,11 +60,12 @@ export function lifeline({ row, end, watched, past = [], now, heldFrom = null })
   const unseen = (to) => {
     for (const piece of past) {
       if (piece.to <= at) continue;
-      add("unwatched", Math.min(piece.from, to));
-      add(piece.kind, Math.min(piece.to, to));
+      add("unwatched", Math.min(piece.from, to, sleeps));
+      add(piece.kind, Math.min(piece.to, to, sleeps));
     }
     add("unwatched", Math.min(to, Math.max(at, lastMessage)));
-    add(over ? "unwatched" : "quiet", to);
+    add(over ? "unwatched" : "quiet", Math.min(to, sleeps));
+    add("asleep", to);
   };
   for (const piece of watched?.pieces ?? []) {
     if (piece.to <= at) continue;

@@ -298,7 +298,9 @@ export class One {
     if (!close?.row && end === null) return root.replaceChildren();
     const ends = close.why ? Object.values(close.why.ends) : [];
     const heldFrom = close.row?.held && ends.length ? Math.min(...ends) : null;
-    const line = lifeline({ row: close.row, end, watched: this.#watched, past: this.#past, now, heldFrom });
+    const seen = { watched: this.#watched, past: this.#past };
+    const sleepAfter = close.sleep_after;
+    const line = lifeline({ row: close.row, end, ...seen, now, heldFrom, sleepAfter });
     const place = scale(line);
     const picture = svg("svg", { viewBox: "0 0 1000 20", preserveAspectRatio: "none" });
     attribute(picture, "aria-hidden", "true");

@@ -30,6 +30,23 @@ test("what was watched is told: busy, quiet, asleep", () => {
   ]);
 });
 
+test("one that sleeps has slept since it was quiet for long enough, watched or not", () => {
+  const asleep = row({ stage: "asleep", last: 10 });
+  const past = remembered({ since: 1000, until: 1050, ops: [1, 0, 0, 0, 0] }, 1000);
+  const watched = new Watched();
+  for (let now = 48; now <= 50; now += 1) watched.saw(asleep, now);
+  for (const pasts of [past, []]) {
+    const line = lifeline({ row: asleep, watched, past: pasts, now: 50, sleepAfter: 5 });
+    assert.deepEqual(kinds(line).slice(1), [
+      ["quiet", 10, 15],
+      ["asleep", 15, 50],
+      ["ahead", 50, 100],
+    ]);
+  }
+  const evicted = lifeline({ row: asleep, watched: new Watched(), past, now: 50 });
+  assert.deepEqual(kinds(evicted)[1], ["asleep", 10, 50]);
+});
+
 test("a hole between two looks is one in the line, too", () => {
   const watched = new Watched();
   watched.saw(row({ rate: 3 }), 10);
