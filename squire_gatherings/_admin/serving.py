@@ -59,8 +59,11 @@ class Admin:
     """Whether the file was made now."""
     is_exposed: bool
     """Whether others than the file's owner may read it."""
+    listeners: Sequence[socket.socket]
+    """The sockets on which it listens."""
     _served: Served
     _token: Token
+    _scope: trio.CancelScope
 
     def reload(self) -> None:
         """Read the token's file again. Raises `BadSetting`; the token from before stays then."""
@@ -69,6 +72,10 @@ class Admin:
     def read_again(self) -> Callable[[], None]:
         """As `reload`, for somebody who reads more: returns what takes over what was read."""
         return self._token.read_again()
+
+    def leave(self) -> None:
+        """Serve nobody any more, at once: another process has the sockets, too. It's then over."""
+        self._scope.cancel()
 
     def stop(self) -> None:
         """End answers that last long (streams, exports). Later calls do nothing."""
@@ -132,6 +139,7 @@ async def serve_admin(
     host: str = "127.0.0.1",
     names: Iterable[str] = (),
     open_metrics: bool = False,
+    listeners: Sequence[socket.socket] | None = None,
     task_status: trio.TaskStatus[Admin] = trio.TASK_STATUS_IGNORED,
 ) -> None:
     """Serve health, metrics, the API and the page of a hall over HTTP until cancelled.
@@ -146,6 +154,8 @@ async def serve_admin(
         names: The names of hosts under which it may be asked for, besides addresses and
             `localhost`.
         open_metrics: Whether `/metrics` needs no token.
+        listeners: Sockets that listen already, instead of on `host` and `port`. They are closed at
+            the end.
         task_status: `nursery.start` gives it.
 
     Raises:
@@ -158,8 +168,10 @@ async def serve_admin(
     token = Token(token_file)
     watch = _Watch(LoopDelay(), CollectorPauses())
     app, served = _made(hall, token, names, watch, open_metrics=open_metrics)
-    with ExitStack() as stack:
-        listeners = [stack.enter_context(one) for one in await listen(host, port)]
+    with ExitStack() as stack, trio.CancelScope() as scope:
+        listeners = await listen(host, port) if listeners is None else listeners
+        for listener in listeners:
+            stack.enter_context(listener)
         for listener in listeners:
             _limit_waiting(listener, max(LEAST_TIMEOUT, hall.settings.close_grace))
         addresses = [listener.getsockname()[:2] for listener in listeners]
@@ -167,7 +179,16 @@ async def serve_admin(
         async with trio.open_nursery() as nursery:
             nursery.start_soon(watch.loop.run)
             task_status.started(
-                Admin(addresses, token_file, token.is_new, token.is_open, served, token)
+                Admin(
+                    addresses,
+                    token_file,
+                    token.is_new,
+                    token.is_open,
+                    listeners,
+                    served,
+                    token,
+                    scope,
+                )
             )
             await _keep_serving(app, listeners)
 

@@ -1,6 +1,8 @@
 """The admin port of `serve`: its options, and its start in the server's nursery."""
 
 import logging
+import socket
+from collections.abc import Sequence
 from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING
@@ -104,8 +106,19 @@ def make_admin_port(
     )
 
 
-async def open_admin_port(nursery: trio.Nursery, hall: Hall, port: AdminPort) -> "Admin":
+async def open_admin_port(
+    nursery: trio.Nursery,
+    hall: Hall,
+    port: AdminPort,
+    listeners: Sequence[socket.socket] | None = None,
+) -> "Admin":
     """Begin to serve it in a nursery.
+
+    Args:
+        nursery: Has its tasks.
+        hall: The hall that is shown.
+        port: What the options ask for.
+        listeners: Sockets that listen already, instead of on its host and port.
 
     Raises:
         click.ClickException: It can't listen there.
@@ -123,6 +136,7 @@ async def open_admin_port(nursery: trio.Nursery, hall: Hall, port: AdminPort) ->
         token_file=port.token_file,
         names=port.names,
         open_metrics=port.open_metrics,
+        listeners=listeners,
     )
     try:
         admin: Admin = await nursery.start(serve)
@@ -133,21 +147,28 @@ async def open_admin_port(nursery: trio.Nursery, hall: Hall, port: AdminPort) ->
     return admin
 
 
-async def open_admin_port_later(
-    nursery: trio.Nursery, hall: Hall, port: AdminPort
+async def take_admin_port(
+    nursery: trio.Nursery, hall: Hall, port: AdminPort, listeners: Sequence[socket.socket]
 ) -> "Admin | None":
-    """As `open_admin_port`, where another process may still listen there, for a moment.
+    """As `open_admin_port`, with the `listeners` of another process, unless the port is another.
 
-    Whatever goes wrong is logged: there are clients to be served.
+    Without them, that process may still listen there, for a moment. Whatever goes wrong is logged:
+    there are clients to be served.
     """
+    if listeners and port.port not in (0, listeners[0].getsockname()[1]):
+        for listener in listeners:
+            listener.close()
+        listeners = ()
     give_up_at = trio.current_time() + PATIENCE
     while True:
         try:
-            return await open_admin_port(nursery, hall, port)
+            return await open_admin_port(nursery, hall, port, listeners or None)
         except (click.ClickException, BadSetting) as error:
             if trio.current_time() >= give_up_at:
                 why = error.format_message() if isinstance(error, click.ClickException) else error
                 _log.error("going on without the admin port", extra={"why": str(why)})
+                for listener in listeners:
+                    listener.close()
                 return None
         await trio.sleep(TRY_AGAIN)
 

@@ -18,7 +18,7 @@ from squire_gatherings._cli.activation import exposed, passed_listeners
 from squire_gatherings._cli.admin import (
     admin_options,
     open_admin_port,
-    open_admin_port_later,
+    take_admin_port,
     tell,
 )
 from squire_gatherings._cli.audit_log import (
@@ -236,7 +236,11 @@ async def run_server(
     supervisor.opening(setup.options["store"])
     with trio.open_signal_receiver(*stop_signals(), *upgrade_signals()) as signals:
         async with (
-            taking_over(takeover, tells_events=current.webhook is not None),
+            taking_over(
+                takeover,
+                tells_events=current.webhook is not None,
+                has_admin=setup.admin is not None,
+            ),
             # Once the hall is closed nobody waits for what is still queued.
             open_store(
                 setup.options["store"],
@@ -278,7 +282,7 @@ async def run_server(
                 if takeover is not None:
                     await finish(takeover, hall, server, setup, opened, nursery)
                 if setup.admin is not None and takeover is not None:
-                    admin = await open_admin_port_later(nursery, hall, setup.admin)
+                    admin = await take_admin_port(nursery, hall, setup.admin, takeover.admin)
                 elif setup.admin is not None:
                     admin = await open_admin_port(nursery, hall, setup.admin)
             except BaseException:
@@ -309,7 +313,7 @@ async def run_server(
             nursery.start_soon(supervisor.keep_alive)
             # Commands delete and compact what is in the file beside us.
             nursery.start_soon(hall.logs.watch)
-            upgrades = Upgrades(hall, server, opened, supervisor)
+            upgrades = Upgrades(hall, server, opened, supervisor, admin)
             nursery.start_soon(upgrades.run)
             number = await _stop(signals, terminal, reloading, upgrades)
             if number is not None:

@@ -54,13 +54,15 @@ async def finish(
 
 
 @asynccontextmanager
-async def taking_over(takeover: Takeover | None, *, tells_events: bool) -> AsyncIterator[None]:
+async def taking_over(
+    takeover: Takeover | None, *, tells_events: bool, has_admin: bool
+) -> AsyncIterator[None]:
     """Begin a takeover, if there's one, and tell the other process if the block fails."""
     if takeover is None:
         yield
         return
     with closing(takeover.channel):
-        await takeover.begin(tells_events=tells_events)
+        await takeover.begin(tells_events=tells_events, has_admin=has_admin)
         try:
             yield
         except BaseException as error:

@@ -10,6 +10,7 @@ import signal
 import socket
 import sys
 from contextlib import suppress
+from typing import TYPE_CHECKING
 
 import trio
 from attrs import define, field
@@ -22,6 +23,9 @@ from squire_gatherings._handover.channel import Channel
 from squire_gatherings._handover.leaving import CalledOff, Leaving, Patience
 from squire_gatherings._handover.sharing import Shareable
 from squire_gatherings._server.serving import Serving
+
+if TYPE_CHECKING:
+    from squire_gatherings.admin import Admin
 
 _log = logging.getLogger(__name__)
 
@@ -44,6 +48,8 @@ class Upgrades:
     store: Store
     supervisor: Supervisor = field(factory=Supervisor)
     """Is told which process goes on."""
+    admin: "Admin | None" = None
+    """The admin port, which goes along."""
     patience: Patience = field(factory=Patience)
     done: trio.Event = field(factory=trio.Event)
     """Set once another process goes on."""
@@ -80,6 +86,12 @@ class Upgrades:
                 return
             self._wanted = trio.Event()
 
+    def _give_way(self) -> None:
+        """Let the new process come first, which has more to do, and let it answer operators."""
+        if self.admin is not None:
+            self.admin.leave()
+        os.nice(LESS_URGENT)
+
     def _say(self, status: str) -> None:
         if isinstance(self.store, Shareable):
             self.store.say(f"{self._count} {status}")
@@ -102,7 +114,13 @@ class Upgrades:
             with theirs:
                 process = await _start(theirs)
             leaving = Leaving(
-                self.hall, self.server, store, channel, self.patience, on_left=_give_way
+                self.hall,
+                self.server,
+                store,
+                channel,
+                self.patience,
+                admin=() if self.admin is None else self.admin.listeners,
+                on_left=self._give_way,
             )
             with uncollected():
                 connections = await leaving.run()
@@ -114,11 +132,6 @@ class Upgrades:
             raise
         finally:
             channel.close()
-
-
-def _give_way() -> None:
-    """Let the new process come first, which has more to do."""
-    os.nice(LESS_URGENT)
 
 
 async def _start(theirs: socket.socket) -> trio.Process:

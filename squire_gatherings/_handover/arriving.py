@@ -52,20 +52,23 @@ class Takeover:
     store: list[int] = field(factory=list)
     """What the other process shares of its store."""
     listeners: list[socket.socket] = field(factory=list)
+    admin: list[socket.socket] = field(factory=list)
+    """The listeners of the admin port, if they were asked for."""
 
     pause: float = 0.0
     """How many seconds it took from when we knew everything until it was ours, in the end."""
 
-    async def begin(self, *, tells_events: bool = False) -> None:
+    async def begin(self, *, tells_events: bool = False, has_admin: bool = False) -> None:
         """Say hello, and get the descriptors of the store and of the listeners.
 
         Args:
             tells_events: Whether lifecycle events are told here.
+            has_admin: Whether there is an admin port here.
 
         Raises:
             NotOurs: The other process doesn't answer.
         """
-        hello = Hello(version=version("squire-gatherings"), events=tells_events)
+        hello = Hello(version=version("squire-gatherings"), events=tells_events, admin=has_admin)
         try:
             await self.channel.send(hello)
             message, descriptors = await self.channel.receive()
@@ -75,9 +78,11 @@ class Takeover:
             close_all(descriptors)
             raise NotOurs(f"it says {type(message).__name__}")
         self.store = descriptors[: message.store]
-        self.listeners = [socket.socket(fileno=one) for one in descriptors[message.store :]]
-        for listener in self.listeners:
+        sockets = [socket.socket(fileno=one) for one in descriptors[message.store :]]
+        for listener in sockets:
             listener.setblocking(False)
+        of_all = len(sockets) - message.admin
+        self.listeners, self.admin = sockets[:of_all], sockets[of_all:]
 
     async def finish(
         self,

@@ -6,7 +6,8 @@ rest, and does nothing at all before the other one has answered: so neither of t
 in the other's turn.
 """
 
-from collections.abc import Callable
+import socket
+from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack
 from typing import TypeVar
 
@@ -97,6 +98,8 @@ class Leaving:
     patience: Patience = Patience()
     clock: Callable[[], float] = boot_time
     """A clock that both processes have."""
+    admin: Sequence[socket.socket] = ()
+    """The listeners of the admin port."""
     on_left: Callable[[], None] = _do_nothing
     """Called when the other process goes on: what is left to be done here can wait."""
     pause: float = 0.0
@@ -152,9 +155,10 @@ class Leaving:
             raise CalledOff(f"it hands over by format {theirs}, and this one by {FORMAT}")
         if hello.events is not (events_of(self.hall) is not None):
             raise CalledOff("only one of them tells lifecycle events")
-        listeners = [listener.fileno() for listener in self.server.listeners]
+        admin = self.admin if hello.admin else ()
+        listeners = [one.fileno() for one in (*self.server.listeners, *admin)]
         store = self.store.descriptors
-        await self.channel.send(Property(len(store)), [*store, *listeners])
+        await self.channel.send(Property(len(store), len(admin)), [*store, *listeners])
         await self._answer(Prepared)
 
     async def _answer(self, kind: type[M]) -> M:

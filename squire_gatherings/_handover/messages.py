@@ -22,13 +22,17 @@ class Hello(Struct, frozen=True, tag="hello"):
     version: str = ""
     events: bool = False
     """Whether it tells lifecycle events."""
+    admin: bool = False
+    """Whether it wants the sockets of the admin port."""
 
 
 class Property(Struct, frozen=True, tag="property"):
-    """Answers `Hello`, with the descriptors of the store, and those of the listeners after them."""
+    """Answers `Hello`, with the descriptors of the store, of the listeners, of the admin port."""
 
     store: int
     """How many are the store's."""
+    admin: int = 0
+    """How many are the admin port's."""
 
 
 class Prepared(Struct, frozen=True, tag="prepared"):

@@ -6,7 +6,10 @@ import signal
 import socket
 import struct
 import subprocess
+import threading
 import time
+import urllib.error
+import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -22,6 +25,7 @@ from squire_gatherings._server.serving import Serving
 from squire_gatherings._stores.memory import MemoryStore
 from squire_gatherings._stores.sqlite.locks import owner_of
 from squire_gatherings.client import open_client
+from tests.cli.admin_server import ADMIN
 from tests.cli.process import PATIENCE, run_here, serving
 from tests.edges.wire import CLOSE, Wire, frame
 from tests.events.telling import check
@@ -181,6 +185,53 @@ def test_a_new_process_that_fails_leaves_the_old_one_going_on(
         assert client.hear()["reason"] == "shutdown"
         client.end()
         wait_for_the_end(path)
+
+
+def test_the_admin_port_goes_along_unless_it_is_another(tmp_path: Path) -> None:
+    """Nobody who asks it is turned away, also in the moment after the upgrade."""
+    configuration, token = tmp_path / "squire.toml", tmp_path / "token"
+    configuration.write_text("admin-port = 0\n")
+    options = ("--config", str(configuration), "--admin-token-file", str(token))
+    with upgradable(tmp_path, *options) as (process, _, path):
+        assert process.stdout is not None
+        admin = process.stdout.readline().removeprefix(ADMIN).partition(",")[0]
+        is_over, failures = threading.Event(), list[str]()
+        # It is on this machine: no proxy is asked.
+        to_it = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+
+        def ask() -> None:
+            while not is_over.wait(0.001):
+                try:
+                    to_it.open(f"{admin}/healthz", timeout=PATIENCE).close()
+                except urllib.error.URLError as error:
+                    failures.append(str(error.reason))
+                except OSError:
+                    # It was asked, and ended before its answer.
+                    continue
+
+        asking = threading.Thread(target=ask)
+        asking.start()
+        try:
+            numbers = [upgraded(path)["to"] for _ in range(2)]
+        finally:
+            is_over.set()
+            asking.join()
+        assert not failures
+        to_it.open(f"{admin}/readyz", timeout=PATIENCE).close()
+        with socket.create_server(("127.0.0.1", 0)) as free:
+            port = free.getsockname()[1]
+        configuration.write_text(f"admin-port = {port}\n")
+        upgraded(path)
+        until = time.monotonic() + PATIENCE
+        while True:
+            try:
+                to_it.open(f"http://127.0.0.1:{port}/healthz", timeout=PATIENCE).close()
+                break
+            except urllib.error.URLError:
+                assert time.monotonic() < until
+        with pytest.raises(urllib.error.URLError):
+            to_it.open(f"{admin}/healthz", timeout=PATIENCE)
+        assert len(set(numbers)) == 2
 
 
 @contextmanager
