@@ -162,7 +162,8 @@ async def test_a_flood_for_slow_readers(way: Way) -> None:
     ],
 )
 async def test_a_client_closed_for_its_queue_is_told_why(limit: str, why: str) -> None:
-    async with a_server(retry_limit=60, **{limit: 500 * KIB}) as (hall, server, url):
+    most: dict[str, Any] = {limit: 500 * KIB}
+    async with a_server(retry_limit=60, **most) as (hall, server, url):
         told: list[Any] = []
 
         def slow() -> None:
