@@ -8,10 +8,12 @@ from attrs import frozen
 from squire_gatherings._cli.ends import END_RULES
 from squire_gatherings._cli.memory import memory_allowed
 from squire_gatherings._cli.options import (
+    COUNT,
     COUNT_OR_OFF,
     FILE,
     MEMORY,
     RATE,
+    SIZE,
     SIZE_OR_OFF,
     option,
     options,
@@ -92,8 +94,18 @@ door_options = options(
         help="One gathering too many is refused, or the one ends that nobody is connected to"
         " for longest.",
     ),
+    option("--max-ops", default="1000", type=COUNT, help="Ops of one sync."),
     reloaded("--max-log-ops", default="off", type=COUNT_OR_OFF, help="Ops of one gathering's log."),
     reloaded("--max-log", default="off", type=SIZE_OR_OFF, help="Bytes of its ops, as JSON."),
+    reloaded(
+        "--max-backlog", default="1MiB", type=SIZE, help="Bytes that may wait for a slow reader."
+    ),
+    reloaded(
+        "--inbox-limit", default="64", type=COUNT, help="Messages of one client that may wait."
+    ),
+    reloaded(
+        "--inbox-bytes", default="512KiB", type=SIZE, help="Memory that they may take, about."
+    ),
     reloaded(
         "--max-memory",
         default="50%",
@@ -125,6 +137,9 @@ _HALL = (
     "max_gatherings",
     "max_gatherings_per_user",
     "when_full",
+    "max_ops",
+    "inbox_limit",
+    "inbox_bytes",
     "max_log_ops",
     "max_log",
     "max_outbound",
@@ -166,6 +181,7 @@ def make_doors(options: dict[str, Any], open_files: int | None) -> Doors:
             "max_connections_per_address": options["max_connections_per_address"],
             "max_handshakes": handshakes,
             "max_handshakes_per_address": options["max_handshakes_per_address"],
+            "max_backlog": options["max_backlog"],
             "rate_bytes": options["rate_limit_bytes"],
             "rate_ops": options["rate_limit_ops"],
             "proxies": Proxies(options["proxies"], options["proxy_says"]),

@@ -56,6 +56,12 @@ def _rate_or_off(text: str) -> float | None:
     return rate
 
 
+def _count(text: str) -> int:
+    if not _is_whole(text):
+        raise ValueError(f"{text[:40]!r} is not a whole number")
+    return int(text)
+
+
 def _count_or_off(text: str) -> int | None:
     if text.strip() == "off":
         return None
@@ -132,6 +138,7 @@ DURATION_OR_ENDLESS = Parsed("duration|off", _duration_or_endless)
 DURATION_OR_OFF = Parsed("duration|off", _duration_or_off)
 SPEED = Parsed("number|max", _speed)
 POINT = Parsed("seq|time", parse_point)
+COUNT = Parsed("count", _count)
 COUNT_OR_OFF = Parsed("count|off", _count_or_off)
 RATE = Parsed("number|off", _rate_or_off)
 SIZE = Parsed("size", parse_size)

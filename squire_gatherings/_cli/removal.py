@@ -15,7 +15,7 @@ from squire_gatherings._cli.whole_logs import change, existing, look, seq_of
 from squire_gatherings._stores import sqlite_path
 from squire_gatherings._stores.sqlite import archive, log_changes, offline
 from squire_gatherings._values.archive import Tombstone
-from squire_gatherings._values.errors import StoreUnavailable
+from squire_gatherings._values.errors import StoreConflict, StoreUnavailable
 
 SHOWN = 10
 """How many ids the question names."""
@@ -57,7 +57,7 @@ def delete(
     """
     check_that_somebody_is_there(yes)
     progress = Progress()
-    found = look(store, lambda database: archive.matching(database, pattern), progress)
+    found = _matching(store, pattern, progress)
     if found and not yes:
         ask(f"Delete {len(found)} for good ({_shown(found)})?")
 
@@ -130,7 +130,7 @@ def compact(
     check_that_somebody_is_there(yes)
     point = up_to or Point(None, max(0, int((time.time() - (keep or 0.0)) * 1000)))
     progress = Progress()
-    found = look(store, lambda database: archive.matching(database, pattern), progress)
+    found = _matching(store, pattern, progress)
     if found and not yes:
         ask(f"Leave out the first ops of {len(found)} for good ({_shown(found)})?")
 
@@ -160,6 +160,23 @@ def compact(
         print_json(compacted=changed)
     else:
         print_line(f"compacted {len(changed)} of {len(found)} gatherings")
+
+
+def _matching(store: str, pattern: str, progress: Progress) -> list[str]:
+    """Return the ids that match.
+
+    Raises `StoreConflict` for a name, not a pattern, of which there is and was nothing.
+    """
+
+    def find(database: sqlite3.Connection) -> list[str]:
+        found = archive.matching(database, pattern)
+        is_name = not set(pattern) & set("*?[")
+        # What was deleted may be deleted again: a command may have been killed.
+        if is_name and not found and archive.find_info(database, pattern) is None:
+            raise StoreConflict(f"there is no gathering {pattern}")
+        return found
+
+    return look(store, find, progress)
 
 
 def _shown(ids: list[str]) -> str:

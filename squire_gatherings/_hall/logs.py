@@ -184,10 +184,12 @@ class Logs:
                 page = await archive.read_links(
                     gathering_id,
                     after=0 if is_first else after,
-                    up_to=info.seq,
+                    # The snapshot in place of all ops would have the next seq.
+                    up_to=max(info.seq, info.first_seq),
                     max_bytes=self._registry.settings.batch_bytes,
                 )
             is_first = False
+            page = tuple(link for link in page if link.last_seq <= info.seq)
             if not page:
                 raise StoreConflict(f"{gathering_id} was changed while it was exported")
             for link in page:

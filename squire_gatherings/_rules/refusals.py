@@ -25,6 +25,7 @@ class Limit(StrEnum):
     BYTES = "bytes"
     OPS = "ops"
     NOISE = "noise"
+    TOO_BIG = "too_big"
     LOG_OPS = "log_ops"
     LOG_BYTES = "log_bytes"
     BACKLOG = "backlog"

@@ -44,6 +44,12 @@ PATIENCE = 5.0
 FORGOTTEN = 60.0
 """The last refusal doesn't count any more after so many seconds without another one."""
 
+SHORT_OF = {
+    Limit.MEMORY: "too slow: the server's memory is used up",
+    Limit.OUTBOUND: "too slow: what waits for all slow readers is too much",
+}
+"""What those are told that are closed for what they hold."""
+
 
 class Holder(Protocol):
     """A connection that holds memory."""
@@ -214,7 +220,7 @@ class Limits:
         for size, _, holder in heapq.nlargest(len(sizes), (one for one in sizes if one[0])):
             if excess <= 0:
                 break
-            why = "too slow: the server's memory is used up"
+            why = SHORT_OF[limit]
             self.quotas.enforced(limit, why, bytes=size)
             holder.give_up(why)
             excess -= size

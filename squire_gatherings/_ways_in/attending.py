@@ -25,7 +25,14 @@ from squire_gatherings._values.identity import Identity
 from squire_gatherings._values.messages import Join, Sync
 from squire_gatherings._values.text import sayable
 from squire_gatherings._ways_in.channel_connection import Channel, ChannelConnection
-from squire_gatherings._wire.codecs import CODECS, JSON, Codec, Incoming, UndecodableMessage
+from squire_gatherings._wire.codecs import (
+    CODECS,
+    JSON,
+    Codec,
+    Incoming,
+    TooMany,
+    UndecodableMessage,
+)
 from squire_gatherings._wire.refusals import close_code_of
 
 EARLY_MESSAGES, EARLY_SIZE = 64, 64 * 1024
@@ -209,6 +216,7 @@ class _Attendance:
         raw = data.encode(errors="replace") if isinstance(data, str) else data
         if len(raw) > self._settings.max_message_size:
             text = f"messages have at most {self._settings.max_message_size} bytes"
+            self._entry.meter.enforced(Limit.TOO_BIG, text)
             self._connection.fail("too_big", text, self._codec.skim(raw).request_id)
             self._connection.close(CloseCode.TOO_BIG, text)
             return None
@@ -226,6 +234,8 @@ class _Attendance:
                 raise UndecodableMessage(text, JSON.skim(raw).request_id)
             message = self._codec.decode(raw, self._entry.hall.settings.max_ops)
         except UndecodableMessage as error:
+            if isinstance(error, TooMany):
+                self._entry.meter.enforced(Limit.TOO_BIG, str(error))
             self._connection.fail(error.code, str(error), error.request_id)
         else:
             if allowance is not None and isinstance(message, Sync):

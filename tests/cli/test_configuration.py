@@ -10,7 +10,7 @@ from typing import Any
 import click
 import pytest
 
-from squire_gatherings import BadSetting
+from squire_gatherings import BadSetting, HallSettings, ServerSettings
 from squire_gatherings._cli.configuration import LARGEST, read_again, settings_of
 from squire_gatherings._cli.example import example_of
 from squire_gatherings._cli.serve import serve
@@ -200,6 +200,30 @@ def test_the_docs_name_every_option_and_what_is_reloaded() -> None:
         for name in re.findall(r"`--([a-z-]+)`", names)
     }
     assert told == {key: one.reloads for key, one in settings_of(serve).items()}
+
+
+def test_each_limit_that_the_docs_name_is_an_option() -> None:
+    text = (Path(__file__).parents[2] / "docs" / "security.md").read_text()
+    table = text[text.index("| option | default | beyond it") :]
+    rows = re.findall(r"^\| ([^|]*) \|", table[: table.index("\n\n")], re.MULTILINE)[2:]
+    unnamed = [row for row in rows if "`" not in row]
+    assert unnamed == ["frames that say nothing"]
+    named = [name for row in rows for name in re.findall(r"`([^`]*)`", row)]
+    assert len(named) > 20
+    assert {name.removeprefix("--") for name in named} <= settings_of(serve).keys()
+
+
+def test_limits_are_set_as_they_are_given() -> None:
+    more = ("--max-ops", "7", "--max-backlog", "2KiB", "--inbox-limit", "8", "--inbox-bytes", "9")
+    changed, default = make_setup(options_of(*more), None), make_setup(options_of(), None)
+    hall, server = changed.hall, changed.server
+    assert (hall.max_ops, hall.inbox_limit, hall.inbox_bytes) == (7, 8, 9)
+    assert server.max_backlog == 2048
+    assert default.hall.max_ops == HallSettings().max_ops
+    assert default.hall.inbox_bytes == HallSettings().inbox_bytes
+    assert default.server == ServerSettings()
+    with pytest.raises(BadSetting, match="max_ops must be a whole number from 1"):
+        make_setup(options_of("--max-ops", "0"), None)
 
 
 # Reading it again.

@@ -217,6 +217,8 @@ def test_what_is_compacted_is_in_no_file_any_more(store: Path, tmp_path: Path) -
     assert f"{name}  none-after-6  " in run("list", file, cwd=tmp_path)[1]
     assert "none: those up to 6 were left out, 0 B" in run("show", file, name, cwd=tmp_path)[1]
     wrong: tuple[tuple[tuple[str, ...], str], ...] = (
+        (("compact", file, "nope", "--yes", "--keep", "1d"), "there is no gathering nope"),
+        (("delete", file, "nope", "--yes"), "there is no gathering nope"),
         (("compact", file, "*", "--yes"), "either --up-to or --keep"),
         (("compact", file, "*", "--yes", "--keep", "1d", "--up-to", "3"), "either --up-to"),
         (("compact", file, "*", "--keep", "1d"), "add --yes"),
@@ -226,6 +228,8 @@ def test_what_is_compacted_is_in_no_file_any_more(store: Path, tmp_path: Path) -
         code, out, err = run(*target, cwd=tmp_path)
         assert (code, out, err.count("\n")) == (2, "", 1)
         assert complaint in err
+    code, out, _ = run("delete", file, "nope-*", "--yes", cwd=tmp_path)
+    assert (code, out) == (0, "deleted 0 gatherings\n")
 
 
 def test_points() -> None:

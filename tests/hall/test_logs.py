@@ -4,6 +4,7 @@ import json
 import random
 from datetime import UTC, datetime
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -421,6 +422,24 @@ async def test_an_export_is_taken_in_whole(autojump_clock: MockClock) -> None:
         assert await other.logs.describe("cut") is None
         with pytest.raises(StoreConflict):
             _ = [line async for line in hall.logs.export("nothing")]
+
+
+@pytest.mark.parametrize("kind", ["memory:", "sqlite"])
+async def test_a_log_without_ops_goes_out_and_in(kind: str, tmp_path: Path) -> None:
+    """All of them were left out: there is only the state that they led to."""
+    url = kind if kind == "memory:" else f"sqlite:///{tmp_path}/rooms.sqlite3"
+    async with open_hall(store=url, behaviour=Sum) as hall:
+        await submit(hall, 1, 2, 3)
+        assert await hall.logs.compact(ROOM, up_to=3) == 4
+        exporting = hall.logs.export(ROOM)
+        lines = [await anext(exporting)]
+        # What is committed meanwhile is no part of it.
+        await submit(hall, 4)
+        lines += [line async for line in exporting]
+        assert await hall.logs.import_log(lines, gathering_id="other") == 3
+        assert (await hall.fetch("other")).snapshot == {"total": 6}
+        await submit(hall, 5, room="other")
+        assert (await hall.fetch("other")).snapshot == {"total": 11}
 
 
 async def test_any_bit_that_is_changed_is_found(autojump_clock: MockClock) -> None:

@@ -154,8 +154,16 @@ async def test_a_flood_for_slow_readers(way: Way) -> None:
             await trio.testing.wait_all_tasks_blocked(0.001)
 
 
-async def test_a_client_closed_for_its_queue_is_told_why() -> None:
-    async with a_server(max_outbound=500 * KIB, retry_limit=60) as (hall, server, url):
+@pytest.mark.parametrize(
+    ("limit", "why"),
+    [
+        ("max_outbound", "too slow: what waits for all slow readers is too much"),
+        ("max_memory", "too slow: the server's memory is used up"),
+    ],
+)
+async def test_a_client_closed_for_its_queue_is_told_why(limit: str, why: str) -> None:
+    most: dict[str, Any] = {limit: 500 * KIB}
+    async with a_server(retry_limit=60, **most) as (hall, server, url):
         told: list[Any] = []
 
         def slow() -> None:
@@ -174,10 +182,8 @@ async def test_a_client_closed_for_its_queue_is_told_why() -> None:
                 await hall.submit("room", [{"pad": "x" * 100 * KIB}])
 
         await in_thread(slow)
-        assert (told[-1].code, told[-1].reason) == (
-            4008,
-            "too slow: the server's memory is used up",
-        )
+        assert (told[-1].code, told[-1].reason) == (4008, why)
+        assert hall.snapshot().refused.keys() == {limit.removeprefix("max_")}
         await server.wait_empty()
         await reach(server, 0)
         await served(url)

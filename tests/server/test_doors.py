@@ -271,6 +271,27 @@ async def test_rates_in_bytes_and_ops(way: Way, settings: ServerSettings, kind: 
         assert hall.snapshot().refused[kind] >= 3
 
 
+@every_way
+async def test_messages_that_are_too_big_are_counted(way: Way) -> None:
+    async with serving(way, ServerSettings(max_message_size=1000), max_ops=3) as (
+        hall,
+        server,
+        url,
+    ):
+
+        def say() -> None:
+            with joined(url) as client:
+                for name, ops in (("many", [{}] * 4), ("large", [{"pad": "x" * 1000}])):
+                    client.say(type="sync", id=name, base=0, ops=ops)
+                    error = client.hear()
+                    assert (error["id"], error["code"]) == (name, "too_big")
+                assert client.hear_close().code == 1009
+
+        await in_thread(say)
+        await server.wait_empty()
+        assert hall.snapshot().refused == {"too_big": 2}
+
+
 async def test_a_log_that_is_full_is_read_on_and_takes_no_more() -> None:
     async with a_server(max_log_ops=3) as (hall, _, url):
 
