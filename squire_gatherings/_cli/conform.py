@@ -92,7 +92,10 @@ def conform(
 
     def tell(result: "Result") -> None:
         for line in lines_of(result, seed):
-            click.echo(line, err=as_json)
+            if as_json:
+                click.echo(line, err=True)
+            else:
+                print_line(line)
 
     def waits(url: str) -> None:
         click.echo(f"waiting for a client at {url}", err=True)

@@ -3,6 +3,8 @@
 from attrs import frozen
 
 PAGE = "docs/protocol.md"
+LONGEST = 500
+"""How many characters are told of what a client did."""
 
 
 @frozen
@@ -22,9 +24,11 @@ class Failed(Exception):
     """A client broke a rule; says what it did."""
 
     def __init__(self, rule: Rule, did: str) -> None:
-        super().__init__(f"{rule.text} The client {did}. ({rule.link})")
+        # What the client said may be in it.
+        did = did if len(did) <= LONGEST else f"{did[:LONGEST]}…"
+        self.did = "".join(one if one.isprintable() else "?" for one in did)
         self.rule = rule
-        self.did = did
+        super().__init__(f"{rule.text} The client {self.did}. ({rule.link})")
 
 
 LINES = Rule(

@@ -13,7 +13,7 @@ from squire_gatherings._conform.encodings import ENCODINGS, Encoding
 from squire_gatherings._conform.process import CannotStart, open_process
 from squire_gatherings._conform.report import Report, Result
 from squire_gatherings._conform.rules import LINES, Failed, Rule
-from squire_gatherings._conform.server import CONTROL, Server, open_server
+from squire_gatherings._conform.server import CONTROL, CannotListen, Server, open_server
 from squire_gatherings._conform.stage import Stage
 from squire_gatherings._conform.story import Story
 from squire_gatherings._conform.subject import Misbehaved, Subject
@@ -82,7 +82,7 @@ async def run(
                 else lambda: open_process(command, server.url)
             )
             return await play_all(plan, server, opener, tell)
-    except* (CannotRun, CannotStart, OSError) as group:
+    except* (CannotRun, CannotStart, CannotListen) as group:
         failure: BaseException = group
         while isinstance(failure, BaseExceptionGroup):
             failure = failure.exceptions[0]

@@ -15,6 +15,11 @@ MAX_WAITING = 1000
 
 PREFIX = "/gatherings/"
 
+
+class CannotListen(Exception):
+    """The address can't be had; says why."""
+
+
 Controlled = Callable[[Link], Awaitable[None]]
 
 
@@ -70,8 +75,12 @@ class Server:
 async def open_server(
     host: str, port: int, controlled: Controlled | None = None
 ) -> AsyncIterator[Server]:
-    """Listen at an address; with the port 0, at one that is free. Raises `OSError`."""
-    [listener, *others] = await trio.open_tcp_listeners(port, host=host)
+    """Listen at an address; with the port 0, at one that is free. Raises `CannotListen`."""
+    try:
+        [listener, *others] = await trio.open_tcp_listeners(port, host=host)
+    except OSError as error:
+        why = error.strerror or error
+        raise CannotListen(f"can't listen at {host}, port {port}: {why}") from None
     for other in others:
         await other.aclose()
     server = Server(host, listener.socket.getsockname()[1], controlled=controlled)

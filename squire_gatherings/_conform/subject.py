@@ -114,7 +114,9 @@ class Subject:
         for names in (can, encodings):
             if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
                 raise Misbehaved("`can` and `encodings` of its line `ready` are arrays of text")
-        self.name, self.can = report["name"][:QUOTED], frozenset(can)
+        name = report["name"][:QUOTED]
+        self.name = "".join(one if one.isprintable() else "?" for one in name)
+        self.can = frozenset(can)
         self.encodings, self.is_ready = tuple(encodings), True
 
 

@@ -59,7 +59,7 @@ async def test_a_client_of_somebody_else_passes() -> None:
     assert len(report.results) == len(ENCODINGS) * len(STORIES)
 
 
-@pytest.mark.parametrize("seed", range(1, 1 + examples(2)))
+@pytest.mark.parametrize("seed", range(examples(2)))
 async def test_cuts_at_any_byte(seed: int) -> None:
     report = await certify(PYTHON, "survives-cuts-at-any-byte", seed=seed)
     assert failures(report) == []

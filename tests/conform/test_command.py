@@ -1,6 +1,8 @@
 """The command: exit codes, errors of one line, the report, and clients that connect themselves."""
 
 import json
+import socket
+import subprocess
 import sys
 from pathlib import Path
 
@@ -11,7 +13,7 @@ from websockets.sync.client import connect
 from squire_gatherings._conform import files
 from squire_gatherings._conform.run import CannotRun, Plan, run
 from squire_gatherings._conform.stories import STORIES
-from tests.cli.process import run_here
+from tests.cli.process import PATIENCE, run_here
 from tests.conform.test_clients import PYTHON, certify, failures
 
 QUICK = ["--only", "joins", "--only", "submits", "--watch", "50ms", "--jobs", "1"]
@@ -71,6 +73,35 @@ def test_wrong_use_is_told_in_one_line(arguments: list[str], said: str) -> None:
     assert (code, out) == (2, "")
     assert said in err
     assert len(err.splitlines()) == 1
+
+
+def test_a_port_that_is_taken() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        code, out, err = run_here("conform", f"ws://127.0.0.1:{taken.getsockname()[1]}")
+    assert (code, out) == (2, "")
+    assert "can't listen at 127.0.0.1" in err
+    assert len(err.splitlines()) == 1
+
+
+def test_what_a_client_says_is_shown_on_one_line() -> None:
+    said = r"print('{\"report\":\"ready\",\"name\":\"a\\u001b[2Jb\"}', flush=True)"
+    client = f"import sys; {said}; sys.stderr.write('c\\x1b[2Jd'); sys.exit(1)"
+    code, out, _ = run_here("conform", "--only", "joins", "--", sys.executable, "-c", client)
+    assert code == 1
+    assert "\x1b" not in out
+    assert "had said: c?[2Jd." in out
+    assert "a?[2Jb: 1 failed" in out
+
+
+def test_nobody_reads() -> None:
+    """It ends, and ends its clients, as any command does."""
+    command = [sys.executable, "-m", "squire_gatherings", "conform", *QUICK, "--", *PYTHON]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        process.stdout.close()
+        assert process.stderr.read() == b""
+        assert process.wait(PATIENCE) == 1
 
 
 def test_the_stories_are_listed() -> None:
