@@ -441,9 +441,13 @@ class Tap:
 
     def _synced(self, message: dict[str, Any]) -> None:
         asked = self._asked(message, "sync")
-        if asked is None or self.joined is None:
+        if self.joined is None:
             return
         seqs = tuple(message["seqs"])
+        if asked is None:
+            # What it submitted before it talked nonsense isn't known here, but the answer is right.
+            self.reached = max(self.reached, seqs[-1])
+            return
         ops = asked.message["ops"]
         self.truth.synced(self._key(message["id"]), seqs, ops, self._log)
         if not self._log.has(seqs, tuple(op["k"] for op in ops)):
