@@ -49,12 +49,13 @@ def check_presence(world: "World") -> None:
         there = [tap for tap in world.taps if tap.gathering == room and _is_told(tap)]
         view = hall.presence(room)
         shown = {user: (one.connections, one.state) for user, one in view.users.items()}
-        expected = {tap.joined["user"] for tap in there if tap.joined is not None} - {None}
         truth = world.truth
-        # A connection of which we don't know whether it's there may be there, too.
-        doubtful = any(tap.is_doubtful for tap in world.taps if tap.gathering == room)
-        fits = doubtful or shown.keys() == expected
-        truth.check(fits, f"{room}: {shown} are shown, and there are {expected}")
+        # Of some connections we don't know whether they're there; others were lost just now.
+        may_be = [tap for tap in world.taps if tap.gathering == room and _may_be_shown(tap)]
+        must, may = _users(there), _users([*there, *may_be])
+        doubtful = any(tap.is_doubtful for tap in may_be)
+        fits = doubtful or must <= shown.keys() <= may
+        truth.check(fits, f"{room}: {shown} are shown, and there are {must}, perhaps {may}")
         for tap in there:
             knows = tap.is_doubtful or tap.link.down.stalled or tap.seen.users == shown
             truth.check(knows, f"{tap}: knows {tap.seen.users}, and there are {shown}")
@@ -62,3 +63,11 @@ def check_presence(world: "World") -> None:
 
 def _is_told(tap: "Tap") -> bool:
     return tap.is_in and tap.seen.asks and not tap.is_gone
+
+
+def _may_be_shown(tap: "Tap") -> bool:
+    return tap.is_doubtful or tap.over_at > tap.truth.now() - GRACE - 1
+
+
+def _users(taps: "list[Tap]") -> set[str]:
+    return {tap.joined["user"] for tap in taps if tap.joined is not None} - {None}
