@@ -32,6 +32,17 @@ class SwissNight(JudgesOneByOne):
         """Apply what was let pass."""
         read_op(op.value).apply(self.night, stamp)
 
+    def due_at(self) -> int | None:
+        """Return when the clock of the round runs out that is being played."""
+        night = self.night
+        if night.finished is not None or not night.rounds or night.rounds[-1].over is not None:
+            return None
+        return night.rounds[-1].ends
+
+    def act(self, time: int) -> list[Op]:
+        """Say that it has, so that all copies of the tournament and the log know."""
+        return [Op.of({"do": "time_is_up", "round": len(self.night.rounds)})]
+
     def snapshot(self) -> Any:
         """Return the tournament as JSON."""
         return msgspec.to_builtins(self.night)

@@ -145,6 +145,19 @@ class Extend(Struct, tag_field="do", tag="extend", forbid_unknown_fields=True):
 
     def apply(self, night: Tournament, stamp: Stamp) -> None:
         night.rounds[-1].ends += self.minutes * 60_000
+        night.rounds[-1].over = None
+
+
+class TimeIsUp(Struct, tag_field="do", tag="time_is_up", forbid_unknown_fields=True):
+    """The round's clock has run out. The tournament logs this by itself."""
+
+    round: Number
+
+    def check(self, night: Tournament, actor: Actor) -> None:
+        raise Refused("the clock says this by itself")
+
+    def apply(self, night: Tournament, stamp: Stamp) -> None:
+        night.rounds[-1].over = stamp.time
 
 
 class ReportResult(Struct, tag_field="do", tag="report", forbid_unknown_fields=True):
@@ -263,7 +276,7 @@ class Undo(Struct, tag_field="do", tag="undo", forbid_unknown_fields=True):
                 }
 
 
-AnyOp = Plan | Enter | Drop | StartRound | Extend | ReportResult | Rule | Finish | Undo
+AnyOp = Plan | Enter | Drop | StartRound | Extend | TimeIsUp | ReportResult | Rule | Finish | Undo
 
 
 def read_op(value: object) -> AnyOp:

@@ -57,6 +57,8 @@ class Round(Struct):
     began: int
     ends: int
     matches: list[Match]
+    over: int | None = None
+    """When the clock ran out, if it has."""
 
     def match_of(self, player: str) -> Match | None:
         """Return a player's match; None where it has none."""

@@ -83,7 +83,7 @@ class Acting:
         if after is not None and after <= due:
             # Before anything is logged: it would do so again and again, at each opening.
             raise BehaviourFailed(f"it has acted at {due}, and is to act at {after} next")
-        log.add(ops, key=(SCOPE, f"{due}"), mark=fingerprint(ops), by=None, time=time)
+        log.add(ops, key=(SCOPE, f"{log.seq + 1}"), mark=fingerprint(ops), by=None, time=time)
         if room.log_is_limited:
             room.log_bytes += sum(len(op.json) for op in ops)
         self.put_off()

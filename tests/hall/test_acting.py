@@ -26,7 +26,7 @@ from squire_gatherings._hall.hall import observer_of
 from squire_gatherings._stores.memory import MemoryStore
 from squire_gatherings._values.errors import StoreUnavailable
 from squire_gatherings._values.log import Append
-from squire_gatherings._values.messages import Ack, Dispersed, Forward, Sync
+from squire_gatherings._values.messages import Ack, Dispersed, Forward, Sync, SyncRun
 from squire_gatherings._values.numbers import Stage
 from squire_gatherings._values.settings import HallSettings
 from tests.hall.rights import DAY_ONE, ROOM, WallClock
@@ -132,7 +132,7 @@ async def test_it_acts_at_its_instant_and_everybody_is_told(autojump_clock: Mock
         at, forward = told[1]
         assert (at, forward.by, forward.op.value) == (65.5, None, {"do": "end", "round": 1})
         assert (forward.time, forward.seq) == (ms(65.5), 2)
-        assert forward.sync.id == f"{ms(65.5)}"  # type: ignore[union-attr]
+        assert forward.sync == SyncRun(2, 1, "2")
         [one] = await rounds(hall)
         assert one["over"] == one["ends"] == ms(65.5)
         with pytest.raises(OpRejected, match="over"):

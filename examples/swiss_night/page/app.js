@@ -308,7 +308,7 @@ function drawClock(night) {
   const last = night.rounds[night.rounds.length - 1];
   clock.hidden = !last || night.finished !== null || then !== null;
   if (clock.hidden) return;
-  const left = last.ends - Date.now();
+  const left = last.over === null ? last.ends - Date.now() : 0;
   clock.textContent = left > 0 ? countdown(left) : "Time";
   clock.classList.toggle("short", left > 0 && left < SHORT);
   clock.classList.toggle("over", left <= 0);

@@ -6,7 +6,8 @@
  * @typedef {{ seq: number, by: string, games: Games }} Report
  * @typedef {{ table: number, first: string, second: string | null,
  *   reports: Record<string, Report>, rulings: Report[] }} Match
- * @typedef {{ seq: number, number: number, began: number, ends: number, matches: Match[] }} Round
+ * @typedef {{ seq: number, number: number, began: number, ends: number, matches: Match[],
+ *   over: number | null }} Round
  * @typedef {{ seq: number, number: number, first_round: number, dropped: number | null }} Player
  * @typedef {{ title: string, planned: number, minutes: number, players: Record<string, Player>,
  *   rounds: Round[], finished: number | null }} Tournament
@@ -49,13 +50,17 @@ const APPLY = {
       },
     );
     const ends = time + night.minutes * MINUTE;
-    const made = { seq, number: round, began: time, ends, matches };
+    const made = { seq, number: round, began: time, ends, matches, over: null };
     return { ...night, rounds: [...night.rounds, made] };
   },
 
   extend(night, { minutes }) {
     const last = night.rounds[night.rounds.length - 1];
-    return withRound(night, { ...last, ends: last.ends + minutes * MINUTE });
+    return withRound(night, { ...last, ends: last.ends + minutes * MINUTE, over: null });
+  },
+
+  time_is_up(night, _, { time }) {
+    return withRound(night, { ...night.rounds[night.rounds.length - 1], over: time });
   },
 
   report(night, { games }, { seq, by }) {

@@ -55,6 +55,7 @@ const SENTENCES = {
   start_round: ({ round, pairings }, by) =>
     `${by} starts round ${round} with ${pairings.length} tables`,
   extend: ({ minutes }, by) => `${by} gives the round ${minutes} more minutes`,
+  time_is_up: ({ round }) => `time is up in round ${round}`,
   report: ({ games }, by) => `${by} reports ${score(games)}`,
   rule: ({ round, table, games }, by) =>
     `${by} decides table ${table} of round ${round}: ${score(games)}`,

@@ -39,6 +39,19 @@ class Night:
             self.log.append((op.value, stamp))
         return self.seq
 
+    def passes(self, minutes: int) -> None:
+        """Let time pass, and the tournament do by itself what is due then."""
+        self.time += minutes * 60_000
+        due = self.behaviour.due_at()
+        if due is not None and due <= self.time:
+            for op in self.behaviour.act(self.time):
+                self.seq += 1
+                stamp = Stamp(self.seq, self.time, None)
+                self.behaviour.fold(op, stamp)
+                self.log.append((op.value, stamp))
+            later = self.behaviour.due_at()
+            assert later is None or later > due
+
     def judge(self, *values: dict[str, Any]) -> int:
         return self.do("olga", "judge", *values)
 

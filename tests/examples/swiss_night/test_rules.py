@@ -6,13 +6,15 @@ from typing import Any
 
 import msgspec
 import pytest
+import trio
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from trio.testing import MockClock
 
 from examples.swiss_night.behaviour import SwissNight
 from examples.swiss_night.pairing import next_pairings
 from examples.swiss_night.standings import standings
-from squire_gatherings import Op, OpRejected
+from squire_gatherings import Identity, Op, OpRejected, open_hall
 from tests.examples.swiss_night.playing import Night
 from tests.support import examples
 
@@ -249,6 +251,42 @@ OPS = st.one_of(
 )
 
 
+def test_the_clock_of_a_round_runs_out_by_itself(night: Night) -> None:
+    night.start()
+    last = night.night.rounds[-1]
+    op = {"do": "time_is_up", "round": 1}
+    assert night.refused("olga", "judge", **op) == "the clock says this by itself"
+    night.passes(49)
+    assert last.over is None
+    night.passes(1)
+    assert last.over == last.ends == night.time
+    assert night.log[-1][0] == op
+    night.judge({"do": "extend", "minutes": 5})
+    assert last.over is None
+    night.passes(5)
+    assert last.over == last.ends
+    # Who has played on reports all the same.
+    report(night, last.matches[0].first, 2, 0, 0)
+    night.passes(500)
+    assert night.behaviour.due_at() is None
+
+
+async def test_a_hall_has_the_clock_run_out(autojump_clock: MockClock) -> None:
+    def wall() -> float:
+        return 1_700_000_000 + trio.current_time()
+
+    judge = Identity("olga", "judge")
+    async with open_hall(behaviour=SwissNight, wall_clock=wall, sleep_after=20) as hall:
+        plan = {"do": "plan", "title": "Friday", "rounds": 1, "minutes": 1}
+        enter = [{"do": "enter", "player": name} for name in ("alice", "bob")]
+        start = {"do": "start_round", "round": 1, "pairings": [["alice", "bob"]]}
+        await hall.submit("friday", [plan, *enter, start], identity=judge)
+        await trio.sleep(100)
+        page = await hall.fetch("friday", since=4)
+        assert [op.value for op in page.ops] == [{"do": "time_is_up", "round": 1}]
+        assert page.times == (1_700_000_060_000,)
+
+
 def play_at_random(steps: list[tuple[str, str, dict[str, Any]]]) -> Night:
     """Do what is allowed of this; every op that isn't is refused, and nothing else happens."""
     night = Night()
@@ -260,7 +298,7 @@ def play_at_random(steps: list[tuple[str, str, dict[str, Any]]]) -> Night:
             number = len(night.night.rounds) + 1
             pairings = next_pairings(night.night) if not night.night.open_matches else [["a"]]
             op = {"do": "start_round", "round": number, "pairings": pairings}
-        night.time += 1000
+        night.passes(15)
         with suppress(OpRejected):
             night.do(who, role, op)
     return night
