@@ -25,8 +25,9 @@ from squire_gatherings._server.portions import (
 from squire_gatherings._server.reports import ABNORMAL, Close
 from squire_gatherings._server.settings import ServerSettings
 from squire_gatherings._values.endings import BROKEN_OFF, CloseCode, close_reason
+from squire_gatherings._values.errors import TooBig
 from squire_gatherings._values.messages import Sync
-from squire_gatherings._wire.codecs import JSON, Codec, Incoming, TooMany, UndecodableMessage
+from squire_gatherings._wire.codecs import JSON, Codec, Incoming, UndecodableMessage
 from squire_gatherings._wire.websockets_core import QUIET_LOG, retire
 
 # Looked up once: an attribute of an enumeration costs more than a comparison.
@@ -425,8 +426,6 @@ class Inbound:
             message = codec.decode(data, self._max_ops)
         except UndecodableMessage as error:
             self._wasted(data)
-            if isinstance(error, TooMany):
-                self._meter.enforced(Limit.TOO_BIG, str(error))
             return Complaint(error.code, str(error), request_id=error.request_id)
         if len(data) > SMALL_FRAGMENT:
             if type(message) is Sync:
@@ -453,11 +452,9 @@ class Inbound:
             beginning = bytes(self._partial[:MAX_SEARCHED])
         else:
             beginning = beginning_of_larger(self._unfed[self._portion :], limit, MAX_SEARCHED)
-        text = f"messages have at most {limit} bytes"
-        self._meter.enforced(Limit.TOO_BIG, text)
         return Complaint(
-            "too_big",
-            text,
+            TooBig.code,
+            f"messages have at most {limit} bytes",
             CloseCode.TOO_BIG,
             self._codec.skim(beginning).request_id,
         )

@@ -3,12 +3,14 @@
 import trio
 
 from squire_gatherings._hall.membership import Membership
+from squire_gatherings._rules.refusals import Limit
 from squire_gatherings._server.inbound import TURN, Complaint, Inbound
 from squire_gatherings._server.limits import Meter
 from squire_gatherings._server.sending import Sending
 from squire_gatherings._server.settings import ServerSettings
 from squire_gatherings._server.silence import Silence
 from squire_gatherings._server.sources import RECEIVE_SIZE, Source
+from squire_gatherings._values.errors import TooBig
 from squire_gatherings._values.messages import ClientMessage, Join
 from squire_gatherings._wire.codecs import Codec, Incoming
 
@@ -192,6 +194,8 @@ class Receiving(Sending):
     def _complain(self, complaint: Complaint) -> None:
         if complaint.code is not None:
             self._error(complaint.code, complaint.text, complaint.request_id)
+            if complaint.code == TooBig.code:
+                self.meter.enforced(Limit.TOO_BIG, complaint.text)
         if complaint.close_code is not None:
             self.close(complaint.close_code, complaint.text)
 
