@@ -12,11 +12,19 @@ import signal
 import socket
 import sys
 from contextlib import suppress
+from importlib import import_module
 from types import FrameType
 from typing import TypedDict
 
-# What a server imports later, if it has tokens, a webhook or a port for operators.
-from squire_gatherings._cli import cli, serve  # noqa: F401
+from squire_gatherings._cli import cli
+
+IMPORTED = (
+    "squire_gatherings._cli.serve",
+    "squire_gatherings._auth.authenticator",
+    "squire_gatherings._webhook.posting",
+    "squire_gatherings.admin",
+)
+"""What a server imports when it starts, or because of its options."""
 
 LARGEST = 65536
 """How many bytes are read at once."""
@@ -79,6 +87,8 @@ def _tell(report: int, number: int) -> None:
 
 
 if __name__ == "__main__":
+    for name in IMPORTED:
+        import_module(name)
     # A collection in each of them needn't look at what was imported.
     gc.freeze()
     order = fork_all(socket.socket(fileno=int(sys.argv[1])))

@@ -86,12 +86,18 @@ class Flaky(sqlite3.Connection):
 
     def _do(self, really: Callable[..., sqlite3.Cursor], sql: str, *args: Any) -> sqlite3.Cursor:
         error, after = self.faults.of(sql, in_transaction=self.in_transaction)
-        if error is not None and not after:
-            raise error
-        cursor = really(sql, *args)
-        if error is not None:
-            raise error
-        return cursor
+        try:
+            if error is not None and not after:
+                raise error
+            cursor = really(sql, *args)
+            if error is not None:
+                # A cursor that isn't read to its end keeps its lock, also when all is closed.
+                cursor.close()
+                raise error
+            return cursor
+        finally:
+            # The traceback of the error has this frame, which would keep the error.
+            del error
 
 
 @contextmanager
