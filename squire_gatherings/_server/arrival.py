@@ -64,7 +64,7 @@ class Doorway:
 
     def refused(self, refusal: Refused) -> None:
         """Note that the request gets no WebSocket."""
-        report_refusal(self.limits.quotas, self.peer, refusal.status, str(refusal))
+        report_refusal(self.limits.quotas, self.peer, refusal.status, refusal.logged)
 
     def admit(self, request: HandshakeRequest) -> HandshakeRequest:
         """Return the request as authentication sees it. Raises `Refused` where it's full."""

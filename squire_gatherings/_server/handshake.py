@@ -6,7 +6,7 @@ from urllib.parse import unquote, urlsplit
 
 import trio
 from attrs import evolve, frozen
-from websockets.exceptions import InvalidHeaderValue, SecurityError
+from websockets.exceptions import InvalidHeader, InvalidHeaderValue, SecurityError
 from websockets.http11 import Request
 from websockets.server import ServerProtocol
 from websockets.typing import Subprotocol
@@ -32,11 +32,22 @@ RETRY_AFTER = ("Retry-After", "5")
 
 
 class Refused(Exception):
-    """The request doesn't get a WebSocket, but this `response`."""
+    """The request doesn't get a WebSocket, but this `response`.
 
-    def __init__(self, status: int, why: str, headers: Sequence[tuple[str, str]] = ()) -> None:
+    `logged` is why, for the log: with nothing that the client said, in which a token may be.
+    """
+
+    def __init__(
+        self,
+        status: int,
+        why: str,
+        headers: Sequence[tuple[str, str]] = (),
+        *,
+        logged: str | None = None,
+    ) -> None:
         super().__init__(why)
         self.status = status
+        self.logged = why if logged is None else logged
         body = (why + "\n").encode()
         lines = [
             f"HTTP/1.1 {status} {HTTPStatus(status).phrase}",
@@ -237,7 +248,10 @@ def _no_request(error: Exception | None) -> Refused:
     reason = reason_of(error)
     if isinstance(reason, SecurityError):
         return Refused(431, "the request has too long a line, or too many of them")
-    return Refused(400, f"not a WebSocket request: {quote(reason)}")
+    why = logged = "not a WebSocket request"
+    if isinstance(reason, InvalidHeader):
+        logged += f": {'invalid' if reason.value else 'missing'} {reason.name} header"
+    return Refused(400, f"{why}: {quote(reason)}", logged=logged)
 
 
 def _gathering_id(target: str) -> str:
@@ -250,4 +264,6 @@ def _gathering_id(target: str) -> str:
     try:
         return check_gathering_id(unquote(path[len(PREFIX) :]))
     except BadGatheringId as error:
-        raise Refused(400, str(error)) from None
+        raise Refused(
+            400, str(error), logged="the path doesn't end with a gathering's id"
+        ) from None

@@ -33,7 +33,8 @@ async def attend(
         gathering_id: The gathering's id.
         ws: The WebSocket, accepted with one of the `SUBPROTOCOLS`:
             `request.accept(subprotocol="squire.v1+json")`. Without one, JSON is spoken.
-        request: The request that was accepted, for the hall's `authenticate`.
+        request: The request that was accepted, for the hall's `authenticate`. It comes without
+            `Host`, which trio-websocket doesn't tell.
         identity: Who the client is, if the program knows. Otherwise the hall's `authenticate` is
             asked.
         settings: The connection's limits.

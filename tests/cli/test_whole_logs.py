@@ -20,6 +20,8 @@ from websockets.sync.client import connect
 from squire_gatherings._cli.points import Point, format_time, parse_point
 from squire_gatherings._stores import open_sqlite_store
 from squire_gatherings._stores.sqlite import offline
+from squire_gatherings._stores.sqlite.locks import locked
+from squire_gatherings._stores.sqlite.schema import VERSION
 from tests.cli.process import PATIENCE
 from tests.cli.process import run_here as run
 from tests.forked import run_code, serving
@@ -230,6 +232,31 @@ def test_what_is_compacted_is_in_no_file_any_more(store: Path, tmp_path: Path) -
         assert complaint in err
     code, out, _ = run("delete", file, "nope-*", "--yes", cwd=tmp_path)
     assert (code, out) == (0, "deleted 0 gatherings\n")
+
+
+def test_the_file_of_an_older_server_is_left_as_it_is(tmp_path: Path) -> None:
+    """That server couldn't go on with a newer schema."""
+    path = tmp_path / "rooms.sqlite3"
+    schema = Path(__file__).parents[1] / "stores" / "schema6.sql"
+
+    def version() -> int:
+        with closing(sqlite3.connect(path)) as database:
+            [found] = database.execute("PRAGMA user_version").fetchone()
+            return int(found)
+
+    with closing(sqlite3.connect(path)) as database:
+        database.executescript(schema.read_text())
+    with locked(path.resolve()):
+        for command in (("list",), ("delete", "*", "--yes"), ("export", "friday")):
+            code, out, err = run(command[0], str(path), *command[1:], cwd=tmp_path)
+            assert (code, out, err.count("\n")) == (2, "", 1)
+            assert f"in use by process {os.getpid()}; its server has schema version 6" in err
+        assert version() == 6
+    code, _, err = run("verify", str(path), cwd=tmp_path)
+    assert (code, version()) == (2, 6)
+    assert f"has schema version 6, not {VERSION}: serve it once" in err
+    assert run("list", str(path), cwd=tmp_path)[0] == 0
+    assert version() == VERSION
 
 
 def test_points() -> None:

@@ -35,6 +35,7 @@ from squire_gatherings._values.messages import (
     Forward,
     Joined,
     Leave,
+    PresenceUpdate,
     Refreshed,
     Sync,
     Synced,
@@ -514,6 +515,26 @@ async def test_rights_end_while_it_sleeps(autojump_clock: MockClock) -> None:
         await client.wait_closed()
         assert client.closed == [(start + 55.0, CloseCode.UNAUTHORIZED, "its rights have ended")]
         assert stage(hall) is Stage.ASLEEP
+
+
+async def test_rights_that_have_just_ended_say_nothing_while_it_sleeps(
+    autojump_clock: MockClock,
+) -> None:
+    """The wall clock is set: what looks after rights hasn't seen it yet."""
+    wall = [1000.0]
+    async with open_hall(
+        store=MemoryStore(), wall_clock=lambda: wall[0], sleep_after=10.0, presence=True
+    ) as hall:
+        client = Recorder()
+        rights = Identity("ann", expires_at=2000.0)
+        membership = await hall.join(ROOM, client, identity=rights, presence={"at": 1})
+        await trio.sleep(50)
+        assert stage(hall) is Stage.ASLEEP
+        wall[0] = 2000.0
+        membership.deliver_nowait(PresenceUpdate("p", Op.of({"at": 2})))
+        await trio.sleep(1)
+        assert [(one.id, one.code) for one in client.of(Error)] == [("p", "unauthorized")]
+        assert not hall.presence(ROOM).users
 
 
 async def test_its_events_go_on(autojump_clock: MockClock) -> None:

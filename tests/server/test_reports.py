@@ -127,6 +127,18 @@ async def test_clients_whose_server_stops(caplog: pytest.LogCaptureFixture) -> N
         (request("/gatherings/a?token=t0ken"), 400, "a token doesn't go into a URL"),
         (request(drop="Upgrade"), 400, "not a WebSocket request: missing Upgrade header"),
         (b"\x1b[31mPOST\r\n\r\n", 400, "not a WebSocket request"),
+        # Whatever is wrong with a request, its token is in no log.
+        (request("/gatherings/a;t0ken"), 400, "the path doesn't end with a gathering's id"),
+        (request("/t0ken"), 404, "nothing is here"),
+        (request("/gatherings/a HTTP/2 t0ken"), 400, "not a WebSocket request"),
+        (request(Sec_WebSocket_Key="t0ken"), 400, "not a WebSocket request: invalid Sec-WebSock"),
+        (request(Sec_WebSocket_Protocol="t0ken;"), 400, "not a WebSocket request: invalid Sec-Web"),
+        (request(Sec_WebSocket_Protocol="t0ken"), 400, "none of the subprotocols is known here"),
+        (request(Host="x\r\nCookie sid=t0ken"), 400, "not a WebSocket request"),
+        (request(Cookie="t0ken\x00"), 400, "not a WebSocket request"),
+        (request(Upgrade="t0ken"), 400, "not a WebSocket request: invalid Upgrade header"),
+        (request(Origin="t0ken"), 403, "this origin isn't allowed here"),
+        (request(Content_Length="t0ken"), 400, "not a WebSocket request"),
     ],
 )
 async def test_each_request_that_gets_no_websocket(

@@ -454,8 +454,13 @@ async def test_a_journal_that_does_not_fit_its_tables_blocks_nobody(
         await as_memory(store, [append for append in SOME if append.gathering == "b"])
         assert await do(store, an_append("b", 4)) == "done"
         assert await do(store, an_append("a", 3)) == "done"
+        assert count(path, "refused") == 3
+        # Who deletes the log deletes this, too; that of others stays.
+        assert await store.delete("b", time=1) is not None
+        assert count(path, "refused") == 3
+        assert await store.delete("a", time=1) is not None
+        assert count(path, "refused") == 0
     assert [record.levelname for record in caplog.records] == ["ERROR"] * 3
-    assert count(path, "refused") == 3
 
 
 async def test_one_append_that_does_not_fit_leaves_the_others(

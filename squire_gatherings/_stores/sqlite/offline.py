@@ -13,8 +13,9 @@ from typing import TypeVar
 from squire_gatherings._stores.sqlite.archive import at_one_moment
 from squire_gatherings._stores.sqlite.connection import STEPS, TROUBLE, clear_wal, vacuum
 from squire_gatherings._stores.sqlite.fold import fold_file
+from squire_gatherings._stores.sqlite.locks import locked
 from squire_gatherings._stores.sqlite.migration import migrate
-from squire_gatherings._stores.sqlite.schema import schema_version
+from squire_gatherings._stores.sqlite.schema import VERSION, schema_version
 from squire_gatherings._stores.sqlite.transactions import writing
 from squire_gatherings._values.errors import StoreUnavailable, StoreUnusable
 
@@ -75,6 +76,19 @@ def erase(path: Path, stopped: Stopped) -> None:
         clear_wal(database)
 
 
+def _migrate(path: Path, database: sqlite3.Connection, version: int) -> None:
+    """Bring the file to the newest schema, unless a server has it, which knows the older one only.
+
+    Raises `StoreUnavailable`.
+    """
+    try:
+        with locked(path.resolve()):
+            migrate(database)
+    except StoreUnavailable as error:
+        why = f"{error}; its server has schema version {version}, not {VERSION}: restart it first"
+        raise StoreUnavailable(why) from None
+
+
 @contextmanager
 def _opened(path: Path, stopped: Stopped) -> Iterator[sqlite3.Connection]:
     if not path.is_file():
@@ -94,9 +108,11 @@ def _opened(path: Path, stopped: Stopped) -> Iterator[sqlite3.Connection]:
             isolation_level=None,
         )
         with closing(connection) as database:
-            if not schema_version(database):
+            version = schema_version(database)
+            if not version:
                 raise StoreUnusable("the file is empty")
-            migrate(database)
+            if version < VERSION:
+                _migrate(path, database, version)
             database.set_progress_handler(ask, STEPS)
             yield database
     except StoreUnusable as error:

@@ -116,7 +116,7 @@ def verify(path: Path, gatherings: Collection[str], progress: Progress) -> Repor
                 raise StoreUnusable(f"{path}: {error}") from None
             if version != VERSION:
                 raise StoreUnusable(
-                    f"{path}: has schema version {version}, and no chain: serve it once"
+                    f"{path}: has schema version {version}, not {VERSION}: serve it once"
                     if version
                     else f"{path}: the file is empty"
                 )
