@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 import trio
 from attrs import define, field
 
+from squire_gatherings._cli.environment import TAKE_OVER
 from squire_gatherings._cli.supervisor import Supervisor
 from squire_gatherings._collector import uncollected
 from squire_gatherings._hall.hall import Hall
@@ -28,9 +29,6 @@ if TYPE_CHECKING:
     from squire_gatherings.admin import Admin
 
 _log = logging.getLogger(__name__)
-
-TAKE_OVER = "_SQUIRE_TAKE_OVER"
-"""The variable in the environment that has the new process's end of the channel."""
 
 LESS_URGENT = 10
 """How much less urgent (see nice(2)) the process is that has left all to another one."""
