@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING
 import trio
 from attrs import define, field
 
+from squire_gatherings._admin.audit import audit
+from squire_gatherings._cli.audit_log import by_signal
 from squire_gatherings._cli.environment import TAKE_OVER
 from squire_gatherings._cli.supervisor import Supervisor
 from squire_gatherings._collector import uncollected
@@ -72,6 +74,7 @@ class Upgrades:
             except CalledOff as why:
                 _log.error("not upgraded, and going on", extra={"why": str(why)})
                 self._say(f"{FAILED} {why}")
+                audit("upgrade", by_signal("SIGUSR2"), "", "failed")
             else:
                 extra = {
                     "successor": number,
@@ -79,6 +82,7 @@ class Upgrades:
                     "pause": round(pause, 4),
                 }
                 _log.info("another process goes on", extra=extra)
+                audit("upgrade", by_signal("SIGUSR2"), f"process {number}", "done")
                 self.supervisor.handed_on(number)
                 self.done.set()
                 return
