@@ -59,7 +59,8 @@ def _totals(state: Top) -> list[Text]:
         _line(
             f"{count(matched, 'gathering', 'gatherings')}{_asleep(hall)},"
             f" {count(hall.clients, 'client', 'clients')},"
-            f" {hall.messages} messages{rate}, {format_size(hall.memory)}"
+            f" {count(hall.messages, 'message', 'messages')}{rate},"
+            f" {format_size(hall.memory)}"
         ),
         _line(f"ended: {ended or 'none'}; refused: {refused or 'none'}"),
     ]
