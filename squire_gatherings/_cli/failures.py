@@ -1,12 +1,14 @@
 """Failures: what the command line says when something went wrong, and its exit code."""
 
 import errno
+import os
 import sys
 from collections.abc import Iterator
 from contextlib import suppress
 
 import click
 
+from squire_gatherings._cli.environment import TAKE_OVER
 from squire_gatherings._cli.printing import CannotPrint
 from squire_gatherings._cli.streams import let_go_of_stdout
 from squire_gatherings._values.errors import GatheringsError
@@ -53,8 +55,14 @@ def exit_code_of(error: BaseException) -> int | None:
         return None
     if any(isinstance(leaf, OSError) for leaf in leaves):
         let_go_of_stdout()
+    text = " ".join(str(texts[0]).split())
     with suppress(OSError):
-        print(f"squire_gatherings: error: {' '.join(str(texts[0]).split())}", file=sys.stderr)
+        print(f"squire_gatherings: error: {text}", file=sys.stderr)
+    if TAKE_OVER in os.environ:
+        # A server that is to be upgraded waits for this process, and says why it isn't.
+        from squire_gatherings._cli.takeover import refuse_takeover
+
+        refuse_takeover(text)
     is_nothing = all(isinstance(leaf, NothingThere) for leaf in leaves)
     return NOTHING_THERE if is_nothing else WRONG
 

@@ -297,7 +297,7 @@ async def run_server(
             idle_timeout = format_duration(setup.hall.idle_timeout)
             extra = {"url": address, "store": opened.name, "idle_timeout": idle_timeout}
             _log.info("listening", extra=extra)
-            if audit_file is not None:
+            if audit_file is not None and takeover is None:
                 # Elsewhere it would be a line where nothing is wrong.
                 audit("start", who_runs_it(), address, "done")
             setup.auth.log()

@@ -4,18 +4,19 @@ import logging
 import os
 import socket
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, closing
+from contextlib import asynccontextmanager, closing, suppress
 
 import click
 import trio
 
+from squire_gatherings._cli.environment import TAKE_OVER
 from squire_gatherings._cli.setup import Setup
-from squire_gatherings._cli.upgrades import TAKE_OVER
 from squire_gatherings._collector import uncollected
 from squire_gatherings._hall.hall import Hall
 from squire_gatherings._hall.store import Store
 from squire_gatherings._handover.arriving import NotOurs, Takeover, why_not
-from squire_gatherings._handover.channel import Channel
+from squire_gatherings._handover.channel import Channel, Ended
+from squire_gatherings._handover.messages import Refused
 from squire_gatherings._handover.sharing import Shareable
 from squire_gatherings._server.serving import Serving
 
@@ -34,6 +35,14 @@ def find_takeover() -> Takeover | None:
         return Takeover(Channel(socket.socket(fileno=int(text))))
     except (OSError, ValueError):
         raise click.UsageError(f"{TAKE_OVER} is for `upgrade` alone") from None
+
+
+def refuse_takeover(why: str) -> None:
+    """Tell the process that has started this one for a takeover why nothing comes of it."""
+    with suppress(click.UsageError, Ended):
+        takeover = find_takeover()
+        if takeover is not None:
+            takeover.channel.send_now(Refused(why), MARGIN)
 
 
 async def finish(

@@ -15,6 +15,9 @@ from typing import TYPE_CHECKING
 import trio
 from attrs import define, field
 
+from squire_gatherings._admin.audit import audit
+from squire_gatherings._cli.audit_log import by_signal
+from squire_gatherings._cli.environment import TAKE_OVER
 from squire_gatherings._cli.supervisor import Supervisor
 from squire_gatherings._collector import uncollected
 from squire_gatherings._hall.hall import Hall
@@ -28,9 +31,6 @@ if TYPE_CHECKING:
     from squire_gatherings.admin import Admin
 
 _log = logging.getLogger(__name__)
-
-TAKE_OVER = "_SQUIRE_TAKE_OVER"
-"""The variable in the environment that has the new process's end of the channel."""
 
 LESS_URGENT = 10
 """How much less urgent (see nice(2)) the process is that has left all to another one."""
@@ -74,6 +74,7 @@ class Upgrades:
             except CalledOff as why:
                 _log.error("not upgraded, and going on", extra={"why": str(why)})
                 self._say(f"{FAILED} {why}")
+                audit("upgrade", by_signal("SIGUSR2"), "", "failed")
             else:
                 extra = {
                     "successor": number,
@@ -81,6 +82,7 @@ class Upgrades:
                     "pause": round(pause, 4),
                 }
                 _log.info("another process goes on", extra=extra)
+                audit("upgrade", by_signal("SIGUSR2"), f"process {number}", "done")
                 self.supervisor.handed_on(number)
                 self.done.set()
                 return

@@ -74,6 +74,8 @@ def _url_path(url: str) -> Path:
         # Not the whole URL: one for another store may carry a password.
         scheme = url.partition(":")[0][:20]
         hint = ", with three slashes" if scheme == "sqlite" else f", not {scheme!r}"
+        if url == "memory:":
+            raise BadSetting("a store in memory has no file: name one by sqlite:///PATH")
         raise BadSetting(f"a store is memory: or sqlite:///PATH{hint}")
     if path == ":memory:":
         raise BadSetting("a store in memory is memory:, not sqlite:///:memory:")

@@ -129,7 +129,7 @@ def test_a_copy_may_have_any_name(name: str, tmp_path: Path) -> None:
         ("letter.txt", "copy", "letter.txt: file is not a database"),
         ("foreign.sqlite3", "copy", "foreign.sqlite3: the file is another program's"),
         ("empty", "copy", "empty: the file is empty"),
-        ("memory:", "copy", "a store is memory: or sqlite:///PATH, not 'memory'"),
+        ("memory:", "copy", "a store in memory has no file"),
         ("redis://me:hunter2@db/1", "copy", "a store is memory: or sqlite:///PATH, not 'redis'"),
     ],
 )

@@ -35,7 +35,9 @@ def gathering(name: str, **changes: Any) -> dict[str, Any]:
     }
 
 
-def sample(*gatherings: dict[str, Any], later: float = 0.0, messages: int = 500) -> Sample:
+def sample(
+    *gatherings: dict[str, Any], later: float = 0.0, messages: int = 500, asleep: int = 0
+) -> Sample:
     hall = answer(
         HallState,
         now=NOW + later,
@@ -43,7 +45,7 @@ def sample(*gatherings: dict[str, Any], later: float = 0.0, messages: int = 500)
         started_at=NOW - 10_920,
         closing=False,
         store="memory:",
-        stages={"open": 2},
+        stages={"open": 2 - asleep, "asleep": asleep},
         clients=3,
         connections=4,
         opened=5,
@@ -84,6 +86,14 @@ def test_it_fits_into_80_columns() -> None:
         "last ends                                   rule        late   lived       ended",
         "gone                                        idle       0.4ms      1d  1m 30s ago",
     ]
+
+
+def test_those_that_sleep() -> None:
+    state = Top(Order("deadline"))
+    state.take(sample(gathering("a"), gathering("b", stage="asleep"), asleep=1))
+    lines = drawn(state, at=0.0)
+    assert lines[1] == "2 gatherings (1 asleep), 3 clients, 500 messages, 4.0 KiB"
+    assert [line.split()[3] for line in lines[5:7]] == ["-", "asleep"]
 
 
 def test_rates_are_between_two_answers_and_countdowns_go_on() -> None:

@@ -20,7 +20,8 @@ import trio
 import trio.testing
 
 from squire_gatherings import open_hall
-from squire_gatherings._cli.upgrades import TAKE_OVER, Upgrades
+from squire_gatherings._cli.environment import TAKE_OVER
+from squire_gatherings._cli.upgrades import Upgrades
 from squire_gatherings._server.serving import Serving
 from squire_gatherings._stores.memory import MemoryStore
 from squire_gatherings._stores.sqlite.locks import owner_of
@@ -149,9 +150,10 @@ def test_a_new_process_that_fails_leaves_the_old_one_going_on(
     """Where there's systemd, it is told which process it is."""
     configuration = tmp_path / "squire.toml"
     configuration.write_text('idle-timeout = "1h"\n')
+    options = ("--config", str(configuration), "--audit-log", str(tmp_path / "audit"))
     with (
         a_systemd(tmp_path, monkeypatch) as systemd,
-        upgradable(tmp_path, "--config", str(configuration)) as (process, url, path),
+        upgradable(tmp_path, *options) as (process, url, path),
         RawClient(f"{url}/gatherings/one") as client,
     ):
         client.say(type="join")
@@ -160,7 +162,8 @@ def test_a_new_process_that_fails_leaves_the_old_one_going_on(
         code, out, err = run_here("upgrade", "--store", str(path))
         assert (code, out) == (1, "")
         assert err.startswith("squire_gatherings: error: not upgraded: "), err
-        assert "ended with code 2" in err
+        assert "idle-timeout" in err
+        assert "nonsense" in err
         client.say(type="sync", id="1", base=0, ops=[{"n": 1}])
         assert client.hear()["type"] == "synced"
         # What was wrong is mended.
@@ -185,6 +188,13 @@ def test_a_new_process_that_fails_leaves_the_old_one_going_on(
         assert client.hear()["reason"] == "shutdown"
         client.end()
         wait_for_the_end(path)
+    done = [json.loads(line) for line in (tmp_path / "audit").read_text().splitlines()]
+    assert [(one["action"], one["target"], one["outcome"]) for one in done] == [
+        ("start", url, "done"),
+        ("upgrade", "", "failed"),
+        ("upgrade", f"process {successor}", "done"),
+        ("stop", url, "done"),
+    ]
 
 
 def test_the_admin_port_goes_along_unless_it_is_another(tmp_path: Path) -> None:

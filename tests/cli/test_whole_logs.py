@@ -159,7 +159,7 @@ def test_a_log_goes_out_and_in(store: Path, tmp_path: Path) -> None:
         (("fork", str(other), "c", "f", "--at", "soon"), "neither a seq nor a time"),
         (("show", "longer.sqlite3", "c"), "the file is empty"),
         (("list", "missing.sqlite3"), "no such file"),
-        (("list", "memory:"), "not 'memory'"),
+        (("list", "memory:"), "a store in memory has no file"),
     )
     for target, complaint in wrong:
         code, out, err = run(*target, cwd=tmp_path)

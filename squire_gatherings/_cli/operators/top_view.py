@@ -4,7 +4,7 @@ from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
-from squire_gatherings._admin.api.shapes import End, Gathering
+from squire_gatherings._admin.api.shapes import End, Gathering, HallState
 from squire_gatherings._cli.operators.names import shown
 from squire_gatherings._cli.operators.top_state import KEYS, Top
 from squire_gatherings._cli.operators.wording import count, span
@@ -57,15 +57,21 @@ def _totals(state: Top) -> list[Text]:
     lines = [
         _line(first, style="bold"),
         _line(
-            f"{count(matched, 'gathering', 'gatherings')},"
+            f"{count(matched, 'gathering', 'gatherings')}{_asleep(hall)},"
             f" {count(hall.clients, 'client', 'clients')},"
-            f" {hall.messages} messages{rate}, {format_size(hall.memory)}"
+            f" {count(hall.messages, 'message', 'messages')}{rate},"
+            f" {format_size(hall.memory)}"
         ),
         _line(f"ended: {ended or 'none'}; refused: {refused or 'none'}"),
     ]
     if state.trouble is not None:
         lines[2] = _line(state.trouble, style="bold red")
     return lines
+
+
+def _asleep(hall: HallState) -> str:
+    many = hall.stages.get("asleep", 0)
+    return f" ({many} asleep)" if many else ""
 
 
 def _line(text: str, style: str = "") -> Text:
@@ -101,7 +107,7 @@ def _gatherings(state: Top, gatherings: list[Gathering], passed: float) -> Table
             Text(one.id),
             Text("ending" if one.stage == "ending" else ends, style="yellow" if is_soon else ""),
             str(one.clients),
-            "-" if rate is None else _number(rate),
+            "asleep" if one.stage == "asleep" else "-" if rate is None else _number(rate),
             str(one.seq),
             span(max(0.0, now - one.opened_at)),
         )

@@ -146,8 +146,9 @@ async def test_axe_finds_nothing(session: str, tmp_path: Path) -> None:
         await start_next_round(site.hall, NIGHT, JUDGE)
         await reads(browser, "#mine", "against")
         await axe.look(browser, "a match")
-        for tab in ("standings", "log"):
+        for tab, shows in (("standings", "#room th"), ("log", '#room [data-key^="then "]')):
             await press(browser, f'[data-key="tab {tab}"]')
+            await reads(browser, shows, "")
             await axe.look(browser, tab)
         await press(browser, '[data-key="earlier"]')
         await press(browser, '[data-key="then 3"]')
