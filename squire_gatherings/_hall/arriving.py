@@ -24,6 +24,16 @@ from squire_gatherings._hall.registry import Registry
 from squire_gatherings._hall.room import Room
 from squire_gatherings._hall.sleeper import Sleeper
 from squire_gatherings._hall.store import store_trouble
+from squire_gatherings._hall.succession import (
+    adopt,
+    adopt_sleeper,
+    claim,
+    drop,
+    drop_sleeper,
+    given_by,
+    given_in,
+    resume,
+)
 from squire_gatherings._values.errors import StoreUnavailable
 from squire_gatherings._values.handover import HallState, RoomState
 from squire_gatherings._values.sleep import Rules, SleeperState, shifted
@@ -98,7 +108,7 @@ class Arriving:
         registry, _, _ = parts_of(self.hall)
         for one in ended:
             await self._drop(one)
-        others = registry.given_by(base)
+        others = given_by(registry, base)
         if self._others is None or self._others != others:
             self._others = others
         to_restore: list[Inheritance] = []
@@ -110,8 +120,8 @@ class Arriving:
         if to_restore:
             async with trio.open_nursery() as nursery:
                 for inheritance in to_restore:
-                    given = registry.given_in(inheritance.state, self._others)
-                    incarnation = registry.adopt(inheritance, given)
+                    given = given_in(inheritance.state, self._others)
+                    incarnation = adopt(registry, inheritance, given)
                     self._inherited[inheritance.state.id] = inheritance, incarnation
                     nursery.start_soon(registry.start, incarnation)
         memberships: dict[int, Membership] = {}
@@ -141,7 +151,7 @@ class Arriving:
     def begin(self, state: HallState) -> None:
         """From now on all of it is ours. `state` is what else the other hall knows."""
         registry, rights, _ = parts_of(self.hall)
-        registry.resume(state, rights)
+        resume(registry, state, rights)
         delivery = events_of(self.hall)
         if delivery is not None and state.events is not None:
             delivery.resume(state.events)
@@ -157,7 +167,7 @@ class Arriving:
                 empty.append((registry.sleepers.left_alone(sleeper, now), sleeper))
             waits.append(_Waits(one.at, sleeper))
         for inheritance, incarnation in self._inherited.values():
-            registry.claim(incarnation, inheritance.state.life)
+            claim(registry, incarnation, inheritance.state.life)
             inheritance.is_ours = True
             room = incarnation.room
             if room.presence is not None:
@@ -180,11 +190,10 @@ class Arriving:
         found = self._inherited.get(state.id)
         if found is None or found[0].state.incarnation != state.incarnation:
             return False
-        registry, _, _ = parts_of(self.hall)
         incarnation = found[1]
         room = incarnation.room
         # The behaviour's rules come of its state.
-        room.given = evolve(registry.given_in(state, others), said=room.given.said)
+        room.given = evolve(given_in(state, others), said=room.given.said)
         if not incarnation.gathering.follow(inheritance):
             return False
         self._inherited[state.id] = inheritance, incarnation
@@ -194,10 +203,10 @@ class Arriving:
         registry, _, _ = parts_of(self.hall)
         found = self._inherited.pop(gathering_id, None)
         if found is not None:
-            await registry.drop(found[1])
+            await drop(registry, found[1])
         asleep = self._asleep.pop(gathering_id, None)
         if asleep is not None:
-            registry.drop_sleeper(asleep.sleeper)
+            drop_sleeper(registry, asleep.sleeper)
 
     def _attend(
         self,
@@ -231,7 +240,7 @@ class Arriving:
         """Have one here that sleeps, and those in it who came along."""
         registry, _, asking = parts_of(self.hall)
         slept = replace(state.slept, state=shifted(state.slept.state, ahead))
-        sleeper = registry.adopt_sleeper(slept, self._alike)
+        sleeper = adopt_sleeper(registry, slept, self._alike)
         room = sleeper.room
         room.is_moved = True
         for one in state.clients:

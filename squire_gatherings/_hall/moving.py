@@ -57,7 +57,21 @@ def hall_state(hall: Hall) -> HallState:
         events = delivery.state()
         if events is None:
             raise NotAtRest("lifecycle events")
-    return registry.state(rights, events)
+    revoked, roles = rights.overrides.state()
+    count, forgotten, changed = rights.state()
+    return HallState(
+        registry.endings.mark,
+        registry.endings.state(),
+        registry.poison.state(),
+        revoked,
+        roles,
+        count,
+        forgotten,
+        changed,
+        registry.opened,
+        {str(reason): count for reason, count in registry.ended.items()},
+        events,
+    )
 
 
 def id_of(one: Living) -> str:

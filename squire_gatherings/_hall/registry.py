@@ -12,13 +12,12 @@ from attrs import define, field
 from squire_gatherings._hall.gathering import Gathering
 from squire_gatherings._hall.incarnations import Endings, Incarnation, crowd_of
 from squire_gatherings._hall.inheritance import Inheritance
-from squire_gatherings._hall.lifecycle import Life, Lifecycle, LifeState
+from squire_gatherings._hall.lifecycle import Life, Lifecycle
 from squire_gatherings._hall.lifetime import GivenRules
 from squire_gatherings._hall.presence import Presences
 from squire_gatherings._hall.quotas import Quotas
 from squire_gatherings._hall.refreshes import Refreshes
 from squire_gatherings._hall.reports import report_birth
-from squire_gatherings._hall.rights import Rights
 from squire_gatherings._hall.room import Room
 from squire_gatherings._hall.sleep_book import SleepBook
 from squire_gatherings._hall.sleeper import Sleeper
@@ -27,14 +26,13 @@ from squire_gatherings._hall.store import Store
 from squire_gatherings._hall.turnstile import Turnstile
 from squire_gatherings._rules.behaviour import Behaviour
 from squire_gatherings._rules.poison import Poison
-from squire_gatherings._values.end_rules import rules_of, rules_with
+from squire_gatherings._values.end_rules import rules_of
 from squire_gatherings._values.endings import CloseCode, DispersalReason
 from squire_gatherings._values.errors import GatheringsError, HallClosed, StoreUnavailable
-from squire_gatherings._values.handover import EventsState, HallState, RoomState
 from squire_gatherings._values.ids import new_hall_mark, new_incarnation_id
 from squire_gatherings._values.messages import Dispersed
 from squire_gatherings._values.settings import HallSettings
-from squire_gatherings._values.sleep import Rules, Slept, shifted
+from squire_gatherings._values.sleep import Slept, shifted
 
 AT_ONCE = 1000
 """So many are closed before others get their turn."""
@@ -73,10 +71,12 @@ class Registry:
     """How many were opened so far."""
     ended: Counter[str] = field(factory=Counter)
     """How many have ended so far, by reason."""
+    poison: Poison = field(factory=Poison)
+    """The syncs that crashed their gatherings."""
+    endings: Endings = field(factory=lambda: Endings(new_hall_mark()))
+    """How those ended that live no more."""
     _kept_out: dict[str, trio.Event] = field(factory=dict)
     """Gatherings that nobody may open now; each event says that this is over."""
-    _poison: Poison = field(factory=Poison)
-    _endings: Endings = field(factory=lambda: Endings(new_hall_mark()))
 
     def __attrs_post_init__(self) -> None:
         self.quotas = Quotas(self.settings)
@@ -226,7 +226,7 @@ class Registry:
             incarnation = self.living.get(gathering_id)
         if incarnation is not None or self.closed:
             return None
-        return self._endings.notice_of(gathering_id, resume, since)
+        return self.endings.notice_of(gathering_id, resume, since)
 
     def visited(self, gathering_id: str, *, counted: bool) -> None:
         """Note that somebody who needed the gathering doesn't need it any more."""
@@ -293,7 +293,7 @@ class Registry:
             incarnation.room.is_kept = isinstance(one, Sleeper) and self.book is not None
             incarnation.room.end(DispersalReason.SHUTDOWN, by=by)
 
-    # Handing over.
+    # For another process, which goes on with all (`moving`, `succession`).
 
     @property
     def is_keeping_out(self) -> bool:
@@ -308,105 +308,11 @@ class Registry:
         # As `quotas.opener_of` makes them.
         return cast(Opener, one.opener)
 
-    def state(self, rights: Rights, events: EventsState | None) -> HallState:
-        """Return what another process goes on with, besides the gatherings themselves."""
-        revoked, roles = rights.overrides.state()
-        count, forgotten, changed = rights.state()
-        return HallState(
-            self._endings.mark,
-            self._endings.state(),
-            self._poison.state(),
-            revoked,
-            roles,
-            count,
-            forgotten,
-            changed,
-            self.opened,
-            {str(reason): count for reason, count in self.ended.items()},
-            events,
-        )
-
-    def resume(self, state: HallState, rights: Rights) -> None:
-        """Go on for another process."""
-        self._endings.resume(state.mark, state.endings)
-        for gathering, scope, sync_id in state.poison:
-            self._poison.remember(gathering, [(scope, sync_id)])
-        rights.overrides.resume(state.revoked, state.roles)
-        rights.resume(state.rights_count, state.rights_forgotten, state.rights_changed)
-        self.opened = state.opened
-        self.ended.update(state.ended)
-
-    def adopt(self, inheritance: Inheritance, given: GivenRules) -> Incarnation:
-        """Have an incarnation here that lives in another process; `start` restores it.
-
-        Args:
-            inheritance: What it goes on with.
-            given: Its rules.
-        """
-        state = inheritance.state
-        incarnation = self._make(state.id, state.opener, state.incarnation, given, inheritance)
-        incarnation.room.is_moved = True
-        return incarnation
-
-    def adopt_sleeper(self, slept: Slept, alike: dict[bytes, GivenRules]) -> Sleeper:
-        """Have one here that sleeps in another process. Nothing is done for it before it is ours.
-
-        Args:
-            slept: What is remembered of it, with instants of our clock.
-            alike: Rules by which others sleep; more may be added.
-        """
-        given = self._given_to(slept, alike)
-        sleeper = self.sleepers.adopt(slept.gathering, slept.state, given)
-        self.living[slept.gathering] = sleeper
-        self.quotas.opened(slept.state.opener)
-        return sleeper
-
-    def drop_sleeper(self, sleeper: Sleeper) -> None:
-        """Forget one that sleeps in another process."""
-        room = sleeper.room
-        for client in sleeper.clients:
-            room.detach(client)
-        self.quotas.reaped(sleeper.id, self.opener_of(sleeper.id))
-        del self.living[sleeper.id]
-
-    def given_in(self, state: RoomState, others: GivenRules) -> GivenRules:
-        """Return the rules that an incarnation was given in another process.
-
-        `others` are those of all that don't say.
-        """
-        if state.rules is None and not state.changes:
-            return others
-        base = others.base if state.rules is None else rules_with(state.rules)
-        return GivenRules(base, changes=dict(state.changes))
-
-    def given_by(self, base: Rules | None) -> GivenRules:
-        """Return the rules that all were given in another process that don't say."""
-        rules = self.given.base if base is None else rules_with(base)
-        return self.given if rules == self.given.base else GivenRules(rules)
-
-    async def drop(self, incarnation: Incarnation) -> None:
-        """Forget one that another process has: nobody is told.
-
-        Cancellation: it is forgotten soon.
-        """
-        room = incarnation.room
-        for client in tuple(room.clients.values()):
-            room.detach(client)
-        room.nursery.cancel_scope.cancel()
-        await incarnation.wait_gone()
-
-    def claim(self, incarnation: Incarnation, life: LifeState | None) -> None:
-        """Note that an incarnation that another process had is ours from now on."""
-        room = incarnation.room
-        room.is_moved = False
-        if self.lifecycle is not None and life is not None:
-            room.life = Life.resumed(self.lifecycle, room.id, room.incarnation, life)
-
     async def _open(self, gathering_id: str, opener: Hashable) -> None:
-        incarnation_id = new_incarnation_id(self._endings.mark)
-        await self.start(self._make(gathering_id, opener, incarnation_id, self.given))
+        incarnation_id = new_incarnation_id(self.endings.mark)
+        await self.start(self.make(gathering_id, opener, incarnation_id, self.given))
 
-    def _make(
+    def make(
         self,
         gathering_id: str,
         opener: Hashable,
@@ -414,6 +320,7 @@ class Registry:
         given: GivenRules,
         inheritance: Inheritance | None = None,
     ) -> Incarnation:
+        """Make an incarnation, which isn't restored yet."""
         room = self._make_room(gathering_id, incarnation_id, given)
         if self.lifecycle is not None and inheritance is None:
             room.life = Life(self.lifecycle, gathering_id, room.incarnation)
@@ -429,7 +336,7 @@ class Registry:
             self.store,
             self.refreshes.rights.terms,
             incarnation_id,
-            self._poison.of(gathering_id),
+            self.poison.of(gathering_id),
             self.quotas,
             given,
             presence=self.presence,
@@ -544,13 +451,13 @@ class Registry:
             newest[one.gathering] = one
         alike: dict[bytes, GivenRules] = {}
         for one in newest.values():
-            given = self._given_to(one, alike)
+            given = self.given_to(one, alike)
             state = shifted(one.state, ahead)
             self.living[one.gathering] = self.sleepers.take_up(one.gathering, state, given)
             self.quotas.opened(state.opener)
             self.quotas.unattended(one.gathering)
 
-    def _given_to(self, slept: Slept, alike: dict[bytes, GivenRules]) -> GivenRules:
+    def given_to(self, slept: Slept, alike: dict[bytes, GivenRules]) -> GivenRules:
         """Return the rules of one that slept: one object for all that have the same."""
         given = GivenRules.of(slept)
         if given == self.given:
@@ -590,7 +497,7 @@ class Registry:
         if room.reason is not None and not goes_on:
             self.ended[room.reason] += 1
         if room.notice is not None and not goes_on:
-            self._endings.remember(room.notice)
+            self.endings.remember(room.notice)
         if room.suspects:
-            self._poison.remember(gathering_id, room.suspects)
+            self.poison.remember(gathering_id, room.suspects)
         incarnation.reaped()
