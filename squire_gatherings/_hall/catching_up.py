@@ -9,7 +9,7 @@ from squire_gatherings._hall.archive import read_shown
 from squire_gatherings._hall.clients import Client, Paging
 from squire_gatherings._hall.forwards import forward_of
 from squire_gatherings._hall.room import Room
-from squire_gatherings._values.errors import StoreConflict, StoreUnavailable
+from squire_gatherings._values.errors import LogDeleted, StoreUnavailable
 from squire_gatherings._values.log import syncs_between
 
 
@@ -19,6 +19,8 @@ async def bring_pages(
     """Bring a client what only the store has, and the answers whose ops lie among it.
 
     `sent` is called with the client, the seq up to which it was sent ops, and the time.
+
+    Raises `LogDeleted` if the store hasn't these ops any more: another program has left them out.
 
     Cancellation: what was sent was sent; the rest isn't.
     """
@@ -51,7 +53,7 @@ async def bring_pages(
             # What the client says may wait behind what waits for the store.
             window.excuse(since, trio.current_time())
         if not shown.ops and _end(room, client) > after:
-            raise StoreConflict(f"the store has no op {after + 1}")
+            raise LogDeleted(f"the store has no op {after + 1} any more")
         # Another answer may have come to wait meanwhile.
         page = shown.ops[: _end(room, client) - after]
         if page and client.attached and not client.is_mute:

@@ -111,7 +111,7 @@ class Store(Protocol):
 
         Returns:
             As many ops as `max_bytes` allows, at most `READ_LIMIT`, and at least one if there is
-            any.
+            any; none where the first of them was left out of the log.
         """
         ...
 

@@ -98,9 +98,9 @@ class Log:
         return self.ops[-1].time if self.ops else self.time_before
 
     def slice(self, after: int, up_to: int) -> Iterator[LoggedOp]:
-        """Give the ops after one seq and up to another; none where the first ones are left out."""
+        """Give the ops after one seq and up to another; none where the first one was left out."""
         first = self.first_seq
-        if after and after + 1 < first:
+        if after + 1 < first:
             return
         for index in range(max(0, after + 1 - first), min(len(self.ops), up_to + 1 - first)):
             yield self.ops[index]
@@ -112,7 +112,9 @@ class Log:
         dropped = superfluous(
             newest,
             self.first_seq,
-            lambda after, up_to: sum(len(one.json) for one in self.slice(after, up_to)),
+            lambda after, up_to: sum(
+                len(one.json) for one in self.slice(max(after, self.first_seq - 1), up_to)
+            ),
         )
         if dropped is not None:
             del self.snapshots[dropped]

@@ -36,6 +36,7 @@ from squire_gatherings._values.messages import (
     Joined,
     Leave,
     PresenceUpdate,
+    Refresh,
     Refreshed,
     Sync,
     Synced,
@@ -735,6 +736,39 @@ async def test_a_log_that_was_compacted_beside_it(tmp_path: Path) -> None:
                 assert stage(hall) is Stage.ASLEEP
             membership.deliver_nowait(sync("after"))
             assert (await client.wait_for(Synced, 4))[-1].seqs == (4,)
+
+
+async def test_ops_that_a_client_lacks_are_left_out_beside_it(autojump_clock: MockClock) -> None:
+    """It is brought none under other seqs, and the gathering ends as its log was changed."""
+
+    def wall_clock() -> float:
+        return 1000.0 + trio.current_time()
+
+    async def authenticate(token: str | None, gathering: str) -> Identity:
+        return Identity(token, expires_at=wall_clock() + (50.0 if token == "ann" else 900.0))
+
+    async with open_hall(
+        store=Loads(),
+        wall_clock=wall_clock,
+        authenticate=authenticate,
+        sleep_after=10.0,
+        rights_grace=900.0,
+        tail_bytes=1,
+    ) as hall:
+        ann, bob = Recorder(), Recorder()
+        mute = await hall.join(ROOM, ann, token="ann")
+        await trio.sleep(60)
+        author = await hall.join(ROOM, bob, token="bob")
+        for number in range(5):
+            author.deliver_nowait(sync(str(number), base=number))
+            await trio.sleep(1)
+        await trio.sleep(60)
+        assert stage(hall) is Stage.ASLEEP
+        await hall._registry.store.compact(ROOM, up_to=3, state=b"3")  # type: ignore[attr-defined]
+        mute.deliver_nowait(Refresh("r", "ann"))
+        await trio.sleep(1)
+        assert not ann.of(Forward)
+        assert [one.reason for one in ann.of(Dispersed) + bob.of(Dispersed)] == ["admin"] * 2
 
 
 async def test_sleep_after_may_be_changed(autojump_clock: MockClock) -> None:

@@ -94,11 +94,9 @@ def read(
     """Read consecutive ops: a page of them."""
     with one_moment(database):
         key, head = key_and_head(database, gathering)
-        before = find_beginning(database, key)[0] - 1
-        if after < before:
-            if after:
-                return ()
-            after = before
+        if after < find_beginning(database, key)[0] - 1:
+            # The first of them was left out: those that follow have other seqs.
+            return ()
         ops = find_ops(database, key, after + 1, up_to)
         if up_to > head:
             later = _later(database, gathering, head, unfolded)
