@@ -245,9 +245,13 @@ class Lifecycle:
         self._arrived.unpark_all()
         return self._number
 
-    def has_place(self) -> bool:
-        """Whether there is a place for an event that isn't owed to anybody."""
-        return len(self._queue) < QUEUED and self.waiting + self.owed < self.max_events
+    def has_place(self, *, at_start: bool = False) -> bool:
+        """Whether there is a place for an event that isn't owed to anybody.
+
+        At the start, as many may wait for the store at once as have slept.
+        """
+        fits = at_start or len(self._queue) < QUEUED
+        return fits and self.waiting + self.owed < self.max_events
 
     async def settle(self) -> None:
         """Return once all that has happened so far is in the store.
@@ -357,9 +361,9 @@ class Life:
         with suppress(StoreUnavailable):
             await self.lifecycle.wait_durable(self._joined)
 
-    def emptied(self, seq: int) -> None:
-        """The last client has left."""
-        self._tell_if_it_fits(EventKind.EMPTIED, {"seq": seq})
+    def emptied(self, seq: int, *, at_start: bool = False) -> None:
+        """The last client has left; or, at the start, all went with the process before."""
+        self._tell_if_it_fits(EventKind.EMPTIED, {"seq": seq}, at_start=at_start)
 
     def ending(self, rule: DispersalReason, expires_in: float | None, at_time: int | None) -> None:
         """Its clients are warned of its end, or told that it's off; as the message `ending`."""
@@ -389,8 +393,10 @@ class Life:
         self.lifecycle.owed -= 1
         return self.lifecycle.put(self.gathering, self.incarnation, self._told, kind, data)
 
-    def _tell_if_it_fits(self, kind: EventKind, data: dict[str, Any]) -> None:
-        if not self.lifecycle.has_place():
+    def _tell_if_it_fits(
+        self, kind: EventKind, data: dict[str, Any], *, at_start: bool = False
+    ) -> None:
+        if not self.lifecycle.has_place(at_start=at_start):
             self._omitted += 1
             self.lifecycle.omitted += 1
             return

@@ -250,7 +250,7 @@ class Sleepers:
         room, opener = self._look(sleeper)
         room.deadline.attended(0, now)
         if room.life is not None and room.deadline.was_joined:
-            room.life.emptied(room.log.committed)
+            room.life.emptied(room.log.committed, at_start=True)
         self._put_away(sleeper, room, opener)
         return now
 

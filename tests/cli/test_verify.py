@@ -76,7 +76,7 @@ def test_files_that_are_no_stores_are_refused(tmp_path: Path) -> None:
     assert "file is not a database" in err
     code, _, err = run_here("verify", "memory:", cwd=tmp_path)
     assert code == 2
-    assert "a store is" in err
+    assert "a store in memory has no file" in err
 
 
 def test_the_file_of_a_server_that_has_it_open(store: Path, tmp_path: Path) -> None:

@@ -518,6 +518,22 @@ async def test_one_that_slept_has_emptied_when_its_process_ended(
     assert len(told) == 1 + is_known
 
 
+async def test_however_many_slept_each_has_emptied(
+    monkeypatch: pytest.MonkeyPatch, autojump_clock: MockClock
+) -> None:
+    monkeypatch.setattr("squire_gatherings._hall.lifecycle.QUEUED", 2)
+    taker, store = Taker(), MemoryStore()
+    names = [f"room-{number}" for number in range(5)]
+    async with open_hall(store=store, on_event=taker, wall_clock=trio.current_time) as hall:
+        for name in names:
+            await hall.join(name, Recorder())
+            assert await hall.evict(name)
+    async with open_hall(store=store, on_event=taker, wall_clock=trio.current_time):
+        await trio.sleep(1)
+    for name in names:
+        assert taker.kinds(name) == ["opened", "joined_first", "emptied"]
+
+
 async def test_the_store_knows_an_event_before_it_knows_that_a_sleeper_has_told_it(
     autojump_clock: MockClock,
 ) -> None:
