@@ -54,12 +54,14 @@ class _Crowds:
     """The one that was silent longest comes first."""
     by_size: dict[int, OrderedDict[Hashable, None]] = field(factory=dict)
     largest: int = 0
+    total: int = 0
 
     def add(self, visitor: Visitor) -> None:
         name = visitor.crowd
         crowd = self.members.setdefault(name, OrderedDict())
         self._resize(name, len(crowd), len(crowd) + 1)
         crowd[visitor] = None
+        self.total += 1
 
     def remove(self, visitor: Visitor) -> bool:
         name = visitor.crowd
@@ -68,6 +70,7 @@ class _Crowds:
             return False
         self._resize(name, len(crowd), len(crowd) - 1)
         del crowd[visitor]
+        self.total -= 1
         if not crowd:
             del self.members[name]
         return True
@@ -113,7 +116,7 @@ class Door:
     @property
     def silent(self) -> int:
         """How many of them are silent."""
-        return sum(map(len, self._silent.members.values()))
+        return self._silent.total
 
     def come(
         self, visitor: Visitor, most: int | None, most_per_address: int | None
@@ -170,13 +173,16 @@ class Door:
     def room(self, most: int | None, wanted: int, coming: int = 0) -> int:
         """Return how many of `wanted` newcomers may come now; somebody gives way if need be.
 
-        0 while all have been heard, or are about to be: there's room as soon as the server has
-        done its part. So many others are `coming` already.
+        0 while most have been heard, or are about to be: there's room as soon as the server has
+        done its part, and who is silent at such a time has had none. So many others are `coming`
+        already.
         """
         free = wanted if most is None else min(wanted, most - len(self._all) - coming)
-        if coming and free <= 0:
+        if free > 0:
+            return free
+        if coming or 2 * self.silent <= len(self._all):
             return 0
-        return free if free > 0 else int(self.give_way(must=False))
+        return int(self.give_way(must=False))
 
     def give_way(self, *, must: bool = True) -> bool:
         """Have somebody give way; return whether somebody has.

@@ -90,6 +90,20 @@ def test_a_client_with_unread_words_is_not_silent() -> None:
     assert len(lost) == 1
 
 
+def test_nobody_gives_way_while_most_wait_for_the_server() -> None:
+    door, gone = Door(), list[int]()
+    visitors = crowd_of(door, "a", 8, gone)
+    for visitor in visitors[:4]:
+        door.heard(visitor)
+    # Who has just come, or has just been answered, has had no time to say anything.
+    assert door.room(8, 8) == 0
+    assert gone == []
+    door.leave(visitors[0])
+    assert door.room(8, 8) == 1
+    assert door.room(7, 8) == 1
+    assert gone == [4]
+
+
 def test_an_answered_client_is_silent_again_and_comes_last() -> None:
     door, gone = Door(), list[int]()
     first, _ = crowd_of(door, "a", 2, gone)
