@@ -98,8 +98,6 @@ class Gathering:
     """Whether its behaviour says by which rules it ends."""
     _acting: Acting | None = None
     """What its behaviour does by itself."""
-    _is_asked: bool = False
-    """Whether its behaviour is asked for anything of this when its state has changed."""
     _notice_at: float = 0.0
     _slow: list[Client] | None = None
     """Those to whom the notice couldn't be sent at once."""
@@ -193,7 +191,6 @@ class Gathering:
             if self._makes_rules:
                 room.ask_for_rules()
             self._acting = Acting.of(room)
-            self._is_asked = self._makes_rules or self._acting is not None
             if self._acting is not None and self.inheritance is None:
                 self._acting.opened()
         now = trio.current_time()
@@ -481,7 +478,7 @@ class Gathering:
             room.processed += counted
             room.used(now, what.__class__, mover.identity.user)
         if room.trouble is None and log.seq > log.committed:
-            if self._is_asked:
+            if self._makes_rules or self._acting is not None:
                 self._folded()
             if self.commit.begin(now):
                 self._committed(now)
@@ -509,7 +506,7 @@ class Gathering:
         log.commit()
         self.answers.give(now)
         delivery.bring_batch(now)
-        if self._is_asked:
+        if self._makes_rules or self._acting is not None:
             self._heed()
         if log.added > log.look_at:
             # Seldom. A batch stays in memory until all clients have been brought it.

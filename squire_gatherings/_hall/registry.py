@@ -78,7 +78,11 @@ class Registry:
     _kept_out: dict[str, trio.Event] = field(factory=dict)
     """Gatherings that nobody may open now; each event says that this is over."""
 
+    _on_gone: Callable[[str], None] = field(init=False)
+    """`_reap`, bound once for all."""
+
     def __attrs_post_init__(self) -> None:
+        self._on_gone = self._reap
         self.quotas = Quotas(self.settings)
         self.given = GivenRules(rules_of(self.settings))
         self.presence = None
@@ -344,7 +348,7 @@ class Registry:
         )
 
     def _make_incarnation(self, room: Room, opener: Hashable) -> Incarnation:
-        gathering = self.make_gathering(room, self.make_behaviour, self._reap, self.refreshes)
+        gathering = self.make_gathering(room, self.make_behaviour, self._on_gone, self.refreshes)
         gathering.sleep = self
         incarnation = self.living[room.id] = Incarnation(gathering, opener)
         return incarnation

@@ -189,7 +189,7 @@ class Requests:
                 self._let_go(sender)
             else:
                 let_go = partial(self._let_go, sender)
-                self.answers.deferred.append(Deferred(sender, None, let_go, False, is_leave=True))
+                self.answers.put_off(Deferred(sender, None, let_go, False, is_leave=True))
         return True
 
     def _let_go(self, client: Client, _: float = 0.0) -> None:
@@ -305,7 +305,7 @@ class Requests:
         logged = UNSET if ops is sync.ops or ops == sync.ops else ops
         answer = Synced(sync.id, tuple(seqs), logged, said)
         # It isn't durable yet, so it's never answered at once.
-        self.answers.deferred.append(Deferred(sender, sync.id, answer, True, seqs))
+        self.answers.put_off(Deferred(sender, sync.id, answer, True, seqs))
         return True
 
     def _check_size(self, sync: Sync) -> None:
