@@ -10,7 +10,7 @@ from squire_gatherings.client import Gathering, GatheringsError, Left, open_clie
 from tests.system.book import state_of
 
 if TYPE_CHECKING:
-    from tests.system.link import Link
+    from tests.system.link import WatchedLink
     from tests.system.world import World
 
 
@@ -30,7 +30,7 @@ class Person:
     here: Gathering | None = None
     told: list[str] = field(factory=list)
     """The incarnations that it was told had ended."""
-    links: "list[Link]" = field(factory=list)
+    links: "list[WatchedLink]" = field(factory=list)
     waiting: dict[str, list[dict[str, Any]]] = field(factory=dict)
     """What it has submitted without an answer so far."""
     reads: bool = True

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from squire_gatherings import DispersalReason, GatheringsError, Hall
 from squire_gatherings._hall.hall import observer_of
 from squire_gatherings._hall.observing import SORTS, Question
-from tests.system.link import ENDLESS
+from squire_gatherings.testing import ENDLESS, Trouble
 from tests.system.rule import kinds, links, people, rooms, rule, strangers, waits
 from tests.system.setup import ROOMS
 from tests.system.store import APPENDS, READS
@@ -152,13 +152,13 @@ async def link_stalls(world: World, back: int, up: bool, down: bool) -> None:
 
 
 @rule(weight=3, mood=st.sampled_from(APPENDS), delay=st.sampled_from([0.0, 0.3, 2.0]))
-async def store_appends(world: World, mood: Any, delay: float) -> None:
-    world.store.append_mood, world.store.delay = mood, delay
+async def store_appends(world: World, mood: Trouble, delay: float) -> None:
+    world.store.appends_go(mood, delay)
 
 
 @rule(mood=st.sampled_from(READS))
-async def store_reads(world: World, mood: str) -> None:
-    world.store.read_mood = mood
+async def store_reads(world: World, mood: Trouble) -> None:
+    world.store.reads_go(mood)
 
 
 # Calls of the program that has the hall.

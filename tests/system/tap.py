@@ -16,7 +16,7 @@ from tests.system.book import state_of
 from tests.system.ends import EPSILON, RULES, WALL_EPSILON
 from tests.system.frames import CLOSE, MESSAGES, PACKED, Frames, understand
 from tests.system.life import Life
-from tests.system.link import Link
+from tests.system.link import WatchedLink
 from tests.system.logs import Key, Log, Logged
 from tests.system.presence import Seen
 from tests.system.truth import Truth
@@ -51,7 +51,7 @@ class Tap:
     """What is known of one connection."""
 
     truth: Truth
-    link: Link
+    link: WatchedLink
     number: int
     gathering: str = ""
     join: dict[str, Any] | None = None

@@ -6,7 +6,7 @@ rule as a fault; the test ends with the first.
 
 import math
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from attrs import define, field
@@ -379,14 +379,16 @@ class Truth:
                 life.opened_at, life.was_restored = self.now(), True
             life.used_to = life.gone_to = life.store_ended_at = self.now()
 
-    def events_written(self, events: Iterable[LifecycleEvent], *, all_well: bool) -> None:
-        """Note that events are durable; somebody may have waited for that."""
-        known = [*events]
-        if self.events is not None and known:
-            self.events.written(known)
-        for event in known:
+    def events_written(self, events: Sequence[LifecycleEvent]) -> None:
+        """Note that events are durable."""
+        if self.events is not None:
+            self.events.written(events)
+
+    def events_known(self, events: Sequence[LifecycleEvent]) -> None:
+        """Note that the hall knows that events are durable; somebody may have waited for that."""
+        for event in events:
             life = self.lives.get(event.gathering)
-            if life is not None and all_well and event.kind in WAITED_FOR:
+            if life is not None and event.kind in WAITED_FOR:
                 life.used_to = life.gone_to = life.store_ended_at = self.now()
 
 

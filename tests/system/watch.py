@@ -2,11 +2,11 @@
 
 import logging
 
+from squire_gatherings.testing import StoreBroke
 from tests.system.book import Boom
-from tests.system.store import DiskBroke
 from tests.system.truth import Truth
 
-MEANT = (Boom, DiskBroke)
+MEANT = (Boom, StoreBroke)
 """The errors that may crash a gathering."""
 
 EVENTS_LOST = "events were lost"
