@@ -217,7 +217,7 @@ class HallUnderTest:
         self._stop, self._stopped = trio.Event(), trio.Event()
         try:
             with trio.CancelScope() as self._power:
-                async with trio.open_nursery() as writers:
+                async with open_hidden_nursery() as writers:
                     self.store.nursery = writers
                     async with self._open(self.store) as hall:
                         await self._serve_all(hall, task_status)

@@ -11,10 +11,10 @@ from attrs import define, field
 
 from squire_gatherings._rules.behaviour import Behaviour, Stamp
 from squire_gatherings._values.errors import (
+    CannotConnect,
     GatheringsError,
     OpConflict,
     OpRejected,
-    StoreUnavailable,
 )
 from squire_gatherings._values.identity import Identity
 from squire_gatherings._values.op import Op
@@ -89,7 +89,7 @@ class Life:
         """Let a user join who isn't there."""
         if who in self.members:
             return
-        with suppress(StoreUnavailable), trio.move_on_after(LONG):
+        with suppress(CannotConnect):
             self.members[who] = await self.room.join(
                 who, role=self.users[who], optimistic=optimistic, syncs=optimistic
             )

@@ -165,7 +165,7 @@ async def server_is_killed(life: Life, who: str, drawing: Drawing, lands: bool) 
 
 
 @may_happen(
-    which=st.sampled_from(["append", "append", "reading", "sleep"]),
+    which=st.sampled_from(["append", "append", "reading", "write_sleep"]),
     what=st.sampled_from(["slow", "busy", "full", "torn", "waits"]),
     calls=st.sampled_from([None, 1, 2]),
 )

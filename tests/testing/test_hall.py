@@ -4,7 +4,13 @@ import pytest
 import trio
 from trio.testing import MockClock
 
-from squire_gatherings import CannotConnect, HallClosed, Identity, Unauthorized
+from squire_gatherings import (
+    CannotConnect,
+    HallClosed,
+    Identity,
+    StoreUnavailable,
+    Unauthorized,
+)
 from squire_gatherings.testing import FailingStore, HallUnderTest, open_test_hall
 from tests.support import Stamped, Sum
 
@@ -181,3 +187,12 @@ async def test_the_plugins_hall_has_the_tests_behaviour(hall: HallUnderTest) -> 
     alice = await hall.join("alice")
     await alice.submit({"add": 5})
     assert alice.state == {"total": 5}
+
+
+async def test_a_hall_that_cannot_be_opened_says_so(autojump_clock: MockClock) -> None:
+    async with open_test_hall(Sum) as room:
+        room.store.trouble("sleeping", "full", calls=1)
+        with pytest.raises(StoreUnavailable):
+            await room.restart()
+        await room.open()
+        await (await room.join("alice")).submit({"add": 1})
