@@ -6,7 +6,7 @@ over WebSockets. Only the sockets are missing, and time passes as fast as the ta
 
 import json
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from functools import partial
 from typing import Any, Protocol, Unpack
 
@@ -14,7 +14,7 @@ import trio
 from attrs import define, field
 from trio.testing import wait_all_tasks_blocked
 
-from squire_gatherings._client.client import open_client
+from squire_gatherings._client.client import Client, open_client
 from squire_gatherings._client.settings import ClientOptions
 from squire_gatherings._hall.authentication import Authenticate
 from squire_gatherings._hall.event_delivery import EventSink, OnEvent
@@ -127,14 +127,12 @@ class HallUnderTest:
         task_status: trio.TaskStatus[Member],
     ) -> None:
         join.setdefault("behaviour", self.behaviour)
-        connect = partial(self.network.connect, name or "")
-        settings = self._client_settings
         member: Member | None = None
         try:
             with trio.CancelScope() as stay:
                 async with (
-                    open_client("ws://memory", token=token, open_stream=connect, **settings) as one,
-                    one.join(gathering_id, **join) as gathering,
+                    self._open_client(name or "", token) as client,
+                    client.join(gathering_id, **join) as gathering,
                 ):
                     member = Member(name or "", gathering, network=self.network, stay=stay)
                     task_status.started(member)
@@ -142,6 +140,25 @@ class HallUnderTest:
         finally:
             if member is not None:
                 member.gone.set()
+
+    def open_client(
+        self, name: str | None, *, role: str = "member", token: str | None = None
+    ) -> AbstractAsyncContextManager[Client]:
+        """Open a client of the library, for programs that are given one.
+
+        Args:
+            name: As for `join`.
+            role: As for `join`.
+            token: As for `join`.
+
+        Returns:
+            A block that gives the `Client`, as the library's `open_client`.
+        """
+        return self._open_client(name or "", token or token_of(name, role))
+
+    def _open_client(self, name: str, token: str | None) -> AbstractAsyncContextManager[Client]:
+        connect = partial(self.network.connect, name)
+        return open_client("ws://memory", token=token, open_stream=connect, **self._client_settings)
 
     async def connect(
         self, gathering_id: str = ROOM, *, name: str = "", subprotocol: str = "squire.v1+json"
