@@ -95,6 +95,11 @@ class Lifecycle:
     _scope: trio.CancelScope = field(factory=_shield)
 
     @property
+    def last(self) -> int:
+        """The number of the last event; no incarnation has had more."""
+        return self._number
+
+    @property
     def waiting(self) -> int:
         """How many events aren't delivered."""
         return self._stored - self.delivered + len(self._queue)
