@@ -25,6 +25,8 @@ class Events:
     """The incarnations that somebody was let in to."""
     notices: dict[str, str] = field(factory=dict)
     """The reason of each end that somebody was told of, by incarnation."""
+    slept_on: set[str] = field(factory=set)
+    """The incarnations that slept when a hall ended, though it said `shutdown` to clients."""
     may_be_lost: set[str] = field(factory=set)
     """The incarnations whose end may not have been noted."""
     _last: int = 0
@@ -61,6 +63,8 @@ class Events:
             if EventKind.JOINED_FIRST not in kinds.get(incarnation, []):
                 return f"who was let in knows of {incarnation}: {kinds.get(incarnation)}"
         for incarnation, reason in self.notices.items():
+            if incarnation in self.slept_on and reason == "shutdown":
+                continue
             if ends[incarnation]["reason"] not in (reason, LOST):
                 return f"{incarnation} ended ({reason}), and {ends[incarnation]} was told"
         for incarnation, end in ends.items():

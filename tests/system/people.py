@@ -143,7 +143,9 @@ class Person:
                 self.seen.clear()
             notice = here.dispersed
             if notice is not None:
-                twice = notice.incarnation in self.told
+                twice = (
+                    notice.incarnation in self.told and notice.incarnation not in truth.came_back
+                )
                 truth.check(not twice, f"{self.name} is told twice of {notice}")
                 self.told.append(notice.incarnation)
 

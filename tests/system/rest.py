@@ -28,7 +28,7 @@ async def come_to_rest(world: "World") -> None:
         await trio.sleep(1)
     rules = world.setup.rules
     world.store.heal()
-    world.store.writes_events = True
+    world.store.writes_events = world.store.writes_sleep = True
     world.terms.clear()
     world.refused_events = 0
     world.change_settings(world.setup.usual_settings())

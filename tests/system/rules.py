@@ -11,7 +11,7 @@ from squire_gatherings._hall.observing import SORTS, Question
 from squire_gatherings.testing import ENDLESS, Trouble
 from tests.system.rule import kinds, links, people, rooms, rule, strangers, waits
 from tests.system.setup import ROOMS
-from tests.system.store import APPENDS, READS
+from tests.system.store import APPENDS, EVENTS, READS
 from tests.system.world import World
 
 # Strangers.
@@ -159,6 +159,12 @@ async def store_appends(world: World, mood: Trouble, delay: float) -> None:
 @rule(mood=st.sampled_from(READS))
 async def store_reads(world: World, mood: Trouble) -> None:
     world.store.reads_go(mood)
+
+
+@rule(mood=st.sampled_from(EVENTS))
+async def store_writes_who_sleeps(world: World, mood: Trouble) -> None:
+    """The next hall goes on with those of whom it was written."""
+    world.store.sleep_goes(mood)
 
 
 # Calls of the program that has the hall.

@@ -146,8 +146,8 @@ class TroubledStore(FailingStore):
     """How many seconds a call takes that doesn't fail at once."""
     writes_events: bool = True
     """Whether lifecycle events are written, and at once."""
-
-    sleeping = write_sleep = None  # type: ignore[assignment]
+    writes_sleep: bool = True
+    """Whether it is written, and at once, who sleeps."""
 
     @property
     def truth(self) -> Truth:
@@ -169,6 +169,11 @@ class TroubledStore(FailingStore):
         """Have events be written like this."""
         self.writes_events = what == "none"
         self.trouble("write_events", what, seconds=0.0 if what == "torn" else self.delay)
+
+    def sleep_goes(self, what: Trouble) -> None:
+        """Have it be written like this who sleeps."""
+        self.writes_sleep = what == "none"
+        self.trouble("write_sleep", what, seconds=self.delay)
 
     def began(self, method: str, gathering: str) -> None:
         if method == "append":

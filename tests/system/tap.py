@@ -187,7 +187,8 @@ class Tap:
             self.seen.asks = "presence" in message
         elif kind == "presence":
             self.seen.asks = True
-        elif kind == "leave" and self.joined is not None:
+        elif kind == "leave" and self.join is not None:
+            # The server may have let it in already: that is seen later, where it's relayed.
             self.over()
         elif kind == "ack" and self._is_sure and message["seq"] <= len(self._ops_there):
             self.truth.used(self.gathering, surely=True)

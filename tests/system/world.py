@@ -91,6 +91,8 @@ class World:
     _stopped: trio.Event = field(init=False)
     _power: trio.CancelScope = field(init=False)
     _doing: str = "its beginning"
+    _may_forget: bool = False
+    """Whether the next hall may not know who slept in the last one."""
 
     def __attrs_post_init__(self) -> None:
         setup = self.setup
@@ -122,6 +124,7 @@ class World:
         if self.hall is not None:
             if self.truth.events is not None and not self.store.writes_events:
                 self.truth.events.unnoted()
+            self._may_forget = not self.store.writes_sleep
             self._stop.set()
             await self._stopped.wait()
 
@@ -130,6 +133,7 @@ class World:
         if self.hall is None:
             return
         self.store.kill(lands=lands)
+        self._may_forget = True
         if self.truth.events is not None:
             self.truth.events.unnoted()
         self._let_go_of_store()
@@ -170,12 +174,19 @@ class World:
                         wall_clock=self.wall,
                         **self.setup.usual_settings(),
                     ) as self.any_hall:
+                        self._take_up(self.any_hall)
                         await self._serve(self.any_hall, task_status)
                     writers.cancel_scope.cancel()
         finally:
             self.hall = self.any_hall = self._server = None
             # The old store's answers to its appends are lost.
             self._stopped.set()
+
+    def _take_up(self, hall: Hall) -> None:
+        """Note which incarnations the hall goes on with."""
+        names = {room: hall.explain(room).incarnation for room in hall.gatherings()}
+        self.truth.taken_up(names, may_forget=self._may_forget)
+        self._may_forget = False
 
     async def _serve(self, hall: Hall, task_status: trio.TaskStatus[None]) -> None:
         with Poller() as poller:
