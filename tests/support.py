@@ -9,15 +9,14 @@ import trio
 
 from squire_gatherings._cli.logs import formatter
 from squire_gatherings._hall.connection import Connection
-from squire_gatherings._hall.store import Outcome
 from squire_gatherings._rules.behaviour import Stamp, Submission
 from squire_gatherings._stores.memory import MemoryStore
 from squire_gatherings._values.endings import CloseCode
 from squire_gatherings._values.errors import OpConflict, OpRejected
-from squire_gatherings._values.log import Append
 from squire_gatherings._values.messages import Forward, ForwardBatch, ServerMessage
 from squire_gatherings._values.op import Op
 from squire_gatherings._values.outgoing import Outgoing
+from squire_gatherings.testing import Calls, FailingStore
 
 M = TypeVar("M", bound=ServerMessage)
 
@@ -85,25 +84,16 @@ class Recorder(Connection):
         return found
 
 
-class WaitingStore(MemoryStore):
-    """A store whose appends take as long as its `append`."""
+def slow_store(
+    which: Calls = "append", seconds: float = 1.0, nursery: trio.Nursery | None = None
+) -> FailingStore:
+    """Return a store in which these calls take so long.
 
-    says_later = False
-    """Whether it calls back when an append has ended; otherwise the caller waits for it."""
-
-    def append_nowait(self, append: Append, ended: Callable[[Outcome], None]) -> bool:
-        if not self.says_later:
-            raise trio.WouldBlock
-        trio.lowlevel.spawn_system_task(self._append_and_say, append, ended)
-        return False
-
-    async def _append_and_say(self, append: Append, ended: Callable[[Outcome], None]) -> None:
-        try:
-            await self.append(append)
-        except Exception as error:
-            ended(error)
-        else:
-            ended(None)
+    With a `nursery` it calls back when an append has ended; otherwise the caller waits for it.
+    """
+    store = FailingStore(MemoryStore(), nursery)
+    store.trouble(which, "slow", seconds=seconds)
+    return store
 
 
 class Sum:

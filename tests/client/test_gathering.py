@@ -25,8 +25,8 @@ from squire_gatherings._values.errors import (
 )
 from squire_gatherings._values.op import Op
 from squire_gatherings.client import Change, Gathering, open_client
-from tests.client.world import ROOM, SELDOM, a_world, slow_store, until
-from tests.support import Strict, Sum
+from tests.client.world import ROOM, SELDOM, a_world, until
+from tests.support import Strict, Sum, slow_store
 from tests.ways_in.streams import StreamWay, over_every_way
 
 DAY = 24 * 60 * 60

@@ -19,8 +19,8 @@ from squire_gatherings.client import Gathering
 from squire_gatherings.testing import FailingStore
 from tests.client.scripted import Peer, a_client, dispersed, joined
 from tests.client.test_progress import Slow
-from tests.client.world import ROOM, a_world, slow_store, until
-from tests.support import Fragile
+from tests.client.world import ROOM, a_world, until
+from tests.support import Fragile, slow_store
 from tests.ways_in.streams import StreamWay, over_every_way
 
 

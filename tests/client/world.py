@@ -13,7 +13,7 @@ from attrs import define, field
 from squire_gatherings import Hall, ServerSettings, open_hall
 from squire_gatherings._stores import MemoryStore
 from squire_gatherings.client import Client, open_client
-from squire_gatherings.testing import FailingStore, LinkEnd, Network
+from squire_gatherings.testing import LinkEnd, Network
 from tests.ways_in.streams import StreamWay
 
 SELDOM: dict[str, Any] = {
@@ -23,13 +23,6 @@ SELDOM: dict[str, Any] = {
 """For worlds in which days pass: pings every 20 s are most of what happens in a day."""
 
 ROOM = "friday-night"
-
-
-def slow_store() -> FailingStore:
-    """Return a store in which each append takes a second."""
-    store = FailingStore()
-    store.trouble("append", "waits", seconds=1.0)
-    return store
 
 
 @define(eq=False)
