@@ -458,3 +458,17 @@ async def server_is_killed(world: World, lands: bool, for_long: float) -> None:
     await world.kill(lands=lands)
     await trio.sleep(for_long)
     await world.open()
+
+
+@rule(weight=2, room=rooms, connections=st.sampled_from(["keep", "close"]), killed=st.booleans())
+async def server_ends_while_one_sleeps(
+    world: World, room: str, connections: Any, killed: bool
+) -> None:
+    """The next hall goes on with the gathering, if the store was told that it sleeps."""
+    await hall_evicts(world, room, connections, 0.2)
+    await world.settle()
+    if killed:
+        await world.kill(lands=True)
+    else:
+        await world.close()
+    await world.open()
