@@ -19,6 +19,7 @@ def pytest_collection() -> None:
     """Collect no garbage while tests are collected: there's none."""
     gc.disable()
 
+
 pytest_plugins = ["squire_gatherings.testing.plugin"]
 
 

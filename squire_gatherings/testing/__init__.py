@@ -6,6 +6,7 @@ from squire_gatherings.testing._link import ENDLESS, Break, Link, LinkEnd, Pipe
 from squire_gatherings.testing._member import Member
 from squire_gatherings.testing._network import Network
 from squire_gatherings.testing._raw import RawClient
+from squire_gatherings.testing._recorder import Recorder
 from squire_gatherings.testing._rehearsal import Rehearsal
 from squire_gatherings.testing._saying import BrokenRule
 from squire_gatherings.testing._store import FailingStore
@@ -25,6 +26,7 @@ __all__ = [
     "Network",
     "Pipe",
     "RawClient",
+    "Recorder",
     "Rehearsal",
     "ServeStream",
     "StoreBroke",

@@ -5,7 +5,7 @@ import random
 from datetime import UTC, datetime
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import pytest
 import trio
@@ -27,13 +27,21 @@ from squire_gatherings._values.errors import (
     LogReplaced,
     StoreConflict,
 )
-from squire_gatherings._values.messages import Dispersed, Error, Fetch, Fetched, Joined
+from squire_gatherings._values.messages import (
+    Dispersed,
+    Error,
+    Fetch,
+    Fetched,
+    Joined,
+    ServerMessage,
+)
 from squire_gatherings._values.messages import Sync as SyncMessage
 from squire_gatherings._values.op import Op
 from squire_gatherings._values.settings import HallSettings
 from squire_gatherings.testing import FailingStore
-from tests.support import M, Recorder, Strict, Sum, examples, slow_store
+from tests.support import Recorder, Strict, Sum, examples, slow_store
 
+M = TypeVar("M", bound=ServerMessage)
 ROOM = "friday-night"
 START = 1_000_000_000
 KEPT = ("name", "load", "append_nowait", "append", "read", "find_syncs", "sync_ids")
