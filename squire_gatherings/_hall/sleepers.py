@@ -13,7 +13,6 @@ from contextlib import contextmanager
 import msgspec
 import trio
 from attrs import define, field
-from msgspec.structs import replace
 
 from squire_gatherings._hall.clients import Client
 from squire_gatherings._hall.lifecycle import Life, Lifecycle
@@ -84,12 +83,6 @@ class Sleepers:
         """Return one that slept when an earlier process ended. Nobody is connected to it."""
         sleeper = Sleeper(self, gathering, given, _encode(state))
         self.left_alone(sleeper, trio.current_time())
-        state = _decode(sleeper.state)
-        if state.life is not None and self.lifecycle is not None:
-            # What it told as it slept may not be in its state, and no event has another's id.
-            told, *others = state.life
-            state = replace(state, life=(max(told, self.lifecycle.last), *others))
-            sleeper.state = _encode(state)
         self.claim(sleeper)
         self.go_on(sleeper)
         return sleeper

@@ -125,7 +125,7 @@ def _rehearse(
             one = ops(rehearsal.state) if callable(ops) else ops
             some = draw(st.lists(one, min_size=1, max_size=2))
             story.append(f"{who} submits {short(some)}")
-            rehearsal.time += draw(st.sampled_from([0, 1, 1000, 86_400_000]))
+            rehearsal.pass_time(draw(st.sampled_from([0.0, 0.001, 1.0, 86_400.0])))
             try:
                 rehearsal.submit(*some, user=who, role=users[who], base=base)
             except ValueError as error:

@@ -6,6 +6,7 @@ from typing import Any
 import msgspec
 from attrs import define, field
 
+from squire_gatherings._rules.acts import acts_of, due_of
 from squire_gatherings._rules.behaviour import Behaviour, Stamp, Submission
 from squire_gatherings._values.end_rules import EndRules
 from squire_gatherings._values.identity import Identity
@@ -89,6 +90,27 @@ class Rehearsal:
             self.log.append((op, stamp))
         self._witness.end_rules(RULES)
         return tuple(range(seq + 1, self.seq + 1))
+
+    def pass_time(self, seconds: float) -> None:
+        """Let time pass, and the behaviour do by itself what is due (see `ActsByItself`).
+
+        Args:
+            seconds: How long.
+
+        Raises:
+            BrokenRule: What it does breaks a rule.
+        """
+        until = self.time + round(1000 * seconds)
+        while (due := due_of(self.behaviour)) is not None and due <= until:
+            self.time = max(self.time, due)
+            for number, op in enumerate(acts_of(self.behaviour, self.time), start=self.seq + 1):
+                stamp = Stamp(number, self.time, None)
+                self._witness.fold(op, stamp)
+                self.log.append((op, stamp))
+            later = due_of(self.behaviour)
+            if later is not None and later <= due:
+                raise BrokenRule(f"it has acted at {due}, and due_at says {later} next")
+        self.time = until
 
     def sleep(self) -> None:
         """Go on with another object, restored from the snapshot, as after a sleep or a restart.

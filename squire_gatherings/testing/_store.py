@@ -117,7 +117,9 @@ class FailingStore(FailingCalls):
             "end_of_append", gathering, lambda: self._more.end_of_append(gathering, seq=seq)
         )
 
-    async def has_log(self, gathering: str, *, first_seq: int, seq: int, head: bytes) -> bool:
+    async def has_log(
+        self, gathering: str, *, first_seq: int | None, seq: int, head: bytes
+    ) -> bool:
         """Return whether there is such a log."""
         return await self._do(
             "has_log",

@@ -11,6 +11,7 @@ from typing import Any
 import msgspec
 from attrs import define, field
 
+from squire_gatherings._rules.acts import due_of
 from squire_gatherings._rules.behaviour import Behaviour, Stamp, Submission
 from squire_gatherings._values.end_rules import EndRules
 from squire_gatherings._values.errors import OpConflict, OpRejected
@@ -85,6 +86,12 @@ class Witness:
         self._state = self._snapshot(self.behaviour)
         self._twin = self.contract.restored(self._state)
 
+    def __getattr__(self, name: str) -> Any:
+        """Return what else the behaviour has: `due_at`, `act`, `opened`, `closed`."""
+        if name == "behaviour" or name.startswith("_"):
+            raise AttributeError(name)
+        return getattr(self.behaviour, name)
+
     # What a behaviour does.
 
     def judge(self, ops: Sequence[Op], submission: Submission) -> Sequence[Op]:
@@ -155,8 +162,14 @@ class Witness:
 
     def _follow(self, op: Op, stamp: Stamp, before: bytes) -> None:
         twins = self._fold(self._twin, op, stamp)
-        if said := difference(_decode(self._state), twins):
+        said = difference(_decode(self._state), twins)
+        if said:
             self._report(self._why(op, stamp, before, said))
+        elif (due := due_of(self.behaviour)) != (other := due_of(self._twin)):
+            self._report(
+                f"the snapshot doesn't have the whole state: due_at says {due}, and an object that "
+                f"was restored from the snapshot says {other}"
+            )
         self._left -= 1
         if said or self._left <= 0:
             self.renew()

@@ -24,7 +24,7 @@ ROOM = "friday-night"
 
 
 def append(seq: int = 1) -> Append:
-    return Append(ROOM, seq, (LoggedOp(Op.of({"n": seq}), None),), (), None)
+    return Append(ROOM, seq, (LoggedOp(Op.of({"n": seq}).json, None),), (), None)
 
 
 async def length(store: FailingStore) -> int:
