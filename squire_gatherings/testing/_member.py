@@ -103,7 +103,10 @@ class Member:
             await wait_all_tasks_blocked()
 
     async def wait_notice(self, count: int = 1) -> Dispersed:
-        """Return the notice of an end when it has come: the first, or the `count`th.
+        """Return the notice of an end when it has come.
+
+        Args:
+            count: Of which end: by default the first that it is told of.
 
         Raises:
             GatheringsError: What ended the stay for good.

@@ -264,9 +264,14 @@ async def hall_disperses(world: World, room: str, patience: float) -> None:
 )
 async def hall_evicts(world: World, room: str, connections: Any, patience: float) -> None:
     """It falls asleep as soon as nothing is under way. Nobody notices, or all are to come back."""
-    if connections == "close":
-        world.truth.closed.add(room)
-    await call(world, room, lambda hall: hall.evict(room, connections), patience, to_store=True)
+
+    async def ask(hall: Hall) -> None:
+        if connections == "close":
+            world.truth.closed.add(room)
+            world.truth.put_out_at = world.truth.now()
+        await hall.evict(room, connections)
+
+    await call(world, room, ask, patience, to_store=True)
 
 
 @rule(weight=2, one=strangers, number=st.integers(0, 2))
