@@ -295,7 +295,7 @@ class Life:
     gathering: str
     incarnation: str
     _told: int = 0
-    """How many events it has had, but for those of the kind `ending`."""
+    """How many events it has had, but for those of the kinds `ending` and `dispersed`."""
     _owed: int = OWED
     _joined: int = 0
     """The number of the event that somebody joined first."""
@@ -394,9 +394,12 @@ class Life:
 
     def _tell(self, kind: EventKind, data: dict[str, Any]) -> int:
         mark: object
+        # One that sleeps may tell something, be killed before its count is noted, and go on: so
+        # the count alone would give one event the id of another.
         if kind is EventKind.ENDING:
-            # One that sleeps may tell of this, be killed before its count is noted, and go on.
             mark = f"ending-{self.lifecycle.last + 1}"
+        elif kind is EventKind.DISPERSED:
+            mark = "dispersed"
         else:
             mark = self._told = self._told + 1
         self._owed -= 1

@@ -594,6 +594,8 @@ class Tap:
             life = self.life
             moved = max(self.truth.jumped_at, life.changed_at)
             is_late = moved >= life.used_from or life.store_ended_at > life.used_to
+            # The store was still asked for something when it was due.
+            is_late |= life.store_ended_at >= life.used_from + timeout - EPSILON
             check(exact or is_late, f"{self}: not on time: {message}, {life}")
             check(message["idle_for"] >= timeout - EPSILON, f"{self}: early: {message}")
 

@@ -300,6 +300,8 @@ class Truth:
                 # Its end was told, and not noted before the process was killed.
                 self.check(may_forget, f"{gathering}: {name} comes back, and had ended: {life}")
                 self.came_back.add(name)
+                if self.events is not None:
+                    self.events.came_back.add(name)
             if life in self.ended:
                 self.ended.remove(life)
             life.incarnation, life.end = name, None

@@ -124,7 +124,8 @@ class World:
         if self.hall is not None:
             if self.truth.events is not None and not self.store.writes_events:
                 self.truth.events.unnoted()
-            self._may_forget = not self.store.writes_sleep
+            # It isn't noted who sleeps before what was told of it is durable.
+            self._may_forget = not (self.store.writes_sleep and self.store.writes_events)
             self._stop.set()
             await self._stopped.wait()
 
