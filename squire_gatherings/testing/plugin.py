@@ -7,6 +7,7 @@ needs the extra `testing`: `pip install 'squire-gatherings[testing]'`.
 from collections.abc import AsyncIterator, Callable
 
 import pytest
+import trio
 from pytest_trio import trio_fixture
 from trio.testing import MockClock
 
@@ -41,8 +42,13 @@ async def hall(
     behaviour: Callable[[], Behaviour],
     hall_settings: HallOptions,
     store: FailingStore,
-    autojump_clock: MockClock,
 ) -> AsyncIterator[HallUnderTest]:
-    """Give a hall on a virtual clock."""
+    """Give a hall on a virtual clock: the test has the fixture `autojump_clock`, too.
+
+    Raises `RuntimeError` where it hasn't.
+    """
+    if not isinstance(trio.lowlevel.current_clock(), MockClock):
+        # pytest-trio runs a test on the clock among its own arguments, and on no fixture's.
+        raise RuntimeError("a test with the fixture `hall` needs the fixture `autojump_clock`, too")
     async with open_test_hall(behaviour, store=store, **hall_settings) as found:
         yield found

@@ -170,7 +170,9 @@ async def test_what_the_block_raises_comes_out(autojump_clock: MockClock) -> Non
         assert (await room.join("bob")).state == {"total": 1}
 
 
-async def test_a_store_that_fails_is_waited_for(hall: HallUnderTest, store: FailingStore) -> None:
+async def test_a_store_that_fails_is_waited_for(
+    hall: HallUnderTest, store: FailingStore, autojump_clock: MockClock
+) -> None:
     """`hall` and `store` are the plugin's."""
     alice = await hall.join("alice")
     store.trouble("append", "busy", calls=2)
@@ -183,10 +185,18 @@ def behaviour() -> type[Sum]:
     return Sum
 
 
-async def test_the_plugins_hall_has_the_tests_behaviour(hall: HallUnderTest) -> None:
+async def test_the_plugins_hall_has_the_tests_behaviour(
+    hall: HallUnderTest, autojump_clock: MockClock
+) -> None:
     alice = await hall.join("alice")
     await alice.submit({"add": 5})
     assert alice.state == {"total": 5}
+    assert (await alice.wait_notice()).idle_for == 86_400.0
+
+
+@pytest.mark.xfail(raises=pytest.RaisesGroup(RuntimeError), strict=True)
+async def test_the_plugins_hall_wants_a_virtual_clock(hall: HallUnderTest) -> None:
+    """It says so before the test begins: otherwise a day would last a day."""
 
 
 async def test_a_hall_that_cannot_be_opened_says_so(autojump_clock: MockClock) -> None:
