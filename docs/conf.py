@@ -27,7 +27,10 @@ suppress_warnings = ["toc.excluded"]
 
 nitpicky = True
 # What the standard library and Trio have is named, and not linked.
-nitpick_ignore_regex = [(r"py:.*", r"(?!squire_gatherings\b).*")]
+nitpick_ignore_regex = [
+    (r"py:.*", r"(?!squire_gatherings\b).*"),
+    (r"py:class", r"squire_gatherings\.testing\._recorder\.M"),  # a type variable
+]
 
 myst_heading_anchors = 4
 

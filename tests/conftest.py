@@ -20,6 +20,9 @@ def pytest_collection() -> None:
     gc.disable()
 
 
+pytest_plugins = ["squire_gatherings.testing.plugin"]
+
+
 def pytest_collection_finish() -> None:
     """Exempt what was imported and collected: a full collection takes 0.2 s with it."""
     gc.collect()

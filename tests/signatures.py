@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from attrs import frozen
+from hypothesis.strategies import SearchStrategy
 from opentelemetry.trace import Tracer
 
 DUNDERS = {
@@ -26,7 +27,7 @@ DUNDERS = {
 }
 """Methods that programs call without naming them."""
 
-OF_EXTRAS = {"Tracer": Tracer}
+OF_EXTRAS = {"Tracer": Tracer, "SearchStrategy": SearchStrategy}
 """Types of packages that are imported only where somebody uses them."""
 
 

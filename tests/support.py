@@ -1,109 +1,31 @@
-"""Helpers of many tests: a connection in memory, a slower store, and behaviours that refuse."""
+"""Helpers of many tests: a connection in memory, slow stores, and behaviours that refuse."""
 
 import os
-from collections.abc import Callable, Sequence
-from typing import Any, TypeVar
+from collections.abc import Sequence
+from typing import Any
 
 import pytest
 import trio
 
 from squire_gatherings._cli.logs import formatter
-from squire_gatherings._hall.connection import Connection
-from squire_gatherings._hall.store import Outcome
 from squire_gatherings._rules.behaviour import Stamp, Submission
 from squire_gatherings._stores.memory import MemoryStore
-from squire_gatherings._values.endings import CloseCode
 from squire_gatherings._values.errors import OpConflict, OpRejected
-from squire_gatherings._values.log import Append
-from squire_gatherings._values.messages import Forward, ForwardBatch, ServerMessage
 from squire_gatherings._values.op import Op
-from squire_gatherings._values.outgoing import Outgoing
-
-M = TypeVar("M", bound=ServerMessage)
-
-
-class Recorder(Connection):
-    """A connection that keeps each message, the time when it came, and how it was closed."""
-
-    def __init__(self, *, stuck: bool = False) -> None:
-        self.received: list[tuple[float, ServerMessage]] = []
-        self.closed: list[tuple[float, CloseCode, str]] = []
-        self.aborted = False
-        self.stuck = stuck
-        self._arrival = trio.Event()
-
-    def send(self, outgoing: Outgoing) -> None:
-        if not self.closed:
-            self.received.append((trio.current_time(), outgoing.message))
-            self._arrival.set()
-
-    def close(self, code: CloseCode, reason: str) -> None:
-        if not self.closed:
-            self.closed.append((trio.current_time(), code, reason))
-            self._arrival.set()
-
-    @property
-    def backlog(self) -> int:
-        return 1 if self.stuck and not self.aborted else 0
-
-    async def flush(self) -> None:
-        if self.stuck:
-            await trio.sleep_forever()
-
-    def abort(self) -> None:
-        self.aborted = True
-
-    async def wait_closed(self) -> None:
-        while not self.closed:
-            await self._wait()
-
-    async def wait_for(self, kind: type[M], count: int = 1) -> list[M]:
-        while len(self.of(kind)) < count:
-            await self._wait()
-        return self.of(kind)
-
-    async def wait_until(self, is_there: Callable[[], bool]) -> None:
-        while not is_there():
-            await self._wait()
-
-    async def _wait(self) -> None:
-        self._arrival = trio.Event()
-        await self._arrival.wait()
-
-    def of(self, kind: type[M]) -> list[M]:
-        return [message for _, message in self.received if isinstance(message, kind)]
-
-    def forwards(self) -> list[tuple[float, int, str | None, dict[str, Any]]]:
-        """Return every forwarded op: when it came, its seq, its author, and the op."""
-        found: list[tuple[float, int, str | None, dict[str, Any]]] = []
-        for at, message in self.received:
-            if isinstance(message, Forward):
-                found.append((at, message.seq, message.by, message.op.value))
-            elif isinstance(message, ForwardBatch):
-                for index, (by, op) in enumerate(zip(message.by, message.ops, strict=True)):
-                    found.append((at, message.seq + index, by, op.value))
-        return found
+from squire_gatherings.testing import Calls, FailingStore
+from squire_gatherings.testing import Recorder as Recorder
 
 
-class WaitingStore(MemoryStore):
-    """A store whose appends take as long as its `append`."""
+def slow_store(
+    which: Calls = "append", seconds: float = 1.0, nursery: trio.Nursery | None = None
+) -> FailingStore:
+    """Return a store in which these calls take so long.
 
-    says_later = False
-    """Whether it calls back when an append has ended; otherwise the caller waits for it."""
-
-    def append_nowait(self, append: Append, ended: Callable[[Outcome], None]) -> bool:
-        if not self.says_later:
-            raise trio.WouldBlock
-        trio.lowlevel.spawn_system_task(self._append_and_say, append, ended)
-        return False
-
-    async def _append_and_say(self, append: Append, ended: Callable[[Outcome], None]) -> None:
-        try:
-            await self.append(append)
-        except Exception as error:
-            ended(error)
-        else:
-            ended(None)
+    With a `nursery` it calls back when an append has ended; otherwise the caller waits for it.
+    """
+    store = FailingStore(MemoryStore(), nursery)
+    store.trouble(which, "slow", seconds=seconds)
+    return store
 
 
 class Sum:

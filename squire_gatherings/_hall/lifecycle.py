@@ -95,6 +95,11 @@ class Lifecycle:
     _scope: trio.CancelScope = field(factory=_shield)
 
     @property
+    def last(self) -> int:
+        """The number of the last event."""
+        return self._number
+
+    @property
     def waiting(self) -> int:
         """How many events aren't delivered."""
         return self._stored - self.delivered + len(self._queue)
@@ -290,7 +295,7 @@ class Life:
     gathering: str
     incarnation: str
     _told: int = 0
-    """How many events it has had."""
+    """How many events it has had, but for those of the kinds `ending` and `dispersed`."""
     _owed: int = OWED
     _joined: int = 0
     """The number of the event that somebody joined first."""
@@ -388,15 +393,25 @@ class Life:
         self._owed = 0
 
     def _tell(self, kind: EventKind, data: dict[str, Any]) -> int:
-        self._told += 1
+        mark: object
+        # One that sleeps may tell something, be killed before its count is noted, and go on: so
+        # the count alone would give one event the id of another.
+        if kind is EventKind.ENDING:
+            mark = f"ending-{self.lifecycle.last + 1}"
+        elif kind is EventKind.DISPERSED:
+            mark = "dispersed"
+        else:
+            mark = self._told = self._told + 1
         self._owed -= 1
         self.lifecycle.owed -= 1
-        return self.lifecycle.put(self.gathering, self.incarnation, self._told, kind, data)
+        return self.lifecycle.put(self.gathering, self.incarnation, mark, kind, data)
 
     def _tell_if_it_fits(
         self, kind: EventKind, data: dict[str, Any], *, at_start: bool = False
     ) -> None:
         if not self.lifecycle.has_place(at_start=at_start):
+            # It may have been told before, by a process that was killed before that was noted.
+            self._told += kind is not EventKind.ENDING
             self._omitted += 1
             self.lifecycle.omitted += 1
             return

@@ -6,6 +6,7 @@ import trio
 from attrs import define, field
 
 from squire_gatherings._stores.memory_events import MemoryEvents
+from squire_gatherings._values.events import EventKind, LifecycleEvent
 from squire_gatherings._values.sleep import Slept
 
 
@@ -20,6 +21,13 @@ class MemorySleep(MemoryEvents):
         """Return those that slept when earlier halls ended."""
         await trio.lowlevel.checkpoint()
         return tuple(self._asleep.values())
+
+    async def write_events(self, events: Sequence[LifecycleEvent]) -> None:
+        """Make events durable. One whose end is told doesn't sleep any more, as in a file."""
+        await super().write_events(events)
+        for event in events:
+            if event.kind is EventKind.DISPERSED:
+                self._asleep.pop(event.incarnation, None)
 
     async def write_sleep(self, *, asleep: Sequence[Slept], awake: Sequence[str]) -> None:
         """Remember some, and forget others."""

@@ -33,7 +33,7 @@ from tests.admin.port import open_port
 from tests.server.test_hostile import request
 from tests.server.test_keep_alive import PONG
 from tests.server.test_timing import Client
-from tests.support import Fragile, Recorder, Strict, WaitingStore
+from tests.support import Fragile, Recorder, Strict, slow_store
 
 
 def shown(hall: Hall) -> dict[str, float]:
@@ -133,15 +133,10 @@ async def test_joins_are_counted_by_what_became_of_them(
     )
 
 
-async def test_commits_that_take_time_are_measured(autojump_clock: trio.testing.MockClock) -> None:
-    class Slow(WaitingStore):
-        says_later = True
-
-        async def append(self, append: object) -> None:
-            await trio.sleep(0.3)
-            await super().append(append)  # type: ignore[arg-type]
-
-    async with open_hall(store=Slow()) as hall:
+async def test_commits_that_take_time_are_measured(
+    nursery: trio.Nursery, autojump_clock: trio.testing.MockClock
+) -> None:
+    async with open_hall(store=slow_store(seconds=0.3, nursery=nursery)) as hall:
         await hall.submit("room", [{"a": 1}, {"a": 2}])
         await hall.submit("room", [{"a": 3}])
         tally = tally_of(hall)

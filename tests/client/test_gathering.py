@@ -25,8 +25,8 @@ from squire_gatherings._values.errors import (
 )
 from squire_gatherings._values.op import Op
 from squire_gatherings.client import Change, Gathering, open_client
-from tests.client.world import ROOM, SELDOM, SlowStore, a_world, until
-from tests.support import Strict, Sum
+from tests.client.world import ROOM, SELDOM, a_world, until
+from tests.support import Strict, Sum, slow_store
 from tests.ways_in.streams import StreamWay, over_every_way
 
 DAY = 24 * 60 * 60
@@ -236,7 +236,7 @@ async def test_two_cannot_iterate_at_once(way: StreamWay, autojump_clock: MockCl
 @over_every_way
 async def test_a_rejected_op_is_rolled_back(way: StreamWay, autojump_clock: MockClock) -> None:
     async with (
-        a_world(way, behaviour=Sum, store=SlowStore()) as (_, client),
+        a_world(way, behaviour=Sum, store=slow_store()) as (_, client),
         client.join(ROOM, behaviour=Sum, optimistic=True) as gathering,
         trio.open_nursery() as nursery,
     ):
@@ -264,7 +264,7 @@ async def test_the_server_may_reject_an_op_that_the_client_judged_good(
     autojump_clock: MockClock,
 ) -> None:
     async with (
-        a_world(way, behaviour=Sum, store=SlowStore()) as (_, client),
+        a_world(way, behaviour=Sum, store=slow_store()) as (_, client),
         client.join(ROOM, behaviour=Tally, optimistic=True) as gathering,
         client.join(ROOM, behaviour=Sum) as other,
     ):
@@ -546,7 +546,7 @@ async def test_what_the_behaviour_raises_over_is_not_in_the_optimistic_view(
     autojump_clock: MockClock,
 ) -> None:
     async with (
-        a_world(way, behaviour=Players, store=SlowStore()) as (_, client),
+        a_world(way, behaviour=Players, store=slow_store()) as (_, client),
         client.join(ROOM, behaviour=Players, optimistic=True) as gathering,
         trio.open_nursery() as nursery,
     ):

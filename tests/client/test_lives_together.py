@@ -64,8 +64,8 @@ async def make_trouble(world: World, random: Random) -> None:
     for _ in range(12):
         await trio.sleep(random.random() * 10)
         match random.choice(["cut", "cut", "cut", "disperse", "outage"]):
-            case "cut" if world.streams:
-                world.cut(random.randrange(min(3, len(world.streams))))
+            case "cut" if world.opened:
+                world.cut(random.randrange(min(3, world.opened)))
             case "disperse":
                 await hall.disperse(ROOM)
             case "outage":

@@ -14,14 +14,13 @@ from squire_gatherings._values.errors import (
     GatheringCrashed,
     OpRejected,
     Replaced,
-    StoreUnavailable,
 )
-from squire_gatherings._values.log import Append
 from squire_gatherings.client import Gathering
+from squire_gatherings.testing import FailingStore
 from tests.client.scripted import Peer, a_client, dispersed, joined
 from tests.client.test_progress import Slow
-from tests.client.world import ROOM, SlowStore, a_world, until
-from tests.support import Fragile, WaitingStore
+from tests.client.world import ROOM, a_world, until
+from tests.support import Fragile, slow_store
 from tests.ways_in.streams import StreamWay, over_every_way
 
 
@@ -60,7 +59,7 @@ async def test_an_op_that_was_applied_but_never_answered_is_ours(
 ) -> None:
     """The commit succeeds while the connection is down; the server then forwards our own op."""
     async with (
-        a_world(way, store=SlowStore()) as (world, client),
+        a_world(way, store=slow_store()) as (world, client),
         client.join(ROOM) as other,
         client.join(ROOM, optimistic=True) as gathering,
     ):
@@ -262,29 +261,21 @@ async def test_a_client_is_replaced_by_its_newer_self(
 
 @over_every_way
 async def test_a_store_that_is_away_is_a_pause(way: StreamWay, autojump_clock: MockClock) -> None:
-    class Away(WaitingStore):
-        is_away = False
-
-        async def append(self, append: Append) -> None:
-            await trio.sleep(0.1)
-            if self.is_away:
-                raise StoreUnavailable("locked")
-            await super().append(append)
-
-    store = Away()
+    store = FailingStore()
+    store.trouble("append", "waits", seconds=0.1)
     async with (
         a_world(way, store=store) as (world, client),
         client.join(ROOM) as one,
         client.join(ROOM) as other,
     ):
         await one.submit({"n": 1})
-        store.is_away = True
+        store.trouble("append", "busy", seconds=0.1)
         async with trio.open_nursery() as nursery:
             for n in range(2, 5):
                 nursery.start_soon(one.submit, {"n": n})
             await trio.sleep(100)
             assert one.unanswered == 3
-            store.is_away = False
+            store.heal()
         assert sorted([(await anext(other)).op["n"] for _ in range(4)]) == [1, 2, 3, 4]
         assert (one.seq, world.opened) == (4, 2)
 
@@ -299,12 +290,7 @@ async def test_a_server_that_says_nothing_is_lost(
         a_world(way, client_settings=settings) as (world, client),
         client.join(ROOM) as gathering,
     ):
-        stream = world.streams[-1]
-
-        async def swallow() -> None:
-            stream.send_stream.get_data_nowait()
-
-        stream.send_stream.send_all_hook = swallow
+        world.network.links[-1].stall(up=True, down=True)
         silent = trio.current_time()
         async with trio.open_nursery() as nursery:
             nursery.start_soon(gathering.submit, {"n": 1})

@@ -9,11 +9,9 @@ from hypothesis import strategies as st
 from trio.testing import MockClock
 
 from squire_gatherings import DispersalReason, Identity
-from squire_gatherings._values.errors import StoreUnavailable
-from squire_gatherings._values.log import Append
 from squire_gatherings.client import Gathering, TokenReason
+from squire_gatherings.testing import FailingStore
 from tests.client.world import ROOM, World, a_world
-from tests.support import WaitingStore
 from tests.ways_in.streams import StreamWay, over_every_way
 
 CLIENTS = 3
@@ -48,16 +46,9 @@ steps = st.lists(
 )
 
 
-class Moody(WaitingStore):
-    """A store that takes its time, and is unavailable now and then."""
-
-    is_away = False
-
-    async def append(self, append: Append) -> None:
-        await trio.sleep(0.03)
-        if self.is_away:
-            raise StoreUnavailable("away")
-        await super().append(append)
+def set_away(store: FailingStore, is_away: bool) -> None:
+    """Have appends take their time, or fail."""
+    store.trouble("append", "busy" if is_away else "waits", seconds=0.03)
 
 
 class Tokens:
@@ -121,7 +112,8 @@ class Life:
 
 
 async def live(way: StreamWay, script: list[tuple[str, Any, Any]], expires: bool) -> None:
-    store, tokens = Moody(), Tokens()
+    store, tokens = FailingStore(), Tokens()
+    set_away(store, False)
     lives = [Life(name) for name in range(CLIENTS)]
     numbers = iter(range(10**6))
     async with (
@@ -161,7 +153,8 @@ async def live(way: StreamWay, script: list[tuple[str, Any, Any]], expires: bool
                         tokens.is_away = detail
                     case _:
                         await happen(world, store, what, index, detail)
-            store.is_away = tokens.is_away = False
+            set_away(store, False)
+            tokens.is_away = False
         # All submits are answered. Once all clients know of all ends, wake them: clients that sleep
         # or pause then catch up.
         await trio.sleep(20)
@@ -186,7 +179,7 @@ async def live(way: StreamWay, script: list[tuple[str, Any, Any]], expires: bool
         looking.cancel_scope.cancel()
 
 
-async def happen(world: World, store: Moody, what: str, index: Any, detail: Any) -> None:
+async def happen(world: World, store: FailingStore, what: str, index: Any, detail: Any) -> None:
     match what:
         case "cut" if world.opened > index:
             world.cut(index)
@@ -196,7 +189,7 @@ async def happen(world: World, store: Moody, what: str, index: Any, detail: Any)
             assert world.hall is not None
             await world.hall.disperse(ROOM, detail)
         case "store":
-            store.is_away = detail
+            set_away(store, detail)
         case "role":
             assert world.hall is not None
             world.hall.change_role("alice", detail)

@@ -9,13 +9,11 @@ from typing import Any
 
 import trio
 from attrs import define, field
-from trio.testing import MemoryReceiveStream, MemorySendStream, memory_stream_pair
 
 from squire_gatherings import Hall, ServerSettings, open_hall
 from squire_gatherings._stores import MemoryStore
-from squire_gatherings._values.log import Append
 from squire_gatherings.client import Client, open_client
-from tests.support import WaitingStore
+from squire_gatherings.testing import LinkEnd, Network
 from tests.ways_in.streams import StreamWay
 
 SELDOM: dict[str, Any] = {
@@ -24,46 +22,35 @@ SELDOM: dict[str, Any] = {
 }
 """For worlds in which days pass: pings every 20 s are most of what happens in a day."""
 
-Pair = trio.StapledStream[MemorySendStream, MemoryReceiveStream]
 ROOM = "friday-night"
-
-
-class SlowStore(WaitingStore):
-    """A store in which each append takes a second."""
-
-    async def append(self, append: Append) -> None:
-        await trio.sleep(1)
-        await super().append(append)
 
 
 @define(eq=False)
 class World:
     """A hall whose connections begin and end as a test wants it."""
 
-    nursery: trio.Nursery
     way: StreamWay
     settings: ServerSettings
+    network: Network = field(init=False)
     hall: Hall | None = None
     """The hall; None while nobody listens."""
-    streams: list[Pair] = field(factory=list)
-    """The clients' ends, from first to last."""
-    opened: int = 0
 
-    async def connect(self) -> trio.abc.Stream:
-        await trio.lowlevel.checkpoint()
-        if self.hall is None:
-            raise ConnectionRefusedError(111, "Connection refused")
-        ours, theirs = memory_stream_pair()
-        self.streams.append(ours)
-        self.opened += 1
-        self.nursery.start_soon(self.way.serve, self.hall, theirs, self.settings, None, None)
-        return ours
+    @property
+    def opened(self) -> int:
+        """How many connections there were."""
+        return len(self.network.links)
+
+    async def connect(self) -> LinkEnd:
+        self.network.is_down = self.hall is None
+        return await self.network.connect()
+
+    async def serve(self, end: LinkEnd) -> None:
+        assert self.hall is not None
+        await self.way.serve(self.hall, end, self.settings, None, None)
 
     def cut(self, back: int = 0) -> None:
         """Break a connection, by default the last, without a word, as a network does."""
-        stream = self.streams[-1 - back]
-        stream.send_stream.close()
-        stream.receive_stream.close()
+        self.network.links[-1 - back].cut()
 
 
 @asynccontextmanager
@@ -76,7 +63,8 @@ async def a_world(
     **hall_settings: Any,
 ) -> AsyncIterator[tuple[World, Client]]:
     async with trio.open_nursery() as nursery:
-        world = World(nursery, way, server_settings or ServerSettings())
+        world = World(way, server_settings or ServerSettings())
+        world.network = Network(nursery, world.serve)
         async with open_hall(store=store or MemoryStore(), **hall_settings) as hall:
             world.hall = hall
             async with open_client(

@@ -22,6 +22,7 @@ from squire_gatherings._values.errors import (
 )
 from squire_gatherings._values.events import EventKind, EventNumbers, LifecycleEvent
 from squire_gatherings._values.messages import Dispersed, Joined, Leave
+from squire_gatherings.testing import open_test_hall
 from tests.events.telling import Flaky, Taker, check
 from tests.stores.appends import crashed_copy
 from tests.support import Fragile, Recorder
@@ -552,3 +553,27 @@ async def test_the_store_knows_an_event_before_it_knows_that_a_sleeper_has_told_
         [known] = await store.sleeping()
         assert known.state.emptied_at is not None
         assert taker.kinds(ROOM)[-1] == "emptied"
+
+
+async def test_no_id_comes_twice_where_the_store_lags_behind_one_that_sleeps(
+    autojump_clock: MockClock,
+) -> None:
+    """It tells of its end as it sleeps, is killed before that is noted, and goes on."""
+    told: list[LifecycleEvent] = []
+
+    async def take(event: LifecycleEvent) -> None:
+        told.append(event)
+
+    async with open_test_hall(on_event=take, idle_timeout=60.0, warn_before=10.0) as room:
+        alice = await room.join("alice")
+        await alice.submit({"n": 1})
+        await trio.sleep(1)
+        assert await room.hall.evict("friday-night")
+        await room.settle()
+        room.store.trouble("write_sleep", "full")
+        await trio.sleep(55)
+        assert told[-1].kind is EventKind.ENDING
+        await room.kill()
+        await trio.sleep(30)
+    assert [event.kind for event in told][-1] is EventKind.DISPERSED
+    assert check(told, all_ended=True)

@@ -3,31 +3,24 @@
 import random
 import subprocess
 import sys
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
-import trio
 from pycrdt import Doc, Text
+from trio.testing import MockClock
 
 from examples.shared_document import SharedDocument, decode, encode, open_editor
-from squire_gatherings import Identity, Op, OpRejected, Stamp, Submission, open_hall, serve
-from squire_gatherings.client import open_client
+from squire_gatherings import OpRejected
+from squire_gatherings.testing import Rehearsal, open_test_hall
 
 ROOT = Path(__file__).parents[2]
-NOBODY = Submission(Identity(None, "member"), 0, 0)
 
 
-async def test_two_clients_edit_at_once() -> None:
-    async with open_hall(behaviour=SharedDocument) as hall, trio.open_nursery() as nursery:
-        server = await nursery.start(partial(serve, hall, host="127.0.0.1", port=0))
-        host, port = server.addresses[0]
-        async with open_client(f"ws://{host}:{port}") as client:
-            async with (
-                open_editor(client, "minutes") as alice,
-                open_editor(client, "minutes") as bob,
-            ):
+async def test_two_clients_edit_at_once(autojump_clock: MockClock) -> None:
+    async with open_test_hall(SharedDocument) as room:
+        async with room.open_client("alice") as one, room.open_client("bob") as other:
+            async with open_editor(one, "minutes") as alice, open_editor(other, "minutes") as bob:
                 alice.text += "middle"
                 await bob.reads("middle")
                 # No checkpoint between these: neither has seen what the other writes.
@@ -35,50 +28,45 @@ async def test_two_clients_edit_at_once() -> None:
                 bob.text += ">"
                 await alice.reads("<middle>")
                 await bob.reads("<middle>")
-                await hall.disperse("minutes")
-            async with open_editor(client, "minutes") as carol:  # restored from the store
+                await room.hall.disperse("minutes")
+            async with open_editor(one, "minutes") as carol:  # restored from the store
                 assert str(carol.text) == "<middle>"
-                page = await hall.fetch("minutes", at=1)
-                past = Doc[Any]()
-                past.apply_update(decode(page.snapshot))
-                assert str(past.get("text", type=Text)) == "middle"
-        nursery.cancel_scope.cancel()
+        page = await room.hall.fetch("minutes", at=1)
+        past = Doc[Any]()
+        past.apply_update(decode(page.snapshot))
+        assert str(past.get("text", type=Text)) == "middle"
 
 
 @pytest.mark.parametrize("value", [{}, {"update": 7}, {"update": "§"}, {"update": "AAECAw=="}])
 def test_what_is_no_update_is_refused(value: dict[str, object]) -> None:
-    document = SharedDocument()
-    before = document.snapshot()
     with pytest.raises(OpRejected, match="no update of a document"):
-        document.judge([Op.of(value)], NOBODY)
-    assert document.snapshot() == before
+        Rehearsal(SharedDocument).submit(value)
 
 
-def test_any_order_of_authors_and_any_snapshot_come_to_the_same() -> None:
+def updates() -> dict[int, list[bytes]]:
+    """Return what four people write at random, each alone."""
     chance = random.Random(1)
     written: dict[int, list[bytes]] = {author: [] for author in range(4)}
-    for updates in written.values():
+    for found in written.values():
         doc = Doc[Any]()
         text = doc.get("text", type=Text)
-        watching = doc.observe(lambda event, updates=updates: updates.append(event.update))
+        watching = doc.observe(lambda event, found=found: found.append(event.update))
         for letter in "abcdef":
             text.insert(chance.randrange(len(text) + 1), letter)
         doc.unobserve(watching)
-    texts = set()
-    for cut in range(0, 24, 5):
-        order = [author for author in written for _ in range(6)]
+    return written
+
+
+def test_any_order_of_authors_and_any_snapshot_come_to_the_same() -> None:
+    chance, written, texts = random.Random(2), updates(), set()
+    for _ in range(5):
+        order = [author for author in range(4) for _ in range(6)]
         chance.shuffle(order)
-        left = {author: iter(updates) for author, updates in written.items()}
-        document = SharedDocument()
-        for seq, author in enumerate(order, 1):
-            op = Op.of({"update": encode(next(left[author]))})
-            assert document.judge([op], NOBODY) == [op]
-            document.fold(op, Stamp(seq, 0, None))
-            if seq == cut:
-                resumed = SharedDocument()
-                resumed.restore(document.snapshot())
-                document = resumed
-        texts.add(str(document.doc.get("text", type=Text)))
+        left = {author: iter(found) for author, found in written.items()}
+        rehearsal = Rehearsal(SharedDocument)
+        for author in order:
+            rehearsal.submit({"update": encode(next(left[author]))})
+        texts.add(str(rehearsal.behaviour.doc.get("text", type=Text)))
     assert len(texts) == 1
     assert len(texts.pop()) == 24
 

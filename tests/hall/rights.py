@@ -15,9 +15,8 @@ from squire_gatherings import (
     open_hall,
 )
 from squire_gatherings._values.endings import CloseCode
-from squire_gatherings._values.log import Append
 from squire_gatherings._values.op import Op
-from tests.support import Recorder, WaitingStore
+from tests.support import Recorder
 
 ROOM = "friday-night"
 DAY_ONE = 1_700_000_000.0
@@ -63,11 +62,3 @@ async def asked(membership: Membership, message: Any) -> None:
 
 def closings(recorder: Recorder) -> list[tuple[float, CloseCode]]:
     return [(at, code) for at, code, _ in recorder.closed]
-
-
-class Slow(WaitingStore):
-    """A store in which each append takes a second."""
-
-    async def append(self, append: Append) -> None:
-        await trio.sleep(1)
-        await super().append(append)

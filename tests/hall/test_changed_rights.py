@@ -27,18 +27,18 @@ from squire_gatherings._values.messages import (
     Synced,
 )
 from squire_gatherings._values.op import Op
+from squire_gatherings.testing import FailingStore
 from tests.hall.rights import (
     DAY_ONE,
     OP,
     ROOM,
-    Slow,
     a_hall,
     asked,
     by_token,
     closings,
     joined,
 )
-from tests.support import Recorder, Sum, WaitingStore
+from tests.support import Recorder, Sum, slow_store
 
 
 async def test_a_revoked_user_is_out_at_once_and_stays_out(autojump_clock: MockClock) -> None:
@@ -80,7 +80,7 @@ async def test_a_revocation_is_taken_back(autojump_clock: MockClock) -> None:
 
 
 async def test_what_was_judged_before_stays(autojump_clock: MockClock) -> None:
-    async with a_hall(store=Slow()) as (hall, _):
+    async with a_hall(store=slow_store()) as (hall, _):
         membership, alice = await joined(hall, "alice:member:")
         await asked(membership, Sync("judged", 0, OP))
         await asked(membership, Sync("waits", 0, OP))
@@ -94,7 +94,7 @@ async def test_what_was_judged_before_stays(autojump_clock: MockClock) -> None:
 async def test_calls_that_wait_are_refused_when_the_rights_are_gone(
     autojump_clock: MockClock,
 ) -> None:
-    async with a_hall(store=Slow()) as (hall, _):
+    async with a_hall(store=slow_store()) as (hall, _):
         refused = []
 
         async def submit() -> None:
@@ -184,28 +184,20 @@ async def test_a_join_under_way_is_changed_too(
 ) -> None:
     pause = trio.Event()
 
-    class Hesitant(WaitingStore):
-        async def load(self, *args: Any, **more: Any) -> Any:
-            if stage == "opening":
-                await pause.wait()
-            return await super().load(*args, **more)
-
-        async def read(self, *args: Any, **more: Any) -> Any:
-            if stage == "reading":
-                await pause.wait()
-            return await super().read(*args, **more)
-
     async def authenticate(token: str | None, gathering_id: str) -> Identity:
         identity = await by_token(token, gathering_id)
         if stage == "authenticating" and identity.user == "alice":
             await pause.wait()
         return identity
 
-    store = Hesitant()
+    store = FailingStore()
+    if stage == "opening":
+        store.trouble("load", "hangs")
     async with a_hall(authenticate=authenticate, store=store, tail_bytes=1) as (hall, _):
         if stage == "reading":
             for number in range(5):
                 await hall.submit(ROOM, [{"n": number}])
+            store.trouble("read", "hangs")
         outcome: list[object] = []
 
         async def join() -> None:
@@ -227,6 +219,7 @@ async def test_a_join_under_way_is_changed_too(
                 case "change_role":
                     hall.change_role("alice", "player")
             pause.set()
+            store.heal()
         expected = "player" if change == "change_role" else "refused"
         if (change, stage) == ("kick", "authenticating"):
             # The check asks for its identity only after the kick, as if it joined afterwards.

@@ -15,11 +15,10 @@ from squire_gatherings._open_hall import open_hall
 from squire_gatherings._stores.memory import MemoryStore
 from squire_gatherings._values.endings import CloseCode
 from squire_gatherings._values.errors import GatheringCrashed, HallClosed
-from squire_gatherings._values.log import Append
 from squire_gatherings._values.messages import Dispersed, Joined, ServerMessage, Sync, Synced
 from squire_gatherings._values.op import Op
 from squire_gatherings._values.outgoing import Outgoing
-from tests.support import Fragile, Recorder, WaitingStore
+from tests.support import Fragile, Recorder, slow_store
 
 ROOM = "friday-night"
 
@@ -28,22 +27,11 @@ def sync(name: str, base: int = 0) -> Sync:
     return Sync(name, base, (Op.of({"n": name}),))
 
 
-class SlowStore(WaitingStore):
-    """A store in which each append takes `delay` seconds."""
-
-    delay = 1.0
-
-    async def append(self, append: Append) -> None:
-        await trio.sleep(self.delay)
-        await super().append(append)
-
-
 @pytest.mark.parametrize("says_later", [False, True])
 async def test_a_slow_commit_straddles_the_deadline(
-    says_later: bool, autojump_clock: MockClock
+    says_later: bool, nursery: trio.Nursery, autojump_clock: MockClock
 ) -> None:
-    store = SlowStore()
-    store.says_later = says_later
+    store = slow_store(nursery=nursery if says_later else None)
     async with open_hall(store=store, idle_timeout=10.0) as hall:
         client = Recorder()
         membership = await hall.join(ROOM, client)
@@ -60,11 +48,10 @@ async def test_a_slow_commit_straddles_the_deadline(
 @pytest.mark.parametrize("says_later", [False, True])
 @pytest.mark.parametrize("how", ["cancelled", "ended"])
 async def test_an_end_during_a_commit_leaves_it_to_the_store(
-    says_later: bool, how: str, autojump_clock: MockClock
+    says_later: bool, how: str, nursery: trio.Nursery, autojump_clock: MockClock
 ) -> None:
     """The commit ends when all clients have gone; the next incarnation has what it made durable."""
-    store = SlowStore()
-    store.says_later = says_later
+    store = slow_store(nursery=nursery if says_later else None)
     client = Recorder()
     with trio.CancelScope() as scope:
         async with open_hall(store=store, close_grace=0.5) as hall:
@@ -87,10 +74,9 @@ async def test_an_end_during_a_commit_leaves_it_to_the_store(
 
 @pytest.mark.parametrize("says_later", [False, True])
 async def test_messages_during_a_commit_go_into_the_next_at_once(
-    says_later: bool, autojump_clock: MockClock
+    says_later: bool, nursery: trio.Nursery, autojump_clock: MockClock
 ) -> None:
-    store = SlowStore()
-    store.says_later = says_later
+    store = slow_store(nursery=nursery if says_later else None)
     async with open_hall(store=store) as hall:
         client = Recorder()
         membership = await hall.join(ROOM, client)
@@ -282,12 +268,10 @@ async def test_leaving_the_hall_gives_notice(autojump_clock: MockClock) -> None:
 
 @pytest.mark.parametrize("says_later", [False, True])
 async def test_nothing_makes_closing_last_longer_than_the_grace(
-    says_later: bool, autojump_clock: MockClock
+    says_later: bool, nursery: trio.Nursery, autojump_clock: MockClock
 ) -> None:
     """A commit that never ends, and a client that reads nothing, in one gathering."""
-    store = SlowStore()
-    store.says_later = says_later
-    store.delay = math.inf
+    store = slow_store(seconds=math.inf, nursery=nursery if says_later else None)
     client, stuck = Recorder(), Recorder(stuck=True)
     async with open_hall(store=store, close_grace=5.0) as hall:
         membership = await hall.join(ROOM, client)
@@ -326,12 +310,7 @@ async def test_an_error_in_the_owner_comes_out_as_it_is(autojump_clock: MockCloc
 
 
 async def test_a_cancelled_join_leaves_no_client_behind(autojump_clock: MockClock) -> None:
-    class SlowToLoad(MemoryStore):
-        async def load(self, gathering: str, *, recent_syncs: int):  # type: ignore[no-untyped-def]
-            await trio.sleep(5)
-            return await super().load(gathering, recent_syncs=recent_syncs)
-
-    async with open_hall(store=SlowToLoad()) as hall:
+    async with open_hall(store=slow_store("load", 5.0)) as hall:
         patient = Recorder()
         async with trio.open_nursery() as nursery:
 

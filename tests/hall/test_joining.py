@@ -3,7 +3,6 @@
 import gc
 import weakref
 from collections.abc import Sequence
-from typing import Any
 
 import msgspec
 import pytest
@@ -24,7 +23,6 @@ from squire_gatherings._values.errors import (
     GatheringDispersed,
     LogReplaced,
     Replaced,
-    StoreUnavailable,
     TooBig,
     Unauthorized,
 )
@@ -41,7 +39,7 @@ from squire_gatherings._values.messages import (
 from squire_gatherings._values.op import Op
 from squire_gatherings._values.outgoing import Outgoing
 from squire_gatherings._wire.codecs import JSON
-from tests.support import Fragile, Recorder, Sum, WaitingStore
+from tests.support import Fragile, Recorder, Sum, slow_store
 
 ROOM = "friday-night"
 
@@ -524,22 +522,6 @@ async def test_a_log_that_grows_while_a_client_of_another_log_joins_is_told_from
                 nursery.start_soon(join, hall)
 
 
-class Away(WaitingStore):
-    """A store that is away when it's told to be, and takes a second to read."""
-
-    is_away = False
-
-    async def append(self, append: Append) -> None:
-        await trio.lowlevel.checkpoint()
-        if self.is_away:
-            raise StoreUnavailable("away")
-        await super().append(append)
-
-    async def read(self, *what: Any, **how: Any) -> tuple[LoggedOp, ...]:
-        await trio.sleep(1)
-        return await super().read(*what, **how)
-
-
 class Stamping(Fragile):
     """A behaviour that logs another op than was sent."""
 
@@ -554,18 +536,19 @@ async def test_a_repeated_sync_whose_ops_are_no_longer_in_memory_stands_for_none
     autojump_clock: MockClock,
 ) -> None:
     """Cut off while the store was away, a client catches up while its op becomes durable."""
-    store = Away()
+    store = slow_store("read")
+    store.trouble("append", "waits")
     async with open_hall(store=store, behaviour=Stamping, tail_bytes=1, batch_bytes=1) as hall:
         for number in range(3):
             await hall.submit(ROOM, [{"n": number}])
-        store.is_away = True
+        store.trouble("append", "busy")
         first, membership, _ = await joined(hall, client="c" * 16, since=3)
         await membership.deliver(sync("s1"))
         await first.wait_for(Error)
         membership.detach()
         second, membership, answer = await joined(hall, client="c" * 16)
         assert answer.seq == 3
-        store.is_away = False
+        store.trouble("append", "waits")
         await trio.sleep(1)
         await membership.deliver(sync("s1"))
         [synced] = await second.wait_for(Synced)

@@ -7,10 +7,9 @@ from trio.testing import MemoryReceiveStream, MockClock, wait_all_tasks_blocked
 from squire_gatherings._hall.membership import Membership
 from squire_gatherings._open_hall import open_hall
 from squire_gatherings._stores.memory import MemoryStore
-from squire_gatherings._values.log import LoggedOp
 from squire_gatherings._values.messages import Ack, Fetch, Fetched, Sync, Synced
 from squire_gatherings._values.op import Op
-from tests.support import Recorder, WaitingStore
+from tests.support import Recorder, slow_store
 
 ROOM = "friday-night"
 
@@ -95,16 +94,8 @@ async def test_a_stream_that_became_readable_in_the_same_turn_is_heard(
             assert recorder.closed[0][0] == start + 20
 
 
-class SlowReads(WaitingStore):
-    async def read(
-        self, gathering: str, *, after: int, up_to: int, max_bytes: int
-    ) -> tuple[LoggedOp, ...]:
-        await trio.sleep(15)
-        return await super().read(gathering, after=after, up_to=up_to, max_bytes=max_bytes)
-
-
 async def test_a_fetch_that_is_being_read_is_not_interrupted(autojump_clock: MockClock) -> None:
-    async with open_hall(store=SlowReads(), idle_timeout=10.0, tail_bytes=1) as hall:
+    async with open_hall(store=slow_store("read", 15.0), idle_timeout=10.0, tail_bytes=1) as hall:
         await hall.submit(ROOM, [{"n": 1}])
         await hall.submit(ROOM, [{"n": 2}])
         recorder = Recorder()

@@ -5,7 +5,7 @@ import random
 from datetime import UTC, datetime
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import pytest
 import trio
@@ -27,12 +27,21 @@ from squire_gatherings._values.errors import (
     LogReplaced,
     StoreConflict,
 )
-from squire_gatherings._values.messages import Dispersed, Error, Fetch, Fetched, Joined
+from squire_gatherings._values.messages import (
+    Dispersed,
+    Error,
+    Fetch,
+    Fetched,
+    Joined,
+    ServerMessage,
+)
 from squire_gatherings._values.messages import Sync as SyncMessage
 from squire_gatherings._values.op import Op
 from squire_gatherings._values.settings import HallSettings
-from tests.support import M, Recorder, Strict, Sum, WaitingStore, examples
+from squire_gatherings.testing import FailingStore
+from tests.support import Recorder, Strict, Sum, examples, slow_store
 
+M = TypeVar("M", bound=ServerMessage)
 ROOM = "friday-night"
 START = 1_000_000_000
 KEPT = ("name", "load", "append_nowait", "append", "read", "find_syncs", "sync_ids")
@@ -136,12 +145,9 @@ async def test_a_client_asks_for_an_earlier_state(autojump_clock: MockClock) -> 
 
 
 async def test_only_what_is_committed_is_shown(autojump_clock: MockClock) -> None:
-    class Slow(WaitingStore):
-        async def append(self, append: Any) -> None:
-            await trio.sleep(append.first_seq - 1)
-            await super().append(append)
-
-    async with open_hall(store=Slow(), behaviour=Sum, wall_clock=Wall()) as hall:
+    store = FailingStore()
+    store.trouble("append", "waits", seconds=1.0, after=1)
+    async with open_hall(store=store, behaviour=Sum, wall_clock=Wall()) as hall:
         await submit(hall, 1)
         recorder, membership, _ = await join(hall)
         membership.deliver_nowait(SyncMessage("s", 1, (Op.of({"add": 5}),)))
@@ -216,12 +222,7 @@ async def test_what_lives_is_dispersed_before_it_is_deleted(autojump_clock: Mock
 async def test_nothing_is_acknowledged_between_the_end_and_the_deletion(
     autojump_clock: MockClock,
 ) -> None:
-    class Slow(MemoryStore):
-        async def delete(self, gathering: str, *, time: int) -> Any:
-            await trio.sleep(5)
-            return await super().delete(gathering, time=time)
-
-    async with open_hall(store=Slow(), wall_clock=Wall()) as hall:
+    async with open_hall(store=slow_store("delete", 5.0), wall_clock=Wall()) as hall:
         await submit(hall, 1, 2)
         seqs: list[Any] = []
 

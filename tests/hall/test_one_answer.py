@@ -16,6 +16,7 @@ from trio.testing import MockClock
 
 from squire_gatherings._hall.hall import Hall
 from squire_gatherings._hall.membership import Membership
+from squire_gatherings._hall.store import Outcome
 from squire_gatherings._open_hall import open_hall
 from squire_gatherings._rules.behaviour import Submission
 from squire_gatherings._stores.memory import MemoryStore
@@ -48,15 +49,18 @@ from squire_gatherings._values.messages import (
 )
 from squire_gatherings._values.op import Op
 from squire_gatherings._values.outgoing import Outgoing
-from tests.support import Fragile, Recorder, Strict, WaitingStore, examples
+from tests.support import Fragile, Recorder, Strict, examples
 
 ROOM = "friday-night"
 TINY: dict[str, Any] = {"tail_bytes": 1, "batch_bytes": 30, "recent_syncs": 1}
 """So little fits into memory that almost everything must be asked of the store."""
 
 
-class Reluctant(WaitingStore):
-    """A store in which every call takes `delay` seconds, and then fails with `trouble`."""
+class Reluctant(MemoryStore):
+    """A store in which every call takes `delay` seconds, and then fails with `trouble`.
+
+    Its reads may return what no store returns, which a `FailingStore` never does.
+    """
 
     delay = 0.0
     trouble: Exception | None = None
@@ -64,7 +68,18 @@ class Reluctant(WaitingStore):
     """Whether a failing append becomes durable first."""
     nonsense: Any = ()
     """Every read returns this, unless it's `()`."""
-    says_later = True
+
+    def append_nowait(self, append: Append, ended: Callable[[Outcome], None]) -> bool:
+        trio.lowlevel.spawn_system_task(self._append_and_say, append, ended)
+        return False
+
+    async def _append_and_say(self, append: Append, ended: Callable[[Outcome], None]) -> None:
+        try:
+            await self.append(append)
+        except Exception as error:
+            ended(error)
+        else:
+            ended(None)
 
     async def _consider(self) -> None:
         await trio.sleep(self.delay)

@@ -13,12 +13,11 @@ from squire_gatherings._hall.retries import FEW_BYTES, FEW_OPS, RETRY_BYTES
 from squire_gatherings._open_hall import open_hall
 from squire_gatherings._stores.memory import MemoryStore
 from squire_gatherings._values.endings import CloseCode
-from squire_gatherings._values.log import Append
 from squire_gatherings._values.messages import Ack, ClientMessage, Sync
 from squire_gatherings._values.op import Op
 from squire_gatherings._values.outgoing import Outgoing
 from squire_gatherings._wire.codecs import JSON
-from tests.support import Recorder, WaitingStore
+from tests.support import Recorder, slow_store
 
 ROOM = "friday-night"
 
@@ -113,21 +112,14 @@ async def test_an_acknowledgement_that_waits_for_a_commit_counts(
 ) -> None:
     """While the store takes 13 s for a commit, nothing else is processed."""
 
-    class Sluggish(WaitingStore):
-        delay = 0.0
-
-        async def append(self, append: Append) -> None:
-            await trio.sleep(self.delay)
-            await super().append(append)
-
-    store = Sluggish()
+    store = slow_store(seconds=0.0)
     async with open_hall(store=store) as hall, trio.open_nursery() as nursery:
         one, mute = Recorder(), Recorder()
         membership = await hall.join(ROOM, one)
         other = await hall.join(ROOM, mute)
         await hall.submit(ROOM, [{"n": 1}])
         await trio.sleep(1)
-        store.delay = 13.0
+        store.trouble("append", "slow", seconds=13.0)
         nursery.start_soon(hall.submit, ROOM, [{"n": 2}])
         await wait_all_tasks_blocked()
         membership.deliver_nowait(Ack(1))

@@ -25,8 +25,8 @@ from squire_gatherings._values.messages import (
     Sync,
     Synced,
 )
-from tests.hall.rights import DAY_ONE, OP, ROOM, Slow, a_hall, asked, by_token, closings, joined
-from tests.support import Recorder
+from tests.hall.rights import DAY_ONE, OP, ROOM, a_hall, asked, by_token, closings, joined
+from tests.support import Recorder, slow_store
 
 # Rights that end.
 
@@ -160,7 +160,7 @@ async def test_a_refresh_renews_and_brings_what_was_missed(autojump_clock: MockC
 
 
 async def test_what_was_judged_before_the_end_is_answered(autojump_clock: MockClock) -> None:
-    async with a_hall(store=Slow()) as (hall, _):
+    async with a_hall(store=slow_store()) as (hall, _):
         membership, alice = await joined(hall, "alice:member:5")
         await trio.sleep(4.5)
         await asked(membership, Sync("s", 0, OP))
@@ -183,7 +183,7 @@ async def test_what_was_judged_before_the_end_is_answered(autojump_clock: MockCl
 async def test_an_answer_that_is_held_back_holds_off_no_closing(
     autojump_clock: MockClock,
 ) -> None:
-    async with a_hall(store=Slow()) as (hall, _):
+    async with a_hall(store=slow_store()) as (hall, _):
         membership, alice = await joined(hall, "alice:member:5")
         await trio.sleep_until(4.5)
         async with trio.open_nursery() as nursery:

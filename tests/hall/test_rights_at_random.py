@@ -27,7 +27,6 @@ from squire_gatherings import (
     Unauthorized,
     open_hall,
 )
-from squire_gatherings._values.log import Append
 from squire_gatherings._values.messages import (
     Ack,
     Error,
@@ -39,7 +38,8 @@ from squire_gatherings._values.messages import (
     Refreshed,
     Sync,
 )
-from tests.support import Recorder, WaitingStore, examples
+from squire_gatherings.testing import FailingStore
+from tests.support import Recorder, examples, slow_store
 
 DAY_ONE = 1_700_000_000.0
 USERS = ("alice", "bob")
@@ -173,14 +173,6 @@ class Watched:
         self.length = snapshot
 
 
-class Slowly(WaitingStore):
-    pause = 0.0
-
-    async def append(self, append: Append) -> None:
-        await trio.sleep(self.pause)
-        await super().append(append)
-
-
 lasting = st.sampled_from([1.0, 3.0, 20.0, INFINITY])
 user = st.sampled_from(USERS)
 conn = st.integers(0, 5)
@@ -238,7 +230,7 @@ def test_nobody_does_what_it_may_not(plan: list[tuple[Any, ...]], check_takes: f
             )
             assert conn.role is not None
 
-    async def play(hall: Hall, nursery: trio.Nursery, store: Slowly) -> None:
+    async def play(hall: Hall, nursery: trio.Nursery, store: FailingStore) -> None:
         number = 0
         for what, *values in [*FIRST, *plan]:
             number += 1
@@ -306,7 +298,7 @@ def test_nobody_does_what_it_may_not(plan: list[tuple[Any, ...]], check_takes: f
                 case "disperse":
                     nursery.start_soon(hall.disperse, values[0])
                 case "slow":
-                    store.pause = values[0]
+                    store.trouble("append", "waits", seconds=values[0])
 
     def check_answers() -> None:
         for one in model.conns:
@@ -315,7 +307,7 @@ def test_nobody_does_what_it_may_not(plan: list[tuple[Any, ...]], check_takes: f
                 assert set(one.answers) == set(one.asked)
 
     async def live() -> None:
-        store = Slowly()
+        store = slow_store(seconds=0.0)
         async with (
             open_hall(
                 store=store,
@@ -329,7 +321,7 @@ def test_nobody_does_what_it_may_not(plan: list[tuple[Any, ...]], check_takes: f
             trio.open_nursery() as nursery,
         ):
             await play(hall, nursery, store)
-            store.pause = 0.0
+            store.trouble("append", "waits")
             await trio.sleep(200)
             assert hall.gatherings() == ()
             check_answers()

@@ -13,9 +13,10 @@ from trio.testing import MockClock, wait_all_tasks_blocked
 
 from squire_gatherings import HandshakeRequest, Identity, Unauthorized, open_hall
 from squire_gatherings._hall.gathering import Gathering
+from squire_gatherings._values.errors import StoreUnavailable
 from squire_gatherings._values.messages import Sync, Synced
 from squire_gatherings._values.op import Op
-from tests.stores.test_trouble import Troubled
+from squire_gatherings.testing import FailingStore
 from tests.support import Recorder
 
 TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
@@ -130,20 +131,21 @@ async def test_what_is_refused_is_an_error(traces: Traces) -> None:
 
 
 async def test_a_commit_that_fails_shows(traces: Traces, autojump_clock: MockClock) -> None:
-    store = Troubled()
+    store = FailingStore()
+    store.trouble("append", "waits")
     async with open_hall(store=store, tracer=traces.tracer) as hall:
         author = Recorder()
         member = await hall.join("room", author, identity=ALICE)
-        store.down = True
+        store.trouble("append", "busy", error=StoreUnavailable("database is locked"))
         member.deliver_nowait(sync("1"))
         await trio.sleep(0.1)
         assert not traces.spans("sync")
-        store.down = False
+        store.trouble("append", "waits")
         await trio.sleep(10)
         [span] = traces.spans("sync")
         assert events(span) == ["judged", "postponed", "committed", "answered", "forwarded"]
         # What its gathering's end finds still waiting has a span, too.
-        store.down = True
+        store.trouble("append", "busy", error=StoreUnavailable("database is locked"))
         member.deliver_nowait(sync("2", base=1))
         await trio.sleep(0.1)
     assert "the gathering ended" in str(traces.spans("sync")[-1].status.description)

@@ -4,18 +4,21 @@ from collections.abc import Sequence
 from typing import Any
 
 import trio
+from attrs import define
 from trio.testing import MockClock, wait_all_tasks_blocked
 
+from squire_gatherings import Outcome
 from squire_gatherings._hall.restoring import FOLDED_AT_ONCE
 from squire_gatherings._hall.turns import TURN_COST
 from squire_gatherings._open_hall import open_hall
 from squire_gatherings._rules.behaviour import LogBehaviour, Stamp
 from squire_gatherings._rules.op_log import OP_OVERHEAD
 from squire_gatherings._stores.memory import MemoryStore
-from squire_gatherings._values.log import Append, LoggedOp, Restored
+from squire_gatherings._values.log import Restored
 from squire_gatherings._values.messages import Ack, ClientMessage, Fetch, Sync, Synced
 from squire_gatherings._values.op import Op
-from tests.support import Recorder, WaitingStore
+from squire_gatherings.testing import FailingStore
+from tests.support import Recorder
 
 ROOM = "friday-night"
 
@@ -109,26 +112,23 @@ async def test_the_tail_counts_what_it_takes_in_memory(autojump_clock: MockClock
         assert log.seq - log.tail_start + 1 <= 100_000 // OP_OVERHEAD
 
 
-class Slow(WaitingStore):
-    """A store whose appends and reads take time."""
+@define(eq=False, slots=False)
+class Slow(FailingStore):
+    """A store whose appends and reads take time, which counts the reads under way."""
 
-    reading = 0
-    most_reading = 0
+    under_way: int = 0
+    most_at_once: int = 0
 
-    async def append(self, append: Append) -> None:
-        await trio.sleep(1)
-        await super().append(append)
+    def __attrs_post_init__(self) -> None:
+        self.trouble("append", "waits", seconds=1.0)
+        self.trouble("read", "slow", seconds=1.0)
 
-    async def read(
-        self, gathering: str, *, after: int, up_to: int, max_bytes: int
-    ) -> tuple[LoggedOp, ...]:
-        Slow.reading += 1
-        Slow.most_reading = max(Slow.most_reading, Slow.reading)
-        try:
-            await trio.sleep(1)
-        finally:
-            Slow.reading -= 1
-        return await super().read(gathering, after=after, up_to=up_to, max_bytes=max_bytes)
+    def began(self, method: str, gathering: str) -> None:
+        self.under_way += method == "read"
+        self.most_at_once = max(self.most_at_once, self.under_way)
+
+    def ended(self, method: str, gathering: str, outcome: Outcome) -> None:
+        self.under_way -= method == "read"
 
 
 async def deliver_all(membership: Any, messages: Sequence[Any], done: list[int]) -> None:
@@ -158,10 +158,11 @@ async def test_the_cost_of_a_clients_unprocessed_messages_is_bounded(
 
 
 async def test_a_fetch_counts_until_it_is_answered(autojump_clock: MockClock) -> None:
-    async with open_hall(store=Slow(), tail_bytes=1, inbox_limit=64) as hall:
+    store = Slow()
+    async with open_hall(store=store, tail_bytes=1, inbox_limit=64) as hall:
         await hall.submit(ROOM, [{}])
         await hall.submit(ROOM, [{}])
-        Slow.most_reading = 0
+        store.most_at_once = 0
         recorder = Recorder()
         membership = await hall.join(ROOM, recorder, since=2)
         done: list[int] = []
@@ -174,7 +175,7 @@ async def test_a_fetch_counts_until_it_is_answered(autojump_clock: MockClock) ->
                 assert len(done) == 64
                 await trio.sleep(10)
                 assert 64 < len(done) <= 64 + 44
-                assert Slow.most_reading == 4
+                assert store.most_at_once == 4
                 scope.cancel()
 
 

@@ -1,6 +1,5 @@
 """Whole life cycles at random, and what must hold whatever happens."""
 
-from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
@@ -13,36 +12,15 @@ from trio.testing import MockClock
 from squire_gatherings._hall.forwards import CROWD
 from squire_gatherings._hall.hall import Hall
 from squire_gatherings._hall.membership import Membership
-from squire_gatherings._hall.store import Outcome
 from squire_gatherings._open_hall import open_hall
 from squire_gatherings._stores.memory import MemoryStore
 from squire_gatherings._values.errors import GatheringCrashed, StoreUnavailable
-from squire_gatherings._values.log import Append
 from squire_gatherings._values.messages import Ack, Dispersed, Joined, Sync, Synced
 from squire_gatherings._values.op import Op
-from tests.support import Fragile, Recorder, WaitingStore, examples
+from squire_gatherings.testing import FailingStore
+from tests.support import Fragile, Recorder, examples
 
 ROOMS = ("a", "b")
-
-
-class Moody(WaitingStore):
-    """A store that takes its time, refuses, or fails after it has written."""
-
-    mood = "quick"
-
-    def append_nowait(self, append: Append, ended: Callable[[Outcome], None]) -> bool:
-        if self.mood == "quick":
-            return MemoryStore.append_nowait(self, append, ended)
-        self.says_later = append.first_seq % 2 == 0
-        return super().append_nowait(append, ended)
-
-    async def append(self, append: Append) -> None:
-        mood = self.mood
-        await trio.sleep(0.3)
-        if mood != "down":
-            await super().append(append)
-        if mood in ("down", "ambiguous"):
-            raise StoreUnavailable(mood)
 
 
 class Client:
@@ -129,7 +107,7 @@ steps = st.lists(
         st.tuples(st.just("crash"), st.integers(0, 1)),
         st.tuples(st.just("disperse"), st.integers(0, 1)),
         st.tuples(st.just("evict"), st.sampled_from(["keep", "keep", "close"])),
-        st.tuples(st.just("mood"), st.sampled_from(["quick", "slow", "down", "ambiguous"])),
+        st.tuples(st.just("store"), st.sampled_from(["none", "slow", "waits", "busy", "torn"])),
     ),
     max_size=40,
 )
@@ -141,7 +119,8 @@ def test_nothing_acknowledged_is_lost_whatever_happens(
     plan: list[tuple[str, Any]], crowd: int, sleep_after: float | None
 ) -> None:
     async def live() -> None:
-        store = Moody()
+        inner = MemoryStore()
+        store = FailingStore(inner)
         clients = [Client(f"c{n}", ROOMS[n % 2]) for n in range(4)]
         number = 0
         async with (
@@ -158,6 +137,7 @@ def test_nothing_acknowledged_is_lost_whatever_happens(
             ) as hall,
             trio.open_nursery() as nursery,
         ):
+            store.nursery = nursery
             for what, value in plan:
                 for client in clients:
                     client.digest()
@@ -184,14 +164,14 @@ def test_nothing_acknowledged_is_lost_whatever_happens(
                     case "evict":
                         for room in ROOMS:
                             nursery.start_soon(hall.evict, room, value)
-                    case "mood":
-                        store.mood = value
+                    case "store":
+                        store.trouble("append", value, seconds=0.3)
 
             # At the end the store is well again, and every client comes back for the rest.
-            store.mood = "quick"
+            store.heal()
             await trio.sleep(100)
             assert hall.gatherings() == (), "all of them ended on time"
-            assert not store._asleep
+            assert not inner._asleep
             assert not hall._registry.turnstile.knows_anybody
             for client in clients:
                 await client.join(hall)

@@ -13,23 +13,10 @@ from squire_gatherings._values.errors import StoreUnavailable
 from squire_gatherings._values.log import Append
 from squire_gatherings._values.messages import Ack, Error, Joined, Sync, Synced
 from squire_gatherings._values.op import Op
-from tests.support import Recorder, WaitingStore
+from squire_gatherings.testing import FailingStore
+from tests.support import Recorder
 
 ROOM = "friday-night"
-
-
-class Troubled(WaitingStore):
-    """A store that can be out of reach; with `ambiguous`, a failed commit has happened."""
-
-    down = False
-    ambiguous = False
-
-    async def append(self, append: Append) -> None:
-        await trio.lowlevel.checkpoint()
-        if not self.down or self.ambiguous:
-            await super().append(append)
-        if self.down:
-            raise StoreUnavailable("database is locked")
 
 
 def sync(name: str) -> Sync:
@@ -41,12 +28,12 @@ def sync(name: str) -> Sync:
 async def test_clients_are_told_and_their_ops_kept_until_the_store_is_back(
     ambiguous: bool,
     says_later: bool,
+    nursery: trio.Nursery,
     autojump_clock: MockClock,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    store = Troubled()
-    store.ambiguous = ambiguous
-    store.says_later = says_later
+    store = FailingStore(MemoryStore(), nursery if says_later else None)
+    store.trouble("append", "slow")
     async with open_hall(store=store) as hall:
         author, reader = Recorder(), Recorder()
         membership = await hall.join(ROOM, author)
@@ -55,7 +42,8 @@ async def test_clients_are_told_and_their_ops_kept_until_the_store_is_back(
         reading.deliver_nowait(Ack(1))
         membership.deliver_nowait(Ack(1))
 
-        store.down = True
+        locked = StoreUnavailable("database is locked")
+        store.trouble("append", "torn" if ambiguous else "busy", error=locked)
         membership.deliver_nowait(sync("kept"))
         await wait_all_tasks_blocked()
         assert author.of(Error) == [Error("store_unavailable", "database is locked", "kept")]
@@ -75,7 +63,7 @@ async def test_clients_are_told_and_their_ops_kept_until_the_store_is_back(
         deadline = hall.snapshot().gatherings[0].deadline
         await trio.sleep(30)
         assert hall.snapshot().gatherings[0].deadline == deadline
-        store.down = False
+        store.heal()
         await trio.sleep(1)
         assert author.of(Synced) == [Synced("kept", (2,))]
         assert reader.forwards()[-1][1:] == (2, None, {"n": "kept"})

@@ -50,6 +50,9 @@ def _check_rule(truth: "Truth", life: Life, reason: str, what: str) -> None:
     now, ahead = truth.now(), truth.ahead()
     earliest, latest = life.earliest(ahead), life.latest(ahead)
     if reason not in earliest:
+        if life.changed_at == now:
+            # The rule was taken away in the turns in which everybody was heard before the end.
+            return
         truth.fault(f"{what}: it has no such rule: {life}")
         return
     due = earliest[reason]
@@ -64,6 +67,9 @@ def _check_rule(truth: "Truth", life: Life, reason: str, what: str) -> None:
         for one in life.clients
         if one.is_in and not (one.is_doubtful or (is_hidden and one.link.is_relayed))
     ]
+    if truth.jumped_at == now:
+        # What the server closed as the machine fell asleep isn't seen yet.
+        there = []
     if reason == "empty":
         truth.check(not there, f"{what}, and {[*map(str, there)]} are there")
     elif reason == "alone":

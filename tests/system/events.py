@@ -25,6 +25,10 @@ class Events:
     """The incarnations that somebody was let in to."""
     notices: dict[str, str] = field(factory=dict)
     """The reason of each end that somebody was told of, by incarnation."""
+    slept_on: set[str] = field(factory=set)
+    """The incarnations that slept when a hall ended, though it said `shutdown` to clients."""
+    came_back: set[str] = field(factory=set)
+    """The incarnations that came back after their end, since a kill was faster than its note."""
     may_be_lost: set[str] = field(factory=set)
     """The incarnations whose end may not have been noted."""
     _last: int = 0
@@ -49,18 +53,22 @@ class Events:
     def what_is_wrong(self) -> str | None:
         """Return what is wrong with all that was told, once everything has ended."""
         try:
-            kinds = check(self.told, all_ended=True)
+            kinds = check(self.told, all_ended=True, left_out=self.came_back)
         except AssertionError as error:
             return f"events are missing, or out of order: {error}: {self.told}"
         ends: dict[str, dict[str, Any]] = {
             event.incarnation: event.data
-            for event in once(self.told)
+            for event in once(self.told, left_out=self.came_back)
             if event.kind is EventKind.DISPERSED
         }
-        for incarnation in self.let_in:
+        for incarnation in self.let_in - self.came_back:
             if EventKind.JOINED_FIRST not in kinds.get(incarnation, []):
                 return f"who was let in knows of {incarnation}: {kinds.get(incarnation)}"
         for incarnation, reason in self.notices.items():
+            if incarnation in self.came_back:
+                continue
+            if incarnation in self.slept_on and reason == "shutdown":
+                continue
             if ends[incarnation]["reason"] not in (reason, LOST):
                 return f"{incarnation} ended ({reason}), and {ends[incarnation]} was told"
         for incarnation, end in ends.items():

@@ -80,6 +80,10 @@ class Life:
     was_restored: bool = False
     is_ending: bool = False
     """Whether its end was requested."""
+    has_slept_on: bool = False
+    """Whether it has slept through the end of a hall, of which its clients were told."""
+    end: str | None = None
+    """The reason of its end, if it has ended and a reason was counted."""
     is_doubtful: bool = False
     """Whether its name may be another's, which ended before anybody had heard of it."""
 
@@ -140,6 +144,15 @@ class Life:
         self.extended_to = max(self.extended_to, latest + seconds)
         self.changed_at = now
 
+    def goes_on(self, now: float) -> None:
+        """Note that it has slept through the end of its hall, and that another hall has it now."""
+        self.has_slept_on = True
+        self.changed_at = self.gone_to = now
+        self.appending = self.reading = 0
+        self.in_trouble = self.is_ending = False
+        # Its times are kept by the wall clock, as it was when it fell asleep.
+        self.is_doubtful |= self.stepped_at > -math.inf
+
     # When it ends. `ahead` is by how much the wall clock is ahead.
 
     def held_from(self, ahead: float) -> float:
@@ -168,7 +181,7 @@ class Life:
             since["empty"] = self.gone_at_last
         was_joined = any(one.joined is not None for one in self.clients)
         if was_joined and there <= rules.alone_clients:
-            since["alone"] = max(self.gone_at_last, self.used_to)
+            since["alone"] = max(self.gone_at_last, self.used_to, self.few_from)
         return self._ends(since, ahead)
 
     def _ends(self, since: dict[str, float], ahead: float) -> dict[str, float]:

@@ -9,6 +9,7 @@ from attrs import define, field
 from squire_gatherings._hall.gathering import Gathering
 from squire_gatherings._hall.hall import parts_of
 from squire_gatherings._hall.incarnations import Incarnation
+from squire_gatherings._hall.room import Room
 from squire_gatherings._hall.sleeper import Sleeper
 
 if TYPE_CHECKING:
@@ -25,6 +26,8 @@ class Lives(trio.abc.Instrument):
     running: int = 0
     """How many incarnations' tasks are running."""
     _ended: Counter[str] = field(factory=Counter)
+    _rooms: dict[trio.lowlevel.Task, Room] = field(factory=dict)
+    """Those of the tasks of incarnations."""
 
     def new_hall(self) -> None:
         """Start over: another hall begins to count."""
@@ -36,6 +39,8 @@ class Lives(trio.abc.Instrument):
             self.running += 1
             gathering = task.name
             one = self._living(gathering)
+            if isinstance(one, Incarnation):
+                self._rooms[task] = one.room
             if not (isinstance(one, Incarnation) and one.room.is_resting):
                 # Otherwise it has slept, and lives on.
                 self.world.truth.spawned(gathering)
@@ -45,9 +50,13 @@ class Lives(trio.abc.Instrument):
         if _is_life(task):
             self.running -= 1
             gathering = task.name
+            room = self._rooms.pop(task, None)
             if self._living(gathering) is None:
                 # Otherwise it sleeps, or is awake again already.
-                self.world.truth.exited(gathering, self._reason())
+                if room is not None and room.is_kept:
+                    self.world.truth.sleeps_on(gathering)
+                else:
+                    self.world.truth.exited(gathering, self._reason())
 
     def _living(self, gathering: str) -> Incarnation | Sleeper | None:
         hall = self.world.any_hall

@@ -10,7 +10,7 @@ from squire_gatherings.client import Gathering, GatheringsError, Left, open_clie
 from tests.system.book import state_of
 
 if TYPE_CHECKING:
-    from tests.system.link import Link
+    from tests.system.link import WatchedLink
     from tests.system.world import World
 
 
@@ -30,7 +30,7 @@ class Person:
     here: Gathering | None = None
     told: list[str] = field(factory=list)
     """The incarnations that it was told had ended."""
-    links: "list[Link]" = field(factory=list)
+    links: "list[WatchedLink]" = field(factory=list)
     waiting: dict[str, list[dict[str, Any]]] = field(factory=dict)
     """What it has submitted without an answer so far."""
     reads: bool = True
@@ -143,7 +143,9 @@ class Person:
                 self.seen.clear()
             notice = here.dispersed
             if notice is not None:
-                twice = notice.incarnation in self.told
+                twice = (
+                    notice.incarnation in self.told and notice.incarnation not in truth.came_back
+                )
                 truth.check(not twice, f"{self.name} is told twice of {notice}")
                 self.told.append(notice.incarnation)
 

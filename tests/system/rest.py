@@ -7,7 +7,7 @@ import trio
 from attrs import asdict
 
 from squire_gatherings._hall.hall import observer_of
-from tests.system.link import ENDLESS
+from squire_gatherings.testing import ENDLESS
 from tests.system.presence import check_presence
 from tests.system.setup import ROOMS
 
@@ -26,8 +26,9 @@ async def come_to_rest(world: "World") -> None:
     while world.hall is None:
         await world.open()
         await trio.sleep(1)
-    store, rules = world.store, world.setup.rules
-    store.append_mood, store.read_mood, store.event_mood = "now", "quick", "now"
+    rules = world.setup.rules
+    world.store.heal()
+    world.store.writes_events = world.store.writes_sleep = True
     world.terms.clear()
     world.refused_events = 0
     world.change_settings(world.setup.usual_settings())

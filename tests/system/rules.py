@@ -8,10 +8,10 @@ from hypothesis import strategies as st
 from squire_gatherings import DispersalReason, GatheringsError, Hall
 from squire_gatherings._hall.hall import observer_of
 from squire_gatherings._hall.observing import SORTS, Question
-from tests.system.link import ENDLESS
+from squire_gatherings.testing import ENDLESS, Trouble
 from tests.system.rule import kinds, links, people, rooms, rule, strangers, waits
 from tests.system.setup import ROOMS
-from tests.system.store import APPENDS, READS
+from tests.system.store import APPENDS, EVENTS, READS
 from tests.system.world import World
 
 # Strangers.
@@ -152,13 +152,19 @@ async def link_stalls(world: World, back: int, up: bool, down: bool) -> None:
 
 
 @rule(weight=3, mood=st.sampled_from(APPENDS), delay=st.sampled_from([0.0, 0.3, 2.0]))
-async def store_appends(world: World, mood: Any, delay: float) -> None:
-    world.store.append_mood, world.store.delay = mood, delay
+async def store_appends(world: World, mood: Trouble, delay: float) -> None:
+    world.store.appends_go(mood, delay)
 
 
 @rule(mood=st.sampled_from(READS))
-async def store_reads(world: World, mood: str) -> None:
-    world.store.read_mood = mood
+async def store_reads(world: World, mood: Trouble) -> None:
+    world.store.reads_go(mood)
+
+
+@rule(mood=st.sampled_from(EVENTS))
+async def store_writes_who_sleeps(world: World, mood: Trouble) -> None:
+    """The next hall goes on with those of whom it was written."""
+    world.store.sleep_goes(mood)
 
 
 # Calls of the program that has the hall.
@@ -258,9 +264,14 @@ async def hall_disperses(world: World, room: str, patience: float) -> None:
 )
 async def hall_evicts(world: World, room: str, connections: Any, patience: float) -> None:
     """It falls asleep as soon as nothing is under way. Nobody notices, or all are to come back."""
-    if connections == "close":
-        world.truth.closed.add(room)
-    await call(world, room, lambda hall: hall.evict(room, connections), patience, to_store=True)
+
+    async def ask(hall: Hall) -> None:
+        if connections == "close":
+            world.truth.closed.add(room)
+            world.truth.put_out_at = world.truth.now()
+        await hall.evict(room, connections)
+
+    await call(world, room, ask, patience, to_store=True)
 
 
 @rule(weight=2, one=strangers, number=st.integers(0, 2))
@@ -451,4 +462,18 @@ async def server_restarts(world: World) -> None:
 async def server_is_killed(world: World, lands: bool, for_long: float) -> None:
     await world.kill(lands=lands)
     await trio.sleep(for_long)
+    await world.open()
+
+
+@rule(weight=2, room=rooms, connections=st.sampled_from(["keep", "close"]), killed=st.booleans())
+async def server_ends_while_one_sleeps(
+    world: World, room: str, connections: Any, killed: bool
+) -> None:
+    """The next hall goes on with the gathering, if the store was told that it sleeps."""
+    await hall_evicts(world, room, connections, 0.2)
+    await world.settle()
+    if killed:
+        await world.kill(lands=True)
+    else:
+        await world.close()
     await world.open()

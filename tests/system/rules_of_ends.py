@@ -6,6 +6,7 @@ from typing import Any
 from hypothesis import strategies as st
 
 from squire_gatherings import EndRuleOptions, GatheringsError, HallOptions
+from squire_gatherings.testing import Trouble
 from tests.system.rule import rooms, rule
 from tests.system.store import EVENTS
 from tests.system.world import World
@@ -87,8 +88,8 @@ async def limits_change(world: World, changes: HallOptions) -> None:
 
 
 @rule(weight=2, mood=st.sampled_from(EVENTS))
-async def store_writes_events(world: World, mood: str) -> None:
-    world.store.event_mood = mood
+async def store_writes_events(world: World, mood: Trouble) -> None:
+    world.store.events_go(mood)
 
 
 @rule(times=st.sampled_from([0, 1, 3, 9]))

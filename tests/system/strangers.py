@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import trio
 from attrs import define, field
 
+from squire_gatherings.testing import LinkEnd
 from tests.system.frames import (
     CLOSE,
     MESSAGES,
@@ -19,7 +20,6 @@ from tests.system.frames import (
     say,
     understand,
 )
-from tests.system.link import End
 from tests.system.tap import LOST_TURN, Tap
 
 if TYPE_CHECKING:
@@ -52,7 +52,7 @@ class Stranger:
     tap: Tap | None = None
     pongs: bool = True
     """Whether it answers pings."""
-    _end: End | None = None
+    _end: LinkEnd | None = None
     _joined_seq: int = -1
     _submits: int = 0
     _fetches: int = 0
@@ -176,7 +176,7 @@ class Stranger:
 
     # What it receives.
 
-    async def _listen(self, end: End) -> None:
+    async def _listen(self, end: LinkEnd) -> None:
         frames = Frames()
         async with end:
             try:

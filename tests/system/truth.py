@@ -6,7 +6,7 @@ rule as a fault; the test ends with the first.
 
 import math
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from attrs import define, field
@@ -73,6 +73,8 @@ class Truth:
     is_closing: bool = False
     may_crash: set[str] = field(factory=set)
     """Gatherings whose behaviour or store was ever told to fail."""
+    came_back: set[str] = field(factory=set)
+    """The incarnations that were told to have ended, and came back after a kill."""
     closed: set[str] = field(factory=set)
     """Gatherings whose connections were closed by a call ever, without a notice."""
     happened: defaultdict[str, int] = field(factory=lambda: defaultdict(int))
@@ -263,12 +265,60 @@ class Truth:
             self.fault(f"{gathering} ended twice")
             return
         self.ended.append(life)
+        life.end = reason
         if reason is not None:
             self.happened[reason] += 1
             if not life.is_doubtful:
                 check_end(self, life, reason)
                 told = {one.notice["reason"] for one in life.clients if one.notice is not None}
-                self.check(told <= {reason}, f"{gathering} ended ({reason}), and told {told}")
+                fair = {reason, "shutdown"} if life.has_slept_on else {reason}
+                self.check(told <= fair, f"{gathering} ended ({reason}), and told {told}")
+
+    def sleeps_on(self, gathering: str) -> None:
+        """Note that it slept when its hall ended, and is to go on in the next one."""
+        if (life := self.lives.get(gathering)) is not None and self.events is not None:
+            self.events.slept_on.add(life.incarnation or "")
+
+    def taken_up(self, names: dict[str, str], *, may_forget: bool) -> None:
+        """Note which incarnations a new hall goes on with, by gathering.
+
+        With `may_forget` it may lack the last of what became of them.
+        """
+        for gathering, life in tuple(self.lives.items()):
+            if gathering not in names:
+                self.check(may_forget, f"slept, and is gone after a restart: {life}")
+                self.ended.append(self.lives.pop(gathering))
+        for gathering, name in names.items():
+            found = self._slept(gathering, name)
+            if found is None:
+                self.fault(f"{gathering}: {name} slept, and nobody knows of it")
+                continue
+            life, other = found, self.lives.pop(gathering, None)
+            if other is not None and other is not life:
+                self.ended.append(other)
+            if life.end not in (None, "shutdown") or other not in (None, life):
+                # Its end was told, and not noted before the process was killed.
+                self.check(may_forget, f"{gathering}: {name} comes back, and had ended: {life}")
+                self.came_back.add(name)
+                if self.events is not None:
+                    self.events.came_back.add(name)
+            if life in self.ended:
+                self.ended.remove(life)
+            life.incarnation, life.end = name, None
+            self.lives[gathering] = self.incarnations[name] = life
+            life.goes_on(self.now())
+            # What was changed as the process was killed may have been forgotten.
+            life.is_doubtful |= may_forget
+            self.happened["slept on"] += 1
+
+    def _slept(self, gathering: str, name: str) -> Life | None:
+        """Return the incarnation of this name; one that nobody has heard of has none yet."""
+        one = self.incarnations.get(name)
+        if one is None:
+            living = self.lives.get(gathering)
+            unnamed = [living] if living is not None else [*reversed(self.ended)]
+            one = next((one for one in unnamed if _is_new(one, gathering)), None)
+        return one
 
     def meet(self, gathering: str, incarnation: str) -> Life | None:
         """Return the incarnation of this name; None if there's none."""
@@ -379,14 +429,16 @@ class Truth:
                 life.opened_at, life.was_restored = self.now(), True
             life.used_to = life.gone_to = life.store_ended_at = self.now()
 
-    def events_written(self, events: Iterable[LifecycleEvent], *, all_well: bool) -> None:
-        """Note that events are durable; somebody may have waited for that."""
-        known = [*events]
-        if self.events is not None and known:
-            self.events.written(known)
-        for event in known:
+    def events_written(self, events: Sequence[LifecycleEvent]) -> None:
+        """Note that events are durable."""
+        if self.events is not None:
+            self.events.written(events)
+
+    def events_known(self, events: Sequence[LifecycleEvent]) -> None:
+        """Note that the hall knows that events are durable; somebody may have waited for that."""
+        for event in events:
             life = self.lives.get(event.gathering)
-            if life is not None and all_well and event.kind in WAITED_FOR:
+            if life is not None and event.kind in WAITED_FOR:
                 life.used_to = life.gone_to = life.store_ended_at = self.now()
 
 

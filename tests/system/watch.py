@@ -2,14 +2,15 @@
 
 import logging
 
+from squire_gatherings.testing import StoreBroke
 from tests.system.book import Boom
-from tests.system.store import DiskBroke
 from tests.system.truth import Truth
 
-MEANT = (Boom, DiskBroke)
+MEANT = (Boom, StoreBroke)
 """The errors that may crash a gathering."""
 
 EVENTS_LOST = "events were lost"
+SLEEP_LOST = "the store doesn't know which gatherings slept"
 """How the hall's log begins to say so."""
 
 
@@ -23,6 +24,8 @@ class Watch(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         if self.truth.events is not None and record.getMessage().startswith(EVENTS_LOST):
             # The store was away until the end, or killed. What that may lose is checked.
+            return
+        if record.getMessage().startswith(SLEEP_LOST):
             return
         error = record.exc_info[1] if record.exc_info else None
         if not _is_meant(error):

@@ -30,11 +30,12 @@ from squire_gatherings._poller import Poller
 from squire_gatherings._server.accepting import keep_alive
 from squire_gatherings._server.outbox import Flusher
 from squire_gatherings._server.serving import Serving
+from squire_gatherings.testing import ENDLESS, LinkEnd
 from tests.system import tls
 from tests.system.book import Book, Boom, SnapshotBook, TameBook, TameSnapshotBook
 from tests.system.events import Events
 from tests.system.life import Rules
-from tests.system.link import ENDLESS, End, Link, relay
+from tests.system.link import WatchedLink, relay
 from tests.system.lives import Lives
 from tests.system.people import Person
 from tests.system.rest import check_nothing_is_left, come_to_rest
@@ -90,13 +91,15 @@ class World:
     _stopped: trio.Event = field(init=False)
     _power: trio.CancelScope = field(init=False)
     _doing: str = "its beginning"
+    _may_forget: bool = False
+    """Whether the next hall may not know who slept in the last one."""
 
     def __attrs_post_init__(self) -> None:
         setup = self.setup
         self.truth = Truth(setup.rules, CLOSE_GRACE, self.clock.current_time, self.wall)
         if setup.events:
             self.truth.events = Events()
-        self.disk = Disk(self.truth)
+        self.disk = Disk(truth=self.truth)
         self.lives = Lives(self)
         for number in range(4):
             packed = setup.packed and number % 2 == 1
@@ -119,8 +122,10 @@ class World:
     async def close(self) -> None:
         """Close the hall as a server does when it stops, and wait for its end."""
         if self.hall is not None:
-            if self.truth.events is not None and self.store.event_mood != "now":
+            if self.truth.events is not None and not self.store.writes_events:
                 self.truth.events.unnoted()
+            # It isn't noted who sleeps before what was told of it is durable.
+            self._may_forget = not (self.store.writes_sleep and self.store.writes_events)
             self._stop.set()
             await self._stopped.wait()
 
@@ -128,7 +133,8 @@ class World:
         """End the server as `kill -9` does; with `lands`, writes under way become durable."""
         if self.hall is None:
             return
-        self.store.die(lands=lands)
+        self.store.kill(lands=lands)
+        self._may_forget = True
         if self.truth.events is not None:
             self.truth.events.unnoted()
         self._let_go_of_store()
@@ -147,7 +153,7 @@ class World:
     def waits_for_store(self, hall: Hall, scope: trio.CancelScope) -> None:
         """Cancel a call that waits for the store when the store's process is killed."""
         self.waiting.add(scope)
-        if hall is not self.any_hall or self.store.dead:
+        if hall is not self.any_hall or self.store.is_dead:
             scope.cancel()
 
     async def _keep_hall(self, *, task_status: trio.TaskStatus[None]) -> None:
@@ -169,12 +175,19 @@ class World:
                         wall_clock=self.wall,
                         **self.setup.usual_settings(),
                     ) as self.any_hall:
+                        self._take_up(self.any_hall)
                         await self._serve(self.any_hall, task_status)
                     writers.cancel_scope.cancel()
         finally:
             self.hall = self.any_hall = self._server = None
             # The old store's answers to its appends are lost.
             self._stopped.set()
+
+    def _take_up(self, hall: Hall) -> None:
+        """Note which incarnations the hall goes on with."""
+        names = {room: hall.explain(room).incarnation for room in hall.gatherings()}
+        self.truth.taken_up(names, may_forget=self._may_forget)
+        self._may_forget = False
 
     async def _serve(self, hall: Hall, task_status: trio.TaskStatus[None]) -> None:
         with Poller() as poller:
@@ -266,7 +279,7 @@ class World:
 
     async def _take(self, store: TroubledStore, event: LifecycleEvent) -> None:
         await trio.lowlevel.checkpoint()
-        if store.dead:
+        if store.is_dead:
             raise Boom("its process is killed")
         if self.refused_events:
             self.refused_events -= 1
@@ -276,7 +289,9 @@ class World:
 
     # The network.
 
-    async def connect(self, *, room: int = ENDLESS, piece: int = 65536) -> tuple[End, Tap] | None:
+    async def connect(
+        self, *, room: int = ENDLESS, piece: int = 65536
+    ) -> tuple[LinkEnd, Tap] | None:
         """Connect to the server; None if nobody listens.
 
         Args:
@@ -286,7 +301,7 @@ class World:
         await trio.lowlevel.checkpoint()
         if self.hall is None:
             return None
-        link = Link(is_relayed=self.setup.way != "streams")
+        link = WatchedLink(is_relayed=self.setup.way != "streams")
         link.down.room, link.up.piece = room, piece
         tap = Tap(self.truth, link, len(self.taps) + 1)
         self.taps.append(tap)
@@ -295,7 +310,7 @@ class World:
         self._connections.start_soon(self._serve_one, self.hall, end)
         return link.client_end, tap
 
-    async def _serve_one(self, hall: Hall, end: End) -> None:
+    async def _serve_one(self, hall: Hall, end: LinkEnd) -> None:
         settings = ServerSettings(max_backlog=2000)
         try:
             if self.setup.way == "streams":

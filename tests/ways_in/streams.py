@@ -21,7 +21,7 @@ from squire_gatherings import Hall, Server, ServerSettings, serve_stream
 from tests.support import examples
 from tests.ways_in.ways import Counter, application_of, hypercorn_config, let_in
 
-Stream = trio.StapledStream[Any, Any]
+Stream = trio.abc.HalfCloseableStream
 Serve = Callable[[Hall, Stream, ServerSettings | None, str | None, Server | None], Awaitable[None]]
 
 

@@ -1,4 +1,4 @@
-"""A tournament in memory: a behaviour that judges and folds, without a hall."""
+"""A tournament in memory: a rehearsal of the behaviour, with the people who submit to it."""
 
 from typing import Any
 
@@ -6,17 +6,15 @@ import pytest
 
 from examples.swiss_night.behaviour import SwissNight
 from examples.swiss_night.pairing import next_pairings
-from squire_gatherings import Identity, Op, OpRejected, Stamp, Submission
+from squire_gatherings import OpRejected
+from squire_gatherings.testing import Rehearsal
 
 
-class Night:
-    """A behaviour, and people who submit to it."""
+class Night(Rehearsal):
+    """A rehearsed tournament."""
 
     def __init__(self) -> None:
-        self.behaviour = SwissNight()
-        self.seq = 0
-        self.time = 1_700_000_000_000
-        self.log: list[tuple[dict[str, Any], Stamp]] = []
+        super().__init__(SwissNight)
 
     @property
     def night(self) -> Any:
@@ -24,33 +22,11 @@ class Night:
 
     def do(self, who: str, role: str, *values: dict[str, Any]) -> int:
         """Submit ops as one sync; return the last seq."""
-        ops = [Op.of(value) for value in values]
-        identity = Identity(who, role)
-        submission = Submission(identity, self.seq, self.seq, self.time)
-        before = self.behaviour.snapshot()
-        try:
-            judged = self.behaviour.judge(ops, submission)
-        finally:
-            assert self.behaviour.snapshot() == before  # judging changes nothing
-        for op in judged:
-            self.seq += 1
-            stamp = Stamp(self.seq, self.time, who)
-            self.behaviour.fold(op, stamp)
-            self.log.append((op.value, stamp))
-        return self.seq
+        return self.submit(*values, user=who, role=role)[-1]
 
     def passes(self, minutes: int) -> None:
-        """Let time pass, and the tournament do by itself what is due then."""
-        self.time += minutes * 60_000
-        due = self.behaviour.due_at()
-        if due is not None and due <= self.time:
-            for op in self.behaviour.act(self.time):
-                self.seq += 1
-                stamp = Stamp(self.seq, self.time, None)
-                self.behaviour.fold(op, stamp)
-                self.log.append((op.value, stamp))
-            later = self.behaviour.due_at()
-            assert later is None or later > due
+        """Let time pass."""
+        self.pass_time(60 * minutes)
 
     def judge(self, *values: dict[str, Any]) -> int:
         return self.do("olga", "judge", *values)

@@ -3,6 +3,7 @@
 import json
 import shutil
 import subprocess
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -10,23 +11,35 @@ import attrs
 import msgspec
 import pytest
 from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import strategies as st
 
 from examples.swiss_night.site import PAGE
 from examples.swiss_night.standings import standings
+from squire_gatherings import OpRejected
 from tests.examples.swiss_night.playing import Night
-from tests.examples.swiss_night.test_rules import STEPS, play_at_random
+from tests.examples.swiss_night.test_rules import USERS, ops
 from tests.support import examples
 
 NODE = shutil.which("node")
 SCRIPT = Path(__file__).with_name("same.mjs")
 
 
+def play_at_random(data: st.DataObject) -> Night:
+    """Do what is allowed of what people try."""
+    night = Night()
+    for who in data.draw(st.lists(st.sampled_from(sorted(USERS)), max_size=40)):
+        night.passes(15)
+        with suppress(OpRejected):
+            night.do(who, USERS[who], data.draw(ops(night.state)))
+    return night
+
+
 def seen_by_the_page(nights: list[Night]) -> list[Any]:
     lines = [
         json.dumps(
             [
-                [value, {"seq": stamp.seq, "time": stamp.time, "by": stamp.by}]
-                for value, stamp in night.log
+                [op.value, {"seq": stamp.seq, "time": stamp.time, "by": stamp.by}]
+                for op, stamp in night.log
             ]
         )
         for night in nights
@@ -53,9 +66,9 @@ def test_the_page_folds_as_the_server_does() -> None:
         phases=[Phase.generate],
         suppress_health_check=list(HealthCheck),
     )
-    @given(STEPS)
-    def collect(steps: list[tuple[str, str, dict[str, Any]]]) -> None:
-        nights.append(play_at_random(steps))
+    @given(st.data())
+    def collect(data: st.DataObject) -> None:
+        nights.append(play_at_random(data))
 
     collect()
     whole = Night()
