@@ -60,7 +60,11 @@ async def come_to_rest(world: "World") -> None:
     for stranger in world.strangers:
         await stranger.hang_up(politely=True)
     await trio.sleep(world.setup.rules.idle_timeout + 5)
-    latest = max((life.extended_to for life in world.truth.lives.values()), default=0.0)
+    lives = world.truth.lives.values()
+    latest = max((life.extended_to for life in lives), default=0.0)
+    if any(life.has_slept_on for life in lives):
+        # Its times are those of the wall clock before that was set back.
+        latest = max(latest, trio.current_time()) + world.set_back
     # One that was held until an hour that a clock was set back from was to live for days.
     world.be_patient(latest)
     await trio.sleep_until(latest + 5)

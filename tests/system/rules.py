@@ -413,6 +413,7 @@ async def rights_are_short(world: World, user: str, seconds: float) -> None:
 async def wall_clock_steps(world: World, seconds: float) -> None:
     world.truth.wall_steps()
     world.wall_at += seconds
+    world.set_back += max(0.0, -seconds)
 
 
 @rule(weight=6, seconds=waits)

@@ -72,6 +72,8 @@ class World:
     calls: int = 0
     """The number of calls into the hall."""
     wall_at: float = 1_800_000_000.0
+    set_back: float = 0.0
+    """The seconds by which the wall clock was set back so far."""
     """The wall clock's time at the virtual time 0."""
     terms: dict[str, float] = field(factory=dict)
     """How long rights last, in seconds, for users whose rights end."""
