@@ -329,27 +329,33 @@ class Gathering:
             elif self.answers.reading:
                 await inbox.wait()
             else:
-                rule = self._rule()
-                if await self._part_unless_heard(rule):
-                    return rule
+                ended_by = await self._part_unless_heard()
+                if ended_by is not None:
+                    return ended_by
 
     async def _part(self, reason: DispersalReason) -> DispersalReason:
         with self.room.turnstile.turn(self.room):
             await self._give_notice(reason)
         return reason
 
-    async def _part_unless_heard(self, rule: DispersalReason) -> bool:
-        """Hear everybody out, and give notice if nobody says anything. Return whether it's over."""
+    async def _part_unless_heard(self) -> DispersalReason | None:
+        """Hear everybody out, and give notice if nobody says anything.
+
+        Returns:
+            The rule that has ended it; None if it isn't over.
+        """
         give_up_at = trio.current_time() + REST_WITHIN
         while True:
             with self.room.turnstile.turn(self.room):
                 is_receiving = await hear_out(self.room)
                 # The point of no return: no checkpoint between this look and the notice.
                 if not is_over(self.room, self.answers):
-                    return False
+                    return None
                 if not is_receiving or trio.current_time() >= give_up_at:
+                    # The program may have changed the rules meanwhile.
+                    rule = self._rule()
                     await self._give_notice(rule)
-                    return True
+                    return rule
             # Others have their turns meanwhile.
             await trio.sleep(LOOK_AGAIN)
 
@@ -428,7 +434,7 @@ class Gathering:
                 looks = await hear_the_last(room, self.answers, looks)
                 if not looks:
                     room.end(self._rule())
-            elif await self._part_unless_heard(self._rule()):
+            elif await self._part_unless_heard() is not None:
                 return
 
     async def _is_restored_again(self, sleep: Sleep) -> bool:

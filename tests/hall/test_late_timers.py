@@ -7,7 +7,7 @@ from trio.testing import MemoryReceiveStream, MockClock, wait_all_tasks_blocked
 from squire_gatherings._hall.membership import Membership
 from squire_gatherings._open_hall import open_hall
 from squire_gatherings._stores.memory import MemoryStore
-from squire_gatherings._values.messages import Ack, Fetch, Fetched, Sync, Synced
+from squire_gatherings._values.messages import Ack, Dispersed, Fetch, Fetched, Sync, Synced
 from squire_gatherings._values.op import Op
 from tests.support import Recorder, slow_store
 
@@ -46,6 +46,23 @@ async def test_a_message_that_lies_unread_at_the_deadline_keeps_it_open(
         await connection.wait_closed()
         assert connection.closed[0][0] == start + 34
         assert connection.closed[0][2] == "idle"
+
+
+async def test_it_does_not_end_by_a_rule_that_was_taken_away_meanwhile(
+    autojump_clock: MockClock,
+) -> None:
+    """The program changes the rules while everybody is heard, and another rule ends it then."""
+    async with open_hall(store=MemoryStore(), idle_timeout=12.0, alone_timeout=10.0) as hall:
+
+        class Changes(Unread):
+            def read_arrived(self) -> None:
+                hall.change_rules(ROOM, alone_timeout=None)
+
+        connection = Changes()
+        connection.membership = await hall.join(ROOM, connection)
+        autojump_clock.jump(24.0)
+        [notice] = await connection.wait_for(Dispersed)
+        assert notice.reason == "idle"
 
 
 @pytest.mark.parametrize("clients", [1, 300])

@@ -50,9 +50,6 @@ def _check_rule(truth: "Truth", life: Life, reason: str, what: str) -> None:
     now, ahead = truth.now(), truth.ahead()
     earliest, latest = life.earliest(ahead), life.latest(ahead)
     if reason not in earliest:
-        if life.changed_at == now:
-            # The rule was taken away in the turns in which everybody was heard before the end.
-            return
         truth.fault(f"{what}: it has no such rule: {life}")
         return
     due = earliest[reason]
