@@ -327,7 +327,7 @@ def farewell(hall: Hall, can_go: Callable[[Connection], bool]) -> None:
 
 
 def _say_farewell(room: Room, client: Client) -> None:
-    idle_for = trio.current_time() - room.deadline.last_processed_at
+    idle_for = room.idle_for(trio.current_time())
     reason, seq = DispersalReason.SHUTDOWN, room.log.committed
     client.send(Outgoing(Dispersed(room.id, room.incarnation, reason, seq, idle_for)))
     room.gone(client)

@@ -42,7 +42,7 @@ async def give_notice(
     answers.abandon(lost if crashed else ended, lost if is_failing else ended)
     room.inbox.clear()
     now = trio.current_time()
-    idle_for = now - room.deadline.last_processed_at
+    idle_for = room.idle_for(now)
     room.notice = Dispersed(room.id, room.incarnation, reason, room.log.committed, idle_for)
     if room.presence is not None:
         room.presence.end(room.id)

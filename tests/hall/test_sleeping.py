@@ -840,6 +840,27 @@ async def test_the_next_hall_goes_on_with_it(told: bool, autojump_clock: MockClo
     )
 
 
+async def test_what_the_wall_clock_rounds_makes_no_time_negative(autojump_clock: MockClock) -> None:
+    store, told = Loads(), list[float]()
+
+    def wall() -> float:
+        return 1_800_000_000.0 + trio.current_time()
+
+    for _ in range(20):
+        async with open_hall(store=store, wall_clock=wall) as hall:
+            await hall.submit(ROOM, [{"n": 1}])
+            assert await hall.evict(ROOM)
+        async with open_hall(store=store, wall_clock=wall) as hall:
+            client = Recorder()
+            incarnation = hall.explain(ROOM).incarnation
+            await hall.join(ROOM, client, resume=incarnation)
+            await hall.disperse(ROOM)
+            told += [one.idle_for for one in client.of(Dispersed)]
+        await trio.sleep(0.1)
+    assert len(told) == 20
+    assert min(told) >= 0
+
+
 async def test_one_whose_instant_has_passed_ends_at_once(autojump_clock: MockClock) -> None:
     store = Loads()
     async with open_hall(**options(store, idle_timeout=100.0)) as hall:
