@@ -163,7 +163,8 @@ async def store_reads(world: World, mood: Trouble) -> None:
 
 @rule(mood=st.sampled_from(EVENTS))
 async def store_writes_who_sleeps(world: World, mood: Trouble) -> None:
-    """The next hall goes on with those of whom it was written."""
+    """The next hall goes on with those of whom it was written; others wake when it can be."""
+    world.truth.sleeps_badly = True
     world.store.sleep_goes(mood)
 
 

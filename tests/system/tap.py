@@ -363,6 +363,9 @@ class Tap:
             return
         if life.is_put_off or life.is_doubtful:
             return
+        if self.link.is_relayed and life.changed_at >= now:
+            # It was said before its rules were changed.
+            return
         if not is_activity and life.used_from >= now:
             # Other clients hear of the events of one instant in another order.
             return

@@ -68,6 +68,9 @@ class Truth:
     jumped_from: float = -math.inf
     stepped_at: float = -math.inf
     """The time when the wall clock was set last."""
+    sleeps_badly: bool = False
+    """Whether the store was ever told not to take who sleeps: then a waking may take a while, and
+    an end may be lost at a restart."""
     put_out_at: float = -math.inf
     """The time when a user's connections were last closed by a call."""
     is_closing: bool = False
@@ -268,7 +271,7 @@ class Truth:
         life.end = reason
         if reason is not None:
             self.happened[reason] += 1
-            if not life.is_doubtful:
+            if not (life.is_doubtful or self.sleeps_badly):
                 check_end(self, life, reason)
                 told = {one.notice["reason"] for one in life.clients if one.notice is not None}
                 fair = {reason, "shutdown"} if life.has_slept_on else {reason}

@@ -124,7 +124,8 @@ class World:
     async def close(self) -> None:
         """Close the hall as a server does when it stops, and wait for its end."""
         if self.hall is not None:
-            if self.truth.events is not None and not self.store.writes_events:
+            writes = self.store.writes_events and self.store.writes_sleep
+            if self.truth.events is not None and not writes:
                 self.truth.events.unnoted()
             # It isn't noted who sleeps before what was told of it is durable.
             self._may_forget = not (self.store.writes_sleep and self.store.writes_events)
