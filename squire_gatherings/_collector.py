@@ -15,6 +15,7 @@ import gc
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import count
 
 YOUNG = 2_000
 MIDDLE = 1
@@ -23,8 +24,14 @@ often as with a higher number, but fewer of them at once."""
 FULL = 3
 """A full collection comes after some 30,000."""
 
+ENDS = 128
+"""After so many ends the young generations are collected."""
+
 LONG = 0.005
 """A full collection that takes more seconds than this takes long."""
+
+
+_ends = count(1)
 
 
 class Exempting:
@@ -39,18 +46,28 @@ class Exempting:
     """How many seconds a full collection would take."""
 
     def __call__(self, phase: str, info: dict[str, int]) -> None:
-        generation = info["generation"]
-        if not generation:
-            return
-        now = time.perf_counter()
+        generation, now = info["generation"], time.perf_counter()
         if phase == "start":
             self.began = now
             return
         took = now - self.began
-        self.expected = took if generation == 2 else self.expected + took
-        if self.expected > LONG:
+        if generation:
+            self.expected = took if generation == 2 else self.expected + took
+        # Of the youngest, the next collection looks at all again.
+        if self.expected > LONG or (not generation and took > LONG):
             gc.freeze()
             self.expected = 0.0
+
+
+def note_end() -> None:
+    """Note the end of a gathering: after many, the young generations are collected.
+
+    Where many end one soon after the other, as much is freed as is made. Python counts new objects
+    less freed ones, so it wouldn't collect for long, and would find some hundred thousand young
+    objects in the end, which takes as long as a full collection.
+    """
+    if not next(_ends) % ENDS and gc.isenabled():
+        gc.collect(1)
 
 
 @contextmanager

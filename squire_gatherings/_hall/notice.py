@@ -4,6 +4,7 @@ from collections.abc import Iterable, Sequence
 
 import trio
 
+from squire_gatherings._collector import note_end
 from squire_gatherings._hall.answers import Answers
 from squire_gatherings._hall.clients import Client
 from squire_gatherings._hall.forwards import CROWD
@@ -57,6 +58,7 @@ async def give_notice(
             # It is queued here, and written when the notices have gone out.
             room.life.dispersed(how)
         report_end(how, len(clients))
+    note_end()
     if not clients:
         return None
     return await _send_notice(clients, room.notice, reason, room.quotas.tally)
