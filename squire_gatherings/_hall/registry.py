@@ -92,6 +92,7 @@ class Registry:
             self.turnstile,
             self.nursery,
             self.refreshes.rights.terms,
+            self.quotas,
             self.lifecycle,
             self.book,
             self._make_room,

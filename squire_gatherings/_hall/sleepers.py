@@ -18,6 +18,7 @@ from squire_gatherings._hall.clients import Client
 from squire_gatherings._hall.lifecycle import Life, Lifecycle
 from squire_gatherings._hall.lifetime import GivenRules
 from squire_gatherings._hall.presence import Presences
+from squire_gatherings._hall.quotas import Quotas
 from squire_gatherings._hall.room import Room
 from squire_gatherings._hall.sleep_book import SleepBook
 from squire_gatherings._hall.sleeper import Sleeper
@@ -43,6 +44,7 @@ class Sleepers:
     turnstile: Turnstile
     nursery: trio.Nursery
     terms: Terms
+    quotas: Quotas
     lifecycle: Lifecycle | None
     book: SleepBook | None
     """Where it is noted who sleeps, for the next process."""
@@ -75,7 +77,7 @@ class Sleepers:
         for client in sleeper.clients:
             client.room = sleeper
         room.enter(None)
-        self._count(room)
+        self._count()
         self._list(sleeper, room)
         return sleeper
 
@@ -87,19 +89,18 @@ class Sleepers:
         self.go_on(sleeper)
         return sleeper
 
-    def _count(self, room: Room) -> None:
+    def _count(self) -> None:
         self.count += 1
-        room.quotas.tally.stages[Stage.ASLEEP] += 1
-        room.quotas.fell_asleep()
+        self.quotas.tally.stages[Stage.ASLEEP] += 1
+        self.quotas.fell_asleep()
         if not self._is_running:
             self._is_running = True
             self.nursery.start_soon(self._watch, name="sleeping gatherings")
 
     def drop(self, sleeper: Sleeper) -> None:
         """Forget one that has no clients: it sleeps on in the store."""
-        room, opener = self._look(sleeper)
-        self._end(sleeper, room)
-        room.quotas.reaped(sleeper.id, opener)
+        self._end(sleeper)
+        self.quotas.reaped(sleeper.id, self.opener_of(sleeper))
 
     def rouse(self, sleeper: Sleeper) -> Room:
         """Make its room the one that it has; a task goes on with it."""
@@ -110,17 +111,17 @@ class Sleepers:
     def _rouse(self, sleeper: Sleeper, room: Room, opener: Opener) -> None:
         for client in sleeper.clients:
             client.room = room
-        self._end(sleeper, room)
+        self._end(sleeper)
         # Its task enters the next one.
         room.stage = None
         room.enter(Stage.ASLEEP)
         sleeper.clients = ()
         self.wake(sleeper, room, opener)
 
-    def _end(self, sleeper: Sleeper, room: Room) -> None:
+    def _end(self, sleeper: Sleeper) -> None:
         """Take back what `_count` and `_list` have done."""
-        room.quotas.tally.stages[Stage.ASLEEP] -= 1
-        room.quotas.woke()
+        self.quotas.tally.stages[Stage.ASLEEP] -= 1
+        self.quotas.woke()
         self._unlist(sleeper)
         self._by_wall.discard(sleeper)
         self.count -= 1
@@ -235,7 +236,7 @@ class Sleepers:
         if life is not None and self.lifecycle is not None:
             _, owed, _, _ = life
             self.lifecycle.owed += owed
-        self._count(self.look(sleeper))
+        self._count()
         for client in sleeper.clients:
             self.terms.add(client)
 
