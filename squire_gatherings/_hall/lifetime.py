@@ -222,14 +222,6 @@ class Lifetime:
             if client is not joining and not client.is_mute:
                 client.send(outgoing)
 
-    def idle_for(self, now: float) -> float:
-        """Return for how many seconds nothing that counts was processed.
-
-        The instants of one that slept through a restart come from the wall clock, which is less
-        exact: that may be some ten millionths of a second in the future.
-        """
-        return max(0.0, now - self.deadline.last_processed_at)
-
     def tell_what_stands(self, client: Client) -> None:
         """Tell a client of the end of which the others were told while its rights had ended."""
         told = self.deadline.told

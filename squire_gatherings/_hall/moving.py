@@ -23,7 +23,6 @@ from squire_gatherings._hall.sleeper import Sleeper
 from squire_gatherings._values.end_rules import fields_of
 from squire_gatherings._values.endings import DispersalReason
 from squire_gatherings._values.handover import ClientState, EventsState, HallState, RoomState
-from squire_gatherings._values.messages import Dispersed
 from squire_gatherings._values.outgoing import Outgoing
 from squire_gatherings._values.sleep import Rules, SleeperState
 
@@ -327,9 +326,8 @@ def farewell(hall: Hall, can_go: Callable[[Connection], bool]) -> None:
 
 
 def _say_farewell(room: Room, client: Client) -> None:
-    idle_for = room.idle_for(trio.current_time())
-    reason, seq = DispersalReason.SHUTDOWN, room.log.committed
-    client.send(Outgoing(Dispersed(room.id, room.incarnation, reason, seq, idle_for)))
+    reason = DispersalReason.SHUTDOWN
+    client.send(Outgoing(room.last_words(reason, trio.current_time())))
     room.gone(client)
     client.close(reason.close_code, reason)
 

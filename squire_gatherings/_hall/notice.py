@@ -43,8 +43,7 @@ async def give_notice(
     answers.abandon(lost if crashed else ended, lost if is_failing else ended)
     room.inbox.clear()
     now = trio.current_time()
-    idle_for = room.idle_for(now)
-    room.notice = Dispersed(room.id, room.incarnation, reason, room.log.committed, idle_for)
+    room.notice = room.last_words(reason, now)
     if room.presence is not None:
         room.presence.end(room.id)
     clients = tuple(room.clients.values())

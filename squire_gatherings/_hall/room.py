@@ -279,6 +279,13 @@ class Room(Lifetime):
         self.is_awaited = True
         self.turnstile.hurry(self)
 
+    def last_words(self, reason: DispersalReason, now: float) -> Dispersed:
+        """Return the final notice."""
+        # The instants of one that slept through a restart come from the wall clock, which is less
+        # exact: they may be some ten millionths of a second in the future.
+        idle_for = max(0.0, now - self.deadline.last_processed_at)
+        return Dispersed(self.id, self.incarnation, reason, self.log.committed, idle_for)
+
     def end(self, reason: DispersalReason, *, by: float = math.inf) -> None:
         """Have it disperse. What is in the inbox is still processed; nothing more comes in.
 

@@ -187,7 +187,7 @@ class Leaving:
         """Tell what has changed; return how much that was."""
         await self._announce()
         weight = 0
-        some = Changes([], base=self._telling.base())
+        some = self._nothing()
         in_some = 0
         for one in self._telling.changed(living_so_far(self.hall)):
             if not self._telling.is_there(one):
@@ -197,11 +197,15 @@ class Leaving:
             if in_some >= PORTION:
                 await self._say(some)
                 weight += in_some
-                some, in_some = Changes([], base=self._telling.base()), 0
+                some, in_some = self._nothing(), 0
         some.ended.extend(self._telling.ended(living_so_far(self.hall)))
         some.gone.extend(self._departures.gone())
         await self._say(some)
         return weight + in_some
+
+    def _nothing(self) -> Changes:
+        """Return changes to which some are to be added."""
+        return Changes([], base=self._telling.base())
 
     def _add(self, changes: Changes, one: Living, ahead: float, *, at_rest: bool) -> None:
         """Add where a gathering is. Raises `NotAtRest` where it must be at rest, and isn't."""
@@ -254,7 +258,7 @@ class Leaving:
     def _everything(self) -> Everything:
         state, ahead, inside = hall_state(self.hall), self._ahead(), living(self.hall)
         states, gone = self._departures.states(ahead)
-        changes = Changes([], base=self._telling.base())
+        changes = self._nothing()
         for one in self._telling.changed(inside):
             self._add(changes, one, ahead, at_rest=True)
         changes.ended.extend(self._telling.ended(inside))

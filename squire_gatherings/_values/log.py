@@ -163,8 +163,8 @@ def _first_seq(sync: SyncRecord | SyncRun) -> int:
 class Snapshot:
     """What the behaviour's state was after the op `seq`, as JSON bytes.
 
-    `digest` binds it to the head of the log's chain after that op; it is empty
-    where there was none.
+    `digest` binds it to the head of the log's chain after that op; it is empty where there was
+    none.
     """
 
     seq: int
