@@ -7,11 +7,11 @@ import sys
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
-from urllib.parse import urlsplit
 
 import click
 import trio
 
+from squire_gatherings._cli.addresses import plain_address
 from squire_gatherings._cli.options import DURATION, option
 from squire_gatherings._cli.printing import print_line
 
@@ -151,12 +151,12 @@ def _address(target: tuple[str, ...]) -> tuple[str, int] | None:
         return None
     url = target[0]
     try:
-        parts = urlsplit(url)
-        host, port = parts.hostname, parts.port
+        address = plain_address(url)
     except ValueError as error:
         raise click.UsageError(f"not a URL: {error}") from None
-    if parts.scheme != "ws" or host is None or port is None or parts.path.strip("/"):
+    if address is None:
         raise click.UsageError(f"{url!r} is not ws://HOST:PORT")
+    host, port = address
     host = "127.0.0.1" if host == "localhost" else host
     try:
         is_here = ipaddress.ip_address(host).is_loopback

@@ -9,10 +9,10 @@ import sys
 from datetime import datetime
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 import click
 
+from squire_gatherings._cli.addresses import plain_address
 from squire_gatherings._cli.options import (
     COUNT_OR_SHARE,
     DURATION,
@@ -171,12 +171,12 @@ def _address(url: str | None, *, allow_remote: bool) -> tuple[str, int] | None:
     from squire_gatherings._load.coordinator.target import ServerFailed, resolve
 
     try:
-        parts = urlsplit(url)
-        host, port = parts.hostname, parts.port
+        named = plain_address(url)
     except ValueError as error:
         raise click.UsageError(f"--url: {error}") from None
-    if parts.scheme != "ws" or host is None or port is None or parts.path.strip("/"):
+    if named is None:
         raise click.UsageError(f"--url: {url!r} is not ws://HOST:PORT")
+    host, port = named
     try:
         address = resolve(host, port)
     except ServerFailed as error:
