@@ -4,7 +4,6 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
-import trio
 from trio.testing import wait_all_tasks_blocked
 
 from squire_gatherings import (
@@ -16,21 +15,12 @@ from squire_gatherings import (
 )
 from squire_gatherings._values.endings import CloseCode
 from squire_gatherings._values.op import Op
+from squire_gatherings.testing import WallClock
 from tests.support import Recorder
 
 ROOM = "friday-night"
 DAY_ONE = 1_700_000_000.0
 OP = (Op.of({"n": 1}),)
-
-
-class WallClock:
-    """A clock that shows the virtual time as a date, unless a test sets it."""
-
-    def __init__(self) -> None:
-        self.set_by = 0.0
-
-    def __call__(self) -> float:
-        return DAY_ONE + trio.current_time() + self.set_by
 
 
 async def by_token(token: str | None, gathering_id: str) -> Identity:
@@ -43,7 +33,7 @@ async def by_token(token: str | None, gathering_id: str) -> Identity:
 
 @asynccontextmanager
 async def a_hall(**options: Any) -> AsyncIterator[tuple[Hall, WallClock]]:
-    wall = WallClock()
+    wall = WallClock(DAY_ONE)
     options.setdefault("authenticate", by_token)
     async with open_hall(wall_clock=wall, **options) as hall:
         yield hall, wall

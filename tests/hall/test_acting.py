@@ -29,7 +29,8 @@ from squire_gatherings._values.log import Append
 from squire_gatherings._values.messages import Ack, Dispersed, Forward, Sync, SyncRun
 from squire_gatherings._values.numbers import Stage
 from squire_gatherings._values.settings import HallSettings
-from tests.hall.rights import DAY_ONE, ROOM, WallClock
+from squire_gatherings.testing import WallClock
+from tests.hall.rights import DAY_ONE, ROOM
 from tests.handover.moves import move
 from tests.support import Recorder, examples
 
@@ -123,7 +124,7 @@ async def rounds(hall: Hall) -> list[dict[str, Any]]:
 
 
 async def test_it_acts_at_its_instant_and_everybody_is_told(autojump_clock: MockClock) -> None:
-    async with open_hall(behaviour=Rounds, wall_clock=WallClock()) as hall:
+    async with open_hall(behaviour=Rounds, wall_clock=WallClock(DAY_ONE)) as hall:
         watcher = await watched(hall, times=True, syncs=True)
         await trio.sleep_until(5.5)
         await start(hall)
@@ -140,7 +141,9 @@ async def test_it_acts_at_its_instant_and_everybody_is_told(autojump_clock: Mock
 
 
 async def test_it_is_no_activity(autojump_clock: MockClock) -> None:
-    async with open_hall(behaviour=Rounds, wall_clock=WallClock(), idle_timeout=100.0) as hall:
+    async with open_hall(
+        behaviour=Rounds, wall_clock=WallClock(DAY_ONE), idle_timeout=100.0
+    ) as hall:
         await start(hall)
         await trio.sleep_until(99)
         explained = hall.explain(ROOM)
@@ -153,11 +156,11 @@ async def test_it_is_no_activity(autojump_clock: MockClock) -> None:
 async def test_what_comes_after_the_instant_is_judged_after_it(autojump_clock: MockClock) -> None:
     """The clock is set past the instant while nobody looks: what is heard first still comes
     second."""
-    wall = WallClock()
+    wall = WallClock(DAY_ONE)
     async with open_hall(behaviour=Rounds, wall_clock=wall) as hall:
         await start(hall)
         await hall.submit(ROOM, [{"do": "report"}])
-        wall.set_by = 60.0
+        wall.at_zero = DAY_ONE + 60.0
         with pytest.raises(OpRejected, match="over"):
             await hall.submit(ROOM, [{"do": "report"}])
         [one] = await rounds(hall)
@@ -165,12 +168,12 @@ async def test_what_comes_after_the_instant_is_judged_after_it(autojump_clock: M
 
 
 async def test_a_clock_that_is_set_moves_the_instant(autojump_clock: MockClock) -> None:
-    wall = WallClock()
+    wall = WallClock(DAY_ONE)
     async with open_hall(behaviour=Rounds, wall_clock=wall) as hall:
         watcher = await watched(hall)
         await start(hall, 10)
         await trio.sleep(10)
-        wall.set_by = -100.0
+        wall.at_zero = DAY_ONE - 100.0
         await trio.sleep(1000)
         assert watcher.ended() == [700]
 
@@ -180,13 +183,13 @@ async def test_what_was_missed_is_done_when_it_is_opened_again(
     asleep: bool, autojump_clock: MockClock
 ) -> None:
     store = MemoryStore()
-    async with open_hall(store=store, behaviour=Rounds, wall_clock=WallClock()) as hall:
+    async with open_hall(store=store, behaviour=Rounds, wall_clock=WallClock(DAY_ONE)) as hall:
         await start(hall)
         if asleep:
             await hall.evict(ROOM)
         await hall.disperse(ROOM)
     await trio.sleep_until(1000)
-    async with open_hall(store=store, behaviour=Rounds, wall_clock=WallClock()) as hall:
+    async with open_hall(store=store, behaviour=Rounds, wall_clock=WallClock(DAY_ONE)) as hall:
         with pytest.raises(OpRejected, match="over"):
             await hall.submit(ROOM, [{"do": "report"}])
         [one] = await rounds(hall)
@@ -195,7 +198,7 @@ async def test_what_was_missed_is_done_when_it_is_opened_again(
 
 async def test_one_that_sleeps_wakes_for_it_and_sleeps_on(autojump_clock: MockClock) -> None:
     async with open_hall(
-        behaviour=Rounds, wall_clock=WallClock(), sleep_after=10.0, idle_timeout=1000.0
+        behaviour=Rounds, wall_clock=WallClock(DAY_ONE), sleep_after=10.0, idle_timeout=1000.0
     ) as hall:
 
         def stage() -> Stage | None:
@@ -225,7 +228,7 @@ async def test_it_waits_until_what_came_before_is_durable(autojump_clock: MockCl
             return super().append_nowait(append, ended)
 
     store = Failing()
-    async with open_hall(store=store, behaviour=Rounds, wall_clock=WallClock()) as hall:
+    async with open_hall(store=store, behaviour=Rounds, wall_clock=WallClock(DAY_ONE)) as hall:
         watcher = await watched(hall)
         membership = watcher.membership
         assert membership is not None
@@ -244,7 +247,9 @@ async def test_it_waits_until_what_came_before_is_durable(autojump_clock: MockCl
 async def test_it_goes_on_in_another_process(autojump_clock: MockClock) -> None:
     settings, store = HallSettings(), MemoryStore()
     async with AsyncExitStack() as stack:
-        opened = open_hall(store=store, settings=settings, behaviour=Rounds, wall_clock=WallClock())
+        opened = open_hall(
+            store=store, settings=settings, behaviour=Rounds, wall_clock=WallClock(DAY_ONE)
+        )
         hall = await stack.enter_async_context(opened)
         watcher = await watched(hall)
         assert watcher.membership is not None
@@ -259,7 +264,7 @@ async def test_it_goes_on_in_another_process(autojump_clock: MockClock) -> None:
             settings,
             {watcher: membership},
             behaviour=Rounds,
-            wall_clock=WallClock(),
+            wall_clock=WallClock(DAY_ONE),
         )
         await trio.sleep_until(100)
         assert watcher.ended()[0] == 60
@@ -290,7 +295,7 @@ class Ticks(Rounds):
 
 async def test_each_instant_that_was_missed_is_acted_on(autojump_clock: MockClock) -> None:
     await trio.sleep_until(5 * 60 + 1)
-    async with open_hall(behaviour=Ticks, wall_clock=WallClock()) as hall:
+    async with open_hall(behaviour=Ticks, wall_clock=WallClock(DAY_ONE)) as hall:
         await hall.open(ROOM)
         await wait_all_tasks_blocked()
         page = await hall.fetch(ROOM, since=0, syncs=True)
@@ -312,7 +317,7 @@ class Holds(Rounds):
 
 
 async def test_a_behaviour_may_hold_its_gathering_until_then(autojump_clock: MockClock) -> None:
-    async with open_hall(behaviour=Holds, wall_clock=WallClock()) as hall:
+    async with open_hall(behaviour=Holds, wall_clock=WallClock(DAY_ONE)) as hall:
         watcher = await watched(hall)
         await start(hall)
         await watcher.wait_closed()
@@ -327,7 +332,7 @@ async def test_who_ends_at_the_same_instant_acts_before(autojump_clock: MockCloc
         def end_rules(self, rules: EndRules) -> EndRules | None:
             return EndRules(ends_at=self.rounds[-1]["ends"] / 1000) if self.rounds else None
 
-    async with open_hall(behaviour=Ends, wall_clock=WallClock()) as hall:
+    async with open_hall(behaviour=Ends, wall_clock=WallClock(DAY_ONE)) as hall:
         watcher = await watched(hall)
         await start(hall)
         await watcher.wait_closed()
@@ -367,7 +372,7 @@ async def test_what_it_may_not_do_crashes_it_and_logs_nothing(
 ) -> None:
     store = MemoryStore()
     async with open_hall(
-        store=store, behaviour=failing(name, value), wall_clock=WallClock()
+        store=store, behaviour=failing(name, value), wall_clock=WallClock(DAY_ONE)
     ) as hall:
         if name == "due_at":
             with pytest.raises(GatheringCrashed):
@@ -400,7 +405,7 @@ class Told(Rounds):
 async def test_it_is_told_of_its_life(autojump_clock: MockClock) -> None:
     Told.lives = []
     store = MemoryStore()
-    async with open_hall(store=store, behaviour=Told, wall_clock=WallClock()) as hall:
+    async with open_hall(store=store, behaviour=Told, wall_clock=WallClock(DAY_ONE)) as hall:
         await start(hall)
         incarnation = hall.explain(ROOM).incarnation
         assert Told.lives == [(ROOM, incarnation, 0)]
@@ -462,7 +467,7 @@ async def test_one_that_fails_at_its_end_ends_all_the_same(
 )
 def test_each_round_is_over_once_and_at_its_instant(plan: list[tuple[str, float]]) -> None:
     async def live() -> None:
-        store, wall = MemoryStore(), WallClock()
+        store, wall = MemoryStore(), WallClock(DAY_ONE)
         stack = AsyncExitStack()
 
         async def opened() -> Hall:
@@ -498,7 +503,7 @@ def test_each_round_is_over_once_and_at_its_instant(plan: list[tuple[str, float]
                     await trio.sleep(value)
                     hall, away = await opened(), True
                 case "set":
-                    wall.set_by += value
+                    wall.step(value)
                     clock_was_set = True
             await wait_all_tasks_blocked()
         await hall.open(ROOM)

@@ -28,26 +28,19 @@ from squire_gatherings._values.errors import (
 from squire_gatherings._values.identity import Identity
 from squire_gatherings._values.messages import Ack, Dispersed, Ending, Fetch, Joined, Sync
 from squire_gatherings._values.op import Op
+from squire_gatherings.testing import WallClock
 from tests.support import Recorder, Sum
 
 ROOM = "friday-night"
 WALL = 1024.0 * 1024
 
 
-class Wall:
-    """A wall clock that goes with Trio's until it is set."""
-
-    def __init__(self) -> None:
-        self.ahead = WALL
-
-    def __call__(self) -> float:
-        return trio.current_time() + self.ahead
-
-
 @asynccontextmanager
-async def a_hall(wall: Wall | None = None, **settings: Any) -> AsyncIterator[Hall]:
+async def a_hall(wall: WallClock | None = None, **settings: Any) -> AsyncIterator[Hall]:
     async with open_hall(
-        store=MemoryStore(), wall_clock=wall or Wall(), **{"idle_timeout": 1000.0, **settings}
+        store=MemoryStore(),
+        wall_clock=wall or WallClock(WALL),
+        **{"idle_timeout": 1000.0, **settings},
     ) as hall:
         yield hall
 
@@ -146,7 +139,7 @@ async def test_nobody_outstays_the_maximum_age(autojump_clock: MockClock) -> Non
 
 
 async def test_it_ends_at_an_instant_of_the_wall_clock(autojump_clock: MockClock) -> None:
-    wall = Wall()
+    wall = WallClock(WALL)
     async with a_hall(wall) as hall:
         ends_at = wall() + 12.25
         await hall.open(ROOM, attrs.evolve(hall.end_rules, ends_at=ends_at))
@@ -165,7 +158,7 @@ async def test_it_ends_at_an_instant_of_the_wall_clock(autojump_clock: MockClock
 
 @pytest.mark.parametrize("seconds", [-7.5, 3.5])
 async def test_the_wall_clock_may_be_set(seconds: float, autojump_clock: MockClock) -> None:
-    wall = Wall()
+    wall = WallClock(WALL)
     async with a_hall(wall) as hall:
         recorder = Recorder()
         await hall.join(ROOM, recorder)
@@ -173,7 +166,7 @@ async def test_the_wall_clock_may_be_set(seconds: float, autojump_clock: MockClo
         ends_at = wall() + 200
         assert hall.change_rules(ROOM, ends_at=ends_at).deadline == start + 200
         await trio.sleep(10)
-        wall.ahead += seconds
+        wall.at_zero += seconds
         # Who asks is told by the clock as it is; the timer follows at the next look.
         assert hall.explain(ROOM).deadline == start + 200 - seconds
         await recorder.wait_closed()
@@ -183,14 +176,14 @@ async def test_the_wall_clock_may_be_set(seconds: float, autojump_clock: MockClo
 async def test_a_clock_that_jumps_past_the_instant_ends_it_at_the_next_look(
     autojump_clock: MockClock,
 ) -> None:
-    wall = Wall()
+    wall = WallClock(WALL)
     async with a_hall(wall) as hall:
         recorder = Recorder()
         await hall.join(ROOM, recorder)
         start = trio.current_time()
         hall.change_rules(ROOM, ends_at=wall() + 500)
         await trio.sleep(5)
-        wall.ahead += 1e6
+        wall.at_zero += 1e6
         await recorder.wait_closed()
         assert ended(recorder) == (start + LOOK_AGAIN, "ends_at")
 
@@ -198,12 +191,12 @@ async def test_a_clock_that_jumps_past_the_instant_ends_it_at_the_next_look(
 async def test_who_joins_after_a_jump_past_the_instant_is_told_so(
     autojump_clock: MockClock,
 ) -> None:
-    wall = Wall()
+    wall = WallClock(WALL)
     async with a_hall(wall) as hall:
         await hall.open(ROOM)
         hall.change_rules(ROOM, ends_at=wall() + 500)
         await trio.sleep(5)
-        wall.ahead += 1e6
+        wall.at_zero += 1e6
         recorder, start = Recorder(), trio.current_time()
         await hall.join(ROOM, recorder)
         await recorder.wait_closed()
@@ -215,13 +208,13 @@ async def test_who_joins_after_a_jump_past_the_instant_is_told_so(
 async def test_a_clock_that_is_set_at_once_is_seen_at_the_next_look(
     autojump_clock: MockClock,
 ) -> None:
-    wall = Wall()
+    wall = WallClock(WALL)
     async with a_hall(wall) as hall:
         recorder = Recorder()
         await hall.join(ROOM, recorder)
         start = trio.current_time()
         hall.change_rules(ROOM, ends_at=wall() + 500)
-        wall.ahead += 1e6
+        wall.at_zero += 1e6
         await recorder.wait_closed()
         assert ended(recorder) == (start + LOOK_AGAIN, "ends_at")
 
@@ -240,7 +233,7 @@ async def test_an_instant_that_has_passed_ends_it_at_once(autojump_clock: MockCl
 
 
 async def test_a_hold_keeps_it_and_it_ends_when_that_is_over(autojump_clock: MockClock) -> None:
-    wall = Wall()
+    wall = WallClock(WALL)
     async with a_hall(wall, idle_timeout=10.0) as hall:
         recorder = Recorder()
         await hall.join(ROOM, recorder)
@@ -254,7 +247,7 @@ async def test_a_hold_keeps_it_and_it_ends_when_that_is_over(autojump_clock: Moc
 
 
 async def test_a_hold_that_is_taken_back_ends_what_was_due(autojump_clock: MockClock) -> None:
-    wall = Wall()
+    wall = WallClock(WALL)
     async with a_hall(wall, idle_timeout=10.0) as hall:
         recorder = Recorder()
         await hall.join(ROOM, recorder)
@@ -600,7 +593,7 @@ def minutes(text: str) -> float:
 
 
 async def test_the_worked_example_of_the_docs(autojump_clock: MockClock) -> None:
-    wall = Wall()
+    wall = WallClock(WALL)
     rules = {"idle_timeout": 3600.0, "alone_timeout": 600.0, "max_age": 4 * 3600.0}
     async with a_hall(wall, warn_before=300.0, **rules) as hall:
         start = trio.current_time()

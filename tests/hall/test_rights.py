@@ -88,7 +88,7 @@ async def test_a_clock_that_is_set_leaves_no_rights_open(
     async with a_hall() as (hall, wall):
         membership, alice = await joined(hall, "alice:member:600")
         await wait_all_tasks_blocked()
-        wall.set_by = 3600.0
+        wall.at_zero = DAY_ONE + 3600.0
         if how == "judged":
             await asked(membership, Sync("late", 0, OP))
             assert [one.code for one in alice.of(Error)] == ["unauthorized"]
@@ -97,7 +97,7 @@ async def test_a_clock_that_is_set_leaves_no_rights_open(
             await wait_all_tasks_blocked()
             assert alice.forwards() == []
         # Setting it back doesn't restore them.
-        wall.set_by = -3600.0
+        wall.at_zero = DAY_ONE - 3600.0
         await asked(membership, Sync("too late", 0, OP))
         assert alice.of(Error)[-1].id == "too late"
         assert (await hall.fetch(ROOM)).seq == (how == "committed")
@@ -107,7 +107,7 @@ async def test_a_clock_that_is_set_is_seen_soon(autojump_clock: MockClock) -> No
     async with a_hall() as (hall, wall):
         _, alice = await joined(hall, "alice:member:86400")
         await trio.sleep(1)
-        wall.set_by = 86400.0
+        wall.at_zero = DAY_ONE + 86400.0
         await trio.sleep(60)
         assert [code for _, code in closings(alice)] == [CloseCode.UNAUTHORIZED]
 
