@@ -112,6 +112,18 @@ class OpConflict(GatheringsError):
     code = "conflict"
 
 
+class TakenAway(GatheringsError):
+    """Another node has the gathering now: what this one was asked wasn't done here."""
+
+    code = "moved"
+
+
+class DeclaredDead(GatheringsError):
+    """This node was silent for too long: the others have taken over what it had."""
+
+    code = "unavailable"
+
+
 class GatheringDispersed(GatheringsError):
     """The incarnation that was asked has ended; a new join or call gets the next one."""
 
