@@ -153,7 +153,7 @@ async def _opened(
         lifecycle = None if events is None else events.lifecycle
         ownership = None
         if beats is not None:
-            ownership = Ownership(beats.store, lifecycle, living.__contains__)
+            ownership = Ownership(beats.store, lifecycle)
         registry = Registry(
             settings,
             store,
