@@ -63,8 +63,13 @@ from squire_gatherings._cli.upgrades import Upgrades
 from squire_gatherings._cli.webhook import webhook_options
 from squire_gatherings._cli.workers.joining import join_workers
 from squire_gatherings._cli.workers.keeping import CannotListen, keep_workers
-from squire_gatherings._cli.workers.places import check_workers, store_of, workers_option
-from squire_gatherings._cli.workers.worker import Worker, find_worker, sockets_of, wait_alone
+from squire_gatherings._cli.workers.places import (
+    check_workers,
+    prepare_store,
+    store_of,
+    workers_option,
+)
+from squire_gatherings._cli.workers.worker import Worker, find_worker, sockets_of, wait_dismissed
 from squire_gatherings._collector import calm_the_collector
 from squire_gatherings._hall.clock import BootTimeClock
 from squire_gatherings._hall.nurseries import open_hidden_nursery
@@ -194,6 +199,8 @@ def serve(context: click.Context, /, **options: Any) -> None:
         faulthandler.enable()
     ignore_signals()
     calm_the_collector()
+    if worker is None:
+        prepare_store(options)
     named = {} if worker is None else {"worker": worker.number}
     with logs(options["log_level"], options["log_format"], named):
         for name in context.obj:
@@ -359,14 +366,14 @@ async def _stop(
 ) -> int | None:
     """Return the signal that says stop, or None once another process goes on.
 
-    A worker that nobody keeps any more stops as if it had been told by SIGTERM.
+    A worker that is dismissed stops as if SIGTERM had told it.
 
     It sees to all signals that come before.
     """
     async with trio.open_nursery() as nursery:
         nursery.start_soon(_stop_when_done, upgrades, nursery.cancel_scope)
         if worker is not None:
-            nursery.start_soon(_stop_when_alone, worker, nursery.cancel_scope)
+            nursery.start_soon(_stop_when_dismissed, worker, nursery.cancel_scope)
         async for number in signals:
             if number == getattr(signal, "SIGHUP", None) and not terminal.is_lost():
                 reloading.ask()
@@ -378,8 +385,8 @@ async def _stop(
     return None if upgrades.done.is_set() else signal.SIGTERM
 
 
-async def _stop_when_alone(worker: Worker, scope: trio.CancelScope) -> None:
-    await wait_alone(worker)
+async def _stop_when_dismissed(worker: Worker, scope: trio.CancelScope) -> None:
+    await wait_dismissed(worker)
     scope.cancel()
 
 

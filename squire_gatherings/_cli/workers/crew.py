@@ -50,6 +50,8 @@ class _Place:
     number: int
     notices: Notices = field(factory=Notices)
     process: trio.Process | None = None
+    lifeline: socket.socket | None = None
+    """The process ends in order when this is shut down."""
     has_served: bool = False
     waiting: trio.CancelScope = field(factory=trio.CancelScope)
     """Around the pause until it's started again."""
@@ -67,6 +69,8 @@ class Crew:
     """By worker: on which its admin port listens."""
     watchdog: float | None = None
     """A worker that gives no sign of life for so many seconds is ended."""
+    command: Sequence[str] = field(factory=lambda: [sys.executable, *sys.orig_argv[1:]])
+    """What starts a worker: the program itself, as this process was started."""
     failure: Failure | None = field(default=None, init=False)
     """Why it has ended by itself, if it has."""
     _places: list[_Place] = field(init=False)
@@ -115,12 +119,17 @@ class Crew:
         troubles = {place.notices.trouble: None for place in self._places}
         return "; ".join(filter(None, troubles))
 
-    def stop(self, number: int) -> None:
-        """Have all of them end by a signal, and start none again."""
+    def stop(self) -> None:
+        """Have all of them end in order, and start none again.
+
+        No signal tells them so: systemd sends one to each process of a server, and a second one
+        would have them end at once.
+        """
         self._is_stopping = True
         for place in self._places:
             place.waiting.cancel()
-        self.send(number)
+            if place.lifeline is not None:
+                place.lifeline.shutdown(socket.SHUT_RDWR)
 
     def kill(self) -> None:
         """End them at once."""
@@ -149,7 +158,7 @@ class Crew:
                 return
             if not place.has_served:
                 self.failure = Failure(place.number, code)
-                self.stop(signal.SIGTERM)
+                self.stop()
                 return
             if trio.current_time() - began >= LONG_LIFE:
                 pause = FIRST_PAUSE
@@ -164,19 +173,18 @@ class Crew:
         # It ends when nobody has the other end of this.
         ours, theirs = socket.socketpair()
         with ours:
+            place.lifeline = ours
             with theirs:
                 process = await self._start(place.number, theirs)
             try:
                 place.process = process
-                if self._is_stopping:
-                    process.terminate()
                 async with trio.open_nursery() as nursery:
                     nursery.start_soon(self._note_ready, place)
                     code = await process.wait()
                     nursery.cancel_scope.cancel()
                 return code
             finally:
-                place.process = None
+                place.process = place.lifeline = None
                 place.notices.ended()
                 if process.returncode is None:
                     process.kill()
@@ -199,7 +207,7 @@ class Crew:
         )
         told = {"NOTIFY_SOCKET": self._notify(number)}
         return await trio.lowlevel.open_process(
-            [sys.executable, *sys.orig_argv[1:]],
+            self.command,
             stdin=subprocess.DEVNULL,
             env={**os.environ, **told, **worker.to_environment()},
             pass_fds=worker.descriptors,

@@ -2,6 +2,7 @@
 
 import logging
 import os
+import shutil
 import signal
 import socket
 import tempfile
@@ -18,8 +19,6 @@ from squire_gatherings._cli.supervisor import Supervisor
 from squire_gatherings._cli.workers.crew import Crew
 from squire_gatherings._cli.workers.places import admin_ports
 from squire_gatherings._server.listening import listen
-from squire_gatherings._stores import sqlite_path
-from squire_gatherings._stores.shards import is_folder, prepare_folder
 
 _log = logging.getLogger(__name__)
 
@@ -49,11 +48,8 @@ async def keep_workers(
 
     Raises:
         CannotListen: It can't listen where it is to.
-        BadSetting, StoreUnusable: The store can't have so many workers.
     """
     supervisor.opening(options["store"])
-    if is_folder(options["store"]):
-        prepare_folder(sqlite_path(options["store"]), options["workers"])
     terminal = Terminal()
     with (
         trio.open_signal_receiver(*stop_signals(), *upgrade_signals()) as signals,
@@ -126,7 +122,8 @@ class _Keeping:
                 if is_stopping:
                     # A lost terminal is reported twice: by the system, and by the shell.
                     if number != HANGUP and number not in upgrade_signals():
-                        self.crew.send(number)
+                        self.crew.kill()
+                        shutil.rmtree(self.crew.folder, ignore_errors=True)
                         os._exit(128 + number)
                 elif number == HANGUP and not self.terminal.is_lost():
                     nursery.start_soon(self._reload)
@@ -139,7 +136,7 @@ class _Keeping:
                     self.supervisor.stopping()
                     for listener in self.crew.listeners:
                         listener.close()
-                    self.crew.stop(signal.SIGTERM)
+                    self.crew.stop()
                     nursery.start_soon(self._kill_late)
 
     async def _reload(self) -> None:

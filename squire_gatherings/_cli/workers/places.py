@@ -8,7 +8,8 @@ import click
 
 from squire_gatherings._cli.options import option
 from squire_gatherings._rules.shards import MOST_SHARDS
-from squire_gatherings._stores.shards import is_folder, shard_url
+from squire_gatherings._stores import sqlite_path
+from squire_gatherings._stores.shards import is_folder, prepare_folder, shard_url
 
 LAST_PORT = 65535
 
@@ -42,6 +43,16 @@ def check_workers(options: Mapping[str, Any]) -> None:
             f"each worker has an admin port, --admin-port and those after it: there aren't"
             f" {workers} from {port} on"
         )
+
+
+def prepare_store(options: Mapping[str, Any]) -> None:
+    """Make a store's folder, where it's one, or check that so many workers can serve it.
+
+    Raises:
+        BadSetting, StoreUnusable: They can't.
+    """
+    if is_folder(options["store"]):
+        prepare_folder(sqlite_path(options["store"]), options["workers"])
 
 
 def store_of(options: Mapping[str, Any], number: int) -> str:

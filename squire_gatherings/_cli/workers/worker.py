@@ -11,8 +11,6 @@ from msgspec import Struct
 
 from squire_gatherings._cli.environment import WORKER
 
-LIFELINE = "the process that keeps the workers has gone"
-
 
 class Worker(Struct, frozen=True, kw_only=True):
     """One worker of several."""
@@ -28,7 +26,8 @@ class Worker(Struct, frozen=True, kw_only=True):
     admin: list[int] = []
     """Those of its own admin port."""
     lifeline: int
-    """One end of a pair of sockets. The other end is closed when nobody keeps the workers."""
+    """One end of a pair of sockets. The other end is closed when it is to end, and when the process
+    that keeps the workers has gone."""
 
     def to_environment(self) -> dict[str, str]:
         """Return the variable that tells it."""
@@ -68,8 +67,8 @@ def sockets_of(numbers: Sequence[int]) -> list[socket.socket]:
     return found
 
 
-async def wait_alone(worker: Worker) -> None:
-    """Return once nobody keeps the workers any more.
+async def wait_dismissed(worker: Worker) -> None:
+    """Return once the worker is to end, or nobody keeps it any more.
 
     Cancellation: the socket is closed that tells it.
     """
