@@ -306,7 +306,9 @@ async def run_server(
                 elif setup.admin is not None:
                     passed = None if worker is None else sockets_of(worker.admin)
                     admin = await open_admin_port(nursery, hall, setup.admin, passed)
-                router = None if worker is None else join_workers(worker, hall, server, nursery)
+                router = None
+                if worker is not None:
+                    router = await join_workers(worker, hall, server, nursery)
             except BaseException:
                 # The server is there already, and nobody else would end it.
                 nursery.cancel_scope.cancel()

@@ -27,8 +27,8 @@ UNDER_WAY = 64
 PATIENCE = 5.0
 """How many seconds a client waits at most until it is taken."""
 
-FIRST_PAUSE, LONGEST_PAUSE = 0.05, 1.0
-"""How many seconds pass until a process that is away is tried again."""
+PAUSE, LEAST_PAUSE = 1.0, 0.02
+"""How many seconds pass until a process that is away is tried again; and where a client waits."""
 
 MAX_SIZE = 512 * 1024
 """How many bytes a message may have: a request, and what was read with it."""
@@ -82,6 +82,9 @@ class Passage:
     _places: trio.CapacityLimiter = field(factory=lambda: trio.CapacityLimiter(UNDER_WAY))
     _queue: "trio.MemorySendChannel[_OnItsWay] | None" = None
     """None while the process is away."""
+    _wanted: trio.Event = field(factory=trio.Event)
+    """Set where somebody can't wait until it's tried again."""
+    _tried: trio.lowlevel.ParkingLot = field(factory=trio.lowlevel.ParkingLot)
 
     @property
     def is_open(self) -> bool:
@@ -110,7 +113,17 @@ class Passage:
             return
         raise Away("it takes no clients now")
 
+    async def wait_open(self) -> None:
+        """Return once the other process is there. Cancellation: nothing else changes."""
+        while self._queue is None:
+            self._wanted.set()
+            await self._tried.park()
+
     async def _pass_on(self, one: socket.socket, peer: str | None, beginning: Beginning) -> None:
+        if self._queue is None:
+            # It may have come in the meantime.
+            self._wanted.set()
+            await self._tried.park()
         queue = self._queue
         if queue is None:
             raise Away("it is away")
@@ -138,23 +151,24 @@ class Passage:
 
         Cancellation: clients that weren't taken yet are `Away`.
         """
-        pause = FIRST_PAUSE
         while True:
+            self._wanted = trio.Event()
             try:
                 one = await connect_privately(self.path)
             except OSError:
-                await trio.sleep(pause)
-                pause = min(2 * pause, LONGEST_PAUSE)
-                continue
-            pause = FIRST_PAUSE
-            with closing(passing_channel(one)) as channel:
-                await self._use(channel)
-            # One that closes at once mustn't keep us busy.
-            await trio.sleep(FIRST_PAUSE)
+                self._tried.unpark_all()
+            else:
+                with closing(passing_channel(one)) as channel:
+                    await self._use(channel)
+            with trio.move_on_after(PAUSE):
+                # One that closes at once mustn't keep us busy.
+                await trio.sleep(LEAST_PAUSE)
+                await self._wanted.wait()
 
     async def _use(self, channel: "FileChannel[Passed | Taken]") -> None:
         queue, coming = trio.open_memory_channel[_OnItsWay](UNDER_WAY)
         self._queue = queue
+        self._tried.unpark_all()
         try:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(self._send, channel, coming, nursery.cancel_scope)

@@ -53,6 +53,16 @@ class NodeRouter:
             passage = self._passages[node.socket] = Passage(node.socket)
             self.nursery.start_soon(passage.run)
 
+    async def wait_known(self, within: float) -> None:
+        """Return once all nodes are there that it knows, or after so many seconds.
+
+        Cancellation: nothing else changes.
+        """
+        await trio.lowlevel.checkpoint()
+        with trio.move_on_after(within):
+            for passage in tuple(self._passages.values()):
+                await passage.wait_open()
+
     async def bring(self, guest: Guest) -> Way | None:
         """See `Router`. A checkpoint only where the client goes elsewhere."""
         passed = guest.beginning.passed

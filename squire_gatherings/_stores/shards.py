@@ -4,7 +4,7 @@ import json
 import os
 from pathlib import Path
 
-from squire_gatherings._rules.shards import MOST_SHARDS
+from squire_gatherings._rules.shards import MOST_SHARDS, shard_of
 from squire_gatherings._values.errors import BadSetting, StoreUnusable
 
 NOTE = "shards.json"
@@ -58,6 +58,34 @@ def prepare_folder(folder: Path, shards: int) -> None:
             f"{folder}: has {found} shards, and each worker serves one: start it with --workers"
             f" {found}, or move the logs to a new folder (docs/scaling.md)"
         )
+
+
+def noted_shards(folder: Path) -> int:
+    """Return how many shards a folder has. Raises `BadSetting` where there's no such note."""
+    try:
+        found = _noted(folder)
+    except OSError as error:
+        raise BadSetting(f"{folder / NOTE}: {error.strerror}") from None
+    if found is None:
+        raise BadSetting(f"{folder}: isn't a folder of shards: there's no {NOTE} in it")
+    return found
+
+
+def check_place(path: Path, gathering: str) -> None:
+    """Check whether a new gathering may be in a file: in a shard, only those that it has may.
+
+    Raises:
+        BadSetting: Another shard has it: nobody would look for it here.
+    """
+    path = path.resolve()
+    try:
+        shards = _noted(path.parent)
+    except (BadSetting, OSError):
+        return
+    if shards is not None and path.name.startswith("shard-"):
+        right = shard_name(shard_of(gathering, shards))
+        if path.name != right:
+            raise BadSetting(f"{path}: isn't where {gathering} belongs: {right} is")
 
 
 def _noted(folder: Path) -> int | None:

@@ -18,6 +18,7 @@ from squire_gatherings import CannotConnect
 from squire_gatherings._rules.shards import shard_of
 from squire_gatherings.client import open_client
 from tests.cli.process import PATIENCE, READY, run_here
+from tests.forked import serving
 from tests.server.certificates import trusting, write
 from tests.server.raw import RawClient
 
@@ -232,3 +233,35 @@ def test_a_signal_to_every_process_is_one_and_a_second_one_ends_all_at_once(
             process.send_signal(signal.SIGTERM)
             assert process.wait(PATIENCE) == 128 + signal.SIGTERM
             wait_gone(workers.values())
+
+
+def test_commands_find_the_shard_of_a_gathering(tmp_path: Path) -> None:
+    """And put no log where nobody looks for it."""
+    single = f"sqlite:///{tmp_path}/single/"
+    with serving("--store", single, "--workers", "1") as (process, url):
+        trio.run(say_something, url, "room-0", 3)
+        process.terminate()
+        assert process.wait() == 0
+    (tmp_path / "rooms").mkdir()
+    (tmp_path / "rooms" / "shards.json").write_text(
+        '{"shards": 3, "hash": "rendezvous-blake2b-64"}'
+    )
+    for number in range(3):
+        run_here("backup", f"{single}shard-0.sqlite3", f"{tmp_path}/rooms/shard-{number}.sqlite3")
+        run_here("delete", f"{tmp_path}/rooms/shard-{number}.sqlite3", "room-0", "--yes")
+    log = tmp_path / "log.jsonl"
+    assert run_here("export", single, "room-0", str(log))[0] == 0
+    # `printf 0/room-0 | b2sum -l 64`, and with 1 and 2: that of 2 is largest.
+    folder, right = f"sqlite:///{tmp_path}/rooms/", tmp_path / "rooms" / "shard-2.sqlite3"
+    options = (str(log), "--as", "room-0", "--even-if-deleted")
+    wrong = run_here("import", str(right).replace("-2", "-1"), *options)
+    assert wrong[0] == 2
+    assert "isn't where room-0 belongs: shard-2.sqlite3 is" in wrong[2]
+    assert run_here("import", folder, *options)[0] == 0
+    assert run_here("show", folder, "room-0") == run_here("show", str(right), "room-0")
+    elsewhere = next(room for room in ROOMS if shard_of(room, 3) != 2)
+    assert run_here("fork", folder, "room-0", elsewhere)[0] == 2
+    code, _, err = run_here("list", folder)
+    assert code == 2
+    assert "has 3 shards: name one of its files" in err
+    assert "isn't a folder of shards" in run_here("show", f"{tmp_path}/", "room-0")[2]

@@ -205,11 +205,11 @@ class Crew:
             admin=[one.fileno() for one in self.admin[number]],
             lifeline=lifeline.fileno(),
         )
-        told = {"NOTIFY_SOCKET": self._notify(number)}
+        environment = {**os.environ, "NOTIFY_SOCKET": self._notify(number)}
         return await trio.lowlevel.open_process(
             self.command,
             stdin=subprocess.DEVNULL,
-            env={**os.environ, **told, **worker.to_environment()},
+            env=environment | worker.to_environment(),
             pass_fds=worker.descriptors,
             # Ctrl-C in a terminal is told by us, once.
             start_new_session=True,
@@ -221,7 +221,7 @@ class Crew:
             process, notices = place.process, place.notices
             silent = trio.current_time() - notices.heard_at
             if process is not None and notices.is_ready and silent > within:
-                told = {"worker": place.number, "seconds": round(silent, 1)}
+                told = {"worker": place.number, "after": round(silent, 1)}
                 _log.error("a worker gives no sign of life, and is ended", extra=told)
                 # As systemd does, so that it says where it hung.
                 process.send_signal(signal.SIGABRT)

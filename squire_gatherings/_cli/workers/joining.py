@@ -10,9 +10,17 @@ from squire_gatherings._cluster.router import NodeRouter, worker_node
 from squire_gatherings._hall.hall import Hall
 from squire_gatherings._server.serving import Serving
 
+PATIENCE = 3.0
+"""How many seconds the others may take until it serves without them."""
 
-def join_workers(worker: Worker, hall: Hall, server: Serving, nursery: trio.Nursery) -> NodeRouter:
+
+async def join_workers(
+    worker: Worker, hall: Hall, server: Serving, nursery: trio.Nursery
+) -> NodeRouter:
     """Be one of several workers. The server must be paused, and goes on.
+
+    It waits a while for the others: who comes to it before they are there could reach only its own
+    gatherings.
 
     Args:
         worker: Which one.
@@ -22,6 +30,8 @@ def join_workers(worker: Worker, hall: Hall, server: Serving, nursery: trio.Nurs
 
     Raises:
         OSError: It can't listen in the folder of the workers.
+
+    Cancellation: the server is paused still.
     """
     nodes = [worker_node(worker.folder, number) for number in range(worker.workers)]
     own = nodes[worker.number]
@@ -34,5 +44,6 @@ def join_workers(worker: Worker, hall: Hall, server: Serving, nursery: trio.Nurs
         if node is not own:
             router.know(node)
     server.router = router
+    await router.wait_known(PATIENCE)
     server.resume()
     return router

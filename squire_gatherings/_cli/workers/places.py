@@ -8,7 +8,7 @@ import click
 
 from squire_gatherings._cli.options import option
 from squire_gatherings._rules.shards import MOST_SHARDS
-from squire_gatherings._stores import sqlite_path
+from squire_gatherings._stores import folder_path
 from squire_gatherings._stores.shards import is_folder, prepare_folder, shard_url
 
 LAST_PORT = 65535
@@ -52,7 +52,7 @@ def prepare_store(options: Mapping[str, Any]) -> None:
         BadSetting, StoreUnusable: They can't.
     """
     if is_folder(options["store"]):
-        prepare_folder(sqlite_path(options["store"]), options["workers"])
+        prepare_folder(folder_path(options["store"]), options["workers"])
 
 
 def store_of(options: Mapping[str, Any], number: int) -> str:
