@@ -62,8 +62,7 @@ Parts = tuple[
     Sequence[tuple[int, int]],
     Sequence[tuple[str, str, int, int, bytes]],
 ]
-"""What an append has, in the order and the form in which it is hashed: ops, by, epochs, times, syncs.
-"""
+"""An append as it is hashed: its ops, who submitted them, epochs, times, syncs."""
 
 
 def parts_of(first_seq: int, ops: Sequence[LoggedOp], syncs: Sequence[SyncRecord]) -> Parts:
