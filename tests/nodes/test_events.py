@@ -45,6 +45,8 @@ async def test_one_node_delivers_what_all_tell(autojump_clock: MockClock) -> Non
         assert told.kinds("a") == ["opened"]
         assert told.kinds("b") == ["opened", "joined_first"]
         await two.hall.disperse("b")
+        # It is released once the store knows of its end.
+        await trio.sleep(0.1)
         await one.hall.submit("b", [{"n": 2}])
         await trio.sleep(3.0)
         assert told.kinds("b") == ["opened", "joined_first", "admin", "opened"]
