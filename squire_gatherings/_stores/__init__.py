@@ -1,13 +1,18 @@
 """The stores, and which of them a URL names."""
 
-from collections.abc import AsyncIterator, Iterator, Sequence
-from contextlib import asynccontextmanager, contextmanager
-from pathlib import Path
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 
 from squire_gatherings._hall.store import Store
 from squire_gatherings._stores.memory import MemoryStore
 from squire_gatherings._stores.sqlite.store import SqliteStore, open_sqlite_store
-from squire_gatherings._values.errors import BadSetting
+from squire_gatherings._stores.urls import (
+    check_store,
+    is_postgres,
+    needing_psycopg,
+    path_of,
+    sqlite_path,
+)
 
 __all__ = [
     "MemoryStore",
@@ -17,9 +22,6 @@ __all__ = [
     "open_store",
     "sqlite_path",
 ]
-
-_SQLITE = "sqlite:///"
-_POSTGRES = ("postgresql://", "postgres://")
 
 
 @asynccontextmanager
@@ -51,65 +53,11 @@ async def open_store(
     if url == "memory:" and not shared:
         yield MemoryStore()
     elif is_postgres(url):
-        with _extra():
+        with needing_psycopg():
             from squire_gatherings._stores.postgres.store import open_postgres_store
         async with open_postgres_store(url, flush_timeout=flush_timeout) as database:
             yield database
     else:
-        path = _url_path(url)
+        path = path_of(url)
         async with open_sqlite_store(path, flush_timeout=flush_timeout, shared=shared) as store:
             yield store
-
-
-def check_store(url: str) -> None:
-    """Check whether a URL may name a store. Raises `BadSetting` if it can't."""
-    if is_postgres(url):
-        with _extra():
-            from squire_gatherings._stores.postgres.address import Address
-        Address.parse(url)
-    elif url != "memory:":
-        _url_path(url)
-
-
-def is_postgres(url: str) -> bool:
-    """Return whether a URL names a database of PostgreSQL."""
-    return url.startswith(_POSTGRES)
-
-
-@contextmanager
-def _extra() -> Iterator[None]:
-    """Raise `BadSetting` where what the block imports isn't installed."""
-    try:
-        yield
-    except ImportError:
-        raise BadSetting(
-            "a store in PostgreSQL needs psycopg: pip install 'squire-gatherings[postgres]'"
-        ) from None
-
-
-def sqlite_path(text: str) -> Path:
-    """Return the path of an SQLite store that is named by its URL, or by the path itself.
-
-    Raises:
-        BadSetting: It is another URL.
-    """
-    return Path(text) if ":" not in text.partition("/")[0] else _url_path(text)
-
-
-def _url_path(url: str) -> Path:
-    path = url.removeprefix(_SQLITE)
-    if path == url or not path:
-        # Not the whole URL: one for another store may carry a password.
-        scheme = url.partition(":")[0][:20]
-        hint = ", with three slashes" if scheme == "sqlite" else f", not {scheme!r}"
-        if url == "memory:":
-            raise BadSetting("a store in memory has no file: name one by sqlite:///PATH")
-        raise BadSetting(f"a store is memory: or sqlite:///PATH{hint}")
-    if path == ":memory:":
-        raise BadSetting("a store in memory is memory:, not sqlite:///:memory:")
-    if "\0" in path:
-        raise BadSetting("the path of a store can't contain a null character")
-    try:
-        return Path(path).expanduser()
-    except RuntimeError:
-        raise BadSetting(f"there's no home directory for {path!r}") from None

@@ -12,10 +12,13 @@ from squire_gatherings._hall.nurseries import open_hidden_nursery
 from squire_gatherings._hall.store import Outcome
 from squire_gatherings._stores.postgres import nodes, reads
 from squire_gatherings._stores.postgres.address import Address
-from squire_gatherings._stores.postgres.calls import Calls, Pool
+from squire_gatherings._stores.postgres.calls import Pool
 from squire_gatherings._stores.postgres.claims import Claims
+from squire_gatherings._stores.postgres.kept_events import KeptEvents
+from squire_gatherings._stores.postgres.kept_sleep import KeptSleep
 from squire_gatherings._stores.postgres.link import Connection, Link
 from squire_gatherings._stores.postgres.tables import can_be_asked
+from squire_gatherings._stores.postgres.whole_logs import WholeLogsOfDatabase
 from squire_gatherings._values.errors import StoreUnavailable, TakenAway
 from squire_gatherings._values.log import Append, LoggedOp, Restored, Snapshot, SyncRecord
 from squire_gatherings._values.nodes import Node
@@ -28,7 +31,7 @@ READERS = 4
 """How many connections read."""
 
 
-class PostgresStore(Calls):
+class PostgresStore(WholeLogsOfDatabase, KeptEvents, KeptSleep):
     """A `Store` in a PostgreSQL database. Made by `open_postgres_store`.
 
     What is appended while a commit runs goes into the next one, for all gatherings together. Every
