@@ -55,7 +55,7 @@ def path_of(url: str) -> Path:
         if url == "memory:" or is_postgres(url):
             where = "in memory" if url == "memory:" else "in PostgreSQL"
             raise BadSetting(f"a store {where} has no file: name one by sqlite:///PATH")
-        raise BadSetting(f"a store is memory:, sqlite:///PATH or postgresql://...{hint}")
+        raise BadSetting(f"a store is memory:, sqlite:///PATH or postgresql://HOST/DATABASE{hint}")
     if path == ":memory:":
         raise BadSetting("a store in memory is memory:, not sqlite:///:memory:")
     if "\0" in path:

@@ -12,9 +12,10 @@ from psycopg import sql
 MIGRATIONS: tuple[tuple[LiteralString, ...], ...] = (
     (
         # The processes that have gatherings. `beat` is by the database's clock; a node is declared
-        # dead when it's older than `lease` seconds. `given` counts what others gave to it.
+        # dead when it's older than `lease` seconds. `given` counts what others gave to it. Keys are
+        # random: a sequence might give one twice, in a database that has lost commits.
         """CREATE TABLE {s}.nodes (
-            key bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+            key bigint PRIMARY KEY,
             id text COLLATE "C" NOT NULL UNIQUE,
             name text NOT NULL,
             machine text NOT NULL DEFAULT '',

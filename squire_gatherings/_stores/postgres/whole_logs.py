@@ -48,14 +48,15 @@ class WholeLogsOfDatabase(WholeLogs, Calls):
         return await self._read(reads.has_log, gathering, first_seq, seq, head)
 
     async def changes(self) -> int:
-        """Return how often whole logs were changed, here or by another program.
+        """Return how often whole logs were changed, here or by another program, or lost.
 
         Raises:
             StoreUnavailable: The store can't read now.
 
         Cancellation: nothing is changed.
         """
-        return await self._read(reads.changes)
+        # Also where the database may have another log than we know, and nobody has changed it.
+        return await self._read(reads.changes) + (self._lost.others << 40)
 
     async def erase(self) -> None:
         """Do nothing: the database overwrites what was deleted in its own time (VACUUM).
