@@ -101,7 +101,7 @@ class Postgres:
         ]
         with (self.folder / "log").open("ab") as log:
             self._process = subprocess.Popen(
-                [*_as_user(), str(binaries() / "postgres"), "-D", str(self.data), *options],
+                [*as_user(), str(binaries() / "postgres"), "-D", str(self.data), *options],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
@@ -147,7 +147,7 @@ class Postgres:
 
     def own(self) -> None:
         """Let the server's user own its data, which somebody has put there."""
-        if _as_user():
+        if as_user():
             for one in (self.data, *self.data.rglob("*")):
                 shutil.chown(one, "nobody")
 
@@ -157,7 +157,7 @@ class Postgres:
         self.start()
 
     def _run(self, program: str, *arguments: str) -> None:
-        command = [*_as_user(), str(binaries() / program), "-D", str(self.data), *arguments]
+        command = [*as_user(), str(binaries() / program), "-D", str(self.data), *arguments]
         done = subprocess.run(command, capture_output=True, text=True, check=False, cwd="/")
         assert done.returncode == 0, done.stdout + done.stderr
 
@@ -167,12 +167,12 @@ def a_server(*settings: str, flushes: bool = False) -> Iterator[Postgres]:
     """Make a server and start it; stop it at the end, and delete it."""
     folder = Path(tempfile.mkdtemp(prefix="squire-postgres-"))
     try:
-        if _as_user():
+        if as_user():
             shutil.chown(folder, "nobody")
         quick = () if flushes else ("fsync=off", "full_page_writes=off")
         server = Postgres(
             folder,
-            _free_port(),
+            free_port(),
             (*quick, "shared_buffers=16MB", "max_connections=60", "max_wal_size=64MB", *settings),
         )
         server.initialize()
@@ -185,7 +185,7 @@ def a_server(*settings: str, flushes: bool = False) -> Iterator[Postgres]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _as_user() -> list[str]:
+def as_user() -> list[str]:
     """Return what starts a program as another user, if that must be: root can't be PostgreSQL.
 
     It ends with the process that has started it.
@@ -215,7 +215,7 @@ def _wait_for_end(pid: int) -> None:
     raise AssertionError(f"process {pid} doesn't end")
 
 
-def _free_port() -> int:
+def free_port() -> int:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port: int = free.getsockname()[1]
