@@ -1,9 +1,10 @@
 """`replay`: prints the ops of a log again, in the rhythm in which they were committed."""
 
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from functools import partial
+from typing import TypeVar
 
 import click
 import trio
@@ -18,6 +19,8 @@ from squire_gatherings._stores.logs import Logs
 from squire_gatherings._values.log import Append
 from squire_gatherings._values.op import Op
 from squire_gatherings.client import open_client
+
+T = TypeVar("T")
 
 PAGE_BYTES = 1 << 18
 """How many bytes of ops are read at once."""
@@ -115,7 +118,10 @@ async def _from_server(
 async def _from_store(
     store: str, gathering_id: str, since: int, until: int | None
 ) -> AsyncIterator[AsyncIterator[_Played]]:
-    info = offline.looked(store, lambda logs: existing(logs, gathering_id), _never)
+    def looked(function: Callable[[Logs], T]) -> T:
+        return offline.looked(store, function, _never, gathering_id)
+
+    info = looked(lambda logs: existing(logs, gathering_id))
     last = info.seq if until is None else min(until, info.seq)
 
     def read(after: int, logs: Logs) -> tuple[Append, ...]:
@@ -123,10 +129,12 @@ async def _from_store(
 
     async def ops() -> AsyncIterator[_Played]:
         # Reading begins where the append begins that has the first op.
-        after = offline.looked(store, lambda logs: logs.end_of_append(gathering_id, since), _never)
+        after = offline.looked(
+            store, lambda logs: logs.end_of_append(gathering_id, since), _never, gathering_id
+        )
         after = max(after, info.first_seq - 1)
         while after < last:
-            page = offline.looked(store, partial(read, after), _never)
+            page = looked(partial(read, after))
             for link in cut(page, last, gathering_id, b""):
                 for seq, one in enumerate(link.ops, start=link.first_seq):
                     if seq > since:

@@ -32,16 +32,23 @@ TELL_EVERY = 1000
 """How many ops pass between two reports of progress."""
 
 
-def look(store: str, function: Callable[[Logs], T], progress: Progress) -> T:
-    """Return what a function finds in a store."""
+def look(
+    store: str, function: Callable[[Logs], T], progress: Progress, gathering: str | None = None
+) -> T:
+    """Return what a function finds in a store; in a folder of files, in that of the gathering."""
     with progress.going_on():
-        return offline.looked(store, function, progress.stopped)
+        return offline.looked(store, function, progress.stopped, gathering)
 
 
-def change(store: str, function: Callable[[LogChanges], T], progress: Progress) -> T:
-    """Return what a function says that changes a store."""
+def change(
+    store: str,
+    function: Callable[[LogChanges], T],
+    progress: Progress,
+    gathering: str | None = None,
+) -> T:
+    """Return what a function says that changes a store; of a folder, as `look` has it."""
     with progress.going_on():
-        return offline.changed(store, function, progress.stopped)
+        return offline.changed(store, function, progress.stopped, gathering)
 
 
 def existing(logs: Logs, gathering: str) -> LogInfo:
@@ -155,7 +162,7 @@ def show_log(store: str, gathering_id: str, json_lines: bool) -> None:
     def find(logs: Logs) -> tuple[LogInfo | None, list[tuple[int, str]]]:
         return logs.find_info(gathering_id), logs.epochs(gathering_id)
 
-    info, epochs = look(store, find, Progress())
+    info, epochs = look(store, find, Progress(), gathering_id)
     if info is None:
         raise StoreConflict(f"there is no gathering {gathering_id}")
     if json_lines:
@@ -221,7 +228,7 @@ def export(store: str, gathering_id: str, file: str | None, audit_log: str | Non
 
     if file is None:
         with audited(audit_log, "export", store) as done, printing():
-            look(store, partial(write, sys.stdout.buffer), progress)
+            look(store, partial(write, sys.stdout.buffer), progress, gathering_id)
             sys.stdout.buffer.flush()
             done.append(gathering_id)
         return
@@ -232,7 +239,7 @@ def export(store: str, gathering_id: str, file: str | None, audit_log: str | Non
     try:
         with audited(audit_log, "export", store) as done:
             with _private(unfinished) as to:
-                count = look(store, partial(write, to), progress)
+                count = look(store, partial(write, to), progress, gathering_id)
                 to.flush()
                 os.fsync(to.fileno())
             os.link(unfinished, target)
@@ -282,6 +289,7 @@ def import_log(
         importer = Importer(_told(source, progress))
         name = new_id or importer.log.gathering
         check_gathering_id(name)
+        offline.check_new(store, name)
 
         def take(logs: LogChanges) -> tuple[int, bool]:
             info = logs.find_info(name)
@@ -298,7 +306,7 @@ def import_log(
             return logs.adopt(importer.copy(name)), True
 
         with audited(audit_log, "import", store) as done:
-            seq, is_new = change(store, take, progress)
+            seq, is_new = change(store, take, progress, name)
             done += [name] if is_new else []
     if is_new:
         print_line(f"imported {name}, up to op {seq}")
@@ -336,6 +344,7 @@ def fork(
       squire-gatherings fork rooms.sqlite3 friday-night what-if --at 2026-11-28T20:00:00Z
     """
     check_gathering_id(new_id)
+    offline.check_new(store, new_id, beside=gathering_id)
 
     def make(logs: LogChanges) -> int:
         info = existing(logs, gathering_id)
@@ -345,6 +354,6 @@ def fork(
         return logs.fork(gathering_id, new_id, seq)
 
     with audited(audit_log, "fork", store) as done:
-        seq = change(store, make, Progress())
+        seq = change(store, make, Progress(), gathering_id)
         done.append(new_id)
     print_line(f"{new_id} has the ops of {gathering_id} up to {seq}")

@@ -11,6 +11,7 @@ from attrs import define, field
 from squire_gatherings._poller import Poller
 from squire_gatherings._server.arrival import Doorway
 from squire_gatherings._server.connection import WebSocketConnection
+from squire_gatherings._server.elsewhere import Router
 from squire_gatherings._server.entry import Entry
 from squire_gatherings._server.limits import Limits, Meter
 from squire_gatherings._server.outbox import Flusher
@@ -41,6 +42,8 @@ class Serving(Server):
         factory=lambda: trio.CapacityLimiter(AT_THE_DOOR), init=False
     )
     """Held by a client whose handshake or join is taken in, for one turn."""
+    router: Router | None = field(default=None, init=False)
+    """Brings clients to other processes; None where this one has all gatherings."""
     coming: int = field(default=0, init=False)
     """How many were accepted, or taken over, whose task hasn't begun yet."""
     keeps_alive: bool = field(default=False, init=False)

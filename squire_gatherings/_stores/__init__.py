@@ -8,6 +8,7 @@ from squire_gatherings._stores.memory import MemoryStore
 from squire_gatherings._stores.sqlite.store import SqliteStore, open_sqlite_store
 from squire_gatherings._stores.urls import (
     check_store,
+    folder_path,
     is_postgres,
     needing_psycopg,
     path_of,
@@ -18,6 +19,7 @@ __all__ = [
     "MemoryStore",
     "SqliteStore",
     "check_store",
+    "folder_path",
     "open_sqlite_store",
     "open_store",
     "sqlite_path",

@@ -9,6 +9,7 @@ from typing import TypeVar
 from squire_gatherings._stores.giving_up import GivenUp as GivenUp
 from squire_gatherings._stores.giving_up import Stopped
 from squire_gatherings._stores.logs import LogChanges, Logs
+from squire_gatherings._stores.shards import check_place
 from squire_gatherings._stores.sqlite import offline as files
 from squire_gatherings._stores.sqlite.logs import LogsOfFile
 from squire_gatherings._stores.urls import is_postgres, needing_psycopg, sqlite_path
@@ -16,8 +17,16 @@ from squire_gatherings._stores.urls import is_postgres, needing_psycopg, sqlite_
 T = TypeVar("T")
 
 
-def looked(store: str, function: Callable[[Logs], T], stopped: Stopped) -> T:
+def looked(
+    store: str, function: Callable[[Logs], T], stopped: Stopped, gathering: str | None = None
+) -> T:
     """Return what a function finds in a store, as it is at one moment.
+
+    Args:
+        store: The store. A folder of SQLite's is looked at in the shard of the gathering.
+        function: What looks.
+        stopped: Returns whether to give up.
+        gathering: The gathering that is looked for.
 
     Raises:
         BadSetting: Its name can't be that of a store with logs.
@@ -29,12 +38,23 @@ def looked(store: str, function: Callable[[Logs], T], stopped: Stopped) -> T:
         with needing_psycopg():
             from squire_gatherings._stores.postgres import offline as databases
         return databases.looked(store, function, stopped)
-    path = sqlite_path(store)
+    path = sqlite_path(store, gathering)
     return files.looked(path, lambda database: function(LogsOfFile(database)), stopped)
 
 
-def changed(store: str, function: Callable[[LogChanges], T], stopped: Stopped) -> T:
+def changed(
+    store: str,
+    function: Callable[[LogChanges], T],
+    stopped: Stopped,
+    gathering: str | None = None,
+) -> T:
     """Return what a function says that changes a store, in one transaction.
+
+    Args:
+        store: As for `looked`.
+        function: What changes it.
+        stopped: Returns whether to give up.
+        gathering: As for `looked`.
 
     Raises:
         BadSetting: Its name can't be that of a store with logs.
@@ -47,7 +67,7 @@ def changed(store: str, function: Callable[[LogChanges], T], stopped: Stopped) -
         with needing_psycopg():
             from squire_gatherings._stores.postgres import offline as databases
         return databases.changed(store, function, stopped)
-    path = sqlite_path(store)
+    path = sqlite_path(store, gathering)
     return files.changed(path, lambda database: function(LogsOfFile(database)), stopped)
 
 
@@ -61,3 +81,12 @@ def erase(store: str, stopped: Stopped) -> None:
     """
     if not is_postgres(store):
         files.erase(sqlite_path(store), stopped)
+
+
+def check_new(store: str, gathering: str, beside: str | None = None) -> None:
+    """Check whether a new gathering may be in a store, and there where another one is.
+
+    Raises `BadSetting`.
+    """
+    if not is_postgres(store):
+        check_place(sqlite_path(store, beside or gathering), gathering)

@@ -4,6 +4,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from squire_gatherings._rules.shards import shard_of
+from squire_gatherings._stores.shards import noted_shards, shard_name
 from squire_gatherings._values.errors import BadSetting
 
 _SQLITE = "sqlite:///"
@@ -36,12 +38,28 @@ def check_store(url: str) -> None:
         path_of(url)
 
 
-def sqlite_path(text: str) -> Path:
+def sqlite_path(text: str, gathering: str | None = None) -> Path:
     """Return the path of an SQLite store that is named by its URL, or by the path itself.
 
+    Args:
+        text: The URL, or the path. With a slash at its end it's a folder of shards.
+        gathering: The gathering that is looked for in it: of a folder, the path of its shard is
+            returned.
+
     Raises:
-        BadSetting: It is another URL.
+        BadSetting: It is another URL, or a folder of shards, and no gathering is named.
     """
+    path = folder_path(text)
+    if not text.endswith("/"):
+        return path
+    shards = noted_shards(path)
+    if gathering is None:
+        raise BadSetting(f"{path} has {shards} shards: name one of its files: {shard_name(0)}, …")
+    return path / shard_name(shard_of(gathering, shards))
+
+
+def folder_path(text: str) -> Path:
+    """Return the path that a URL names, or that is a path itself. Raises `BadSetting`."""
     return Path(text) if ":" not in text.partition("/")[0] else path_of(text)
 
 
