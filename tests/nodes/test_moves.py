@@ -35,7 +35,11 @@ async def test_a_gathering_moves_with_its_incarnation_and_its_deadline(
         again, recorder = await two.join(client="a", since=1, resume=anna.incarnation)
         assert again.incarnation == anna.incarnation
         after = two.hall.explain(ROOM)
-        assert (after.ends_at, after.rule, after.moved) == (before.ends_at, before.rule, before.moved)
+        assert (after.ends_at, after.rule, after.moved) == (
+            before.ends_at,
+            before.rule,
+            before.moved,
+        )
         await recorder.wait_closed()
         assert trio.current_time() == pytest.approx(70.0, abs=1e-6)
         assert [end.incarnation for end in recorder.of(Dispersed)] == [anna.incarnation]
