@@ -61,6 +61,11 @@ class Inbox:
         """How many messages were put in so far."""
         return self.taken + len(self.waiting)
 
+    @property
+    def is_awaited(self) -> bool:
+        """Whether the gathering's task waits for something to arrive."""
+        return self._sleeper is not None
+
     def put(self, sender: Sender, request: Request) -> None:
         """Put a message in. How many there may be is for the sender to check."""
         self.waiting.append((sender, request))
@@ -102,6 +107,12 @@ class Inbox:
         """Wake the gathering's task, if it waits."""
         if self._sleeper is not None:
             trio.lowlevel.reschedule(self._sleeper)
+            self._sleeper = None
+
+    def fail(self, error: Exception) -> None:
+        """Have the wait of the gathering's task raise this, if it waits."""
+        if self._sleeper is not None:
+            trio.lowlevel.reschedule(self._sleeper, outcome.Error(error))
             self._sleeper = None
 
     def _stop_waiting(self, _: trio.lowlevel.RaiseCancelT) -> trio.lowlevel.Abort:

@@ -82,7 +82,10 @@ async def serve(
         listeners = listeners or await listen(host, port)
         for listener in listeners:
             stack.enter_context(listener)
-        poller = stack.enter_context(Poller()) if Poller.is_possible() else None
+        poller: Poller | None = None
+        turnstile = turnstile_of(hall)
+        if Poller.is_possible():
+            poller = stack.enter_context(Poller(lambda: turnstile.is_crowded))
         addresses = [listener.getsockname()[:2] for listener in listeners]
         flusher = Flusher()
         limits = limits_of(hall)
@@ -92,7 +95,7 @@ async def serve(
         async with trio.open_nursery() as nursery:
             nursery.start_soon(flusher.run)
             if poller is not None:
-                nursery.start_soon(server.read, poller)
+                nursery.start_soon(server.read, poller, turnstile)
             nursery.start_soon(keep_alive, server, settings.ping_interval)
             task_status.started(server)
             with server.accepting:
