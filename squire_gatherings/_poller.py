@@ -11,6 +11,7 @@ import socket
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from itertools import islice
+from typing import Protocol
 
 import trio
 from attrs import frozen
@@ -47,6 +48,18 @@ class _Held:
     in_turn: Callable[[], None]
 
 
+class Step(Protocol):
+    """What is to be done around each step: all that is read before other tasks get their turn."""
+
+    def begin(self) -> None:
+        """Note that a step begins. Doesn't wait."""
+        ...
+
+    def end(self) -> None:
+        """Note that it is over, perhaps not for the first time. Doesn't wait."""
+        ...
+
+
 class Poller:
     """The task that serves many sockets. A context manager, around all watching.
 
@@ -56,14 +69,18 @@ class Poller:
     A socket may be held back while there is more urgent work for this thread than to serve it.
     """
 
-    __slots__ = ("_behind", "_calls", "_held", "_is_busy", "_is_held", "_selector")
+    __slots__ = ("_behind", "_calls", "_held", "_is_busy", "_is_held", "_selector", "_step")
 
-    def __init__(self, is_busy: Callable[[], bool] = lambda: False) -> None:
+    def __init__(
+        self, step: Step | None = None, is_busy: Callable[[], bool] = lambda: False
+    ) -> None:
         """Make one.
 
         Args:
+            step: What is to be done around each step.
             is_busy: Whether there is more urgent work than to serve those that may be held back.
         """
+        self._step = step or NOTHING
         self._selector = selectors.DefaultSelector()
         self._is_busy = is_busy
         self._held: dict[int, _Held] = {}
@@ -131,18 +148,26 @@ class Poller:
         while True:
             await self._is_held.wait()
             await until_quiet()
-            for fd, held in tuple(islice(self._held.items(), HELD_AT_ONCE)):
-                if fd not in self._held:
-                    # It was forgotten meanwhile.
-                    continue
-                held.in_turn()
-                # What it waits for has come already, mostly: then it is forgotten here.
-                held.key.data[0](READ)
-                if self._held.pop(fd, None) is not None:
-                    self._selector.register(held.key.fileobj, held.key.events, held.key.data)
-            if not self._held:
-                self._is_held = trio.Event()
+            self._step.begin()
+            try:
+                self._serve_some_held()
+            finally:
+                self._step.end()
             await trio.lowlevel.checkpoint()
+
+    def _serve_some_held(self) -> None:
+        """Serve some of those that are held back, and watch them again."""
+        for fd, held in tuple(islice(self._held.items(), HELD_AT_ONCE)):
+            if fd not in self._held:
+                # It was forgotten meanwhile.
+                continue
+            held.in_turn()
+            # What it waits for has come already, mostly: then it is forgotten here.
+            held.key.data[0](READ)
+            if self._held.pop(fd, None) is not None:
+                self._selector.register(held.key.fileobj, held.key.events, held.key.data)
+        if not self._held:
+            self._is_held = trio.Event()
 
     def forget(self, one: socket.socket) -> None:
         """Watch a socket no more; later calls do nothing. Must come before it's closed."""
@@ -161,34 +186,47 @@ class Poller:
         Cancellation: ends the serving and nothing else. No socket is closed, nothing that has
         come is lost, and it can be run again.
         """
-        behind, select = self._behind, self._selector.select
+        select = self._selector.select
         while True:
             await trio.lowlevel.wait_readable(self._selector.fileno())
-            room = TURN_SIZE
-            late: list[tuple[selectors.SelectorKey, int]] = []
-            ready = select(0)
-            if behind:
-                late = [one for one in ready if one[0].fd in behind]
-                late.sort(key=self._served_last, reverse=True)
-            for key, events in ready:
-                if key.fd in behind:
-                    continue
-                if room < 0:
-                    if late:
-                        self._serve(*late.pop())
-                    await trio.lowlevel.checkpoint()
-                    room = TURN_SIZE
-                room -= self._serve(key, events)
-            # At least one of these is served. The rest is found again, after all others.
-            turns = LATE_TURNS
-            while late:
-                room -= self._serve(*late.pop())
-                if room < 0:
-                    turns -= 1
-                    if not turns:
-                        break
-                    await trio.lowlevel.checkpoint()
-                    room = TURN_SIZE
+            self._step.begin()
+            try:
+                await self._serve_all(select(0))
+            finally:
+                self._step.end()
+
+    async def _serve_all(self, ready: list[tuple[selectors.SelectorKey, int]]) -> None:
+        """Serve those who are ready, in steps; a checkpoint only between two of them."""
+        behind, room = self._behind, TURN_SIZE
+        late: list[tuple[selectors.SelectorKey, int]] = []
+        if behind:
+            late = [one for one in ready if one[0].fd in behind]
+            late.sort(key=self._served_last, reverse=True)
+        for key, events in ready:
+            if key.fd in behind:
+                continue
+            if room < 0:
+                if late:
+                    self._serve(*late.pop())
+                await self._next_step()
+                room = TURN_SIZE
+            room -= self._serve(key, events)
+        # At least one of these is served. The rest is found again, after all others.
+        turns = LATE_TURNS
+        while late:
+            room -= self._serve(*late.pop())
+            if room < 0:
+                turns -= 1
+                if not turns:
+                    break
+                await self._next_step()
+                room = TURN_SIZE
+
+    async def _next_step(self) -> None:
+        """Let other tasks have their turn."""
+        self._step.end()
+        await trio.lowlevel.checkpoint()
+        self._step.begin()
 
     def _served_last(self, one: tuple[selectors.SelectorKey, int]) -> int:
         return self._behind[one[0].fd]
@@ -202,3 +240,16 @@ class Poller:
         elif self._behind:
             self._behind.pop(key.fd, None)
         return cost
+
+
+class _Nothing:
+    """Stands in where nothing is to be done around a step."""
+
+    def begin(self) -> None:
+        pass
+
+    def end(self) -> None:
+        pass
+
+
+NOTHING = _Nothing()

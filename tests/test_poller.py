@@ -133,7 +133,7 @@ async def test_a_source_that_brought_much_comes_last_next_time() -> None:
 
 async def test_sockets_are_held_back_while_something_is_urgent() -> None:
     is_busy, quiet = True, trio.Event()
-    with Poller(lambda: is_busy) as poller, readable_sockets(3) as sockets:
+    with Poller(is_busy=lambda: is_busy) as poller, readable_sockets(3) as sockets:
         told: list[int] = []
         in_turn: list[int] = []
         for number, one in enumerate(sockets):
@@ -156,7 +156,7 @@ async def test_sockets_are_held_back_while_something_is_urgent() -> None:
 
 
 async def test_what_comes_to_a_socket_that_was_held_is_read() -> None:
-    with Poller(lambda: True) as poller, ExitStack() as stack:
+    with Poller(is_busy=lambda: True) as poller, ExitStack() as stack:
         ours, theirs = map(stack.enter_context, socket.socketpair())
         ours.setblocking(False)
         heard: list[bytes] = []
