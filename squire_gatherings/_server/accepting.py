@@ -282,7 +282,6 @@ async def _arrive(
         entry,
         meter,
         settings,
-        hall.settings.max_ops,
         nursery,
         plain,
     )

@@ -39,10 +39,9 @@ class Receiving(Sending):
         settings: ServerSettings,
         source: Source,
         meter: Meter,
-        max_ops: int,
         scope: trio.CancelScope,
     ) -> None:
-        inbound = Inbound(codec, settings, meter, max_ops)
+        inbound = Inbound(codec, settings, meter)
         super().__init__(codec, settings, inbound, meter, scope)
         self._source = source
         self._silence = Silence()

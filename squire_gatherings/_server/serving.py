@@ -164,7 +164,6 @@ class Serving(Server):
         entry: Entry | None,
         meter: Meter,
         settings: ServerSettings,
-        max_ops: int,
         nursery: trio.Nursery,
         plain: socket.socket | None,
     ) -> WebSocketConnection:
@@ -176,7 +175,6 @@ class Serving(Server):
             entry,
             meter,
             settings,
-            max_ops,
             self.turns,
             self.entrance,
             nursery,
