@@ -229,8 +229,8 @@ FAULTS: dict[str, Fault] = {
     ),
     "the end is told twice": _fault(
         "_hall.gathering",
-        "        if self.room.notice is None:\n            self._notice_at",
-        "        if True:\n            self._notice_at",
+        "        if self.room.notice is None:\n",
+        "        if True:\n",
         "hall/test_dispersal.py",
     ),
     "whoever was told the end is still in it": _fault(
