@@ -6,6 +6,8 @@ A store is named by its URL, or one of SQLite by the path of its file.
 from collections.abc import Callable, Collection
 from typing import TypeVar
 
+from attrs import frozen
+
 from squire_gatherings._stores.findings import Progress, Report
 from squire_gatherings._stores.giving_up import GivenUp as GivenUp
 from squire_gatherings._stores.giving_up import Stopped
@@ -105,6 +107,35 @@ def verify(store: str, gatherings: Collection[str], progress: Progress) -> Repor
             from squire_gatherings._stores.postgres import verify as databases
         return databases.verify(store, gatherings, progress)
     return verify_file(sqlite_path(store), gatherings, progress)
+
+
+@frozen(kw_only=True)
+class Database:
+    """What is told of a database of PostgreSQL."""
+
+    name: str
+    """Its URL without secrets."""
+    server: str
+    """The version of the server."""
+    version: int
+    """The version of the store's schema; 0 if there is none yet."""
+    flushes: bool
+    """Whether it waits for its disk."""
+    answers_in: float
+    """How many seconds a question takes."""
+
+
+def look_at_database(store: str) -> Database:
+    """Look at a database in which a store is to be.
+
+    Raises:
+        BadSetting: It isn't a URL of PostgreSQL.
+        StoreUnusable: It can't be a store's.
+        StoreUnavailable: It can't be reached, or only be read.
+    """
+    with needing_psycopg():
+        from squire_gatherings._stores.postgres import offline as databases
+    return Database(**databases.look(store))
 
 
 def check_new(store: str, gathering: str, beside: str | None = None) -> None:
