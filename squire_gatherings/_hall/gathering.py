@@ -17,13 +17,14 @@ from squire_gatherings._hall.hearing import (
     LAST_LOOKS,
     LOOK_AGAIN,
     REST_WITHIN,
+    has_nothing_to_say,
     hear_out,
     hear_the_last,
     is_over,
 )
 from squire_gatherings._hall.inbox import Request
 from squire_gatherings._hall.inheritance import Inheritance, follow
-from squire_gatherings._hall.notice import flush, give_notice
+from squire_gatherings._hall.notice import conclude, flush, give_notice, tell
 from squire_gatherings._hall.refreshes import Refreshes
 from squire_gatherings._hall.requests import Requests
 from squire_gatherings._hall.restoring import restore, restore_trouble
@@ -39,6 +40,7 @@ from squire_gatherings._values.errors import (
 )
 from squire_gatherings._values.messages import Ack, Leave
 from squire_gatherings._values.numbers import Stage
+from squire_gatherings._values.outgoing import Outgoing
 
 _log = logging.getLogger(__name__)
 
@@ -278,20 +280,12 @@ class Gathering:
             due = min(room.deadline.next_at, commit.retry_at)
             with trio.move_on_at(turnstile.enter(room, due)) as room.scope:
                 while True:
-                    if commit.is_under_way:
-                        await commit.wait()
-                        self._finish_commit()
-                    elif not inbox.waiting and room.reason is None and await inbox.wait(room.scope):
+                    nothing_to_do = not inbox.waiting and room.reason is None
+                    if (commit.is_under_way or nothing_to_do) and await inbox.wait(self):
                         break
-                    if inbox.waiting and not delivery.batch:
-                        self._turn()
-                    if commit.is_under_way:
-                        continue
-                    if log.seq > log.committed or room.reason is not None:
+                    if self._go_on():
                         break
-                    if requests.awaits_lookup or delivery.batch:
-                        break
-                    if inbox.waiting:
+                    if inbox.waiting and not commit.is_under_way:
                         await trio.lowlevel.checkpoint()
             room.scope = None
             turnstile.leave(room)
@@ -485,6 +479,42 @@ class Gathering:
         if not isinstance(request, Ack | Leave):
             sender.fail(error, getattr(request, "id", None))
 
+    # Processing.
+
+    @property
+    def scope(self) -> trio.CancelScope | None:
+        """See `Sleeping`."""
+        return self.room.scope
+
+    @property
+    def is_committing(self) -> bool:
+        """See `Sleeping`."""
+        return self.commit.is_under_way
+
+    def advance(self) -> bool:
+        """See `Sleeping`."""
+        return not self._go_on() and (self.commit.is_under_way or not self.room.inbox.waiting)
+
+    def _go_on(self) -> bool:
+        """Take what a commit came to, and process what has arrived, without a checkpoint.
+
+        Returns:
+            Whether the task must now do what may take long, outside the scope of the deadline.
+        """
+        room, commit, delivery = self.room, self.commit, self.delivery
+        if commit.is_under_way:
+            return False
+        if commit.is_over:
+            self._finish_commit()
+        if room.inbox.waiting and not delivery.batch:
+            self._turn()
+            if commit.is_under_way:
+                return False
+        log = room.log
+        if log.seq > log.committed or room.reason is not None:
+            return True
+        return self.requests.awaits_lookup or delivery.batch is not None
+
     def _turn(self) -> None:
         """Process what has arrived, without a checkpoint, and begin to commit what came of it."""
         room, log = self.room, self.room.log
@@ -593,7 +623,38 @@ class Gathering:
                 reason, self.room.is_kept = DispersalReason.MOVED, True
             self._notice_at = trio.current_time()
             fails = self._acting is not None and self._acting.is_failing
-            self._slow = await give_notice(self.room, self.answers, reason, is_failing=fails)
+            slow = await give_notice(self.room, self.answers, reason, is_failing=fails)
+            self._slow = slow or None
+
+    def part_at_once(self) -> Callable[[], None] | None:
+        """Give notice while its task waits for messages, if it is due and at rest.
+
+        No checkpoint. For many that are due at once: the task's turn would cost more than this.
+
+        Returns:
+            What wakes its task, which has only to go then. None if it must come to its end by
+            itself: it is at work, or somebody has said something, or it can't be told yet whether
+            anybody has.
+        """
+        room, acting = self.room, self._acting
+        if (
+            not room.may_show
+            or not (room.accepting and room.waits and room.inbox.is_awaited)
+            or room.deadline.is_final
+            or room.nursery.child_tasks
+            or (acting is not None and acting.is_due)
+            or self.at_work() is not None
+            or not has_nothing_to_say(room)
+            or not is_over(room, self.answers)
+        ):
+            return None
+        # The point of no return.
+        self._notice_at = trio.current_time()
+        fails = acting is not None and acting.is_failing
+        clients = conclude(room, self.answers, self._rule(), is_failing=fails)
+        assert room.notice is not None
+        self._slow = tell(room, clients, Outgoing(room.notice)) or None
+        return room.inbox.wake
 
 
 def _uncertain(room: Room) -> StoreUnavailable:

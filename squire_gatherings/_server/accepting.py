@@ -28,7 +28,7 @@ from squire_gatherings._server.limits import limits_of
 from squire_gatherings._server.listening import listen
 from squire_gatherings._server.outbox import Flusher
 from squire_gatherings._server.server import Server
-from squire_gatherings._server.serving import Serving
+from squire_gatherings._server.serving import ServerStep, Serving
 from squire_gatherings._server.settings import ServerSettings
 from squire_gatherings._server.silence import ROUNDS
 from squire_gatherings._server.tls import TlsContext
@@ -90,17 +90,19 @@ async def serve(
         listeners = listeners or await listen(host, port)
         for listener in listeners:
             stack.enter_context(listener)
-        poller = stack.enter_context(Poller()) if Poller.is_possible() else None
+        flusher, limits, turnstile = Flusher(), limits_of(hall), turnstile_of(hall)
+        step = ServerStep(limits.quotas.round, flusher)
+        poller: Poller | None = None
+        if Poller.is_possible():
+            poller = stack.enter_context(Poller(step, lambda: turnstile.is_crowded))
         addresses = [listener.getsockname()[:2] for listener in listeners]
-        flusher = Flusher()
-        limits = limits_of(hall)
         server = Serving(addresses, listeners, poller, flusher, limits=limits, settings=settings)
         if is_paused:
             server.pause()
         async with trio.open_nursery() as nursery:
             nursery.start_soon(flusher.run)
             if poller is not None:
-                nursery.start_soon(server.read, poller)
+                nursery.start_soon(server.read, poller, turnstile)
             nursery.start_soon(keep_alive, server, settings.ping_interval)
             task_status.started(server)
             with server.accepting:
@@ -280,7 +282,6 @@ async def _arrive(
         entry,
         meter,
         settings,
-        hall.settings.max_ops,
         nursery,
         plain,
     )

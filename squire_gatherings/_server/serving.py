@@ -4,10 +4,13 @@ import logging
 import math
 import socket
 from collections.abc import Sequence
+from functools import partial
 
 import trio
 from attrs import define, field
 
+from squire_gatherings._hall.rounds import Round
+from squire_gatherings._hall.turnstile import Turnstile
 from squire_gatherings._poller import Poller
 from squire_gatherings._server.arrival import Doorway
 from squire_gatherings._server.connection import WebSocketConnection
@@ -28,6 +31,25 @@ LOG_PAUSE = 60.0
 
 AT_THE_DOOR = 2
 """How many handshakes and joins begin in a turn: each takes half a millisecond."""
+
+
+@define(eq=False)
+class ServerStep:
+    """What is done around a step of the poller: a round of the hall; its answers go out at once."""
+
+    _round: Round
+    _flusher: Flusher
+
+    def begin(self) -> None:
+        """See `Step`."""
+        self._round.begin()
+        self._flusher.holds = True
+
+    def end(self) -> None:
+        """See `Step`."""
+        self._round.end()
+        self._flusher.holds = False
+        self._flusher.flush()
 
 
 @define(eq=False)
@@ -124,12 +146,15 @@ class Serving(Server):
         while self._resumed is not None:
             await self._resumed.wait()
 
-    async def read(self, poller: Poller) -> None:
-        """Have the poller read, with pauses, until cancelled."""
+    async def read(self, poller: Poller, turnstile: Turnstile) -> None:
+        """Have the poller read, with pauses, until cancelled; first those who aren't leaving."""
+        until_quiet = partial(turnstile.wait_to_go, poller)
         while True:
             await self.until_resumed()
-            with trio.CancelScope() as self._reading:
-                await poller.run()
+            async with trio.open_nursery() as nursery:
+                self._reading = nursery.cancel_scope
+                nursery.start_soon(poller.run)
+                nursery.start_soon(poller.serve_held, until_quiet)
 
     def connect(
         self,
@@ -139,7 +164,6 @@ class Serving(Server):
         entry: Entry | None,
         meter: Meter,
         settings: ServerSettings,
-        max_ops: int,
         nursery: trio.Nursery,
         plain: socket.socket | None,
     ) -> WebSocketConnection:
@@ -151,7 +175,6 @@ class Serving(Server):
             entry,
             meter,
             settings,
-            max_ops,
             self.turns,
             self.entrance,
             nursery,
