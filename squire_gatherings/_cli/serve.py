@@ -78,7 +78,7 @@ from squire_gatherings._open_hall import open_hall, open_successor
 from squire_gatherings._server import Server
 from squire_gatherings._server import serve as serve_websockets
 from squire_gatherings._server.serving import Serving
-from squire_gatherings._stores import check_store, open_store
+from squire_gatherings._stores import check_store, open_store, store_name
 
 _log = logging.getLogger(__name__)
 
@@ -97,7 +97,8 @@ MARGIN = 0.25
 @option(
     "--store",
     default="sqlite:///squire_gatherings.sqlite3",
-    help="Where logs last: sqlite:///PATH (four slashes: absolute), or memory: for nowhere.",
+    help="Where logs last: sqlite:///PATH (four slashes: absolute), postgresql://HOST/DATABASE,"
+    " or memory: for nowhere.",
 )
 @workers_option
 @reloaded(
@@ -256,7 +257,7 @@ async def run_server(
     if worker is None:
         _check_exposed(setup, listeners)
     store_url = store_of(setup.options, 0 if worker is None else worker.number)
-    supervisor.opening(store_url)
+    supervisor.opening(store_name(store_url))
     with trio.open_signal_receiver(*stop_signals(), *upgrade_signals()) as signals:
         async with (
             taking_over(
