@@ -17,6 +17,7 @@ from squire_gatherings._hall.joining import Joining
 from squire_gatherings._hall.logs import Logs
 from squire_gatherings._hall.membership import Membership
 from squire_gatherings._hall.observing import Observer
+from squire_gatherings._hall.ownership import Peers
 from squire_gatherings._hall.quotas import Quotas, opener_of
 from squire_gatherings._hall.registry import Registry
 from squire_gatherings._hall.reports import JoinReport
@@ -40,6 +41,7 @@ from squire_gatherings._values.identity import ANONYMOUS, Identity
 from squire_gatherings._values.ids import check_gathering_id
 from squire_gatherings._values.log import Page
 from squire_gatherings._values.messages import Proof
+from squire_gatherings._values.nodes import Node
 from squire_gatherings._values.numbers import HallNumbers
 from squire_gatherings._values.op import Op
 from squire_gatherings._values.presence import PresenceView
@@ -58,6 +60,10 @@ class Hall:
     `StoreUnavailable`, `GatheringCrashed` when its behaviour fails to restore it, or `Full` where
     there are too many.
 
+    Where several halls share a store (docs/embedding.md), those also raise `OwnedElsewhere`, which
+    carries the node that has the gathering, and `TakenAway` where that has just changed. All others
+    know only the gatherings of this hall.
+
     Every async method is a checkpoint, also where it need not wait. One that is cancelled
     before it began has done nothing; its docstring says what else cancellation does.
     """
@@ -69,6 +75,7 @@ class Hall:
     _events: Delivery | None = field(default=None, repr=False)
     logs: Logs = field(init=False, repr=False)
     """Whole logs: listed, exported, forked, compacted, deleted."""
+    _peers: Peers | None = field(default=None, init=False, repr=False)
     _asking: Asking = field(init=False, repr=False)
     _ending: Ending = field(init=False, repr=False)
 
@@ -292,6 +299,9 @@ class Hall:
         Returns:
             What its clients are shown, or will be shortly. Nobody, where it isn't open, or the hall
             has no `presence`.
+
+        Raises:
+            StoreUnavailable: It may be another node's by now.
         """
         check_gathering_id(gathering_id)
         presence = self._registry.presence
@@ -548,6 +558,14 @@ class Hall:
 
     # What counts as no activity.
 
+    @property
+    def nodes(self) -> tuple[Node, ...]:
+        """The nodes that share the store, this one among them, as of the last beat.
+
+        None where the store is for one hall at a time.
+        """
+        return () if self._peers is None else self._peers.nodes
+
     def gatherings(self) -> tuple[str, ...]:
         """Return the ids of the gatherings that are open now."""
         living = self._registry.living
@@ -581,6 +599,16 @@ def parts_of(hall: Hall) -> tuple[Registry, Rights, Asking]:
 def events_of(hall: Hall) -> Delivery | None:
     """Return the delivery of the hall's lifecycle events, if they are told. Not for programs."""
     return hall._events
+
+
+def peers_of(hall: Hall) -> Peers | None:
+    """Return what the hall is among the nodes that share its store. Not for programs."""
+    return hall._peers
+
+
+def be_one_of(hall: Hall, peers: Peers) -> None:
+    """Have a hall be one of several that share its store. Not for programs."""
+    hall._peers = peers
 
 
 def quotas_of(hall: Hall) -> Quotas:

@@ -28,7 +28,7 @@ from squire_gatherings._server.limits import limits_of
 from squire_gatherings._server.listening import listen
 from squire_gatherings._server.outbox import Flusher
 from squire_gatherings._server.server import Server
-from squire_gatherings._server.serving import Serving
+from squire_gatherings._server.serving import ServerStep, Serving
 from squire_gatherings._server.settings import ServerSettings
 from squire_gatherings._server.silence import ROUNDS
 from squire_gatherings._server.tls import TlsContext
@@ -90,10 +90,10 @@ async def serve(
         listeners = listeners or await listen(host, port)
         for listener in listeners:
             stack.enter_context(listener)
-        poller = stack.enter_context(Poller()) if Poller.is_possible() else None
+        flusher, limits = Flusher(), limits_of(hall)
+        step = ServerStep(limits.quotas.round, flusher)
+        poller = stack.enter_context(Poller(step)) if Poller.is_possible() else None
         addresses = [listener.getsockname()[:2] for listener in listeners]
-        flusher = Flusher()
-        limits = limits_of(hall)
         server = Serving(addresses, listeners, poller, flusher, limits=limits, settings=settings)
         if is_paused:
             server.pause()

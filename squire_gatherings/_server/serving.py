@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import trio
 from attrs import define, field
 
+from squire_gatherings._hall.rounds import Round
 from squire_gatherings._poller import Poller
 from squire_gatherings._server.arrival import Doorway
 from squire_gatherings._server.connection import WebSocketConnection
@@ -28,6 +29,25 @@ LOG_PAUSE = 60.0
 
 AT_THE_DOOR = 2
 """How many handshakes and joins begin in a turn: each takes half a millisecond."""
+
+
+@define(eq=False)
+class ServerStep:
+    """What is done around a step of the poller: a round of the hall; its answers go out at once."""
+
+    _round: Round
+    _flusher: Flusher
+
+    def begin(self) -> None:
+        """See `Step`."""
+        self._round.begin()
+        self._flusher.holds = True
+
+    def end(self) -> None:
+        """See `Step`."""
+        self._round.end()
+        self._flusher.holds = False
+        self._flusher.flush()
 
 
 @define(eq=False)
