@@ -2,13 +2,14 @@
 
 On the same machine its socket is passed on. Where that is more than a socket, as under TLS, this
 process stays in between, and passes on one end of a pair of sockets. To another machine it relays
-what both say.
+what both say, or sends the client there, where the client says that it follows.
 """
 
 import socket
 import ssl
 from collections.abc import Awaitable, Callable
 from functools import partial
+from urllib.parse import urlsplit
 
 import trio
 from attrs import define, field
@@ -22,10 +23,21 @@ from squire_gatherings._server.arrival import end_tls
 from squire_gatherings._server.elsewhere import Guest, Way
 from squire_gatherings._server.handshake import RETRY_AFTER, Refused
 from squire_gatherings._values.errors import StoreUnavailable
+from squire_gatherings._values.handshake import FOLLOWS
 from squire_gatherings._values.nodes import Node
 
 MOST_PASSED = 2
 """How many nodes may send a client on to another one: each believed the other had the gathering."""
+
+
+[(FOLLOWS_NAME, _)] = FOLLOWS.items()
+
+
+def _location(node: Node, guest: Guest) -> tuple[str, str]:
+    """Return the header that sends a client to where it reaches a node by itself."""
+    target = urlsplit(guest.request.path)
+    query = f"?{target.query}" if target.query else ""
+    return "Location", f"{node.url.rstrip('/')}{target.path}{query}"
 
 
 async def _nothing_is_left() -> None:
@@ -129,6 +141,8 @@ class NodeRouter:
             await passage.pass_on(guest.plain, guest.peer, guest.beginning)
             self.passed_on += 1
             return _nothing_is_left
+        if passage is None and node.url and guest.request.header(FOLLOWS_NAME) is not None:
+            raise Refused(307, "another node has this gathering", [_location(node, guest)])
         if self.max_between is not None and self.between >= self.max_between:
             raise Away("too many clients are connected by way of this one")
         self.between += 1
