@@ -2,7 +2,7 @@
 
 import logging
 import ssl
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 
 import trio
@@ -55,8 +55,8 @@ class Peer:
 
     node: Node
     secret: bytes = field(repr=False)
-    own: str
-    """Our node's id."""
+    own: Callable[[], Node]
+    """Returns the node that we are."""
     ssl_context: ssl.SSLContext | None = None
     upkeep: Upkeep = field(factory=Upkeep)
     _link: Link | None = None
@@ -102,7 +102,7 @@ class Peer:
         try:
             if self.ssl_context is not None:
                 stream = trio.SSLStream(stream, self.ssl_context, server_hostname=host.strip("[]"))
-            proof = Proof(self.secret, self.own, self.node.id)
+            proof = Proof(self.secret, self.own().id, self.node.id)
             rest = await prove(stream, proof, proof.begin())
         except NotProven as why:
             # Each second anew: one line for each reason.
@@ -133,8 +133,8 @@ class PeerIntake:
     nursery: trio.Nursery
     """Has the clients' tasks."""
     secret: bytes = field(repr=False)
-    own: str
-    """Our node's id."""
+    own: Callable[[], Node]
+    """Returns the node that we are."""
     ssl_context: ssl.SSLContext | None = None
     taken: int = 0
     """How many came so far."""
@@ -156,7 +156,7 @@ class PeerIntake:
         try:
             if self.ssl_context is not None:
                 stream = trio.SSLStream(plain, self.ssl_context, server_side=True)
-            proof = Proof(self.secret, self.own)
+            proof = Proof(self.secret, self.own().id)
             rest = await prove(stream, proof)
         except NotProven as why:
             _log.warning("a connection was refused", extra={"why": str(why)})

@@ -7,7 +7,7 @@ what both say, or sends the client there, where the client says that it follows.
 
 import socket
 import ssl
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from functools import partial
 from urllib.parse import urlsplit
 
@@ -48,7 +48,8 @@ async def _nothing_is_left() -> None:
 class NodeRouter:
     """Brings clients to the other nodes."""
 
-    own: Node
+    own: Callable[[], Node]
+    """Returns the node that we are: another one, once we were declared dead."""
     directory: Directory
     nursery: trio.Nursery
     """Has what keeps up the ways to other nodes."""
@@ -69,18 +70,19 @@ class NodeRouter:
     _passages: dict[str, Passage] = field(factory=dict, init=False)
     _peers: dict[str, Peer] = field(factory=dict, init=False)
     _scopes: dict[str, trio.CancelScope] = field(factory=dict, init=False)
+    _known: dict[str, Node] = field(factory=dict, init=False)
     _left: trio.lowlevel.ParkingLot = field(factory=trio.lowlevel.ParkingLot, init=False)
 
     def know(self, *nodes: Node) -> None:
         """Keep up a way to each of these nodes from now on; nodes that it knew already stay."""
         for node in nodes:
-            if node.id in self._scopes or node.id == self.own.id:
+            if node.id in self._scopes or node.id == self.own().id:
                 continue
             if self._is_near(node):
                 passage = self._passages[node.id] = Passage(node.socket)
                 self._keep_up(node, passage.run)
             elif node.address and self.secret:
-                peer = Peer(node, self.secret, self.own.id, self.ssl_context)
+                peer = Peer(node, self.secret, self.own, self.ssl_context)
                 self._peers[node.id] = peer
                 self._keep_up(node, peer.run)
 
@@ -89,9 +91,19 @@ class NodeRouter:
         for node in nodes:
             self._passages.pop(node.id, None)
             self._peers.pop(node.id, None)
+            self._known.pop(node.id, None)
             scope = self._scopes.pop(node.id, None)
             if scope is not None:
                 scope.cancel()
+
+    def update(self, nodes: Iterable[Node]) -> None:
+        """Know these nodes, as they are now, and no others."""
+        living = {node.id: node for node in nodes}
+        for name, known in tuple(self._known.items()):
+            node = living.get(name)
+            if node is None or (node.socket, node.address) != (known.socket, known.address):
+                self.forget(known)
+        self.know(*living.values())
 
     async def wait_known(self, within: float) -> None:
         """Return once all nodes are there that it knows, or after so many seconds.
@@ -123,10 +135,11 @@ class NodeRouter:
             raise self._refused(text) from None
 
     def _is_near(self, node: Node) -> bool:
-        return bool(node.socket) and node.machine == self.own.machine
+        return bool(node.socket) and node.machine == self.own().machine
 
     def _keep_up(self, node: Node, run: Callable[[], Awaitable[None]]) -> None:
         scope = self._scopes[node.id] = trio.CancelScope()
+        self._known[node.id] = node
 
         async def keep_up() -> None:
             with scope:

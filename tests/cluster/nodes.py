@@ -17,6 +17,7 @@ from squire_gatherings._cluster.router import NodeRouter, worker_node
 from squire_gatherings._rules.shards import shard_of
 from squire_gatherings._server.serving import Serving
 from squire_gatherings._server.tls import TlsContext
+from squire_gatherings._values.nodes import Node
 
 SECRET = b"a secret of this cluster, and of no other"
 
@@ -86,9 +87,9 @@ async def nodes(
             assert isinstance(server, Serving)
             reaching = await nursery.start(_reaching)
             directory = ShardDirectory(known, number)
-            router = NodeRouter(own, directory, reaching, secret=SECRET)
+            router = NodeRouter(partial(_same, own), directory, reaching, secret=SECRET)
             intake = Intake(hall, server, nursery)
-            peers = PeerIntake(hall, server, nursery, SECRET, own.id)
+            peers = PeerIntake(hall, server, nursery, SECRET, partial(_same, own))
             reaching.start_soon(peers.run, [ports[number]])
             reaching.start_soon(intake.run, listen_privately(own.socket))
             server.router = router
@@ -101,6 +102,10 @@ async def nodes(
         for one in found:
             await one.router.wait_known(5)
         yield found
+
+
+def _same(node: Node) -> Node:
+    return node
 
 
 async def _reaching(task_status: trio.TaskStatus[trio.Nursery]) -> None:

@@ -203,8 +203,8 @@ async def test_a_client_goes_round_in_no_circle(tmp_path: Path) -> None:
     async with nodes(tmp_path) as (one, other):
         before = places(one)
         one.router.directory, other.router.directory = (
-            Fixed(other.router.own),
-            Fixed(one.router.own),
+            Fixed(other.router.own()),
+            Fixed(one.router.own()),
         )
         answer = await refusal(one, "room")
         assert answer.startswith("HTTP/1.1 503 ")
@@ -218,7 +218,7 @@ async def test_nonsense_at_the_private_socket_ends_that_connection_alone(tmp_pat
         for nonsense in (b"\xff" * 100, b"\0\0\0\1\0\0\xc0", b"\0\0\0\1\0\5\xc0", b"GET / HTTP/1"):
             with socket.socket(socket.AF_UNIX) as hostile:
                 hostile.settimeout(5)
-                hostile.connect(other.router.own.socket)
+                hostile.connect(other.router.own().socket)
                 hostile.sendall(nonsense)
                 hostile.shutdown(socket.SHUT_WR)
                 assert await trio.to_thread.run_sync(hostile.recv, 100) == b""

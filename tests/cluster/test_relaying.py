@@ -117,7 +117,7 @@ async def test_a_node_that_does_not_know_the_secret_gets_nowhere(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     async with nodes(tmp_path, is_far=True) as (one, other), trio.open_nursery() as nursery:
-        peer = Peer(other.router.own, b"another secret", one.router.own.id)
+        peer = Peer(other.router.own(), b"another secret", one.router.own)
         nursery.start_soon(peer.run)
         with pytest.raises(Away):
             await peer.relay(Asked(None, is_proxied=False, is_local=False, passed=0), b"")
@@ -130,7 +130,7 @@ async def test_a_node_that_does_not_know_the_secret_gets_nowhere(
 
 async def test_whoever_else_comes_to_the_port_is_sent_away(tmp_path: Path) -> None:
     async with nodes(tmp_path, is_far=True) as (one, other):
-        host, _, port = other.router.own.address.partition(":")
+        host, _, port = other.router.own().address.partition(":")
 
         def attack(said: bytes) -> bytes:
             with socket.create_connection((host, int(port)), timeout=20) as hostile:

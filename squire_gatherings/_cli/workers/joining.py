@@ -37,7 +37,7 @@ async def join_workers(
     own = nodes[worker.number]
     listener = listen_privately(own.socket)
     most = server.settings.max_connections
-    router = NodeRouter(own, ShardDirectory(nodes, worker.number), nursery, most)
+    router = NodeRouter(lambda: own, ShardDirectory(nodes, worker.number), nursery, most)
     intake = Intake(hall, server, nursery)
     nursery.start_soon(intake.run, listener)
     for node in nodes:
