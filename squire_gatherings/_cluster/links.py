@@ -16,6 +16,7 @@ from squire_gatherings._cluster.relay import (
     Ended,
     Event,
     Opened,
+    Poked,
     Relay,
     Reset,
     StreamBroken,
@@ -196,6 +197,8 @@ class Link:
     relay: Relay
     on_opened: "Callable[[RelayedStream, Asked], None] | None" = None
     """Called with each client that the other node relays; None where it may relay none."""
+    on_poked: Callable[[], None] | None = None
+    """Called when the other node has given us something."""
     streams: dict[int, RelayedStream] = field(factory=dict)
     held: int = 0
     """How many bytes wait to be received, of all streams."""
@@ -286,6 +289,10 @@ class Link:
             stream = self.streams[event.stream] = RelayedStream(self, event.stream)
             self.on_opened(stream, event.asked)
             return
+        if isinstance(event, Poked):
+            if self.on_poked is not None:
+                self.on_poked()
+            return
         if isinstance(event, Writable) and not event.stream:
             for stream in tuple(self.streams.values()):
                 stream.has_room()
@@ -347,6 +354,12 @@ class Link:
             self.relay.reset(stream.number)
         self.relay.forget(stream.number)
         self.wake_writer()
+
+    def poke(self) -> None:
+        """Have the other node look for what was given to it."""
+        if not self._is_over:
+            self.relay.poke()
+            self.wake_writer()
 
     def wake_writer(self) -> None:
         """Have written what is to be sent."""

@@ -7,7 +7,7 @@ from attrs import define, field
 
 from squire_gatherings._cluster.node import LocalNode
 from squire_gatherings._hall.store import store_trouble
-from squire_gatherings._values.nodes import Node
+from squire_gatherings._values.nodes import Node, NodeState
 
 REMEMBERED = 1.0
 """For so many seconds the answer of the store counts for others who ask, too."""
@@ -52,7 +52,9 @@ class NodeDirectory:
             with store_trouble():
                 claim = await local.beats.store.owner_of(gathering)
             if claim is None:
-                return None
+                # One that drains opens nothing more.
+                is_up = local.node.state is NodeState.UP
+                return None if is_up else local.place(gathering)
             owner = claim.owner.id
             self._remember(gathering, owner)
         if owner == local.node.id:

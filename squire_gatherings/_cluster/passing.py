@@ -50,9 +50,16 @@ class Taken(Struct, frozen=True, array_like=True, tag="taken"):
     number: int
 
 
-def passing_channel(one: socket.socket) -> FileChannel[Passed | Taken]:
+class Poked(Struct, frozen=True, array_like=True, tag="poked"):
+    """Something was given to the other process, which is to look."""
+
+
+Message = Passed | Taken | Poked
+
+
+def passing_channel(one: socket.socket) -> FileChannel[Message]:
     """Return the channel of one connection between two processes."""
-    return FileChannel(one, msgspec.msgpack.Decoder(Passed | Taken).decode, MAX_SIZE)
+    return FileChannel(one, msgspec.msgpack.Decoder(Message).decode, MAX_SIZE)
 
 
 @define(eq=False)
@@ -75,7 +82,8 @@ class Passage:
     _numbers: "count[int]" = field(factory=lambda: count(1))
     _on_their_way: dict[int, _OnItsWay] = field(factory=dict)
     _places: trio.CapacityLimiter = field(factory=lambda: trio.CapacityLimiter(UNDER_WAY))
-    _queue: "trio.MemorySendChannel[_OnItsWay] | None" = None
+    _is_poking: bool = False
+    _queue: "trio.MemorySendChannel[_OnItsWay | None] | None" = None
     """None while the process is away."""
 
     async def pass_on(self, one: socket.socket, peer: str | None, beginning: Beginning) -> None:
@@ -99,6 +107,13 @@ class Passage:
                 await self._pass_on(one, peer, beginning)
             return
         raise Away("it takes no clients now")
+
+    def poke(self) -> None:
+        """Have the other process look for what was given to it, if it is there."""
+        if not self._is_poking:
+            self._is_poking = True
+            if self._queue is not None:
+                self._queue.send_nowait(None)
 
     async def _pass_on(self, one: socket.socket, peer: str | None, beginning: Beginning) -> None:
         # It may have come just now.
@@ -136,9 +151,11 @@ class Passage:
         with closing(passing_channel(await connect_privately(self.path))) as channel:
             await self._use(channel)
 
-    async def _use(self, channel: "FileChannel[Passed | Taken]") -> None:
-        queue, coming = trio.open_memory_channel[_OnItsWay](UNDER_WAY)
+    async def _use(self, channel: FileChannel[Message]) -> None:
+        queue, coming = trio.open_memory_channel[_OnItsWay | None](UNDER_WAY + 1)
         self._queue = queue
+        if self._is_poking:
+            queue.send_nowait(None)
         self.upkeep.is_connected()
         try:
             async with trio.open_nursery() as nursery:
@@ -155,26 +172,33 @@ class Passage:
 
     async def _send(
         self,
-        channel: "FileChannel[Passed | Taken]",
-        coming: "trio.MemoryReceiveChannel[_OnItsWay]",
+        channel: FileChannel[Message],
+        coming: "trio.MemoryReceiveChannel[_OnItsWay | None]",
         scope: trio.CancelScope,
     ) -> None:
-        async for client in coming:
-            if client.message.number not in self._on_their_way:
-                # Nobody waits any more.
-                continue
-            try:
-                # The client's task may end while it's being sent.
-                with closing(client.one.dup()) as copy:
-                    await channel.send(client.message, [copy.fileno()])
-            except Ended:
-                scope.cancel()
-                return
-            except OSError:
-                # No more files can be opened.
-                client.is_over.set()
+        try:
+            async for client in coming:
+                if self._is_poking:
+                    self._is_poking = False
+                    await channel.send(Poked())
+                # Nobody may wait any more.
+                if client is not None and client.message.number in self._on_their_way:
+                    await self._send_one(channel, client)
+        except Ended:
+            scope.cancel()
 
-    async def _hear(self, channel: "FileChannel[Passed | Taken]") -> None:
+    async def _send_one(self, channel: FileChannel[Message], client: _OnItsWay) -> None:
+        try:
+            # The client's task may end while it's being sent.
+            copy = client.one.dup()
+        except OSError:
+            # No more files can be opened.
+            client.is_over.set()
+            return
+        with closing(copy):
+            await channel.send(client.message, [copy.fileno()])
+
+    async def _hear(self, channel: FileChannel[Message]) -> None:
         while True:
             message, descriptors = await channel.receive()
             close_all(descriptors)

@@ -85,6 +85,11 @@ class Peer:
             raise
         return stream
 
+    def poke(self) -> None:
+        """Have the node look for what was given to it, if it is there."""
+        if self._link is not None:
+            self._link.poke()
+
     async def run(self) -> None:
         """Be connected whenever the node is there, until cancelled.
 
@@ -136,6 +141,8 @@ class PeerIntake:
     own: Callable[[], Node]
     """Returns the node that we are."""
     ssl_context: ssl.SSLContext | None = None
+    on_poked: Callable[[], None] | None = None
+    """Called when another node has given us something."""
     taken: int = 0
     """How many came so far."""
     _unproven: int = 0
@@ -167,7 +174,8 @@ class PeerIntake:
             raise
         finally:
             self._unproven -= 1
-        await Link(stream, Relay(is_client=False), self._opened).run(rest)
+        link = Link(stream, Relay(is_client=False), self._opened, self.on_poked)
+        await link.run(rest)
 
     def _opened(self, stream: RelayedStream, asked: Asked) -> None:
         self.nursery.start_soon(self._take, stream, asked, name=TASK_NAME)

@@ -13,6 +13,7 @@ from h2.errors import ErrorCodes
 from h2.events import (
     ConnectionTerminated,
     DataReceived,
+    PingReceived,
     RemoteSettingsChanged,
     RequestReceived,
     ResponseReceived,
@@ -36,6 +37,9 @@ MOST_HELD = 64 * 1024 * 1024
 """How many bytes may wait to be taken in all; with more, the stream ends that holds most."""
 
 PATH = b"/relay/1"
+
+_PING, _POKE = b"squire-1", b"squire-2"
+"""What pings say."""
 
 _PEER, _FLAGS, _PASSED, _WHY = b"squire-peer", b"squire-flags", b"squire-passed", b"squire-why"
 
@@ -104,7 +108,14 @@ class Writable:
     stream: int
 
 
-Event = Opened | Answered | Arrived | Ended | Reset | Writable
+@frozen
+class Poked:
+    """Something was given to this node."""
+
+    stream: int = 0
+
+
+Event = Poked | Opened | Answered | Arrived | Ended | Reset | Writable
 
 
 @define(eq=False)
@@ -169,6 +180,8 @@ class Relay:
                 found.append(Reset(stream))
             case WindowUpdated(stream_id=stream):
                 found.append(Writable(stream or 0))
+            case PingReceived(ping_data=data) if data == _POKE:
+                found.append(Poked())
             case RemoteSettingsChanged():
                 found.append(Writable(0))
             case ConnectionTerminated():
@@ -277,7 +290,11 @@ class Relay:
 
     def ping(self) -> None:
         """Ask whether the other node is there."""
-        self._h2.ping(b"squire..")
+        self._h2.ping(_PING)
+
+    def poke(self) -> None:
+        """Have the other node look for what was given to it."""
+        self._h2.ping(_POKE)
 
 
 def _asked(headers: dict[bytes, bytes]) -> Asked:

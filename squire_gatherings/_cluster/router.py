@@ -105,6 +105,12 @@ class NodeRouter:
                 self.forget(known)
         self.know(*living.values())
 
+    def poke(self, node: Node) -> None:
+        """Have a node look for what was given to it: it'd do so with its next beat anyway."""
+        way = self._passages.get(node.id) or self._peers.get(node.id)
+        if way is not None:
+            way.poke()
+
     async def wait_known(self, within: float) -> None:
         """Return once all nodes are there that it knows, or after so many seconds.
 

@@ -20,6 +20,7 @@ __all__ = [
     "SqliteStore",
     "check_store",
     "folder_path",
+    "is_postgres",
     "open_sqlite_store",
     "open_store",
     "sqlite_path",

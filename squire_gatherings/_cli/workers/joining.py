@@ -67,7 +67,10 @@ async def serve_with_others(
     with _private_folder(worker) as folder:
         async with trio.open_nursery() as nursery:
             path = worker_node(folder, number).socket
-            nursery.start_soon(Intake(hall, server, nursery).run, listen_privately(path))
+            intake = Intake(hall, server, nursery)
+            if local is not None:
+                intake.on_poked = local.poke
+            nursery.start_soon(intake.run, listen_privately(path))
             if local is not None:
                 router = await _as_node(local, hall, server, options, number, path, nursery)
             else:
@@ -124,9 +127,11 @@ async def _as_node(
         found = listeners[0].getsockname()[1]
         address = f"[{host}]:{found}" if ":" in host else f"{host}:{found}"
         accepting = [trio.SocketListener(trio.socket.from_stdlib_socket(one)) for one in listeners]
-        nursery.start_soon(PeerIntake(hall, server, nursery, secret, own).run, accepting)
+        peers = PeerIntake(hall, server, nursery, secret, own, on_poked=local.poke)
+        nursery.start_soon(peers.run, accepting)
     local.describe(socket=path, address=address, url=options["url"])
     router = NodeRouter(own, NodeDirectory(local), nursery, secret=secret)
+    local.on_given = router.poke
     nursery.start_soon(_follow, local, router)
     return router
 

@@ -19,6 +19,7 @@ from squire_gatherings._stores.postgres.kept_events import KeptEvents
 from squire_gatherings._stores.postgres.kept_sleep import KeptSleep
 from squire_gatherings._stores.postgres.link import CALL_TIMEOUT, Link
 from squire_gatherings._stores.postgres.lost_commits import LostCommits
+from squire_gatherings._stores.postgres.shared_secret import SharedSecret
 from squire_gatherings._stores.postgres.tables import can_be_asked
 from squire_gatherings._stores.postgres.whole_logs import WholeLogsOfDatabase
 from squire_gatherings._values.errors import StoreUnavailable, TakenAway
@@ -36,7 +37,7 @@ READERS = 4
 
 
 @define(eq=False)
-class PostgresStore(WholeLogsOfDatabase, KeptEvents, KeptSleep):
+class PostgresStore(WholeLogsOfDatabase, KeptEvents, KeptSleep, SharedSecret):
     """A `Store` in a PostgreSQL database. Made by `open_postgres_store`.
 
     What is appended while a commit runs goes into the next one, for all gatherings together. Every
