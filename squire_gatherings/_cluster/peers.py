@@ -62,8 +62,12 @@ class Peer:
     _link: Link | None = None
     _told: str = ""
 
-    async def relay(self, asked: Asked, said: bytes) -> RelayedStream:
-        """Relay a client, which has said so much; return its stream once the node has taken it.
+    async def relay(self, peer: str | None, beginning: Beginning) -> RelayedStream:
+        """Relay a client; return its stream once the node has taken it.
+
+        Args:
+            peer: Its address, or that of the proxy that it comes by.
+            beginning: What is known of it.
 
         Raises:
             Away: It doesn't take the client, or isn't there.
@@ -74,9 +78,10 @@ class Peer:
             await self.upkeep.wait_tried()
         if self._link is None:
             raise Away("it is away")
+        asked = Asked(peer, bool(beginning.is_proxied), bool(beginning.is_local), beginning.passed)
         stream = await self._link.open(asked)
         try:
-            await stream.send_all(said)
+            await stream.send_all(beginning.said)
         except trio.BrokenResourceError:
             stream.abort()
             raise Away("it has gone") from None
@@ -204,8 +209,3 @@ class PeerIntake:
         with suppress(StreamBroken):
             stream.refuse("it takes no clients now")
         return False
-
-
-def asked_of(peer: str | None, beginning: Beginning) -> Asked:
-    """Return what another node is told of a client."""
-    return Asked(peer, bool(beginning.is_proxied), bool(beginning.is_local), beginning.passed)

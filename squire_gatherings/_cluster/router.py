@@ -9,6 +9,7 @@ import socket
 import ssl
 from collections.abc import Awaitable, Callable, Iterable
 from functools import partial
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 import trio
@@ -16,7 +17,6 @@ from attrs import define, field
 
 from squire_gatherings._cluster.directory import Directory
 from squire_gatherings._cluster.passing import Passage
-from squire_gatherings._cluster.peers import Peer, asked_of
 from squire_gatherings._cluster.pumping import Pump
 from squire_gatherings._cluster.upkeep import Away
 from squire_gatherings._server.arrival import end_tls
@@ -25,6 +25,9 @@ from squire_gatherings._server.handshake import RETRY_AFTER, Refused
 from squire_gatherings._values.errors import StoreUnavailable
 from squire_gatherings._values.handshake import FOLLOWS
 from squire_gatherings._values.nodes import Node
+
+if TYPE_CHECKING:
+    from squire_gatherings._cluster.peers import Peer
 
 MOST_PASSED = 2
 """How many nodes may send a client on to another one: each believed the other had the gathering."""
@@ -68,7 +71,7 @@ class NodeRouter:
     between: int = field(default=0, init=False)
     """For how many clients it stays in between now."""
     _passages: dict[str, Passage] = field(factory=dict, init=False)
-    _peers: dict[str, Peer] = field(factory=dict, init=False)
+    _peers: "dict[str, Peer]" = field(factory=dict, init=False)
     _scopes: dict[str, trio.CancelScope] = field(factory=dict, init=False)
     _known: dict[str, Node] = field(factory=dict, init=False)
     _left: trio.lowlevel.ParkingLot = field(factory=trio.lowlevel.ParkingLot, init=False)
@@ -82,6 +85,9 @@ class NodeRouter:
                 passage = self._passages[node.id] = Passage(node.socket)
                 self._keep_up(node, passage.run)
             elif node.address and self.secret:
+                # It needs h2, which only those have installed who share a database.
+                from squire_gatherings._cluster.peers import Peer
+
                 peer = Peer(node, self.secret, self.own, self.ssl_context)
                 self._peers[node.id] = peer
                 self._keep_up(node, peer.run)
@@ -174,7 +180,7 @@ class NodeRouter:
         return partial(self._stay_between, guest.stream, server)
 
     async def _connect(
-        self, guest: Guest, passage: Passage | None, peer: Peer | None
+        self, guest: Guest, passage: Passage | None, peer: "Peer | None"
     ) -> trio.abc.HalfCloseableStream:
         """Return a stream on which the other node serves the client."""
         if passage is not None:
@@ -188,7 +194,7 @@ class NodeRouter:
                 ours.close()
                 raise
         if peer is not None:
-            return await peer.relay(asked_of(guest.peer, guest.beginning), guest.beginning.said)
+            return await peer.relay(guest.peer, guest.beginning)
         raise Away("nobody has told where it is")
 
     async def _stay_between(

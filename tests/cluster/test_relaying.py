@@ -12,8 +12,8 @@ from wsproto.events import CloseConnection
 from squire_gatherings import Proxies, ServerSettings
 from squire_gatherings._cluster.peers import Peer
 from squire_gatherings._cluster.proof import MAGIC
-from squire_gatherings._cluster.relay import Asked
 from squire_gatherings._cluster.upkeep import Away
+from squire_gatherings._server.elsewhere import Beginning
 from squire_gatherings._server.tls import Certificate
 from squire_gatherings.client import open_client
 from tests.cluster.nodes import SECRET, nodes, owned_by
@@ -120,7 +120,7 @@ async def test_a_node_that_does_not_know_the_secret_gets_nowhere(
         peer = Peer(other.router.own(), b"another secret", one.router.own)
         nursery.start_soon(peer.run)
         with pytest.raises(Away):
-            await peer.relay(Asked(None, is_proxied=False, is_local=False, passed=0), b"")
+            await peer.relay(None, Beginning())
         assert other.peers.taken == 0
         nursery.cancel_scope.cancel()
     assert "a connection was refused" in caplog.messages

@@ -17,7 +17,6 @@ from squire_gatherings._cluster.directory import ShardDirectory
 from squire_gatherings._cluster.intake import Intake
 from squire_gatherings._cluster.node import LocalNode, local_node_of
 from squire_gatherings._cluster.node_directory import NodeDirectory, SecretStore
-from squire_gatherings._cluster.peers import PeerIntake
 from squire_gatherings._cluster.private import listen_privately
 from squire_gatherings._cluster.router import NodeRouter, worker_node
 from squire_gatherings._hall.hall import Hall
@@ -117,6 +116,8 @@ async def _as_node(
         with store_trouble():
             secret = await hall.store.peers_secret()
     if options["peer_port"] is not None and secret:
+        from squire_gatherings._cluster.peers import PeerIntake
+
         host, port = options["peer_host"], options["peer_port"]
         try:
             listeners = await listen(host, port + number if port else 0)
