@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.chromium import open_session
+from tests.postgres import Postgres, a_server
 
 
 def pytest_configure() -> None:
@@ -35,3 +36,10 @@ def session(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The URL of a browser's session (`tests.chromium`), which all tests with a page share."""
     with open_session(tmp_path_factory.mktemp("chromium")) as url:
         yield url
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[Postgres]:
+    """A server of PostgreSQL, which all tests of this process share (`tests.postgres`)."""
+    with a_server() as server:
+        yield server

@@ -1,7 +1,7 @@
 """The stores, and which of them a URL names."""
 
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 
 from squire_gatherings._hall.store import Store
@@ -19,6 +19,7 @@ __all__ = [
 ]
 
 _SQLITE = "sqlite:///"
+_POSTGRES = ("postgresql://", "postgres://")
 
 
 @asynccontextmanager
@@ -29,7 +30,9 @@ async def open_store(
 
     Args:
         url: `memory:`, or `sqlite:///PATH`, where PATH is relative to the working directory,
-            absolute with a fourth slash, or in a home directory with a first `~`.
+            absolute with a fourth slash, or in a home directory with a first `~`; or
+            `postgresql://USER@HOST/DATABASE` with libpq's parameters, and `schema=NAME` for another
+            schema than `squire_gatherings`.
         flush_timeout: How many seconds are left, when the block is left, to make durable what is
             queued.
         shared: What another process that has the store shares (`Shareable.descriptors`).
@@ -39,14 +42,19 @@ async def open_store(
 
     Raises:
         BadSetting: The URL names no store.
-        StoreUnusable: The file can't be a store of ours.
-        StoreUnavailable: The file can't be opened now.
+        StoreUnusable: The file, or the database, can't be a store of ours.
+        StoreUnavailable: It can't be opened now.
 
     Cancellation: opening is cancelled before the block begins, with nothing left open. Later, the
     block is left as ever: what is queued is made durable within `flush_timeout` seconds.
     """
     if url == "memory:" and not shared:
         yield MemoryStore()
+    elif is_postgres(url):
+        with _extra():
+            from squire_gatherings._stores.postgres.store import open_postgres_store
+        async with open_postgres_store(url, flush_timeout=flush_timeout) as database:
+            yield database
     else:
         path = _url_path(url)
         async with open_sqlite_store(path, flush_timeout=flush_timeout, shared=shared) as store:
@@ -55,8 +63,28 @@ async def open_store(
 
 def check_store(url: str) -> None:
     """Check whether a URL may name a store. Raises `BadSetting` if it can't."""
-    if url != "memory:":
+    if is_postgres(url):
+        with _extra():
+            from squire_gatherings._stores.postgres.address import Address
+        Address.parse(url)
+    elif url != "memory:":
         _url_path(url)
+
+
+def is_postgres(url: str) -> bool:
+    """Return whether a URL names a database of PostgreSQL."""
+    return url.startswith(_POSTGRES)
+
+
+@contextmanager
+def _extra() -> Iterator[None]:
+    """Raise `BadSetting` where what the block imports isn't installed."""
+    try:
+        yield
+    except ImportError:
+        raise BadSetting(
+            "a store in PostgreSQL needs psycopg: pip install 'squire-gatherings[postgres]'"
+        ) from None
 
 
 def sqlite_path(text: str) -> Path:

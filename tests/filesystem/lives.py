@@ -17,9 +17,9 @@ from squire_gatherings._hall.event_store import EventStore
 from squire_gatherings._hall.store import Outcome
 from squire_gatherings._rules.chain import head_after, state_digest
 from squire_gatherings._stores import SqliteStore, open_sqlite_store
+from squire_gatherings._stores.group_commit import GroupCommitter, Report, Take
 from squire_gatherings._stores.memory import MemoryStore
 from squire_gatherings._stores.sqlite import connection
-from squire_gatherings._stores.sqlite.group_commit import GroupCommitter, Report, Take
 from squire_gatherings._stores.sqlite.writer import Writer
 from squire_gatherings._values.events import EventKind
 from squire_gatherings._values.log import Append, Snapshot

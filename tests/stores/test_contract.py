@@ -47,8 +47,14 @@ SMALL_JOURNAL = 800
 """The size with which a journal is folded after two or three appends."""
 
 
-@pytest.fixture(params=["memory:", "sqlite", "sqlite, small journal", "sqlite, no journal"])
+@pytest.fixture(
+    params=["memory:", "sqlite", "sqlite, small journal", "sqlite, no journal", "postgres"]
+)
 async def store(request: Any, tmp_path: Path) -> AsyncIterator[Store]:
+    if request.param == "postgres":
+        async with open_store(request.getfixturevalue("postgres").new_url()) as database:
+            yield database
+        return
     path = tmp_path / "rooms.sqlite3"
     sizes = {"sqlite, small journal": SMALL_JOURNAL, "sqlite, no journal": 0}
     if request.param in sizes:

@@ -8,7 +8,7 @@ import trio
 from attrs import define, field
 from trio.testing import MockClock, wait_all_tasks_blocked
 
-from squire_gatherings._stores.sqlite.group_commit import GroupCommitter, Report, Take
+from squire_gatherings._stores.group_commit import GroupCommitter, Report, Take
 from squire_gatherings._values.errors import StoreConflict, StoreUnavailable
 from tests.stores.appends import an_append
 

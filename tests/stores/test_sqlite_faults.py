@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 
 from squire_gatherings._hall.store import Outcome
 from squire_gatherings._stores import MemoryStore, SqliteStore, open_sqlite_store
-from squire_gatherings._stores.sqlite.group_commit import GroupCommitter
+from squire_gatherings._stores.group_commit import GroupCommitter
 from squire_gatherings._values.errors import StoreUnavailable
 from squire_gatherings._values.log import Append
 from tests.stores.appends import all_of, an_append, beside, crashed_copy, fold_a_piece

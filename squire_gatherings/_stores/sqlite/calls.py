@@ -8,9 +8,9 @@ from typing import TypeVar
 import trio
 from attrs import define, field
 
+from squire_gatherings._stores.group_commit import GroupCommitter, Report, Take
 from squire_gatherings._stores.sqlite import archive
 from squire_gatherings._stores.sqlite.connection import Call, Database, empty_wal
-from squire_gatherings._stores.sqlite.group_commit import GroupCommitter, Report, Take
 from squire_gatherings._stores.sqlite.locks import FileLock
 from squire_gatherings._stores.sqlite.place import Misplaced, Place
 from squire_gatherings._stores.sqlite.reads import Known

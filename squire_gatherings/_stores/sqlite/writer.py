@@ -14,9 +14,9 @@ from attrs import define, field
 
 from squire_gatherings._hall.store import Outcome
 from squire_gatherings._rules.chain import follows
+from squire_gatherings._stores.group_commit import Report, Take
 from squire_gatherings._stores.sqlite.connection import TROUBLE, is_locked, reading
 from squire_gatherings._stores.sqlite.fold import Heads, append_each, fold, fold_file
-from squire_gatherings._stores.sqlite.group_commit import Report, Take
 from squire_gatherings._stores.sqlite.journal import SyncKey, Unfolded, encode_entry
 from squire_gatherings._stores.sqlite.tables import (
     TableKey,

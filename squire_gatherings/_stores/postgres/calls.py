@@ -1,0 +1,126 @@
+"""The calls: how a store uses its connections, each on a worker thread."""
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from functools import partial
+from typing import Concatenate, ParamSpec, TypeVar
+
+import trio
+from attrs import define, field
+
+from squire_gatherings._stores.group_commit import GroupCommitter, Report, Take
+from squire_gatherings._stores.postgres.claims import Claims
+from squire_gatherings._stores.postgres.link import CALL_TIMEOUT, Call, Connection, Link
+from squire_gatherings._stores.postgres.writer import Writer
+
+T = TypeVar("T")
+P = ParamSpec("P")
+
+LONG = 600.0
+"""How many seconds a call about a whole log may hear nothing from the database."""
+
+
+@define(eq=False)
+class Pool:
+    """Connections that are used one at a time by whoever comes."""
+
+    links: list[Link]
+    _free: list[Link] = field(init=False)
+    _tokens: trio.Semaphore = field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self._free = list(self.links)
+        self._tokens = trio.Semaphore(len(self.links))
+
+    @asynccontextmanager
+    async def taken(self) -> AsyncIterator[Link]:
+        """Have one of them.
+
+        Cancellation: while all are in use, it takes none.
+        """
+        async with self._tokens:
+            # The one that was used last: the others may rest.
+            link = self._free.pop()
+            try:
+                yield link
+            finally:
+                self._free.append(link)
+
+
+@define(eq=False)
+class Calls:
+    """A database, and the connections to it."""
+
+    name: str
+    _schema: str = field(kw_only=True, repr=False)
+    _write_link: Link = field(kw_only=True, repr=False)
+    _readers: Pool = field(kw_only=True, repr=False)
+    _look_link: Link = field(kw_only=True, repr=False)
+    """The connection for what reads whole logs, which may take long."""
+    _claims: Claims = field(kw_only=True, repr=False)
+    _writer: Writer = field(init=False, repr=False)
+    _committer: GroupCommitter = field(init=False, repr=False)
+    _tells_events: bool = field(default=False, init=False, repr=False)
+    """Whether a hall has the outbox of lifecycle events."""
+
+    def __attrs_post_init__(self) -> None:
+        self._writer = Writer(self._claims, self._write_link)
+        self._committer = GroupCommitter(self._commit)
+
+    @property
+    def commits(self) -> int:
+        """How many group commits there were."""
+        return self._committer.commits
+
+    async def _read(
+        self,
+        function: Callable[Concatenate[Connection, str, P], T],
+        *args: P.args,
+        **kwargs: P.kwargs,
+    ) -> T:
+        """Read with one of the readers' connections."""
+        call = partial(_with, function, self._schema, args, kwargs)
+        async with self._readers.taken() as link:
+            return await link.call(call)
+
+    async def _look(
+        self,
+        function: Callable[Concatenate[Connection, str, P], T],
+        *args: P.args,
+        **kwargs: P.kwargs,
+    ) -> T:
+        """Read whole logs."""
+        call = partial(_with, function, self._schema, args, kwargs)
+        return await self._look_link.call(call, LONG)
+
+    async def _write(
+        self,
+        function: Callable[Concatenate[Connection, str, P], T],
+        *args: P.args,
+        **kwargs: P.kwargs,
+    ) -> T:
+        """Call a function on the writer's thread, as soon as the commit under way is over."""
+        call = partial(_with, function, self._schema, args, kwargs)
+        return await self._in_between(call)
+
+    async def _in_between(self, call: Call[T], timeout: float = CALL_TIMEOUT) -> T:
+        # Several may do so at once.
+        self._writer.wanted += 1
+        try:
+            return await self._write_link.call(call, timeout)
+        finally:
+            self._writer.wanted -= 1
+
+    async def _commit(self, take: Take, report: Report) -> None:
+        """Commit batch after batch in one call; see `group_commit.Session`."""
+        await self._write_link.call(partial(self._writer.append_batches, take, report))
+
+
+def _with(
+    function: Callable[..., T],
+    schema: str,
+    args: tuple[object, ...],
+    kwargs: dict[str, object],
+    connection: Connection,
+) -> T:
+    return function(connection, schema, *args, **kwargs)

@@ -1,0 +1,126 @@
+"""The claims: which gatherings are ours, under which epochs, and where their logs end.
+
+A gathering is ours if its row says so. It is taken only where it has no owner: none was ever
+written, or the one that was is gone, or was declared dead. Its epoch then is one that no other
+claim has had. What is known of those that are ours is where the next append must fit.
+"""
+
+from collections.abc import Iterable
+from threading import Lock
+
+from attrs import define, field
+
+from squire_gatherings._stores.postgres.link import Connection
+from squire_gatherings._stores.postgres.schema import statement
+
+MOST_KNOWN = 100_000
+"""Of how many gatherings the ends are remembered; of others they are read again."""
+
+_CLAIM = """
+WITH wanted AS (
+    SELECT w.id, g.key IS NOT NULL AS is_there,
+        g.owner IS NULL OR n.key IS NULL AS is_free
+    FROM unnest(%(ids)b::text[]) AS w (id)
+    LEFT JOIN {s}.gatherings AS g ON g.id = w.id COLLATE "C"
+    LEFT JOIN {s}.nodes AS n ON n.key = g.owner AND n.state <> 'dead'
+), us AS (
+    SELECT key FROM {s}.nodes WHERE key = %(node)s AND state <> 'dead'
+), taken AS (
+    INSERT INTO {s}.gatherings AS g (id, owner, owner_epoch, chain, before)
+    SELECT w.id, us.key, nextval('{s}.owner_epochs'), coalesce(t.head, ''), coalesce(t.head, '')
+    FROM wanted AS w CROSS JOIN us LEFT JOIN {s}.tombstones AS t ON t.id = w.id COLLATE "C"
+    WHERE w.is_free ORDER BY w.id COLLATE "C"
+    ON CONFLICT (id) DO UPDATE SET owner = excluded.owner, owner_epoch = excluded.owner_epoch
+    WHERE g.owner IS NULL
+        OR NOT EXISTS (SELECT FROM {s}.nodes AS n WHERE n.key = g.owner AND n.state <> 'dead')
+    RETURNING g.id, g.key, g.owner, g.owner_epoch, g.head, g.chain
+), found AS (
+    SELECT * FROM taken
+    UNION ALL
+    SELECT g.id, g.key, g.owner, g.owner_epoch, g.head, g.chain
+    FROM wanted AS w JOIN {s}.gatherings AS g ON g.id = w.id COLLATE "C" WHERE NOT w.is_free
+)
+SELECT f.id, f.key, f.owner, f.owner_epoch, f.head, f.chain,
+    coalesce((SELECT epoch FROM {s}.ops WHERE gathering = f.key AND epoch IS NOT NULL
+        ORDER BY seq DESC LIMIT 1),
+        (SELECT epoch_before FROM {s}.gatherings WHERE key = f.key), ''),
+    EXISTS (SELECT FROM {s}.tombstones AS t WHERE t.id = f.id COLLATE "C")
+FROM found AS f
+"""
+
+
+@define(eq=False)
+class Owned:
+    """What is known of a gathering that is ours."""
+
+    key: int
+    owner_epoch: int
+    head: int
+    """Its last seq."""
+    chain: bytes
+    """The head of its chain after that."""
+    epoch: str
+    """The epoch of the op `head`."""
+    was_deleted: bool
+    """Whether an earlier log of this id was deleted: then an append shows which one it goes on."""
+
+
+@define(eq=False)
+class Claims:
+    """What is ours. Used on the writer's thread, but for `forget`."""
+
+    schema: str
+    node: int = 0
+    """The key of the node that we are."""
+    _owned: dict[str, Owned] = field(factory=dict)
+    _lock: Lock = field(factory=Lock)
+
+    def known(self) -> dict[str, Owned]:
+        """Return what is known of all gatherings that are ours, at this moment."""
+        with self._lock:
+            return dict(self._owned)
+
+    def get(self, gathering: str) -> Owned | None:
+        """Return what is known of a gathering, if it is ours and known."""
+        return self._owned.get(gathering)
+
+    def forget(self, *gatherings: str) -> None:
+        """Forget what is known of these: it is read again. From any thread."""
+        with self._lock:
+            for one in gatherings:
+                self._owned.pop(one, None)
+
+    def forget_all(self) -> None:
+        """Forget all that is known."""
+        with self._lock:
+            self._owned.clear()
+
+    def claim(self, connection: Connection, gatherings: Iterable[str]) -> dict[str, int | None]:
+        """Make gatherings ours that have no owner, and read of all that are ours where they end.
+
+        Args:
+            connection: To the database.
+            gatherings: Their ids.
+
+        Returns:
+            The key of each one's owner; None where we were declared dead, and nobody has it.
+        """
+        wanted = sorted(set(gatherings))
+        owners: dict[str, int | None] = dict.fromkeys(wanted)
+        rows = connection.execute(
+            statement(_CLAIM, self.schema),
+            {"ids": wanted, "node": self.node},
+            binary=True,
+        ).fetchall()
+        found: dict[str, Owned] = {}
+        for gathering, key, owner, owner_epoch, head, chain, epoch, was_deleted in rows:
+            owners[gathering] = owner
+            if owner == self.node:
+                found[gathering] = Owned(key, owner_epoch, head, chain, epoch.decode(), was_deleted)
+        with self._lock:
+            self._owned.update(found)
+            if len(self._owned) > MOST_KNOWN:
+                for one in list(self._owned)[: len(self._owned) - MOST_KNOWN // 2]:
+                    if one not in found:
+                        del self._owned[one]
+        return owners

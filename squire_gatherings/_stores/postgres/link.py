@@ -1,0 +1,266 @@
+"""The link: one connection to the database, used on worker threads, and made anew after errors.
+
+psycopg's own async connection is asyncio's, so a thread waits for the database. `Link.call` sees to
+it that none waits for ever: a server that was stopped, or a network that swallows everything, tells
+nobody.
+"""
+
+import os
+import socket
+from collections.abc import Callable
+from contextlib import suppress
+from threading import Lock
+from time import monotonic
+from typing import Any, TypeVar
+
+import psycopg
+import trio
+from attrs import define, field, frozen
+
+from squire_gatherings._hall.nurseries import open_hidden_nursery
+from squire_gatherings._stores.postgres.address import Address
+from squire_gatherings._stores.postgres.migration import migrate
+from squire_gatherings._values.errors import StoreUnavailable, StoreUnusable
+
+T = TypeVar("T")
+Connection = psycopg.Connection[Any]
+Call = Callable[[Connection], T]
+"""What is done with the connection, on a worker thread."""
+
+CALL_TIMEOUT = 10.0
+"""How many seconds a call may hear nothing from the database before its connection is cut."""
+FIRST_PAUSE = 0.05
+"""How many seconds pass until a connection is tried again; twice as many after each failure."""
+LONGEST_PAUSE = 2.0
+
+
+@frozen
+class Server:
+    """Which database a connection has led to."""
+
+    identifier: int | None
+    """PostgreSQL's own number for what was once made by `initdb`, and all copies of it."""
+    timeline: str | None
+    """Another one after each time that a standby took over."""
+    flushes: bool
+    """Whether it writes to its disk at once."""
+
+
+@define(eq=False)
+class Link:
+    """A connection, which one worker thread uses at a time. Closed after each error.
+
+    What it can't do raises `StoreUnavailable`, with nothing that is secret.
+    """
+
+    address: Address
+    may_begin: bool = False
+    """Whether `open` makes the schema where there is none. Reconnecting never does: a log that
+    vanished mustn't pass for an empty one."""
+    connected: Callable[[Connection, Server], None] | None = None
+    """Is called with each new connection, on the worker thread."""
+    prepares: bool = True
+    """Whether statements are prepared, where no pooler is in between."""
+    _limiter: trio.CapacityLimiter = field(factory=lambda: trio.CapacityLimiter(1), init=False)
+    _connection: Connection | None = field(default=None, init=False)
+    _cutting: Lock = field(factory=Lock, init=False)
+    _heard_at: float | None = field(default=None, init=False)
+    """When the thread last heard from the database, by the monotonic clock; None: it's idle."""
+    _closed: bool = field(default=False, init=False)
+    _pause: float = field(default=0.0, init=False)
+    _again_at: float = field(default=0.0, init=False)
+    _why: str = field(default="", init=False)
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether something is being called."""
+        return self._limiter.borrowed_tokens > 0
+
+    async def open(self) -> None:
+        """Connect now.
+
+        Raises:
+            StoreUnusable: It can't be a store's database.
+            StoreUnavailable: It can't be reached now.
+
+        Cancellation: as for `call`.
+        """
+        try:
+            await self.call(_nothing)
+        except StoreUnavailable as error:
+            if isinstance(error.__cause__, StoreUnusable):
+                raise StoreUnusable(f"{self.address.name}: {error.__cause__}") from None
+            raise StoreUnavailable(f"{self.address.name}: {error}") from None
+        self.may_begin = False
+
+    async def call(self, function: Call[T], timeout: float = CALL_TIMEOUT) -> T:
+        """Run `function` on a worker thread, with the connection, and return what it returns.
+
+        Args:
+            function: What is run. It calls `heard` if it takes long, and hears from the database.
+            timeout: How many seconds it may hear nothing.
+
+        Raises:
+            StoreUnavailable: The database raised an error, or isn't there.
+
+        Cancellation: before the call it does nothing; what runs on the thread is waited for, so
+        that no connection is ever used by two.
+        """
+        async with open_hidden_nursery() as nursery:
+            nursery.start_soon(self._watch, timeout)
+            try:
+                return await trio.to_thread.run_sync(self._run, function, limiter=self._limiter)
+            finally:
+                nursery.cancel_scope.cancel()
+
+    async def close(self, *last: Call[object]) -> None:
+        """Close for good, after these last calls, each of which may fail.
+
+        Cancellation: before it began, it does nothing; later, it is waited for.
+        """
+        async with open_hidden_nursery() as nursery:
+            nursery.start_soon(self._watch, CALL_TIMEOUT)
+            try:
+                await trio.to_thread.run_sync(self._finish, last, limiter=self._limiter)
+            finally:
+                nursery.cancel_scope.cancel()
+
+    def heard(self) -> None:
+        """Note, on the worker thread, that the database has answered."""
+        self._heard_at = monotonic()
+
+    def cut(self) -> None:
+        """Let what waits for the database fail now. From any thread."""
+        with self._cutting:
+            connection = self._connection
+            if connection is None or connection.closed:
+                return
+            with suppress(OSError, psycopg.Error):
+                # The thread that waits finds that the connection has ended.
+                copy = socket.socket(fileno=os.dup(connection.fileno()))
+                with copy:
+                    copy.shutdown(socket.SHUT_RDWR)
+
+    async def _watch(self, timeout: float) -> None:
+        while True:
+            await trio.sleep(timeout / 4)
+            heard_at = self._heard_at
+            if heard_at is not None and monotonic() - heard_at > timeout:
+                self.cut()
+
+    def _run(self, function: Call[T]) -> T:
+        self._heard_at = monotonic()
+        try:
+            if self._closed:
+                raise StoreUnavailable("the store is closed")
+            try:
+                return function(self._connection or self._connect())
+            except StoreUnusable as error:
+                self._close()
+                raise StoreUnavailable(str(error)) from error
+            except psycopg.Error as error:
+                self._close()
+                raise StoreUnavailable(told(error)) from error
+        finally:
+            self._heard_at = None
+
+    def _connect(self) -> Connection:
+        if monotonic() < self._again_at:
+            raise StoreUnavailable(self._why)
+        try:
+            connection = psycopg.connect(self.address.conninfo, autocommit=True)
+            try:
+                self._begin(connection)
+            except BaseException:
+                connection.close()
+                raise
+        except (psycopg.Error, StoreUnavailable, StoreUnusable) as error:
+            self._pause = min(max(self._pause * 2, FIRST_PAUSE), LONGEST_PAUSE)
+            self._again_at = monotonic() + self._pause
+            self._why = told(error) if isinstance(error, psycopg.Error) else str(error)
+            raise
+        self._pause = 0.0
+        with self._cutting:
+            self._connection = connection
+        return connection
+
+    def _begin(self, connection: Connection) -> None:
+        self.heard()
+        server, backend = look_at(connection)
+        if backend != connection.info.backend_pid or not self.prepares:
+            # A pooler is in between: the next statement may go to another server's process.
+            connection.prepare_threshold = None
+        migrate(connection, self.address.schema, may_begin=self.may_begin)
+        self.heard()
+        if self.connected is not None:
+            self.connected(connection, server)
+
+    def _finish(self, last: tuple[Call[object], ...]) -> None:
+        self._closed = True
+        self._heard_at = monotonic()
+        try:
+            if self._connection is not None:
+                for function in last:
+                    with suppress(psycopg.Error, StoreUnavailable):
+                        function(self._connection)
+        finally:
+            self._close()
+            self._heard_at = None
+
+    def _close(self) -> None:
+        with self._cutting:
+            connection, self._connection = self._connection, None
+            if connection is not None:
+                with suppress(psycopg.Error):
+                    connection.close()
+
+
+def look_at(connection: Connection) -> tuple[Server, int]:
+    """Look at what a connection has led to; return that, and the number of the server's process.
+
+    Raises:
+        StoreUnavailable: It's a standby, which can only be read.
+        StoreUnusable: What it acknowledges may be lost, or it can't have our texts.
+        psycopg.Error: It can't be asked.
+    """
+    row = connection.execute(
+        "SELECT pg_is_in_recovery() OR current_setting('transaction_read_only')::bool,"
+        " current_setting('synchronous_commit'), current_setting('fsync'),"
+        " current_setting('server_encoding'), pg_backend_pid()"
+    ).fetchone()
+    assert row is not None
+    reads_only, synchronous, fsync, encoding, backend = row
+    if reads_only:
+        raise StoreUnavailable("the database can only be read: it's a standby, or set to be so")
+    if synchronous == "off":
+        raise StoreUnusable(
+            "synchronous_commit is off for this user: what was acknowledged might be lost"
+            " (ALTER ROLE ... SET synchronous_commit = on)"
+        )
+    if encoding != "UTF8":
+        raise StoreUnusable(f"the database's encoding is {encoding}, not UTF8")
+    return Server(*_identity(connection), fsync == "on"), backend
+
+
+def _identity(connection: Connection) -> tuple[int | None, str | None]:
+    try:
+        row = connection.execute(
+            "SELECT system_identifier, left(pg_walfile_name(pg_current_wal_lsn()), 8)"
+            " FROM pg_control_system()"
+        ).fetchone()
+    except (psycopg.errors.InsufficientPrivilege, psycopg.errors.FeatureNotSupported):
+        return None, None
+    except psycopg.errors.UndefinedFunction:
+        # Not PostgreSQL itself, but something that is compatible.
+        return None, None
+    return row or (None, None)
+
+
+def told(error: psycopg.Error) -> str:
+    """Return what is said of an error, in one line."""
+    text = error.diag.message_primary or str(error) or type(error).__name__
+    return " ".join(text.split())[:500]
+
+
+def _nothing(_: Connection) -> None:
+    """Do nothing: to open is enough."""

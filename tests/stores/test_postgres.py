@@ -1,0 +1,97 @@
+"""The store in PostgreSQL: its URL, its schema, and the fence between nodes."""
+
+import pytest
+
+from squire_gatherings._stores.postgres.address import Address
+from squire_gatherings._stores.postgres.store import open_postgres_store
+from squire_gatherings._values.errors import BadSetting, StoreUnusable, TakenAway
+from tests.postgres import Postgres
+from tests.stores.appends import an_append
+
+
+async def test_what_was_taken_away_takes_no_append(postgres: Postgres) -> None:
+    url = postgres.new_url()
+    async with open_postgres_store(url) as one, open_postgres_store(url) as other:
+        await one.append(an_append("a", 1))
+        await one.append(an_append("b", 1))
+        with pytest.raises(TakenAway):
+            await other.load("a", recent_syncs=1)
+        with pytest.raises(TakenAway):
+            await other.append(an_append("a", 2))
+        with postgres.connect() as database:
+            database.execute(f"UPDATE {url.partition('schema=')[2]}.nodes SET state = 'dead'")
+            # The other one is to live on.
+            database.execute(
+                f"UPDATE {url.partition('schema=')[2]}.nodes SET state = 'up' WHERE key = %s",
+                (other._claims.node,),
+            )
+        assert (await other.load("a", recent_syncs=1)).seq == 1
+        with pytest.raises(TakenAway):
+            await one.append(an_append("a", 2))
+        await other.append(an_append("a", 2))
+        # An append that is there already is durable, whoever asks.
+        await one.append(an_append("a", 2))
+        assert (await other.load("a", recent_syncs=1)).seq == 2
+
+
+async def test_a_node_that_left_owns_nothing(postgres: Postgres) -> None:
+    url = postgres.new_url()
+    async with open_postgres_store(url) as one:
+        await one.append(an_append("a", 1))
+    async with open_postgres_store(url) as other:
+        assert (await other.load("a", recent_syncs=1)).seq == 1
+        await other.append(an_append("a", 2))
+
+
+@pytest.mark.parametrize(
+    ("url", "name"),
+    [
+        ("postgresql://me:secret@host:5433/db", "postgresql://host:5433/db"),
+        ("postgres://me@host/db?schema=rooms", "postgresql://host/db?schema=rooms"),
+        ("postgresql://me@a:1,b:2/db?password=secret&schema=x", "postgresql://a:1,b:2/db?schema=x"),
+        ("postgresql:///db?host=/run/postgresql", "postgresql:///run/postgresql/db"),
+        ("postgresql://me:se%40cret@[::1]/db?sslmode=verify-full", "postgresql://[::1]/db"),
+    ],
+)
+def test_a_name_has_no_secrets(url: str, name: str) -> None:
+    address = Address.parse(url)
+    assert address.name == name
+    assert "secret" not in repr(address)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "postgresql://me:sec/ret@host/db",
+        "postgresql://me:12/secret@host/db",
+        "postgresql://me:secret%zz@host/db",
+        "postgresql://host/db?passwort=secret",
+        "postgresql://host/db?schema=public",
+        "postgresql://host/db?schema=pg_secret",
+        "postgresql://host/db\0",
+    ],
+)
+def test_a_wrong_url_is_refused_without_telling_it(url: str) -> None:
+    with pytest.raises(BadSetting) as refused:
+        Address.parse(url)
+    assert "sec" not in str(refused.value)
+    assert "\n" not in str(refused.value)
+
+
+async def test_another_programs_schema_is_refused(postgres: Postgres) -> None:
+    url = postgres.new_url()
+    schema = url.partition("schema=")[2]
+    with postgres.connect() as database:
+        database.execute(f"CREATE SCHEMA {schema}")
+    async with open_postgres_store(url) as store:
+        await store.append(an_append("a", 1))
+    with postgres.connect() as database:
+        database.execute(f"UPDATE {schema}.about SET version = 99")
+    with pytest.raises(StoreUnusable, match="version 99, this program knows up to"):
+        async with open_postgres_store(url):
+            pass
+    with postgres.connect() as database:
+        database.execute(f"UPDATE {schema}.about SET program = 'other'")
+    with pytest.raises(StoreUnusable, match="another program's"):
+        async with open_postgres_store(url):
+            pass
