@@ -366,7 +366,7 @@ class Client:
         self.state = State.AWAY
         self._lives += 1
         if self.stays:
-            self._later(self._crowd.choose.uniform(0, self._pause), self.arrive)
+            self._later(self._crowd.choose.uniform(0, self._pause), self._return)
             self._pause = min(2 * self._pause, LONGEST_PAUSE)
 
     def _undisturbed(self, what: str, *, since: float = math.inf) -> None:
@@ -374,6 +374,10 @@ class Client:
         now = monotonic()
         if not self._crowd.diary.is_disturbed(min(since, now), now):
             self._wrong(f"{what}, though nothing was done to the nodes")
+
+    def _return(self) -> None:
+        if self.stays:
+            self.arrive()
 
     def _wrong(self, what: str) -> None:
         self._crowd.diary.violated(f"{self._host.name}, {self.name}: {what}")

@@ -65,11 +65,10 @@ class Gathering:
         return client
 
     def _busy(self) -> None:
-        """Be busy for some seconds, then rest for longer than the idle timeout, or shorter."""
-        choose, now = self._crowd.choose, monotonic()
-        self._busy_until = now + choose.uniform(1, 8)
-        share = choose.choice((0.5, 1.5, 2.0))
-        self._rests_until = self._busy_until + share * self._crowd.idle_timeout + 0.5
+        """Be busy for a while, then rest for longer than the idle timeout, or shorter."""
+        choose, now, idle = self._crowd.choose, monotonic(), self._crowd.idle_timeout
+        self._busy_until = now + choose.uniform(0.3, 1.5) * idle
+        self._rests_until = self._busy_until + choose.choice((0.5, 1.2, 1.5, 2)) * idle
         self._crowd.schedule.at(self._rests_until, self._busy)
         self._act()
 
@@ -120,6 +119,12 @@ class Gathering:
 
     # In the end.
 
+    def abandon(self) -> None:
+        """Have all go, without a check."""
+        for client in [*self._clients, *([self._reader] if self._reader else [])]:
+            client.stays = False
+            client.cut()
+
     def _finish(self) -> None:
         """Let the others go once they were answered; then have one come that reads all."""
         if any(client.pending for client in self._clients):
@@ -127,9 +132,7 @@ class Gathering:
                 # Those that rest after an end, too.
                 client.arrive()
             return
-        for client in self._clients:
-            client.stays = False
-            client.cut()
+        self.abandon()
         self._reader = Client(self._crowd, self, "the last reader")
         self._reader.arrive()
 
@@ -140,9 +143,7 @@ class Gathering:
 
     def _check(self) -> None:
         """Check all that was noted, and go."""
-        assert self._reader is not None
-        self._reader.stays = False
-        self._reader.cut()
+        self.abandon()
         for client in [*self._gone, *self._clients]:
             for one in client.pending.values():
                 self.history.append(Append(client=client.name, invoked=one.invoked, ops=one.ops))

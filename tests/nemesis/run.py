@@ -15,9 +15,6 @@ from tests.nemesis.faults import Nemesis
 from tests.nemesis.gathering import Gathering
 from tests.nemesis.node import NodeFailed
 
-PATIENCE = 120.0
-"""Seconds after the last fault in which every gathering must have come to its end."""
-
 
 @frozen(kw_only=True)
 class Plan:
@@ -41,6 +38,8 @@ class Plan:
     lease: float = 5.0
     lateness: float = 1.0
     """Seconds that an end may be late where nothing is done to the nodes, on a busy machine."""
+    patience: float = 120.0
+    """Seconds after the last fault in which every gathering must have come to its end."""
     stay: tuple[float, float] = (15.0, 60.0)
     """Seconds that a gathering is used, at least and at most."""
 
@@ -96,12 +95,13 @@ class Run:
             nursery.start_soon(self._keep_up, crowd, ends)
             await trio.sleep(2)
             await nemesis.run(plan.seconds - 2, plan.pause)
-        with trio.move_on_after(PATIENCE):
+        with trio.move_on_after(plan.patience):
             for one in self._gatherings:
                 await one.checked.wait()
         for one in self._gatherings:
             if not one.checked.is_set():
                 self.diary.violated(f"{one.name} can't be read after all faults are over")
+            one.abandon()
 
     async def _keep_up(self, crowd: Crowd, ends: float) -> None:
         """Begin gatherings, as many as there are to be, and others when some are over."""
