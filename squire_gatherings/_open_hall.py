@@ -9,11 +9,15 @@ from typing import TYPE_CHECKING, Unpack
 import trio
 from attrs import evolve
 
+from squire_gatherings._cluster.beats import open_beats
+from squire_gatherings._cluster.node import LocalNode
 from squire_gatherings._hall.authentication import Authenticate, Authenticator, admit_everybody
 from squire_gatherings._hall.event_delivery import EventSink, OnEvent, open_events
 from squire_gatherings._hall.hall import Hall
 from squire_gatherings._hall.incarnations import Incarnation, crowd_of
 from squire_gatherings._hall.nurseries import open_hidden_nursery
+from squire_gatherings._hall.owner_store import OwnerStore
+from squire_gatherings._hall.ownership import Ownership
 from squire_gatherings._hall.refreshes import Refreshes
 from squire_gatherings._hall.registry import Registry
 from squire_gatherings._hall.rights import Rights
@@ -24,6 +28,7 @@ from squire_gatherings._hall.terms import Terms
 from squire_gatherings._rules.behaviour import Behaviour, LogBehaviour
 from squire_gatherings._rules.overrides import Overrides
 from squire_gatherings._stores import open_store
+from squire_gatherings._values.nodes import Node
 from squire_gatherings._values.settings import HallOptions, HallSettings
 
 if TYPE_CHECKING:
@@ -39,6 +44,7 @@ async def open_hall(
     wall_clock: Callable[[], float] = time.time,
     on_event: OnEvent | EventSink | None = None,
     tracer: "Tracer | None" = None,
+    node: Node | None = None,
     settings: HallSettings | None = None,
     **changes: Unpack[HallOptions],
 ) -> AsyncIterator[Hall]:
@@ -56,6 +62,8 @@ async def open_hall(
         on_event: An async function, called with each lifecycle event, or an `EventSink`, such as a
             `Webhook`. Events are kept in the store until it has returned (see docs/events.md).
         tracer: A tracer of OpenTelemetry: joins and syncs are spans then (see docs/tracing.md).
+        node: What the hall is among those that share its store (an `OwnerStore`); by default a
+            node that is named after the machine and the process. Its id must be new.
         settings: What else is to be set, all at once.
         **changes: Every field of `HallSettings`, by its name. These come before `settings`.
 
@@ -68,7 +76,7 @@ async def open_hall(
     Cancellation: every gathering disperses with a notice, within `close_grace` seconds.
     """
     settings = evolve(settings or HallSettings(), **changes)
-    opened = _opened(store, behaviour, authenticate, wall_clock, on_event, tracer, settings)
+    opened = _opened(store, behaviour, authenticate, wall_clock, on_event, tracer, settings, node)
     async with opened as hall:
         yield hall
 
@@ -104,12 +112,16 @@ async def _opened(
     on_event: OnEvent | EventSink | None,
     tracer: "Tracer | None",
     settings: HallSettings,
+    node: Node | None = None,
     *,
     follows: bool = False,
 ) -> AsyncIterator[Hall]:
     async with AsyncExitStack() as stack:
         if isinstance(store, str):
             store = await stack.enter_async_context(open_store(store))
+        beats = None
+        if isinstance(store, OwnerStore):
+            beats = await stack.enter_async_context(open_beats(store, node))
         book, slept = await stack.enter_async_context(open_sleep_book(store, settings))
         events = None
         if on_event is not None:
@@ -127,14 +139,19 @@ async def _opened(
             lambda: map(crowd_of, living.values()),
             Overrides(settings.max_remembered),
         )
+        lifecycle = None if events is None else events.lifecycle
+        ownership = None
+        if beats is not None:
+            ownership = Ownership(beats.store, lifecycle, living.__contains__)
         registry = Registry(
             settings,
             store,
             behaviour,
             gatherings,
             Refreshes(rights),
-            None if events is None else events.lifecycle,
+            lifecycle,
             book=book,
+            ownership=ownership,
             living=living,
         )
         if tracer is None:
@@ -146,6 +163,9 @@ async def _opened(
             hall = TracedHall(settings, store, rights, registry, events, tracer=tracer)
         # It is one of the gatherings' tasks, so that none comes when their nursery has ended.
         gatherings.start_soon(_close_when_cancelled, registry)
+        if beats is not None and ownership is not None:
+            local_node = hall.peers = LocalNode(beats, registry, ownership)
+            gatherings.start_soon(local_node.run)
         if not follows:
             registry.take_up(slept)
         try:

@@ -190,6 +190,7 @@ class Answers:
             with sender.under_way():
                 async with self._reads:
                     answer = await work()
+                room.check_may_show()
                 if answer is not None:
                     show(sender, request_id, answer)
         except GatheringsError as error:

@@ -28,6 +28,9 @@ async def bring_pages(
     while True:
         client.paging = Paging.READING
         await trio.lowlevel.checkpoint()
+        if not room.may_show:
+            await trio.sleep(room.settings.commit_retry_interval)
+            continue
         if room.terms.due < math.inf:
             room.terms.look()
         if client.is_mute:
@@ -52,6 +55,8 @@ async def bring_pages(
         finally:
             # What the client says may wait behind what waits for the store.
             window.excuse(since, trio.current_time())
+        if not room.may_show:
+            continue
         if not shown.ops and _end(room, client) > after:
             raise LogDeleted(f"the store has no op {after + 1} any more")
         # Another answer may have come to wait meanwhile.

@@ -50,6 +50,11 @@ class Commit:
         self._plan_snapshot()
 
     @property
+    def has_failed(self) -> bool:
+        """Whether it is over, nothing is durable, and nobody was told yet."""
+        return self.is_over and self._outcome is not None
+
+    @property
     def is_due(self) -> bool:
         """Whether something is to be committed, and that may be tried now."""
         log = self.room.log

@@ -43,12 +43,15 @@ class Delivery:
     async def bring_the_rest(self) -> None:
         """Bring the batch to all who still lack it, with turns for other gatherings in between.
 
-        A checkpoint only if there are any.
+        A checkpoint only if there are any. While it isn't certain that the gathering is ours, the
+        batch stays.
 
         Cancellation: some clients have the batch and some don't.
         """
         while self.batch is not None:
             await trio.lowlevel.checkpoint()
+            if not self.room.may_show:
+                return
             self.bring_batch(trio.current_time())
 
     def bring_batch(self, now: float) -> None:

@@ -35,6 +35,7 @@ from squire_gatherings._values.endings import DispersalReason
 from squire_gatherings._values.errors import (
     LogDeleted,
     StoreUnavailable,
+    TakenAway,
 )
 from squire_gatherings._values.messages import Ack, Leave
 from squire_gatherings._values.numbers import Stage
@@ -152,6 +153,11 @@ class Gathering:
                 reason = DispersalReason.ADMIN
                 why = str(errors.exceptions[0])
                 _log.warning("the log was changed beside us", extra=room.names() | {"why": why})
+            except* TakenAway as errors:
+                # Another node tells what becomes of it.
+                reason, room.is_kept = DispersalReason.MOVED, True
+                why = str(errors.exceptions[0])
+                _log.warning("gathering taken away", extra=room.names() | {"why": why})
             except* Exception as errors:
                 reason = DispersalReason.CRASHED
                 _log.error("gathering crashed", exc_info=errors, extra=room.names())
@@ -291,11 +297,11 @@ class Gathering:
             turnstile.leave(room)
             # It may wait for long only here, outside the scope: the deadline never interrupts
             # what is being processed.
-            await commit.wait()
-            if commit.is_over:
-                self._finish_commit()
+            await self._settle()
             if delivery.batch:
                 await delivery.bring_the_rest()
+                if delivery.batch:
+                    continue
                 log.trim()
                 if log.added - room.counted_at > UNCOUNTED:
                     room.count_tail()
@@ -303,7 +309,7 @@ class Gathering:
                 await requests.look_up()
             elif commit.is_due:
                 await commit.make()
-                self._finish_commit()
+                await self._settle()
             elif room.reason is not None and not inbox.waiting:
                 return await self._part(room.reason)
             elif acting is not None and acting.is_due:
@@ -349,7 +355,7 @@ class Gathering:
             with self.room.turnstile.turn(self.room):
                 is_receiving = await hear_out(self.room)
                 # The point of no return: no checkpoint between this look and the notice.
-                if not is_over(self.room, self.answers):
+                if not is_over(self.room, self.answers) or not self.room.may_show:
                     return None
                 if not is_receiving or trio.current_time() >= give_up_at:
                     # The program may have changed the rules meanwhile.
@@ -419,6 +425,8 @@ class Gathering:
         self._prepare()
         looks = LAST_LOOKS
         while True:
+            if room.lease is not None:
+                await self._hold_on()
             if inbox.waiting or (room.is_called and room.accepting and not room.is_due()):
                 if await self._is_restored_again(sleep):
                     return
@@ -448,10 +456,7 @@ class Gathering:
                 await sleep.struck(self)
         except StoreUnavailable as error:
             room.is_called = False
-            waiting = tuple(inbox.waiting)
-            inbox.clear()
-            for sender, request in waiting:
-                self._put_off(sender, request, error)
+            self._put_all_off(error)
             sleep.not_restored(self, error)
             return False
         if scope.cancelled_caught:
@@ -461,6 +466,14 @@ class Gathering:
         room.enter(Stage.OPEN)
         sleep.woke(self)
         return True
+
+    def _put_all_off(self, error: StoreUnavailable) -> None:
+        """Tell all whose messages wait that these can't be processed now."""
+        inbox = self.room.inbox
+        waiting = tuple(inbox.waiting)
+        inbox.clear()
+        for sender, request in waiting:
+            self._put_off(sender, request, error)
 
     def _put_off(self, sender: Sender, request: Request, error: StoreUnavailable) -> None:
         """Tell a sender that a message can't be processed now, if it needs the log."""
@@ -474,9 +487,14 @@ class Gathering:
 
     def _turn(self) -> None:
         """Process what has arrived, without a checkpoint, and begin to commit what came of it."""
+        room, log = self.room, self.room.log
+        if room.lease is not None and not room.may_show:
+            self._put_all_off(_uncertain(room))
+            if room.lease.is_lost:
+                room.end(DispersalReason.MOVED)
+            return
         if self._acting is not None:
             self._acting.act_if_due()
-        room, log = self.room, self.room.log
         moved = take_turn(room, self.requests, self.answers)
         now = trio.current_time()
         if moved is not None:
@@ -493,8 +511,39 @@ class Gathering:
 
     # Committing.
 
+    async def _settle(self) -> None:
+        """Return when no commit is under way, and what the last one came to has been told."""
+        commit = self.commit
+        await commit.wait()
+        if self.room.lease is not None:
+            if commit.has_failed:
+                self._finish_commit()
+            await self._hold_on()
+        if commit.is_over:
+            self._finish_commit()
+
+    async def _hold_on(self) -> None:
+        """Wait until it is certain again that no other node has the gathering.
+
+        Whoever asks for something meanwhile is told that it can't be done now.
+
+        Raises:
+            TakenAway: Another node has it, or it is to end and nobody knows.
+        """
+        room = self.room
+        while not room.may_show:
+            if room.lease is None or room.lease.is_lost or room.reason is not None:
+                raise TakenAway(f"gathering {room.id} may be another node's")
+            self._put_all_off(_uncertain(room))
+            await room.inbox.wait()
+
     def _finish_commit(self) -> None:
-        """Go on after a commit: all is durable, or those who asked are told that it isn't yet."""
+        """Go on after a commit: all is durable, or those who asked are told that it isn't yet.
+
+        Nothing is done while it isn't certain that the gathering is ours: `_settle` does it later.
+        """
+        if self.room.lease is not None and not (self.room.may_show or self.commit.has_failed):
+            return
         now = trio.current_time()
         unavailable = self.commit.finish(now)
         if unavailable is None:
@@ -539,6 +588,13 @@ class Gathering:
     async def _give_notice(self, reason: DispersalReason) -> None:
         """Go beyond the point of no return. See `give_notice`; only the first call does it."""
         if self.room.notice is None:
+            if not self.room.may_show:
+                # Another node may have it, and tell how it ends.
+                reason, self.room.is_kept = DispersalReason.MOVED, True
             self._notice_at = trio.current_time()
             fails = self._acting is not None and self._acting.is_failing
             self._slow = await give_notice(self.room, self.answers, reason, is_failing=fails)
+
+
+def _uncertain(room: Room) -> StoreUnavailable:
+    return StoreUnavailable(f"gathering {room.id} may be another node's")

@@ -17,6 +17,7 @@ from squire_gatherings._hall.joining import Joining
 from squire_gatherings._hall.logs import Logs
 from squire_gatherings._hall.membership import Membership
 from squire_gatherings._hall.observing import Observer
+from squire_gatherings._hall.ownership import Peers
 from squire_gatherings._hall.quotas import Quotas, opener_of
 from squire_gatherings._hall.registry import Registry
 from squire_gatherings._hall.reports import JoinReport
@@ -58,6 +59,10 @@ class Hall:
     `StoreUnavailable`, `GatheringCrashed` when its behaviour fails to restore it, or `Full` where
     there are too many.
 
+    Where several halls share a store (docs/embedding.md), those also raise `OwnedElsewhere`, which
+    carries the node that has the gathering, and `TakenAway` where that has just changed. All others
+    know only the gatherings of this hall.
+
     Every async method is a checkpoint, also where it need not wait. One that is cancelled
     before it began has done nothing; its docstring says what else cancellation does.
     """
@@ -69,6 +74,8 @@ class Hall:
     _events: Delivery | None = field(default=None, repr=False)
     logs: Logs = field(init=False, repr=False)
     """Whole logs: listed, exported, forked, compacted, deleted."""
+    peers: Peers | None = field(default=None, init=False, repr=False)
+    """The nodes that share its store, if several may."""
     _asking: Asking = field(init=False, repr=False)
     _ending: Ending = field(init=False, repr=False)
 
@@ -292,6 +299,9 @@ class Hall:
         Returns:
             What its clients are shown, or will be shortly. Nobody, where it isn't open, or the hall
             has no `presence`.
+
+        Raises:
+            StoreUnavailable: It may be another node's by now.
         """
         check_gathering_id(gathering_id)
         presence = self._registry.presence
@@ -581,6 +591,11 @@ def parts_of(hall: Hall) -> tuple[Registry, Rights, Asking]:
 def events_of(hall: Hall) -> Delivery | None:
     """Return the delivery of the hall's lifecycle events, if they are told. Not for programs."""
     return hall._events
+
+
+def peers_of(hall: Hall) -> Peers | None:
+    """Return what the hall is among the nodes that share its store. Not for programs."""
+    return hall.peers
 
 
 def quotas_of(hall: Hall) -> Quotas:

@@ -24,7 +24,13 @@ from squire_gatherings._rules.refusals import Limit
 from squire_gatherings._rules.sync_ids import LookupNeeded
 from squire_gatherings._values.endings import DispersalReason
 from squire_gatherings._values.errors import StoreUnavailable
-from squire_gatherings._values.events import LOST, EventKind, EventsLeft, LifecycleEvent
+from squire_gatherings._values.events import (
+    LOST,
+    EventKind,
+    EventsLeft,
+    LifecycleEvent,
+    OpenIncarnation,
+)
 from squire_gatherings._values.handover import EventsState
 from squire_gatherings._values.numbers import Ended
 
@@ -128,10 +134,7 @@ class Lifecycle:
         self._stored = left.waiting
         lost = [one for one in left.open if one.opened.incarnation not in asleep]
         for one in lost:
-            opened = one.opened
-            data = {"reason": LOST, "seq": one.seq, "opened_at": opened.time}
-            data.update(lifetime=None, lateness=None, messages=None)
-            self.put(opened.gathering, opened.incarnation, LOST, EventKind.DISPERSED, data)
+            self.lost(one)
         if lost:
             _log.warning(
                 "gatherings were open when the last process ended without notice",
@@ -249,6 +252,13 @@ class Lifecycle:
         self._queue.append(event)
         self._arrived.unpark_all()
         return self._number
+
+    def lost(self, one: OpenIncarnation) -> None:
+        """Tell the end of one that was open when its process ended without notice."""
+        opened = one.opened
+        data = {"reason": LOST, "seq": one.seq, "opened_at": opened.time}
+        data.update(lifetime=None, lateness=None, messages=None)
+        self.put(opened.gathering, opened.incarnation, LOST, EventKind.DISPERSED, data)
 
     def has_place(self, *, at_start: bool = False) -> bool:
         """Whether there is a place for an event that isn't owed to anybody.

@@ -23,7 +23,6 @@ from squire_gatherings._values.errors import (
     BadBase,
     BadExport,
     BadRequest,
-    GatheringsError,
     StoreConflict,
     StoreUnavailable,
 )
@@ -39,14 +38,8 @@ MOST_SLICES = 1000
 @contextmanager
 def _trouble() -> Iterator[None]:
     """Turn errors that a store may not raise into `StoreUnavailable`; let the others pass."""
-    said: list[GatheringsError] = []
-    with store_trouble():
-        try:
-            yield
-        except (BadRequest, BadExport, StoreConflict) as error:
-            said.append(error)
-    if said:
-        raise said[0]
+    with store_trouble(BadRequest, BadExport, StoreConflict):
+        yield
 
 
 @define(eq=False)

@@ -8,18 +8,22 @@ distributed locking", 2016: fencing tokens).
 from collections.abc import Sequence
 from typing import Protocol, runtime_checkable
 
-from squire_gatherings._hall.store import Store
+from squire_gatherings._hall.sleep_store import SleepStore
 from squire_gatherings._rules.lease import Lease
-from squire_gatherings._values.nodes import Claim, Node
+from squire_gatherings._values.claims import Claim, Estate
+from squire_gatherings._values.nodes import Node
 
 
 @runtime_checkable
-class OwnerStore(Store, Protocol):
+class OwnerStore(SleepStore, Protocol):
     """A store that says which node has a gathering, and takes appends from its owner alone.
 
-    An append, and a read of `load`, by a node that isn't the owner raises `TakenAway`. Every async
-    call is a checkpoint, and raises `StoreUnavailable` when the store can't serve it now. One that
-    is cancelled may have been carried out or not; each may be repeated.
+    An append, and a `load`, by a node that isn't the owner raises `TakenAway`; what it writes of
+    who sleeps, and of what happened, is left out. The times in `Slept` are those of the store's
+    clock, and `sleeping` returns nothing: who slept comes as an `Estate`.
+
+    Every async call is a checkpoint, and raises `StoreUnavailable` when the store can't serve it
+    now. One that is cancelled may have been carried out or not; each may be repeated.
     """
 
     @property
@@ -29,8 +33,44 @@ class OwnerStore(Store, Protocol):
 
     @property
     def lease(self) -> Lease:
-        """How long what we own stays ours."""
+        """How long what we own stays ours: another object for each node that we are."""
         ...
+
+    def ahead(self) -> float:
+        """Return how many seconds the store's clock is ahead of Trio's, as far as beats have told."""
+        ...
+
+    # Being a node.
+
+    async def enroll(self, node: Node) -> None:
+        """Become this node, which nobody was before. That is its first beat."""
+        ...
+
+    async def beat(self, node: Node) -> tuple[Node, ...]:
+        """Say that we live, and what we are; return all nodes that aren't declared dead.
+
+        Raises:
+            DeclaredDead: We were declared dead: begin anew, as another node.
+        """
+        ...
+
+    async def resign(self) -> None:
+        """Be no node any more. What we still own, any other node may inherit at once."""
+        ...
+
+    async def inherit(self, node: Node) -> bool:
+        """Declare a node dead that was silent for longer than its lease, and own what it had.
+
+        It is one transaction: a beat of the node comes before it, and keeps it alive, or after it,
+        and is told. What is left of a gathering comes with `arrived`; one of which nothing is left
+        has no owner then.
+
+        Returns:
+            Whether it is dead, and its estate ours.
+        """
+        ...
+
+    # Having gatherings.
 
     async def claim(self, gathering: str) -> Claim:
         """Own a gathering, unless a node that isn't declared dead has it; return who does."""
@@ -41,17 +81,29 @@ class OwnerStore(Store, Protocol):
         ...
 
     def release_nowait(self, gathering: str) -> None:
-        """Own a gathering no more, once what was appended before is durable; soon, and once."""
+        """Own a gathering no more, once what was appended before is durable; soon, and once.
+
+        A later `claim` by us comes after it.
+        """
         ...
 
     async def give(self, gatherings: Sequence[str], to: Node) -> tuple[str, ...]:
-        """Give gatherings that we own to another node; return those that are its own now."""
+        """Give gatherings that we own, and that sleep, to another node.
+
+        Returns:
+            Those that are its own now. Not so those of which the store doesn't know that they
+            sleep, and all where that node is dead or draining.
+        """
         ...
 
-    async def beat(self, node: Node) -> tuple[Node, ...]:
-        """Say that we live, and what we are; return all nodes that aren't declared dead.
+    async def arrived(self, limit: int) -> tuple[Estate, ...]:
+        """Return what is ours since another node gave it to us, or died, and isn't settled.
 
-        Raises:
-            DeclaredDead: We were declared dead: begin anew, as another node.
+        Args:
+            limit: How many at most.
         """
+        ...
+
+    async def settle(self, gatherings: Sequence[str]) -> None:
+        """Note that what was left of these gatherings was taken up: it comes no more."""
         ...

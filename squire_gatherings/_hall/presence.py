@@ -12,6 +12,7 @@ import trio
 from attrs import define, field
 
 from squire_gatherings._hall.clients import Client
+from squire_gatherings._hall.ownership import Ownership
 from squire_gatherings._hall.quotas import Quotas
 from squire_gatherings._rules.presence import WhoIsHere
 from squire_gatherings._values.errors import TooBig
@@ -37,6 +38,7 @@ class _Crowd:
     here: WhoIsHere
     nursery: trio.Nursery
     quotas: Quotas
+    ownership: Ownership | None
     clients: dict[str, Client] = field(factory=dict)
     """Those who are connected, by scope."""
     changes: int = 0
@@ -60,6 +62,11 @@ class _Crowd:
     def _count(self, cost: int) -> None:
         self.quotas.budget.presence += cost - self._cost
         self._cost = cost
+
+    @property
+    def _is_held_up(self) -> bool:
+        """Whether nobody may be told anything now."""
+        return self.quotas.is_leaving or not (self.ownership is None or self.ownership.is_certain)
 
     def end(self) -> None:
         """Tell nobody anything any more."""
@@ -90,7 +97,7 @@ class _Crowd:
             client = self.clients.get(scope)
             if client is None:
                 continue
-            if self.quotas.is_leaving or client.backlog > SLOW:
+            if self._is_held_up or client.backlog > SLOW:
                 is_waiting = True
                 continue
             message = here.message(scope)
@@ -117,6 +124,8 @@ class Presences:
     settings: HallSettings
     nursery: trio.Nursery
     quotas: Quotas
+    ownership: Ownership | None = None
+    """Whether it's certain that they are ours, where several nodes form the hall."""
     _crowds: dict[str, _Crowd] = field(factory=dict)
 
     def check(self, state: Op) -> None:
@@ -149,7 +158,8 @@ class Presences:
             here = WhoIsHere(
                 settings.presence_interval, settings.presence_users, settings.presence_grace
             )
-            crowd = self._crowds[gathering] = _Crowd(here, self.nursery, self.quotas)
+            crowd = _Crowd(here, self.nursery, self.quotas, self.ownership)
+            self._crowds[gathering] = crowd
         scope, now = client.scope, trio.current_time()
         crowd.clients[scope] = client
         crowd.here.came(scope, client.identity.user, state, now)
@@ -191,7 +201,12 @@ class Presences:
             crowd.end()
 
     def view(self, gathering: str) -> PresenceView:
-        """Return who is in a gathering."""
+        """Return who is in a gathering.
+
+        Raises `StoreUnavailable` where it may be another node's.
+        """
+        if self.ownership is not None:
+            self.ownership.check()
         crowd = self._crowds.get(gathering)
         if crowd is None:
             return PresenceView()

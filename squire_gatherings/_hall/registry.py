@@ -14,6 +14,7 @@ from squire_gatherings._hall.incarnations import Endings, Incarnation, crowd_of
 from squire_gatherings._hall.inheritance import Inheritance
 from squire_gatherings._hall.lifecycle import Life, Lifecycle
 from squire_gatherings._hall.lifetime import GivenRules
+from squire_gatherings._hall.ownership import Ownership
 from squire_gatherings._hall.presence import Presences
 from squire_gatherings._hall.quotas import Quotas
 from squire_gatherings._hall.refreshes import Refreshes
@@ -26,6 +27,7 @@ from squire_gatherings._hall.store import Store
 from squire_gatherings._hall.turnstile import Turnstile
 from squire_gatherings._rules.behaviour import Behaviour
 from squire_gatherings._rules.poison import Poison
+from squire_gatherings._values.claims import Estate
 from squire_gatherings._values.end_rules import rules_of
 from squire_gatherings._values.endings import CloseCode, DispersalReason
 from squire_gatherings._values.errors import GatheringsError, HallClosed, StoreUnavailable
@@ -52,6 +54,8 @@ class Registry:
     """Where somebody is told what happens to gatherings."""
     book: SleepBook | None = None
     """Where it is noted who sleeps, for the next process."""
+    ownership: Ownership | None = None
+    """Which of them may be opened here, where several nodes form the hall."""
     make_gathering: Callable[..., Gathering] = Gathering
     """Another one, where gatherings are traced."""
     quotas: Quotas = field(init=False)
@@ -87,7 +91,7 @@ class Registry:
         self.given = GivenRules(rules_of(self.settings))
         self.presence = None
         if self.settings.presence:
-            self.presence = Presences(self.settings, self.nursery, self.quotas)
+            self.presence = Presences(self.settings, self.nursery, self.quotas, self.ownership)
         self.sleepers = Sleepers(
             self.turnstile,
             self.nursery,
@@ -99,6 +103,7 @@ class Registry:
             self._wake,
             self.give_up,
             presence=self.presence,
+            ownership=self.ownership,
         )
 
     def change_settings(self, settings: HallSettings) -> None:
@@ -129,6 +134,8 @@ class Registry:
             HallClosed: The hall is closing.
             StoreUnavailable: It had to be restored, and the store couldn't.
             GatheringCrashed: It had to be restored, and its behaviour failed.
+            OwnedElsewhere: Another node has it.
+            TakenAway: Another node has just taken it.
 
         Cancellation: an opening that this call began is given up.
         """
@@ -220,6 +227,10 @@ class Registry:
 
         Returns:
             None if the incarnation hasn't ended, or if the client is to join again.
+
+        Raises:
+            OwnedElsewhere: Another node has the gathering.
+            StoreUnavailable: Nobody knows now which node has it.
         """
         incarnation = self.living.get(gathering_id)
         if (
@@ -228,6 +239,9 @@ class Registry:
             and not incarnation.room.accepting
         ):
             await incarnation.wait_gone()
+            incarnation = self.living.get(gathering_id)
+        if incarnation is None and self.ownership is not None:
+            await self.ownership.check_elsewhere(gathering_id)
             incarnation = self.living.get(gathering_id)
         if incarnation is not None or self.closed:
             return None
@@ -345,6 +359,7 @@ class Registry:
             self.quotas,
             given,
             presence=self.presence,
+            lease=None if self.ownership is None else self.ownership.lease,
             turnstile=self.turnstile,
         )
 
@@ -364,6 +379,8 @@ class Registry:
         room = incarnation.room
         try:
             with trio.CancelScope() as incarnation.opening:
+                if self.ownership is not None and not await self._owns(incarnation):
+                    return
                 await self.nursery.start(incarnation.gathering.run, name=room.id)
             if incarnation.opening.cancelled_caught:
                 raise HallClosed("the hall was closed")
@@ -383,6 +400,83 @@ class Registry:
             incarnation.opened = True
             incarnation.opening = None
             incarnation.tell()
+
+    # As one of several nodes.
+
+    async def _owns(self, incarnation: Incarnation) -> bool:
+        """Own the gathering of an incarnation that is to be opened; raises as `find`.
+
+        Returns:
+            Whether it is to be opened. Not so where another one sleeps, which goes on here.
+        """
+        assert self.ownership is not None
+        gathering_id = incarnation.room.id
+        try:
+            estate = await self.ownership.claim(gathering_id)
+        except BaseException:
+            # It may be ours: then a later claim finds what was left of it.
+            self._forget(incarnation)
+            raise
+        if estate is not None and estate.slept is not None:
+            self._forget(incarnation)
+            self.inherit([estate])
+            return False
+        if estate is not None:
+            self._take(estate)
+        return True
+
+    def _forget(self, incarnation: Incarnation) -> None:
+        incarnation.room.is_kept = True
+        self._reap(incarnation.room.id)
+
+    def inherit(self, estates: Collection[Estate]) -> None:
+        """Go on with what other nodes have left of gatherings that are ours now.
+
+        One that is just being opened is left to that, which finds the same.
+        """
+        assert self.ownership is not None
+        new = [one for one in estates if one.gathering not in self.living]
+        new = [one for one in new if not self.ownership.has_taken(one.gathering)]
+        self.take_up([one.slept for one in new if one.slept is not None])
+        for one in new:
+            self._take(one)
+            if one.slept is None:
+                self.ownership.release(one.gathering)
+
+    def _take(self, estate: Estate) -> None:
+        assert self.ownership is not None
+        if estate.lost is not None and self.lifecycle is not None:
+            self.lifecycle.lost(estate.lost)
+        self.ownership.took(estate.gathering)
+
+    def move_all(self) -> None:
+        """End all with reason `moved`: other nodes have what was ours."""
+        for gathering_id in tuple(self.living):
+            self.move(gathering_id)
+        self.endings.mark = new_hall_mark()
+
+    def move(self, gathering_id: str) -> None:
+        """End one with reason `moved`, and tell nobody but its clients: another node has it."""
+        one = self.living[gathering_id]
+        if isinstance(one, Sleeper) and not one.clients:
+            del self.living[gathering_id]
+            self.sleepers.drop(one)
+            return
+        incarnation = self._awake(gathering_id)
+        assert incarnation is not None
+        incarnation.room.is_kept = True
+        incarnation.room.end(DispersalReason.MOVED)
+        incarnation.room.inbox.wake()
+
+    def look_again(self) -> None:
+        """Have all go on that weren't certain whether they are ours."""
+        assert self.ownership is not None
+        self.ownership.regained()
+        for one in self.living.values():
+            if isinstance(one, Incarnation):
+                one.room.inbox.wake()
+
+    # Falling asleep on demand.
 
     async def evict(self, gathering_id: str, *, keeps_connections: bool) -> bool:
         """Have a gathering fall asleep. As `Hall.evict`."""
@@ -446,7 +540,7 @@ class Registry:
         """Go on with those that slept when an earlier process ended."""
         if not slept:
             return
-        ahead = trio.current_time() - self.refreshes.rights.terms.wall()
+        ahead = -self.sleepers.clock_ahead()
         newest: dict[str, Slept] = {}
         for one in sorted(slept, key=lambda one: one.state.opened_at):
             older = newest.get(one.gathering)
@@ -505,4 +599,6 @@ class Registry:
             self.endings.remember(room.notice)
         if room.suspects:
             self.poison.remember(gathering_id, room.suspects)
+        if self.ownership is not None and not goes_on:
+            self.ownership.release(gathering_id)
         incarnation.reaped()

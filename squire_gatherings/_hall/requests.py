@@ -213,6 +213,7 @@ class Requests:
 
     async def _prove(self, sender: Sender, fetch: Fetch) -> None:
         await read_proof(self.room)
+        self.room.check_may_show()
         self._fetch_now(sender, fetch)
 
     def _fetch_now(self, sender: Sender, fetch: Fetch) -> None:

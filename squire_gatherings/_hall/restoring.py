@@ -11,7 +11,7 @@ from squire_gatherings._hall.store import store_trouble
 from squire_gatherings._rules.behaviour import Behaviour, Stamp, restore_state
 from squire_gatherings._rules.chain import HEAD_SIZE
 from squire_gatherings._rules.op_log import OpLog
-from squire_gatherings._values.errors import GatheringCrashed, LogDeleted
+from squire_gatherings._values.errors import GatheringCrashed, LogDeleted, TakenAway
 from squire_gatherings._values.log import Restored
 
 _log = logging.getLogger(__name__)
@@ -27,6 +27,7 @@ async def restore(room: Room, make_behaviour: Callable[[], Behaviour]) -> int:
         StoreUnavailable: It can't be restored now.
         GatheringCrashed: Its behaviour can't be restored.
         LogDeleted: The log isn't the one with which the room fell asleep.
+        TakenAway: Another node has it.
 
     Cancellation: the room is to be restored again.
     """
@@ -65,7 +66,7 @@ def restore_trouble(room: Room) -> Iterator[None]:
 
 
 async def _load(room: Room) -> Restored:
-    with store_trouble():
+    with store_trouble(TakenAway):
         restored = await room.store.load(room.id, recent_syncs=room.settings.recent_syncs)
         if not isinstance(restored, Restored):
             raise TypeError(f"load returned {restored!r:.80}")

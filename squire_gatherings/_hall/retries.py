@@ -162,8 +162,9 @@ class Retries:
 
     async def _round(self) -> None:
         """Look at all clients. A clock that begins to run meanwhile arms the task again."""
-        if self.room.quotas.is_leaving:
-            # To read what they have said would never come to an end, and nobody is judged unheard.
+        if self.room.quotas.is_leaving or not self.room.may_show:
+            # To read what they have said would never come to an end, and nobody is judged unheard;
+            # nor is anybody shown what may be another node's.
             self.due = trio.current_time() + LOOK_AGAIN
             return
         since, self.due = self.due, math.inf
@@ -190,6 +191,9 @@ class Retries:
                 before = now
                 await trio.lowlevel.checkpoint()
                 now = trio.current_time()
+                if not self.room.may_show:
+                    self.due = now + LOOK_AGAIN
+                    return
                 if now - before > LATE:
                     since, until = (since if is_late else before), now
                     is_late = True
@@ -317,6 +321,8 @@ class Retries:
         except StoreUnavailable:
             # The next retry asks again.
             return
+        if not room.may_show:
+            return
         page = tuple(portion.of(shown.ops))
         encoded = _Encoded(room, shown.syncs)
         work = 0
@@ -328,3 +334,5 @@ class Retries:
             if work >= TURN:
                 work = 0
                 await trio.lowlevel.checkpoint()
+                if not room.may_show:
+                    return

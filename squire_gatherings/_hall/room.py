@@ -16,6 +16,7 @@ from squire_gatherings._hall.terms import Terms
 from squire_gatherings._hall.turnstile import Turnstile
 from squire_gatherings._rules.behaviour import Behaviour, rules_from
 from squire_gatherings._rules.deadline import Deadline
+from squire_gatherings._rules.lease import Lease
 from squire_gatherings._rules.op_log import OpLog
 from squire_gatherings._rules.places import is_full
 from squire_gatherings._rules.refusals import Limit
@@ -54,6 +55,8 @@ class Room(Lifetime):
     """Where somebody is told what happens to it."""
     presence: Presences | None = None
     """Where clients are told who is here, if they may be."""
+    lease: Lease | None = None
+    """How long it is certain that no other node has it, where there may be any."""
 
     # Set when it is restored.
     behaviour: Behaviour = field(init=False)
@@ -132,6 +135,16 @@ class Room(Lifetime):
     def __repr__(self) -> str:
         # What it has may hold secrets: the ids of its clients.
         return f"Room({self.id!r}, {self.incarnation!r})"
+
+    @property
+    def may_show(self) -> bool:
+        """Whether it is certain that no other node has it: then what it knows may be shown."""
+        return self.lease is None or self.lease.is_valid(trio.current_time())
+
+    def check_may_show(self) -> None:
+        """Raise `StoreUnavailable` while that isn't certain."""
+        if not self.may_show:
+            raise StoreUnavailable(f"gathering {self.id} may be another node's")
 
     # Asking.
 

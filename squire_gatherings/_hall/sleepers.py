@@ -17,6 +17,7 @@ from attrs import define, field
 from squire_gatherings._hall.clients import Client
 from squire_gatherings._hall.lifecycle import Life, Lifecycle
 from squire_gatherings._hall.lifetime import GivenRules
+from squire_gatherings._hall.ownership import Ownership
 from squire_gatherings._hall.presence import Presences
 from squire_gatherings._hall.quotas import Quotas
 from squire_gatherings._hall.room import Room
@@ -59,6 +60,8 @@ class Sleepers:
     """Where clients are told who is here, also while they sleep."""
     accepting: bool = True
     """As `instants.Ending` has it."""
+    ownership: Ownership | None = None
+    """Whether they are certainly ours, where several nodes form the hall."""
     have_moved: bool = False
     """Whether they are another process's by now. Nothing is done for them here any more."""
     _armed: dict[Sleeper, float] = field(factory=dict)
@@ -218,9 +221,15 @@ class Sleepers:
         sleeper.state, sleeper.given = _encode(state), room.given
         sleeper.clients = tuple(room.clients.values())
         if self.book is not None and not self.have_moved:
-            self.book.note(self.slept(sleeper, self.terms.wall() - trio.current_time()))
+            self.book.note(self.slept(sleeper, self.clock_ahead()))
 
     # Handing over.
+
+    def clock_ahead(self) -> float:
+        """Return how many seconds the clock by which stores have it is ahead of Trio's."""
+        if self.ownership is not None:
+            return self.ownership.store.ahead()
+        return self.terms.wall() - trio.current_time()
 
     def slept(self, sleeper: Sleeper, ahead: float) -> Slept:
         """Return what is remembered of one, by a clock that is ahead by so many seconds."""
@@ -309,6 +318,8 @@ class Sleepers:
                 with trio.CancelScope(deadline=soonest) as self._scope:
                     await trio.sleep_forever()
                 self._scope = None
+                if self.ownership is not None:
+                    await self.ownership.wait_certain()
                 now = trio.current_time()
                 for sleeper, at in tuple(self._armed.items()):
                     if at <= now and sleeper in self._armed:

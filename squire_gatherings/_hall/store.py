@@ -158,14 +158,16 @@ def _turns() -> trio.Lock:
 
 
 @contextmanager
-def store_trouble() -> Iterator[None]:
+def store_trouble(*passing: type[Exception]) -> Iterator[None]:
     """Turn what a store's reads raise, and what its answers lead to, into `StoreUnavailable`.
 
-    That is what a store may raise. Anything else is logged: other errors of ours, which would mean
-    something else to callers, and what a wrong answer leads to.
+    That is what a store may raise, and those `passing`. Anything else is logged: other errors of
+    ours, which would mean something else to callers, and what a wrong answer leads to.
     """
     try:
         yield
+    except passing:
+        raise
     except StoreUnavailable as error:
         # An error of a class of the store's own can't be made again for others who wait.
         raise StoreUnavailable(str(error)) from error

@@ -29,6 +29,11 @@ class Lease:
         """Return whether what we have is still ours."""
         return now < self.until
 
+    @property
+    def is_lost(self) -> bool:
+        """Whether the node was declared dead: no beat makes it valid again."""
+        return self.duration == -math.inf
+
     def lost(self) -> None:
         """Note that the node was declared dead: nothing is its own any more, for good."""
         self.until = -math.inf

@@ -5,6 +5,8 @@ Each class carries the `code` under which the wire protocol reports it.
 
 from typing import ClassVar
 
+from squire_gatherings._values.nodes import Node
+
 
 class GatheringsError(Exception):
     """The base of every error that this package raises on purpose."""
@@ -112,8 +114,28 @@ class OpConflict(GatheringsError):
     code = "conflict"
 
 
+class OwnedElsewhere(GatheringsError):
+    """Another node has the gathering: ask that one."""
+
+    code = "moved"
+
+    def __init__(self, text: str, node: Node) -> None:
+        """Make the error.
+
+        Args:
+            text: What is said of it.
+            node: Which node has it.
+        """
+        super().__init__(text, node)
+        self.node = node
+
+    def __str__(self) -> str:
+        """Return what is said of it."""
+        return str(self.args[0])
+
+
 class TakenAway(GatheringsError):
-    """Another node has the gathering now: what this one was asked wasn't done here."""
+    """The gathering was taken from this node while it worked on this: ask again."""
 
     code = "moved"
 

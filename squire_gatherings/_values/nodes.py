@@ -1,4 +1,4 @@
-"""Nodes: the processes that form one hall together, and which of them has a gathering."""
+"""Nodes: the processes that form one hall together."""
 
 from enum import StrEnum
 
@@ -35,14 +35,6 @@ class Node:
     connections: int = field(default=0, eq=False)
     """How many clients it had at its last beat."""
     beat_age: float = field(default=0.0, eq=False)
-    """How many seconds its last beat is old, by the store's clock."""
-
-
-@frozen
-class Claim:
-    """Who has a gathering."""
-
-    gathering: str
-    owner: Node
-    epoch: int
-    """How many times the gathering was taken, this time included: a fencing token."""
+    """How many seconds its last beat is old, by the store's clock; infinite once it has left."""
+    arrivals: int = field(default=0, eq=False)
+    """How often it was given gatherings, or has inherited some."""

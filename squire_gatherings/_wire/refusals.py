@@ -9,8 +9,10 @@ from squire_gatherings._values.errors import (
     GatheringsError,
     HallClosed,
     LogReplaced,
+    OwnedElsewhere,
     Replaced,
     StoreUnavailable,
+    TakenAway,
     Unauthorized,
 )
 
@@ -20,6 +22,8 @@ _CODES: tuple[tuple[type[GatheringsError], CloseCode], ...] = (
     (Replaced, CloseCode.REPLACED),
     (LogReplaced, CloseCode.LOG_REPLACED),
     (HallClosed, CloseCode.GOING_AWAY),
+    (OwnedElsewhere, CloseCode.MOVED),
+    (TakenAway, CloseCode.MOVED),
     (GatheringCrashed, CloseCode.CRASHED),
     (StoreUnavailable, CloseCode.TRY_AGAIN_LATER),
     (AuthenticationUnavailable, CloseCode.TRY_AGAIN_LATER),

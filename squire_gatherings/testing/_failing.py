@@ -21,6 +21,7 @@ from squire_gatherings.testing._trouble import (
     EVENTS,
     FAILS_AFTER,
     FAILS_BEFORE,
+    OWNERS,
     SLEEP,
     Calls,
     Ordered,
@@ -34,6 +35,7 @@ T = TypeVar("T")
 OPTIONAL = (
     "snapshot_at", "seq_at", "list_logs", "describe", "read_links", "older_syncs", "syncs_of",
     "end_of_append", "has_log", "changes", *CHANGING, *SLEEP, *EVENTS, "end_events",
+    *OWNERS, "release_nowait",
 )  # fmt: skip
 """The methods that not every store has."""
 

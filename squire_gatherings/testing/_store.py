@@ -1,14 +1,17 @@
 """The failing store: a store in front of another, that fails, waits and hangs on command."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, cast
 
 import trio
 from attrs import define
 
+from squire_gatherings._rules.lease import Lease
 from squire_gatherings._values.archive import LogCopy, LogInfo, Tombstone
+from squire_gatherings._values.claims import Claim, Estate
 from squire_gatherings._values.events import EventsLeft, LifecycleEvent
 from squire_gatherings._values.log import Append, LoggedOp, Restored, Snapshot, SyncRecord
+from squire_gatherings._values.nodes import Node
 from squire_gatherings.testing._failing import FailingCalls
 
 
@@ -180,6 +183,63 @@ class FailingStore(FailingCalls):
         await self._do(
             "write_sleep", "", lambda: self._more.write_sleep(asleep=asleep, awake=awake)
         )
+
+    # As one of several nodes: as `OwnerStore` says.
+
+    @property
+    def node(self) -> Node:
+        """The node that it is."""
+        return cast(Node, self._more.node)
+
+    @property
+    def lease(self) -> Lease:
+        """How long what it owns stays its own."""
+        return cast(Lease, self._more.lease)
+
+    def ahead(self) -> float:
+        """Return how many seconds the shared clock is ahead."""
+        return cast(float, self._more.ahead())
+
+    async def enroll(self, node: Node) -> None:
+        """Become a node."""
+        await self._do("enroll", "", lambda: self._more.enroll(node))
+
+    async def beat(self, node: Node) -> tuple[Node, ...]:
+        """Say that it lives. A beat that is slow is sent late."""
+        return await self._do("beat", "", lambda: self._more.beat(node))
+
+    async def resign(self) -> None:
+        """Be no node any more."""
+        await self._do_or_die("resign", lambda: self._more.resign())
+
+    async def inherit(self, node: Node) -> bool:
+        """Own what a dead node had."""
+        return await self._do("inherit", "", lambda: self._more.inherit(node))
+
+    async def claim(self, gathering: str) -> Claim:
+        """Own a gathering."""
+        return await self._do("claim", gathering, lambda: self._more.claim(gathering))
+
+    async def owner_of(self, gathering: str) -> Claim | None:
+        """Return who has a gathering."""
+        return await self._do("owner_of", gathering, lambda: self._more.owner_of(gathering))
+
+    def release_nowait(self, gathering: str) -> None:
+        """Own a gathering no more, unless its process was killed."""
+        if not self.is_dead:
+            self._more.release_nowait(gathering)
+
+    async def give(self, gatherings: Sequence[str], to: Node) -> tuple[str, ...]:
+        """Give gatherings to another node."""
+        return await self._do("give", "", lambda: self._more.give(gatherings, to))
+
+    async def arrived(self, limit: int) -> tuple[Estate, ...]:
+        """Return what other nodes have left."""
+        return await self._do("arrived", "", lambda: self._more.arrived(limit))
+
+    async def settle(self, gatherings: Sequence[str]) -> None:
+        """Note what was taken up."""
+        await self._do("settle", "", lambda: self._more.settle(gatherings))
 
     # Lifecycle events: as `EventStore` says.
 

@@ -23,9 +23,11 @@ Calls = Literal[
     "seq_at", "list_logs", "describe", "read_links", "older_syncs", "syncs_of", "end_of_append",
     "has_log", "changes", "delete", "compact", "adopt", "fork", "erase", "sleeping", "write_sleep",
     "begin_events", "write_events", "read_events", "forget_events",
-    "reading", "changing", "sleep", "events", "all",
+    "enroll", "beat", "resign", "inherit", "claim", "owner_of", "give", "arrived", "settle",
+    "reading", "changing", "sleep", "events", "owners", "all",
 ]  # fmt: skip
-"""A method of a store, or several: "reading", "changing" (of whole logs), "sleep", "events", "all".
+"""A method of a store, or several: "reading", "changing" (of whole logs), "sleep", "events",
+"owners" (of several nodes), "all".
 
 "append" is both ways to append.
 """
@@ -38,12 +40,16 @@ READING = (
 CHANGING = ("delete", "compact", "adopt", "fork", "erase")
 SLEEP = ("sleeping", "write_sleep")
 EVENTS = ("begin_events", "write_events", "read_events", "forget_events")
+OWNERS = (
+    "enroll", "beat", "resign", "inherit", "claim", "owner_of", "give", "arrived", "settle",
+)  # fmt: skip
 GROUPS: dict[str, tuple[str, ...]] = {
     "reading": READING,
     "changing": CHANGING,
     "sleep": SLEEP,
     "events": EVENTS,
-    "all": tuple(dict.fromkeys(("append", *READING, *CHANGING, *SLEEP, *EVENTS))),
+    "owners": OWNERS,
+    "all": tuple(dict.fromkeys(("append", *READING, *CHANGING, *SLEEP, *EVENTS, *OWNERS))),
 }
 
 FAILS_BEFORE = ("busy", "full", "broken")

@@ -1,0 +1,178 @@
+"""Ownership: which gatherings this hall may have, where several nodes form one (`OwnerStore`).
+
+A hall whose store is shared by nobody has none of this.
+"""
+
+from collections import deque
+from collections.abc import Callable
+from typing import Protocol
+
+import trio
+from attrs import define, field
+
+from squire_gatherings._hall.lifecycle import Lifecycle
+from squire_gatherings._hall.owner_store import OwnerStore
+from squire_gatherings._hall.store import store_trouble
+from squire_gatherings._rules.lease import Lease
+from squire_gatherings._values.claims import Claim, Estate
+from squire_gatherings._values.errors import OwnedElsewhere, StoreUnavailable
+from squire_gatherings._values.nodes import Node
+
+AT_ONCE = 1000
+"""So much of what other nodes have left is taken up at once."""
+
+
+class Peers(Protocol):
+    """What a hall is among the nodes that share its store."""
+
+    @property
+    def node(self) -> Node:
+        """What the others are told of us."""
+        ...
+
+    @property
+    def nodes(self) -> tuple[Node, ...]:
+        """All nodes that aren't declared dead, as of the last beat; we are one of them."""
+        ...
+
+
+@define(eq=False)
+class Ownership:
+    """What one hall owns of what several nodes share."""
+
+    store: OwnerStore
+    lifecycle: Lifecycle | None
+    lives: Callable[[str], bool]
+    """Whether a gathering lives here."""
+    _ended: deque[tuple[int, str]] = field(factory=deque)
+    """Gatherings that are to be released once an event of this number is in the store."""
+    _regained: trio.Event = field(factory=trio.Event)
+    _taken: dict[str, None] = field(factory=dict)
+    """Gatherings that were taken up here, of which the store doesn't know it."""
+
+    @property
+    def lease(self) -> Lease:
+        """The lease of the node that we are now."""
+        return self.store.lease
+
+    @property
+    def is_certain(self) -> bool:
+        """Whether it is certain that what we have is still ours."""
+        return self.lease.is_valid(trio.current_time())
+
+    def check(self) -> None:
+        """Raise `StoreUnavailable` while that isn't certain: nothing may be shown then."""
+        if not self.is_certain:
+            raise StoreUnavailable("this node can't reach what all nodes share")
+
+    async def wait_certain(self) -> None:
+        """Return when it is certain; a checkpoint only where it isn't. Cancellation: nothing."""
+        while not self.is_certain:
+            await self._regained.wait()
+
+    def regained(self) -> None:
+        """It is certain again."""
+        self._regained.set()
+        self._regained = trio.Event()
+
+    async def claim(self, gathering: str) -> Estate | None:
+        """Own a gathering; return what another node has left of it, if anything.
+
+        Raises:
+            OwnedElsewhere: Another node has it.
+            StoreUnavailable: Nobody can tell now.
+
+        Cancellation: it may be ours.
+        """
+        self.check()
+        with store_trouble():
+            claim = await self.store.claim(gathering)
+            if claim.owner.beat_age > self.lease.duration and await self.store.inherit(claim.owner):
+                claim = await self.store.claim(gathering)
+        self.check()
+        self._check_owner(claim)
+        return claim.estate
+
+    async def check_elsewhere(self, gathering: str) -> None:
+        """Raise `OwnedElsewhere` if another node has a gathering.
+
+        Raises:
+            StoreUnavailable: Nobody can tell now.
+
+        Cancellation: nothing happened.
+        """
+        self.check()
+        with store_trouble():
+            claim = await self.store.owner_of(gathering)
+        self.check()
+        if claim is not None:
+            self._check_owner(claim)
+
+    def _check_owner(self, claim: Claim) -> None:
+        if claim.owner.id != self.store.node.id:
+            raise OwnedElsewhere(f"node {claim.owner.name} has the gathering", claim.owner)
+
+    # What other nodes have left.
+
+    def took(self, gathering: str) -> None:
+        """Note that what was left of a gathering was taken up."""
+        self._taken[gathering] = None
+
+    def has_taken(self, gathering: str) -> bool:
+        """Whether it was, and the store may still say that it wasn't."""
+        return gathering in self._taken
+
+    async def settle(self) -> None:
+        """Have the store know what was taken up. One task calls this, and `arrived`.
+
+        Raises:
+            StoreUnavailable: It can't now.
+
+        Cancellation: it may know some.
+        """
+        taken = tuple(self._taken)
+        if not taken:
+            await trio.lowlevel.checkpoint()
+            return
+        if self.lifecycle is not None:
+            # The ends that were to be told, too.
+            await self.lifecycle.settle()
+        with store_trouble():
+            await self.store.settle(taken)
+        for one in taken:
+            del self._taken[one]
+
+    async def arrived(self) -> tuple[Estate, ...]:
+        """Return some of what was left to us and isn't taken up.
+
+        Raises:
+            StoreUnavailable: The store can't tell now.
+
+        Cancellation: nothing happened.
+        """
+        with store_trouble():
+            return await self.store.arrived(AT_ONCE)
+
+    # What has ended.
+
+    def release(self, gathering: str) -> None:
+        """Own one no more that has ended, as soon as the store knows of its end."""
+        lifecycle = self.lifecycle
+        if lifecycle is None or lifecycle.durable >= lifecycle.last:
+            self.store.release_nowait(gathering)
+        else:
+            self._ended.append((lifecycle.last, gathering))
+
+    async def run(self) -> None:
+        """Release what has ended, until cancelled."""
+        lifecycle = self.lifecycle
+        if lifecycle is None:
+            await trio.sleep_forever()
+            return
+        while True:
+            await lifecycle.written.wait()
+            while self._ended and self._ended[0][0] <= lifecycle.durable:
+                _, gathering = self._ended.popleft()
+                if not self.lives(gathering):
+                    # Otherwise it was opened again, and is released after that.
+                    self.store.release_nowait(gathering)
