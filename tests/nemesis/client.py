@@ -265,7 +265,8 @@ class Client:
                 returned=now,
                 ops=pending.ops,
                 first=seqs[0],
-                incarnation=self.incarnation,
+                # One that was sent before may have been done by an earlier incarnation.
+                incarnation=None if pending.is_repeated else self.incarnation,
             )
         )
         self._host.ends.answered(self.incarnation, pending.sent)
