@@ -44,6 +44,7 @@ from squire_gatherings._values.errors import (
     BadSetting,
     CannotConnect,
     CannotRemember,
+    DeclaredDead,
     Forbidden,
     Full,
     GatheringCrashed,
@@ -56,11 +57,13 @@ from squire_gatherings._values.errors import (
     LogReplaced,
     OpConflict,
     OpRejected,
+    OwnedElsewhere,
     Replaced,
     StoreConflict,
     StoreUnavailable,
     StoreUnusable,
     SyncIdReused,
+    TakenAway,
     TooBig,
     Unauthorized,
     Undelivered,
@@ -101,6 +104,7 @@ from squire_gatherings._values.messages import (
     Synced,
     SyncRun,
 )
+from squire_gatherings._values.nodes import Node, NodeState
 from squire_gatherings._values.numbers import GatheringNumbers, HallNumbers, ServerNumbers
 from squire_gatherings._values.op import Op
 from squire_gatherings._values.outgoing import Outgoing
@@ -136,6 +140,7 @@ __all__ = [
     "CloseCode",
     "Conflict",
     "Connection",
+    "DeclaredDead",
     "DispersalReason",
     "Dispersed",
     "EndRuleOptions",
@@ -184,6 +189,8 @@ __all__ = [
     "Logs",
     "Membership",
     "Moved",
+    "Node",
+    "NodeState",
     "OnEvent",
     "Op",
     "OpConflict",
@@ -191,6 +198,7 @@ __all__ = [
     "OpenIncarnation",
     "Outcome",
     "Outgoing",
+    "OwnedElsewhere",
     "Page",
     "Presence",
     "PresenceUpdate",
@@ -222,6 +230,7 @@ __all__ = [
     "SyncRecord",
     "SyncRun",
     "Synced",
+    "TakenAway",
     "Tombstone",
     "TooBig",
     "Unauthorized",

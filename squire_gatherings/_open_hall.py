@@ -13,7 +13,7 @@ from squire_gatherings._cluster.beats import open_beats
 from squire_gatherings._cluster.node import LocalNode
 from squire_gatherings._hall.authentication import Authenticate, Authenticator, admit_everybody
 from squire_gatherings._hall.event_delivery import EventSink, OnEvent, open_events
-from squire_gatherings._hall.hall import Hall
+from squire_gatherings._hall.hall import Hall, be_one_of
 from squire_gatherings._hall.incarnations import Incarnation, crowd_of
 from squire_gatherings._hall.nurseries import open_hidden_nursery
 from squire_gatherings._hall.owner_store import OwnerStore
@@ -164,7 +164,8 @@ async def _opened(
         # It is one of the gatherings' tasks, so that none comes when their nursery has ended.
         gatherings.start_soon(_close_when_cancelled, registry)
         if beats is not None and ownership is not None:
-            local_node = hall.peers = LocalNode(beats, registry, ownership)
+            local_node = LocalNode(beats, registry, ownership)
+            be_one_of(hall, local_node)
             gatherings.start_soon(local_node.run)
         if not follows:
             registry.take_up(slept)

@@ -10,6 +10,7 @@ import selectors
 import socket
 from collections.abc import Callable
 from contextlib import suppress
+from typing import Protocol
 
 import trio
 
@@ -34,6 +35,18 @@ without waiting, and returns for how many bytes that counts. What it raises ends
 may be called once more after `forget`, since its socket may have been found ready just before."""
 
 
+class Step(Protocol):
+    """What is to be done around each step: all that is read before other tasks get their turn."""
+
+    def begin(self) -> None:
+        """Note that a step begins. Doesn't wait."""
+        ...
+
+    def end(self) -> None:
+        """Note that it is over, perhaps not for the first time. Doesn't wait."""
+        ...
+
+
 class Poller:
     """The task that serves many sockets. A context manager, around all watching.
 
@@ -41,9 +54,10 @@ class Poller:
     after all others. In each turn at least one of these is served: the one that has waited longest.
     """
 
-    __slots__ = ("_behind", "_calls", "_selector")
+    __slots__ = ("_behind", "_calls", "_selector", "_step")
 
-    def __init__(self) -> None:
+    def __init__(self, step: Step | None = None) -> None:
+        self._step = step or NOTHING
         self._selector = selectors.DefaultSelector()
         self._behind: dict[int, int] = {}
         """Those that come after all others, by their descriptors: when they were served last."""
@@ -97,34 +111,47 @@ class Poller:
         Cancellation: ends the serving and nothing else. No socket is closed, nothing that has
         come is lost, and it can be run again.
         """
-        behind, select = self._behind, self._selector.select
+        select = self._selector.select
         while True:
             await trio.lowlevel.wait_readable(self._selector.fileno())
-            room = TURN_SIZE
-            late: list[tuple[selectors.SelectorKey, int]] = []
-            ready = select(0)
-            if behind:
-                late = [one for one in ready if one[0].fd in behind]
-                late.sort(key=self._served_last, reverse=True)
-            for key, events in ready:
-                if key.fd in behind:
-                    continue
-                if room < 0:
-                    if late:
-                        self._serve(*late.pop())
-                    await trio.lowlevel.checkpoint()
-                    room = TURN_SIZE
-                room -= self._serve(key, events)
-            # At least one of these is served. The rest is found again, after all others.
-            turns = LATE_TURNS
-            while late:
-                room -= self._serve(*late.pop())
-                if room < 0:
-                    turns -= 1
-                    if not turns:
-                        break
-                    await trio.lowlevel.checkpoint()
-                    room = TURN_SIZE
+            self._step.begin()
+            try:
+                await self._serve_all(select(0))
+            finally:
+                self._step.end()
+
+    async def _serve_all(self, ready: list[tuple[selectors.SelectorKey, int]]) -> None:
+        """Serve those who are ready, in steps; a checkpoint only between two of them."""
+        behind, room = self._behind, TURN_SIZE
+        late: list[tuple[selectors.SelectorKey, int]] = []
+        if behind:
+            late = [one for one in ready if one[0].fd in behind]
+            late.sort(key=self._served_last, reverse=True)
+        for key, events in ready:
+            if key.fd in behind:
+                continue
+            if room < 0:
+                if late:
+                    self._serve(*late.pop())
+                await self._next_step()
+                room = TURN_SIZE
+            room -= self._serve(key, events)
+        # At least one of these is served. The rest is found again, after all others.
+        turns = LATE_TURNS
+        while late:
+            room -= self._serve(*late.pop())
+            if room < 0:
+                turns -= 1
+                if not turns:
+                    break
+                await self._next_step()
+                room = TURN_SIZE
+
+    async def _next_step(self) -> None:
+        """Let other tasks have their turn."""
+        self._step.end()
+        await trio.lowlevel.checkpoint()
+        self._step.begin()
 
     def _served_last(self, one: tuple[selectors.SelectorKey, int]) -> int:
         return self._behind[one[0].fd]
@@ -138,3 +165,16 @@ class Poller:
         elif self._behind:
             self._behind.pop(key.fd, None)
         return cost
+
+
+class _Nothing:
+    """Stands in where nothing is to be done around a step."""
+
+    def begin(self) -> None:
+        pass
+
+    def end(self) -> None:
+        pass
+
+
+NOTHING = _Nothing()

@@ -88,6 +88,8 @@ def test_every_error_code_that_a_client_may_get_is_described() -> None:
         # These are errors of a program's own calls.
         "cannot_remember",
         "undelivered",
+        # A node hears it of its store.
+        "unavailable",
         # These are our own client's.
         "cannot_connect",
         "diverged",

@@ -24,7 +24,7 @@ ENCODINGS: dict[str, tuple[Callable[[Any], Any], Callable[[Any], Any]]] = {
 }
 COMES_BACK = ("shutdown", "crashed", "evicted", "moved")
 PASSING = ("store_unavailable", "rate_limited", "full", "crashed", "hall_closed", "unauthorized")
-JOINS_AGAIN = (*PASSING, "authentication_unavailable", "internal")
+JOINS_AGAIN = (*PASSING, "authentication_unavailable", "internal", "moved")
 FIRST_PAUSE, LONGEST_PAUSE = 0.1, 30.0
 REPEAT_AFTER, ACK_AFTER = 0.3, 0.05
 

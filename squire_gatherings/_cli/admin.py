@@ -173,12 +173,14 @@ async def take_admin_port(
         await trio.sleep(TRY_AGAIN)
 
 
-def tell(admin: "Admin") -> None:
-    """Say where it is, and where the token is."""
+def tell(admin: "Admin", *, is_printed: bool = True) -> None:
+    """Say where it is, and where the token is; also on standard output, if that is wanted."""
     host, port = admin.addresses[0]
     url = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
     with suppress(OSError):
-        print(f"squire_gatherings admin port on {url}, token in {admin.token_file}", flush=True)
+        if is_printed:
+            told = f"squire_gatherings admin port on {url}, token in {admin.token_file}"
+            print(told, flush=True)
     extra = {"url": url, "path": admin.token_file, "made": admin.is_new}
     _log.info("the admin port is open", extra=extra)
     if admin.is_exposed:

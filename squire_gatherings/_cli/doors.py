@@ -174,6 +174,9 @@ def make_doors(options: dict[str, Any], open_files: int | None) -> Doors:
     memory = options["max_memory"]
     if isinstance(memory, float):
         memory = max(1, int(memory_allowed() * memory))
+    if memory is not None:
+        # It's for all workers together.
+        memory = max(1, memory // options["workers"])
     return Doors(
         certificate,
         {

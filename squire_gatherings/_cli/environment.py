@@ -11,6 +11,9 @@ PREFIX = "SQUIRE_"
 TAKE_OVER = "_SQUIRE_TAKE_OVER"
 """Has the descriptor of a channel to the process that has started this one to go on for it."""
 
+WORKER = "_SQUIRE_WORKER"
+"""Has what a worker is told by the process that has started it."""
+
 _LINK = re.compile(r"_(SERVICE_HOST|SERVICE_PORT(_[A-Z0-9_]+)?|PORT_\d+_[A-Z]+(_[A-Z]+)*)$")
 _LINK_ADDRESS = re.compile(r"(tcp|udp|sctp)://")
 _LINK_NAME = re.compile(r"(/[\w.-]+){2,}")

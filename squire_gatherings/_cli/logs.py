@@ -7,8 +7,9 @@ them. While nobody reads (a stuck pipe), the queue fills up, and what doesn't fi
 import logging
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
+from functools import partial
 from logging.handlers import QueueHandler, QueueListener
 from queue import Full, Queue
 from threading import Event
@@ -26,7 +27,9 @@ LAST_WORDS = 0.25
 
 
 @contextmanager
-def logs(level: str, log_format: LogFormat) -> Iterator[None]:
+def logs(
+    level: str, log_format: LogFormat, always: Mapping[str, object] | None = None
+) -> Iterator[None]:
     """Send log records to standard error while the block runs.
 
     The end of the block waits until they are written, for `LAST_WORDS` seconds at most.
@@ -34,6 +37,7 @@ def logs(level: str, log_format: LogFormat) -> Iterator[None]:
     Args:
         level: The least level that is logged.
         log_format: What each line is.
+        always: Fields that each line has.
     """
     root = logging.getLogger()
     set_level(level)
@@ -42,7 +46,7 @@ def logs(level: str, log_format: LogFormat) -> Iterator[None]:
         root.handlers[:] = [logging.NullHandler()]
         yield
         return
-    with writing_to(sys.stderr.fileno(), formatter(log_format)) as handler:
+    with writing_to(sys.stderr.fileno(), formatter(log_format, always)) as handler:
         root.handlers[:] = [handler]
         try:
             yield
@@ -142,6 +146,13 @@ class _Text(structlog.processors.LogfmtRenderer):
         return _printable(super().__call__(_, name, present))
 
 
+def _add(
+    always: Mapping[str, object], _: Any, name: str, fields: structlog.typing.EventDict
+) -> structlog.typing.EventDict:
+    # What a record says itself counts.
+    return {**always, **fields}
+
+
 def _printable(line: str) -> str:
     """Escape what would break the line or the terminal: clients choose some of the texts."""
     if line.isprintable():
@@ -149,8 +160,10 @@ def _printable(line: str) -> str:
     return "".join(one if one.isprintable() else f"\\u{ord(one):04x}" for one in line)
 
 
-def formatter(log_format: LogFormat) -> logging.Formatter:
-    """Return what makes a line of each record."""
+def formatter(
+    log_format: LogFormat, always: Mapping[str, object] | None = None
+) -> logging.Formatter:
+    """Return what makes a line of each record, with fields that each has `always`."""
     renderer: structlog.typing.Processor
     # JSON has escapes for all that isn't ASCII.
     renderer = structlog.processors.JSONRenderer() if log_format == "json" else _Text()
@@ -159,6 +172,7 @@ def formatter(log_format: LogFormat) -> logging.Formatter:
             structlog.stdlib.add_log_level,
             structlog.stdlib.add_logger_name,
             structlog.stdlib.ExtraAdder(),
+            partial(_add, always or {}),
             structlog.processors.TimeStamper(fmt="iso", utc=True),
         ],
         processors=[

@@ -116,7 +116,7 @@ async def _from_server(
 async def _from_store(
     store: str, gathering_id: str, since: int, until: int | None
 ) -> AsyncIterator[AsyncIterator[_Played]]:
-    path = sqlite_path(store)
+    path = sqlite_path(store, gathering_id)
     info = offline.looked(path, lambda one: existing(one, gathering_id), _never)
     last = info.seq if until is None else min(until, info.seq)
 

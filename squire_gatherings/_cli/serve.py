@@ -61,6 +61,15 @@ from squire_gatherings._cli.telemetry import telemetry_option
 from squire_gatherings._cli.units import format_duration
 from squire_gatherings._cli.upgrades import Upgrades
 from squire_gatherings._cli.webhook import webhook_options
+from squire_gatherings._cli.workers.joining import join_workers
+from squire_gatherings._cli.workers.keeping import CannotListen, keep_workers
+from squire_gatherings._cli.workers.places import (
+    check_workers,
+    prepare_store,
+    store_of,
+    workers_option,
+)
+from squire_gatherings._cli.workers.worker import Worker, find_worker, sockets_of, wait_dismissed
 from squire_gatherings._collector import calm_the_collector
 from squire_gatherings._hall.clock import BootTimeClock
 from squire_gatherings._hall.nurseries import open_hidden_nursery
@@ -77,10 +86,6 @@ MARGIN = 0.25
 """An exit may take a second more than `close_grace`: so many seconds for each of its two steps."""
 
 
-class CannotListen(click.ClickException):
-    """The address can't be listened on; says why."""
-
-
 @click.command("serve", cls=ConfiguredCommand, context_settings=ENVIRONMENT)
 @config_option
 @option("--host", default="127.0.0.1", help="Address or name to listen on.")
@@ -91,6 +96,7 @@ class CannotListen(click.ClickException):
     default="sqlite:///squire_gatherings.sqlite3",
     help="Where logs last: sqlite:///PATH (four slashes: absolute), or memory: for nowhere.",
 )
+@workers_option
 @reloaded(
     "--idle-timeout",
     default="24h",
@@ -179,27 +185,40 @@ def serve(context: click.Context, /, **options: Any) -> None:
         return
     open_files = raise_open_files()
     setup = make_setup(options, open_files)
+    check_workers(options)
     if options["check_config"]:
         check_store(options["store"])
         print_line("nothing is wrong with the options")
         return
     takeover = find_takeover()
-    listeners = passed_listeners()
+    worker = find_worker()
+    listeners = passed_listeners() if worker is None else sockets_of(worker.listeners)
     supervisor = find_supervisor()
     if supervisor.watchdog is not None:
         # A loop that hangs is ended by SIGABRT: this says where it hung.
         faulthandler.enable()
     ignore_signals()
     calm_the_collector()
-    with (
-        logs(options["log_level"], options["log_format"]),
-        audit_log(options["audit_log"]) as audit_file,
-    ):
+    if worker is None:
+        prepare_store(options)
+    named = {} if worker is None else {"worker": worker.number}
+    with logs(options["log_level"], options["log_format"], named):
         for name in context.obj:
             _log.info("a service link in the environment is ignored", extra={"variable": name})
+        if worker is None and options["workers"] > 1:
+            _check_exposed(setup, listeners)
+            keep = partial(keep_workers, options, _scheme(setup), setup.hall.close_grace)
+            raise click.exceptions.Exit(trio.run(keep, supervisor, listeners))
         _log.info("open files", extra={"files": open_files})
-        run = partial(run_server, supervisor=supervisor, listeners=listeners, takeover=takeover)
-        trio.run(run, context, setup, open_files, audit_file, clock=BootTimeClock())
+        run = partial(
+            run_server,
+            supervisor=supervisor,
+            listeners=listeners,
+            takeover=takeover,
+            worker=worker,
+        )
+        with audit_log(options["audit_log"]) as audit_file:
+            trio.run(run, context, setup, open_files, audit_file, clock=BootTimeClock())
 
 
 async def run_server(
@@ -211,6 +230,7 @@ async def run_server(
     supervisor: Supervisor,
     listeners: Sequence[socket.socket] = (),
     takeover: Takeover | None = None,
+    worker: Worker | None = None,
 ) -> None:
     """Serve until a signal says stop, then disperse everything; a second one exits at once.
 
@@ -226,14 +246,14 @@ async def run_server(
         supervisor: Is told what becomes of the server.
         listeners: Sockets that listen already, instead of on its host and port.
         takeover: How it goes on for another process, if it does.
+        worker: Which one of several it is, if it is. Nothing is printed then.
     """
     current, terminal = Current(setup), Terminal()
     host, port = setup.options["host"], setup.options["port"]
-    reached = exposed(listeners)
-    if reached is not None and setup.auth.authenticator is None and not setup.options["insecure"]:
-        why = f"the socket that systemd passes listens on {reached}, which others may reach, and"
-        raise CannotListen(f"{why} with --auth none anybody may read and write everything")
-    supervisor.opening(setup.options["store"])
+    if worker is None:
+        _check_exposed(setup, listeners)
+    store_url = store_of(setup.options, 0 if worker is None else worker.number)
+    supervisor.opening(store_url)
     with trio.open_signal_receiver(*stop_signals(), *upgrade_signals()) as signals:
         async with (
             taking_over(
@@ -243,7 +263,7 @@ async def run_server(
             ),
             # Once the hall is closed nobody waits for what is still queued.
             open_store(
-                setup.options["store"],
+                store_url,
                 flush_timeout=MARGIN,
                 shared=takeover.store if takeover else (),
             ) as opened,
@@ -266,7 +286,7 @@ async def run_server(
                         settings=setup.server,
                         ssl_context=current.ssl_context,
                         listeners=takeover.listeners if takeover else listeners,
-                        is_paused=takeover is not None,
+                        is_paused=takeover is not None or worker is not None,
                     )
                 )
             except (OSError, UnicodeError) as error:
@@ -284,16 +304,21 @@ async def run_server(
                 if setup.admin is not None and takeover is not None:
                     admin = await take_admin_port(nursery, hall, setup.admin, takeover.admin)
                 elif setup.admin is not None:
-                    admin = await open_admin_port(nursery, hall, setup.admin)
+                    passed = None if worker is None else sockets_of(worker.admin)
+                    admin = await open_admin_port(nursery, hall, setup.admin, passed)
+                router = None
+                if worker is not None:
+                    router = await join_workers(worker, hall, server, nursery)
             except BaseException:
                 # The server is there already, and nobody else would end it.
                 nursery.cancel_scope.cancel()
                 raise
             if admin is not None:
                 reads.append(admin.read_again)
-            address = _url(server, "ws" if setup.certificate is None else "wss")
-            with suppress(OSError):
-                print(f"squire_gatherings listening on {address}", flush=True)
+            address = _url(server, _scheme(setup))
+            if worker is None:
+                with suppress(OSError):
+                    print(f"squire_gatherings listening on {address}", flush=True)
             idle_timeout = format_duration(setup.hall.idle_timeout)
             extra = {"url": address, "store": opened.name, "idle_timeout": idle_timeout}
             _log.info("listening", extra=extra)
@@ -305,7 +330,7 @@ async def run_server(
                 receiver = current.webhook.receiver
                 _log.info("lifecycle events are posted", extra={"receiver": receiver})
             if admin is not None:
-                tell(admin)
+                tell(admin, is_printed=worker is None)
             reopen = None if audit_file is None else audit_file.reopen
             reloading = Reloads(reads, reopen, supervisor)
             nursery.start_soon(reloading.run)
@@ -315,7 +340,7 @@ async def run_server(
             nursery.start_soon(hall.logs.watch)
             upgrades = Upgrades(hall, server, opened, supervisor, admin)
             nursery.start_soon(upgrades.run)
-            number = await _stop(signals, terminal, reloading, upgrades)
+            number = await _stop(signals, terminal, reloading, upgrades, worker)
             if number is not None:
                 name = signal.Signals(number).name
                 _log.info("stopping", extra={"signal": name})
@@ -329,18 +354,28 @@ async def run_server(
             with trio.move_on_after(hall.settings.close_grace + MARGIN):
                 await hall.close()
                 await server.wait_empty()
+                if router is not None:
+                    await router.wait_empty()
             nursery.cancel_scope.cancel()
 
 
 async def _stop(
-    signals: AsyncIterator[int], terminal: Terminal, reloading: Reloads, upgrades: Upgrades
+    signals: AsyncIterator[int],
+    terminal: Terminal,
+    reloading: Reloads,
+    upgrades: Upgrades,
+    worker: Worker | None,
 ) -> int | None:
     """Return the signal that says stop, or None once another process goes on.
+
+    A worker that is dismissed stops as if SIGTERM had told it.
 
     It sees to all signals that come before.
     """
     async with trio.open_nursery() as nursery:
         nursery.start_soon(_stop_when_done, upgrades, nursery.cancel_scope)
+        if worker is not None:
+            nursery.start_soon(_stop_when_dismissed, worker, nursery.cancel_scope)
         async for number in signals:
             if number == getattr(signal, "SIGHUP", None) and not terminal.is_lost():
                 reloading.ask()
@@ -349,7 +384,12 @@ async def _stop(
             else:
                 nursery.cancel_scope.cancel()
                 return number
-    return None
+    return None if upgrades.done.is_set() else signal.SIGTERM
+
+
+async def _stop_when_dismissed(worker: Worker, scope: trio.CancelScope) -> None:
+    await wait_dismissed(worker)
+    scope.cancel()
 
 
 async def _stop_when_done(upgrades: Upgrades, scope: trio.CancelScope) -> None:
@@ -362,6 +402,17 @@ async def _exit_on_the_second(signals: AsyncIterator[int]) -> None:
         # A lost terminal is reported twice: by the system, and by the shell.
         if number != getattr(signal, "SIGHUP", None):
             os._exit(128 + number)
+
+
+def _check_exposed(setup: Setup, listeners: Sequence[socket.socket]) -> None:
+    reached = exposed(listeners)
+    if reached is not None and setup.auth.authenticator is None and not setup.options["insecure"]:
+        why = f"the socket that systemd passes listens on {reached}, which others may reach, and"
+        raise CannotListen(f"{why} with --auth none anybody may read and write everything")
+
+
+def _scheme(setup: Setup) -> str:
+    return "ws" if setup.certificate is None else "wss"
 
 
 def _url(server: Server, scheme: str) -> str:

@@ -105,6 +105,8 @@ class Upgrades:
             Its number, how many connections went along, and for how many seconds nothing was read.
         """
         store = self.store
+        if self.server.router is not None:
+            raise CalledOff("one of several workers can't be upgraded: restart the server")
         if not isinstance(store, Shareable) or not store.descriptors:
             raise CalledOff("a store in memory can't be handed on")
         if self.server.poller is None:

@@ -21,6 +21,7 @@ from squire_gatherings._cli.progress import Progress
 from squire_gatherings._cli.units import format_size
 from squire_gatherings._rules.export import Exporter, Importer
 from squire_gatherings._stores import sqlite_path
+from squire_gatherings._stores.shards import check_place
 from squire_gatherings._stores.sqlite import archive, log_changes, offline
 from squire_gatherings._values.archive import LogInfo
 from squire_gatherings._values.errors import BadBase, StoreConflict
@@ -33,16 +34,31 @@ TELL_EVERY = 1000
 """How many ops pass between two reports of progress."""
 
 
-def look(store: str, function: Callable[[sqlite3.Connection], T], progress: Progress) -> T:
-    """Return what a function finds in a store's file."""
+def look(
+    store: str,
+    function: Callable[[sqlite3.Connection], T],
+    progress: Progress,
+    gathering: str | None = None,
+) -> T:
+    """Return what a function finds in a store's file; of a folder, in that of the gathering."""
     with progress.going_on():
-        return offline.looked(sqlite_path(store), function, progress.stopped)
+        return offline.looked(sqlite_path(store, gathering), function, progress.stopped)
 
 
-def change(store: str, function: Callable[[sqlite3.Connection], T], progress: Progress) -> T:
-    """Return what a function says that changes a store's file."""
+def change(
+    store: str,
+    function: Callable[[sqlite3.Connection], T],
+    progress: Progress,
+    gathering: str | None = None,
+) -> T:
+    """Return what a function says that changes a store's file; of a folder, as `look` has it."""
     with progress.going_on():
-        return offline.changed(sqlite_path(store), function, progress.stopped)
+        return offline.changed(sqlite_path(store, gathering), function, progress.stopped)
+
+
+def check_new(store: str, gathering: str) -> None:
+    """Check whether a new gathering may be in a store. Raises `BadSetting`."""
+    check_place(sqlite_path(store, gathering), gathering)
 
 
 def existing(database: sqlite3.Connection, gathering: str) -> LogInfo:
@@ -156,7 +172,7 @@ def show_log(store: str, gathering_id: str, json_lines: bool) -> None:
     def find(database: sqlite3.Connection) -> tuple[LogInfo | None, list[tuple[int, str]]]:
         return archive.find_info(database, gathering_id), archive.epochs(database, gathering_id)
 
-    info, epochs = look(store, find, Progress())
+    info, epochs = look(store, find, Progress(), gathering_id)
     if info is None:
         raise StoreConflict(f"there is no gathering {gathering_id}")
     if json_lines:
@@ -222,7 +238,7 @@ def export(store: str, gathering_id: str, file: str | None, audit_log: str | Non
 
     if file is None:
         with audited(audit_log, "export", store) as done, printing():
-            look(store, partial(write, sys.stdout.buffer), progress)
+            look(store, partial(write, sys.stdout.buffer), progress, gathering_id)
             sys.stdout.buffer.flush()
             done.append(gathering_id)
         return
@@ -233,7 +249,7 @@ def export(store: str, gathering_id: str, file: str | None, audit_log: str | Non
     try:
         with audited(audit_log, "export", store) as done:
             with _private(unfinished) as to:
-                count = look(store, partial(write, to), progress)
+                count = look(store, partial(write, to), progress, gathering_id)
                 to.flush()
                 os.fsync(to.fileno())
             os.link(unfinished, target)
@@ -283,6 +299,7 @@ def import_log(
         importer = Importer(_told(source, progress))
         name = new_id or importer.log.gathering
         check_gathering_id(name)
+        check_new(store, name)
 
         def take(database: sqlite3.Connection) -> tuple[int, bool]:
             info = archive.find_info(database, name)
@@ -299,7 +316,7 @@ def import_log(
             return log_changes.adopt(database, importer.copy(name)), True
 
         with audited(audit_log, "import", store) as done:
-            seq, is_new = change(store, take, progress)
+            seq, is_new = change(store, take, progress, name)
             done += [name] if is_new else []
     if is_new:
         print_line(f"imported {name}, up to op {seq}")
@@ -337,6 +354,7 @@ def fork(
       squire-gatherings fork rooms.sqlite3 friday-night what-if --at 2026-11-28T20:00:00Z
     """
     check_gathering_id(new_id)
+    check_new(str(sqlite_path(store, gathering_id)), new_id)
 
     def make(database: sqlite3.Connection) -> int:
         info = existing(database, gathering_id)
@@ -346,6 +364,6 @@ def fork(
         return log_changes.fork(database, gathering_id, new_id, seq)
 
     with audited(audit_log, "fork", store) as done:
-        seq = change(store, make, Progress())
+        seq = change(store, make, Progress(), gathering_id)
         done.append(new_id)
     print_line(f"{new_id} has the ops of {gathering_id} up to {seq}")

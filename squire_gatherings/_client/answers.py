@@ -15,6 +15,7 @@ from squire_gatherings._values.errors import (
     GatheringsError,
     HallClosed,
     StoreUnavailable,
+    TakenAway,
 )
 
 T = TypeVar("T")
@@ -48,6 +49,7 @@ PASSING = {
     GatheringCrashed.code,
     GatheringDispersed.code,
     HallClosed.code,
+    TakenAway.code,
     Full.code,
     RATE_LIMITED,
 }
@@ -59,6 +61,7 @@ FOR_THE_WIRE = {
     GatheringCrashed.code,
     GatheringDispersed.code,
     HallClosed.code,
+    TakenAway.code,
 }
 """Errors that, without an id, mean that this connection is of no more use."""
 

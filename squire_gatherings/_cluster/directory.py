@@ -1,7 +1,11 @@
 """The directory: which node a client is to be brought to."""
 
+from collections.abc import Sequence
 from typing import Protocol
 
+from attrs import frozen
+
+from squire_gatherings._rules.shards import shard_of
 from squire_gatherings._values.nodes import Node
 
 
@@ -26,3 +30,18 @@ class Directory(Protocol):
         Cancellation: nothing is changed.
         """
         ...
+
+
+@frozen
+class ShardDirectory:
+    """The directory of workers of one machine, each of which has one shard of the gatherings."""
+
+    workers: Sequence[Node]
+    """By the number of their shard."""
+    own: int
+    """The number of this process."""
+
+    async def find(self, gathering: str, *, passed: int) -> Node | None:
+        """See `Directory`. No checkpoint: nobody is asked."""
+        shard = shard_of(gathering, len(self.workers))
+        return None if shard == self.own else self.workers[shard]

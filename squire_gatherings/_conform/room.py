@@ -9,7 +9,9 @@ from squire_gatherings._conform.logs import BEGAN, Log
 
 USER = "ann"
 """Who the client under test is to others."""
-PASSING = {"store_unavailable", "rate_limited", "full", "crashed", "hall_closed", "unauthorized"}
+PASSING = {
+    "store_unavailable", "rate_limited", "full", "crashed", "hall_closed", "moved", "unauthorized",
+}  # fmt: skip
 """Errors after which a sync is sent again."""
 
 Message = dict[str, Any]

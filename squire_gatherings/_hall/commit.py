@@ -199,6 +199,8 @@ class Commit:
         if self._waiter is not None:
             trio.lowlevel.reschedule(self._waiter)
             self._waiter = None
+        else:
+            self.room.inbox.serve()
 
     def _end(self, outcome: Outcome) -> None:
         """Note what we know ourselves of the last append, whatever the store says."""

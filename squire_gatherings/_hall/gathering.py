@@ -278,20 +278,12 @@ class Gathering:
             due = min(room.deadline.next_at, commit.retry_at)
             with trio.move_on_at(turnstile.enter(room, due)) as room.scope:
                 while True:
-                    if commit.is_under_way:
-                        await commit.wait()
-                        self._finish_commit()
-                    elif not inbox.waiting and room.reason is None and await inbox.wait(room.scope):
+                    nothing_to_do = not inbox.waiting and room.reason is None
+                    if (commit.is_under_way or nothing_to_do) and await inbox.wait(self):
                         break
-                    if inbox.waiting and not delivery.batch:
-                        self._turn()
-                    if commit.is_under_way:
-                        continue
-                    if log.seq > log.committed or room.reason is not None:
+                    if self._go_on():
                         break
-                    if requests.awaits_lookup or delivery.batch:
-                        break
-                    if inbox.waiting:
+                    if inbox.waiting and not commit.is_under_way:
                         await trio.lowlevel.checkpoint()
             room.scope = None
             turnstile.leave(room)
@@ -484,6 +476,42 @@ class Gathering:
                 self.room.let_go(sender)
         if not isinstance(request, Ack | Leave):
             sender.fail(error, getattr(request, "id", None))
+
+    # Processing.
+
+    @property
+    def scope(self) -> trio.CancelScope | None:
+        """See `Sleeping`."""
+        return self.room.scope
+
+    @property
+    def is_committing(self) -> bool:
+        """See `Sleeping`."""
+        return self.commit.is_under_way
+
+    def advance(self) -> bool:
+        """See `Sleeping`."""
+        return not self._go_on() and (self.commit.is_under_way or not self.room.inbox.waiting)
+
+    def _go_on(self) -> bool:
+        """Take what a commit came to, and process what has arrived, without a checkpoint.
+
+        Returns:
+            Whether the task must now do what may take long, outside the scope of the deadline.
+        """
+        room, commit, delivery = self.room, self.commit, self.delivery
+        if commit.is_under_way:
+            return False
+        if commit.is_over:
+            self._finish_commit()
+        if room.inbox.waiting and not delivery.batch:
+            self._turn()
+            if commit.is_under_way:
+                return False
+        log = room.log
+        if log.seq > log.committed or room.reason is not None:
+            return True
+        return self.requests.awaits_lookup or delivery.batch is not None
 
     def _turn(self) -> None:
         """Process what has arrived, without a checkpoint, and begin to commit what came of it."""

@@ -41,6 +41,7 @@ from squire_gatherings._values.identity import ANONYMOUS, Identity
 from squire_gatherings._values.ids import check_gathering_id
 from squire_gatherings._values.log import Page
 from squire_gatherings._values.messages import Proof
+from squire_gatherings._values.nodes import Node
 from squire_gatherings._values.numbers import HallNumbers
 from squire_gatherings._values.op import Op
 from squire_gatherings._values.presence import PresenceView
@@ -74,8 +75,7 @@ class Hall:
     _events: Delivery | None = field(default=None, repr=False)
     logs: Logs = field(init=False, repr=False)
     """Whole logs: listed, exported, forked, compacted, deleted."""
-    peers: Peers | None = field(default=None, init=False, repr=False)
-    """The nodes that share its store, if several may."""
+    _peers: Peers | None = field(default=None, init=False, repr=False)
     _asking: Asking = field(init=False, repr=False)
     _ending: Ending = field(init=False, repr=False)
 
@@ -558,6 +558,14 @@ class Hall:
 
     # What counts as no activity.
 
+    @property
+    def nodes(self) -> tuple[Node, ...]:
+        """The nodes that share the store, this one among them, as of the last beat.
+
+        None where the store is for one hall at a time.
+        """
+        return () if self._peers is None else self._peers.nodes
+
     def gatherings(self) -> tuple[str, ...]:
         """Return the ids of the gatherings that are open now."""
         living = self._registry.living
@@ -595,7 +603,12 @@ def events_of(hall: Hall) -> Delivery | None:
 
 def peers_of(hall: Hall) -> Peers | None:
     """Return what the hall is among the nodes that share its store. Not for programs."""
-    return hall.peers
+    return hall._peers
+
+
+def be_one_of(hall: Hall, peers: Peers) -> None:
+    """Have a hall be one of several that share its store. Not for programs."""
+    hall._peers = peers
 
 
 def quotas_of(hall: Hall) -> Quotas:

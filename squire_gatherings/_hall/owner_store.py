@@ -37,7 +37,7 @@ class OwnerStore(SleepStore, Protocol):
         ...
 
     def ahead(self) -> float:
-        """Return how many seconds the store's clock is ahead of Trio's, as far as beats have told."""
+        """Return how many seconds the store's clock is ahead of Trio's, as beats have told."""
         ...
 
     # Being a node.

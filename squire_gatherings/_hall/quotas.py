@@ -7,6 +7,7 @@ from collections.abc import Hashable
 import trio
 from attrs import define, field
 
+from squire_gatherings._hall.rounds import Round
 from squire_gatherings._hall.tally import Tally
 from squire_gatherings._rules.budget import Budget
 from squire_gatherings._rules.line_limit import LineLimit
@@ -31,6 +32,8 @@ class Quotas:
     """Of what clients bring about, and the log tells one by one."""
     tally: Tally = field(factory=Tally)
     """What is counted for operators."""
+    round: Round = field(factory=Round)
+    """In which gatherings have their turns that have been read from by one task."""
     budget: Budget = field(init=False)
     users: Places = field(factory=Places)
     """The connections in gatherings, by user."""

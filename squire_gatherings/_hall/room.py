@@ -128,7 +128,7 @@ class Room(Lifetime):
         return GivenRules(rules_of(self.settings))
 
     def __attrs_post_init__(self) -> None:
-        self.inbox = Inbox(budget=self.quotas.budget)
+        self.inbox = Inbox(budget=self.quotas.budget, round=self.quotas.round)
         settings = self.settings
         self.log_is_limited = settings.max_log_ops is not None or settings.max_log is not None
 

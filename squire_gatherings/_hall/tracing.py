@@ -71,7 +71,8 @@ def make_gathering(
     refreshes: Refreshes,
 ) -> Gathering:
     """Return a gathering whose syncs are spans."""
-    room.inbox = TracedInbox(budget=room.inbox.budget, spans=Spans(tracer, room))
+    inbox = room.inbox
+    room.inbox = TracedInbox(budget=inbox.budget, round=inbox.round, spans=Spans(tracer, room))
     return TracedGathering(room, make_behaviour, on_gone, refreshes)
 
 

@@ -10,8 +10,9 @@ import socket
 import struct
 import time
 from collections import deque
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from enum import Enum
+from typing import Generic, TypeVar
 
 import msgspec
 import trio
@@ -48,19 +49,25 @@ class _Wait(Enum):
 _Steps = Generator[_Wait, None, None]
 """Does what can be done, and yields what must be waited for."""
 
+M = TypeVar("M", bound=msgspec.Struct)
+
 
 @define(eq=False)
-class Channel:
-    """One end of the channel. It waits as Trio's tasks do, or holds the whole process up."""
+class FileChannel(Generic[M]):
+    """One end of a channel. It waits as Trio's tasks do, or holds the whole process up."""
 
     one: socket.socket
+    _decode: Callable[[bytes], M]
+    """Makes a message of its bytes. Raises `msgspec.MsgspecError`."""
+    _max_size: int = MAX_SIZE
+    """How many bytes a message may have."""
     _received: bytearray = field(factory=bytearray)
     _descriptors: deque[int] = field(factory=deque)
 
     def __attrs_post_init__(self) -> None:
         self.one.setblocking(False)
 
-    async def send(self, message: Message, descriptors: Sequence[int] = ()) -> None:
+    async def send(self, message: M, descriptors: Sequence[int] = ()) -> None:
         """Send a message, and copies of descriptors.
 
         Raises:
@@ -74,7 +81,7 @@ class Channel:
             else:
                 await trio.lowlevel.wait_writable(self.one)
 
-    async def receive(self) -> tuple[Message, list[int]]:
+    async def receive(self) -> tuple[M, list[int]]:
         """Return the next message, and its descriptors, which are the caller's.
 
         Raises:
@@ -86,7 +93,7 @@ class Channel:
             await trio.lowlevel.wait_readable(self.one)
         return self._take()
 
-    def send_now(self, message: Message, within: float) -> None:
+    def send_now(self, message: M, within: float) -> None:
         """Send a message, and let nothing else happen in this process meanwhile.
 
         Raises:
@@ -94,7 +101,7 @@ class Channel:
         """
         self._block(self._sending(message, ()), within)
 
-    def receive_now(self, within: float) -> Message:
+    def receive_now(self, within: float) -> M:
         """Return the next message, and let nothing else happen in this process meanwhile.
 
         Raises:
@@ -124,7 +131,7 @@ class Channel:
                 poll.register(self.one, wait.value)
                 poll.poll(left * 1000)
 
-    def _sending(self, message: Message, descriptors: Sequence[int]) -> _Steps:
+    def _sending(self, message: M, descriptors: Sequence[int]) -> _Steps:
         data = _encode(message)
         view = memoryview(_HEAD.pack(len(data), len(descriptors)) + data)
         while view:
@@ -166,11 +173,11 @@ class Channel:
         if len(self._received) < _HEAD.size:
             return False
         size: int = _HEAD.unpack_from(self._received)[0]
-        if size > MAX_SIZE:
+        if size > self._max_size:
             raise Ended("it sends what nobody understands")
         return len(self._received) >= _HEAD.size + size
 
-    def _take(self) -> tuple[Message, list[int]]:
+    def _take(self) -> tuple[M, list[int]]:
         size, count = _HEAD.unpack_from(self._received)
         end = _HEAD.size + size
         data = bytes(memoryview(self._received)[_HEAD.size : end])
@@ -179,7 +186,7 @@ class Channel:
             raise Ended("not all open files came along")
         descriptors = [self._descriptors.popleft() for _ in range(count)]
         try:
-            return _decode(data), descriptors
+            return self._decode(data), descriptors
         except msgspec.MsgspecError as error:
             close_all(descriptors)
             raise Ended(f"it sends what nobody understands: {error}") from None
@@ -192,4 +199,10 @@ def close_all(descriptors: Sequence[int] | deque[int]) -> None:
 
 
 _encode = msgspec.msgpack.Encoder().encode
-_decode = msgspec.msgpack.Decoder(Message).decode
+
+
+@define(eq=False)
+class Channel(FileChannel[Message]):
+    """The channel of a handover."""
+
+    _decode: Callable[[bytes], Message] = msgspec.msgpack.Decoder(Message).decode

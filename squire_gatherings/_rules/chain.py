@@ -52,45 +52,51 @@ def next_head(
 
     It is empty if there can't be one, since a text can't be encoded: no store takes such an append.
     """
-    if not ops:
+    return head_over(before, gathering, first_seq, parts_of(first_seq, ops, syncs))
+
+
+Parts = tuple[
+    Sequence[bytes],
+    Sequence[str | None],
+    Sequence[tuple[int, str]],
+    Sequence[tuple[int, int]],
+    Sequence[tuple[str, str, int, int, bytes]],
+]
+"""An append as it is hashed: its ops, who submitted them, epochs, times, syncs."""
+
+
+def parts_of(first_seq: int, ops: Sequence[LoggedOp], syncs: Sequence[SyncRecord]) -> Parts:
+    """Return the parts of an append, for `head_over`, and for stores that write the same."""
+    if len(ops) == 1 == len(syncs):
+        # Most appends, in half the time.
+        [one], [sync] = ops, syncs
+        return (
+            (one.json,),
+            (one.by,),
+            ((first_seq, one.epoch),) if one.epoch else (),
+            ((first_seq, one.time),) if one.time else (),
+            ((sync.scope, sync.id, sync.first_seq, sync.count, sync.fingerprint),),
+        )
+    return (
+        [each.json for each in ops],
+        [each.by for each in ops],
+        *stamp_runs(ops, first_seq),
+        [(s.scope, s.id, s.first_seq, s.count, s.fingerprint) for s in syncs],
+    )
+
+
+def head_over(before: bytes, gathering: str, first_seq: int, parts: Parts) -> bytes:
+    """Return the head of the chain after an append with these parts; see `next_head`."""
+    if not parts[0]:
         return before
     try:
-        if len(ops) == 1 == len(syncs) and ops[0].epoch and ops[0].time:
-            # Most appends, in half the time.
-            [one], [sync] = ops, syncs
-            by_whom = (sync.scope, sync.id, sync.first_seq, sync.count, sync.fingerprint)
-            epochs, times = ((first_seq, one.epoch),), ((first_seq, one.time),)
-            link = _encode(
-                (before, gathering, first_seq, (one.json,), (one.by,), epochs, times, (by_whom,))
-            )
-        else:
-            link = _encode(_link(before, gathering, first_seq, ops, syncs))
+        link = _encode((before, gathering, first_seq, *parts))
     except UnicodeEncodeError:
         return b""
     # To copy a hash is faster than to make one.
     digest = _LINK.copy()
     digest.update(link)
     return digest.digest()
-
-
-def _link(
-    before: bytes,
-    gathering: str,
-    first_seq: int,
-    ops: Sequence[LoggedOp],
-    syncs: Sequence[SyncRecord],
-) -> tuple[object, ...]:
-    epochs, times = stamp_runs(ops, first_seq)
-    return (
-        before,
-        gathering,
-        first_seq,
-        [each.json for each in ops],
-        [each.by for each in ops],
-        epochs,
-        times,
-        [(s.scope, s.id, s.first_seq, s.count, s.fingerprint) for s in syncs],
-    )
 
 
 def head_of(append: Append) -> bytes:

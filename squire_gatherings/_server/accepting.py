@@ -13,14 +13,22 @@ from squire_gatherings._hall.hall import Hall, turnstile_of
 from squire_gatherings._hall.lateness import HELD_UP, is_late
 from squire_gatherings._poller import Poller
 from squire_gatherings._rules.door import Visitor
-from squire_gatherings._server.arrival import Doorway, end_tls, has_unread, let_in, peer_of
+from squire_gatherings._server.arrival import (
+    Doorway,
+    end_tls,
+    has_unread,
+    is_local,
+    let_in,
+    peer_of,
+)
 from squire_gatherings._server.connection import WebSocketConnection
+from squire_gatherings._server.elsewhere import Beginning
 from squire_gatherings._server.entry import Entry
 from squire_gatherings._server.limits import limits_of
 from squire_gatherings._server.listening import listen
 from squire_gatherings._server.outbox import Flusher
 from squire_gatherings._server.server import Server
-from squire_gatherings._server.serving import Serving
+from squire_gatherings._server.serving import ServerStep, Serving
 from squire_gatherings._server.settings import ServerSettings
 from squire_gatherings._server.silence import ROUNDS
 from squire_gatherings._server.tls import TlsContext
@@ -82,10 +90,10 @@ async def serve(
         listeners = listeners or await listen(host, port)
         for listener in listeners:
             stack.enter_context(listener)
-        poller = stack.enter_context(Poller()) if Poller.is_possible() else None
+        flusher, limits = Flusher(), limits_of(hall)
+        step = ServerStep(limits.quotas.round, flusher)
+        poller = stack.enter_context(Poller(step)) if Poller.is_possible() else None
         addresses = [listener.getsockname()[:2] for listener in listeners]
-        flusher = Flusher()
-        limits = limits_of(hall)
         server = Serving(addresses, listeners, poller, flusher, limits=limits, settings=settings)
         if is_paused:
             server.pause()
@@ -112,7 +120,6 @@ async def serve_stream(
     peer: str | None = None,
     identity: Identity | None = None,
     ssl_context: TlsContext | None = None,
-    said: bytes = b"",
 ) -> None:
     """Serve one client on any stream (TLS, a Unix socket, ...); close the stream at the end.
 
@@ -131,33 +138,82 @@ async def serve_stream(
             asked.
 
         ssl_context: Secures the stream here, for clients of `wss://`; see `serve`.
-        said: What the client has said of its HTTP request already, to another process.
 
     Cancellation: the client is told that the server goes away, if that needs no waiting.
     """
-    settings = settings or ServerSettings()
     if server is None:
         server = _servers.setdefault(hall, Serving((), ()))
     if not isinstance(server, Serving):
         raise TypeError("a server is made by `serve`")
+    await serve_client(
+        hall,
+        stream,
+        settings or ServerSettings(),
+        server,
+        plain=plain,
+        peer=peer,
+        identity=identity,
+        ssl_context=ssl_context,
+    )
+
+
+async def serve_client(
+    hall: Hall,
+    stream: trio.abc.Stream,
+    settings: ServerSettings,
+    server: Serving,
+    *,
+    plain: socket.socket | None = None,
+    peer: str | None = None,
+    identity: Identity | None = None,
+    ssl_context: TlsContext | None = None,
+    beginning: Beginning | None = None,
+) -> None:
+    """Serve one client as `serve_stream` does, which may have come to another process first.
+
+    Args:
+        hall: See `serve_stream`, also for all that isn't here.
+        stream: See there.
+        settings: See there.
+        server: See there.
+        plain: See there.
+        peer: See there.
+        identity: See there.
+        ssl_context: See there.
+        beginning: What that process knows of it.
+
+    Cancellation: as of `serve_stream`.
+    """
+    beginning = beginning or Beginning()
     limits = server.use(limits_of(hall))
     peer = peer or peer_of(stream)
     visitor: Visitor | None = None
     connection: WebSocketConnection | None = None
     try:
         async with trio.open_nursery() as nursery:
-            known = None if settings.proxies.named(peer) else peer
+            is_proxied = beginning.is_proxied
+            if is_proxied is None:
+                is_proxied = settings.proxies.named(peer)
+            known = None if is_proxied else peer
             visitor = limits.come(settings, known, nursery.cancel_scope.cancel, has_unread(plain))
             if visitor is not None:
-                doorway = Doorway(limits, settings, visitor, peer, known is None)
-                doorway.said += said
+                doorway = Doorway(limits, settings, visitor, peer, is_proxied)
+                doorway.said += beginning.said
+                doorway.passed, doorway.router = beginning.passed, server.router
+                doorway.is_local = (
+                    is_local(stream) if beginning.is_local is None else beginning.is_local
+                )
                 if plain is not None and ssl_context is None and not doorway.awaits_header:
                     server.doorways[doorway] = plain
                 connection, rest = await _arrive(
                     hall, stream, plain, server, nursery, doorway, identity, ssl_context
                 )
+                way = doorway.way
                 # A connection that lives for days needn't keep what was said at the door.
                 del doorway
+                if way is not None:
+                    limits.door.leave(visitor)
+                    await way()
             if connection is not None:
                 if not server.keeps_alive:
                     nursery.start_soon(_rounds, server, {connection}, settings.ping_interval)
@@ -235,6 +291,18 @@ _servers: WeakKeyDictionary[Hall, Serving] = WeakKeyDictionary()
 """The server of each hall that streams without a server of their own share."""
 
 
+async def room_for(server: Serving, wanted: int) -> int:
+    """Return how many of `wanted` clients may come to the door now; 0 after a moment.
+
+    A checkpoint only then. Cancellation: nothing has changed.
+    """
+    room = server.limits.door.room(server.settings.max_handshakes, wanted, server.coming)
+    if not room:
+        # Who has been accepted stands at the door, or has somebody give way, in a moment.
+        await trio.sleep(0.0 if server.coming else DOOR_PAUSE)
+    return room
+
+
 async def _accept(
     listener: socket.socket,
     hall: Hall,
@@ -250,18 +318,13 @@ async def _accept(
             continue
         try:
             settings = server.settings
-            door, most = server.limits.door, settings.max_handshakes
-            room = door.room(most, ACCEPTED_AT_ONCE, server.coming)
-            if not room:
-                # A client that comes now waits in the listener's queue, and isn't turned away.
-                # Who has been accepted stands at the door, or has somebody give way, in a moment.
-                await trio.sleep(0.0 if server.coming else DOOR_PAUSE)
-            for _ in range(room):
+            # A client that comes now waits in the listener's queue, and isn't turned away.
+            for _ in range(await room_for(server, ACCEPTED_AT_ONCE)):
                 client, address = listener.accept()
                 client.setblocking(False)
                 server.expect(1)
                 arguments = client, address[0], hall, server, settings, ssl_context
-                nursery.start_soon(_serve_socket, *arguments, name=TASK_NAME)
+                nursery.start_soon(serve_socket, *arguments, name=TASK_NAME)
         except BlockingIOError:
             continue
         except OSError as error:
@@ -275,30 +338,46 @@ async def _accept(
             await trio.sleep(ACCEPT_PAUSE)
 
 
-async def _serve_socket(
+async def serve_socket(
     client: socket.socket,
-    peer: str,
+    peer: str | None,
     hall: Hall,
     server: Serving,
     settings: ServerSettings,
-    ssl_context: TlsContext | None,
+    ssl_context: TlsContext | None = None,
+    beginning: Beginning | None = None,
 ) -> None:
+    """Serve a client of a server that was expected (`Serving.expect`), and close its socket.
+
+    Args:
+        client: A non-blocking socket.
+        peer: The client's address.
+        hall: The hall that has the gatherings.
+        server: The server.
+        settings: The connection's limits.
+        ssl_context: See `serve_stream`.
+        beginning: See `serve_client`.
+
+    Cancellation: as of `serve_stream`.
+    """
     server.has_come()
     with client:
         try:
-            client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            if client.family != getattr(socket, "AF_UNIX", None):
+                client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             stream = trio.SocketStream(trio.socket.from_stdlib_socket(client))
         except OSError:
             return
         try:
-            await serve_stream(
+            await serve_client(
                 hall,
                 stream,
                 settings,
-                server=server,
+                server,
                 plain=client,
                 peer=peer,
                 ssl_context=ssl_context,
+                beginning=beginning,
             )
         except* Exception as errors:
             # A bug of ours must not end the other connections.

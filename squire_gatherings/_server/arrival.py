@@ -15,6 +15,7 @@ from squire_gatherings._hall.lateness import HELD_UP, time_limit
 from squire_gatherings._poller import Poller
 from squire_gatherings._rules.door import Visitor, never
 from squire_gatherings._rules.refusals import Limit
+from squire_gatherings._server.elsewhere import Beginning, Guest, Router, Way
 from squire_gatherings._server.handshake import RETRY_AFTER, Accepted, Refused, shake_hands
 from squire_gatherings._server.limits import Limits
 from squire_gatherings._server.proxies import ProxySays
@@ -46,6 +47,14 @@ class Doorway:
     """Whether the whole request is there."""
     said: bytearray = field(factory=bytearray)
     """What has come of the request."""
+    is_local: bool = False
+    """Whether it came to an address that only this machine reaches."""
+    passed: int = 0
+    """How many other processes sent it on to this one."""
+    router: Router | None = None
+    """Who brings it to another process, if there are others."""
+    way: Way | None = None
+    """What is left to do for it, once another process serves it."""
 
     @property
     def awaits_header(self) -> bool:
@@ -66,20 +75,51 @@ class Doorway:
         """Note that the request gets no WebSocket."""
         report_refusal(self.limits.quotas, self.peer, refusal.status, refusal.logged)
 
-    def admit(self, request: HandshakeRequest) -> HandshakeRequest:
-        """Return the request as authentication sees it. Raises `Refused` where it's full."""
-        if self.is_proxied and self.peer is not None:
-            peer = self.settings.proxies.client_of(request, self.peer)
-            if not self.came_from(peer):
-                why = "too many handshakes from your address are under way"
-                raise Refused(503, why, [RETRY_AFTER])
-            request = evolve(request, peer=peer)
-            self.heard()
+    async def admit(
+        self, stream: trio.abc.Stream, plain: socket.socket | None, accepted: Accepted
+    ) -> Accepted | None:
+        """Return what authentication sees of a request; None if another process serves it.
+
+        Raises:
+            Refused: It's full here, or there.
+        """
+        # Whoever serves it learns whose it is in the same way.
+        peer, is_proxied = self.peer, self.is_proxied
+        request = self._identify(accepted.request)
+        if self.router is not None:
+            beginning = Beginning(
+                said=bytes(self.said),
+                is_proxied=is_proxied,
+                is_local=self.is_local,
+                passed=self.passed,
+            )
+            guest = Guest(
+                gathering=accepted.gathering_id,
+                request=request,
+                stream=stream,
+                plain=plain,
+                peer=peer,
+                beginning=beginning,
+            )
+            self.way = await self.router.bring(guest)
+            if self.way is not None:
+                return None
         try:
             self.limits.check(self.settings, self.peer)
         except Full as full:
             raise Refused(503, str(full), [RETRY_AFTER]) from None
-        return request
+        return evolve(accepted, request=request)
+
+    def _identify(self, request: HandshakeRequest) -> HandshakeRequest:
+        """Learn from a request whose it is, where a proxy says so there."""
+        if not self.is_proxied or self.peer is None:
+            return request
+        peer = self.settings.proxies.client_of(request, self.peer)
+        if not self.came_from(peer):
+            why = "too many handshakes from your address are under way"
+            raise Refused(503, why, [RETRY_AFTER])
+        self.heard()
+        return evolve(request, peer=peer)
 
 
 @frozen
@@ -113,7 +153,8 @@ async def let_in(
         ssl_context: What the stream is to be secured with, if it is.
 
     Returns:
-        None where the client was refused, or is gone, or came too late.
+        None where the client was refused, or is gone, or came too late, or another process serves
+        it, as `doorway.way` says.
     """
     timeout = doorway.settings.handshake_timeout
     if doorway.awaits_header and not await _read_header(stream, nursery, timeout, doorway):
@@ -138,13 +179,13 @@ async def let_in(
             timeout,
             said=doorway.said,
             peer=doorway.peer,
-            origins=OriginRule(doorway.settings.allow_origins, _is_local(stream)),
+            origins=OriginRule(doorway.settings.allow_origins, doorway.is_local),
             heard=doorway.heard,
-            admit=doorway.admit,
+            admit=partial(doorway.admit, stream, plain if ssl_context is None else None),
             refused=doorway.refused,
         )
     if accepted is None:
-        if ssl_context is not None and doorway.has_spoken:
+        if ssl_context is not None and doorway.has_spoken and doorway.way is None:
             await end_tls(stream)
         return None
     doorway.limits.door.answered(doorway.visitor)
@@ -198,7 +239,7 @@ def _has_unread(plain: socket.socket) -> bool:
         return False
 
 
-def _is_local(stream: trio.abc.Stream) -> bool:
+def is_local(stream: trio.abc.Stream) -> bool:
     """Whether the client came to an address that only this machine reaches."""
     own = _address_of(stream, own=True)
     return own is not None and is_loopback(own)

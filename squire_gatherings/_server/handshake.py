@@ -1,11 +1,11 @@
 """The opening handshake: from an HTTP request to a gathering's id and a codec, or a refusal."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from http import HTTPStatus
 from urllib.parse import unquote, urlsplit
 
 import trio
-from attrs import evolve, frozen
+from attrs import frozen
 from websockets.exceptions import InvalidHeader, InvalidHeaderValue, SecurityError
 from websockets.http11 import Request
 from websockets.server import ServerProtocol
@@ -78,8 +78,8 @@ def _keep_quiet(_: Refused) -> None:
     """Do nothing: nobody wants to be told."""
 
 
-def _as_it_is(request: HandshakeRequest) -> HandshakeRequest:
-    return request
+async def _as_it_is(accepted: Accepted) -> Accepted:
+    return accepted
 
 
 async def shake_hands(
@@ -93,7 +93,7 @@ async def shake_hands(
     peer: str | None = None,
     origins: OriginRule | None = None,
     heard: Callable[[], None] = _nothing,
-    admit: Callable[[HandshakeRequest], HandshakeRequest] = _as_it_is,
+    admit: Callable[[Accepted], Awaitable[Accepted | None]] = _as_it_is,
     refused: Callable[[Refused], None] = _keep_quiet,
 ) -> Accepted | None:
     """Read a request and answer it.
@@ -107,16 +107,18 @@ async def shake_hands(
         entrance: All clients of a server share it.
         nursery: Has a task that watches the time.
         timeout: How many seconds the request may take, and how many its answer may take.
-        said: What the client has said so far, to another process. What it says is added.
+        said: What the client has said so far, to another process: some of its request, or all of
+            it, or more. What it says is added.
         peer: The client's address.
         origins: The web pages from which a browser may come; None for any.
         heard: Called as soon as the whole request is there.
-        admit: Called with what would be accepted; returns it, knowing more of it, or raises
-            `Refused`.
+        admit: Called with what would be accepted; returns it, knowing more of it, or None if the
+            client gets its answer elsewhere, or raises `Refused`.
         refused: Called with the refusal, if it is refused.
 
     Returns:
-        What was accepted; None if it was refused or came too late, or the client went away.
+        What was accepted; None if it was refused or came too late, or the client went away, or
+        gets its answer elsewhere.
 
     Raises:
         trio.BrokenResourceError: The client went away while we answered.
@@ -128,15 +130,17 @@ async def shake_hands(
         buffer = await _read_request(source, heard, bytearray() if said is None else said)
     if buffer is None:
         return None
-    # A client that waits here has sent its whole request: this time doesn't count.
-    async with entrance:
-        accepted: Accepted | None = None
-        try:
+    accepted: Accepted | None = None
+    try:
+        # A client that waits here has sent its whole request: this time doesn't count.
+        async with entrance:
             accepted, answer = _understand(buffer, peer, origins)
-            accepted = evolve(accepted, request=admit(accepted.request))
-        except Refused as refusal:
-            accepted, answer = None, refusal.response
-            refused(refusal)
+        accepted = await admit(accepted)
+        if accepted is None:
+            return None
+    except Refused as refusal:
+        accepted, answer = None, refusal.response
+        refused(refusal)
     with time_limit(nursery, timeout, HELD_UP):
         await stream.send_all(answer)
         if accepted is None and isinstance(stream, trio.abc.HalfCloseableStream):
@@ -153,13 +157,7 @@ async def _read_request(
     """Read a request's head, or as much as must be refused; None where the client went away."""
     ended = False
 
-    def take(data: bytes) -> bool:
-        nonlocal ended
-        seen = len(buffer)
-        buffer.extend(data)
-        ended = not data
-        if ended:
-            return False
+    def wants_more(seen: int) -> bool:
         has_end = buffer.find(_END, max(0, seen - 3)) >= 0
         if _may_be_get(buffer) and not has_end and len(buffer) <= MAX_REQUEST_SIZE:
             return True
@@ -167,7 +165,15 @@ async def _read_request(
         heard()
         return False
 
-    await source.feed(take)
+    def take(data: bytes) -> bool:
+        nonlocal ended
+        seen = len(buffer)
+        buffer.extend(data)
+        ended = not data
+        return not ended and wants_more(seen)
+
+    if wants_more(0):
+        await source.feed(take)
     return None if ended else bytes(buffer)
 
 

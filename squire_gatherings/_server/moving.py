@@ -17,9 +17,10 @@ from squire_gatherings._hall.connection import Connection
 from squire_gatherings._hall.hall import Hall
 from squire_gatherings._hall.membership import Membership
 from squire_gatherings._hall.moving import NotAtRest
-from squire_gatherings._server.accepting import serve_stream, stay
+from squire_gatherings._server.accepting import serve_client, stay
 from squire_gatherings._server.arrival import Doorway
 from squire_gatherings._server.connection import WebSocketConnection
+from squire_gatherings._server.elsewhere import Beginning
 from squire_gatherings._server.entry import Entry
 from squire_gatherings._server.serving import Serving
 from squire_gatherings._server.settings import ServerSettings
@@ -246,14 +247,14 @@ class Arrivals:
         await gate.opened.wait()
         self.server.has_come()
         if gate.received is not None:
-            await serve_stream(
+            await serve_client(
                 self.hall,
                 stream,
                 self.settings,
-                server=self.server,
+                self.server,
                 plain=gate.client,
                 peer=gate.newcomer.peer,
-                said=gate.received,
+                beginning=Beginning(said=gate.received),
             )
 
     async def _go_on(self, gate: _Gate, stream: trio.SocketStream, subprotocol: str) -> None:

@@ -44,13 +44,15 @@ class Flusher:
     itself, it would wake a client that has just fallen asleep, which costs more than all the rest.
     """
 
+    holds: bool = False
+    """Whether somebody calls `flush` before the next checkpoint, so that the task needn't."""
     _written: "list[Outbox]" = field(factory=list)
     _sleeper: trio.lowlevel.Task | None = None
 
     def flush_soon(self, outbox: "Outbox") -> None:
-        """Flush this outbox when the tasks that run now have run."""
+        """Flush this outbox when the tasks that run now have run, or at the next `flush`."""
         self._written.append(outbox)
-        if self._sleeper is not None:
+        if self._sleeper is not None and not self.holds:
             trio.lowlevel.reschedule(self._sleeper)
             self._sleeper = None
 
@@ -58,11 +60,12 @@ class Flusher:
         """Serve until cancelled."""
         while True:
             while self._written:
-                self._flush()
+                self.flush()
             self._sleeper = trio.lowlevel.current_task()
             await trio.lowlevel.wait_task_rescheduled(self._stop_sleeping)
 
-    def _flush(self) -> None:
+    def flush(self) -> None:
+        """Flush what was written until now."""
         written, self._written = self._written, []
         for outbox in written:
             outbox.flush_now()

@@ -8,9 +8,11 @@ from collections.abc import Sequence
 import trio
 from attrs import define, field
 
+from squire_gatherings._hall.rounds import Round
 from squire_gatherings._poller import Poller
 from squire_gatherings._server.arrival import Doorway
 from squire_gatherings._server.connection import WebSocketConnection
+from squire_gatherings._server.elsewhere import Router
 from squire_gatherings._server.entry import Entry
 from squire_gatherings._server.limits import Limits, Meter
 from squire_gatherings._server.outbox import Flusher
@@ -30,6 +32,25 @@ AT_THE_DOOR = 2
 
 
 @define(eq=False)
+class ServerStep:
+    """What is done around a step of the poller: a round of the hall; its answers go out at once."""
+
+    _round: Round
+    _flusher: Flusher
+
+    def begin(self) -> None:
+        """See `Step`."""
+        self._round.begin()
+        self._flusher.holds = True
+
+    def end(self) -> None:
+        """See `Step`."""
+        self._round.end()
+        self._flusher.holds = False
+        self._flusher.flush()
+
+
+@define(eq=False)
 class Serving(Server):
     """A running server, for those who work for it."""
 
@@ -41,6 +62,8 @@ class Serving(Server):
         factory=lambda: trio.CapacityLimiter(AT_THE_DOOR), init=False
     )
     """Held by a client whose handshake or join is taken in, for one turn."""
+    router: Router | None = field(default=None, init=False)
+    """Brings clients to other processes; None where this one has all gatherings."""
     coming: int = field(default=0, init=False)
     """How many were accepted, or taken over, whose task hasn't begun yet."""
     keeps_alive: bool = field(default=False, init=False)

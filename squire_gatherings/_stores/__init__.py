@@ -5,7 +5,9 @@ from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 
 from squire_gatherings._hall.store import Store
+from squire_gatherings._rules.shards import shard_of
 from squire_gatherings._stores.memory import MemoryStore
+from squire_gatherings._stores.shards import noted_shards, shard_name
 from squire_gatherings._stores.sqlite.store import SqliteStore, open_sqlite_store
 from squire_gatherings._values.errors import BadSetting
 
@@ -13,6 +15,7 @@ __all__ = [
     "MemoryStore",
     "SqliteStore",
     "check_store",
+    "folder_path",
     "open_sqlite_store",
     "open_store",
     "sqlite_path",
@@ -87,12 +90,28 @@ def _extra() -> Iterator[None]:
         ) from None
 
 
-def sqlite_path(text: str) -> Path:
+def sqlite_path(text: str, gathering: str | None = None) -> Path:
     """Return the path of an SQLite store that is named by its URL, or by the path itself.
 
+    Args:
+        text: The URL, or the path. With a slash at its end it's a folder of shards.
+        gathering: The gathering that is looked for in it: of a folder, the path of its shard is
+            returned.
+
     Raises:
-        BadSetting: It is another URL.
+        BadSetting: It is another URL, or a folder of shards, and no gathering is named.
     """
+    path = folder_path(text)
+    if not text.endswith("/"):
+        return path
+    shards = noted_shards(path)
+    if gathering is None:
+        raise BadSetting(f"{path} has {shards} shards: name one of its files: {shard_name(0)}, …")
+    return path / shard_name(shard_of(gathering, shards))
+
+
+def folder_path(text: str) -> Path:
+    """Return the path that a URL names, or that is a path itself. Raises `BadSetting`."""
     return Path(text) if ":" not in text.partition("/")[0] else _url_path(text)
 
 

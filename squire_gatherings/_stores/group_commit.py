@@ -4,6 +4,7 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from threading import get_ident
 
+import msgspec
 import trio
 from attrs import define, field
 
@@ -25,8 +26,7 @@ was taken and isn't reported is taken again in the next session.
 """
 
 
-@define(eq=False)
-class _Waiting:
+class _Waiting(msgspec.Struct, eq=False):
     """An append that waits for its commit."""
 
     append: Append

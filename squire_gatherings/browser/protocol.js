@@ -39,6 +39,7 @@ export const PASSING = new Set([
   "crashed",
   "dispersed",
   "hall_closed",
+  "moved",
   "full",
   RATE_LIMITED,
 ]);
@@ -50,6 +51,7 @@ export const FOR_THE_WIRE = new Set([
   "crashed",
   "dispersed",
   "hall_closed",
+  "moved",
 ]);
 
 /** Why a join that says what the client has may fail for good. */

@@ -5,7 +5,7 @@ from squire_gatherings.testing._hall import HallUnderTest, ServeStream, open_tes
 from squire_gatherings.testing._link import ENDLESS, Break, Link, LinkEnd, Pipe
 from squire_gatherings.testing._member import Member
 from squire_gatherings.testing._network import Network
-from squire_gatherings.testing._nodes import NodeStore, SharedMemory
+from squire_gatherings.testing._nodes import SharedMemory
 from squire_gatherings.testing._raw import RawClient
 from squire_gatherings.testing._recorder import Recorder
 from squire_gatherings.testing._rehearsal import Rehearsal
@@ -25,7 +25,6 @@ __all__ = [
     "LinkEnd",
     "Member",
     "Network",
-    "NodeStore",
     "Pipe",
     "RawClient",
     "Recorder",

@@ -11,7 +11,7 @@ from itertools import islice
 import trio
 from attrs import define, evolve, field
 
-from squire_gatherings._hall.store import Outcome
+from squire_gatherings._hall.store import Outcome, Store
 from squire_gatherings._rules.lease import Lease
 from squire_gatherings._stores.memory import MemoryStore
 from squire_gatherings._stores.memory_log import Log
@@ -53,15 +53,12 @@ class _Owned:
 
 
 @define(eq=False)
-class SharedMemory:
-    """What several nodes share. One object for all of them."""
+class _Shared:
+    """All that is shared."""
 
-    lease: float = 5.0
-    """After so many seconds without a beat a node may be declared dead."""
-    margin: float = 0.5
-    """So many seconds before, it stops."""
-    clock: Callable[[], float] = field(factory=WallClock)
-    """The clock that all go by: seconds since 1970."""
+    lease: float
+    margin: float
+    clock: Callable[[], float]
     nodes: dict[str, _Row] = field(factory=dict, init=False)
     """Those that aren't declared dead, by id."""
     owned: dict[str, _Owned] = field(factory=dict, init=False)
@@ -78,14 +75,6 @@ class SharedMemory:
     open: dict[str, LifecycleEvent] = field(factory=dict, init=False)
     """The `opened` of each incarnation that hasn't dispersed."""
     last_event: int = field(default=0, init=False)
-
-    def store(self) -> "NodeStore":
-        """Return a store for the hall of one node."""
-        made = NodeStore(
-            "memory:shared", self.logs, self.tombstones, shared=self, lease=self.new_lease()
-        )
-        self.stores.append(made)
-        return made
 
     def new_lease(self) -> Lease:
         """Return the lease of a node that has no beat yet."""
@@ -107,13 +96,51 @@ class SharedMemory:
 
 
 @define(eq=False)
+class SharedMemory:
+    """What the stores of several halls share: these are the nodes of one hall, on one clock.
+
+    ```python
+    shared = SharedMemory()
+    async with open_hall(store=shared.store()) as one, open_hall(store=shared.store()) as two:
+        await one.submit("friday-night", [{"n": 1}])
+        with pytest.raises(OwnedElsewhere):
+            await two.submit("friday-night", [{"n": 2}])
+    ```
+
+    Behind a `FailingStore`, each may be cut off (`trouble("all", "full")`), paused
+    (`trouble("all", "hangs")`) or killed; its beats alone may fail or come late
+    (`trouble("beat", "slow", seconds=3.0)`).
+    """
+
+    lease: float = 5.0
+    """After so many seconds without a beat a node may be declared dead."""
+    margin: float = 0.5
+    """So many seconds before, it stops."""
+    clock: Callable[[], float] = field(factory=WallClock)
+    """The clock that all go by: seconds since 1970."""
+    _shared: _Shared = field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self._shared = _Shared(self.lease, self.margin, self.clock)
+
+    def store(self) -> Store:
+        """Return a store for the hall of one node. It can do what all stores of ours can."""
+        shared = self._shared
+        made = NodeStore(
+            "memory:shared", shared.logs, shared.tombstones, shared=shared, lease=shared.new_lease()
+        )
+        shared.stores.append(made)
+        return made
+
+
+@define(eq=False)
 class NodeStore(MemoryStore):
-    """The store of one node. Made by `SharedMemory.store`.
+    """The store of one node.
 
     Every async call is a checkpoint, and when cancelled it has done nothing.
     """
 
-    shared: SharedMemory = field(kw_only=True)
+    shared: _Shared = field(kw_only=True)
     lease: Lease = field(kw_only=True)
     node: Node = field(default=NOBODY, init=False)
     epochs: dict[str, int] = field(factory=dict, init=False)

@@ -6,9 +6,7 @@ from typing import Any, cast
 import trio
 from attrs import define
 
-from squire_gatherings._rules.lease import Lease
 from squire_gatherings._values.archive import LogCopy, LogInfo, Tombstone
-from squire_gatherings._values.claims import Claim, Estate
 from squire_gatherings._values.events import EventsLeft, LifecycleEvent
 from squire_gatherings._values.log import Append, LoggedOp, Restored, Snapshot, SyncRecord
 from squire_gatherings._values.nodes import Node
@@ -187,14 +185,14 @@ class FailingStore(FailingCalls):
     # As one of several nodes: as `OwnerStore` says.
 
     @property
-    def node(self) -> Node:
+    def node(self) -> Any:
         """The node that it is."""
-        return cast(Node, self._more.node)
+        return self._more.node
 
     @property
-    def lease(self) -> Lease:
+    def lease(self) -> Any:
         """How long what it owns stays its own."""
-        return cast(Lease, self._more.lease)
+        return self._more.lease
 
     def ahead(self) -> float:
         """Return how many seconds the shared clock is ahead."""
@@ -216,11 +214,11 @@ class FailingStore(FailingCalls):
         """Own what a dead node had."""
         return await self._do("inherit", "", lambda: self._more.inherit(node))
 
-    async def claim(self, gathering: str) -> Claim:
+    async def claim(self, gathering: str) -> Any:
         """Own a gathering."""
         return await self._do("claim", gathering, lambda: self._more.claim(gathering))
 
-    async def owner_of(self, gathering: str) -> Claim | None:
+    async def owner_of(self, gathering: str) -> Any:
         """Return who has a gathering."""
         return await self._do("owner_of", gathering, lambda: self._more.owner_of(gathering))
 
@@ -233,7 +231,7 @@ class FailingStore(FailingCalls):
         """Give gatherings to another node."""
         return await self._do("give", "", lambda: self._more.give(gatherings, to))
 
-    async def arrived(self, limit: int) -> tuple[Estate, ...]:
+    async def arrived(self, limit: int) -> tuple[Any, ...]:
         """Return what other nodes have left."""
         return await self._do("arrived", "", lambda: self._more.arrived(limit))
 

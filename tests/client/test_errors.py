@@ -20,9 +20,9 @@ from tests.client.scripted import Peer, a_client, error, fetched, joined, synced
 from tests.client.world import ROOM
 from tests.support import examples
 
-PASSING = ["store_unavailable", "rate_limited", "crashed", "hall_closed", "dispersed"]
+PASSING = ["store_unavailable", "rate_limited", "crashed", "hall_closed", "dispersed", "moved"]
 FINAL = ["bad_message", "too_big", "internal", "forbidden", "unknown_type", "new_in_version_3"]
-FOR_THE_WIRE = {"crashed", "hall_closed", "dispersed", "join_first", "already_joined"}
+FOR_THE_WIRE = {"crashed", "hall_closed", "dispersed", "moved", "join_first", "already_joined"}
 
 
 @pytest.mark.parametrize("has_id", [True, False])

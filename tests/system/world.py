@@ -26,10 +26,11 @@ from squire_gatherings import (
     open_hall,
     serve_stream,
 )
+from squire_gatherings._hall.hall import quotas_of
 from squire_gatherings._poller import Poller
 from squire_gatherings._server.accepting import keep_alive
 from squire_gatherings._server.outbox import Flusher
-from squire_gatherings._server.serving import Serving
+from squire_gatherings._server.serving import ServerStep, Serving
 from squire_gatherings.testing import ENDLESS, LinkEnd
 from tests.system import tls
 from tests.system.book import Book, Boom, SnapshotBook, TameBook, TameSnapshotBook
@@ -193,8 +194,8 @@ class World:
         self._may_forget = False
 
     async def _serve(self, hall: Hall, task_status: trio.TaskStatus[None]) -> None:
-        with Poller() as poller:
-            flusher = Flusher()
+        flusher = Flusher()
+        with Poller(ServerStep(quotas_of(hall).round, flusher)) as poller:
             async with trio.open_nursery() as tasks:
                 if self.setup.way == "sockets":
                     self._server = Serving((), (), poller, flusher)

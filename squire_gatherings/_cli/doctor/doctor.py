@@ -32,6 +32,7 @@ from squire_gatherings._cli.operators.asking import (
 from squire_gatherings._cli.options import DURATION, FILE, TOKEN, option
 from squire_gatherings._cli.printing import print_json, print_line
 from squire_gatherings._cli.setup import Setup
+from squire_gatherings._cli.workers.places import store_of
 
 FAILED = 1
 """The exit code when something fails."""
@@ -163,8 +164,10 @@ async def _examine_here(options: Mapping[str, Any]) -> tuple[Setup | None, list[
     setup, findings = read_setup(options, open_files)
     if setup is None:
         return None, findings
-    findings += [*check_certificate(options), *check_store_files(options["store"])]
-    findings += check_sleep(setup, options["store"], time.time())
+    findings += check_certificate(options)
+    for number in range(options["workers"]):
+        store = store_of(options, number)
+        findings += [*check_store_files(store), *check_sleep(setup, store, time.time())]
     findings += [check_open_files(options, open_files), check_memory(setup, memory_allowed())]
     scheme = "ws" if setup.certificate is None else "wss"
     findings.append(await check_port("port", options["host"], options["port"], scheme))

@@ -77,7 +77,7 @@ async def comes_back_after_503(stage: Stage) -> None:
 async def joins_again_when_it_passes(stage: Stage) -> None:
     link = await stage.join()
     await link.cut()
-    refusals = [("full", 1013), ("store_unavailable", 1013), ("hall_closed", 1001)]
+    refusals = [("full", 1013), ("store_unavailable", 1013), ("hall_closed", 1001), ("moved", 4010)]
     for code, close_code in refusals:
         link = await stage.arrive()
         await link.close(close_code, code, after=link.payload(stage.error(code)))

@@ -16,8 +16,11 @@ from squire_gatherings._rules.thinning import NEWEST, superfluous
 from squire_gatherings._stores.common import unstorable
 from squire_gatherings._stores.sqlite.journal import can_be_written, decode_entry, encode_entry
 from squire_gatherings._stores.sqlite.tables import (
+    BOUND_OP,
     OP_COLUMNS,
     SYNC_COLUMNS,
+    Row,
+    bound_ops,
     find_beginning,
     find_epoch,
     find_epochs,
@@ -123,23 +126,23 @@ def _fold_all(database: sqlite3.Connection, appends: Mapping[str, Sequence[Appen
     insert_rows(
         database,
         f"ops ({OP_COLUMNS})",
-        [row for key, some in ordered for append in some for row in op_rows(key, append)],
+        [row for key, some in ordered for row in bound_ops(key, some)],
+        place=BOUND_OP,
     )
     epochs = find_epochs(database, [key for key, _ in before.values()])
     begin: list[tuple[int, int, str]] = []
     for key, some in ordered:
         epoch = epochs.get(key, "")
         for append in some:
-            begin += _epoch_rows(key, append, epoch)
-            epoch = append.ops[-1].epoch if append.ops else epoch
+            if {one.epoch for one in append.ops} != {epoch}:
+                # Seldom.
+                begin += _epoch_rows(key, append, epoch)
+                epoch = append.ops[-1].epoch if append.ops else epoch
     insert_rows(database, "epochs (gathering, first_seq, epoch)", begin)
-    insert_rows(
-        database,
-        f"syncs ({SYNC_COLUMNS})",
-        sorted(
-            row for key, some in ordered for append in some for row in sync_rows(key, append.syncs)
-        ),
-    )
+    syncs: list[Row] = []
+    for key, some in ordered:
+        syncs += sorted(sync_rows(key, [one for append in some for one in append.syncs]))
+    insert_rows(database, f"syncs ({SYNC_COLUMNS})", syncs)
     snapshots = [
         (key, append.snapshot)
         for key, some in ordered

@@ -13,7 +13,7 @@ from typing import Annotated
 import msgspec
 from attrs import define, field
 
-from squire_gatherings._rules.chain import head_of
+from squire_gatherings._rules.chain import head_over, parts_of
 from squire_gatherings._stores.sqlite.schema import checksum_bytes
 from squire_gatherings._values.log import (
     Append,
@@ -21,7 +21,6 @@ from squire_gatherings._values.log import (
     Snapshot,
     SyncRecord,
     of_each,
-    stamp_runs,
 )
 
 SyncKey = tuple[str, str, str]
@@ -108,15 +107,21 @@ def newer_appends(database: sqlite3.Connection, last: int) -> list[Append]:
 
 
 def _written(append: Append) -> tuple[object, ...]:
+    parts = parts_of(append.first_seq, append.ops, append.syncs)
+    ops, by, epochs, times, syncs = parts
+    if append.head is None and append.before is not None:
+        # As `head_of`, which would take it apart again.
+        append.head = head_over(append.before, append.gathering, append.first_seq, parts)
     snapshot = append.snapshot
     return (
         append.gathering,
         append.first_seq,
-        [(logged.by, logged.json) for logged in append.ops],
-        [(s.scope, s.id, s.first_seq, s.count, s.fingerprint) for s in append.syncs],
+        tuple(zip(by, ops, strict=True)),
+        syncs,
         None if snapshot is None else (snapshot.seq, snapshot.state),
-        *stamp_runs(append.ops, append.first_seq),
-        head_of(append),
+        epochs,
+        times,
+        append.head or b"",
         b"" if snapshot is None else snapshot.digest,
     )
 

@@ -22,6 +22,8 @@ _AT_ONCE = (256, 128, 64, 32, 16, 8, 4, 2, 1)
 """How many rows go into one statement: a few sizes, so that statements stay prepared."""
 
 OP_COLUMNS = "gathering, seq, by, op, time, head"
+BOUND_OP = "(?, ?, nullif(?, 0), ?, ?, nullif(?, 0))"
+"""What stands in a statement for an op whose values are `bound_ops`."""
 SYNC_COLUMNS = "gathering, scope, id, first_seq, count, fingerprint"
 
 Row = tuple[Any, ...]
@@ -33,7 +35,12 @@ TableKey = tuple[int, str, str]
 
 
 def insert_rows(
-    database: sqlite3.Connection, into: str, rows: Sequence[Row], *, on_conflict: str = ""
+    database: sqlite3.Connection,
+    into: str,
+    rows: Sequence[Row],
+    *,
+    place: str | None = None,
+    on_conflict: str = "",
 ) -> None:
     """Insert `rows`, all of the same width.
 
@@ -41,15 +48,18 @@ def insert_rows(
         database: Where to; a transaction is the caller's.
         into: The table, with its columns.
         rows: The values.
+        place: What stands in the statement for a row, if that isn't only its values.
         on_conflict: The SQL clause for rows that are there already.
     """
     done = 0
+    if place is None and rows:
+        place = f"({','.join('?' * len(rows[0]))})"
     for size in _AT_ONCE:
         while len(rows) - done >= size:
             part = rows[done : done + size]
             done += size
             database.execute(
-                _insert(into, len(part), len(part[0]), on_conflict),
+                _insert(into, size, place, on_conflict),
                 tuple(chain.from_iterable(part)),
             )
 
@@ -117,6 +127,22 @@ def op_rows(key: int, append: Append) -> list[Row]:
     if rows and head_of(append):
         rows[-1] = (*rows[-1][:-1], append.head)
     return rows
+
+
+def bound_ops(key: int, appends: Iterable[Append]) -> Iterator[Row]:
+    """Give the rows of appends as `op_rows` does, in the form in which they are inserted fastest.
+
+    Python's module takes an int, a str or a bytearray as it is. For anything else it looks for an
+    adapter, which takes a fifth of the time that the whole row does. So none is 0 here.
+    """
+    for append in appends:
+        seq = append.first_seq
+        last = seq + len(append.ops) - 1
+        for one in append.ops:
+            by = 0 if one.by is None else one.by
+            head = bytearray(head_of(append)) or 0 if seq == last else 0
+            yield key, seq, by, bytearray(one.json), one.time, head
+            seq += 1
 
 
 def sync_rows(key: int, syncs: Iterable[SyncRecord]) -> list[Row]:
@@ -308,8 +334,8 @@ def _padded(rows: Sequence[Row]) -> Iterator[Sequence[Row]]:
 
 
 @cache
-def _insert(into: str, rows: int, width: int, on_conflict: str) -> str:
-    return f"INSERT INTO {into} VALUES {_places(rows, width)} {on_conflict}"
+def _insert(into: str, rows: int, place: str | None, on_conflict: str) -> str:
+    return f"INSERT INTO {into} VALUES {','.join([str(place)] * rows)} {on_conflict}"
 
 
 @cache

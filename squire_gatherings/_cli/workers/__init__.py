@@ -1,0 +1,1 @@
+"""Workers: several processes that serve together, and the one that starts them."""
