@@ -273,7 +273,8 @@ async def _trouble(
     while trio.current_time() < until:
         await trio.sleep(choose.uniform(0.5, 4))
         node = nodes[choose.choice(sorted(nodes))]
-        owners = [one for one in nodes.values() if one.local.node.id == shared.owner_of(ROOM)]
+        owned = shared.owned.get(ROOM)
+        owners = [one for one in nodes.values() if owned and one.local.node.id == owned.owner]
         if owners and choose.random() < 0.7:
             # The others have little to lose.
             [node] = owners

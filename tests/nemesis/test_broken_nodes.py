@@ -11,7 +11,8 @@ from squire_gatherings._hall.store import Outcome
 from squire_gatherings._rules.lease import Lease
 from squire_gatherings._stores.memory import MemoryStore
 from squire_gatherings._values.log import Append, Restored
-from squire_gatherings.testing import NodeStore, SharedMemory
+from squire_gatherings.testing import SharedMemory
+from squire_gatherings.testing._nodes import NodeStore
 from tests.nemesis import linearizability, log_order
 from tests.nemesis.gathering_log import GatheringLog
 from tests.nemesis.halls import run
