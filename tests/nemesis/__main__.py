@@ -1,7 +1,7 @@
 """`python -m tests.nemesis`: a run of an hour, or of `--minutes`, from a `--seed`.
 
 Exit code 0: nothing was violated. 1: something was; what is kept in `--keep FOLDER`, or in a
-temporary folder that is then named: the diary, and what the nodes have written.
+temporary folder that is then named: the diary, histories that are wrong, and what the nodes wrote.
 """
 
 import argparse
@@ -44,7 +44,7 @@ def main() -> int:
     folder.mkdir(exist_ok=True)
     # The server of PostgreSQL is another user's, where we are root.
     folder.chmod(0o755)
-    diary = Diary(settle=plan.lease + 2, is_loud=True)
+    diary = Diary(settle=plan.lease + 2, folder=folder, is_loud=True)
     print(f"seed {plan.seed}, in {folder}", file=sys.stderr, flush=True)
     try:
         trio.run(Run(plan, folder, diary).run)

@@ -95,11 +95,15 @@ class Client:
     """The id, the instant and `since` of its fetch."""
     _own: set[str] = field(factory=set, init=False)
     """The ops that it has sent on this connection, and on no other."""
+    _answered: dict[str, list[int]] = field(factory=dict, init=False)
+    """The seqs of each sync, as it was answered on this connection."""
     _goal: int = field(default=0, init=False)
     """Where the log ended when it joined: up to there, its own ops are forwarded, too."""
     _acked: int = field(default=0, init=False)
     _will_ack: bool = field(default=False, init=False)
     _pause: float = field(default=PAUSE, init=False)
+    _is_explained: bool = field(default=False, init=False)
+    """Whether the end of this connection needs no other explanation."""
     _lives: int = field(default=0, init=False)
     """How many connections it has had: what was planned for an old one isn't for a new one."""
 
@@ -110,6 +114,7 @@ class Client:
         if self.state is not State.AWAY:
             return
         self._lives += 1
+        self._is_explained = False
         self.state, self._asked = State.CONNECTING, monotonic()
         address = self._crowd.choose.choice(self._crowd.addresses())
         path = f"/gatherings/{self._host.name}"
@@ -161,6 +166,7 @@ class Client:
         """Join."""
         self.state, self._asked, self._known = State.JOINING, monotonic(), self.have
         self._own.clear()
+        self._answered.clear()
         self._acked = self.have
         self._say(messages.encode("join", client=f"secret of {self.name}", since=self.have))
 
@@ -194,8 +200,8 @@ class Client:
         self._crowd.diary.counts[f"closed with {code}"] += 1
         if code not in CODES:
             self._wrong(f"closed with {code}")
-        if self.state is not State.NOTICED:
-            self._undisturbed(f"closed with {code}")
+        self._undisturbed(f"closed with {code}")
+        self._is_explained = True
         if code == DISPERSED and self.state is not State.NOTICED:
             self._wrong("closed with 4001 without a notice")
 
@@ -205,8 +211,7 @@ class Client:
             self._crowd.diary.counts["refused handshakes"] += 1
             if " 503 " not in why:
                 self._wrong(why)
-        if self.state is not State.NOTICED:
-            self._undisturbed(why)
+        self._undisturbed(why)
         self._gone()
 
     # The messages.
@@ -250,8 +255,11 @@ class Client:
         pending = self.pending.pop(synced.id, None)
         seqs = synced.seqs
         if pending is None:
-            self._wrong(f"{synced} answers nothing")
+            # One that was sent again after `store_unavailable` may be answered twice.
+            if self._answered.get(synced.id) != seqs:
+                self._wrong(f"{synced} answers nothing; {self._answered.get(synced.id)}")
             return
+        self._answered[synced.id] = seqs
         if seqs != list(range(seqs[0], seqs[0] + len(pending.ops))):
             self._wrong(f"{len(pending.ops)} ops have the seqs {seqs}")
         if seqs[0] <= self.have + 1:
@@ -279,8 +287,10 @@ class Client:
         if (notice.gathering, notice.incarnation) != (self._host.name, self.incarnation):
             self._wrong(f"the notice of another end: {notice}")
         self.state, self._asked = State.NOTICED, now
-        if notice.reason in GONE:
+        if notice.reason in GONE and notice.reason != MOVED:
             self._undisturbed(f"told {notice}")
+        self._is_explained = True
+        if notice.reason in GONE:
             return
         if notice.reason != "idle":
             self._wrong(f"ended by a rule that isn't there: {notice}")
@@ -290,6 +300,8 @@ class Client:
 
     def _refused(self, error: messages.Error) -> None:
         self._crowd.diary.counts[f"error {error.code}"] += 1
+        if error.code == MOVED and self.state is State.JOINING:
+            self._is_explained = True
         self._undisturbed(f"told {error}")
         if self.state is State.JOINING:
             if error.code not in PASSING:
@@ -373,7 +385,7 @@ class Client:
     def _undisturbed(self, what: str, *, since: float = math.inf) -> None:
         """What is the nodes' right while something is done to them, and wrong otherwise."""
         now = monotonic()
-        if not self._crowd.diary.is_disturbed(min(since, now), now):
+        if not self._is_explained and not self._crowd.diary.is_disturbed(min(since, now), now):
             self._wrong(f"{what}, though nothing was done to the nodes")
 
     def _return(self) -> None:

@@ -3,10 +3,13 @@
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 from attrs import define, field
+
+from tests.nemesis.history import Operation
 
 MOST = 100
 """So many violations are kept; of the rest, the number."""
@@ -27,6 +30,8 @@ class Diary:
 
     settle: float
     """How many seconds after a fault its consequences may be felt."""
+    folder: Path | None = None
+    """Where histories are kept that are wrong."""
     is_loud: bool = False
     """Whether faults and violations are printed as they come."""
     began: float = field(factory=time.monotonic)
@@ -59,6 +64,12 @@ class Diary:
         if len(self.violations) < MOST:
             self.violations.append(f"{time.monotonic() - self.began:.3f}: {what}")
         self._say(f"VIOLATION: {what}")
+
+    def keep(self, gathering: str, history: Iterable[Operation]) -> None:
+        """Keep a history that is wrong, with one operation on each line, by when it was invoked."""
+        if self.folder is not None:
+            ordered = sorted(history, key=lambda one: one.invoked)
+            (self.folder / f"{gathering}.txt").write_text("".join(f"{one}\n" for one in ordered))
 
     def _say(self, what: str) -> None:
         if self.is_loud:

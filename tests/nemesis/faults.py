@@ -9,7 +9,7 @@ from attrs import define
 
 from tests.nemesis.cluster import Cluster
 from tests.nemesis.diary import Diary
-from tests.nemesis.node import Node
+from tests.nemesis.node import Node, NodeFailed
 from tests.nemesis.proxy import Mode
 
 
@@ -96,7 +96,10 @@ class Nemesis:
         """Have a node end in order, and start it again."""
         with self._some_node("orderly restart of") as node:
             if node is not None:
-                await node.end()
+                try:
+                    await node.end()
+                except NodeFailed as error:
+                    self._diary.violated(str(error))
                 await node.start()
 
     async def cut_from_database(self) -> None:

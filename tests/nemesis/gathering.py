@@ -151,17 +151,18 @@ class Gathering:
             if life.notice is not None:
                 self.history.append(life.as_end())
         diary = self._crowd.diary
+        diary.counts["gatherings"] += 1
         diary.counts["operations"] += len(self.history)
         try:
             log_order.check(self.history)
+            verdict = linearizability.check(resolve(self.history), GatheringLog(), steps=STEPS)
         except log_order.Contradiction as error:
             diary.violated(f"{self.name}: {error}")
-        try:
-            verdict = linearizability.check(resolve(self.history), GatheringLog(), steps=STEPS)
+            diary.keep(self.name, self.history)
         except linearizability.Undecided:
             diary.counts["undecided"] += 1
         else:
             if not verdict.is_linearizable:
                 diary.violated(f"{self.name}: no order explains {verdict.unexplained}")
-        diary.counts["gatherings"] += 1
+                diary.keep(self.name, self.history)
         self.checked.set()

@@ -11,6 +11,7 @@ import trio
 from attrs import define, field
 
 from squire_gatherings._hall.membership import Membership
+from squire_gatherings._hall.owner_store import OwnerStore
 from squire_gatherings._values.errors import GatheringsError, OwnedElsewhere
 from squire_gatherings._values.identity import Identity
 from squire_gatherings._values.messages import (
@@ -273,8 +274,10 @@ async def _trouble(
     while trio.current_time() < until:
         await trio.sleep(choose.uniform(0.5, 4))
         node = nodes[choose.choice(sorted(nodes))]
-        owned = shared.owned.get(ROOM)
-        owners = [one for one in nodes.values() if owned and one.local.node.id == owned.owner]
+        inner = nodes[choose.choice(sorted(nodes))].store.inner
+        assert isinstance(inner, OwnerStore)
+        claim = await inner.owner_of(ROOM)
+        owners = [one for one in nodes.values() if claim and one.local.node.id == claim.owner.id]
         if owners and choose.random() < 0.7:
             # The others have little to lose.
             [node] = owners
