@@ -465,7 +465,8 @@ class Hall:
         """Change settings of the running hall.
 
         Gatherings that are opened from now on have them all. What is counted for all gatherings
-        together changes at once: places for connections and gatherings, memory, how rights end.
+        together changes at once: places for connections and gatherings, memory, how rights end. So
+        does `max_ops`: clients that were told another one in `joined` are refused what is too much.
         The other settings of an open gathering stay until it ends. Nobody is put out where there
         are more already than may be.
 

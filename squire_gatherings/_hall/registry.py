@@ -24,7 +24,7 @@ from squire_gatherings._hall.sleep_book import SleepBook
 from squire_gatherings._hall.sleeper import Sleeper
 from squire_gatherings._hall.sleepers import Opener, Sleepers
 from squire_gatherings._hall.store import Store
-from squire_gatherings._hall.turnstile import Turnstile
+from squire_gatherings._hall.turnstile import Turnstile, Waiting, Wake
 from squire_gatherings._rules.behaviour import Behaviour
 from squire_gatherings._rules.poison import Poison
 from squire_gatherings._values.claims import Estate
@@ -67,7 +67,7 @@ class Registry:
     """What the gatherings may use up together."""
     given: GivenRules = field(init=False)
     """The rules by which gatherings end that are given no others: one object for all."""
-    turnstile: Turnstile = field(factory=Turnstile)
+    turnstile: Turnstile = field(init=False)
     closed: bool = False
     """Whether the hall is closing, so that none is opened any more."""
     living: dict[str, Incarnation | Sleeper] = field(factory=dict)
@@ -96,6 +96,7 @@ class Registry:
         self._on_gone = self._reap
         self.quotas = Quotas(self.settings)
         self.given = GivenRules(rules_of(self.settings))
+        self.turnstile = Turnstile(self.nursery, self._part)
         self.presence = None
         if self.settings.presence:
             self.presence = Presences(self.settings, self.nursery, self.quotas, self.ownership)
@@ -625,6 +626,18 @@ class Registry:
         incarnation = self._make_incarnation(room, opener)
         incarnation.opened = True
         self.nursery.start_soon(incarnation.gathering.run, name=room.id)
+
+    def _part(self, one: Waiting) -> Wake | None:
+        """Give the notice of one that is due, if it can be given at once. As `Turnstile.part`."""
+        incarnation = self.living.get(one.id)
+        if not isinstance(incarnation, Incarnation):
+            return None
+        try:
+            return incarnation.gathering.part_at_once()
+        except Exception as error:
+            # It crashes, and nobody else.
+            incarnation.room.inbox.fail(error)
+            return None
 
     def _reap(self, gathering_id: str) -> None:
         incarnation = self.living.pop(gathering_id)

@@ -54,9 +54,15 @@ class Diary:
     def is_disturbed(self, begin: float, end: float) -> bool:
         """Whether a fault was felt between two instants."""
         return any(
-            fault.begins <= end and (fault.ends is None or fault.ends + self.settle >= begin)
-            for fault in reversed(self.faults)
+            fault.begins <= end and self._is_felt(fault, begin) for fault in reversed(self.faults)
         )
+
+    def _is_felt(self, fault: Fault, now: float) -> bool:
+        return fault.ends is None or fault.ends + self.settle >= now
+
+    def is_calm(self, *, besides: int) -> bool:
+        """Whether no more than so many faults are under way or still felt."""
+        return sum(self._is_felt(fault, time.monotonic()) for fault in self.faults) <= besides
 
     def violated(self, what: str) -> None:
         """Note something that may never be."""

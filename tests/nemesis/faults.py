@@ -75,7 +75,19 @@ class Nemesis:
             if node is not None:
                 await node.kill()
                 await trio.sleep(self._choose.choice((0, self._choose.uniform(0, 2 * self.lease))))
+                await self._start(node)
+
+    async def _start(self, node: Node) -> None:
+        """Start a node, again and again while the database is away, as its supervisor would."""
+        while True:
+            try:
                 await node.start()
+            except NodeFailed as error:
+                if self._diary.is_calm(besides=1):
+                    self._diary.violated(str(error))
+                await trio.sleep(0.5)
+            else:
+                return
 
     async def pause(self) -> None:
         """Stop a node for longer than its lease; it doesn't know when it goes on."""
@@ -100,7 +112,7 @@ class Nemesis:
                     await node.end()
                 except NodeFailed as error:
                     self._diary.violated(str(error))
-                await node.start()
+                await self._start(node)
 
     async def cut_from_database(self) -> None:
         """Cut one node from the database."""
