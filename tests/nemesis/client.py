@@ -44,6 +44,7 @@ class Host(Protocol):
     name: str
     ends: Ends
     history: list[Operation]
+    notes: list[tuple[float, str]]
 
 
 class State(Enum):
@@ -66,6 +67,10 @@ class Pending:
     """When it was sent first."""
     sent: float
     """When it was sent last."""
+    first_here: float
+    """When this connection has sent it first."""
+    is_refused: bool = False
+    """Whether it was told on this connection to send it again: nobody knows which is answered."""
     is_repeated: bool = False
     """Whether an earlier connection has sent it: then others may be told of it before its answer,
     and its client, too."""
@@ -87,6 +92,8 @@ class Client:
     """The one that it has joined, or joined last."""
     pending: dict[str, Pending] = field(factory=dict, init=False)
     _link: Link | None = field(default=None, init=False)
+    _port: int = field(default=0, init=False)
+    """Of the node that it has reached for."""
     _known: int = field(default=0, init=False)
     """The `have` with which it asked to join."""
     _asked: float = field(default=0.0, init=False)
@@ -118,6 +125,7 @@ class Client:
         self.state, self._asked = State.CONNECTING, monotonic()
         address = self._crowd.choose.choice(self._crowd.addresses())
         path = f"/gatherings/{self._host.name}"
+        self._port = address[1]
         try:
             self._link = Link(self._crowd.poller, address, path, self)
         except OSError:
@@ -128,7 +136,7 @@ class Client:
         now = monotonic()
         number = self._crowd.number()
         ops = tuple(f"{number}.{n}" for n in range(count))
-        self.pending[str(number)] = Pending(ops, now, now)
+        self.pending[str(number)] = Pending(ops, now, now, now)
         if self.state is State.IN:
             self._sync(str(number))
 
@@ -211,6 +219,7 @@ class Client:
             self._crowd.diary.counts["refused handshakes"] += 1
             if " 503 " not in why:
                 self._wrong(why)
+        self._note(why)
         self._undisturbed(why)
         self._gone()
 
@@ -221,6 +230,7 @@ class Client:
             self._wrong("`joined` came twice")
         self.state, self.incarnation, self._pause = State.IN, joined.incarnation, PAUSE
         self._crowd.diary.counts["joins"] += 1
+        self._note(f"joined {joined.incarnation} at {joined.seq}")
         self._read(self._asked, now, joined.seq, self._known, joined.ops)
         self._host.ends.joined(joined.incarnation, self._asked)
         self.have, self._goal = self._known + len(joined.ops), joined.seq
@@ -277,13 +287,15 @@ class Client:
                 incarnation=None if pending.is_repeated else self.incarnation,
             )
         )
-        self._host.ends.answered(self.incarnation, pending.sent)
+        sent = pending.first_here if pending.is_refused else pending.sent
+        self._host.ends.answered(self.incarnation, sent)
         self._crowd.diary.counts["syncs"] += 1
         self._ack_soon()
 
     def _dispersed(self, notice: messages.Dispersed, now: float) -> None:
         diary = self._crowd.diary
         diary.counts[f"told {notice.reason}"] += 1
+        self._note(str(notice))
         if (notice.gathering, notice.incarnation) != (self._host.name, self.incarnation):
             self._wrong(f"the notice of another end: {notice}")
         self.state, self._asked = State.NOTICED, now
@@ -300,6 +312,7 @@ class Client:
 
     def _refused(self, error: messages.Error) -> None:
         self._crowd.diary.counts[f"error {error.code}"] += 1
+        self._note(str(error))
         if error.code == MOVED and self.state is State.JOINING:
             self._is_explained = True
         self._undisturbed(f"told {error}")
@@ -309,6 +322,7 @@ class Client:
         elif error.id in self.pending:
             if error.code not in AGAIN:
                 self._wrong(f"its sync was refused: {error}")
+            self.pending[error.id].is_refused = True
             self._later(LONGEST_PAUSE / 2, partial(self._again, error.id))
         elif self._fetching is not None and error.id == self._fetching[0]:
             if error.code not in AGAIN:
@@ -335,6 +349,8 @@ class Client:
     def _sync(self, id_: str) -> None:
         pending = self.pending[id_]
         pending.sent = monotonic()
+        if not pending.is_refused:
+            pending.first_here = pending.sent
         if not pending.is_repeated:
             self._own.update(pending.ops)
         ops = [{"is": op} for op in pending.ops]
@@ -375,7 +391,7 @@ class Client:
         self._link, self._fetching, self._will_ack = None, None, False
         if self.state is State.IN:
             for one in self.pending.values():
-                one.is_repeated = True
+                one.is_repeated, one.is_refused = True, False
         self.state = State.AWAY
         self._lives += 1
         if self.stays:
@@ -393,7 +409,11 @@ class Client:
             self.arrive()
 
     def _wrong(self, what: str) -> None:
-        self._crowd.diary.violated(f"{self._host.name}, {self.name}: {what}")
+        self._note(f"VIOLATION: {what}")
+        self._crowd.diary.violated(f"{self._host.name}, {self.name}: {what}", self._host.name)
+
+    def _note(self, what: str) -> None:
+        self._host.notes.append((monotonic(), f"{self.name} at {self._port}: {what}"))
 
 
 def _texts(ops: Sequence[messages.Op] | None) -> tuple[str, ...]:

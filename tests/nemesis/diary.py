@@ -9,8 +9,6 @@ from pathlib import Path
 
 from attrs import define, field
 
-from tests.nemesis.history import Operation
-
 MOST = 100
 """So many violations are kept; of the rest, the number."""
 
@@ -31,13 +29,15 @@ class Diary:
     settle: float
     """How many seconds after a fault its consequences may be felt."""
     folder: Path | None = None
-    """Where histories are kept that are wrong."""
+    """Where histories are kept with which something was wrong."""
     is_loud: bool = False
     """Whether faults and violations are printed as they come."""
     began: float = field(factory=time.monotonic)
     faults: list[Fault] = field(factory=list)
     violations: list[str] = field(factory=list)
     counts: Counter[str] = field(factory=Counter)
+    suspects: set[str] = field(factory=set)
+    """The gatherings with which something was wrong."""
 
     @contextmanager
     def fault(self, what: str) -> Iterator[None]:
@@ -64,18 +64,19 @@ class Diary:
         """Whether no more than so many faults are under way or still felt."""
         return sum(self._is_felt(fault, time.monotonic()) for fault in self.faults) <= besides
 
-    def violated(self, what: str) -> None:
+    def violated(self, what: str, gathering: str = "") -> None:
         """Note something that may never be."""
         self.counts["violations"] += 1
+        self.suspects.add(gathering)
         if len(self.violations) < MOST:
             self.violations.append(f"{time.monotonic() - self.began:.3f}: {what}")
         self._say(f"VIOLATION: {what}")
 
-    def keep(self, gathering: str, history: Iterable[Operation]) -> None:
-        """Keep a history that is wrong, with one operation on each line, by when it was invoked."""
-        if self.folder is not None:
-            ordered = sorted(history, key=lambda one: one.invoked)
-            (self.folder / f"{gathering}.txt").write_text("".join(f"{one}\n" for one in ordered))
+    def keep(self, gathering: str, notes: Iterable[tuple[float, str]]) -> None:
+        """Keep what is known of a gathering, a line for each note, if something was wrong with it."""
+        if self.folder is not None and gathering in self.suspects:
+            lines = [f"{at - self.began:.6f}  {what}\n" for at, what in sorted(notes)]
+            (self.folder / f"{gathering}.txt").write_text("".join(lines))
 
     def _say(self, what: str) -> None:
         if self.is_loud:

@@ -70,16 +70,19 @@ class Ends:
         name = f"{self.gathering} {incarnation}"
         early = life.proven + self.idle_timeout - now
         if early > TOLERANCE:
-            self._diary.violated(f"{name} ended {early:.3f} s early")
+            self._wrong(f"{name} ended {early:.3f} s early")
         if idle_for < self.idle_timeout - TOLERANCE:
-            self._diary.violated(f"{name} ended after {idle_for:.3f} s of idleness")
+            self._wrong(f"{name} ended after {idle_for:.3f} s of idleness")
         # What was sent just now may have crossed the notice.
         basis = self.sent if now >= self.sent + self.idle_timeout else life.proven
         late = now - basis - self.idle_timeout
         if late > self.lateness and not self._diary.is_disturbed(basis, now):
-            self._diary.violated(f"{name} ended {late:.3f} s late")
+            self._wrong(f"{name} ended {late:.3f} s late")
         if life.notice is None:
             life.notice, life.seq = now, seq
             self._diary.counts["ends"] += 1
         elif life.seq != seq:
-            self._diary.violated(f"{name} ended at {life.seq}, and at {seq}")
+            self._wrong(f"{name} ended at {life.seq}, and at {seq}")
+
+    def _wrong(self, what: str) -> None:
+        self._diary.violated(what, self.gathering)

@@ -35,6 +35,8 @@ class Gathering:
     """How many syncs a second its clients send while it is busy."""
     people: int = 3
     history: list[Operation] = field(factory=list, init=False)
+    notes: list[tuple[float, str]] = field(factory=list, init=False)
+    """What happened to its clients' connections: for people who search for what was wrong."""
     ends: Ends = field(init=False)
     checked: trio.Event = field(factory=trio.Event, init=False)
     _clients: list[Client] = field(factory=list, init=False)
@@ -115,7 +117,8 @@ class Gathering:
             self._is_overdue = False
         elif not self._is_overdue and not self._crowd.diary.is_disturbed(self.ends.sent, now):
             self._is_overdue = True
-            self._crowd.diary.violated(f"{self.name} doesn't end, {now - due:.3f} s late")
+            what = f"{self.name} doesn't end, {now - due:.3f} s late"
+            self._crowd.diary.violated(what, self.name)
 
     # In the end.
 
@@ -157,12 +160,12 @@ class Gathering:
             log_order.check(self.history)
             verdict = linearizability.check(resolve(self.history), GatheringLog(), steps=STEPS)
         except log_order.Contradiction as error:
-            diary.violated(f"{self.name}: {error}")
-            diary.keep(self.name, self.history)
+            diary.violated(f"{self.name}: {error}", self.name)
         except linearizability.Undecided:
             diary.counts["undecided"] += 1
         else:
             if not verdict.is_linearizable:
-                diary.violated(f"{self.name}: no order explains {verdict.unexplained}")
-                diary.keep(self.name, self.history)
+                what = f"{self.name}: no order explains {verdict.unexplained}"
+                diary.violated(what, self.name)
+        diary.keep(self.name, [*self.notes, *((one.invoked, str(one)) for one in self.history)])
         self.checked.set()
