@@ -1,8 +1,9 @@
 """The claims: which gatherings are ours, under which epochs, and where their logs end.
 
 A gathering is ours if its row says so. It is taken only where it has no owner: none was ever
-written, or the one that was is gone, or was declared dead. Its epoch then is one that no other
-claim has had. What is known of those that are ours is where the next append must fit.
+written, or the one that was is gone, or was declared dead. A statement sees nodes as they were when
+it began, so it takes only what nobody has taken since. The epoch then is one that no other claim
+has had. What is known of those that are ours is where the next append must fit.
 """
 
 from collections.abc import Iterable
@@ -18,27 +19,34 @@ MOST_KNOWN = 100_000
 
 _CLAIM = """
 WITH wanted AS (
-    SELECT w.id, g.key IS NOT NULL AS is_there,
-        g.owner IS NULL OR n.key IS NULL AS is_free
+    SELECT w.id, g.key, g.owner_epoch, g.owner IS NULL OR n.key IS NULL AS is_free
     FROM unnest(%(ids)b::text[]) AS w (id)
     LEFT JOIN {s}.gatherings AS g ON g.id = w.id COLLATE "C"
     LEFT JOIN {s}.nodes AS n ON n.key = g.owner AND n.state <> 'dead'
 ), us AS (
     SELECT key FROM {s}.nodes WHERE key = %(node)s AND state <> 'dead'
-), taken AS (
+), made AS (
     INSERT INTO {s}.gatherings AS g (id, owner, owner_epoch, chain, before)
     SELECT w.id, us.key, nextval('{s}.owner_epochs'), coalesce(t.head, ''), coalesce(t.head, '')
     FROM wanted AS w CROSS JOIN us LEFT JOIN {s}.tombstones AS t ON t.id = w.id COLLATE "C"
-    WHERE w.is_free ORDER BY w.id COLLATE "C"
-    ON CONFLICT (id) DO UPDATE SET owner = excluded.owner, owner_epoch = excluded.owner_epoch
-    WHERE g.owner IS NULL
-        OR NOT EXISTS (SELECT FROM {s}.nodes AS n WHERE n.key = g.owner AND n.state <> 'dead')
+    WHERE w.key IS NULL ORDER BY w.id COLLATE "C"
+    ON CONFLICT (id) DO NOTHING
+    RETURNING g.id, g.key, g.owner, g.owner_epoch, g.head, g.chain
+), locked AS (
+    SELECT g.key FROM {s}.gatherings AS g JOIN wanted AS w ON w.key = g.key
+    WHERE w.is_free AND g.owner_epoch = w.owner_epoch ORDER BY g.key FOR UPDATE OF g
+), taken AS (
+    UPDATE {s}.gatherings AS g SET owner = us.key, owner_epoch = nextval('{s}.owner_epochs')
+    FROM locked JOIN wanted AS w USING (key) CROSS JOIN us
+    WHERE g.key = locked.key AND g.owner_epoch = w.owner_epoch
     RETURNING g.id, g.key, g.owner, g.owner_epoch, g.head, g.chain
 ), found AS (
+    SELECT * FROM made
+    UNION ALL
     SELECT * FROM taken
     UNION ALL
     SELECT g.id, g.key, g.owner, g.owner_epoch, g.head, g.chain
-    FROM wanted AS w JOIN {s}.gatherings AS g ON g.id = w.id COLLATE "C" WHERE NOT w.is_free
+    FROM wanted AS w JOIN {s}.gatherings AS g ON g.key = w.key WHERE NOT w.is_free
 )
 SELECT f.id, f.key, f.owner, f.owner_epoch, f.head, f.chain,
     coalesce((SELECT epoch FROM {s}.ops WHERE gathering = f.key AND epoch IS NOT NULL
@@ -103,7 +111,8 @@ class Claims:
             gatherings: Their ids.
 
         Returns:
-            The key of each one's owner; None where we were declared dead, and nobody has it.
+            The key of each one's owner; None where somebody else has just taken it, so that it is
+            to be asked again, or where we were declared dead, and nobody has it.
         """
         wanted = sorted(set(gatherings))
         owners: dict[str, int | None] = dict.fromkeys(wanted)
