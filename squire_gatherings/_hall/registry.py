@@ -603,8 +603,6 @@ class Registry:
         self.quotas.reaped(gathering_id, incarnation.opener)
         if room.life is not None:
             room.life.over()
-        if room.is_resting and not room.is_kept:
-            self.strike(incarnation.gathering)
         goes_on = room.is_kept or room.is_moved
         if room.reason is not None and not goes_on:
             self.ended[room.reason] += 1

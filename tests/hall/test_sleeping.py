@@ -876,7 +876,12 @@ async def test_one_whose_instant_has_passed_ends_at_once(autojump_clock: MockClo
 
 
 async def test_one_that_woke_is_not_taken_up_again(autojump_clock: MockClock) -> None:
-    store = Loads()
+    class Slow(Loads):
+        async def write_sleep(self, **what: Any) -> None:
+            await trio.sleep(1)
+            await super().write_sleep(**what)
+
+    store = Slow()
     async with open_hall(**options(store)) as hall:
         client = Recorder()
         membership = await hall.join(ROOM, client)
@@ -905,7 +910,8 @@ async def test_it_wakes_only_when_the_store_knows(autojump_clock: MockClock) -> 
         await trio.sleep(50)
         store.is_full = True
         membership.deliver_nowait(sync("one"))
-        [error] = await client.wait_for(Error)
+        with trio.fail_after(10):
+            [error] = await client.wait_for(Error)
         assert (error.id, error.code) == ("one", "store_unavailable")
         await wait_all_tasks_blocked()
         assert stage(hall) is Stage.ASLEEP
