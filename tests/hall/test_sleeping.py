@@ -717,6 +717,30 @@ async def test_a_log_that_was_replaced_by_one_as_long(how: str, tmp_path: Path) 
                 assert hall.gatherings() == ("empty",)
 
 
+@pytest.mark.parametrize("sleeps", [False, True])
+async def test_a_log_that_was_taken_in_beside_an_empty_one(sleeps: bool, tmp_path: Path) -> None:
+    with trio.fail_after(60):
+        async with (
+            open_sqlite_store(tmp_path / "rooms.sqlite3") as store,
+            open_hall(store=store) as hall,
+        ):
+            client, other = Recorder(), Recorder()
+            await hall.join(ROOM, client)
+            membership = await hall.join("other", other)
+            membership.deliver_nowait(sync("one"))
+            await other.wait_for(Synced)
+            if sleeps:
+                assert await hall.evict(ROOM)
+            assert await hall.logs.look() == ()
+            await store.append(Chain(ROOM).append(1))
+            assert await hall.logs.look() == (ROOM,)
+            await client.wait_closed()
+            assert [one.reason for one in client.of(Dispersed)] == ["admin"]
+            assert await hall.logs.look() == ()
+            await hall.join(ROOM, again := Recorder())
+            assert again.of(Joined)[0].seq == 1
+
+
 async def test_a_log_that_was_compacted_beside_it(tmp_path: Path) -> None:
     with trio.fail_after(60):
         async with (
