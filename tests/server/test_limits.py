@@ -210,9 +210,7 @@ async def test_too_many_ops_are_named_and_the_connection_lives(
 
 
 @over_every_way
-async def test_another_max_ops_holds_at_once(
-    way: StreamWay, autojump_clock: MockClock
-) -> None:
+async def test_another_max_ops_holds_at_once(way: StreamWay, autojump_clock: MockClock) -> None:
     """For those who are connected, for calls, and for gatherings that were open before."""
     async with open_hall(max_ops=3) as hall, a_client(hall, way=way) as (client, _, _):
         await client.say(type="join")
