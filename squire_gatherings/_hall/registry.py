@@ -30,7 +30,12 @@ from squire_gatherings._rules.poison import Poison
 from squire_gatherings._values.claims import Estate
 from squire_gatherings._values.end_rules import rules_of
 from squire_gatherings._values.endings import CloseCode, DispersalReason
-from squire_gatherings._values.errors import GatheringsError, HallClosed, StoreUnavailable
+from squire_gatherings._values.errors import (
+    GatheringsError,
+    HallClosed,
+    StoreUnavailable,
+    TakenAway,
+)
 from squire_gatherings._values.ids import new_hall_mark, new_incarnation_id
 from squire_gatherings._values.messages import Dispersed
 from squire_gatherings._values.settings import HallSettings
@@ -81,6 +86,8 @@ class Registry:
     """How those ended that live no more."""
     _kept_out: dict[str, trio.Event] = field(factory=dict)
     """Gatherings that nobody may open now; each event says that this is over."""
+    _moving: dict[str, trio.Event] = field(factory=dict)
+    """The same of those that are given to other nodes."""
 
     _on_gone: Callable[[str], None] = field(init=False)
     """`_reap`, bound once for all."""
@@ -143,6 +150,7 @@ class Registry:
         while True:
             if self.closed:
                 raise HallClosed("the hall is closed")
+            await self._wait_moved(gathering_id)
             incarnation = self._awake(gathering_id)
             if gathering_id in self._kept_out:
                 await self._kept_out[gathering_id].wait()
@@ -200,6 +208,7 @@ class Registry:
 
         Cancellation: it goes on dispersing.
         """
+        await self._wait_moved(gathering_id)
         incarnation = self._awake(gathering_id)
         if incarnation is None:
             return False
@@ -213,7 +222,12 @@ class Registry:
         """Let the room of an open gathering be changed within the block, which has no checkpoint.
 
         One that sleeps sleeps on. None where it isn't open.
+
+        Raises:
+            TakenAway: It is just given to another node.
         """
+        if gathering_id in self._moving:
+            raise TakenAway(f"gathering {gathering_id} is about to be another node's")
         one = self.living.get(gathering_id)
         if isinstance(one, Sleeper):
             with self.sleepers.changing(one) as room:
@@ -449,6 +463,35 @@ class Registry:
         if estate.lost is not None and self.lifecycle is not None:
             self.lifecycle.lost(estate.lost)
         self.ownership.took(estate.gathering)
+
+    def begin_moving(self, gathering_id: str) -> bool:
+        """Have whoever needs one wait until `end_moving`; return whether one may be given now."""
+        if gathering_id in self._moving or gathering_id in self._kept_out:
+            return False
+        if self.closed or gathering_id not in self.living:
+            return False
+        self._moving[gathering_id] = trio.Event()
+        return True
+
+    def end_moving(self, gathering_id: str) -> None:
+        """Have them go on."""
+        self._moving.pop(gathering_id).set()
+
+    def gave(self, gathering_id: str, sleeper: Sleeper) -> None:
+        """Forget one that another node has, in which it goes on."""
+        if self.living.get(gathering_id) is sleeper:
+            del self.living[gathering_id]
+            self.sleepers.drop(sleeper)
+
+    async def _wait_moved(self, gathering_id: str) -> None:
+        """Wait until one isn't moved any more; a checkpoint only if it is.
+
+        Raises `StoreUnavailable` if nobody can tell now whose it is.
+        """
+        while gathering_id in self._moving:
+            assert self.ownership is not None
+            self.ownership.check()
+            await self._moving[gathering_id].wait()
 
     def move_all(self) -> None:
         """End all with reason `moved`: other nodes have what was ours."""

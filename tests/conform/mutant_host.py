@@ -12,7 +12,8 @@ from typing import Any
 import msgspec
 import trio
 
-from tests.conform.mutants import MUTANTS, imported_as
+from tests.conform.mutants import MUTANTS
+from tests.mutating import imported_as
 
 ADAPTER = "squire_gatherings._conform.adapters.python_client"
 

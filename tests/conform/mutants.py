@@ -3,34 +3,18 @@
 The line must be there exactly once: a mutant that has become the client itself is none.
 """
 
-import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
-from importlib.abc import MetaPathFinder
-from importlib.machinery import ModuleSpec, PathFinder, SourceFileLoader
-from types import CodeType, ModuleType
-from typing import Any
-
 from attrs import frozen
 
-PACKAGE = "squire_gatherings"
+from tests.mutating import Change
 
 
 @frozen
-class Mutant:
+class Mutant(Change):
     """One broken client, and the story that finds it."""
 
-    module: str
-    """Below the package."""
-    old: str
-    new: str
     story: str
     see: str
     """The part of the protocol to which the finding points."""
-
-    @property
-    def module_name(self) -> str:
-        return f"{PACKAGE}.{self.module}"
 
 
 MUTANTS: dict[str, Mutant] = {
@@ -344,47 +328,3 @@ MUTANTS: dict[str, Mutant] = {
         "compatibility",
     ),
 }
-
-
-class _Loader(SourceFileLoader):
-    """Loads a module with one line replaced."""
-
-    def __init__(self, fullname: str, path: str, mutant: Mutant) -> None:
-        super().__init__(fullname, path)
-        self._mutant = mutant
-
-    def get_code(self, fullname: str) -> CodeType:
-        source = self.get_data(self.path).decode()
-        old = self._mutant.old
-        count = source.count(old)
-        assert count == 1, f"{fullname} has {old!r} {count} times: adapt the mutant"
-        return compile(source.replace(old, self._mutant.new), self.path, "exec")
-
-
-class _Finder(MetaPathFinder):
-    def __init__(self, mutant: Mutant) -> None:
-        self._mutant = mutant
-
-    def find_spec(self, fullname: str, path: Any, target: Any = None) -> ModuleSpec | None:
-        if fullname != self._mutant.module_name:
-            return None
-        spec = PathFinder.find_spec(fullname, path)
-        assert spec is not None
-        assert spec.origin is not None
-        spec.loader = _Loader(fullname, spec.origin, self._mutant)
-        return spec
-
-
-@contextmanager
-def imported_as(mutant: Mutant | None) -> Iterator[None]:
-    """Have the package imported anew in the block, mutated."""
-    finders: list[MetaPathFinder] = [] if mutant is None else [_Finder(mutant)]
-    for name in [one for one in sys.modules if one.partition(".")[0] == PACKAGE]:
-        del sys.modules[name]
-    sys.meta_path[:0] = finders
-    try:
-        yield
-        assert mutant is None or isinstance(sys.modules[mutant.module_name], ModuleType)
-    finally:
-        for finder in finders:
-            sys.meta_path.remove(finder)

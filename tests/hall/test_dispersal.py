@@ -45,6 +45,21 @@ async def test_a_slow_commit_straddles_the_deadline(
         assert client.closed[0][1:] == (CloseCode.DISPERSED, "idle")
 
 
+async def test_a_join_that_waits_at_a_crash_is_served_by_the_next(
+    nursery: trio.Nursery, autojump_clock: MockClock
+) -> None:
+    store = slow_store(nursery=nursery)
+    async with open_hall(store=store, behaviour=Fragile) as hall:
+        membership = await hall.join(ROOM, Recorder())
+        membership.deliver_nowait(sync("first"))
+        await wait_all_tasks_blocked()
+        # While the first is committed, both wait.
+        membership.deliver_nowait(Sync("second", 0, (Op.of({"boom": True}),)))
+        late = Recorder()
+        await hall.join(ROOM, late)
+        assert [one.seq for one in late.of(Joined)] == [1]
+
+
 @pytest.mark.parametrize("says_later", [False, True])
 @pytest.mark.parametrize("how", ["cancelled", "ended"])
 async def test_an_end_during_a_commit_leaves_it_to_the_store(

@@ -19,6 +19,7 @@ from squire_gatherings._stores.memory import MemoryStore
 from squire_gatherings._values.end_rules import EndRules
 from squire_gatherings._values.endings import CloseCode, DispersalReason
 from squire_gatherings._values.errors import (
+    BadBase,
     BadGatheringId,
     BadSetting,
     GatheringCrashed,
@@ -445,6 +446,47 @@ async def test_more_time_at_the_very_instant_is_more_time(autojump_clock: MockCl
         await trio.sleep_until(start + 10)
         if ROOM in hall.gatherings():
             hall.extend(ROOM, 5)
+        await recorder.wait_closed()
+        assert ended(recorder)[0] == start + 15
+
+
+async def test_a_refused_join_ends_nothing_for_which_another_asks(
+    autojump_clock: MockClock,
+) -> None:
+    """Nobody has used it yet, and the one who wants in comes when the other has just been refused:
+    so many turns after that one began, and before or after it within the turn."""
+    async with a_hall() as hall, trio.open_nursery() as nursery:
+
+        async def is_refused(room: str) -> None:
+            with pytest.raises(BadBase):
+                await hall.join(room, Recorder(), since=17)
+
+        recorders = []
+        for number in range(120):
+            room = f"{ROOM}-{number}"
+            nursery.start_soon(is_refused, room)
+            for _ in range(number % 12):
+                await trio.lowlevel.checkpoint()
+            recorder = Recorder()
+            recorders.append(recorder)
+            nursery.start_soon(hall.join, room, recorder)
+            await wait_all_tasks_blocked()
+        assert [one.closed for one in recorders if one.closed] == []
+
+
+async def test_more_time_while_the_last_are_heard_is_more_time(autojump_clock: MockClock) -> None:
+    class Extending(Recorder):
+        """While it is heard before the end, the program gives more time."""
+
+        def read_arrived(self) -> bool:
+            if trio.current_time() < start + 15:
+                hall.extend(ROOM, 5)
+            return False
+
+    async with a_hall(max_age=10.0) as hall:
+        start = trio.current_time()
+        recorder = Extending()
+        await hall.join(ROOM, recorder)
         await recorder.wait_closed()
         assert ended(recorder)[0] == start + 15
 

@@ -57,6 +57,26 @@ async def joined(hall: Hall, **how: object) -> tuple[Recorder, Membership, Joine
 # The order of joins.
 
 
+async def test_who_gives_up_while_its_join_waits_for_a_commit_is_not_let_in(
+    autojump_clock: MockClock,
+) -> None:
+    async with trio.open_nursery() as nursery:
+        store = slow_store(nursery=nursery)
+        async with open_hall(store=store) as hall:
+            _, membership, _ = await joined(hall)
+            membership.deliver_nowait(sync("s1"))
+            await wait_all_tasks_blocked()
+            # The next commit has this one, and the join waits for it.
+            membership.deliver_nowait(sync("s2"))
+            late = Recorder()
+            with trio.move_on_after(1.5):
+                await hall.join(ROOM, late)
+            await trio.sleep(10)
+            assert late.received == []
+            [numbers] = hall.snapshot().gatherings
+            assert numbers.clients == 1
+
+
 async def test_the_latest_join_of_a_client_is_let_in(autojump_clock: MockClock) -> None:
     """A page is reloaded while the first token check takes two seconds."""
     pauses = iter([2.0, 0.0])
