@@ -15,6 +15,7 @@ from trio.testing import MockClock, wait_all_tasks_blocked
 from squire_gatherings._hall.hall import Hall, observer_of
 from squire_gatherings._hall.instants import LOOK_AGAIN
 from squire_gatherings._hall.membership import Membership
+from squire_gatherings._hall.sleeper import Sleeper
 from squire_gatherings._open_hall import open_hall
 from squire_gatherings._rules.behaviour import LogBehaviour
 from squire_gatherings._stores.memory import MemoryStore
@@ -957,3 +958,23 @@ async def test_nobody_is_connected_after_a_restart(autojump_clock: MockClock) ->
         assert explained.clients == 0
         assert explained.deadline == trio.current_time() + 100
         assert explained.rule == "empty"
+
+
+async def test_those_that_slept_by_equal_rules_share_them(autojump_clock: MockClock) -> None:
+    """However they came to them: rules are most of what a sleeper takes."""
+    store = Loads()
+    async with open_hall(**options(store)) as hall:
+        for number in range(3):
+            await hall.open(f"room-{number}", EndRules(idle_timeout=1000.0))
+        hall.change_rules("room-0", max_age=5000.0, warn_before=3.0)
+        hall.change_rules("room-1", warn_before=3)
+        hall.change_rules("room-1", max_age=5000)
+        for number in range(3):
+            assert await hall.evict(f"room-{number}")
+    async with open_hall(**options(store)) as hall:
+        first, second, third = (hall._registry.living[f"room-{number}"] for number in range(3))
+        assert isinstance(first, Sleeper)
+        assert isinstance(second, Sleeper)
+        assert isinstance(third, Sleeper)
+        assert first.given is second.given
+        assert first.given is not third.given
