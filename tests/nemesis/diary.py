@@ -73,7 +73,7 @@ class Diary:
         self._say(f"VIOLATION: {what}")
 
     def keep(self, gathering: str, notes: Iterable[tuple[float, str]]) -> None:
-        """Keep what is known of a gathering, a line for each note, if something was wrong with it."""
+        """Keep what is known of a gathering, a line for each note, if something was wrong."""
         if self.folder is not None and gathering in self.suspects:
             lines = [f"{at - self.began:.6f}  {what}\n" for at, what in sorted(notes)]
             (self.folder / f"{gathering}.txt").write_text("".join(lines))
