@@ -6,12 +6,14 @@
 - `ends URL COUNT`: a client in each of so many gatherings. Prints the machine's time at which each
   of them got the close frame, and ends the connection as clients do: with a close frame, and when
   the server has closed.
+- `reads URL COUNT`: as many sockets that only read, and say nothing. Ends when each has read
+  something.
 - `returns URL COUNT`: as many clients, from fifty addresses of this machine, that connect at the
   same moment, shake hands and join as fast as they are let in. Prints the seconds until each had
   joined.
 
-`others` and `ends` print `ready` when all have joined. Clients that take part in nothing else
-answer nothing: no ping, and no forward.
+`others`, `ends` and `reads` print `ready` when all are connected. Clients that take part in nothing
+else answer nothing: no ping, and no forward.
 """
 
 import json
@@ -105,6 +107,21 @@ def wait_for_ends(url: str, count: int) -> list[float]:
     return told_at
 
 
+def read_once(url: str, count: int) -> None:
+    address = urlsplit(url)
+    selector = selectors.DefaultSelector()
+    for _ in range(count):
+        client = socket.create_connection((address.hostname, address.port))
+        selector.register(client, selectors.EVENT_READ)
+    say_ready()
+    while count:
+        for key, _ in selector.select():
+            assert isinstance(key.fileobj, socket.socket)
+            key.fileobj.recv(4096)
+            selector.unregister(key.fileobj)
+            count -= 1
+
+
 @define
 class Returning:
     """One that returns, and what it has got."""
@@ -153,6 +170,9 @@ def return_all(url: str, count: int) -> list[float]:
 
 def main() -> None:
     what, url, number = sys.argv[1:]
+    if what == "reads":
+        read_once(url, int(number))
+        return
     if what == "others":
         found = use_others(url, float(number))
     else:

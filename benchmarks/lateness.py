@@ -13,10 +13,11 @@ second, by WebSockets: the time from a sync to its answer is theirs. There are f
 In the first three, each that is due has a client in memory, which notes when it is closed.
 
 The notices' own cost is measured in the same process: the same notices to the same connections in
-a loop, or as many writes to such sockets. *Beyond* it is how much later each notice came than if
-nothing else were to be done for those that are due: one notice after the other, none before its
-deadline. What Trio alone takes is measured, too: as many tasks, each in a nursery under another
-one, under a `move_on_at` scope of the same instant.
+a loop, or as many writes to sockets whose other ends are in another process. *Beyond* it is how
+much later each notice came than if nothing else were to be done for those that are due: one notice
+after the other, none before its deadline. What the server's thread does until the last notice is
+told apart from what it does until all is taken down. What Trio alone takes is measured, too: as
+many tasks, each in a nursery under another one, under a `move_on_at` scope of the same instant.
 
 The garbage collector is set as `serve` sets it. Each run has a process of its own. Exits with 1 if
 one is early, if of those that are spread 0.1 % come more than 10 ms late or one more than 50 ms
@@ -49,7 +50,6 @@ from squire_gatherings._wire.codecs import JSON
 
 RATE = 200
 SETTLING = 2.0
-PAIRS = 500
 OPENERS = 64
 """How many tasks open gatherings: they share Trio's passes."""
 
@@ -195,27 +195,26 @@ def notices_alone(watches: list[Watch]) -> float:
     return time.perf_counter() - start
 
 
-def sends_alone(count: int) -> float:
+async def sends_alone(count: int) -> float:
     """Return the seconds that writing a notice with a close frame to so many sockets takes.
 
-    Nobody sleeps at their other ends, who would have to be woken.
+    Their other ends are in another process, as those of the clients are.
     """
     outgoing = Outgoing(Dispersed("room-1000", "x" * 16, DispersalReason.IDLE, 0, 10.0))
     notice = JSON.encode(outgoing)
     frames = b"\x81\x7e" + len(notice).to_bytes(2, "big") + notice + b"\x88\x06\x0f\xa1idle"
-    pairs = []
-    with socket.create_server(("127.0.0.1", 0), backlog=PAIRS) as listener:
-        for _ in range(PAIRS):
-            near = socket.create_connection(listener.getsockname())
-            near.setblocking(False)
-            pairs.append((near, listener.accept()[0]))
-    start = time.perf_counter()
-    for number in range(count):
-        pairs[number % PAIRS][0].send(frames)
-    took = time.perf_counter() - start
-    for pair in pairs:
-        for one in pair:
-            one.close()
+    with socket.create_server(("127.0.0.1", 0), backlog=count) as listener:
+        host, port = listener.getsockname()
+        process = await open_clients("reads", f"ws://{host}:{port}", count)
+        sockets = [listener.accept()[0] for _ in range(count)]
+    await ready(process)
+    start = time.thread_time()
+    for one in sockets:
+        one.send(frames)
+    took = time.thread_time() - start
+    await process.wait()
+    for one in sockets:
+        one.close()
     return took
 
 
@@ -270,8 +269,10 @@ class Found:
     """What the notices alone take."""
     reaped: float
     """How long after the last deadline all were gone."""
+    noticed: float
+    """The processor time of the server's thread, from the first deadline to the last notice."""
     cpu: float
-    """The processor time of the server's thread, from the first deadline until then."""
+    """The same, until all were gone."""
     pauses: list[float]
     """The garbage collector's, meanwhile."""
 
@@ -309,6 +310,14 @@ async def set_deadlines(hall: Hall, count: int, spread: float) -> list[float]:
             await trio.lowlevel.checkpoint()
     assert trio.current_time() < first, "the first was due before all were ready"
     return deadlines
+
+
+async def until_noticed(hall: Hall, count: int) -> float:
+    """Return the processor time of this thread when so many notices have been given."""
+    notices = quotas_of(hall).tally.notices
+    while notices.total() < count:  # noqa: ASYNC110
+        await trio.sleep(0.001)
+    return time.thread_time()
 
 
 async def open_many(hall: Hall, count: int) -> None:
@@ -353,6 +362,7 @@ async def end(count: int, spread: float, idle: int) -> None:
             async with others.at_work():
                 await trio.sleep_until(min(deadlines))
                 began = time.thread_time()
+                noticed = await until_noticed(hall, count) - began
                 await crowd.gone.wait()
                 while budget.gatherings > OTHERS + idle:  # noqa: ASYNC110
                     await trio.sleep(0.01)
@@ -360,7 +370,8 @@ async def end(count: int, spread: float, idle: int) -> None:
         late = [
             watch.closed_at - deadline for watch, deadline in zip(watches, deadlines, strict=True)
         ]
-        found = Found(deadlines, late, others.took, notices_alone(watches), reaped, cpu, pauses)
+        alone = notices_alone(watches)
+        found = Found(deadlines, late, others.took, alone, reaped, noticed, cpu, pauses)
         # Closing a million would take minutes.
         conclude(found, is_spread=idle > 0)
 
@@ -378,13 +389,15 @@ async def end_sockets(count: int) -> None:
             async with others.at_work():
                 await trio.sleep_until(min(deadlines))
                 began = time.thread_time()
+                noticed = await until_noticed(hall, count) - began
                 told_at = await told(process)
                 while budget.gatherings > OTHERS or budget.connections > OTHERS:  # noqa: ASYNC110
                     await trio.sleep(0.01)
                 reaped, cpu = trio.current_time() - max(deadlines), time.thread_time() - began
         offset = time.perf_counter() - trio.current_time()
         late = [at - offset - deadline for at, deadline in zip(told_at, deadlines, strict=True)]
-        conclude(Found(deadlines, late, others.took, sends_alone(count), reaped, cpu, pauses))
+        alone = await sends_alone(count)
+        conclude(Found(deadlines, late, others.took, alone, reaped, noticed, cpu, pauses))
 
 
 def conclude(found: Found, *, is_spread: bool = False) -> None:
@@ -396,6 +409,10 @@ def conclude(found: Found, *, is_spread: bool = False) -> None:
     print(f"  the notices alone take {1000 * found.alone:.0f} ms, {each:.1f} us each")
     print(f"  beyond that they are late by {describe(beyond)}")
     print(f"  others' messages take {describe(found.others)} ({len(found.others)})")
+    print(
+        f"  the server's thread takes {1e6 * found.noticed / len(found.late):.0f} us for each"
+        " notice, others included"
+    )
     print(
         f"  all are gone {found.reaped:.2f} s after the last was due;"
         f" {1e6 * found.cpu / len(found.late):.0f} us of processor time each, others included"

@@ -12,7 +12,7 @@ from attrs import evolve
 from squire_gatherings._cluster.beats import open_beats
 from squire_gatherings._cluster.node import LocalNode
 from squire_gatherings._hall.authentication import Authenticate, Authenticator, admit_everybody
-from squire_gatherings._hall.event_delivery import EventSink, OnEvent, open_events
+from squire_gatherings._hall.event_delivery import Delivery, EventSink, OnEvent, open_events
 from squire_gatherings._hall.hall import Hall, be_one_of
 from squire_gatherings._hall.incarnations import Incarnation, crowd_of
 from squire_gatherings._hall.nurseries import open_hidden_nursery
@@ -21,6 +21,7 @@ from squire_gatherings._hall.ownership import Ownership
 from squire_gatherings._hall.refreshes import Refreshes
 from squire_gatherings._hall.registry import Registry
 from squire_gatherings._hall.rights import Rights
+from squire_gatherings._hall.shared_delivery import SharedDelivery
 from squire_gatherings._hall.sleep_book import open_sleep_book
 from squire_gatherings._hall.sleeper import Sleeper
 from squire_gatherings._hall.store import Store
@@ -126,7 +127,17 @@ async def _opened(
         events = None
         if on_event is not None:
             asleep = {one.state.incarnation for one in slept}
-            told = open_events(store, on_event, wall_clock, settings, asleep, follows=follows)
+            told = open_events(
+                store,
+                on_event,
+                wall_clock,
+                settings,
+                asleep,
+                follows=follows,
+                make_delivery=Delivery
+                if beats is None
+                else partial(SharedDelivery, owners=beats.store),
+            )
             events = await stack.enter_async_context(told)
             if book is not None:
                 book.events = events.lifecycle.settle
@@ -142,7 +153,7 @@ async def _opened(
         lifecycle = None if events is None else events.lifecycle
         ownership = None
         if beats is not None:
-            ownership = Ownership(beats.store, lifecycle, living.__contains__)
+            ownership = Ownership(beats.store, lifecycle)
         registry = Registry(
             settings,
             store,

@@ -8,11 +8,13 @@ each process of the load test (`_load.clients.link`). It knows nothing of what i
 
 import selectors
 import socket
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
+from itertools import islice
 from typing import Protocol
 
 import trio
+from attrs import frozen
 
 READ, WRITE = selectors.EVENT_READ, selectors.EVENT_WRITE
 
@@ -29,10 +31,21 @@ LATE_TURNS = 3
 """So many turns are filled by such sockets before all others are looked at again: to look costs
 0.4 us for each socket that is ready."""
 
+HELD_AT_ONCE = 8
+"""How many of those that were held back are served before other tasks get their turn."""
+
 Ready = Callable[[int], int]
 """Is told for which events its socket is ready: `READ`, `WRITE` or both. Reads or writes once,
 without waiting, and returns for how many bytes that counts. What it raises ends `Poller.run`. It
 may be called once more after `forget`, since its socket may have been found ready just before."""
+
+
+@frozen
+class _Held:
+    """A socket that is held back."""
+
+    key: selectors.SelectorKey
+    in_turn: Callable[[], None]
 
 
 class Step(Protocol):
@@ -52,13 +65,28 @@ class Poller:
 
     A socket that has just brought much, whose peer isn't known yet, or that was put behind comes
     after all others. In each turn at least one of these is served: the one that has waited longest.
+
+    A socket may be held back while there is more urgent work for this thread than to serve it.
     """
 
-    __slots__ = ("_behind", "_calls", "_selector", "_step")
+    __slots__ = ("_behind", "_calls", "_held", "_is_busy", "_is_held", "_selector", "_step")
 
-    def __init__(self, step: Step | None = None) -> None:
+    def __init__(
+        self, step: Step | None = None, is_busy: Callable[[], bool] = lambda: False
+    ) -> None:
+        """Make one.
+
+        Args:
+            step: What is to be done around each step.
+            is_busy: Whether there is more urgent work than to serve those that may be held back.
+        """
         self._step = step or NOTHING
         self._selector = selectors.DefaultSelector()
+        self._is_busy = is_busy
+        self._held: dict[int, _Held] = {}
+        """Those that are held back, by their descriptors, in order."""
+        self._is_held = trio.Event()
+        """Set while some are."""
         self._behind: dict[int, int] = {}
         """Those that come after all others, by their descriptors: when they were served last."""
         self._calls = 0
@@ -86,6 +114,8 @@ class Poller:
             events: `READ`, `WRITE` or both.
             is_known: Whether its peer is known. All who are come before those who aren't.
         """
+        if self._held:
+            self._held.pop(one.fileno(), None)
         try:
             self._selector.register(one, events, (ready, is_known))
         except KeyError:
@@ -93,12 +123,57 @@ class Poller:
         if not is_known:
             self._behind.setdefault(one.fileno(), self._calls)
 
-    def put_behind(self, one: socket.socket) -> None:
-        """Have all others served before this socket is, which is watched, the next time."""
+    def put_behind(self, one: socket.socket, in_turn: Callable[[], None]) -> None:
+        """Have all others served before this socket is, which is watched, the next time.
+
+        Args:
+            one: Is held back, too, while there is more urgent work.
+            in_turn: Called when it isn't, or not any more.
+        """
         self._behind.setdefault(one.fileno(), self._calls)
+        if not self._is_busy():
+            in_turn()
+            return
+        self._held[one.fileno()] = _Held(self._selector.unregister(one), in_turn)
+        self._is_held.set()
+
+    async def serve_held(self, until_quiet: Callable[[], Awaitable[None]]) -> None:
+        """Serve those that are held back when there's nothing more urgent, until cancelled.
+
+        Args:
+            until_quiet: Returns when there isn't.
+
+        Cancellation: as for `run`.
+        """
+        while True:
+            await self._is_held.wait()
+            await until_quiet()
+            self._step.begin()
+            try:
+                self._serve_some_held()
+            finally:
+                self._step.end()
+            await trio.lowlevel.checkpoint()
+
+    def _serve_some_held(self) -> None:
+        """Serve some of those that are held back, and watch them again."""
+        for fd, held in tuple(islice(self._held.items(), HELD_AT_ONCE)):
+            if fd not in self._held:
+                # It was forgotten meanwhile.
+                continue
+            held.in_turn()
+            # What it waits for has come already, mostly: then it is forgotten here.
+            held.key.data[0](READ)
+            if self._held.pop(fd, None) is not None:
+                self._selector.register(held.key.fileobj, held.key.events, held.key.data)
+        if not self._held:
+            self._is_held = trio.Event()
 
     def forget(self, one: socket.socket) -> None:
         """Watch a socket no more; later calls do nothing. Must come before it's closed."""
+        if self._held and one.fileno() in self._held:
+            del self._held[one.fileno()]
+            return
         with suppress(KeyError):
             self._selector.unregister(one)
 

@@ -65,13 +65,14 @@ class Postgres:
     def url(self, schema: str = "", user: str = SUPERUSER, **parameters: str) -> str:
         """Return the URL of a store in a schema of its own, if that is named."""
         if schema:
-            parameters["schema"] = schema
+            parameters = {**parameters, "schema": schema}
         query = "&".join(f"{name}={value}" for name, value in parameters.items())
+        # The schema last: tests take it from there.
         return f"postgresql://{user}@127.0.0.1:{self.port}/postgres{'?' * bool(query)}{query}"
 
-    def new_url(self, **parameters: str) -> str:
+    def new_url(self, user: str = SUPERUSER, **parameters: str) -> str:
         """Return the URL of a new, empty store."""
-        return self.url(f"test{next(_numbers)}", **parameters)
+        return self.url(f"test{next(_numbers)}", user, **parameters)
 
     def connect(self) -> psycopg.Connection:
         """Connect to it as who may do everything."""
@@ -100,7 +101,7 @@ class Postgres:
         ]
         with (self.folder / "log").open("ab") as log:
             self._process = subprocess.Popen(
-                [*_as_user(), str(binaries() / "postgres"), "-D", str(self.data), *options],
+                [*as_user(), str(binaries() / "postgres"), "-D", str(self.data), *options],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
@@ -127,14 +128,28 @@ class Postgres:
 
     def crash(self) -> None:
         """Kill the server and all of its processes, as a loss of power would."""
-        children = _children(self.pid)
-        os.kill(self.pid, signal.SIGKILL)
-        for one in children:
-            with suppress(ProcessLookupError):
-                os.kill(one, signal.SIGKILL)
         assert self._process is not None
+        # So that it begins no other.
+        self.signal(self.pid, signal.SIGSTOP)
+        children = _children(self.pid)
+        for one in (*children, self.pid):
+            self.signal(one, signal.SIGKILL)
         self._process.wait(PATIENCE)
         self._process = None
+        for one in children:
+            # As long as one is there, its memory is in use.
+            _wait_for_end(one)
+
+    def signal(self, pid: int, number: signal.Signals) -> None:
+        """Send a signal to one of the server's processes, if it is still there."""
+        with suppress(ProcessLookupError):
+            os.kill(pid, number)
+
+    def own(self) -> None:
+        """Let the server's user own its data, which somebody has put there."""
+        if as_user():
+            for one in (self.data, *self.data.rglob("*")):
+                shutil.chown(one, "nobody")
 
     def restart(self) -> None:
         """Stop it, and start it again."""
@@ -142,7 +157,7 @@ class Postgres:
         self.start()
 
     def _run(self, program: str, *arguments: str) -> None:
-        command = [*_as_user(), str(binaries() / program), "-D", str(self.data), *arguments]
+        command = [*as_user(), str(binaries() / program), "-D", str(self.data), *arguments]
         done = subprocess.run(command, capture_output=True, text=True, check=False, cwd="/")
         assert done.returncode == 0, done.stdout + done.stderr
 
@@ -152,12 +167,12 @@ def a_server(*settings: str, flushes: bool = False) -> Iterator[Postgres]:
     """Make a server and start it; stop it at the end, and delete it."""
     folder = Path(tempfile.mkdtemp(prefix="squire-postgres-"))
     try:
-        if _as_user():
+        if as_user():
             shutil.chown(folder, "nobody")
         quick = () if flushes else ("fsync=off", "full_page_writes=off")
         server = Postgres(
             folder,
-            _free_port(),
+            free_port(),
             (*quick, "shared_buffers=16MB", "max_connections=60", "max_wal_size=64MB", *settings),
         )
         server.initialize()
@@ -170,7 +185,7 @@ def a_server(*settings: str, flushes: bool = False) -> Iterator[Postgres]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _as_user() -> list[str]:
+def as_user() -> list[str]:
     """Return what starts a program as another user, if that must be: root can't be PostgreSQL.
 
     It ends with the process that has started it.
@@ -187,7 +202,20 @@ def _children(pid: int) -> list[int]:
     return [int(one) for one in found.stdout.split()]
 
 
-def _free_port() -> int:
+def _wait_for_end(pid: int) -> None:
+    """Return once a process has ended; nobody may have asked for its exit code yet."""
+    give_up_at = monotonic() + PATIENCE
+    while monotonic() < give_up_at:
+        state = subprocess.run(
+            ["ps", "-o", "stat=", "-p", str(pid)], capture_output=True, text=True, check=False
+        ).stdout.strip()
+        if not state or state.startswith("Z"):
+            return
+        sleep(0.01)
+    raise AssertionError(f"process {pid} doesn't end")
+
+
+def free_port() -> int:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port: int = free.getsockname()[1]

@@ -2,7 +2,8 @@
 
 import socket
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
+from functools import partial
 
 import trio
 from trio.testing import wait_all_tasks_blocked
@@ -128,3 +129,50 @@ async def test_a_source_that_brought_much_comes_last_next_time() -> None:
             nursery.cancel_scope.cancel()
         assert [place for place, number in enumerate(order) if number == 0][1:] == [5, 8]
         assert len(order) == 9
+
+
+async def test_sockets_are_held_back_while_something_is_urgent() -> None:
+    is_busy, quiet = True, trio.Event()
+    with Poller(is_busy=lambda: is_busy) as poller, readable_sockets(3) as sockets:
+        told: list[int] = []
+        in_turn: list[int] = []
+        for number, one in enumerate(sockets):
+            poller.watch(one, reads(one, told))
+            if number:
+                poller.put_behind(one, partial(in_turn.append, number))
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(poller.run)
+            nursery.start_soon(poller.serve_held, quiet.wait)
+            await wait_all_tasks_blocked()
+            assert told == [READ]
+            assert not in_turn
+            poller.forget(sockets[2])
+            is_busy = False
+            quiet.set()
+            await wait_all_tasks_blocked()
+            assert told == [READ] * 2
+            assert in_turn == [1]
+            nursery.cancel_scope.cancel()
+
+
+async def test_what_comes_to_a_socket_that_was_held_is_read() -> None:
+    with Poller(is_busy=lambda: True) as poller, ExitStack() as stack:
+        ours, theirs = map(stack.enter_context, socket.socketpair())
+        ours.setblocking(False)
+        heard: list[bytes] = []
+
+        def ready(_: int) -> int:
+            with suppress(BlockingIOError):
+                heard.append(ours.recv(10))
+            return 1
+
+        poller.watch(ours, ready)
+        poller.put_behind(ours, lambda: None)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(poller.run)
+            nursery.start_soon(poller.serve_held, trio.lowlevel.checkpoint)
+            await wait_all_tasks_blocked()
+            theirs.send(b"late")
+            await wait_all_tasks_blocked()
+            nursery.cancel_scope.cancel()
+        assert heard == [b"late"]

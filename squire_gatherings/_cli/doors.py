@@ -94,7 +94,7 @@ door_options = options(
         help="One gathering too many is refused, or the one ends that nobody is connected to"
         " for longest.",
     ),
-    option("--max-ops", default="1000", type=COUNT, help="Ops of one sync."),
+    reloaded("--max-ops", default="1000", type=COUNT, help="Ops of one sync."),
     reloaded("--max-log-ops", default="off", type=COUNT_OR_OFF, help="Ops of one gathering's log."),
     reloaded("--max-log", default="off", type=SIZE_OR_OFF, help="Bytes of its ops, as JSON."),
     reloaded(

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 
 from squire_gatherings._cli.printing import is_terminal
 from squire_gatherings._cli.signals import stop_signals
-from squire_gatherings._stores.sqlite.offline import GivenUp
+from squire_gatherings._stores.offline import GivenUp
 
 INTERVAL = 0.2
 """How many seconds lie between two looks at the progress."""

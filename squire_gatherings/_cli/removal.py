@@ -1,6 +1,5 @@
 """`delete` and `compact`: what goes for good, also from a store that is served."""
 
-import sqlite3
 import time
 
 import click
@@ -12,8 +11,8 @@ from squire_gatherings._cli.points import Point
 from squire_gatherings._cli.printing import print_json, print_line
 from squire_gatherings._cli.progress import Progress
 from squire_gatherings._cli.whole_logs import change, existing, look, seq_of
-from squire_gatherings._stores import sqlite_path
-from squire_gatherings._stores.sqlite import archive, log_changes, offline
+from squire_gatherings._stores import offline
+from squire_gatherings._stores.logs import LogChanges, Logs
 from squire_gatherings._values.archive import Tombstone
 from squire_gatherings._values.errors import StoreConflict, StoreUnavailable
 
@@ -61,12 +60,12 @@ def delete(
     if found and not yes:
         ask(f"Delete {len(found)} for good ({_shown(found)})?")
 
-    def go(database: sqlite3.Connection) -> list[Tombstone]:
+    def go(logs: LogChanges) -> list[Tombstone]:
         now = int(time.time() * 1000)
         gone: list[Tombstone] = []
         for one in found:
             progress.tell(f"deleting {one}")
-            tombstone = log_changes.delete(database, one, now)
+            tombstone = logs.delete(one, now)
             if tombstone is not None:
                 gone.append(tombstone)
         return gone
@@ -134,19 +133,19 @@ def compact(
     if found and not yes:
         ask(f"Leave out the first ops of {len(found)} for good ({_shown(found)})?")
 
-    def go(database: sqlite3.Connection) -> dict[str, int]:
+    def go(logs: LogChanges) -> dict[str, int]:
         changed: dict[str, int] = {}
         for one in found:
             progress.tell(f"compacting {one}")
-            info = existing(database, one)
-            seq = min(seq_of(database, info, point), info.seq)
+            info = existing(logs, one)
+            seq = min(seq_of(logs, info, point), info.seq)
             state = None
             if log_only:
-                seq = archive.end_of_append(database, one, seq)
+                seq = logs.end_of_append(one, seq)
                 state = b"%d" % seq
                 if seq < info.first_seq:
                     continue
-            first = log_changes.compact(database, one, seq, state, forget_syncs=forget_syncs)
+            first = logs.compact(one, seq, state, forget_syncs=forget_syncs)
             if first > info.first_seq:
                 changed[one] = first
         return changed
@@ -168,11 +167,11 @@ def _matching(store: str, pattern: str, progress: Progress) -> list[str]:
     Raises `StoreConflict` for a name, not a pattern, of which there is and was nothing.
     """
 
-    def find(database: sqlite3.Connection) -> list[str]:
-        found = archive.matching(database, pattern)
+    def find(logs: Logs) -> list[str]:
+        found = logs.matching(pattern)
         is_name = not set(pattern) & set("*?[")
         # What was deleted may be deleted again: a command may have been killed.
-        if is_name and not found and archive.find_info(database, pattern) is None:
+        if is_name and not found and logs.find_info(pattern) is None:
             raise StoreConflict(f"there is no gathering {pattern}")
         return found
 
@@ -187,7 +186,7 @@ def _erase_file(store: str, progress: Progress) -> None:
     progress.tell("writing the file anew", now=True)
     try:
         with progress.going_on():
-            offline.erase(sqlite_path(store), progress.stopped)
+            offline.erase(store, progress.stopped)
     except StoreUnavailable as error:
         raise StoreUnavailable(
             f"it's done, but may still be in the file: {error}; run it again with --erase"

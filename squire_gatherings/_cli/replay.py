@@ -1,10 +1,10 @@
 """`replay`: prints the ops of a log again, in the rhythm in which they were committed."""
 
-import sqlite3
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from functools import partial
+from typing import TypeVar
 
 import click
 import trio
@@ -14,11 +14,13 @@ from squire_gatherings._cli.options import ENVIRONMENT, HEADERS, SPEED, TOKEN, o
 from squire_gatherings._cli.printing import print_line
 from squire_gatherings._cli.whole_logs import existing
 from squire_gatherings._rules.links import cut
-from squire_gatherings._stores import sqlite_path
-from squire_gatherings._stores.sqlite import archive, offline
+from squire_gatherings._stores import offline
+from squire_gatherings._stores.logs import Logs
 from squire_gatherings._values.log import Append
 from squire_gatherings._values.op import Op
 from squire_gatherings.client import open_client
+
+T = TypeVar("T")
 
 PAGE_BYTES = 1 << 18
 """How many bytes of ops are read at once."""
@@ -116,21 +118,23 @@ async def _from_server(
 async def _from_store(
     store: str, gathering_id: str, since: int, until: int | None
 ) -> AsyncIterator[AsyncIterator[_Played]]:
-    path = sqlite_path(store, gathering_id)
-    info = offline.looked(path, lambda one: existing(one, gathering_id), _never)
+    def looked(function: Callable[[Logs], T]) -> T:
+        return offline.looked(store, function, _never, gathering_id)
+
+    info = looked(lambda logs: existing(logs, gathering_id))
     last = info.seq if until is None else min(until, info.seq)
 
-    def read(after: int, database: sqlite3.Connection) -> tuple[Append, ...]:
-        return archive.read_links(database, gathering_id, after, last, PAGE_BYTES)
+    def read(after: int, logs: Logs) -> tuple[Append, ...]:
+        return logs.read_links(gathering_id, after, last, PAGE_BYTES)
 
     async def ops() -> AsyncIterator[_Played]:
         # Reading begins where the append begins that has the first op.
         after = offline.looked(
-            path, lambda one: archive.end_of_append(one, gathering_id, since), _never
+            store, lambda logs: logs.end_of_append(gathering_id, since), _never, gathering_id
         )
         after = max(after, info.first_seq - 1)
         while after < last:
-            page = offline.looked(path, partial(read, after), _never)
+            page = looked(partial(read, after))
             for link in cut(page, last, gathering_id, b""):
                 for seq, one in enumerate(link.ops, start=link.first_seq):
                     if seq > since:

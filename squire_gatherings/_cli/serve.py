@@ -82,6 +82,9 @@ from squire_gatherings._stores import check_store, open_store
 
 _log = logging.getLogger(__name__)
 
+DRAINED_WITHIN = 10.0
+"""How many seconds it may take at the end to hand everything over to other nodes."""
+
 MARGIN = 0.25
 """An exit may take a second more than `close_grace`: so many seconds for each of its two steps."""
 
@@ -348,6 +351,10 @@ async def run_server(
                 if audit_file is not None:
                     audit("stop", by_signal(name), address, "done")
             nursery.start_soon(_exit_on_the_second, signals)
+            if number is not None:
+                # Other nodes go on with what this one has, if there are any.
+                with trio.move_on_after(DRAINED_WITHIN):
+                    await hall.drain()
             server.stop_accepting()
             if admin is not None:
                 admin.stop()

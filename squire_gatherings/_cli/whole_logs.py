@@ -1,7 +1,6 @@
 """`list`, `show`, `export`, `import`, `fork`: whole logs of a store, also of one that is served."""
 
 import os
-import sqlite3
 import stat
 import sys
 from collections.abc import Callable, Iterator
@@ -20,9 +19,8 @@ from squire_gatherings._cli.printing import CannotPrint, print_json, print_line,
 from squire_gatherings._cli.progress import Progress
 from squire_gatherings._cli.units import format_size
 from squire_gatherings._rules.export import Exporter, Importer
-from squire_gatherings._stores import sqlite_path
-from squire_gatherings._stores.shards import check_place
-from squire_gatherings._stores.sqlite import archive, log_changes, offline
+from squire_gatherings._stores import offline
+from squire_gatherings._stores.logs import LogChanges, Logs
 from squire_gatherings._values.archive import LogInfo
 from squire_gatherings._values.errors import BadBase, StoreConflict
 from squire_gatherings._values.ids import check_gathering_id
@@ -35,35 +33,27 @@ TELL_EVERY = 1000
 
 
 def look(
-    store: str,
-    function: Callable[[sqlite3.Connection], T],
-    progress: Progress,
-    gathering: str | None = None,
+    store: str, function: Callable[[Logs], T], progress: Progress, gathering: str | None = None
 ) -> T:
-    """Return what a function finds in a store's file; of a folder, in that of the gathering."""
+    """Return what a function finds in a store; in a folder of files, in that of the gathering."""
     with progress.going_on():
-        return offline.looked(sqlite_path(store, gathering), function, progress.stopped)
+        return offline.looked(store, function, progress.stopped, gathering)
 
 
 def change(
     store: str,
-    function: Callable[[sqlite3.Connection], T],
+    function: Callable[[LogChanges], T],
     progress: Progress,
     gathering: str | None = None,
 ) -> T:
-    """Return what a function says that changes a store's file; of a folder, as `look` has it."""
+    """Return what a function says that changes a store; of a folder, as `look` has it."""
     with progress.going_on():
-        return offline.changed(sqlite_path(store, gathering), function, progress.stopped)
+        return offline.changed(store, function, progress.stopped, gathering)
 
 
-def check_new(store: str, gathering: str) -> None:
-    """Check whether a new gathering may be in a store. Raises `BadSetting`."""
-    check_place(sqlite_path(store, gathering), gathering)
-
-
-def existing(database: sqlite3.Connection, gathering: str) -> LogInfo:
+def existing(logs: Logs, gathering: str) -> LogInfo:
     """Return what there is of a log. Raises `StoreConflict` if there is none."""
-    info = archive.find_info(database, gathering)
+    info = logs.find_info(gathering)
     if info is None:
         raise StoreConflict(f"there is no gathering {gathering}")
     if info.is_deleted:
@@ -72,12 +62,12 @@ def existing(database: sqlite3.Connection, gathering: str) -> LogInfo:
     return info
 
 
-def seq_of(database: sqlite3.Connection, info: LogInfo, point: Point) -> int:
+def seq_of(logs: Logs, info: LogInfo, point: Point) -> int:
     """Return the last seq by a point."""
     if point.seq is not None:
         return point.seq
     assert point.time is not None
-    return archive.seq_at(database, info.gathering, point.time)
+    return logs.seq_at(info.gathering, point.time)
 
 
 def as_json(info: LogInfo) -> dict[str, object]:
@@ -125,7 +115,7 @@ def list_logs(store: str, after: str, limit: int | None, json_lines: bool) -> No
     progress, left = Progress(), limit
     while left is None or left > 0:
         size = PAGE if left is None else min(PAGE, left)
-        found = look(store, lambda one, a=after, n=size: archive.list_logs(one, a, n), progress)  # type: ignore[misc]
+        found = look(store, lambda logs, a=after, n=size: logs.list_logs(a, n), progress)  # type: ignore[misc]
         for info in found:
             if json_lines:
                 print_json(**as_json(info))
@@ -169,8 +159,8 @@ def show_log(store: str, gathering_id: str, json_lines: bool) -> None:
       squire-gatherings show rooms.sqlite3 friday-night --json
     """
 
-    def find(database: sqlite3.Connection) -> tuple[LogInfo | None, list[tuple[int, str]]]:
-        return archive.find_info(database, gathering_id), archive.epochs(database, gathering_id)
+    def find(logs: Logs) -> tuple[LogInfo | None, list[tuple[int, str]]]:
+        return logs.find_info(gathering_id), logs.epochs(gathering_id)
 
     info, epochs = look(store, find, Progress(), gathering_id)
     if info is None:
@@ -219,14 +209,14 @@ def export(store: str, gathering_id: str, file: str | None, audit_log: str | Non
     """
     progress = Progress()
 
-    def write(to: BinaryIO, database: sqlite3.Connection) -> int:
-        info = existing(database, gathering_id)
+    def write(to: BinaryIO, logs: Logs) -> int:
+        info = existing(logs, gathering_id)
         exporter = Exporter(info)
-        older = archive.older_syncs(database, gathering_id)
+        older = logs.older_syncs(gathering_id)
         for line in exporter.beginning(older):
             to.write(line)
         written = 0
-        for link in archive.links_of(database, gathering_id):
+        for link in logs.links_of(gathering_id):
             for line in exporter.link(link):
                 to.write(line)
             written += len(link.ops)
@@ -299,13 +289,13 @@ def import_log(
         importer = Importer(_told(source, progress))
         name = new_id or importer.log.gathering
         check_gathering_id(name)
-        check_new(store, name)
+        offline.check_new(store, name)
 
-        def take(database: sqlite3.Connection) -> tuple[int, bool]:
-            info = archive.find_info(database, name)
+        def take(logs: LogChanges) -> tuple[int, bool]:
+            info = logs.find_info(name)
             if info is not None and not info.is_deleted:
                 log = importer.log
-                there = archive.head_at(database, name, log.seq)
+                there = logs.head_at(name, log.seq)
                 if log.head and there.hex() == log.head:
                     return log.seq, False
                 raise StoreConflict(f"there is a gathering {name} already, with another log")
@@ -313,7 +303,7 @@ def import_log(
                 assert info.tombstone is not None
                 when = format_time(info.tombstone.time)
                 raise StoreConflict(f"{name} was deleted at {when}: add --even-if-deleted")
-            return log_changes.adopt(database, importer.copy(name)), True
+            return logs.adopt(importer.copy(name)), True
 
         with audited(audit_log, "import", store) as done:
             seq, is_new = change(store, take, progress, name)
@@ -354,14 +344,14 @@ def fork(
       squire-gatherings fork rooms.sqlite3 friday-night what-if --at 2026-11-28T20:00:00Z
     """
     check_gathering_id(new_id)
-    check_new(str(sqlite_path(store, gathering_id)), new_id)
+    offline.check_new(store, new_id, beside=gathering_id)
 
-    def make(database: sqlite3.Connection) -> int:
-        info = existing(database, gathering_id)
-        seq = info.seq if at is None else seq_of(database, info, at)
+    def make(logs: LogChanges) -> int:
+        info = existing(logs, gathering_id)
+        seq = info.seq if at is None else seq_of(logs, info, at)
         if at is not None and at.time is not None and seq < info.first_seq:
             raise BadBase(f"{gathering_id} has nothing from before {format_time(at.time)}")
-        return log_changes.fork(database, gathering_id, new_id, seq)
+        return logs.fork(gathering_id, new_id, seq)
 
     with audited(audit_log, "fork", store) as done:
         seq = change(store, make, Progress(), gathering_id)

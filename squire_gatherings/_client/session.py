@@ -143,7 +143,7 @@ class Session:
             if self.exchange.connected:
                 self._outage_since = trio.current_time()
             self.exchange.lost(code)
-        at_once = isinstance(ending, Dispersed) and ending.reason == DispersalReason.MOVED
+        at_once = _says_moved(ending)
         if isinstance(ending, Dispersed) and ending.reason not in COMES_BACK:
             if await self._sleep(ending):
                 return
@@ -384,3 +384,10 @@ class Session:
 
     def _names(self) -> dict[str, object]:
         return {"gathering": self.gathering_id}
+
+
+def _says_moved(ending: Dispersed | Lost) -> bool:
+    """Whether the gathering goes on elsewhere: it has ended so, or is the same there."""
+    if isinstance(ending, Dispersed):
+        return ending.reason == DispersalReason.MOVED
+    return ending.code == CloseCode.MOVED

@@ -51,6 +51,7 @@ class Beats:
     """Called after each beat that was taken: whether the lease hadn't been valid before."""
     on_lost: Callable[[], None] = _nothing
     """Called when we were declared dead. We are another node afterwards."""
+    _turn: trio.Lock = field(factory=trio.Lock)
     _trouble: StoreUnavailable | None = None
     _scope: trio.CancelScope = field(factory=lambda: trio.CancelScope(shield=True))
 
@@ -80,17 +81,25 @@ class Beats:
             interval = self.interval
             while True:
                 began = trio.current_time()
-                try:
-                    await self._beat()
-                except StoreUnavailable as error:
-                    if self._trouble is None:
-                        _log.warning("this node can't say that it lives", extra={"why": str(error)})
-                    self._trouble = error
-                else:
-                    if self._trouble is not None:
-                        _log.warning("this node can say again that it lives")
-                    self._trouble = None
+                await self.say_so()
                 await trio.sleep_until(began + interval)
+
+    async def say_so(self) -> None:
+        """Say once that we live, and what we are; that it can't be said is logged.
+
+        Cancellation: it may have been said.
+        """
+        async with self._turn:
+            try:
+                await self._beat()
+            except StoreUnavailable as error:
+                if self._trouble is None:
+                    _log.warning("this node can't say that it lives", extra={"why": str(error)})
+                self._trouble = error
+            else:
+                if self._trouble is not None:
+                    _log.warning("this node can say again that it lives")
+                self._trouble = None
 
     def stop(self) -> None:
         """End `run`."""

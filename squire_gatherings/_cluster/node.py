@@ -4,19 +4,44 @@ It goes on with what dead nodes had, and with what living ones give it.
 """
 
 import logging
+from collections.abc import Callable, Collection, Sequence
+from itertools import islice
 
 import trio
 from attrs import define, evolve, field
 
 from squire_gatherings._cluster.beats import Beats
+from squire_gatherings._hall.giving import Giving
 from squire_gatherings._hall.hall import Hall, peers_of
 from squire_gatherings._hall.ownership import Ownership
 from squire_gatherings._hall.registry import Registry
+from squire_gatherings._hall.sleeper import Sleeper
 from squire_gatherings._hall.store import store_trouble
+from squire_gatherings._rules.histogram import Histogram
+from squire_gatherings._rules.placement import place, to_give
 from squire_gatherings._values.errors import StoreUnavailable
-from squire_gatherings._values.nodes import Node
+from squire_gatherings._values.nodes import Node, NodeState
 
 _log = logging.getLogger(__name__)
+
+AT_ONCE = 50
+"""So many gatherings are handed over at once: the others go on meanwhile."""
+
+ASLEEP_WITHIN = 2.0
+"""How many seconds they have to fall asleep."""
+
+MOST_FRUITLESS = 3
+"""A drain gives up after so many rounds in which nothing could be given."""
+
+GIVEN_AT_ONCE = 5
+"""So many sleepers are given with each beat, for balance."""
+
+LOOKED_AT = 1000
+"""So many are looked at for that."""
+
+
+def _nothing(_: Node) -> None:
+    """Do nothing: nobody is told."""
 
 
 @define(eq=False)
@@ -30,6 +55,13 @@ class LocalNode:
     """How many dead nodes' estates were taken over."""
     arrived: int = 0
     """How many gatherings came from other nodes, dead ones among them."""
+    moved: int = 0
+    """How many gatherings were given to other nodes."""
+    on_given: Callable[[Node], None] = _nothing
+    """Called when another node was given something: it may be told, and be quicker so."""
+    pauses: Histogram = field(factory=Histogram)
+    """How many seconds gatherings were nobody's while they were given."""
+    _is_poked: bool = False
     _arrivals: int = 0
     """How often we were given something, as far as all of it was taken up."""
     _due: trio.Event = field(factory=trio.Event)
@@ -73,6 +105,86 @@ class LocalNode:
                 except StoreUnavailable as error:
                     _log.debug("the node looks again later", extra={"why": str(error)})
 
+    def poke(self) -> None:
+        """Look now whether something was given to us: its giver says so."""
+        self._is_poked = True
+        self._due.set()
+
+    # Handing over.
+
+    async def move(self, gatherings: Collection[str], to: Node) -> int:
+        """Give gatherings to another node; return how many it has now.
+
+        Their connections are closed with 4010. What can't sleep within two seconds stays.
+
+        Cancellation: each is given, or stays.
+        """
+        began = trio.current_time()
+        await trio.lowlevel.checkpoint_if_cancelled()
+        count = await Giving(self.registry, self.ownership, to).give(gatherings, ASLEEP_WITHIN)
+        if count:
+            self.moved += count
+            self.pauses.add(trio.current_time() - began)
+            self.on_given(to)
+        await trio.lowlevel.cancel_shielded_checkpoint()
+        return count
+
+    async def drain(self) -> int:
+        """Open nothing more, and give all that there is to other nodes, some at a time.
+
+        Returns:
+            How many gatherings couldn't be given, since there is no other node, or they can't
+            sleep.
+
+        Cancellation: no more are given. Nothing is opened all the same.
+        """
+        await trio.lowlevel.checkpoint_if_cancelled()
+        beats, registry = self.beats, self.registry
+        beats.node = evolve(beats.node, state=NodeState.DRAINING)
+        self.ownership.place = self.place
+        await beats.say_so()
+        fruitless = 0
+        while registry.living and fruitless < MOST_FRUITLESS:
+            before, rest = self.moved, tuple(registry.living)
+            for first in range(0, len(rest), AT_ONCE):
+                if not await self._hand_over(rest[first : first + AT_ONCE]):
+                    return len(registry.living)
+            if self.moved == before:
+                fruitless += 1
+                await trio.sleep(beats.interval)
+        return len(registry.living)
+
+    async def _hand_over(self, gatherings: Sequence[str]) -> bool:
+        """Give gatherings to the nodes that are to have them; False if there is none."""
+        groups: dict[Node, list[str]] = {}
+        for one in gatherings:
+            to = self.place(one)
+            if to is None:
+                return False
+            groups.setdefault(to, []).append(one)
+        async with trio.open_nursery() as nursery:
+            for to, some in groups.items():
+                nursery.start_soon(self.move, some, to)
+        return True
+
+    def place(self, gathering: str) -> Node | None:
+        """Return which other node is to have a gathering, where this one drains."""
+        return place(gathering, (one for one in self.nodes if one.id != self.node.id))
+
+    async def _balance(self) -> None:
+        """Give some sleepers to which nobody is connected, if we have more than our share."""
+        to = to_give(self.node, self.nodes)
+        if to is None or self.node.state is not NodeState.UP:
+            return
+        idle = (
+            name
+            for name, one in islice(self.registry.living.items(), LOOKED_AT)
+            if isinstance(one, Sleeper) and not one.clients
+        )
+        some = tuple(islice(idle, GIVEN_AT_ONCE))
+        if some:
+            await self.move(some, to)
+
     # What happens.
 
     def _beaten(self, is_regained: bool) -> None:
@@ -92,8 +204,9 @@ class LocalNode:
 
     async def _look(self) -> None:
         lease, beats = self.ownership.lease, self.beats
+        takes = beats.node.state is NodeState.UP or self.place("") is None
         for node in beats.nodes:
-            if node.id != beats.node.id and node.beat_age > lease.duration:
+            if takes and node.id != beats.node.id and node.beat_age > lease.duration:
                 with store_trouble():
                     inherited = await beats.store.inherit(node)
                 if inherited:
@@ -103,9 +216,11 @@ class LocalNode:
                     await self._take_up()
         await self.ownership.settle()
         arrivals = next((one.arrivals for one in beats.nodes if one.id == beats.node.id), 0)
-        if arrivals != self._arrivals:
+        if arrivals != self._arrivals or self._is_poked:
+            self._is_poked = False
             await self._take_up()
             self._arrivals = arrivals
+        await self._balance()
 
     async def _take_up(self) -> None:
         """Go on with all that is left to us."""

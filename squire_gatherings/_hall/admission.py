@@ -112,7 +112,7 @@ def let_in(
             _finite(timeout),
             _finite(left),
             client=request.made_client_id or UNSET,
-            max_ops=room.settings.max_ops,
+            max_ops=room.quotas.settings.max_ops,
             proof=answers.proof(client),
             rights_expire_in=room.terms.left(client),
             ends_in=UNSET if math.isinf(final) else final,

@@ -268,6 +268,7 @@ async def open_events(
     asleep: Collection[str] = (),
     *,
     follows: bool = False,
+    make_delivery: Callable[[Lifecycle, EventSink], Delivery] = Delivery,
 ) -> AsyncIterator[Delivery]:
     """Tell the events of a hall from its store, for as long as the block lasts.
 
@@ -278,6 +279,7 @@ async def open_events(
         settings: The hall's.
         asleep: The incarnations that sleep since an earlier process: these go on.
         follows: Whether another process tells them until `Delivery.resume`.
+        make_delivery: Makes what delivers them.
 
     Raises:
         BadSetting: The store has no outbox, or another hall has it; or `on_event` is nothing that
@@ -297,7 +299,7 @@ async def open_events(
         event_store_of(store), wall, settings.max_events, settings.commit_retry_interval
     )
     await lifecycle.begin(asleep, follows=follows)
-    delivery = Delivery(lifecycle, sink)
+    delivery = make_delivery(lifecycle, sink)
     try:
         async with open_hidden_nursery() as nursery:
             nursery.start_soon(lifecycle.run)

@@ -17,13 +17,14 @@ from squire_gatherings._hall.hearing import (
     LAST_LOOKS,
     LOOK_AGAIN,
     REST_WITHIN,
+    has_nothing_to_say,
     hear_out,
     hear_the_last,
     is_over,
 )
 from squire_gatherings._hall.inbox import Request
 from squire_gatherings._hall.inheritance import Inheritance, follow
-from squire_gatherings._hall.notice import flush, give_notice
+from squire_gatherings._hall.notice import conclude, flush, give_notice, tell
 from squire_gatherings._hall.refreshes import Refreshes
 from squire_gatherings._hall.requests import Requests
 from squire_gatherings._hall.restoring import restore, restore_trouble
@@ -39,6 +40,7 @@ from squire_gatherings._values.errors import (
 )
 from squire_gatherings._values.messages import Ack, Leave
 from squire_gatherings._values.numbers import Stage
+from squire_gatherings._values.outgoing import Outgoing
 
 _log = logging.getLogger(__name__)
 
@@ -621,7 +623,38 @@ class Gathering:
                 reason, self.room.is_kept = DispersalReason.MOVED, True
             self._notice_at = trio.current_time()
             fails = self._acting is not None and self._acting.is_failing
-            self._slow = await give_notice(self.room, self.answers, reason, is_failing=fails)
+            slow = await give_notice(self.room, self.answers, reason, is_failing=fails)
+            self._slow = slow or None
+
+    def part_at_once(self) -> Callable[[], None] | None:
+        """Give notice while its task waits for messages, if it is due and at rest.
+
+        No checkpoint. For many that are due at once: the task's turn would cost more than this.
+
+        Returns:
+            What wakes its task, which has only to go then. None if it must come to its end by
+            itself: it is at work, or somebody has said something, or it can't be told yet whether
+            anybody has.
+        """
+        room, acting = self.room, self._acting
+        if (
+            not room.may_show
+            or not (room.accepting and room.waits and room.inbox.is_awaited)
+            or room.deadline.is_final
+            or room.nursery.child_tasks
+            or (acting is not None and acting.is_due)
+            or self.at_work() is not None
+            or not has_nothing_to_say(room)
+            or not is_over(room, self.answers)
+        ):
+            return None
+        # The point of no return.
+        self._notice_at = trio.current_time()
+        fails = acting is not None and acting.is_failing
+        clients = conclude(room, self.answers, self._rule(), is_failing=fails)
+        assert room.notice is not None
+        self._slow = tell(room, clients, Outgoing(room.notice)) or None
+        return room.inbox.wake
 
 
 def _uncertain(room: Room) -> StoreUnavailable:

@@ -465,7 +465,8 @@ class Hall:
         """Change settings of the running hall.
 
         Gatherings that are opened from now on have them all. What is counted for all gatherings
-        together changes at once: places for connections and gatherings, memory, how rights end.
+        together changes at once: places for connections and gatherings, memory, how rights end. So
+        does `max_ops`: clients that were told another one in `joined` are refused what is too much.
         The other settings of an open gathering stay until it ends. Nobody is put out where there
         are more already than may be.
 
@@ -556,7 +557,41 @@ class Hall:
         """
         return self._rights.change_role(user, role, gathering_id, until)
 
-    # What counts as no activity.
+    # As one of several nodes.
+
+    async def move(self, gathering_id: str, to: Node) -> bool:
+        """Give a gathering to another node, where it goes on: its incarnation, rules and deadline.
+
+        It falls asleep here. Its connections are closed (4010), and find it there.
+
+        Args:
+            gathering_id: Which gathering.
+            to: One of `nodes`.
+
+        Returns:
+            Whether that node has it now. Not so if it isn't here, or can't sleep, or that node
+            takes none.
+
+        Cancellation: it is given, or stays.
+        """
+        check_gathering_id(gathering_id)
+        if self._peers is None:
+            await trio.lowlevel.checkpoint()
+            return False
+        return await self._peers.move([gathering_id], to) > 0
+
+    async def drain(self) -> int:
+        """Give all gatherings to the other nodes, some at a time, and open nothing more.
+
+        Returns:
+            How many are left: they can't sleep, or there is no other node.
+
+        Cancellation: those that are left stay here.
+        """
+        if self._peers is None:
+            await trio.lowlevel.checkpoint()
+            return len(self._registry.living)
+        return await self._peers.drain()
 
     @property
     def nodes(self) -> tuple[Node, ...]:
@@ -565,6 +600,8 @@ class Hall:
         None where the store is for one hall at a time.
         """
         return () if self._peers is None else self._peers.nodes
+
+    # What counts as no activity.
 
     def gatherings(self) -> tuple[str, ...]:
         """Return the ids of the gatherings that are open now."""

@@ -8,7 +8,12 @@ import trio
 
 from squire_gatherings._hall.answers import Answers
 from squire_gatherings._hall.forwards import CROWD
-from squire_gatherings._hall.lateness import give_a_turn, give_turns, is_late
+from squire_gatherings._hall.lateness import (
+    give_a_turn,
+    give_turns,
+    is_late,
+    were_turns_given,
+)
 from squire_gatherings._hall.room import Room
 
 REST_WITHIN = 1.0
@@ -55,6 +60,19 @@ async def _read_arrived(room: Room, to_the_end: bool) -> bool:
         if not number % CROWD:
             await trio.lowlevel.checkpoint()
     return is_receiving
+
+
+def has_nothing_to_say(room: Room) -> bool:
+    """As `hear_out`, without a checkpoint; return whether nobody has said, or begun, anything.
+
+    False, too, if others must have turns before that can be told.
+    """
+    if not were_turns_given(room.deadline.at):
+        return False
+    for client in tuple(room.clients.values()):
+        if client.read_arrived() or client.receiving:
+            return False
+    return True
 
 
 def is_over(room: Room, answers: Answers) -> bool:

@@ -87,6 +87,11 @@ class Inbox:
         """How many messages were put in so far."""
         return self.taken + len(self.waiting)
 
+    @property
+    def is_awaited(self) -> bool:
+        """Whether the gathering's task waits for something to arrive."""
+        return self._sleeper is not None
+
     def put(self, sender: Sender, request: Request) -> None:
         """Put a message in. How many there may be is for the sender to check."""
         self.waiting.append((sender, request))
@@ -159,6 +164,11 @@ class Inbox:
         task, self._sleeper, self._sleeping = self._sleeper, None, None
         assert task is not None
         trio.lowlevel.reschedule(task, result)
+
+    def fail(self, error: Exception) -> None:
+        """Have the wait of the gathering's task raise this, if it waits."""
+        if self._sleeper is not None:
+            self._reschedule(outcome.Error(error))
 
     def _stop_waiting(self, _: trio.lowlevel.RaiseCancelT) -> trio.lowlevel.Abort:
         if self._is_serving:

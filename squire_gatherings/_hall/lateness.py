@@ -116,6 +116,16 @@ async def give_turns(since: float) -> None:
         turns.over.set()
 
 
+def were_turns_given(since: float) -> bool:
+    """Whether all have had the turns that they must have before one that was due then ends.
+
+    Then neither `give_turns` nor `give_a_turn` would wait.
+    """
+    if not is_late(since):
+        return _one_since.get() >= since
+    return _many_since.get() >= since
+
+
 async def give_a_turn(since: float) -> None:
     """Return when all tasks have had a turn for which something was there to be read then.
 

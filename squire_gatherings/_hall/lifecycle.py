@@ -178,6 +178,10 @@ class Lifecycle:
         self.omitted = state.omitted
         self._tell(self.durable)
 
+    def found(self, waiting: int) -> None:
+        """Note how many events wait in the store, where several nodes share it."""
+        self._stored = waiting + self.delivered
+
     def closing(self, by: float) -> None:
         """The hall is being closed, and is to be so at the time `by`."""
         self.by = min(self.by, by)

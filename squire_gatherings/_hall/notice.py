@@ -13,17 +13,17 @@ from squire_gatherings._hall.room import Room
 from squire_gatherings._hall.tally import Tally
 from squire_gatherings._values.endings import DispersalReason
 from squire_gatherings._values.errors import GatheringCrashed, GatheringDispersed
-from squire_gatherings._values.messages import Dispersed
 from squire_gatherings._values.numbers import Ended, Stage
 from squire_gatherings._values.outgoing import Outgoing
 
 
 async def give_notice(
     room: Room, answers: Answers, reason: DispersalReason, *, is_failing: bool
-) -> list[Client] | None:
+) -> list[Client]:
     """Go beyond the point of no return: answer all who asked, and give the final notice.
 
-    No checkpoint before that point, and none at all without a crowd. Cancellation: ignored.
+    No checkpoint before that point, and none at all without a crowd. Cancellation: ignored, so
+    that clients hear of a shutdown, too.
 
     Args:
         room: Whose end it is.
@@ -32,8 +32,24 @@ async def give_notice(
         is_failing: Whether it would crash again if it were opened again: all callers are told.
 
     Returns:
-        Those to whom the notice couldn't be sent at once, if there are any.
+        Those to whom the notice couldn't be sent at once.
     """
+    slow: list[Client] = []
+    clients = conclude(room, answers, reason, is_failing=is_failing)
+    assert room.notice is not None
+    outgoing = Outgoing(room.notice)
+    while clients:
+        some, clients = clients[:CROWD], clients[CROWD:]
+        slow += tell(room, some, outgoing)
+        if len(some) == CROWD:
+            await trio.lowlevel.cancel_shielded_checkpoint()
+    return slow
+
+
+def conclude(
+    room: Room, answers: Answers, reason: DispersalReason, *, is_failing: bool
+) -> Sequence[Client]:
+    """As `give_notice`, but return those who are still to be told; no checkpoint."""
     room.accepting = False
     room.reason = reason
     room.enter(Stage.ENDING)
@@ -58,9 +74,26 @@ async def give_notice(
             room.life.dispersed(how)
         report_end(how, len(clients))
     note_end()
-    if not clients:
-        return None
-    return await _send_notice(clients, room.notice, reason, room.quotas.tally)
+    return clients
+
+
+def tell(room: Room, clients: Iterable[Client], outgoing: Outgoing) -> list[Client]:
+    """Send the last notice and a close frame to each of those.
+
+    Returns:
+        Those to whom it couldn't be sent at once.
+    """
+    reason = room.reason
+    assert reason is not None
+    slow, sent = [], 0
+    for client in clients:
+        client.part(outgoing, reason.close_code, reason)
+        if client.backlog:
+            slow.append(client)
+        else:
+            sent += 1
+    room.quotas.tally.notices["sent"] += sent
+    return slow
 
 
 def _how_it_ended(room: Room, reason: DispersalReason, now: float) -> Ended:
@@ -77,30 +110,6 @@ def _how_it_ended(room: Room, reason: DispersalReason, now: float) -> Ended:
         room.processed,
         room.log.committed,
     )
-
-
-async def _send_notice(
-    clients: Sequence[Client], notice: Dispersed, reason: DispersalReason, tally: Tally
-) -> list[Client] | None:
-    """Send a notice and a close frame to all.
-
-    No checkpoint without a crowd. Cancellation: ignored, so that clients hear of a shutdown, too.
-
-    Returns:
-        Those to whom it couldn't be sent at once, if there are any.
-    """
-    slow: list[Client] | None = None
-    outgoing = Outgoing(notice)
-    for number, client in enumerate(clients, start=1):
-        client.part(outgoing, reason.close_code, reason)
-        if client.backlog:
-            slow = slow or []
-            slow.append(client)
-        else:
-            tally.notices["sent"] += 1
-        if not number % CROWD:
-            await trio.lowlevel.cancel_shielded_checkpoint()
-    return slow
 
 
 async def flush(slow: Iterable[Client], until: float, tally: Tally) -> None:

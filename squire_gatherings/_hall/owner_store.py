@@ -73,7 +73,11 @@ class OwnerStore(SleepStore, Protocol):
     # Having gatherings.
 
     async def claim(self, gathering: str) -> Claim:
-        """Own a gathering, unless a node that isn't declared dead has it; return who does."""
+        """Own a gathering, unless a node that isn't declared dead has it; return who does.
+
+        Called where nothing of it lives in this process: an incarnation that sleeps, as far as the
+        store knows, is left to us, whoever had it before.
+        """
         ...
 
     async def owner_of(self, gathering: str) -> Claim | None:
@@ -83,16 +87,19 @@ class OwnerStore(SleepStore, Protocol):
     def release_nowait(self, gathering: str) -> None:
         """Own a gathering no more, once what was appended before is durable; soon, and once.
 
-        A later `claim` by us comes after it.
+        Nothing is left of it then: none of its incarnations sleeps. A later `claim` by us comes
+        after it.
         """
         ...
 
     async def give(self, gatherings: Sequence[str], to: Node) -> tuple[str, ...]:
         """Give gatherings that we own, and that sleep, to another node.
 
+        Those of which the store doesn't know that they sleep stay ours, and all where that node is
+        dead or draining.
+
         Returns:
-            Those that are its own now. Not so those of which the store doesn't know that they
-            sleep, and all where that node is dead or draining.
+            Those that aren't ours any more, since this call or an earlier one.
         """
         ...
 

@@ -3,8 +3,7 @@
 A hall whose store is shared by nobody has none of this.
 """
 
-from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Protocol
 
 import trio
@@ -35,6 +34,14 @@ class Peers(Protocol):
         """All nodes that aren't declared dead, as of the last beat; we are one of them."""
         ...
 
+    async def move(self, gatherings: Collection[str], to: Node) -> int:
+        """Give gatherings to another node; return how many it has now."""
+        ...
+
+    async def drain(self) -> int:
+        """Give all to other nodes, and open nothing more; return how many are left."""
+        ...
+
 
 @define(eq=False)
 class Ownership:
@@ -42,9 +49,9 @@ class Ownership:
 
     store: OwnerStore
     lifecycle: Lifecycle | None
-    lives: Callable[[str], bool]
-    """Whether a gathering lives here."""
-    _ended: deque[tuple[int, str]] = field(factory=deque)
+    place: Callable[[str], Node | None] | None = None
+    """Says which other node is to open a gathering that none has, where this one opens none."""
+    _ended: dict[str, int] = field(factory=dict)
     """Gatherings that are to be released once an event of this number is in the store."""
     _regained: trio.Event = field(factory=trio.Event)
     _taken: dict[str, None] = field(factory=dict)
@@ -85,6 +92,8 @@ class Ownership:
         Cancellation: it may be ours.
         """
         self.check()
+        await self._released(gathering)
+        await self._check_place(gathering)
         with store_trouble():
             claim = await self.store.claim(gathering)
             if claim.owner.beat_age > self.lease.duration and await self.store.inherit(claim.owner):
@@ -92,6 +101,23 @@ class Ownership:
         self.check()
         self._check_owner(claim)
         return claim.estate
+
+    async def _check_place(self, gathering: str) -> None:
+        """Raise `OwnedElsewhere` if another node is to open a gathering that none has."""
+        if self.place is None:
+            return
+        with store_trouble():
+            claim = await self.store.owner_of(gathering)
+        node = self.place(gathering)
+        if claim is None and node is not None:
+            raise OwnedElsewhere(f"node {node.name} is to open the gathering", node)
+
+    async def _released(self, gathering: str) -> None:
+        """Return once we don't own a gathering any more that has just ended."""
+        lifecycle = self.lifecycle
+        while lifecycle is not None and gathering in self._ended:
+            await lifecycle.wait_durable(self._ended[gathering])
+            self._release_ended()
 
     async def check_elsewhere(self, gathering: str) -> None:
         """Raise `OwnedElsewhere` if another node has a gathering.
@@ -161,7 +187,7 @@ class Ownership:
         if lifecycle is None or lifecycle.durable >= lifecycle.last:
             self.store.release_nowait(gathering)
         else:
-            self._ended.append((lifecycle.last, gathering))
+            self._ended[gathering] = lifecycle.last
 
     async def run(self) -> None:
         """Release what has ended, until cancelled."""
@@ -171,8 +197,14 @@ class Ownership:
             return
         while True:
             await lifecycle.written.wait()
-            while self._ended and self._ended[0][0] <= lifecycle.durable:
-                _, gathering = self._ended.popleft()
-                if not self.lives(gathering):
-                    # Otherwise it was opened again, and is released after that.
-                    self.store.release_nowait(gathering)
+            self._release_ended()
+
+    def _release_ended(self) -> None:
+        """Release those of whose end the store knows, in the order of their ends."""
+        assert self.lifecycle is not None
+        while self._ended:
+            gathering, number = next(iter(self._ended.items()))
+            if number > self.lifecycle.durable:
+                return
+            del self._ended[gathering]
+            self.store.release_nowait(gathering)

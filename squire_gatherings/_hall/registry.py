@@ -24,13 +24,18 @@ from squire_gatherings._hall.sleep_book import SleepBook
 from squire_gatherings._hall.sleeper import Sleeper
 from squire_gatherings._hall.sleepers import Opener, Sleepers
 from squire_gatherings._hall.store import Store
-from squire_gatherings._hall.turnstile import Turnstile
+from squire_gatherings._hall.turnstile import Turnstile, Waiting, Wake
 from squire_gatherings._rules.behaviour import Behaviour
 from squire_gatherings._rules.poison import Poison
 from squire_gatherings._values.claims import Estate
 from squire_gatherings._values.end_rules import rules_of
 from squire_gatherings._values.endings import CloseCode, DispersalReason
-from squire_gatherings._values.errors import GatheringsError, HallClosed, StoreUnavailable
+from squire_gatherings._values.errors import (
+    GatheringsError,
+    HallClosed,
+    StoreUnavailable,
+    TakenAway,
+)
 from squire_gatherings._values.ids import new_hall_mark, new_incarnation_id
 from squire_gatherings._values.messages import Dispersed
 from squire_gatherings._values.settings import HallSettings
@@ -62,7 +67,7 @@ class Registry:
     """What the gatherings may use up together."""
     given: GivenRules = field(init=False)
     """The rules by which gatherings end that are given no others: one object for all."""
-    turnstile: Turnstile = field(factory=Turnstile)
+    turnstile: Turnstile = field(init=False)
     closed: bool = False
     """Whether the hall is closing, so that none is opened any more."""
     living: dict[str, Incarnation | Sleeper] = field(factory=dict)
@@ -81,6 +86,8 @@ class Registry:
     """How those ended that live no more."""
     _kept_out: dict[str, trio.Event] = field(factory=dict)
     """Gatherings that nobody may open now; each event says that this is over."""
+    _moving: dict[str, trio.Event] = field(factory=dict)
+    """The same of those that are given to other nodes."""
 
     _on_gone: Callable[[str], None] = field(init=False)
     """`_reap`, bound once for all."""
@@ -89,6 +96,7 @@ class Registry:
         self._on_gone = self._reap
         self.quotas = Quotas(self.settings)
         self.given = GivenRules(rules_of(self.settings))
+        self.turnstile = Turnstile(self.nursery, self._part)
         self.presence = None
         if self.settings.presence:
             self.presence = Presences(self.settings, self.nursery, self.quotas, self.ownership)
@@ -142,6 +150,7 @@ class Registry:
         while True:
             if self.closed:
                 raise HallClosed("the hall is closed")
+            await self._wait_moved(gathering_id)
             incarnation = self._awake(gathering_id)
             if gathering_id in self._kept_out:
                 await self._kept_out[gathering_id].wait()
@@ -199,6 +208,7 @@ class Registry:
 
         Cancellation: it goes on dispersing.
         """
+        await self._wait_moved(gathering_id)
         incarnation = self._awake(gathering_id)
         if incarnation is None:
             return False
@@ -212,7 +222,12 @@ class Registry:
         """Let the room of an open gathering be changed within the block, which has no checkpoint.
 
         One that sleeps sleeps on. None where it isn't open.
+
+        Raises:
+            TakenAway: It is just given to another node.
         """
+        if gathering_id in self._moving:
+            raise TakenAway(f"gathering {gathering_id} is about to be another node's")
         one = self.living.get(gathering_id)
         if isinstance(one, Sleeper):
             with self.sleepers.changing(one) as room:
@@ -449,6 +464,35 @@ class Registry:
             self.lifecycle.lost(estate.lost)
         self.ownership.took(estate.gathering)
 
+    def begin_moving(self, gathering_id: str) -> bool:
+        """Have whoever needs one wait until `end_moving`; return whether one may be given now."""
+        if gathering_id in self._moving or gathering_id in self._kept_out:
+            return False
+        if self.closed or gathering_id not in self.living:
+            return False
+        self._moving[gathering_id] = trio.Event()
+        return True
+
+    def end_moving(self, gathering_id: str) -> None:
+        """Have them go on."""
+        self._moving.pop(gathering_id).set()
+
+    def gave(self, gathering_id: str, sleeper: Sleeper) -> None:
+        """Forget one that another node has, in which it goes on."""
+        if self.living.get(gathering_id) is sleeper:
+            del self.living[gathering_id]
+            self.sleepers.drop(sleeper)
+
+    async def _wait_moved(self, gathering_id: str) -> None:
+        """Wait until one isn't moved any more; a checkpoint only if it is.
+
+        Raises `StoreUnavailable` if nobody can tell now whose it is.
+        """
+        while gathering_id in self._moving:
+            assert self.ownership is not None
+            self.ownership.check()
+            await self._moving[gathering_id].wait()
+
     def move_all(self) -> None:
         """End all with reason `moved`: other nodes have what was ours."""
         for gathering_id in tuple(self.living):
@@ -582,6 +626,18 @@ class Registry:
         incarnation = self._make_incarnation(room, opener)
         incarnation.opened = True
         self.nursery.start_soon(incarnation.gathering.run, name=room.id)
+
+    def _part(self, one: Waiting) -> Wake | None:
+        """Give the notice of one that is due, if it can be given at once. As `Turnstile.part`."""
+        incarnation = self.living.get(one.id)
+        if not isinstance(incarnation, Incarnation):
+            return None
+        try:
+            return incarnation.gathering.part_at_once()
+        except Exception as error:
+            # It crashes, and nobody else.
+            incarnation.room.inbox.fail(error)
+            return None
 
     def _reap(self, gathering_id: str) -> None:
         incarnation = self.living.pop(gathering_id)

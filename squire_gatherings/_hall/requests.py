@@ -249,8 +249,6 @@ class Requests:
 
     def _sync(self, sender: Sender, sync: Sync) -> bool:
         room, log = self.room, self.room.log
-        if len(sync.ops) > room.settings.max_ops:
-            raise TooBig(f"a sync has at most {room.settings.max_ops} ops, not {len(sync.ops)}")
         scope = sender.scope
         key = (scope, sync.id)
         try:
@@ -269,6 +267,10 @@ class Requests:
             self._repeat(sender, sync, record)
             room.quotas.tally.syncs["repeated"] += 1
             return True
+        # It may have changed since the gathering was opened, and holds for all.
+        most = room.quotas.settings.max_ops
+        if len(sync.ops) > most:
+            raise TooBig(f"a sync has at most {most} ops, not {len(sync.ops)}")
         if not sender.identity.may_submit:
             # Somebody that might submit before is answered above what it submitted then.
             raise Forbidden(f"{sender.identity.role}s may not submit ops")

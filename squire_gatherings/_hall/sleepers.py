@@ -269,6 +269,16 @@ class Sleepers:
         if sleeper.listed_at is None:
             self._list(sleeper, self.look(sleeper))
 
+    def pause(self, sleeper: Sleeper) -> None:
+        """Do nothing for one, until `go_on`."""
+        self._unlist(sleeper)
+        self._by_wall.discard(sleeper)
+        sleeper.listed_at = None
+
+    def incarnation_of(self, sleeper: Sleeper) -> str:
+        """Return which incarnation it is."""
+        return _decode(sleeper.state).incarnation
+
     def leave(self) -> None:
         """Note that all are another process's."""
         self.have_moved = True

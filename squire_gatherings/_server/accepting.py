@@ -90,9 +90,11 @@ async def serve(
         listeners = listeners or await listen(host, port)
         for listener in listeners:
             stack.enter_context(listener)
-        flusher, limits = Flusher(), limits_of(hall)
+        flusher, limits, turnstile = Flusher(), limits_of(hall), turnstile_of(hall)
         step = ServerStep(limits.quotas.round, flusher)
-        poller = stack.enter_context(Poller(step)) if Poller.is_possible() else None
+        poller: Poller | None = None
+        if Poller.is_possible():
+            poller = stack.enter_context(Poller(step, lambda: turnstile.is_crowded))
         addresses = [listener.getsockname()[:2] for listener in listeners]
         server = Serving(addresses, listeners, poller, flusher, limits=limits, settings=settings)
         if is_paused:
@@ -100,7 +102,7 @@ async def serve(
         async with trio.open_nursery() as nursery:
             nursery.start_soon(flusher.run)
             if poller is not None:
-                nursery.start_soon(server.read, poller)
+                nursery.start_soon(server.read, poller, turnstile)
             nursery.start_soon(keep_alive, server, settings.ping_interval)
             task_status.started(server)
             with server.accepting:
@@ -280,7 +282,6 @@ async def _arrive(
         entry,
         meter,
         settings,
-        hall.settings.max_ops,
         nursery,
         plain,
     )

@@ -44,7 +44,6 @@ class WebSocketConnection(Receiving):
         entry: Entry | None,
         meter: Meter,
         settings: ServerSettings,
-        max_ops: int,
         turns: trio.Lock,
         entrance: trio.CapacityLimiter,
         nursery: trio.Nursery,
@@ -52,7 +51,7 @@ class WebSocketConnection(Receiving):
         flusher: Flusher | None,
         underway: Underway,
     ) -> None:
-        super().__init__(codec, settings, source, meter, max_ops, nursery.cancel_scope)
+        super().__init__(codec, settings, source, meter, nursery.cancel_scope)
         self._entry = entry
         """None once it has joined, or failed to, or where another process let it in."""
         self._turns = turns

@@ -93,13 +93,13 @@ class Inbound:
         "_frames",
         "_head_size",
         "_is_limited",
-        "_max_ops",
         "_meter",
         "_partial",
         "_partial_is_text",
         "_pinged_at",
         "_portion",
         "_protocol",
+        "_quotas",
         "_settings",
         "_unfed",
         "broken",
@@ -112,7 +112,7 @@ class Inbound:
         "unsettled",
     )
 
-    def __init__(self, codec: Codec, settings: ServerSettings, meter: Meter, max_ops: int) -> None:
+    def __init__(self, codec: Codec, settings: ServerSettings, meter: Meter) -> None:
         self.deaf = False
         """Whether messages that still come are thrown away. A close frame still counts."""
         self.broken = False
@@ -136,8 +136,8 @@ class Inbound:
         self._partial: bytearray | None = None
         """What has come of a message that isn't whole yet."""
         self._partial_is_text = False
-        self._max_ops = max_ops
         self._meter = meter
+        self._quotas = meter.quotas
         self._budget = meter.quotas.budget
         self.held = 0
         """How many bytes are kept of a message whose rest hasn't come, about."""
@@ -423,7 +423,7 @@ class Inbound:
                 # JSON that came as bytes, or JSON where MessagePack is due.
                 found = JSON.skim(data).request_id
                 raise UndecodableMessage(f"{codec.subprotocol} goes in {kind} frames", found)
-            message = codec.decode(data, self._max_ops)
+            message = codec.decode(data, self._quotas.settings.max_ops)
         except UndecodableMessage as error:
             self._wasted(data)
             return Complaint(error.code, str(error), request_id=error.request_id)

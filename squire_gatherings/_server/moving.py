@@ -279,7 +279,6 @@ class Arrivals:
                 entry,
                 meter,
                 settings,
-                hall.settings.max_ops,
                 nursery,
                 gate.client,
             )

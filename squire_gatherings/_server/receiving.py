@@ -39,10 +39,9 @@ class Receiving(Sending):
         settings: ServerSettings,
         source: Source,
         meter: Meter,
-        max_ops: int,
         scope: trio.CancelScope,
     ) -> None:
-        inbound = Inbound(codec, settings, meter, max_ops)
+        inbound = Inbound(codec, settings, meter)
         super().__init__(codec, settings, inbound, meter, scope)
         self._source = source
         self._silence = Silence()
@@ -60,9 +59,10 @@ class Receiving(Sending):
         """Whether the client's close frame has come. It still gets what is queued, and no more."""
 
     def _begin_closing(self) -> None:
-        super()._begin_closing()
-        # Thousands may answer at once that are told to go, and each answer ends a connection.
-        self._source.put_behind()
+        self._closing = True
+        # Thousands may answer at once that are told to go, and each answer ends a connection. The
+        # client has as much time as ever from when we listen to it.
+        self._source.put_behind(self._limit_closing)
 
     # What a gathering asks of it.
 

@@ -116,6 +116,10 @@ class Sending(Connection):
 
     def _begin_closing(self) -> None:
         self._closing = True
+        self._limit_closing()
+
+    def _limit_closing(self) -> None:
+        """Have the connection end by itself, if the client takes long to close."""
         self._scope.deadline = trio.current_time() + self._settings.close_timeout
 
     def _overflow(self) -> None:

@@ -4,11 +4,13 @@ import logging
 import math
 import socket
 from collections.abc import Sequence
+from functools import partial
 
 import trio
 from attrs import define, field
 
 from squire_gatherings._hall.rounds import Round
+from squire_gatherings._hall.turnstile import Turnstile
 from squire_gatherings._poller import Poller
 from squire_gatherings._server.arrival import Doorway
 from squire_gatherings._server.connection import WebSocketConnection
@@ -144,12 +146,15 @@ class Serving(Server):
         while self._resumed is not None:
             await self._resumed.wait()
 
-    async def read(self, poller: Poller) -> None:
-        """Have the poller read, with pauses, until cancelled."""
+    async def read(self, poller: Poller, turnstile: Turnstile) -> None:
+        """Have the poller read, with pauses, until cancelled; first those who aren't leaving."""
+        until_quiet = partial(turnstile.wait_to_go, poller)
         while True:
             await self.until_resumed()
-            with trio.CancelScope() as self._reading:
-                await poller.run()
+            async with trio.open_nursery() as nursery:
+                self._reading = nursery.cancel_scope
+                nursery.start_soon(poller.run)
+                nursery.start_soon(poller.serve_held, until_quiet)
 
     def connect(
         self,
@@ -159,7 +164,6 @@ class Serving(Server):
         entry: Entry | None,
         meter: Meter,
         settings: ServerSettings,
-        max_ops: int,
         nursery: trio.Nursery,
         plain: socket.socket | None,
     ) -> WebSocketConnection:
@@ -171,7 +175,6 @@ class Serving(Server):
             entry,
             meter,
             settings,
-            max_ops,
             self.turns,
             self.entrance,
             nursery,

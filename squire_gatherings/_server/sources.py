@@ -67,8 +67,11 @@ class Source(Protocol):
         """Note that the client is in a gathering: it is read before those that aren't."""
         ...
 
-    def put_behind(self) -> None:
-        """Have all others read before this client's next bytes are."""
+    def put_behind(self, in_turn: Callable[[], None]) -> None:
+        """Have all others read before this client's next bytes are, and what is urgent done.
+
+        Calls `in_turn` when nothing urgent is to be done, which may be at once.
+        """
         ...
 
 
@@ -110,8 +113,9 @@ class StreamSource:
     def let_in(self) -> None:
         """See `Source`: its task has its turn like all others."""
 
-    def put_behind(self) -> None:
+    def put_behind(self, in_turn: Callable[[], None]) -> None:
         """See `Source`: its task has its turn like all others."""
+        in_turn()
 
 
 class PolledSource:
@@ -180,10 +184,12 @@ class PolledSource:
         """See `Source`."""
         self._is_known = True
 
-    def put_behind(self) -> None:
+    def put_behind(self, in_turn: Callable[[], None]) -> None:
         """See `Source`."""
-        if self._take is not None:
-            self._poller.put_behind(self._socket)
+        if self._take is None:
+            in_turn()
+        else:
+            self._poller.put_behind(self._socket, in_turn)
 
     def _readable(self, _: int) -> int:
         # The poller may have found us readable just before we stopped.

@@ -396,7 +396,7 @@ export class Session {
       this.exchange.replaced(new GatheringError("log_replaced", text));
       this.replaced();
     }
-    this.#again(lost, false);
+    this.#again(lost, lost.code === CloseCode.MOVED);
   }
 
   /** Come back: at once, if not twice for nothing, or after a pause. @param {Lost} lost @param {boolean} atOnce */

@@ -239,9 +239,10 @@ class NodeStore(MemoryStore):
         return Claim(gathering, self.node, owned.epoch, self._estate(gathering, owned))
 
     def _estate(self, gathering: str, owned: _Owned) -> Estate | None:
-        if not owned.is_left:
+        slept = self.shared.slept(gathering)
+        if slept is None and owned.lost is None:
             return None
-        return Estate(gathering=gathering, slept=self.shared.slept(gathering), lost=owned.lost)
+        return Estate(gathering=gathering, slept=slept, lost=owned.lost)
 
     async def owner_of(self, gathering: str) -> Claim | None:
         """Return who has a gathering; None if nobody."""
@@ -255,24 +256,27 @@ class NodeStore(MemoryStore):
         if self.owns(gathering):
             owned = self.shared.owned[gathering]
             owned.owner, owned.is_left, owned.lost = "", False, None
+            slept = self.shared.slept(gathering)
+            if slept is not None:
+                del self.shared.asleep[slept.state.incarnation]
         self.epochs.pop(gathering, None)
 
     async def give(self, gatherings: Sequence[str], to: Node) -> tuple[str, ...]:
         """Give gatherings that sleep to another node."""
         await trio.lowlevel.checkpoint()
         row = self.shared.nodes.get(to.id)
-        if row is None or row.node.state is not NodeState.UP:
-            return ()
-        given: list[str] = []
         for one in gatherings:
-            if self.owns(one) and self.shared.slept(one) is not None:
+            may_go = row is not None and row.node.state is NodeState.UP
+            if may_go and self.owns(one) and self.shared.slept(one) is not None:
                 owned = self.shared.owned[one]
                 owned.owner, owned.is_left = to.id, True
                 owned.epoch += 1
-                given.append(one)
-                self.epochs.pop(one)
-        row.arrivals += bool(given)
-        return tuple(given)
+        if row is not None:
+            row.arrivals += 1
+        given = tuple(one for one in gatherings if not self.owns(one))
+        for one in given:
+            self.epochs.pop(one, None)
+        return given
 
     async def arrived(self, limit: int) -> tuple[Estate, ...]:
         """Return what other nodes have left to us."""

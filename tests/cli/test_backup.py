@@ -130,7 +130,11 @@ def test_a_copy_may_have_any_name(name: str, tmp_path: Path) -> None:
         ("foreign.sqlite3", "copy", "foreign.sqlite3: the file is another program's"),
         ("empty", "copy", "empty: the file is empty"),
         ("memory:", "copy", "a store in memory has no file"),
-        ("redis://me:hunter2@db/1", "copy", "a store is memory: or sqlite:///PATH, not 'redis'"),
+        (
+            "redis://me:hunter2@db/1",
+            "copy",
+            "a store is memory:, sqlite:///PATH or postgresql://HOST/DATABASE, not 'redis'",
+        ),
     ],
 )
 def test_an_error_is_one_line_and_leaves_nothing(

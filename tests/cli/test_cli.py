@@ -67,7 +67,10 @@ def test_an_error_is_one_line(arguments: list[str], complaint: str) -> None:
         (["serve", "--store", f"sqlite:///{'a' * 300}"], "File name too long"),
         (["serve", "--store", "sqlite:////dev/null"], "not a file in an existing directory"),
         (["serve", "--store", "sqlite:///missing/rooms.db"], "not a file in an existing directory"),
-        (["serve", "--store", "sqlite:///"], "a store is memory: or sqlite:///PATH"),
+        (
+            ["serve", "--store", "sqlite:///"],
+            "a store is memory:, sqlite:///PATH or postgresql://HOST/DATABASE",
+        ),
     ],
 )
 def test_an_error_of_a_start_is_one_line(

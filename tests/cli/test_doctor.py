@@ -249,7 +249,7 @@ def test_settings_that_let_everybody_in() -> None:
     assert levels(findings) == {"settings": "ok", "keys": "warn"}
     setup, findings = read_setup(options(host="0.0.0.0"), None)
     assert (setup, levels(findings)) == (None, {"settings": "fail"})
-    setup, findings = read_setup(options(store="postgres://u:hunter2@h"), None)
+    setup, findings = read_setup(options(store="mysql://u:hunter2@h"), None)
     assert (setup, "hunter2" in findings[0].line) == (None, False)
 
 

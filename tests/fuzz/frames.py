@@ -5,6 +5,7 @@ The result doesn't depend on how they are cut into pieces, and takes a bounded n
 
 from websockets.frames import Frame, Opcode
 
+from squire_gatherings._hall.quotas import Quotas
 from squire_gatherings._server.inbound import (
     PORTION,
     TURN,
@@ -17,6 +18,7 @@ from squire_gatherings._server.limits import Limits
 from squire_gatherings._server.settings import ServerSettings
 from squire_gatherings._values.endings import BROKEN_OFF
 from squire_gatherings._values.messages import ClientMessage
+from squire_gatherings._values.settings import HallSettings
 from squire_gatherings._wire.codecs import JSON, MSGPACK
 from tests.fuzz.target import Target
 
@@ -24,7 +26,7 @@ ONE_BY_ONE = 0b110
 """The bits of an input's first byte of which none is set where its bytes come one by one."""
 
 SETTINGS = ServerSettings(max_message_size=2000)
-LIMITS = Limits()
+LIMITS = Limits(Quotas(HallSettings(max_ops=5)))
 """What clients share: nothing, since they have no address and leave."""
 
 
@@ -48,7 +50,7 @@ def arrivals(how: int, data: bytes, size: int) -> list[tuple[object, ...]]:
     """Feed the bytes in pieces of this size; return what was read from them."""
     codec = MSGPACK if how & 1 else JSON
     meter = LIMITS.enter(SETTINGS, None, 0.0)
-    inbound = Inbound(codec, SETTINGS, meter, 5)
+    inbound = Inbound(codec, SETTINGS, meter)
     found: list[tuple[object, ...]] = []
     closed = False
     for start in range(0, len(data), size):

@@ -6,7 +6,8 @@ import pytest
 import trio
 
 from squire_gatherings import BadSetting, Full, HallSettings, Identity, open_hall
-from squire_gatherings._values.messages import Dispersed
+from squire_gatherings._values.messages import Dispersed, Error, Sync, Synced
+from squire_gatherings._values.op import Op
 from tests.support import Recorder
 
 
@@ -50,6 +51,22 @@ async def test_what_is_counted_for_all_changes_at_once() -> None:
             await hall.open("b")
         hall.change_settings(max_memory=None)
         await hall.open("b")
+
+
+async def test_a_repeated_sync_was_applied_however_many_ops_one_may_have_now() -> None:
+    async with open_hall(max_ops=3) as hall:
+        one, sync = Recorder(), Sync("7", 0, (Op.of({"n": 1}),) * 3)
+        membership = await hall.join("a", one, client="c")
+        await membership.deliver(sync)
+        await one.wait_for(Synced)
+        hall.change_settings(max_ops=2)
+        again = Recorder()
+        membership = await hall.join("a", again, client="c")
+        await membership.deliver(sync)
+        await membership.deliver(Sync("8", 3, sync.ops))
+        await again.wait_for(Error)
+        assert [one.seqs for one in again.of(Synced)] == [(1, 2, 3)]
+        assert [(one.code, one.id) for one in again.of(Error)] == [("too_big", "8")]
 
 
 @pytest.mark.parametrize(

@@ -11,9 +11,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from trio.testing import MockClock, wait_all_tasks_blocked
 
+from squire_gatherings._hall.gathering import Gathering
 from squire_gatherings._hall.hall import Hall
 from squire_gatherings._hall.membership import Membership
-from squire_gatherings._hall.turnstile import AT_ONCE, Turnstile
+from squire_gatherings._hall.turnstile import AT_ONCE, Turnstile, Waiting
 from squire_gatherings._open_hall import open_hall
 from squire_gatherings._stores.memory import MemoryStore
 from squire_gatherings._values.endings import CloseCode
@@ -136,6 +137,57 @@ async def test_notices_come_first(autojump_clock: MockClock) -> None:
         assert burst.reaped_before <= AT_ONCE
 
 
+class Steps(trio.abc.Instrument):
+    """Counts how often tasks run whose names begin with a prefix."""
+
+    def __init__(self, prefix: str) -> None:
+        self.prefix = prefix
+        self.count = 0
+
+    def before_task_step(self, task: trio.lowlevel.Task) -> None:
+        self.count += task.name.startswith(self.prefix)
+
+
+async def test_a_notice_of_a_crowd_needs_no_turn_of_its_gathering(
+    autojump_clock: MockClock,
+) -> None:
+    async with open_hall(store=MemoryStore(), idle_timeout=10.0) as hall:
+        burst = Burst(hall)
+        await burst.join()
+        steps = Steps("room-")
+        trio.lowlevel.add_instrument(steps)
+        before: list[int] = []
+        burst.clients[-1].on_close = lambda: before.append(steps.count)
+        await burst.wait()
+        # The first ones find out whether anybody has said anything.
+        assert before[0] <= 5 * AT_ONCE
+        await wait_all_tasks_blocked()
+        assert burst.reaped == MANY
+
+
+class Failing(Gathering):
+    """One of a crowd that fails where its notice is given."""
+
+    def part_at_once(self) -> Callable[[], None] | None:
+        if self.room.id == "room-30":
+            raise RuntimeError("on purpose")
+        return super().part_at_once()
+
+
+async def test_one_that_fails_among_many_crashes_alone(
+    autojump_clock: MockClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with open_hall(store=MemoryStore(), idle_timeout=10.0) as hall:
+        hall._registry.make_gathering = Failing
+        burst = Burst(hall)
+        await burst.join()
+        await burst.wait()
+        reasons = [client.closed[0][2] for client in burst.clients]
+        assert [number for number, why in enumerate(reasons) if why == "crashed"] == [30]
+        assert set(reasons) == {"idle", "crashed"}
+    assert [record.message for record in caplog.records] == ["gathering crashed"]
+
+
 async def test_a_join_does_not_wait_until_all_others_are_reaped(
     autojump_clock: MockClock,
 ) -> None:
@@ -235,6 +287,7 @@ class Waiter:
     scope: trio.CancelScope | None = None
     listed_at: float | None = None
     weight: int = 1
+    can_part: bool = False
     id: str = field(factory=lambda: f"waiter {next(NUMBERS)}")
 
     @property
@@ -249,15 +302,25 @@ class Waiter:
         assert self.scope is not None
         self.scope.deadline = math.inf
 
+    def part(self, fired: list["Waiter"]) -> Callable[[], None] | None:
+        if not self.can_part or self.scope is None or self.wakes_at > trio.current_time():
+            return None
+        self._fire(fired)
+        return self.scope.cancel
+
+    def _fire(self, fired: list["Waiter"]) -> None:
+        self.fired_at = trio.current_time()
+        fired.append(self)
+
     async def run(self, fired: list["Waiter"]) -> None:
         while self.wakes_at > trio.current_time():
             with trio.move_on_at(self.turnstile.enter(self, self.wakes_at)) as self.scope:
                 await trio.sleep_forever()
             self.scope = None
             self.turnstile.leave(self)
-        with self.turnstile.turn(self):
-            self.fired_at = trio.current_time()
-            fired.append(self)
+        if self.fired_at is None:
+            with self.turnstile.turn(self):
+                self._fire(fired)
         await self.turnstile.wait_to_go(self)
         self.turnstile.forget(self)
 
@@ -268,18 +331,28 @@ class Waiter:
     moves=st.lists(
         st.tuples(st.integers(0, 3 * AT_ONCE), st.integers(0, 3), st.integers(-3, 3)), max_size=40
     ),
+    parts=st.integers(0, 2 ** (3 * AT_ONCE) - 1),
 )
-def test_each_is_due_when_it_says(due: list[int], moves: list[tuple[int, int, int]]) -> None:
+def test_each_is_due_when_it_says(
+    due: list[int], moves: list[tuple[int, int, int]], parts: int
+) -> None:
     """However the times move, each fires exactly then, and few in one of Trio's passes."""
 
     async def main() -> None:
         start = trio.current_time()
-        turnstile = Turnstile()
-        waiters = [Waiter(turnstile, start + seconds) for seconds in due]
         fired: list[Waiter] = []
         passes = Passes(lambda: len(fired))
         trio.lowlevel.add_instrument(passes)
         async with trio.open_nursery() as nursery:
+
+            def part(one: Waiting) -> Callable[[], None] | None:
+                assert isinstance(one, Waiter)
+                return one.part(fired)
+
+            turnstile = Turnstile(nursery, part)
+            waiters = [Waiter(turnstile, start + seconds) for seconds in due]
+            for number, waiter in enumerate(waiters):
+                waiter.can_part = bool(parts >> number & 1)
             for waiter in waiters:
                 nursery.start_soon(waiter.run, fired)
             await wait_all_tasks_blocked()

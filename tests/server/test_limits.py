@@ -13,11 +13,13 @@ from squire_gatherings._server.inbound import Complaint
 from squire_gatherings._server.limits import limits_of
 from squire_gatherings._server.serving import Serving
 from squire_gatherings._values.addresses import address_of
+from squire_gatherings._values.errors import TooBig
 from squire_gatherings._values.identity import Identity
-from squire_gatherings._values.messages import Leave
+from squire_gatherings._values.messages import Joined, Leave
 from tests.server.test_hostile import request
 from tests.server.test_timing import Client, a_client
 from tests.server.test_turns import an_inbound, frame
+from tests.support import Recorder
 from tests.ways_in.streams import OURS, StreamWay, over_every_way
 
 LIMITED = ServerSettings(rate_limit=0.5, rate_burst=3)
@@ -205,6 +207,27 @@ async def test_too_many_ops_are_named_and_the_connection_lives(
         assert (error["code"], error["id"]) == ("too_big", "7")
         await client.say(type="sync", id="8", base=0, ops=[{}] * 3)
         assert (await client.hear())["seqs"] == [1, 2, 3]
+
+
+@over_every_way
+async def test_another_max_ops_holds_at_once(way: StreamWay, autojump_clock: MockClock) -> None:
+    """For those who are connected, for calls, and for gatherings that were open before."""
+    async with open_hall(max_ops=3) as hall, a_client(hall, way=way) as (client, _, _):
+        await client.say(type="join")
+        await client.hear()
+        hall.change_settings(max_ops=2)
+        await client.say(type="sync", id="7", base=0, ops=[{}] * 3)
+        error = await client.hear()
+        assert (error["code"], error["id"]) == ("too_big", "7")
+        with pytest.raises(TooBig):
+            await hall.submit("room", [{}] * 3)
+        hall.change_settings(max_ops=5)
+        await client.say(type="sync", id="8", base=0, ops=[{}] * 5)
+        assert (await client.hear())["seqs"] == [1, 2, 3, 4, 5]
+        assert await hall.submit("room", [{}] * 5, sync_id="9") == (6, 7, 8, 9, 10)
+        again = Recorder()
+        await hall.join("room", again)
+        assert again.of(Joined)[0].max_ops == 5
 
 
 async def test_a_dropped_message_is_named() -> None:

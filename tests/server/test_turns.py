@@ -37,9 +37,9 @@ def frame(payload: bytes | str, opcode: int = Opcode.TEXT, *, fin: bool = True) 
     return head + mask + bytes(byte ^ mask[n % 4] for n, byte in enumerate(data))
 
 
-def an_inbound(settings: ServerSettings | None = None, max_ops: int = 1000) -> Inbound:
+def an_inbound(settings: ServerSettings | None = None) -> Inbound:
     settings = settings or ServerSettings()
-    return Inbound(JSON, settings, Limits().enter(settings, None, 0.0), max_ops)
+    return Inbound(JSON, settings, Limits().enter(settings, None, 0.0))
 
 
 PING, PONG = frame(b"", Opcode.PING), frame(b"", Opcode.PONG)

@@ -18,6 +18,7 @@ from squire_gatherings._hall.archive import Archive
 from squire_gatherings._rules.links import checked
 from squire_gatherings._rules.thinning import NEWEST, OPS
 from squire_gatherings._stores import MemoryStore, open_sqlite_store
+from squire_gatherings._stores.postgres.store import open_postgres_store
 from squire_gatherings._stores.sqlite.verify import verify
 from squire_gatherings._values.archive import LogCopy
 from squire_gatherings._values.errors import (
@@ -33,10 +34,14 @@ from tests.support import examples
 SMALL_JOURNAL = 800
 
 
-@pytest.fixture(params=["memory", "sqlite", "sqlite, no journal"])
+@pytest.fixture(params=["memory", "sqlite", "sqlite, no journal", "postgres"])
 async def store(request: Any, tmp_path: Path) -> AsyncIterator[Archive]:
     if request.param == "memory":
         yield MemoryStore()
+        return
+    if request.param == "postgres":
+        async with open_postgres_store(request.getfixturevalue("postgres").new_url()) as database:
+            yield database
         return
     size = 0 if "no journal" in request.param else 1 << 22
     async with open_sqlite_store(tmp_path / "rooms.sqlite3", journal_bytes=size) as opened:

@@ -492,12 +492,12 @@ async def test_urls_open_their_stores(tmp_path: Path, monkeypatch: pytest.Monkey
 @pytest.mark.parametrize(
     ("url", "why"),
     [
-        ("mysql://me:secret@host/db", "memory: or sqlite:///PATH, not 'mysql'"),
+        ("mysql://me:secret@host/db", "postgresql://HOST/DATABASE, not 'mysql'"),
         ("sqlite://rooms.db", "with three slashes"),
         ("sqlite:///", "with three slashes"),
         ("sqlite:///:memory:", "is memory:"),
         ("sqlite:///a\0b", "null character"),
-        ("", "memory: or sqlite:///PATH"),
+        ("", "memory:, sqlite:///PATH or postgresql://HOST/DATABASE"),
     ],
 )
 async def test_other_urls_are_refused(url: str, why: str) -> None:

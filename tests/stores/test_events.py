@@ -11,6 +11,7 @@ import trio
 
 from squire_gatherings._hall.event_store import EventStore
 from squire_gatherings._stores import MemoryStore, open_sqlite_store
+from squire_gatherings._stores.postgres.store import open_postgres_store
 from squire_gatherings._stores.sqlite.verify import verify
 from squire_gatherings._values.errors import BadSetting, StoreUnavailable
 from squire_gatherings._values.events import EventKind, EventsLeft, OpenIncarnation
@@ -20,10 +21,13 @@ from tests.stores.chained import Chain
 OPENED, DISPERSED = EventKind.OPENED, EventKind.DISPERSED
 
 
-@pytest.fixture(params=["memory:", "sqlite"])
+@pytest.fixture(params=["memory:", "sqlite", "postgres"])
 async def store(request: Any, tmp_path: Path) -> AsyncIterator[EventStore]:
     if request.param == "memory:":
         yield MemoryStore()
+    elif request.param == "postgres":
+        async with open_postgres_store(request.getfixturevalue("postgres").new_url()) as database:
+            yield database
     else:
         async with open_sqlite_store(tmp_path / "rooms.sqlite3") as opened:
             yield opened

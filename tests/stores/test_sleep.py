@@ -16,6 +16,7 @@ from squire_gatherings._hall.hall import observer_of
 from squire_gatherings._hall.sleep_store import SleepStore
 from squire_gatherings._open_hall import open_hall
 from squire_gatherings._stores.memory import MemoryStore
+from squire_gatherings._stores.postgres.store import open_postgres_store
 from squire_gatherings._stores.sqlite.store import open_sqlite_store
 from squire_gatherings._stores.sqlite.verify import verify
 from squire_gatherings._values.endings import CloseCode
@@ -23,6 +24,7 @@ from squire_gatherings._values.events import EventKind, LifecycleEvent
 from squire_gatherings._values.messages import Dispersed, Joined
 from squire_gatherings._values.numbers import Stage
 from squire_gatherings._values.sleep import shifted
+from tests.postgres import Postgres
 from tests.stores.appends import a_sleeper
 from tests.stores.chained import Chain
 from tests.support import Recorder
@@ -31,17 +33,22 @@ ROOM = "friday"
 
 
 @asynccontextmanager
-async def a_store(kind: str, tmp_path: Path) -> AsyncIterator[SleepStore]:
+async def a_store(kind: str, tmp_path: Path, postgres: Postgres) -> AsyncIterator[SleepStore]:
     if kind == "memory":
         yield MemoryStore()
+    elif kind == "postgres":
+        async with open_postgres_store(postgres.new_url()) as database:
+            await database.load("friday", recent_syncs=0)
+            await database.load("saturday", recent_syncs=0)
+            yield database
     else:
         async with open_sqlite_store(tmp_path / "rooms.sqlite3") as store:
             yield store
 
 
-@pytest.mark.parametrize("kind", ["memory", "sqlite"])
-async def test_a_store_remembers_who_sleeps(kind: str, tmp_path: Path) -> None:
-    async with a_store(kind, tmp_path) as store:
+@pytest.mark.parametrize("kind", ["memory", "sqlite", "postgres"])
+async def test_a_store_remembers_who_sleeps(kind: str, tmp_path: Path, postgres: Postgres) -> None:
+    async with a_store(kind, tmp_path, postgres) as store:
         assert isinstance(store, SleepStore)
         assert await store.sleeping() == ()
         one, other = a_sleeper(), a_sleeper("bb", gathering="saturday")

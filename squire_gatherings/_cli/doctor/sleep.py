@@ -12,9 +12,9 @@ from squire_gatherings._cli.setup import Setup
 from squire_gatherings._cli.units import format_duration, format_size
 from squire_gatherings._rules.budget import NO_GATHERINGS, SLEEPER_COST
 from squire_gatherings._stores import sqlite_path
+from squire_gatherings._stores.kept import read_sleeper
 from squire_gatherings._stores.sqlite.read_only import open_for_a_moment
 from squire_gatherings._stores.sqlite.schema import VERSION, schema_version
-from squire_gatherings._stores.sqlite.sleep import read_row
 from squire_gatherings._values.errors import StoreUnusable
 from squire_gatherings._values.settings import HallSettings
 from squire_gatherings._values.sleep import Slept
@@ -59,7 +59,7 @@ def _who_sleeps(path: Path) -> tuple[list[Slept], int]:
             return [], 0
         for row in database.execute("SELECT state, digest FROM sleepers"):
             try:
-                found.append(read_row(*row))
+                found.append(read_sleeper(*row))
             except (ValueError, TypeError, msgspec.MsgspecError):
                 broken += 1
     return found, broken

@@ -103,7 +103,7 @@ def _append(connection: Connection, claims: Claims, append: Append, given: Owned
             raise LogDeleted(f"{gathering} was deleted")
         batch = Batch()
         batch.add(owned, append)
-        if log.key not in batch.write(connection, claims.schema):
+        if log.key not in batch.write(connection, claims.schema, claims.node):
             raise StoreUnavailable(f"{gathering} couldn't be written")
         claims.forget(gathering)
         return None

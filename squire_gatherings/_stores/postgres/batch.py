@@ -17,13 +17,18 @@ from squire_gatherings._stores.postgres.link import Connection
 from squire_gatherings._stores.postgres.schema import statement
 from squire_gatherings._values.log import Append
 
+MOST_BYTES = 4 << 20
+"""About how many bytes one statement takes at most, unless one append has more."""
+ROW_BYTES = 500
+"""What an append, and each of its ops, count for besides the ops' bytes: time, above all."""
+
 _MOVED = """
 WITH moved AS (
     UPDATE {s}.gatherings AS g SET head = b.head, chain = b.chain
     FROM unnest(%(keys)s::bigint[], %(owner_epochs)s::bigint[], %(before)s::bigint[],
         %(chains_before)b::bytea[], %(heads)s::bigint[], %(chains)b::bytea[])
         AS b (key, owner_epoch, before, chain_before, head, chain)
-    WHERE g.key = b.key AND g.owner_epoch = b.owner_epoch
+    WHERE g.key = b.key AND g.owner = %(node)s AND g.owner_epoch = b.owner_epoch
         AND g.head = b.before AND g.chain = b.chain_before
     RETURNING g.key
 )"""
@@ -69,6 +74,13 @@ class Batch:
     _ops: list[tuple[Any, ...]] = field(factory=list)
     _syncs: list[tuple[Any, ...]] = field(factory=list)
     _snapshots: list[tuple[Any, ...]] = field(factory=list)
+    size: int = 0
+    """About how many bytes it has."""
+
+    @property
+    def is_full(self) -> bool:
+        """Whether what comes next goes into a statement of its own."""
+        return self.size >= MOST_BYTES
 
     def add(self, owned: Owned, append: Append) -> bool:
         """Add an append, if it goes on where the log, and what is added already, end.
@@ -89,8 +101,10 @@ class Batch:
         ]
         self._ops += rows
         self._syncs += syncs
+        self.size += ROW_BYTES + sum([len(one.json) + ROW_BYTES for one in append.ops])
         if append.snapshot is not None:
             one = append.snapshot
+            self.size += len(one.state)
             self._snapshots.append((key, one.seq, one.state, one.digest))
         if rows:
             end.head, end.chain, end.epoch = append.last_seq, rows[-1][-1] or b"", epoch
@@ -107,10 +121,16 @@ class Batch:
         """The keys of the gatherings of which there are snapshots."""
         return {row[0] for row in self._snapshots}
 
-    def write(self, connection: Connection, schema: str) -> set[int]:
-        """Write all that fits; return the keys of the gatherings whose appends are durable.
+    def write(self, connection: Connection, schema: str, node: int) -> set[int]:
+        """Write all that fits, and what is known of that brought up to date.
 
-        What is known of these is brought up to date.
+        Args:
+            connection: To the database.
+            schema: The store's schema.
+            node: The key of the node that we are.
+
+        Returns:
+            The keys of the gatherings whose appends are durable.
 
         Raises:
             psycopg.Error: Nothing was written, or nobody knows.
@@ -119,6 +139,7 @@ class Batch:
             return set()
         ends = self._ends.values()
         values: dict[str, Any] = {
+            "node": node,
             "keys": _numbers(self._ends),
             "owner_epochs": _numbers(one.owned.owner_epoch for one in ends),
             "before": _numbers(one.owned.head for one in ends),

@@ -1,6 +1,6 @@
 """The calls: how a store uses its connections, each on a worker thread."""
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
 from functools import partial
 from typing import Concatenate, ParamSpec, TypeVar
@@ -9,8 +9,11 @@ import trio
 from attrs import define, field
 
 from squire_gatherings._stores.group_commit import GroupCommitter, Report, Take
+from squire_gatherings._stores.postgres import nodes
+from squire_gatherings._stores.postgres.claiming import Claimed, Claiming
 from squire_gatherings._stores.postgres.claims import Claims
-from squire_gatherings._stores.postgres.link import CALL_TIMEOUT, Call, Connection, Link
+from squire_gatherings._stores.postgres.link import Call, Connection, Link
+from squire_gatherings._stores.postgres.lost_commits import LostCommits
 from squire_gatherings._stores.postgres.writer import Writer
 
 T = TypeVar("T")
@@ -58,19 +61,27 @@ class Calls:
     _look_link: Link = field(kw_only=True, repr=False)
     """The connection for what reads whole logs, which may take long."""
     _claims: Claims = field(kw_only=True, repr=False)
+    _lost: LostCommits = field(kw_only=True, repr=False)
     _writer: Writer = field(init=False, repr=False)
     _committer: GroupCommitter = field(init=False, repr=False)
+    _claiming: Claiming = field(init=False, repr=False)
     _tells_events: bool = field(default=False, init=False, repr=False)
     """Whether a hall has the outbox of lifecycle events."""
 
     def __attrs_post_init__(self) -> None:
         self._writer = Writer(self._claims, self._write_link)
         self._committer = GroupCommitter(self._commit)
+        self._claiming = Claiming(self._claim)
 
     @property
     def commits(self) -> int:
         """How many group commits there were."""
         return self._committer.commits
+
+    @property
+    def lost_commits(self) -> int:
+        """In how many logs the database was found to have lost what was acknowledged."""
+        return self._lost.count
 
     async def _read(
         self,
@@ -103,13 +114,26 @@ class Calls:
         call = partial(_with, function, self._schema, args, kwargs)
         return await self._in_between(call)
 
-    async def _in_between(self, call: Call[T], timeout: float = CALL_TIMEOUT) -> T:
+    async def _in_between(self, call: Call[T], timeout: float | None = None) -> T:
         # Several may do so at once.
         self._writer.wanted += 1
         try:
             return await self._write_link.call(call, timeout)
         finally:
             self._writer.wanted -= 1
+
+    async def _claim(self, gatherings: Iterable[str]) -> Claimed:
+        """Make gatherings ours that have no owner; see `claiming.Claiming`."""
+
+        def claim(connection: Connection) -> Claimed:
+            owners = self._claims.claim(connection, gatherings)
+            if {*owners.values()} <= {self._claims.node}:
+                return owners
+            if nodes.declare_dead(connection, self._schema):
+                owners = self._claims.claim(connection, gatherings)
+            return owners
+
+        return await self._in_between(claim)
 
     async def _commit(self, take: Take, report: Report) -> None:
         """Commit batch after batch in one call; see `group_commit.Session`."""

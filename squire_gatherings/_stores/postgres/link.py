@@ -59,13 +59,19 @@ class Link:
     vanished mustn't pass for an empty one."""
     connected: Callable[[Connection, Server], None] | None = None
     """Is called with each new connection, on the worker thread."""
-    prepares: bool = True
-    """Whether statements are prepared, where no pooler is in between."""
+    only_reads: bool = False
+    """Whether what is called only reads: then it's called again where the connection had ended."""
+    timeout: float = CALL_TIMEOUT
+    """How many seconds a call may hear nothing, unless it says so."""
+    server: Server | None = field(default=None, init=False)
+    """Which database the last connection has led to."""
     _limiter: trio.CapacityLimiter = field(factory=lambda: trio.CapacityLimiter(1), init=False)
     _connection: Connection | None = field(default=None, init=False)
     _cutting: Lock = field(factory=Lock, init=False)
     _heard_at: float | None = field(default=None, init=False)
     """When the thread last heard from the database, by the monotonic clock; None: it's idle."""
+    _is_cut: bool = field(default=False, init=False)
+    """Whether it took too long."""
     _closed: bool = field(default=False, init=False)
     _pause: float = field(default=0.0, init=False)
     _again_at: float = field(default=0.0, init=False)
@@ -93,7 +99,7 @@ class Link:
             raise StoreUnavailable(f"{self.address.name}: {error}") from None
         self.may_begin = False
 
-    async def call(self, function: Call[T], timeout: float = CALL_TIMEOUT) -> T:
+    async def call(self, function: Call[T], timeout: float | None = None) -> T:
         """Run `function` on a worker thread, with the connection, and return what it returns.
 
         Args:
@@ -107,7 +113,7 @@ class Link:
         that no connection is ever used by two.
         """
         async with open_hidden_nursery() as nursery:
-            nursery.start_soon(self._watch, timeout)
+            nursery.start_soon(self._watch, timeout or self.timeout)
             try:
                 return await trio.to_thread.run_sync(self._run, function, limiter=self._limiter)
             finally:
@@ -119,7 +125,7 @@ class Link:
         Cancellation: before it began, it does nothing; later, it is waited for.
         """
         async with open_hidden_nursery() as nursery:
-            nursery.start_soon(self._watch, CALL_TIMEOUT)
+            nursery.start_soon(self._watch, self.timeout)
             try:
                 await trio.to_thread.run_sync(self._finish, last, limiter=self._limiter)
             finally:
@@ -137,6 +143,7 @@ class Link:
                 return
             with suppress(OSError, psycopg.Error):
                 # The thread that waits finds that the connection has ended.
+                self._is_cut = True
                 copy = socket.socket(fileno=os.dup(connection.fileno()))
                 with copy:
                     copy.shutdown(socket.SHUT_RDWR)
@@ -154,7 +161,9 @@ class Link:
             if self._closed:
                 raise StoreUnavailable("the store is closed")
             try:
-                return function(self._connection or self._connect())
+                if self._connection is None or not self.only_reads:
+                    return function(self._connection or self._connect())
+                return self._read(function, self._connection)
             except StoreUnusable as error:
                 self._close()
                 raise StoreUnavailable(str(error)) from error
@@ -163,6 +172,17 @@ class Link:
                 raise StoreUnavailable(told(error)) from error
         finally:
             self._heard_at = None
+
+    def _read(self, function: Call[T], connection: Connection) -> T:
+        try:
+            return function(connection)
+        except psycopg.OperationalError:
+            if not connection.broken or self._is_cut:
+                raise
+        # The server has ended it, perhaps long ago: that is no reason to fail.
+        self._close()
+        self.heard()
+        return function(self._connect())
 
     def _connect(self) -> Connection:
         if monotonic() < self._again_at:
@@ -181,17 +201,18 @@ class Link:
             raise
         self._pause = 0.0
         with self._cutting:
-            self._connection = connection
+            self._connection, self._is_cut = connection, False
         return connection
 
     def _begin(self, connection: Connection) -> None:
         self.heard()
         server, backend = look_at(connection)
-        if backend != connection.info.backend_pid or not self.prepares:
+        if backend != connection.info.backend_pid:
             # A pooler is in between: the next statement may go to another server's process.
             connection.prepare_threshold = None
         migrate(connection, self.address.schema, may_begin=self.may_begin)
         self.heard()
+        self.server = server
         if self.connected is not None:
             self.connected(connection, server)
 

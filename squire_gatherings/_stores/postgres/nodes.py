@@ -4,6 +4,8 @@ A node that is gone, or was declared dead, owns nothing, whatever the rows of ga
 leave, or to be declared dead, is one row's change.
 """
 
+import secrets
+
 from squire_gatherings._stores.postgres.link import Connection
 from squire_gatherings._stores.postgres.schema import statement
 from squire_gatherings._values.nodes import Node
@@ -22,12 +24,13 @@ def register(connection: Connection, schema: str, node: Node, lease: float) -> i
     """
     row = connection.execute(
         statement(
-            "INSERT INTO {s}.nodes (id, name, machine, socket, address, url, state, lease)"
-            " VALUES (%s, %s, %s, %s, %s, %s, %s, %s)"
+            "INSERT INTO {s}.nodes (key, id, name, machine, socket, address, url, state, lease)"
+            " VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s)"
             " ON CONFLICT (id) DO UPDATE SET lease = excluded.lease RETURNING key",
             schema,
         ),
         (
+            secrets.randbits(62),
             node.id,
             node.name,
             node.machine,

@@ -1,7 +1,6 @@
 """The reads of one gathering, each at one moment of the database's. All on a worker thread."""
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 
 from squire_gatherings._rules.chain import begins_with, state_digest
 from squire_gatherings._stores.common import is_storable, page
@@ -20,16 +19,9 @@ from squire_gatherings._stores.postgres.tables import (
     ops_size,
 )
 from squire_gatherings._stores.postgres.tables import find_syncs as find_records
+from squire_gatherings._stores.postgres.transactions import one_moment
 from squire_gatherings._values.errors import StoreUnavailable
 from squire_gatherings._values.log import LoggedOp, Restored, Snapshot, SyncRecord
-
-
-@contextmanager
-def one_moment(connection: Connection) -> Iterator[None]:
-    """See the database as it is at one moment, whatever is written to it meanwhile."""
-    with connection.transaction():
-        connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
-        yield
 
 
 def load(connection: Connection, schema: str, gathering: str, recent_syncs: int) -> Restored:
@@ -192,3 +184,9 @@ def _check_state(
         raise StoreUnavailable(
             f"{gathering}: the snapshot of op {snapshot.seq} isn't what was committed: see `verify`"
         )
+
+
+def changes(connection: Connection, schema: str) -> int:
+    """Return how often whole logs were changed."""
+    row = connection.execute(statement("SELECT number FROM {s}.changes", schema)).fetchone()
+    return 0 if row is None else int(row[0])

@@ -12,9 +12,10 @@ from psycopg import sql
 MIGRATIONS: tuple[tuple[LiteralString, ...], ...] = (
     (
         # The processes that have gatherings. `beat` is by the database's clock; a node is declared
-        # dead when it's older than `lease` seconds. `given` counts what others gave to it.
+        # dead when it's older than `lease` seconds. `given` counts what others gave to it. Keys are
+        # random: a sequence might give one twice, in a database that has lost commits.
         """CREATE TABLE {s}.nodes (
-            key bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+            key bigint PRIMARY KEY,
             id text COLLATE "C" NOT NULL UNIQUE,
             name text NOT NULL,
             machine text NOT NULL DEFAULT '',
@@ -88,21 +89,27 @@ MIGRATIONS: tuple[tuple[LiteralString, ...], ...] = (
         # How often whole logs were deleted, cut short or taken in: halls look at it.
         "CREATE TABLE {s}.changes (number bigint NOT NULL)",
         "INSERT INTO {s}.changes VALUES (0)",
-        # Each node has an outbox of its own. `told` is the last number that it has used.
+        # An outbox is one node's at a time; the next node that has it goes on with its numbers.
+        # `last` is the number of the last event that there ever was in it.
+        """CREATE TABLE {s}.outboxes (
+            key bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+            node bigint UNIQUE,
+            last bigint NOT NULL DEFAULT 0
+        )""",
         """CREATE TABLE {s}.events (
-            node bigint NOT NULL,
+            outbox bigint NOT NULL,
             number bigint NOT NULL,
             event bytea NOT NULL,
             digest bytea NOT NULL,
-            PRIMARY KEY (node, number)
+            PRIMARY KEY (outbox, number)
         )""",
         """CREATE TABLE {s}.incarnations (
             id text COLLATE "C" PRIMARY KEY,
-            node bigint NOT NULL,
+            outbox bigint NOT NULL,
             event bytea NOT NULL,
             digest bytea NOT NULL
         )""",
-        "CREATE INDEX open_on ON {s}.incarnations (node)",
+        "CREATE INDEX open_in ON {s}.incarnations (outbox)",
         """CREATE TABLE {s}.sleepers (
             incarnation text COLLATE "C" PRIMARY KEY,
             gathering text COLLATE "C" NOT NULL,

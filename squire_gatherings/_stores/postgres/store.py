@@ -1,24 +1,31 @@
 """The PostgreSQL store: one writer with group commit, and a few connections to read."""
 
+import logging
 import platform
 import secrets
-import socket
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
 import trio
+from attrs import define, evolve, field
 
 from squire_gatherings._hall.nurseries import open_hidden_nursery
 from squire_gatherings._hall.store import Outcome
 from squire_gatherings._stores.postgres import nodes, reads
 from squire_gatherings._stores.postgres.address import Address
-from squire_gatherings._stores.postgres.calls import Calls, Pool
+from squire_gatherings._stores.postgres.calls import Pool
 from squire_gatherings._stores.postgres.claims import Claims
-from squire_gatherings._stores.postgres.link import Connection, Link
+from squire_gatherings._stores.postgres.kept_events import KeptEvents
+from squire_gatherings._stores.postgres.kept_sleep import KeptSleep
+from squire_gatherings._stores.postgres.link import CALL_TIMEOUT, Link
+from squire_gatherings._stores.postgres.lost_commits import LostCommits
 from squire_gatherings._stores.postgres.tables import can_be_asked
+from squire_gatherings._stores.postgres.whole_logs import WholeLogsOfDatabase
 from squire_gatherings._values.errors import StoreUnavailable, TakenAway
 from squire_gatherings._values.log import Append, LoggedOp, Restored, Snapshot, SyncRecord
 from squire_gatherings._values.nodes import Node
+
+_log = logging.getLogger(__name__)
 
 LEASE = 5.0
 """How many seconds a node may be silent until others may declare it dead."""
@@ -28,7 +35,8 @@ READERS = 4
 """How many connections read."""
 
 
-class PostgresStore(Calls):
+@define(eq=False)
+class PostgresStore(WholeLogsOfDatabase, KeptEvents, KeptSleep):
     """A `Store` in a PostgreSQL database. Made by `open_postgres_store`.
 
     What is appended while a commit runs goes into the next one, for all gatherings together. Every
@@ -38,6 +46,9 @@ class PostgresStore(Calls):
     Cancellation: every async call is a checkpoint; cancelled before it began, it does nothing.
     Cancelling a read waits for the worker thread first.
     """
+
+    _node: Node = field(kw_only=True, repr=False)
+    _lease: float = field(kw_only=True, repr=False)
 
     async def load(self, gathering: str, *, recent_syncs: int) -> Restored:
         """Read what a new incarnation starts from, after any append of it that is under way.
@@ -53,7 +64,12 @@ class PostgresStore(Calls):
         Cancellation: nothing is changed, but the gathering may be ours.
         """
         await self._committer.settled(gathering)
-        await self._write(self._own, gathering)
+        if can_be_asked(gathering):
+            owner = await self._claiming.claim(gathering)
+            if owner is None:
+                raise StoreUnavailable(f"{gathering} can't be taken now")
+            if owner != self._claims.node:
+                raise TakenAway(f"another node has {gathering}")
         return await self._read(reads.load, gathering, recent_syncs)
 
     def append_nowait(self, append: Append, ended: Callable[[Outcome], None]) -> bool:
@@ -175,33 +191,28 @@ class PostgresStore(Calls):
         """
         return await self._read(reads.seq_at, gathering, time)
 
-    def _own(self, connection: Connection, schema: str, gathering: str) -> None:
-        """Make a gathering ours, on the writer's thread."""
-        if not can_be_asked(gathering):
-            return
-        [owner] = self._claims.claim(connection, [gathering]).values()
-        if owner == self._claims.node:
-            return
-        if owner is not None and nodes.declare_dead(connection, schema):
-            [owner] = self._claims.claim(connection, [gathering]).values()
-        if owner is None:
-            raise StoreUnavailable(f"{gathering} can't be taken now")
-        if owner != self._claims.node:
-            raise TakenAway(f"another node has {gathering}")
-
     async def _keep_beating(self) -> None:
         """Say that we live, as long as nobody cancels this."""
         while True:
             await trio.sleep(BEAT)
             try:
-                await self._read(nodes.beat, self._claims.node)
+                if not await self._read(nodes.beat, self._claims.node):
+                    # Others may have what was ours: each claim and each append shows whether.
+                    node = evolve(self._node, id=secrets.token_hex(8))
+                    self._claims.node = await self._write(nodes.register, node, self._lease)
+                    _log.warning("this node was declared dead; it goes on as another one")
             except StoreUnavailable:
                 continue
 
 
 @asynccontextmanager
 async def open_postgres_store(
-    url: str, *, flush_timeout: float = 5.0, node: Node | None = None, lease: float = LEASE
+    url: str,
+    *,
+    flush_timeout: float = 5.0,
+    node: Node | None = None,
+    lease: float = LEASE,
+    call_timeout: float = CALL_TIMEOUT,
 ) -> AsyncIterator[PostgresStore]:
     """Connect to a store's database, and commit to it until the block is left.
 
@@ -210,6 +221,7 @@ async def open_postgres_store(
         flush_timeout: How many seconds are left, when the block is left, to commit what is queued.
         node: The node that we are; made up where nobody says.
         lease: How many seconds it may be silent until others may declare it dead.
+        call_timeout: How many seconds we wait for the database to answer.
 
     Yields:
         The store. Leaving the block commits what is queued within `flush_timeout` seconds, answers
@@ -223,13 +235,12 @@ async def open_postgres_store(
     Cancellation: the block is left as ever: what is queued is committed.
     """
     address = Address.parse(url)
-    node = node or Node(
-        id=secrets.token_hex(8), name=f"{platform.node()}", machine=socket.gethostname()
-    )
+    node = node or Node(id=secrets.token_hex(8), name=platform.node(), machine=platform.node())
     claims = Claims(address.schema)
-    write_link = Link(address, may_begin=True)
-    readers = [Link(address) for _ in range(READERS)]
-    look_link = Link(address)
+    lost = LostCommits(claims)
+    write_link = Link(address, may_begin=True, connected=lost.look, timeout=call_timeout)
+    readers = [Link(address, only_reads=True, timeout=call_timeout) for _ in range(READERS)]
+    look_link = Link(address, only_reads=True, timeout=call_timeout)
     store = PostgresStore(
         address.name,
         schema=address.schema,
@@ -237,9 +248,14 @@ async def open_postgres_store(
         readers=Pool(readers),
         look_link=look_link,
         claims=claims,
+        lost=lost,
+        node=node,
+        lease=lease,
     )
     try:
         await write_link.open()
+        if write_link.server is not None and not write_link.server.flushes:
+            _log.warning("the database doesn't wait for its disk (fsync is off)")
         claims.node = await store._write(nodes.register, node, lease)
         async with open_hidden_nursery() as nursery, open_hidden_nursery() as beating:
             beating.start_soon(store._keep_beating)

@@ -56,41 +56,54 @@ class Writer:
             is_first = False
 
     def append_all(self, connection: Connection, appends: Sequence[Append]) -> list[Outcome]:
-        """Commit all these that fit, with one statement; return what each of them came to."""
-        outcomes: dict[int, Outcome] = self._claim(connection, appends)
-        batch = Batch()
-        given: dict[str, Owned | None] = {}
-        together: list[tuple[int, int]] = []
+        """Commit all these that fit; return what each of them came to.
+
+        One statement has them all, unless they are so many that it would take long.
+        """
+        outcomes = self._claim(connection, appends)
+        given = {one.gathering: self.claims.get(one.gathering) for one in appends}
         alone: list[int] = []
         set_aside: set[str] = set()
+        batch, together = Batch(), list[tuple[int, int]]()
         for number, append in enumerate(appends):
             if number in outcomes:
                 continue
             gathering = append.gathering
-            owned = given.setdefault(gathering, self.claims.get(gathering))
+            owned = given[gathering]
             if gathering in set_aside or owned is None or not self._fits(batch, owned, append):
                 # What comes after it is looked at after it.
                 set_aside.add(gathering)
                 alone.append(number)
-            else:
-                together.append((number, owned.key))
-        try:
-            written = batch.write(connection, self.claims.schema)
-        except (*Unfitting, *Unwritable):
-            written = set()
-        for number, key in together:
-            if key in written:
-                outcomes[number] = None
-            else:
-                alone.append(number)
+                continue
+            together.append((number, owned.key))
+            if batch.is_full:
+                alone += self._write(connection, batch, together, outcomes)
+                batch, together = Batch(), []
+        alone += self._write(connection, batch, together, outcomes)
         for number in sorted(alone):
             append = appends[number]
             owned = given[append.gathering]
             outcomes[number] = append_alone(connection, self.claims, append, owned)
             self.link.heard()
+        return [outcomes[number] for number in range(len(appends))]
+
+    def _write(
+        self,
+        connection: Connection,
+        batch: Batch,
+        together: Sequence[tuple[int, int]],
+        outcomes: dict[int, Outcome],
+    ) -> list[int]:
+        """Write a batch, and note what is durable; return the numbers of the others."""
+        try:
+            written = batch.write(connection, self.claims.schema, self.claims.node)
+        except (*Unfitting, *Unwritable):
+            written = set()
+        self.link.heard()
+        outcomes.update((number, None) for number, key in together if key in written)
         if batch.with_snapshots & written:
             self._thin_out(connection, batch.with_snapshots & written)
-        return [outcomes[number] for number in range(len(appends))]
+        return [number for number, key in together if key not in written]
 
     def _claim(self, connection: Connection, appends: Sequence[Append]) -> dict[int, Outcome]:
         """Let all gatherings be known; return the outcomes of those that can't be."""

@@ -5,10 +5,10 @@ Each is JSON, with a digest by which `verify` sees whether it was changed.
 
 import sqlite3
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from hashlib import blake2b
 
 import msgspec
 
+from squire_gatherings._stores.kept import event_row, read_event
 from squire_gatherings._stores.sqlite.sleep import forget as forget_sleep
 from squire_gatherings._stores.sqlite.tables import Row, insert_rows
 from squire_gatherings._stores.sqlite.transactions import writing
@@ -21,19 +21,6 @@ from squire_gatherings._values.events import (
 )
 
 _encode = msgspec.json.Encoder().encode
-_decode = msgspec.json.Decoder(LifecycleEvent).decode
-
-
-def digest_of(encoded: bytes) -> bytes:
-    """Return the digest that a row has for an event's JSON."""
-    return blake2b(encoded, digest_size=16, person=b"lifecycle event").digest()
-
-
-def read_row(encoded: bytes, digest: bytes) -> LifecycleEvent:
-    """Return the event of a row. Raises `ValueError` if it isn't what was written."""
-    if digest_of(encoded) != digest:
-        raise ValueError("a lifecycle event isn't what was written")
-    return _decode(encoded)
 
 
 def write(
@@ -50,8 +37,7 @@ def write(
     opened: dict[str, Row] = {}
     dispersed: list[str] = []
     for event in events:
-        encoded = _encode(event)
-        row = encoded, digest_of(encoded)
+        row = event_row(event)
         rows.append((event.number, *row))
         if event.kind is EventKind.OPENED:
             opened[event.incarnation] = (event.incarnation, *row)
@@ -87,7 +73,7 @@ def read(
         "SELECT event, digest FROM events WHERE number > ? AND number <= ? ORDER BY number LIMIT ?",
         (after, up_to, limit),
     )
-    return tuple(read_row(*row) for row in rows)
+    return tuple(read_event(*row) for row in rows)
 
 
 def forget(database: sqlite3.Connection, up_to: int) -> None:
@@ -103,7 +89,7 @@ def left(database: sqlite3.Connection) -> EventsLeft:
     ).fetchone()
     [waiting] = database.execute("SELECT count(*) FROM events").fetchone()
     rows = database.execute("SELECT event, digest FROM incarnations").fetchall()
-    opened = sorted((read_row(*row) for row in rows), key=lambda event: event.number)
+    opened = sorted((read_event(*row) for row in rows), key=lambda event: event.number)
     return EventsLeft(last, waiting, tuple(_with_seqs(database, opened)))
 
 

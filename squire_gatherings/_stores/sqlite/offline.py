@@ -10,6 +10,7 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import TypeVar
 
+from squire_gatherings._stores.giving_up import GivenUp, Stopped
 from squire_gatherings._stores.sqlite.archive import at_one_moment
 from squire_gatherings._stores.sqlite.connection import STEPS, TROUBLE, clear_wal, vacuum
 from squire_gatherings._stores.sqlite.fold import fold_file
@@ -21,15 +22,8 @@ from squire_gatherings._values.errors import StoreUnavailable, StoreUnusable
 
 T = TypeVar("T")
 
-Stopped = Callable[[], bool]
-"""Returns whether to give up; is asked every few milliseconds. Then all is as it was."""
-
 BUSY_TIMEOUT = 10.0
 """How many seconds we wait for somebody else's lock."""
-
-
-class GivenUp(Exception):
-    """Somebody said to give up; nothing was changed."""
 
 
 def looked(path: Path, function: Callable[[sqlite3.Connection], T], stopped: Stopped) -> T:

@@ -7,30 +7,16 @@ import logging
 import sqlite3
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
-from hashlib import blake2b
 
 import msgspec
 
+from squire_gatherings._stores.kept import read_sleeper, sleeper_row
 from squire_gatherings._stores.sqlite.tables import Row, insert_rows
 from squire_gatherings._stores.sqlite.transactions import writing
 from squire_gatherings._stores.sqlite.writer import without_flushing
 from squire_gatherings._values.sleep import Slept
 
 _log = logging.getLogger(__name__)
-_encode = msgspec.msgpack.Encoder().encode
-_decode = msgspec.msgpack.Decoder(Slept).decode
-
-
-def digest_of(encoded: bytes) -> bytes:
-    """Return the digest that a row has for what is encoded in it."""
-    return blake2b(encoded, digest_size=16, person=b"sleeper").digest()
-
-
-def read_row(encoded: bytes, digest: bytes) -> Slept:
-    """Return what a row says. Raises `ValueError` if it isn't what was written."""
-    if digest_of(encoded) != digest:
-        raise ValueError("what is said of a gathering that sleeps isn't what was written")
-    return _decode(encoded)
 
 
 def write(
@@ -49,8 +35,7 @@ def write(
     """
     rows: list[Row] = []
     for one in asleep:
-        encoded = _encode(one)
-        rows.append((one.state.incarnation, one.gathering, encoded, digest_of(encoded)))
+        rows.append((one.state.incarnation, one.gathering, *sleeper_row(one)))
     with nullcontext() if rows else without_flushing(database), writing(database):
         insert_rows(
             database,
@@ -87,7 +72,7 @@ def _whose_logs_are_as_then(database: sqlite3.Connection) -> Iterator[Slept]:
     )
     for gathering, encoded, digest, seq, head in rows:
         try:
-            one = read_row(encoded, digest)
+            one = read_sleeper(encoded, digest)
         except (ValueError, msgspec.MsgspecError) as error:
             extra = {"gathering": gathering, "why": str(error)}
             _log.error("a gathering that slept is lost", extra=extra)

@@ -18,13 +18,13 @@ from squire_gatherings._stores.sqlite.kept_events import KeptEvents
 from squire_gatherings._stores.sqlite.kept_sleep import KeptSleep
 from squire_gatherings._stores.sqlite.locks import FileLock, locked
 from squire_gatherings._stores.sqlite.place import Place
-from squire_gatherings._stores.sqlite.whole_logs import WholeLogs
+from squire_gatherings._stores.sqlite.whole_logs import WholeLogsOfFile
 from squire_gatherings._stores.sqlite.writer import JOURNAL_BYTES, Writer
 from squire_gatherings._values.log import Append, LoggedOp, Restored, Snapshot, SyncRecord
 
 
 @define(eq=False)
-class SqliteStore(WholeLogs, KeptEvents, KeptSleep):
+class SqliteStore(WholeLogsOfFile, KeptEvents, KeptSleep):
     """A `Store` in an SQLite file. Made by `open_sqlite_store`.
 
     What is appended while a commit runs goes into the next one, for all gatherings together: one

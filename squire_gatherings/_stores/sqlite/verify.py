@@ -17,13 +17,12 @@ from attrs import define, field, frozen
 from squire_gatherings._rules.chain import (
     tombstone_digest,
 )
-from squire_gatherings._stores.sqlite.events import read_row
+from squire_gatherings._stores.kept import read_event, read_sleeper
 from squire_gatherings._stores.sqlite.journal import decode_entry, encode_entry
 from squire_gatherings._stores.sqlite.log_check import Broken, LogCheck
 from squire_gatherings._stores.sqlite.migration import migrate
 from squire_gatherings._stores.sqlite.read_only import open_to_read
 from squire_gatherings._stores.sqlite.schema import OF_A_GATHERING, VERSION, schema_version
-from squire_gatherings._stores.sqlite.sleep import read_row as read_sleeper
 from squire_gatherings._values.errors import StoreUnavailable, StoreUnusable
 from squire_gatherings._values.log import Append
 
@@ -240,7 +239,7 @@ class _Verification:
         for table, key in (("events", "number"), ("incarnations", "id")):
             for row, *event in self.database.execute(f"SELECT {key}, event, digest FROM {table}"):
                 try:
-                    found = read_row(*event)
+                    found = read_event(*event)
                     if row != (found.number if table == "events" else found.incarnation):
                         raise ValueError("it is another one's")
                 except _UNREADABLE as error:

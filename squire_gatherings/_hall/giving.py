@@ -1,0 +1,117 @@
+"""Giving: gatherings fall asleep here, so that another node goes on with them.
+
+Their connections are closed (4010). Whoever asks for one meanwhile waits until it is the other
+node's, or stays after all. The incarnation, its rules and its deadline go along.
+"""
+
+from collections.abc import Collection
+from contextlib import suppress
+
+import trio
+from attrs import define, field
+
+from squire_gatherings._hall.incarnations import Incarnation
+from squire_gatherings._hall.ownership import Ownership
+from squire_gatherings._hall.registry import Registry
+from squire_gatherings._hall.sleeper import Sleeper
+from squire_gatherings._hall.store import store_trouble
+from squire_gatherings._values.endings import CloseCode
+from squire_gatherings._values.errors import StoreUnavailable
+from squire_gatherings._values.nodes import Node
+
+
+@define(eq=False)
+class Giving:
+    """Some gatherings that are on their way to another node."""
+
+    registry: Registry
+    ownership: Ownership
+    to: Node
+    _asleep: dict[str, Sleeper] = field(factory=dict)
+    """Those that may be given, by id. Nothing is done for them here meanwhile."""
+
+    async def give(self, gatherings: Collection[str], within: float) -> int:
+        """Give gatherings to the other node; return how many were given.
+
+        One that can't sleep, since the store can't tell what it has, stays.
+
+        Args:
+            gatherings: Which ones. Those that aren't here, or that are kept out, are left alone.
+            within: How many seconds they have to fall asleep.
+
+        Cancellation: those that sleep by then are given, or not, and all go on.
+        """
+        registry = self.registry
+        some = [one for one in gatherings if registry.begin_moving(one)]
+        try:
+            with trio.move_on_after(within):
+                async with trio.open_nursery() as nursery:
+                    for one in some:
+                        nursery.start_soon(self._lay_down, one)
+            return await self._give_away() if self._asleep else 0
+        finally:
+            for sleeper in self._asleep.values():
+                self._keep(sleeper)
+            for one in some:
+                registry.end_moving(one)
+
+    async def _lay_down(self, gathering: str) -> None:
+        """Have one fall asleep, and the store know it; nothing is done for it from then on."""
+        registry, book = self.registry, self.registry.book
+        one = registry.living.get(gathering)
+        if isinstance(one, Incarnation):
+            await one.wait_opened()
+            one = registry.living.get(gathering)
+        if isinstance(one, Incarnation) and one.room.accepting:
+            for client in tuple(one.room.clients.values()):
+                one.room.detach(client)
+                client.close(CloseCode.MOVED, "moved")
+            await one.wait_asleep()
+        elif isinstance(one, Sleeper) and one.clients:
+            with registry.sleepers.changing(one) as room:
+                clients = tuple(room.clients.values())
+                for client in clients:
+                    room.detach(client)
+            for client in clients:
+                client.close(CloseCode.MOVED, "moved")
+        sleeper = registry.living.get(gathering)
+        if not isinstance(sleeper, Sleeper) or book is None:
+            # It has ended.
+            return
+        is_known = False
+        registry.sleepers.pause(sleeper)
+        try:
+            with suppress(StoreUnavailable):
+                await book.settle(registry.sleepers.incarnation_of(sleeper))
+                is_known = True
+        finally:
+            if is_known:
+                self._asleep[gathering] = sleeper
+            else:
+                self._keep(sleeper)
+
+    def _keep(self, sleeper: Sleeper) -> None:
+        """Have one go on here, if it is still here."""
+        if self.registry.living.get(sleeper.id) is sleeper:
+            self.registry.sleepers.go_on(sleeper)
+
+    async def _give_away(self) -> int:
+        """Give those that sleep; return how many were given.
+
+        Cancellation: it is known of all whether they were, unless the hall is closed first.
+        """
+        registry, ownership = self.registry, self.ownership
+        lease, names = ownership.lease, tuple(self._asleep)
+        with trio.CancelScope(shield=True):
+            while not (lease.is_lost or registry.closed):
+                try:
+                    with store_trouble():
+                        given = await ownership.store.give(names, self.to)
+                except StoreUnavailable:
+                    # Nobody knows whose they are.
+                    await trio.sleep(registry.settings.commit_retry_interval)
+                    continue
+                for one in given:
+                    registry.gave(one, self._asleep.pop(one))
+                return len(given)
+        return 0
