@@ -35,6 +35,7 @@ from squire_gatherings._cli.ends import end_options
 from squire_gatherings._cli.example import example_of
 from squire_gatherings._cli.limits import raise_open_files
 from squire_gatherings._cli.logs import logs
+from squire_gatherings._cli.nodes import check_node, node_of, node_options
 from squire_gatherings._cli.options import (
     DURATION,
     DURATION_OR_ENDLESS,
@@ -61,7 +62,7 @@ from squire_gatherings._cli.telemetry import telemetry_option
 from squire_gatherings._cli.units import format_duration
 from squire_gatherings._cli.upgrades import Upgrades
 from squire_gatherings._cli.webhook import webhook_options
-from squire_gatherings._cli.workers.joining import join_workers
+from squire_gatherings._cli.workers.joining import has_others, serve_with_others
 from squire_gatherings._cli.workers.keeping import CannotListen, keep_workers
 from squire_gatherings._cli.workers.places import (
     check_workers,
@@ -101,6 +102,7 @@ MARGIN = 0.25
     " or memory: for nowhere.",
 )
 @workers_option
+@node_options
 @reloaded(
     "--idle-timeout",
     default="24h",
@@ -190,6 +192,7 @@ def serve(context: click.Context, /, **options: Any) -> None:
     open_files = raise_open_files()
     setup = make_setup(options, open_files)
     check_workers(options)
+    check_node(options)
     if options["check_config"]:
         check_store(options["store"])
         print_line("nothing is wrong with the options")
@@ -256,7 +259,8 @@ async def run_server(
     host, port = setup.options["host"], setup.options["port"]
     if worker is None:
         _check_exposed(setup, listeners)
-    store_url = store_of(setup.options, 0 if worker is None else worker.number)
+    place = 0 if worker is None else worker.number
+    store_url, node = store_of(setup.options, place), node_of(setup.options, place)
     supervisor.opening(store_name(store_url))
     with trio.open_signal_receiver(*stop_signals(), *upgrade_signals()) as signals:
         async with (
@@ -271,7 +275,7 @@ async def run_server(
                 flush_timeout=MARGIN,
                 shared=takeover.store if takeover else (),
             ) as opened,
-            (open_hall if takeover is None else open_successor)(
+            (partial(open_hall, node=node) if takeover is None else open_successor)(
                 store=opened,
                 settings=setup.hall,
                 authenticate=current.authenticate,
@@ -290,7 +294,7 @@ async def run_server(
                         settings=setup.server,
                         ssl_context=current.ssl_context,
                         listeners=takeover.listeners if takeover else listeners,
-                        is_paused=takeover is not None or worker is not None,
+                        is_paused=takeover is not None or has_others(worker, hall),
                     )
                 )
             except (OSError, UnicodeError) as error:
@@ -311,8 +315,9 @@ async def run_server(
                     passed = None if worker is None else sockets_of(worker.admin)
                     admin = await open_admin_port(nursery, hall, setup.admin, passed)
                 router = None
-                if worker is not None:
-                    router = await join_workers(worker, hall, server, nursery)
+                if has_others(worker, hall):
+                    join = partial(serve_with_others, worker, hall, server, setup.options)
+                    router = await nursery.start(join)
             except BaseException:
                 # The server is there already, and nobody else would end it.
                 nursery.cancel_scope.cancel()
