@@ -50,6 +50,11 @@ class Numbers(Collector):
         tally = self.observer.tally
         yield from self._gatherings(tally)
         yield from _messages(tally)
+        yield _counter(
+            "squire_store_lost_logs",
+            "Logs of which the store has lost what was acknowledged.",
+            self.observer.lost_logs,
+        )
         yield from self._events()
         yield from self._connections(tally)
         yield from self._process()
