@@ -79,7 +79,7 @@ from squire_gatherings._open_hall import open_hall, open_successor
 from squire_gatherings._server import Server
 from squire_gatherings._server import serve as serve_websockets
 from squire_gatherings._server.serving import Serving
-from squire_gatherings._stores import check_store, open_store
+from squire_gatherings._stores import check_store, is_postgres, open_store
 
 _log = logging.getLogger(__name__)
 
@@ -213,7 +213,10 @@ def serve(context: click.Context, /, **options: Any) -> None:
             _log.info("a service link in the environment is ignored", extra={"variable": name})
         if worker is None and options["workers"] > 1:
             _check_exposed(setup, listeners)
-            keep = partial(keep_workers, options, _scheme(setup), setup.hall.close_grace)
+            grace = setup.hall.close_grace + (
+                DRAINED_WITHIN if is_postgres(options["store"]) else 0
+            )
+            keep = partial(keep_workers, options, _scheme(setup), grace)
             raise click.exceptions.Exit(trio.run(keep, supervisor, listeners))
         _log.info("open files", extra={"files": open_files})
         run = partial(

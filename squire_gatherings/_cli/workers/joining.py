@@ -131,6 +131,7 @@ async def _as_node(
         peers = PeerIntake(hall, server, nursery, secret, own, on_poked=local.poke)
         nursery.start_soon(peers.run, accepting)
     local.describe(socket=path, address=address, url=options["url"])
+    await local.beats.say_so()
     router = NodeRouter(own, NodeDirectory(local), nursery, secret=secret)
     local.on_given = router.poke
     nursery.start_soon(_follow, local, router)
