@@ -79,7 +79,7 @@ from squire_gatherings._open_hall import open_hall, open_successor
 from squire_gatherings._server import Server
 from squire_gatherings._server import serve as serve_websockets
 from squire_gatherings._server.serving import Serving
-from squire_gatherings._stores import check_store, is_postgres, open_store
+from squire_gatherings._stores import check_store, is_postgres, open_store, store_name
 
 _log = logging.getLogger(__name__)
 
@@ -98,7 +98,8 @@ MARGIN = 0.25
 @option(
     "--store",
     default="sqlite:///squire_gatherings.sqlite3",
-    help="Where logs last: sqlite:///PATH (four slashes: absolute), or memory: for nowhere.",
+    help="Where logs last: sqlite:///PATH (four slashes: absolute), postgresql://HOST/DATABASE,"
+    " or memory: for nowhere.",
 )
 @workers_option
 @node_options
@@ -263,7 +264,7 @@ async def run_server(
         _check_exposed(setup, listeners)
     place = 0 if worker is None else worker.number
     store_url, node = store_of(setup.options, place), node_of(setup.options, place)
-    supervisor.opening(store_url)
+    supervisor.opening(store_name(store_url))
     with trio.open_signal_receiver(*stop_signals(), *upgrade_signals()) as signals:
         async with (
             taking_over(

@@ -13,6 +13,7 @@ from squire_gatherings._stores.urls import (
     needing_psycopg,
     path_of,
     sqlite_path,
+    store_name,
 )
 
 __all__ = [
@@ -24,6 +25,7 @@ __all__ = [
     "open_sqlite_store",
     "open_store",
     "sqlite_path",
+    "store_name",
 ]
 
 
