@@ -359,7 +359,8 @@ async def run_server(
                 supervisor.stopping()
                 if audit_file is not None:
                     audit("stop", by_signal(name), address, "done")
-            nursery.start_soon(_exit_on_the_second, signals)
+            # systemd tells each worker by a signal what the one that keeps them tells it as well.
+            nursery.start_soon(_exit_on_the_second, signals, 0 if worker is None else 1)
             if number is not None:
                 # Other nodes go on with what this one has, if there are any.
                 with trio.move_on_after(DRAINED_WITHIN):
@@ -413,11 +414,14 @@ async def _stop_when_done(upgrades: Upgrades, scope: trio.CancelScope) -> None:
     scope.cancel()
 
 
-async def _exit_on_the_second(signals: AsyncIterator[int]) -> None:
+async def _exit_on_the_second(signals: AsyncIterator[int], ignored: int) -> None:
     async for number in signals:
         # A lost terminal is reported twice: by the system, and by the shell.
-        if number != getattr(signal, "SIGHUP", None):
+        if number == getattr(signal, "SIGHUP", None):
+            continue
+        if not ignored:
             os._exit(128 + number)
+        ignored -= 1
 
 
 def _check_exposed(setup: Setup, listeners: Sequence[socket.socket]) -> None:

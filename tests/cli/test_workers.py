@@ -220,13 +220,18 @@ def test_a_signal_to_every_process_is_one_and_a_second_one_ends_all_at_once(
     tmp_path: Path,
 ) -> None:
     """systemd sends the first to each of them; who is impatient sends the second."""
-    with crew("--store", "memory:", "--close-grace", "30s") as (process, url):
+    options = ("--store", "memory:", "--close-grace", "30s", "--log-level", "info")
+    with crew(*options) as (process, url):
         workers = children(process.pid)
         with RawClient(f"{url}/gatherings/room") as client:
             client.say(type="join")
             assert client.hear()["type"] == "joined"
-            for pid in (*workers.values(), process.pid):
+            # Before and after each worker is told by the one that keeps it.
+            for pid in (process.pid, *workers.values()):
                 os.kill(pid, signal.SIGTERM)
+            # Two signals at once are one.
+            errors = iter(process.stderr or ())
+            assert any("event=stopping logger=" in line for line in errors)
             # It answers no close frame: the server waits for that.
             assert client.hear()["reason"] == "shutdown"
             assert client.hear_close().code == 1001
