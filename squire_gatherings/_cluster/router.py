@@ -7,6 +7,7 @@ what both say, or sends the client there, where the client says that it follows.
 
 import socket
 import ssl
+from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable
 from functools import partial
 from typing import TYPE_CHECKING
@@ -62,12 +63,8 @@ class NodeRouter:
     """What nodes of several machines know each other by; empty where there are none."""
     ssl_context: ssl.SSLContext | None = None
     """Secures connections to other machines' nodes."""
-    passed_on: int = field(default=0, init=False)
-    """How many sockets were passed on so far."""
-    relayed: int = field(default=0, init=False)
-    """For how many clients it began to stay in between so far."""
-    turned_away: int = field(default=0, init=False)
-    """How many clients were told to come again: where they were to go nobody took them."""
+    routed: Counter[str] = field(factory=Counter)
+    """How many clients were brought where (`Tally.routed`)."""
     between: int = field(default=0, init=False)
     """For how many clients it stays in between now."""
     _passages: dict[str, Passage] = field(factory=dict, init=False)
@@ -137,6 +134,7 @@ class NodeRouter:
         except StoreUnavailable:
             raise self._refused("nobody can say now where this gathering is") from None
         if node is None:
+            self.routed["here"] += 1
             return None
         if passed >= MOST_PASSED:
             raise self._refused("this gathering is on its way to another process")
@@ -164,9 +162,10 @@ class NodeRouter:
         passage, peer = self._passages.get(node.id), self._peers.get(node.id)
         if passage is not None and guest.plain is not None:
             await passage.pass_on(guest.plain, guest.peer, guest.beginning)
-            self.passed_on += 1
+            self.routed["passed_on"] += 1
             return _nothing_is_left
         if passage is None and node.url and guest.request.header(FOLLOWS_NAME) is not None:
+            self.routed["redirected"] += 1
             raise Refused(307, "another node has this gathering", [_location(node, guest)])
         if self.max_between is not None and self.between >= self.max_between:
             raise Away("too many clients are connected by way of this one")
@@ -176,7 +175,7 @@ class NodeRouter:
         except BaseException:
             self._has_left()
             raise
-        self.relayed += 1
+        self.routed["relayed"] += 1
         return partial(self._stay_between, guest.stream, server)
 
     async def _connect(
@@ -221,7 +220,7 @@ class NodeRouter:
             await self._left.park()
 
     def _refused(self, why: str) -> Refused:
-        self.turned_away += 1
+        self.routed["turned_away"] += 1
         return Refused(503, why, [RETRY_AFTER])
 
 

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -10,6 +11,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from urllib.request import Request, urlopen
 
 import pytest
 import trio
@@ -79,6 +81,15 @@ def wait_gone(pids: Iterable[int]) -> None:
     while any(map(is_there, pids)):
         assert time.monotonic() < until
         time.sleep(0.05)
+
+
+def scrape(url: str, token: str) -> Counter[str]:
+    """Return where a worker says that clients were brought."""
+    request = Request(f"{url}/metrics", headers={"Authorization": f"Bearer {token}"})
+    with urlopen(request, timeout=PATIENCE) as answer:
+        text = answer.read().decode()
+    found = re.findall(r'^squire_routed_total{way="(\w+)"} ([0-9.]+)$', text, re.MULTILINE)
+    return Counter({way: int(float(count)) for way, count in found})
 
 
 async def say_something(url: str, room: str, count: int = 1) -> list[int]:
@@ -179,6 +190,12 @@ async def test_workers_that_nobody_keeps_end(tmp_path: Path) -> None:
             for room in ROOMS:
                 async with client.join(room) as gathering:
                     assert await gathering.submit({"n": 1}) == 1
+        # Each was served by the worker that had accepted it, or by the one that it went to.
+        routed = Counter[str]()
+        for line in ports:
+            routed += scrape(line.split()[4].removesuffix(","), token.read_text().strip())
+        assert routed["here"] == len(ROOMS)
+        assert routed["relayed"] <= len(ROOMS)
         process.kill()
         await trio.to_thread.run_sync(wait_gone, workers.values())
 

@@ -19,7 +19,7 @@ from squire_gatherings._cluster.node import LocalNode, local_node_of
 from squire_gatherings._cluster.node_directory import NodeDirectory, SecretStore
 from squire_gatherings._cluster.private import listen_privately
 from squire_gatherings._cluster.router import NodeRouter, worker_node
-from squire_gatherings._hall.hall import Hall
+from squire_gatherings._hall.hall import Hall, quotas_of
 from squire_gatherings._hall.store import store_trouble
 from squire_gatherings._server.listening import listen
 from squire_gatherings._server.serving import Serving
@@ -76,6 +76,7 @@ async def serve_with_others(
                 assert worker is not None
                 router = _as_worker(worker, nursery)
             router.max_between = server.settings.max_connections
+            router.routed = quotas_of(hall).tally.routed
             server.router = router
             await router.wait_known(PATIENCE)
             server.resume()
