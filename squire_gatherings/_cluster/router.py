@@ -6,7 +6,6 @@ what both say, or sends the client there, where the client says that it follows.
 """
 
 import socket
-import ssl
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable
 from functools import partial
@@ -18,6 +17,7 @@ from attrs import define, field
 
 from squire_gatherings._cluster.directory import Directory
 from squire_gatherings._cluster.passing import Passage
+from squire_gatherings._cluster.peer_tls import PeerTls
 from squire_gatherings._cluster.pumping import Pump
 from squire_gatherings._cluster.upkeep import Away
 from squire_gatherings._server.arrival import end_tls
@@ -61,7 +61,7 @@ class NodeRouter:
     """How many clients it may stay in between for; None for no limit."""
     secret: bytes = field(default=b"", repr=False)
     """What nodes of several machines know each other by; empty where there are none."""
-    ssl_context: ssl.SSLContext | None = None
+    tls: PeerTls | None = None
     """Secures connections to other machines' nodes."""
     routed: Counter[str] = field(factory=Counter)
     """How many clients were brought where (`Tally.routed`)."""
@@ -85,7 +85,7 @@ class NodeRouter:
                 # It needs h2, which only those have installed who share a database.
                 from squire_gatherings._cluster.peers import Peer
 
-                peer = Peer(node, self.secret, self.own, self.ssl_context)
+                peer = Peer(node, self.secret, self.own, self.tls)
                 self._peers[node.id] = peer
                 self._keep_up(node, peer.run)
 

@@ -12,6 +12,7 @@ from typing import Any
 import click
 import trio
 
+from squire_gatherings._cli.nodes import peer_tls_of
 from squire_gatherings._cli.workers.worker import Worker
 from squire_gatherings._cluster.directory import ShardDirectory
 from squire_gatherings._cluster.intake import Intake
@@ -112,7 +113,7 @@ async def _as_node(
     def own() -> Node:
         return local.node
 
-    secret, address = b"", ""
+    secret, address, tls = b"", "", peer_tls_of(options)
     if isinstance(hall.store, SecretStore):
         with store_trouble():
             secret = await hall.store.peers_secret()
@@ -129,11 +130,11 @@ async def _as_node(
         found = listeners[0].getsockname()[1]
         address = f"[{host}]:{found}" if ":" in host else f"{host}:{found}"
         accepting = [trio.SocketListener(trio.socket.from_stdlib_socket(one)) for one in listeners]
-        peers = PeerIntake(hall, server, nursery, secret, own, on_poked=local.poke)
+        peers = PeerIntake(hall, server, nursery, secret, own, tls, on_poked=local.poke)
         nursery.start_soon(peers.run, accepting)
     local.describe(socket=path, address=address, url=options["url"])
     await local.beats.say_so()
-    router = NodeRouter(own, NodeDirectory(local), nursery, secret=secret)
+    router = NodeRouter(own, NodeDirectory(local), nursery, secret=secret, tls=tls)
     local.on_given = router.poke
     nursery.start_soon(_follow, local, router)
     return router
