@@ -623,6 +623,10 @@ class Gathering:
                 reason, self.room.is_kept = DispersalReason.MOVED, True
             self._notice_at = trio.current_time()
             fails = self._acting is not None and self._acting.is_failing
+            if self.sleep is not None and self.room.is_resting and not self.room.is_kept:
+                # At the moment at which the end is told: that comes into the store by itself, and
+                # nobody may say later that it sleeps.
+                self.sleep.strike(self)
             slow = await give_notice(self.room, self.answers, reason, is_failing=fails)
             self._slow = slow or None
 
