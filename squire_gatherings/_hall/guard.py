@@ -1,4 +1,4 @@
-"""The guard before a connection: what that raises or wrongly returns is its own client's trouble."""
+"""The guard before a connection: what that raises, or wrongly returns, harms its client alone."""
 
 from types import TracebackType
 from typing import Protocol
