@@ -5,7 +5,6 @@ import ssl
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from functools import partial
 from typing import Any, Unpack
 
 import attrs
@@ -17,6 +16,7 @@ from squire_gatherings._client.credentials import Credentials, Headers, Token
 from squire_gatherings._client.exchange import Exchange
 from squire_gatherings._client.gathering import Gathering, check_message_id
 from squire_gatherings._client.incoming import MAX_SEQ
+from squire_gatherings._client.redirects import Opener, Redirects, opening
 from squire_gatherings._client.session import Session
 from squire_gatherings._client.settings import ClientOptions, ClientSettings
 from squire_gatherings._hall.nurseries import open_hidden_nursery
@@ -41,6 +41,7 @@ class Client:
     settings: ClientSettings
     _credentials: Credentials = field(repr=False)
     _open_stream: OpenStream
+    _opener: Opener | None
     _wall_clock: Callable[[], float] = time.time
     _exchanges: set[Exchange] = field(factory=set, repr=False)
     _closed: bool = False
@@ -119,6 +120,7 @@ class Client:
             self.settings,
             self._open_stream,
             exchange,
+            Redirects(self._opener),
         )
         self._exchanges.add(exchange)
         try:
@@ -181,7 +183,8 @@ async def open_client(
         address,
         attrs.evolve(ClientSettings(), **settings),
         credentials,
-        open_stream or partial(address.open_stream, ssl_context),
+        open_stream or opening(ssl_context)(address),
+        None if open_stream else opening(ssl_context),
         wall_clock,
     )
     try:

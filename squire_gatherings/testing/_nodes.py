@@ -5,6 +5,7 @@ its own to a database. Behind a `FailingStore`, it is a node that is cut off, pa
 """
 
 import math
+import secrets
 from collections.abc import Callable, Sequence
 from itertools import islice
 
@@ -49,7 +50,6 @@ class _Owned:
     epoch: int = 0
     is_left: bool = False
     """Whether another node has left something of it that isn't taken up."""
-    lost: OpenIncarnation | None = None
 
 
 @define(eq=False)
@@ -59,6 +59,7 @@ class _Shared:
     lease: float
     margin: float
     clock: Callable[[], float]
+    secret: bytes = field(factory=lambda: secrets.token_bytes(32), init=False, repr=False)
     nodes: dict[str, _Row] = field(factory=dict, init=False)
     """Those that aren't declared dead, by id."""
     owned: dict[str, _Owned] = field(factory=dict, init=False)
@@ -210,14 +211,8 @@ class NodeStore(MemoryStore):
 
     def _take(self, gathering: str, owned: _Owned) -> None:
         """Own what a dead node has left of a gathering, or let nobody own it."""
-        slept = self.shared.slept(gathering)
-        asleep = None if slept is None else slept.state.incarnation
-        for opened in self.shared.open.values():
-            if opened.gathering == gathering and opened.incarnation != asleep:
-                log = self.shared.logs.get(gathering)
-                owned.lost = OpenIncarnation(opened, None if log is None else log.seq)
         owned.epoch += 1
-        owned.is_left = slept is not None or owned.lost is not None
+        owned.is_left = self._estate(gathering) is not None
         owned.owner = self.node.id if owned.is_left else ""
 
     # Having gatherings.
@@ -236,13 +231,21 @@ class NodeStore(MemoryStore):
             owned.owner = self.node.id
             owned.epoch += 1
         self.epochs[gathering] = owned.epoch
-        return Claim(gathering, self.node, owned.epoch, self._estate(gathering, owned))
+        estate = self._estate(gathering)
+        owned.is_left = estate is not None
+        return Claim(gathering, self.node, owned.epoch, estate)
 
-    def _estate(self, gathering: str, owned: _Owned) -> Estate | None:
-        slept = self.shared.slept(gathering)
-        if slept is None and owned.lost is None:
+    def _estate(self, gathering: str) -> Estate | None:
+        """Return what there is of a gathering of which nothing lives."""
+        slept, lost = self.shared.slept(gathering), None
+        asleep = None if slept is None else slept.state.incarnation
+        for opened in self.shared.open.values():
+            if opened.gathering == gathering and opened.incarnation != asleep:
+                log = self.shared.logs.get(gathering)
+                lost = OpenIncarnation(opened, None if log is None else log.seq)
+        if slept is None and lost is None:
             return None
-        return Estate(gathering=gathering, slept=slept, lost=owned.lost)
+        return Estate(gathering=gathering, slept=slept, lost=lost)
 
     async def owner_of(self, gathering: str) -> Claim | None:
         """Return who has a gathering; None if nobody."""
@@ -251,11 +254,16 @@ class NodeStore(MemoryStore):
         row = self.shared.nodes.get(owned.owner)
         return None if row is None else Claim(gathering, self.shared.as_told(row), owned.epoch)
 
+    async def peers_secret(self) -> bytes:
+        """Return by what the nodes know each other."""
+        await trio.lowlevel.checkpoint()
+        return self.shared.secret
+
     def release_nowait(self, gathering: str) -> None:
         """Own a gathering no more."""
         if self.owns(gathering):
             owned = self.shared.owned[gathering]
-            owned.owner, owned.is_left, owned.lost = "", False, None
+            owned.owner, owned.is_left = "", False
             slept = self.shared.slept(gathering)
             if slept is not None:
                 del self.shared.asleep[slept.state.incarnation]
@@ -289,9 +297,7 @@ class NodeStore(MemoryStore):
         estates: list[Estate] = []
         for gathering, owned in islice(found, limit):
             self.epochs[gathering] = owned.epoch
-            estate = self._estate(gathering, owned)
-            assert estate is not None
-            estates.append(estate)
+            estates.append(self._estate(gathering) or Estate(gathering=gathering))
         return tuple(estates)
 
     async def settle(self, gatherings: Sequence[str]) -> None:
@@ -300,7 +306,7 @@ class NodeStore(MemoryStore):
         for one in gatherings:
             if self.owns(one):
                 owned = self.shared.owned[one]
-                owned.is_left, owned.lost = False, None
+                owned.is_left = False
 
     # What only the owner may do.
 

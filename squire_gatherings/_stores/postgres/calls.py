@@ -64,7 +64,7 @@ class Calls:
     _lost: LostCommits = field(kw_only=True, repr=False)
     _writer: Writer = field(init=False, repr=False)
     _committer: GroupCommitter = field(init=False, repr=False)
-    _claiming: Claiming = field(init=False, repr=False)
+    _claiming: Claiming[int] = field(init=False, repr=False)
     _tells_events: bool = field(default=False, init=False, repr=False)
     """Whether a hall has the outbox of lifecycle events."""
 
@@ -127,9 +127,9 @@ class Calls:
 
         def claim(connection: Connection) -> Claimed:
             owners = self._claims.claim(connection, gatherings)
-            if {*owners.values()} <= {self._claims.node}:
+            if {*owners.values()} <= {self._claims.node} or not self._claims.takes:
                 return owners
-            if nodes.declare_dead(connection, self._schema):
+            if nodes.declare_dead(connection, self._schema, self._claims.node):
                 owners = self._claims.claim(connection, gatherings)
             return owners
 

@@ -1,34 +1,37 @@
 """Claiming: gatherings that are claimed while another claim is under way go into the next one."""
 
 from collections.abc import Awaitable, Callable, Iterable, Mapping
+from typing import Generic, TypeVar
 
 import trio
 from attrs import define, field
+
+T = TypeVar("T")
 
 Claimed = Mapping[str, int | None]
 """The key of each one's owner; None where nobody is, and we couldn't be."""
 
 
 @define(eq=False)
-class _Asked:
-    """Who is the owner of one gathering, once that is known."""
+class _Asked(Generic[T]):
+    """What is known of the owner of one gathering, once something is."""
 
     is_known: bool = False
-    owner: int | None = None
+    owner: T | None = None
     failure: Exception | None = None
 
 
 @define(eq=False)
-class Claiming:
+class Claiming(Generic[T]):
     """Collects claims, for a function to make many of them at once."""
 
-    _claim: Callable[[Iterable[str]], Awaitable[Claimed]]
+    _claim: Callable[[Iterable[str]], Awaitable[Mapping[str, T | None]]]
     """May raise `StoreUnavailable`."""
-    _waiting: dict[str, _Asked] = field(factory=dict, init=False)
+    _waiting: dict[str, _Asked[T]] = field(factory=dict, init=False)
     _turn: trio.Lock = field(factory=trio.Lock, init=False)
 
-    async def claim(self, gathering: str) -> int | None:
-        """Claim a gathering with others; return the key of its owner.
+    async def claim(self, gathering: str) -> T | None:
+        """Claim a gathering with others; return what is known of its owner.
 
         Raises:
             StoreUnavailable: The store can't be asked now.

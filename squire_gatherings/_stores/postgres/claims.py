@@ -6,7 +6,7 @@ it began, so it takes only what nobody has taken since. The epoch then is one th
 has had. What is known of those that are ours is where the next append must fit.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from threading import Lock
 
 from attrs import define, field
@@ -14,12 +14,16 @@ from attrs import define, field
 from squire_gatherings._stores.postgres.link import Connection
 from squire_gatherings._stores.postgres.schema import statement
 
+AT_ONCE = 3
+"""So often is asked who has a gathering that somebody else takes at the same moment."""
+
 MOST_KNOWN = 100_000
 """Of how many gatherings the ends are remembered; of others they are read again."""
 
 _CLAIM = """
 WITH wanted AS (
-    SELECT w.id, g.key, g.owner_epoch, g.owner IS NULL OR n.key IS NULL AS is_free
+    SELECT w.id, g.key, g.owner_epoch,
+        %(takes)s AND (g.owner IS NULL OR n.key IS NULL) AS is_free
     FROM unnest(%(ids)b::text[]) AS w (id)
     LEFT JOIN {s}.gatherings AS g ON g.id = w.id COLLATE "C"
     LEFT JOIN {s}.nodes AS n ON n.key = g.owner AND n.state <> 'dead'
@@ -29,14 +33,16 @@ WITH wanted AS (
     INSERT INTO {s}.gatherings AS g (id, owner, owner_epoch, chain, before)
     SELECT w.id, us.key, nextval('{s}.owner_epochs'), coalesce(t.head, ''), coalesce(t.head, '')
     FROM wanted AS w CROSS JOIN us LEFT JOIN {s}.tombstones AS t ON t.id = w.id COLLATE "C"
-    WHERE w.key IS NULL ORDER BY w.id COLLATE "C"
+    WHERE w.key IS NULL AND %(takes)s ORDER BY w.id COLLATE "C"
     ON CONFLICT (id) DO NOTHING
     RETURNING g.id, g.key, g.owner, g.owner_epoch, g.head, g.chain
 ), locked AS (
     SELECT g.key FROM {s}.gatherings AS g JOIN wanted AS w ON w.key = g.key
     WHERE w.is_free AND g.owner_epoch = w.owner_epoch ORDER BY g.key FOR UPDATE OF g
 ), taken AS (
-    UPDATE {s}.gatherings AS g SET owner = us.key, owner_epoch = nextval('{s}.owner_epochs')
+    UPDATE {s}.gatherings AS g SET owner = us.key, owner_epoch = nextval('{s}.owner_epochs'),
+        arrived = EXISTS (SELECT FROM {s}.sleepers AS s WHERE s.gathering = g.id)
+            OR EXISTS (SELECT FROM {s}.incarnations AS i WHERE i.gathering = g.id)
     FROM locked JOIN wanted AS w USING (key) CROSS JOIN us
     WHERE g.key = locked.key AND g.owner_epoch = w.owner_epoch
     RETURNING g.id, g.key, g.owner, g.owner_epoch, g.head, g.chain
@@ -80,6 +86,9 @@ class Claims:
     schema: str
     node: int = 0
     """The key of the node that we are."""
+    takes: bool = True
+    """Whether an append, or a load, makes a gathering ours that has no owner. Not so where a hall
+    claims each of them before."""
     _owned: dict[str, Owned] = field(factory=dict)
     _lock: Lock = field(factory=Lock)
 
@@ -103,22 +112,40 @@ class Claims:
         with self._lock:
             self._owned.clear()
 
-    def claim(self, connection: Connection, gatherings: Iterable[str]) -> dict[str, int | None]:
+    def claim(
+        self, connection: Connection, gatherings: Iterable[str], *, takes: bool | None = None
+    ) -> dict[str, int | None]:
         """Make gatherings ours that have no owner, and read of all that are ours where they end.
 
         Args:
             connection: To the database.
             gatherings: Their ids.
+            takes: Whether those that have none are made ours; by default `takes` says.
 
         Returns:
-            The key of each one's owner; None where somebody else has just taken it, so that it is
-            to be asked again, or where we were declared dead, and nobody has it.
+            The key of each one's owner; None where nobody has it: it wasn't to be taken, or we
+            were declared dead.
         """
-        wanted = sorted(set(gatherings))
-        owners: dict[str, int | None] = dict.fromkeys(wanted)
+        owners: dict[str, int | None] = dict.fromkeys(sorted(set(gatherings)))
+        for _ in range(AT_ONCE):
+            unknown = [one for one, owner in owners.items() if owner is None]
+            if not unknown:
+                break
+            # A statement doesn't see who takes something after its beginning; the next one does.
+            owners.update(self._claim(connection, unknown, takes=takes))
+        return owners
+
+    def _claim(
+        self, connection: Connection, wanted: Sequence[str], *, takes: bool | None
+    ) -> dict[str, int]:
+        owners: dict[str, int] = {}
         rows = connection.execute(
             statement(_CLAIM, self.schema),
-            {"ids": wanted, "node": self.node},
+            {
+                "ids": list(wanted),
+                "node": self.node,
+                "takes": self.takes if takes is None else takes,
+            },
             binary=True,
         ).fetchall()
         found: dict[str, Owned] = {}

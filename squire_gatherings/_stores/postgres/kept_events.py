@@ -1,6 +1,7 @@
 """What a store of PostgreSQL does with lifecycle events; see `_hall.event_store`.
 
-They are written on the thread that commits appends, in between two group commits.
+They are written on the thread that commits appends, in between two group commits. The outbox is one
+for all nodes.
 """
 
 from collections.abc import Sequence
@@ -15,40 +16,41 @@ from squire_gatherings._values.events import EventsLeft, LifecycleEvent
 class KeptEvents(Calls):
     """Lifecycle events, until they are delivered."""
 
-    _outbox: rows.Outbox | None = None
-
     async def begin_events(self) -> EventsLeft:
-        """Take an outbox for one hall, and say what earlier halls have left in it.
+        """Say what is in the outbox. A hall that is a node may ask that again.
 
         Raises:
-            BadSetting: Another hall has it.
+            BadSetting: Another hall of this process has it.
             StoreUnavailable: The store can't be read now.
 
         Cancellation: it isn't taken.
         """
-        if self._tells_events:
+        by_itself = self._claims.takes
+        if self._tells_events and by_itself:
             raise BadSetting(EVENTS_IN_USE)
         self._tells_events = True
         try:
-            self._outbox, left = await self._write(rows.begin, self._claims.node)
+            return await self._write(rows.begin, self._claims.node, with_open=by_itself)
         except BaseException:
             self._tells_events = False
             raise
-        return left
 
     def end_events(self) -> None:
         """Give the outbox back."""
         self._tells_events = False
 
     async def write_events(self, events: Sequence[LifecycleEvent]) -> None:
-        """Return once these events are durable.
+        """Return once these events are durable, but for those of gatherings that aren't ours.
 
         Raises:
             StoreUnavailable: The commit failed. It may be repeated.
 
         Cancellation: before it began, it does nothing; later, it is waited for.
         """
-        await self._write(rows.write, await self._taken(), events)
+        if self._claims.takes:
+            for one in {event.gathering for event in events}:
+                await self._claiming.claim(one)
+        await self._write(rows.write, self._claims.node, events)
 
     async def read_events(
         self, *, after: int, up_to: int, limit: int
@@ -60,7 +62,7 @@ class KeptEvents(Calls):
 
         Cancellation: nothing is changed.
         """
-        return await self._read(rows.read, self._outbox, after, up_to, limit)
+        return await self._read(rows.read, after, up_to, limit)
 
     async def forget_events(self, *, up_to: int) -> None:
         """Delete the events up to a number; a loss of power may bring them back.
@@ -70,11 +72,4 @@ class KeptEvents(Calls):
 
         Cancellation: before it began, it does nothing; later, it is waited for.
         """
-        await self._write(rows.forget, await self._taken(), up_to)
-
-    async def _taken(self) -> rows.Outbox:
-        if self._outbox is not None:
-            return self._outbox
-        taken, _ = await self._write(rows.begin, self._claims.node)
-        self._outbox = taken
-        return taken
+        await self._write(rows.forget, up_to)

@@ -2,6 +2,8 @@
 
 from collections.abc import Sequence
 
+import trio
+
 from squire_gatherings._stores.postgres import sleep as rows
 from squire_gatherings._stores.postgres.calls import Calls
 from squire_gatherings._values.sleep import Slept
@@ -18,6 +20,10 @@ class KeptSleep(Calls):
 
         Cancellation: nothing is changed, but the gatherings may be ours.
         """
+        if not self._claims.takes:
+            # A hall is told of those by `arrived`, and by its claims.
+            await trio.lowlevel.checkpoint()
+            return ()
         return await self._in_between(lambda connection: rows.left(connection, self._claims))
 
     async def write_sleep(self, *, asleep: Sequence[Slept], awake: Sequence[str]) -> None:
@@ -28,4 +34,4 @@ class KeptSleep(Calls):
 
         Cancellation: before it began, it does nothing; later, it is waited for.
         """
-        await self._write(rows.write, asleep, awake)
+        await self._write(rows.write, self._claims.node, asleep, awake)

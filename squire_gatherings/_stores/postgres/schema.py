@@ -28,8 +28,7 @@ MIGRATIONS: tuple[tuple[LiteralString, ...], ...] = (
             lease double precision NOT NULL,
             beat timestamptz NOT NULL DEFAULT clock_timestamp(),
             beats bigint NOT NULL DEFAULT 0,
-            given bigint NOT NULL DEFAULT 0,
-            adopter bigint
+            given bigint NOT NULL DEFAULT 0
         ) WITH (fillfactor = 50)""",
         # An owner that isn't in `nodes`, or is dead, is none. An epoch is never given twice, to
         # whichever gathering. A log begins with `first_seq`; `before`, `epoch_before` and
@@ -45,8 +44,11 @@ MIGRATIONS: tuple[tuple[LiteralString, ...], ...] = (
             first_seq bigint NOT NULL DEFAULT 1,
             before bytea NOT NULL DEFAULT '',
             epoch_before bytea NOT NULL DEFAULT '',
-            time_before bytea
+            time_before bytea,
+            arrived boolean NOT NULL DEFAULT false
         ) WITH (fillfactor = 70)""",
+        # What another node has left to the owner, which hasn't said yet that it took it up.
+        "CREATE INDEX arrived ON {s}.gatherings (owner) WHERE arrived",
         "CREATE INDEX owned ON {s}.gatherings (owner) WHERE owner IS NOT NULL",
         # The last op of an append has the head after it, and the id that the chain has there, if
         # that isn't the gathering's own. An op has an epoch where that isn't the last one's.
@@ -89,27 +91,23 @@ MIGRATIONS: tuple[tuple[LiteralString, ...], ...] = (
         # How often whole logs were deleted, cut short or taken in: halls look at it.
         "CREATE TABLE {s}.changes (number bigint NOT NULL)",
         "INSERT INTO {s}.changes VALUES (0)",
-        # An outbox is one node's at a time; the next node that has it goes on with its numbers.
-        # `last` is the number of the last event that there ever was in it.
-        """CREATE TABLE {s}.outboxes (
-            key bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
-            node bigint UNIQUE,
-            last bigint NOT NULL DEFAULT 0
-        )""",
+        # One outbox for all nodes. `last` is the number of the last event that there ever was; of
+        # a node, the last one by its own count, so that what it writes again counts once.
+        "CREATE TABLE {s}.event_numbers (last bigint NOT NULL)",
+        "INSERT INTO {s}.event_numbers VALUES (0)",
+        "CREATE TABLE {s}.outboxes (node bigint PRIMARY KEY, last bigint NOT NULL)",
         """CREATE TABLE {s}.events (
-            outbox bigint NOT NULL,
-            number bigint NOT NULL,
-            event bytea NOT NULL,
-            digest bytea NOT NULL,
-            PRIMARY KEY (outbox, number)
-        )""",
-        """CREATE TABLE {s}.incarnations (
-            id text COLLATE "C" PRIMARY KEY,
-            outbox bigint NOT NULL,
+            number bigint PRIMARY KEY,
             event bytea NOT NULL,
             digest bytea NOT NULL
         )""",
-        "CREATE INDEX open_in ON {s}.incarnations (outbox)",
+        """CREATE TABLE {s}.incarnations (
+            id text COLLATE "C" PRIMARY KEY,
+            gathering text COLLATE "C" NOT NULL,
+            event bytea NOT NULL,
+            digest bytea NOT NULL
+        )""",
+        "CREATE INDEX open_of ON {s}.incarnations (gathering)",
         """CREATE TABLE {s}.sleepers (
             incarnation text COLLATE "C" PRIMARY KEY,
             gathering text COLLATE "C" NOT NULL,

@@ -29,9 +29,12 @@ JOIN {s}.gatherings AS g ON g.id = s.gathering WHERE g.owner = %s ORDER BY incar
 
 
 def write(
-    connection: Connection, schema: str, asleep: Sequence[Slept], awake: Sequence[str]
+    connection: Connection, schema: str, node: int, asleep: Sequence[Slept], awake: Sequence[str]
 ) -> None:
-    """Commit who sleeps, and who doesn't any more. Where some only wake, nothing is flushed."""
+    """Commit who sleeps, and who doesn't any more, of the gatherings that a node has.
+
+    Where some only wake, nothing is flushed.
+    """
     with connection.transaction() if asleep else unflushed(connection):
         if asleep:
             rows = {one.state.incarnation: (one.gathering, *sleeper_row(one)) for one in asleep}
@@ -39,15 +42,28 @@ def write(
             connection.execute(
                 statement(
                     "INSERT INTO {s}.sleepers (incarnation, gathering, state, digest)"
-                    " SELECT * FROM unnest(%b::text[], %b::text[], %b::bytea[], %b::bytea[])"
+                    " SELECT r.* FROM unnest(%b::text[], %b::text[], %b::bytea[], %b::bytea[])"
+                    " AS r (incarnation, gathering, state, digest)"
+                    ' JOIN {s}.gatherings AS g ON g.id = r.gathering COLLATE "C"'
+                    " JOIN {s}.nodes AS n ON n.key = g.owner"
+                    " WHERE n.key = %s AND n.state <> 'dead'"
+                    " FOR SHARE OF g FOR KEY SHARE OF n"
                     " ON CONFLICT (incarnation) DO UPDATE SET state = excluded.state,"
                     " digest = excluded.digest",
                     schema,
                 ),
-                (list(rows), list(gatherings), list(states), list(digests)),
+                (list(rows), list(gatherings), list(states), list(digests), node),
             )
         if awake:
-            forget(connection, schema, awake)
+            connection.execute(
+                statement(
+                    "DELETE FROM {s}.sleepers AS s USING {s}.gatherings AS g, {s}.nodes AS n"
+                    " WHERE s.incarnation = ANY(%b::text[]) AND g.id = s.gathering"
+                    " AND n.key = g.owner AND n.key = %s AND n.state <> 'dead'",
+                    schema,
+                ),
+                (list(awake), node),
+            )
 
 
 def forget(connection: Connection, schema: str, incarnations: Sequence[str]) -> None:
@@ -71,14 +87,29 @@ def left(connection: Connection, claims: Claims) -> tuple[Slept, ...]:
 
 def _whose_logs_are_as_then(connection: Connection, claims: Claims) -> Iterator[Slept]:
     rows = connection.execute(statement(_OURS, claims.schema), (claims.node,), binary=True)
-    for gathering, encoded, digest, seq, chain in rows:
-        try:
-            one = read_sleeper(encoded, digest)
-        except (ValueError, msgspec.MsgspecError) as error:
-            extra = {"gathering": gathering, "why": str(error)}
-            _log.error("a gathering that slept is lost", extra=extra)
-            continue
-        if one.state.seq == seq and chain.startswith(one.state.beginning):
+    for row in rows:
+        one = read_row(*row)
+        if one is not None:
             yield one
-        # Otherwise it woke later, and a loss of power has brought the row back; or its log was
-        # changed by another program.
+
+
+def read_row(gathering: str, encoded: bytes, digest: bytes, seq: int, chain: bytes) -> Slept | None:
+    """Return one that sleeps, if its log is as it was when it fell asleep.
+
+    Args:
+        gathering: The gathering.
+        encoded: The row.
+        digest: Its digest.
+        seq: The last op of the log.
+        chain: The head of its chain.
+    """
+    try:
+        one = read_sleeper(encoded, digest)
+    except (ValueError, msgspec.MsgspecError) as error:
+        extra = {"gathering": gathering, "why": str(error)}
+        _log.error("a gathering that slept is lost", extra=extra)
+        return None
+    # Otherwise it woke later, and a loss of power has brought the row back; or its log was changed
+    # by another program.
+    is_as_then = one.state.seq == seq and chain.startswith(one.state.beginning)
+    return one if is_as_then else None

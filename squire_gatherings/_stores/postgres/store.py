@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
 import trio
-from attrs import define, evolve, field
+from attrs import define, evolve
 
 from squire_gatherings._hall.nurseries import open_hidden_nursery
 from squire_gatherings._hall.store import Outcome
@@ -16,9 +16,11 @@ from squire_gatherings._stores.postgres.address import Address
 from squire_gatherings._stores.postgres.calls import Pool
 from squire_gatherings._stores.postgres.claims import Claims
 from squire_gatherings._stores.postgres.kept_events import KeptEvents
+from squire_gatherings._stores.postgres.kept_owners import LEASE, KeptOwners, new_lease
 from squire_gatherings._stores.postgres.kept_sleep import KeptSleep
 from squire_gatherings._stores.postgres.link import CALL_TIMEOUT, Link
 from squire_gatherings._stores.postgres.lost_commits import LostCommits
+from squire_gatherings._stores.postgres.shared_secret import SharedSecret
 from squire_gatherings._stores.postgres.tables import can_be_asked
 from squire_gatherings._stores.postgres.whole_logs import WholeLogsOfDatabase
 from squire_gatherings._values.errors import StoreUnavailable, TakenAway
@@ -27,8 +29,6 @@ from squire_gatherings._values.nodes import Node
 
 _log = logging.getLogger(__name__)
 
-LEASE = 5.0
-"""How many seconds a node may be silent until others may declare it dead."""
 BEAT = 1.0
 """How many seconds lie between two beats."""
 READERS = 4
@@ -36,7 +36,7 @@ READERS = 4
 
 
 @define(eq=False)
-class PostgresStore(WholeLogsOfDatabase, KeptEvents, KeptSleep):
+class PostgresStore(WholeLogsOfDatabase, KeptEvents, KeptSleep, KeptOwners, SharedSecret):
     """A `Store` in a PostgreSQL database. Made by `open_postgres_store`.
 
     What is appended while a commit runs goes into the next one, for all gatherings together. Every
@@ -46,9 +46,6 @@ class PostgresStore(WholeLogsOfDatabase, KeptEvents, KeptSleep):
     Cancellation: every async call is a checkpoint; cancelled before it began, it does nothing.
     Cancelling a read waits for the worker thread first.
     """
-
-    _node: Node = field(kw_only=True, repr=False)
-    _lease: float = field(kw_only=True, repr=False)
 
     async def load(self, gathering: str, *, recent_syncs: int) -> Restored:
         """Read what a new incarnation starts from, after any append of it that is under way.
@@ -66,6 +63,8 @@ class PostgresStore(WholeLogsOfDatabase, KeptEvents, KeptSleep):
         await self._committer.settled(gathering)
         if can_be_asked(gathering):
             owner = await self._claiming.claim(gathering)
+            if owner is None and not self._claims.takes:
+                raise TakenAway(f"no node has {gathering}")
             if owner is None:
                 raise StoreUnavailable(f"{gathering} can't be taken now")
             if owner != self._claims.node:
@@ -192,14 +191,19 @@ class PostgresStore(WholeLogsOfDatabase, KeptEvents, KeptSleep):
         return await self._read(reads.seq_at, gathering, time)
 
     async def _keep_beating(self) -> None:
-        """Say that we live, as long as nobody cancels this."""
+        """Say that we live, until a hall does that for us as one of several nodes."""
         while True:
             await trio.sleep(BEAT)
+            if not self._claims.takes:
+                return
+            key, node = self._claims.node, self._node
             try:
-                if not await self._read(nodes.beat, self._claims.node):
+                if await self._read(nodes.beat, key, node) is None and self._claims.takes:
                     # Others may have what was ours: each claim and each append shows whether.
-                    node = evolve(self._node, id=secrets.token_hex(8))
-                    self._claims.node = await self._write(nodes.register, node, self._lease)
+                    node = evolve(node, id=secrets.token_hex(8))
+                    self._claims.node = await self._write(
+                        nodes.register, node, self._lease_duration, nodes.ALONE
+                    )
                     _log.warning("this node was declared dead; it goes on as another one")
             except StoreUnavailable:
                 continue
@@ -241,6 +245,7 @@ async def open_postgres_store(
     write_link = Link(address, may_begin=True, connected=lost.look, timeout=call_timeout)
     readers = [Link(address, only_reads=True, timeout=call_timeout) for _ in range(READERS)]
     look_link = Link(address, only_reads=True, timeout=call_timeout)
+    beat_link = Link(address, timeout=min(call_timeout, lease))
     store = PostgresStore(
         address.name,
         schema=address.schema,
@@ -249,16 +254,19 @@ async def open_postgres_store(
         look_link=look_link,
         claims=claims,
         lost=lost,
+        beat_link=beat_link,
         node=node,
-        lease=lease,
+        lease=new_lease(lease),
+        lease_duration=lease,
     )
     try:
         await write_link.open()
         if write_link.server is not None and not write_link.server.flushes:
             _log.warning("the database doesn't wait for its disk (fsync is off)")
-        claims.node = await store._write(nodes.register, node, lease)
+        claims.node = await store._write(nodes.register, node, lease, nodes.ALONE)
         async with open_hidden_nursery() as nursery, open_hidden_nursery() as beating:
             beating.start_soon(store._keep_beating)
+            beating.start_soon(store._keep_releasing)
             nursery.start_soon(store._committer.run)
             try:
                 yield store
@@ -267,7 +275,7 @@ async def open_postgres_store(
                 beating.cancel_scope.cancel()
     finally:
         with trio.CancelScope(shield=True):
-            for link in (*readers, look_link):
+            for link in (*readers, look_link, beat_link):
                 await link.close()
             await write_link.close(
                 lambda connection: nodes.leave(connection, address.schema, claims.node)

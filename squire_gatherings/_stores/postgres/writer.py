@@ -121,7 +121,7 @@ class Writer:
                 outcomes[number] = unstorable(
                     append, "surrogates not allowed, nor a null character", can_be_written
                 )
-            elif owners[gathering] is None:
+            elif owners[gathering] is None and claims.takes:
                 outcomes[number] = StoreUnavailable(f"{gathering} can't be taken now")
         return outcomes
 
