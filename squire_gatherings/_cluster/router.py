@@ -19,6 +19,7 @@ from squire_gatherings._cluster.directory import Directory
 from squire_gatherings._cluster.passing import Passage
 from squire_gatherings._cluster.pumping import Pump
 from squire_gatherings._cluster.upkeep import Away
+from squire_gatherings._hall.tally import Tally
 from squire_gatherings._server.arrival import end_tls
 from squire_gatherings._server.elsewhere import Guest, Way
 from squire_gatherings._server.handshake import RETRY_AFTER, Refused
@@ -62,14 +63,8 @@ class NodeRouter:
     """What nodes of several machines know each other by; empty where there are none."""
     ssl_context: ssl.SSLContext | None = None
     """Secures connections to other machines' nodes."""
-    passed_on: int = field(default=0, init=False)
-    """How many sockets were passed on so far."""
-    relayed: int = field(default=0, init=False)
-    """For how many clients it began to stay in between so far."""
-    turned_away: int = field(default=0, init=False)
-    """How many clients were told to come again: where they were to go nobody took them."""
-    between: int = field(default=0, init=False)
-    """For how many clients it stays in between now."""
+    tally: Tally = field(factory=Tally)
+    """Counts where clients were brought."""
     _passages: dict[str, Passage] = field(factory=dict, init=False)
     _peers: "dict[str, Peer]" = field(factory=dict, init=False)
     _scopes: dict[str, trio.CancelScope] = field(factory=dict, init=False)
@@ -164,19 +159,20 @@ class NodeRouter:
         passage, peer = self._passages.get(node.id), self._peers.get(node.id)
         if passage is not None and guest.plain is not None:
             await passage.pass_on(guest.plain, guest.peer, guest.beginning)
-            self.passed_on += 1
+            self.tally.passed_on += 1
             return _nothing_is_left
         if passage is None and node.url and guest.request.header(FOLLOWS_NAME) is not None:
+            self.tally.redirected += 1
             raise Refused(307, "another node has this gathering", [_location(node, guest)])
-        if self.max_between is not None and self.between >= self.max_between:
+        if self.max_between is not None and self.tally.between >= self.max_between:
             raise Away("too many clients are connected by way of this one")
-        self.between += 1
+        self.tally.between += 1
         try:
             server = await self._connect(guest, passage, peer)
         except BaseException:
             self._has_left()
             raise
-        self.relayed += 1
+        self.tally.relayed += 1
         return partial(self._stay_between, guest.stream, server)
 
     async def _connect(
@@ -208,7 +204,7 @@ class NodeRouter:
             await trio.aclose_forcefully(server)
 
     def _has_left(self) -> None:
-        self.between -= 1
+        self.tally.between -= 1
         self._left.unpark_all()
 
     async def wait_empty(self) -> None:
@@ -217,11 +213,11 @@ class NodeRouter:
         Cancellation: nothing else changes.
         """
         await trio.lowlevel.checkpoint()
-        while self.between:
+        while self.tally.between:
             await self._left.park()
 
     def _refused(self, why: str) -> Refused:
-        self.turned_away += 1
+        self.tally.turned_away += 1
         return Refused(503, why, [RETRY_AFTER])
 
 

@@ -60,6 +60,20 @@ class Tally:
     failed_commits: int = 0
     """How many commits the store couldn't make, so that they were tried again."""
 
+    # Other nodes.
+    taken_away: int = 0
+    """How many gatherings another node turned out to have: what was appended here was refused."""
+    passed_on: int = 0
+    """How many clients' sockets were given to another process of this machine."""
+    relayed: int = 0
+    """For how many clients this process began to stay in between."""
+    redirected: int = 0
+    """How many clients were sent to another node, and connect there by themselves."""
+    turned_away: int = 0
+    """How many clients were told to come again: where they were to go nobody took them."""
+    between: int = 0
+    """For how many clients this process stays in between now."""
+
     # Connections.
     connections: int = 0
     """How many were let in: their handshakes were good."""
