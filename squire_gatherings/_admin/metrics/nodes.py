@@ -75,6 +75,6 @@ def node_metrics(local: LocalNode, tally: Tally) -> Iterable[Metric]:
     text = "Gatherings that another node turned out to have when something was appended."
     yield counter("squire_fenced_gatherings", text, tally.taken_away)
     store = local.registry.store
-    if isinstance(store, _NoticesLosses):
-        text = "Gatherings of which the database has lost what it had acknowledged."
-        yield counter("squire_lost_commits", text, store.lost_commits)
+    lost = store.lost_commits if isinstance(store, _NoticesLosses) else 0
+    text = "Gatherings of which the database has lost what it had acknowledged."
+    yield counter("squire_lost_commits", text, lost)
