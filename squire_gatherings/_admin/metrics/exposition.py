@@ -114,6 +114,13 @@ class Numbers(Collector):
         yield _counters(
             "squire_connections_closed", "Connections ended, by close code.", "code", closes
         )
+        if tally.routed:
+            yield _counters(
+                "squire_routed",
+                "Clients whose request came to this one of several processes, by where it went.",
+                "way",
+                tally.routed,
+            )
         joins = CounterMetricFamily(
             "squire_joins",
             "Joins: new, with a last seq, or of a client that comes back by itself.",
