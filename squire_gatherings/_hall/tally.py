@@ -65,6 +65,9 @@ class Tally:
     """How many were let in: their handshakes were good."""
     closes: Counter[int] = field(factory=Counter)
     """How many have ended, by close code; 1006 is for those that broke off."""
+    routed: Counter[str] = field(factory=Counter)
+    """Where clients were brought once their requests had come, where there are several processes:
+    `here`, `passed_on`, `redirected`, `relayed`, `turned_away`."""
     round_trips: Histogram = field(factory=Histogram)
     """Seconds from a ping to its pong."""
 

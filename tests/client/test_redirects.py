@@ -38,7 +38,7 @@ async def test_a_client_goes_to_the_node_itself(tmp_path: Path) -> None:
             exchange, one.url, request(room) + b"\x88\x80\0\0\0\0"
         )
         assert answer.startswith(b"HTTP/1.1 101 ")
-        assert one.router.relayed == 1
+        assert one.router.routed["relayed"] == 1
 
 
 async def test_where_it_is_sent_nobody_is_and_it_is_relayed(tmp_path: Path) -> None:

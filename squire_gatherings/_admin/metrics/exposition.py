@@ -50,6 +50,11 @@ class Numbers(Collector):
         tally = self.observer.tally
         yield from self._gatherings(tally)
         yield from _messages(tally)
+        yield _counter(
+            "squire_store_lost_logs",
+            "Logs of which the store has lost what was acknowledged.",
+            self.observer.lost_logs,
+        )
         yield from self._events()
         yield from self._connections(tally)
         yield from self._process()
@@ -109,6 +114,13 @@ class Numbers(Collector):
         yield _counters(
             "squire_connections_closed", "Connections ended, by close code.", "code", closes
         )
+        if tally.routed:
+            yield _counters(
+                "squire_routed",
+                "Clients whose request came to this one of several processes, by where it went.",
+                "way",
+                tally.routed,
+            )
         joins = CounterMetricFamily(
             "squire_joins",
             "Joins: new, with a last seq, or of a client that comes back by itself.",

@@ -12,6 +12,7 @@ from typing import Any
 import click
 import trio
 
+from squire_gatherings._cli.nodes import peer_tls_of
 from squire_gatherings._cli.workers.worker import Worker
 from squire_gatherings._cluster.directory import ShardDirectory
 from squire_gatherings._cluster.intake import Intake
@@ -19,7 +20,7 @@ from squire_gatherings._cluster.node import LocalNode, local_node_of
 from squire_gatherings._cluster.node_directory import NodeDirectory, SecretStore
 from squire_gatherings._cluster.private import listen_privately
 from squire_gatherings._cluster.router import NodeRouter, worker_node
-from squire_gatherings._hall.hall import Hall
+from squire_gatherings._hall.hall import Hall, quotas_of
 from squire_gatherings._hall.store import store_trouble
 from squire_gatherings._server.listening import listen
 from squire_gatherings._server.serving import Serving
@@ -76,6 +77,7 @@ async def serve_with_others(
                 assert worker is not None
                 router = _as_worker(worker, nursery)
             router.max_between = server.settings.max_connections
+            router.routed = quotas_of(hall).tally.routed
             server.router = router
             await router.wait_known(PATIENCE)
             server.resume()
@@ -111,7 +113,7 @@ async def _as_node(
     def own() -> Node:
         return local.node
 
-    secret, address = b"", ""
+    secret, address, tls = b"", "", peer_tls_of(options)
     if isinstance(hall.store, SecretStore):
         with store_trouble():
             secret = await hall.store.peers_secret()
@@ -128,10 +130,11 @@ async def _as_node(
         found = listeners[0].getsockname()[1]
         address = f"[{host}]:{found}" if ":" in host else f"{host}:{found}"
         accepting = [trio.SocketListener(trio.socket.from_stdlib_socket(one)) for one in listeners]
-        peers = PeerIntake(hall, server, nursery, secret, own, on_poked=local.poke)
+        peers = PeerIntake(hall, server, nursery, secret, own, tls, on_poked=local.poke)
         nursery.start_soon(peers.run, accepting)
     local.describe(socket=path, address=address, url=options["url"])
-    router = NodeRouter(own, NodeDirectory(local), nursery, secret=secret)
+    await local.beats.say_so()
+    router = NodeRouter(own, NodeDirectory(local), nursery, secret=secret, tls=tls)
     local.on_given = router.poke
     nursery.start_soon(_follow, local, router)
     return router
