@@ -15,7 +15,7 @@ DOCS_TESTS := tests/docs tests/test_docs.py tests/test_promises.py tests/test_pr
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help serve example test test-long test-lowest fuzz mutants lint bench load docs audit changelog clean
+.PHONY: help serve example test test-long test-lowest fuzz mutants schedules nemesis lint bench load docs audit changelog clean
 
 help: ## Show what there is to make
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/'
@@ -40,6 +40,12 @@ fuzz: $(READY)-fuzz ## Search for inputs that break what takes them, ten minutes
 
 mutants: $(READY)-dev ## Put faults into the code that others have made, and see that the tests find each (ARGS="WORD" for some)
 	@$(BIN)/python -m tests.mutants $(ARGS)
+
+nemesis: $(READY)-dev ## Do to three nodes and their database what may happen to them, an hour (ARGS="--minutes 10 --seed 7")
+	@$(BIN)/python -m tests.nemesis $(ARGS)
+
+schedules: $(READY)-dev ## Tell small stories in every order of events and tasks, and at random (ARGS="--count N")
+	@$(BIN)/python -m tests.schedules $(ARGS)
 
 lint: $(READY)-dev $(READY)-bench $(READY)-docs ## Check style, types and layers
 	@$(BIN)/ruff check .

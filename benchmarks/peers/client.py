@@ -12,10 +12,9 @@ import uvloop
 from attrs import define, field
 from picows import WSFrame, WSListener, WSMsgType, WSTransport, ws_connect
 
-from benchmarks.peers.dialects import DIALECTS, MARK, NUMBER, Dialect
+from benchmarks.peers.dialects import ACK_DELAY, DIALECTS, MARK, NUMBER, Dialect
 from benchmarks.peers.scenarios import ALL, SCALE, Scenario
 
-ACK_DELAY = 0.1
 GIVE_UP_AFTER = 10.0
 CONNECTING_AT_ONCE = 20
 
@@ -52,6 +51,8 @@ class Client(WSListener):  # type: ignore[misc,unused-ignore]
         self.echo = echo
         self.last = 0
         self.acked = 0
+        self.ack_delay = ACK_DELAY
+        self.ack_after = 0.0
         self.welcome = asyncio.Event()
         self.kind = WSMsgType.BINARY if binary else WSMsgType.TEXT
         self.transport: WSTransport
@@ -77,6 +78,7 @@ class Client(WSListener):  # type: ignore[misc,unused-ignore]
         """Take in what isn't a message for a client."""
         if not self.welcome.is_set():
             if self.dialect.is_welcome(data):
+                self.ack_delay = self.dialect.ack_delay(data)
                 self.welcome.set()
         elif data == b"2":
             self.say("3")  # Engine.IO's own ping
@@ -94,10 +96,13 @@ class Client(WSListener):  # type: ignore[misc,unused-ignore]
 
 async def acknowledge(clients: list[Client]) -> None:
     """Acknowledge lazily, as the protocol asks, spread over the interval."""
+    for index, client in enumerate(clients):
+        client.ack_after = time.perf_counter() + client.ack_delay * index / len(clients)
     while True:
         start = time.perf_counter()
         for index, client in enumerate(clients):
-            if client.last > client.acked:
+            if client.last > client.acked and start >= client.ack_after:
+                client.ack_after = start + client.ack_delay - ACK_DELAY / 2
                 client.acked = client.last
                 message = client.dialect.ack(client.last)
                 if message is not None:

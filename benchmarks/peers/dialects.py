@@ -4,10 +4,14 @@ Every message is an object with `n`, nine digits, and padding to the size that i
 receiver looks for the last `n` in a frame: a frame may carry many.
 """
 
+import re
 from collections.abc import Iterator
 
 from attrs import frozen
 from pycrdt import Array, Doc, create_update_message
+
+ACK_DELAY = 0.1
+"""How many seconds an acknowledgement waits for more, where nothing else is said."""
 
 MARK = b'"n":"'
 DIGITS = 9
@@ -60,6 +64,10 @@ class Dialect:
         """Return how a client acknowledges everything up to n."""
         return None
 
+    def ack_delay(self, welcome: bytes) -> float:
+        """Return how many seconds acknowledgements wait, as the welcome says."""
+        return ACK_DELAY
+
 
 @frozen
 class Squire(Dialect):
@@ -73,6 +81,10 @@ class Squire(Dialect):
 
     def is_welcome(self, frame: bytes) -> bool:
         return b'"joined"' in frame[:30]
+
+    def ack_delay(self, welcome: bytes) -> float:
+        told = re.search(rb'"ack_delay":([0-9.]+)', welcome)
+        return ACK_DELAY if told is None else float(told[1])
 
     def messages(self, size: int) -> Iterator[str | bytes]:
         n = 0

@@ -17,6 +17,7 @@ from attrs import define, field
 from squire_gatherings._admin.audit import audit
 from squire_gatherings._cli.logs import formatter, writing_to
 from squire_gatherings._cli.options import FILE, option
+from squire_gatherings._stores import store_name
 from squire_gatherings._values.errors import BadSetting
 
 if sys.platform != "win32":
@@ -99,6 +100,7 @@ def audited(path: str | None, action: str, store: str) -> Iterator[list[str]]:
         yield done
         return
     file = AuditFile(path)
+    store = store_name(store)
     logger = logging.getLogger(LOGGER)
     try:
         with open(file.number, "a", encoding="utf-8", errors="backslashreplace") as lines:

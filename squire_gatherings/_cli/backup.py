@@ -12,7 +12,7 @@ from squire_gatherings._cli.options import ENVIRONMENT, option
 from squire_gatherings._cli.printing import print_json
 from squire_gatherings._cli.signals import stop_signals
 from squire_gatherings._cli.units import format_duration, format_size
-from squire_gatherings._stores import sqlite_path
+from squire_gatherings._stores import is_postgres, sqlite_path
 from squire_gatherings._stores.sqlite.backup import back_up
 
 PROGRESS_INTERVAL = 0.2
@@ -42,6 +42,8 @@ def backup(store: str, target: str, as_json: bool) -> None:
     # A `Path` drops a slash or a dot at the end.
     if os.path.basename(target) in ("", os.curdir):
         raise click.UsageError(f"{target}: no such directory; DEST is the new file")
+    if is_postgres(store):
+        raise click.UsageError("a database of PostgreSQL is backed up by its own means: pg_dump")
     began = time.monotonic()
     shown = sys.stderr.isatty() and not as_json
     progress = _Progress(shown=shown)

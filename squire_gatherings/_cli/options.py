@@ -199,7 +199,7 @@ def options(*several: Decorator) -> Decorator:
     return decorate
 
 
-ENVIRONMENT = {"auto_envvar_prefix": "SQUIRE"}
+ENVIRONMENT = {"auto_envvar_prefix": "SQUIRE", "help_option_names": ["-h", "--help"]}
 """Settings of a command whose options may all come from the environment."""
 
 TOKEN = click.option(

@@ -1,11 +1,18 @@
 """Points of a log, as people name them: a seq, or a time."""
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 from attrs import frozen
 
 EARLIEST = 100_000_000_000
 """From here on a number is a time in milliseconds (from 1973 on), and no seq."""
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_LAST = 253_402_300_799_999
+"""The last millisecond of the year 9999."""
+_PERIOD = 146_097 * 86_400_000
+"""The milliseconds of 400 years."""
+_MOST_YEARS = 999_999
 
 
 @frozen
@@ -43,11 +50,17 @@ def parse_point(text: str) -> Point:
 
 
 def format_time(milliseconds: int) -> str:
-    """Return a time as people read it; `-` where it isn't known."""
+    """Return a time as people read it, in ISO 8601; `-` where it isn't known.
+
+    A year of five digits or more has a sign, as that says.
+    """
     if not milliseconds:
         return "-"
-    try:
-        found = datetime.fromtimestamp(milliseconds / 1000, UTC)
-    except (OverflowError, ValueError, OSError):
-        return f"{milliseconds}ms"
-    return found.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    # The calendar repeats itself after 400 years, and `datetime` has 9999.
+    periods = max(0, -((_LAST - milliseconds) // _PERIOD))
+    found = _EPOCH + timedelta(milliseconds=milliseconds - periods * _PERIOD)
+    rest = found.isoformat(timespec="milliseconds").replace("+00:00", "Z")[4:]
+    year = found.year + 400 * periods
+    if year > _MOST_YEARS:
+        return f"after the year {_MOST_YEARS}"
+    return f"+{year}{rest}" if periods else f"{year:04}{rest}"

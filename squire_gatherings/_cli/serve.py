@@ -35,6 +35,7 @@ from squire_gatherings._cli.ends import end_options
 from squire_gatherings._cli.example import example_of
 from squire_gatherings._cli.limits import raise_open_files
 from squire_gatherings._cli.logs import logs
+from squire_gatherings._cli.nodes import check_node, node_of, node_options
 from squire_gatherings._cli.options import (
     DURATION,
     DURATION_OR_ENDLESS,
@@ -61,7 +62,7 @@ from squire_gatherings._cli.telemetry import telemetry_option
 from squire_gatherings._cli.units import format_duration
 from squire_gatherings._cli.upgrades import Upgrades
 from squire_gatherings._cli.webhook import webhook_options
-from squire_gatherings._cli.workers.joining import join_workers
+from squire_gatherings._cli.workers.joining import has_others, serve_with_others
 from squire_gatherings._cli.workers.keeping import CannotListen, keep_workers
 from squire_gatherings._cli.workers.places import (
     check_workers,
@@ -78,7 +79,7 @@ from squire_gatherings._open_hall import open_hall, open_successor
 from squire_gatherings._server import Server
 from squire_gatherings._server import serve as serve_websockets
 from squire_gatherings._server.serving import Serving
-from squire_gatherings._stores import check_store, open_store
+from squire_gatherings._stores import check_store, is_postgres, open_store, store_name
 
 _log = logging.getLogger(__name__)
 
@@ -97,9 +98,11 @@ MARGIN = 0.25
 @option(
     "--store",
     default="sqlite:///squire_gatherings.sqlite3",
-    help="Where logs last: sqlite:///PATH (four slashes: absolute), or memory: for nowhere.",
+    help="Where logs last: sqlite:///PATH (four slashes: absolute), postgresql://HOST/DATABASE,"
+    " or memory: for nowhere.",
 )
 @workers_option
+@node_options
 @reloaded(
     "--idle-timeout",
     default="24h",
@@ -189,6 +192,7 @@ def serve(context: click.Context, /, **options: Any) -> None:
     open_files = raise_open_files()
     setup = make_setup(options, open_files)
     check_workers(options)
+    check_node(options)
     if options["check_config"]:
         check_store(options["store"])
         print_line("nothing is wrong with the options")
@@ -210,7 +214,10 @@ def serve(context: click.Context, /, **options: Any) -> None:
             _log.info("a service link in the environment is ignored", extra={"variable": name})
         if worker is None and options["workers"] > 1:
             _check_exposed(setup, listeners)
-            keep = partial(keep_workers, options, _scheme(setup), setup.hall.close_grace)
+            grace = setup.hall.close_grace + (
+                DRAINED_WITHIN if is_postgres(options["store"]) else 0
+            )
+            keep = partial(keep_workers, options, _scheme(setup), grace)
             raise click.exceptions.Exit(trio.run(keep, supervisor, listeners))
         _log.info("open files", extra={"files": open_files})
         run = partial(
@@ -255,8 +262,9 @@ async def run_server(
     host, port = setup.options["host"], setup.options["port"]
     if worker is None:
         _check_exposed(setup, listeners)
-    store_url = store_of(setup.options, 0 if worker is None else worker.number)
-    supervisor.opening(store_url)
+    place = 0 if worker is None else worker.number
+    store_url, node = store_of(setup.options, place), node_of(setup.options, place)
+    supervisor.opening(store_name(store_url))
     with trio.open_signal_receiver(*stop_signals(), *upgrade_signals()) as signals:
         async with (
             taking_over(
@@ -270,7 +278,7 @@ async def run_server(
                 flush_timeout=MARGIN,
                 shared=takeover.store if takeover else (),
             ) as opened,
-            (open_hall if takeover is None else open_successor)(
+            (partial(open_hall, node=node) if takeover is None else open_successor)(
                 store=opened,
                 settings=setup.hall,
                 authenticate=current.authenticate,
@@ -289,7 +297,7 @@ async def run_server(
                         settings=setup.server,
                         ssl_context=current.ssl_context,
                         listeners=takeover.listeners if takeover else listeners,
-                        is_paused=takeover is not None or worker is not None,
+                        is_paused=takeover is not None or has_others(worker, hall),
                     )
                 )
             except (OSError, UnicodeError) as error:
@@ -310,8 +318,9 @@ async def run_server(
                     passed = None if worker is None else sockets_of(worker.admin)
                     admin = await open_admin_port(nursery, hall, setup.admin, passed)
                 router = None
-                if worker is not None:
-                    router = await join_workers(worker, hall, server, nursery)
+                if has_others(worker, hall):
+                    join = partial(serve_with_others, worker, hall, server, setup.options)
+                    router = await nursery.start(join)
             except BaseException:
                 # The server is there already, and nobody else would end it.
                 nursery.cancel_scope.cancel()
@@ -350,7 +359,8 @@ async def run_server(
                 supervisor.stopping()
                 if audit_file is not None:
                     audit("stop", by_signal(name), address, "done")
-            nursery.start_soon(_exit_on_the_second, signals)
+            # systemd tells each worker by a signal what the one that keeps them tells it as well.
+            nursery.start_soon(_exit_on_the_second, signals, 0 if worker is None else 1)
             if number is not None:
                 # Other nodes go on with what this one has, if there are any.
                 with trio.move_on_after(DRAINED_WITHIN):
@@ -404,11 +414,14 @@ async def _stop_when_done(upgrades: Upgrades, scope: trio.CancelScope) -> None:
     scope.cancel()
 
 
-async def _exit_on_the_second(signals: AsyncIterator[int]) -> None:
+async def _exit_on_the_second(signals: AsyncIterator[int], ignored: int) -> None:
     async for number in signals:
         # A lost terminal is reported twice: by the system, and by the shell.
-        if number != getattr(signal, "SIGHUP", None):
+        if number == getattr(signal, "SIGHUP", None):
+            continue
+        if not ignored:
             os._exit(128 + number)
+        ignored -= 1
 
 
 def _check_exposed(setup: Setup, listeners: Sequence[socket.socket]) -> None:

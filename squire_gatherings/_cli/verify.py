@@ -9,8 +9,8 @@ from squire_gatherings._cli.options import ENVIRONMENT, option
 from squire_gatherings._cli.printing import is_terminal, print_json, print_line, printable
 from squire_gatherings._cli.progress import Progress
 from squire_gatherings._cli.units import format_duration
-from squire_gatherings._stores import sqlite_path
-from squire_gatherings._stores.sqlite import verify as stores
+from squire_gatherings._stores import offline
+from squire_gatherings._stores.findings import Report
 
 
 @click.command("verify", context_settings=ENVIRONMENT)
@@ -18,13 +18,13 @@ from squire_gatherings._stores.sqlite import verify as stores
 @click.argument("gatherings", nargs=-1, metavar="[GATHERING]...")
 @option("--json", "as_json", is_flag=True, help="Answer with a JSON object.")
 def verify(store: str, gatherings: tuple[str, ...], as_json: bool) -> None:
-    """Verify that STORE (sqlite:///PATH, or the PATH) has what was committed to it.
+    """Verify that STORE (sqlite:///PATH, the PATH, or postgresql://...) has what was committed.
 
     Of all gatherings, or of those that are named, the hash chain is computed anew from the ops,
-    and compared with what the file says; so are snapshots and the journal. It reads the file as it
-    is at one moment, also while a server has it open, and changes nothing.
+    and compared with what the store says; so are snapshots and the journal. It reads the store as
+    it is at one moment, also while a server has it open, and changes nothing.
 
-    The exit code is 0 if all is as it was committed, 1 if something isn't, and 2 if the file can't
+    The exit code is 0 if all is as it was committed, 1 if something isn't, and 2 if the store can't
     be read. What is wrong is printed, the first thing of each gathering.
 
     With --json, it prints {"ok": ..., "wrong": [{"gathering", "seq", "what"}, ...], "proven":
@@ -39,8 +39,8 @@ def verify(store: str, gatherings: tuple[str, ...], as_json: bool) -> None:
     began = time.monotonic()
     progress = Progress(shown=is_terminal(sys.stderr) and not as_json)
     try:
-        report = stores.verify(
-            sqlite_path(store),
+        report = offline.verify(
+            store,
             gatherings,
             lambda done, all_of_them: progress.tell(f"{done} of {all_of_them} ops"),
         )
@@ -68,7 +68,7 @@ def verify(store: str, gatherings: tuple[str, ...], as_json: bool) -> None:
         sys.exit(1)
 
 
-def _print(report: stores.Report, seconds: float) -> None:
+def _print(report: Report, seconds: float) -> None:
     for one in report.wrong:
         where = "" if one.gathering is None else f"{one.gathering}: "
         seq = "" if one.seq is None else f"op {one.seq}: "

@@ -5,7 +5,6 @@ import ssl
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from functools import partial
 from typing import Any, Unpack
 
 import attrs
@@ -17,12 +16,14 @@ from squire_gatherings._client.credentials import Credentials, Headers, Token
 from squire_gatherings._client.exchange import Exchange
 from squire_gatherings._client.gathering import Gathering, check_message_id
 from squire_gatherings._client.incoming import MAX_SEQ
+from squire_gatherings._client.redirects import Opener, Redirects, opening
 from squire_gatherings._client.session import Session
 from squire_gatherings._client.settings import ClientOptions, ClientSettings
 from squire_gatherings._hall.nurseries import open_hidden_nursery
 from squire_gatherings._rules.behaviour import Behaviour, LogBehaviour
 from squire_gatherings._rules.change_queue import ChangeQueue
 from squire_gatherings._rules.replica import Replica
+from squire_gatherings._rules.server_clock import ServerClock
 from squire_gatherings._values.errors import BadBase, BadSetting, Left
 from squire_gatherings._values.ids import check_gathering_id
 from squire_gatherings._values.op import Op
@@ -40,6 +41,8 @@ class Client:
     settings: ClientSettings
     _credentials: Credentials = field(repr=False)
     _open_stream: OpenStream
+    _opener: Opener | None
+    _wall_clock: Callable[[], float] = time.time
     _exchanges: set[Exchange] = field(factory=set, repr=False)
     _closed: bool = False
 
@@ -103,8 +106,8 @@ class Client:
             raise Left("the client is closed")
         if times is None:
             times = behaviour not in (None, LogBehaviour)
-        now = _wall_time if times else None
-        replica = Replica(ChangeQueue(self.settings.max_changes), behaviour, optimistic, now)
+        clock = ServerClock(self._wall_clock, trio.current_time) if times else None
+        replica = Replica(ChangeQueue(self.settings.max_changes), behaviour, optimistic, clock)
         if behaviour is None and since is not None:
             replica.seq = since
         exchange = Exchange(gathering_id, self.settings, replica, since, times, syncs)
@@ -117,6 +120,7 @@ class Client:
             self.settings,
             self._open_stream,
             exchange,
+            Redirects(self._opener),
         )
         self._exchanges.add(exchange)
         try:
@@ -138,6 +142,7 @@ async def open_client(
     headers: Headers | None = None,
     ssl_context: ssl.SSLContext | None = None,
     open_stream: OpenStream | None = None,
+    wall_clock: Callable[[], float] = time.time,
     **settings: Unpack[ClientOptions],
 ) -> AsyncIterator[Client]:
     """Make a client of a server. It connects only when a gathering is joined.
@@ -156,6 +161,9 @@ async def open_client(
         ssl_context: Instead of Python's default context.
         open_stream: Connects in your own way (a Unix socket, a proxy, a stream in memory); the
             `url` then only names the server.
+        wall_clock: The time of day, in seconds since 1970. With `optimistic` the behaviour is told
+            it as the time of ops that aren't logged yet, where it doesn't contradict what the
+            server said of its own.
         **settings: Every field of `ClientSettings`, in seconds and bytes.
 
     Returns:
@@ -175,7 +183,9 @@ async def open_client(
         address,
         attrs.evolve(ClientSettings(), **settings),
         credentials,
-        open_stream or partial(address.open_stream, ssl_context),
+        open_stream or opening(ssl_context)(address),
+        None if open_stream else opening(ssl_context),
+        wall_clock,
     )
     try:
         yield client
@@ -183,10 +193,6 @@ async def open_client(
         client._closed = True
         for exchange in tuple(client._exchanges):
             exchange.fail(Left("the client was closed"))
-
-
-def _wall_time() -> int:
-    return time.time_ns() // 1_000_000
 
 
 def _check_client_id(client_id: str) -> None:

@@ -94,6 +94,8 @@ class Exchange:
     _idle_timeout: float = math.inf
     _began: bool = False
     _ack_at: float = math.inf
+    _least_ack_delay: float = 0.0
+    """How long the server asks us to wait before we acknowledge."""
 
     @requests.default
     def _no_requests(self) -> Requests:
@@ -228,6 +230,7 @@ class Exchange:
         now = trio.current_time()
         self.expires_at = now + expires_in
         self._ends_at = now + joined.ends_in if isinstance(joined.ends_in, float) else math.inf
+        self._least_ack_delay = joined.ack_delay if isinstance(joined.ack_delay, float) else 0.0
         # Where one is near, the server says so again.
         self.ending = None
         self.requests.begin(joined.max_ops if isinstance(joined.max_ops, int) else None)
@@ -276,6 +279,11 @@ class Exchange:
     def _next_at(self) -> float:
         return min(self._ack_at, self.requests.queue.next_at, self.presence.next_at)
 
+    @property
+    def _ack_delay(self) -> float:
+        delay = self.settings.ack_delay
+        return delay and max(delay, self._least_ack_delay)
+
     def send_soon(self) -> None:
         """Something is to go out."""
         self._work.set()
@@ -287,7 +295,7 @@ class Exchange:
         match message:
             case ForwardBatch(first, by, ops):
                 self._arrived(first, ops, by, message)
-                self._ack_at = min(self._ack_at, trio.current_time() + self.settings.ack_delay)
+                self._ack_at = min(self._ack_at, trio.current_time() + self._ack_delay)
                 self._work.set()
             case Synced():
                 if (sync := self.requests.sync_of(message.id)) is not None:

@@ -220,6 +220,8 @@ def _wrong_joined(joined: Joined) -> str | None:
             return f"{name} is {value}"
     if joined.ends_in is not UNSET and not -math.inf < joined.ends_in < math.inf:
         return f"ends_in is {joined.ends_in}"
+    if joined.ack_delay is not UNSET and not 0 <= joined.ack_delay < math.inf:
+        return f"ack_delay is {joined.ack_delay}"
     if joined.user is not None:
         try:
             check_text(joined.user, "a user's name", MAX_USER_LENGTH)

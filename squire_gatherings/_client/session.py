@@ -20,9 +20,10 @@ from squire_gatherings._client.endings import COMES_BACK
 from squire_gatherings._client.exchange import Exchange
 from squire_gatherings._client.incoming import Incoming
 from squire_gatherings._client.patience import LATE
+from squire_gatherings._client.redirects import Redirects
 from squire_gatherings._client.settings import ClientSettings
 from squire_gatherings._client.websocket import Lost
-from squire_gatherings._client.wire import Untrusted, Wire, open_wire
+from squire_gatherings._client.wire import Untrusted, Wire
 from squire_gatherings._hall.lateness import is_late
 from squire_gatherings._rules.replica import Diverged, Gap
 from squire_gatherings._values.endings import CloseCode, DispersalReason
@@ -64,6 +65,7 @@ class Session:
     settings: ClientSettings
     open_stream: OpenStream
     exchange: Exchange
+    redirects: Redirects
     asleep: bool = False
     """Whether the gathering dispersed and is left alone."""
     _began: bool = False
@@ -221,7 +223,7 @@ class Session:
             is_open = False
             with trio.move_on_at(due) as scope:
                 headers = await self._ask(self.credentials.ask_for_headers)
-                async with open_wire(
+                async with self.redirects.open_wire(
                     self.address, self.gathering_id, headers, self.settings, self.open_stream
                 ) as wire:
                     token = await self._ask(self.credentials.ask_for_token)

@@ -26,6 +26,9 @@ RECEIVE_SIZE = 64 * 1024
 SEND_SIZE = 16 * 1024
 """How much is sent at once, so that a slow link is seen to move."""
 
+REDIRECT = 307
+"""The HTTP status with which a node names the one that has a gathering."""
+
 _TLS_ALERT = b"\x15\x03"
 """How a server that speaks TLS begins its answer to one that doesn't (RFC 8446, section 5.1)."""
 
@@ -36,6 +39,14 @@ class Lost(Exception):
     def __init__(self, why: str, code: int | None = None) -> None:
         super().__init__(why)
         self.code = code
+
+
+class Redirected(Lost):
+    """The server says that another one has what we ask for: where `location` says."""
+
+    def __init__(self, why: str, location: str) -> None:
+        super().__init__(why)
+        self.location = location
 
 
 @define(eq=False)
@@ -254,4 +265,8 @@ class WebSocket:
 
 def _refusal(response: Response) -> Lost:
     said = quote(bytes(response.body or b"")[: 4 * MAX_QUOTE].decode(errors="replace").strip())
-    return Lost(f"the server answered {response.status_code}" + (f": {said}" if said else ""))
+    why = f"the server answered {response.status_code}" + (f": {said}" if said else "")
+    locations = response.headers.get_all("Location")
+    if response.status_code == REDIRECT and len(locations) == 1:
+        return Redirected(why, locations[0])
+    return Lost(why)

@@ -2,12 +2,13 @@
 
 import logging
 import socket
+from collections.abc import Callable
 from contextlib import closing
 
 import trio
 from attrs import define
 
-from squire_gatherings._cluster.passing import Passed, Taken, passing_channel
+from squire_gatherings._cluster.passing import Message, Passed, Poked, Taken, passing_channel
 from squire_gatherings._cluster.private import NotOurs, check_user
 from squire_gatherings._hall.hall import Hall
 from squire_gatherings._handover.channel import Ended, FileChannel, close_all
@@ -18,6 +19,10 @@ from squire_gatherings._server.serving import Serving
 _log = logging.getLogger(__name__)
 
 
+def _nothing() -> None:
+    """Do nothing: nothing is given to one that has its own store."""
+
+
 @define(eq=False)
 class Intake:
     """Takes clients in as the server accepts them: while there is room at the door."""
@@ -26,6 +31,8 @@ class Intake:
     server: Serving
     nursery: trio.Nursery
     """Has the clients' tasks."""
+    on_poked: Callable[[], None] = _nothing
+    """Called when another process has given us something."""
     taken: int = 0
     """How many came so far."""
 
@@ -49,13 +56,16 @@ class Intake:
             except Ended as why:
                 _log.info("another process passes nobody on any more", extra={"why": str(why)})
 
-    async def _take_one(self, channel: "FileChannel[Passed | Taken]") -> None:
+    async def _take_one(self, channel: FileChannel[Message]) -> None:
         server = self.server
         await server.until_resumed()
         # Who isn't taken waits at the other process.
         while not await room_for(server, 1):
             pass
         message, descriptors = await channel.receive()
+        if isinstance(message, Poked) and not descriptors:
+            self.on_poked()
+            return
         if not isinstance(message, Passed) or len(descriptors) != 1:
             close_all(descriptors)
             raise Ended("it sends what nobody understands")

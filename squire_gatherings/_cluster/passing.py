@@ -16,6 +16,7 @@ from attrs import define, field
 from msgspec import Struct
 
 from squire_gatherings._cluster.private import connect_privately
+from squire_gatherings._cluster.upkeep import Away, Upkeep
 from squire_gatherings._handover.channel import Ended, FileChannel, close_all
 from squire_gatherings._server.elsewhere import Beginning
 
@@ -27,15 +28,8 @@ UNDER_WAY = 64
 PATIENCE = 5.0
 """How many seconds a client waits at most until it is taken."""
 
-PAUSE, LEAST_PAUSE = 1.0, 0.02
-"""How many seconds pass until a process that is away is tried again; and where a client waits."""
-
 MAX_SIZE = 512 * 1024
 """How many bytes a message may have: a request, and what was read with it."""
-
-
-class Away(Exception):
-    """The other process isn't there, or has taken too long to take a client."""
 
 
 class Passed(Struct, frozen=True, array_like=True, tag="passed"):
@@ -56,9 +50,16 @@ class Taken(Struct, frozen=True, array_like=True, tag="taken"):
     number: int
 
 
-def passing_channel(one: socket.socket) -> FileChannel[Passed | Taken]:
+class Poked(Struct, frozen=True, array_like=True, tag="poked"):
+    """Something was given to the other process, which is to look."""
+
+
+Message = Passed | Taken | Poked
+
+
+def passing_channel(one: socket.socket) -> FileChannel[Message]:
     """Return the channel of one connection between two processes."""
-    return FileChannel(one, msgspec.msgpack.Decoder(Passed | Taken).decode, MAX_SIZE)
+    return FileChannel(one, msgspec.msgpack.Decoder(Message).decode, MAX_SIZE)
 
 
 @define(eq=False)
@@ -77,19 +78,13 @@ class Passage:
     """The way to one other process, at whose private socket it is connected while that is there."""
 
     path: str
+    upkeep: Upkeep = field(factory=Upkeep)
     _numbers: "count[int]" = field(factory=lambda: count(1))
     _on_their_way: dict[int, _OnItsWay] = field(factory=dict)
     _places: trio.CapacityLimiter = field(factory=lambda: trio.CapacityLimiter(UNDER_WAY))
-    _queue: "trio.MemorySendChannel[_OnItsWay] | None" = None
+    _is_poking: bool = False
+    _queue: "trio.MemorySendChannel[_OnItsWay | None] | None" = None
     """None while the process is away."""
-    _wanted: trio.Event = field(factory=trio.Event)
-    """Set where somebody can't wait until it's tried again."""
-    _tried: trio.lowlevel.ParkingLot = field(factory=trio.lowlevel.ParkingLot)
-
-    @property
-    def is_open(self) -> bool:
-        """Whether the other process is there."""
-        return self._queue is not None
 
     async def pass_on(self, one: socket.socket, peer: str | None, beginning: Beginning) -> None:
         """Have the other process serve a client; return once it has taken it.
@@ -113,17 +108,16 @@ class Passage:
             return
         raise Away("it takes no clients now")
 
-    async def wait_open(self) -> None:
-        """Return once the other process is there. Cancellation: nothing else changes."""
-        while self._queue is None:
-            self._wanted.set()
-            await self._tried.park()
+    def poke(self) -> None:
+        """Have the other process look for what was given to it, if it is there."""
+        if not self._is_poking:
+            self._is_poking = True
+            if self._queue is not None:
+                self._queue.send_nowait(None)
 
     async def _pass_on(self, one: socket.socket, peer: str | None, beginning: Beginning) -> None:
-        if self._queue is None:
-            # It may have come in the meantime.
-            self._wanted.set()
-            await self._tried.park()
+        # It may have come just now.
+        await self.upkeep.wait_tried()
         queue = self._queue
         if queue is None:
             raise Away("it is away")
@@ -151,24 +145,18 @@ class Passage:
 
         Cancellation: clients that weren't taken yet are `Away`.
         """
-        while True:
-            self._wanted = trio.Event()
-            try:
-                one = await connect_privately(self.path)
-            except OSError:
-                self._tried.unpark_all()
-            else:
-                with closing(passing_channel(one)) as channel:
-                    await self._use(channel)
-            with trio.move_on_after(PAUSE):
-                # One that closes at once mustn't keep us busy.
-                await trio.sleep(LEAST_PAUSE)
-                await self._wanted.wait()
+        await self.upkeep.run(self._connect)
 
-    async def _use(self, channel: "FileChannel[Passed | Taken]") -> None:
-        queue, coming = trio.open_memory_channel[_OnItsWay](UNDER_WAY)
+    async def _connect(self) -> None:
+        with closing(passing_channel(await connect_privately(self.path))) as channel:
+            await self._use(channel)
+
+    async def _use(self, channel: FileChannel[Message]) -> None:
+        queue, coming = trio.open_memory_channel[_OnItsWay | None](UNDER_WAY + 1)
         self._queue = queue
-        self._tried.unpark_all()
+        if self._is_poking:
+            queue.send_nowait(None)
+        self.upkeep.is_connected()
         try:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(self._send, channel, coming, nursery.cancel_scope)
@@ -184,26 +172,33 @@ class Passage:
 
     async def _send(
         self,
-        channel: "FileChannel[Passed | Taken]",
-        coming: "trio.MemoryReceiveChannel[_OnItsWay]",
+        channel: FileChannel[Message],
+        coming: "trio.MemoryReceiveChannel[_OnItsWay | None]",
         scope: trio.CancelScope,
     ) -> None:
-        async for client in coming:
-            if client.message.number not in self._on_their_way:
-                # Nobody waits any more.
-                continue
-            try:
-                # The client's task may end while it's being sent.
-                with closing(client.one.dup()) as copy:
-                    await channel.send(client.message, [copy.fileno()])
-            except Ended:
-                scope.cancel()
-                return
-            except OSError:
-                # No more files can be opened.
-                client.is_over.set()
+        try:
+            async for client in coming:
+                if self._is_poking:
+                    self._is_poking = False
+                    await channel.send(Poked())
+                # Nobody may wait any more.
+                if client is not None and client.message.number in self._on_their_way:
+                    await self._send_one(channel, client)
+        except Ended:
+            scope.cancel()
 
-    async def _hear(self, channel: "FileChannel[Passed | Taken]") -> None:
+    async def _send_one(self, channel: FileChannel[Message], client: _OnItsWay) -> None:
+        try:
+            # The client's task may end while it's being sent.
+            copy = client.one.dup()
+        except OSError:
+            # No more files can be opened.
+            client.is_over.set()
+            return
+        with closing(copy):
+            await channel.send(client.message, [copy.fileno()])
+
+    async def _hear(self, channel: FileChannel[Message]) -> None:
         while True:
             message, descriptors = await channel.receive()
             close_all(descriptors)

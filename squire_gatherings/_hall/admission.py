@@ -10,6 +10,7 @@ from squire_gatherings._hall.clients import Sender
 from squire_gatherings._hall.delivery import Delivery
 from squire_gatherings._hall.inbox import JoinRequest
 from squire_gatherings._hall.room import Room
+from squire_gatherings._rules.acks import ack_delay
 from squire_gatherings._values.errors import BadBase, LogReplaced, Replaced, Unauthorized
 from squire_gatherings._values.log import Shown
 from squire_gatherings._values.messages import Joined
@@ -75,6 +76,9 @@ def let_in(
             sender.fail(Unauthorized("its rights have ended"))
             return
         client.window.begin(has)
+        delay = ack_delay(room.quotas.budget.connections, room.settings.retry_limit)
+        if delay is not None:
+            client.window.wait_for(delay)
         client.joined_at = seq
         full = room.refusal_of(client)
         if full is not None:
@@ -116,6 +120,7 @@ def let_in(
             proof=answers.proof(client),
             rights_expire_in=room.terms.left(client),
             ends_in=UNSET if math.isinf(final) else final,
+            ack_delay=UNSET if delay is None else delay,
             **shown,
         )
         client.answer(joined)

@@ -4,7 +4,7 @@ It restores that one's gatherings while they still live there, and follows them.
 here before they are ours. Those that sleep there sleep here.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from contextlib import suppress
 
 import trio
@@ -74,7 +74,7 @@ class Arriving:
     """Those that sleep, by the gathering's id."""
     _others: GivenRules | None = None
     """The rules of those that don't say which they have."""
-    _alike: dict[bytes, GivenRules] = field(factory=dict)
+    _alike: dict[Hashable, GivenRules] = field(factory=dict)
     """The rules by which they sleep."""
     _new: list[tuple[Room, Client]] = field(factory=list)
     """Those of whom the store wasn't asked yet which syncs they have made."""

@@ -14,6 +14,9 @@ from squire_gatherings._values.extras import PLAIN
 from squire_gatherings._values.messages import ServerMessage
 from squire_gatherings._values.outgoing import Outgoing
 
+NOBODY = -1
+"""No client has everything up to this seq and nothing more."""
+
 
 @define(eq=False)
 class Delivery:
@@ -70,38 +73,45 @@ class Delivery:
         some = iter(behind[-CROWD:])
         del behind[-CROWD:]
         after, up_to = batch.after, log.committed
-        forwards: list[Outgoing] | None = None
+        # Those who have all up to there lack the batch and nothing else: almost everybody.
+        alike = after if after + 1 >= log.tail_start else NOBODY
+        forwards: list[Outgoing] = []
+        only: Outgoing | None = None
         extras = PLAIN
         left, weight = CROWD, 1
         for client in some:
             window = client.window
-            if not client.attached or window.reached >= up_to:
+            if window.reached != alike or client.paging or not client.attached:
                 others += 1
+                left -= self.bring(client, up_to, now)
+                if left <= 0:
+                    break
                 continue
             if client.extras is not extras:
                 # It asks for something else than the one before.
-                forwards, extras = None, client.extras
-            if (
-                window.reached != after
-                or client.paging
-                or (forwards is None and after + 1 < log.tail_start)
-            ):
-                others += 1
-                left -= self.bring(client, up_to, now)
+                extras, forwards, only = client.extras, [], None
+            if only is not None:
+                # As `client.send` and `window.forwarded`: calls would take as long as the rest.
+                try:
+                    client.connection.send(only)
+                except Exception as error:
+                    client.lost("send", error)
             else:
-                # Almost always: this client lacks the batch and nothing else.
-                if forwards is None:
+                if not forwards:
                     forwards = batch.forwards(after, up_to, extras)
+                    only = forwards[0] if len(forwards) == 1 else None
                     weight = batch.weight
                 for outgoing in forwards:
                     client.send(outgoing)
+            if window.owed > window.acked:
+                window.reached = window.owed = up_to
+            else:
                 window.forwarded(up_to, now)
-                if weight == 1:
-                    continue
+            if weight != 1:
                 left -= weight
-            if left <= 0:
-                behind.extend(some)
-                break
+                if left <= 0:
+                    break
+        behind.extend(some)
         brought = count - len(behind) - others
         if brought:
             self.room.quotas.tally.forwards += brought * (up_to - after)

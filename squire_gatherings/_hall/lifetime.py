@@ -1,6 +1,7 @@
 """The lifetime: by which rules one incarnation ends, what moves that, and what clients are told."""
 
 import math
+from collections.abc import Hashable
 from typing import Any
 
 import attrs
@@ -36,6 +37,11 @@ class GivenRules:
         """The rules that hold."""
         rules = self.said or self.base
         return attrs.evolve(rules, **self.changes) if self.changes else rules
+
+    @property
+    def key(self) -> Hashable:
+        """The same for all that are equal."""
+        return self.base, self.said, frozenset(self.changes.items())
 
     def slept(self, gathering: str, state: SleepState) -> Slept:
         """Return what a store remembers of a gathering that sleeps and has these."""

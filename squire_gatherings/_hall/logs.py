@@ -355,6 +355,9 @@ class Logs:
                         seq=room.log.head_seq,
                         head=room.log.head,
                     )
+                # Anything that was added to an empty one, but by itself, is another log.
+                if is_there and not room.log.seq:
+                    is_there = await _is_empty(archive, gathering_id) or room.log.seq > 0
             if not is_there and self._registry.living.get(gathering_id) is incarnation:
                 room = incarnation.rouse() if isinstance(incarnation, Sleeper) else room
                 room.end(DispersalReason.ADMIN)
@@ -392,6 +395,12 @@ class Logs:
         """
         with _trouble():
             await self._archive.erase()
+
+
+async def _is_empty(archive: Archive, gathering_id: str) -> bool:
+    """Whether a store has no log of a gathering."""
+    info = await archive.describe(gathering_id)
+    return info is None or info.is_deleted
 
 
 async def _sleeps(archive: Archive, gathering_id: str, log: OpLog) -> bool:

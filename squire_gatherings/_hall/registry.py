@@ -594,7 +594,7 @@ class Registry:
                 # A loss of power has brought it back.
                 self.book.strike(older.state.incarnation)
             newest[one.gathering] = one
-        alike: dict[bytes, GivenRules] = {}
+        alike: dict[Hashable, GivenRules] = {}
         for one in newest.values():
             given = self.given_to(one, alike)
             state = shifted(one.state, ahead)
@@ -602,12 +602,12 @@ class Registry:
             self.quotas.opened(state.opener)
             self.quotas.unattended(one.gathering)
 
-    def given_to(self, slept: Slept, alike: dict[bytes, GivenRules]) -> GivenRules:
+    def given_to(self, slept: Slept, alike: dict[Hashable, GivenRules]) -> GivenRules:
         """Return the rules of one that slept: one object for all that have the same."""
         given = GivenRules.of(slept)
         if given == self.given:
             return self.given
-        return alike.setdefault(repr(given).encode(), given)
+        return alike.setdefault(given.key, given)
 
     def _incarnation_of(self, gathering: Gathering) -> Incarnation:
         incarnation = self.living[gathering.room.id]
@@ -648,8 +648,6 @@ class Registry:
         self.quotas.reaped(gathering_id, incarnation.opener)
         if room.life is not None:
             room.life.over()
-        if room.is_resting and not room.is_kept:
-            self.strike(incarnation.gathering)
         goes_on = room.is_kept or room.is_moved
         if room.reason is not None and not goes_on:
             self.ended[room.reason] += 1

@@ -105,12 +105,14 @@ class SleepBook:
 
     async def _write(self) -> None:
         some = dict(islice(self._pending.items(), AT_ONCE))
-        asleep = [one for one in some.values() if one is not None]
-        awake = [name for name, one in some.items() if one is None]
         try:
             with store_trouble():
                 if self.events is not None:
                     await self.events()
+                    # One that has ended meanwhile: the store was told that it isn't there any more.
+                    some = {name: self._pending[name] and one for name, one in some.items()}
+                asleep = [one for one in some.values() if one is not None]
+                awake = [name for name, one in some.items() if one is None]
                 await self.store.write_sleep(asleep=asleep, awake=awake)
         except StoreUnavailable as error:
             if self._trouble is None:

@@ -1,5 +1,7 @@
 """Succession: how a registry takes over the gatherings that another process has (`arriving`)."""
 
+from collections.abc import Hashable
+
 from squire_gatherings._hall.incarnations import Incarnation
 from squire_gatherings._hall.inheritance import Inheritance
 from squire_gatherings._hall.lifecycle import Life, LifeState
@@ -25,7 +27,7 @@ def adopt(registry: Registry, inheritance: Inheritance, given: GivenRules) -> In
     return incarnation
 
 
-def adopt_sleeper(registry: Registry, slept: Slept, alike: dict[bytes, GivenRules]) -> Sleeper:
+def adopt_sleeper(registry: Registry, slept: Slept, alike: dict[Hashable, GivenRules]) -> Sleeper:
     """Have one here that sleeps in another process. Nothing is done for it before it is ours.
 
     Args:

@@ -14,6 +14,7 @@ from enum import Enum, auto
 
 from attrs import define, field
 
+from squire_gatherings._rules.acks import LATER
 from squire_gatherings._values.handover import WindowState
 
 OWN_RANGES = 1024
@@ -75,6 +76,10 @@ class DeliveryWindow:
         """Note that the client begins with everything up to `seq`."""
         self.acked = self.reached = self.owed = self.resend_to = seq
         self._interval = self.retry_interval
+
+    def wait_for(self, ack_delay: float) -> None:
+        """Note that the client is asked to wait so long until it acknowledges; nothing is owed."""
+        self._interval = self.retry_interval = max(self.retry_interval, LATER * ack_delay)
 
     @property
     def unacked(self) -> int:
@@ -173,6 +178,7 @@ class DeliveryWindow:
             self.ever_acked,
             self._interval,
             self._own,
+            self.retry_interval,
         )
 
     def resume(self, state: WindowState, ahead: float) -> None:
@@ -183,6 +189,8 @@ class DeliveryWindow:
         self.resend_at = state.resend_at + ahead
         self.give_up_at = state.give_up_at + ahead
         self._interval, self._own = state.interval, state.own
+        if state.retry_interval is not None:
+            self.retry_interval = state.retry_interval
 
     # What excuses a client.
 

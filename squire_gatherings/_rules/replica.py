@@ -22,6 +22,7 @@ from squire_gatherings._rules.behaviour import (
 )
 from squire_gatherings._rules.change_queue import ChangeQueue
 from squire_gatherings._rules.runs import Runs
+from squire_gatherings._rules.server_clock import ServerClock
 from squire_gatherings._values.errors import (
     GatheringsError,
     LogReplaced,
@@ -53,6 +54,8 @@ class Pending:
     """A sync of ours that hasn't been answered."""
 
     sync: Sync
+    submitted_at: float = 0.0
+    """When that was, by the steady clock."""
     sent: bool = False
     in_doubt: bool = False
     """Whether it may have been applied without our being told."""
@@ -109,8 +112,8 @@ class Replica:
     changes: ChangeQueue
     make_behaviour: Callable[[], Behaviour] | None
     optimistic: bool = False
-    now: Callable[[], int] | None = None
-    """Returns the time of day in milliseconds since 1970, if the server tells the times of ops."""
+    clock: ServerClock | None = None
+    """The server's, if it tells the times of ops."""
     identity: Identity = ANONYMOUS
     seq: int = 0
     """Everything up to this seq has arrived."""
@@ -164,6 +167,8 @@ class Replica:
         """
         if first > self.seq + 1:
             raise Gap(f"op {first} came after {self.seq}")
+        if times and self.clock is not None:
+            self.clock.heard(times[-1])
         new = self.seq + 1 - first
         if new >= len(ops):
             return False
@@ -199,7 +204,8 @@ class Replica:
 
     def submit(self, sync_id: str, ops: tuple[Op, ...]) -> Pending:
         """Take a sync of ours; the caller sends it, and sends it again after `lost`."""
-        pending = Pending(Sync(sync_id, self.seq, ops))
+        submitted_at = 0.0 if self.clock is None else self.clock.steady_clock()
+        pending = Pending(Sync(sync_id, self.seq, ops), submitted_at)
         self.pending[sync_id] = pending
         self._view = None
         return pending
@@ -223,6 +229,8 @@ class Replica:
         pending = self._no_longer_pending(sync_id)
         if pending is None:
             return False
+        if time and self.clock is not None:
+            self.clock.answered(time, pending.submitted_at)
         own = range(seqs[0], seqs[-1] + 1)
         self._own.add(own)
         if stands_for_ops and own.start == self.seq + 1:
@@ -294,7 +302,7 @@ class Replica:
     def _add_pending(self, view: Behaviour, poison: set[str]) -> str | None:
         """Put what isn't answered on top; return the id of one over which the behaviour raises."""
         seq = self.seq
-        time = 0 if self.now is None else max(self._time, self.now())
+        time = 0 if self.clock is None else max(self._time, self.clock.now())
         for sync_id, pending in self.pending.items():
             if sync_id in poison:
                 continue

@@ -361,28 +361,54 @@ async def serve_socket(
 
     Cancellation: as of `serve_stream`.
     """
-    server.has_come()
+    try:
+        if client.family != getattr(socket, "AF_UNIX", None):
+            client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        stream = trio.SocketStream(trio.socket.from_stdlib_socket(client))
+    except OSError:
+        server.has_come()
+        client.close()
+        return
     with client:
-        try:
-            if client.family != getattr(socket, "AF_UNIX", None):
-                client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            stream = trio.SocketStream(trio.socket.from_stdlib_socket(client))
-        except OSError:
-            return
-        try:
-            await serve_client(
-                hall,
-                stream,
-                settings,
-                server,
-                plain=client,
-                peer=peer,
-                ssl_context=ssl_context,
-                beginning=beginning,
-            )
-        except* Exception as errors:
-            # A bug of ours must not end the other connections.
-            _log.error("a connection failed", exc_info=errors, extra={"peer": peer})
+        await serve_expected(
+            hall,
+            stream,
+            server,
+            peer,
+            settings,
+            client,
+            ssl_context=ssl_context,
+            beginning=beginning,
+        )
+
+
+async def serve_expected(
+    hall: Hall,
+    stream: trio.abc.Stream,
+    server: Serving,
+    peer: str | None,
+    settings: ServerSettings | None = None,
+    plain: socket.socket | None = None,
+    *,
+    ssl_context: TlsContext | None = None,
+    beginning: Beginning | None = None,
+) -> None:
+    """Serve one that was expected (`Serving.expect`) as `serve_client` does, and log faults."""
+    server.has_come()
+    try:
+        await serve_client(
+            hall,
+            stream,
+            settings or server.settings,
+            server,
+            plain=plain,
+            peer=peer,
+            ssl_context=ssl_context,
+            beginning=beginning,
+        )
+    except* Exception as errors:
+        # A bug of ours must not end the other connections.
+        _log.error("a connection failed", exc_info=errors, extra={"peer": peer})
 
 
 async def keep_alive(server: Serving, interval: float) -> None:

@@ -139,19 +139,28 @@ class Outbox:
 
     def write(self, frame: bytes) -> None:
         """Send a frame now, or queue it; call `on_overflow` if too much waits already."""
-        if self.closed:
+        if self._queue or self.backlog or self.closed or self.try_write is None:
+            self._write_behind(frame)
             return
-        if self._queue or self.backlog:
-            if self._must_wait(frame):
-                return
+        # As `_try`, which would cost each frame of a fan-out a call.
+        try:
+            written = self.try_write(frame)
+        except BlockingIOError:
+            written = 0
+        except OSError:
+            self._break()
+            return
+        self.taken += written
+        if written != len(frame):
+            self._queue.append(frame)
+            self._wait(len(frame), written)
+
+    def _write_behind(self, frame: bytes) -> None:
+        """As `write`, where something waits, or where nothing can go out at once."""
+        if not self.closed and not self._must_wait(frame):
             self._queue.append(frame)
             self._fresh += len(frame)
             self.flush_now()
-            return
-        written = self._try(frame)
-        if written != len(frame) and not self.closed:
-            self._queue.append(frame)
-            self._wait(len(frame), written)
 
     def write_soon(self, frame: bytes) -> None:
         """As `write`, but together with what else is written in this turn."""

@@ -13,6 +13,7 @@ from squire_gatherings._stores.urls import (
     needing_psycopg,
     path_of,
     sqlite_path,
+    store_name,
 )
 
 __all__ = [
@@ -20,9 +21,11 @@ __all__ = [
     "SqliteStore",
     "check_store",
     "folder_path",
+    "is_postgres",
     "open_sqlite_store",
     "open_store",
     "sqlite_path",
+    "store_name",
 ]
 
 

@@ -38,6 +38,18 @@ def check_store(url: str) -> None:
         path_of(url)
 
 
+def store_name(url: str) -> str:
+    """Return what a store is called where others read it: without a password.
+
+    Raises `BadSetting` if it can't be the URL of a store.
+    """
+    if not is_postgres(url):
+        return url
+    with needing_psycopg():
+        from squire_gatherings._stores.postgres.address import Address
+    return Address.parse(url).name
+
+
 def sqlite_path(text: str, gathering: str | None = None) -> Path:
     """Return the path of an SQLite store that is named by its URL, or by the path itself.
 

@@ -29,6 +29,8 @@ class WindowState(Struct, frozen=True, array_like=True):
     ever_acked: bool
     interval: float
     own: list[tuple[int, int]] | None
+    retry_interval: float | None = None
+    """None from a process that knew only one for all."""
 
 
 class HeldAnswer(Struct, frozen=True, array_like=True):

@@ -10,6 +10,9 @@ from attrs import field, frozen
 TOKEN_SUBPROTOCOL = "squire.token."
 """How a subprotocol begins that is a token: a browser can't send headers of its own."""
 
+FOLLOWS = {"Squire-Follows": "307"}
+"""The header of a client that can be sent to another node by a redirect."""
+
 TOKEN_IN_URL = (
     "a token doesn't go into a URL, which ends up in logs and histories: send it in the join,"
     " in Authorization: Bearer, or as a subprotocol squire.token.TOKEN"

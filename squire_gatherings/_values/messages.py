@@ -168,6 +168,7 @@ class Joined(ServerMessage, frozen=True, tag="joined"):
     client's rights end in `rights_expire_in` seconds, which isn't there where they never do.
     `first_seq` is there where ops after `since` were left out of the log: it is the seq of the
     first of `ops`. `ends_in` is there where the gathering ends in so many seconds whatever happens.
+    `ack_delay` is there where there are many clients: the seconds that an acknowledgement waits.
     """
 
     gathering: str
@@ -189,6 +190,7 @@ class Joined(ServerMessage, frozen=True, tag="joined"):
     first_seq: int | UnsetType = UNSET
     ends_in: float | UnsetType = UNSET
     syncs: Syncs = UNSET
+    ack_delay: float | UnsetType = UNSET
 
     def __repr__(self) -> str:
         return _without(self, "client")

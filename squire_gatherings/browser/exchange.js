@@ -43,6 +43,9 @@ export class Exchange {
   #idleTimeout = Infinity;
   #ackAt = Infinity;
 
+  /** How long the server asks us to wait before we acknowledge. */
+  #leastAckDelay = 0;
+
   /**
    * @param {object} parts
    * @param {string} parts.gathering
@@ -143,6 +146,7 @@ export class Exchange {
     this.#idleTimeout = joined.idle_timeout === null ? Infinity : joined.idle_timeout * 1000;
     this.expiresAt = joined.expires_in === null ? Infinity : now + joined.expires_in * 1000;
     this.#endsAt = joined.ends_in === undefined ? Infinity : now + joined.ends_in * 1000;
+    this.#leastAckDelay = (joined.ack_delay ?? 0) * 1000;
     // Where one is near, the server says so again.
     this.ending = null;
     this.requests.begin(joined.max_ops ?? null, joined.seq);
@@ -201,6 +205,11 @@ export class Exchange {
     return Math.min(this.#ackAt, this.presence.nextAt, this.requests.queue.nextAt);
   }
 
+  #ackDelay() {
+    const delay = this.ackDelay();
+    return delay && Math.max(delay, this.#leastAckDelay);
+  }
+
   /** What came is acknowledged now: perhaps no timer fires soon. */
   hurryAck() {
     if (this.#ackAt < Infinity) this.#ackAt = -Infinity;
@@ -213,7 +222,7 @@ export class Exchange {
     switch (message.type) {
       case "forward":
         this.#arrived(message.seq, message, now);
-        this.#ackAt = Math.min(this.#ackAt, now + this.ackDelay());
+        this.#ackAt = Math.min(this.#ackAt, now + this.#ackDelay());
         break;
       case "synced":
         this.#synced(message, now);

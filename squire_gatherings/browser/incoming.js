@@ -246,6 +246,9 @@ function wrongJoined(message) {
   // A gathering that is about to end may be late.
   if (message.expires_in !== null && !isFinite(message.expires_in)) return "an odd expires_in";
   if (!isAbsentOr(isFinite, message.ends_in)) return `ends_in is ${message.ends_in}`;
+  if (!isAbsentOr((value) => isFinite(value) && value >= 0, message.ack_delay)) {
+    return `ack_delay is ${message.ack_delay}`;
+  }
   if (!isName(user) || !isAbsentOr(isText, client)) return "a user whose name is no text";
   return wrongRights(message) ?? wrongSeq(message.seq);
 }

@@ -93,6 +93,7 @@ const MAX_ID_LENGTH = 128;
  * @property {number} [rights_expire_in]
  * @property {number} [first_seq]
  * @property {number} [ends_in]
+ * @property {number} [ack_delay]
  */
 
 /**

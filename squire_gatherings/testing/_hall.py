@@ -158,7 +158,13 @@ class HallUnderTest:
 
     def _open_client(self, name: str, token: str | None) -> AbstractAsyncContextManager[Client]:
         connect = partial(self.network.connect, name)
-        return open_client("ws://memory", token=token, open_stream=connect, **self._client_settings)
+        return open_client(
+            "ws://memory",
+            token=token,
+            open_stream=connect,
+            wall_clock=self.wall_clock,
+            **self._client_settings,
+        )
 
     async def connect(
         self, gathering_id: str = ROOM, *, name: str = "", subprotocol: str = "squire.v1+json"

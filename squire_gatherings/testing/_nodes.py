@@ -5,6 +5,7 @@ its own to a database. Behind a `FailingStore`, it is a node that is cut off, pa
 """
 
 import math
+import secrets
 from collections.abc import Callable, Sequence
 from itertools import islice
 
@@ -58,6 +59,7 @@ class _Shared:
     lease: float
     margin: float
     clock: Callable[[], float]
+    secret: bytes = field(factory=lambda: secrets.token_bytes(32), init=False, repr=False)
     nodes: dict[str, _Row] = field(factory=dict, init=False)
     """Those that aren't declared dead, by id."""
     owned: dict[str, _Owned] = field(factory=dict, init=False)
@@ -251,6 +253,11 @@ class NodeStore(MemoryStore):
         owned = self.shared.owned.get(gathering, _Owned())
         row = self.shared.nodes.get(owned.owner)
         return None if row is None else Claim(gathering, self.shared.as_told(row), owned.epoch)
+
+    async def peers_secret(self) -> bytes:
+        """Return by what the nodes know each other."""
+        await trio.lowlevel.checkpoint()
+        return self.shared.secret
 
     def release_nowait(self, gathering: str) -> None:
         """Own a gathering no more."""

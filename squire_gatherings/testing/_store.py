@@ -222,6 +222,11 @@ class FailingStore(FailingCalls):
         """Return who has a gathering."""
         return await self._do("owner_of", gathering, lambda: self._more.owner_of(gathering))
 
+    async def peers_secret(self) -> bytes:
+        """Return by what the nodes know each other, whatever else fails."""
+        secret: bytes = await self._more.peers_secret()
+        return secret
+
     def release_nowait(self, gathering: str) -> None:
         """Own a gathering no more, unless its process was killed."""
         if not self.is_dead:

@@ -49,6 +49,12 @@ def said(**changes: Any) -> Explanation:
     return msgspec.convert(values | changes, Explanation)
 
 
+def test_an_end_beyond_the_year_9999_is_an_instant_as_any_other() -> None:
+    seconds = 10_000 * 365.2425 * 86400
+    [line, *_] = explanation(said(deadline=NOW + seconds, ends_in=seconds))
+    assert line.startswith("friday-night lives until +12026-11-28T06:57:48.250Z (in 3652425d")
+
+
 def test_an_idle_timeout() -> None:
     assert explanation(said()) == [
         "friday-night lives until 2026-11-29T06:57:36.250Z (in 23h 59m): rule idle, no message"

@@ -265,7 +265,13 @@ def test_points() -> None:
     for text in ("2025-11-28", "2025-11-28T00:00:00Z", "2025-11-28T01:00:00+01:00"):
         assert parse_point(text) == Point(None, 1764288000000)
     assert format_time(1764288000000) == "2025-11-28T00:00:00.000Z"
-    assert (format_time(0), format_time(10**17)) == ("-", f"{10**17}ms")
+    assert (format_time(0), format_time(1)) == ("-", "1970-01-01T00:00:00.001Z")
+    last = 253_402_300_799_999
+    assert format_time(last) == "9999-12-31T23:59:59.999Z"
+    assert format_time(last + 1) == "+10000-01-01T00:00:00.000Z"
+    # 400 years, and as many again.
+    assert format_time(last + 2 * 12_622_780_800_000) == "+10799-12-31T23:59:59.999Z"
+    assert format_time(10**17) == "after the year 999999"
     for text in ("", "-1", "1969-01-01", "today", "9" * 30):
         with pytest.raises(ValueError, match=r"neither|1970"):
             parse_point(text)

@@ -129,21 +129,19 @@ async def test_what_is_fetched_has_times(autojump_clock: MockClock) -> None:
 
 
 async def test_what_is_not_answered_has_the_time_that_is_expected(
-    autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
+    autojump_clock: MockClock,
 ) -> None:
-    now = 5_000_000
-    monkeypatch.setattr("time.time_ns", lambda: now)
 
     async def serve(peer: Peer) -> None:
         await peer.hear("join")
         await peer.say(joined(seq=1, ops=[{"add": 1}], by=[None], times=[3]))
         await peer.hear("sync")
         await trio.sleep(1)
-        await peer.say(forward(2, op={"add": 1}, time=9))
+        await peer.say(forward(2, op={"add": 1}, time=9000))
         await peer.wait()
 
     async with (
-        a_client(serve) as client,
+        a_client(serve, wall_clock=lambda: trio.current_time() + 0.005) as client,
         client.join(ROOM, behaviour=Stamped, optimistic=True) as gathering,
         trio.open_nursery() as nursery,
     ):
@@ -153,7 +151,39 @@ async def test_what_is_not_answered_has_the_time_that_is_expected(
         assert gathering.snapshot()["stamps"] == [[1, 3, None], [2, 5, None]]
         await anext(gathering)
         # The expected time can't be before those of ops that have come meanwhile.
-        assert gathering.snapshot()["stamps"] == [[1, 3, None], [2, 9, None], [3, 9, None]]
+        assert gathering.snapshot()["stamps"] == [[1, 3, None], [2, 9000, None], [3, 9000, None]]
+        nursery.cancel_scope.cancel()
+
+
+@pytest.mark.parametrize("off", [-3600.0, 3600.0])
+async def test_what_is_expected_is_the_servers_time_once_it_is_known(
+    off: float, autojump_clock: MockClock
+) -> None:
+    """A client's clock may be set to anything."""
+
+    async def serve(peer: Peer) -> None:
+        await peer.hear("join")
+        await peer.say(joined())
+        await peer.say(synced(await peer.hear("sync"), 1, time=round(server_clock() * 1000)))
+        await peer.wait()
+
+    def server_clock() -> float:
+        return trio.current_time() + 5000
+
+    def wall_clock() -> float:
+        return server_clock() + off
+
+    async with (
+        a_client(serve, wall_clock=wall_clock) as client,
+        client.join(ROOM, behaviour=Stamped, optimistic=True) as gathering,
+        trio.open_nursery() as nursery,
+    ):
+        await gathering.submit({"add": 1})
+        await trio.sleep(10)
+        nursery.start_soon(gathering.submit, {"add": 1})
+        await wait_all_tasks_blocked()
+        time = gathering.snapshot()["stamps"][1][1]
+        assert time == pytest.approx(server_clock() * 1000, abs=2)
         nursery.cancel_scope.cancel()
 
 

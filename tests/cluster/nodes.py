@@ -6,16 +6,21 @@ from functools import partial
 from pathlib import Path
 
 import trio
-from attrs import define
+from attrs import define, evolve
 
 from squire_gatherings import Hall, ServerSettings, open_hall, serve
-from squire_gatherings._cluster.directory import Directory, ShardDirectory
+from squire_gatherings._cluster.directory import ShardDirectory
 from squire_gatherings._cluster.intake import Intake
+from squire_gatherings._cluster.peer_tls import PeerTls
+from squire_gatherings._cluster.peers import PeerIntake
 from squire_gatherings._cluster.private import listen_privately
 from squire_gatherings._cluster.router import NodeRouter, worker_node
 from squire_gatherings._rules.shards import shard_of
 from squire_gatherings._server.serving import Serving
 from squire_gatherings._server.tls import TlsContext
+from squire_gatherings._values.nodes import Node
+
+SECRET = b"a secret of this cluster, and of no other"
 
 
 @define(eq=False)
@@ -27,6 +32,7 @@ class RunningNode:
     server: Serving
     router: NodeRouter
     intake: Intake
+    peers: PeerIntake
     scope: trio.CancelScope
     """Around all that reaches other servers, and is reached by them."""
 
@@ -46,10 +52,25 @@ async def nodes(
     count: int = 2,
     settings: ServerSettings | None = None,
     ssl_context: TlsContext | None = None,
-    directories: Sequence[Directory] | None = None,
+    is_far: bool = False,
+    tls: Sequence[PeerTls | None] = (None, None, None),
+    waits: bool = True,
 ) -> AsyncIterator[list[RunningNode]]:
-    """Run so many servers, which reach each other by sockets in a folder."""
+    """Run so many servers, which reach each other by sockets in a folder.
+
+    Or as nodes of several machines do, if they are far from each other; by TLS, where they have it.
+    """
     known = [worker_node(str(folder), number) for number in range(count)]
+    ports = [(await trio.open_tcp_listeners(0, host="127.0.0.1"))[0] for _ in known]
+    if is_far:
+        known = [
+            evolve(
+                node,
+                machine=node.name,
+                address=f"127.0.0.1:{port.socket.getsockname()[1]}",
+            )
+            for node, port in zip(known, ports, strict=True)
+        ]
     found: list[RunningNode] = []
     async with AsyncExitStack() as stack:
         nursery = await stack.enter_async_context(trio.open_nursery())
@@ -68,20 +89,28 @@ async def nodes(
             server = await nursery.start(start)
             assert isinstance(server, Serving)
             reaching = await nursery.start(_reaching)
-            directory: Directory = ShardDirectory(known, number)
-            if directories is not None:
-                directory = directories[number]
-            router = NodeRouter(own, directory, reaching)
+            directory = ShardDirectory(known, number)
+            router = NodeRouter(
+                partial(_same, own), directory, reaching, secret=SECRET, tls=tls[number]
+            )
             intake = Intake(hall, server, nursery)
+            peers = PeerIntake(hall, server, nursery, SECRET, partial(_same, own), tls[number])
+            reaching.start_soon(peers.run, [ports[number]])
             reaching.start_soon(intake.run, listen_privately(own.socket))
             server.router = router
             server.resume()
-            found.append(RunningNode(number, hall, server, router, intake, reaching.cancel_scope))
+            found.append(
+                RunningNode(number, hall, server, router, intake, peers, reaching.cancel_scope)
+            )
         for one in found:
-            for node in known:
-                if node is not one.router.own:
-                    one.router.know(node)
+            one.router.know(*known)
+        for one in found:
+            await one.router.wait_known(5 if waits else 0)
         yield found
+
+
+def _same(node: Node) -> Node:
+    return node
 
 
 async def _reaching(task_status: trio.TaskStatus[trio.Nursery]) -> None:

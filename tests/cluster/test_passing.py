@@ -34,12 +34,6 @@ async def are(expected: tuple[int, int, int, int], *running: RunningNode) -> Non
     assert [places(node) for node in running] == [expected for _ in running]
 
 
-async def is_known(*running: RunningNode) -> None:
-    """Wait until all reach each other."""
-    while not all(way.is_open for one in running for way in one.router._passages.values()):
-        await trio.testing.wait_all_tasks_blocked(0.001)
-
-
 JOIN = b'\x81\x8f\0\0\0\0{"type":"join"}'
 
 
@@ -63,13 +57,17 @@ async def test_a_client_of_another_process_is_served_there_as_if_it_had_come_the
     tmp_path: Path,
 ) -> None:
     async with nodes(tmp_path) as (one, other):
-        await is_known(one, other)
         before = places(one)
         room = owned_by(1, 2)
         async with open_client(one.url) as client, client.join(room) as gathering:
             assert await gathering.submit({"n": 1}) == 1
             assert [found.gathering for found in other.hall.snapshot().gatherings] == [room]
-            assert other.server.connections == other.intake.taken == one.router.passed_on == 1
+            assert (
+                other.server.connections
+                == other.intake.taken
+                == one.router.tally.routed["passed_on"]
+                == 1
+            )
             # Nothing of it is left where it came, and it was refused nowhere.
             await are(before, one)
             assert not one.server.numbers().refused
@@ -77,22 +75,19 @@ async def test_a_client_of_another_process_is_served_there_as_if_it_had_come_the
 
 
 async def test_what_comes_with_the_request_and_piece_by_piece_goes_along(tmp_path: Path) -> None:
-    async with nodes(tmp_path) as (one, other):
-        await is_known(one, other)
-        async with await connected(one) as stream:
-            said = request(owned_by(1, 2)) + JOIN
-            for piece in (said[:7], said[7:-5], said[-5:]):
-                await stream.send_all(piece)
-                await trio.testing.wait_all_tasks_blocked(0.001)
-            assert (await until_joined(stream)).startswith(b"HTTP/1.1 101 ")
-            assert other.server.connections == 1
+    async with nodes(tmp_path) as (one, other), await connected(one) as stream:
+        said = request(owned_by(1, 2)) + JOIN
+        for piece in (said[:7], said[7:-5], said[-5:]):
+            await stream.send_all(piece)
+            await trio.testing.wait_all_tasks_blocked(0.001)
+        assert (await until_joined(stream)).startswith(b"HTTP/1.1 101 ")
+        assert other.server.connections == 1
 
 
 @pytest.mark.parametrize("says", [ProxySays.X_FORWARDED_FOR, ProxySays.PROXY_PROTOCOL])
 async def test_the_address_is_what_the_proxy_told(tmp_path: Path, says: ProxySays) -> None:
     settings = ServerSettings(proxies=Proxies(["127.0.0.1"], says))
     async with nodes(tmp_path, settings=settings) as (one, other):
-        await is_known(one, other)
         room = owned_by(1, 2)
         told = request(room, b"X-Forwarded-For: 192.0.2.7")
         if says is ProxySays.PROXY_PROTOCOL:
@@ -108,13 +103,12 @@ async def test_the_address_is_what_the_proxy_told(tmp_path: Path, says: ProxySay
 async def test_under_tls_the_first_process_stays_in_between(tmp_path: Path) -> None:
     certificate = Certificate(*map(str, write(tmp_path)))
     async with nodes(tmp_path, ssl_context=certificate) as (one, other):
-        await is_known(one, other)
         url = one.url.replace("ws:", "wss:")
         room = owned_by(1, 2)
         async with open_client(url, ssl_context=trusting()) as client:
             async with client.join(room) as gathering:
                 await gathering.submit({"pad": "x" * 200_000})
-                assert (one.router.between, one.server.connections) == (1, 0)
+                assert (one.router.tally.between, one.server.connections) == (1, 0)
                 assert one.server.numbers().handshakes == 0
                 [connection] = other.server.all_connections
                 assert connection.meter.peer == "127.0.0.1"
@@ -130,7 +124,6 @@ async def test_under_tls_the_first_process_stays_in_between(tmp_path: Path) -> N
 async def test_the_end_of_a_client_under_tls_is_the_others_end_too(tmp_path: Path) -> None:
     certificate = Certificate(*map(str, write(tmp_path)))
     async with nodes(tmp_path, ssl_context=certificate) as (one, other):
-        await is_known(one, other)
         stream = await connected(one)
         secured = trio.SSLStream(stream, trusting(), server_hostname="127.0.0.1")
         await secured.send_all(request(owned_by(1, 2)) + JOIN)
@@ -154,10 +147,9 @@ async def test_where_the_other_is_away_a_client_is_told_when_to_come_again(
     tmp_path: Path,
 ) -> None:
     async with nodes(tmp_path) as (one, other):
-        await is_known(one, other)
         other.scope.cancel()
         room = owned_by(1, 2)
-        while next(iter(one.router._passages.values())).is_open:
+        while next(iter(one.router._passages.values())).upkeep.is_up:
             await trio.testing.wait_all_tasks_blocked(0.001)
         before = places(one)
         answer = await refusal(one, room)
@@ -165,7 +157,7 @@ async def test_where_the_other_is_away_a_client_is_told_when_to_come_again(
         assert "\r\nRetry-After: 5\r\n" in answer
         assert answer.endswith("can't be reached: it is away\n")
         await are(before, one)
-        assert one.router.turned_away == 1
+        assert one.router.tally.routed["turned_away"] == 1
         # Its own are served as ever.
         await served(one.url, owned_by(0, 2))
 
@@ -181,7 +173,7 @@ async def test_one_that_takes_nobody_holds_nobody_up(
         began = trio.current_time()
         before = places(one)
         with listen_privately(stuck.socket):
-            await is_known(one)
+            await one.router.wait_known(5)
             async with trio.open_nursery() as nursery:
                 answers: list[bytes] = []
                 for _ in range(UNDER_WAY + 5):
@@ -214,26 +206,27 @@ async def ask(node: RunningNode, answers: list[bytes]) -> None:
 async def test_a_client_goes_round_in_no_circle(tmp_path: Path) -> None:
     """Each believes that the other has it."""
     async with nodes(tmp_path) as (one, other):
-        await is_known(one, other)
         before = places(one)
         one.router.directory, other.router.directory = (
-            Fixed(other.router.own),
-            Fixed(one.router.own),
+            Fixed(other.router.own()),
+            Fixed(one.router.own()),
         )
         answer = await refusal(one, "room")
         assert answer.startswith("HTTP/1.1 503 ")
         assert "on its way to another process" in answer
-        assert (one.router.passed_on, other.router.passed_on) == (1, 1)
+        assert (one.router.tally.routed["passed_on"], other.router.tally.routed["passed_on"]) == (
+            1,
+            1,
+        )
         await are(before, one, other)
 
 
 async def test_nonsense_at_the_private_socket_ends_that_connection_alone(tmp_path: Path) -> None:
     async with nodes(tmp_path) as (one, other):
-        await is_known(one, other)
         for nonsense in (b"\xff" * 100, b"\0\0\0\1\0\0\xc0", b"\0\0\0\1\0\5\xc0", b"GET / HTTP/1"):
             with socket.socket(socket.AF_UNIX) as hostile:
                 hostile.settimeout(5)
-                hostile.connect(other.router.own.socket)
+                hostile.connect(other.router.own().socket)
                 hostile.sendall(nonsense)
                 hostile.shutdown(socket.SHUT_WR)
                 assert await trio.to_thread.run_sync(hostile.recv, 100) == b""
@@ -245,7 +238,6 @@ async def test_many_at_once_are_all_served(tmp_path: Path) -> None:
     """More than may be on their way, and than there is room for at the other's door."""
     settings = ServerSettings(max_handshakes=40, max_handshakes_per_address=None)
     async with nodes(tmp_path, settings=settings) as (one, other):
-        await is_known(one, other)
         before = places(one)
         room = owned_by(1, 2)
         done, all_done = 0, trio.Event()

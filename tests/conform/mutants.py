@@ -97,7 +97,7 @@ MUTANTS: dict[str, Mutant] = {
     ),
     "never acknowledges": Mutant(
         "_client.exchange",
-        "self._ack_at = min(self._ack_at, trio.current_time() + self.settings.ack_delay)",
+        "self._ack_at = min(self._ack_at, trio.current_time() + self._ack_delay)",
         "self._ack_at = math.inf",
         "acknowledges",
         "ack",

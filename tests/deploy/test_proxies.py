@@ -105,9 +105,20 @@ def running(
                 lines.end()
 
 
-def configured(path: str, changes: dict[str, str]) -> str:
-    """Return a configuration of ours, for another place. Each change must concern something."""
+def configured(path: str, changes: dict[str, str], instead: str | None = None) -> str:
+    """Return a configuration of ours, for another place. Each change must concern something.
+
+    Args:
+        path: Its file, below `deploy`.
+        changes: What is changed in it, into what.
+        instead: Another file, whose last block comes instead of the one that begins as that does.
+    """
     text = (DEPLOY / path).read_text()
+    if instead is not None:
+        block = (DEPLOY / instead).read_text().rpartition("\n\n")[2]
+        begins = re.escape(block.partition("\n")[0])
+        text, count = re.subn(rf"{begins}\n([ \t]+.*\n|}}\n)+", lambda _: block, text)
+        assert count == 1
     for before, after in changes.items():
         assert before in text, before
         text = text.replace(before, after)
@@ -115,8 +126,14 @@ def configured(path: str, changes: dict[str, str]) -> str:
 
 
 @contextmanager
-def nginx(folder: Path, ports: Ports) -> Iterator[Proxy]:
+def nginx(
+    folder: Path,
+    ports: Ports,
+    servers: dict[str, str] | None = None,
+    instead: str | None = None,
+) -> Iterator[Proxy]:
     certificate, key = write(folder)
+    servers = servers or {"127.0.0.1:8765": f"127.0.0.1:{ports.server}"}
     text = configured(
         "nginx/squire-gatherings.conf",
         {
@@ -124,10 +141,11 @@ def nginx(folder: Path, ports: Ports) -> Iterator[Proxy]:
             "listen [::]:443 ssl;": "",
             "/etc/ssl/rooms.example/fullchain.pem": str(certificate),
             "/etc/ssl/rooms.example/key.pem": str(key),
-            "127.0.0.1:8765": f"127.0.0.1:{ports.server}",
+            **servers,
             "proxy_read_timeout 90s": f"proxy_read_timeout {PATIENCE}s",
             "proxy_send_timeout 90s": f"proxy_send_timeout {PATIENCE}s",
         },
+        instead,
     )
     (folder / "squire.conf").write_text(text)
     kinds = ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
@@ -139,7 +157,7 @@ def nginx(folder: Path, ports: Ports) -> Iterator[Proxy]:
         pid {folder}/nginx.pid;
         error_log stderr notice;
         worker_processes 1;
-        events {{ worker_connections 64; }}
+        events {{ worker_connections 256; }}
         http {{ access_log off; {temporary} include {folder}/squire.conf; }}
         """
     )
@@ -159,19 +177,26 @@ def nginx(folder: Path, ports: Ports) -> Iterator[Proxy]:
 
 
 @contextmanager
-def haproxy(folder: Path, ports: Ports) -> Iterator[Proxy]:
+def haproxy(
+    folder: Path,
+    ports: Ports,
+    servers: dict[str, str] | None = None,
+    instead: str | None = None,
+) -> Iterator[Proxy]:
     certificate, key = write(folder)
+    servers = servers or {"127.0.0.1:8765": f"127.0.0.1:{ports.server}"}
     (folder / "all.pem").write_bytes(certificate.read_bytes() + key.read_bytes())
     text = configured(
         "haproxy/haproxy.cfg",
         {
             "bind :443 ssl": f"bind 127.0.0.1:{ports.proxy} ssl",
             "/etc/ssl/rooms.example/all.pem": str(folder / "all.pem"),
-            "127.0.0.1:8765": f"127.0.0.1:{ports.server}",
             "check port 8766": f"check port {ports.admin}",
             "timeout tunnel          90s": f"timeout tunnel {PATIENCE}s",
             "maxconn 50000": "maxconn 100",
+            **servers,
         },
+        instead,
     )
     file = folder / "haproxy.cfg"
     file.write_text(text)

@@ -1,6 +1,7 @@
 """Lifecycle events: what is told, when, in which order, and what a failure does to it."""
 
 import logging
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from squire_gatherings._values.errors import (
 )
 from squire_gatherings._values.events import EventKind, EventNumbers, LifecycleEvent
 from squire_gatherings._values.messages import Dispersed, Joined, Leave
+from squire_gatherings._values.sleep import Slept
 from squire_gatherings.testing import open_test_hall
 from tests.events.telling import Flaky, Taker, check
 from tests.stores.appends import crashed_copy
@@ -553,6 +555,54 @@ async def test_the_store_knows_an_event_before_it_knows_that_a_sleeper_has_told_
         [known] = await store.sleeping()
         assert known.state.emptied_at is not None
         assert taker.kinds(ROOM)[-1] == "emptied"
+
+
+class Late(MemoryStore):
+    """A store that takes time for events, and notes who slept in it after its end was told."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.ended: set[str] = set()
+        self.risen: list[str] = []
+        self.writer = trio.Lock()
+        """As a writer's thread: what was begun first is done first."""
+
+    async def write_events(self, events: Sequence[LifecycleEvent]) -> None:
+        async with self.writer:
+            await trio.sleep(1)
+            await super().write_events(events)
+        self.ended |= {one.incarnation for one in events if one.kind is EventKind.DISPERSED}
+
+    async def write_sleep(self, *, asleep: Sequence[Slept], awake: Sequence[str]) -> None:
+        async with self.writer:
+            await trio.sleep(1)
+            await super().write_sleep(asleep=asleep, awake=awake)
+        self.risen += [one for one in self._asleep if one in self.ended]
+
+
+@pytest.mark.parametrize("stays", [False, True], ids=["at once", "with a slow reader"])
+@pytest.mark.parametrize("after", [0.0, 0.3, 0.9, 1.1, 2.1])
+async def test_a_sleeper_whose_end_is_told_sleeps_no_more(
+    after: float, stays: bool, autojump_clock: MockClock
+) -> None:
+    """Otherwise a process that is opened after a kill goes on with it, and tells its end again."""
+    taker, store = Taker(), Late()
+    async with open_hall(store=store, on_event=taker, wall_clock=trio.current_time) as hall:
+        # To a slow reader the last notice takes a while, in which it isn't gone.
+        member = await hall.join(ROOM, Recorder(stuck=stays))
+        assert await hall.evict(ROOM)
+        await trio.sleep(10)
+        hall.extend(ROOM, 60.0)
+        await trio.sleep(0.5)
+        if not stays:
+            member.detach()
+        hall.extend(ROOM, 60.0)
+        await trio.sleep(after)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(hall.disperse, ROOM)
+            await trio.sleep(10)
+        assert taker.kinds(ROOM)[-1] == "dispersed"
+        assert store.risen == []
 
 
 async def test_no_id_comes_twice_where_the_store_lags_behind_one_that_sleeps(

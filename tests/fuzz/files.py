@@ -13,7 +13,8 @@ from functools import cache
 from pathlib import Path
 
 from squire_gatherings._stores import open_sqlite_store
-from squire_gatherings._stores.sqlite.verify import Report, verify
+from squire_gatherings._stores.findings import Report
+from squire_gatherings._stores.sqlite.verify import verify
 from squire_gatherings._values.errors import StoreConflict, StoreUnavailable, StoreUnusable
 from squire_gatherings._values.log import Append
 from tests.filesystem.lives import GATHERINGS, appends_of

@@ -15,6 +15,7 @@ from trio.testing import MockClock, wait_all_tasks_blocked
 from squire_gatherings._hall.hall import Hall, observer_of
 from squire_gatherings._hall.instants import LOOK_AGAIN
 from squire_gatherings._hall.membership import Membership
+from squire_gatherings._hall.sleeper import Sleeper
 from squire_gatherings._open_hall import open_hall
 from squire_gatherings._rules.behaviour import LogBehaviour
 from squire_gatherings._stores.memory import MemoryStore
@@ -717,6 +718,30 @@ async def test_a_log_that_was_replaced_by_one_as_long(how: str, tmp_path: Path) 
                 assert hall.gatherings() == ("empty",)
 
 
+@pytest.mark.parametrize("sleeps", [False, True])
+async def test_a_log_that_was_taken_in_beside_an_empty_one(sleeps: bool, tmp_path: Path) -> None:
+    with trio.fail_after(60):
+        async with (
+            open_sqlite_store(tmp_path / "rooms.sqlite3") as store,
+            open_hall(store=store) as hall,
+        ):
+            client, other = Recorder(), Recorder()
+            await hall.join(ROOM, client)
+            membership = await hall.join("other", other)
+            membership.deliver_nowait(sync("one"))
+            await other.wait_for(Synced)
+            if sleeps:
+                assert await hall.evict(ROOM)
+            assert await hall.logs.look() == ()
+            await store.append(Chain(ROOM).append(1))
+            assert await hall.logs.look() == (ROOM,)
+            await client.wait_closed()
+            assert [one.reason for one in client.of(Dispersed)] == ["admin"]
+            assert await hall.logs.look() == ()
+            await hall.join(ROOM, again := Recorder())
+            assert again.of(Joined)[0].seq == 1
+
+
 async def test_a_log_that_was_compacted_beside_it(tmp_path: Path) -> None:
     with trio.fail_after(60):
         async with (
@@ -876,7 +901,12 @@ async def test_one_whose_instant_has_passed_ends_at_once(autojump_clock: MockClo
 
 
 async def test_one_that_woke_is_not_taken_up_again(autojump_clock: MockClock) -> None:
-    store = Loads()
+    class Slow(Loads):
+        async def write_sleep(self, **what: Any) -> None:
+            await trio.sleep(1)
+            await super().write_sleep(**what)
+
+    store = Slow()
     async with open_hall(**options(store)) as hall:
         client = Recorder()
         membership = await hall.join(ROOM, client)
@@ -905,7 +935,8 @@ async def test_it_wakes_only_when_the_store_knows(autojump_clock: MockClock) -> 
         await trio.sleep(50)
         store.is_full = True
         membership.deliver_nowait(sync("one"))
-        [error] = await client.wait_for(Error)
+        with trio.fail_after(10):
+            [error] = await client.wait_for(Error)
         assert (error.id, error.code) == ("one", "store_unavailable")
         await wait_all_tasks_blocked()
         assert stage(hall) is Stage.ASLEEP
@@ -927,3 +958,23 @@ async def test_nobody_is_connected_after_a_restart(autojump_clock: MockClock) ->
         assert explained.clients == 0
         assert explained.deadline == trio.current_time() + 100
         assert explained.rule == "empty"
+
+
+async def test_those_that_slept_by_equal_rules_share_them(autojump_clock: MockClock) -> None:
+    """However they came to them: rules are most of what a sleeper takes."""
+    store = Loads()
+    async with open_hall(**options(store)) as hall:
+        for number in range(3):
+            await hall.open(f"room-{number}", EndRules(idle_timeout=1000.0))
+        hall.change_rules("room-0", max_age=5000.0, warn_before=3.0)
+        hall.change_rules("room-1", warn_before=3)
+        hall.change_rules("room-1", max_age=5000)
+        for number in range(3):
+            assert await hall.evict(f"room-{number}")
+    async with open_hall(**options(store)) as hall:
+        first, second, third = (hall._registry.living[f"room-{number}"] for number in range(3))
+        assert isinstance(first, Sleeper)
+        assert isinstance(second, Sleeper)
+        assert isinstance(third, Sleeper)
+        assert first.given is second.given
+        assert first.given is not third.given

@@ -94,10 +94,13 @@ FAULTS: dict[str, Fault] = {
     ),
     "the actor waits for each client that it tells the end": _fault(
         "_hall.notice",
-        "        if client.backlog:\n            slow = slow or []",
-        "        if client.backlog:\n"
-        "            await client.flush()\n"
-        "            slow = slow or []",
+        "    with trio.CancelScope(deadline=until, shield=True):\n"
+        "        async with trio.open_nursery() as nursery:\n"
+        "            for client in slow:\n"
+        "                nursery.start_soon(client.flush)\n",
+        "    for client in slow:\n"
+        "        with trio.CancelScope(deadline=until + 1000, shield=True):\n"
+        "            await client.flush()\n",
         "hall/test_dispersal.py",
     ),
     "completed syncs are forgotten at a restart": _fault(

@@ -21,7 +21,7 @@ a history by itself where the parts don't touch each other: here, each gathering
 """
 
 import math
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Iterator, Sequence
 from typing import Generic, Protocol, TypeVar
 
 from attrs import frozen
@@ -92,44 +92,39 @@ def check(
     state = specification.initial
     done = 0
     """The operations that were taken, as bits."""
-    taken: list[tuple[int, State]] = []
-    """Each call that was taken, and the state before it."""
+    taken: list[tuple[int, State, Iterator[int]]] = []
+    """Each that was taken, the state before it, and what else might have been taken instead."""
     seen: set[tuple[int, State]] = set()
     longest: tuple[int, ...] = ()
-    at = events.next[HEAD]
+    choices = iter(events.choices())
     while events.to_return:
-        steps -= 1
-        if steps < 0:
-            raise Undecided
-        if at != HEAD and events.is_call(at):
-            number = events.operation[at]
-            result = specification.step(state, history[number])
-            if result is not None and (key := (done | 1 << number, result)) not in seen:
+        for number in choices:
+            steps -= 1
+            if steps < 0:
+                raise Undecided
+            after = specification.step(state, history[number])
+            if after is not None and (key := (done | 1 << number, after)) not in seen:
                 seen.add(key)
-                taken.append((at, state))
+                taken.append((number, state, choices))
                 done, state = key
-                events.lift(at)
-                at = events.next[HEAD]
-            else:
-                at = events.next[at]
-            continue
-        # The first return, or the end: all that could be taken before it was tried.
-        if len(taken) > len(longest):
-            longest = tuple(events.operation[one] for one, _ in taken)
-        while taken:
-            after = state
-            at, state = taken.pop()
-            done ^= 1 << events.operation[at]
-            events.unlift(at)
-            number = events.operation[at]
-            if state != after or not specification.is_read(history[number]):
+                events.lift(number)
+                choices = iter(events.choices())
                 break
         else:
-            left = set(range(len(history))).difference(longest)
-            first = min(left, key=lambda number: history[number].returned)
-            return Verdict(False, tuple(history[n] for n in longest), history[first])
-        at = events.next[at]
-    return Verdict(True, tuple(history[events.operation[one]] for one, _ in taken))
+            if len(taken) > len(longest):
+                longest = tuple(number for number, _, _ in taken)
+            while taken:
+                after = state
+                number, state, choices = taken.pop()
+                done ^= 1 << number
+                events.unlift(number)
+                if state != after or not specification.is_read(history[number]):
+                    break
+            else:
+                left = set(range(len(history))).difference(longest)
+                first = min(left, key=lambda number: history[number].returned)
+                return Verdict(False, tuple(history[n] for n in longest), history[first])
+    return Verdict(True, tuple(history[number] for number, _, _ in taken))
 
 
 HEAD = 0
@@ -147,40 +142,41 @@ class _Events:
         ]
         events.sort()
         size = len(events) + 1
-        self.operation = [-1, *(number for _, _, number in events)]
-        self.next = [*range(1, size), HEAD]
+        self._history = history
+        self._next = [*range(1, size), HEAD]
         self._before = [size - 1, *range(size - 1)]
-        self._return_of: dict[int, int] = {}
-        """The return of each call; none for those that never returned."""
+        self._call_at = [-1] * size
+        """The number of the operation whose call is at a place; -1 for returns."""
+        self._places: list[list[int]] = [[] for _ in history]
+        """Where each operation has its call and, if it returned, its return."""
         self.to_return = size - 1 - len(history)
         """How many operations that returned are still here."""
-        calls = {number: at for at, (_, kind, number) in enumerate(events, 1) if kind == 0}
-        self._calls = set(calls.values())
-        for at, (_, kind, number) in enumerate(events, 1):
-            if kind:
-                self._return_of[calls[number]] = at
+        for at, (_, is_return, number) in enumerate(events, 1):
+            self._places[number].append(at)
+            if not is_return:
+                self._call_at[at] = number
 
-    def is_call(self, at: int) -> bool:
-        """Whether this is the call of an operation; else it is its return."""
-        return at in self._calls
+    def choices(self) -> list[int]:
+        """Return the operations that were invoked before the first return.
 
-    def lift(self, call: int) -> None:
+        Those that returned early come first: the others may often come later, and these can't.
+        """
+        found = []
+        at = self._next[HEAD]
+        while (number := self._call_at[at]) >= 0:
+            found.append(number)
+            at = self._next[at]
+        return sorted(found, key=lambda number: self._history[number].returned)
+
+    def lift(self, number: int) -> None:
         """Take an operation out."""
-        self._take_out(call)
-        if call in self._return_of:
-            self._take_out(self._return_of[call])
-            self.to_return -= 1
+        for at in self._places[number]:
+            before, after = self._before[at], self._next[at]
+            self._next[before], self._before[after] = after, before
+        self.to_return -= len(self._places[number]) - 1
 
-    def unlift(self, call: int) -> None:
+    def unlift(self, number: int) -> None:
         """Put the operation back that was taken out last."""
-        if call in self._return_of:
-            self._put_back(self._return_of[call])
-            self.to_return += 1
-        self._put_back(call)
-
-    def _take_out(self, at: int) -> None:
-        before, after = self._before[at], self.next[at]
-        self.next[before], self._before[after] = after, before
-
-    def _put_back(self, at: int) -> None:
-        self.next[self._before[at]] = self._before[self.next[at]] = at
+        for at in reversed(self._places[number]):
+            self._next[self._before[at]] = self._before[self._next[at]] = at
+        self.to_return += len(self._places[number]) - 1

@@ -16,9 +16,10 @@ from msgspec.structs import replace
 from squire_gatherings import Identity, open_hall
 from squire_gatherings._rules.chain import head_after, head_of, state_digest, tombstone_digest
 from squire_gatherings._stores import SqliteStore, open_sqlite_store
+from squire_gatherings._stores.findings import Report, Wrong
 from squire_gatherings._stores.sqlite.journal import encode_entry
 from squire_gatherings._stores.sqlite.migration import chain_all
-from squire_gatherings._stores.sqlite.verify import Report, Wrong, verify
+from squire_gatherings._stores.sqlite.verify import verify
 from squire_gatherings._values.errors import StoreUnavailable, StoreUnusable
 from squire_gatherings._values.events import EventKind
 from squire_gatherings._values.log import Append, Snapshot

@@ -7,9 +7,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from squire_gatherings._cli.audit_log import who_runs_it
+from squire_gatherings._cli.doctor.database import check_database
 from squire_gatherings._cli.doctor.findings import Finding, fail, ok, warn
 from squire_gatherings._cli.units import format_size
-from squire_gatherings._stores import sqlite_path
+from squire_gatherings._stores import is_postgres, sqlite_path
 
 LEAST_FREE = 64 * 1024**2
 """With less, `/readyz` says no."""
@@ -32,6 +33,9 @@ def check_store_files(store: str, mounts: str | None = None) -> Iterator[Finding
     """Check the file of a store. `mounts` is what `/proc/self/mountinfo` says."""
     if store == "memory:":
         yield warn("store", "logs are in memory, and end with the process", "give it a --store")
+        return
+    if is_postgres(store):
+        yield from check_database(store)
         return
     path = Path(os.path.realpath(sqlite_path(store)))
     folder = path.parent

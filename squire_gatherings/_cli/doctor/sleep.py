@@ -11,7 +11,7 @@ from squire_gatherings._cli.doctor.findings import Finding, fail, ok, warn
 from squire_gatherings._cli.setup import Setup
 from squire_gatherings._cli.units import format_duration, format_size
 from squire_gatherings._rules.budget import NO_GATHERINGS, SLEEPER_COST
-from squire_gatherings._stores import sqlite_path
+from squire_gatherings._stores import is_postgres, sqlite_path
 from squire_gatherings._stores.kept import read_sleeper
 from squire_gatherings._stores.sqlite.read_only import open_for_a_moment
 from squire_gatherings._stores.sqlite.schema import VERSION, schema_version
@@ -32,7 +32,7 @@ def check_sleep(setup: Setup, store: str, now: float) -> Iterator[Finding]:
         after, idle = format_duration(hall.sleep_after), format_duration(hall.idle_timeout)
         says = f"nothing falls asleep after {after}, since it ends unused after {idle}"
         yield warn(CHECK, says, "make --sleep-after shorter than --idle-timeout")
-    if store == "memory:":
+    if store == "memory:" or is_postgres(store):
         return
     path = Path(sqlite_path(store)).resolve()
     try:

@@ -19,6 +19,7 @@ from squire_gatherings._cli.supervisor import Supervisor
 from squire_gatherings._cli.workers.crew import Crew
 from squire_gatherings._cli.workers.places import admin_ports
 from squire_gatherings._server.listening import listen
+from squire_gatherings._stores import store_name
 
 _log = logging.getLogger(__name__)
 
@@ -49,7 +50,7 @@ async def keep_workers(
     Raises:
         CannotListen: It can't listen where it is to.
     """
-    supervisor.opening(options["store"])
+    supervisor.opening(store_name(options["store"]))
     terminal = Terminal()
     with (
         trio.open_signal_receiver(*stop_signals(), *upgrade_signals()) as signals,

@@ -8,7 +8,7 @@ import click
 
 from squire_gatherings._cli.options import option
 from squire_gatherings._rules.shards import MOST_SHARDS
-from squire_gatherings._stores import folder_path
+from squire_gatherings._stores import folder_path, is_postgres
 from squire_gatherings._stores.shards import is_folder, prepare_folder, shard_url
 
 LAST_PORT = 65535
@@ -32,7 +32,7 @@ def check_workers(options: Mapping[str, Any]) -> None:
         return
     if not hasattr(socket, "AF_UNIX") or not hasattr(socket, "send_fds"):
         raise click.UsageError("--workers needs a system where processes can pass sockets on")
-    if store != "memory:" and not is_folder(store):
+    if store != "memory:" and not is_folder(store) and not is_postgres(store):
         raise click.UsageError(
             "with --workers each worker has a file of its own: name a folder, --store"
             " sqlite:///FOLDER/"

@@ -83,9 +83,13 @@ class LogsOfDatabase:
             tombstone=tombstone,
         )
 
+    def row(self, gathering: str, *, lock: bool = False) -> LogRow | None:
+        """Return the row of a gathering, if there is one."""
+        return find_gathering(self.connection, self.schema, gathering, lock=lock)
+
     def log(self, gathering: str, *, lock: bool = False) -> LogRow | None:
         """Return the row of a log; None if there are no ops, and none were left out."""
-        log = find_gathering(self.connection, self.schema, gathering, lock=lock)
+        log = self.row(gathering, lock=lock)
         return None if log is None or not log.head else log
 
     def matching(self, pattern: str) -> list[str]:

@@ -137,6 +137,20 @@ class Batch:
         """
         if not self._ends:
             return set()
+        text, values = self.as_statement(node)
+        rows = connection.execute(statement(text, schema), values, binary=True).fetchall()
+        return self.moved(key for [key] in rows)
+
+    def moved(self, keys: Iterable[int]) -> set[int]:
+        """Note that these gatherings' appends are durable."""
+        moved = set(keys)
+        for key in moved:
+            end = self._ends[key]
+            end.owned.head, end.owned.chain, end.owned.epoch = end.head, end.chain, end.epoch
+        return moved
+
+    def as_statement(self, node: int) -> tuple[LiteralString, dict[str, Any]]:
+        """Return the statement that writes all, and its values."""
         ends = self._ends.values()
         values: dict[str, Any] = {
             "node": node,
@@ -147,7 +161,8 @@ class Batch:
             "heads": _numbers(one.head for one in ends),
             "chains": [one.chain for one in ends],
         }
-        if self._ops or self._syncs:
+        with_ops = bool(self._ops or self._syncs)
+        if with_ops:
             keys, seqs, by, ops, times, epochs, heads = _columns(self._ops, 7)
             values |= {
                 "op_keys": _numbers(keys),
@@ -175,13 +190,7 @@ class Batch:
                 "states": states,
                 "digests": digests,
             }
-        text = _text(bool(self._ops or self._syncs), bool(self._snapshots))
-        rows = connection.execute(statement(text, schema), values, binary=True).fetchall()
-        moved = {key for [key] in rows}
-        for key in moved:
-            end = self._ends[key]
-            end.owned.head, end.owned.chain, end.owned.epoch = end.head, end.chain, end.epoch
-        return moved
+        return _text(with_ops, bool(self._snapshots)), values
 
 
 @cache

@@ -6,13 +6,16 @@ it began, so it takes only what nobody has taken since. The epoch then is one th
 has had. What is known of those that are ours is where the next append must fit.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from threading import Lock
 
 from attrs import define, field
 
 from squire_gatherings._stores.postgres.link import Connection
 from squire_gatherings._stores.postgres.schema import statement
+
+AT_ONCE = 3
+"""So often is asked who has a gathering that somebody else takes at the same moment."""
 
 MOST_KNOWN = 100_000
 """Of how many gatherings the ends are remembered; of others they are read again."""
@@ -120,15 +123,26 @@ class Claims:
             takes: Whether those that have none are made ours; by default `takes` says.
 
         Returns:
-            The key of each one's owner; None where somebody else has just taken it, so that it is
-            to be asked again, or where we were declared dead, and nobody has it.
+            The key of each one's owner; None where nobody has it: it wasn't to be taken, or we
+            were declared dead.
         """
-        wanted = sorted(set(gatherings))
-        owners: dict[str, int | None] = dict.fromkeys(wanted)
+        owners: dict[str, int | None] = dict.fromkeys(sorted(set(gatherings)))
+        for _ in range(AT_ONCE):
+            unknown = [one for one, owner in owners.items() if owner is None]
+            if not unknown:
+                break
+            # A statement doesn't see who takes something after its beginning; the next one does.
+            owners.update(self._claim(connection, unknown, takes=takes))
+        return owners
+
+    def _claim(
+        self, connection: Connection, wanted: Sequence[str], *, takes: bool | None
+    ) -> dict[str, int]:
+        owners: dict[str, int] = {}
         rows = connection.execute(
             statement(_CLAIM, self.schema),
             {
-                "ids": wanted,
+                "ids": list(wanted),
                 "node": self.node,
                 "takes": self.takes if takes is None else takes,
             },

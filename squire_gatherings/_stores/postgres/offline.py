@@ -6,14 +6,15 @@ Each command is one transaction: servers notice that somebody else has written.
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from threading import Event, Thread
-from typing import TypeVar
+from time import monotonic
+from typing import TypedDict, TypeVar
 
 import psycopg
 
 from squire_gatherings._stores.giving_up import GivenUp, Stopped
 from squire_gatherings._stores.postgres.address import Address
 from squire_gatherings._stores.postgres.archive import LogsOfDatabase
-from squire_gatherings._stores.postgres.link import Connection, told
+from squire_gatherings._stores.postgres.link import Connection, look_at, told
 from squire_gatherings._stores.postgres.log_changes import ChangesOfDatabase
 from squire_gatherings._stores.postgres.migration import schema_version
 from squire_gatherings._stores.postgres.schema import VERSION
@@ -51,6 +52,39 @@ def changed(url: str, function: Callable[[ChangesOfDatabase], T], stopped: Stopp
     """
     with opened(url, stopped) as (connection, schema), connection.transaction():
         return function(ChangesOfDatabase(connection, schema))
+
+
+class Look(TypedDict):
+    """What a look at a database has found; see `_stores.offline.Database`."""
+
+    name: str
+    server: str
+    version: int
+    flushes: bool
+    answers_in: float
+
+
+def look(url: str) -> Look:
+    """Look at a database in which a store is to be; see `_stores.offline.look_at_database`."""
+    address = Address.parse(url)
+    try:
+        with psycopg.connect(address.conninfo, autocommit=True) as connection:
+            server, _ = look_at(connection)
+            began = monotonic()
+            connection.execute("SELECT 1")
+            answers_in = monotonic() - began
+            number = connection.info.server_version
+            return {
+                "name": address.name,
+                "server": f"{number // 10_000}.{number % 10_000}",
+                "version": schema_version(connection, address.schema),
+                "flushes": server.flushes,
+                "answers_in": answers_in,
+            }
+    except (StoreUnusable, StoreUnavailable) as error:
+        raise type(error)(f"{address.name}: {error}") from None
+    except psycopg.Error as error:
+        raise StoreUnavailable(f"{address.name}: {told(error)}") from None
 
 
 @contextmanager

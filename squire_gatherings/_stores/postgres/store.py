@@ -20,6 +20,7 @@ from squire_gatherings._stores.postgres.kept_owners import LEASE, KeptOwners, ne
 from squire_gatherings._stores.postgres.kept_sleep import KeptSleep
 from squire_gatherings._stores.postgres.link import CALL_TIMEOUT, Link
 from squire_gatherings._stores.postgres.lost_commits import LostCommits
+from squire_gatherings._stores.postgres.shared_secret import SharedSecret
 from squire_gatherings._stores.postgres.tables import can_be_asked
 from squire_gatherings._stores.postgres.whole_logs import WholeLogsOfDatabase
 from squire_gatherings._values.errors import StoreUnavailable, TakenAway
@@ -35,7 +36,7 @@ READERS = 4
 
 
 @define(eq=False)
-class PostgresStore(WholeLogsOfDatabase, KeptEvents, KeptSleep, KeptOwners):
+class PostgresStore(WholeLogsOfDatabase, KeptEvents, KeptSleep, KeptOwners, SharedSecret):
     """A `Store` in a PostgreSQL database. Made by `open_postgres_store`.
 
     What is appended while a commit runs goes into the next one, for all gatherings together. Every

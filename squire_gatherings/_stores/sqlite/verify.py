@@ -5,18 +5,19 @@ snapshot's digest, was changed afterwards. It only reads, also a file that a ser
 """
 
 import sqlite3
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Collection, Sequence
 from contextlib import closing
 from functools import cache
 from itertools import islice
 from pathlib import Path
 
 import msgspec
-from attrs import define, field, frozen
+from attrs import define, field
 
 from squire_gatherings._rules.chain import (
     tombstone_digest,
 )
+from squire_gatherings._stores.findings import Progress, Proven, Report, said
 from squire_gatherings._stores.kept import read_event, read_sleeper
 from squire_gatherings._stores.sqlite.journal import decode_entry, encode_entry
 from squire_gatherings._stores.sqlite.log_check import Broken, LogCheck
@@ -26,13 +27,8 @@ from squire_gatherings._stores.sqlite.schema import OF_A_GATHERING, VERSION, sch
 from squire_gatherings._values.errors import StoreUnavailable, StoreUnusable
 from squire_gatherings._values.log import Append
 
-TELL_EVERY = 1000
-"""How many ops are verified between two reports of progress."""
 MOST_WRONG = 100
 """How many of the findings of SQLite's own check are listed."""
-
-Progress = Callable[[int, int], None]
-"""Takes how many ops were verified, and how many there are in all; may raise to give up."""
 
 _COLUMNS = """
     SELECT one.name, one.type, one.tbl_name,
@@ -53,39 +49,6 @@ _UNREADABLE = (
     AttributeError,
 )
 """What reading, or computing with, values raises that can't be what was written."""
-
-
-@frozen
-class Wrong:
-    """Something that isn't as it was committed: the first in its gathering."""
-
-    gathering: str | None
-    """None where it belongs to none."""
-    seq: int | None
-    """The op up to which the log isn't proven; None where it isn't about ops."""
-    what: str
-
-
-@frozen
-class Proven:
-    """A gathering whose log is as it was committed, and the head of its chain."""
-
-    gathering: str
-    seq: int
-    head: str
-    """In hexadecimal digits; empty if it has no ops."""
-
-
-@define
-class Report:
-    """What was found in a file."""
-
-    proven: list[Proven] = field(factory=list)
-    wrong: list[Wrong] = field(factory=list)
-    ops: int = 0
-    """How many ops were looked at."""
-    refused: int = 0
-    """How many appends are kept in the table `refused`, since they didn't fit on the log."""
 
 
 def verify(path: Path, gatherings: Collection[str], progress: Progress) -> Report:
@@ -165,7 +128,7 @@ class _Verification:
         return self.report
 
     def _wrong(self, gathering: str | None, seq: int | None, what: str) -> None:
-        self.report.wrong.append(Wrong(None if gathering is None else _said(gathering), seq, what))
+        self.report.add(gathering, seq, what)
 
     # The journal.
 
@@ -206,9 +169,7 @@ class _Verification:
             self.report.proven.append(Proven(gathering, log.last, log.head.hex()))
 
     def _tell(self) -> None:
-        self.report.ops += 1
-        if not self.report.ops % TELL_EVERY:
-            self.progress(self.report.ops, max(self._all, self.report.ops))
+        self.report.tell(self.progress, self._all)
 
     # All else.
 
@@ -265,7 +226,7 @@ class _Verification:
             self._wrong(None, None, f"the tables can't be read: {error}")
             return
         for name in sorted({str(row[0]) for row in expected ^ there}):
-            self._wrong(None, None, f"the table or index {_said(name)} isn't as it was made")
+            self._wrong(None, None, f"the table or index {said(name)} isn't as it was made")
 
     def _ask_sqlite(self) -> None:
         """Let SQLite look at the file's structure, its indexes and the types of values."""
@@ -283,8 +244,3 @@ def _columns_of_a_new_file() -> frozenset[tuple[object, ...]]:
     with closing(sqlite3.connect(":memory:", isolation_level=None)) as new:
         migrate(new)
         return frozenset(new.execute(_COLUMNS).fetchall())
-
-
-def _said(text: str) -> str:
-    # An id that was changed may not be text any more.
-    return text.encode(errors="backslashreplace").decode()

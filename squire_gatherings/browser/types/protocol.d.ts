@@ -23,6 +23,7 @@
  * @property {number} [rights_expire_in]
  * @property {number} [first_seq]
  * @property {number} [ends_in]
+ * @property {number} [ack_delay]
  */
 /**
  * @typedef {object} Fetched
@@ -198,6 +199,7 @@ export type Joined = {
     rights_expire_in?: number | undefined;
     first_seq?: number | undefined;
     ends_in?: number | undefined;
+    ack_delay?: number | undefined;
 };
 export type Fetched = {
     type: "fetched";

@@ -119,6 +119,8 @@ export class Server {
   isUp = true;
   /** How often a message comes twice that may. */
   repeats = 0;
+  /** In seconds; for `joined`. */
+  ackDelay = undefined;
   /** @type {{ op: object, by: string | null, time: number, epoch: string, sync: string, client: string }[]} */
   log = [];
   connections = new Set();
@@ -247,6 +249,7 @@ export class Server {
     connection.say({
       type: "joined", gathering: "room", incarnation: this.incarnation, seq, role: "member",
       user: token, idle_timeout: 60, expires_in: 60, max_ops: 100,
+      ack_delay: this.ackDelay,
       ...this.#page(connection, page, seq),
     });
     if (tail) return undefined;

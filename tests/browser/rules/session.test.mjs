@@ -10,9 +10,10 @@ import { Browser } from "./world.mjs";
 const FOLD = { initial: [], fold: (state, op) => [...state, op.n] };
 
 /** One server, whose messages take no time, and a tab. */
-async function begin(options = {}) {
+async function begin(options = {}, { ackDelay } = {}) {
   const clock = new Clock();
   const server = new Server(clock, () => 0);
+  server.ackDelay = ackDelay;
   const heard = [];
   const { hear } = server;
   server.hear = function (connection, message) {
@@ -53,6 +54,17 @@ test("acknowledgements wait for more, but where nobody looks there's no timer", 
   assert.equal(of(heard, "ack").at(-1).seq, 4);
   assert.equal(clock.timers.size, timers);
   assert.deepEqual([room.state, server.errors], [[1, 2, 3, 4], []]);
+});
+
+test("acknowledgements wait as long as the server asks", async () => {
+  for (const [ackDelay, waits] of [[0.5, 500], [0.05, 100]]) {
+    const { clock, browser, heard } = await begin({}, { ackDelay });
+    const other = browser.tab({ goTogether: false });
+    await clock.pass(100);
+    const began = clock.now;
+    await Promise.all([other.room.submit({ n: 1 }), clock.pass(waits)]);
+    assert.deepEqual(of(heard, "ack"), [{ at: began + waits, type: "ack", seq: 1 }]);
+  }
 });
 
 test("a visible page asks after a silence whether the server is there, a hidden one doesn't", async () => {

@@ -1,0 +1,77 @@
+"""Nodes that share a store: whichever is asked, the owner serves, and moves are noticed at once."""
+
+import pytest
+import trio
+
+from squire_gatherings.client import open_client
+from tests.cluster.sharing import sharing
+from tests.cluster.test_passing import request
+from tests.server.test_server import exchange
+
+ROOM = "friday-night"
+BYE = b"\x88\x80\0\0\0\0"
+
+
+@pytest.mark.parametrize("machines", [("m", "m"), ("m", "n")])
+async def test_any_node_answers(machines: tuple[str, ...]) -> None:
+    async with (
+        sharing(*machines) as (one, other),
+        open_client(one.url) as here,
+        open_client(other.url) as there,
+        here.join(ROOM) as first,
+    ):
+        # Nobody had it: the node that was asked has it now.
+        assert one.server.connections == 1
+        async with there.join(ROOM) as second:
+            await first.submit({"n": 1})
+            assert await second.submit({"n": 2}) == 2
+            assert one.server.connections == 2
+            assert (other.router.tally.routed["passed_on"], other.router.tally.between) == (
+                (1, 0) if machines == ("m", "m") else (0, 1)
+            )
+            # One that is new goes to nobody else.
+            async with there.join("another") as third:
+                assert await third.submit({"n": 1}) == 1
+                assert other.server.connections == 1
+
+
+@pytest.mark.parametrize("machines", [("m", "m"), ("m", "n")])
+async def test_what_moves_is_found_at_once_and_no_op_is_lost(machines: tuple[str, ...]) -> None:
+    async with (
+        sharing(*machines) as (one, other),
+        open_client(one.url) as client,
+        client.join(ROOM) as gathering,
+    ):
+        for number in range(1, 6):
+            assert await gathering.submit({"n": number}) == number
+        began = trio.current_time()
+        assert await one.local.move([ROOM], other.local.node) == 1
+        # Its giver says so: it isn't left until the next beat.
+        while ROOM not in other.local.registry.living:
+            assert trio.current_time() - began < other.local.beats.interval / 2
+            await trio.sleep(0.002)
+        assert await gathering.submit({"n": 6}) == 6
+        assert other.server.connections == 1
+
+
+async def test_where_nobody_can_say_who_has_it_a_client_comes_again() -> None:
+    async with sharing("m", "m") as (one, _):
+        one.store.trouble("owner_of", "full")
+        answer = await trio.to_thread.run_sync(exchange, one.url, request(ROOM))
+        assert answer.startswith(b"HTTP/1.1 503 ")
+        assert b"nobody can say now" in answer
+        one.store.heal()
+        answer = await trio.to_thread.run_sync(exchange, one.url, request(ROOM) + BYE)
+        assert answer.startswith(b"HTTP/1.1 101 ")
+
+
+async def test_one_that_drains_opens_nothing_more() -> None:
+    async with sharing("m", "m") as (one, other), open_client(one.url) as client:
+        async with client.join(ROOM) as gathering:
+            await gathering.submit({"n": 1})
+            assert await one.hall.drain() == 0
+            assert await gathering.submit({"n": 2}) == 2
+        async with client.join("new") as new:
+            await new.submit({"n": 1})
+            assert "new" in other.local.registry.living
+            assert not one.local.registry.living

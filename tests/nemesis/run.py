@@ -1,0 +1,140 @@
+"""A run of the nemesis: nodes, their clients and faults, from the first join to the last check."""
+
+import random
+from pathlib import Path
+
+import trio
+from attrs import define, field, frozen
+
+from squire_gatherings._load.clients.schedule import Schedule
+from squire_gatherings._poller import Poller
+from tests.nemesis.cluster import Cluster, cluster, verify
+from tests.nemesis.crowd import Crowd
+from tests.nemesis.diary import Diary
+from tests.nemesis.faults import Nemesis
+from tests.nemesis.gathering import Gathering
+from tests.nemesis.node import NodeFailed
+
+
+@frozen(kw_only=True)
+class Plan:
+    """What a run is like."""
+
+    seed: int
+    seconds: float
+    """How long faults come."""
+    nodes: int = 3
+    store: str | None = None
+    """None: in a PostgreSQL of its own."""
+    only: tuple[str, ...] = ()
+    """The faults that come; none: all that are possible here."""
+    gatherings: int = 1000
+    """How many there are at a time."""
+    rate: float = 500.0
+    """How many syncs a second all clients send together."""
+    pause: float = 3.0
+    """Seconds between two faults, on average."""
+    idle_timeout: float = 4.0
+    lease: float = 5.0
+    lateness: float = 1.0
+    """Seconds that an end may be late where nothing is done to the nodes, on a busy machine."""
+    patience: float = 120.0
+    """Seconds after the last fault in which every gathering must have come to its end."""
+    stay: tuple[float, float] = (15.0, 60.0)
+    """Seconds that a gathering is used, at least and at most."""
+
+
+@define
+class Run:
+    """One run."""
+
+    plan: Plan
+    folder: Path
+    diary: Diary
+    _choose: random.Random = field(init=False)
+    _gatherings: list[Gathering] = field(factory=list, init=False)
+    _count: int = field(default=0, init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self._choose = random.Random(self.plan.seed)
+
+    async def run(self) -> None:
+        """Do all of it; the diary has what was found.
+
+        Cancellation: kills the nodes.
+        """
+        plan = self.plan
+        options = ["--idle-timeout", f"{plan.idle_timeout}s", "--close-grace", "2s"]
+        with Poller() as poller:
+            schedule = Schedule()
+            async with cluster(self.folder, plan.nodes, options, plan.store) as nodes:
+                crowd = Crowd(
+                    poller=poller,
+                    schedule=schedule,
+                    diary=self.diary,
+                    choose=random.Random(self._choose.random()),
+                    addresses=nodes.addresses,
+                    idle_timeout=plan.idle_timeout,
+                    patience=3.0,
+                    lateness=plan.lateness,
+                )
+                with self.diary.fault("the start of all nodes"):
+                    await trio.lowlevel.checkpoint()
+                async with trio.open_nursery() as nursery:
+                    nursery.start_soon(poller.run)
+                    nursery.start_soon(schedule.run)
+                    await self._load(nodes, crowd)
+                    nursery.cancel_scope.cancel()
+                await self._end(nodes)
+
+    async def _load(self, nodes: Cluster, crowd: Crowd) -> None:
+        """Have clients use gatherings while faults come; then let all come to an end."""
+        plan = self.plan
+        ends = trio.current_time() + plan.seconds
+        choose = random.Random(self._choose.random())
+        nemesis = Nemesis(nodes, self.diary, choose, plan.lease, plan.only)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._keep_up, crowd, ends)
+            await trio.sleep(2)
+            await nemesis.run(plan.seconds - 2, plan.pause)
+        with trio.move_on_after(plan.patience):
+            for one in self._gatherings:
+                await one.checked.wait()
+        for one in self._gatherings:
+            if not one.checked.is_set():
+                self.diary.violated(f"{one.name} can't be read after all faults are over")
+            one.abandon()
+
+    async def _keep_up(self, crowd: Crowd, ends: float) -> None:
+        """Begin gatherings, as many as there are to be, and others when some are over."""
+        while trio.current_time() < ends:
+            self._gatherings = [one for one in self._gatherings if not one.checked.is_set()]
+            for _ in range(min(20, self.plan.gatherings - len(self._gatherings))):
+                self._gatherings.append(self._begin(crowd, ends - trio.current_time()))
+            await trio.sleep(0.1)
+
+    def _begin(self, crowd: Crowd, left: float) -> Gathering:
+        plan = self.plan
+        self._count += 1
+        stay = min(self._choose.uniform(*plan.stay), left)
+        # About half of the time, a gathering rests.
+        rate = 2 * plan.rate / plan.gatherings
+        name = f"nemesis-{plan.seed}-{self._count}"
+        one = Gathering(crowd, name, crowd.now() + stay, rate)
+        one.begin()
+        return one
+
+    async def _end(self, nodes: Cluster) -> None:
+        """End the nodes in order, and verify the store."""
+        for node in nodes.all_nodes():
+            try:
+                if node.is_running:
+                    await node.end()
+            except NodeFailed as error:
+                self.diary.violated(str(error))
+            words = node.errors.read_text(errors="replace") if node.starts else ""
+            if "Traceback" in words:
+                self.diary.violated(f"{node.name} wrote a traceback: {node.last_words()}")
+        wrong = await verify(nodes.store) if nodes.store.startswith("sqlite:") else ""
+        if wrong:
+            self.diary.violated(f"the store isn't right: {wrong[:500]}")
