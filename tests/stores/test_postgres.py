@@ -156,3 +156,24 @@ async def test_a_batch_that_is_large_is_written_in_parts(
         for chain in chains:
             _, links, _ = await whole(store, chain.gathering)
             assert ops_of(links) == chain.ops
+
+
+async def test_a_damaged_row_is_its_own_gatherings_trouble(postgres: Postgres) -> None:
+    url = postgres.new_url()
+    schema = url.partition("schema=")[2]
+    async with open_postgres_store(url) as store:
+        await store.append(an_append("a", 1))
+        await store.append(an_append("b", 1))
+    with postgres.connect() as database:
+        database.execute(
+            f"UPDATE {schema}.ops SET epoch = '\\xff', by = '\\xff' WHERE gathering ="
+            f" (SELECT key FROM {schema}.gatherings WHERE id = 'a')"
+        )
+    async with open_postgres_store(url) as store:
+        for _ in range(2):
+            with pytest.raises(StoreUnavailable, match="damaged"):
+                await store.load("a", recent_syncs=1)
+            with pytest.raises(StoreUnavailable, match="damaged"):
+                await store.read("a", after=0, up_to=1, max_bytes=100)
+        assert (await store.load("b", recent_syncs=1)).seq == 1
+        await store.append(an_append("b", 2))

@@ -163,6 +163,9 @@ class Link:
             except psycopg.Error as error:
                 self._close()
                 raise StoreUnavailable(told(error)) from error
+            except UnicodeDecodeError as error:
+                # No program of ours has written that.
+                raise StoreUnavailable(f"the database is damaged: {error}") from error
         finally:
             self.waits_until = None
 
