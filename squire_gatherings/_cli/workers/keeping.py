@@ -5,7 +5,6 @@ import os
 import shutil
 import signal
 import socket
-import tempfile
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import ExitStack, suppress
 from typing import Any
@@ -18,6 +17,7 @@ from squire_gatherings._cli.signals import Terminal, stop_signals, upgrade_signa
 from squire_gatherings._cli.supervisor import Supervisor
 from squire_gatherings._cli.workers.crew import Crew
 from squire_gatherings._cli.workers.places import admin_ports
+from squire_gatherings._cluster.private import private_folder
 from squire_gatherings._server.listening import listen
 from squire_gatherings._stores import is_postgres, store_name
 
@@ -49,12 +49,13 @@ async def keep_workers(
 
     Raises:
         CannotListen: It can't listen where it is to.
+        BadSetting: There's no place for private sockets.
     """
     supervisor.opening(store_name(options["store"]))
     terminal = Terminal()
     with (
         trio.open_signal_receiver(*stop_signals(), *upgrade_signals()) as signals,
-        tempfile.TemporaryDirectory(prefix="squire-gatherings-") as folder,
+        private_folder() as folder,
         ExitStack() as stack,
     ):
         listeners = listeners or await _listen(options["host"], options["port"], "")
