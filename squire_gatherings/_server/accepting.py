@@ -213,7 +213,7 @@ async def serve_client(
                 )
                 way = doorway.way
                 # A connection that lives for days needn't keep what was said at the door.
-                del doorway
+                del doorway, beginning
                 if way is not None:
                     limits.door.leave(visitor)
                     await way()
