@@ -1,5 +1,6 @@
 """A run of the nemesis: nodes, their clients and faults, from the first join to the last check."""
 
+import os
 import random
 from pathlib import Path
 
@@ -14,6 +15,13 @@ from tests.nemesis.diary import Diary
 from tests.nemesis.faults import Nemesis
 from tests.nemesis.gathering import Gathering
 from tests.nemesis.node import NodeFailed
+
+BUSY = 3.0
+"""With so many tasks for each processor, in the last minute, a machine has too much to do."""
+
+
+def _is_overloaded() -> bool:
+    return os.getloadavg()[0] > BUSY * (os.cpu_count() or 1)
 
 
 @frozen(kw_only=True)
@@ -83,9 +91,19 @@ class Run:
                 async with trio.open_nursery() as nursery:
                     nursery.start_soon(poller.run)
                     nursery.start_soon(schedule.run)
+                    nursery.start_soon(self._watch_the_machine)
                     await self._load(nodes, crowd)
                     nursery.cancel_scope.cancel()
                 await self._end(nodes)
+
+    async def _watch_the_machine(self) -> None:
+        """Note when the machine has too much to do for anybody to be on time."""
+        while True:
+            await trio.sleep(1.0)
+            if _is_overloaded():
+                with self.diary.fault("a machine that has too much to do"):
+                    while _is_overloaded():  # noqa: ASYNC110 (nobody else says when)
+                        await trio.sleep(1.0)
 
     async def _load(self, nodes: Cluster, crowd: Crowd) -> None:
         """Have clients use gatherings while faults come; then let all come to an end."""
