@@ -9,7 +9,8 @@ The checker, which needs no server:
 
 The run, with real processes, from its parts to the whole:
 
-- `node`, `database`, `proxy`, `clocks`, `cluster`: what serves, and what can be done to it.
+- `node`, `database`, `proxy`, `network`, `clocks`, `cluster`: what serves, and what can be done to
+  it.
 - `diary`: what was done and when, and what was found.
 - `allowed`, `messages`, `pending`, `ends`, `client`, `gathering`, `crowd`: who uses it, and sees
   what is wrong.

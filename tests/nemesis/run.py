@@ -34,6 +34,8 @@ class Plan:
     nodes: int = 3
     store: str | None = None
     """None: in a PostgreSQL of its own."""
+    has_networks: bool = False
+    """Whether each node has a network of its own."""
     only: tuple[str, ...] = ()
     """The faults that come; none: all that are possible here."""
     gatherings: int = 1000
@@ -75,7 +77,9 @@ class Run:
         options = ["--idle-timeout", f"{plan.idle_timeout}s", "--close-grace", "2s"]
         with Poller() as poller:
             schedule = Schedule()
-            async with cluster(self.folder, plan.nodes, options, plan.store) as nodes:
+            async with cluster(
+                self.folder, plan.nodes, options, plan.store, has_networks=plan.has_networks
+            ) as nodes:
                 crowd = Crowd(
                     poller=poller,
                     schedule=schedule,
@@ -153,6 +157,6 @@ class Run:
             words = node.errors.read_text(errors="replace") if node.starts else ""
             if "Traceback" in words:
                 self.diary.violated(f"{node.name} wrote a traceback: {node.last_words()}")
-        wrong = await verify(nodes.store) if nodes.store.startswith("sqlite:") else ""
+        wrong = "" if nodes.store == "memory:" else await verify(nodes.store)
         if wrong:
             self.diary.violated(f"the store isn't right: {wrong[:500]}")
