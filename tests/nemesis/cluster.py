@@ -39,8 +39,9 @@ class Cluster:
         return [*self.nodes, *([self.visitor] if self.visitor else [])]
 
     def addresses(self) -> list[tuple[str, int]]:
-        """Return where the nodes listen, those that are down among them."""
-        return [(node.host, node.port) for node in self.all_nodes() if node.port]
+        """Return where nodes listen, those that are down among them; not one that has gone."""
+        here = [one for one in self.all_nodes() if one.port]
+        return [(one.host, one.port) for one in here if one.name != VISITOR or one.is_running]
 
     def heal(self) -> None:
         """Let everything pass again."""

@@ -96,9 +96,16 @@ class Run:
                     nursery.start_soon(poller.run)
                     nursery.start_soon(schedule.run)
                     nursery.start_soon(self._watch_the_machine)
+                    nursery.start_soon(self._judge, crowd)
                     await self._load(nodes, crowd)
                     nursery.cancel_scope.cancel()
                 await self._end(nodes)
+
+    async def _judge(self, crowd: Crowd) -> None:
+        """Judge one gathering after the other."""
+        async with crowd.to_judge, crowd.finished:
+            async for one in crowd.finished:
+                await one.judge()
 
     async def _watch_the_machine(self) -> None:
         """Note when the machine has too much to do for anybody to be on time."""
