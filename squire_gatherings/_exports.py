@@ -112,7 +112,7 @@ from squire_gatherings._values.presence import PresenceView, Present
 from squire_gatherings._values.settings import HallOptions, HallSettings
 from squire_gatherings._ways_in.asgi import attend_asgi
 from squire_gatherings._ways_in.attending import attend_channel
-from squire_gatherings._ways_in.channel_connection import Channel
+from squire_gatherings._ways_in.channel_connection import Channel, ClientLeft
 from squire_gatherings._ways_in.trio_websocket import attend
 from squire_gatherings._webhook.webhook import Webhook
 from squire_gatherings._wire.codecs import SUBPROTOCOLS
@@ -136,6 +136,7 @@ __all__ = [
     "CannotConnect",
     "CannotRemember",
     "Channel",
+    "ClientLeft",
     "ClientMessage",
     "CloseCode",
     "Conflict",

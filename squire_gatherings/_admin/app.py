@@ -13,7 +13,7 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from squire_gatherings._admin.api import addresses, ends, gatherings, hall, users
+from squire_gatherings._admin.api import addresses, ends, gatherings, hall, nodes, users
 from squire_gatherings._admin.openapi import openapi
 from squire_gatherings._admin.operations import Operation, Served, routes_of
 from squire_gatherings._admin.problems import Refusal, problem
@@ -28,6 +28,7 @@ OPERATIONS: tuple[Operation, ...] = (
     *users.OPERATIONS,
     *addresses.OPERATIONS,
     *hall.OPERATIONS,
+    *nodes.OPERATIONS,
 )
 
 HEADERS = {

@@ -13,9 +13,11 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from squire_gatherings._admin.metrics.loop_delay import LoopDelay
+from squire_gatherings._cluster.node import LocalNode, local_node_of
 from squire_gatherings._hall.archive import Archive
 from squire_gatherings._hall.hall import Hall
 from squire_gatherings._hall.observing import Observer
+from squire_gatherings._values.nodes import NodeState
 
 PATIENCE = 2.0
 """How many seconds the store and the disk may take to answer."""
@@ -54,7 +56,11 @@ class Health:
                     "disk": await _within_patience(self._look_at_the_disk),
                 }
                 self._asked_at = trio.current_time()
-            return {"hall": self._look_at_the_hall(), **self._answer, "loop": self._look_at_loop()}
+            looked = {"hall": self._look_at_the_hall(), **self._answer}
+            node = local_node_of(self.hall)
+            if node is not None:
+                looked["node"] = _look_at_the_node(node, trio.current_time())
+            return looked | {"loop": self._look_at_loop()}
 
     def _look_at_the_hall(self) -> dict[str, Any]:
         if self.observer.is_closed:
@@ -88,6 +94,15 @@ class Health:
         if usage.free < LEAST_DISK:
             return {"ok": False, "why": "the store's disk is full", "free_bytes": usage.free}
         return {"ok": True, "free_bytes": usage.free}
+
+
+def _look_at_the_node(local: LocalNode, now: float) -> dict[str, Any]:
+    left = local.ownership.lease.until - now
+    if left <= 0:
+        return {"ok": False, "why": "it can't be told whether this is still a node"}
+    if local.node.state is not NodeState.UP:
+        return {"ok": False, "why": f"this node is {local.node.state}"}
+    return {"ok": True, "lease_seconds": round(left, 6)}
 
 
 async def _within_patience(check: Callable[[], Awaitable[dict[str, Any]]]) -> dict[str, Any]:

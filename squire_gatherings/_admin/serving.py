@@ -29,6 +29,7 @@ from squire_gatherings._admin.metrics.route import metrics_route
 from squire_gatherings._admin.operations import Served
 from squire_gatherings._admin.page.routes import page_routes
 from squire_gatherings._admin.security import Gate, Token
+from squire_gatherings._cluster.node import local_node_of
 from squire_gatherings._hall.hall import Hall, board_of, observer_of, quotas_of
 from squire_gatherings._server.listening import listen
 
@@ -120,7 +121,13 @@ def _made(
     health = Health(hall, observer, watch.loop, folder_of(hall.store.name))
     watched = Watched(hall, observer, board_of(hall))
     numbers = Numbers(
-        observer, quotas_of(hall), watch.loop, watch.collector, VERSION, watched.viewers
+        observer,
+        quotas_of(hall),
+        watch.loop,
+        watch.collector,
+        VERSION,
+        watched.viewers,
+        local_node_of(hall),
     )
     routes = [
         *health_routes(health),

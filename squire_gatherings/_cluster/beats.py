@@ -1,6 +1,7 @@
 """Beats: keep this process one of the nodes that share a store, as long as it lives."""
 
 import logging
+import math
 import os
 import secrets
 import socket
@@ -45,12 +46,16 @@ class Beats:
     """All nodes, as of the last beat."""
     count_beats: int = 0
     """How many were taken."""
+    late: int = 0
+    """How many came later than twice the time that there is between them."""
     deaths: int = 0
     """How often we were declared dead."""
     on_beat: Callable[[bool], None] = _ignore
     """Called after each beat that was taken: whether the lease hadn't been valid before."""
     on_lost: Callable[[], None] = _nothing
     """Called when we were declared dead. We are another node afterwards."""
+    _taken_at: float = math.inf
+    """When the last one was taken."""
     _turn: trio.Lock = field(factory=trio.Lock)
     _trouble: StoreUnavailable | None = None
     _scope: trio.CancelScope = field(factory=lambda: trio.CancelScope(shield=True))
@@ -121,6 +126,9 @@ class Beats:
             store.lease.lost()
             self.on_lost()
             return
+        now = trio.current_time()
+        self.late += now - self._taken_at > 2 * self.interval
+        self._taken_at = now
         self.count_beats += 1
         self.on_beat(not was_valid)
 

@@ -157,6 +157,7 @@ class Gathering:
                 _log.warning("the log was changed beside us", extra=room.names() | {"why": why})
             except* TakenAway as errors:
                 # Another node tells what becomes of it.
+                room.quotas.tally.taken_away += 1
                 reason, room.is_kept = DispersalReason.MOVED, True
                 why = str(errors.exceptions[0])
                 _log.warning("gathering taken away", extra=room.names() | {"why": why})

@@ -60,6 +60,15 @@ class Tally:
     failed_commits: int = 0
     """How many commits the store couldn't make, so that they were tried again."""
 
+    # Other nodes.
+    taken_away: int = 0
+    """How many gatherings another node turned out to have: what was appended here was refused."""
+    routed: Counter[str] = field(factory=Counter)
+    """Where clients were brought once their requests had come, where there are several processes:
+    `here`, `passed_on`, `redirected`, `relayed`, `turned_away`."""
+    between: int = 0
+    """For how many clients this process stays in between now."""
+
     # Connections.
     connections: int = 0
     """How many were let in: their handshakes were good."""

@@ -1,6 +1,7 @@
 """Nodes: the processes that form one hall together."""
 
 from enum import StrEnum
+from typing import Literal, get_args
 
 from attrs import field, frozen
 
@@ -38,3 +39,16 @@ class Node:
     """How many seconds its last beat is old, by the store's clock; infinite once it has left."""
     arrivals: int = field(default=0, eq=False)
     """How often it was given gatherings, or has inherited some."""
+
+
+StateName = Literal["up", "draining", "silent"]
+"""How a node is: what it says, or that others may declare it dead."""
+
+STATES: tuple[StateName, ...] = get_args(StateName)
+
+
+def state_of(node: Node, lease: float) -> StateName:
+    """Return how a node is, where leases last so many seconds."""
+    if node.beat_age > lease:
+        return "silent"
+    return "draining" if node.state is NodeState.DRAINING else "up"

@@ -12,10 +12,12 @@ from attrs import frozen
 
 from squire_gatherings._hall.hall import Hall
 from squire_gatherings._server.settings import ServerSettings
+from squire_gatherings._values.endings import CloseCode
 from squire_gatherings._values.handshake import HandshakeRequest
 from squire_gatherings._values.identity import Identity
 from squire_gatherings._values.origins import OriginRule, is_loopback
 from squire_gatherings._ways_in.attending import attend_channel
+from squire_gatherings._ways_in.channel_connection import ClientLeft
 from squire_gatherings._wire.codecs import CODECS, JSON
 
 POLICY_VIOLATION = 1008
@@ -107,7 +109,7 @@ class _AsgiChannel:
     async def receive(self) -> str | bytes:
         event = await self._receive()
         if event["type"] != "websocket.receive":
-            raise trio.EndOfChannel
+            raise ClientLeft if event.get("code") == CloseCode.LEFT else trio.EndOfChannel
         text: str | None = event.get("text")
         data: bytes = event.get("bytes") or b""
         return data if text is None else text

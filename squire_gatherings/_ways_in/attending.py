@@ -24,7 +24,7 @@ from squire_gatherings._values.handshake import HandshakeRequest
 from squire_gatherings._values.identity import Identity
 from squire_gatherings._values.messages import Join, Sync
 from squire_gatherings._values.text import sayable
-from squire_gatherings._ways_in.channel_connection import Channel, ChannelConnection
+from squire_gatherings._ways_in.channel_connection import Channel, ChannelConnection, ClientLeft
 from squire_gatherings._wire.codecs import (
     CODECS,
     JSON,
@@ -121,6 +121,10 @@ class _Attendance:
     membership: Membership | None = None
     _early: list[str | bytes] = field(factory=list)
     """What came while the join was under way."""
+    _end: trio.EndOfChannel | None = None
+    """The end of the channel, where it came then."""
+    _has_left: bool = False
+    """Whether the client has said that it won't come back."""
 
     async def run(self) -> None:
         """Join, deliver what comes, and return when the client has gone or nothing is left."""
@@ -131,9 +135,12 @@ class _Attendance:
             early, self._early = self._early, []
             for data in early:
                 await self._take(data)
+            if self._end is not None:
+                raise self._end
             while True:
                 await self._take(await self._channel.receive())
-        except trio.EndOfChannel:
+        except trio.EndOfChannel as end:
+            self._has_left = isinstance(end, ClientLeft)
             # If we are closing, the writer knows when that is done.
             if not self._connection.is_closing:
                 self._connection.abort()
@@ -141,7 +148,7 @@ class _Attendance:
     def detach(self) -> None:
         """Let the gathering forget the client."""
         if self.membership is not None:
-            self.membership.detach()
+            self.membership.detach(left=self._has_left)
 
     async def _wait_for_join(self) -> Join | None:
         try:
@@ -172,8 +179,8 @@ class _Attendance:
                 except Exception as error:
                     failure = error
                 nursery.cancel_scope.cancel()
-        if joining.cancelled_caught:
-            raise trio.EndOfChannel
+        if joining.cancelled_caught and self._end is not None:
+            raise self._end
         if failure is None:
             return
         if not isinstance(failure, GatheringsError):
@@ -193,7 +200,9 @@ class _Attendance:
                 data = await self._channel.receive()
                 self._early.append(data)
                 size += len(data)
-        except trio.EndOfChannel:
+        except trio.EndOfChannel as end:
+            # It may be said once only.
+            self._end = end
             joining.cancel()
 
     async def _take(self, data: str | bytes) -> None:

@@ -25,6 +25,13 @@ minutes later.
 """
 
 
+class ClientLeft(trio.EndOfChannel):
+    """A channel's client has closed its connection, and said that it won't come back.
+
+    A WebSocket's client says so by the close code 1000.
+    """
+
+
 class Channel(Protocol):
     """Messages in and out, over a connection that a program has accepted.
 
@@ -36,7 +43,9 @@ class Channel(Protocol):
         """Wait for the next message: text or bytes, as the subprotocol has it.
 
         Raises:
-            trio.EndOfChannel: The client has gone.
+            ClientLeft: The client has said that it leaves: it isn't shown any longer among those
+                who are here (see docs/presence.md).
+            trio.EndOfChannel: The client has gone, and may come back.
 
         Cancellation: no message was taken.
         """

@@ -6,9 +6,11 @@ from trio_websocket import ConnectionClosed, Endpoint, WebSocketConnection, WebS
 
 from squire_gatherings._hall.hall import Hall
 from squire_gatherings._server.settings import ServerSettings
+from squire_gatherings._values.endings import CloseCode
 from squire_gatherings._values.handshake import HandshakeRequest
 from squire_gatherings._values.identity import Identity
 from squire_gatherings._ways_in.attending import attend_channel
+from squire_gatherings._ways_in.channel_connection import ClientLeft
 from squire_gatherings._wire.codecs import JSON
 
 
@@ -80,8 +82,9 @@ class _WebSocketChannel:
     async def receive(self) -> str | bytes:
         try:
             return await self.ws.get_message()
-        except ConnectionClosed:
-            raise trio.EndOfChannel from None
+        except ConnectionClosed as closed:
+            code = None if closed.reason is None else closed.reason.code
+            raise (ClientLeft if code == CloseCode.LEFT else trio.EndOfChannel) from None
 
     async def send(self, data: str | bytes) -> None:
         try:

@@ -39,7 +39,11 @@ from tests.support import Fragile, Recorder, Strict, slow_store
 def shown(hall: Hall) -> dict[str, float]:
     """Return what a scrape shows, by name and labels."""
     numbers = Numbers(observer_of(hall), quotas_of(hall), LoopDelay(), CollectorPauses(), "1")
-    text = Exposition(numbers).text().decode()
+    return read(Exposition(numbers).text().decode())
+
+
+def read(text: str) -> dict[str, float]:
+    """Return what a scrape says, by name and labels."""
     found = {}
     for family in text_string_to_metric_families(text):
         for sample in family.samples:

@@ -14,6 +14,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from squire_gatherings._rules.refusals import Limit
 from squire_gatherings._values.endings import BROKEN_OFF, CloseCode, DispersalReason
 from squire_gatherings._values.numbers import Stage
+from squire_gatherings.testing import SharedMemory
 from tests.admin.port import open_port
 from tests.deploy.tools import DEPLOY, found, run
 
@@ -29,6 +30,7 @@ VALUES: dict[str, set[str]] = {
     "code": {str(int(code)) for code in CloseCode} | {str(BROKEN_OFF)},
     "stage": {str(stage) for stage in Stage},
     "outcome": {"joined"},
+    "way": {"here", "passed_on", "relayed", "redirected", "turned_away"},
 }
 """The labels that expressions choose by, and what they may be."""
 
@@ -59,7 +61,9 @@ async def test_all_metrics_that_are_named_are_told(tmp_path: Path) -> None:
     async def take(event: object) -> None:
         await trio.lowlevel.checkpoint()
 
-    async with open_port(tmp_path, on_event=take) as port:
+    # One of several nodes tells all that there is to be told.
+    store = SharedMemory().store()
+    async with open_port(tmp_path, store=store, on_event=take) as port:
         answer = await port.client.get("/metrics")
     told = {
         family.name + suffix

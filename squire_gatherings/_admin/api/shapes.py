@@ -397,3 +397,53 @@ class EndingsQuery(Taken):
     """How many of the last ends are wanted."""
 
     limit: Limit = 100
+
+
+# Nodes.
+
+
+class NodeShown(Struct, kw_only=True):
+    """One of the nodes that form the hall."""
+
+    id: Annotated[str, Meta(description="Made anew at each start.")]
+    name: str
+    machine: Annotated[
+        str, Meta(description="The same for nodes that reach each other's Unix sockets.")
+    ]
+    address: Annotated[
+        str, Meta(description="HOST:PORT at which it takes what other machines' nodes relay.")
+    ]
+    url: Annotated[str, Meta(description="Where clients reach it and no other node.")]
+    state: Annotated[
+        Literal["up", "draining", "silent"],
+        Meta(description="`silent`: its lease is over, and any other may declare it dead."),
+    ]
+    gatherings: Annotated[Count, Meta(description="How many it had at its last beat.")]
+    connections: Annotated[Count, Meta(description="How many clients it had then.")]
+    beat_age: Annotated[
+        float | None, Meta(description="How many seconds that is ago; null once it has left.")
+    ]
+
+
+class Nodes(Struct, kw_only=True):
+    """All nodes that form the hall; none where it's alone with its store."""
+
+    now: Time
+    this: Annotated[str | None, Meta(description="The id of the node that was asked.")]
+    lease_left: Annotated[
+        float | None,
+        Meta(
+            description="How many seconds what it has stays its own, without another beat;"
+            " negative if that can't be told any more."
+        ),
+    ]
+    nodes: list[NodeShown]
+
+
+class Drained(Struct, kw_only=True):
+    """What came of a drain."""
+
+    moved: Annotated[Count, Meta(description="How many gatherings other nodes have now.")]
+    left: Annotated[
+        Count, Meta(description="How many stay: they can't sleep, or there is no other node.")
+    ]

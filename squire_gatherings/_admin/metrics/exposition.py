@@ -6,13 +6,12 @@ gatherings as for none. No label has an id.
 
 import math
 import sys
-from collections.abc import Iterable, Mapping, Sized
+from collections.abc import Iterable, Sized
 
 from attrs import frozen
 from prometheus_client import CollectorRegistry, ProcessCollector, generate_latest
 from prometheus_client.core import (
     CounterMetricFamily,
-    GaugeMetricFamily,
     HistogramMetricFamily,
     InfoMetricFamily,
     Metric,
@@ -21,11 +20,21 @@ from prometheus_client.exposition import CONTENT_TYPE_LATEST
 from prometheus_client.registry import Collector
 
 from squire_gatherings._admin.metrics.collector_pauses import CollectorPauses
+from squire_gatherings._admin.metrics.families import (
+    buckets,
+    counter,
+    counters,
+    gauge,
+    gauges,
+    histogram,
+)
 from squire_gatherings._admin.metrics.loop_delay import LoopDelay
+from squire_gatherings._admin.metrics.nodes import node_metrics, way_metrics
+from squire_gatherings._cluster.node import LocalNode
 from squire_gatherings._hall.observing import Observer
 from squire_gatherings._hall.quotas import Quotas
 from squire_gatherings._hall.tally import Tally
-from squire_gatherings._rules.histogram import Histogram, PowerHistogram
+from squire_gatherings._rules.histogram import PowerHistogram
 from squire_gatherings._rules.refusals import Limit
 from squire_gatherings._values.endings import DispersalReason
 from squire_gatherings._values.numbers import Stage
@@ -44,41 +53,51 @@ class Numbers(Collector):
     version: str
     viewers: Sized = ()
     """Who watches the page."""
+    node: LocalNode | None = None
+    """What the hall does as one of several nodes, if it is one."""
 
     def collect(self) -> Iterable[Metric]:
         """Yield them, as they are now."""
         tally = self.observer.tally
         yield from self._gatherings(tally)
         yield from _messages(tally)
+        yield counter(
+            "squire_store_lost_logs",
+            "Logs of which the store has lost what was acknowledged.",
+            self.observer.lost_logs,
+        )
         yield from self._events()
         yield from self._connections(tally)
+        yield from way_metrics(tally)
+        if self.node is not None:
+            yield from node_metrics(self.node, tally)
         yield from self._process()
 
     def _gatherings(self, tally: Tally) -> Iterable[Metric]:
         observer = self.observer
         stages = {str(stage): observer.stages[stage] for stage in Stage}
-        yield _gauges(
+        yield gauges(
             "squire_gatherings", "Gatherings in memory, by how far they are.", "stage", stages
         )
-        yield _counter("squire_gatherings_opened", "Gatherings opened.", observer.opened)
+        yield counter("squire_gatherings_opened", "Gatherings opened.", observer.opened)
         ended = dict.fromkeys(map(str, DispersalReason), 0) | observer.ended
-        yield _counters("squire_dispersals", "Gatherings ended, by rule or reason.", "rule", ended)
-        yield _histogram(
+        yield counters("squire_dispersals", "Gatherings ended, by rule or reason.", "rule", ended)
+        yield histogram(
             "squire_dispersal_lateness_seconds",
             "Time from the deadline of a gathering to its last notices.",
             tally.lateness,
         )
-        yield _histogram(
+        yield histogram(
             "squire_gathering_lifetime_seconds", "How long gatherings lived.", tally.lifetimes
         )
-        yield _counters(
+        yield counters(
             "squire_notices", "Last notices to clients, by outcome.", "outcome", tally.notices
         )
-        yield _histogram(
+        yield histogram(
             "squire_restore_duration_seconds", "Time to restore a gathering.", tally.restores
         )
-        yield _histogram("squire_restored_ops", "Ops that a restore folded.", tally.restored_ops)
-        yield _counter(
+        yield histogram("squire_restored_ops", "Ops that a restore folded.", tally.restored_ops)
+        yield counter(
             "squire_restore_failures",
             "Restores that failed.",
             tally.failed_restores,
@@ -88,12 +107,12 @@ class Numbers(Collector):
         events = self.observer.events
         if events is not None:
             text = "Lifecycle events that wait to be delivered."
-            yield _gauge("squire_events_waiting", text, events.waiting)
-            yield _gauge("squire_events_limit", "How many may wait.", events.max_events)
-            yield _counter(
+            yield gauge("squire_events_waiting", text, events.waiting)
+            yield gauge("squire_events_limit", "How many may wait.", events.max_events)
+            yield counter(
                 "squire_events_delivered", "Lifecycle events delivered.", events.delivered
             )
-            yield _counter(
+            yield counter(
                 "squire_events_omitted",
                 "Lifecycle events left out, as too many waited.",
                 events.omitted,
@@ -102,11 +121,11 @@ class Numbers(Collector):
     def _connections(self, tally: Tally) -> Iterable[Metric]:
         quotas = self.quotas
         budget = quotas.budget
-        yield _gauge("squire_clients", "Clients in gatherings.", self.observer.clients)
-        yield _gauge("squire_connections", "Connections, also at the door.", budget.connections)
-        yield _counter("squire_connections_accepted", "Connections let in.", tally.connections)
+        yield gauge("squire_clients", "Clients in gatherings.", self.observer.clients)
+        yield gauge("squire_connections", "Connections, also at the door.", budget.connections)
+        yield counter("squire_connections_accepted", "Connections let in.", tally.connections)
         closes = {str(int(code)): count for code, count in tally.closes.items()}
-        yield _counters(
+        yield counters(
             "squire_connections_closed", "Connections ended, by close code.", "code", closes
         )
         joins = CounterMetricFamily(
@@ -119,18 +138,18 @@ class Numbers(Collector):
         yield joins
         counts = quotas.refusals.counts
         refused = {str(limit): counts.get(limit, 0) for limit in Limit}
-        yield _counters("squire_refusals", "How often limits were enforced.", "limit", refused)
-        yield _gauge("squire_outbox_bytes", "Bytes that wait for slow readers.", budget.outbound)
-        yield _gauge("squire_held_bytes", "Bytes held in all, as far as counted.", budget.used)
+        yield counters("squire_refusals", "How often limits were enforced.", "limit", refused)
+        yield gauge("squire_outbox_bytes", "Bytes that wait for slow readers.", budget.outbound)
+        yield gauge("squire_held_bytes", "Bytes held in all, as far as counted.", budget.used)
         most = math.inf if budget.limit is None else budget.limit
-        yield _gauge("squire_held_bytes_limit", "Bytes that may be held in all.", most)
-        yield _histogram(
+        yield gauge("squire_held_bytes_limit", "Bytes that may be held in all.", most)
+        yield histogram(
             "squire_ping_round_trip_seconds", "Time from a ping to its pong.", tally.round_trips
         )
 
     def _process(self) -> Iterable[Metric]:
-        yield _gauge("squire_admin_viewers", "Viewers of the admin page.", len(self.viewers))
-        yield _histogram(
+        yield gauge("squire_admin_viewers", "Viewers of the admin page.", len(self.viewers))
+        yield histogram(
             "squire_loop_delay_seconds",
             "How much later a task is woken than it asked for.",
             self.loop.delays,
@@ -140,8 +159,8 @@ class Numbers(Collector):
             "Pauses of Python's garbage collector.",
             labels=("generation",),
         )
-        for generation, histogram in enumerate(self.pauses.pauses):
-            pauses.add_metric((str(generation),), _buckets(histogram), histogram.total)
+        for generation, one in enumerate(self.pauses.pauses):
+            pauses.add_metric((str(generation),), buckets(one), one.total)
         yield pauses
         python = ".".join(map(str, sys.version_info[:3]))
         labels = {"version": self.version, "python": python}
@@ -149,55 +168,21 @@ class Numbers(Collector):
 
 
 def _messages(tally: Tally) -> Iterable[Metric]:
-    yield _counter("squire_messages", "Messages processed.", tally.messages)
+    yield counter("squire_messages", "Messages processed.", tally.messages)
     syncs = {"synced": tally.synced, **tally.syncs}
-    yield _counters("squire_syncs", "Syncs, by outcome.", "outcome", syncs)
-    yield _counter(
+    yield counters("squire_syncs", "Syncs, by outcome.", "outcome", syncs)
+    yield counter(
         "squire_forwarded_ops", "Ops forwarded, each once for each client.", tally.forwards
     )
-    yield _counter("squire_retries", "Messages sent again.", tally.retries)
+    yield counter("squire_retries", "Messages sent again.", tally.retries)
     yield HistogramMetricFamily(
         "squire_commit_duration_seconds",
         "Time until what was committed was durable.",
-        buckets=_buckets(tally.commits, at_once=tally.at_once),
+        buckets=buckets(tally.commits, at_once=tally.at_once),
         sum_value=tally.commits.total,
     )
-    yield _histogram("squire_committed_ops", "Ops of a commit.", PowerHistogram.of(tally.committed))
-    yield _counter("squire_commit_failures", "Commits that were tried again.", tally.failed_commits)
-
-
-def _counter(name: str, text: str, value: float) -> Metric:
-    return CounterMetricFamily(name, text, value=value)
-
-
-def _gauge(name: str, text: str, value: float) -> Metric:
-    return GaugeMetricFamily(name, text, value=value)
-
-
-def _counters(name: str, text: str, label: str, values: Mapping[str, float]) -> Metric:
-    family = CounterMetricFamily(name, text, labels=(label,))
-    for key, value in sorted(values.items()):
-        family.add_metric((key,), value)
-    return family
-
-
-def _gauges(name: str, text: str, label: str, values: Mapping[str, float]) -> Metric:
-    family = GaugeMetricFamily(name, text, labels=(label,))
-    for key, value in sorted(values.items()):
-        family.add_metric((key,), value)
-    return family
-
-
-def _histogram(name: str, text: str, histogram: Histogram | PowerHistogram) -> Metric:
-    return HistogramMetricFamily(name, text, buckets=_buckets(histogram), sum_value=histogram.total)
-
-
-def _buckets(histogram: Histogram | PowerHistogram, *, at_once: int = 0) -> list[tuple[str, float]]:
-    """Return the buckets as Prometheus has them; `at_once` more values were about 0."""
-    return [
-        ("+Inf" if bound == float("inf") else str(bound), count + at_once)
-        for bound, count in histogram.cumulative()
-    ]
+    yield histogram("squire_committed_ops", "Ops of a commit.", PowerHistogram.of(tally.committed))
+    yield counter("squire_commit_failures", "Commits that were tried again.", tally.failed_commits)
 
 
 class Exposition:

@@ -12,6 +12,7 @@ from typing import Any
 import click
 import trio
 
+from squire_gatherings._cli.nodes import peer_tls_of
 from squire_gatherings._cli.workers.worker import Worker
 from squire_gatherings._cluster.directory import ShardDirectory
 from squire_gatherings._cluster.intake import Intake
@@ -19,7 +20,7 @@ from squire_gatherings._cluster.node import LocalNode, local_node_of
 from squire_gatherings._cluster.node_directory import NodeDirectory, SecretStore
 from squire_gatherings._cluster.private import listen_privately
 from squire_gatherings._cluster.router import NodeRouter, worker_node
-from squire_gatherings._hall.hall import Hall
+from squire_gatherings._hall.hall import Hall, quotas_of
 from squire_gatherings._hall.store import store_trouble
 from squire_gatherings._server.listening import listen
 from squire_gatherings._server.serving import Serving
@@ -74,7 +75,7 @@ async def serve_with_others(
                 router = await _as_node(local, hall, server, options, number, path, nursery)
             else:
                 assert worker is not None
-                router = _as_worker(worker, nursery)
+                router = _as_worker(worker, hall, nursery)
             router.max_between = server.settings.max_connections
             server.router = router
             await router.wait_known(PATIENCE)
@@ -91,10 +92,15 @@ def _private_folder(worker: Worker | None) -> Iterator[str]:
         yield folder
 
 
-def _as_worker(worker: Worker, nursery: trio.Nursery) -> NodeRouter:
+def _as_worker(worker: Worker, hall: Hall, nursery: trio.Nursery) -> NodeRouter:
     nodes = [worker_node(worker.folder, number) for number in range(worker.workers)]
     own = nodes[worker.number]
-    router = NodeRouter(lambda: own, ShardDirectory(nodes, worker.number), nursery)
+    router = NodeRouter(
+        lambda: own,
+        ShardDirectory(nodes, worker.number),
+        nursery,
+        tally=quotas_of(hall).tally,
+    )
     router.know(*nodes)
     return router
 
@@ -111,7 +117,7 @@ async def _as_node(
     def own() -> Node:
         return local.node
 
-    secret, address = b"", ""
+    secret, address, tls = b"", "", peer_tls_of(options)
     if isinstance(hall.store, SecretStore):
         with store_trouble():
             secret = await hall.store.peers_secret()
@@ -128,10 +134,18 @@ async def _as_node(
         found = listeners[0].getsockname()[1]
         address = f"[{host}]:{found}" if ":" in host else f"{host}:{found}"
         accepting = [trio.SocketListener(trio.socket.from_stdlib_socket(one)) for one in listeners]
-        peers = PeerIntake(hall, server, nursery, secret, own, on_poked=local.poke)
+        peers = PeerIntake(hall, server, nursery, secret, own, tls, on_poked=local.poke)
         nursery.start_soon(peers.run, accepting)
     local.describe(socket=path, address=address, url=options["url"])
-    router = NodeRouter(own, NodeDirectory(local), nursery, secret=secret)
+    await local.beats.say_so()
+    router = NodeRouter(
+        own,
+        NodeDirectory(local),
+        nursery,
+        secret=secret,
+        tls=tls,
+        tally=quotas_of(hall).tally,
+    )
     local.on_given = router.poke
     nursery.start_soon(_follow, local, router)
     return router
