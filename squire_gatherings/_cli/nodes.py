@@ -7,10 +7,11 @@ from typing import Any
 
 import click
 
-from squire_gatherings._cli.options import option, options
+from squire_gatherings._cli.options import FILE, option, options
 from squire_gatherings._client.address import parse_address
 from squire_gatherings._cluster.beats import new_node_id
 from squire_gatherings._cluster.machine import this_machine
+from squire_gatherings._cluster.peer_tls import PeerTls
 from squire_gatherings._stores import is_postgres
 from squire_gatherings._values.errors import BadSetting
 from squire_gatherings._values.nodes import Node
@@ -38,6 +39,13 @@ node_options = options(
         help="Port for that; 0 picks a free one. Default: none.",
         show_default=False,
     ),
+    option("--peer-tls-cert", type=FILE, help="PEM file with a certificate: TLS between nodes."),
+    option("--peer-tls-key", type=FILE, help="PEM file with its key."),
+    option(
+        "--peer-tls-ca",
+        type=FILE,
+        help="PEM file by which the certificates of other nodes are trusted.",
+    ),
     option(
         "--url",
         default="",
@@ -53,6 +61,7 @@ def check_node(options: Mapping[str, Any]) -> None:
 
     Raises:
         click.UsageError: It can't be so.
+        BadSetting: A file can't be used.
     """
     said = [name for name in ("node-name", "peer-host", "url") if options[name.replace("-", "_")]]
     said += ["peer-port"] if options["peer_port"] is not None else []
@@ -65,6 +74,12 @@ def check_node(options: Mapping[str, Any]) -> None:
         raise click.UsageError("--peer-host and --peer-port go together")
     if options["peer_port"] is not None and options["peer_host"] in ANY:
         raise click.UsageError("--peer-host is what other nodes reach: not all addresses at once")
+    files = [options[f"peer_tls_{one}"] for one in ("cert", "ca", "key")]
+    if (files[0] is None) != (files[1] is None) or (files[2] is not None and files[0] is None):
+        raise click.UsageError("--peer-tls-cert and --peer-tls-ca go together, perhaps with a key")
+    if files[0] is not None and options["peer_port"] is None:
+        raise click.UsageError("--peer-tls-cert goes with --peer-port")
+    peer_tls_of(options)
     last = (options["peer_port"] or 0) + options["workers"] - 1
     if last > 65535:
         raise click.UsageError("each worker has a port of its own, --peer-port and those after it")
@@ -73,6 +88,13 @@ def check_node(options: Mapping[str, Any]) -> None:
             parse_address(options["url"])
         except BadSetting as error:
             raise click.UsageError(f"--url: {error}") from None
+
+
+def peer_tls_of(options: Mapping[str, Any]) -> PeerTls | None:
+    """Return what secures connections between nodes, if anything. Raises `BadSetting`."""
+    if options["peer_tls_cert"] is None:
+        return None
+    return PeerTls(options["peer_tls_cert"], options["peer_tls_key"], options["peer_tls_ca"])
 
 
 def node_of(options: Mapping[str, Any], number: int) -> Node | None:

@@ -79,7 +79,7 @@ from squire_gatherings._open_hall import open_hall, open_successor
 from squire_gatherings._server import Server
 from squire_gatherings._server import serve as serve_websockets
 from squire_gatherings._server.serving import Serving
-from squire_gatherings._stores import check_store, open_store, store_name
+from squire_gatherings._stores import check_store, is_postgres, open_store, store_name
 
 _log = logging.getLogger(__name__)
 
@@ -214,7 +214,10 @@ def serve(context: click.Context, /, **options: Any) -> None:
             _log.info("a service link in the environment is ignored", extra={"variable": name})
         if worker is None and options["workers"] > 1:
             _check_exposed(setup, listeners)
-            keep = partial(keep_workers, options, _scheme(setup), setup.hall.close_grace)
+            grace = setup.hall.close_grace + (
+                DRAINED_WITHIN if is_postgres(options["store"]) else 0
+            )
+            keep = partial(keep_workers, options, _scheme(setup), grace)
             raise click.exceptions.Exit(trio.run(keep, supervisor, listeners))
         _log.info("open files", extra={"files": open_files})
         run = partial(
@@ -356,7 +359,8 @@ async def run_server(
                 supervisor.stopping()
                 if audit_file is not None:
                     audit("stop", by_signal(name), address, "done")
-            nursery.start_soon(_exit_on_the_second, signals)
+            # systemd tells each worker by a signal what the one that keeps them tells it as well.
+            nursery.start_soon(_exit_on_the_second, signals, 0 if worker is None else 1)
             if number is not None:
                 # Other nodes go on with what this one has, if there are any.
                 with trio.move_on_after(DRAINED_WITHIN):
@@ -410,11 +414,14 @@ async def _stop_when_done(upgrades: Upgrades, scope: trio.CancelScope) -> None:
     scope.cancel()
 
 
-async def _exit_on_the_second(signals: AsyncIterator[int]) -> None:
+async def _exit_on_the_second(signals: AsyncIterator[int], ignored: int) -> None:
     async for number in signals:
         # A lost terminal is reported twice: by the system, and by the shell.
-        if number != getattr(signal, "SIGHUP", None):
+        if number == getattr(signal, "SIGHUP", None):
+            continue
+        if not ignored:
             os._exit(128 + number)
+        ignored -= 1
 
 
 def _check_exposed(setup: Setup, listeners: Sequence[socket.socket]) -> None:

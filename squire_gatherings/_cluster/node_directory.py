@@ -1,5 +1,6 @@
 """The directory of nodes that share a store: the store says who has a gathering."""
 
+import math
 from typing import Protocol, runtime_checkable
 
 import trio
@@ -13,6 +14,9 @@ REMEMBERED = 1.0
 """For so many seconds the answer of the store counts for others who ask, too."""
 
 MOST_REMEMBERED = 10_000
+
+LEARNING_PAUSE = 0.2
+"""How many seconds lie between two beats for the sake of clients, at least."""
 
 
 @runtime_checkable
@@ -41,6 +45,7 @@ class NodeDirectory:
     local: LocalNode
     _remembered: dict[str, tuple[str, float]] = field(factory=dict)
     """By gathering: the id of the node that has it, and until when that counts."""
+    _learned_at: float = -math.inf
 
     async def find(self, gathering: str, *, passed: int) -> Node | None:
         """See `Directory`. A checkpoint unless the gathering lives here."""
@@ -59,8 +64,24 @@ class NodeDirectory:
             self._remember(gathering, owner)
         if owner == local.node.id:
             return None
-        # What the owner said with its last beat is newer than what the store says of a claim.
-        return next((node for node in local.nodes if node.id == owner), None)
+        node = self._reachable(owner)
+        if node is None:
+            # It may have come since our last beat: with another one we learn of it.
+            await self._learn()
+            node = self._reachable(owner)
+        return node or Node(id=owner, name="")
+
+    def _reachable(self, owner: str) -> Node | None:
+        for node in self.local.nodes:
+            if node.id == owner and (node.socket or node.address or node.url):
+                return node
+        return None
+
+    async def _learn(self) -> None:
+        now = trio.current_time()
+        if now >= self._learned_at + LEARNING_PAUSE:
+            self._learned_at = now
+            await self.local.beats.say_so()
 
     def _recall(self, gathering: str) -> str | None:
         owner, until = self._remembered.get(gathering, ("", 0.0))

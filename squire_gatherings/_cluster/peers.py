@@ -9,6 +9,7 @@ import trio
 from attrs import define, field
 
 from squire_gatherings._cluster.links import PATIENCE, Link, RelayedStream
+from squire_gatherings._cluster.peer_tls import PeerTls
 from squire_gatherings._cluster.proof import NotProven, Proof
 from squire_gatherings._cluster.relay import Asked, Relay, StreamBroken
 from squire_gatherings._cluster.upkeep import Away, Upkeep
@@ -43,7 +44,10 @@ async def prove(stream: trio.abc.Stream, proof: Proof, first: bytes = b"") -> by
                 said = proof.take(bytes(data))
                 if said:
                     await stream.send_all(said)
-        except (trio.BrokenResourceError, ssl.SSLError):
+        except trio.BrokenResourceError as error:
+            cause = error.__cause__
+            if isinstance(cause, ssl.SSLError):
+                raise NotProven(f"no TLS comes about: {cause.reason}") from None
             raise NotProven("it has gone") from None
         return proof.rest
     raise NotProven("it takes too long")
@@ -57,7 +61,7 @@ class Peer:
     secret: bytes = field(repr=False)
     own: Callable[[], Node]
     """Returns the node that we are."""
-    ssl_context: ssl.SSLContext | None = None
+    tls: PeerTls | None = None
     upkeep: Upkeep = field(factory=Upkeep)
     _link: Link | None = None
     _told: str = ""
@@ -110,8 +114,9 @@ class Peer:
         if scope.cancelled_caught:
             return
         try:
-            if self.ssl_context is not None:
-                stream = trio.SSLStream(stream, self.ssl_context, server_hostname=host.strip("[]"))
+            if self.tls is not None:
+                context, name = self.tls.client(), host.strip("[]")
+                stream = trio.SSLStream(stream, context, server_hostname=name)
             proof = Proof(self.secret, self.own().id, self.node.id)
             rest = await prove(stream, proof, proof.begin())
         except NotProven as why:
@@ -145,7 +150,7 @@ class PeerIntake:
     secret: bytes = field(repr=False)
     own: Callable[[], Node]
     """Returns the node that we are."""
-    ssl_context: ssl.SSLContext | None = None
+    tls: PeerTls | None = None
     on_poked: Callable[[], None] | None = None
     """Called when another node has given us something."""
     taken: int = 0
@@ -166,8 +171,8 @@ class PeerIntake:
             return
         self._unproven += 1
         try:
-            if self.ssl_context is not None:
-                stream = trio.SSLStream(plain, self.ssl_context, server_side=True)
+            if self.tls is not None:
+                stream = trio.SSLStream(plain, self.tls.server(), server_side=True)
             proof = Proof(self.secret, self.own().id)
             rest = await prove(stream, proof)
         except NotProven as why:

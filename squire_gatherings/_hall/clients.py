@@ -4,7 +4,6 @@ import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from enum import IntEnum
-from types import TracebackType
 from typing import ClassVar, Protocol
 
 import outcome
@@ -12,6 +11,7 @@ import trio
 from attrs import define, field
 
 from squire_gatherings._hall.connection import Connection
+from squire_gatherings._hall.guard import GONE, Guard, checked
 from squire_gatherings._rules.delivery_window import DeliveryWindow
 from squire_gatherings._values.endings import CloseCode
 from squire_gatherings._values.errors import GatheringsError
@@ -177,7 +177,7 @@ class Client:
 
     def send(self, outgoing: Outgoing) -> None:
         """Hand a message to the connection."""
-        # As within a `_Guard`, but without making one: this is done for each client and batch.
+        # As within a `Guard`, but without making one: this is done for each client and batch.
         try:
             self.connection.send(outgoing)
         except Exception as error:
@@ -197,37 +197,37 @@ class Client:
 
     def part(self, outgoing: Outgoing, code: CloseCode, reason: str) -> None:
         """Hand the last message to the connection, and close it after that."""
-        with _Guard(self, "close"):
+        with Guard(self, "close"):
             # Together with the close frame: by one write.
             self.connection.send_soon(outgoing)
             self.connection.close(code, reason)
 
     def close(self, code: CloseCode, reason: str) -> None:
         """Close the connection after what was sent."""
-        with _Guard(self, "close"):
+        with Guard(self, "close"):
             self.connection.close(code, reason)
 
     def abort(self) -> None:
         """Drop the connection at once."""
-        with _Guard(self, "abort"):
+        with Guard(self, "abort"):
             self.connection.abort()
 
     def read_arrived(self) -> bool:
         """Have the connection take in what has arrived; return whether there may be more."""
-        with _Guard(self, "read_arrived"):
+        with Guard(self, "read_arrived"):
             return bool(self.connection.read_arrived())
         return False
 
     @property
     def receiving(self) -> int:
         """How many bytes have come of a message whose rest hasn't come yet."""
-        with _Guard(self, "receiving"):
-            return _checked(self.connection.receiving)
+        with Guard(self, "receiving"):
+            return checked(self.connection.receiving)
         return 0
 
     def wasted(self, cost: int) -> None:
         """Count what it sent for nothing."""
-        with _Guard(self, "wasted"):
+        with Guard(self, "wasted"):
             self.connection.wasted(cost)
 
     async def flush(self) -> None:
@@ -235,35 +235,35 @@ class Client:
 
         Cancellation: the backlog stays as it is.
         """
-        with _Guard(self, "flush"):
+        with Guard(self, "flush"):
             await self.connection.flush()
 
     @property
     def backlog(self) -> int:
         """How many bytes of what was sent still wait in this process."""
-        with _Guard(self, "backlog"):
-            return _checked(self.connection.backlog)
+        with Guard(self, "backlog"):
+            return checked(self.connection.backlog)
         return 0
 
     @property
     def progress(self) -> int:
         """How many bytes have gone out so far."""
-        with _Guard(self, "progress"):
-            return _checked(self.connection.progress)
+        with Guard(self, "progress"):
+            return checked(self.connection.progress)
         return 0
 
     @property
     def in_transit(self) -> int:
         """How many bytes of what was sent are still to go."""
-        with _Guard(self, "in_transit"):
-            return _checked(self.connection.in_transit)
+        with Guard(self, "in_transit"):
+            return checked(self.connection.in_transit)
         return 0
 
     def lost(self, what: str, error: BaseException) -> None:
         """Log that the connection has failed, abort it, and ask nothing more of it."""
         extra = {"client": self.number, "call": what}
         _log.error("a connection failed", exc_info=error, extra=extra)
-        connection, self.connection = self.connection, _GONE
+        connection, self.connection = self.connection, GONE
         try:
             connection.abort()
         except Exception as again:
@@ -341,61 +341,5 @@ class Client:
             self.space.set()
             self.space = None
 
-
-@define(eq=False)
-class _Guard:
-    """Guards what is asked of a client's connection: if that raises, the client is lost."""
-
-    client: Client
-    what: str
-
-    def __enter__(self) -> None:
-        pass
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> bool:
-        if error is None:
-            return False
-        rest: BaseException | None = None
-        if isinstance(error, BaseExceptionGroup):
-            error, rest = error.split(Exception)
-        elif not isinstance(error, Exception):
-            return False
-        if error is None:
-            return False
-        self.client.lost(self.what, error)
-        if rest is None:
-            return True
-        try:
-            # A cancellation, for instance, that was in a group with it.
-            raise rest
-        finally:
-            # The traceback refers to this frame.
-            del rest
-
-
-def _checked(value: object) -> int:
-    if not isinstance(value, int):
-        raise TypeError(f"a number of bytes is an int, not {type(value).__name__}")
-    return value
-
-
-class _Gone(Connection):
-    """Stands in for a connection that failed; sends nothing."""
-
-    __slots__ = ()
-
-    def send(self, outgoing: Outgoing) -> None:
-        pass
-
-    def close(self, code: CloseCode, reason: str) -> None:
-        pass
-
-
-_GONE = _Gone()
 
 Sender = Caller | Client

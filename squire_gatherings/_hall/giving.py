@@ -19,6 +19,10 @@ from squire_gatherings._values.endings import CloseCode
 from squire_gatherings._values.errors import StoreUnavailable
 from squire_gatherings._values.nodes import Node
 
+SOON = 2.0
+"""One for which something is due within so many seconds isn't given: nobody would be late for it
+while it's on its way, and until the other node knows that it has it."""
+
 
 @define(eq=False)
 class Giving:
@@ -33,7 +37,8 @@ class Giving:
     async def give(self, gatherings: Collection[str], within: float) -> int:
         """Give gatherings to the other node; return how many were given.
 
-        One that can't sleep, since the store can't tell what it has, stays.
+        One stays that can't sleep, as the store doesn't take what was added to it, or that is to
+        end, or to do something by itself, within `SOON`.
 
         Args:
             gatherings: Which ones. Those that aren't here, or that are kept out, are left alone.
@@ -62,18 +67,15 @@ class Giving:
         if isinstance(one, Incarnation):
             await one.wait_opened()
             one = registry.living.get(gathering)
+        if one is None or one.room.deadline.wakes_at < trio.current_time() + SOON:
+            return
         if isinstance(one, Incarnation) and one.room.accepting:
             for client in tuple(one.room.clients.values()):
                 one.room.detach(client)
                 client.close(CloseCode.MOVED, "moved")
             await one.wait_asleep()
-        elif isinstance(one, Sleeper) and one.clients:
-            with registry.sleepers.changing(one) as room:
-                clients = tuple(room.clients.values())
-                for client in clients:
-                    room.detach(client)
-            for client in clients:
-                client.close(CloseCode.MOVED, "moved")
+        elif isinstance(one, Sleeper):
+            registry.sleepers.part(one, CloseCode.MOVED, "moved")
         sleeper = registry.living.get(gathering)
         if not isinstance(sleeper, Sleeper) or book is None:
             # It has ended.

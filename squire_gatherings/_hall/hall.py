@@ -569,8 +569,8 @@ class Hall:
             to: One of `nodes`.
 
         Returns:
-            Whether that node has it now. Not so if it isn't here, or can't sleep, or that node
-            takes none.
+            Whether that node has it now. Not so if it isn't here, can't sleep, ends within two
+            seconds, or that node takes none.
 
         Cancellation: it is given, or stays.
         """

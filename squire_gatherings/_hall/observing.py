@@ -14,6 +14,7 @@ from squire_gatherings._hall.clients import Client
 from squire_gatherings._hall.lifecycle import Lifecycle
 from squire_gatherings._hall.registry import Registry
 from squire_gatherings._hall.room import Room
+from squire_gatherings._hall.store import lost_commits
 from squire_gatherings._hall.tally import Tally
 from squire_gatherings._values.ids import check_gathering_id
 from squire_gatherings._values.numbers import (
@@ -115,6 +116,11 @@ class Observer:
     def events(self) -> Lifecycle | None:
         """The lifecycle events and their numbers; None where nobody is told of them."""
         return self._registry.lifecycle
+
+    @property
+    def lost_logs(self) -> int:
+        """In how many logs the store has lost what was acknowledged, as far as it knows."""
+        return lost_commits(self._registry.store)
 
     @property
     def stages(self) -> dict[Stage, int]:

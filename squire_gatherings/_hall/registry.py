@@ -502,7 +502,9 @@ class Registry:
     def move(self, gathering_id: str) -> None:
         """End one with reason `moved`, and tell nobody but its clients: another node has it."""
         one = self.living[gathering_id]
-        if isinstance(one, Sleeper) and not one.clients:
+        if isinstance(one, Sleeper):
+            # It goes on there.
+            self.sleepers.part(one, CloseCode.MOVED, "moved")
             del self.living[gathering_id]
             self.sleepers.drop(one)
             return

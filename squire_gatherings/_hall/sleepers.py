@@ -27,6 +27,7 @@ from squire_gatherings._hall.terms import Terms
 from squire_gatherings._hall.turnstile import Turnstile
 from squire_gatherings._rules.deadline import Deadline
 from squire_gatherings._rules.op_log import OpLog
+from squire_gatherings._values.endings import CloseCode
 from squire_gatherings._values.errors import TooBig
 from squire_gatherings._values.messages import ClientMessage, PresenceUpdate
 from squire_gatherings._values.numbers import Stage
@@ -268,6 +269,16 @@ class Sleepers:
         """Have one be looked at when something is due, unless that was done meanwhile."""
         if sleeper.listed_at is None:
             self._list(sleeper, self.look(sleeper))
+
+    def part(self, sleeper: Sleeper, code: CloseCode, reason: str) -> None:
+        """Close the connections to one that goes on elsewhere: nobody has left it."""
+        if sleeper.clients:
+            with self.changing(sleeper) as room:
+                clients = tuple(room.clients.values())
+                for client in clients:
+                    room.detach(client)
+            for client in clients:
+                client.close(code, reason)
 
     def pause(self, sleeper: Sleeper) -> None:
         """Do nothing for one, until `go_on`."""

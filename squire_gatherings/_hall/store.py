@@ -3,7 +3,7 @@
 import logging
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import trio
 
@@ -143,6 +143,21 @@ class Store(Protocol):
             heads. None if the store has left out what was before, so that it can't tell.
         """
         ...
+
+
+@runtime_checkable
+class CountsLosses(Protocol):
+    """A store that may find out later that it lost what it had said to be durable."""
+
+    @property
+    def lost_commits(self) -> int:
+        """In how many logs that was so."""
+        ...
+
+
+def lost_commits(store: Store) -> int:
+    """Return in how many logs a store has lost what it had said to be durable, if it can tell."""
+    return store.lost_commits if isinstance(store, CountsLosses) else 0
 
 
 _lock: trio.lowlevel.RunVar[trio.Lock] = trio.lowlevel.RunVar("pages")

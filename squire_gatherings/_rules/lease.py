@@ -20,21 +20,19 @@ class Lease:
     margin: float
     until: float = -math.inf
     """From this instant on nothing is shown, and nothing acknowledged."""
+    is_lost: bool = False
+    """Whether the node was declared dead: no beat makes it valid again."""
 
     def beaten(self, sent_at: float) -> None:
         """Note that a beat was taken which was sent at this instant, or later."""
-        self.until = max(self.until, sent_at + self.duration - self.margin)
+        if not self.is_lost:
+            self.until = max(self.until, sent_at + self.duration - self.margin)
 
     def is_valid(self, now: float) -> bool:
         """Return whether what we have is still ours."""
         return now < self.until
 
-    @property
-    def is_lost(self) -> bool:
-        """Whether the node was declared dead: no beat makes it valid again."""
-        return self.duration == -math.inf
-
     def lost(self) -> None:
         """Note that the node was declared dead: nothing is its own any more, for good."""
         self.until = -math.inf
-        self.duration = -math.inf
+        self.is_lost = True

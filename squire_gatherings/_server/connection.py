@@ -10,7 +10,8 @@ import trio
 from squire_gatherings._hall.lateness import TookTooLong, attempt_within
 from squire_gatherings._hall.membership import Membership
 from squire_gatherings._server.entry import Entry
-from squire_gatherings._server.inbound import TURN, ClosedByClient, Complaint
+from squire_gatherings._server.framing import TURN
+from squire_gatherings._server.inbound import ClosedByClient, Complaint
 from squire_gatherings._server.limits import Meter
 from squire_gatherings._server.outbox import Flusher, Outbox
 from squire_gatherings._server.receiving import Receiving

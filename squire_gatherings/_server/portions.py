@@ -38,6 +38,14 @@ def is_one_frame(data: bytes) -> bool:
     return data[1] & 0x7F == 126 and (data[2] << 8 | data[3]) + 8 == size
 
 
+def payload_of(frame: bytes) -> bytes:
+    """Return the payload of a masked frame, which `is_one_frame`."""
+    start = 6 if len(frame) < 132 else 8
+    size = len(frame) - start
+    key = frame[start - 4 : start] * (size // 4 + 1)
+    return (int.from_bytes(frame[start:]) ^ int.from_bytes(key[:size])).to_bytes(size)
+
+
 def whole_frames(data: bytes, most: int) -> int:
     """Return how many frames these bytes are; 0 if they are more than `most`, or one is cut off."""
     end = len(data)

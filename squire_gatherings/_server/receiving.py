@@ -4,7 +4,8 @@ import trio
 
 from squire_gatherings._hall.membership import Membership
 from squire_gatherings._rules.refusals import Limit
-from squire_gatherings._server.inbound import TURN, Complaint, Inbound
+from squire_gatherings._server.framing import TURN
+from squire_gatherings._server.inbound import Complaint, Inbound
 from squire_gatherings._server.limits import Meter
 from squire_gatherings._server.sending import Sending
 from squire_gatherings._server.settings import ServerSettings

@@ -84,7 +84,9 @@ class GroupCommitter:
         waiting = _Waiting(append, ended)
         self._under_way.add(waiting)
         self._queue.append(waiting)
-        self._arrived.unpark()
+        if self._arrived:
+            # To wake nobody costs more than all the rest here.
+            self._arrived.unpark()
 
     async def append(self, append: Append) -> None:
         """Return once `append` is committed; raise its outcome if it wasn't.

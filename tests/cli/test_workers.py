@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -10,6 +11,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from urllib.request import Request, urlopen
 
 import pytest
 import trio
@@ -79,6 +81,15 @@ def wait_gone(pids: Iterable[int]) -> None:
     while any(map(is_there, pids)):
         assert time.monotonic() < until
         time.sleep(0.05)
+
+
+def scrape(url: str, token: str) -> Counter[str]:
+    """Return where a worker says that clients were brought."""
+    request = Request(f"{url}/metrics", headers={"Authorization": f"Bearer {token}"})
+    with urlopen(request, timeout=PATIENCE) as answer:
+        text = answer.read().decode()
+    found = re.findall(r'^squire_routed_total{way="(\w+)"} ([0-9.]+)$', text, re.MULTILINE)
+    return Counter({way: int(float(count)) for way, count in found})
 
 
 async def say_something(url: str, room: str, count: int = 1) -> list[int]:
@@ -179,6 +190,12 @@ async def test_workers_that_nobody_keeps_end(tmp_path: Path) -> None:
             for room in ROOMS:
                 async with client.join(room) as gathering:
                     assert await gathering.submit({"n": 1}) == 1
+        # Each was served by the worker that had accepted it, or by the one that it went to.
+        routed = Counter[str]()
+        for line in ports:
+            routed += scrape(line.split()[4].removesuffix(","), token.read_text().strip())
+        assert routed["here"] == len(ROOMS)
+        assert routed["relayed"] <= len(ROOMS)
         process.kill()
         await trio.to_thread.run_sync(wait_gone, workers.values())
 
@@ -220,13 +237,18 @@ def test_a_signal_to_every_process_is_one_and_a_second_one_ends_all_at_once(
     tmp_path: Path,
 ) -> None:
     """systemd sends the first to each of them; who is impatient sends the second."""
-    with crew("--store", "memory:", "--close-grace", "30s") as (process, url):
+    options = ("--store", "memory:", "--close-grace", "30s", "--log-level", "info")
+    with crew(*options) as (process, url):
         workers = children(process.pid)
         with RawClient(f"{url}/gatherings/room") as client:
             client.say(type="join")
             assert client.hear()["type"] == "joined"
-            for pid in (*workers.values(), process.pid):
+            # Before and after each worker is told by the one that keeps it.
+            for pid in (process.pid, *workers.values()):
                 os.kill(pid, signal.SIGTERM)
+            # Two signals at once are one.
+            errors = iter(process.stderr or ())
+            assert any("event=stopping logger=" in line for line in errors)
             # It answers no close frame: the server waits for that.
             assert client.hear()["reason"] == "shutdown"
             assert client.hear_close().code == 1001

@@ -1,6 +1,6 @@
 """Several servers in one process, each with its own hall and port, that form one by a directory."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
 from pathlib import Path
@@ -11,6 +11,7 @@ from attrs import define, evolve
 from squire_gatherings import Hall, ServerSettings, open_hall, serve
 from squire_gatherings._cluster.directory import ShardDirectory
 from squire_gatherings._cluster.intake import Intake
+from squire_gatherings._cluster.peer_tls import PeerTls
 from squire_gatherings._cluster.peers import PeerIntake
 from squire_gatherings._cluster.private import listen_privately
 from squire_gatherings._cluster.router import NodeRouter, worker_node
@@ -52,10 +53,12 @@ async def nodes(
     settings: ServerSettings | None = None,
     ssl_context: TlsContext | None = None,
     is_far: bool = False,
+    tls: Sequence[PeerTls | None] = (None, None, None),
+    waits: bool = True,
 ) -> AsyncIterator[list[RunningNode]]:
     """Run so many servers, which reach each other by sockets in a folder.
 
-    Or as nodes of several machines do, if they are far from each other.
+    Or as nodes of several machines do, if they are far from each other; by TLS, where they have it.
     """
     known = [worker_node(str(folder), number) for number in range(count)]
     ports = [(await trio.open_tcp_listeners(0, host="127.0.0.1"))[0] for _ in known]
@@ -87,9 +90,11 @@ async def nodes(
             assert isinstance(server, Serving)
             reaching = await nursery.start(_reaching)
             directory = ShardDirectory(known, number)
-            router = NodeRouter(partial(_same, own), directory, reaching, secret=SECRET)
+            router = NodeRouter(
+                partial(_same, own), directory, reaching, secret=SECRET, tls=tls[number]
+            )
             intake = Intake(hall, server, nursery)
-            peers = PeerIntake(hall, server, nursery, SECRET, partial(_same, own))
+            peers = PeerIntake(hall, server, nursery, SECRET, partial(_same, own), tls[number])
             reaching.start_soon(peers.run, [ports[number]])
             reaching.start_soon(intake.run, listen_privately(own.socket))
             server.router = router
@@ -100,7 +105,7 @@ async def nodes(
         for one in found:
             one.router.know(*known)
         for one in found:
-            await one.router.wait_known(5)
+            await one.router.wait_known(5 if waits else 0)
         yield found
 
 

@@ -7,9 +7,11 @@ from pathlib import Path
 import pytest
 import trio
 import trio.testing
+import trustme
 from wsproto.events import CloseConnection
 
-from squire_gatherings import Proxies, ServerSettings
+from squire_gatherings import BadSetting, Proxies, ServerSettings
+from squire_gatherings._cluster.peer_tls import PeerTls
 from squire_gatherings._cluster.peers import Peer
 from squire_gatherings._cluster.proof import MAGIC
 from squire_gatherings._cluster.upkeep import Away
@@ -19,7 +21,7 @@ from squire_gatherings.client import open_client
 from tests.cluster.nodes import SECRET, nodes, owned_by
 from tests.cluster.test_passing import JOIN, are, connected, places, refusal, request, until_joined
 from tests.server.attacks import joined, served
-from tests.server.certificates import trusting, write
+from tests.server.certificates import AUTHORITY, trusting, write
 
 
 async def test_a_client_is_served_by_the_other_node(tmp_path: Path) -> None:
@@ -29,7 +31,7 @@ async def test_a_client_is_served_by_the_other_node(tmp_path: Path) -> None:
         async with open_client(one.url) as client:
             async with client.join(room) as gathering:
                 assert await gathering.submit({"pad": "x" * 200_000}) == 1
-                assert (one.router.tally.between, one.server.connections) == (1, 0)
+                assert (one.router.between, one.server.connections) == (1, 0)
                 # It takes no place here but the memory of a connection, and counts there.
                 assert places(one)[:3] == (0, 0, 0)
                 [connection] = other.server.all_connections
@@ -144,3 +146,54 @@ async def test_whoever_else_comes_to_the_port_is_sent_away(tmp_path: Path) -> No
         for said in (b"", b"GET / HTTP/1.1\r\n\r\n", b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", MAGIC):
             assert await trio.to_thread.run_sync(partial(attack, said)) == b""
         await served(one.url, owned_by(1, 2))
+
+
+def peer_tls(folder: Path) -> PeerTls:
+    """Return what nodes have that trust each other."""
+    certificate, key = write(folder)
+    authority = folder / "authority.pem"
+    AUTHORITY.cert_pem.write_to_path(str(authority))
+    return PeerTls(str(certificate), str(key), str(authority))
+
+
+async def test_nodes_may_speak_tls(tmp_path: Path) -> None:
+    tls = peer_tls(tmp_path)
+    async with (
+        nodes(tmp_path, is_far=True, tls=(tls, tls)) as (one, other),
+        open_client(one.url) as client,
+        client.join(owned_by(1, 2)) as gathering,
+    ):
+        assert await gathering.submit({"pad": "x" * 200_000}) == 1
+        assert other.peers.taken == 1
+        # A renewed certificate that can't be used changes nothing.
+        await trio.Path(tls.certificate).write_text("nonsense")
+        assert tls.server() is tls.server()
+        assert await gathering.submit({"n": 2}) == 2
+
+
+@pytest.mark.parametrize("is_encrypted", [True, False])
+async def test_a_node_that_is_not_trusted_gets_no_client(
+    tmp_path: Path, is_encrypted: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Its certificate is another authority's, or it has none."""
+    stranger = trustme.CA()
+    tls, other_tls = peer_tls(tmp_path), None
+    if is_encrypted:
+        (tmp_path / "x").mkdir()
+        made = stranger.issue_cert("127.0.0.1")
+        certificate, key = tmp_path / "x" / "cert.pem", tmp_path / "x" / "key.pem"
+        made.cert_chain_pems[0].write_to_path(str(certificate))
+        made.private_key_pem.write_to_path(str(key))
+        other_tls = PeerTls(str(certificate), str(key), tls.authority)
+    async with nodes(tmp_path, is_far=True, tls=(tls, other_tls), waits=False) as (one, other):
+        answer = await refusal(one, owned_by(1, 2))
+        assert answer.startswith("HTTP/1.1 503 ")
+        assert other.peers.taken == 0
+    assert "a node can't be reached" in caplog.messages
+
+
+def test_files_that_cannot_be_used_are_told_at_the_start(tmp_path: Path) -> None:
+    tls = peer_tls(tmp_path)
+    for authority in (tmp_path / "none", Path(str(tls.key))):
+        with pytest.raises(BadSetting, match="can't trust nodes by"):
+            PeerTls(tls.certificate, tls.key, str(authority))

@@ -69,7 +69,7 @@ async def shares(
 
 def share_of(nodes: list[Sharing]) -> float:
     """Return the share of connections that were passed on."""
-    return sum(node.router.tally.passed_on for node in nodes) / (ROOMS * CLIENTS)
+    return sum(node.router.routed["passed_on"] for node in nodes) / (ROOMS * CLIENTS)
 
 
 @pytest.mark.parametrize(

@@ -6,14 +6,8 @@ The result doesn't depend on how they are cut into pieces, and takes a bounded n
 from websockets.frames import Frame, Opcode
 
 from squire_gatherings._hall.quotas import Quotas
-from squire_gatherings._server.inbound import (
-    PORTION,
-    TURN,
-    Arrival,
-    ClosedByClient,
-    Complaint,
-    Inbound,
-)
+from squire_gatherings._server.framing import PORTION, TURN
+from squire_gatherings._server.inbound import Arrival, ClosedByClient, Complaint, Inbound
 from squire_gatherings._server.limits import Limits
 from squire_gatherings._server.settings import ServerSettings
 from squire_gatherings._values.endings import BROKEN_OFF

@@ -12,6 +12,8 @@ from tests.nemesis.database import Database, database
 from tests.nemesis.node import Node
 from tests.nemesis.proxy import Mode, Proxy
 
+VISITOR = "visitor"
+
 
 @define(kw_only=True, eq=False)
 class Cluster:
@@ -24,12 +26,18 @@ class Cluster:
     database: Database | None = None
     store: str
     """The URL of the store, for commands that look into it in the end."""
+    visitor: Node | None = None
+    """One that comes for a while, and goes."""
     busy: set[str] = field(factory=set)
     """The parts to which something is being done."""
 
+    def all_nodes(self) -> list[Node]:
+        """Return the nodes, and the one that comes and goes."""
+        return [*self.nodes, *([self.visitor] if self.visitor else [])]
+
     def addresses(self) -> list[tuple[str, int]]:
         """Return where the nodes listen, those that are down among them."""
-        return [("127.0.0.1", node.port) for node in self.nodes]
+        return [("127.0.0.1", node.port) for node in self.all_nodes() if node.port]
 
     def heal(self) -> None:
         """Let everything pass again."""
@@ -64,19 +72,23 @@ async def cluster(
                 way = Proxy(there.connect)
                 await nursery.start(way.serve)
                 all_ = Cluster(folder=folder, nodes=[], database=there, store=there.url(way.port))
-                for number in range(1, count + 1):
+                for name in (*(f"n{number}" for number in range(1, count + 1)), VISITOR):
                     way = Proxy(there.connect)
                     await nursery.start(way.serve)
-                    name, store = f"n{number}", there.url(way.port)
+                    mine = ["--store", there.url(way.port), "--node-name", name]
+                    node = Node(name, [*options, *mine], folder)
+                    if name == VISITOR:
+                        all_.visitor = node
+                    else:
+                        all_.nodes.append(node)
                     all_.ways[name] = way
-                    all_.nodes.append(Node(name, [*options, "--store", store], folder))
             try:
                 for node in all_.nodes:
                     await node.start()
                 yield all_
             finally:
                 with trio.CancelScope(shield=True):
-                    for node in all_.nodes:
+                    for node in all_.all_nodes():
                         if node.is_running:
                             await node.kill()
             nursery.cancel_scope.cancel()

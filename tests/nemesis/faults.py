@@ -7,6 +7,7 @@ from contextlib import contextmanager
 import trio
 from attrs import define
 
+from tests.nemesis.clocks import step
 from tests.nemesis.cluster import Cluster
 from tests.nemesis.diary import Diary
 from tests.nemesis.node import Node, NodeFailed
@@ -59,6 +60,7 @@ class Nemesis:
             "pause": self.pause,
             "pause-briefly": self.pause_briefly,
             "restart": self.restart,
+            "step-clock": self.step_clock,
         }
         if self._cluster.database is not None:
             possible |= {
@@ -66,6 +68,7 @@ class Nemesis:
                 "stall-database": self.stall_database,
                 "restart-database": self.restart_database,
                 "kill-database": self.kill_database,
+                "visit": self.visit,
             }
         return [possible[name] for name in self.only or possible]
 
@@ -89,6 +92,12 @@ class Nemesis:
             else:
                 return
 
+    async def _end(self, node: Node) -> None:
+        try:
+            await node.end()
+        except NodeFailed as error:
+            self._diary.violated(str(error))
+
     async def pause(self) -> None:
         """Stop a node for longer than its lease; it doesn't know when it goes on."""
         await self._pause(self.lease * self._choose.uniform(1, 2) + 0.1)
@@ -108,11 +117,29 @@ class Nemesis:
         """Have a node end in order, and start it again."""
         with self._some_node("orderly restart of") as node:
             if node is not None:
-                try:
-                    await node.end()
-                except NodeFailed as error:
-                    self._diary.violated(str(error))
+                await self._end(node)
                 await self._start(node)
+
+    async def visit(self) -> None:
+        """Have one more node join, and leave in order after a while."""
+        node = self._cluster.visitor
+        assert node is not None
+        with self._only(node.name, "the coming of one more node") as is_free:
+            if not is_free:
+                return
+            await self._start(node)
+        await trio.sleep(self._choose.uniform(1, 3 * self.lease))
+        with self._only(node.name, "the going of one more node") as is_free:
+            if is_free:
+                await self._end(node)
+
+    async def step_clock(self) -> None:
+        """Set the wall clock of one node to another time, and back later."""
+        with self._some_node("another wall clock for") as node:
+            if node is not None:
+                step(node.clock, self._choose.choice((-3600, -10, 10, 3600)))
+                await trio.sleep(self._choose.uniform(1, 2 * self.lease))
+                step(node.clock, 0)
 
     async def cut_from_database(self) -> None:
         """Cut one node from the database."""
@@ -136,7 +163,7 @@ class Nemesis:
 
     async def restart_database(self) -> None:
         """Have the database end in order, and start it again."""
-        with self._the_database("restart of the database") as is_free:
+        with self._only("database", "restart of the database") as is_free:
             if is_free:
                 assert self._cluster.database is not None
                 await self._cluster.database.end()
@@ -144,7 +171,7 @@ class Nemesis:
 
     async def kill_database(self) -> None:
         """`kill -9` the database, and start it again."""
-        with self._the_database("kill -9 of the database") as is_free:
+        with self._only("database", "kill -9 of the database") as is_free:
             if is_free:
                 assert self._cluster.database is not None
                 await self._cluster.database.kill()
@@ -163,11 +190,12 @@ class Nemesis:
             yield node
 
     @contextmanager
-    def _the_database(self, what: str) -> Iterator[bool]:
-        if "database" in self._cluster.busy:
+    def _only(self, name: str, what: str) -> Iterator[bool]:
+        """Note what is done to a part, unless something else is being done to it."""
+        if name in self._cluster.busy:
             yield False
             return
-        with self._alone("database"), self._diary.fault(what):
+        with self._alone(name), self._diary.fault(what):
             yield True
 
     @contextmanager

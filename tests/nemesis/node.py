@@ -1,6 +1,5 @@
 """A node of the run: a process that serves, and what may be done to it."""
 
-import os
 import signal
 import subprocess
 import sys
@@ -9,6 +8,8 @@ from pathlib import Path
 
 import trio
 from attrs import define, field
+
+from tests.nemesis.clocks import step
 
 READY = b"squire_gatherings listening on ws://"
 PATIENCE = 60.0
@@ -26,7 +27,6 @@ class Node:
     name: str
     options: Sequence[str]
     folder: Path
-    environment: dict[str, str] = field(factory=dict)
     port: int = 0
     starts: int = 0
     process: trio.Process | None = field(default=None, init=False)
@@ -37,6 +37,11 @@ class Node:
     def is_running(self) -> bool:
         """Whether its process is there, stopped or not."""
         return self.process is not None and self.process.poll() is None
+
+    @property
+    def clock(self) -> Path:
+        """The file that says how far its wall clock is ahead."""
+        return self.folder / f"{self.name}.clock"
 
     @property
     def errors(self) -> Path:
@@ -51,14 +56,16 @@ class Node:
 
         Cancellation: the process may be there; `kill` ends it.
         """
-        command = [sys.executable, "-m", "squire_gatherings", "serve", "--port", str(self.port)]
+        step(self.clock, 0)
+        command = [sys.executable, "-m", "tests.nemesis.clocks", str(self.clock)]
+        command += ["serve", "--port", str(self.port)]
         with self.errors.open("ab") as errors:
             self.process = await trio.lowlevel.open_process(
                 [*command, *self.options],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 stderr=errors,
-                env={**os.environ, **self.environment},
+                cwd=Path(__file__).parents[2],
                 # Ctrl-C in a terminal is for whoever runs the nemesis.
                 start_new_session=True,
             )

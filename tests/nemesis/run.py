@@ -78,6 +78,8 @@ class Run:
                     patience=3.0,
                     lateness=plan.lateness,
                 )
+                with self.diary.fault("the start of all nodes"):
+                    await trio.lowlevel.checkpoint()
                 async with trio.open_nursery() as nursery:
                     nursery.start_soon(poller.run)
                     nursery.start_soon(schedule.run)
@@ -124,12 +126,13 @@ class Run:
 
     async def _end(self, nodes: Cluster) -> None:
         """End the nodes in order, and verify the store."""
-        for node in nodes.nodes:
+        for node in nodes.all_nodes():
             try:
-                await node.end()
+                if node.is_running:
+                    await node.end()
             except NodeFailed as error:
                 self.diary.violated(str(error))
-            words = node.errors.read_text(errors="replace")
+            words = node.errors.read_text(errors="replace") if node.starts else ""
             if "Traceback" in words:
                 self.diary.violated(f"{node.name} wrote a traceback: {node.last_words()}")
         wrong = await verify(nodes.store) if nodes.store.startswith("sqlite:") else ""

@@ -41,6 +41,24 @@ def test_one_node_on_a_file(tmp_path: Path) -> None:
     assert diary.counts["gatherings"] >= 15
 
 
+def test_three_nodes_and_their_database(tmp_path: Path) -> None:
+    plan = Plan(
+        seed=5,
+        seconds=20.0,
+        gatherings=15,
+        rate=50.0,
+        pause=0.7,
+        idle_timeout=2.0,
+        stay=(5.0, 15.0),
+        patience=60.0,
+    )
+    diary = run(plan, tmp_path)
+    assert not diary.violations, str(diary)
+    assert diary.counts["syncs"] > 100
+    assert diary.counts["gatherings"] >= 15
+    assert len(diary.faults) > 3
+
+
 def test_what_is_lost_is_found_out(tmp_path: Path) -> None:
     diary = run(small(1, 6, "memory:", only=("kill",), patience=1.0), tmp_path)
     # A client that comes back knows more than the log has.

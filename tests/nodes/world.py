@@ -30,6 +30,8 @@ class NodeUnderTest:
     hall: Hall
     store: FailingStore
     power: trio.CancelScope
+    stopping: trio.Event = field(factory=trio.Event)
+    """Set where somebody runs it who is to stop it."""
     gone: trio.Event = field(factory=trio.Event)
 
     @property

@@ -12,7 +12,7 @@ from wsproto.frame_protocol import FrameProtocol
 
 from squire_gatherings import Hall, Server, ServerSettings, open_hall
 from squire_gatherings._server.connection import WebSocketConnection
-from squire_gatherings._server.inbound import TURN
+from squire_gatherings._server.framing import TURN
 from squire_gatherings._server.limits import NOISE_BURST
 from squire_gatherings._server.sources import RECEIVE_SIZE
 from tests.server.raw import RawClient

@@ -7,21 +7,24 @@ from itertools import pairwise
 
 import pytest
 import trio
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from trio.testing import MockClock, memory_stream_pair
 from wsproto.frame_protocol import Opcode
 
 from squire_gatherings import ServerSettings, open_hall, serve_stream
 from squire_gatherings._server import handshake
-from squire_gatherings._server.inbound import PORTION, TURN, Complaint, Inbound
+from squire_gatherings._server.framing import PORTION, TURN
+from squire_gatherings._server.inbound import CLOSED_BY_CLIENT, Complaint, Inbound
 from squire_gatherings._server.limits import NOISE_BURST, NOISE_RATE, Limits
 from squire_gatherings._server.portions import Cutter, beginning_of_larger, is_one_frame
 from squire_gatherings._server.serving import AT_THE_DOOR, Serving
+from squire_gatherings._values.endings import CloseCode
 from squire_gatherings._values.messages import Ack, Sync
 from squire_gatherings._wire.codecs import JSON, Incoming
 from tests.server.test_hostile import request
 from tests.server.test_timing import Client, a_client
+from tests.support import examples
 
 
 def frame(payload: bytes | str, opcode: int = Opcode.TEXT, *, fin: bool = True) -> bytes:
@@ -40,6 +43,59 @@ def frame(payload: bytes | str, opcode: int = Opcode.TEXT, *, fin: bool = True) 
 def an_inbound(settings: ServerSettings | None = None) -> Inbound:
     settings = settings or ServerSettings()
     return Inbound(JSON, settings, Limits().enter(settings, None, 0.0))
+
+
+ACK = b'{"type":"ack","seq":1}'
+
+
+@given(
+    first=st.sampled_from([0x81, 0x82]) | st.integers(0, 255),
+    payload=st.sampled_from([ACK, ACK[:-1], '"ü"'.encode(), b"\xff", b"", bytes(601)])
+    | st.binary(max_size=700),
+    mask=st.binary(min_size=4, max_size=4),
+    is_masked=st.sampled_from([True, True, False]),
+    before=st.sampled_from(["nothing", "nothing", "a part", "deaf", "closing", "closed"]),
+)
+@settings(max_examples=examples(300))
+def test_a_frame_that_comes_alone_is_what_it_is_in_pieces(
+    first: int, payload: bytes, mask: bytes, is_masked: bool, before: str
+) -> None:
+    size = len(payload)
+    head = bytes([first, 0x80 * is_masked | min(size, 126)]) + size.to_bytes(2) * (size > 125)
+    one = head + mask + bytes(byte ^ mask[n % 4] for n, byte in enumerate(payload))
+    outcomes = []
+    for pieces in ([one], [one[:1], one[1:]]):
+        inbound = an_inbound(ServerSettings(max_message_size=600))
+        if before == "a part":
+            inbound.feed(frame('{"ty', fin=False))
+            assert inbound.next() is None
+        elif before == "closing":
+            inbound.close(CloseCode.GOING_AWAY, "bye")
+        elif before == "closed":
+            inbound.feed(frame(b"", Opcode.CLOSE))
+            assert inbound.next() is CLOSED_BY_CLIENT
+        inbound.deaf = before == "deaf"
+        found = []
+        for piece in pieces:
+            inbound.feed(piece)
+            found += list(iter(inbound.next, None))
+        said = [(one.code, one.close_code) if isinstance(one, Complaint) else one for one in found]
+        outcomes.append((said, inbound.noise, inbound.replies(), inbound.begun > 0, inbound.broken))
+    assert outcomes[0] == outcomes[1]
+
+
+@given(st.binary(max_size=300), st.booleans())
+def test_what_came_alone_and_was_not_given_is_unread(payload: bytes, is_text: bool) -> None:
+    inbound, other = an_inbound(), an_inbound()
+    one = frame(payload, Opcode.TEXT if is_text else Opcode.BINARY)
+    inbound.feed(one)
+    assert not inbound.is_empty
+    other.feed(inbound.unread())
+    again = an_inbound()
+    again.feed(one)
+    assert [str(one) for one in iter(other.next, None)] == [
+        str(one) for one in iter(again.next, None)
+    ]
 
 
 PING, PONG = frame(b"", Opcode.PING), frame(b"", Opcode.PONG)

@@ -2,7 +2,7 @@
 
 import sqlite3
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, closing, suppress
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, closing, suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -18,7 +18,9 @@ from squire_gatherings._hall.archive import Archive
 from squire_gatherings._rules.links import checked
 from squire_gatherings._rules.thinning import NEWEST, OPS
 from squire_gatherings._stores import MemoryStore, open_sqlite_store
+from squire_gatherings._stores.findings import Report
 from squire_gatherings._stores.postgres.store import open_postgres_store
+from squire_gatherings._stores.postgres.verify import verify as verify_database
 from squire_gatherings._stores.sqlite.verify import verify
 from squire_gatherings._values.archive import LogCopy
 from squire_gatherings._values.errors import (
@@ -27,6 +29,7 @@ from squire_gatherings._values.errors import (
     LogDeleted,
     StoreConflict,
 )
+from tests.postgres import Postgres
 from tests.stores.appends import crashed_copy
 from tests.stores.chained import Chain, ops_of, whole
 from tests.support import examples
@@ -336,6 +339,14 @@ class Stores(RuleBasedStateMachine):
     def teardown(self) -> None:
         self.directory.cleanup()
 
+    def opened(self) -> AbstractAsyncContextManager[Archive]:
+        """Open the store that isn't in memory."""
+        return open_sqlite_store(self.path, journal_bytes=SMALL_JOURNAL)
+
+    def verified(self) -> Report:
+        """Verify it."""
+        return verify(self.path, (), lambda *_: None)
+
     def both(self, call: Any) -> Any:
         """Call both, each on a store that is opened for this; return the outcome."""
 
@@ -349,9 +360,7 @@ class Stores(RuleBasedStateMachine):
 
         async def main() -> Any:
             async with AsyncExitStack() as stack:
-                disk = await stack.enter_async_context(
-                    open_sqlite_store(self.path, journal_bytes=SMALL_JOURNAL)
-                )
+                disk = await stack.enter_async_context(self.opened())
                 expected = await outcome(self.memory)
                 found = await outcome(disk)
                 assert found == expected
@@ -367,7 +376,7 @@ class Stores(RuleBasedStateMachine):
                     if links:
                         assert tuple(checked(links, info.first_seq, info.before)) == links
                     assert ops_of(links) == self.left.get(name, [])
-            report = verify(self.path, (), lambda *_: None)
+            report = self.verified()
             assert not report.wrong
             assert {one.gathering: one.seq for one in report.proven} == logs
             return found
@@ -446,6 +455,11 @@ class Stores(RuleBasedStateMachine):
 
     @rule()
     def crash(self) -> None:
+        self.killed()
+
+    def killed(self) -> None:
+        """Let the store be as a process leaves it that is killed."""
+
         async def main() -> None:
             async with open_sqlite_store(self.path, journal_bytes=SMALL_JOURNAL):
                 copy = crashed_copy(self.path)
@@ -461,4 +475,38 @@ class Stores(RuleBasedStateMachine):
 def test_both_stores_and_a_list_agree() -> None:
     run_state_machine_as_test(
         Stores, settings=settings(max_examples=examples(15), stateful_step_count=12, deadline=None)
+    )
+
+
+def test_a_database_and_a_list_agree(postgres: Postgres) -> None:
+    class InPostgres(Stores):
+        @initialize()
+        def begin(self) -> None:
+            super().begin()
+            self.url = postgres.new_url()
+
+        def opened(self) -> AbstractAsyncContextManager[Archive]:
+            return open_postgres_store(self.url)
+
+        def verified(self) -> Report:
+            return verify_database(self.url, (), lambda *_: None)
+
+        def killed(self) -> None:
+            """One that is killed leaves its node, which has all, until others declare it dead."""
+
+            async def main() -> None:
+                async with open_postgres_store(self.url) as store:
+                    for name in "abc":
+                        await store.load(name, recent_syncs=1)
+                    # It leaves no other one at its end.
+                    store._claims.node = -1
+
+            trio.run(main)
+            with postgres.connect() as database:
+                schema = self.url.partition("schema=")[2]
+                database.execute(f"UPDATE {schema}.nodes SET state = 'dead'")
+
+    run_state_machine_as_test(
+        InPostgres,
+        settings=settings(max_examples=examples(3, long=15), stateful_step_count=12, deadline=None),
     )

@@ -1,12 +1,15 @@
 """The store in PostgreSQL: its URL, its schema, and the fence between nodes."""
 
 import pytest
+import trio
 
+from squire_gatherings._stores.postgres import batch
 from squire_gatherings._stores.postgres.address import Address
 from squire_gatherings._stores.postgres.store import open_postgres_store
-from squire_gatherings._values.errors import BadSetting, StoreUnusable, TakenAway
+from squire_gatherings._values.errors import BadSetting, StoreUnavailable, StoreUnusable, TakenAway
 from tests.postgres import Postgres
 from tests.stores.appends import an_append
+from tests.stores.chained import Chain, ops_of, whole
 
 
 async def test_what_was_taken_away_takes_no_append(postgres: Postgres) -> None:
@@ -95,3 +98,61 @@ async def test_another_programs_schema_is_refused(postgres: Postgres) -> None:
     with pytest.raises(StoreUnusable, match="another program's"):
         async with open_postgres_store(url):
             pass
+
+
+async def test_several_that_begin_at_once_make_one_schema(postgres: Postgres) -> None:
+    url = postgres.new_url()
+    everybody_is_in = trio.Event()
+    inside = 0
+
+    async def begin() -> None:
+        nonlocal inside
+        async with open_postgres_store(url):
+            inside += 1
+            if inside == 4:
+                everybody_is_in.set()
+            await everybody_is_in.wait()
+
+    with trio.fail_after(60):
+        async with trio.open_nursery() as nursery:
+            for _ in range(4):
+                nursery.start_soon(begin)
+
+
+async def test_a_schema_that_vanished_is_not_made_anew(postgres: Postgres) -> None:
+    """A log that is gone mustn't pass for an empty one."""
+    url = postgres.new_url()
+    async with open_postgres_store(url) as store:
+        await store.append(an_append("a", 1))
+        with postgres.connect() as database:
+            database.execute(f"DROP SCHEMA {url.partition('schema=')[2]} CASCADE")
+        for _ in range(3):
+            with pytest.raises(StoreUnavailable):
+                await store.append(an_append("a", 2))
+            with pytest.raises(StoreUnavailable):
+                await store.load("a", recent_syncs=1)
+            # The pause after a failure to connect is over.
+            await trio.sleep(0.2)
+    with postgres.connect() as database:
+        assert not database.execute(
+            "SELECT 1 FROM pg_namespace WHERE nspname = %s", (url.partition("schema=")[2],)
+        ).fetchall()
+
+
+async def test_a_batch_that_is_large_is_written_in_parts(
+    postgres: Postgres, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(batch, "MOST_BYTES", 3000)
+    async with open_postgres_store(postgres.new_url()) as store:
+        chains = [Chain(f"room-{number}") for number in range(20)]
+
+        async def live(chain: Chain) -> None:
+            for number in range(5):
+                await store.append(chain.append(number + 1))
+
+        async with trio.open_nursery() as nursery:
+            for chain in chains:
+                nursery.start_soon(live, chain)
+        for chain in chains:
+            _, links, _ = await whole(store, chain.gathering)
+            assert ops_of(links) == chain.ops

@@ -13,8 +13,16 @@ import psycopg
 import pytest
 import trio
 
+from squire_gatherings._open_hall import open_hall
 from squire_gatherings._stores.postgres.store import PostgresStore, open_postgres_store
-from squire_gatherings._values.errors import StoreConflict, StoreUnavailable, StoreUnusable
+from squire_gatherings._values.errors import (
+    LogReplaced,
+    StoreConflict,
+    StoreUnavailable,
+    StoreUnusable,
+)
+from squire_gatherings._values.messages import Dispersed
+from squire_gatherings.testing import Recorder
 from tests.postgres import Postgres, a_server
 from tests.stores.chained import Chain, ops_of, whole
 from tests.support import examples
@@ -136,22 +144,14 @@ async def test_a_server_that_is_stopped_makes_nobody_wait_for_ever(fragile: Post
 async def test_lost_commits_are_noticed_and_said(
     fragile: Postgres, caplog: pytest.LogCaptureFixture
 ) -> None:
-    older = fragile.folder / "older"
     async with a_store(fragile) as store:
         kept, lost, new = Chain("kept"), Chain("lost"), Chain("new")
         await store.append(kept.append(2))
         await store.append(lost.append(2))
-        fragile.stop()
-        shutil.copytree(fragile.data, older)
-        fragile.start()
-        for chain in (lost, new):
-            await insisting(partial(store.append, chain.append()))
-        changes = await insisting(store.changes)
-        fragile.stop()
-        shutil.rmtree(fragile.data)
-        shutil.move(older, fragile.data)
-        fragile.own()
-        fragile.start()
+        with goes_back(fragile):
+            for chain in (lost, new):
+                await insisting(partial(store.append, chain.append()))
+            changes = await insisting(store.changes)
         with caplog.at_level(logging.ERROR):
             # Whoever writes first finds it out.
             await insisting(partial(store.append, kept.append()))
@@ -166,6 +166,41 @@ async def test_lost_commits_are_noticed_and_said(
             with pytest.raises(StoreConflict):
                 await store.append(chain.append())
         assert (await store.load("lost", recent_syncs=1)).seq == 2
+
+
+async def test_a_hall_ends_what_the_database_has_lost(fragile: Postgres) -> None:
+    async with a_store(fragile) as store, open_hall(store=store) as hall:
+        there, gone = Recorder(), Recorder()
+        for room, client in (("kept", there), ("lost", gone)):
+            epoch = (await hall.join(room, client, client=room)).incarnation
+            await hall.submit(room, [{"n": 1}])
+        with goes_back(fragile):
+            await insisting(partial(hall.submit, "lost", [{"n": 2}]))
+        # Whoever asks the database next finds it out; `serve` looks every two seconds.
+        await insisting(partial(hall.submit, "kept", [{"n": 2}]))
+        assert await insisting(hall.logs.look) == ("lost",)
+        with trio.fail_after(PATIENCE):
+            await gone.wait_closed()
+        assert [notice.reason for notice in gone.of(Dispersed)] == ["admin"]
+        assert not there.closed
+        with pytest.raises(LogReplaced):
+            await hall.join("lost", Recorder(), since=2, epoch=epoch)
+        assert await hall.submit("lost", [{"n": 3}]) == (2,)
+
+
+@contextmanager
+def goes_back(server: Postgres) -> Iterator[None]:
+    """Let the server lose what is written in the block, as one that was restored has."""
+    older = server.folder / "older"
+    server.stop()
+    shutil.copytree(server.data, older)
+    server.start()
+    yield
+    server.stop()
+    shutil.rmtree(server.data)
+    shutil.move(older, server.data)
+    server.own()
+    server.start()
 
 
 @contextmanager

@@ -1,44 +1,15 @@
-"""What is counted of a hall as one of several nodes, and of where its clients are brought."""
+"""What is counted of a hall as one of several nodes."""
 
 from collections import Counter
 from collections.abc import Iterable
-from typing import Protocol, runtime_checkable
 
 import trio
 from prometheus_client.core import Metric
 
-from squire_gatherings._admin.metrics.families import counter, counters, gauge, gauges, histogram
+from squire_gatherings._admin.metrics.families import counter, gauge, gauges, histogram
 from squire_gatherings._cluster.node import LocalNode
 from squire_gatherings._hall.tally import Tally
 from squire_gatherings._values.nodes import STATES, state_of
-
-
-@runtime_checkable
-class _NoticesLosses(Protocol):
-    """A store that notices when its database has lost what it had acknowledged."""
-
-    @property
-    def lost_commits(self) -> int:
-        """In how many logs."""
-        ...
-
-
-def way_metrics(tally: Tally) -> Iterable[Metric]:
-    """Yield where clients were brought whose gathering another process has."""
-    ways = {
-        "passed_on": tally.passed_on,
-        "relayed": tally.relayed,
-        "redirected": tally.redirected,
-        "turned_away": tally.turned_away,
-    }
-    yield counters(
-        "squire_brought_clients",
-        "Clients of gatherings that other processes have, by how they were brought there.",
-        "way",
-        ways,
-    )
-    text = "Connections that other processes serve, and this one stays in between."
-    yield gauge("squire_relayed_connections", text, tally.between)
 
 
 def node_metrics(local: LocalNode, tally: Tally) -> Iterable[Metric]:
@@ -74,7 +45,3 @@ def node_metrics(local: LocalNode, tally: Tally) -> Iterable[Metric]:
     )
     text = "Gatherings that another node turned out to have when something was appended."
     yield counter("squire_fenced_gatherings", text, tally.taken_away)
-    store = local.registry.store
-    lost = store.lost_commits if isinstance(store, _NoticesLosses) else 0
-    text = "Gatherings of which the database has lost what it had acknowledged."
-    yield counter("squire_lost_commits", text, lost)

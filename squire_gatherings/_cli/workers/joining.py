@@ -12,6 +12,7 @@ from typing import Any
 import click
 import trio
 
+from squire_gatherings._cli.nodes import peer_tls_of
 from squire_gatherings._cli.workers.worker import Worker
 from squire_gatherings._cluster.directory import ShardDirectory
 from squire_gatherings._cluster.intake import Intake
@@ -74,8 +75,9 @@ async def serve_with_others(
                 router = await _as_node(local, hall, server, options, number, path, nursery)
             else:
                 assert worker is not None
-                router = _as_worker(worker, hall, nursery)
+                router = _as_worker(worker, nursery)
             router.max_between = server.settings.max_connections
+            router.routed = quotas_of(hall).tally.routed
             server.router = router
             await router.wait_known(PATIENCE)
             server.resume()
@@ -91,15 +93,10 @@ def _private_folder(worker: Worker | None) -> Iterator[str]:
         yield folder
 
 
-def _as_worker(worker: Worker, hall: Hall, nursery: trio.Nursery) -> NodeRouter:
+def _as_worker(worker: Worker, nursery: trio.Nursery) -> NodeRouter:
     nodes = [worker_node(worker.folder, number) for number in range(worker.workers)]
     own = nodes[worker.number]
-    router = NodeRouter(
-        lambda: own,
-        ShardDirectory(nodes, worker.number),
-        nursery,
-        tally=quotas_of(hall).tally,
-    )
+    router = NodeRouter(lambda: own, ShardDirectory(nodes, worker.number), nursery)
     router.know(*nodes)
     return router
 
@@ -116,7 +113,7 @@ async def _as_node(
     def own() -> Node:
         return local.node
 
-    secret, address = b"", ""
+    secret, address, tls = b"", "", peer_tls_of(options)
     if isinstance(hall.store, SecretStore):
         with store_trouble():
             secret = await hall.store.peers_secret()
@@ -133,12 +130,11 @@ async def _as_node(
         found = listeners[0].getsockname()[1]
         address = f"[{host}]:{found}" if ":" in host else f"{host}:{found}"
         accepting = [trio.SocketListener(trio.socket.from_stdlib_socket(one)) for one in listeners]
-        peers = PeerIntake(hall, server, nursery, secret, own, on_poked=local.poke)
+        peers = PeerIntake(hall, server, nursery, secret, own, tls, on_poked=local.poke)
         nursery.start_soon(peers.run, accepting)
     local.describe(socket=path, address=address, url=options["url"])
-    router = NodeRouter(
-        own, NodeDirectory(local), nursery, secret=secret, tally=quotas_of(hall).tally
-    )
+    await local.beats.say_so()
+    router = NodeRouter(own, NodeDirectory(local), nursery, secret=secret, tls=tls)
     local.on_given = router.poke
     nursery.start_soon(_follow, local, router)
     return router

@@ -1,0 +1,103 @@
+"""Servers that share a database of PostgreSQL: any of them answers, by its socket or by a relay."""
+
+import os
+import signal
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+import trio
+
+from squire_gatherings.client import open_client
+from tests.cli.process import PATIENCE, run_here
+from tests.cli.test_workers import children, crew, say_in_the_end
+from tests.forked import Forked, serving
+from tests.postgres import Postgres
+
+ROOM = "friday-night"
+
+
+async def test_one_that_dies_is_replaced_and_one_that_stops_hands_over(postgres: Postgres) -> None:
+    """Three servers, two of which reach each other by their ports only."""
+    url = postgres.new_url()
+    with ExitStack() as stack:
+        nodes: list[tuple[Forked, str]] = []
+        for number in range(3):
+            options = ["--store", url, "--node-name", f"node-{number}", "--close-grace", "1s"]
+            if number == 2:
+                options += ["--peer-host", "127.0.0.1", "--peer-port", "0"]
+            nodes.append(stack.enter_context(serving(*options)))
+        (_, first), (second, there), (_, third) = nodes
+        async with open_client(there) as owner, owner.join(ROOM) as gathering:
+            assert await gathering.submit({"n": 1}) == 1
+            for address in (first, third):
+                async with open_client(address) as client, client.join(ROOM) as same:
+                    seq = gathering.seq
+                    assert await same.submit({"n": seq}) == seq + 1
+        seq = 3
+        async with (
+            open_client(first, max_pause=0.2) as client,
+            client.join(ROOM) as gathering,
+        ):
+            # It is killed: another one has its gatherings once its lease is over.
+            second.send_signal(signal.SIGKILL)
+            with trio.fail_after(PATIENCE):
+                assert await gathering.submit({"n": 4}) == seq + 1
+            # The one that has it now stops: the other one goes on with it, and nothing is said of
+            # an end.
+            for process, address in (nodes[0], nodes[2]):
+                if address != first:
+                    process.send_signal(signal.SIGTERM)
+                    assert process.wait(PATIENCE) == 0
+            assert await gathering.submit({"n": 5}) == seq + 2
+            assert gathering.dispersed is None
+
+
+async def test_workers_may_be_nodes(postgres: Postgres) -> None:
+    url = postgres.new_url()
+    with crew("--store", url) as (process, address):
+        workers = children(process.pid)
+        for number in range(12):
+            async with open_client(address) as client, client.join(f"room-{number}") as one:
+                assert await one.submit({"n": 1}) == 1
+                async with open_client(address) as again, again.join(f"room-{number}") as two:
+                    assert await two.submit({"n": 2}) == 2
+        os.kill(workers[1], signal.SIGKILL)
+        with trio.fail_after(PATIENCE):
+            for number in range(12):
+                assert await say_in_the_end(address, f"room-{number}") == [3]
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(PATIENCE) == 0
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (("--url", "wss://one"), "--url goes with --store postgresql"),
+        (("--node-name", "x"), "--node-name goes with"),
+        (("--peer-port", "0"), "--peer-port goes with"),
+        (("--store", "postgresql://x/y", "--peer-port", "0"), "go together"),
+        (("--store", "postgresql://x/y", "--peer-host", "h"), "go together"),
+        (
+            ("--store", "postgresql://x/y", "--peer-host", "0.0.0.0", "--peer-port", "1"),
+            "not all addresses",
+        ),
+        (("--store", "postgresql://x/y", "--url", "http://one"), "--url: the URL of a server"),
+        (("--store", "postgresql://x/y", "--node-name", "a\nb"), "all printable"),
+        (
+            (
+                *("--store", "postgresql://x/y", "--peer-host", "h"),
+                *("--peer-port", "65535", "--workers", "2"),
+            ),
+            "a port of its own",
+        ),
+    ],
+)
+def test_what_cannot_be_is_said_in_one_line(
+    tmp_path: Path, options: tuple[str, ...], said: str
+) -> None:
+    code, out, err = run_here("serve", "--port", "0", *options, cwd=tmp_path)
+    assert (code, out) == (2, "")
+    assert err.startswith("squire_gatherings: error: ")
+    assert err.count("\n") == 1
+    assert said in err
