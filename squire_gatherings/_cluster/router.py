@@ -6,7 +6,6 @@ what both say, or sends the client there, where the client says that it follows.
 """
 
 import socket
-from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable
 from functools import partial
 from typing import TYPE_CHECKING
@@ -20,6 +19,7 @@ from squire_gatherings._cluster.passing import Passage
 from squire_gatherings._cluster.peer_tls import PeerTls
 from squire_gatherings._cluster.pumping import Pump
 from squire_gatherings._cluster.upkeep import Away
+from squire_gatherings._hall.tally import Tally
 from squire_gatherings._server.arrival import end_tls
 from squire_gatherings._server.elsewhere import Guest, Way
 from squire_gatherings._server.handshake import RETRY_AFTER, Refused
@@ -63,10 +63,8 @@ class NodeRouter:
     """What nodes of several machines know each other by; empty where there are none."""
     tls: PeerTls | None = None
     """Secures connections to other machines' nodes."""
-    routed: Counter[str] = field(factory=Counter)
-    """How many clients were brought where (`Tally.routed`)."""
-    between: int = field(default=0, init=False)
-    """For how many clients it stays in between now."""
+    tally: Tally = field(factory=Tally)
+    """Counts where clients were brought."""
     _passages: dict[str, Passage] = field(factory=dict, init=False)
     _peers: "dict[str, Peer]" = field(factory=dict, init=False)
     _scopes: dict[str, trio.CancelScope] = field(factory=dict, init=False)
@@ -134,7 +132,7 @@ class NodeRouter:
         except StoreUnavailable:
             raise self._refused("nobody can say now where this gathering is") from None
         if node is None:
-            self.routed["here"] += 1
+            self.tally.routed["here"] += 1
             return None
         if passed >= MOST_PASSED:
             raise self._refused("this gathering is on its way to another process")
@@ -162,20 +160,20 @@ class NodeRouter:
         passage, peer = self._passages.get(node.id), self._peers.get(node.id)
         if passage is not None and guest.plain is not None:
             await passage.pass_on(guest.plain, guest.peer, guest.beginning)
-            self.routed["passed_on"] += 1
+            self.tally.routed["passed_on"] += 1
             return _nothing_is_left
         if passage is None and node.url and guest.request.header(FOLLOWS_NAME) is not None:
-            self.routed["redirected"] += 1
+            self.tally.routed["redirected"] += 1
             raise Refused(307, "another node has this gathering", [_location(node, guest)])
-        if self.max_between is not None and self.between >= self.max_between:
+        if self.max_between is not None and self.tally.between >= self.max_between:
             raise Away("too many clients are connected by way of this one")
-        self.between += 1
+        self.tally.between += 1
         try:
             server = await self._connect(guest, passage, peer)
         except BaseException:
             self._has_left()
             raise
-        self.routed["relayed"] += 1
+        self.tally.routed["relayed"] += 1
         return partial(self._stay_between, guest.stream, server)
 
     async def _connect(
@@ -207,7 +205,7 @@ class NodeRouter:
             await trio.aclose_forcefully(server)
 
     def _has_left(self) -> None:
-        self.between -= 1
+        self.tally.between -= 1
         self._left.unpark_all()
 
     async def wait_empty(self) -> None:
@@ -216,11 +214,11 @@ class NodeRouter:
         Cancellation: nothing else changes.
         """
         await trio.lowlevel.checkpoint()
-        while self.between:
+        while self.tally.between:
             await self._left.park()
 
     def _refused(self, why: str) -> Refused:
-        self.routed["turned_away"] += 1
+        self.tally.routed["turned_away"] += 1
         return Refused(503, why, [RETRY_AFTER])
 
 

@@ -284,10 +284,11 @@ class Gathering:
                     nothing_to_do = not inbox.waiting and room.reason is None
                     if (commit.is_under_way or nothing_to_do) and await inbox.wait(self):
                         break
-                    if self._go_on():
+                    if self.advance():
+                        continue
+                    if self._leaves_scope():
                         break
-                    if inbox.waiting and not commit.is_under_way:
-                        await trio.lowlevel.checkpoint()
+                    await trio.lowlevel.checkpoint()
             room.scope = None
             turnstile.leave(room)
             # It may wait for long only here, outside the scope: the deadline never interrupts
@@ -493,28 +494,25 @@ class Gathering:
         return self.commit.is_under_way
 
     def advance(self) -> bool:
-        """See `Sleeping`."""
-        return not self._go_on() and (self.commit.is_under_way or not self.room.inbox.waiting)
-
-    def _go_on(self) -> bool:
         """Take what a commit came to, and process what has arrived, without a checkpoint.
 
         Returns:
-            Whether the task must now do what may take long, outside the scope of the deadline.
+            Whether nothing is left to do but to wait: for messages, or for a commit.
         """
-        room, commit, delivery = self.room, self.commit, self.delivery
-        if commit.is_under_way:
-            return False
-        if commit.is_over:
-            self._finish_commit()
-        if room.inbox.waiting and not delivery.batch:
-            self._turn()
-            if commit.is_under_way:
-                return False
-        log = room.log
+        room, commit = self.room, self.commit
+        if not commit.is_under_way:
+            if commit.is_over:
+                self._finish_commit()
+            if room.inbox.waiting and self.delivery.batch is None:
+                self._turn()
+        return commit.is_under_way or not (room.inbox.waiting or self._leaves_scope())
+
+    def _leaves_scope(self) -> bool:
+        """Whether something is to be done that may take long, outside the scope of the deadline."""
+        room, log = self.room, self.room.log
         if log.seq > log.committed or room.reason is not None:
             return True
-        return self.requests.awaits_lookup or delivery.batch is not None
+        return self.requests.awaits_lookup or self.delivery.batch is not None
 
     def _turn(self) -> None:
         """Process what has arrived, without a checkpoint, and begin to commit what came of it."""

@@ -15,9 +15,6 @@ from squire_gatherings._rules.histogram import LIFETIMES, Histogram, PowerHistog
 from squire_gatherings._values.errors import GatheringsError
 from squire_gatherings._values.numbers import Ended, Stage
 
-WAYS = ("here", "passed_on", "relayed", "redirected", "turned_away")
-"""Where clients of several processes are brought."""
-
 LAST = 1000
 """How many ends are remembered."""
 
@@ -66,15 +63,17 @@ class Tally:
     # Other nodes.
     taken_away: int = 0
     """How many gatherings another node turned out to have: what was appended here was refused."""
+    routed: Counter[str] = field(factory=Counter)
+    """Where clients were brought once their requests had come, where there are several processes:
+    `here`, `passed_on`, `redirected`, `relayed`, `turned_away`."""
+    between: int = 0
+    """For how many clients this process stays in between now."""
 
     # Connections.
     connections: int = 0
     """How many were let in: their handshakes were good."""
     closes: Counter[int] = field(factory=Counter)
     """How many have ended, by close code; 1006 is for those that broke off."""
-    routed: Counter[str] = field(factory=Counter)
-    """Where clients were brought once their requests had come, where there are several processes:
-    `here`, `passed_on`, `redirected`, `relayed`, `turned_away`."""
     round_trips: Histogram = field(factory=Histogram)
     """Seconds from a ping to its pong."""
 

@@ -31,14 +31,14 @@ async def test_a_client_goes_to_the_node_itself(tmp_path: Path) -> None:
         known_as(one, other, f"{other.url}/")
         async with open_client(one.url) as client, client.join(room) as gathering:
             assert await gathering.submit({"n": 1}) == 1
-            assert (one.router.between, other.server.connections) == (0, 1)
+            assert (one.router.tally.between, other.server.connections) == (0, 1)
             assert one.server.numbers().clients == 0
         # Who doesn't say that it follows is relayed.
         answer = await trio.to_thread.run_sync(
             exchange, one.url, request(room) + b"\x88\x80\0\0\0\0"
         )
         assert answer.startswith(b"HTTP/1.1 101 ")
-        assert one.router.routed["relayed"] == 1
+        assert one.router.tally.routed["relayed"] == 1
 
 
 async def test_where_it_is_sent_nobody_is_and_it_is_relayed(tmp_path: Path) -> None:
@@ -46,7 +46,7 @@ async def test_where_it_is_sent_nobody_is_and_it_is_relayed(tmp_path: Path) -> N
         known_as(one, other, "ws://127.0.0.1:1")
         async with open_client(one.url) as client, client.join(owned_by(1, 2)) as gathering:
             assert await gathering.submit({"n": 1}) == 1
-            assert one.router.between == 1
+            assert one.router.tally.between == 1
 
 
 async def test_a_circle_has_an_end(tmp_path: Path) -> None:
@@ -55,7 +55,7 @@ async def test_a_circle_has_an_end(tmp_path: Path) -> None:
         async with open_client(one.url) as client, client.join(owned_by(1, 2)) as gathering:
             # In the end it is relayed.
             assert await gathering.submit({"n": 1}) == 1
-            assert one.router.between == 1
+            assert one.router.tally.between == 1
 
 
 async def test_it_follows_nothing_where_the_program_connects(tmp_path: Path) -> None:
@@ -71,7 +71,7 @@ async def test_it_follows_nothing_where_the_program_connects(tmp_path: Path) -> 
             client.join(owned_by(1, 2)) as gathering,
         ):
             await gathering.submit({"n": 1})
-            assert one.router.between == 1
+            assert one.router.tally.between == 1
 
 
 @pytest.mark.parametrize(
@@ -113,4 +113,4 @@ async def test_the_other_place_needs_a_certificate_of_its_own(tmp_path: Path) ->
             client.join(owned_by(1, 2)) as gathering,
         ):
             await gathering.submit({"n": 1})
-            assert one.router.between == 1
+            assert one.router.tally.between == 1

@@ -41,7 +41,8 @@ async def sharing(
 ) -> AsyncIterator[list[Sharing]]:
     """Run a node on each of these machines, which know each other."""
     shared, numbers = SharedMemory(), count(1)
-    said = {"peer_host": "127.0.0.1", "peer_port": 0, "url": "", **(options or {})}
+    said = {"peer_host": "127.0.0.1", "peer_port": 0, "url": "", "peer_tls_cert": None}
+    said |= options or {}
     async with AsyncExitStack() as stack:
         nursery = await stack.enter_async_context(trio.open_nursery())
         stack.callback(nursery.cancel_scope.cancel)

@@ -65,7 +65,7 @@ async def test_a_client_of_another_process_is_served_there_as_if_it_had_come_the
             assert (
                 other.server.connections
                 == other.intake.taken
-                == one.router.routed["passed_on"]
+                == one.router.tally.routed["passed_on"]
                 == 1
             )
             # Nothing of it is left where it came, and it was refused nowhere.
@@ -108,7 +108,7 @@ async def test_under_tls_the_first_process_stays_in_between(tmp_path: Path) -> N
         async with open_client(url, ssl_context=trusting()) as client:
             async with client.join(room) as gathering:
                 await gathering.submit({"pad": "x" * 200_000})
-                assert (one.router.between, one.server.connections) == (1, 0)
+                assert (one.router.tally.between, one.server.connections) == (1, 0)
                 assert one.server.numbers().handshakes == 0
                 [connection] = other.server.all_connections
                 assert connection.meter.peer == "127.0.0.1"
@@ -157,7 +157,7 @@ async def test_where_the_other_is_away_a_client_is_told_when_to_come_again(
         assert "\r\nRetry-After: 5\r\n" in answer
         assert answer.endswith("can't be reached: it is away\n")
         await are(before, one)
-        assert one.router.routed["turned_away"] == 1
+        assert one.router.tally.routed["turned_away"] == 1
         # Its own are served as ever.
         await served(one.url, owned_by(0, 2))
 
@@ -214,7 +214,10 @@ async def test_a_client_goes_round_in_no_circle(tmp_path: Path) -> None:
         answer = await refusal(one, "room")
         assert answer.startswith("HTTP/1.1 503 ")
         assert "on its way to another process" in answer
-        assert (one.router.routed["passed_on"], other.router.routed["passed_on"]) == (1, 1)
+        assert (one.router.tally.routed["passed_on"], other.router.tally.routed["passed_on"]) == (
+            1,
+            1,
+        )
         await are(before, one, other)
 
 

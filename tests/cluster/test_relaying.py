@@ -31,7 +31,7 @@ async def test_a_client_is_served_by_the_other_node(tmp_path: Path) -> None:
         async with open_client(one.url) as client:
             async with client.join(room) as gathering:
                 assert await gathering.submit({"pad": "x" * 200_000}) == 1
-                assert (one.router.between, one.server.connections) == (1, 0)
+                assert (one.router.tally.between, one.server.connections) == (1, 0)
                 # It takes no place here but the memory of a connection, and counts there.
                 assert places(one)[:3] == (0, 0, 0)
                 [connection] = other.server.all_connections

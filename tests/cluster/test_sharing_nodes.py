@@ -26,7 +26,7 @@ async def test_any_node_answers(machines: tuple[str, ...]) -> None:
             await first.submit({"n": 1})
             assert await second.submit({"n": 2}) == 2
             assert one.server.connections == 2
-            assert (other.router.routed["passed_on"], other.router.between) == (
+            assert (other.router.tally.routed["passed_on"], other.router.tally.between) == (
                 (1, 0) if machines == ("m", "m") else (0, 1)
             )
             # One that is new goes to nobody else.

@@ -11,7 +11,6 @@ import pytest
 import trio
 from prometheus_client.parser import text_string_to_metric_families
 
-from squire_gatherings._hall.tally import WAYS
 from squire_gatherings._rules.refusals import Limit
 from squire_gatherings._values.endings import BROKEN_OFF, CloseCode, DispersalReason
 from squire_gatherings._values.numbers import Stage
@@ -31,7 +30,7 @@ VALUES: dict[str, set[str]] = {
     "code": {str(int(code)) for code in CloseCode} | {str(BROKEN_OFF)},
     "stage": {str(stage) for stage in Stage},
     "outcome": {"joined"},
-    "way": set(WAYS),
+    "way": {"here", "passed_on", "relayed", "redirected", "turned_away"},
 }
 """The labels that expressions choose by, and what they may be."""
 

@@ -22,8 +22,9 @@ from tests.nemesis.ends import Ends
 from tests.nemesis.history import Append, Operation, Read, Sight
 
 PAUSE = 0.1
-"""Seconds: the first pause before another try; it doubles up to `LONGEST_PAUSE`."""
-LONGEST_PAUSE = 1.0
+"""Seconds: the first pause before another try; it doubles up to the longest of the crowd."""
+SEND_AGAIN = 0.5
+"""Seconds after which a sync is sent again that was refused for now."""
 
 AGAIN = {"store_unavailable", "unavailable", "rate_limited", "internal", "hall_closed", "moved"}
 """Errors after which a sync is sent again."""
@@ -109,6 +110,8 @@ class Client:
     _acked: int = field(default=0, init=False)
     _will_ack: bool = field(default=False, init=False)
     _pause: float = field(default=PAUSE, init=False)
+    _was_moved: bool = field(default=False, init=False)
+    """Whether its gathering has just gone to another node."""
     _is_explained: bool = field(default=False, init=False)
     """Whether the end of this connection needs no other explanation."""
     _lives: int = field(default=0, init=False)
@@ -302,6 +305,7 @@ class Client:
         if notice.reason in GONE and notice.reason != MOVED:
             self._undisturbed(f"told {notice}")
         self._is_explained = True
+        self._was_moved = notice.reason == MOVED
         if notice.reason in GONE:
             return
         if notice.reason != "idle":
@@ -323,7 +327,7 @@ class Client:
             if error.code not in AGAIN:
                 self._wrong(f"its sync was refused: {error}")
             self.pending[error.id].is_refused = True
-            self._later(LONGEST_PAUSE / 2, partial(self._again, error.id))
+            self._later(SEND_AGAIN, partial(self._again, error.id))
         elif self._fetching is not None and error.id == self._fetching[0]:
             if error.code not in AGAIN:
                 self._wrong(f"its fetch was refused: {error}")
@@ -395,8 +399,11 @@ class Client:
         self.state = State.AWAY
         self._lives += 1
         if self.stays:
-            self._later(self._crowd.choose.uniform(0, self._pause), self._return)
-            self._pause = min(2 * self._pause, LONGEST_PAUSE)
+            # After `moved` it may come back at once, but not twice in a row for nothing.
+            pause = 0.0 if self._was_moved else self._crowd.choose.uniform(0, self._pause)
+            self._was_moved = False
+            self._later(pause, self._return)
+            self._pause = min(2 * self._pause, self._crowd.longest_pause)
 
     def _undisturbed(self, what: str, *, since: float = math.inf) -> None:
         """What is the nodes' right while something is done to them, and wrong otherwise."""

@@ -47,7 +47,12 @@ class Cluster:
 
 @asynccontextmanager
 async def cluster(
-    folder: Path, count: int, options: Sequence[str], store: str | None = None
+    folder: Path,
+    count: int,
+    options: Sequence[str],
+    store: str | None = None,
+    *,
+    started: int | None = None,
 ) -> AsyncIterator[Cluster]:
     """Start nodes; they are killed in the end, if they are there still.
 
@@ -56,6 +61,7 @@ async def cluster(
         count: How many.
         options: Of `serve`.
         store: What they store in; None for a PostgreSQL of their own.
+        started: How many of them are started; None: all.
     """
     options = ["--host", "127.0.0.1", *options]
     # All clients come from one address, and are anonymous.
@@ -83,7 +89,7 @@ async def cluster(
                         all_.nodes.append(node)
                     all_.ways[name] = way
             try:
-                for node in all_.nodes:
+                for node in all_.nodes[:started]:
                     await node.start()
                 yield all_
             finally:

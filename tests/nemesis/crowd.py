@@ -29,6 +29,8 @@ class Crowd:
     """A client that isn't answered for so many seconds tries another node."""
     lateness: float
     """How late a notice may be where nothing is done to the nodes."""
+    longest_pause: float = 1.0
+    """Seconds between two tries of a client to come back, at most."""
     numbers: int = field(default=0, init=False)
 
     @staticmethod

@@ -29,11 +29,11 @@ from squire_gatherings._admin.metrics.families import (
     histogram,
 )
 from squire_gatherings._admin.metrics.loop_delay import LoopDelay
-from squire_gatherings._admin.metrics.nodes import node_metrics
+from squire_gatherings._admin.metrics.nodes import node_metrics, way_metrics
 from squire_gatherings._cluster.node import LocalNode
 from squire_gatherings._hall.observing import Observer
 from squire_gatherings._hall.quotas import Quotas
-from squire_gatherings._hall.tally import WAYS, Tally
+from squire_gatherings._hall.tally import Tally
 from squire_gatherings._rules.histogram import PowerHistogram
 from squire_gatherings._rules.refusals import Limit
 from squire_gatherings._values.endings import DispersalReason
@@ -68,6 +68,7 @@ class Numbers(Collector):
         )
         yield from self._events()
         yield from self._connections(tally)
+        yield from way_metrics(tally)
         if self.node is not None:
             yield from node_metrics(self.node, tally)
         yield from self._process()
@@ -126,13 +127,6 @@ class Numbers(Collector):
         closes = {str(int(code)): count for code, count in tally.closes.items()}
         yield counters(
             "squire_connections_closed", "Connections ended, by close code.", "code", closes
-        )
-        routed = dict.fromkeys(WAYS, 0) | tally.routed
-        yield counters(
-            "squire_routed",
-            "Clients whose request came to this one of several processes, by where it went.",
-            "way",
-            routed,
         )
         joins = CounterMetricFamily(
             "squire_joins",

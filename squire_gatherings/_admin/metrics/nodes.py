@@ -1,4 +1,4 @@
-"""What is counted of a hall as one of several nodes."""
+"""What is counted of a hall as one of several nodes, and of where its clients are brought."""
 
 from collections import Counter
 from collections.abc import Iterable
@@ -6,10 +6,22 @@ from collections.abc import Iterable
 import trio
 from prometheus_client.core import Metric
 
-from squire_gatherings._admin.metrics.families import counter, gauge, gauges, histogram
+from squire_gatherings._admin.metrics.families import counter, counters, gauge, gauges, histogram
 from squire_gatherings._cluster.node import LocalNode
 from squire_gatherings._hall.tally import Tally
 from squire_gatherings._values.nodes import STATES, state_of
+
+
+def way_metrics(tally: Tally) -> Iterable[Metric]:
+    """Yield where clients were brought whose gathering another process has."""
+    yield counters(
+        "squire_routed",
+        "Clients whose request came to this one of several processes, by where it went.",
+        "way",
+        tally.routed,
+    )
+    text = "Connections that other processes serve, and this one stays in between."
+    yield gauge("squire_relayed_connections", text, tally.between)
 
 
 def node_metrics(local: LocalNode, tally: Tally) -> Iterable[Metric]:

@@ -75,9 +75,8 @@ async def serve_with_others(
                 router = await _as_node(local, hall, server, options, number, path, nursery)
             else:
                 assert worker is not None
-                router = _as_worker(worker, nursery)
+                router = _as_worker(worker, hall, nursery)
             router.max_between = server.settings.max_connections
-            router.routed = quotas_of(hall).tally.routed
             server.router = router
             await router.wait_known(PATIENCE)
             server.resume()
@@ -93,10 +92,15 @@ def _private_folder(worker: Worker | None) -> Iterator[str]:
         yield folder
 
 
-def _as_worker(worker: Worker, nursery: trio.Nursery) -> NodeRouter:
+def _as_worker(worker: Worker, hall: Hall, nursery: trio.Nursery) -> NodeRouter:
     nodes = [worker_node(worker.folder, number) for number in range(worker.workers)]
     own = nodes[worker.number]
-    router = NodeRouter(lambda: own, ShardDirectory(nodes, worker.number), nursery)
+    router = NodeRouter(
+        lambda: own,
+        ShardDirectory(nodes, worker.number),
+        nursery,
+        tally=quotas_of(hall).tally,
+    )
     router.know(*nodes)
     return router
 
@@ -134,7 +138,14 @@ async def _as_node(
         nursery.start_soon(peers.run, accepting)
     local.describe(socket=path, address=address, url=options["url"])
     await local.beats.say_so()
-    router = NodeRouter(own, NodeDirectory(local), nursery, secret=secret, tls=tls)
+    router = NodeRouter(
+        own,
+        NodeDirectory(local),
+        nursery,
+        secret=secret,
+        tls=tls,
+        tally=quotas_of(hall).tally,
+    )
     local.on_given = router.poke
     nursery.start_soon(_follow, local, router)
     return router

@@ -1,10 +1,11 @@
 """The tables: how the rows of one gathering are found. All calls are on a worker thread."""
 
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any
+from typing import Any, LiteralString
 
 from attrs import frozen
 
+from squire_gatherings._hall.store import READ_LIMIT
 from squire_gatherings._rules.chain import unsealed_time
 from squire_gatherings._stores.common import is_storable
 from squire_gatherings._stores.postgres.link import Connection
@@ -12,8 +13,21 @@ from squire_gatherings._stores.postgres.schema import statement
 from squire_gatherings._values.archive import Tombstone
 from squire_gatherings._values.log import LoggedOp, Snapshot, SyncRecord
 
-ROWS = 1000
-"""How many ops are read at once."""
+ROWS = READ_LIMIT
+"""How many ops are read at once, at most."""
+
+PAGE_BYTES = 4 << 20
+"""About how many bytes these have, at most."""
+
+
+PAGE: LiteralString = """
+SELECT seq, op, by, epoch, time, head, name FROM (
+    SELECT *, sum(octet_length(op)) OVER (ORDER BY seq) - octet_length(op) AS before FROM (
+        SELECT * FROM {s}.ops WHERE gathering = %(key)s AND seq BETWEEN %(first)s AND %(last)s
+        ORDER BY seq LIMIT %(rows)s
+    ) AS next
+) AS page WHERE before < %(bytes)s ORDER BY seq"""
+"""The rows of consecutive ops, as many as have about so many bytes, and at least one."""
 
 
 @frozen
@@ -112,12 +126,8 @@ def find_op_rows(
     epoch: str | None = None
     while first <= last:
         rows = connection.execute(
-            statement(
-                "SELECT seq, op, by, epoch, time, head, name FROM {s}.ops"
-                " WHERE gathering = %s AND seq BETWEEN %s AND %s ORDER BY seq LIMIT %s",
-                schema,
-            ),
-            (key, first, last, ROWS),
+            statement(PAGE, schema),
+            {"key": key, "first": first, "last": last, "rows": ROWS, "bytes": PAGE_BYTES},
             binary=True,
         ).fetchall()
         if not rows:
@@ -129,8 +139,6 @@ def find_op_rows(
                 epoch = new_epoch.decode()
             yield seq, LoggedOp(op, None if by is None else by.decode(), epoch, time), head, name
         first = rows[-1][0] + 1
-        if len(rows) < ROWS:
-            return
 
 
 def find_epoch(connection: Connection, schema: str, key: int, seq: int) -> str:
@@ -148,7 +156,7 @@ def find_epoch(connection: Connection, schema: str, key: int, seq: int) -> str:
     return "" if row is None else str(row[0].decode())
 
 
-_SYNC = "scope, id, first_seq, count, fingerprint"
+SYNC: LiteralString = "scope, id, first_seq, count, fingerprint"
 
 
 def find_syncs(
@@ -160,7 +168,7 @@ def find_syncs(
         return {}
     rows = connection.execute(
         statement(
-            f"SELECT {_SYNC} FROM {{s}}.syncs JOIN unnest(%(scopes)b::bytea[], %(ids)b::bytea[])"
+            f"SELECT {SYNC} FROM {{s}}.syncs JOIN unnest(%(scopes)b::bytea[], %(ids)b::bytea[])"
             " AS w (scope, id) USING (scope, id) WHERE gathering = %(key)s",
             schema,
         ),
@@ -171,23 +179,7 @@ def find_syncs(
         },
         binary=True,
     )
-    return {(one.scope, one.id): one for one in _records(rows)}
-
-
-def find_newest_syncs(
-    connection: Connection, schema: str, key: int, limit: int
-) -> list[SyncRecord]:
-    """Return the newest syncs, in order."""
-    rows = connection.execute(
-        statement(
-            f"SELECT {_SYNC} FROM {{s}}.syncs WHERE gathering = %s"
-            " ORDER BY first_seq DESC LIMIT %s",
-            schema,
-        ),
-        (key, limit),
-        binary=True,
-    )
-    return list(_records(rows))[::-1]
+    return {(one.scope, one.id): one for one in sync_records(rows)}
 
 
 def find_syncs_from(
@@ -196,14 +188,14 @@ def find_syncs_from(
     """Return the records of the syncs whose first ops are those from seq `first` to `last`."""
     rows = connection.execute(
         statement(
-            f"SELECT {_SYNC} FROM {{s}}.syncs WHERE gathering = %s"
+            f"SELECT {SYNC} FROM {{s}}.syncs WHERE gathering = %s"
             " AND first_seq BETWEEN %s AND %s ORDER BY first_seq, scope, id",
             schema,
         ),
         (key, first, last),
         binary=True,
     )
-    return tuple(_records(rows))
+    return tuple(sync_records(rows))
 
 
 def find_syncs_of(
@@ -212,7 +204,7 @@ def find_syncs_of(
     """Return the records of the syncs that the ops from seq `first` to `last` came from."""
     rows = connection.execute(
         statement(
-            f"SELECT {_SYNC} FROM {{s}}.syncs WHERE gathering = %(key)s"
+            f"SELECT {SYNC} FROM {{s}}.syncs WHERE gathering = %(key)s"
             " AND first_seq <= %(last)s AND first_seq >= coalesce((SELECT max(first_seq)"
             " FROM {s}.syncs WHERE gathering = %(key)s AND first_seq <= %(first)s), 0)"
             " ORDER BY first_seq, scope, id",
@@ -221,10 +213,11 @@ def find_syncs_of(
         {"key": key, "first": first, "last": last},
         binary=True,
     )
-    return tuple(one for one in _records(rows) if one.last_seq >= first)
+    return tuple(one for one in sync_records(rows) if one.last_seq >= first)
 
 
-def _records(rows: Iterable[Sequence[Any]]) -> Iterator[SyncRecord]:
+def sync_records(rows: Iterable[Sequence[Any]]) -> Iterator[SyncRecord]:
+    """Give the syncs of rows."""
     for scope, one, first_seq, count, fingerprint in rows:
         yield SyncRecord(scope.decode(), one.decode(), first_seq, count, fingerprint)
 
