@@ -37,6 +37,9 @@ MOST_FRUITLESS = 3
 GIVEN_AT_ONCE = 5
 """So many sleepers are given with each beat, for balance."""
 
+SHORTEST = 0.01
+"""For so many seconds at least it waits until a node may be dead."""
+
 LOOKED_AT = 1000
 """So many are looked at for that."""
 
@@ -115,7 +118,8 @@ class LocalNode:
             for one in self.beats.nodes
             if one.id != self.node.id and not ownership.is_silent(one)
         )
-        return min(left, default=math.inf)
+        # A difference that is too small to be slept through would be waited for without an end.
+        return max(min(left, default=math.inf), SHORTEST)
 
     def poke(self) -> None:
         """Look now whether something was given to us: its giver says so."""
