@@ -14,6 +14,7 @@ from attrs import define, evolve, field
 from squire_gatherings._cluster.beats import Beats
 from squire_gatherings._hall.giving import Giving
 from squire_gatherings._hall.hall import Hall, peers_of
+from squire_gatherings._hall.losing import go_on, lose_all
 from squire_gatherings._hall.ownership import Ownership
 from squire_gatherings._hall.registry import Registry
 from squire_gatherings._hall.sleeper import Sleeper
@@ -215,12 +216,12 @@ class LocalNode:
             silences.saw(node.id, node.beats, now)
         silences.keep(node.id for node in beats.nodes)
         if is_regained:
-            registry.look_again()
+            go_on(registry)
         self._due.set()
 
     def _lost(self) -> None:
         self._arrivals = 0
-        self.registry.move_all()
+        lose_all(self.registry)
 
     async def _look(self) -> None:
         beats = self.beats
