@@ -4,6 +4,7 @@ It goes on with what dead nodes had, and with what living ones give it.
 """
 
 import logging
+import math
 from collections.abc import Callable, Collection, Sequence
 from itertools import islice
 
@@ -78,7 +79,7 @@ class LocalNode:
     @property
     def nodes(self) -> tuple[Node, ...]:
         """All nodes that aren't declared dead, as of the last beat."""
-        return self.beats.nodes
+        return tuple(one for one in self.beats.nodes if one.beat_age < math.inf)
 
     def describe(
         self, *, machine: str | None = None, socket: str = "", address: str = "", url: str = ""
@@ -98,12 +99,23 @@ class LocalNode:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self.ownership.run)
             while True:
-                await self._due.wait()
+                with trio.move_on_after(self._until_silent()):
+                    await self._due.wait()
                 self._due = trio.Event()
                 try:
                     await self._look()
                 except StoreUnavailable as error:
                     _log.debug("the node looks again later", extra={"why": str(error)})
+
+    def _until_silent(self) -> float:
+        """Return in how many seconds the next node has been silent for a lease, as things stand."""
+        ownership, now = self.ownership, trio.current_time()
+        left = (
+            ownership.lease.duration - ownership.silences.seconds(one.id, one.beats, now)
+            for one in self.beats.nodes
+            if one.id != self.node.id and not ownership.is_silent(one)
+        )
+        return min(left, default=math.inf)
 
     def poke(self) -> None:
         """Look now whether something was given to us: its giver says so."""
@@ -194,6 +206,10 @@ class LocalNode:
             gatherings=len(registry.living),
             connections=registry.quotas.users.total,
         )
+        now, silences = trio.current_time(), self.ownership.silences
+        for node in beats.nodes:
+            silences.saw(node.id, node.beats, now)
+        silences.keep(node.id for node in beats.nodes)
         if is_regained:
             registry.look_again()
         self._due.set()
@@ -203,10 +219,10 @@ class LocalNode:
         self.registry.move_all()
 
     async def _look(self) -> None:
-        lease, beats = self.ownership.lease, self.beats
+        beats = self.beats
         takes = beats.node.state is NodeState.UP or self.place("") is None
         for node in beats.nodes:
-            if takes and node.id != beats.node.id and node.beat_age > lease.duration:
+            if takes and node.id != beats.node.id and self.ownership.is_silent(node):
                 with store_trouble():
                     inherited = await beats.store.inherit(node)
                 if inherited:

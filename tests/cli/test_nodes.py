@@ -55,7 +55,7 @@ async def test_one_that_dies_is_replaced_and_one_that_stops_hands_over(postgres:
 
 async def test_workers_may_be_nodes(postgres: Postgres) -> None:
     url = postgres.new_url()
-    with crew("--store", url) as (process, address):
+    with crew("--store", url, "--log-level", "info") as (process, address):
         workers = children(process.pid)
         for number in range(12):
             async with open_client(address) as client, client.join(f"room-{number}") as one:
@@ -66,6 +66,22 @@ async def test_workers_may_be_nodes(postgres: Postgres) -> None:
         with trio.fail_after(PATIENCE):
             for number in range(12):
                 assert await say_in_the_end(address, f"room-{number}") == [3]
+        # Each is started anew, one after the other: who is there comes back, and misses nothing.
+        before = children(process.pid)
+        async with (
+            open_client(address, max_pause=0.2) as client,
+            client.join("room-0") as gathering,
+        ):
+            process.send_signal(signal.SIGUSR2)
+            errors = iter(process.stderr or ())
+            await trio.to_thread.run_sync(
+                lambda: next(line for line in errors if "all workers are new" in line)
+            )
+            assert await gathering.submit({"n": 4}) == 4
+            assert gathering.dispersed is None
+        after = children(process.pid)
+        assert after.keys() == before.keys()
+        assert not set(after.values()) & set(before.values())
         process.send_signal(signal.SIGTERM)
         assert process.wait(PATIENCE) == 0
 

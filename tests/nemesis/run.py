@@ -1,5 +1,6 @@
 """A run of the nemesis: nodes, their clients and faults, from the first join to the last check."""
 
+import os
 import random
 from pathlib import Path
 
@@ -15,6 +16,13 @@ from tests.nemesis.faults import Nemesis
 from tests.nemesis.gathering import Gathering
 from tests.nemesis.node import NodeFailed
 
+BUSY = 3.0
+"""With so many tasks for each processor, in the last minute, a machine has too much to do."""
+
+
+def _is_overloaded() -> bool:
+    return os.getloadavg()[0] > BUSY * (os.cpu_count() or 1)
+
 
 @frozen(kw_only=True)
 class Plan:
@@ -26,6 +34,8 @@ class Plan:
     nodes: int = 3
     store: str | None = None
     """None: in a PostgreSQL of its own."""
+    has_networks: bool = False
+    """Whether each node has a network of its own."""
     only: tuple[str, ...] = ()
     """The faults that come; none: all that are possible here."""
     gatherings: int = 1000
@@ -67,7 +77,9 @@ class Run:
         options = ["--idle-timeout", f"{plan.idle_timeout}s", "--close-grace", "2s"]
         with Poller() as poller:
             schedule = Schedule()
-            async with cluster(self.folder, plan.nodes, options, plan.store) as nodes:
+            async with cluster(
+                self.folder, plan.nodes, options, plan.store, has_networks=plan.has_networks
+            ) as nodes:
                 crowd = Crowd(
                     poller=poller,
                     schedule=schedule,
@@ -83,9 +95,26 @@ class Run:
                 async with trio.open_nursery() as nursery:
                     nursery.start_soon(poller.run)
                     nursery.start_soon(schedule.run)
+                    nursery.start_soon(self._watch_the_machine)
+                    nursery.start_soon(self._judge, crowd)
                     await self._load(nodes, crowd)
                     nursery.cancel_scope.cancel()
                 await self._end(nodes)
+
+    async def _judge(self, crowd: Crowd) -> None:
+        """Judge one gathering after the other."""
+        async with crowd.to_judge, crowd.finished:
+            async for one in crowd.finished:
+                await one.judge()
+
+    async def _watch_the_machine(self) -> None:
+        """Note when the machine has too much to do for anybody to be on time."""
+        while True:
+            await trio.sleep(1.0)
+            if _is_overloaded():
+                with self.diary.fault("a machine that has too much to do"):
+                    while _is_overloaded():  # noqa: ASYNC110 (nobody else says when)
+                        await trio.sleep(1.0)
 
     async def _load(self, nodes: Cluster, crowd: Crowd) -> None:
         """Have clients use gatherings while faults come; then let all come to an end."""
@@ -135,6 +164,6 @@ class Run:
             words = node.errors.read_text(errors="replace") if node.starts else ""
             if "Traceback" in words:
                 self.diary.violated(f"{node.name} wrote a traceback: {node.last_words()}")
-        wrong = await verify(nodes.store) if nodes.store.startswith("sqlite:") else ""
+        wrong = "" if nodes.store == "memory:" else await verify(nodes.store)
         if wrong:
             self.diary.violated(f"the store isn't right: {wrong[:500]}")

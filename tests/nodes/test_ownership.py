@@ -18,7 +18,7 @@ from squire_gatherings._values.messages import (
     Joined,
     Synced,
 )
-from squire_gatherings.testing import FailingStore, SharedMemory
+from squire_gatherings.testing import FailingStore, SharedMemory, WallClock
 from tests.nodes.world import ROOM, open_node, sync
 
 
@@ -211,3 +211,42 @@ async def test_a_dead_nodes_append_that_comes_late_is_refused(autojump_clock: Mo
         assert told.of(Synced) == []
         page = await two.hall.fetch(ROOM, since=0)
         assert [op.value for op in page.ops] == [{"n": 2}]
+
+
+async def test_who_asks_while_the_lease_is_away_uses_the_gathering(
+    autojump_clock: MockClock,
+) -> None:
+    shared = SharedMemory()
+    async with open_node(shared, "one", idle_timeout=10.0) as one:
+        anna, told = await one.join(client="a")
+        one.cut()
+        for number in range(1, 8):
+            await trio.sleep_until(3.0 * number)
+            await anna.deliver(sync(number))
+        one.heal()
+        # The last one was at 21, and is kept no more than the others.
+        await trio.sleep_until(30.9)
+        assert told.closed == []
+        await told.wait_closed()
+        assert trio.current_time() == pytest.approx(31.0)
+
+
+@pytest.mark.parametrize("seconds", [3600.0, -3600.0])
+async def test_the_stores_clock_may_be_set(seconds: float, autojump_clock: MockClock) -> None:
+    clock = WallClock()
+    shared = SharedMemory(clock=clock)
+    async with open_node(shared, "two") as two:
+        async with open_node(shared, "one") as one:
+            await one.hall.submit(ROOM, [{"n": 1}])
+            await trio.sleep_until(2.5)
+            clock.step(seconds)
+            await trio.sleep_until(20.0)
+            assert (one.local.beats.deaths, two.local.inherited) == (0, 0)
+            with pytest.raises(OwnedElsewhere):
+                await two.hall.submit(ROOM, [{"n": 2}])
+            assert await one.hall.submit(ROOM, [{"n": 2}]) == (2,)
+            await trio.sleep_until(20.5)
+            clock.step(seconds)
+            await one.kill()
+        await trio.sleep_until(26.5)
+        assert await two.hall.submit(ROOM, [{"n": 3}]) == (3,)
