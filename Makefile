@@ -47,6 +47,9 @@ nemesis: $(READY)-dev ## Do to three nodes and their database what may happen to
 schedules: $(READY)-dev ## Tell small stories in every order of events and tasks, and at random (ARGS="--count N")
 	@$(BIN)/python -m tests.schedules $(ARGS)
 
+model: $(READY)-dev ## Check all states of the model: several nodes, their gatherings and clients
+	@$(BIN)/python -m tests.model $(ARGS)
+
 lint: $(READY)-dev $(READY)-bench $(READY)-docs ## Check style, types and layers
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
