@@ -6,7 +6,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
-BENCHMARKS := frames structuring tokens client_connections deadline memory lateness returning look shutdown leaks fairness scale peers overload presence
+BENCHMARKS := frames structuring tokens client_connections deadline memory lateness returning look shutdown leaks fairness scale peers overload presence nodes
 LOWEST := .venv-lowest
 SITE := build/docs
 DOCS_TESTS := tests/docs tests/test_docs.py tests/test_promises.py tests/test_protocol_doc.py tests/test_logs_doc.py
@@ -46,6 +46,9 @@ nemesis: $(READY)-dev ## Do to three nodes and their database what may happen to
 
 schedules: $(READY)-dev ## Tell small stories in every order of events and tasks, and at random (ARGS="--count N")
 	@$(BIN)/python -m tests.schedules $(ARGS)
+
+model: $(READY)-dev ## Check all states of the model: several nodes, their gatherings and clients
+	@$(BIN)/python -m tests.model $(ARGS)
 
 lint: $(READY)-dev $(READY)-bench $(READY)-docs ## Check style, types and layers
 	@$(BIN)/ruff check .

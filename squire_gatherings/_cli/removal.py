@@ -37,7 +37,10 @@ _json = option("--json", "as_json", is_flag=True, help="Answer with a JSON objec
 def delete(
     store: str, pattern: str, yes: bool, erase: bool, audit_log: str | None, as_json: bool
 ) -> None:
-    """Delete the gatherings whose ids match PATTERN from STORE (sqlite:///PATH, or the PATH).
+    """Delete the gatherings whose ids match PATTERN from STORE.
+
+    STORE is sqlite:///PATH, the PATH, or postgresql://..., which is not written anew: it
+    overwrites what was deleted in its own time.
 
     They are deleted for good, with all their ops; a tombstone is left, with the id and the
     head of the chain. It asks first, unless --yes is given. PATTERN is as in a shell

@@ -372,7 +372,7 @@ async def run_server(
                 await hall.close()
                 await server.wait_empty()
                 if router is not None:
-                    await router.wait_empty()
+                    await router.close()
             nursery.cancel_scope.cancel()
 
 

@@ -96,7 +96,9 @@ def as_json(info: LogInfo) -> dict[str, object]:
 @option("--limit", type=click.IntRange(1), help="Stop after so many.")
 @option("--json", "json_lines", is_flag=True, help="One JSON object a line.")
 def list_logs(store: str, after: str, limit: int | None, json_lines: bool) -> None:
-    """List the gatherings of STORE (sqlite:///PATH, or the PATH), also of one that is served.
+    """List the gatherings of STORE, also of one that is served.
+
+    STORE is sqlite:///PATH, the PATH, or postgresql://...
 
     A line for each: its id, its last seq, when its first and its last op were committed, how
     many bytes the ops have, and how many snapshots there are. Of one that was deleted, only
@@ -148,7 +150,7 @@ def _range_of(info: LogInfo) -> str:
 @click.argument("gathering_id", metavar="ID")
 @option("--json", "json_lines", is_flag=True, help="One JSON object.")
 def show_log(store: str, gathering_id: str, json_lines: bool) -> None:
-    """Show what STORE (sqlite:///PATH, or the PATH) has of the gathering ID.
+    """Show what STORE (sqlite:///PATH, the PATH, postgresql://...) has of the gathering ID.
 
     --json prints what `list --json` does, and: epochs (a list of seq and epoch where it
     changes), snapshot_seqs, before (the head before the first op).

@@ -80,7 +80,7 @@ class Intake:
         self.taken += 1
         server.expect(1)
         beginning = Beginning(
-            said=message.said,
+            said=bytearray(message.said),
             is_proxied=message.is_proxied,
             is_local=message.is_local,
             passed=message.passed,

@@ -20,6 +20,7 @@ from squire_gatherings._cluster.relay import (
     Relay,
     Reset,
     StreamBroken,
+    UsedUp,
     Writable,
 )
 from squire_gatherings._cluster.upkeep import Away
@@ -208,6 +209,7 @@ class Link:
     """How many were given to the relay since the writer has written last."""
     _to_write: trio.Event = field(factory=trio.Event)
     _is_over: bool = False
+    _scope: trio.CancelScope = field(factory=trio.CancelScope)
     _heard_at: float = -math.inf
 
     @property
@@ -228,6 +230,9 @@ class Link:
         try:
             number = self.relay.open(asked)
         except Broken as why:
+            if isinstance(why, UsedUp):
+                # After a billion clients. Those that are here come again.
+                self._scope.cancel()
             raise Away(str(why)) from None
         stream = self.streams[number] = RelayedStream(self, number)
         self.wake_writer()
@@ -253,6 +258,7 @@ class Link:
         self._heard_at = trio.current_time()
         try:
             async with trio.open_nursery() as nursery:
+                self._scope = nursery.cancel_scope
                 nursery.start_soon(self._write, nursery.cancel_scope)
                 nursery.start_soon(self._keep_alive, nursery.cancel_scope)
                 await self._read(received)

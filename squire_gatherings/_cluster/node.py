@@ -4,6 +4,7 @@ It goes on with what dead nodes had, and with what living ones give it.
 """
 
 import logging
+import math
 from collections.abc import Callable, Collection, Sequence
 from itertools import islice
 
@@ -13,6 +14,7 @@ from attrs import define, evolve, field
 from squire_gatherings._cluster.beats import Beats
 from squire_gatherings._hall.giving import Giving
 from squire_gatherings._hall.hall import Hall, peers_of
+from squire_gatherings._hall.losing import go_on, lose_all
 from squire_gatherings._hall.ownership import Ownership
 from squire_gatherings._hall.registry import Registry
 from squire_gatherings._hall.sleeper import Sleeper
@@ -35,6 +37,9 @@ MOST_FRUITLESS = 3
 
 GIVEN_AT_ONCE = 5
 """So many sleepers are given with each beat, for balance."""
+
+SHORTEST = 0.01
+"""For so many seconds at least it waits until a node may be dead."""
 
 LOOKED_AT = 1000
 """So many are looked at for that."""
@@ -78,7 +83,7 @@ class LocalNode:
     @property
     def nodes(self) -> tuple[Node, ...]:
         """All nodes that aren't declared dead, as of the last beat."""
-        return self.beats.nodes
+        return tuple(one for one in self.beats.nodes if one.beat_age < math.inf)
 
     def describe(
         self, *, machine: str | None = None, socket: str = "", address: str = "", url: str = ""
@@ -98,12 +103,24 @@ class LocalNode:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self.ownership.run)
             while True:
-                await self._due.wait()
+                with trio.move_on_after(self._until_silent()):
+                    await self._due.wait()
                 self._due = trio.Event()
                 try:
                     await self._look()
                 except StoreUnavailable as error:
                     _log.debug("the node looks again later", extra={"why": str(error)})
+
+    def _until_silent(self) -> float:
+        """Return in how many seconds the next node has been silent for a lease, as things stand."""
+        ownership, now = self.ownership, trio.current_time()
+        left = (
+            ownership.lease.duration - ownership.silences.seconds(one.id, one.beats, now)
+            for one in self.beats.nodes
+            if one.id != self.node.id and not ownership.is_silent(one)
+        )
+        # A difference that is too small to be slept through would be waited for without an end.
+        return max(min(left, default=math.inf), SHORTEST)
 
     def poke(self) -> None:
         """Look now whether something was given to us: its giver says so."""
@@ -194,19 +211,23 @@ class LocalNode:
             gatherings=len(registry.living),
             connections=registry.quotas.users.total,
         )
+        now, silences = trio.current_time(), self.ownership.silences
+        for node in beats.nodes:
+            silences.saw(node.id, node.beats, now)
+        silences.keep(node.id for node in beats.nodes)
         if is_regained:
-            registry.look_again()
+            go_on(registry)
         self._due.set()
 
     def _lost(self) -> None:
         self._arrivals = 0
-        self.registry.move_all()
+        lose_all(self.registry)
 
     async def _look(self) -> None:
-        lease, beats = self.ownership.lease, self.beats
+        beats = self.beats
         takes = beats.node.state is NodeState.UP or self.place("") is None
         for node in beats.nodes:
-            if takes and node.id != beats.node.id and node.beat_age > lease.duration:
+            if takes and node.id != beats.node.id and self.ownership.is_silent(node):
                 with store_trouble():
                     inherited = await beats.store.inherit(node)
                 if inherited:

@@ -124,7 +124,7 @@ class Passage:
         number = next(self._numbers)
         message = Passed(
             number,
-            beginning.said,
+            bytes(beginning.said),
             peer,
             bool(beginning.is_proxied),
             bool(beginning.is_local),

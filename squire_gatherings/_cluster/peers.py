@@ -198,9 +198,7 @@ class PeerIntake:
                 beginning = Beginning(
                     is_proxied=asked.is_proxied, is_local=asked.is_local, passed=asked.passed + 1
                 )
-                await serve_expected(
-                    self.hall, stream, self.server, asked.peer, beginning=beginning
-                )
+                await serve_expected(self.hall, stream, self.server, asked.peer, beginning)
         finally:
             stream.close()
 

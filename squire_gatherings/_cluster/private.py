@@ -7,12 +7,19 @@ import os
 import socket
 import struct
 import sys
-from contextlib import suppress
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import trio
 
 from squire_gatherings._server.listening import BACKLOG
+from squire_gatherings._values.errors import BadSetting
+
+MOST_FOLDER = 60
+"""How long the path of the folder may be in which that of the sockets is made; of a socket's path
+the system takes about a hundred bytes."""
 
 _CREDENTIALS = struct.Struct("3i")
 
@@ -21,12 +28,39 @@ class NotOurs(OSError):
     """The process at the other end is another user's."""
 
 
+@contextmanager
+def private_folder() -> Iterator[str]:
+    """Make a folder for private sockets, which is deleted at the end.
+
+    Raises:
+        BadSetting: None can be made.
+    """
+    try:
+        folder = tempfile.gettempdir()
+        # A socket's path is short.
+        folder = folder if len(os.fsencode(folder)) <= MOST_FOLDER else "/tmp"
+        made = tempfile.TemporaryDirectory(prefix="squire-gatherings-", dir=folder)
+    except OSError as error:
+        why = error.strerror or error
+        raise BadSetting(f"no folder can be made for private sockets ($TMPDIR): {why}") from None
+    with made as path:
+        yield path
+
+
 def listen_privately(path: str) -> socket.socket:
     """Return a socket that listens at a path; what another process left there goes.
 
     Raises:
-        OSError: It can't listen there.
+        BadSetting: It can't listen there.
     """
+    try:
+        return _listening(path)
+    except OSError as error:
+        why = error.strerror or error
+        raise BadSetting(f"can't listen at {path} for other processes: {why}") from None
+
+
+def _listening(path: str) -> socket.socket:
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
         listener.setblocking(False)

@@ -25,6 +25,9 @@ class Pump:
     client: trio.abc.Stream
     server: trio.abc.HalfCloseableStream
     _edges: Edges = field(factory=Edges)
+    _is_cut: bool = False
+    """Whether the client may have got a part of something."""
+    _scope: trio.CancelScope = field(factory=trio.CancelScope)
 
     async def run(self) -> None:
         """Pass on what both say to each other, until the server has said all.
@@ -36,16 +39,26 @@ class Pump:
 
         Cancellation: what has been read and not written is lost.
         """
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(self._pass_on_the_clients, nursery.cancel_scope)
-            with suppress(trio.BrokenResourceError):
-                while data := await self.server.receive_some(AT_ONCE):
-                    await self.client.send_all(data)
-                    self._edges.follow(bytes(data))
-            nursery.cancel_scope.cancel()
-        if self._edges.lacks_close:
+        with self._scope:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(self._pass_on_the_clients, nursery.cancel_scope)
+                with suppress(trio.BrokenResourceError):
+                    await self._pass_on_the_servers()
+                nursery.cancel_scope.cancel()
+        if self._edges.lacks_close and not self._is_cut:
             with trio.move_on_after(LAST_WORDS), suppress(trio.BrokenResourceError):
                 await self.client.send_all(TRY_AGAIN)
+
+    def end(self) -> None:
+        """Have `run` end soon: the client is told to come again."""
+        self._scope.cancel()
+
+    async def _pass_on_the_servers(self) -> None:
+        while data := await self.server.receive_some(AT_ONCE):
+            self._is_cut = True
+            await self.client.send_all(data)
+            self._is_cut = False
+            self._edges.follow(bytes(data))
 
     async def _pass_on_the_clients(self, scope: trio.CancelScope) -> None:
         while True:

@@ -21,7 +21,7 @@ from h2.events import (
     StreamReset,
     WindowUpdated,
 )
-from h2.exceptions import H2Error
+from h2.exceptions import H2Error, NoAvailableStreamIDError
 from h2.settings import SettingCodes
 
 MOST_STREAMS = 20_000
@@ -46,6 +46,10 @@ _PEER, _FLAGS, _PASSED, _WHY = b"squire-peer", b"squire-flags", b"squire-passed"
 
 class Broken(Exception):
     """The connection has ended, or must end."""
+
+
+class UsedUp(Broken):
+    """All streams that the connection can ever have were opened: another one is needed."""
 
 
 class StreamBroken(Exception):
@@ -222,11 +226,15 @@ class Relay:
         """Relay a client; return its stream.
 
         Raises:
-            Broken: No more can be opened.
+            UsedUp: No more can ever be opened.
+            Broken: No more can be opened now.
         """
         flags = (b"p" if asked.is_proxied else b"") + (b"l" if asked.is_local else b"")
         try:
             stream = self._h2.get_next_available_stream_id()
+        except NoAvailableStreamIDError:
+            raise UsedUp("no more streams can be opened") from None
+        try:
             self._h2.send_headers(
                 stream,
                 [

@@ -34,6 +34,9 @@ MOST_PASSED = 2
 """How many nodes may send a client on to another one: each believed the other had the gathering."""
 
 
+LAST_NOTICES = 1.0
+"""How many seconds the others have to end their clients, where all end together."""
+
 [(FOLLOWS_NAME, _)] = FOLLOWS.items()
 
 
@@ -69,6 +72,7 @@ class NodeRouter:
     _peers: "dict[str, Peer]" = field(factory=dict, init=False)
     _scopes: dict[str, trio.CancelScope] = field(factory=dict, init=False)
     _known: dict[str, Node] = field(factory=dict, init=False)
+    _pumps: set[Pump] = field(factory=set, init=False)
     _left: trio.lowlevel.ParkingLot = field(factory=trio.lowlevel.ParkingLot, init=False)
 
     def know(self, *nodes: Node) -> None:
@@ -197,16 +201,33 @@ class NodeRouter:
     async def _stay_between(
         self, client: trio.abc.Stream, server: trio.abc.HalfCloseableStream
     ) -> None:
+        pump = Pump(client, server)
+        self._pumps.add(pump)
         try:
-            await Pump(client, server).run()
+            await pump.run()
             await end_tls(client)
         finally:
+            self._pumps.discard(pump)
             self._has_left()
             await trio.aclose_forcefully(server)
 
     def _has_left(self) -> None:
         self.tally.between -= 1
         self._left.unpark_all()
+
+    async def close(self) -> None:
+        """Have those go for whom it stays in between; return once they have.
+
+        Where the others end, too, their last notices still pass.
+
+        Cancellation: some may still be there.
+        """
+        await trio.lowlevel.checkpoint()
+        with trio.move_on_after(LAST_NOTICES):
+            await self.wait_empty()
+        for pump in tuple(self._pumps):
+            pump.end()
+        await self.wait_empty()
 
     async def wait_empty(self) -> None:
         """Return once it stays in between for nobody.

@@ -22,7 +22,7 @@ from squire_gatherings._hall.hearing import (
     hear_the_last,
     is_over,
 )
-from squire_gatherings._hall.inbox import Request
+from squire_gatherings._hall.inbox import JoinRequest, Request
 from squire_gatherings._hall.inheritance import Inheritance, follow
 from squire_gatherings._hall.notice import conclude, flush, give_notice, tell
 from squire_gatherings._hall.refreshes import Refreshes
@@ -38,7 +38,7 @@ from squire_gatherings._values.errors import (
     StoreUnavailable,
     TakenAway,
 )
-from squire_gatherings._values.messages import Ack, Leave
+from squire_gatherings._values.messages import Ack, Fetch, Leave, Sync
 from squire_gatherings._values.numbers import Stage
 from squire_gatherings._values.outgoing import Outgoing
 
@@ -419,11 +419,13 @@ class Gathering:
         room, inbox, sleep = self.room, self.room.inbox, self.sleep
         assert sleep is not None
         self._prepare()
-        looks = LAST_LOOKS
+        looks, is_struck = LAST_LOOKS, room.lease is None
         while True:
             if room.lease is not None:
                 await self._hold_on()
-            if inbox.waiting or (room.is_called and room.accepting and not room.is_due()):
+            if not is_struck and self._ends_asleep():
+                is_struck = await self._is_struck(sleep)
+            elif inbox.waiting or (room.is_called and room.accepting and not room.is_due()):
                 if await self._is_restored_again(sleep):
                     return
             elif room.reason is not None:
@@ -440,6 +442,25 @@ class Gathering:
                     room.end(self._rule())
             elif await self._part_unless_heard() is not None:
                 return
+
+    def _ends_asleep(self) -> bool:
+        """Whether it is to end now without being restored."""
+        room = self.room
+        if room.inbox.waiting or room.is_kept:
+            return False
+        return room.reason is not None or (room.is_due() and not room.is_called)
+
+    async def _is_struck(self, sleep: Sleep) -> bool:
+        """Have the store forget that it sleeps, so that no other node goes on with it after its end
+        was told; return whether that is done, or wait a moment."""
+        sleep.strike(self)
+        try:
+            await sleep.struck(self)
+        except StoreUnavailable:
+            with trio.move_on_after(self.room.settings.commit_retry_interval):
+                await self.room.inbox.wait()
+            return False
+        return True
 
     async def _is_restored_again(self, sleep: Sleep) -> bool:
         """Restore the state, and return whether that is done. The end comes before, if nobody has
@@ -470,6 +491,16 @@ class Gathering:
         inbox.clear()
         for sender, request in waiting:
             self._put_off(sender, request, error)
+
+    def _refuse_all(self) -> None:
+        """Put all off: the gathering may be another node's. Whoever asks uses it all the same."""
+        room = self.room
+        asked = [one for one in room.inbox.waiting if _is_use(one[1])]
+        self._put_all_off(StoreUnavailable(f"gathering {room.id} may be another node's"))
+        if asked:
+            sender, request = asked[-1]
+            room.processed += len(asked)
+            room.used(trio.current_time(), request.__class__, sender.identity.user)
 
     def _put_off(self, sender: Sender, request: Request, error: StoreUnavailable) -> None:
         """Tell a sender that a message can't be processed now, if it needs the log."""
@@ -518,7 +549,7 @@ class Gathering:
         """Process what has arrived, without a checkpoint, and begin to commit what came of it."""
         room, log = self.room, self.room.log
         if room.lease is not None and not room.may_show:
-            self._put_all_off(_uncertain(room))
+            self._refuse_all()
             if room.lease.is_lost:
                 room.end(DispersalReason.MOVED)
             return
@@ -563,7 +594,7 @@ class Gathering:
         while not room.may_show:
             if room.lease is None or room.lease.is_lost or room.reason is not None:
                 raise TakenAway(f"gathering {room.id} may be another node's")
-            self._put_all_off(_uncertain(room))
+            self._refuse_all()
             await room.inbox.wait()
 
     def _finish_commit(self) -> None:
@@ -660,5 +691,8 @@ class Gathering:
         return room.inbox.wake
 
 
-def _uncertain(room: Room) -> StoreUnavailable:
-    return StoreUnavailable(f"gathering {room.id} may be another node's")
+def _is_use(request: Request) -> bool:
+    """Whether a message counts as activity, though the store can't serve it."""
+    if isinstance(request, JoinRequest):
+        return request.is_activity
+    return isinstance(request, Sync | Fetch)

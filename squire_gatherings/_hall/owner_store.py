@@ -47,7 +47,10 @@ class OwnerStore(SleepStore, Protocol):
         ...
 
     async def beat(self, node: Node) -> tuple[Node, ...]:
-        """Say that we live, and what we are; return all nodes that aren't declared dead.
+        """Say that we live, and what we are; return all nodes.
+
+        Those that have left, or were declared dead, are among them until their estates are taken
+        up: their `beat_age` is infinite.
 
         Raises:
             DeclaredDead: We were declared dead: begin anew, as another node.
@@ -59,14 +62,17 @@ class OwnerStore(SleepStore, Protocol):
         ...
 
     async def inherit(self, node: Node) -> bool:
-        """Declare a node dead that was silent for longer than its lease, and own what it had.
+        """Declare a node dead that has had no beat since it was as it is here, and go on with it.
 
-        It is one transaction: a beat of the node comes before it, and keeps it alive, or after it,
-        and is told. What is left of a gathering comes with `arrived`; one of which nothing is left
-        has no owner then.
+        Whoever asks has known that for a whole lease, by its own clock. It is one transaction: a
+        beat of the node comes before it, and keeps it alive, or after it, and is told. What is left
+        of a gathering comes with `arrived`; one of which nothing is left has no owner then.
+
+        Args:
+            node: It, as a beat of ours was told of it.
 
         Returns:
-            Whether it is dead, and its estate ours.
+            Whether it is dead, and something of it may be left to us.
         """
         ...
 

@@ -3,6 +3,7 @@
 A hall whose store is shared by nobody has none of this.
 """
 
+import math
 from collections.abc import Callable, Collection
 from typing import Protocol
 
@@ -13,6 +14,7 @@ from squire_gatherings._hall.lifecycle import Lifecycle
 from squire_gatherings._hall.owner_store import OwnerStore
 from squire_gatherings._hall.store import store_trouble
 from squire_gatherings._rules.lease import Lease
+from squire_gatherings._rules.silence import Silences
 from squire_gatherings._values.claims import Claim, Estate
 from squire_gatherings._values.errors import OwnedElsewhere, StoreUnavailable
 from squire_gatherings._values.nodes import Node
@@ -49,6 +51,8 @@ class Ownership:
 
     store: OwnerStore
     lifecycle: Lifecycle | None
+    silences: Silences = field(factory=Silences)
+    """How long other nodes have said nothing."""
     place: Callable[[str], Node | None] | None = None
     """Says which other node is to open a gathering that none has, where this one opens none."""
     _ended: dict[str, int] = field(factory=dict)
@@ -71,6 +75,13 @@ class Ownership:
         """Raise `StoreUnavailable` while that isn't certain: nothing may be shown then."""
         if not self.is_certain:
             raise StoreUnavailable("this node can't reach what all nodes share")
+
+    def is_silent(self, node: Node) -> bool:
+        """Whether a node has been silent for so long that its lease is over."""
+        if node.beat_age == math.inf:
+            return True
+        now = trio.current_time()
+        return self.silences.seconds(node.id, node.beats, now) >= self.lease.duration
 
     async def wait_certain(self) -> None:
         """Return when it is certain; a checkpoint only where it isn't. Cancellation: nothing."""
@@ -96,7 +107,7 @@ class Ownership:
         await self._check_place(gathering)
         with store_trouble():
             claim = await self.store.claim(gathering)
-            if claim.owner.beat_age > self.lease.duration and await self.store.inherit(claim.owner):
+            if self.is_silent(claim.owner) and await self.store.inherit(claim.owner):
                 claim = await self.store.claim(gathering)
         self.check()
         self._check_owner(claim)

@@ -201,6 +201,7 @@ async def serve_client(
             if visitor is not None:
                 doorway = Doorway(limits, settings, visitor, peer, is_proxied)
                 doorway.said += beginning.said
+                beginning.said.clear()
                 doorway.passed, doorway.router = beginning.passed, server.router
                 doorway.is_local = (
                     is_local(stream) if beginning.is_local is None else beginning.is_local
@@ -212,7 +213,7 @@ async def serve_client(
                 )
                 way = doorway.way
                 # A connection that lives for days needn't keep what was said at the door.
-                del doorway
+                del doorway, beginning
                 if way is not None:
                     limits.door.leave(visitor)
                     await way()
@@ -369,17 +370,22 @@ async def serve_socket(
         server.has_come()
         client.close()
         return
+    server.has_come()
     with client:
-        await serve_expected(
-            hall,
-            stream,
-            server,
-            peer,
-            settings,
-            client,
-            ssl_context=ssl_context,
-            beginning=beginning,
-        )
+        try:
+            # Not by `serve_expected`: a frame for each connection is memory for each.
+            await serve_client(
+                hall,
+                stream,
+                settings,
+                server,
+                plain=client,
+                peer=peer,
+                ssl_context=ssl_context,
+                beginning=beginning,
+            )
+        except* Exception as errors:
+            _log_fault(errors, peer)
 
 
 async def serve_expected(
@@ -387,28 +393,19 @@ async def serve_expected(
     stream: trio.abc.Stream,
     server: Serving,
     peer: str | None,
-    settings: ServerSettings | None = None,
-    plain: socket.socket | None = None,
-    *,
-    ssl_context: TlsContext | None = None,
-    beginning: Beginning | None = None,
+    beginning: Beginning,
 ) -> None:
     """Serve one that was expected (`Serving.expect`) as `serve_client` does, and log faults."""
     server.has_come()
     try:
-        await serve_client(
-            hall,
-            stream,
-            settings or server.settings,
-            server,
-            plain=plain,
-            peer=peer,
-            ssl_context=ssl_context,
-            beginning=beginning,
-        )
+        await serve_client(hall, stream, server.settings, server, peer=peer, beginning=beginning)
     except* Exception as errors:
-        # A bug of ours must not end the other connections.
-        _log.error("a connection failed", exc_info=errors, extra={"peer": peer})
+        _log_fault(errors, peer)
+
+
+def _log_fault(errors: ExceptionGroup, peer: str | None) -> None:
+    """Note a bug of ours, which must not end the other connections."""
+    _log.error("a connection failed", exc_info=errors, extra={"peer": peer})
 
 
 async def keep_alive(server: Serving, interval: float) -> None:

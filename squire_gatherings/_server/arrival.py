@@ -88,7 +88,7 @@ class Doorway:
         request = self._identify(accepted.request)
         if self.router is not None:
             beginning = Beginning(
-                said=bytes(self.said),
+                said=self.said,
                 is_proxied=is_proxied,
                 is_local=self.is_local,
                 passed=self.passed,

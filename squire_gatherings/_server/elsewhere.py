@@ -21,8 +21,8 @@ Way = Callable[[], Awaitable[None]]
 class Beginning:
     """What is known already of a client that another process let come."""
 
-    said: bytes = field(default=b"", repr=False)
-    """What it has said: a part of its request, all of it, or more."""
+    said: bytearray = field(factory=bytearray, repr=False)
+    """What it has said: a part of its request, or all of it, or more. Who reads on takes it out."""
     is_proxied: bool | None = None
     """Whether its address is that of a proxy which says in the request whose connection it is; None
     if the address tells that."""

@@ -254,7 +254,7 @@ class Arrivals:
                 self.server,
                 plain=gate.client,
                 peer=gate.newcomer.peer,
-                beginning=Beginning(said=gate.received),
+                beginning=Beginning(said=bytearray(gate.received)),
             )
 
     async def _go_on(self, gate: _Gate, stream: trio.SocketStream, subprotocol: str) -> None:

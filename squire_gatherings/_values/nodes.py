@@ -35,6 +35,8 @@ class Node:
     """How many it had at its last beat, sleeping ones among them."""
     connections: int = field(default=0, eq=False)
     """How many clients it had at its last beat."""
+    beats: int = field(default=0, eq=False)
+    """How many beats it has had."""
     beat_age: float = field(default=0.0, eq=False)
     """How many seconds its last beat is old, by the store's clock; infinite once it has left."""
     arrivals: int = field(default=0, eq=False)

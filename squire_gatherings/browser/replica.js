@@ -73,6 +73,8 @@ export class Replica {
   role = "member";
   /** @type {Map<string, Pending>} Unanswered syncs, in the order in which they were submitted. */
   pending = new Map();
+  /** @type {Map<string, number>} When each of them was, where that was on this page. */
+  #submittedAt = new Map();
   /** @type {Fifo<Ops | Applied | State>} */
   #held = new Fifo();
   /** @type {Own[]} Our own seqs among what is held, or still to come; ascending. */
@@ -90,16 +92,16 @@ export class Replica {
    * @param {ChangeQueue} parts.changes
    * @param {import("./machine.js").Machine<any> | null} parts.machine
    * @param {boolean} parts.optimistic Whether the state shows what isn't answered.
-   * @param {() => number} parts.wallTime
+   * @param {import("./serverclock.js").ServerClock} parts.clock
    * @param {(ops: Released[], epoch: string | undefined) => void} parts.released Is told of ops, in
    *   order, when they are in the state.
    * @param {() => void} parts.restored Is told that a state came instead of ops.
    */
-  constructor({ changes, machine, optimistic, wallTime, released, restored }) {
+  constructor({ changes, machine, optimistic, clock, released, restored }) {
     this.changes = changes;
     this.machine = machine;
     this.optimistic = optimistic;
-    this.wallTime = wallTime;
+    this.clock = clock;
     this.released = released;
     this.restored_ = restored;
   }
@@ -142,6 +144,8 @@ export class Replica {
    */
   arrived(first, { ops, by, times, mine, syncs }, epoch) {
     if (first > this.seq + 1) throw new Lost(`op ${first} came after ${this.seq}`);
+    const last = times?.at(-1);
+    if (last) this.clock.heard(last);
     const known = this.seq + 1 - first;
     if (known >= ops.length) return false;
     this.#held.push({
@@ -202,6 +206,7 @@ export class Replica {
     const shown = this.pending.size ? this.#view : null;
     this.pending.set(pending.id, pending);
     if (pending.inDoubt) this.#doubts++;
+    else this.#submittedAt.set(pending.id, this.clock.steady());
     this.#view = shown && this.machine ? this.#suppose(this.machine, shown, pending) : null;
   }
 
@@ -215,8 +220,10 @@ export class Replica {
    * @param {{ ops: Op[], epoch: string | undefined, time: number, standsForOps: boolean }} answer
    */
   synced(id, seqs, { ops, epoch, time, standsForOps }) {
+    const submittedAt = this.#submittedAt.get(id);
     const pending = this.#noLongerPending(id);
     if (!pending) return false;
+    if (time && submittedAt !== undefined) this.clock.answered(time, submittedAt);
     const { mine, tab } = pending;
     const own = { start: seqs[0], stop: seqs[0] + seqs.length, id, tab, mine };
     this.#addOwn(own);
@@ -271,6 +278,7 @@ export class Replica {
     const pending = this.pending.get(id);
     if (pending) {
       this.pending.delete(id);
+      this.#submittedAt.delete(id);
       if (pending.inDoubt) this.#doubts--;
       this.#view = null;
     }
@@ -309,7 +317,7 @@ export class Replica {
     const { seq } = view;
     // A client that lacks only its own ops isn't behind.
     const base = this.#others <= pending.base ? seq : pending.base;
-    const time = Math.max(this.#time, this.wallTime());
+    const time = Math.max(this.#time, this.clock.now());
     const next = machine.suppose(view.state, pending, { user, role, base, seq, time });
     return { state: next.state, seq: seq + next.count };
   }

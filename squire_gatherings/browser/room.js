@@ -13,6 +13,7 @@ import { Queue } from "./queue.js";
 import { Renewal } from "./renewal.js";
 import { Replica } from "./replica.js";
 import { Requests } from "./requests.js";
+import { ServerClock } from "./serverclock.js";
 import { Session } from "./session.js";
 import { syncOfEach } from "./syncs.js";
 import { Telling } from "./telling.js";
@@ -117,7 +118,7 @@ export class Room extends EventTarget {
       changes: new ChangeQueue(settings.maxChanges, (change) => this.#telling.say("change", change)),
       machine: behaviour && new Machine(behaviour),
       optimistic,
-      wallTime,
+      clock: new ServerClock(wallTime, environment.now),
       released: (released, epoch) => this.#tabs.relay.released(released, epoch),
       restored: () => this.#tabs.relay.restored(),
     });

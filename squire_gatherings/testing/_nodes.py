@@ -39,6 +39,7 @@ class _Row:
 
     node: Node
     beat_at: float
+    beats: int = 0
     arrivals: int = 0
 
 
@@ -93,7 +94,8 @@ class _Shared:
 
     def as_told(self, row: _Row) -> Node:
         """Return a node as another one is told of it."""
-        return evolve(row.node, beat_age=self.clock() - row.beat_at, arrivals=row.arrivals)
+        age = self.clock() - row.beat_at
+        return evolve(row.node, beats=row.beats, beat_age=age, arrivals=row.arrivals)
 
 
 @define(eq=False)
@@ -181,6 +183,7 @@ class NodeStore(MemoryStore):
         if row is None:
             raise DeclaredDead(f"node {self.node.name} was declared dead")
         row.node, row.beat_at = node, self.shared.clock()
+        row.beats += 1
         self.node = node
         self.lease.beaten(sent_at)
         return tuple(self.shared.as_told(one) for one in self.shared.nodes.values())
@@ -194,13 +197,13 @@ class NodeStore(MemoryStore):
         self.lease.lost()
 
     async def inherit(self, node: Node) -> bool:
-        """Declare a node dead that was silent for too long, and own what it had."""
+        """Declare a node dead that has had no beat since it was so, and own what it had."""
         await trio.lowlevel.checkpoint()
         shared, row = self.shared, self.shared.nodes.get(node.id)
         ours = shared.nodes.get(self.node.id)
         if row is None or ours is None or row is ours:
             return False
-        if shared.clock() - row.beat_at <= shared.lease:
+        if row.beats != node.beats and row.beat_at > -math.inf:
             return False
         del shared.nodes[node.id]
         for gathering, owned in shared.owned.items():

@@ -126,3 +126,15 @@ async def test_what_is_compared_shows_the_smallest_change(tmp_path: Path) -> Non
             before = _state(port.hall, connections, tmp_path)
             await port.hall.fetch(name)
             assert _state(port.hall, connections, tmp_path) != before
+
+
+async def test_who_is_here_is_told_where_clients_may_be_shown(tmp_path: Path) -> None:
+    async with open_port(tmp_path, presence=True) as port:
+        await port.hall.join("room", Recorder(), identity=Identity("alice"), presence={})
+        await port.hall.join("room", Recorder(), presence={})
+        await port.hall.join("room", Recorder())
+        said = await port.get("/api/v1/gatherings/room/explain")
+        assert (said["clients"], said["here"]) == (3, {"users": 1, "anonymous": 1})
+    async with open_port(tmp_path) as port:
+        await port.hall.join("room", Recorder())
+        assert (await port.get("/api/v1/gatherings/room/explain"))["here"] is None

@@ -78,6 +78,22 @@ async def test_they_are_ready_reload_and_end(tmp_path: Path) -> None:
     assert [len(starts(tmp_path, number)) for number in (0, 1)] == [1, 1]
 
 
+async def test_they_are_renewed_one_after_the_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with running(tmp_path) as crew:
+        await crew.wait_ready()
+        assert await crew.renew() == ""
+        assert [len(starts(tmp_path, number)) for number in (0, 1)] == [2, 2]
+        # The first one doesn't come back: the other one stays as it is.
+        (tmp_path / "ends-0").touch()
+        (tmp_path / "fails").touch()
+        monkeypatch.setattr(crews, "MOST_RENEWING", 0.5)
+        assert "worker 0 doesn't serve again" in await crew.renew()
+        assert len(starts(tmp_path, 1)) == 2
+        (tmp_path / "fails").unlink()
+
+
 async def test_one_that_ends_is_started_again_after_longer_and_longer(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -166,3 +166,13 @@ def test_instants_are_written_as_they_are_read() -> None:
     assert when(NOW + 1.5, NOW) == "2026-11-28T06:57:49.750Z (in 1.5s)"
     assert when(NOW - 61, NOW) == "2026-11-28T06:56:47.250Z (1m 1s ago)"
     assert parse_instant("2026-11-28T07:57:48.250+01:00") == NOW
+
+
+def test_who_is_here() -> None:
+    def last(users: int, anonymous: int) -> str:
+        return explanation(said(here={"users": users, "anonymous": anonymous}))[-1]
+
+    assert last(2, 0) == "Shown as being here: 2 users."
+    assert last(1, 1) == "Shown as being here: 1 user and 1 connection of nobody known."
+    assert last(0, 3) == "Shown as being here: 3 connections of nobody known."
+    assert last(0, 0).startswith("3 clients are connected")

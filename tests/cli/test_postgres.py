@@ -81,6 +81,20 @@ def test_what_is_wrong_is_one_line_without_the_password(store: str, tmp_path: Pa
         assert SECRET not in err
 
 
+def test_what_is_damaged_is_said_in_one_line(store: str, postgres: Postgres) -> None:
+    with serving("--store", store) as (_, url):
+        submit(url, "friday", 1)
+    with postgres.connect() as database:
+        database.execute(f"UPDATE {store.partition('schema=')[2]}.ops SET epoch = '\\xff'")
+    for command in (("show", store, "friday"), ("export", store, "friday")):
+        code, _, err = run(*command)
+        assert (code, err.count("\n")) == (2, 1)
+        assert "damaged" in err
+    code, out, _ = run("verify", store)
+    assert code == 1
+    assert "friday: op 1: can't be read" in out
+
+
 def test_a_server_whose_database_is_away_says_so(tmp_path: Path) -> None:
     away = f"postgresql://me:{SECRET}@127.0.0.1:1/rooms"
     code, out, err = run_forked("serve", "--port", "0", "--store", away, cwd=tmp_path)

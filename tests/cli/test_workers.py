@@ -20,6 +20,7 @@ from squire_gatherings import CannotConnect
 from squire_gatherings._rules.shards import shard_of
 from squire_gatherings.client import open_client
 from tests.cli.process import PATIENCE, READY, run_here
+from tests.cli.test_systemd import Listener
 from tests.forked import serving
 from tests.server.certificates import trusting, write
 from tests.server.raw import RawClient
@@ -108,11 +109,18 @@ async def say_in_the_end(url: str, room: str) -> list[int]:
 
 
 async def test_a_whole_life(tmp_path: Path) -> None:
-    """Fifty clients, a worker that is killed, a reload, and the end."""
+    """Fifty clients, a worker that is killed, a reload, and the end; systemd is told of it."""
+    systemd = Listener(str(tmp_path / "notify"))
     folder, config = tmp_path / "rooms", tmp_path / "squire.toml"
     config.write_text("max-message-size = 2048")
     options = ("--store", f"sqlite:///{folder}/", "--config", str(config))
-    with crew(*options, "--log-level", "info") as (process, url):
+    with (
+        systemd.socket,
+        crew(*options, "--log-level", "info", NOTIFY_SOCKET=systemd.name) as (process, url),
+    ):
+        assert systemd.hear() == [f"STATUS=opening sqlite:///{folder}/"]
+        status = f"STATUS=listening on {url}"
+        assert systemd.hear() == ["READY=1", status]
         errors = iter(process.stderr or ())
         workers = children(process.pid)
         assert sorted(workers) == [0, 1, 2]
@@ -159,6 +167,9 @@ async def test_a_whole_life(tmp_path: Path) -> None:
             if "event=reloaded" in line:
                 reloaded[line.partition("worker=")[2][0]] += 1
         assert reloaded == {"0": 1, "1": 1, "2": 1}
+        # It's one reload to systemd, and over when it is for all.
+        assert systemd.hear()[0] == "RELOADING=1"
+        assert systemd.hear() == ["READY=1", status]
 
         # An upgrade is refused, and changes nothing.
         process.send_signal(signal.SIGUSR2)
@@ -168,6 +179,7 @@ async def test_a_whole_life(tmp_path: Path) -> None:
             last.say(type="join")
             assert last.hear()["type"] == "joined"
             process.send_signal(signal.SIGTERM)
+            assert systemd.hear()[0] == "STOPPING=1"
             assert last.hear()["reason"] == "shutdown"
             assert last.end().code == 1001
         assert process.wait(PATIENCE) == 0

@@ -7,6 +7,7 @@ import pytest
 import trio
 import trio.testing
 from attrs import define, field
+from h2.connection import H2Connection
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -235,6 +236,18 @@ async def test_a_node_that_says_no_is_believed() -> None:
         pair.other.on_opened = lambda stream, _: stream.refuse("it is full")
         with pytest.raises(Away, match="it is full"):
             await pair.one.open(ASKED)
+
+
+async def test_a_connection_that_is_used_up_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+    """There are a billion streams, and then another connection is needed."""
+    monkeypatch.setattr(H2Connection, "HIGHEST_ALLOWED_STREAM_ID", 3)
+    async with linked() as pair:
+        ours, _ = await pair.open()
+        await pair.open()
+        with pytest.raises(Away, match="no more streams"):
+            await pair.open()
+        with pytest.raises(trio.BrokenResourceError):
+            await ours.receive_some()
 
 
 async def test_a_node_that_stalls_is_given_up(autojump_clock: trio.testing.MockClock) -> None:

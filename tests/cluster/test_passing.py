@@ -1,5 +1,6 @@
 """Passing on: whichever process a client reaches, the one that has its gathering serves it."""
 
+import gc
 import socket
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import trio.testing
 from squire_gatherings import Proxies, ProxySays, ServerSettings
 from squire_gatherings._cluster.passing import PATIENCE, UNDER_WAY
 from squire_gatherings._cluster.private import listen_privately
+from squire_gatherings._server.elsewhere import Beginning
 from squire_gatherings._server.tls import Certificate
 from squire_gatherings._values.nodes import Node
 from squire_gatherings.client import open_client
@@ -82,6 +84,9 @@ async def test_what_comes_with_the_request_and_piece_by_piece_goes_along(tmp_pat
             await trio.testing.wait_all_tasks_blocked(0.001)
         assert (await until_joined(stream)).startswith(b"HTTP/1.1 101 ")
         assert other.server.connections == 1
+        # A connection that lives for days doesn't keep what was said before.
+        kept = [one for one in gc.get_objects() if isinstance(one, Beginning) and one.said]
+        assert kept == []
 
 
 @pytest.mark.parametrize("says", [ProxySays.X_FORWARDED_FOR, ProxySays.PROXY_PROTOCOL])

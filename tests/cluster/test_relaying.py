@@ -91,6 +91,33 @@ async def test_when_the_node_dies_its_clients_are_told_to_come_again(tmp_path: P
         await served(one.url, owned_by(0, 2))
 
 
+async def test_when_the_node_in_between_stops_its_clients_come_again(tmp_path: Path) -> None:
+    room = owned_by(1, 2)
+    async with nodes(tmp_path, is_far=True) as (one, other):
+        client = await trio.to_thread.run_sync(joined, one.url, room)
+        with trio.fail_after(10):
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(one.router.close)
+                end = await trio.to_thread.run_sync(client.next)
+        assert end == CloseConnection(code=1012, reason="the node has gone")
+        client.socket.close()
+        # The gathering knows nothing of it but that a client has gone.
+        await served(other.url, room)
+
+
+async def test_where_both_stop_the_last_notice_passes(tmp_path: Path) -> None:
+    async with nodes(tmp_path, is_far=True) as (one, other):
+        client = await trio.to_thread.run_sync(joined, one.url, owned_by(1, 2))
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(one.router.close)
+            nursery.start_soon(other.hall.close)
+            notice = await trio.to_thread.run_sync(client.hear)
+            assert (notice["type"], notice["reason"]) == ("dispersed", "shutdown")
+            end = await trio.to_thread.run_sync(client.end)
+            assert end.code == 1001
+            client.socket.close()
+
+
 async def test_a_client_that_goes_is_gone_at_the_other_node(tmp_path: Path) -> None:
     async with nodes(tmp_path, is_far=True) as (one, other):
         client = await trio.to_thread.run_sync(joined, one.url, owned_by(1, 2))

@@ -14,6 +14,7 @@ from pathlib import Path
 import trio
 
 from tests.nemesis.diary import Diary
+from tests.nemesis.network import is_possible
 from tests.nemesis.run import Plan, Run
 
 
@@ -24,6 +25,11 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=random.randrange(10**6))
     parser.add_argument("--nodes", type=int, default=3)
     parser.add_argument("--store", help="of one node alone; not given: a PostgreSQL of its own")
+    parser.add_argument(
+        "--networks",
+        action=argparse.BooleanOptionalAction,
+        help="each node has its own; not given: where that is possible, and the seed is odd",
+    )
     parser.add_argument("--only", nargs="*", default=[], help="names of faults")
     parser.add_argument("--gatherings", type=int, default=1000)
     parser.add_argument("--rate", type=float, default=300.0, help="syncs a second, of all clients")
@@ -35,6 +41,9 @@ def main() -> int:
         seconds=60 * given.minutes,
         nodes=given.nodes,
         store=given.store,
+        has_networks=given.seed % 2 == 1 and is_possible()
+        if given.networks is None
+        else given.networks,
         only=tuple(given.only),
         gatherings=given.gatherings,
         rate=given.rate,

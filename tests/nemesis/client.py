@@ -17,26 +17,16 @@ from attrs import define, field
 from squire_gatherings._load.clients import frames
 from squire_gatherings._load.clients.link import Link
 from tests.nemesis import messages
+from tests.nemesis.allowed import AGAIN, CODES, DISPERSED, GONE, MOVED, PASSING
 from tests.nemesis.crowd import Crowd
 from tests.nemesis.ends import Ends
 from tests.nemesis.history import Append, Operation, Read, Sight
+from tests.nemesis.pending import Pending
 
 PAUSE = 0.1
 """Seconds: the first pause before another try; it doubles up to the longest of the crowd."""
 SEND_AGAIN = 0.5
 """Seconds after which a sync is sent again that was refused for now."""
-
-AGAIN = {"store_unavailable", "unavailable", "rate_limited", "internal", "hall_closed", "moved"}
-"""Errors after which a sync is sent again."""
-PASSING = AGAIN | {"full", "authentication_unavailable", "crashed"}
-"""Errors after which a join is tried again."""
-
-MOVED, DISPERSED = "moved", 4001
-"""A reason that ends a connection, and not its incarnation; and the close code of the others."""
-GONE = {"shutdown", "crashed", MOVED}
-"""Reasons of notices that aren't ends by a rule."""
-CODES = {1001, 1011, 1013, DISPERSED, 4008, 4009, 4010, frames.NO_STATUS}
-"""How a node may close a connection."""
 
 
 class Host(Protocol):
@@ -57,24 +47,6 @@ class State(Enum):
     IN = auto()
     NOTICED = auto()
     """It was told the end; a close frame must follow, and nothing else."""
-
-
-@define
-class Pending:
-    """A sync that isn't answered yet."""
-
-    ops: tuple[str, ...]
-    invoked: float
-    """When it was sent first."""
-    sent: float
-    """When it was sent last."""
-    first_here: float
-    """When this connection has sent it first."""
-    is_refused: bool = False
-    """Whether it was told on this connection to send it again: nobody knows which is answered."""
-    is_repeated: bool = False
-    """Whether an earlier connection has sent it: then others may be told of it before its answer,
-    and its client, too."""
 
 
 @define(eq=False)

@@ -9,6 +9,7 @@ import mmap
 import struct
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 SECONDS = struct.Struct("d")
@@ -22,17 +23,22 @@ def step(file: Path, seconds: float) -> None:
         one.write(SECONDS.pack(seconds))
 
 
-def main(file: str) -> None:
-    """Run the program with this clock."""
+def clock_of(file: Path) -> Callable[[], float]:
+    """Return the wall clock of whom this file is for."""
     machine = time.time
-    with open(file, "rb") as one:
+    with file.open("rb") as one:
         ahead = mmap.mmap(one.fileno(), SECONDS.size, access=mmap.ACCESS_READ)
 
     def wall() -> float:
         [seconds] = SECONDS.unpack_from(ahead)
         return machine() + float(seconds)
 
-    time.time = wall
+    return wall
+
+
+def main(file: Path) -> None:
+    """Run the program with this clock."""
+    time.time = clock_of(file)
     # Only now, so that all of it has this clock.
     from squire_gatherings._cli import cli
 
@@ -40,6 +46,6 @@ def main(file: str) -> None:
 
 
 if __name__ == "__main__":
-    clock = sys.argv.pop(1)
+    clock = Path(sys.argv.pop(1))
     sys.argv[0] = "squire-gatherings"
     main(clock)

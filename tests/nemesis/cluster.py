@@ -9,6 +9,7 @@ import trio
 from attrs import define, field
 
 from tests.nemesis.database import Database, database
+from tests.nemesis.network import Network, network
 from tests.nemesis.node import Node
 from tests.nemesis.proxy import Mode, Proxy
 
@@ -28,6 +29,8 @@ class Cluster:
     """The URL of the store, for commands that look into it in the end."""
     visitor: Node | None = None
     """One that comes for a while, and goes."""
+    network: Network | None = None
+    """The nodes' networks, where each has one of its own."""
     busy: set[str] = field(factory=set)
     """The parts to which something is being done."""
 
@@ -36,8 +39,9 @@ class Cluster:
         return [*self.nodes, *([self.visitor] if self.visitor else [])]
 
     def addresses(self) -> list[tuple[str, int]]:
-        """Return where the nodes listen, those that are down among them."""
-        return [("127.0.0.1", node.port) for node in self.all_nodes() if node.port]
+        """Return where nodes listen, those that are down among them; not one that has gone."""
+        here = [one for one in self.all_nodes() if one.port]
+        return [(one.host, one.port) for one in here if one.name != VISITOR or one.is_running]
 
     def heal(self) -> None:
         """Let everything pass again."""
@@ -53,6 +57,7 @@ async def cluster(
     store: str | None = None,
     *,
     started: int | None = None,
+    has_networks: bool = False,
 ) -> AsyncIterator[Cluster]:
     """Start nodes; they are killed in the end, if they are there still.
 
@@ -62,11 +67,11 @@ async def cluster(
         options: Of `serve`.
         store: What they store in; None for a PostgreSQL of their own.
         started: How many of them are started; None: all.
+        has_networks: Whether each has a network of its own.
     """
-    options = ["--host", "127.0.0.1", *options]
     # All clients come from one address, and are anonymous.
     for limit in ("connections-per-address", "handshakes-per-address", "gatherings-per-user"):
-        options += [f"--max-{limit}", "off"]
+        options = [*options, f"--max-{limit}", "off"]
     with ExitStack() as stack:
         async with trio.open_nursery() as nursery:
             if store is not None:
@@ -75,14 +80,21 @@ async def cluster(
                     all_.nodes.append(Node(f"n{number}", [*options, "--store", store], folder))
             else:
                 there = stack.enter_context(database())
+                place = stack.enter_context(network()) if has_networks else None
                 way = Proxy(there.connect)
                 await nursery.start(way.serve)
                 all_ = Cluster(folder=folder, nodes=[], database=there, store=there.url(way.port))
+                all_.network = place
                 for name in (*(f"n{number}" for number in range(1, count + 1)), VISITOR):
-                    way = Proxy(there.connect)
+                    way = Proxy(there.connect, "127.0.0.1" if place is None else place.address)
                     await nursery.start(way.serve)
-                    mine = ["--store", there.url(way.port), "--node-name", name]
+                    mine = ["--store", there.url(way.port, way.host), "--node-name", name]
                     node = Node(name, [*options, *mine], folder)
+                    if place is not None:
+                        place.add(name)
+                        node.host, node.command = place.address_of(name), place.command(name)
+                        node.options = [*node.options, "--peer-host", node.host, "--peer-port", "0"]
+                        node.options.append("--insecure")
                     if name == VISITOR:
                         all_.visitor = node
                     else:

@@ -23,9 +23,9 @@ class Database:
         """Connect to it, as a proxy does for a node."""
         return await trio.open_tcp_stream("127.0.0.1", self.server.port)
 
-    def url(self, port: int) -> str:
-        """Return the store's URL for a node that comes by way of this port of loopback."""
-        return self.server.url().replace(f":{self.server.port}/", f":{port}/")
+    def url(self, port: int, host: str = "127.0.0.1") -> str:
+        """Return the store's URL for a node that comes by way of this address."""
+        return self.server.url().replace(f"127.0.0.1:{self.server.port}", f"{host}:{port}")
 
     async def kill(self) -> None:
         """`kill -9` of all its processes."""

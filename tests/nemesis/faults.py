@@ -70,6 +70,8 @@ class Nemesis:
                 "kill-database": self.kill_database,
                 "visit": self.visit,
             }
+        if self._cluster.network is not None:
+            possible["cut-from-peers"] = self.cut_from_peers
         return [possible[name] for name in self.only or possible]
 
     async def kill(self) -> None:
@@ -149,6 +151,15 @@ class Nemesis:
                 self._cluster.ways[node.name].turn(mode)
                 await trio.sleep(self._choose.uniform(0.1, 2 * self.lease))
                 self._cluster.ways[node.name].turn(Mode.PASSING)
+
+    async def cut_from_peers(self) -> None:
+        """Lose all packets between one node and the others."""
+        with self._some_node("no network to the others for") as node:
+            if node is not None:
+                assert self._cluster.network is not None
+                self._cluster.network.cut(node.name)
+                await trio.sleep(self._choose.uniform(0.1, 3 * self.lease))
+                self._cluster.network.join(node.name)
 
     async def stall_database(self) -> None:
         """Cut all nodes from the database, or only for a moment."""

@@ -19,7 +19,7 @@ from tests.nemesis.history import Append, Operation, Read, resolve
 
 LOOK = 0.25
 """Seconds between two looks at who isn't answered, and at what is due."""
-STEPS = 2_000_000
+STEPS = 500_000
 """How far the search for an order goes before it is left to the pass for logs alone."""
 
 
@@ -105,7 +105,7 @@ class Gathering:
         if now >= self.until and self._reader is None:
             self._finish()
         if self._reader is not None and self._has_read(self._reader):
-            self._check()
+            self._end()
             return
         self._crowd.schedule.at(now + LOOK, self._look)
 
@@ -144,8 +144,8 @@ class Gathering:
         promised = [one.seq for one in self.history if isinstance(one, Read)][-1:]
         return reader.state is State.IN and [reader.have] >= promised
 
-    def _check(self) -> None:
-        """Check all that was noted, and go."""
+    def _end(self) -> None:
+        """Go, with the history complete: it is to be judged."""
         self.abandon()
         for client in [*self._gone, *self._clients]:
             for one in client.pending.values():
@@ -153,19 +153,33 @@ class Gathering:
         for life in self.ends.lives.values():
             if life.notice is not None:
                 self.history.append(life.as_end())
+        self._crowd.to_judge.send_nowait(self)
+
+    async def judge(self) -> None:
+        """Have both checkers look at the history, in a thread: it may take them seconds.
+
+        Cancellation: nothing is noted.
+        """
+        wrong, is_decided = await trio.to_thread.run_sync(_judge, self.history)
         diary = self._crowd.diary
         diary.counts["gatherings"] += 1
         diary.counts["operations"] += len(self.history)
-        try:
-            log_order.check(self.history)
-            verdict = linearizability.check(resolve(self.history), GatheringLog(), steps=STEPS)
-        except log_order.Contradiction as error:
-            diary.violated(f"{self.name}: {error}", self.name)
-        except linearizability.Undecided:
-            diary.counts["undecided"] += 1
-        else:
-            if not verdict.is_linearizable:
-                what = f"{self.name}: no order explains {verdict.unexplained}"
-                diary.violated(what, self.name)
+        diary.counts["undecided"] += not is_decided
+        if wrong is not None:
+            diary.violated(f"{self.name}: {wrong}", self.name)
         diary.keep(self.name, [*self.notes, *((one.invoked, str(one)) for one in self.history)])
         self.checked.set()
+
+
+def _judge(history: list[Operation]) -> tuple[str | None, bool]:
+    """Return what is wrong with a history, and whether the search came to an end."""
+    try:
+        log_order.check(history)
+        verdict = linearizability.check(resolve(history), GatheringLog(), steps=STEPS)
+    except log_order.Contradiction as error:
+        return str(error), True
+    except linearizability.Undecided:
+        return None, False
+    if verdict.is_linearizable:
+        return None, True
+    return f"no order explains {verdict.unexplained}", True

@@ -1,8 +1,13 @@
-"""The wire protocol as the clients of the nemesis need it: only the fields that they look at."""
+"""The wire protocol as the clients of the nemesis need it: only the fields that they look at.
+
+What says nothing of ops is as the load test has it.
+"""
 
 import json
 
 import msgspec
+
+from squire_gatherings._load.clients.messages import Dispersed, Error, Synced
 
 
 class Op(msgspec.Struct, gc=False):
@@ -16,7 +21,6 @@ class Joined(msgspec.Struct, tag_field="type", tag="joined", gc=False):
 
     incarnation: str
     seq: int
-    idle_timeout: float
     ops: list[Op]
 
 
@@ -28,13 +32,6 @@ class Fetched(msgspec.Struct, tag_field="type", tag="fetched", gc=False):
     ops: list[Op]
 
 
-class Synced(msgspec.Struct, tag_field="type", tag="synced", gc=False):
-    """Answer to `sync`."""
-
-    id: str
-    seqs: list[int]
-
-
 class Forward(msgspec.Struct, tag_field="type", tag="forward", gc=False):
     """An op of somebody else, or several."""
 
@@ -43,26 +40,10 @@ class Forward(msgspec.Struct, tag_field="type", tag="forward", gc=False):
     ops: list[Op] | None = None
 
 
-class Error(msgspec.Struct, tag_field="type", tag="error", gc=False):
-    """A request that failed."""
-
-    code: str
-    message: str
-    id: str | None = None
-
-
-class Dispersed(msgspec.Struct, tag_field="type", tag="dispersed", gc=False):
-    """The close notice."""
-
-    gathering: str
-    incarnation: str
-    reason: str
-    seq: int
-    idle_for: float
-
-
 Message = Joined | Fetched | Synced | Forward | Error | Dispersed
 decode = msgspec.json.Decoder(Message).decode
+
+__all__ = ["Dispersed", "Error", "Fetched", "Forward", "Joined", "Op", "Synced", "decode", "encode"]
 
 
 def encode(type_: str, **fields: object) -> bytes:

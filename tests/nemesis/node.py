@@ -25,9 +25,12 @@ class Node:
     """One place for a process: its port and its options. Each start is another process."""
 
     name: str
-    options: Sequence[str]
+    options: list[str]
     folder: Path
+    host: str = "127.0.0.1"
     port: int = 0
+    command: Sequence[str] = ()
+    """What starts a program at its place; nothing: here."""
     starts: int = 0
     process: trio.Process | None = field(default=None, init=False)
     is_stopped: bool = field(default=False, init=False)
@@ -57,8 +60,8 @@ class Node:
         Cancellation: the process may be there; `kill` ends it.
         """
         step(self.clock, 0)
-        command = [sys.executable, "-m", "tests.nemesis.clocks", str(self.clock)]
-        command += ["serve", "--port", str(self.port)]
+        command = [*self.command, sys.executable, "-m", "tests.nemesis.clocks", str(self.clock)]
+        command += ["serve", "--host", self.host, "--port", str(self.port)]
         with self.errors.open("ab") as errors:
             self.process = await trio.lowlevel.open_process(
                 [*command, *self.options],

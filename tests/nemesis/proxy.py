@@ -2,7 +2,6 @@
 
 from collections.abc import Awaitable, Callable
 from enum import StrEnum
-from typing import Any
 
 import trio
 from attrs import define, field
@@ -29,6 +28,8 @@ class Proxy:
     """One way in to one program."""
 
     _connect: Connect
+    host: str = "127.0.0.1"
+    """Where it listens."""
     port: int = field(default=0, init=False)
     mode: Mode = field(default=Mode.PASSING, init=False)
     _turned: trio.Event = field(factory=trio.Event, init=False)
@@ -50,19 +51,16 @@ class Proxy:
             scope.cancel()
 
     async def serve(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
-        """Serve until cancelled, on a free port of loopback.
+        """Serve until cancelled, on a free port.
 
         Cancellation: resets all connections.
         """
-        listeners = await trio.open_tcp_listeners(0, host="127.0.0.1")
+        listeners = await trio.open_tcp_listeners(0, host=self.host)
         self.port = listeners[0].socket.getsockname()[1]
-
-        def started(_: Any) -> None:
-            task_status.started()
 
         async with trio.open_nursery() as nursery:
             await nursery.start(trio.serve_listeners, self._handle, listeners)
-            started(None)
+            task_status.started()
             await trio.sleep_forever()
 
     async def _handle(self, near: trio.SocketStream) -> None:

@@ -1,6 +1,8 @@
 """A run of the nemesis: nodes, their clients and faults, from the first join to the last check."""
 
+import os
 import random
+from contextlib import ExitStack
 from pathlib import Path
 
 import trio
@@ -14,6 +16,14 @@ from tests.nemesis.diary import Diary
 from tests.nemesis.faults import Nemesis
 from tests.nemesis.gathering import Gathering
 from tests.nemesis.node import NodeFailed
+from tests.nemesis.told import Told, told
+
+BUSY = 3.0
+"""With so many tasks for each processor, in the last minute, a machine has too much to do."""
+
+
+def _is_overloaded() -> bool:
+    return os.getloadavg()[0] > BUSY * (os.cpu_count() or 1)
 
 
 @frozen(kw_only=True)
@@ -26,6 +36,8 @@ class Plan:
     nodes: int = 3
     store: str | None = None
     """None: in a PostgreSQL of its own."""
+    has_networks: bool = False
+    """Whether each node has a network of its own."""
     only: tuple[str, ...] = ()
     """The faults that come; none: all that are possible here."""
     gatherings: int = 1000
@@ -54,6 +66,7 @@ class Run:
     _choose: random.Random = field(init=False)
     _gatherings: list[Gathering] = field(factory=list, init=False)
     _count: int = field(default=0, init=False)
+    _told: Told | None = field(default=None, init=False)
 
     def __attrs_post_init__(self) -> None:
         self._choose = random.Random(self.plan.seed)
@@ -65,9 +78,16 @@ class Run:
         """
         plan = self.plan
         options = ["--idle-timeout", f"{plan.idle_timeout}s", "--close-grace", "2s"]
-        with Poller() as poller:
+        with ExitStack() as stack:
+            poller = stack.enter_context(Poller())
+            if not plan.has_networks and plan.store is None:
+                # The receiver is reached from this network only.
+                self._told, more = stack.enter_context(told(self.folder))
+                options += more
             schedule = Schedule()
-            async with cluster(self.folder, plan.nodes, options, plan.store) as nodes:
+            async with cluster(
+                self.folder, plan.nodes, options, plan.store, has_networks=plan.has_networks
+            ) as nodes:
                 crowd = Crowd(
                     poller=poller,
                     schedule=schedule,
@@ -83,9 +103,31 @@ class Run:
                 async with trio.open_nursery() as nursery:
                     nursery.start_soon(poller.run)
                     nursery.start_soon(schedule.run)
+                    nursery.start_soon(self._watch_the_machine)
+                    nursery.start_soon(self._judge, crowd)
                     await self._load(nodes, crowd)
                     nursery.cancel_scope.cancel()
+                await self._hear_all()
                 await self._end(nodes)
+        for wrong in self._told.wrong() if self._told else ():
+            self.diary.violated(wrong)
+
+    async def _judge(self, crowd: Crowd) -> None:
+        """Judge one gathering after the other."""
+        async with crowd.to_judge, crowd.finished:
+            async for one in crowd.finished:
+                await one.judge()
+                if self._told is not None:
+                    self._told.lives += one.ends.lives.values()
+
+    async def _watch_the_machine(self) -> None:
+        """Note when the machine has too much to do for anybody to be on time."""
+        while True:
+            await trio.sleep(1.0)
+            if _is_overloaded():
+                with self.diary.fault("a machine that has too much to do"):
+                    while _is_overloaded():  # noqa: ASYNC110 (nobody else says when)
+                        await trio.sleep(1.0)
 
     async def _load(self, nodes: Cluster, crowd: Crowd) -> None:
         """Have clients use gatherings while faults come; then let all come to an end."""
@@ -124,6 +166,12 @@ class Run:
         one.begin()
         return one
 
+    async def _hear_all(self) -> None:
+        """Wait until the webhook was told what clients know."""
+        with trio.move_on_after(self.plan.patience):
+            while self._told is not None and not self._told.is_all_there():  # noqa: ASYNC110
+                await trio.sleep(0.2)
+
     async def _end(self, nodes: Cluster) -> None:
         """End the nodes in order, and verify the store."""
         for node in nodes.all_nodes():
@@ -135,6 +183,6 @@ class Run:
             words = node.errors.read_text(errors="replace") if node.starts else ""
             if "Traceback" in words:
                 self.diary.violated(f"{node.name} wrote a traceback: {node.last_words()}")
-        wrong = await verify(nodes.store) if nodes.store.startswith("sqlite:") else ""
+        wrong = "" if nodes.store == "memory:" else await verify(nodes.store)
         if wrong:
             self.diary.violated(f"the store isn't right: {wrong[:500]}")

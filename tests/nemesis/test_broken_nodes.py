@@ -4,20 +4,19 @@ from collections.abc import Callable
 
 import pytest
 import trio
-from attrs import define, field
+from attrs import define
 from trio.testing import MockClock
 
 from squire_gatherings._hall.store import Outcome
-from squire_gatherings._rules.lease import Lease
 from squire_gatherings._stores.memory import MemoryStore
 from squire_gatherings._values.log import Append, Restored
-from squire_gatherings._values.nodes import Node
 from squire_gatherings.testing import SharedMemory
 from squire_gatherings.testing._nodes import NodeStore
 from tests.nemesis import linearizability, log_order
 from tests.nemesis.gathering_log import GatheringLog
 from tests.nemesis.halls import run
 from tests.nemesis.history import Operation, resolve
+from tests.nodes.broken import BrokenMemory, EndlessLease, TakesTheLiving
 from tests.support import examples
 
 RIGHT_SEEDS = examples(4)
@@ -53,7 +52,10 @@ def put(store: NodeStore, append: Append) -> None:
 
 @define(eq=False)
 class Unfenced(NodeStore):
-    """It takes what anybody appends."""
+    """It takes what anybody appends, in the place of what is there.
+
+    One that still compares where the log ends shows clients nothing wrong: that is a fence, too.
+    """
 
     async def load(self, gathering: str, *, recent_syncs: int) -> Restored:
         return await MemoryStore.load(self, gathering, recent_syncs=recent_syncs)
@@ -81,38 +83,6 @@ class LooksFirst(NodeStore):
         put(self, append)
 
 
-class Endless(Lease):
-    """A lease that never ends by itself."""
-
-    def is_valid(self, now: float) -> bool:
-        return not self.is_lost
-
-
-@define(eq=False)
-class Leaseless(NodeStore):
-    """Its node goes on with what it had until it hears that it is dead."""
-
-    async def enroll(self, node: Node) -> None:
-        await super().enroll(node)
-        self.lease = Endless(self.lease.duration, self.lease.margin)
-        self.lease.beaten(trio.current_time())
-
-
-@define(eq=False)
-class Broken(SharedMemory):
-    """What nodes share whose stores are of a broken kind."""
-
-    kind: type[NodeStore] = field(default=NodeStore, kw_only=True)
-
-    def store(self) -> NodeStore:
-        shared = self._shared
-        made = self.kind(
-            "memory:shared", shared.logs, shared.tombstones, shared=shared, lease=shared.new_lease()
-        )
-        shared.stores.append(made)
-        return made
-
-
 @pytest.mark.parametrize("seed", range(RIGHT_SEEDS))
 async def test_right_nodes_pass(seed: int, autojump_clock: MockClock) -> None:
     history = await run(seed, SharedMemory())
@@ -120,16 +90,17 @@ async def test_right_nodes_pass(seed: int, autojump_clock: MockClock) -> None:
     assert is_right(history)
 
 
-BROKEN = {
+BROKEN: dict[str, type[NodeStore]] = {
     "no fencing": Unfenced,
     "the epoch is looked at outside of the transaction": LooksFirst,
-    "reads past the lease": Leaseless,
+    "reads past the lease": EndlessLease,
+    "what a living node has is taken": TakesTheLiving,
 }
 
 
 @pytest.mark.parametrize("name", BROKEN)
 async def test_broken_nodes_are_found_out(name: str, autojump_clock: MockClock) -> None:
     for seed in range(MOST_SEEDS):
-        if not is_right(await run(seed, Broken(kind=BROKEN[name]))):
+        if not is_right(await run(seed, BrokenMemory(kind=BROKEN[name]))):
             return
     raise AssertionError(f"not found in {MOST_SEEDS} runs: {name}")

@@ -245,6 +245,10 @@ class Lives:
         """Do it, or begin to."""
         room = ROOMS[one.room % len(ROOMS)]
         node = self.nodes[one.node]
+        if one.what in ("evict", "disperse", "hold", "move"):
+            owner = self.shared._shared.owner_of(room)
+            here = [this for this in self.nodes if this is not None]
+            node = next((this for this in here if this.local.node.id == owner), node)
         soon = self.nursery.start_soon
         match one.what:
             case "wait":
@@ -277,7 +281,7 @@ class Lives:
                 with suppress(GatheringsError):
                     node.hall.hold(room, until=self.shared.clock() + one.seconds)
             case "move":
-                other = self.nodes[one.other % NODES]
+                other = self.nodes[one.node]
                 if other is not None and other is not node:
                     soon(self._quietly, node, node.hall.move, room, other.local.node)
             case "drain":

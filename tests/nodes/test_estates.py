@@ -47,8 +47,7 @@ async def test_what_slept_is_restored_where_somebody_asks(autojump_clock: MockCl
             incarnation = membership.incarnation
             await trio.sleep_until(1.0)
             await one.kill()
-        # Before any beat of the other finds it dead, but after its lease.
-        await trio.sleep_until(6.05)
+        await trio.sleep_until(7.0)
         membership, recorder = await two.join(since=0, resume=incarnation)
         assert membership.incarnation == incarnation
         assert recorder.of(Dispersed) == []
@@ -67,7 +66,8 @@ async def test_until_the_lease_is_over_nobody_takes_what_a_node_has(
             with pytest.raises(OwnedElsewhere):
                 await two.hall.submit(ROOM, [{"n": 2}])
             await trio.sleep(0.5)
-        await trio.sleep_until(6.1)
+        # Lease and a second after the kill at the latest.
+        await trio.sleep_until(7.5)
         assert await two.hall.submit(ROOM, [{"n": 2}]) == (2,)
 
 
@@ -81,8 +81,6 @@ async def test_a_node_that_leaves_is_followed_at_once(autojump_clock: MockClock)
         assert two.hall.gatherings() == ()
         await trio.sleep_until(2.5)
         assert two.hall.gatherings() == (ROOM,)
-        assert len(two.hall.nodes) == 2
-        await trio.sleep_until(3.5)
         assert [one.name for one in two.hall.nodes] == ["two"]
 
 

@@ -32,11 +32,12 @@ STEPS = st.lists(
         st.integers(0, len(ROOMS) - 1),
         st.sampled_from([0.05, 0.5, 1.0, 3.0, 6.0, 12.0]),
     ),
-    max_size=40,
+    min_size=30,
+    max_size=60,
 )
 
 
-@settings(max_examples=examples(20, long=40), deadline=None)
+@settings(max_examples=examples(15, long=40), deadline=None)
 @given(STEPS)
 def test_whatever_happens(steps: list[Step]) -> None:
     live(steps)

@@ -2,12 +2,15 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 import trio
 import trio.lowlevel
 
 from squire_gatherings import open_hall
+from squire_gatherings._admin.api.shapes import Nodes, NodeShown
+from squire_gatherings._cli.doctor.nodes import judge_nodes
 from squire_gatherings.testing import SharedMemory
 from tests.admin.port import Port, serving
 from tests.admin.test_metrics import read
@@ -141,3 +144,54 @@ async def test_a_server_of_its_own_has_no_nodes(command: str, tmp_path: Path) ->
         else:
             assert (code, len(err.splitlines())) == (2, 1)
             assert err.endswith(said)
+
+
+def shown(name: str, **more: Any) -> NodeShown:
+    values: dict[str, Any] = {
+        "id": name,
+        "name": name,
+        "machine": "m",
+        "address": "",
+        "url": "",
+        "state": "up",
+        "gatherings": 0,
+        "connections": 0,
+        "beat_age": 0.1,
+    }
+    return NodeShown(**(values | more))
+
+
+@pytest.mark.parametrize(
+    ("nodes", "lease_left", "levels", "words"),
+    [
+        ([shown("a"), shown("b")], 4.0, ["ok"], "2 nodes, all up"),
+        ([shown("a")], 4.0, ["warn"], "only node"),
+        ([shown("a"), shown("b", state="silent")], 4.0, ["warn"], "no sign of life"),
+        ([shown("a"), shown("b", state="draining")], 4.0, ["warn"], "drains"),
+        ([shown("a"), shown("b")], -1.0, ["fail", "ok"], "serves nobody"),
+        (
+            [shown("a", address="h:1"), shown("b", machine="n")],
+            4.0,
+            ["warn", "ok"],
+            "isn't reached by those of other machines",
+        ),
+        ([shown("a"), shown("a", id="c")], 4.0, ["warn", "ok"], "several nodes are called"),
+    ],
+)
+def test_doctor_says_what_is_wrong_with_nodes(
+    nodes: list[NodeShown], lease_left: float, levels: list[str], words: str
+) -> None:
+    found = list(judge_nodes(Nodes(now=0.0, this="a", lease_left=lease_left, nodes=nodes)))
+    assert [str(one.level) for one in found] == levels
+    assert words in found[0].says
+
+
+async def test_doctor_asks_a_node(tmp_path: Path) -> None:
+    shared = SharedMemory()
+    async with open_node(shared, "one") as one, serving(one.hall, tmp_path) as port:
+        await until_seen(one, 1)
+        _, out, _ = await run("doctor", "--json", *options_of(port, tmp_path))
+        assert "it is the only node" in out
+    async with open_hall() as hall, serving(hall, tmp_path) as port:
+        _, out, _ = await run("doctor", "--json", *options_of(port, tmp_path))
+        assert '"nodes"' not in out

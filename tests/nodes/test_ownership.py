@@ -8,6 +8,7 @@ from squire_gatherings._hall.owner_store import OwnerStore
 from squire_gatherings._stores.memory import MemoryStore
 from squire_gatherings._values.endings import CloseCode
 from squire_gatherings._values.errors import OwnedElsewhere, StoreUnavailable
+from squire_gatherings._values.identity import Identity
 from squire_gatherings._values.messages import (
     Ack,
     Dispersed,
@@ -16,9 +17,10 @@ from squire_gatherings._values.messages import (
     Fetched,
     Forward,
     Joined,
+    Presence,
     Synced,
 )
-from squire_gatherings.testing import FailingStore, SharedMemory
+from squire_gatherings.testing import FailingStore, SharedMemory, WallClock
 from tests.nodes.world import ROOM, open_node, sync
 
 
@@ -211,3 +213,101 @@ async def test_a_dead_nodes_append_that_comes_late_is_refused(autojump_clock: Mo
         assert told.of(Synced) == []
         page = await two.hall.fetch(ROOM, since=0)
         assert [op.value for op in page.ops] == [{"n": 2}]
+
+
+async def test_who_asks_while_the_lease_is_away_uses_the_gathering(
+    autojump_clock: MockClock,
+) -> None:
+    shared = SharedMemory()
+    async with open_node(shared, "one", idle_timeout=10.0) as one:
+        anna, told = await one.join(client="a")
+        one.cut()
+        for number in range(1, 8):
+            await trio.sleep_until(3.0 * number)
+            await anna.deliver(sync(number))
+        one.heal()
+        # The last one was at 21, and is kept no more than the others.
+        await trio.sleep_until(30.9)
+        assert told.closed == []
+        await told.wait_closed()
+        assert trio.current_time() == pytest.approx(31.0)
+
+
+@pytest.mark.parametrize("seconds", [3600.0, -3600.0])
+async def test_the_stores_clock_may_be_set(seconds: float, autojump_clock: MockClock) -> None:
+    clock = WallClock()
+    shared = SharedMemory(clock=clock)
+    async with open_node(shared, "two") as two:
+        async with open_node(shared, "one") as one:
+            await one.hall.submit(ROOM, [{"n": 1}])
+            await trio.sleep_until(2.5)
+            clock.step(seconds)
+            await trio.sleep_until(20.0)
+            assert (one.local.beats.deaths, two.local.inherited) == (0, 0)
+            with pytest.raises(OwnedElsewhere):
+                await two.hall.submit(ROOM, [{"n": 2}])
+            assert await one.hall.submit(ROOM, [{"n": 2}]) == (2,)
+            await trio.sleep_until(20.5)
+            clock.step(seconds)
+            await one.kill()
+        await trio.sleep_until(26.5)
+        assert await two.hall.submit(ROOM, [{"n": 3}]) == (3,)
+
+
+async def test_nothing_is_sent_again_without_a_lease(autojump_clock: MockClock) -> None:
+    shared = SharedMemory()
+    async with open_node(shared, "one", retry_limit=1000.0) as one:
+        anna, _ = await one.join(client="a")
+        _, silent = await one.join(client="b")
+        await anna.deliver(sync(1))
+        await silent.wait_for(Forward)
+        await trio.sleep_until(4.0)
+        # It has acknowledged nothing.
+        assert len(silent.of(Forward)) > 1
+        one.cut()
+        await trio.sleep_until(9.5)
+        sent = len(silent.of(Forward))
+        await trio.sleep_until(60.0)
+        assert len(silent.of(Forward)) == sent
+        one.heal()
+        await trio.sleep_until(65.0)
+        assert len(silent.of(Forward)) > sent
+
+
+async def test_pages_wait_for_the_lease(autojump_clock: MockClock) -> None:
+    shared = SharedMemory()
+    async with open_node(shared, "one", tail_bytes=1, batch_bytes=1, retry_limit=1000.0) as one:
+        for number in range(5):
+            await one.hall.submit(ROOM, [{"n": number}])
+        one.store.trouble("read", "slow", seconds=2.0)
+        one.store.trouble("beat", "full")
+        # What is older than memory comes page after page.
+        _, told = await one.join(client="a", since=0)
+        await trio.sleep_until(50.0)
+        shown = len(told.forwards())
+        assert shown < 4
+        assert all(at < 5.5 for at, *_ in told.forwards())
+        one.heal()
+        await trio.sleep_until(60.0)
+        assert len(told.forwards()) > shown
+
+
+async def test_nobody_is_told_who_is_here_without_a_lease(autojump_clock: MockClock) -> None:
+    shared = SharedMemory()
+    async with open_node(shared, "one", presence=True) as one:
+        _, told = await one.join(client="a", presence={"n": 1})
+        bert, _ = await one.join(client="b", presence={"n": 2}, identity=Identity("bert"))
+        await trio.sleep_until(4.0)
+        before = len(told.of(Presence))
+        assert len(one.hall.presence(ROOM).users) == 2
+        one.cut()
+        await trio.sleep_until(9.6)
+        bert.detach(left=True)
+        with pytest.raises(StoreUnavailable):
+            one.hall.presence(ROOM)
+        await trio.sleep_until(20.0)
+        assert len(told.of(Presence)) == before
+        one.heal()
+        await trio.sleep_until(22.0)
+        assert len(told.of(Presence)) == before + 1
+        assert len(one.hall.presence(ROOM).users) == 1

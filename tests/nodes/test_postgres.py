@@ -101,3 +101,24 @@ async def test_a_node_that_falls_silent_is_followed(postgres: Postgres) -> None:
         # What it still does isn't written, nor shown.
         assert recorder.of(Dispersed) == []
     assert [str(one.reason) for one in recorder.of(Dispersed)] == ["moved"]
+
+
+async def test_the_databases_clock_may_be_set(postgres: Postgres) -> None:
+    url = postgres.new_url()
+    schema = url.partition("schema=")[2]
+    async with (
+        open_postgres_store(url, lease=1.0) as first,
+        open_postgres_store(url, lease=1.0) as second,
+        open_hall(store=first, node=node("one")) as one,
+        open_hall(store=second, node=node("two")) as two,
+    ):
+        await one.submit(ROOM, [{"n": 1}])
+        await until_known(two, 2)
+        with postgres.connect() as database:
+            for _ in range(20):
+                # As if the clock were an hour ahead of each beat.
+                database.execute(f"UPDATE {schema}.nodes SET beat = beat - '1 hour'::interval")
+                await trio.sleep(0.1)
+                with pytest.raises(OwnedElsewhere):
+                    await two.submit(ROOM, [{"n": 2}])
+        assert await one.submit(ROOM, [{"n": 2}]) == (2,)

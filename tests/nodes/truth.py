@@ -184,7 +184,8 @@ class Watched(Connection):
         if isinstance(message, Dispersed):
             self._notices += 1
             require(message.reason != "crashed", f"{message.incarnation} has crashed")
-            if message.reason != "moved":
+            # One that sleeps is told `shutdown`, and goes on elsewhere.
+            if message.reason not in ("moved", "shutdown"):
                 known = truth.ended.setdefault(message.incarnation, message.reason)
                 require(known == message.reason, f"{message.incarnation}: {known}, {message}")
             return

@@ -1,12 +1,18 @@
 """The store in PostgreSQL: its URL, its schema, and the fence between nodes."""
 
+from typing import Any
+
+import psycopg
 import pytest
 import trio
+from msgspec.structs import replace
 
-from squire_gatherings._stores.postgres import batch
+from squire_gatherings._stores.postgres import batch, writer
 from squire_gatherings._stores.postgres.address import Address
+from squire_gatherings._stores.postgres.alone import append_alone
 from squire_gatherings._stores.postgres.store import open_postgres_store
 from squire_gatherings._values.errors import BadSetting, StoreUnavailable, StoreUnusable, TakenAway
+from squire_gatherings._values.log import Append
 from tests.postgres import Postgres
 from tests.stores.appends import an_append
 from tests.stores.chained import Chain, ops_of, whole
@@ -153,6 +159,82 @@ async def test_a_batch_that_is_large_is_written_in_parts(
         async with trio.open_nursery() as nursery:
             for chain in chains:
                 nursery.start_soon(live, chain)
+        for chain in chains:
+            _, links, _ = await whole(store, chain.gathering)
+            assert ops_of(links) == chain.ops
+
+
+async def test_a_damaged_row_is_its_own_gatherings_trouble(postgres: Postgres) -> None:
+    url = postgres.new_url()
+    schema = url.partition("schema=")[2]
+    async with open_postgres_store(url) as store:
+        await store.append(an_append("a", 1))
+        await store.append(an_append("b", 1))
+    with postgres.connect() as database:
+        database.execute(
+            f"UPDATE {schema}.ops SET epoch = '\\xff', by = '\\xff' WHERE gathering ="
+            f" (SELECT key FROM {schema}.gatherings WHERE id = 'a')"
+        )
+    async with open_postgres_store(url) as store:
+        for _ in range(2):
+            with pytest.raises(StoreUnavailable, match="damaged"):
+                await store.load("a", recent_syncs=1)
+            with pytest.raises(StoreUnavailable, match="damaged"):
+                await store.read("a", after=0, up_to=1, max_bytes=100)
+        assert (await store.load("b", recent_syncs=1)).seq == 1
+        await store.append(an_append("b", 2))
+
+
+def after(chain: Chain) -> Append:
+    """Make the next append as a hall does, which knows the head before it."""
+    before = chain.head
+    return replace(chain.append(2), before=before)
+
+
+async def test_what_was_committed_when_the_connection_broke_is_found_at_once(
+    postgres: Postgres, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One look tells of all: a thousand looks would take seconds in which nobody commits."""
+    written, alone = batch.Batch.write, list[str]()
+    is_broken = True
+
+    def broken(self: batch.Batch, *arguments: Any) -> set[int]:
+        found = written(self, *arguments)
+        if is_broken and found:
+            raise psycopg.OperationalError("the connection is lost")
+        return found
+
+    def noted(*arguments: Any) -> Any:
+        alone.append(arguments[2].gathering)
+        return append_alone(*arguments)
+
+    monkeypatch.setattr(batch.Batch, "write", broken)
+    monkeypatch.setattr(writer, "append_alone", noted)
+    async with open_postgres_store(postgres.new_url()) as store:
+        chains = [Chain(f"room-{number}") for number in range(30)]
+        appends = [after(chain) for chain in chains]
+        unknown = 0
+
+        async def append(one: Append) -> None:
+            nonlocal unknown
+            try:
+                await store.append(one)
+            except StoreUnavailable:
+                unknown += 1
+
+        async def append_all() -> None:
+            async with trio.open_nursery() as nursery:
+                for one in appends:
+                    nursery.start_soon(append, one)
+
+        await append_all()
+        assert unknown == 30
+        is_broken = False
+        await append_all()
+        assert (unknown, alone) == (30, [])
+        appends = [after(chain) for chain in chains]
+        await append_all()
+        assert (unknown, alone) == (30, [])
         for chain in chains:
             _, links, _ = await whole(store, chain.gathering)
             assert ops_of(links) == chain.ops

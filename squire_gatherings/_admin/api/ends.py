@@ -9,13 +9,14 @@ from squire_gatherings._admin.api import shapes
 from squire_gatherings._admin.api.times import Times
 from squire_gatherings._admin.operations import Call, Operation
 from squire_gatherings._admin.problems import Refusal
+from squire_gatherings._hall.hall import Hall
 from squire_gatherings._values.end_rules import EndRules, Explanation
 
 
 async def explain(call: Call) -> shapes.Explanation:
     """Return why a gathering is alive."""
     await trio.lowlevel.checkpoint()
-    return _explanation(call.hall.explain(call.gathering))
+    return _explanation(call.hall, call.hall.explain(call.gathering))
 
 
 async def hold(call: Call) -> shapes.Explanation:
@@ -27,23 +28,25 @@ async def hold(call: Call) -> shapes.Explanation:
     if body.seconds is not UNSET:
         until = call.observer.wall() + body.seconds
     await trio.lowlevel.checkpoint()
-    return _explanation(call.hall.hold(call.gathering, until=until or None, by=call.operator))
+    return _explanation(
+        call.hall, call.hall.hold(call.gathering, until=until or None, by=call.operator)
+    )
 
 
 async def extend(call: Call) -> shapes.Explanation:
     """Put the end of a gathering off."""
     body: shapes.Extend = call.body
     await trio.lowlevel.checkpoint()
-    return _explanation(call.hall.extend(call.gathering, body.seconds, by=call.operator))
+    return _explanation(call.hall, call.hall.extend(call.gathering, body.seconds, by=call.operator))
 
 
 async def warn(call: Call) -> shapes.Explanation:
     """Warn the clients of a gathering now."""
     await trio.lowlevel.checkpoint()
-    return _explanation(call.hall.warn(call.gathering))
+    return _explanation(call.hall, call.hall.warn(call.gathering))
 
 
-def _explanation(said: Explanation) -> shapes.Explanation:
+def _explanation(hall: Hall, said: Explanation) -> shapes.Explanation:
     times = Times(said.now, round(said.wall_now, 3))
     return shapes.Explanation(
         now=times.wall,
@@ -61,7 +64,16 @@ def _explanation(said: Explanation) -> shapes.Explanation:
         warned=said.warned,
         rules=rules_shape(said.rules),
         moved=shapes.Moved(what=said.moved.what, by=said.moved.by, at=times.at(said.moved.at)),
+        here=here_shape(hall, said.gathering),
     )
+
+
+def here_shape(hall: Hall, gathering: str) -> shapes.Here | None:
+    """Return who is shown as being in a gathering; None where nobody may be."""
+    if not hall.settings.presence:
+        return None
+    view = hall.presence(gathering)
+    return shapes.Here(users=view.count, anonymous=view.anonymous)
 
 
 def rules_shape(rules: EndRules) -> shapes.Rules:

@@ -207,6 +207,13 @@ class Moved(Struct, kw_only=True):
     at: Time
 
 
+class Here(Struct, kw_only=True, frozen=True):
+    """Who is here, of those who asked to be shown (see docs/presence.md)."""
+
+    users: Annotated[Count, Meta(description="How many users.")]
+    anonymous: Annotated[Count, Meta(description="How many connections of nobody known.")]
+
+
 class Explanation(Struct, kw_only=True):
     """Why a gathering is alive, and when it ends."""
 
@@ -231,6 +238,9 @@ class Explanation(Struct, kw_only=True):
     warned: Annotated[bool, Meta(description="Whether they were told of an end that stands.")]
     rules: Rules
     moved: Moved
+    here: Annotated[
+        Here | None, Meta(description="Who is shown as being here; null without `--presence`.")
+    ] = None
 
 
 class Hold(Taken):

@@ -5,6 +5,7 @@ taken that: a slow one is told less often, and the last word all the same.
 """
 
 from collections.abc import Iterable
+from contextlib import suppress
 from itertools import islice
 from typing import TypeVar
 
@@ -13,13 +14,15 @@ import trio
 from attrs import define, field
 from msgspec import UNSET, UnsetType
 
-from squire_gatherings._admin.api.ends import rules_shape
+from squire_gatherings._admin.api.ends import here_shape, rules_shape
 from squire_gatherings._admin.api.gatherings import member_shape
 from squire_gatherings._admin.api.hall import end_shape
+from squire_gatherings._admin.api.nodes import nodes_shape
 from squire_gatherings._admin.api.shapes import End
 from squire_gatherings._admin.live import shapes
 from squire_gatherings._admin.live.shapes import Close, HallNow, News, Row, Why, instant, row_of
 from squire_gatherings._admin.live.viewers import Viewers
+from squire_gatherings._cluster.node import local_node_of
 from squire_gatherings._hall.board import MOST, Board, Order, View
 from squire_gatherings._hall.hall import Hall
 from squire_gatherings._hall.observing import Observer
@@ -101,6 +104,9 @@ class Reporter:
             hall=_if_new(self._now(), self._hall),
             order=_if_new(part, self._part),
         )
+        local = local_node_of(self._watched.hall)
+        if local is not None:
+            news.nodes = nodes_shape(local, news.wall)
         if asked.gathering is not None:
             assert close is not None
             news.close = _if_new(close, self._close)
@@ -153,10 +159,10 @@ class Reporter:
         watched = self._watched
         members = await watched.observer.members(gathering, after=0, limit=MOST_MEMBERS)
         rows = [row_of(line) for line in watched.board.lines([gathering])]
-        try:
+        why, here = None, None
+        with suppress(GatheringDispersed, HallClosed):
             why = _why(watched.hall.explain(gathering))
-        except (GatheringDispersed, HallClosed):
-            why = None
+            here = here_shape(watched.hall, gathering)
         end = None
         if not rows:
             last = reversed(watched.observer.tally.last)
@@ -168,6 +174,7 @@ class Reporter:
             members=tuple(member_shape(one) for one in members),
             end=None if end is None else end_shape(end),
             sleep_after=watched.hall.settings.sleep_after,
+            here=here,
         )
 
 

@@ -12,7 +12,9 @@ from msgspec import UNSET, Meta, Struct, UnsetType
 from squire_gatherings._admin.api.shapes import (
     GATHERING_ID,
     End,
+    Here,
     Member,
+    Nodes,
     Rules,
     StageName,
     Taken,
@@ -142,6 +144,8 @@ class Close(Struct, kw_only=True, frozen=True):
     """How it ended last, if it isn't in memory and that is remembered."""
     sleep_after: float | None
     """So many seconds after a message that counts it falls asleep, if it does."""
+    here: Here | None = None
+    """Who is shown as being here, where that may be."""
 
 
 class News(Struct, kw_only=True, omit_defaults=True):
@@ -162,6 +166,8 @@ class News(Struct, kw_only=True, omit_defaults=True):
     """The oldest first."""
     missed: int = 0
     """How many ends aren't told, since there were too many."""
+    nodes: Nodes | UnsetType = UNSET
+    """The nodes that form the hall, if there are several."""
 
 
 def instant(at: float) -> float | None:

@@ -1,4 +1,5 @@
-"""Checks of a server that runs: whether it is ready, of the same version, by the same clock."""
+"""Checks of a server that runs: whether it is ready, of the same version, by the same clock; and of
+the nodes that it knows."""
 
 import time
 from collections.abc import Iterator
@@ -8,6 +9,7 @@ from typing import Any
 from squire_gatherings._admin.api.shapes import HallState
 from squire_gatherings._cli.doctor.findings import Finding, fail, ok, warn
 from squire_gatherings._cli.doctor.libraries import NAME
+from squire_gatherings._cli.doctor.nodes import check_nodes
 from squire_gatherings._cli.operators.asking import AdminPort
 
 MOST_APART = 2.0
@@ -23,6 +25,7 @@ async def check_running(port: AdminPort) -> list[Finding]:
         _version(state.version, port.url),
         _clock(state.now, before, after),
         *_readiness(await port.ready()),
+        *await check_nodes(port),
     ]
 
 

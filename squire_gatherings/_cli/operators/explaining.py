@@ -1,6 +1,6 @@
 """Explaining: why a gathering is alive and when it ends, in sentences."""
 
-from squire_gatherings._admin.api.shapes import Explanation, Moved, Rules
+from squire_gatherings._admin.api.shapes import Explanation, Here, Moved, Rules
 from squire_gatherings._cli.operators.wording import count, instant, span, when
 from squire_gatherings._cli.printing import printable
 from squire_gatherings._cli.units import format_duration
@@ -44,7 +44,16 @@ def explanation(said: Explanation) -> list[str]:
     clients = count(said.clients, "client is", "clients are")
     opened, last = span(said.now - said.opened_at), span(said.now - said.last_processed_at)
     lines.append(f"{clients} connected; opened {opened} ago, last message {last} ago.")
+    if said.here is not None and said.here.users + said.here.anonymous:
+        lines.append(_here(said.here))
     return lines
+
+
+def _here(here: Here) -> str:
+    users = count(here.users, "user", "users") if here.users else ""
+    nameless = count(here.anonymous, "connection", "connections") if here.anonymous else ""
+    nameless += " of nobody known" if nameless else ""
+    return f"Shown as being here: {' and '.join(filter(None, (users, nameless)))}."
 
 
 def _moved(moved: Moved, now: float) -> str:

@@ -27,6 +27,9 @@ LONG_LIFE = 60.0
 MOST_RELOADING = 60.0
 """How many seconds a reload may take until nobody waits for it."""
 
+MOST_RENEWING = 120.0
+"""How many seconds one worker may take to end and to serve again, when all are renewed."""
+
 LOOKS = 4
 """How often the watchdog looks, in the time within which a worker must give a sign of life."""
 
@@ -53,6 +56,10 @@ class _Place:
     lifeline: socket.socket | None = None
     """The process ends in order when this is shut down."""
     has_served: bool = False
+    starts: int = 0
+    """How many processes were started for it."""
+    is_renewed: bool = False
+    """Whether its process is to end, and another one to begin at once."""
     waiting: trio.CancelScope = field(factory=trio.CancelScope)
     """Around the pause until it's started again."""
 
@@ -119,6 +126,26 @@ class Crew:
         troubles = {place.notices.trouble: None for place in self._places}
         return "; ".join(filter(None, troubles))
 
+    async def renew(self) -> str:
+        """End one after the other in order, and start it anew; return what went wrong.
+
+        The next one isn't ended before the last one serves again.
+
+        Cancellation: the others stay as they are.
+        """
+        for place in self._places:
+            lifeline, before = place.lifeline, place.starts
+            if self._is_stopping or lifeline is None or not place.notices.is_ready:
+                return f"worker {place.number} doesn't serve"
+            place.is_renewed = True
+            lifeline.shutdown(socket.SHUT_RDWR)
+            with trio.move_on_after(MOST_RENEWING) as scope:
+                while place.starts == before or not place.notices.is_ready:
+                    await place.notices.wait_changed()
+            if scope.cancelled_caught:
+                return f"worker {place.number} doesn't serve again after {MOST_RENEWING:g} s"
+        return ""
+
     def stop(self) -> None:
         """Have all of them end in order, and start none again.
 
@@ -156,6 +183,9 @@ class Crew:
             code = await self._serve(place)
             if self._is_stopping:
                 return
+            if place.is_renewed:
+                place.is_renewed = False
+                continue
             if not place.has_served:
                 self.failure = Failure(place.number, code)
                 self.stop()
@@ -174,6 +204,7 @@ class Crew:
         ours, theirs = socket.socketpair()
         with ours:
             place.lifeline = ours
+            place.starts += 1
             with theirs:
                 process = await self._start(place.number, theirs)
             try:

@@ -4,7 +4,6 @@ The others are the workers of one server, whose files are shards, or all nodes t
 database.
 """
 
-import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
@@ -18,7 +17,7 @@ from squire_gatherings._cluster.directory import ShardDirectory
 from squire_gatherings._cluster.intake import Intake
 from squire_gatherings._cluster.node import LocalNode, local_node_of
 from squire_gatherings._cluster.node_directory import NodeDirectory, SecretStore
-from squire_gatherings._cluster.private import listen_privately
+from squire_gatherings._cluster.private import listen_privately, private_folder
 from squire_gatherings._cluster.router import NodeRouter, worker_node
 from squire_gatherings._hall.hall import Hall, quotas_of
 from squire_gatherings._hall.store import store_trouble
@@ -56,7 +55,8 @@ async def serve_with_others(
         task_status: `nursery.start` gives it.
 
     Raises:
-        click.ClickException: It can't listen where others are to reach it.
+        BadSetting: It can't have a private socket.
+        click.ClickException: It can't listen where other machines are to reach it.
         StoreUnavailable: The store can't be asked now by what nodes know each other.
 
     Cancellation: the others get no more clients, and bring none. Those that are here by way of
@@ -88,7 +88,7 @@ def _private_folder(worker: Worker | None) -> Iterator[str]:
     if worker is not None:
         yield worker.folder
         return
-    with tempfile.TemporaryDirectory(prefix="squire-gatherings-") as folder:
+    with private_folder() as folder:
         yield folder
 
 

@@ -5,21 +5,21 @@ import os
 import shutil
 import signal
 import socket
-import tempfile
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import ExitStack, suppress
 from typing import Any
 
 import click
 import trio
-from attrs import define
+from attrs import define, field
 
 from squire_gatherings._cli.signals import Terminal, stop_signals, upgrade_signals
 from squire_gatherings._cli.supervisor import Supervisor
 from squire_gatherings._cli.workers.crew import Crew
 from squire_gatherings._cli.workers.places import admin_ports
+from squire_gatherings._cluster.private import private_folder
 from squire_gatherings._server.listening import listen
-from squire_gatherings._stores import store_name
+from squire_gatherings._stores import is_postgres, store_name
 
 _log = logging.getLogger(__name__)
 
@@ -49,12 +49,13 @@ async def keep_workers(
 
     Raises:
         CannotListen: It can't listen where it is to.
+        BadSetting: There's no place for private sockets.
     """
     supervisor.opening(store_name(options["store"]))
     terminal = Terminal()
     with (
         trio.open_signal_receiver(*stop_signals(), *upgrade_signals()) as signals,
-        tempfile.TemporaryDirectory(prefix="squire-gatherings-") as folder,
+        private_folder() as folder,
         ExitStack() as stack,
     ):
         listeners = listeners or await _listen(options["host"], options["port"], "")
@@ -67,7 +68,8 @@ async def keep_workers(
                 stack.enter_context(listener)
             admin.append(found)
         crew = Crew(folder, listeners, admin, supervisor.watchdog)
-        keeping = _Keeping(crew, supervisor, terminal, signals, grace)
+        hands_over = is_postgres(options["store"])
+        keeping = _Keeping(crew, supervisor, terminal, signals, grace, hands_over)
         url = _url(scheme, listeners[0])
         lines = [f"squire_gatherings listening on {url}"]
         for one in filter(None, admin):
@@ -92,6 +94,9 @@ class _Keeping:
     terminal: Terminal
     signals: AsyncIterator[int]
     grace: float
+    hands_over: bool
+    """Whether a worker that ends hands over to the others what it has."""
+    _renewing: trio.Lock = field(factory=trio.Lock)
 
     async def run(self, status: str, lines: Sequence[str]) -> int:
         """Keep the crew; return the exit code."""
@@ -129,8 +134,7 @@ class _Keeping:
                 elif number == HANGUP and not self.terminal.is_lost():
                     nursery.start_soon(self._reload)
                 elif number in upgrade_signals():
-                    why = "a server with workers can't be upgraded: restart it"
-                    _log.error("not upgraded, and going on", extra={"why": why})
+                    nursery.start_soon(self._renew)
                 else:
                     is_stopping = True
                     _log.info("stopping", extra={"signal": signal.Signals(number).name})
@@ -143,6 +147,16 @@ class _Keeping:
     async def _reload(self) -> None:
         self.supervisor.reloading()
         self.supervisor.reloaded(await self.crew.reload())
+
+    async def _renew(self) -> None:
+        why = "workers that have files of their own can't be upgraded: restart the server"
+        if self.hands_over:
+            async with self._renewing:
+                why = await self.crew.renew()
+        if why:
+            _log.error("not upgraded, and going on", extra={"why": why})
+        else:
+            _log.info("all workers are new", extra={"workers": len(self.crew.admin)})
 
     async def _kill_late(self) -> None:
         await trio.sleep(self.grace + MARGIN)

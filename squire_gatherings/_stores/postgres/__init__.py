@@ -2,5 +2,5 @@
 
 From the outside in: `store` (what a hall has), `writer` (what a commit writes), `batch` (the
 statement), `alone` (one append that didn't fit), `claims` and `nodes` (what is ours), and `reads`.
-Below them: `tables`, `link` (a connection), `migration`, `schema` and `address`.
+Below them: `tables`, `link` (a connection), `patience`, `migration`, `schema` and `address`.
 """

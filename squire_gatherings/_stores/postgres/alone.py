@@ -60,6 +60,9 @@ def append_alone(
     except Unfitting as error:
         claims.forget(append.gathering)
         return StoreConflict(f"{append.gathering}: {error.diag.message_primary}")
+    except UnicodeDecodeError:
+        # It's in the database, and not in the append.
+        raise
     except Unwritable as error:
         claims.forget(append.gathering)
         return unstorable(append, error, can_be_written)

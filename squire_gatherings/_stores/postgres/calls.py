@@ -3,11 +3,13 @@
 from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
 from functools import partial
+from time import monotonic
 from typing import Concatenate, ParamSpec, TypeVar
 
 import trio
 from attrs import define, field
 
+from squire_gatherings._rules.silence import Silences
 from squire_gatherings._stores.group_commit import GroupCommitter, Report, Take
 from squire_gatherings._stores.postgres import nodes
 from squire_gatherings._stores.postgres.claiming import Claimed, Claiming
@@ -62,6 +64,10 @@ class Calls:
     """The connection for what reads whole logs, which may take long."""
     _claims: Claims = field(kw_only=True, repr=False)
     _lost: LostCommits = field(kw_only=True, repr=False)
+    _lease_duration: float = field(kw_only=True, repr=False)
+    """How many seconds a node may be silent until others may declare it dead."""
+    _silences: Silences = field(factory=Silences, init=False, repr=False)
+    """Of those whose gatherings we claim by ourselves. Used on the writer's thread."""
     _writer: Writer = field(init=False, repr=False)
     _committer: GroupCommitter = field(init=False, repr=False)
     _claiming: Claiming[int] = field(init=False, repr=False)
@@ -129,11 +135,24 @@ class Calls:
             owners = self._claims.claim(connection, gatherings)
             if {*owners.values()} <= {self._claims.node} or not self._claims.takes:
                 return owners
-            if nodes.declare_dead(connection, self._schema, self._claims.node):
+            if self._declare_dead(connection, {*owners.values()}):
                 owners = self._claims.claim(connection, gatherings)
             return owners
 
         return await self._in_between(claim)
+
+    def _declare_dead(self, connection: Connection, owners: set[int | None]) -> int:
+        """Declare those of these dead that are silent for a lease, by our own clock."""
+        now, silences = monotonic(), self._silences
+        found = nodes.living(connection, self._schema, [one for one in owners if one is not None])
+        silent: list[tuple[str, int]] = []
+        for node in found.values():
+            silences.saw(node.id, node.beats, now)
+            if silences.seconds(node.id, node.beats, now) >= self._lease_duration:
+                silent.append((node.id, node.beats))
+        return (
+            nodes.declare_dead(connection, self._schema, self._claims.node, silent) if silent else 0
+        )
 
     async def _commit(self, take: Take, report: Report) -> None:
         """Commit batch after batch in one call; see `group_commit.Session`."""

@@ -152,7 +152,9 @@ class Claims:
         for gathering, key, owner, owner_epoch, head, chain, epoch, was_deleted in rows:
             owners[gathering] = owner
             if owner == self.node:
-                found[gathering] = Owned(key, owner_epoch, head, chain, epoch.decode(), was_deleted)
+                # One that is no text any more is told by those who read the log.
+                epoch = epoch.decode(errors="surrogateescape")
+                found[gathering] = Owned(key, owner_epoch, head, chain, epoch, was_deleted)
         with self._lock:
             self._owned.update(found)
             if len(self._owned) > MOST_KNOWN:

@@ -40,11 +40,11 @@ class KeptOwners(Calls):
 
     lease: Lease = field(kw_only=True)
     """How long what we own stays ours."""
-    _lease_duration: float = field(kw_only=True, repr=False)
     _node: Node = field(kw_only=True, repr=False)
     _beat_link: Link = field(kw_only=True, repr=False)
     """A connection for beats alone: nothing holds them up."""
     _offset: ClockOffset = field(factory=ClockOffset, init=False, repr=False)
+    _estates: owners.Estates = field(factory=owners.Estates, init=False, repr=False)
     _hall_claims: Claiming[Claim] = field(init=False, repr=False)
     _released: dict[str, trio.Event] = field(factory=dict, init=False, repr=False)
     """What is to be released; each event says that it is."""
@@ -131,14 +131,15 @@ class KeptOwners(Calls):
         await self._write(nodes.leave, self._claims.node)
 
     async def inherit(self, node: Node) -> bool:
-        """Declare a node dead that was silent for longer than its lease.
+        """Declare a node dead that has had no beat since it was as it is here.
 
         Raises:
             StoreUnavailable: The database can't be asked now.
 
         Cancellation: it may be dead.
         """
-        return await self._write(nodes.declare_dead, self._claims.node, node.id) > 0
+        seen = [(node.id, node.beats)]
+        return await self._write(nodes.declare_dead, self._claims.node, seen) > 0
 
     # Having gatherings.
 
@@ -195,7 +196,7 @@ class KeptOwners(Calls):
         Cancellation: it may be ours.
         """
         return await self._in_between(
-            lambda connection: owners.arrived(connection, self._claims, limit)
+            lambda connection: self._estates.arrived(connection, self._claims, limit)
         )
 
     async def settle(self, gatherings: Sequence[str]) -> None:

@@ -1,14 +1,14 @@
 """The link: one connection to the database, used on worker threads, and made anew after errors.
 
-psycopg's own async connection is asyncio's, so a thread waits for the database. `Link.call` sees to
-it that none waits for ever: a server that was stopped, or a network that swallows everything, tells
-nobody.
+psycopg's own async connection is asyncio's, so a thread waits for the database. `Patience` sees to
+it that none waits for ever.
 """
 
 import os
 import socket
 from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from threading import Lock
 from time import monotonic
 from typing import Any, TypeVar
@@ -17,9 +17,9 @@ import psycopg
 import trio
 from attrs import define, field, frozen
 
-from squire_gatherings._hall.nurseries import open_hidden_nursery
 from squire_gatherings._stores.postgres.address import Address
 from squire_gatherings._stores.postgres.migration import migrate
+from squire_gatherings._stores.postgres.patience import Patience
 from squire_gatherings._values.errors import StoreUnavailable, StoreUnusable
 
 T = TypeVar("T")
@@ -54,6 +54,7 @@ class Link:
     """
 
     address: Address
+    patience: Patience
     may_begin: bool = False
     """Whether `open` makes the schema where there is none. Reconnecting never does: a log that
     vanished mustn't pass for an empty one."""
@@ -61,21 +62,26 @@ class Link:
     """Is called with each new connection, on the worker thread."""
     only_reads: bool = False
     """Whether what is called only reads: then it's called again where the connection had ended."""
-    timeout: float = CALL_TIMEOUT
-    """How many seconds a call may hear nothing, unless it says so."""
+    timeout: float | None = None
+    """How many seconds a call may hear nothing, unless it says so; None for what all have."""
     server: Server | None = field(default=None, init=False)
     """Which database the last connection has led to."""
     _limiter: trio.CapacityLimiter = field(factory=lambda: trio.CapacityLimiter(1), init=False)
     _connection: Connection | None = field(default=None, init=False)
     _cutting: Lock = field(factory=Lock, init=False)
-    _heard_at: float | None = field(default=None, init=False)
-    """When the thread last heard from the database, by the monotonic clock; None: it's idle."""
+    waits_until: float | None = field(default=None, init=False)
+    """As `Waiting` says."""
+    _may_wait: float = field(default=0.0, init=False)
+    """How many seconds what is called now may hear nothing."""
     _is_cut: bool = field(default=False, init=False)
     """Whether it took too long."""
     _closed: bool = field(default=False, init=False)
     _pause: float = field(default=0.0, init=False)
     _again_at: float = field(default=0.0, init=False)
     _why: str = field(default="", init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self.patience.watch(self)
 
     @property
     def is_busy(self) -> bool:
@@ -112,28 +118,21 @@ class Link:
         Cancellation: before the call it does nothing; what runs on the thread is waited for, so
         that no connection is ever used by two.
         """
-        async with open_hidden_nursery() as nursery:
-            nursery.start_soon(self._watch, timeout or self.timeout)
-            try:
-                return await trio.to_thread.run_sync(self._run, function, limiter=self._limiter)
-            finally:
-                nursery.cancel_scope.cancel()
+        self.patience.begun()
+        run = partial(self._run, function, timeout or self.timeout or self.patience.seconds)
+        return await trio.to_thread.run_sync(run, limiter=self._limiter)
 
     async def close(self, *last: Call[object]) -> None:
         """Close for good, after these last calls, each of which may fail.
 
         Cancellation: before it began, it does nothing; later, it is waited for.
         """
-        async with open_hidden_nursery() as nursery:
-            nursery.start_soon(self._watch, self.timeout)
-            try:
-                await trio.to_thread.run_sync(self._finish, last, limiter=self._limiter)
-            finally:
-                nursery.cancel_scope.cancel()
+        self.patience.begun()
+        await trio.to_thread.run_sync(self._finish, last, limiter=self._limiter)
 
     def heard(self) -> None:
         """Note, on the worker thread, that the database has answered."""
-        self._heard_at = monotonic()
+        self.waits_until = monotonic() + self._may_wait
 
     def cut(self) -> None:
         """Let what waits for the database fail now. From any thread."""
@@ -148,15 +147,9 @@ class Link:
                 with copy:
                     copy.shutdown(socket.SHUT_RDWR)
 
-    async def _watch(self, timeout: float) -> None:
-        while True:
-            await trio.sleep(timeout / 4)
-            heard_at = self._heard_at
-            if heard_at is not None and monotonic() - heard_at > timeout:
-                self.cut()
-
-    def _run(self, function: Call[T]) -> T:
-        self._heard_at = monotonic()
+    def _run(self, function: Call[T], may_wait: float) -> T:
+        self._may_wait = may_wait
+        self.heard()
         try:
             if self._closed:
                 raise StoreUnavailable("the store is closed")
@@ -170,8 +163,11 @@ class Link:
             except psycopg.Error as error:
                 self._close()
                 raise StoreUnavailable(told(error)) from error
+            except UnicodeDecodeError as error:
+                # No program of ours has written that.
+                raise StoreUnavailable(f"the database is damaged: {error}") from error
         finally:
-            self._heard_at = None
+            self.waits_until = None
 
     def _read(self, function: Call[T], connection: Connection) -> T:
         try:
@@ -189,10 +185,12 @@ class Link:
             raise StoreUnavailable(self._why)
         try:
             connection = psycopg.connect(self.address.conninfo, autocommit=True)
+            with self._cutting:
+                self._connection, self._is_cut = connection, False
             try:
                 self._begin(connection)
             except BaseException:
-                connection.close()
+                self._close()
                 raise
         except (psycopg.Error, StoreUnavailable, StoreUnusable) as error:
             self._pause = min(max(self._pause * 2, FIRST_PAUSE), LONGEST_PAUSE)
@@ -200,8 +198,6 @@ class Link:
             self._why = told(error) if isinstance(error, psycopg.Error) else str(error)
             raise
         self._pause = 0.0
-        with self._cutting:
-            self._connection, self._is_cut = connection, False
         return connection
 
     def _begin(self, connection: Connection) -> None:
@@ -218,7 +214,8 @@ class Link:
 
     def _finish(self, last: tuple[Call[object], ...]) -> None:
         self._closed = True
-        self._heard_at = monotonic()
+        self._may_wait = self.patience.seconds
+        self.heard()
         try:
             if self._connection is not None:
                 for function in last:
@@ -226,7 +223,7 @@ class Link:
                         function(self._connection)
         finally:
             self._close()
-            self._heard_at = None
+            self.waits_until = None
 
     def _close(self) -> None:
         with self._cutting:

@@ -1,7 +1,8 @@
 """The rows of nodes: a process says there that it lives. All calls are on a worker thread.
 
-A node that is gone owns nothing, whatever the rows of gatherings say: so to leave, or to be
-declared dead, is one row's end. A beat and that serialise on the row.
+A node that is gone, or dead, owns nothing, whatever the rows of gatherings say: so to leave, or to
+be declared dead, is one row's change. A beat and that serialise on the row. The row goes once what
+it has left is taken up.
 """
 
 import secrets
@@ -14,6 +15,8 @@ from squire_gatherings._values.nodes import Node, NodeState
 ALONE = "alone"
 """The state of a process that uses the store without being one of the nodes of a hall."""
 
+_STATES = frozenset(NodeState)
+
 _BEAT = """
 UPDATE {s}.nodes SET beat = clock_timestamp(), beats = beats + 1, name = %(name)s,
     machine = %(machine)s, socket = %(socket)s, address = %(address)s, url = %(url)s,
@@ -22,9 +25,10 @@ UPDATE {s}.nodes SET beat = clock_timestamp(), beats = beats + 1, name = %(name)
 WHERE key = %(key)s AND state <> 'dead'
 """
 _NODES = """
-SELECT key, id, name, machine, socket, address, url, state, gatherings, connections,
-    extract(epoch FROM clock_timestamp() - beat)::double precision, given
-FROM {s}.nodes WHERE state <> 'dead'
+SELECT key, id, name, machine, socket, address, url, state, gatherings, connections, beats,
+    CASE WHEN state = 'dead' THEN 'infinity'
+        ELSE extract(epoch FROM clock_timestamp() - beat)::double precision END, given
+FROM {s}.nodes WHERE
 """
 
 
@@ -90,17 +94,19 @@ def beat(connection: Connection, schema: str, key: int, node: Node) -> float | N
 def living(
     connection: Connection, schema: str, keys: Iterable[int] | None = None
 ) -> dict[int, Node]:
-    """Return the nodes that aren't declared dead, by key.
+    """Return nodes by key: those with these keys that live, or all that are nodes of a hall.
 
-    Those with these keys, or all that are nodes of a hall.
+    Of the latter, those are dead whose beats are infinitely old.
     """
     if keys is None:
         rows = connection.execute(
-            statement(_NODES + "AND state <> 'alone'", schema), binary=True
+            statement(_NODES + "state <> 'alone'", schema), binary=True
         ).fetchall()
     else:
         rows = connection.execute(
-            statement(_NODES + "AND key = ANY(%b::bigint[])", schema), (list(keys),), binary=True
+            statement(_NODES + "state <> 'dead' AND key = ANY(%b::bigint[])", schema),
+            (list(keys),),
+            binary=True,
         ).fetchall()
     return {row[0]: _node(*row[1:]) for row in rows}
 
@@ -115,6 +121,7 @@ def _node(
     state: str,
     gatherings: int,
     connections: int,
+    beats: int,
     beat_age: float,
     arrivals: int,
 ) -> Node:
@@ -125,43 +132,75 @@ def _node(
         socket=socket,
         address=address,
         url=url,
-        state=NodeState.DRAINING if state == ALONE else NodeState(state),
+        state=NodeState(state) if state in _STATES else NodeState.DRAINING,
         gatherings=gatherings,
         connections=connections,
+        beats=beats,
         beat_age=beat_age,
         arrivals=arrivals,
     )
 
 
-def declare_dead(connection: Connection, schema: str, key: int, node_id: str | None = None) -> int:
-    """Declare those dead whose beats are too old; return how many.
+def declare_dead(
+    connection: Connection, schema: str, key: int, seen: Iterable[tuple[str, int]]
+) -> int:
+    """Declare nodes dead that have had no beat since; return how many are dead of these.
 
     Args:
         connection: To the database.
         schema: The store's schema.
         key: The key of the node that does so: it goes on with what they have left.
-        node_id: The node that is meant; None for all.
+        seen: Their ids, and how many beats they had a lease ago or earlier.
     """
+    ids, beats = zip(*seen, strict=True)
     with connection.transaction():
         dead = connection.execute(
             statement(
-                "DELETE FROM {s}.nodes WHERE key <> %(key)s AND (%(id)s::text IS NULL"
-                " OR id = %(id)s) AND (state = 'dead'"
-                " OR clock_timestamp() - beat > make_interval(secs => lease))"
+                "UPDATE {s}.nodes AS n SET state = 'dead'"
+                " FROM unnest(%(ids)b::text[], %(beats)b::bigint[]) AS w (id, beats)"
+                ' WHERE n.id = w.id COLLATE "C" AND n.key <> %(key)s'
+                " AND (n.state = 'dead' OR n.beats = w.beats)"
                 " AND EXISTS (SELECT FROM {s}.nodes WHERE key = %(key)s AND state <> 'dead')",
                 schema,
             ),
-            {"key": key, "id": node_id},
+            {"key": key, "ids": list(ids), "beats": list(beats)},
         ).rowcount
         if dead:
             _has_heirs(connection, schema, key)
         return dead
 
 
+def dead(connection: Connection, schema: str) -> list[int]:
+    """Return the keys of those that are dead, of which something may be left."""
+    rows = connection.execute(statement("SELECT key FROM {s}.nodes WHERE state = 'dead'", schema))
+    return [key for [key] in rows.fetchall()]
+
+
+def forget(connection: Connection, schema: str, key: int) -> None:
+    """Delete the row of a dead node: nothing is left of it."""
+    connection.execute(
+        statement("DELETE FROM {s}.nodes WHERE key = %s AND state = 'dead'", schema), (key,)
+    )
+
+
 def leave(connection: Connection, schema: str, key: int) -> None:
-    """Delete a node's row: it owns nothing any more. Another one goes on with what it has left."""
+    """Have a node own nothing any more. Another one goes on with what it has left."""
     with connection.transaction():
-        connection.execute(statement("DELETE FROM {s}.nodes WHERE key = %s", schema), (key,))
+        gone = connection.execute(
+            statement(
+                "DELETE FROM {s}.nodes WHERE key = %(key)s AND NOT EXISTS ("
+                "SELECT FROM {s}.gatherings AS g WHERE g.owner = %(key)s"
+                " AND (EXISTS (SELECT FROM {s}.sleepers AS s WHERE s.gathering = g.id)"
+                " OR EXISTS (SELECT FROM {s}.incarnations AS i WHERE i.gathering = g.id)))",
+                schema,
+            ),
+            {"key": key},
+        ).rowcount
+        if gone:
+            return
+        connection.execute(
+            statement("UPDATE {s}.nodes SET state = 'dead' WHERE key = %s", schema), (key,)
+        )
         row = connection.execute(
             statement("SELECT key FROM {s}.nodes WHERE state = 'up' LIMIT 1", schema)
         ).fetchone()

@@ -115,6 +115,8 @@ def opened(url: str, stopped: Stopped) -> Iterator[tuple[Connection, str]]:
                 )
             with _asking(connection, stopped, given_up):
                 yield connection, address.schema
+    except UnicodeDecodeError as error:
+        raise StoreUnavailable(f"{address.name}: damaged ({error}): see `verify`") from None
     except StoreUnusable as error:
         raise StoreUnusable(f"{address.name}: {error}") from None
     except psycopg.Error as error:

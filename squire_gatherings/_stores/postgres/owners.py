@@ -6,6 +6,8 @@ incarnations are open; `claims` says how a gathering is taken.
 
 from collections.abc import Collection, Iterable, Sequence
 
+from attrs import define, field
+
 from squire_gatherings._stores.kept import read_event
 from squire_gatherings._stores.postgres import nodes
 from squire_gatherings._stores.postgres.claims import Claims
@@ -18,12 +20,10 @@ from squire_gatherings._values.nodes import Node
 from squire_gatherings._values.sleep import Slept
 
 _LEFT = """
-SELECT g.id FROM {s}.gatherings AS g
-WHERE (g.owner IS NULL
-        OR NOT EXISTS (SELECT FROM {s}.nodes AS n WHERE n.key = g.owner AND n.state <> 'dead'))
-    AND (EXISTS (SELECT FROM {s}.sleepers AS s WHERE s.gathering = g.id)
-        OR EXISTS (SELECT FROM {s}.incarnations AS i WHERE i.gathering = g.id))
-LIMIT %s
+SELECT g.key, g.id,
+    EXISTS (SELECT FROM {s}.sleepers AS s WHERE s.gathering = g.id)
+        OR EXISTS (SELECT FROM {s}.incarnations AS i WHERE i.gathering = g.id)
+FROM {s}.gatherings AS g WHERE g.owner = %s AND g.key > %s ORDER BY g.key LIMIT %s
 """
 _GIVE = """
 WITH heir AS (
@@ -114,20 +114,48 @@ def give(
     return tuple(one for one in gatherings if one not in kept)
 
 
-def arrived(connection: Connection, claims: Claims, limit: int) -> tuple[Estate, ...]:
-    """Own what was left and is nobody's; return what was left to us and isn't settled."""
-    schema = claims.schema
-    left = connection.execute(statement(_LEFT, schema), (limit,)).fetchall()
-    if left:
-        owners = claims.claim(connection, [one for [one] in left], takes=True)
-        claims.forget(*owners)
-    rows = connection.execute(
-        statement("SELECT id FROM {s}.gatherings WHERE owner = %s AND arrived LIMIT %s", schema),
-        (claims.node, limit),
-    ).fetchall()
-    names = [one for [one] in rows]
-    estates = _estates(connection, schema, names)
-    return tuple(estates.get(one) or Estate(gathering=one) for one in names)
+@define(eq=False)
+class Estates:
+    """How far we have looked through what dead nodes had. Used on the writer's thread."""
+
+    _looked_at: dict[int, int] = field(factory=dict)
+    """By the key of a dead node: the last gathering of its."""
+
+    def arrived(self, connection: Connection, claims: Claims, limit: int) -> tuple[Estate, ...]:
+        """Own some of what dead nodes have left; return what was left to us and isn't settled.
+
+        It costs what they had, however many gatherings others have.
+        """
+        schema = claims.schema
+        for dead in nodes.dead(connection, schema):
+            while not self._take_some(connection, claims, dead, limit):
+                pass
+        rows = connection.execute(
+            statement(
+                "SELECT id FROM {s}.gatherings WHERE owner = %s AND arrived LIMIT %s", schema
+            ),
+            (claims.node, limit),
+        ).fetchall()
+        names = [one for [one] in rows]
+        estates = _estates(connection, schema, names)
+        return tuple(estates.get(one) or Estate(gathering=one) for one in names)
+
+    def _take_some(self, connection: Connection, claims: Claims, dead: int, limit: int) -> bool:
+        """Own some of what a dead node had; return whether that's enough for now."""
+        schema = claims.schema
+        rows = connection.execute(
+            statement(_LEFT, schema), (dead, self._looked_at.get(dead, -1), limit)
+        ).fetchall()
+        left = [gathering for _, gathering, is_left in rows if is_left]
+        if left:
+            claims.claim(connection, left, takes=True)
+            claims.forget(*left)
+        if len(rows) < limit:
+            self._looked_at.pop(dead, None)
+            nodes.forget(connection, schema, dead)
+            return True
+        self._looked_at[dead] = rows[-1][0]
+        return bool(left)
 
 
 def settle(connection: Connection, schema: str, node: int, gatherings: Sequence[str]) -> None:

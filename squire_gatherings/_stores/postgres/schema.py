@@ -49,7 +49,7 @@ MIGRATIONS: tuple[tuple[LiteralString, ...], ...] = (
         ) WITH (fillfactor = 70)""",
         # What another node has left to the owner, which hasn't said yet that it took it up.
         "CREATE INDEX arrived ON {s}.gatherings (owner) WHERE arrived",
-        "CREATE INDEX owned ON {s}.gatherings (owner) WHERE owner IS NOT NULL",
+        "CREATE INDEX owned ON {s}.gatherings (owner, key) WHERE owner IS NOT NULL",
         # The last op of an append has the head after it, and the id that the chain has there, if
         # that isn't the gathering's own. An op has an epoch where that isn't the last one's.
         """CREATE TABLE {s}.ops (

@@ -5,6 +5,7 @@ import platform
 import secrets
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from functools import partial
 
 import trio
 from attrs import define, evolve
@@ -20,6 +21,7 @@ from squire_gatherings._stores.postgres.kept_owners import LEASE, KeptOwners, ne
 from squire_gatherings._stores.postgres.kept_sleep import KeptSleep
 from squire_gatherings._stores.postgres.link import CALL_TIMEOUT, Link
 from squire_gatherings._stores.postgres.lost_commits import LostCommits
+from squire_gatherings._stores.postgres.patience import Patience
 from squire_gatherings._stores.postgres.shared_secret import SharedSecret
 from squire_gatherings._stores.postgres.tables import can_be_asked
 from squire_gatherings._stores.postgres.whole_logs import WholeLogsOfDatabase
@@ -242,10 +244,12 @@ async def open_postgres_store(
     node = node or Node(id=secrets.token_hex(8), name=platform.node(), machine=platform.node())
     claims = Claims(address.schema)
     lost = LostCommits(claims)
-    write_link = Link(address, may_begin=True, connected=lost.look, timeout=call_timeout)
-    readers = [Link(address, only_reads=True, timeout=call_timeout) for _ in range(READERS)]
-    look_link = Link(address, only_reads=True, timeout=call_timeout)
-    beat_link = Link(address, timeout=min(call_timeout, lease))
+    patience = Patience(min(call_timeout, lease))
+    a_link = partial(Link, address, patience, timeout=call_timeout)
+    write_link = a_link(may_begin=True, connected=lost.look)
+    readers = [a_link(only_reads=True) for _ in range(READERS)]
+    look_link = a_link(only_reads=True)
+    beat_link = a_link(timeout=min(call_timeout, lease))
     store = PostgresStore(
         address.name,
         schema=address.schema,
@@ -259,24 +263,25 @@ async def open_postgres_store(
         lease=new_lease(lease),
         lease_duration=lease,
     )
-    try:
-        await write_link.open()
-        if write_link.server is not None and not write_link.server.flushes:
-            _log.warning("the database doesn't wait for its disk (fsync is off)")
-        claims.node = await store._write(nodes.register, node, lease, nodes.ALONE)
-        async with open_hidden_nursery() as nursery, open_hidden_nursery() as beating:
-            beating.start_soon(store._keep_beating)
-            beating.start_soon(store._keep_releasing)
-            nursery.start_soon(store._committer.run)
-            try:
-                yield store
-            finally:
-                store._committer.stop(flush_timeout)
-                beating.cancel_scope.cancel()
-    finally:
-        with trio.CancelScope(shield=True):
-            for link in (*readers, look_link, beat_link):
-                await link.close()
-            await write_link.close(
-                lambda connection: nodes.leave(connection, address.schema, claims.node)
-            )
+    async with patience.lasting():
+        try:
+            await write_link.open()
+            if write_link.server is not None and not write_link.server.flushes:
+                _log.warning("the database doesn't wait for its disk (fsync is off)")
+            claims.node = await store._write(nodes.register, node, lease, nodes.ALONE)
+            async with open_hidden_nursery() as nursery, open_hidden_nursery() as beating:
+                beating.start_soon(store._keep_beating)
+                beating.start_soon(store._keep_releasing)
+                nursery.start_soon(store._committer.run)
+                try:
+                    yield store
+                finally:
+                    store._committer.stop(flush_timeout)
+                    beating.cancel_scope.cancel()
+        finally:
+            with trio.CancelScope(shield=True):
+                for link in (*readers, look_link, beat_link):
+                    await link.close()
+                await write_link.close(
+                    lambda connection: nodes.leave(connection, address.schema, claims.node)
+                )

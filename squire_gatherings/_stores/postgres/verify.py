@@ -90,7 +90,11 @@ class _Verification:
     # One gathering.
 
     def _verify(self, gathering: str) -> None:
-        log = self.logs.row(gathering)
+        try:
+            log = self.logs.row(gathering)
+        except _UNREADABLE as error:
+            self.report.add(gathering, 1, f"can't be read: {error}")
+            return
         if log is None:
             return
         last, chain = log.first_seq - 1, log.before

@@ -1,12 +1,12 @@
 """The writer: commits batch after batch on its thread, and says what each append came to."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import partial
 
 from attrs import define
 
 from squire_gatherings._hall.store import Outcome
-from squire_gatherings._rules.chain import follows
+from squire_gatherings._rules.chain import follows, head_of
 from squire_gatherings._rules.thinning import NEWEST, superfluous
 from squire_gatherings._stores.common import unstorable
 from squire_gatherings._stores.group_commit import Report, Take
@@ -80,7 +80,9 @@ class Writer:
                 alone += self._write(connection, batch, together, outcomes)
                 batch, together = Batch(), []
         alone += self._write(connection, batch, together, outcomes)
-        for number in sorted(alone):
+        if alone:
+            self._find(connection, appends, alone, outcomes)
+        for number in sorted(set(alone) - outcomes.keys()):
             append = appends[number]
             owned = given[append.gathering]
             outcomes[number] = append_alone(connection, self.claims, append, owned)
@@ -104,6 +106,36 @@ class Writer:
         if batch.with_snapshots & written:
             self._thin_out(connection, batch.with_snapshots & written)
         return [number for number, key in together if key not in written]
+
+    def _find(
+        self,
+        connection: Connection,
+        appends: Sequence[Append],
+        numbers: Iterable[int],
+        outcomes: dict[int, Outcome],
+    ) -> None:
+        """Note which of some appends are there already, as their logs' chains show.
+
+        So many may be that were committed when the connection broke.
+        """
+        wanted: dict[str, int] = {}
+        for number in numbers:
+            append = appends[number]
+            if append.ops and append.before is not None and can_be_asked(append.gathering):
+                wanted[append.gathering] = number
+        rows = connection.execute(
+            statement(
+                "SELECT id, head, chain FROM {s}.gatherings WHERE id = ANY(%b::text[])",
+                self.claims.schema,
+            ),
+            (list(wanted),),
+            binary=True,
+        )
+        for gathering, head, chain in rows:
+            append = appends[wanted[gathering]]
+            if chain and (head, chain) == (append.last_seq, head_of(append)):
+                outcomes[wanted[gathering]] = None
+                self.claims.forget(gathering)
 
     def _claim(self, connection: Connection, appends: Sequence[Append]) -> dict[int, Outcome]:
         """Let all gatherings be known; return the outcomes of those that can't be."""

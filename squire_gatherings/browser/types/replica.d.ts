@@ -47,16 +47,16 @@ export class Replica {
      * @param {ChangeQueue} parts.changes
      * @param {import("./machine.js").Machine<any> | null} parts.machine
      * @param {boolean} parts.optimistic Whether the state shows what isn't answered.
-     * @param {() => number} parts.wallTime
+     * @param {import("./serverclock.js").ServerClock} parts.clock
      * @param {(ops: Released[], epoch: string | undefined) => void} parts.released Is told of ops, in
      *   order, when they are in the state.
      * @param {() => void} parts.restored Is told that a state came instead of ops.
      */
-    constructor({ changes, machine, optimistic, wallTime, released, restored }: {
+    constructor({ changes, machine, optimistic, clock, released, restored }: {
         changes: ChangeQueue;
         machine: import("./machine.js").Machine<any> | null;
         optimistic: boolean;
-        wallTime: () => number;
+        clock: import("./serverclock.js").ServerClock;
         released: (ops: Released[], epoch: string | undefined) => void;
         restored: () => void;
     });
@@ -76,7 +76,7 @@ export class Replica {
     changes: import("./changes.js").ChangeQueue;
     machine: import("./machine.js").Machine<any> | null;
     optimistic: boolean;
-    wallTime: () => number;
+    clock: import("./serverclock.js").ServerClock;
     released: (ops: Released[], epoch: string | undefined) => void;
     restored_: () => void;
     /**

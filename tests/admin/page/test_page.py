@@ -14,9 +14,11 @@ import trio
 
 from squire_gatherings import EndRules, Identity
 from squire_gatherings._hall.hall import observer_of
-from tests.admin.port import Port, open_port
+from squire_gatherings.testing import SharedMemory
+from tests.admin.port import Port, open_port, serving
 from tests.axe import AXE, Axe
 from tests.chromium import MISSING, PATIENCE, Browser
+from tests.nodes.world import open_node
 from tests.support import Recorder
 
 pytestmark = pytest.mark.skipif(MISSING is not None, reason=str(MISSING))
@@ -282,3 +284,36 @@ async def test_axe_finds_nothing(session: str, tmp_path: Path) -> None:
             await browser.run("document.querySelector('.lead').role = 'nonsense'")
             assert len(await browser.promised(AXE, None)) >= 2
     axe.check()
+
+
+async def test_the_nodes_are_shown(session: str, tmp_path: Path) -> None:
+    shared, axe = SharedMemory(lease=2.0, margin=0.2), Axe()
+    summary = "() => document.querySelector('#nodes:not([hidden]) summary')?.textContent"
+    async with (
+        open_node(shared, "one") as one,
+        open_node(shared, "two") as two,
+        serving(one.hall, tmp_path) as port,
+    ):
+        await one.hall.open("friday-night")
+        await two.hall.open("saturday")
+        async with opened(session, port) as browser:
+            await browser.eventually(f"() => ({summary})() === '2 nodes, all up'")
+            await browser.click("#nodes summary")
+            rows = "() => [...document.querySelectorAll('#nodes tbody tr')].map((row) =>"
+            rows += " [...row.cells].slice(0, 3).map((cell) => cell.textContent).join(' '))"
+            await browser.eventually(f"() => ({rows})().join() === 'one (this one) up 1,two up 1'")
+            await axe.look(browser, "nodes")
+            await browser.size(360, 720)
+            await axe.look(browser, "narrow nodes")
+            await two.hall.drain()
+            await browser.eventually(f"() => ({summary})() === '2 nodes: two drains'")
+            await two.kill()
+            await browser.eventually(f"() => ({summary})() === '1 node'")
+    axe.check()
+
+
+async def test_a_hall_that_is_alone_shows_no_nodes(session: str, tmp_path: Path) -> None:
+    async with open_port(tmp_path) as port:
+        await port.hall.open("friday-night")
+        async with opened(session, port) as browser:
+            assert await browser.run("return document.getElementById('nodes').hidden")

@@ -16,6 +16,7 @@ import { urlOf } from "../../../squire_gatherings/browser/protocol.js";
 import { Queue } from "../../../squire_gatherings/browser/queue.js";
 import { Renewal } from "../../../squire_gatherings/browser/renewal.js";
 import { Runs } from "../../../squire_gatherings/browser/runs.js";
+import { ServerClock } from "../../../squire_gatherings/browser/serverclock.js";
 import { runsOf, syncOfEach } from "../../../squire_gatherings/browser/syncs.js";
 import { Tokens } from "../../../squire_gatherings/browser/tokens.js";
 import { makeRandom } from "./server.mjs";
@@ -360,4 +361,35 @@ test("a token is asked for, and what can't be one is refused without it", async 
   await assert.rejects(new Tokens(() => "s".repeat(9000)).ask("join"), (error) => {
     return error.code === "bad_setting" && !error.message.includes("sss");
   });
+});
+
+test("the server's clock is one's own until the server says otherwise", () => {
+  let steady = 1000;
+  let wall = 5_000_000;
+  const clock = new ServerClock(() => wall + steady, () => steady);
+  assert.equal(clock.now(), 5_001_000);
+  const hour = 3_600_000;
+  for (const off of [-hour, hour]) {
+    const server = () => wall + off + steady;
+    const submitted = steady;
+    steady += 40;
+    const time = server();
+    steady += 20;
+    clock.answered(time, submitted);
+    assert.ok(Math.abs(clock.now() - server()) <= 61, `${clock.now() - server()}`);
+    // Somebody sets ours.
+    wall += 7 * hour;
+    assert.ok(Math.abs(clock.now() - (server() - 7 * hour)) <= 61);
+    wall -= 7 * hour;
+  }
+});
+
+test("what comes shows how late it is at least", () => {
+  let steady = 0;
+  const clock = new ServerClock(() => 1000 + steady, () => steady);
+  clock.heard(9000);
+  assert.equal(clock.now(), 9000);
+  clock.heard(5);
+  steady = 10;
+  assert.equal(clock.now(), 9010);
 });

@@ -131,3 +131,11 @@ export function nearness(seconds) {
   if (seconds <= 10) return "now";
   return seconds <= 60 ? "soon" : "later";
 }
+
+// Who is shown as being here; nothing where nobody is.
+export function hereName({ users, anonymous }) {
+  const parts = [];
+  if (users) parts.push(`${count(users)} ${users === 1 ? "user" : "users"}`);
+  if (anonymous) parts.push(`${count(anonymous)} anonymous`);
+  return parts.length ? `Shown as being here: ${parts.join(", ")}` : null;
+}

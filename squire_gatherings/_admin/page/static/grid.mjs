@@ -27,6 +27,8 @@ export class Grid {
   #spare = [];
   #most = Infinity;
   #tenths;
+  #rowHeight = 32;
+  #height = 0; // Of the rows' part of the screen.
 
   // `on.window` is told that other rows are seen, `on.open` that one is opened, `on.sort` …
   constructor(root, clock, on, tenths) {
@@ -42,7 +44,8 @@ export class Grid {
     root.addEventListener("keydown", (event) => this.#pressed(event));
     root.addEventListener("focus", () => this.#focused());
     this.#body.addEventListener("click", (event) => this.#clicked(event));
-    new ResizeObserver(() => this.#moved()).observe(root);
+    new ResizeObserver(() => this.#resized()).observe(root);
+    this.#measure();
   }
 
   #header(column) {
@@ -89,7 +92,7 @@ export class Grid {
     this.cursor = cursorAfter(this.cursor, list, this.total);
     // The header is a row, too.
     attribute(this.#root, "aria-rowcount", this.total + 1);
-    this.#body.style.height = `${this.total * this.#geometry().rowHeight}px`;
+    this.#body.style.height = `${this.total * this.#rowHeight}px`;
     this.#place();
     this.#busy();
     if (document.activeElement === this.#root) this.#focused();
@@ -97,12 +100,16 @@ export class Grid {
     this.tick();
   }
 
-  #geometry() {
+  // To measure makes the browser lay out the page at once: only when its size has changed.
+  #measure() {
     const root = this.#root;
-    const rowHeight = parseFloat(getComputedStyle(root).getPropertyValue("--row")) || 32;
-    const head = this.#body.offsetTop;
-    const height = Math.max(rowHeight, root.clientHeight - head);
-    return { scrollTop: root.scrollTop, height, rowHeight, total: this.total };
+    this.#rowHeight = parseFloat(getComputedStyle(root).getPropertyValue("--row")) || 32;
+    this.#height = Math.max(this.#rowHeight, root.clientHeight - this.#body.offsetTop);
+  }
+
+  #geometry() {
+    const { scrollTop } = this.#root;
+    return { scrollTop, height: this.#height, rowHeight: this.#rowHeight, total: this.total };
   }
 
   // Which rows are wanted now.
@@ -110,11 +117,17 @@ export class Grid {
     return windowOf(this.#geometry());
   }
 
+  // The rows stay where they are in the list: others are wanted, and come with the next news.
   #moved() {
-    this.#body.style.height = `${this.total * this.#geometry().rowHeight}px`;
-    this.#place();
     this.#busy();
     this.#on.window();
+  }
+
+  #resized() {
+    this.#measure();
+    this.#body.style.height = `${this.total * this.#rowHeight}px`;
+    this.#place();
+    this.#moved();
   }
 
   // Say whether something is still to come of what is on the screen.
@@ -124,7 +137,7 @@ export class Grid {
   }
 
   #place() {
-    const { rowHeight } = this.#geometry();
+    const rowHeight = this.#rowHeight;
     // In the document they stand as on the screen: that is how they are read out.
     let before = null;
     this.list.ids.forEach((id, at) => {

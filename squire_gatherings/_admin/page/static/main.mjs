@@ -7,6 +7,7 @@ import { attribute, byId, el, text } from "./dom.mjs";
 import { Ends } from "./ends.mjs";
 import { count, rate } from "./format.mjs";
 import { Grid } from "./grid.mjs";
+import { NodeList } from "./nodelist.mjs";
 import { One } from "./one.mjs";
 import { watch } from "./stream.mjs";
 
@@ -39,6 +40,7 @@ const grid = new Grid(
   tenths,
 );
 const ends = new Ends(byId("ends"), clock, (id) => openOne(id));
+const nodes = new NodeList(byId("nodes"));
 const one = new One(byId("one"), clock, { close: closeOne, act }, tenths);
 
 // The connection.
@@ -88,6 +90,7 @@ function hear(message, received) {
   if (message.ends?.length) ends.add(message.ends);
   grid.take(message);
   if (message.close) one.take(message.close);
+  if (message.nodes) nodes.take(message.nodes);
   one.heard(message.now);
   showTotals(message);
   const matched = grid.list.matched;
@@ -110,6 +113,7 @@ function begin(hello) {
   grid.reaches(hello.most);
   grid.forget();
   ends.clear();
+  nodes.clear();
   show("hall");
   byId("totals").title = `squire_gatherings ${hello.version}, ${hello.store}`;
   ask();
@@ -318,6 +322,7 @@ byId("log-out").addEventListener("click", async () => {
     closeOne();
     grid.forget();
     ends.clear();
+    nodes.clear();
     say("waiting", "Logged out");
     show("login");
   }

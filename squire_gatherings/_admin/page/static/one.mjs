@@ -7,6 +7,7 @@ import {
   count,
   countdown,
   duration,
+  hereName,
   lateness,
   movedText,
   nearness,
@@ -288,7 +289,10 @@ export class One {
     );
     const more = close.row.clients - members.length;
     const rest = more > 0 ? el("p", { class: "none" }, `and ${count(more)} more`) : null;
-    return root.replaceChildren(...[title, table, rest].filter((part) => part !== null));
+    const words = close.here ? hereName(close.here) : null;
+    const here = words ? el("p", { class: "none" }, words) : null;
+    const parts = [title, table, rest, here];
+    return root.replaceChildren(...parts.filter((part) => part !== null));
   }
 
   #life(now) {

@@ -73,3 +73,10 @@ test("how near an end is", () => {
   const near = [null, 61, 60, 10, -1].map(format.nearness);
   assert.deepEqual(near, ["never", "later", "soon", "now", "now"]);
 });
+
+test("who is here is said where somebody is", () => {
+  assert.equal(format.hereName({ users: 0, anonymous: 0 }), null);
+  assert.equal(format.hereName({ users: 1, anonymous: 0 }), "Shown as being here: 1 user");
+  const both = { users: 1200, anonymous: 3 };
+  assert.equal(format.hereName(both), "Shown as being here: 1,200 users, 3 anonymous");
+});
