@@ -6,7 +6,7 @@ what wasn't answered. It prints
 
 - *drain*: how long a node takes to end that has 1,000 gatherings, and the longest wait of each
   gathering's syncs meanwhile, from when one was sent first to its answer;
-- *move*, *moves*: the same where a node with one, or 20, gatherings ends: what a planned move costs;
+- *move*, *moves*: the same where a node with one gathering, or 20, ends: what planned moves cost;
 - *kill*, *stop*: how long after `kill -9`, or SIGSTOP, of the node that had them each of 100
   gatherings has taken a sync elsewhere, to be compared with the lease and a second.
 
