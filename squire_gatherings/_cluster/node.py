@@ -251,8 +251,8 @@ class LocalNode:
                     await self._take_up()
         await self.ownership.settle()
         arrivals = next((one.arrivals for one in beats.nodes if one.id == beats.node.id), 0)
-        if arrivals != self._arrivals or self._is_poked:
-            self._is_poked = False
+        if arrivals != self._arrivals or self._is_poked or self.ownership.is_in_doubt:
+            self._is_poked = self.ownership.is_in_doubt = False
             await self._take_up()
             self._arrivals = arrivals
         await self._balance()
