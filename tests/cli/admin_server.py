@@ -29,7 +29,8 @@ class Served:
 def an_admin_server(folder: Path, *options: str) -> Iterator[Served]:
     """Serve until the block is left."""
     token = str(folder / "token")
-    more = ("--store", "memory:", "--admin-port", "0", "--admin-token-file", token)
+    store = () if "--store" in options else ("--store", "memory:")
+    more = (*store, "--admin-port", "0", "--admin-token-file", token)
     with serving(*more, *options) as (process, url):
         assert process.stdout is not None
         line = process.stdout.readline()

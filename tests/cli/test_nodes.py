@@ -1,14 +1,18 @@
 """Servers that share a database of PostgreSQL: any of them answers, by its socket or by a relay."""
 
+import json
 import os
 import signal
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 import trio
 
 from squire_gatherings.client import open_client
+from tests.cli.admin_server import Served, an_admin_server
 from tests.cli.process import PATIENCE, run_here
 from tests.cli.test_workers import children, crew, say_in_the_end
 from tests.forked import Forked, serving
@@ -51,6 +55,47 @@ async def test_one_that_dies_is_replaced_and_one_that_stops_hands_over(postgres:
                     assert process.wait(PATIENCE) == 0
             assert await gathering.submit({"n": 5}) == seq + 2
             assert gathering.dispersed is None
+
+
+async def test_an_operator_sees_nodes_and_drains_one(postgres: Postgres, tmp_path: Path) -> None:
+    """Whoever is connected goes along, and the process runs on without gatherings."""
+    url = postgres.new_url()
+    with ExitStack() as stack:
+        served = []
+        for name in ("one", "two"):
+            folder = tmp_path / name
+            folder.mkdir()
+            options = ("--store", url, "--node-name", name)
+            served.append(stack.enter_context(an_admin_server(folder, *options)))
+        first, second = served
+
+        async def command(*said: str, of: Served = first) -> tuple[int, Any]:
+            code, out, _ = await trio.to_thread.run_sync(
+                partial(run_here, *said, "--json", *of.options)
+            )
+            return code, json.loads(out)
+
+        async def had() -> list[int]:
+            return [node["gatherings"] for node in (await command("nodes"))[1]["nodes"]]
+
+        async with (
+            open_client(first.url, max_pause=0.2) as client,
+            client.join(ROOM) as gathering,
+        ):
+            await gathering.submit({"n": 1})
+            with trio.fail_after(PATIENCE):
+                while await had() != [1, 0]:  # noqa: ASYNC110
+                    await trio.sleep(0.2)
+            _, said = await command("nodes", of=second)
+            assert [node["name"] for node in said["nodes"]] == ["one", "two"]
+            assert {node["state"] for node in said["nodes"]} == {"up"}
+            code, drained = await command("drain", "--yes")
+            assert (code, drained) == (0, {"moved": 1, "left": 0})
+            with trio.fail_after(PATIENCE):
+                assert await gathering.submit({"n": 2}) == 2
+            assert gathering.dispersed is None
+            _, said = await command("nodes", of=second)
+            assert [node["state"] for node in said["nodes"]] == ["draining", "up"]
 
 
 async def test_workers_may_be_nodes(postgres: Postgres) -> None:
