@@ -1,8 +1,8 @@
 """Delivery: what one client is forwarded, acknowledges, loses, and is sent again.
 
 The second model. All that the server decides, a `DeliveryWindow` decides, which is made anew of
-each state; times are relative to now, in ticks. The client may lose any message that it was brought, as
-one does that crashes after it took it in.
+each state; times are relative to now, in ticks. The client may lose any message that it was
+brought, as one does that crashes after it took it in.
 """
 
 from collections.abc import Iterator
