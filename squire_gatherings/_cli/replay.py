@@ -55,9 +55,8 @@ def replay(
     """Print the ops of the gathering ID again, in their own rhythm, and end with the last one.
 
     They come from a server (ws://HOST:PORT) or from a store (sqlite:///PATH, the PATH,
-    postgresql://...), up to what was the last op when it began. Each is a line of JSON: seq,
-    time (milliseconds since 1970, UTC), by, op. Ops from before there were times come without a
-    pause.
+    postgresql://...), up to what was the last op when it began. Each is a line of JSON: seq, time
+    (milliseconds since 1970, UTC), by, op. Ops from before there were times come without a pause.
 
     \b
     Examples:

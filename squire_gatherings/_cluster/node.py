@@ -14,6 +14,7 @@ from attrs import define, evolve, field
 from squire_gatherings._cluster.beats import Beats
 from squire_gatherings._hall.giving import Giving
 from squire_gatherings._hall.hall import Hall, peers_of
+from squire_gatherings._hall.losing import go_on, lose_all
 from squire_gatherings._hall.ownership import Ownership
 from squire_gatherings._hall.registry import Registry
 from squire_gatherings._hall.sleeper import Sleeper
@@ -36,6 +37,9 @@ MOST_FRUITLESS = 3
 
 GIVEN_AT_ONCE = 5
 """So many sleepers are given with each beat, for balance."""
+
+SHORTEST = 0.01
+"""For so many seconds at least it waits until a node may be dead."""
 
 LOOKED_AT = 1000
 """So many are looked at for that."""
@@ -115,7 +119,8 @@ class LocalNode:
             for one in self.beats.nodes
             if one.id != self.node.id and not ownership.is_silent(one)
         )
-        return min(left, default=math.inf)
+        # A difference that is too small to be slept through would be waited for without an end.
+        return max(min(left, default=math.inf), SHORTEST)
 
     def poke(self) -> None:
         """Look now whether something was given to us: its giver says so."""
@@ -211,12 +216,12 @@ class LocalNode:
             silences.saw(node.id, node.beats, now)
         silences.keep(node.id for node in beats.nodes)
         if is_regained:
-            registry.look_again()
+            go_on(registry)
         self._due.set()
 
     def _lost(self) -> None:
         self._arrivals = 0
-        self.registry.move_all()
+        lose_all(self.registry)
 
     async def _look(self) -> None:
         beats = self.beats

@@ -47,7 +47,7 @@ class Giving:
         Cancellation: those that sleep by then are given, or not, and all go on.
         """
         registry = self.registry
-        some = [one for one in gatherings if registry.begin_moving(one)]
+        some = [one for one in gatherings if self._begin(one)]
         try:
             with trio.move_on_after(within):
                 async with trio.open_nursery() as nursery:
@@ -58,7 +58,17 @@ class Giving:
             for sleeper in self._asleep.values():
                 self._keep(sleeper)
             for one in some:
-                registry.end_moving(one)
+                registry.moving.pop(one).set()
+
+    def _begin(self, gathering: str) -> bool:
+        """Have whoever needs one wait from now on; return whether it may be given."""
+        registry = self.registry
+        if registry.closed or gathering not in registry.living:
+            return False
+        if gathering in registry.moving or registry.keeps_out(gathering):
+            return False
+        registry.moving[gathering] = trio.Event()
+        return True
 
     async def _lay_down(self, gathering: str) -> None:
         """Have one fall asleep, and the store know it; nothing is done for it from then on."""
@@ -114,6 +124,9 @@ class Giving:
                     await trio.sleep(registry.settings.commit_retry_interval)
                     continue
                 for one in given:
-                    registry.gave(one, self._asleep.pop(one))
+                    sleeper = self._asleep.pop(one)
+                    if registry.living.get(one) is sleeper:
+                        del registry.living[one]
+                        registry.sleepers.drop(sleeper)
                 return len(given)
         return 0

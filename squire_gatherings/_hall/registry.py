@@ -84,10 +84,10 @@ class Registry:
     """The syncs that crashed their gatherings."""
     endings: Endings = field(factory=lambda: Endings(new_hall_mark()))
     """How those ended that live no more."""
+    moving: dict[str, trio.Event] = field(factory=dict)
+    """Gatherings that are just given to other nodes; each event says that this is over."""
     _kept_out: dict[str, trio.Event] = field(factory=dict)
     """Gatherings that nobody may open now; each event says that this is over."""
-    _moving: dict[str, trio.Event] = field(factory=dict)
-    """The same of those that are given to other nodes."""
 
     _on_gone: Callable[[str], None] = field(init=False)
     """`_reap`, bound once for all."""
@@ -226,7 +226,7 @@ class Registry:
         Raises:
             TakenAway: It is just given to another node.
         """
-        if gathering_id in self._moving:
+        if gathering_id in self.moving:
             raise TakenAway(f"gathering {gathering_id} is about to be another node's")
         one = self.living.get(gathering_id)
         if isinstance(one, Sleeper):
@@ -333,6 +333,10 @@ class Registry:
     def is_keeping_out(self) -> bool:
         """Whether there are gatherings that nobody may open now."""
         return bool(self._kept_out)
+
+    def keeps_out(self, gathering_id: str) -> bool:
+        """Whether one is one of these."""
+        return gathering_id in self._kept_out
 
     def opener_of(self, gathering_id: str) -> tuple[str, str | None] | None:
         """Return who opened a gathering that lives."""
@@ -464,63 +468,15 @@ class Registry:
             self.lifecycle.lost(estate.lost)
         self.ownership.took(estate.gathering)
 
-    def begin_moving(self, gathering_id: str) -> bool:
-        """Have whoever needs one wait until `end_moving`; return whether one may be given now."""
-        if gathering_id in self._moving or gathering_id in self._kept_out:
-            return False
-        if self.closed or gathering_id not in self.living:
-            return False
-        self._moving[gathering_id] = trio.Event()
-        return True
-
-    def end_moving(self, gathering_id: str) -> None:
-        """Have them go on."""
-        self._moving.pop(gathering_id).set()
-
-    def gave(self, gathering_id: str, sleeper: Sleeper) -> None:
-        """Forget one that another node has, in which it goes on."""
-        if self.living.get(gathering_id) is sleeper:
-            del self.living[gathering_id]
-            self.sleepers.drop(sleeper)
-
     async def _wait_moved(self, gathering_id: str) -> None:
         """Wait until one isn't moved any more; a checkpoint only if it is.
 
         Raises `StoreUnavailable` if nobody can tell now whose it is.
         """
-        while gathering_id in self._moving:
+        while gathering_id in self.moving:
             assert self.ownership is not None
             self.ownership.check()
-            await self._moving[gathering_id].wait()
-
-    def move_all(self) -> None:
-        """End all with reason `moved`: other nodes have what was ours."""
-        for gathering_id in tuple(self.living):
-            self.move(gathering_id)
-        self.endings.mark = new_hall_mark()
-
-    def move(self, gathering_id: str) -> None:
-        """End one with reason `moved`, and tell nobody but its clients: another node has it."""
-        one = self.living[gathering_id]
-        if isinstance(one, Sleeper):
-            # It goes on there.
-            self.sleepers.part(one, CloseCode.MOVED, "moved")
-            del self.living[gathering_id]
-            self.sleepers.drop(one)
-            return
-        incarnation = self._awake(gathering_id)
-        assert incarnation is not None
-        incarnation.room.is_kept = True
-        incarnation.room.end(DispersalReason.MOVED)
-        incarnation.room.inbox.wake()
-
-    def look_again(self) -> None:
-        """Have all go on that weren't certain whether they are ours."""
-        assert self.ownership is not None
-        self.ownership.regained()
-        for one in self.living.values():
-            if isinstance(one, Incarnation):
-                one.room.inbox.wake()
+            await self.moving[gathering_id].wait()
 
     # Falling asleep on demand.
 

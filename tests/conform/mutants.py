@@ -132,8 +132,8 @@ MUTANTS: dict[str, Mutant] = {
     ),
     "sends a base that it doesn't have": Mutant(
         "_rules.replica",
-        "Pending(Sync(sync_id, self.seq, ops))",
-        "Pending(Sync(sync_id, self.seq + 1, ops))",
+        "Pending(Sync(sync_id, self.seq, ops), submitted_at)",
+        "Pending(Sync(sync_id, self.seq + 1, ops), submitted_at)",
         "submits",
         "sync",
     ),

@@ -6,7 +6,7 @@ from squire_gatherings._rules.deadline import Deadline
 from squire_gatherings._rules.lease import Lease
 from squire_gatherings._values.end_rules import EndRules
 from tests.model.checker import replaced
-from tests.model.world import IDLE, LEASE, MARGIN, Budget, Client, Node, Room, World
+from tests.model.world import IDLE, LEASE, MARGIN, Budget, Client, Node, Room, Sync, World
 
 RULES = EndRules(idle_timeout=float(IDLE))
 NOTHING = Budget()
@@ -23,6 +23,10 @@ class Base:
     budget: Budget = NOTHING
     faults: frozenset[str] = frozenset()
     """What is wrong on purpose."""
+    speaks_in_order: bool = True
+    """Whether a client says again what wasn't acknowledged before it says anything new."""
+    late: tuple[Sync, ...] = ()
+    """What clients say just after they were told of an end: the next incarnation takes it."""
 
     def gathering_of(self, client: int) -> int:
         """Return where a client wants to be."""

@@ -46,6 +46,10 @@ class Rooms(Base):
             must(world.used[gathering] >= IDLE, "it ends too early")
             must(not room.inbox, "it ends, and somebody has said something")
             yield f"{name}: it ends", self._ended(world, place, gathering, room)
+        if world.budget.ends and not (room.inbox or room.is_committing) and shows:
+            budget = world.budget._replace(ends=world.budget.ends - 1)
+            after = self._ended(world._replace(budget=budget), place, gathering, room)
+            yield f"{name}: the program ends it", after
         at_rest = not (room.inbox or room.added or room.deferred or room.is_committing)
         if self.has("falls asleep at work"):
             at_rest = not (room.inbox or room.is_committing)

@@ -15,6 +15,7 @@ from tests.model.world import (
     Room,
     Row,
     Stored,
+    Sync,
     World,
     canonical,
 )
@@ -101,6 +102,10 @@ class Nodes(Processes):
     def _client(self, world: World, client: int) -> Steps:
         me = world.clients[client]
         gathering = self.gathering_of(client)
+        for late in self.late if me.at is None else ():
+            after = self._says_late(world, client, gathering, late)
+            if late[0] == client and after is not None:
+                yield f"client {client} has said {late[1]}, late", after
         if me.at is None:
             wants = len(me.acked) < self.messages and not me.is_out
             for place in range(self.places) if wants else ():
@@ -127,9 +132,25 @@ class Nodes(Processes):
                     request = Request(client, me.connection, message)
                     room = room._replace(inbox=(*room.inbox, request))
                     after = self._with_room(world, me.at, gathering, room)
-                    me = me._replace(sent=(*me.sent, message))
-                    yield f"client {client} says {message}", self._with_client(after, client, me)
-                    break
+                    said = me._replace(sent=(*me.sent, message))
+                    yield f"client {client} says {message}", self._with_client(after, client, said)
+                    if self.speaks_in_order:
+                        break
+
+    def _says_late(self, world: World, client: int, gathering: int, sync: Sync) -> World | None:
+        if sync in world.stored[gathering].log:
+            return None
+        room = world.rooms[0][gathering]
+        if room is None:
+            opened = self._opened(world, 0, gathering)
+            if opened is None:
+                return None
+            world, room = opened
+        request = Request(client, 0, sync[1])
+        if request in room.inbox or sync in room.added:
+            return None
+        room = room._replace(inbox=(*room.inbox, request))
+        return self._with_room(world, 0, gathering, room)
 
     def _joins(self, world: World, client: int, place: int, gathering: int) -> World | None:
         """A join: the gathering is found, or claimed and opened."""

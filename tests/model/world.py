@@ -119,6 +119,8 @@ class Budget(NamedTuple):
     failures: int = 0
     revocations: int = 0
     sleeps: int = 0
+    ends: int = 0
+    """Ends that the program orders."""
     silences: int = 0
     """Nodes that are cut off from the store."""
     booms: int = 0

@@ -14,6 +14,7 @@ The run, with real processes, from its parts to the whole:
 - `diary`: what was done and when, and what was found.
 - `allowed`, `messages`, `pending`, `ends`, `client`, `gathering`, `crowd`: who uses it, and sees
   what is wrong.
+- `told`: what the nodes' webhook is told.
 - `faults`, `run`: what is done at random, and the way from the first join to the last check.
 
 It is in the tests, since nobody who uses the package needs it; and of the package it uses the load

@@ -2,6 +2,7 @@
 
 import os
 import random
+from contextlib import ExitStack
 from pathlib import Path
 
 import trio
@@ -15,6 +16,7 @@ from tests.nemesis.diary import Diary
 from tests.nemesis.faults import Nemesis
 from tests.nemesis.gathering import Gathering
 from tests.nemesis.node import NodeFailed
+from tests.nemesis.told import Told, told
 
 BUSY = 3.0
 """With so many tasks for each processor, in the last minute, a machine has too much to do."""
@@ -64,6 +66,7 @@ class Run:
     _choose: random.Random = field(init=False)
     _gatherings: list[Gathering] = field(factory=list, init=False)
     _count: int = field(default=0, init=False)
+    _told: Told | None = field(default=None, init=False)
 
     def __attrs_post_init__(self) -> None:
         self._choose = random.Random(self.plan.seed)
@@ -75,7 +78,12 @@ class Run:
         """
         plan = self.plan
         options = ["--idle-timeout", f"{plan.idle_timeout}s", "--close-grace", "2s"]
-        with Poller() as poller:
+        with ExitStack() as stack:
+            poller = stack.enter_context(Poller())
+            if not plan.has_networks and plan.store is None:
+                # The receiver is reached from this network only.
+                self._told, more = stack.enter_context(told(self.folder))
+                options += more
             schedule = Schedule()
             async with cluster(
                 self.folder, plan.nodes, options, plan.store, has_networks=plan.has_networks
@@ -99,13 +107,18 @@ class Run:
                     nursery.start_soon(self._judge, crowd)
                     await self._load(nodes, crowd)
                     nursery.cancel_scope.cancel()
+                await self._hear_all()
                 await self._end(nodes)
+        for wrong in self._told.wrong() if self._told else ():
+            self.diary.violated(wrong)
 
     async def _judge(self, crowd: Crowd) -> None:
         """Judge one gathering after the other."""
         async with crowd.to_judge, crowd.finished:
             async for one in crowd.finished:
                 await one.judge()
+                if self._told is not None:
+                    self._told.lives += one.ends.lives.values()
 
     async def _watch_the_machine(self) -> None:
         """Note when the machine has too much to do for anybody to be on time."""
@@ -152,6 +165,12 @@ class Run:
         one = Gathering(crowd, name, crowd.now() + stay, rate)
         one.begin()
         return one
+
+    async def _hear_all(self) -> None:
+        """Wait until the webhook was told what clients know."""
+        with trio.move_on_after(self.plan.patience):
+            while self._told is not None and not self._told.is_all_there():  # noqa: ASYNC110
+                await trio.sleep(0.2)
 
     async def _end(self, nodes: Cluster) -> None:
         """End the nodes in order, and verify the store."""

@@ -8,6 +8,7 @@ from squire_gatherings._hall.owner_store import OwnerStore
 from squire_gatherings._stores.memory import MemoryStore
 from squire_gatherings._values.endings import CloseCode
 from squire_gatherings._values.errors import OwnedElsewhere, StoreUnavailable
+from squire_gatherings._values.identity import Identity
 from squire_gatherings._values.messages import (
     Ack,
     Dispersed,
@@ -16,6 +17,7 @@ from squire_gatherings._values.messages import (
     Fetched,
     Forward,
     Joined,
+    Presence,
     Synced,
 )
 from squire_gatherings.testing import FailingStore, SharedMemory, WallClock
@@ -250,3 +252,62 @@ async def test_the_stores_clock_may_be_set(seconds: float, autojump_clock: MockC
             await one.kill()
         await trio.sleep_until(26.5)
         assert await two.hall.submit(ROOM, [{"n": 3}]) == (3,)
+
+
+async def test_nothing_is_sent_again_without_a_lease(autojump_clock: MockClock) -> None:
+    shared = SharedMemory()
+    async with open_node(shared, "one", retry_limit=1000.0) as one:
+        anna, _ = await one.join(client="a")
+        _, silent = await one.join(client="b")
+        await anna.deliver(sync(1))
+        await silent.wait_for(Forward)
+        await trio.sleep_until(4.0)
+        # It has acknowledged nothing.
+        assert len(silent.of(Forward)) > 1
+        one.cut()
+        await trio.sleep_until(9.5)
+        sent = len(silent.of(Forward))
+        await trio.sleep_until(60.0)
+        assert len(silent.of(Forward)) == sent
+        one.heal()
+        await trio.sleep_until(65.0)
+        assert len(silent.of(Forward)) > sent
+
+
+async def test_pages_wait_for_the_lease(autojump_clock: MockClock) -> None:
+    shared = SharedMemory()
+    async with open_node(shared, "one", tail_bytes=1, batch_bytes=1, retry_limit=1000.0) as one:
+        for number in range(5):
+            await one.hall.submit(ROOM, [{"n": number}])
+        one.store.trouble("read", "slow", seconds=2.0)
+        one.store.trouble("beat", "full")
+        # What is older than memory comes page after page.
+        _, told = await one.join(client="a", since=0)
+        await trio.sleep_until(50.0)
+        shown = len(told.forwards())
+        assert shown < 4
+        assert all(at < 5.5 for at, *_ in told.forwards())
+        one.heal()
+        await trio.sleep_until(60.0)
+        assert len(told.forwards()) > shown
+
+
+async def test_nobody_is_told_who_is_here_without_a_lease(autojump_clock: MockClock) -> None:
+    shared = SharedMemory()
+    async with open_node(shared, "one", presence=True) as one:
+        _, told = await one.join(client="a", presence={"n": 1})
+        bert, _ = await one.join(client="b", presence={"n": 2}, identity=Identity("bert"))
+        await trio.sleep_until(4.0)
+        before = len(told.of(Presence))
+        assert len(one.hall.presence(ROOM).users) == 2
+        one.cut()
+        await trio.sleep_until(9.6)
+        bert.detach(left=True)
+        with pytest.raises(StoreUnavailable):
+            one.hall.presence(ROOM)
+        await trio.sleep_until(20.0)
+        assert len(told.of(Presence)) == before
+        one.heal()
+        await trio.sleep_until(22.0)
+        assert len(told.of(Presence)) == before + 1
+        assert len(one.hall.presence(ROOM).users) == 1

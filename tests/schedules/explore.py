@@ -8,9 +8,10 @@ import trio
 from attrs import define, frozen
 from trio.testing import MockClock
 
+from tests.model.traces import Event
 from tests.schedules.orders import Batches, Tree, run_seeded, seed_for
 from tests.schedules.plans import random_plan
-from tests.schedules.stories import Plan, tell, tell_some
+from tests.schedules.stories import Plan, tell
 
 TOGETHER = 16
 """So many random plans are told in one hall, with one seed."""
@@ -28,17 +29,28 @@ class Explored:
     is_complete: bool
 
 
-def tell_once(plan: Plan, seed: int) -> Batches:
-    """Tell a plan in the order that a seed decides. Raises `Found`."""
+def tell_all(plans: list[Plan], seed: int) -> tuple[Batches, list[list[Event]]]:
+    """Tell plans in the order that a seed decides. Raises `Found`.
+
+    Returns:
+        The orders, and what clients saw in each.
+    """
+    traces: list[list[Event]] = []
 
     def story(batches: Batches) -> None:
         clock = MockClock()
         try:
-            trio.run(partial(tell, plan, clock, batches), clock=clock, instruments=[batches])
+            them = partial(tell, plans, clock, batches)
+            traces.extend(trio.run(them, clock=clock, instruments=[batches]))
         except BaseException as error:
-            raise Found(f"seed {seed}: {plan}") from error
+            raise Found(f"seed {seed}, among {plans}") from error
 
-    return run_seeded(seed, story)
+    return run_seeded(seed, story), traces
+
+
+def tell_once(plan: Plan, seed: int) -> Batches:
+    """Tell a plan in the order that a seed decides. Raises `Found`."""
+    return tell_all([plan], seed)[0]
 
 
 def explore(plan: Plan, *, most: int) -> Explored:
@@ -71,15 +83,5 @@ class AtRandom:
     def tell(self, seed: int) -> None:
         """Tell the plans of one seed. Raises `Found`."""
         some = self.plans_of(seed)
-
-        def story(batches: Batches) -> None:
-            clock = MockClock()
-            try:
-                trio.run(
-                    partial(tell_some, some, clock, batches), clock=clock, instruments=[batches]
-                )
-            except BaseException as error:
-                raise Found(f"seed {seed}, among {some}") from error
-
-        run_seeded(seed, story)
+        tell_all(some, seed)
         self.told += len(some)

@@ -18,8 +18,9 @@ from squire_gatherings._values.log import Append
 from squire_gatherings._values.messages import Ack, Leave, Sync
 from squire_gatherings._values.op import Op
 from squire_gatherings.testing import FailingStore
+from tests.model.traces import Event
 from tests.schedules.orders import Batches
-from tests.schedules.truth import Tap, Truth
+from tests.schedules.truth import Tap, Truth, number_of
 from tests.support import Fragile
 
 IDLE = 10.0
@@ -108,8 +109,11 @@ class Story:
                 for _ in range(moment):
                     await trio.lowlevel.checkpoint()
 
-    async def finish(self) -> None:
-        """All is well again: everybody comes back for what wasn't answered; then nobody does."""
+    async def finish(self, traces: list[list[Event]]) -> None:
+        """All is well again: everybody comes back for what wasn't answered; then nobody does.
+
+        What the clients saw until all had ended is added to `traces`.
+        """
         self.store.holds = False
         while self.store.held:
             self.store.let_go()
@@ -121,6 +125,7 @@ class Story:
         self.truth.look()
         await trio.sleep(3 * IDLE)
         self.truth.all_has_ended(self.hall, self.room)
+        traces.append(list(self.truth.trace))
         for person in (self.anna, self.bob):
             await self.join(person)
             assert person.membership is not None, f"all is well: {self.truth.taps[-1].refused!r}"
@@ -176,6 +181,7 @@ class Story:
             try:
                 goes_on = person.membership.take_nowait(sync)
             except trio.WouldBlock:
+                person.tap.note("late", number_of(sync.id))
                 self.nursery.start_soon(person.membership.take, sync)
             else:
                 self.truth.used_at = trio.current_time()
@@ -197,6 +203,8 @@ class Story:
     def is_cut(self, person: Person) -> None:
         """Its connection is lost."""
         if person.membership is not None and person.tap is not None:
+            if not (person.tap.is_cut or person.tap.closed):
+                person.tap.note("cut")
             person.membership.detach()
             person.tap.is_cut = True
 
@@ -251,16 +259,18 @@ class Story:
     }
 
 
-async def tell(plan: Plan, clock: MockClock, batches: Batches) -> None:
-    """Tell a story; what happens before the second event, and after the last, isn't watched.
+async def tell(plans: list[Plan], clock: MockClock, batches: Batches) -> list[list[Event]]:
+    """Tell stories in one hall, one after the other, each in a gathering of its own.
 
-    Raises `AssertionError` where something doesn't hold.
+    What happens before the second event of each, and after the last, isn't watched.
+
+    Returns:
+        What the clients saw, as the model takes it.
+
+    Raises:
+        AssertionError: Something doesn't hold.
     """
-    await tell_some([plan], clock, batches)
-
-
-async def tell_some(plans: list[Plan], clock: MockClock, batches: Batches) -> None:
-    """Tell stories in one hall, one after the other, each in a gathering of its own."""
+    traces: list[list[Event]] = []
     truth = Truth()
     store = HeldStore(truth)
     async with (
@@ -282,5 +292,6 @@ async def tell_some(plans: list[Plan], clock: MockClock, batches: Batches) -> No
             batches.watch()
             await story.follow(plan[1:])
             batches.rest()
-            await story.finish()
+            await story.finish(traces)
         nursery.cancel_scope.cancel()
+    return traces

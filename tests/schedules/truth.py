@@ -29,6 +29,10 @@ from squire_gatherings._values.messages import (
 )
 from squire_gatherings._values.outgoing import Outgoing
 from squire_gatherings.testing import Recorder
+from tests.model.traces import Event
+
+WHO = ("anna", "bob")
+"""The clients, as the model numbers them."""
 
 TOLD = (CloseCode.DISPERSED, CloseCode.CRASHED, CloseCode.GOING_AWAY)
 """With these codes a gathering ends."""
@@ -56,12 +60,24 @@ class Tap(Recorder):
         self.requests: set[str] = set()
         self.answers: Counter[tuple[str, str]] = Counter()
 
+    def note(self, what: str, *more: int) -> None:
+        """Note what the model is to explain."""
+        self.truth.trace.append((what, WHO.index(self.name), *more))
+
+    def close(self, code: CloseCode, reason: str) -> None:
+        """Note that the hall closes it, if it was let in."""
+        if self.of(Joined) and not (self.closed or self.is_cut):
+            # Where the gathering goes on, that is as if the connection were lost.
+            self.note("gone" if code in TOLD else "cut")
+        super().close(code, reason)
+
     def asked(self, sync_id: str, *, goes_on: bool) -> None:
         """Note that it has asked, while nobody has told it of an end."""
         if goes_on and not self.closed:
             self.truth.used_at = trio.current_time()
             self.open_requests[sync_id] = trio.current_time()
             self.requests.add(sync_id)
+            self.note("says", number_of(sync_id))
 
     def send(self, outgoing: Outgoing) -> None:
         """Look at a message. The hall would take an exception for a broken connection."""
@@ -82,6 +98,7 @@ class Tap(Recorder):
             assert seqs == message.seqs, "acknowledged under two seqs"
             self.open_requests.pop(message.id, None)
             self.answers[message.id, "synced"] += 1
+            self.note("acked", number_of(message.id), *message.seqs)
             self.last_seq = max(self.last_seq, *message.seqs)
         elif isinstance(message, Forward):
             self._see(message.seq, message.op.value, durable)
@@ -91,6 +108,7 @@ class Tap(Recorder):
         elif isinstance(message, Joined):
             assert message.seq <= durable, "shown, and not durable"
             self.truth.lives(message.incarnation)
+            self.note("in")
             self.truth.used_at = now
             assert isinstance(message.ops, tuple)
             for seq, op in enumerate(message.ops, start=1):
@@ -127,6 +145,11 @@ class Tap(Recorder):
                 assert self.answers[sync_id, "synced"], "its sync is durable, and it isn't told"
 
 
+def number_of(sync_id: str) -> int:
+    """Return which of its client's messages a sync is, from 0 on."""
+    return int(sync_id.split()[1]) - 1
+
+
 @define(eq=False)
 class Truth:
     """What is known of one gathering."""
@@ -145,11 +168,13 @@ class Truth:
     """When the hall could see last that time had passed: the clock was set forward, or the store
     said what became of an append."""
     faults: list[AssertionError] = field(factory=list)
+    trace: list[Event] = field(factory=list)
+    """What the model is to explain."""
 
     def reset(self) -> None:
         """Begin with another gathering."""
         self.acknowledged, self.seen, self.taps = {}, {}, []
-        self.ended, self.living, self.logged = set(), None, set()
+        self.ended, self.living, self.logged, self.trace = set(), None, set(), []
         self.used_at = self.woke_at = 0.0
 
     def tap(self, name: str, room: str, durable: Mapping[str, int]) -> Tap:
