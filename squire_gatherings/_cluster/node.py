@@ -98,6 +98,15 @@ class LocalNode:
             url=url,
         )
 
+    def own(self) -> Node:
+        """Return what the others are told of us: another node, once we were declared dead."""
+        return self.beats.node
+
+    def leave(self) -> None:
+        """Tell the others that we aren't reached any more. They know it with the next beat."""
+        self.describe()
+        self.on_given = _nothing
+
     async def run(self) -> None:
         """Go on with what is left to us, until cancelled."""
         async with trio.open_nursery() as nursery:
