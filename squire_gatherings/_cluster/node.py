@@ -201,6 +201,20 @@ class LocalNode:
             if one.id != self.node.id and silences.seconds(one.id, one.beats, now) <= lately
         ]
 
+    def place_new(self, gathering: str, *, is_asked_first: bool) -> Node | None:
+        """Return which other node is to open a gathering that none has; None if this one is.
+
+        One that drains opens nothing. One that has more than its share opens only what it is chosen
+        for, unless another node has chosen it.
+        """
+        node = self.node
+        if node.state is not NodeState.UP:
+            return self.place(gathering)
+        if not is_asked_first or to_give(node, self.nodes) is None:
+            return None
+        chosen = place(gathering, self.nodes)
+        return None if chosen is None or chosen.id == node.id else chosen
+
     async def _balance(self) -> None:
         """Give some sleepers to which nobody is connected, if we have more than our share."""
         to = to_give(self.node, [self.node, *self._others()])

@@ -15,6 +15,8 @@ gathering decides, the objects of `_rules` decide (`Deadline`, `OpLog` with its 
 - `truths`: what must hold in each state, and at each step.
 - `configurations`: how many there are of each, and which steps may happen how often. Small ones run
   in `make test`, all of them with `make model`.
+- `delivery`: a second, smaller model: what a client is forwarded, acknowledges, loses, and is sent
+  again, by the real `DeliveryWindow`.
 - `traces`: what clients saw of a real hall, in stories at random (`tests/schedules`), must be
   something that the model can do.
 

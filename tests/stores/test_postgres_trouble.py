@@ -23,7 +23,7 @@ from squire_gatherings._values.errors import (
 )
 from squire_gatherings._values.messages import Dispersed
 from squire_gatherings.testing import Recorder
-from tests.postgres import Postgres, a_server
+from tests.postgres import SUPERUSER, Postgres, a_server
 from tests.stores.chained import Chain, ops_of, whole
 from tests.support import examples
 
@@ -241,8 +241,12 @@ def no_rights(database: psycopg.Connection, schema: str) -> Iterator[None]:
     database.execute(f"GRANT ALL ON {schema}.ops TO app")
 
 
-def end_connections(database: psycopg.Connection) -> None:
-    database.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = 'app'")
+def end_connections(database: psycopg.Connection, user: str = "app") -> None:
+    database.execute(
+        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+        " WHERE usename = %s AND pid <> pg_backend_pid()",
+        (user,),
+    )
 
 
 @pytest.mark.parametrize("trouble", [read_only, full, slow, no_rights])
@@ -265,6 +269,25 @@ async def test_what_the_database_cannot_do_now_is_done_later(
                         await store.append(late)
             await insisting(partial(store.append, late))
             assert (await insisting(lambda: store.load("a", recent_syncs=1))).seq == 2
+
+
+async def test_a_connection_that_was_ended_while_it_was_idle_is_no_trouble(
+    fragile: Postgres,
+) -> None:
+    """As after a restart of the server, or where it ends what is idle for long."""
+    async with a_store(fragile) as store:
+        chain = Chain("a")
+        await store.append(chain.append())
+        assert await store.size("a")
+        fragile.restart()
+        await store.append(chain.append())
+        assert await store.size("a")
+        assert (await store.load("a", recent_syncs=1)).seq == 2
+        with fragile.connect() as database:
+            end_connections(database, SUPERUSER)
+        assert (await store.load("a", recent_syncs=1)).seq == 2
+        await store.write_sleep(asleep=[], awake=["nobody"])
+        await store.append(chain.append())
 
 
 async def test_a_database_that_promises_too_much_is_refused(postgres: Postgres) -> None:

@@ -120,11 +120,13 @@ class Calls:
         call = partial(_with, function, self._schema, args, kwargs)
         return await self._in_between(call)
 
-    async def _in_between(self, call: Call[T], timeout: float | None = None) -> T:
+    async def _in_between(
+        self, call: Call[T], timeout: float | None = None, *, repeats: bool = True
+    ) -> T:
         # Several may do so at once.
         self._writer.wanted += 1
         try:
-            return await self._write_link.call(call, timeout)
+            return await self._write_link.call(call, timeout, repeats=repeats)
         finally:
             self._writer.wanted -= 1
 

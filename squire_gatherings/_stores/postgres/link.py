@@ -60,8 +60,6 @@ class Link:
     vanished mustn't pass for an empty one."""
     connected: Callable[[Connection, Server], None] | None = None
     """Is called with each new connection, on the worker thread."""
-    only_reads: bool = False
-    """Whether what is called only reads: then it's called again where the connection had ended."""
     timeout: float | None = None
     """How many seconds a call may hear nothing, unless it says so; None for what all have."""
     server: Server | None = field(default=None, init=False)
@@ -105,12 +103,16 @@ class Link:
             raise StoreUnavailable(f"{self.address.name}: {error}") from None
         self.may_begin = False
 
-    async def call(self, function: Call[T], timeout: float | None = None) -> T:
+    async def call(
+        self, function: Call[T], timeout: float | None = None, *, repeats: bool = True
+    ) -> T:
         """Run `function` on a worker thread, with the connection, and return what it returns.
 
         Args:
             function: What is run. It calls `heard` if it takes long, and hears from the database.
             timeout: How many seconds it may hear nothing.
+            repeats: Whether it's called again, once, where the connection has ended: the server may
+                have been restarted, or have ended what was idle for long.
 
         Raises:
             StoreUnavailable: The database raised an error, or isn't there.
@@ -119,7 +121,8 @@ class Link:
         that no connection is ever used by two.
         """
         self.patience.begun()
-        run = partial(self._run, function, timeout or self.timeout or self.patience.seconds)
+        may_wait = timeout or self.timeout or self.patience.seconds
+        run = partial(self._run, function, may_wait, repeats)
         return await trio.to_thread.run_sync(run, limiter=self._limiter)
 
     async def close(self, *last: Call[object]) -> None:
@@ -147,16 +150,16 @@ class Link:
                 with copy:
                     copy.shutdown(socket.SHUT_RDWR)
 
-    def _run(self, function: Call[T], may_wait: float) -> T:
+    def _run(self, function: Call[T], may_wait: float, repeats: bool) -> T:
         self._may_wait = may_wait
         self.heard()
         try:
             if self._closed:
                 raise StoreUnavailable("the store is closed")
             try:
-                if self._connection is None or not self.only_reads:
+                if self._connection is None or not repeats:
                     return function(self._connection or self._connect())
-                return self._read(function, self._connection)
+                return self._insist(function, self._connection)
             except StoreUnusable as error:
                 self._close()
                 raise StoreUnavailable(str(error)) from error
@@ -169,13 +172,12 @@ class Link:
         finally:
             self.waits_until = None
 
-    def _read(self, function: Call[T], connection: Connection) -> T:
+    def _insist(self, function: Call[T], connection: Connection) -> T:
         try:
             return function(connection)
         except psycopg.OperationalError:
             if not connection.broken or self._is_cut:
                 raise
-        # The server has ended it, perhaps long ago: that is no reason to fail.
         self._close()
         self.heard()
         return function(self._connect())

@@ -247,8 +247,8 @@ async def open_postgres_store(
     patience = Patience(min(call_timeout, lease))
     a_link = partial(Link, address, patience, timeout=call_timeout)
     write_link = a_link(may_begin=True, connected=lost.look)
-    readers = [a_link(only_reads=True) for _ in range(READERS)]
-    look_link = a_link(only_reads=True)
+    readers = [a_link() for _ in range(READERS)]
+    look_link = a_link()
     beat_link = a_link(timeout=min(call_timeout, lease))
     store = PostgresStore(
         address.name,

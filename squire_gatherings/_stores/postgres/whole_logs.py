@@ -33,7 +33,8 @@ class WholeLogsOfDatabase(WholeLogs, Calls):
                 # It's another log now.
                 self._claims.forget(gathering)
 
-        return await self._in_between(change, LONG)
+        # To delete again what was deleted would find nothing, and to take in again a conflict.
+        return await self._in_between(change, LONG, repeats=False)
 
     async def has_log(
         self, gathering: str, *, first_seq: int | None, seq: int, head: bytes
