@@ -155,14 +155,16 @@ class Registry:
             if gathering_id in self._kept_out:
                 await self._kept_out[gathering_id].wait()
             elif incarnation is None:
+                if self.ownership is not None and self.quotas.is_full():
+                    # For one that another node has, nobody makes room.
+                    await self.ownership.check_elsewhere(gathering_id)
+                    if gathering_id in self.living or gathering_id in self._kept_out:
+                        continue
                 self.quotas.check_opening(gathering_id, opener)
                 if self.lifecycle is not None:
                     self.lifecycle.check_opening(self.quotas, gathering_id)
                 if self.quotas.is_full():
-                    stalest = self._awake(self.quotas.stalest())
-                    assert stalest is not None
-                    stalest.room.end(DispersalReason.EVICTED)
-                    await stalest.wait_gone()
+                    await self._evict_stalest(self.quotas.stalest())
                 else:
                     await self._open(gathering_id, opener)
             elif incarnation.room.accepting:
@@ -175,6 +177,17 @@ class Registry:
                     raise type(incarnation.error)(*incarnation.error.args) from incarnation.error
             else:
                 await incarnation.wait_gone()
+
+    async def _evict_stalest(self, gathering_id: str) -> None:
+        """End one to which nobody is connected, or wait until another node has it."""
+        if gathering_id in self.moving:
+            self.quotas.unattended(gathering_id)
+            await self._wait_moved(gathering_id)
+            return
+        stalest = self._awake(gathering_id)
+        assert stalest is not None
+        stalest.room.end(DispersalReason.EVICTED)
+        await stalest.wait_gone()
 
     @asynccontextmanager
     async def keeping_out(self, gathering_id: str) -> AsyncIterator[None]:
