@@ -176,3 +176,33 @@ async def test_what_comes_to_a_socket_that_was_held_is_read() -> None:
             await wait_all_tasks_blocked()
             nursery.cancel_scope.cancel()
         assert heard == [b"late"]
+
+
+async def test_each_step_begins_and_is_over_before_others_have_their_turn() -> None:
+    told: list[str] = []
+
+    class Step:
+        def begin(self) -> None:
+            told.append("begin")
+
+        def end(self) -> None:
+            told.append("end")
+
+    with Poller(Step()) as poller, readable_sockets(6) as sockets:
+
+        def ready(_: int) -> int:
+            told.append("read")
+            return TURN_SIZE // 2
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(poller.run)
+            for one in sockets:
+                poller.watch(one, ready)
+            for _ in range(20):
+                await trio.lowlevel.checkpoint()
+                assert told[-1:] in ([], ["end"])
+            nursery.cancel_scope.cancel()
+    steps = " ".join(told).split("begin")
+    assert len(steps) > 4
+    # Cancelled between two of them, the last may end twice.
+    assert all(step.split().count("end") == 1 for step in steps[1:-1])

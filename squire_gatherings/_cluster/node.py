@@ -188,6 +188,20 @@ class LocalNode:
         """Return which other node is to have a gathering, where this one drains."""
         return place(gathering, (one for one in self.nodes if one.id != self.node.id))
 
+    def place_new(self, gathering: str, *, is_asked_first: bool) -> Node | None:
+        """Return which other node is to open a gathering that none has; None if this one is.
+
+        One that drains opens nothing. One that has more than its share opens only what it is chosen
+        for, unless another node has chosen it.
+        """
+        node = self.node
+        if node.state is not NodeState.UP:
+            return self.place(gathering)
+        if not is_asked_first or to_give(node, self.nodes) is None:
+            return None
+        chosen = place(gathering, self.nodes)
+        return None if chosen is None or chosen.id == node.id else chosen
+
     async def _balance(self) -> None:
         """Give some sleepers to which nobody is connected, if we have more than our share."""
         to = to_give(self.node, self.nodes)
@@ -237,8 +251,8 @@ class LocalNode:
                     await self._take_up()
         await self.ownership.settle()
         arrivals = next((one.arrivals for one in beats.nodes if one.id == beats.node.id), 0)
-        if arrivals != self._arrivals or self._is_poked:
-            self._is_poked = False
+        if arrivals != self._arrivals or self._is_poked or self.ownership.is_in_doubt:
+            self._is_poked = self.ownership.is_in_doubt = False
             await self._take_up()
             self._arrivals = arrivals
         await self._balance()

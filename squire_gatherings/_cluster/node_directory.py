@@ -8,7 +8,7 @@ from attrs import define, field
 
 from squire_gatherings._cluster.node import LocalNode
 from squire_gatherings._hall.store import store_trouble
-from squire_gatherings._values.nodes import Node, NodeState
+from squire_gatherings._values.nodes import Node
 
 REMEMBERED = 1.0
 """For so many seconds the answer of the store counts for others who ask, too."""
@@ -38,8 +38,9 @@ class SecretStore(Protocol):
 class NodeDirectory:
     """Asks the store who has a gathering, unless it lives here.
 
-    What nobody has is opened by the node that is asked. So where something in front of the nodes
-    sends all who ask for a gathering to the same one, nobody is brought elsewhere.
+    What nobody has is opened by the node that is asked, as long as that has no more than its share.
+    So where something in front of the nodes sends all who ask for a gathering to the same one,
+    nobody is brought elsewhere; where nothing shares them out, the nodes do.
     """
 
     local: LocalNode
@@ -57,9 +58,7 @@ class NodeDirectory:
             with store_trouble():
                 claim = await local.beats.store.owner_of(gathering)
             if claim is None:
-                # One that drains opens nothing more.
-                is_up = local.node.state is NodeState.UP
-                return None if is_up else local.place(gathering)
+                return local.place_new(gathering, is_asked_first=not passed)
             owner = claim.owner.id
             self._remember(gathering, owner)
         if owner == local.node.id:

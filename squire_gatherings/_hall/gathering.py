@@ -674,8 +674,6 @@ class Gathering:
         if (
             not room.may_show
             or not (room.accepting and room.waits and room.inbox.is_awaited)
-            or room.deadline.is_final
-            or room.nursery.child_tasks
             or (acting is not None and acting.is_due)
             or self.at_work() is not None
             or not has_nothing_to_say(room)

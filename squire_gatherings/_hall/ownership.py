@@ -53,6 +53,8 @@ class Ownership:
     lifecycle: Lifecycle | None
     silences: Silences = field(factory=Silences)
     """How long other nodes have said nothing."""
+    is_in_doubt: bool = False
+    """Whether something may be ours of which we weren't told, as a claim has failed."""
     place: Callable[[str], Node | None] | None = None
     """Says which other node is to open a gathering that none has, where this one opens none."""
     _ended: dict[str, int] = field(factory=dict)

@@ -433,7 +433,8 @@ class Registry:
         try:
             estate = await self.ownership.claim(gathering_id)
         except BaseException:
-            # It may be ours: then a later claim finds what was left of it.
+            # It may be ours, and something may be left of it.
+            self.ownership.is_in_doubt = True
             self._forget(incarnation)
             raise
         if estate is not None and estate.slept is not None:

@@ -22,7 +22,10 @@ class ClockOffset:
     _at: float = 0.0
 
     def heard(self, asked_at: float, heard_at: float, time: float) -> None:
-        """Note that the other clock said this time, between two moments of ours."""
+        """Note that the other clock said this time, between two moments of ours.
+
+        `asked_at` is minus infinity where only the later one is known.
+        """
         drift = max(0.0, heard_at - self._at) * DRIFT
         least = max(self._least - drift, time - heard_at)
         most = min(self._most + drift, time - asked_at)
@@ -30,6 +33,10 @@ class ClockOffset:
             # It was set.
             least, most = time - heard_at, time - asked_at
         self._least, self._most, self._at = least, most, heard_at
+
+    def nearest(self, guess: float) -> float:
+        """Return the offset that is nearest to a guess, of those that may be."""
+        return min(max(guess, self._least), self._most)
 
     @property
     def seconds(self) -> float:

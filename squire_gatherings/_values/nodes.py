@@ -49,8 +49,8 @@ StateName = Literal["up", "draining", "silent"]
 STATES: tuple[StateName, ...] = get_args(StateName)
 
 
-def state_of(node: Node, lease: float) -> StateName:
-    """Return how a node is, where leases last so many seconds."""
-    if node.beat_age > lease:
+def state_of(node: Node, *, is_silent: bool) -> StateName:
+    """Return how a node is."""
+    if is_silent:
         return "silent"
     return "draining" if node.state is NodeState.DRAINING else "up"

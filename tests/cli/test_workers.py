@@ -29,11 +29,13 @@ ROOMS = [f"room-{number}" for number in range(9)]
 
 
 @contextmanager
-def crew(*options: str, **environment: str) -> Iterator[tuple["subprocess.Popen[str]", str]]:
-    """Start three workers; give the process that keeps them and the URL; end it at the end."""
-    command = [sys.executable, "-m", "squire_gatherings", "serve", "--port", "0", "--workers", "3"]
+def crew(
+    *options: str, workers: int = 3, **environment: str
+) -> Iterator[tuple["subprocess.Popen[str]", str]]:
+    """Start some workers; give the process that keeps them and the URL; end it at the end."""
+    command = [sys.executable, "-m", "squire_gatherings", "serve", "--workers", str(workers)]
     with subprocess.Popen(
-        [*command, "--close-grace", "1s", *options],
+        [*command, "--port", "0", "--close-grace", "1s", *options],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -192,11 +194,11 @@ async def test_workers_that_nobody_keeps_end(tmp_path: Path) -> None:
     token = tmp_path / "token"
     options = ("--tls-cert", str(certificate), "--tls-key", str(key), "--store", "memory:")
     admin = ("--admin-port", "0", "--admin-token-file", str(token))
-    with crew(*options, *admin) as (process, url):
+    with crew(*options, *admin, workers=2) as (process, url):
         assert process.stdout is not None
-        ports = [process.stdout.readline() for _ in range(3)]
+        ports = [process.stdout.readline() for _ in range(2)]
         assert all(f"token in {token}" in line for line in ports), ports
-        assert len(set(ports)) == 3
+        assert len(set(ports)) == 2
         workers = children(process.pid)
         async with open_client(url, ssl_context=trusting()) as client:
             for room in ROOMS:
@@ -215,9 +217,12 @@ async def test_workers_that_nobody_keeps_end(tmp_path: Path) -> None:
 def test_a_store_that_one_of_them_cannot_open_is_told_once(tmp_path: Path) -> None:
     folder = tmp_path / "rooms"
     folder.mkdir()
-    (folder / "shards.json").write_text('{"shards": 3, "hash": "rendezvous-blake2b-64"}')
+    (folder / "shards.json").write_text('{"shards": 2, "hash": "rendezvous-blake2b-64"}')
     (folder / "shard-1.sqlite3").write_text("no database, but a long enough text to be read")
-    with pytest.raises(RuntimeError) as failed, crew("--store", f"sqlite:///{folder}/"):
+    with (
+        pytest.raises(RuntimeError) as failed,
+        crew("--store", f"sqlite:///{folder}/", workers=2),
+    ):
         pass
     assert "shard-1.sqlite3" in str(failed.value)
     assert str(failed.value).count("squire_gatherings: error: ") == 1
@@ -250,7 +255,7 @@ def test_a_signal_to_every_process_is_one_and_a_second_one_ends_all_at_once(
 ) -> None:
     """systemd sends the first to each of them; who is impatient sends the second."""
     options = ("--store", "memory:", "--close-grace", "30s", "--log-level", "info")
-    with crew(*options) as (process, url):
+    with crew(*options, workers=2) as (process, url):
         workers = children(process.pid)
         with RawClient(f"{url}/gatherings/room") as client:
             client.say(type="join")

@@ -3,6 +3,8 @@
 import pytest
 import trio
 
+from squire_gatherings._cluster.node_directory import NodeDirectory
+from squire_gatherings._rules.placement import FEW, place
 from squire_gatherings.client import open_client
 from tests.cluster.sharing import sharing
 from tests.cluster.test_passing import request
@@ -75,3 +77,39 @@ async def test_one_that_drains_opens_nothing_more() -> None:
             await new.submit({"n": 1})
             assert "new" in other.local.registry.living
             assert not one.local.registry.living
+
+
+async def test_one_that_has_more_than_its_share_opens_only_what_it_is_chosen_for() -> None:
+    rooms = [f"room-{number}" for number in range(40)]
+    async with sharing("m", "m") as (one, other):
+        for number in range(2 * FEW):
+            await one.hall.open(f"before-{number}")
+        # Both know it.
+        for node in (one, other):
+            await node.local.beats.say_so()
+        chosen = {room: place(room, one.local.nodes) for room in rooms}
+        async with open_client(one.url) as client:
+            for room in rooms:
+                async with client.join(room):
+                    pass
+        there = {room for room in rooms if room in other.local.registry.living}
+        assert there == {room for room, node in chosen.items() if node == other.local.node}
+        assert len(there) > len(rooms) / 2
+        # The other one has little, so it opens all that it is asked for.
+        async with open_client(other.url) as client, client.join("one-more"):
+            assert "one-more" in other.local.registry.living
+
+
+async def test_what_another_node_has_chosen_it_for_it_opens() -> None:
+    async with sharing("m", "m") as (one, other):
+        for number in range(2 * FEW):
+            await one.hall.open(f"before-{number}")
+        await one.local.beats.say_so()
+        room = next(
+            room
+            for room in (f"room-{number}" for number in range(1000))
+            if place(room, one.local.nodes) == other.local.node
+        )
+        directory = NodeDirectory(one.local)
+        assert await directory.find(room, passed=0) == other.local.node
+        assert await directory.find(room, passed=1) is None

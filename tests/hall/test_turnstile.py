@@ -18,8 +18,17 @@ from squire_gatherings._hall.turnstile import AT_ONCE, Turnstile, Waiting
 from squire_gatherings._open_hall import open_hall
 from squire_gatherings._stores.memory import MemoryStore
 from squire_gatherings._values.endings import CloseCode
-from squire_gatherings._values.messages import Dispersed, Fetch
-from tests.support import Recorder, examples
+from squire_gatherings._values.messages import (
+    Dispersed,
+    Fetch,
+    Fetched,
+    ServerMessage,
+    Sync,
+    Synced,
+)
+from squire_gatherings._values.op import Op
+from squire_gatherings._values.settings import HallOptions
+from tests.support import Recorder, examples, slow_store
 
 MANY = 5 * AT_ONCE
 NUMBERS = count()
@@ -163,6 +172,40 @@ async def test_a_notice_of_a_crowd_needs_no_turn_of_its_gathering(
         assert before[0] <= 5 * AT_ONCE
         await wait_all_tasks_blocked()
         assert burst.reaped == MANY
+
+
+@pytest.mark.parametrize("rule", ["idle", "max_age"])
+async def test_what_is_under_way_at_the_end_of_many_is_answered_first(
+    rule: str, autojump_clock: MockClock
+) -> None:
+    """A commit that the store takes long for, and what lies unread, whatever ends them."""
+    settings: HallOptions = {"idle_timeout": 10.0} if rule == "idle" else {"max_age": 10.0}
+    async with (
+        trio.open_nursery() as writers,
+        open_hall(store=slow_store(nursery=writers), **settings) as hall,
+    ):
+        burst = Burst(hall)
+        for number, client in enumerate(burst.clients):
+            client.membership = await hall.join(f"room-{number}", client)
+        opened_at = trio.current_time()
+        for client in burst.clients[1::3]:
+            client.unread = [Fetch("unread", 0)]
+        await trio.sleep(9.5)
+        for client in burst.clients[::3]:
+            assert client.membership is not None
+            client.membership.deliver_nowait(Sync("last", 0, (Op.of({"n": 1}),)))
+        await burst.wait()
+        for client in burst.clients[::3]:
+            assert [type(message) for message in told(client)][-2:] == [Synced, Dispersed]
+        for client in burst.clients[1::3]:
+            assert [type(message) for message in told(client)][-2:] == [Fetched, Dispersed]
+        if rule == "max_age":
+            ends = {client.closed[0][0] - opened_at for client in burst.clients[1::3]}
+            assert ends == {10.0}
+
+
+def told(client: Recorder) -> list[ServerMessage]:
+    return [message for _, message in client.received]
 
 
 class Failing(Gathering):

@@ -68,6 +68,8 @@ class Lives:
     connections: list[Watched] = field(factory=list)
     _since: dict[int, float] = field(factory=dict)
     """Since when something is wrong with nodes."""
+    _dark_since: float = 0.0
+    """When a node went last."""
     _number: int = 0
     _started: int = 0
 
@@ -76,6 +78,10 @@ class Lives:
     async def start(self, slot: int) -> None:
         """Start a node, if there's none at this place."""
         if self.nodes[slot] is None:
+            if not any(self.nodes):
+                # Nobody was there to go on with what the last one had.
+                now = trio.current_time()
+                self.truth.troubles.append((self._dark_since, now + self.shared.lease + 2.0))
             self._started += 1
             self.nodes[slot] = await self.nursery.start(self._run, slot, f"{slot}.{self._started}")
 
@@ -100,6 +106,7 @@ class Lives:
             return
         self.nodes[slot] = None
         self._recovers(slot, self.shared.lease + 2.0 if kills else 2.0)
+        self._dark_since = trio.current_time()
         if kills:
             for one in self.connections:
                 one.is_cut = one.is_cut or one.node == node.local.node.id

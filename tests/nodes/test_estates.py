@@ -5,7 +5,7 @@ import trio
 from trio.testing import MockClock
 
 from squire_gatherings._values.end_rules import EndRules
-from squire_gatherings._values.errors import OwnedElsewhere
+from squire_gatherings._values.errors import OwnedElsewhere, StoreUnavailable
 from squire_gatherings._values.messages import Dispersed
 from squire_gatherings.testing import SharedMemory
 from tests.nodes.world import ROOM, open_node
@@ -95,3 +95,22 @@ async def test_the_next_start_goes_on_with_what_slept(autojump_clock: MockClock)
         assert one.hall.gatherings() == (ROOM,)
         await trio.sleep_until(60.1)
         assert one.hall.gatherings() == ()
+
+
+async def test_what_a_claim_has_taken_that_failed_is_not_forgotten(
+    autojump_clock: MockClock,
+) -> None:
+    shared = SharedMemory()
+    async with open_node(shared, "two", idle_timeout=30.0) as two:
+        async with open_node(shared, "one", idle_timeout=30.0) as one:
+            await one.hall.submit(ROOM, [{"n": 1}])
+            await one.hall.evict(ROOM)
+            await trio.sleep_until(1.5)
+        # It has left, and a claim takes the gathering before a beat does. Nobody hears of it.
+        two.store.trouble("claim", "torn", after=1, calls=1)
+        with pytest.raises(StoreUnavailable):
+            await two.hall.fetch(ROOM)
+        await trio.sleep_until(29.9)
+        assert two.hall.gatherings() == (ROOM,)
+        await trio.sleep_until(30.1)
+        assert two.hall.snapshot().dispersed == {"idle": 1}

@@ -29,11 +29,11 @@ def nodes_shape(local: LocalNode | None, now: float) -> shapes.Nodes:
         now=now,
         this=local.node.id,
         lease_left=None if math.isinf(left) else round(left, 3),
-        nodes=[_shape(node, lease.duration) for node in nodes],
+        nodes=[_shape(node, is_silent=local.ownership.is_silent(node)) for node in nodes],
     )
 
 
-def _shape(node: Node, lease: float) -> shapes.NodeShown:
+def _shape(node: Node, *, is_silent: bool) -> shapes.NodeShown:
     age = node.beat_age
     return shapes.NodeShown(
         id=node.id,
@@ -41,7 +41,7 @@ def _shape(node: Node, lease: float) -> shapes.NodeShown:
         machine=node.machine,
         address=node.address,
         url=node.url,
-        state=state_of(node, lease),
+        state=state_of(node, is_silent=is_silent),
         gatherings=node.gatherings,
         connections=node.connections,
         beat_age=None if math.isinf(age) else round(age, 3),

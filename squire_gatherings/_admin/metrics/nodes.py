@@ -27,7 +27,8 @@ def way_metrics(tally: Tally) -> Iterable[Metric]:
 def node_metrics(local: LocalNode, tally: Tally) -> Iterable[Metric]:
     """Yield what is counted of a node."""
     beats, lease = local.beats, local.ownership.lease
-    states = Counter(state_of(node, lease.duration) for node in local.nodes)
+    is_silent = local.ownership.is_silent
+    states = Counter(state_of(node, is_silent=is_silent(node)) for node in local.nodes)
     yield gauges(
         "squire_nodes",
         "Nodes that share the store, as this one sees them.",

@@ -151,8 +151,11 @@ class KeptOwners(Calls):
 
         Cancellation: it may be ours.
         """
-        while gathering in self._released:
-            await self._released[gathering].wait()
+        released = self._released.get(gathering)
+        if released is not None:
+            await released.wait()
+            if gathering in self._released:
+                raise StoreUnavailable(f"{gathering} can't be released now")
         for _ in range(CLAIMS):
             found = await self._hall_claims.claim(gathering)
             if found is not None:
@@ -226,6 +229,10 @@ class KeptOwners(Calls):
                     await self._committer.settled(one)
                 await self._write(owners.release, self._claims.node, tuple(some))
             except StoreUnavailable:
+                for one, released in some.items():
+                    if self._released.get(one) is released:
+                        self._released[one] = trio.Event()
+                    released.set()
                 self._to_release.set()
                 await trio.sleep(RETRY_INTERVAL)
                 continue
