@@ -15,11 +15,13 @@ from squire_gatherings._hall.inheritance import Inheritance
 from squire_gatherings._hall.lifecycle import Life, Lifecycle
 from squire_gatherings._hall.lifetime import GivenRules
 from squire_gatherings._hall.ownership import Ownership
+from squire_gatherings._hall.parting import part_at_once
 from squire_gatherings._hall.presence import Presences
 from squire_gatherings._hall.quotas import Quotas
 from squire_gatherings._hall.refreshes import Refreshes
 from squire_gatherings._hall.reports import report_birth
 from squire_gatherings._hall.room import Room
+from squire_gatherings._hall.running import run
 from squire_gatherings._hall.sleep_book import SleepBook
 from squire_gatherings._hall.sleeper import Sleeper
 from squire_gatherings._hall.sleepers import Opener, Sleepers
@@ -413,7 +415,7 @@ class Registry:
             with trio.CancelScope() as incarnation.opening:
                 if self.ownership is not None and not await self._owns(incarnation):
                     return
-                await self.nursery.start(incarnation.gathering.run, name=room.id)
+                await self.nursery.start(run, incarnation.gathering, name=room.id)
             if incarnation.opening.cancelled_caught:
                 raise HallClosed("the hall was closed")
         except GatheringsError as error:
@@ -597,7 +599,7 @@ class Registry:
         """Have a task go on with one that has slept, in this room."""
         incarnation = self._make_incarnation(room, opener)
         incarnation.opened = True
-        self.nursery.start_soon(incarnation.gathering.run, name=room.id)
+        self.nursery.start_soon(run, incarnation.gathering, name=room.id)
 
     def _part(self, one: Waiting) -> Wake | None:
         """Give the notice of one that is due, if it can be given at once. As `Turnstile.part`."""
@@ -605,7 +607,7 @@ class Registry:
         if not isinstance(incarnation, Incarnation):
             return None
         try:
-            return incarnation.gathering.part_at_once()
+            return part_at_once(incarnation.gathering)
         except Exception as error:
             # It crashes, and nobody else.
             incarnation.room.inbox.fail(error)

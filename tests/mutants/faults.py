@@ -54,9 +54,9 @@ FAULTS: dict[str, Fault] = {
         "hall/test_retries.py",
     ),
     "the end is looked for now and then, not when it is due": _fault(
-        "_hall.gathering",
-        "            due = min(room.deadline.next_at, commit.retry_at)",
-        "            due = min(room.deadline.next_at, commit.retry_at) // 60 * 60 + 60",
+        "_hall.running",
+        "        due = min(room.deadline.next_at, commit.retry_at)",
+        "        due = min(room.deadline.next_at, commit.retry_at) // 60 * 60 + 60",
         "hall/test_deadline.py",
     ),
     "retries are looked for as seldom as clients are given up": _fault(
@@ -66,11 +66,11 @@ FAULTS: dict[str, Fault] = {
         "hall/test_retries.py",
     ),
     "hall and gathering wait for each other": _fault(
-        "_hall.gathering",
-        "                    if room.nursery.child_tasks:",
-        "                    while room.is_awaited:\n"
-        "                        await trio.sleep(1)\n"
-        "                    if room.nursery.child_tasks:",
+        "_hall.running",
+        "                if room.nursery.child_tasks:",
+        "                while room.is_awaited:\n"
+        "                    await trio.sleep(1)\n"
+        "                if room.nursery.child_tasks:",
         "hall/test_dispersal.py",
     ),
     "the inbox is thrown away at the end, with a join in it": _fault(
@@ -211,8 +211,8 @@ FAULTS: dict[str, Fault] = {
         "hall",
     ),
     "while a fetch is being read, the end goes round in circles": _fault(
-        "_hall.gathering",
-        "            elif self.answers.reading:\n                await inbox.wait()\n",
+        "_hall.running",
+        "        elif gathering.answers.reading:\n            await inbox.wait()\n",
         "",
         "hall/test_deadline.py",
         "hall/test_one_answer.py",
@@ -231,9 +231,9 @@ FAULTS: dict[str, Fault] = {
         "hall/test_changed_settings.py",
     ),
     "the end is told twice": _fault(
-        "_hall.gathering",
-        "        if self.room.notice is None:\n",
-        "        if True:\n",
+        "_hall.parting",
+        "    if gathering.room.notice is None:\n",
+        "    if True:\n",
         "hall/test_dispersal.py",
     ),
     "whoever was told the end is still in it": _fault(
@@ -473,8 +473,8 @@ FAULTS: dict[str, Fault] = {
         "hall/test_sleeping.py",
     ),
     "one that wakes answers before the store has forgotten that it slept": _fault(
-        "_hall.gathering",
-        "                await sleep.struck(self)\n",
+        "_hall.waking",
+        "            await sleep.struck(gathering)\n",
         "",
         "hall/test_sleeping.py",
         "stores/test_sleep.py",
