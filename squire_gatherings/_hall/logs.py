@@ -343,6 +343,9 @@ class Logs:
             await trio.lowlevel.checkpoint()
             if isinstance(incarnation, Sleeper) and not asleep:
                 continue
+            if gathering_id in self._registry.moving:
+                # The node that has it next looks at it.
+                continue
             room = incarnation.room
             if isinstance(incarnation, Incarnation) and (not room.accepting or room.is_resting):
                 continue
@@ -359,6 +362,8 @@ class Logs:
                 # Anything that was added to an empty one, but by itself, is another log.
                 if is_there and not room.log.seq:
                     is_there = await _is_empty(archive, gathering_id) or room.log.seq > 0
+            if gathering_id in self._registry.moving:
+                continue
             if not is_there and self._registry.living.get(gathering_id) is incarnation:
                 room = incarnation.rouse() if isinstance(incarnation, Sleeper) else room
                 room.end(DispersalReason.ADMIN)

@@ -43,14 +43,16 @@ async def find(registry: Registry, gathering_id: str, opener: Hashable = None) -
         if gathering_id in registry.kept_out:
             await registry.kept_out[gathering_id].wait()
         elif incarnation is None:
+            if registry.ownership is not None and registry.quotas.is_full():
+                # For one that another node has, nobody makes room.
+                await registry.ownership.check_elsewhere(gathering_id)
+                if gathering_id in registry.living or gathering_id in registry.kept_out:
+                    continue
             registry.quotas.check_opening(gathering_id, opener)
             if registry.lifecycle is not None:
                 registry.lifecycle.check_opening(registry.quotas, gathering_id)
             if registry.quotas.is_full():
-                stalest = registry.awake(registry.quotas.stalest())
-                assert stalest is not None
-                stalest.room.end(DispersalReason.EVICTED)
-                await stalest.wait_gone()
+                await _evict_stalest(registry, registry.quotas.stalest())
             else:
                 await _open(registry, gathering_id, opener)
         elif incarnation.room.accepting:
@@ -63,6 +65,18 @@ async def find(registry: Registry, gathering_id: str, opener: Hashable = None) -
                 raise type(incarnation.error)(*incarnation.error.args) from incarnation.error
         else:
             await incarnation.wait_gone()
+
+
+async def _evict_stalest(registry: Registry, gathering_id: str) -> None:
+    """End one to which nobody is connected, or wait until another node has it."""
+    if gathering_id in registry.moving:
+        registry.quotas.unattended(gathering_id)
+        await registry.wait_moved(gathering_id)
+        return
+    stalest = registry.awake(gathering_id)
+    assert stalest is not None
+    stalest.room.end(DispersalReason.EVICTED)
+    await stalest.wait_gone()
 
 
 async def _open(registry: Registry, gathering_id: str, opener: Hashable) -> None:
