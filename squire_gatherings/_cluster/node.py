@@ -19,6 +19,7 @@ from squire_gatherings._hall.ownership import Ownership
 from squire_gatherings._hall.registry import Registry
 from squire_gatherings._hall.sleeper import Sleeper
 from squire_gatherings._hall.store import store_trouble
+from squire_gatherings._hall.taking_up import inherit
 from squire_gatherings._rules.histogram import Histogram
 from squire_gatherings._rules.placement import place, to_give
 from squire_gatherings._values.errors import StoreUnavailable
@@ -280,7 +281,7 @@ class LocalNode:
             if not estates or lease is not ownership.lease:
                 return
             before = len(registry.living)
-            registry.inherit(estates)
+            inherit(registry, estates)
             self.arrived += len(estates)
             if len(registry.living) == before:
                 # What is left is just being opened.

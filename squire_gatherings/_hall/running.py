@@ -44,7 +44,7 @@ async def run(
             if room.life is not None:
                 await room.life.opened(room.log.seq)
             else:
-                # See `Registry.start`: one whose caller has just gone isn't opened.
+                # See `opening.start`: one whose caller has just gone isn't opened.
                 await trio.lowlevel.checkpoint_if_cancelled()
         reason = DispersalReason.SHUTDOWN
         try:

@@ -139,32 +139,32 @@ FAULTS: dict[str, Fault] = {
     # Hocuspocus: the old one's last work is done when the new one is there (893), and a document
     # is served before it is loaded (821).
     "the next incarnation is opened before the last one is gone": _fault(
-        "_hall.registry",
-        "            elif incarnation is None:\n",
-        "            elif incarnation is None or (\n"
-        "                incarnation.opened and not incarnation.room.accepting\n"
-        "            ):\n",
+        "_hall.opening",
+        "        elif incarnation is None:\n",
+        "        elif incarnation is None or (\n"
+        "            incarnation.opened and not incarnation.room.accepting\n"
+        "        ):\n",
         "hall/test_dispersal.py",
         AT_RANDOM,
     ),
     "one is found before it is restored": _fault(
-        "_hall.registry",
-        "            elif not incarnation.opened:\n                await incarnation.wait_opened()",
-        "            elif not incarnation.opened:\n                return incarnation.room",
+        "_hall.opening",
+        "        elif not incarnation.opened:\n            await incarnation.wait_opened()",
+        "        elif not incarnation.opened:\n            return incarnation.room",
         "hall/test_joining.py",
         "hall/test_dispersal.py",
     ),
     "one that has slept is found before it is restored": _fault(
-        "_hall.registry",
-        "                if not incarnation.room.is_resting:\n",
-        "                if True:\n",
+        "_hall.opening",
+        "            if not incarnation.room.is_resting:\n",
+        "            if True:\n",
         "hall/test_sleeping.py",
     ),
     # Orleans: messages are forwarded to the activation that is just ending (7637).
     "a request goes to the one that is just ending": _fault(
-        "_hall.registry",
-        "            elif incarnation.room.accepting:\n",
-        "            elif incarnation.opened:\n",
+        "_hall.opening",
+        "        elif incarnation.room.accepting:\n",
+        "        elif incarnation.opened:\n",
         "hall/test_dispersal.py",
     ),
     "a sync that comes after the end goes nowhere": _fault(
@@ -175,9 +175,9 @@ FAULTS: dict[str, Fault] = {
     ),
     # Akka.NET: two of the same entity (6973), and what waits for a start is lost (8572).
     "two openings at once make two of one gathering": _fault(
-        "_hall.registry",
-        "            elif incarnation is None:\n",
-        "            elif incarnation is None or not incarnation.opened:\n",
+        "_hall.opening",
+        "        elif incarnation is None:\n",
+        "        elif incarnation is None or not incarnation.opened:\n",
         "hall/test_joining.py",
         "hall/test_dispersal.py",
     ),
