@@ -31,6 +31,10 @@ class Directory(Protocol):
         """
         ...
 
+    def forget(self, gathering: str) -> None:
+        """Look anew where a gathering is, when it's asked for next: the last answer may be old."""
+        ...
+
 
 @frozen
 class ShardDirectory:
@@ -45,3 +49,6 @@ class ShardDirectory:
         """See `Directory`. No checkpoint: nobody is asked."""
         shard = shard_of(gathering, len(self.workers))
         return None if shard == self.own else self.workers[shard]
+
+    def forget(self, gathering: str) -> None:
+        """See `Directory`. A gathering's shard never changes."""

@@ -6,6 +6,8 @@ The others are the workers of one server, whose files are shards, or all nodes t
 import socket
 from collections.abc import Sequence
 from contextlib import ExitStack
+from functools import partial
+from pathlib import Path
 
 import trio
 
@@ -101,6 +103,7 @@ async def join_nodes(
         raise BadSetting("this hall is served as a node already")
     with ExitStack() as stack:
         path = path or f"{stack.enter_context(private_folder())}/node"
+        stack.callback(partial(Path(path).unlink, missing_ok=True))
         private = stack.enter_context(listen_privately(path))
         secret = await _secret_of(hall)
         doors = await _listen(settings) if secret and settings.port is not None else []

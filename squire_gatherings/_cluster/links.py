@@ -23,7 +23,7 @@ from squire_gatherings._cluster.relay import (
     UsedUp,
     Writable,
 )
-from squire_gatherings._cluster.upkeep import Away
+from squire_gatherings._cluster.upkeep import Away, NotThere
 
 RECEIVE_SIZE = 128 * 1024
 
@@ -127,7 +127,7 @@ class RelayedStream(trio.abc.HalfCloseableStream):
         """Return what the other node says of the client. Raises `Away` if it's gone."""
         while self.answer is None:
             if self._is_broken or self._has_ended:
-                raise Away("it has gone")
+                raise NotThere("it has gone")
             await self._heard.park()
         return self.answer
 
@@ -226,7 +226,7 @@ class Link:
         Cancellation: the client isn't relayed.
         """
         if self._is_over:
-            raise Away("it has gone")
+            raise NotThere("it has gone")
         try:
             number = self.relay.open(asked)
         except Broken as why:

@@ -78,6 +78,10 @@ class NodeDirectory:
             memory = self._learnt_at
         return None
 
+    def forget(self, gathering: str) -> None:
+        """See `Directory`."""
+        self._remembered.pop(gathering, None)
+
     async def _ask(self, gathering: str) -> str | None:
         """Return the id of the node that has a gathering, as the store says."""
         with store_trouble():

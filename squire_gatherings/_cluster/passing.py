@@ -16,7 +16,7 @@ from attrs import define, field
 from msgspec import Struct
 
 from squire_gatherings._cluster.private import connect_privately
-from squire_gatherings._cluster.upkeep import Away, Upkeep
+from squire_gatherings._cluster.upkeep import Away, NotThere, Upkeep
 from squire_gatherings._handover.channel import Ended, FileChannel, close_all
 from squire_gatherings._server.elsewhere import Beginning
 
@@ -120,7 +120,7 @@ class Passage:
         await self.upkeep.wait_tried()
         queue = self._queue
         if queue is None:
-            raise Away("it is away")
+            raise NotThere("it is away")
         number = next(self._numbers)
         message = Passed(
             number,

@@ -12,7 +12,7 @@ from squire_gatherings._cluster.links import PATIENCE, Link, RelayedStream
 from squire_gatherings._cluster.peer_tls import PeerTls
 from squire_gatherings._cluster.proof import NotProven, Proof
 from squire_gatherings._cluster.relay import Asked, Relay, StreamBroken
-from squire_gatherings._cluster.upkeep import Away, Upkeep
+from squire_gatherings._cluster.upkeep import NotThere, Upkeep
 from squire_gatherings._hall.hall import Hall
 from squire_gatherings._server.accepting import TASK_NAME, room_for, serve_expected
 from squire_gatherings._server.elsewhere import Beginning
@@ -81,14 +81,14 @@ class Peer:
         with trio.move_on_after(PATIENCE):
             await self.upkeep.wait_tried()
         if self._link is None:
-            raise Away("it is away")
+            raise NotThere("it is away")
         asked = Asked(peer, bool(beginning.is_proxied), bool(beginning.is_local), beginning.passed)
         stream = await self._link.open(asked)
         try:
             await stream.send_all(beginning.said)
         except trio.BrokenResourceError:
             stream.abort()
-            raise Away("it has gone") from None
+            raise NotThere("it has gone") from None
         except BaseException:
             stream.abort()
             raise

@@ -18,7 +18,7 @@ from squire_gatherings._cluster.directory import Directory
 from squire_gatherings._cluster.passing import Passage
 from squire_gatherings._cluster.peer_tls import PeerTls
 from squire_gatherings._cluster.pumping import Pump
-from squire_gatherings._cluster.upkeep import Away
+from squire_gatherings._cluster.upkeep import Away, NotThere
 from squire_gatherings._hall.tally import Tally
 from squire_gatherings._server.arrival import end_tls
 from squire_gatherings._server.elsewhere import Guest, Way
@@ -130,6 +130,20 @@ class NodeRouter:
 
     async def bring(self, guest: Guest) -> Way | None:
         """See `Router`. A checkpoint only where the client goes elsewhere."""
+        try:
+            try:
+                return await self._bring(guest)
+            except NotThere:
+                # It may have given the gathering away, or be dead, since that was looked up.
+                self.directory.forget(guest.gathering)
+                return await self._bring(guest)
+        except Away as why:
+            self.directory.forget(guest.gathering)
+            text = f"the process that has this gathering can't be reached: {why}"
+            raise self._refused(text) from None
+
+    async def _bring(self, guest: Guest) -> Way | None:
+        """As `bring`. Raises `Away`."""
         passed = guest.beginning.passed
         try:
             node = await self.directory.find(guest.gathering, passed=passed)
@@ -140,11 +154,7 @@ class NodeRouter:
             return None
         if passed >= MOST_PASSED:
             raise self._refused("this gathering is on its way to another process")
-        try:
-            return await self._bring_to(guest, node)
-        except Away as why:
-            text = f"the process that has this gathering can't be reached: {why}"
-            raise self._refused(text) from None
+        return await self._bring_to(guest, node)
 
     def _is_near(self, node: Node) -> bool:
         return bool(node.socket) and node.machine == self.own().machine

@@ -17,6 +17,10 @@ class Away(Exception):
     """The other process isn't there, or has taken too long to take a client."""
 
 
+class NotThere(Away):
+    """The other process isn't there, and what becomes of the client is up to this one alone."""
+
+
 @define(eq=False)
 class Upkeep:
     """Whether a way is up, and who waits for that."""

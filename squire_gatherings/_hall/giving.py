@@ -1,7 +1,8 @@
 """Giving: gatherings fall asleep here, so that another node goes on with them.
 
-Their connections are closed (4010). Whoever asks for one meanwhile waits until it is the other
-node's, or stays after all. The incarnation, its rules and its deadline go along.
+Their connections are closed (4010) once they are the other node's, so that nobody comes back too
+early. Whoever asks for one meanwhile waits until it is the other node's, or stays after all. The
+incarnation, its rules and its deadline go along.
 """
 
 from collections.abc import Collection
@@ -10,6 +11,7 @@ from contextlib import suppress
 import trio
 from attrs import define, field
 
+from squire_gatherings._hall.clients import Client
 from squire_gatherings._hall.incarnations import Incarnation
 from squire_gatherings._hall.ownership import Ownership
 from squire_gatherings._hall.registry import Registry
@@ -33,6 +35,8 @@ class Giving:
     to: Node
     _asleep: dict[str, Sleeper] = field(factory=dict)
     """Those that may be given, by id. Nothing is done for them here meanwhile."""
+    _parted: list[Client] = field(factory=list)
+    """Whose connections are to be closed. What they say meanwhile goes nowhere; they repeat it."""
 
     async def give(self, gatherings: Collection[str], within: float) -> int:
         """Give gatherings to the other node; return how many were given.
@@ -59,6 +63,7 @@ class Giving:
                 self._keep(sleeper)
             for one in some:
                 registry.moving.pop(one).set()
+            self._close_connections()
 
     def _begin(self, gathering: str) -> bool:
         """Have whoever needs one wait from now on; return whether it may be given."""
@@ -82,10 +87,10 @@ class Giving:
         if isinstance(one, Incarnation) and one.room.accepting:
             for client in tuple(one.room.clients.values()):
                 one.room.detach(client)
-                client.close(CloseCode.MOVED, "moved")
+                self._parted.append(client)
             await one.wait_asleep()
         elif isinstance(one, Sleeper):
-            registry.sleepers.part(one, CloseCode.MOVED, "moved")
+            self._parted += registry.sleepers.detach_all(one)
         sleeper = registry.living.get(gathering)
         if not isinstance(sleeper, Sleeper) or book is None:
             # It has ended.
@@ -107,6 +112,12 @@ class Giving:
         if self.registry.living.get(sleeper.id) is sleeper:
             self.registry.sleepers.go_on(sleeper)
 
+    def _close_connections(self) -> None:
+        """Send those who were connected to where their gatherings are now."""
+        parted, self._parted = self._parted, []
+        for client in parted:
+            client.close(CloseCode.MOVED, "moved")
+
     async def _give_away(self) -> int:
         """Give those that sleep; return how many were given.
 
@@ -120,7 +131,8 @@ class Giving:
                     with store_trouble():
                         given = await ownership.store.give(names, self.to)
                 except StoreUnavailable:
-                    # Nobody knows whose they are.
+                    # Nobody knows whose they are, for long perhaps.
+                    self._close_connections()
                     await trio.sleep(registry.settings.commit_retry_interval)
                     continue
                 for one in given:

@@ -272,13 +272,17 @@ class Sleepers:
 
     def part(self, sleeper: Sleeper, code: CloseCode, reason: str) -> None:
         """Close the connections to one that goes on elsewhere: nobody has left it."""
-        if sleeper.clients:
+        for client in self.detach_all(sleeper):
+            client.close(code, reason)
+
+    def detach_all(self, sleeper: Sleeper) -> tuple[Client, ...]:
+        """Forget the clients of one that goes on elsewhere; return them, who haven't left it."""
+        clients = sleeper.clients
+        if clients:
             with self.changing(sleeper) as room:
-                clients = tuple(room.clients.values())
                 for client in clients:
                     room.detach(client)
-            for client in clients:
-                client.close(code, reason)
+        return clients
 
     def pause(self, sleeper: Sleeper) -> None:
         """Do nothing for one, until `go_on`."""

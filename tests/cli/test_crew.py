@@ -1,6 +1,8 @@
 """The crew: workers that end are started again, are told to reload, and give signs of life."""
 
 import logging
+import os
+import signal
 import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -92,6 +94,18 @@ async def test_they_are_renewed_one_after_the_other(
         assert "worker 0 doesn't serve again" in await crew.renew()
         assert len(starts(tmp_path, 1)) == 2
         (tmp_path / "fails").unlink()
+
+
+async def test_one_that_has_just_ended_is_waited_for_and_renewed_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(crews, "FIRST_PAUSE", 0.1)
+    async with running(tmp_path) as crew:
+        await crew.wait_ready()
+        [pid] = starts(tmp_path, 1)
+        os.kill(int(pid), signal.SIGKILL)
+        assert await crew.renew() == ""
+        assert [len(starts(tmp_path, number)) for number in (0, 1)] == [2, 2]
 
 
 async def test_one_that_ends_is_started_again_after_longer_and_longer(

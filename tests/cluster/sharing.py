@@ -27,6 +27,8 @@ class Sharing:
     router: NodeRouter
     local: LocalNode
     store: FailingStore
+    scope: trio.CancelScope
+    """Around all that reaches other nodes, and is reached by them."""
 
     @property
     def url(self) -> str:
@@ -57,8 +59,9 @@ async def sharing(
             server = await nursery.start(start)
             local = local_node_of(hall)
             assert local is not None
-            router = await nursery.start(partial(join_nodes, hall, server, peers))
-            found.append(Sharing(hall, server, router, local, store))
+            reaching = await nursery.start(_reaching)
+            router = await reaching.start(partial(join_nodes, hall, server, peers))
+            found.append(Sharing(hall, server, router, local, store, reaching.cancel_scope))
         with trio.fail_after(20):
             # All say where they are, and then all know it.
             for one in (*found, *found):
@@ -67,3 +70,9 @@ async def sharing(
             for one in found:
                 await one.router.wait_known(5)
         yield found
+
+
+async def _reaching(task_status: trio.TaskStatus[trio.Nursery]) -> None:
+    async with trio.open_nursery() as nursery:
+        task_status.started(nursery)
+        await trio.sleep_forever()

@@ -198,6 +198,9 @@ class Fixed:
     async def find(self, gathering: str, *, passed: int) -> Node | None:
         return self.node
 
+    def forget(self, gathering: str) -> None:
+        """It stays."""
+
 
 async def ask(node: RunningNode, answers: list[bytes]) -> None:
     async with await connected(node) as stream:

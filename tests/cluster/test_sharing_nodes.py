@@ -2,6 +2,7 @@
 
 import pytest
 import trio
+import trio.testing
 
 from squire_gatherings._cluster.node_directory import NodeDirectory
 from squire_gatherings._rules.placement import FEW, place
@@ -54,6 +55,23 @@ async def test_what_moves_is_found_at_once_and_no_op_is_lost(machines: tuple[str
             await trio.sleep(0.002)
         assert await gathering.submit({"n": 6}) == 6
         assert other.server.connections == 1
+
+
+@pytest.mark.parametrize("machines", [("m", "m", "m"), ("m", "n", "o")])
+async def test_where_one_has_given_it_away_and_gone_a_client_is_brought_to_who_has_it(
+    machines: tuple[str, ...],
+) -> None:
+    async with sharing(*machines) as (one, other, third), open_client(one.url) as client:
+        await other.hall.open(ROOM)
+        async with client.join(ROOM):
+            pass
+        # The first one remembers for a second who had it.
+        assert await other.local.move([ROOM], third.local.node) == 1
+        other.scope.cancel()
+        await trio.testing.wait_all_tasks_blocked()
+        async with client.join(ROOM) as gathering:
+            assert await gathering.submit({"n": 1}) == 1
+        assert third.local.registry.living.keys() == {ROOM}
 
 
 async def test_where_nobody_can_say_who_has_it_a_client_comes_again() -> None:

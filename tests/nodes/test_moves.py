@@ -65,6 +65,44 @@ async def test_what_was_on_its_way_while_it_moved_is_durable(autojump_clock: Moc
         assert [one.seqs for one in await recorder.wait_for(Synced)] == [(1,)]
 
 
+@pytest.mark.parametrize("is_asleep", [False, True])
+async def test_who_is_connected_is_sent_away_once_it_is_the_other_nodes(
+    autojump_clock: MockClock, is_asleep: bool
+) -> None:
+    shared = SharedMemory()
+    async with open_node(shared, "one") as one, open_node(shared, "two") as two:
+        anna, told = await one.join(client="a")
+        if is_asleep:
+            assert await one.hall.evict(ROOM)
+        one.store.trouble("give", "slow", seconds=0.5)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(one.hall.move, ROOM, two.local.node)
+            await trio.sleep(0.4)
+            # What is said meanwhile goes nowhere, and is said again there.
+            await anna.deliver(sync(1))
+            assert told.closed == []
+            await told.wait_closed()
+            assert trio.current_time() == pytest.approx(0.5, abs=0.05)
+            again, recorder = await two.join(client="a", since=0)
+        assert told.closed[0][1] == CloseCode.MOVED
+        await again.deliver(sync(1))
+        assert [one.seqs for one in await recorder.wait_for(Synced)] == [(1,)]
+
+
+async def test_who_is_connected_is_not_held_while_the_store_is_away(
+    autojump_clock: MockClock,
+) -> None:
+    shared = SharedMemory()
+    async with open_node(shared, "one") as one, open_node(shared, "two") as two:
+        _, told = await one.join(client="a")
+        one.store.trouble("give", "full")
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(one.hall.move, ROOM, two.local.node)
+            await told.wait_closed()
+            assert trio.current_time() < 0.1
+            one.store.heal()
+
+
 async def test_nobody_asks_and_it_ends_on_time_where_it_went(autojump_clock: MockClock) -> None:
     shared = SharedMemory()
     async with (

@@ -131,22 +131,28 @@ class Crew:
     async def renew(self) -> str:
         """End one after the other in order, and start it anew; return what went wrong.
 
-        The next one isn't ended before the last one serves again.
+        The next one isn't ended before the last one serves again. One that has just ended by itself
+        is started again anyway, and is waited for.
 
         Cancellation: the others stay as they are.
         """
-        for place in self._places:
-            lifeline, before = place.lifeline, place.starts
-            if self._is_stopping or lifeline is None or not place.notices.is_ready:
-                return f"worker {place.number} doesn't serve"
-            place.is_renewed = True
-            lifeline.shutdown(socket.SHUT_RDWR)
+        starts = [place.starts for place in self._places]
+        for place, before in zip(self._places, starts, strict=True):
             with trio.move_on_after(MOST_RENEWING) as scope:
-                while place.starts == before or not place.notices.is_ready:
-                    await place.notices.wait_changed()
+                await self._renew(place, before)
             if scope.cancelled_caught:
                 return f"worker {place.number} doesn't serve again after {MOST_RENEWING:g} s"
         return ""
+
+    async def _renew(self, place: _Place, before: int) -> None:
+        """Return once a worker serves that was started more often than so."""
+        while not place.notices.is_ready:
+            await place.notices.wait_changed()
+        if place.starts == before and place.lifeline is not None:
+            place.is_renewed = True
+            place.lifeline.shutdown(socket.SHUT_RDWR)
+        while place.starts == before or not place.notices.is_ready:
+            await place.notices.wait_changed()
 
     def stop(self) -> None:
         """Have all of them end in order, and start none again.

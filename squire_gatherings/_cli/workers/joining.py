@@ -9,7 +9,7 @@ from squire_gatherings._cli.nodes import peers_of
 from squire_gatherings._cli.workers.worker import Worker
 from squire_gatherings._cluster.joining import join_nodes, join_workers
 from squire_gatherings._cluster.node import local_node_of
-from squire_gatherings._cluster.router import NodeRouter, worker_node
+from squire_gatherings._cluster.router import NodeRouter
 from squire_gatherings._hall.hall import Hall
 from squire_gatherings._server.serving import Serving
 
@@ -44,9 +44,11 @@ async def serve_with_others(
     Cancellation: the others get no more clients, and bring none. Those that are here by way of
     them are cut off.
     """
-    if local_node_of(hall) is not None:
+    local = local_node_of(hall)
+    if local is not None:
         number = 0 if worker is None else worker.number
-        path = "" if worker is None else worker_node(worker.folder, number).socket
+        # Not the place of the process before: who is for that isn't for us.
+        path = "" if worker is None else f"{worker.folder}/{local.node.id}"
         peers = peers_of(options, number)
         await join_nodes(hall, server, peers, path=path, task_status=task_status)
         return
