@@ -9,8 +9,9 @@ from weakref import WeakKeyDictionary
 
 import trio
 
-from squire_gatherings._hall.hall import Hall, turnstile_of
+from squire_gatherings._hall.hall import Hall
 from squire_gatherings._hall.lateness import HELD_UP, is_late
+from squire_gatherings._hall.parts import turnstile_of
 from squire_gatherings._poller import Poller
 from squire_gatherings._rules.door import Visitor
 from squire_gatherings._server.arrival import (

@@ -7,7 +7,7 @@ import trio
 from squire_gatherings._admin.api import shapes
 from squire_gatherings._admin.api.times import Times
 from squire_gatherings._admin.operations import Call, Operation
-from squire_gatherings._hall.hall import quotas_of
+from squire_gatherings._hall.parts import quotas_of
 from squire_gatherings._values.numbers import Ended
 
 VERSION = version("squire-gatherings")
