@@ -262,3 +262,11 @@ def test_an_act_is_due_by_the_wall_clock() -> None:
     deadline.look(10.0, 1990.0)
     assert deadline.acts_at == 20.0
     assert deadline.next_at == 20.0
+
+
+def test_it_sleeps_so_long_after_it_was_used() -> None:
+    deadline = Deadline(EndRules(idle_timeout=100.0), 0.0, 20.0)
+    deadline.sleep_after = 5.0
+    assert deadline.sleep_at == deadline.next_at == 25.0
+    deadline.awake_to = 30.0
+    assert deadline.sleep_at == 30.0
