@@ -13,33 +13,19 @@ import trio
 
 from squire_gatherings._admin.audit import audit
 from squire_gatherings._cli.activation import exposed
-from squire_gatherings._cli.admin import (
-    open_admin_port,
-    take_admin_port,
-    tell,
-)
-from squire_gatherings._cli.audit_log import (
-    AuditFile,
-    by_signal,
-    who_runs_it,
-)
+from squire_gatherings._cli.admin import open_admin_port, take_admin_port, tell
+from squire_gatherings._cli.audit_log import AuditFile, by_signal, who_runs_it
 from squire_gatherings._cli.nodes import node_of
 from squire_gatherings._cli.reloads import Reloads, TakeOver, read_setup
 from squire_gatherings._cli.setup import Current, Setup
-from squire_gatherings._cli.signals import (
-    Terminal,
-    stop_signals,
-    upgrade_signals,
-)
+from squire_gatherings._cli.signals import Terminal, stop_signals, upgrade_signals
 from squire_gatherings._cli.supervisor import Supervisor
 from squire_gatherings._cli.takeover import finish, taking_over
 from squire_gatherings._cli.units import format_duration
 from squire_gatherings._cli.upgrades import Upgrades
 from squire_gatherings._cli.workers.joining import has_others, serve_with_others
 from squire_gatherings._cli.workers.keeping import CannotListen
-from squire_gatherings._cli.workers.places import (
-    store_of,
-)
+from squire_gatherings._cli.workers.places import store_of
 from squire_gatherings._cli.workers.worker import Worker, sockets_of, wait_dismissed
 from squire_gatherings._hall.nurseries import open_hidden_nursery
 from squire_gatherings._handover.arriving import Takeover

@@ -1,4 +1,4 @@
-"""`serve`: a hall behind a WebSocket server, until a signal says stop."""
+"""`serve`: a hall behind a WebSocket server. The command, before the server runs (`running`)."""
 
 import faulthandler
 import logging
@@ -9,13 +9,8 @@ import click
 import trio
 
 from squire_gatherings._cli.activation import passed_listeners
-from squire_gatherings._cli.admin import (
-    admin_options,
-)
-from squire_gatherings._cli.audit_log import (
-    audit_log,
-    audit_option,
-)
+from squire_gatherings._cli.admin import admin_options
+from squire_gatherings._cli.audit_log import audit_log, audit_option
 from squire_gatherings._cli.auth import auth_options
 from squire_gatherings._cli.configuration import ConfiguredCommand, config_option
 from squire_gatherings._cli.doors import door_options
@@ -38,19 +33,13 @@ from squire_gatherings._cli.presence import presence_options
 from squire_gatherings._cli.printing import print_line
 from squire_gatherings._cli.running import DRAINED_WITHIN, check_exposed, run_server, scheme_of
 from squire_gatherings._cli.setup import make_setup
-from squire_gatherings._cli.signals import (
-    ignore_signals,
-)
+from squire_gatherings._cli.signals import ignore_signals
 from squire_gatherings._cli.supervisor import find_supervisor
 from squire_gatherings._cli.takeover import find_takeover
 from squire_gatherings._cli.telemetry import telemetry_option
 from squire_gatherings._cli.webhook import webhook_options
 from squire_gatherings._cli.workers.keeping import keep_workers
-from squire_gatherings._cli.workers.places import (
-    check_workers,
-    prepare_store,
-    workers_option,
-)
+from squire_gatherings._cli.workers.places import check_workers, prepare_store, workers_option
 from squire_gatherings._cli.workers.worker import find_worker, sockets_of
 from squire_gatherings._collector import calm_the_collector
 from squire_gatherings._hall.clock import BootTimeClock
