@@ -103,6 +103,15 @@ class LocalNode:
             url=url,
         )
 
+    def own(self) -> Node:
+        """Return what the others are told of us: another node, once we were declared dead."""
+        return self.beats.node
+
+    def leave(self) -> None:
+        """Tell the others that we aren't reached any more. They know it with the next beat."""
+        self.describe()
+        self.on_given = _nothing
+
     async def run(self) -> None:
         """Go on with what is left to us, until cancelled."""
         async with trio.open_nursery() as nursery:
@@ -261,8 +270,7 @@ class LocalNode:
                     inherited = await beats.store.inherit(node)
                 if inherited:
                     self.inherited += 1
-                    extra = {"dead": node.name, "dead_id": node.id} | beats.names()
-                    _log.warning("a node is dead, and this one takes over what it had", extra=extra)
+                    self._log_inherited(node)
                     await self._take_up()
         await self.ownership.settle()
         arrivals = next((one.arrivals for one in beats.nodes if one.id == beats.node.id), 0)
@@ -271,6 +279,15 @@ class LocalNode:
             await self._take_up()
             self._arrivals = arrivals
         await self._balance()
+
+    def _log_inherited(self, node: Node) -> None:
+        names = self.beats.names()
+        if node.beat_age == math.inf:
+            extra = {"left": node.name, "left_id": node.id} | names
+            _log.info("a node has left, and this one takes over what it had", extra=extra)
+        else:
+            extra = {"dead": node.name, "dead_id": node.id} | names
+            _log.warning("a node is dead, and this one takes over what it had", extra=extra)
 
     async def _take_up(self) -> None:
         """Go on with all that is left to us."""
