@@ -1,5 +1,6 @@
 """The catalogue: every server that takes part, how it's started, and what it does *not* do."""
 
+import json
 import shutil
 import subprocess
 import sys
@@ -105,6 +106,14 @@ PEERS = (
         "acknowledge, retry, persist by itself; it merges documents instead",
         echoes=False,
     ),
+    Peer("picows", "picows, uvloop, loop of send", _python("picows_rooms"), "plain", EVERYTHING),
+    Peer(
+        "socketify",
+        "socketify topics (uWebSockets)",
+        _python("socketify_rooms"),
+        "plain",
+        EVERYTHING,
+    ),
     Peer("node-ws", "node ws, loop of send", ("node", str(NODE / "ws.js")), "plain", EVERYTHING),
     Peer(
         "node-socketio",
@@ -125,11 +134,15 @@ PEERS = (
 
 def missing(peer: Peer) -> str | None:
     """Return why a peer can't take part here, or None; installs node's packages if it can."""
-    if peer.command[0] != "node":
-        return None
+    return without_node() if peer.command[0] == "node" else None
+
+
+def without_node() -> str | None:
+    """Return why what runs on node can't take part; installs its packages if it can."""
     if shutil.which("node") is None or shutil.which("npm") is None:
         return "node isn't installed"
-    if not (NODE / "node_modules").exists():
+    wanted = json.loads((NODE / "package.json").read_text())["dependencies"]
+    if not all((NODE / "node_modules" / name).exists() for name in wanted):
         command = ["npm", "install", "--silent", "--no-audit", "--no-fund", "--no-package-lock"]
         if subprocess.run(command, cwd=NODE, capture_output=True, check=False).returncode:
             return "npm can't install its packages"
