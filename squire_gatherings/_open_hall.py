@@ -25,6 +25,7 @@ from squire_gatherings._hall.shared_delivery import SharedDelivery
 from squire_gatherings._hall.sleep_book import open_sleep_book
 from squire_gatherings._hall.sleeper import Sleeper
 from squire_gatherings._hall.store import Store
+from squire_gatherings._hall.taking_up import take_up
 from squire_gatherings._hall.terms import Terms
 from squire_gatherings._rules.behaviour import Behaviour, LogBehaviour
 from squire_gatherings._rules.overrides import Overrides
@@ -179,7 +180,7 @@ async def _opened(
             be_one_of(hall, local_node)
             gatherings.start_soon(local_node.run)
         if not follows:
-            registry.take_up(slept)
+            take_up(registry, slept)
         try:
             yield hall
             await hall.close()

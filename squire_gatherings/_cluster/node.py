@@ -19,6 +19,7 @@ from squire_gatherings._hall.ownership import Ownership
 from squire_gatherings._hall.registry import Registry
 from squire_gatherings._hall.sleeper import Sleeper
 from squire_gatherings._hall.store import store_trouble
+from squire_gatherings._hall.taking_up import inherit
 from squire_gatherings._rules.histogram import Histogram
 from squire_gatherings._rules.placement import place, to_give
 from squire_gatherings._values.errors import StoreUnavailable
@@ -37,6 +38,9 @@ MOST_FRUITLESS = 3
 
 GIVEN_AT_ONCE = 5
 """So many sleepers are given with each beat, for balance."""
+
+QUIET = 2.5
+"""Nothing is given to a node that has had no beat for so many intervals."""
 
 SHORTEST = 0.01
 """For so many seconds at least it waits until a node may be dead."""
@@ -161,7 +165,7 @@ class LocalNode:
         self.ownership.place = self.place
         await beats.say_so()
         fruitless = 0
-        while registry.living and fruitless < MOST_FRUITLESS:
+        while registry.living and fruitless < MOST_FRUITLESS and self.ownership.is_certain:
             before, rest = self.moved, tuple(registry.living)
             for first in range(0, len(rest), AT_ONCE):
                 if not await self._hand_over(rest[first : first + AT_ONCE]):
@@ -186,7 +190,17 @@ class LocalNode:
 
     def place(self, gathering: str) -> Node | None:
         """Return which other node is to have a gathering, where this one drains."""
-        return place(gathering, (one for one in self.nodes if one.id != self.node.id))
+        return place(gathering, self._others())
+
+    def _others(self) -> list[Node]:
+        """Return the other nodes that were heard of lately: the rest may be dead by now."""
+        now, silences = trio.current_time(), self.ownership.silences
+        lately = QUIET * self.beats.interval
+        return [
+            one
+            for one in self.nodes
+            if one.id != self.node.id and silences.seconds(one.id, one.beats, now) <= lately
+        ]
 
     def place_new(self, gathering: str, *, is_asked_first: bool) -> Node | None:
         """Return which other node is to open a gathering that none has; None if this one is.
@@ -204,7 +218,7 @@ class LocalNode:
 
     async def _balance(self) -> None:
         """Give some sleepers to which nobody is connected, if we have more than our share."""
-        to = to_give(self.node, self.nodes)
+        to = to_give(self.node, [self.node, *self._others()])
         if to is None or self.node.state is not NodeState.UP:
             return
         idle = (
@@ -267,7 +281,7 @@ class LocalNode:
             if not estates or lease is not ownership.lease:
                 return
             before = len(registry.living)
-            registry.inherit(estates)
+            inherit(registry, estates)
             self.arrived += len(estates)
             if len(registry.living) == before:
                 # What is left is just being opened.

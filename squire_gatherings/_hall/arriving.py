@@ -20,6 +20,7 @@ from squire_gatherings._hall.inheritance import Inheritance, bring_up, take_in
 from squire_gatherings._hall.lifetime import GivenRules
 from squire_gatherings._hall.lookup import ask_for_older
 from squire_gatherings._hall.membership import Membership
+from squire_gatherings._hall.opening import start
 from squire_gatherings._hall.registry import Registry
 from squire_gatherings._hall.room import Room
 from squire_gatherings._hall.sleeper import Sleeper
@@ -123,7 +124,7 @@ class Arriving:
                     given = given_in(inheritance.state, self._others)
                     incarnation = adopt(registry, inheritance, given)
                     self._inherited[inheritance.state.id] = inheritance, incarnation
-                    nursery.start_soon(registry.start, incarnation)
+                    nursery.start_soon(start, registry, incarnation)
         memberships: dict[int, Membership] = {}
         for state in rooms:
             self._attend(state, connections, memberships, ahead)

@@ -11,6 +11,7 @@ from attrs import field, frozen
 from squire_gatherings._hall.clients import Caller, Client, sync_scope
 from squire_gatherings._hall.inbox import Request
 from squire_gatherings._hall.membership import Membership
+from squire_gatherings._hall.opening import find
 from squire_gatherings._hall.quotas import opener_of
 from squire_gatherings._hall.registry import Registry
 from squire_gatherings._hall.rights import Rights
@@ -115,7 +116,7 @@ class Asking:
         try:
             while True:
                 with self._rights.asking(caller, gathering_id):
-                    room = await self._registry.find(gathering_id, opener_of(identity))
+                    room = await find(self._registry, gathering_id, opener_of(identity))
                     try:
                         answer = await room.ask(caller, request)
                     except GatheringDispersed:

@@ -65,7 +65,7 @@ class Giving:
         registry = self.registry
         if registry.closed or gathering not in registry.living:
             return False
-        if gathering in registry.moving or registry.keeps_out(gathering):
+        if gathering in registry.moving or gathering in registry.kept_out:
             return False
         registry.moving[gathering] = trio.Event()
         return True

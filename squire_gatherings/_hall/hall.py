@@ -10,6 +10,7 @@ from attrs import define, field
 
 from squire_gatherings._hall.asking import Asking
 from squire_gatherings._hall.board import Board
+from squire_gatherings._hall.closing import close_all, end, put_to_sleep
 from squire_gatherings._hall.connection import Connection
 from squire_gatherings._hall.ending import Ending
 from squire_gatherings._hall.event_delivery import Delivery
@@ -17,6 +18,7 @@ from squire_gatherings._hall.joining import Joining
 from squire_gatherings._hall.logs import Logs
 from squire_gatherings._hall.membership import Membership
 from squire_gatherings._hall.observing import Observer
+from squire_gatherings._hall.opening import find
 from squire_gatherings._hall.ownership import Peers
 from squire_gatherings._hall.quotas import Quotas, opener_of
 from squire_gatherings._hall.registry import Registry
@@ -213,7 +215,7 @@ class Hall:
         await trio.lowlevel.checkpoint_if_cancelled()
         if rules is not None and not isinstance(rules, EndRules):
             raise BadSetting(f"rules are EndRules, not {rules!r:.80}")
-        room = await self._registry.find(gathering_id)
+        room = await find(self._registry, gathering_id)
         room.is_wanted = True
         if rules is not None:
             self._ending.give(room, rules)
@@ -412,7 +414,7 @@ class Hall:
         check_gathering_id(gathering_id)
         reason = DispersalReason(reason)
         await trio.lowlevel.checkpoint_if_cancelled()
-        was_there = await self._registry.end(gathering_id, reason)
+        was_there = await end(self._registry, gathering_id, reason)
         if not was_there:
             await trio.lowlevel.cancel_shielded_checkpoint()
         return was_there
@@ -443,7 +445,9 @@ class Hall:
         if connections not in ("keep", "close"):
             raise ValueError(f"connections is 'keep' or 'close', not {connections!r:.80}")
         await trio.lowlevel.checkpoint_if_cancelled()
-        sleeps = await self._registry.evict(gathering_id, keeps_connections=connections == "keep")
+        sleeps = await put_to_sleep(
+            self._registry, gathering_id, keeps_connections=connections == "keep"
+        )
         await trio.lowlevel.cancel_shielded_checkpoint()
         return sleeps
 
@@ -456,7 +460,7 @@ class Hall:
         Cancellation: the closing goes on by itself, and waits for what is being processed.
         """
         await trio.lowlevel.checkpoint_if_cancelled()
-        await self._registry.close(trio.current_time() + self.settings.close_grace)
+        await close_all(self._registry, trio.current_time() + self.settings.close_grace)
         await trio.lowlevel.cancel_shielded_checkpoint()
 
     # Settings.

@@ -9,6 +9,7 @@ from squire_gatherings._hall.archive import read_syncs
 from squire_gatherings._hall.clients import Caller, Client, sync_scope
 from squire_gatherings._hall.connection import Connection
 from squire_gatherings._hall.inbox import JoinRequest
+from squire_gatherings._hall.opening import find
 from squire_gatherings._hall.proving import check_known, is_unproven, read_proof
 from squire_gatherings._hall.registry import Registry
 from squire_gatherings._hall.rights import Rights
@@ -92,7 +93,7 @@ class Joining:
                 rights.check(caller.identity)
                 _say_goodbye(joiner, notice)
                 raise GatheringDispersed(f"gathering {self.gathering_id} has dispersed")
-        room = await registry.find(self.gathering_id, self.opener)
+        room = await find(registry, self.gathering_id, self.opener)
         page = Shown()
         wants_past = since is not None or not self.tail
         wants_proof = self.proof and is_unproven(room)

@@ -18,6 +18,7 @@ import trio
 from attrs import define, field
 
 from squire_gatherings._hall.event_store import EventStore
+from squire_gatherings._hall.owner_store import OwnerStore
 from squire_gatherings._hall.quotas import Quotas
 from squire_gatherings._hall.store import store_trouble
 from squire_gatherings._rules.refusals import Limit
@@ -272,6 +273,11 @@ class Lifecycle:
         fits = at_start or len(self._queue) < QUEUED
         return fits and self.waiting + self.owed < self.max_events
 
+    @property
+    def is_shared(self) -> bool:
+        """Whether several nodes tell their events to the same store."""
+        return isinstance(self.store, OwnerStore)
+
     async def settle(self) -> None:
         """Return once all that has happened so far is in the store.
 
@@ -298,6 +304,10 @@ class Lifecycle:
             raise StoreUnavailable(str(self.trouble or "the hall's events have ended"))
 
 
+LONG_AGO = -1
+"""Instead of an event's number: another node has told it, and numbers its events by itself."""
+
+
 @define(eq=False, weakref_slot=False)
 class Life:
     """Tells what happens to one incarnation. Of these calls only `opened` and `admit` wait.
@@ -312,7 +322,7 @@ class Life:
     """How many events it has had, but for those of the kinds `ending` and `dispersed`."""
     _owed: int = OWED
     _joined: int = 0
-    """The number of the event that somebody joined first."""
+    """The number of the event that somebody joined first; or `LONG_AGO`."""
     _omitted: int = 0
 
     def __attrs_post_init__(self) -> None:
@@ -328,6 +338,10 @@ class Life:
     def of(cls, lifecycle: Lifecycle, gathering: str, incarnation: str, state: LifeState) -> "Life":
         """Return the life of one that slept."""
         told, owed, joined, omitted = state
+        if joined > lifecycle.last:
+            # Another process has counted so. A node lets nobody in before the store knows of it;
+            # what a process before us has left in its queue is to be told again.
+            joined = LONG_AGO if lifecycle.is_shared else 0
         life = cls(lifecycle, gathering, incarnation, told, 0, joined, omitted)
         life._owed = owed
         return life
@@ -365,7 +379,7 @@ class Life:
             StoreUnavailable: It can't be told now.
         """
         lifecycle = self.lifecycle
-        if not 0 < self._joined <= lifecycle.durable:
+        if not self._joined or self._joined > lifecycle.durable:
             if lifecycle.trouble is not None:
                 raise StoreUnavailable(str(lifecycle.trouble))
             raise FirstJoin

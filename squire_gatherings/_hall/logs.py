@@ -9,6 +9,7 @@ import trio
 from attrs import define
 
 from squire_gatherings._hall.archive import Archive, archive_of
+from squire_gatherings._hall.closing import keeping_out
 from squire_gatherings._hall.incarnations import Incarnation
 from squire_gatherings._hall.registry import Registry
 from squire_gatherings._hall.sleeper import Sleeper
@@ -212,7 +213,7 @@ class Logs:
         importer = Importer(iter(lines))
         gathering_id = gathering_id or importer.log.gathering
         check_gathering_id(gathering_id)
-        async with self._registry.keeping_out(gathering_id):
+        async with keeping_out(self._registry, gathering_id):
             with _trouble():
                 return await self._archive.adopt(importer.copy(gathering_id))
 
@@ -235,7 +236,7 @@ class Logs:
         """
         check_gathering_id(gathering_id)
         await trio.lowlevel.checkpoint_if_cancelled()
-        async with self._registry.keeping_out(gathering_id):
+        async with keeping_out(self._registry, gathering_id):
             with _trouble():
                 return await self._archive.delete(gathering_id, time=round(self._wall() * 1000))
 
@@ -268,7 +269,7 @@ class Logs:
         seq, time = point_in_log(up_to)
         await trio.lowlevel.checkpoint_if_cancelled()
         registry, archive = self._registry, self._archive
-        async with registry.keeping_out(gathering_id):
+        async with keeping_out(registry, gathering_id):
             info = await self._existing(gathering_id)
             with _trouble():
                 if time is not None:
@@ -312,7 +313,7 @@ class Logs:
         seq, time = (None, None) if at is None else point_in_log(at)
         await trio.lowlevel.checkpoint_if_cancelled()
         archive = self._archive
-        async with self._registry.keeping_out(new_id):
+        async with keeping_out(self._registry, new_id):
             info = await self._existing(gathering_id)
             with _trouble():
                 if time is not None:
@@ -342,6 +343,9 @@ class Logs:
             await trio.lowlevel.checkpoint()
             if isinstance(incarnation, Sleeper) and not asleep:
                 continue
+            if gathering_id in self._registry.moving:
+                # The node that has it next looks at it.
+                continue
             room = incarnation.room
             if isinstance(incarnation, Incarnation) and (not room.accepting or room.is_resting):
                 continue
@@ -358,6 +362,8 @@ class Logs:
                 # Anything that was added to an empty one, but by itself, is another log.
                 if is_there and not room.log.seq:
                     is_there = await _is_empty(archive, gathering_id) or room.log.seq > 0
+            if gathering_id in self._registry.moving:
+                continue
             if not is_there and self._registry.living.get(gathering_id) is incarnation:
                 room = incarnation.rouse() if isinstance(incarnation, Sleeper) else room
                 room.end(DispersalReason.ADMIN)

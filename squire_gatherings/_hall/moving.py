@@ -46,7 +46,7 @@ def hall_state(hall: Hall) -> HallState:
         NotAtRest: Somebody is being checked, or asks for something.
     """
     registry, rights, _ = parts_of(hall)
-    if rights.is_busy or registry.is_keeping_out:
+    if rights.is_busy or registry.kept_out:
         raise NotAtRest("joins and calls of the program")
     if registry.book is not None and not registry.book.is_idle:
         raise NotAtRest("the store isn't told yet who sleeps")

@@ -1,25 +1,29 @@
-"""The registry: opens gatherings on demand, and forgets them when they are gone."""
+"""The registry: the incarnations of a hall, from before their restore until they are reaped.
+
+`opening`, `closing` and `taking_up` are what is done with it on demand.
+"""
 
 import math
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Collection, Hashable, Iterator
-from contextlib import AbstractContextManager, asynccontextmanager, contextmanager
+from collections.abc import Callable, Hashable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from typing import cast
 
 import trio
 from attrs import define, field
 
 from squire_gatherings._hall.gathering import Gathering
-from squire_gatherings._hall.incarnations import Endings, Incarnation, crowd_of
+from squire_gatherings._hall.incarnations import Endings, Incarnation
 from squire_gatherings._hall.inheritance import Inheritance
 from squire_gatherings._hall.lifecycle import Life, Lifecycle
 from squire_gatherings._hall.lifetime import GivenRules
 from squire_gatherings._hall.ownership import Ownership
+from squire_gatherings._hall.parting import part_at_once
 from squire_gatherings._hall.presence import Presences
 from squire_gatherings._hall.quotas import Quotas
 from squire_gatherings._hall.refreshes import Refreshes
-from squire_gatherings._hall.reports import report_birth
 from squire_gatherings._hall.room import Room
+from squire_gatherings._hall.running import run
 from squire_gatherings._hall.sleep_book import SleepBook
 from squire_gatherings._hall.sleeper import Sleeper
 from squire_gatherings._hall.sleepers import Opener, Sleepers
@@ -27,19 +31,15 @@ from squire_gatherings._hall.store import Store
 from squire_gatherings._hall.turnstile import Turnstile, Waiting, Wake
 from squire_gatherings._rules.behaviour import Behaviour
 from squire_gatherings._rules.poison import Poison
-from squire_gatherings._values.claims import Estate
 from squire_gatherings._values.end_rules import rules_of
-from squire_gatherings._values.endings import CloseCode, DispersalReason
+from squire_gatherings._values.endings import DispersalReason
 from squire_gatherings._values.errors import (
-    GatheringsError,
-    HallClosed,
     StoreUnavailable,
     TakenAway,
 )
-from squire_gatherings._values.ids import new_hall_mark, new_incarnation_id
+from squire_gatherings._values.ids import new_hall_mark
 from squire_gatherings._values.messages import Dispersed
 from squire_gatherings._values.settings import HallSettings
-from squire_gatherings._values.sleep import Slept, shifted
 
 AT_ONCE = 1000
 """So many are closed before others get their turn."""
@@ -86,14 +86,14 @@ class Registry:
     """How those ended that live no more."""
     moving: dict[str, trio.Event] = field(factory=dict)
     """Gatherings that are just given to other nodes; each event says that this is over."""
-    _kept_out: dict[str, trio.Event] = field(factory=dict)
+    kept_out: dict[str, trio.Event] = field(factory=dict)
     """Gatherings that nobody may open now; each event says that this is over."""
 
     _on_gone: Callable[[str], None] = field(init=False)
-    """`_reap`, bound once for all."""
+    """`reap`, bound once for all."""
 
     def __attrs_post_init__(self) -> None:
-        self._on_gone = self._reap
+        self._on_gone = self.reap
         self.quotas = Quotas(self.settings)
         self.given = GivenRules(rules_of(self.settings))
         self.turnstile = Turnstile(self.nursery, self._part)
@@ -127,95 +127,11 @@ class Registry:
             if isinstance(one, Incarnation) and one.opened:
                 one.room.sleep_after(settings.sleep_after)
 
-    async def find(self, gathering_id: str, opener: Hashable = None) -> Room:
-        """Return the living incarnation of a gathering; open one if there is none.
-
-        Waits first for the end of one that is dispersing. There's no checkpoint between the last
-        look at the incarnation and the return.
-
-        Args:
-            gathering_id: Which gathering.
-            opener: A gathering that is opened counts as this one's; None where that isn't known.
-
-        Raises:
-            Full: One would have to be opened, and there are too many, or there's no memory for it.
-            HallClosed: The hall is closing.
-            StoreUnavailable: It had to be restored, and the store couldn't.
-            GatheringCrashed: It had to be restored, and its behaviour failed.
-            OwnedElsewhere: Another node has it.
-            TakenAway: Another node has just taken it.
-
-        Cancellation: an opening that this call began is given up.
-        """
-        while True:
-            if self.closed:
-                raise HallClosed("the hall is closed")
-            await self._wait_moved(gathering_id)
-            incarnation = self._awake(gathering_id)
-            if gathering_id in self._kept_out:
-                await self._kept_out[gathering_id].wait()
-            elif incarnation is None:
-                self.quotas.check_opening(gathering_id, opener)
-                if self.lifecycle is not None:
-                    self.lifecycle.check_opening(self.quotas, gathering_id)
-                if self.quotas.is_full():
-                    stalest = self._awake(self.quotas.stalest())
-                    assert stalest is not None
-                    stalest.room.end(DispersalReason.EVICTED)
-                    await stalest.wait_gone()
-                else:
-                    await self._open(gathering_id, opener)
-            elif incarnation.room.accepting:
-                if not incarnation.room.is_resting:
-                    return incarnation.room
-                await incarnation.wait_awake()
-            elif not incarnation.opened:
-                await incarnation.wait_opened()
-                if incarnation.error is not None:
-                    raise type(incarnation.error)(*incarnation.error.args) from incarnation.error
-            else:
-                await incarnation.wait_gone()
-
-    @asynccontextmanager
-    async def keeping_out(self, gathering_id: str) -> AsyncIterator[None]:
-        """Disperse a gathering, with reason `admin`, and let nobody open it within the block.
-
-        Raises:
-            HallClosed: The hall is closing.
-
-        Cancellation: it goes on dispersing, and may be opened again.
-        """
-        while gathering_id in self._kept_out:
-            await self._kept_out[gathering_id].wait()
-        if self.closed:
-            raise HallClosed("the hall is closed")
-        over = self._kept_out[gathering_id] = trio.Event()
-        try:
-            await self.end(gathering_id, DispersalReason.ADMIN)
-            yield
-        finally:
-            del self._kept_out[gathering_id]
-            over.set()
-
     def reading(self, gathering_id: str) -> AbstractContextManager[trio.CancelScope]:
         """As `Incarnation.reading`, for the one that lives; it doesn't fall asleep meanwhile."""
         incarnation = self.living[gathering_id]
         assert isinstance(incarnation, Incarnation)
         return incarnation.reading()
-
-    async def end(self, gathering_id: str, reason: DispersalReason) -> bool:
-        """Disperse a gathering, and wait until it is gone; return whether it was there.
-
-        Cancellation: it goes on dispersing.
-        """
-        await self._wait_moved(gathering_id)
-        incarnation = self._awake(gathering_id)
-        if incarnation is None:
-            return False
-        await incarnation.wait_opened()
-        incarnation.room.end(reason)
-        await incarnation.wait_gone()
-        return True
 
     @contextmanager
     def changing(self, gathering_id: str) -> Iterator[Room | None]:
@@ -274,30 +190,6 @@ class Registry:
         if self.lifecycle is not None:
             self.lifecycle.closing(by)
 
-    async def close(self, by: float) -> None:
-        """End all of them. What is still being processed at the time `by` is cancelled.
-
-        Cancellation: they go on ending by themselves, after what they are processing.
-        """
-        self.close_by(by)
-        with trio.move_on_at(by):
-            for number, gathering_id in enumerate(tuple(self.living), start=1):
-                self._close_one(gathering_id, by)
-                if not number % AT_ONCE:
-                    await trio.lowlevel.checkpoint()
-            while self.living:
-                incarnation = self._awake(next(iter(self.living)))
-                assert incarnation is not None
-                await incarnation.wait_opened()
-                incarnation.room.end(DispersalReason.SHUTDOWN, by=by)
-                await incarnation.wait_gone()
-        self.nursery.cancel_scope.cancel()
-        self.give_up()
-        while self.living:
-            incarnation = self._awake(next(iter(self.living)))
-            assert incarnation is not None
-            await incarnation.wait_gone()
-
     def give_up(self) -> None:
         """Open none any more, also none of those that are being opened.
 
@@ -308,11 +200,11 @@ class Registry:
             self.close_by(trio.current_time() + self.settings.close_grace)
         for gathering_id, one in tuple(self.living.items()):
             if isinstance(one, Sleeper):
-                self._close_one(gathering_id, math.inf)
+                self.close_one(gathering_id, math.inf)
             elif one.opening is not None:
                 one.opening.cancel()
 
-    def _close_one(self, gathering_id: str, by: float) -> None:
+    def close_one(self, gathering_id: str, by: float) -> None:
         """End one. One that sleeps goes on in the next process, if the store knows of it."""
         one = self.living.get(gathering_id)
         if isinstance(one, Sleeper) and self.sleepers.have_moved:
@@ -322,21 +214,10 @@ class Registry:
             del self.living[gathering_id]
             self.sleepers.drop(one)
             return
-        incarnation = self._awake(gathering_id)
+        incarnation = self.awake(gathering_id)
         if incarnation is not None:
             incarnation.room.is_kept = isinstance(one, Sleeper) and self.book is not None
             incarnation.room.end(DispersalReason.SHUTDOWN, by=by)
-
-    # For another process, which goes on with all (`moving`, `succession`).
-
-    @property
-    def is_keeping_out(self) -> bool:
-        """Whether there are gatherings that nobody may open now."""
-        return bool(self._kept_out)
-
-    def keeps_out(self, gathering_id: str) -> bool:
-        """Whether one is one of these."""
-        return gathering_id in self._kept_out
 
     def opener_of(self, gathering_id: str) -> tuple[str, str | None] | None:
         """Return who opened a gathering that lives."""
@@ -345,10 +226,6 @@ class Registry:
             return self.sleepers.opener_of(one)
         # As `quotas.opener_of` makes them.
         return cast(Opener, one.opener)
-
-    async def _open(self, gathering_id: str, opener: Hashable) -> None:
-        incarnation_id = new_incarnation_id(self.endings.mark)
-        await self.start(self.make(gathering_id, opener, incarnation_id, self.given))
 
     def make(
         self,
@@ -388,88 +265,9 @@ class Registry:
         incarnation = self.living[room.id] = Incarnation(gathering, opener)
         return incarnation
 
-    async def start(self, incarnation: Incarnation) -> None:
-        """Have the task of an incarnation restore it. Raises, and is cancelled, as `find`.
-
-        Trio moves the task out of this call only if this call isn't cancelled yet. So the task
-        looks for that when it is restored, and isn't opened then: it would live on under a scope
-        that is cancelled already, and tell whoever came at that moment `shutdown`.
-        """
-        room = incarnation.room
-        try:
-            with trio.CancelScope() as incarnation.opening:
-                if self.ownership is not None and not await self._owns(incarnation):
-                    return
-                await self.nursery.start(incarnation.gathering.run, name=room.id)
-            if incarnation.opening.cancelled_caught:
-                raise HallClosed("the hall was closed")
-        except GatheringsError as error:
-            incarnation.error = error
-            self.quotas.tally.failed_restores += 1
-            raise
-        else:
-            if incarnation.gathering.inheritance is None:
-                # One that another process has begun was opened there.
-                self.opened += 1
-                report_birth(room)
-            if self.closed:
-                room.end(DispersalReason.SHUTDOWN)
-        finally:
-            # All who wait for this opening look again, also when it was cancelled.
-            incarnation.opened = True
-            incarnation.opening = None
-            incarnation.tell()
-
     # As one of several nodes.
 
-    async def _owns(self, incarnation: Incarnation) -> bool:
-        """Own the gathering of an incarnation that is to be opened; raises as `find`.
-
-        Returns:
-            Whether it is to be opened. Not so where another one sleeps, which goes on here.
-        """
-        assert self.ownership is not None
-        gathering_id = incarnation.room.id
-        try:
-            estate = await self.ownership.claim(gathering_id)
-        except BaseException:
-            # It may be ours, and something may be left of it.
-            self.ownership.is_in_doubt = True
-            self._forget(incarnation)
-            raise
-        if estate is not None and estate.slept is not None:
-            self._forget(incarnation)
-            self.inherit([estate])
-            return False
-        if estate is not None:
-            self._take(estate)
-        return True
-
-    def _forget(self, incarnation: Incarnation) -> None:
-        incarnation.room.is_kept = True
-        self._reap(incarnation.room.id)
-
-    def inherit(self, estates: Collection[Estate]) -> None:
-        """Go on with what other nodes have left of gatherings that are ours now.
-
-        One that is just being opened is left to that, which finds the same.
-        """
-        assert self.ownership is not None
-        new = [one for one in estates if one.gathering not in self.living]
-        new = [one for one in new if not self.ownership.has_taken(one.gathering)]
-        self.take_up([one.slept for one in new if one.slept is not None])
-        for one in new:
-            self._take(one)
-            if one.slept is None:
-                self.ownership.release(one.gathering)
-
-    def _take(self, estate: Estate) -> None:
-        assert self.ownership is not None
-        if estate.lost is not None and self.lifecycle is not None:
-            self.lifecycle.lost(estate.lost)
-        self.ownership.took(estate.gathering)
-
-    async def _wait_moved(self, gathering_id: str) -> None:
+    async def wait_moved(self, gathering_id: str) -> None:
         """Wait until one isn't moved any more; a checkpoint only if it is.
 
         Raises `StoreUnavailable` if nobody can tell now whose it is.
@@ -478,25 +276,6 @@ class Registry:
             assert self.ownership is not None
             self.ownership.check()
             await self.moving[gathering_id].wait()
-
-    # Falling asleep on demand.
-
-    async def evict(self, gathering_id: str, *, keeps_connections: bool) -> bool:
-        """Have a gathering fall asleep. As `Hall.evict`."""
-        one = self.living.get(gathering_id)
-        if isinstance(one, Incarnation):
-            await one.wait_opened()
-            one = self.living.get(gathering_id)
-        if one is None or not (isinstance(one, Sleeper) or one.room.accepting):
-            return False
-        if not keeps_connections:
-            for client in tuple(crowd_of(one).people()):
-                if client.room is not None:
-                    client.room.gone(client)
-                    client.close(CloseCode.GOING_AWAY, "evicted")
-        if isinstance(one, Incarnation):
-            await one.wait_asleep()
-        return isinstance(self.living.get(gathering_id), Sleeper)
 
     # Sleeping. As `gathering.Sleep` says.
 
@@ -508,7 +287,7 @@ class Registry:
         if (
             self.closed
             or self.quotas.is_leaving
-            or room.id in self._kept_out
+            or room.id in self.kept_out
             or incarnation.is_awaited
         ):
             return False
@@ -539,39 +318,12 @@ class Registry:
         if self.book is not None:
             await self.book.settle(gathering.room.incarnation)
 
-    def take_up(self, slept: Collection[Slept]) -> None:
-        """Go on with those that slept when an earlier process ended."""
-        if not slept:
-            return
-        ahead = -self.sleepers.clock_ahead()
-        newest: dict[str, Slept] = {}
-        for one in sorted(slept, key=lambda one: one.state.opened_at):
-            older = newest.get(one.gathering)
-            if older is not None and self.book is not None:
-                # A loss of power has brought it back.
-                self.book.strike(older.state.incarnation)
-            newest[one.gathering] = one
-        alike: dict[Hashable, GivenRules] = {}
-        for one in newest.values():
-            given = self.given_to(one, alike)
-            state = shifted(one.state, ahead)
-            self.living[one.gathering] = self.sleepers.take_up(one.gathering, state, given)
-            self.quotas.opened(state.opener)
-            self.quotas.unattended(one.gathering)
-
-    def given_to(self, slept: Slept, alike: dict[Hashable, GivenRules]) -> GivenRules:
-        """Return the rules of one that slept: one object for all that have the same."""
-        given = GivenRules.of(slept)
-        if given == self.given:
-            return self.given
-        return alike.setdefault(given.key, given)
-
     def _incarnation_of(self, gathering: Gathering) -> Incarnation:
         incarnation = self.living[gathering.room.id]
         assert isinstance(incarnation, Incarnation)
         return incarnation
 
-    def _awake(self, gathering_id: str) -> Incarnation | None:
+    def awake(self, gathering_id: str) -> Incarnation | None:
         """Return the incarnation that lives, after rousing it if it sleeps."""
         one = self.living.get(gathering_id)
         if isinstance(one, Sleeper):
@@ -584,7 +336,7 @@ class Registry:
         """Have a task go on with one that has slept, in this room."""
         incarnation = self._make_incarnation(room, opener)
         incarnation.opened = True
-        self.nursery.start_soon(incarnation.gathering.run, name=room.id)
+        self.nursery.start_soon(run, incarnation.gathering, name=room.id)
 
     def _part(self, one: Waiting) -> Wake | None:
         """Give the notice of one that is due, if it can be given at once. As `Turnstile.part`."""
@@ -592,13 +344,14 @@ class Registry:
         if not isinstance(incarnation, Incarnation):
             return None
         try:
-            return incarnation.gathering.part_at_once()
+            return part_at_once(incarnation.gathering)
         except Exception as error:
             # It crashes, and nobody else.
             incarnation.room.inbox.fail(error)
             return None
 
-    def _reap(self, gathering_id: str) -> None:
+    def reap(self, gathering_id: str) -> None:
+        """Forget one of which nothing is left to do, and note how it ended."""
         incarnation = self.living.pop(gathering_id)
         assert isinstance(incarnation, Incarnation)
         room = incarnation.room

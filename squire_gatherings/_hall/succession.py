@@ -9,6 +9,7 @@ from squire_gatherings._hall.lifetime import GivenRules
 from squire_gatherings._hall.registry import Registry
 from squire_gatherings._hall.rights import Rights
 from squire_gatherings._hall.sleeper import Sleeper
+from squire_gatherings._hall.taking_up import given_to
 from squire_gatherings._values.end_rules import rules_with
 from squire_gatherings._values.handover import HallState, RoomState
 from squire_gatherings._values.sleep import Rules, Slept
@@ -34,7 +35,7 @@ def adopt_sleeper(registry: Registry, slept: Slept, alike: dict[Hashable, GivenR
         slept: What is remembered of it, with instants of our clock.
         alike: Rules by which others sleep; more may be added.
     """
-    given = registry.given_to(slept, alike)
+    given = given_to(registry, slept, alike)
     sleeper = registry.sleepers.adopt(slept.gathering, slept.state, given)
     registry.living[slept.gathering] = sleeper
     registry.quotas.opened(slept.state.opener)

@@ -7,7 +7,6 @@ and no message is looked at for it.
 from collections.abc import Callable
 from typing import Any
 
-import trio
 from attrs import define, field
 from opentelemetry.context import Context
 from opentelemetry.trace import (
@@ -224,12 +223,10 @@ class TracedGathering(Gathering):
     make_answers = TracedAnswers
     make_requests = TracedRequests
 
-    async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
-        """As `Gathering.run`."""
-        try:
-            await Gathering.run(self, task_status=task_status)
-        finally:
-            _spans_of(self.room).give_up(str(self.room.reason))
+    def leave(self) -> None:
+        """As `Gathering.leave`."""
+        Gathering.leave(self)
+        _spans_of(self.room).give_up(str(self.room.reason))
 
     def _committed(self, now: float) -> None:
         spans = _spans_of(self.room)

@@ -5,6 +5,7 @@ import logging
 import os
 import signal
 import stat
+import time
 from pathlib import Path
 from typing import Any
 
@@ -125,6 +126,10 @@ def test_a_server_notes_signals_and_takes_over_its_file(tmp_path: Path) -> None:
         process.send_signal(signal.SIGHUP)
         assert "'rate-limit': 'many' is neither" in await_line(process.stderr, "can't reload")
         assert "outcome=failed" in await_line(process.stderr, "action=reload")
+        # A thread writes it to the file, after the other logs have it.
+        until = time.monotonic() + PATIENCE
+        while len(actions(audit)) < 2 and time.monotonic() < until:
+            time.sleep(0.01)
         audit.rename(moved)
         config.write_text('store = "sqlite:///x"\nlog-level = "info"\nmax-connections = 1')
         process.send_signal(signal.SIGHUP)

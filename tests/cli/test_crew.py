@@ -107,6 +107,21 @@ async def test_one_that_ends_is_started_again_after_longer_and_longer(
     assert len(starts(tmp_path, 0)) == 1
 
 
+async def test_one_that_ends_right_after_it_said_that_it_serves_has_served(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its end may be noticed before its last words are read."""
+
+    async def hears_nothing(_: Notices, __: object) -> None:
+        await trio.sleep_forever()
+
+    monkeypatch.setattr(crews, "listen_to", hears_nothing)
+    (tmp_path / "ends-1").touch()
+    async with running(tmp_path) as crew:
+        await until(lambda: len(starts(tmp_path, 1)) >= 2 or crew.failure is not None)
+        assert crew.failure is None
+
+
 async def test_one_that_never_served_ends_all(tmp_path: Path) -> None:
     (tmp_path / "fails").touch()
     async with running(tmp_path) as crew:

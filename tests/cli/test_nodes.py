@@ -94,8 +94,14 @@ async def test_an_operator_sees_nodes_and_drains_one(postgres: Postgres, tmp_pat
             with trio.fail_after(PATIENCE):
                 assert await gathering.submit({"n": 2}) == 2
             assert gathering.dispersed is None
-            _, said = await command("nodes", of=second)
-            assert [node["state"] for node in said["nodes"]] == ["draining", "up"]
+
+            async def states() -> list[str]:
+                return [node["state"] for node in (await command("nodes", of=second))[1]["nodes"]]
+
+            # The other one knows it with its next beat.
+            with trio.fail_after(PATIENCE):
+                while await states() != ["draining", "up"]:  # noqa: ASYNC110
+                    await trio.sleep(0.1)
 
 
 async def test_workers_may_be_nodes(postgres: Postgres) -> None:

@@ -211,10 +211,10 @@ def told(client: Recorder) -> list[ServerMessage]:
 class Failing(Gathering):
     """One of a crowd that fails where its notice is given."""
 
-    def part_at_once(self) -> Callable[[], None] | None:
+    def at_work(self) -> str | None:
         if self.room.id == "room-30":
             raise RuntimeError("on purpose")
-        return super().part_at_once()
+        return super().at_work()
 
 
 async def test_one_that_fails_among_many_crashes_alone(

@@ -54,9 +54,9 @@ FAULTS: dict[str, Fault] = {
         "hall/test_retries.py",
     ),
     "the end is looked for now and then, not when it is due": _fault(
-        "_hall.gathering",
-        "            due = min(room.deadline.next_at, commit.retry_at)",
-        "            due = min(room.deadline.next_at, commit.retry_at) // 60 * 60 + 60",
+        "_hall.running",
+        "        due = min(room.deadline.next_at, commit.retry_at)",
+        "        due = min(room.deadline.next_at, commit.retry_at) // 60 * 60 + 60",
         "hall/test_deadline.py",
     ),
     "retries are looked for as seldom as clients are given up": _fault(
@@ -66,11 +66,11 @@ FAULTS: dict[str, Fault] = {
         "hall/test_retries.py",
     ),
     "hall and gathering wait for each other": _fault(
-        "_hall.gathering",
-        "                    if room.nursery.child_tasks:",
-        "                    while room.is_awaited:\n"
-        "                        await trio.sleep(1)\n"
-        "                    if room.nursery.child_tasks:",
+        "_hall.running",
+        "                if room.nursery.child_tasks:",
+        "                while room.is_awaited:\n"
+        "                    await trio.sleep(1)\n"
+        "                if room.nursery.child_tasks:",
         "hall/test_dispersal.py",
     ),
     "the inbox is thrown away at the end, with a join in it": _fault(
@@ -139,32 +139,32 @@ FAULTS: dict[str, Fault] = {
     # Hocuspocus: the old one's last work is done when the new one is there (893), and a document
     # is served before it is loaded (821).
     "the next incarnation is opened before the last one is gone": _fault(
-        "_hall.registry",
-        "            elif incarnation is None:\n",
-        "            elif incarnation is None or (\n"
-        "                incarnation.opened and not incarnation.room.accepting\n"
-        "            ):\n",
+        "_hall.opening",
+        "        elif incarnation is None:\n",
+        "        elif incarnation is None or (\n"
+        "            incarnation.opened and not incarnation.room.accepting\n"
+        "        ):\n",
         "hall/test_dispersal.py",
         AT_RANDOM,
     ),
     "one is found before it is restored": _fault(
-        "_hall.registry",
-        "            elif not incarnation.opened:\n                await incarnation.wait_opened()",
-        "            elif not incarnation.opened:\n                return incarnation.room",
+        "_hall.opening",
+        "        elif not incarnation.opened:\n            await incarnation.wait_opened()",
+        "        elif not incarnation.opened:\n            return incarnation.room",
         "hall/test_joining.py",
         "hall/test_dispersal.py",
     ),
     "one that has slept is found before it is restored": _fault(
-        "_hall.registry",
-        "                if not incarnation.room.is_resting:\n",
-        "                if True:\n",
+        "_hall.opening",
+        "            if not incarnation.room.is_resting:\n",
+        "            if True:\n",
         "hall/test_sleeping.py",
     ),
     # Orleans: messages are forwarded to the activation that is just ending (7637).
     "a request goes to the one that is just ending": _fault(
-        "_hall.registry",
-        "            elif incarnation.room.accepting:\n",
-        "            elif incarnation.opened:\n",
+        "_hall.opening",
+        "        elif incarnation.room.accepting:\n",
+        "        elif incarnation.opened:\n",
         "hall/test_dispersal.py",
     ),
     "a sync that comes after the end goes nowhere": _fault(
@@ -175,9 +175,9 @@ FAULTS: dict[str, Fault] = {
     ),
     # Akka.NET: two of the same entity (6973), and what waits for a start is lost (8572).
     "two openings at once make two of one gathering": _fault(
-        "_hall.registry",
-        "            elif incarnation is None:\n",
-        "            elif incarnation is None or not incarnation.opened:\n",
+        "_hall.opening",
+        "        elif incarnation is None:\n",
+        "        elif incarnation is None or not incarnation.opened:\n",
         "hall/test_joining.py",
         "hall/test_dispersal.py",
     ),
@@ -211,8 +211,8 @@ FAULTS: dict[str, Fault] = {
         "hall",
     ),
     "while a fetch is being read, the end goes round in circles": _fault(
-        "_hall.gathering",
-        "            elif self.answers.reading:\n                await inbox.wait()\n",
+        "_hall.running",
+        "        elif gathering.answers.reading:\n            await inbox.wait()\n",
         "",
         "hall/test_deadline.py",
         "hall/test_one_answer.py",
@@ -231,9 +231,9 @@ FAULTS: dict[str, Fault] = {
         "hall/test_changed_settings.py",
     ),
     "the end is told twice": _fault(
-        "_hall.gathering",
-        "        if self.room.notice is None:\n",
-        "        if True:\n",
+        "_hall.parting",
+        "    if gathering.room.notice is None:\n",
+        "    if True:\n",
         "hall/test_dispersal.py",
     ),
     "whoever was told the end is still in it": _fault(
@@ -473,8 +473,8 @@ FAULTS: dict[str, Fault] = {
         "hall/test_sleeping.py",
     ),
     "one that wakes answers before the store has forgotten that it slept": _fault(
-        "_hall.gathering",
-        "                await sleep.struck(self)\n",
+        "_hall.waking",
+        "            await sleep.struck(gathering)\n",
         "",
         "hall/test_sleeping.py",
         "stores/test_sleep.py",

@@ -193,3 +193,52 @@ async def test_a_node_that_cannot_reach_the_store_gives_nothing(autojump_clock: 
             await one.hall.fetch(ROOM)
         await trio.sleep(10.0)
         assert await two.hall.submit(ROOM, [{"n": 2}]) == (2,)
+
+
+async def test_a_node_without_a_lease_drains_nothing(autojump_clock: MockClock) -> None:
+    shared = SharedMemory()
+    async with open_node(shared, "one") as one, open_node(shared, "two"):
+        await one.hall.submit(ROOM, [{"n": 1}])
+        await trio.sleep(1.5)
+        one.cut()
+        await trio.sleep(5.0)
+        began = trio.current_time()
+        assert await one.hall.drain() == 1
+        assert trio.current_time() - began < 0.1
+
+
+async def test_nothing_is_given_to_a_node_that_has_fallen_silent(
+    autojump_clock: MockClock,
+) -> None:
+    shared = SharedMemory()
+    async with open_node(shared, "one") as one, open_node(shared, "two") as two:
+        async with open_node(shared, "three") as three:
+            for number in range(20):
+                await one.hall.submit(f"g{number}", [{"n": 1}])
+            await trio.sleep(1.5)
+            await three.kill()
+        await trio.sleep(3.8)
+        # It isn't declared dead yet.
+        assert len(one.hall.nodes) == 3
+        assert await one.hall.drain() == 0
+        await trio.sleep(1.5)
+        assert len(two.hall.gatherings()) == 20
+
+
+async def test_one_that_moves_makes_room_by_that(autojump_clock: MockClock) -> None:
+    shared = SharedMemory()
+    async with (
+        open_node(shared, "one", max_gatherings=1, when_full="stalest") as one,
+        open_node(shared, "two") as two,
+    ):
+        await one.hall.submit(ROOM, [{"n": 1}])
+        incarnation = one.hall.explain(ROOM).incarnation
+        one.store.trouble("give", "slow", seconds=1.0)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(one.hall.move, ROOM, two.local.node)
+            await trio.sleep(0.5)
+            assert await one.hall.submit("another", [{"n": 1}]) == (1,)
+        await trio.sleep(1.1)
+        # It wasn't evicted on its way.
+        assert two.hall.explain(ROOM).incarnation == incarnation
+        assert one.hall.snapshot().dispersed == {}

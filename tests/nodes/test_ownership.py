@@ -311,3 +311,18 @@ async def test_nobody_is_told_who_is_here_without_a_lease(autojump_clock: MockCl
         await trio.sleep_until(22.0)
         assert len(told.of(Presence)) == before + 1
         assert len(one.hall.presence(ROOM).users) == 1
+
+
+async def test_nobody_makes_room_for_what_another_node_has(autojump_clock: MockClock) -> None:
+    shared = SharedMemory()
+    async with (
+        open_node(shared, "one") as one,
+        open_node(shared, "two", max_gatherings=1, when_full="stalest") as two,
+    ):
+        await one.hall.submit(ROOM, [{"n": 1}])
+        await two.hall.submit("another", [{"n": 1}])
+        with pytest.raises(OwnedElsewhere):
+            await two.hall.submit(ROOM, [{"n": 2}])
+        assert two.hall.gatherings() == ("another",)
+        await two.hall.submit("third", [{"n": 1}])
+        assert two.hall.gatherings() == ("third",)

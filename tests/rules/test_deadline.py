@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from squire_gatherings._rules.deadline import Deadline
-from squire_gatherings._values.end_rules import EndRules
+from squire_gatherings._rules.deadline import Deadline, Told
+from squire_gatherings._values.end_rules import EndRules, Moved
 from squire_gatherings._values.endings import DispersalReason
 from squire_gatherings._values.errors import BadSetting
 from tests.support import examples
@@ -220,3 +220,53 @@ NONSENSE = [
 def test_rules_that_make_no_sense_are_refused(rules: dict[str, Any]) -> None:
     with pytest.raises(BadSetting, match=next(iter(rules))):
         EndRules(**rules)
+
+
+# Handing over.
+
+
+@settings(max_examples=examples(50))
+@given(rules_at_random(), times(), times(), times(), st.integers(-50, 50))
+def test_another_process_goes_on_by_its_own_clock(
+    rules: EndRules, opened: float, used: float, emptied: float, ahead: int
+) -> None:
+    ours = Deadline(rules, opened, used)
+    ours.attended(1, opened)
+    ours.attended(0, emptied)
+    ours.look(used, WALL + used)
+    ours.extend(3.0)
+    ours.told = Told(DispersalReason.IDLE, used + 8, used)
+    state = ours.state(Moved("sync", "anna", used), ahead)
+    theirs = Deadline(rules, 0.0, 0.0)
+    theirs.resume(state, 0.0)
+    theirs.look(used + ahead, WALL + used)
+    assert theirs.at == ours.at + ahead
+    assert theirs.which == ours.which
+    assert theirs.ends() == [(rule, at + ahead) for rule, at in ours.ends()]
+    assert (theirs.opened_at, theirs.last_processed_at) == (opened + ahead, used + ahead)
+    assert theirs.extended_to == ours.extended_to + ahead
+    assert theirs.told == Told(DispersalReason.IDLE, used + 8 + ahead, used + ahead)
+    assert theirs.moved == Moved("sync", "anna", used + ahead)
+    # And back.
+    back = Deadline(rules, 0.0, 0.0)
+    back.resume(state, -ahead)
+    back.look(used, WALL + used)
+    assert back.ends() == ours.ends()
+    assert (back.opened_at, back.at, back.told) == (opened, ours.at, ours.told)
+    assert (back.moved, back.extended_to) == (Moved("sync", "anna", used), ours.extended_to)
+
+
+def test_an_act_is_due_by_the_wall_clock() -> None:
+    deadline = Deadline(EndRules(idle_timeout=100.0), 0.0, 0.0)
+    deadline.acts_at_time = 2_000_000
+    deadline.look(10.0, 1990.0)
+    assert deadline.acts_at == 20.0
+    assert deadline.next_at == 20.0
+
+
+def test_it_sleeps_so_long_after_it_was_used() -> None:
+    deadline = Deadline(EndRules(idle_timeout=100.0), 0.0, 20.0)
+    deadline.sleep_after = 5.0
+    assert deadline.sleep_at == deadline.next_at == 25.0
+    deadline.awake_to = 30.0
+    assert deadline.sleep_at == 30.0

@@ -44,6 +44,19 @@ def test_a_filter_takes_few_new_ids_for_known_ones() -> None:
     assert all(("scope", f"member-{number}") in one for number in range(100_000))
 
 
+def test_so_many_are_remembered_and_the_rest_is_left_to_the_store() -> None:
+    ids, limit = SyncIds(100), 100
+    for number in range(limit + TRIMMED_AT_ONCE):
+        ids.add(("a", f"{number}"), a_record("a", f"{number}"))
+        ids.trim()
+    assert all(is_new(ids, ("a", f"{number}")) is False for number in range(limit))
+    ids.add(("a", "one more"), a_record("a", "one more"))
+    ids.trim()
+    remembered = [one.id for one in ids.since(0, 1)]
+    assert remembered == [f"{number}" for number in range(33, 132)] + ["one more"]
+    assert is_new(ids, ("a", "0")) is None
+
+
 steps = st.lists(
     st.tuples(
         st.sampled_from(["apply", "ask", "tell"]), st.sampled_from("ab"), st.integers(0, 200)

@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING
 import trio
 from attrs import define, field
 
-from squire_gatherings._hall.gathering import Gathering
 from squire_gatherings._hall.hall import parts_of
 from squire_gatherings._hall.incarnations import Incarnation
 from squire_gatherings._hall.room import Room
+from squire_gatherings._hall.running import run
 from squire_gatherings._hall.sleeper import Sleeper
 
 if TYPE_CHECKING:
@@ -75,4 +75,4 @@ class Lives(trio.abc.Instrument):
 
 def _is_life(task: trio.lowlevel.Task) -> bool:
     """Whether it is an incarnation's."""
-    return getattr(task.coro, "cr_code", None) is Gathering.run.__code__
+    return getattr(task.coro, "cr_code", None) is run.__code__

@@ -13,7 +13,7 @@ from contextlib import suppress
 import trio
 from attrs import define, field, frozen
 
-from squire_gatherings._cli.workers.notices import Notices, listen_to
+from squire_gatherings._cli.workers.notices import Notices, listen_to, take_pending
 from squire_gatherings._cli.workers.worker import Worker
 
 _log = logging.getLogger(__name__)
@@ -55,7 +55,8 @@ class _Place:
     process: trio.Process | None = None
     lifeline: socket.socket | None = None
     """The process ends in order when this is shut down."""
-    has_served: bool = False
+    notify: socket.socket | None = None
+    """On which it tells something."""
     starts: int = 0
     """How many processes were started for it."""
     is_renewed: bool = False
@@ -102,6 +103,7 @@ class Crew:
                     one = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
                     one.setblocking(False)
                     one.bind(self._notify(place.number))
+                    place.notify = one
                     nursery.start_soon(self._listen, place, one)
                     if self.watchdog is not None:
                         nursery.start_soon(self._watch, place, self.watchdog)
@@ -186,7 +188,7 @@ class Crew:
             if place.is_renewed:
                 place.is_renewed = False
                 continue
-            if not place.has_served:
+            if not place.notices.has_served:
                 self.failure = Failure(place.number, code)
                 self.stop()
                 return
@@ -209,23 +211,17 @@ class Crew:
                 process = await self._start(place.number, theirs)
             try:
                 place.process = process
-                async with trio.open_nursery() as nursery:
-                    nursery.start_soon(self._note_ready, place)
-                    code = await process.wait()
-                    nursery.cancel_scope.cancel()
-                return code
+                return await process.wait()
             finally:
+                # It may have told something in the end that nobody has read yet.
+                if place.notify is not None:
+                    take_pending(place.notices, place.notify)
                 place.process = place.lifeline = None
                 place.notices.ended()
                 if process.returncode is None:
                     process.kill()
                     with trio.CancelScope(shield=True):
                         await process.wait()
-
-    async def _note_ready(self, place: _Place) -> None:
-        while not place.notices.is_ready:
-            await place.notices.wait_changed()
-        place.has_served = True
 
     async def _start(self, number: int, lifeline: socket.socket) -> trio.Process:
         worker = Worker(

@@ -5,6 +5,7 @@ A worker writes to `NOTIFY_SOCKET` as each server does (sd_notify(3)), and here 
 
 import math
 import socket
+from contextlib import suppress
 
 import trio
 from attrs import define, field
@@ -18,6 +19,8 @@ class Notices:
 
     is_ready: bool = False
     """Whether it serves."""
+    has_served: bool = False
+    """Whether it has ever served, in any of its processes."""
     trouble: str = ""
     """What was wrong at its last reload."""
     heard_at: float = -math.inf
@@ -43,7 +46,7 @@ class Notices:
         if "RELOADING" in said:
             self._is_reloading = True
         if "READY" in said:
-            self.is_ready = True
+            self.is_ready = self.has_served = True
             if self._is_reloading:
                 self._is_reloading = False
                 self.reloads += 1
@@ -54,8 +57,15 @@ class Notices:
 
 
 async def listen_to(notices: Notices, one: socket.socket) -> None:
-    """Take all that comes on a socket of datagrams, until cancelled."""
-    receiving = trio.socket.from_stdlib_socket(one)
+    """Take all that comes on a non-blocking socket of datagrams, until cancelled."""
     while True:
-        data = await receiving.recv(LARGEST)
-        notices.take(data.decode(errors="replace"), trio.current_time())
+        await trio.lowlevel.wait_readable(one)
+        take_pending(notices, one)
+
+
+def take_pending(notices: Notices, one: socket.socket) -> None:
+    """Take all that has come on a non-blocking socket of datagrams. No checkpoint."""
+    with suppress(BlockingIOError):
+        while True:
+            data = one.recv(LARGEST)
+            notices.take(data.decode(errors="replace"), trio.current_time())
