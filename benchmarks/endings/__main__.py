@@ -135,7 +135,7 @@ def measure(ender: Ender, count: int, over: float, after: float, patience: float
             raise RuntimeError(errors.strip()[-200:])
         if ender.story == "left":
             wait_for(ended, count, after + patience)
-        return judge(ender, json.loads(out), ended, after)
+        return judge(ender, [json.loads(line) for line in out.splitlines()], ended, after)
 
 
 def wait_for(ended: dict[str, float], count: int, seconds: float) -> None:

@@ -1,11 +1,10 @@
 """The catalogue: every server that ends rooms, what ends them, and who has nothing that does."""
 
-import sys
 from typing import Literal
 
 from attrs import frozen
 
-from benchmarks.peers.catalogue import NODE, without_node
+from benchmarks.peers.catalogue import on_node, server_in_python, without_node
 
 Story = Literal["idle", "left"]
 
@@ -38,14 +37,7 @@ class Ender:
 
 
 def _ours(store: str, *options: str) -> tuple[str, ...]:
-    return (
-        *(sys.executable, "-m", "benchmarks.peers.servers.ending_hall"),
-        *("--store", store, *options),
-    )
-
-
-def _node(name: str, *options: str) -> tuple[str, ...]:
-    return ("node", str(NODE / f"{name}.js"), *options)
+    return server_in_python("ending_hall", "--store", store, *options)
 
 
 ENDERS = (
@@ -57,7 +49,7 @@ ENDERS = (
         "colyseus",
         "Colyseus",
         "idle",
-        _node("colyseus_rooms", "idle"),
+        on_node("colyseus_rooms", "idle"),
         "colyseus",
         "no idle timeout: the room's own clock.setTimeout, which the application writes",
     ),
@@ -65,7 +57,7 @@ ENDERS = (
         "node-ws",
         "node ws",
         "idle",
-        _node("ws_timeouts"),
+        on_node("ws_timeouts"),
         "plain",
         "no rooms: a setTimeout for each, which the application writes",
     ),
@@ -82,7 +74,7 @@ ENDERS = (
         "colyseus-left",
         "Colyseus",
         "left",
-        _node("colyseus_rooms", "left"),
+        on_node("colyseus_rooms", "left"),
         "colyseus",
         "autoDispose, a second after allowReconnection(client, seconds) is over",
     ),
@@ -90,7 +82,7 @@ ENDERS = (
         "hocuspocus-left",
         "Hocuspocus",
         "left",
-        _node("hocuspocus_rooms"),
+        on_node("hocuspocus_rooms"),
         "hocuspocus",
         "unloads a document of nobody's when it was stored: debounce after the last update",
         from_message=True,
@@ -99,7 +91,7 @@ ENDERS = (
         "pycrdt-left",
         "pycrdt-websocket",
         "left",
-        (sys.executable, "-m", "benchmarks.peers.servers.crdt_rooms", "--tell"),
+        server_in_python("crdt_rooms", "--tell"),
         "crdt",
         "auto_clean_rooms: at once, no time can be set",
         at_once=True,

@@ -1,4 +1,4 @@
-"""The process of clients: one in each room, which says one thing; tells as JSON what came of it."""
+"""The process of clients: one in each room, which says one thing; a line of JSON tells of each."""
 
 import argparse
 import asyncio
@@ -153,7 +153,8 @@ def main() -> None:
                 options.patience,
             )
         )
-    print(json.dumps([asdict(one) for one in stays]))
+    for one in stays:
+        print(json.dumps(asdict(one)))
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ import sys
 from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -23,6 +24,9 @@ from squire_gatherings._cli.limits import raise_open_files
 
 SHARES = {"random": 0.5, "first": 0.2, "twice": 0.1, "ending": 0.1}
 """Which share of the cuts is made in which kind of room: rooms with two cuts count twice."""
+
+STARTING = 20.0
+"""Seconds that a server may take to start."""
 
 LONGEST = 900.0
 """Seconds after which a library's run is given up."""
@@ -83,23 +87,26 @@ def rooms_of(library: Library, count: int) -> list[str]:
 @asynccontextmanager
 async def serving(library: Library) -> AsyncIterator[str]:
     """Start a library's server, and give its URL."""
-    process = await trio.lowlevel.open_process(
-        library.server, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
-    )
-    try:
+    async with trio.open_nursery() as nursery:
+        start = partial(trio.run_process, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+        process = await nursery.start(partial(start, library.server, check=False))
         assert process.stdout is not None
-        with trio.fail_after(20):
-            said = b""
+        said = b""
+        with trio.fail_after(STARTING):
             while b"\n" not in said:
                 data = await process.stdout.receive_some()
                 if not data:
                     raise RuntimeError("the server ended")
                 said += data
-        yield said.split(b"\n")[0].decode().strip()
-    finally:
-        process.kill()
-        with trio.CancelScope(shield=True):
-            await process.wait()
+        nursery.start_soon(_drop, process.stdout)
+        yield said.partition(b"\n")[0].decode().strip()
+        nursery.cancel_scope.cancel()
+
+
+async def _drop(stream: trio.abc.ReceiveStream) -> None:
+    """Read what else a server says, so that it isn't held up."""
+    while await stream.receive_some():
+        pass
 
 
 async def run_listeners(

@@ -4,7 +4,7 @@ import sys
 
 from attrs import frozen
 
-from benchmarks.peers.catalogue import NODE, without_node
+from benchmarks.peers.catalogue import on_node, server_in_python, without_node
 
 IDLE = 2.0
 """Seconds after which our own gatherings end."""
@@ -34,49 +34,41 @@ class Library:
         return without_node() if self.listeners[0] == "node" else None
 
 
-def _python(module: str, *options: str) -> tuple[str, ...]:
-    return (sys.executable, "-m", module, *options)
-
-
-def _node(name: str, *options: str) -> tuple[str, ...]:
-    return ("node", str(NODE / f"{name}.js"), *options)
-
-
 LIBRARIES = (
     Library(
         "ours",
         "squire_gatherings",
-        _python("benchmarks.peers.servers.ending_hall", "--store", "memory:", str(IDLE)),
-        _python("benchmarks.resumes.listeners"),
+        server_in_python("ending_hall", "--store", "memory:", str(IDLE)),
+        (sys.executable, "-m", "benchmarks.resumes.listeners"),
         "it joins with the seq that it has; the log has the rest",
         ends=True,
     ),
     Library(
         "socketio",
         "Socket.IO, with recovery",
-        _node("socketio_recovery"),
-        _node("socketio_listeners"),
+        on_node("socketio_recovery"),
+        on_node("socketio_listeners"),
         "connectionStateRecovery; it needs the session and one event that was heard",
     ),
     Library(
         "socketio-plain",
         "Socket.IO, without",
-        _node("socketio_recovery", "off"),
-        _node("socketio_listeners"),
+        on_node("socketio_recovery", "off"),
+        on_node("socketio_listeners"),
         "nothing: what is said meanwhile isn't for it",
     ),
     Library(
         "hocuspocus",
         "Hocuspocus and its provider",
-        _node("hocuspocus_rooms", "5"),
-        _node("yjs_listeners", "hocuspocus"),
+        on_node("hocuspocus_rooms", "5"),
+        on_node("yjs_listeners", "hocuspocus"),
         "both compare their documents; an event is an element of an array",
     ),
     Library(
         "y-websocket",
         "y-websocket, at pycrdt-websocket",
-        _python("benchmarks.peers.servers.crdt_rooms"),
-        _node("yjs_listeners", "y-websocket"),
+        server_in_python("crdt_rooms"),
+        on_node("yjs_listeners", "y-websocket"),
         "both compare their documents; an event is an element of an array",
     ),
 )

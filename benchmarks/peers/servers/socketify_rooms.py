@@ -3,12 +3,7 @@
 import socket
 from typing import Any
 
-from socketify import (  # type: ignore[import-untyped]
-    App,
-    AppListenOptions,
-    CompressOptions,
-    OpCode,
-)
+from socketify import App, AppListenOptions, CompressOptions, OpCode
 
 
 def upgrade(response: Any, request: Any, context: Any) -> None:
