@@ -1,5 +1,6 @@
 """The catalogue: every server that takes part, how it's started, and what it does *not* do."""
 
+import json
 import shutil
 import subprocess
 import sys
@@ -35,8 +36,14 @@ class Peer:
         return self.echoes or scenario.kind != "echo"
 
 
-def _python(module: str, *options: str) -> tuple[str, ...]:
+def server_in_python(module: str, *options: str) -> tuple[str, ...]:
+    """Return the command that runs one of the servers in Python."""
     return (sys.executable, "-m", f"benchmarks.peers.servers.{module}", *options)
+
+
+def on_node(name: str, *options: str) -> tuple[str, ...]:
+    """Return the command that runs one of the programs on node."""
+    return ("node", str(NODE / f"{name}.js"), *options)
 
 
 def _squire(store: str) -> tuple[str, ...]:
@@ -49,7 +56,7 @@ PEERS = (
     Peer(
         "ours-tw",
         "our hall over trio-websocket",
-        _python("attend_trio_websocket"),
+        server_in_python("attend_trio_websocket"),
         "squire",
         "persist",
         ours=True,
@@ -57,7 +64,7 @@ PEERS = (
     Peer(
         "ours-asgi",
         "our hall over hypercorn",
-        _python("attend_hypercorn"),
+        server_in_python("attend_hypercorn"),
         "squire",
         "persist",
         ours=True,
@@ -65,58 +72,72 @@ PEERS = (
     Peer(
         "trio-websocket",
         "trio-websocket, plain loop",
-        _python("plain_trio_websocket"),
+        server_in_python("plain_trio_websocket"),
         "plain",
         EVERYTHING,
     ),
     Peer(
         "websockets",
         "websockets, asyncio, broadcast",
-        _python("plain_websockets"),
+        server_in_python("plain_websockets"),
         "plain",
         EVERYTHING,
     ),
     Peer(
         "websockets-uv",
         "websockets, uvloop, broadcast",
-        _python("plain_websockets", "--uvloop"),
+        server_in_python("plain_websockets", "--uvloop"),
         "plain",
         EVERYTHING,
     ),
     Peer(
         "websockets-trio",
         "websockets, Trio, loop of send",
-        _python("websockets_on_trio"),
+        server_in_python("websockets_on_trio"),
         "plain",
         EVERYTHING,
     ),
     Peer(
         "python-socketio",
         "python-socketio rooms, uvicorn, uvloop",
-        _python("socketio_rooms"),
+        server_in_python("socketio_rooms"),
         "socketio",
         "acknowledge by itself, retry, persist, resume, expire",
     ),
     Peer(
         "pycrdt",
         "pycrdt-websocket rooms, uvicorn, uvloop",
-        _python("crdt_rooms"),
+        server_in_python("crdt_rooms"),
         "crdt",
         "acknowledge, retry, persist by itself; it merges documents instead",
         echoes=False,
     ),
-    Peer("node-ws", "node ws, loop of send", ("node", str(NODE / "ws.js")), "plain", EVERYTHING),
+    Peer(
+        "picows",
+        "picows, uvloop, loop of send",
+        server_in_python("picows_rooms"),
+        "plain",
+        EVERYTHING,
+    ),
+    Peer(
+        "socketify",
+        "socketify topics (uWebSockets)",
+        server_in_python("socketify_rooms"),
+        "plain",
+        EVERYTHING,
+    ),
+    Peer("node-ws", "node ws, loop of send", on_node("ws"), "plain", EVERYTHING),
     Peer(
         "node-socketio",
         "Socket.IO rooms on node",
-        ("node", str(NODE / "socketio.js")),
+        on_node("socketio"),
         "socketio",
         "acknowledge by itself, retry, persist, expire",
     ),
     Peer(
         "bare",
         "bare loop of socket writes (the floor)",
-        _python("bare"),
+        server_in_python("bare"),
         "plain",
         f"{EVERYTHING}, time out, bear a slow reader",
     ),
@@ -125,11 +146,15 @@ PEERS = (
 
 def missing(peer: Peer) -> str | None:
     """Return why a peer can't take part here, or None; installs node's packages if it can."""
-    if peer.command[0] != "node":
-        return None
+    return without_node() if peer.command[0] == "node" else None
+
+
+def without_node() -> str | None:
+    """Return why what runs on node can't take part; installs its packages if it can."""
     if shutil.which("node") is None or shutil.which("npm") is None:
         return "node isn't installed"
-    if not (NODE / "node_modules").exists():
+    wanted = json.loads((NODE / "package.json").read_text())["dependencies"]
+    if not all((NODE / "node_modules" / name).exists() for name in wanted):
         command = ["npm", "install", "--silent", "--no-audit", "--no-fund", "--no-package-lock"]
         if subprocess.run(command, cwd=NODE, capture_output=True, check=False).returncode:
             return "npm can't install its packages"

@@ -20,6 +20,8 @@ BEST = (
     "websockets-trio",
     "python-socketio",
     "pycrdt",
+    "picows",
+    "socketify",
     "node-ws",
     "node-socketio",
 )

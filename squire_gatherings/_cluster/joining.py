@@ -19,7 +19,8 @@ from squire_gatherings._cluster.node_directory import NodeDirectory, SecretStore
 from squire_gatherings._cluster.peer_settings import PeerSettings
 from squire_gatherings._cluster.private import listen_privately, private_folder
 from squire_gatherings._cluster.router import NodeRouter, worker_node
-from squire_gatherings._hall.hall import Hall, quotas_of
+from squire_gatherings._hall.hall import Hall
+from squire_gatherings._hall.parts import quotas_of
 from squire_gatherings._hall.store import store_trouble
 from squire_gatherings._server.listening import listen
 from squire_gatherings._server.serving import Serving

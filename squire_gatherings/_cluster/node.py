@@ -13,9 +13,10 @@ from attrs import define, evolve, field
 
 from squire_gatherings._cluster.beats import Beats
 from squire_gatherings._hall.giving import Giving
-from squire_gatherings._hall.hall import Hall, peers_of
+from squire_gatherings._hall.hall import Hall
 from squire_gatherings._hall.losing import go_on, lose_all
 from squire_gatherings._hall.ownership import Ownership
+from squire_gatherings._hall.parts import peers_of
 from squire_gatherings._hall.registry import Registry
 from squire_gatherings._hall.sleeper import Sleeper
 from squire_gatherings._hall.store import store_trouble

@@ -1,12 +1,28 @@
-"""pycrdt-websocket on uvicorn and uvloop: a room is a shared document."""
+"""pycrdt-websocket on uvicorn and uvloop: a room is a shared document.
+
+With --tell, it tells on stdout when it has dropped a room.
+"""
 
 import socket
+import sys
+import time
 from typing import Any
 
 import uvicorn
-from pycrdt.websocket import ASGIServer, WebsocketServer
+from pycrdt.websocket import ASGIServer, WebsocketServer, YRoom
 
-rooms = WebsocketServer(auto_clean_rooms=True)
+
+class Telling(WebsocketServer):
+    """A server that tells of each room's end."""
+
+    async def delete_room(self, *, name: str | None = None, room: YRoom | None = None) -> None:
+        """Delete the room, and tell."""
+        name = name if room is None else self.get_room_name(room)
+        await super().delete_room(name=name)
+        print("ended", str(name).rpartition("/")[2], time.time() * 1000, flush=True)
+
+
+rooms = (Telling if "--tell" in sys.argv else WebsocketServer)(auto_clean_rooms=True)
 serve_rooms = ASGIServer(rooms)
 
 
