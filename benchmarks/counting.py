@@ -18,8 +18,8 @@ from squire_gatherings import Connection, Op, Outgoing, Sync, open_hall
 from squire_gatherings._admin.metrics.collector_pauses import CollectorPauses
 from squire_gatherings._admin.metrics.exposition import Exposition, Numbers
 from squire_gatherings._admin.metrics.loop_delay import LoopDelay
-from squire_gatherings._hall.hall import observer_of, quotas_of
 from squire_gatherings._hall.observing import SORTS, Question
+from squire_gatherings._hall.parts import observer_of, quotas_of
 from squire_gatherings._hall.quotas import Quotas
 from squire_gatherings._values.endings import CloseCode
 

@@ -44,7 +44,7 @@ from benchmarks.burst_clients import OTHERS
 from benchmarks.leaks import Sink, resident
 from squire_gatherings import CloseCode, DispersalReason, Hall, Outgoing, open_hall, serve
 from squire_gatherings._collector import calm_the_collector
-from squire_gatherings._hall.hall import quotas_of
+from squire_gatherings._hall.parts import quotas_of
 from squire_gatherings._values.messages import Dispersed
 from squire_gatherings._wire.codecs import JSON
 

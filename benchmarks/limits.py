@@ -11,9 +11,9 @@ import trio.testing
 
 from benchmarks.timing import microseconds
 from squire_gatherings import ServerSettings, open_hall
-from squire_gatherings._hall.hall import quotas_of
 from squire_gatherings._hall.inbox import Inbox
 from squire_gatherings._hall.membership import SINGLE_COST
+from squire_gatherings._hall.parts import quotas_of
 from squire_gatherings._hall.room import Room
 from squire_gatherings._rules.budget import Budget
 from squire_gatherings._server.limits import Limits, limits_of

@@ -21,7 +21,8 @@ import trio
 
 from squire_gatherings import Connection, Membership, Outgoing, open_hall
 from squire_gatherings._collector import calm_the_collector
-from squire_gatherings._hall.hall import Hall, observer_of
+from squire_gatherings._hall.hall import Hall
+from squire_gatherings._hall.parts import observer_of
 from squire_gatherings._values.endings import CloseCode
 from squire_gatherings._values.messages import Sync, Synced
 from squire_gatherings._values.op import Op

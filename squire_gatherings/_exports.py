@@ -1,6 +1,9 @@
 """What programs import from `squire_gatherings`."""
 
 from squire_gatherings._auth.authenticator import JwtAuthenticator
+from squire_gatherings._cluster.peer_settings import PeerSettings
+from squire_gatherings._cluster.peer_tls import PeerTls
+from squire_gatherings._cluster.serving import serve_node
 from squire_gatherings._collector import calm_the_collector
 from squire_gatherings._hall.archive import Archive
 from squire_gatherings._hall.authentication import Authenticate
@@ -201,6 +204,8 @@ __all__ = [
     "Outgoing",
     "OwnedElsewhere",
     "Page",
+    "PeerSettings",
+    "PeerTls",
     "Presence",
     "PresenceUpdate",
     "PresenceView",
@@ -246,5 +251,6 @@ __all__ = [
     "open_hall",
     "open_store",
     "serve",
+    "serve_node",
     "serve_stream",
 ]

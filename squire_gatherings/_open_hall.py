@@ -13,11 +13,12 @@ from squire_gatherings._cluster.beats import open_beats
 from squire_gatherings._cluster.node import LocalNode
 from squire_gatherings._hall.authentication import Authenticate, Authenticator, admit_everybody
 from squire_gatherings._hall.event_delivery import Delivery, EventSink, OnEvent, open_events
-from squire_gatherings._hall.hall import Hall, be_one_of
+from squire_gatherings._hall.hall import Hall
 from squire_gatherings._hall.incarnations import Incarnation, crowd_of
 from squire_gatherings._hall.nurseries import open_hidden_nursery
 from squire_gatherings._hall.owner_store import OwnerStore
 from squire_gatherings._hall.ownership import Ownership
+from squire_gatherings._hall.parts import be_one_of
 from squire_gatherings._hall.refreshes import Refreshes
 from squire_gatherings._hall.registry import Registry
 from squire_gatherings._hall.rights import Rights

@@ -30,7 +30,8 @@ from squire_gatherings._admin.operations import Served
 from squire_gatherings._admin.page.routes import page_routes
 from squire_gatherings._admin.security import Gate, Token
 from squire_gatherings._cluster.node import local_node_of
-from squire_gatherings._hall.hall import Hall, board_of, observer_of, quotas_of
+from squire_gatherings._hall.hall import Hall
+from squire_gatherings._hall.parts import board_of, observer_of, quotas_of
 from squire_gatherings._server.listening import listen
 
 _log = logging.getLogger(__name__)

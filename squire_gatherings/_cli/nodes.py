@@ -11,14 +11,13 @@ from squire_gatherings._cli.options import FILE, option, options
 from squire_gatherings._client.address import parse_address
 from squire_gatherings._cluster.beats import new_node_id
 from squire_gatherings._cluster.machine import this_machine
+from squire_gatherings._cluster.peer_settings import ANY, PeerSettings
 from squire_gatherings._cluster.peer_tls import PeerTls
 from squire_gatherings._stores import is_postgres
 from squire_gatherings._values.errors import BadSetting
 from squire_gatherings._values.nodes import Node
 
 MOST_NAME = 100
-
-ANY = ("0.0.0.0", "::", "")
 
 node_options = options(
     option(
@@ -95,6 +94,22 @@ def peer_tls_of(options: Mapping[str, Any]) -> PeerTls | None:
     if options["peer_tls_cert"] is None:
         return None
     return PeerTls(options["peer_tls_cert"], options["peer_tls_key"], options["peer_tls_ca"])
+
+
+def peers_of(options: Mapping[str, Any], number: int) -> PeerSettings:
+    """Return where a server is reached by other nodes. Raises `BadSetting`.
+
+    Args:
+        options: Those of `serve`.
+        number: Which of several workers it is.
+    """
+    port = options["peer_port"]
+    return PeerSettings(
+        host=options["peer_host"],
+        port=port + number if port else port,
+        url=options["url"],
+        tls=peer_tls_of(options),
+    )
 
 
 def node_of(options: Mapping[str, Any], number: int) -> Node | None:

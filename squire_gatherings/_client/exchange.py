@@ -8,11 +8,11 @@ import trio
 from attrs import define, field
 
 from squire_gatherings._client.contradictions import check_conflict, check_joined, page_of
-from squire_gatherings._client.endings import FIXED, EndingSoon
 from squire_gatherings._client.incoming import Incoming
 from squire_gatherings._client.pace import Pace
 from squire_gatherings._client.presence import PresenceState
 from squire_gatherings._client.queue import Queue
+from squire_gatherings._client.remaining import Remaining
 from squire_gatherings._client.renewal import Renewal
 from squire_gatherings._client.requests import Requests
 from squire_gatherings._client.settings import ClientSettings
@@ -75,8 +75,8 @@ class Exchange:
     """What we were told last that proves the log."""
     _joined_seq: int = 0
     """The log's end when we joined on this connection."""
-    expires_at: float = math.inf
-    """When the gathering disperses unless something happens that we don't hear of."""
+    remaining: Remaining = field(factory=Remaining)
+    """How long the gathering lives, as far as we hear."""
     progressed: bool = False
     """Whether this connection was good for something."""
     rejoining: int = 0
@@ -87,11 +87,6 @@ class Exchange:
     """Set when somebody asks for something."""
     _work: trio.Event = field(factory=trio.Event)
     """Set when something may go out."""
-    ending: EndingSoon | None = None
-    """The end that the server has warned of, while it stands."""
-    _ends_at: float = math.inf
-    """When it ends whatever is said."""
-    _idle_timeout: float = math.inf
     _began: bool = False
     _ack_at: float = math.inf
     _least_ack_delay: float = 0.0
@@ -225,14 +220,9 @@ class Exchange:
         else:
             assert isinstance(joined.snapshot, msgspec.Raw)
             self.replica.restored(joined.seq, bytes(joined.snapshot), epoch)
-        self._idle_timeout = math.inf if joined.idle_timeout is None else joined.idle_timeout
-        expires_in = math.inf if joined.expires_in is None else joined.expires_in
         now = trio.current_time()
-        self.expires_at = now + expires_in
-        self._ends_at = now + joined.ends_in if isinstance(joined.ends_in, float) else math.inf
+        self.remaining.joined(joined, now)
         self._least_ack_delay = joined.ack_delay if isinstance(joined.ack_delay, float) else 0.0
-        # Where one is near, the server says so again.
-        self.ending = None
         self.requests.begin(joined.max_ops if isinstance(joined.max_ops, int) else None)
         self.presence.joined(now)
         # A page that came with the answer is kept, should the wire bring no more.
@@ -244,7 +234,7 @@ class Exchange:
         self.requests.lost(code, trio.current_time())
         self.renewal.lost()
         self.presence.lost()
-        self.ending = None
+        self.remaining.lost()
         self._ack_at = math.inf
         self.tell()
 
@@ -271,7 +261,7 @@ class Exchange:
     def _next(self, now: float) -> ClientMessage | None:
         if now >= self._ack_at:
             self._ack_at = math.inf
-            self._used(now)
+            self.remaining.used(now)
             return Ack(self.replica.seq)
         return self.renewal.next() or self.presence.next(now) or self.requests.next(now)
 
@@ -312,7 +302,8 @@ class Exchange:
             case Refreshed():
                 self._refreshed(message)
             case Ending():
-                self._ending(message)
+                self.remaining.told(message, trio.current_time())
+                self.tell()
             case Presence():
                 self.presence.take(message)
                 self.tell()
@@ -352,12 +343,8 @@ class Exchange:
 
     def _moved_on(self) -> None:
         self.progressed = True
-        self._used(trio.current_time())
+        self.remaining.used(trio.current_time())
         self.tell()
-
-    def _used(self, now: float) -> None:
-        """Note that something was done that keeps the gathering alive."""
-        self.expires_at = min(now + self._idle_timeout, self._ends_at)
 
     def _synced(self, synced: Synced, pending: Pending) -> None:
         ops = pending.sync.ops
@@ -408,18 +395,6 @@ class Exchange:
         if not self.renewal.has_ended:
             self.requests.queue.go_on(trio.current_time())
         self._answered()
-
-    def _ending(self, message: Ending) -> None:
-        now = trio.current_time()
-        if message.expires_in is not None:
-            self.expires_at = now + message.expires_in
-            self.ending = EndingSoon(message.rule, self.expires_at)
-        else:
-            if message.rule in FIXED:
-                self._ends_at = math.inf
-            self._used(now)
-            self.ending = None
-        self.tell()
 
     def _answered(self) -> None:
         # What waited for the answer may go out now.

@@ -116,7 +116,7 @@ class Gathering:
         """
         if self._session.asleep:
             return None
-        left = self._session.exchange.expires_at - trio.current_time()
+        left = self._session.exchange.remaining.expires_at - trio.current_time()
         return left if math.isinf(left) else max(0.0, left)
 
     @property
@@ -125,7 +125,7 @@ class Gathering:
 
         Whatever this client asks (but for an end by `max_age` or `ends_at`) puts it off.
         """
-        return self._session.exchange.ending
+        return self._session.exchange.remaining.ending
 
     async def wait_ending(self, *, other_than: EndingSoon | None = None) -> EndingSoon | None:
         """Wait until `ending` is something else than that, and return it.
@@ -150,10 +150,10 @@ class Gathering:
         """
         await trio.lowlevel.checkpoint_if_cancelled()
         exchange = self._session.exchange
-        while exchange.ending == other_than:
+        while exchange.remaining.ending == other_than:
             exchange.check()
             await exchange.news.wait()
-        ending = exchange.ending
+        ending = exchange.remaining.ending
         await trio.lowlevel.cancel_shielded_checkpoint()
         return ending
 

@@ -11,6 +11,7 @@ from contextlib import asynccontextmanager, suppress
 import trio
 from attrs import define, evolve, field
 
+from squire_gatherings._cluster.machine import this_machine
 from squire_gatherings._hall.nurseries import open_hidden_nursery
 from squire_gatherings._hall.owner_store import OwnerStore
 from squire_gatherings._hall.store import store_trouble
@@ -89,48 +90,65 @@ class Beats:
                 await self.say_so()
                 await trio.sleep_until(began + interval)
 
-    async def say_so(self) -> None:
-        """Say once that we live, and what we are; that it can't be said is logged.
+    async def say_so(self) -> bool:
+        """Say once that we live, and what we are; return whether that was taken.
+
+        That it can't be said is logged.
 
         Cancellation: it may have been said.
         """
         async with self._turn:
             try:
-                await self._beat()
+                is_taken = await self._beat()
             except StoreUnavailable as error:
                 if self._trouble is None:
                     _log.warning("this node can't say that it lives", extra={"why": str(error)})
                 self._trouble = error
-            else:
-                if self._trouble is not None:
-                    _log.warning("this node can say again that it lives")
-                self._trouble = None
+                return False
+            if self._trouble is not None:
+                _log.warning("this node can say again that it lives")
+            self._trouble = None
+            return is_taken
+
+    async def tell(self) -> None:
+        """Return once the others can know what we are now.
+
+        Raises:
+            StoreUnavailable: They can't be told now.
+
+        Cancellation: they may know it.
+        """
+        async with self._turn:
+            while not await self._beat():
+                pass
 
     def stop(self) -> None:
         """End `run`."""
         self._scope.cancel()
 
-    async def _beat(self) -> None:
+    async def _beat(self) -> bool:
+        """Say that we live; return whether it was taken: False if we were declared dead."""
         store = self.store
         was_valid = store.lease.is_valid(trio.current_time())
         try:
             if store.lease.is_lost:
                 self.node = evolve(self.node, id=new_node_id())
                 await self.begin()
-            else:
-                with store_trouble(DeclaredDead):
-                    self.nodes = await store.beat(self.node)
+            # One that is new knows the others, too.
+            with store_trouble(DeclaredDead):
+                self.nodes = await store.beat(self.node)
         except DeclaredDead:
             self.deaths += 1
             _log.error("this node was silent for too long, and begins anew", extra=self.names())
             store.lease.lost()
             self.on_lost()
-            return
+            return False
         now = trio.current_time()
         self.late += now - self._taken_at > 2 * self.interval
         self._taken_at = now
         self.count_beats += 1
         self.on_beat(not was_valid)
+        return True
 
     def names(self) -> dict[str, object]:
         """Return what log records say of us."""
@@ -144,8 +162,8 @@ def new_node_id() -> str:
 
 def this_node() -> Node:
     """Return a new node that is named after the machine and the process."""
-    machine = socket.gethostname()
-    return Node(id=new_node_id(), name=f"{machine}-{os.getpid()}", machine=machine)
+    name = f"{socket.gethostname()}-{os.getpid()}"
+    return Node(id=new_node_id(), name=name, machine=this_machine())
 
 
 @asynccontextmanager

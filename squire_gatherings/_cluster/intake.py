@@ -12,7 +12,8 @@ from squire_gatherings._cluster.passing import Message, Passed, Poked, Taken, pa
 from squire_gatherings._cluster.private import NotOurs, check_user
 from squire_gatherings._hall.hall import Hall
 from squire_gatherings._handover.channel import Ended, FileChannel, close_all
-from squire_gatherings._server.accepting import TASK_NAME, room_for, serve_socket
+from squire_gatherings._server.accepting import TASK_NAME, room_for
+from squire_gatherings._server.attending import serve_socket
 from squire_gatherings._server.elsewhere import Beginning
 from squire_gatherings._server.serving import Serving
 

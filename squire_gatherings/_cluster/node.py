@@ -13,9 +13,10 @@ from attrs import define, evolve, field
 
 from squire_gatherings._cluster.beats import Beats
 from squire_gatherings._hall.giving import Giving
-from squire_gatherings._hall.hall import Hall, peers_of
+from squire_gatherings._hall.hall import Hall
 from squire_gatherings._hall.losing import go_on, lose_all
 from squire_gatherings._hall.ownership import Ownership
+from squire_gatherings._hall.parts import peers_of
 from squire_gatherings._hall.registry import Registry
 from squire_gatherings._hall.sleeper import Sleeper
 from squire_gatherings._hall.store import store_trouble
@@ -101,6 +102,15 @@ class LocalNode:
             address=address,
             url=url,
         )
+
+    def own(self) -> Node:
+        """Return what the others are told of us: another node, once we were declared dead."""
+        return self.beats.node
+
+    def leave(self) -> None:
+        """Tell the others that we aren't reached any more. They know it with the next beat."""
+        self.describe()
+        self.on_given = _nothing
 
     async def run(self) -> None:
         """Go on with what is left to us, until cancelled."""
@@ -260,8 +270,7 @@ class LocalNode:
                     inherited = await beats.store.inherit(node)
                 if inherited:
                     self.inherited += 1
-                    extra = {"dead": node.name, "dead_id": node.id} | beats.names()
-                    _log.warning("a node is dead, and this one takes over what it had", extra=extra)
+                    self._log_inherited(node)
                     await self._take_up()
         await self.ownership.settle()
         arrivals = next((one.arrivals for one in beats.nodes if one.id == beats.node.id), 0)
@@ -270,6 +279,15 @@ class LocalNode:
             await self._take_up()
             self._arrivals = arrivals
         await self._balance()
+
+    def _log_inherited(self, node: Node) -> None:
+        names = self.beats.names()
+        if node.beat_age == math.inf:
+            extra = {"left": node.name, "left_id": node.id} | names
+            _log.info("a node has left, and this one takes over what it had", extra=extra)
+        else:
+            extra = {"dead": node.name, "dead_id": node.id} | names
+            _log.warning("a node is dead, and this one takes over what it had", extra=extra)
 
     async def _take_up(self) -> None:
         """Go on with all that is left to us."""

@@ -18,6 +18,9 @@ MOST_REMEMBERED = 10_000
 LEARNING_PAUSE = 0.2
 """How many seconds lie between two beats for the sake of clients, at least."""
 
+LEARNT_WITHIN = 1.0
+"""For so many seconds at most a client waits until it is known where an owner is reached."""
+
 
 @runtime_checkable
 class SecretStore(Protocol):
@@ -46,29 +49,43 @@ class NodeDirectory:
     local: LocalNode
     _remembered: dict[str, tuple[str, float]] = field(factory=dict)
     """By gathering: the id of the node that has it, and until when that counts."""
-    _learned_at: float = -math.inf
+    _learnt_at: float = -math.inf
+    """When the last beat for the sake of a client was begun."""
+    _begun: int = 0
+    """How many were."""
+    _learning: trio.Lock = field(factory=trio.Lock)
 
     async def find(self, gathering: str, *, passed: int) -> Node | None:
-        """See `Directory`. A checkpoint unless the gathering lives here."""
-        local = self.local
-        if gathering in local.registry.living:
-            return None
-        owner = None if passed else self._recall(gathering)
-        if owner is None:
-            with store_trouble():
-                claim = await local.beats.store.owner_of(gathering)
-            if claim is None:
+        """See `Directory`. A checkpoint unless the gathering lives here.
+
+        An owner may have begun since our last beat, and be unknown, or be about to tell where it is
+        reached: then it is asked for anew, for a second at most.
+        """
+        local, asked_at = self.local, trio.current_time()
+        until, memory = asked_at + LEARNT_WITHIN, math.inf if passed else asked_at - REMEMBERED
+        while gathering not in local.registry.living:
+            owner = self._recall(gathering, memory) or await self._ask(gathering)
+            if owner is None:
                 return local.place_new(gathering, is_asked_first=not passed)
-            owner = claim.owner.id
-            self._remember(gathering, owner)
-        if owner == local.node.id:
-            return None
-        node = self._reachable(owner)
-        if node is None:
-            # It may have come since our last beat: with another one we learn of it.
-            await self._learn()
+            if owner == local.node.id:
+                return None
             node = self._reachable(owner)
-        return node or Node(id=owner, name="")
+            if node is not None:
+                return node
+            if trio.current_time() >= until:
+                return Node(id=owner, name="")
+            await self._learn()
+            memory = self._learnt_at
+        return None
+
+    async def _ask(self, gathering: str) -> str | None:
+        """Return the id of the node that has a gathering, as the store says."""
+        with store_trouble():
+            claim = await self.local.beats.store.owner_of(gathering)
+        if claim is None:
+            return None
+        self._remember(gathering, claim.owner.id)
+        return claim.owner.id
 
     def _reachable(self, owner: str) -> Node | None:
         for node in self.local.nodes:
@@ -77,18 +94,23 @@ class NodeDirectory:
         return None
 
     async def _learn(self) -> None:
-        now = trio.current_time()
-        if now >= self._learned_at + LEARNING_PAUSE:
-            self._learned_at = now
-            await self.local.beats.say_so()
+        """Return once a beat has been tried that began after this call."""
+        begun = self._begun
+        async with self._learning:
+            if self._begun == begun:
+                await trio.sleep_until(self._learnt_at + LEARNING_PAUSE)
+                self._begun += 1
+                self._learnt_at = trio.current_time()
+                await self.local.beats.say_so()
 
-    def _recall(self, gathering: str) -> str | None:
-        owner, until = self._remembered.get(gathering, ("", 0.0))
-        return owner if trio.current_time() < until else None
+    def _recall(self, gathering: str, since: float) -> str | None:
+        """Return what the store has said since then, if it was asked."""
+        owner, said_at = self._remembered.get(gathering, ("", -math.inf))
+        return owner if said_at > since else None
 
     def _remember(self, gathering: str, owner: str) -> None:
         remembered = self._remembered
         remembered.pop(gathering, None)
-        remembered[gathering] = owner, trio.current_time() + REMEMBERED
+        remembered[gathering] = owner, trio.current_time()
         if len(remembered) > MOST_REMEMBERED:
             del remembered[next(iter(remembered))]

@@ -17,13 +17,16 @@ _log = logging.getLogger(__name__)
 
 @define(eq=False)
 class PeerTls:
-    """The files, and the contexts of when they could be used last."""
+    """Files by which nodes of several machines trust each other. Raises `BadSetting`."""
 
     certificate: str
+    """A PEM file with this node's certificate, and those that lead to the authority."""
     key: str | None
+    """A PEM file with its key; None if that's in the same file."""
     authority: str
     """A PEM file with the certificates by which those of other nodes are trusted."""
     _server: ssl.SSLContext = field(init=False)
+    """As of when the files could be used last."""
     _client: ssl.SSLContext = field(init=False)
 
     def __attrs_post_init__(self) -> None:

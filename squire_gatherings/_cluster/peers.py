@@ -14,7 +14,8 @@ from squire_gatherings._cluster.proof import NotProven, Proof
 from squire_gatherings._cluster.relay import Asked, Relay, StreamBroken
 from squire_gatherings._cluster.upkeep import Away, Upkeep
 from squire_gatherings._hall.hall import Hall
-from squire_gatherings._server.accepting import TASK_NAME, room_for, serve_expected
+from squire_gatherings._server.accepting import TASK_NAME, room_for
+from squire_gatherings._server.attending import serve_expected
 from squire_gatherings._server.elsewhere import Beginning
 from squire_gatherings._server.serving import Serving
 from squire_gatherings._values.nodes import Node

@@ -3,11 +3,13 @@
 Of a store that can't, a hall only has what `Store` says; the stores of ours can.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Protocol, runtime_checkable
 
 from squire_gatherings._hall.store import Store, read_page, store_trouble
 from squire_gatherings._values.archive import LogCopy, LogInfo, Tombstone
-from squire_gatherings._values.errors import BadRequest
+from squire_gatherings._values.errors import BadExport, BadRequest, StoreConflict
 from squire_gatherings._values.log import Append, Shown, Snapshot, SyncRecord
 from squire_gatherings._values.messages import SyncRun
 
@@ -214,3 +216,10 @@ def archive_of(store: Store) -> Archive:
     if not isinstance(store, Archive):
         raise BadRequest("this store keeps no older states, and can't handle whole logs")
     return store
+
+
+@contextmanager
+def archive_trouble() -> Iterator[None]:
+    """Turn errors that an archive may not raise into `StoreUnavailable`; let the others pass."""
+    with store_trouble(BadRequest, BadExport, StoreConflict):
+        yield

@@ -14,13 +14,14 @@ from msgspec.structs import replace
 from squire_gatherings._hall.clients import Client
 from squire_gatherings._hall.connection import Connection
 from squire_gatherings._hall.gathering import Gathering
-from squire_gatherings._hall.hall import Hall, events_of, parts_of
+from squire_gatherings._hall.hall import Hall
 from squire_gatherings._hall.incarnations import Incarnation
 from squire_gatherings._hall.inheritance import Inheritance, bring_up, take_in
 from squire_gatherings._hall.lifetime import GivenRules
 from squire_gatherings._hall.lookup import ask_for_older
 from squire_gatherings._hall.membership import Membership
 from squire_gatherings._hall.opening import start
+from squire_gatherings._hall.parts import events_of, parts_of
 from squire_gatherings._hall.registry import Registry
 from squire_gatherings._hall.room import Room
 from squire_gatherings._hall.sleeper import Sleeper

@@ -9,32 +9,27 @@ import trio
 from attrs import define, field
 
 from squire_gatherings._hall.asking import Asking
-from squire_gatherings._hall.board import Board
 from squire_gatherings._hall.closing import close_all, end, put_to_sleep
 from squire_gatherings._hall.connection import Connection
+from squire_gatherings._hall.end_calls import EndCalls
 from squire_gatherings._hall.ending import Ending
 from squire_gatherings._hall.event_delivery import Delivery
-from squire_gatherings._hall.joining import Joining
+from squire_gatherings._hall.joining import Joining, check_asked
 from squire_gatherings._hall.logs import Logs
 from squire_gatherings._hall.membership import Membership
-from squire_gatherings._hall.observing import Observer
+from squire_gatherings._hall.node_calls import NodeCalls
+from squire_gatherings._hall.observing import numbers_of
 from squire_gatherings._hall.opening import find
 from squire_gatherings._hall.ownership import Peers
-from squire_gatherings._hall.quotas import Quotas, opener_of
+from squire_gatherings._hall.quotas import opener_of
 from squire_gatherings._hall.registry import Registry
 from squire_gatherings._hall.reports import JoinReport
 from squire_gatherings._hall.rights import Rights
+from squire_gatherings._hall.rights_calls import RightsCalls
 from squire_gatherings._hall.sleeper import Sleeper
 from squire_gatherings._hall.store import Store
-from squire_gatherings._hall.turnstile import Turnstile
-from squire_gatherings._values.checks import (
-    check_epoch,
-    check_id,
-    check_identity,
-    check_proof,
-    check_seq,
-)
-from squire_gatherings._values.end_rules import EndRuleOptions, EndRules, Explanation
+from squire_gatherings._values.checks import check_identity
+from squire_gatherings._values.end_rules import EndRules
 from squire_gatherings._values.endings import DispersalReason
 from squire_gatherings._values.errors import BadSetting
 from squire_gatherings._values.extras import extras
@@ -43,7 +38,6 @@ from squire_gatherings._values.identity import ANONYMOUS, Identity
 from squire_gatherings._values.ids import check_gathering_id
 from squire_gatherings._values.log import Page
 from squire_gatherings._values.messages import Proof
-from squire_gatherings._values.nodes import Node
 from squire_gatherings._values.numbers import HallNumbers
 from squire_gatherings._values.op import Op
 from squire_gatherings._values.presence import PresenceView
@@ -54,7 +48,7 @@ FIXED = ("authenticate_timeout", "max_remembered", "when_full", "presence")
 
 
 @define(eq=False)
-class Hall:
+class Hall(EndCalls, RightsCalls, NodeCalls):
     """The gatherings of one process. Made by `open_hall`.
 
     Every method that takes a gathering's id raises `BadGatheringId` if it can't be one, and
@@ -149,20 +143,11 @@ class Hall:
 
         Cancellation: the connection isn't in the gathering.
         """
-        check_gathering_id(gathering_id)
-        if since is not None:
-            check_seq(since, "since")
-        if epoch is not None:
-            check_epoch(epoch)
-        if known is not None:
-            check_proof(known)
+        check_asked(gathering_id, since, epoch, known, client, resume)
         shown = None
         if presence is not None and self._registry.presence is not None:
             shown = presence if isinstance(presence, Op) else Op.of(presence)
             self._registry.presence.check(shown)
-        for what, text in (("client", client), ("resume", resume)):
-            if text is not None:
-                check_id(text, what)
         await trio.lowlevel.checkpoint_if_cancelled()
         rights, tally = self._rights, self._registry.quotas.tally
         asked, vouched = rights.number(), identity is not None
@@ -309,90 +294,6 @@ class Hall:
         presence = self._registry.presence
         return PresenceView() if presence is None else presence.view(gathering_id)
 
-    # When it ends. None of this is activity.
-
-    @property
-    def end_rules(self) -> EndRules:
-        """The rules by which gatherings end that are given no others: from the settings."""
-        return self._registry.given.base
-
-    def change_rules(
-        self, gathering_id: str, *, by: str | None = None, **changes: Unpack[EndRuleOptions]
-    ) -> Explanation:
-        """Change some of the rules by which an open gathering ends; they hold at once.
-
-        They hold for this incarnation, and come before what its behaviour says.
-
-        Args:
-            gathering_id: Which gathering.
-            by: Who wants that, for `explain`.
-            **changes: Fields of `EndRules`, by their names. All others stay.
-
-        Returns:
-            When it ends now.
-
-        Raises:
-            GatheringDispersed: It isn't open.
-            BadSetting: A rule can't be what it is. Nothing has changed.
-        """
-        return self._ending.change(gathering_id, dict(changes), "change_rules", by)
-
-    def hold(self, gathering_id: str, *, until: float | None, by: str | None = None) -> Explanation:
-        """Let no rule end an open gathering before an instant. It may still be dispersed.
-
-        Args:
-            gathering_id: Which gathering.
-            until: The instant, in seconds as `time.time()` counts them; infinity is allowed. None,
-                or one that has passed, takes a hold back.
-            by: Who wants that, for `explain`.
-
-        Returns:
-            When it ends now.
-
-        Raises:
-            GatheringDispersed: It isn't open.
-            BadSetting: `until` is no time.
-        """
-        return self._ending.change(gathering_id, {"hold_until": until}, "hold", by)
-
-    def extend(self, gathering_id: str, seconds: float, *, by: str | None = None) -> Explanation:
-        """Let no rule end an open gathering before the end that it has now + `seconds`.
-
-        Args:
-            gathering_id: Which gathering.
-            seconds: How much longer. It adds to earlier extensions.
-            by: Who wants that, for `explain`.
-
-        Returns:
-            When it ends now. Where it never ends, nothing has changed.
-
-        Raises:
-            GatheringDispersed: It isn't open.
-            BadSetting: `seconds` isn't a number above 0.
-        """
-        return self._ending.extend(gathering_id, seconds, by)
-
-    def warn(self, gathering_id: str) -> Explanation:
-        """Tell the clients of an open gathering now how much time is left (`ending`).
-
-        Where it never ends they're told nothing. A warning that is due later comes all the same.
-
-        Returns:
-            When it ends.
-
-        Raises:
-            GatheringDispersed: It isn't open.
-        """
-        return self._ending.warn(gathering_id)
-
-    def explain(self, gathering_id: str) -> Explanation:
-        """Return why an open gathering is alive, and when it ends.
-
-        Raises:
-            GatheringDispersed: It isn't open.
-        """
-        return self._ending.explain(gathering_id)
-
     # Ending.
 
     async def disperse(
@@ -490,121 +391,6 @@ class Hall:
         self._registry.change_settings(settings)
         self._rights.terms.settings = settings
 
-    # Rights.
-
-    def revoke(self, user: str, *, until: float) -> int:
-        """Take a user's rights at once, in every gathering, until an instant.
-
-        Its connections are closed (4003). Its syncs and fetches are refused, even those that wait
-        in an inbox already; what was judged before and isn't durable yet stays. Until that instant
-        every join, refresh and call under its name raises `Unauthorized`, also where the program
-        gives its identity.
-
-        Args:
-            user: As in its `Identity`.
-            until: The instant, in seconds as `time.time()` counts them; infinity is allowed. One
-                that has passed takes a revocation back. Past the end of the user's last token it
-                is of no use.
-
-        Returns:
-            How many connections were closed.
-
-        Raises:
-            CannotRemember: `max_remembered` hold already. Nothing has changed; `kick` works.
-            ValueError: `user` can't be one, or `until` is no time.
-        """
-        return self._rights.revoke(user, until)
-
-    def kick(self, user: str, *, gathering_id: str | None = None) -> int:
-        """Put a user out at once, of one gathering or of all. It may come back if it is let in.
-
-        Its connections are closed (4003). Its syncs and fetches that wait are refused, and so are
-        its joins that are under way. Where `authenticate` is just being asked about the user, it is
-        asked again, since what it has read may have changed.
-
-        Args:
-            user: As in its `Identity`.
-            gathering_id: The gathering that the user is put out of; None for all.
-
-        Returns:
-            How many connections were closed.
-
-        Raises:
-            ValueError: `user` can't be one.
-        """
-        return self._rights.kick(user, gathering_id)
-
-    def change_role(
-        self, user: str, role: str, *, gathering_id: str | None = None, until: float | None = None
-    ) -> int:
-        """Give a user another role at once, in one gathering or in all; the client is told.
-
-        Syncs that wait to be judged are judged by the new role. Joins and refreshes that are under
-        way bring it, too.
-
-        Args:
-            user: As in its `Identity`.
-            role: What it is from now on.
-            gathering_id: The gathering where it has that role; None for all. A role in one
-                gathering comes before a role in all.
-            until: Joins, refreshes and calls under that name have this role until then, even if
-                `authenticate` gives another one. In seconds as `time.time()` counts them; one that
-                has passed takes that back. Without it, `authenticate` decides at the next join or
-                refresh.
-
-        Returns:
-            How many connections the user has there.
-
-        Raises:
-            CannotRemember: `max_remembered` hold already. Nothing has changed.
-            ValueError: `user` or `role` can't be one, or `until` is no time.
-        """
-        return self._rights.change_role(user, role, gathering_id, until)
-
-    # As one of several nodes.
-
-    async def move(self, gathering_id: str, to: Node) -> bool:
-        """Give a gathering to another node, where it goes on: its incarnation, rules and deadline.
-
-        It falls asleep here. Its connections are closed (4010), and find it there.
-
-        Args:
-            gathering_id: Which gathering.
-            to: One of `nodes`.
-
-        Returns:
-            Whether that node has it now. Not so if it isn't here, can't sleep, ends within two
-            seconds, or that node takes none.
-
-        Cancellation: it is given, or stays.
-        """
-        check_gathering_id(gathering_id)
-        if self._peers is None:
-            await trio.lowlevel.checkpoint()
-            return False
-        return await self._peers.move([gathering_id], to) > 0
-
-    async def drain(self) -> int:
-        """Give all gatherings to the other nodes, some at a time, and open nothing more.
-
-        Returns:
-            How many are left: they can't sleep, or there is no other node.
-
-        Cancellation: those that are left stay here.
-        """
-        if self._peers is None:
-            await trio.lowlevel.checkpoint()
-            return len(self._registry.living)
-        return await self._peers.drain()
-
-    @property
-    def nodes(self) -> tuple[Node, ...]:
-        """The nodes that share the store, this one among them, as of the last beat.
-
-        None where the store is for one hall at a time.
-        """
-        return () if self._peers is None else self._peers.nodes
-
     # What counts as no activity.
 
     def gatherings(self) -> tuple[str, ...]:
@@ -616,57 +402,5 @@ class Hall:
 
     def snapshot(self) -> HallNumbers:
         """Return the numbers of the hall and of every open gathering."""
-        registry = self._registry
-        rooms = (one.room for one in registry.living.values())
-        numbers = tuple(room.numbers() for room in rooms if room.accepting)
-        return HallNumbers(
-            now=trio.current_time(),
-            gatherings=numbers,
-            clients=sum(one.clients for one in numbers),
-            opened=registry.opened,
-            crashed=registry.ended[DispersalReason.CRASHED],
-            dispersed={str(reason): n for reason, n in registry.ended.items()},
-            refused={str(limit): n for limit, n in registry.quotas.refusals.counts.items()},
-            memory=registry.quotas.budget.used,
-            events=None if self._events is None else self._events.numbers(),
-        )
-
-
-def parts_of(hall: Hall) -> tuple[Registry, Rights, Asking]:
-    """Return what another process goes on with, or goes on for. Not for programs."""
-    return hall._registry, hall._rights, hall._asking
-
-
-def events_of(hall: Hall) -> Delivery | None:
-    """Return the delivery of the hall's lifecycle events, if they are told. Not for programs."""
-    return hall._events
-
-
-def peers_of(hall: Hall) -> Peers | None:
-    """Return what the hall is among the nodes that share its store. Not for programs."""
-    return hall._peers
-
-
-def be_one_of(hall: Hall, peers: Peers) -> None:
-    """Have a hall be one of several that share its store. Not for programs."""
-    hall._peers = peers
-
-
-def quotas_of(hall: Hall) -> Quotas:
-    """Return what the hall's gatherings and ways in may use up together. Not for programs."""
-    return hall._registry.quotas
-
-
-def turnstile_of(hall: Hall) -> Turnstile:
-    """Return whose turn it is to end, and to be taken down. Not for programs."""
-    return hall._registry.turnstile
-
-
-def board_of(hall: Hall) -> Board:
-    """Return a board on which the hall's gatherings are watched. Not for programs."""
-    return Board(hall._registry)
-
-
-def observer_of(hall: Hall) -> Observer:
-    """Return what operators read of the hall. Not for programs: they have `Hall.snapshot`."""
-    return Observer(hall._registry, hall._rights.terms.wall)
+        events = None if self._events is None else self._events.numbers()
+        return numbers_of(self._registry, events)

@@ -16,15 +16,42 @@ from squire_gatherings._hall.rights import Rights
 from squire_gatherings._hall.room import Room
 from squire_gatherings._hall.store import read_page
 from squire_gatherings._rules.delivery_window import DeliveryWindow
+from squire_gatherings._values.checks import check_epoch, check_id, check_proof, check_seq
 from squire_gatherings._values.endings import DispersalReason
 from squire_gatherings._values.errors import GatheringDispersed, LogReplaced
 from squire_gatherings._values.extras import PLAIN, Extras
 from squire_gatherings._values.identity import Identity
-from squire_gatherings._values.ids import new_client_id
+from squire_gatherings._values.ids import check_gathering_id, new_client_id
 from squire_gatherings._values.log import LoggedOp, Shown
 from squire_gatherings._values.messages import Dispersed, Joined, Proof, SyncRun
 from squire_gatherings._values.op import Op
 from squire_gatherings._values.outgoing import Outgoing
+
+
+def check_asked(
+    gathering_id: str,
+    since: int | None,
+    epoch: str | None,
+    known: Proof | None,
+    client: str | None,
+    resume: str | None,
+) -> None:
+    """Check what a program asks for in a client's name, as for `Hall.join`.
+
+    Raises:
+        BadGatheringId: It can't be an id.
+        BadRequest: One of the others can't be what it is.
+    """
+    check_gathering_id(gathering_id)
+    if since is not None:
+        check_seq(since, "since")
+    if epoch is not None:
+        check_epoch(epoch)
+    if known is not None:
+        check_proof(known)
+    for what, text in (("client", client), ("resume", resume)):
+        if text is not None:
+            check_id(text, what)
 
 
 @frozen(eq=False)

@@ -9,7 +9,7 @@ import trio
 from attrs import field, frozen
 
 from squire_gatherings._hall.clients import Client
-from squire_gatherings._hall.lifecycle import Life
+from squire_gatherings._hall.life import Life
 from squire_gatherings._hall.terms import Terms
 from squire_gatherings._hall.turnstile import Turnstile
 from squire_gatherings._rules.deadline import Deadline

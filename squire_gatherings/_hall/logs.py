@@ -1,29 +1,22 @@
 """Logs: what a program asks of whole logs, whether their gatherings are open or not."""
 
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Callable, Iterable
 from datetime import datetime
 from itertools import pairwise
 
 import trio
 from attrs import define
 
-from squire_gatherings._hall.archive import Archive, archive_of
+from squire_gatherings._hall.archive import Archive, archive_of, archive_trouble
+from squire_gatherings._hall.changed_logs import end_changed
 from squire_gatherings._hall.closing import keeping_out
-from squire_gatherings._hall.incarnations import Incarnation
 from squire_gatherings._hall.registry import Registry
-from squire_gatherings._hall.sleeper import Sleeper
-from squire_gatherings._hall.store import store_trouble
 from squire_gatherings._hall.travel import Past
 from squire_gatherings._rules.export import Exporter, Importer
-from squire_gatherings._rules.op_log import OpLog
 from squire_gatherings._values.archive import LogInfo, Tombstone
 from squire_gatherings._values.checks import instant, point_in_log
-from squire_gatherings._values.endings import DispersalReason
 from squire_gatherings._values.errors import (
     BadBase,
-    BadExport,
-    BadRequest,
     StoreConflict,
     StoreUnavailable,
 )
@@ -34,13 +27,6 @@ WATCH_INTERVAL = 2.0
 
 MOST_SLICES = 1000
 """Into how many slices `activity` divides a time at most."""
-
-
-@contextmanager
-def _trouble() -> Iterator[None]:
-    """Turn errors that a store may not raise into `StoreUnavailable`; let the others pass."""
-    with store_trouble(BadRequest, BadExport, StoreConflict):
-        yield
 
 
 @define(eq=False)
@@ -72,7 +58,7 @@ class Logs:
 
         Cancellation: nothing happened.
         """
-        with _trouble():
+        with archive_trouble():
             return await self._archive.list_logs(after=after, limit=limit)
 
     async def describe(self, gathering_id: str) -> LogInfo | None:
@@ -87,7 +73,7 @@ class Logs:
         Cancellation: nothing happened.
         """
         check_gathering_id(gathering_id)
-        with _trouble():
+        with archive_trouble():
             return await self._archive.describe(gathering_id)
 
     async def activity(
@@ -126,7 +112,7 @@ class Logs:
             time = start + (end - start) * edge // slices - 1
             seqs[edge] = await archive.seq_at(gathering_id, time=time)
 
-        with _trouble():
+        with archive_trouble():
             await look(0)
             await look(slices)
             parts = [(0, slices)]
@@ -167,14 +153,14 @@ class Logs:
         """
         info = await self._existing(gathering_id)
         archive, exporter = self._archive, Exporter(info)
-        with _trouble():
+        with archive_trouble():
             older = await archive.older_syncs(gathering_id)
         for line in exporter.beginning(older):
             yield line
         after = info.first_seq - 1
         is_first = True
         while is_first or after < info.seq:
-            with _trouble():
+            with archive_trouble():
                 page = await archive.read_links(
                     gathering_id,
                     after=0 if is_first else after,
@@ -214,7 +200,7 @@ class Logs:
         gathering_id = gathering_id or importer.log.gathering
         check_gathering_id(gathering_id)
         async with keeping_out(self._registry, gathering_id):
-            with _trouble():
+            with archive_trouble():
                 return await self._archive.adopt(importer.copy(gathering_id))
 
     async def delete(self, gathering_id: str) -> Tombstone | None:
@@ -237,7 +223,7 @@ class Logs:
         check_gathering_id(gathering_id)
         await trio.lowlevel.checkpoint_if_cancelled()
         async with keeping_out(self._registry, gathering_id):
-            with _trouble():
+            with archive_trouble():
                 return await self._archive.delete(gathering_id, time=round(self._wall() * 1000))
 
     async def compact(
@@ -271,7 +257,7 @@ class Logs:
         registry, archive = self._registry, self._archive
         async with keeping_out(registry, gathering_id):
             info = await self._existing(gathering_id)
-            with _trouble():
+            with archive_trouble():
                 if time is not None:
                     seq = await archive.seq_at(gathering_id, time=time)
                 end = await archive.end_of_append(gathering_id, seq=min(seq or 0, info.seq))
@@ -279,7 +265,7 @@ class Logs:
                 return info.first_seq
             past = Past(registry.store, gathering_id, info.first_seq, registry.settings.batch_bytes)
             state, _ = await past.state_at(end, registry.make_behaviour)
-            with _trouble():
+            with archive_trouble():
                 return await archive.compact(
                     gathering_id, up_to=end, state=state, forget_syncs=forget_syncs
                 )
@@ -315,7 +301,7 @@ class Logs:
         archive = self._archive
         async with keeping_out(self._registry, new_id):
             info = await self._existing(gathering_id)
-            with _trouble():
+            with archive_trouble():
                 if time is not None:
                     seq = await archive.seq_at(gathering_id, time=time)
                     if seq < info.first_seq:
@@ -337,38 +323,7 @@ class Logs:
 
         Cancellation: some may have been ended.
         """
-        archive = self._archive
-        ended: list[str] = []
-        for gathering_id, incarnation in tuple(self._registry.living.items()):
-            await trio.lowlevel.checkpoint()
-            if isinstance(incarnation, Sleeper) and not asleep:
-                continue
-            if gathering_id in self._registry.moving:
-                # The node that has it next looks at it.
-                continue
-            room = incarnation.room
-            if isinstance(incarnation, Incarnation) and (not room.accepting or room.is_resting):
-                continue
-            with _trouble():
-                if isinstance(incarnation, Sleeper):
-                    is_there = await _sleeps(archive, gathering_id, room.log)
-                else:
-                    is_there = await archive.has_log(
-                        gathering_id,
-                        first_seq=room.log.first_seq,
-                        seq=room.log.head_seq,
-                        head=room.log.head,
-                    )
-                # Anything that was added to an empty one, but by itself, is another log.
-                if is_there and not room.log.seq:
-                    is_there = await _is_empty(archive, gathering_id) or room.log.seq > 0
-            if gathering_id in self._registry.moving:
-                continue
-            if not is_there and self._registry.living.get(gathering_id) is incarnation:
-                room = incarnation.rouse() if isinstance(incarnation, Sleeper) else room
-                room.end(DispersalReason.ADMIN)
-                ended.append(gathering_id)
-        return tuple(ended)
+        return await end_changed(self._registry, self._archive, asleep=asleep)
 
     async def watch(self, interval: float = WATCH_INTERVAL) -> None:
         """Look again and again whether another program has changed logs, until cancelled.
@@ -381,7 +336,7 @@ class Logs:
         archive, seen = self._archive, -1
         while True:
             try:
-                with _trouble():
+                with archive_trouble():
                     number = await archive.changes()
                 if number != seen:
                     # At the beginning those that sleep have just been read.
@@ -399,20 +354,5 @@ class Logs:
 
         Cancellation: before it began, nothing happened; later, it is waited for.
         """
-        with _trouble():
+        with archive_trouble():
             await self._archive.erase()
-
-
-async def _is_empty(archive: Archive, gathering_id: str) -> bool:
-    """Whether a store has no log of a gathering."""
-    info = await archive.describe(gathering_id)
-    return info is None or info.is_deleted
-
-
-async def _sleeps(archive: Archive, gathering_id: str, log: OpLog) -> bool:
-    """Whether a store has the log of a gathering that sleeps. It may have been compacted."""
-    if log.head or not log.seq:
-        return await archive.has_log(gathering_id, first_seq=None, seq=log.seq, head=log.head)
-    # A store that computes heads when it is asked for them.
-    info = await archive.describe(gathering_id)
-    return info is not None and info.seq == log.seq

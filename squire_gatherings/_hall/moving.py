@@ -14,9 +14,10 @@ from attrs import define, field, frozen
 from squire_gatherings._hall.clients import Client, Paging
 from squire_gatherings._hall.connection import Connection
 from squire_gatherings._hall.gathering import Gathering
-from squire_gatherings._hall.hall import Hall, events_of, parts_of
+from squire_gatherings._hall.hall import Hall
 from squire_gatherings._hall.incarnations import Incarnation
 from squire_gatherings._hall.inheritance import held_state, later_ops
+from squire_gatherings._hall.parts import events_of, parts_of
 from squire_gatherings._hall.presence import Presences
 from squire_gatherings._hall.room import Room
 from squire_gatherings._hall.sleeper import Sleeper

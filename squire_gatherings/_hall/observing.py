@@ -16,10 +16,13 @@ from squire_gatherings._hall.registry import Registry
 from squire_gatherings._hall.room import Room
 from squire_gatherings._hall.store import lost_commits
 from squire_gatherings._hall.tally import Tally
+from squire_gatherings._values.endings import DispersalReason
+from squire_gatherings._values.events import EventNumbers
 from squire_gatherings._values.ids import check_gathering_id
 from squire_gatherings._values.numbers import (
     Ended,
     GatheringNumbers,
+    HallNumbers,
     MemberNumbers,
     Stage,
 )
@@ -240,4 +243,21 @@ def _member(client: Client) -> MemberNumbers:
         unacked=window.unacked,
         waiting=client.waiting,
         backlog=backlog if isinstance(backlog, int) else None,
+    )
+
+
+def numbers_of(registry: Registry, events: EventNumbers | None) -> HallNumbers:
+    """Return the numbers of a hall and of every open gathering. As `Hall.snapshot`."""
+    rooms = (one.room for one in registry.living.values())
+    numbers = tuple(room.numbers() for room in rooms if room.accepting)
+    return HallNumbers(
+        now=trio.current_time(),
+        gatherings=numbers,
+        clients=sum(one.clients for one in numbers),
+        opened=registry.opened,
+        crashed=registry.ended[DispersalReason.CRASHED],
+        dispersed={str(reason): n for reason, n in registry.ended.items()},
+        refused={str(limit): n for limit, n in registry.quotas.refusals.counts.items()},
+        memory=registry.quotas.budget.used,
+        events=events,
     )

@@ -15,7 +15,8 @@ from attrs import define, field
 from squire_gatherings._hall.gathering import Gathering
 from squire_gatherings._hall.incarnations import Endings, Incarnation
 from squire_gatherings._hall.inheritance import Inheritance
-from squire_gatherings._hall.lifecycle import Life, Lifecycle
+from squire_gatherings._hall.life import Life
+from squire_gatherings._hall.lifecycle import Lifecycle
 from squire_gatherings._hall.lifetime import GivenRules
 from squire_gatherings._hall.ownership import Ownership
 from squire_gatherings._hall.parting import part_at_once

@@ -7,7 +7,7 @@ from attrs import define, evolve, field
 
 from squire_gatherings._hall.clients import Caller, Client
 from squire_gatherings._hall.inbox import Inbox, Request
-from squire_gatherings._hall.lifecycle import Life
+from squire_gatherings._hall.life import Life
 from squire_gatherings._hall.lifetime import GivenRules, Lifetime
 from squire_gatherings._hall.presence import Presences
 from squire_gatherings._hall.quotas import Quotas

@@ -15,7 +15,8 @@ import trio
 from attrs import define, field
 
 from squire_gatherings._hall.clients import Client
-from squire_gatherings._hall.lifecycle import Life, Lifecycle
+from squire_gatherings._hall.life import Life
+from squire_gatherings._hall.lifecycle import Lifecycle
 from squire_gatherings._hall.lifetime import GivenRules
 from squire_gatherings._hall.ownership import Ownership
 from squire_gatherings._hall.presence import Presences

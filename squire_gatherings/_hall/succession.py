@@ -4,7 +4,7 @@ from collections.abc import Hashable
 
 from squire_gatherings._hall.incarnations import Incarnation
 from squire_gatherings._hall.inheritance import Inheritance
-from squire_gatherings._hall.lifecycle import Life, LifeState
+from squire_gatherings._hall.life import Life, LifeState
 from squire_gatherings._hall.lifetime import GivenRules
 from squire_gatherings._hall.registry import Registry
 from squire_gatherings._hall.rights import Rights

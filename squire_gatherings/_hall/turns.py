@@ -3,7 +3,7 @@
 from squire_gatherings._hall.answers import Answers
 from squire_gatherings._hall.clients import Client, Sender
 from squire_gatherings._hall.inbox import Request
-from squire_gatherings._hall.lifecycle import FirstJoin
+from squire_gatherings._hall.life import FirstJoin
 from squire_gatherings._hall.requests import Requests
 from squire_gatherings._hall.room import Room
 from squire_gatherings._rules.sync_ids import LookupNeeded

@@ -15,7 +15,7 @@ import trio
 from attrs import define, field, frozen
 
 from squire_gatherings._hall.clock import boot_time
-from squire_gatherings._hall.hall import Hall, events_of
+from squire_gatherings._hall.hall import Hall
 from squire_gatherings._hall.moving import (
     Living,
     NotAtRest,
@@ -28,6 +28,7 @@ from squire_gatherings._hall.moving import (
     living_so_far,
     pause,
 )
+from squire_gatherings._hall.parts import events_of
 from squire_gatherings._hall.sleeper import Sleeper
 from squire_gatherings._handover.channel import AT_ONCE, Channel, Ended
 from squire_gatherings._handover.messages import (

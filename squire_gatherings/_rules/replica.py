@@ -11,7 +11,7 @@ from itertools import repeat
 from typing import Any
 
 import msgspec
-from attrs import define, field, frozen
+from attrs import define, field
 
 from squire_gatherings._rules.behaviour import (
     Behaviour,
@@ -21,6 +21,7 @@ from squire_gatherings._rules.behaviour import (
     restore_state,
 )
 from squire_gatherings._rules.change_queue import ChangeQueue
+from squire_gatherings._rules.held import HeldOps, HeldState, HeldSync
 from squire_gatherings._rules.runs import Runs
 from squire_gatherings._rules.server_clock import ServerClock
 from squire_gatherings._values.errors import (
@@ -61,47 +62,6 @@ class Pending:
     """Whether it may have been applied without our being told."""
 
 
-@frozen
-class _Ops:
-    """Ops as they came."""
-
-    first: int
-    ops: tuple[Op, ...]
-    by: tuple[str | None, ...]
-    times: tuple[int, ...]
-    """None of them where the server doesn't say."""
-    syncs: tuple[SyncRun, ...]
-
-    @property
-    def last(self) -> int:
-        return self.first + len(self.ops) - 1
-
-
-@frozen
-class _Applied:
-    """A sync of ours, applied under these seqs; its ops aren't sent back to us.
-
-    `logged` are what the server made of them; None where it doesn't say. So is `time` 0.
-    """
-
-    first: int
-    sync: Sync
-    logged: tuple[Op, ...] | None
-    time: int
-
-    @property
-    def last(self) -> int:
-        return self.first + len(self.sync.ops) - 1
-
-
-@frozen
-class _State:
-    """The state after `last`, instead of ops."""
-
-    last: int
-    state: bytes
-
-
 @define(eq=False)
 class Replica:
     """A gathering as one client knows it. Without a behaviour, it has ops but no state.
@@ -122,7 +82,7 @@ class Replica:
     pending: dict[str, Pending] = field(factory=dict)
     """Our unanswered syncs by id, in the order in which they were submitted."""
     _behaviour: Behaviour | None = field(init=False)
-    _held: deque[_Ops | _Applied | _State] = field(factory=deque)
+    _held: deque[HeldOps | HeldSync | HeldState] = field(factory=deque)
     _own: Runs = field(factory=Runs)
     """Our own seqs among what is held, or still to come."""
     _doubts: int = 0
@@ -148,7 +108,7 @@ class Replica:
         """The server gave its state after `seq` instead of ops. Raises `Diverged`."""
         if seq > self.seq or (seq == 0 and not self.seq):
             self.seq, self.epoch = seq, epoch
-            self._held.append(_State(seq, state))
+            self._held.append(HeldState(seq, state))
             self._release()
 
     def arrived(
@@ -172,7 +132,7 @@ class Replica:
         new = self.seq + 1 - first
         if new >= len(ops):
             return False
-        self._held.append(_Ops(self.seq + 1, ops[new:], by[new:], times[new:], syncs))
+        self._held.append(HeldOps(self.seq + 1, ops[new:], by[new:], times[new:], syncs))
         self.seq, self.epoch = first + len(ops) - 1, epoch
         self._release()
         return True
@@ -235,7 +195,7 @@ class Replica:
         self._own.add(own)
         if stands_for_ops and own.start == self.seq + 1:
             # Those before it were forwarded before; it itself won't be.
-            self._held.append(_Applied(own.start, pending.sync, logged, time))
+            self._held.append(HeldSync(own.start, pending.sync, logged, time))
             self.seq, self.epoch = own.stop - 1, epoch
         self._release()
         return True
@@ -325,9 +285,9 @@ class Replica:
         while self._held:
             held = self._held.popleft()
             self._view = None
-            if isinstance(held, _State):
+            if isinstance(held, HeldState):
                 self._restore(held)
-            elif isinstance(held, _Applied):
+            elif isinstance(held, HeldSync):
                 logged = self._logged(held)
                 by = repeat(self.identity.user)
                 self._fold(held.first, logged, by, repeat(held.time))
@@ -338,7 +298,7 @@ class Replica:
             self._own.drop_to(held.last)
         self._own.drop_to(self.seq)
 
-    def _restore(self, held: _State) -> None:
+    def _restore(self, held: HeldState) -> None:
         if self.make_behaviour is not None:
             try:
                 self._behaviour = self._new_behaviour(held.state)
@@ -364,7 +324,7 @@ class Replica:
                 self._behaviour.fold(op, Stamp(seq, time, by))
                 self._time = time
 
-    def _show(self, held: _Ops) -> None:
+    def _show(self, held: HeldOps) -> None:
         own = self._own
         syncs = sync_of_each(held.syncs, held.first)
         all_of_them = zip(held.ops, held.by, held.times or repeat(0), syncs, strict=False)
@@ -377,7 +337,7 @@ class Replica:
 
     # What the behaviour says to our own.
 
-    def _logged(self, applied: _Applied) -> tuple[Op, ...]:
+    def _logged(self, applied: HeldSync) -> tuple[Op, ...]:
         """Return the ops that the server logged: its judgement follows from the state alone."""
         if applied.logged is not None:
             return applied.logged

@@ -12,7 +12,8 @@ from weakref import WeakKeyDictionary
 import trio
 from attrs import define, field
 
-from squire_gatherings._hall.hall import Hall, quotas_of
+from squire_gatherings._hall.hall import Hall
+from squire_gatherings._hall.parts import quotas_of
 from squire_gatherings._hall.quotas import Quotas
 from squire_gatherings._rules.budget import CONNECTION_COST, NO_CONNECTIONS
 from squire_gatherings._rules.door import Door, Turned, Visitor, never

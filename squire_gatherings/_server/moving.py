@@ -17,8 +17,8 @@ from squire_gatherings._hall.connection import Connection
 from squire_gatherings._hall.hall import Hall
 from squire_gatherings._hall.membership import Membership
 from squire_gatherings._hall.moving import NotAtRest
-from squire_gatherings._server.accepting import serve_client, stay
 from squire_gatherings._server.arrival import Doorway
+from squire_gatherings._server.attending import serve_client, stay
 from squire_gatherings._server.connection import WebSocketConnection
 from squire_gatherings._server.elsewhere import Beginning
 from squire_gatherings._server.entry import Entry

@@ -23,7 +23,7 @@ from squire_gatherings._hall.nurseries import open_hidden_nursery
 from squire_gatherings._hall.store import Store
 from squire_gatherings._open_hall import open_hall
 from squire_gatherings._rules.behaviour import Behaviour, LogBehaviour
-from squire_gatherings._server.accepting import serve_stream
+from squire_gatherings._server.attending import serve_stream
 from squire_gatherings._server.settings import ServerSettings
 from squire_gatherings._stores.memory import MemoryStore
 from squire_gatherings._values.errors import HallClosed, Unauthorized

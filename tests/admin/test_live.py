@@ -17,7 +17,7 @@ from squire_gatherings._admin.live.shapes import Asked
 from squire_gatherings._admin.live.viewers import MOST_VIEWERS
 from squire_gatherings._hall import board as board_module
 from squire_gatherings._hall.board import Board, View
-from squire_gatherings._hall.hall import board_of, observer_of
+from squire_gatherings._hall.parts import board_of, observer_of
 from squire_gatherings._values.numbers import Stage
 from tests.admin.port import Port, open_port
 from tests.admin.watching import watching

@@ -26,7 +26,7 @@ from squire_gatherings import (
 from squire_gatherings._admin.metrics.collector_pauses import CollectorPauses
 from squire_gatherings._admin.metrics.exposition import Exposition, Numbers
 from squire_gatherings._admin.metrics.loop_delay import INTERVAL, LoopDelay
-from squire_gatherings._hall.hall import observer_of, quotas_of
+from squire_gatherings._hall.parts import observer_of, quotas_of
 from squire_gatherings._hall.tally import LAST, Tally
 from squire_gatherings._values.numbers import Stage
 from tests.admin.port import open_port

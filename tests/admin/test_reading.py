@@ -8,7 +8,7 @@ from attrs import asdict
 
 from squire_gatherings import Ack, EndRules, Hall, Identity, open_hall
 from squire_gatherings._admin.app import OPERATIONS
-from squire_gatherings._hall.hall import observer_of, quotas_of
+from squire_gatherings._hall.parts import observer_of, quotas_of
 from tests.admin.port import Port, open_port
 from tests.admin.watching import watching
 from tests.support import Recorder

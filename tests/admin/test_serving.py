@@ -15,7 +15,7 @@ from squire_gatherings import open_hall
 from squire_gatherings._admin import health
 from squire_gatherings._admin.health import Health
 from squire_gatherings._admin.metrics.loop_delay import LoopDelay
-from squire_gatherings._hall.hall import observer_of
+from squire_gatherings._hall.parts import observer_of
 from squire_gatherings._stores.memory import MemoryStore
 from squire_gatherings.admin import Admin, admin_app, serve_admin
 from tests.admin.port import PATIENT, open_port, serving

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+import squire_gatherings
 from tests.cli.process import PATIENCE
 from tests.cli.test_auth import NOWHERE, Says, says
 from tests.forked import run, serving
@@ -95,6 +96,9 @@ def test_a_missing_extra_is_named(says: Says, monkeypatch: pytest.MonkeyPatch) -
     for name in [name for name in sys.modules if name.startswith("squire_gatherings._admin")]:
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.delitem(sys.modules, "squire_gatherings.admin", raising=False)
+    # An import makes a module an attribute of its package, which stays.
+    for name in ("_admin", "admin"):
+        monkeypatch.delattr(squire_gatherings, name, raising=False)
     monkeypatch.setitem(sys.modules, "hypercorn.trio", None)
     monkeypatch.setitem(sys.modules, "hypercorn", None)
     code, out, err = says("serve", *NOWHERE, "--admin-port", "0")

@@ -6,7 +6,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from squire_gatherings._admin.api.shapes import Explanation, Moved
+from squire_gatherings._admin.api.end_shapes import Explanation, Moved
 from squire_gatherings._cli.operators.explaining import end_of, explanation
 from squire_gatherings._cli.operators.instants import parse_instant
 from squire_gatherings._cli.operators.wording import instant, span, when

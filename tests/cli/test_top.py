@@ -6,7 +6,8 @@ from typing import Any
 import msgspec
 from rich.console import Console
 
-from squire_gatherings._admin.api.shapes import Endings, Gatherings, HallState
+from squire_gatherings._admin.api.end_shapes import Endings
+from squire_gatherings._admin.api.shapes import Gatherings, HallState
 from squire_gatherings._cli.operators.asking import Answer
 from squire_gatherings._cli.operators.top_state import Order, Sample, Top
 from squire_gatherings._cli.operators.top_view import view

@@ -9,7 +9,7 @@ import trio
 from trio.testing import MockClock
 
 from squire_gatherings import Hall, open_hall, serve
-from squire_gatherings._hall.hall import observer_of
+from squire_gatherings._hall.parts import observer_of
 from squire_gatherings._values.numbers import Stage
 from squire_gatherings.client import open_client
 from tests.client.world import ROOM, a_world

@@ -1,17 +1,17 @@
 """Nodes that share a store, in one process, each as `serve` runs it."""
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
 from itertools import count
-from typing import Any
 
 import trio
 from attrs import define
 
 from squire_gatherings import Hall, ServerSettings, open_hall, serve
-from squire_gatherings._cli.workers.joining import serve_with_others
+from squire_gatherings._cluster.joining import join_nodes
 from squire_gatherings._cluster.node import LocalNode, local_node_of
+from squire_gatherings._cluster.peer_settings import PeerSettings
 from squire_gatherings._cluster.router import NodeRouter
 from squire_gatherings._server.serving import Serving
 from squire_gatherings._values.nodes import Node
@@ -36,13 +36,11 @@ class Sharing:
 @asynccontextmanager
 async def sharing(
     *machines: str,
-    options: Mapping[str, Any] | None = None,
     settings: ServerSettings | None = None,
 ) -> AsyncIterator[list[Sharing]]:
     """Run a node on each of these machines, which know each other."""
     shared, numbers = SharedMemory(), count(1)
-    said = {"peer_host": "127.0.0.1", "peer_port": 0, "url": "", "peer_tls_cert": None}
-    said |= options or {}
+    peers = PeerSettings(host="127.0.0.1", port=0)
     async with AsyncExitStack() as stack:
         nursery = await stack.enter_async_context(trio.open_nursery())
         stack.callback(nursery.cancel_scope.cancel)
@@ -59,7 +57,7 @@ async def sharing(
             server = await nursery.start(start)
             local = local_node_of(hall)
             assert local is not None
-            router = await nursery.start(partial(serve_with_others, None, hall, server, said))
+            router = await nursery.start(partial(join_nodes, hall, server, peers))
             found.append(Sharing(hall, server, router, local, store))
         with trio.fail_after(20):
             # All say where they are, and then all know it.

@@ -85,7 +85,7 @@ async def test_what_comes_with_the_request_and_piece_by_piece_goes_along(tmp_pat
         assert (await until_joined(stream)).startswith(b"HTTP/1.1 101 ")
         assert other.server.connections == 1
         # A connection that lives for days doesn't keep what was said before.
-        kept = [one for one in gc.get_objects() if isinstance(one, Beginning) and one.said]
+        kept = [one for one in gc.get_objects() if type(one) is Beginning and one.said]
         assert kept == []
 
 

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from msgspec import UNSET
 from trio.testing import MockClock
 
-from squire_gatherings._hall.hall import quotas_of
+from squire_gatherings._hall.parts import quotas_of
 from squire_gatherings._open_hall import open_hall
 from squire_gatherings._rules.acks import ACKS_A_SECOND, LATER, USUAL_DELAY, ack_delay
 from squire_gatherings._rules.delivery_window import DeliveryWindow

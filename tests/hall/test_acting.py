@@ -22,7 +22,7 @@ from squire_gatherings import (
     Submission,
     open_hall,
 )
-from squire_gatherings._hall.hall import observer_of
+from squire_gatherings._hall.parts import observer_of
 from squire_gatherings._stores.memory import MemoryStore
 from squire_gatherings._values.errors import StoreUnavailable
 from squire_gatherings._values.log import Append

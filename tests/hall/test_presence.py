@@ -18,7 +18,7 @@ from squire_gatherings import (
     TooBig,
     open_hall,
 )
-from squire_gatherings._hall.hall import observer_of
+from squire_gatherings._hall.parts import observer_of
 from squire_gatherings._open_hall import open_successor
 from squire_gatherings._stores.memory import MemoryStore
 from squire_gatherings._values.endings import CloseCode

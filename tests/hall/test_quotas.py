@@ -13,7 +13,7 @@ from squire_gatherings import (
     Identity,
     open_hall,
 )
-from squire_gatherings._hall.hall import quotas_of
+from squire_gatherings._hall.parts import quotas_of
 from tests.support import Recorder
 
 

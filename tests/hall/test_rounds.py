@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from trio.testing import MockClock, wait_all_tasks_blocked
 
 from squire_gatherings import Hall
-from squire_gatherings._hall.hall import quotas_of
 from squire_gatherings._hall.inbox import Inbox
+from squire_gatherings._hall.parts import quotas_of
 from squire_gatherings._hall.store import Outcome
 from squire_gatherings._hall.turns import TURN_LIMIT
 from squire_gatherings._open_hall import open_hall

@@ -12,9 +12,10 @@ import pytest
 import trio
 from trio.testing import MockClock, wait_all_tasks_blocked
 
-from squire_gatherings._hall.hall import Hall, observer_of
+from squire_gatherings._hall.hall import Hall
 from squire_gatherings._hall.instants import LOOK_AGAIN
 from squire_gatherings._hall.membership import Membership
+from squire_gatherings._hall.parts import observer_of
 from squire_gatherings._hall.sleeper import Sleeper
 from squire_gatherings._open_hall import open_hall
 from squire_gatherings._rules.behaviour import LogBehaviour
@@ -25,7 +26,7 @@ from squire_gatherings._values.endings import CloseCode
 from squire_gatherings._values.errors import GatheringCrashed, GatheringDispersed, StoreUnavailable
 from squire_gatherings._values.events import EventKind, LifecycleEvent
 from squire_gatherings._values.identity import Identity
-from squire_gatherings._values.log import Restored
+from squire_gatherings._values.log import LoggedOp, Restored
 from squire_gatherings._values.messages import (
     Ack,
     Dispersed,
@@ -181,6 +182,28 @@ async def test_it_waits_until_everything_is_acknowledged(autojump_clock: MockClo
         member.deliver_nowait(Ack(1))
         await trio.sleep(2.5)
         assert stage(hall) is Stage.ASLEEP
+
+
+async def test_it_waits_for_joins_that_read_the_store(autojump_clock: MockClock) -> None:
+    class Slow(Loads):
+        pause = 0.0
+
+        async def read(self, gathering: str, **what: Any) -> tuple[LoggedOp, ...]:
+            await trio.sleep(self.pause)
+            return await super().read(gathering, **what)
+
+    store = Slow()
+    async with open_hall(store=store, sleep_after=5.0, idle_timeout=100.0, tail_bytes=1) as hall:
+        await hall.submit(ROOM, [{"n": "x" * 100}])
+        await hall.submit(ROOM, [{"n": "y" * 100}])
+        store.pause = 20.0
+        joined = trio.current_time()
+        client = Recorder()
+        await hall.join(ROOM, client, since=0)
+        assert trio.current_time() >= joined + 20
+        assert len(client.received) == 1
+        # It hasn't slept meanwhile.
+        assert store.loads == 1
 
 
 async def test_a_client_that_leaves_lets_it_sleep_on(autojump_clock: MockClock) -> None:

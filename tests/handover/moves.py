@@ -10,7 +10,6 @@ import trio
 from squire_gatherings import Hall
 from squire_gatherings._hall.arriving import Arriving
 from squire_gatherings._hall.connection import Connection
-from squire_gatherings._hall.hall import events_of
 from squire_gatherings._hall.membership import Membership
 from squire_gatherings._hall.moving import (
     Living,
@@ -22,6 +21,7 @@ from squire_gatherings._hall.moving import (
     living,
     living_so_far,
 )
+from squire_gatherings._hall.parts import events_of
 from squire_gatherings._hall.sleeper import Sleeper
 from squire_gatherings._hall.store import Store
 from squire_gatherings._handover.messages import Changes

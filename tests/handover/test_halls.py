@@ -13,8 +13,8 @@ from trio.testing import MockClock
 
 from squire_gatherings import EndRules, Hall, Identity, open_hall
 from squire_gatherings._hall.connection import Connection
-from squire_gatherings._hall.hall import observer_of
 from squire_gatherings._hall.membership import Membership
+from squire_gatherings._hall.parts import observer_of
 from squire_gatherings._open_hall import open_successor
 from squire_gatherings._stores.memory import MemoryStore
 from squire_gatherings._values.endings import CloseCode

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from trio.testing import MockClock, memory_stream_pair
 
 from squire_gatherings import Hall, ServerSettings, open_hall, serve_stream
-from squire_gatherings._hall.hall import quotas_of
+from squire_gatherings._hall.parts import quotas_of
 from squire_gatherings._rules.budget import CONNECTION_COST, Budget
 from squire_gatherings._server.limits import PATIENCE
 from squire_gatherings._server.outbox import Outbox

@@ -9,7 +9,7 @@ from trio.testing import MockClock, memory_stream_pair
 from wsproto.frame_protocol import Opcode
 
 from squire_gatherings import CloseCode, Hall, ServerSettings, open_hall, serve, serve_stream
-from squire_gatherings._hall.hall import quotas_of
+from squire_gatherings._hall.parts import quotas_of
 from squire_gatherings._hall.turnstile import AT_ONCE
 from squire_gatherings._server.serving import Serving
 from tests.server.test_hostile import request

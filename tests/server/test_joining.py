@@ -11,7 +11,7 @@ from trio.testing import MockClock, wait_all_tasks_blocked
 from wsproto.frame_protocol import FrameProtocol, Opcode
 
 from squire_gatherings import Hall, Proof, ServerSettings, open_hall
-from squire_gatherings._server.accepting import keep_alive
+from squire_gatherings._server.pinging import keep_alive
 from squire_gatherings._values.errors import GatheringDispersed, LogReplaced, Replaced
 from squire_gatherings._values.handshake import HandshakeRequest
 from squire_gatherings._values.identity import ANONYMOUS, Identity

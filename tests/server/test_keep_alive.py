@@ -17,8 +17,8 @@ from trio.testing import MockClock, memory_stream_pair, wait_all_tasks_blocked
 from wsproto.frame_protocol import FrameProtocol, Opcode
 
 from squire_gatherings import Server, ServerSettings, open_hall, serve, serve_stream
-from squire_gatherings._server.accepting import keep_alive
 from squire_gatherings._server.outbox import Outbox
+from squire_gatherings._server.pinging import keep_alive
 from squire_gatherings._server.silence import MAX_CREDIT, ROUNDS, Due, Silence
 from tests.server.raw import RawClient
 from tests.server.test_hostile import request

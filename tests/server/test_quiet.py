@@ -8,7 +8,7 @@ from trio.testing import MockClock, memory_stream_pair, wait_all_tasks_blocked
 from trio_websocket import ConnectionClosed, WebSocketConnection, wrap_client_stream
 
 from squire_gatherings import open_hall, serve_stream
-from squire_gatherings._server.accepting import keep_alive
+from squire_gatherings._server.pinging import keep_alive
 from squire_gatherings._server.serving import Serving
 
 

@@ -13,7 +13,7 @@ from wsproto.frame_protocol import FrameProtocol, Opcode
 
 from squire_gatherings import Hall, ServerSettings, open_hall, serve_stream
 from squire_gatherings._hall.store import Outcome
-from squire_gatherings._server.accepting import keep_alive
+from squire_gatherings._server.pinging import keep_alive
 from squire_gatherings._server.serving import Serving
 from squire_gatherings._stores.memory import MemoryStore
 from squire_gatherings._values.errors import StoreUnavailable, Unauthorized

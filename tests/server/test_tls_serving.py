@@ -15,7 +15,7 @@ from cryptography.hazmat.primitives.serialization import (
 )
 
 from squire_gatherings import BadSetting, CannotConnect, ServerSettings
-from squire_gatherings._hall.hall import quotas_of
+from squire_gatherings._hall.parts import quotas_of
 from squire_gatherings._server.tls import Certificate, server_context
 from squire_gatherings.client import open_client
 from tests.server.attacks import is_closed, reach, served, sockets

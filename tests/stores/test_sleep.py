@@ -12,7 +12,7 @@ import msgspec
 import pytest
 import trio
 
-from squire_gatherings._hall.hall import observer_of
+from squire_gatherings._hall.parts import observer_of
 from squire_gatherings._hall.sleep_store import SleepStore
 from squire_gatherings._open_hall import open_hall
 from squire_gatherings._stores.memory import MemoryStore

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 import trio
 from attrs import define, field
 
-from squire_gatherings._hall.hall import parts_of
 from squire_gatherings._hall.incarnations import Incarnation
+from squire_gatherings._hall.parts import parts_of
 from squire_gatherings._hall.room import Room
 from squire_gatherings._hall.running import run
 from squire_gatherings._hall.sleeper import Sleeper

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 import trio
 from attrs import asdict
 
-from squire_gatherings._hall.hall import observer_of
+from squire_gatherings._hall.parts import observer_of
 from squire_gatherings.testing import ENDLESS
 from tests.system.presence import check_presence
 from tests.system.setup import ROOMS

@@ -6,8 +6,8 @@ import trio
 from hypothesis import strategies as st
 
 from squire_gatherings import DispersalReason, GatheringsError, Hall
-from squire_gatherings._hall.hall import observer_of
 from squire_gatherings._hall.observing import SORTS, Question
+from squire_gatherings._hall.parts import observer_of
 from squire_gatherings.testing import ENDLESS, Trouble
 from tests.system.rule import kinds, links, people, rooms, rule, strangers, waits
 from tests.system.setup import ROOMS

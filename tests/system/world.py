@@ -26,10 +26,10 @@ from squire_gatherings import (
     open_hall,
     serve_stream,
 )
-from squire_gatherings._hall.hall import quotas_of
+from squire_gatherings._hall.parts import quotas_of
 from squire_gatherings._poller import Poller
-from squire_gatherings._server.accepting import keep_alive
 from squire_gatherings._server.outbox import Flusher
+from squire_gatherings._server.pinging import keep_alive
 from squire_gatherings._server.serving import ServerStep, Serving
 from squire_gatherings.testing import ENDLESS, LinkEnd
 from tests.system import tls

@@ -5,7 +5,7 @@ import math
 import trio
 from msgspec import UNSET
 
-from squire_gatherings._admin.api import shapes
+from squire_gatherings._admin.api import end_shapes
 from squire_gatherings._admin.api.times import Times
 from squire_gatherings._admin.operations import Call, Operation
 from squire_gatherings._admin.problems import Refusal
@@ -13,15 +13,15 @@ from squire_gatherings._hall.hall import Hall
 from squire_gatherings._values.end_rules import EndRules, Explanation
 
 
-async def explain(call: Call) -> shapes.Explanation:
+async def explain(call: Call) -> end_shapes.Explanation:
     """Return why a gathering is alive."""
     await trio.lowlevel.checkpoint()
     return _explanation(call.hall, call.hall.explain(call.gathering))
 
 
-async def hold(call: Call) -> shapes.Explanation:
+async def hold(call: Call) -> end_shapes.Explanation:
     """Let no rule end a gathering before an instant."""
-    body: shapes.Hold = call.body
+    body: end_shapes.Hold = call.body
     if (body.until is UNSET) is (body.seconds is UNSET):
         raise Refusal(400, "bad_value", "a hold has either `until` or `for`")
     until = body.until
@@ -33,22 +33,22 @@ async def hold(call: Call) -> shapes.Explanation:
     )
 
 
-async def extend(call: Call) -> shapes.Explanation:
+async def extend(call: Call) -> end_shapes.Explanation:
     """Put the end of a gathering off."""
-    body: shapes.Extend = call.body
+    body: end_shapes.Extend = call.body
     await trio.lowlevel.checkpoint()
     return _explanation(call.hall, call.hall.extend(call.gathering, body.seconds, by=call.operator))
 
 
-async def warn(call: Call) -> shapes.Explanation:
+async def warn(call: Call) -> end_shapes.Explanation:
     """Warn the clients of a gathering now."""
     await trio.lowlevel.checkpoint()
     return _explanation(call.hall, call.hall.warn(call.gathering))
 
 
-def _explanation(hall: Hall, said: Explanation) -> shapes.Explanation:
+def _explanation(hall: Hall, said: Explanation) -> end_shapes.Explanation:
     times = Times(said.now, round(said.wall_now, 3))
-    return shapes.Explanation(
+    return end_shapes.Explanation(
         now=times.wall,
         id=said.gathering,
         incarnation=said.incarnation,
@@ -63,22 +63,22 @@ def _explanation(hall: Hall, said: Explanation) -> shapes.Explanation:
         warns_at=None if said.warns_at is None else times.maybe_at(said.warns_at),
         warned=said.warned,
         rules=rules_shape(said.rules),
-        moved=shapes.Moved(what=said.moved.what, by=said.moved.by, at=times.at(said.moved.at)),
+        moved=end_shapes.Moved(what=said.moved.what, by=said.moved.by, at=times.at(said.moved.at)),
         here=here_shape(hall, said.gathering),
     )
 
 
-def here_shape(hall: Hall, gathering: str) -> shapes.Here | None:
+def here_shape(hall: Hall, gathering: str) -> end_shapes.Here | None:
     """Return who is shown as being in a gathering; None where nobody may be."""
     if not hall.settings.presence:
         return None
     view = hall.presence(gathering)
-    return shapes.Here(users=view.count, anonymous=view.anonymous)
+    return end_shapes.Here(users=view.count, anonymous=view.anonymous)
 
 
-def rules_shape(rules: EndRules) -> shapes.Rules:
+def rules_shape(rules: EndRules) -> end_shapes.Rules:
     """Return rules as they are told."""
-    return shapes.Rules(
+    return end_shapes.Rules(
         idle_timeout=_finite(rules.idle_timeout),
         empty_timeout=_finite(rules.empty_timeout),
         unjoined_timeout=_finite(rules.unjoined_timeout),
@@ -104,7 +104,7 @@ OPERATIONS = (
         name="explain",
         does="Tell why a gathering is alive, and when it ends.",
         run=explain,
-        answer=shapes.Explanation,
+        answer=end_shapes.Explanation,
         problems=(404, 503),
     ),
     Operation(
@@ -113,8 +113,8 @@ OPERATIONS = (
         name="hold",
         does="Let no rule end a gathering before an instant, or take that back.",
         run=hold,
-        answer=shapes.Explanation,
-        body=shapes.Hold,
+        answer=end_shapes.Explanation,
+        body=end_shapes.Hold,
         problems=(404, 503),
     ),
     Operation(
@@ -123,8 +123,8 @@ OPERATIONS = (
         name="extend",
         does="Put the end of a gathering off by so many seconds.",
         run=extend,
-        answer=shapes.Explanation,
-        body=shapes.Extend,
+        answer=end_shapes.Explanation,
+        body=end_shapes.Extend,
         problems=(404, 503),
     ),
     Operation(
@@ -133,7 +133,7 @@ OPERATIONS = (
         name="warn",
         does="Warn the clients of a gathering now of its end.",
         run=warn,
-        answer=shapes.Explanation,
+        answer=end_shapes.Explanation,
         problems=(404, 503),
     ),
 )

@@ -9,7 +9,7 @@ import msgspec
 import trio
 from starlette.responses import Response
 
-from squire_gatherings._admin.api import shapes
+from squire_gatherings._admin.api import end_shapes, shapes
 from squire_gatherings._admin.api.times import Times
 from squire_gatherings._admin.operations import Call, Operation
 from squire_gatherings._admin.problems import Refusal
@@ -217,9 +217,9 @@ async def _pieces(call: Call, gathering_id: str) -> AsyncGenerator[bytes, None]:
     yield bytes(piece)
 
 
-async def disperse(call: Call) -> shapes.Dispersal:
+async def disperse(call: Call) -> end_shapes.Dispersal:
     """Disperse a gathering, and wait until it is gone."""
-    return shapes.Dispersal(dispersed=await call.hall.disperse(call.gathering))
+    return end_shapes.Dispersal(dispersed=await call.hall.disperse(call.gathering))
 
 
 async def kick_from(call: Call) -> shapes.Closed:
@@ -304,7 +304,7 @@ OPERATIONS = (
         name="disperse",
         does="End a gathering now, with a notice to all its clients, and wait until it is gone.",
         run=disperse,
-        answer=shapes.Dispersal,
+        answer=end_shapes.Dispersal,
     ),
     Operation(
         method="POST",

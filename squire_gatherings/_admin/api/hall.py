@@ -4,10 +4,10 @@ from importlib.metadata import version
 
 import trio
 
-from squire_gatherings._admin.api import shapes
+from squire_gatherings._admin.api import end_shapes, shapes
 from squire_gatherings._admin.api.times import Times
 from squire_gatherings._admin.operations import Call, Operation
-from squire_gatherings._hall.hall import quotas_of
+from squire_gatherings._hall.parts import quotas_of
 from squire_gatherings._values.numbers import Ended
 
 VERSION = version("squire-gatherings")
@@ -35,19 +35,19 @@ async def hall_state(call: Call) -> shapes.HallState:
     )
 
 
-async def endings(call: Call) -> shapes.Endings:
+async def endings(call: Call) -> end_shapes.Endings:
     """Return the last ends."""
     await trio.lowlevel.checkpoint()
     observer = call.observer
-    return shapes.Endings(
+    return end_shapes.Endings(
         now=Times.of(observer).wall,
         endings=[end_shape(one) for one in observer.endings(call.query.limit)],
     )
 
 
-def end_shape(one: Ended) -> shapes.End:
+def end_shape(one: Ended) -> end_shapes.End:
     """Return an end as it is told."""
-    return shapes.End(
+    return end_shapes.End(
         id=one.gathering,
         incarnation=one.incarnation,
         reason=one.reason,
@@ -74,7 +74,7 @@ OPERATIONS = (
         name="list_endings",
         does="Tell how the last gatherings ended, and how late; the newest come first.",
         run=endings,
-        answer=shapes.Endings,
-        query=shapes.EndingsQuery,
+        answer=end_shapes.Endings,
+        query=end_shapes.EndingsQuery,
     ),
 )

@@ -14,11 +14,11 @@ import trio
 from attrs import define, field
 from msgspec import UNSET, UnsetType
 
+from squire_gatherings._admin.api.end_shapes import End
 from squire_gatherings._admin.api.ends import here_shape, rules_shape
 from squire_gatherings._admin.api.gatherings import member_shape
 from squire_gatherings._admin.api.hall import end_shape
 from squire_gatherings._admin.api.nodes import nodes_shape
-from squire_gatherings._admin.api.shapes import End
 from squire_gatherings._admin.live import shapes
 from squire_gatherings._admin.live.shapes import Close, HallNow, News, Row, Why, instant, row_of
 from squire_gatherings._admin.live.viewers import Viewers

@@ -9,16 +9,8 @@ from typing import Annotated, Literal
 
 from msgspec import UNSET, Meta, Struct, UnsetType
 
-from squire_gatherings._admin.api.shapes import (
-    GATHERING_ID,
-    End,
-    Here,
-    Member,
-    Nodes,
-    Rules,
-    StageName,
-    Taken,
-)
+from squire_gatherings._admin.api.end_shapes import End, Here, Rules
+from squire_gatherings._admin.api.shapes import GATHERING_ID, Member, Nodes, StageName, Taken
 from squire_gatherings._hall.board import MOST, Line, View
 from squire_gatherings._values.numbers import Stage
 

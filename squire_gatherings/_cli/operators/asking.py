@@ -18,7 +18,7 @@ import msgspec
 import trio
 from attrs import define, frozen
 
-from squire_gatherings._admin.api.shapes import Dispersal
+from squire_gatherings._admin.api.end_shapes import Dispersal
 from squire_gatherings._cli.admin import TOKEN_FILE
 from squire_gatherings._cli.audit_log import who_runs_it
 from squire_gatherings._cli.configuration import printable_path

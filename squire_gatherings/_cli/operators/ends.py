@@ -5,7 +5,7 @@ from typing import Any
 
 import click
 
-from squire_gatherings._admin.api.shapes import Explanation
+from squire_gatherings._admin.api.end_shapes import Explanation
 from squire_gatherings._cli.operators.asking import (
     AdminPort,
     Answer,

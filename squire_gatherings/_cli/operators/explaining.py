@@ -1,6 +1,6 @@
 """Explaining: why a gathering is alive and when it ends, in sentences."""
 
-from squire_gatherings._admin.api.shapes import Explanation, Here, Moved, Rules
+from squire_gatherings._admin.api.end_shapes import Explanation, Here, Moved, Rules
 from squire_gatherings._cli.operators.wording import count, instant, span, when
 from squire_gatherings._cli.printing import printable
 from squire_gatherings._cli.units import format_duration

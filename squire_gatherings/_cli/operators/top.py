@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 import click
 import trio
 
-from squire_gatherings._admin.api.shapes import Endings, Gatherings, HallState
+from squire_gatherings._admin.api.end_shapes import Endings
+from squire_gatherings._admin.api.shapes import Gatherings, HallState
 from squire_gatherings._cli.operators.asking import (
     AdminPort,
     CannotAsk,

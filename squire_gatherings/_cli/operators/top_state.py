@@ -4,7 +4,8 @@ from typing import Any
 
 from attrs import define, field, frozen
 
-from squire_gatherings._admin.api.shapes import Endings, Gathering, Gatherings, HallState
+from squire_gatherings._admin.api.end_shapes import Endings
+from squire_gatherings._admin.api.shapes import Gathering, Gatherings, HallState
 from squire_gatherings._cli.operators.asking import Answer
 
 SORTS = {

@@ -4,7 +4,8 @@ from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
-from squire_gatherings._admin.api.shapes import End, Gathering, HallState
+from squire_gatherings._admin.api.end_shapes import End
+from squire_gatherings._admin.api.shapes import Gathering, HallState
 from squire_gatherings._cli.operators.names import shown
 from squire_gatherings._cli.operators.top_state import KEYS, Top
 from squire_gatherings._cli.operators.wording import count, span

@@ -13,7 +13,7 @@ import pytest
 import trio
 
 from squire_gatherings import EndRules, Identity
-from squire_gatherings._hall.hall import observer_of
+from squire_gatherings._hall.parts import observer_of
 from squire_gatherings.testing import SharedMemory
 from tests.admin.port import Port, open_port, serving
 from tests.axe import AXE, Axe
