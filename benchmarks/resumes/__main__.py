@@ -194,7 +194,7 @@ def _share(kind: Kind | None) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, prog="python -m benchmarks.resumes")
     parser.add_argument("--count", type=int, default=10_000, help="cuts of our own clients")
-    parser.add_argument("--others", type=int, default=1000, help="cuts of each other library's")
+    parser.add_argument("--others", type=int, default=300, help="cuts of each other library's")
     parser.add_argument("--events", type=int, default=20, help="events in each room")
     parser.add_argument("--at-once", type=int, default=20, help="rooms that are open at once")
     parser.add_argument("--seed", type=int, default=1)
