@@ -208,7 +208,7 @@ def main() -> None:
     if options.quick:
         options.count, options.over, options.after = 200, 1.0, 2.0
     raise_open_files()
-    console = Console(width=None if sys.stdout.isatty() else 110)
+    console = Console(width=None if sys.stdout.isatty() else 120)
     found: dict[str, Endings] = {}
     for ender in ENDERS:
         if options.peers and ender.key not in options.peers:

@@ -100,7 +100,6 @@ ENDERS = (
 
 NEVER = {
     "python-socketio, Socket.IO": "a room is a set of connections: nothing ends, nobody is told",
-    "y-websocket": "a document is dropped with its last connection, at once",
-    "Hocuspocus, pycrdt-websocket, y-websocket": "a room with a client never ends",
+    "Hocuspocus, pycrdt-websocket": "a room with a client never ends",
 }
 """Who takes no part in a story, and why."""

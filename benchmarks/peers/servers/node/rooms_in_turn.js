@@ -18,7 +18,7 @@ export async function inTurn(enter) {
   const work = async () => {
     for (let room; (room = rooms.shift()); ) {
       const { heard, ready, say, leave } = enter(room);
-      await until(ready, 10 * PATIENCE);
+      await until(ready, 4 * PATIENCE);
       for (let n = 1; n <= events; n++) {
         say(n);
         await sleep(gap * 1000);
