@@ -47,8 +47,7 @@ class Fault:
 
     def nth(self, message: Message, kind: str, number: int) -> bool:
         """Whether this is the `number`-th message of a kind, over all connections."""
-        if message["type"] != kind or (kind == "forward" and "op" not in message):
-            # A retry may bring several ops at once.
+        if message["type"] != kind:
             return False
         self.shared[kind] = self.shared.get(kind, 0) + 1
         return bool(self.shared[kind] == number)
@@ -86,19 +85,25 @@ class Swap(Fault):
 class Own(Fault):
     """An author is forwarded its own op."""
 
-    mine: int | None = None
+    def __init__(self, shared: Message) -> None:
+        super().__init__(shared)
+        self.gathering = ""
+        self.synced: list[int] = []
+        """The seqs of its ops, but for those that it was forwarded."""
 
     def message(self, message: Message) -> list[Message]:
         seen = self.shared.setdefault("seen", {})
-        if message["type"] == "synced":
-            self.mine = message["seqs"][0]
-        elif message["type"] == "forward" and "op" in message:
-            op = message["op"]
-            seen[message["seq"], op["at"]] = message
-            own = [one for (seq, _), one in seen.items() if seq == self.mine]
-            mine = [one for one in own if one["op"]["n"] + 1 == op["n"]]
-            if mine:
-                return [mine[0], message]
+        if message["type"] == "joined":
+            self.gathering = message["gathering"]
+        elif message["type"] == "synced":
+            self.synced += message["seqs"]
+        elif message["type"] == "forward":
+            forwarded = seen.setdefault(self.gathering, {})
+            forwarded[message["seq"]] = message
+            # What the others were forwarded, perhaps a little later than it was told the seq.
+            own = [forwarded[seq] for seq in self.synced if seq in forwarded]
+            self.synced = [seq for seq in self.synced if seq not in forwarded]
+            return [*own, message]
         return [message]
 
 
@@ -281,6 +286,15 @@ class Forgetful(MemoryStore):
         return Restored(max(0, whole.seq - 1), None, whole.ops[:-1])
 
 
+def _singles(message: Message) -> list[Message]:
+    """Return a forward of several ops as one for each: faults are counted by op."""
+    if message["type"] != "forward" or "ops" not in message:
+        return [message]
+    same = {"type": "forward"} | {key: message[key] for key in ("epoch",) if key in message}
+    ops = enumerate(zip(message["ops"], message["by"], strict=True), start=message["seq"])
+    return [same | {"seq": seq, "op": op, "by": by} for seq, (op, by) in ops]
+
+
 class TamperingStream(trio.abc.Stream):
     """A server's stream that cuts what it is sent into frames, and lets a fault change them."""
 
@@ -306,7 +320,11 @@ class TamperingStream(trio.abc.Stream):
 
     def _instead(self, opcode: int, payload: bytes) -> list[bytes]:
         if opcode == frames.TEXT:
-            messages = self._fault.message(msgspec.json.decode(payload))
+            messages = [
+                message
+                for single in _singles(msgspec.json.decode(payload))
+                for message in self._fault.message(single)
+            ]
             encoded = [msgspec.json.encode(message).decode() for message in messages]
             return [bytes(self._framer.send_data(text)) for text in encoded]
         if opcode == frames.CLOSE:
