@@ -131,7 +131,8 @@ async def test_workers_may_be_nodes(postgres: Postgres) -> None:
             assert await gathering.submit({"n": 4}) == 4
             assert gathering.dispersed is None
         after = children(process.pid)
-        assert after.keys() == before.keys()
+        # The one that was killed may not have been started again when that began.
+        assert after.keys() == workers.keys()
         assert not set(after.values()) & set(before.values())
         process.send_signal(signal.SIGTERM)
         assert process.wait(PATIENCE) == 0
