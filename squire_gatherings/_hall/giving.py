@@ -121,24 +121,36 @@ class Giving:
     async def _give_away(self) -> int:
         """Give those that sleep; return how many were given.
 
-        Cancellation: it is known of all whether they were, unless the hall is closed first.
+        Cancellation: as long as the lease lasts, it is waited until it is known of all whether they
+        were given, unless the hall is closed first. After that they are nobody's here: whoever has
+        them by the store goes on with them when they are needed.
         """
         registry, ownership = self.registry, self.ownership
         lease, names = ownership.lease, tuple(self._asleep)
-        with trio.CancelScope(shield=True):
-            while not (lease.is_lost or registry.closed):
-                try:
-                    with store_trouble():
-                        given = await ownership.store.give(names, self.to)
-                except StoreUnavailable:
-                    # Nobody knows whose they are, for long perhaps.
-                    self._close_connections()
-                    await trio.sleep(registry.settings.commit_retry_interval)
-                    continue
-                for one in given:
-                    sleeper = self._asleep.pop(one)
-                    if registry.living.get(one) is sleeper:
-                        del registry.living[one]
-                        registry.sleepers.drop(sleeper)
-                return len(given)
-        return 0
+        try:
+            with trio.CancelScope(shield=True) as scope:
+                while not (lease.is_lost or registry.closed):
+                    try:
+                        with store_trouble():
+                            given = await ownership.store.give(names, self.to)
+                    except StoreUnavailable:
+                        # Nobody knows whose they are, for long perhaps.
+                        self._close_connections()
+                        scope.shield = ownership.is_certain
+                        await trio.sleep(registry.settings.commit_retry_interval)
+                        continue
+                    for one in given:
+                        self._drop(one)
+                    return len(given)
+            return 0
+        except trio.Cancelled:
+            for one in names:
+                self._drop(one)
+            raise
+
+    def _drop(self, gathering: str) -> None:
+        """Have nothing of one here any more."""
+        registry, sleeper = self.registry, self._asleep.pop(gathering)
+        if registry.living.get(gathering) is sleeper:
+            del registry.living[gathering]
+            registry.sleepers.drop(sleeper)

@@ -103,6 +103,29 @@ async def test_who_is_connected_is_not_held_while_the_store_is_away(
             one.store.heal()
 
 
+async def test_a_move_that_is_given_up_waits_no_longer_than_the_lease(
+    autojump_clock: MockClock,
+) -> None:
+    """A server that is to end would wait for ever for a database that is gone."""
+    shared = SharedMemory()
+    async with open_node(shared, "one") as one, open_node(shared, "two") as two:
+        await one.hall.submit(ROOM, [{"n": 1}])
+        for call in ("give", "beat"):
+            one.store.trouble(call, "full")
+        began = trio.current_time()
+        with trio.move_on_after(1.0) as scope:
+            await one.hall.move(ROOM, two.local.node)
+        assert scope.cancelled_caught
+        assert 1.0 < trio.current_time() - began < one.store.lease.duration + 1.0
+        # Nobody knows whose it is: it isn't shown as ours.
+        assert one.hall.gatherings() == ()
+        # The other one has taken over what it had.
+        await trio.sleep(2.0)
+        assert two.hall.gatherings() == (ROOM,)
+        assert await two.hall.submit(ROOM, [{"n": 2}]) == (2,)
+        one.store.heal()
+
+
 async def test_nobody_asks_and_it_ends_on_time_where_it_went(autojump_clock: MockClock) -> None:
     shared = SharedMemory()
     async with (
