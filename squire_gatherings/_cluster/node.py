@@ -28,7 +28,7 @@ from squire_gatherings._values.nodes import Node, NodeState
 
 _log = logging.getLogger(__name__)
 
-AT_ONCE = 50
+AT_ONCE = 16
 """So many gatherings are handed over at once: the others go on meanwhile."""
 
 ASLEEP_WITHIN = 2.0
