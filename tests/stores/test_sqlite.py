@@ -273,5 +273,9 @@ async def test_a_write_ahead_log_that_grew_shrinks_again(
             await write(5)
             assert wal.stat().st_size > kept
             backup.execute("ROLLBACK")
-        await write(2)
+        # The journal is folded between commits, as far as there is time: then nothing shrinks yet.
+        for _ in range(8):
+            await write(1)
+            if wal.stat().st_size <= kept:
+                break
         assert wal.stat().st_size <= kept
