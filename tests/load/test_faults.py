@@ -17,6 +17,9 @@ AT_ONCE = 8
 RETRY_INTERVAL = 20.0
 """The retry interval in seconds, for both sides."""
 
+MOST_RUNS = 4
+"""A load of 24 ops may give a fault no occasion: then there is another one."""
+
 
 @frozen
 class Case:
@@ -64,7 +67,10 @@ async def _run_all() -> dict[type[broken.Fault], Report]:
             changes = {"patience": case.patience, "churn": case.churn, "idle_timeout": None}
             # With a short interval, a busy machine would explain repeated ops, and hide faults.
             changes["retry_interval"] = RETRY_INTERVAL
-            reports[case.fault] = await small_load(port, **changes)
+            for _ in range(MOST_RUNS):
+                reports[case.fault] = await small_load(port, **changes)
+                if case.fault is broken.Fault or not reports[case.fault].passed:
+                    break
             nursery.cancel_scope.cancel()
 
     async with trio.open_nursery() as nursery:
