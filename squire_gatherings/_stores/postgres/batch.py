@@ -94,7 +94,7 @@ class Batch:
             end = _End(owned, owned.head, owned.chain, owned.epoch)
         if append.first_seq != end.head + 1:
             return False
-        rows, epoch = _op_rows(key, append, end.epoch)
+        rows, epoch = op_rows(key, append, end.epoch)
         syncs = [
             (key, s.scope.encode(), s.id.encode(), s.first_seq, s.count, s.fingerprint)
             for s in append.syncs
@@ -203,7 +203,7 @@ def _text(with_ops: bool, with_snapshots: bool) -> LiteralString:
     return text + _KEYS
 
 
-def _op_rows(key: int, append: Append, epoch: str) -> tuple[list[tuple[Any, ...]], str]:
+def op_rows(key: int, append: Append, epoch: str) -> tuple[list[tuple[Any, ...]], str]:
     """Return the rows of an append's ops, and the epoch of the last one."""
     rows: list[tuple[Any, ...]] = []
     for seq, one in enumerate(append.ops, start=append.first_seq):

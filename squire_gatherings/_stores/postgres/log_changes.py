@@ -19,6 +19,7 @@ from squire_gatherings._rules.chain import (
 )
 from squire_gatherings._rules.links import check_fork, checked, cut
 from squire_gatherings._stores.postgres.archive import LogsOfDatabase
+from squire_gatherings._stores.postgres.batch import op_rows
 from squire_gatherings._stores.postgres.reads import last_time
 from squire_gatherings._stores.postgres.schema import OF_A_GATHERING, statement
 from squire_gatherings._stores.postgres.tables import (
@@ -255,20 +256,8 @@ def _add_rows(
     rows: list[tuple[Any, ...]], key: int, link: Append, epoch: str, gathering: str
 ) -> str:
     """Add the rows of a link's ops; return the epoch of the last one."""
-    for seq, one in enumerate(link.ops, start=link.first_seq):
-        new_epoch = None if one.epoch == epoch else one.epoch.encode()
-        epoch = one.epoch
-        is_last = seq == link.last_seq
-        rows.append(
-            (
-                key,
-                seq,
-                None if one.by is None else one.by.encode(),
-                one.json,
-                one.time,
-                new_epoch,
-                head_of(link) if is_last else None,
-                link.gathering if is_last and link.gathering != gathering else None,
-            )
-        )
+    added, epoch = op_rows(key, link, epoch)
+    rows += [(*row, None) for row in added]
+    if added and link.gathering != gathering:
+        rows[-1] = (*rows[-1][:-1], link.gathering)
     return epoch
